@@ -1,8 +1,8 @@
-/** The tables `credentials` (which epoch is wanted) and `database_verifiers` (what was made). */
+/** The tables `credentials` (the wanted epoch) and `database_verifiers` (the password that was made). */
 import { setImmediate } from 'node:timers/promises';
 import { type Client, faultOf, type Pool } from '../database/connection.ts';
 
-// Where the password before was to die at once and that is still to come, no later wish keeps it alive.
+// If a pending change must end the previous password at once, a later request does not keep that password alive.
 const NEXT_EPOCH = (overlapSeconds: string) => `
   wanted_epoch = c.wanted_epoch + 1,
   overlap_seconds = CASE WHEN EXISTS (
@@ -10,9 +10,9 @@ const NEXT_EPOCH = (overlapSeconds: string) => `
     THEN ${overlapSeconds} ELSE least(c.overlap_seconds, ${overlapSeconds}) END`;
 
 /**
- * Wants new credentials; returns the epoch, or undefined where the account has none.
+ * Requests new credentials. Returns the epoch, or undefined if the account has no credentials.
  *
- * @param overlapSeconds for so long the password before works as well; 0: it dies at once
+ * @param overlapSeconds how long the previous password goes on working; 0: it ends at once
  */
 export async function wantNewEpoch(
   client: Client,
@@ -29,8 +29,8 @@ export async function wantNewEpoch(
 }
 
 /**
- * Wants new credentials of every account that has a home to keep them in: those that are locked too,
- * since whoever took a password waits for its day. Returns the accounts.
+ * Requests new credentials for every account that has a home to keep them in. Locked accounts are included, because a
+ * thief could use the old password once the account is unlocked. Returns the accounts.
  */
 export async function wantNewEpochsOfAll(
   client: Client,
@@ -46,48 +46,48 @@ export async function wantNewEpochsOfAll(
   return (rows as { account: number }[]).map(({ account }) => account);
 }
 
-/** A tool whose password somebody may know who shall not use it any more. */
+/** A tool whose password may be known to somebody who must no longer use it. */
 export interface ReachedTool {
   uid: number;
   name: string;
   account: string;
-  /** the one that is wanted now */
+  /** the epoch that is wanted now */
   epoch: number;
-  /** shell names of those who maintain it directly still: they may be told */
+  /** shell names of the remaining direct maintainers, who may be notified */
   maintainers: string[];
 }
 
-/** Shell names of those who maintain a tool directly and may log in, but for some. */
+/** SQL: the shell names of the direct maintainers of a tool who may log in, without those in `except`. */
 const MAINTAINERS = (tool: string, except = `'{}'`) => `ARRAY(
   SELECT p.shell_name FROM maintainers m JOIN people p ON p.uid = m.maintainer
     JOIN realm_members r ON r.person = p.uid
   WHERE m.tool = ${tool} AND p.state = 'active' AND p.uid <> ALL (${except}::int[]) ORDER BY p.shell_name)`;
 
 /**
- * So long after the first a second password is made: by then login hosts have ended what ran as the tool,
- * as far as they know whose it was (their agents look at all once a minute).
+ * The time after which a second new password is made. By then login hosts have ended the processes that ran as the
+ * tool, if they knew whose these were. (Their agents look at everything once a minute.)
  */
 const AGAIN = `interval '90 s'`;
-/** So long it is put off at the most while the directory has doors left to close. */
+/** The longest time for which the second password is delayed while the directory still has access to close. */
 const AGAIN_AT_MOST = `interval '10 min'`;
 
-/** Tools that a maintainer in `from` may act as, directly or through other tools. */
+/** SQL: the tools that the maintainers in `from` may act as, directly or through other tools. */
 const REACHED = (from: string) => `reached AS (
   ${from}
   UNION
   SELECT m.tool FROM reached JOIN tools via ON via.uid = reached.tool AND via.state <> 'deleted'
     JOIN maintainers m ON m.maintainer = via.uid)`;
 
-/** Whether a password of that epoch, or one before it, may let in still. Columns of `known_credentials k`. */
+/** SQL: whether a password of that epoch, or an earlier one, may still work. Uses columns of `known_credentials k`. */
 const LETS_IN = `(SELECT coalesce(bool_and(k.epoch >= v.epoch OR v.previous_until IS NOT NULL), true)
   FROM database_verifiers v WHERE v.account = k.tool)`;
 
 /**
- * Notes which passwords are known to people who can come to a tool, before what they come by is no
- * more: the tool's own, and those of all that it may act as. They are not changed now, since others'
- * programs use them; but where one of these people is shut out later (`wantNewEpochsOfReached`).
+ * Records which passwords are known to the people who can reach a tool, before a way to it is removed: the tool's own
+ * password and those of all tools that it may act as. The passwords are not changed now, because other people's
+ * programs use them. They are changed if one of these people loses access later (`wantNewEpochsOfReached`).
  *
- * @param by only those who come by these maintainers; undefined: by any
+ * @param by only people who reach the tool through these maintainers; undefined: through any
  */
 export async function noteKnown(
   client: Client,
@@ -114,10 +114,10 @@ export async function noteKnown(
 }
 
 /**
- * Wants new credentials, at once, of every tool that one of these people could come to, directly or
- * through other tools, and of those whose password they know since they could. A tool that is disabled
- * may have been passed through before it was; one that is put away has no credentials that work. And
- * once more later, since the first may be read while doors close.
+ * Requests new credentials, without overlap, for every tool that one of these people could reach, directly or through
+ * other tools, and for tools whose password they know from earlier. Disabled tools count, because people could pass
+ * through them before. Archived tools do not, because their credentials do not work. A second change follows later,
+ * because the first new password may be read while access is still being closed.
  */
 export async function wantNewEpochsOfReached(
   client: Client,
@@ -146,9 +146,9 @@ export async function wantNewEpochsOfReached(
 }
 
 /**
- * Wants a tool's second password, whose time has come. While the directory has doors left to close that
- * is put off, but not for ever: what keeps one door open may last. Returns the tool as those who
- * maintain it are told of it; undefined: it was put off, or there is nothing to be done any more.
+ * Requests a tool's second new password, when its time has come. It is delayed while the directory still has access to
+ * close, but not for ever, because whatever keeps access open may last. Returns the tool for the event to its
+ * maintainers. Undefined if it was delayed, or if there is nothing left to do.
  */
 export async function wantNewEpochAgain(
   client: Client,
@@ -178,7 +178,7 @@ export async function wantNewEpochAgain(
 /** A password as the servers know it. */
 export interface RecordedVerifier {
   verifier: string;
-  /** of the password before, while that works as well */
+  /** the verifier of the previous password, while that works too */
   previous?: string;
 }
 
@@ -187,29 +187,29 @@ export interface MadePassword {
   account: number;
   epoch: number;
   verifier: string;
-  /** whether others may know the password before */
+  /** whether others may know the previous password */
   known: boolean;
 }
 
-/** By connection, what will be recorded next, and when what is being recorded has ended. */
+/** For each connection: what is recorded next, and the end of the recording in progress. */
 const gathering = new WeakMap<Client, { made: MadePassword[]; recorded: Promise<void> }>();
 const recording = new WeakMap<Client, Promise<void>>();
 
 /**
- * Records the verifier of a password that the homes role has just made, and so touches `databases`: in a
- * durable transaction, before the file gets its place. On the connection that holds the lock of the
- * account: with the lock lost, nothing is recorded.
+ * Records the verifier of a password that the homes role has just made, which touches `databases`. This is done in a
+ * durable transaction before the file is put in place, and on the connection that holds the account's lock: if the lock
+ * is lost, nothing is recorded.
  *
- * | what is made                                  | the password before                           |
+ * | the new password                              | the previous password                         |
  * | --------------------------------------------- | --------------------------------------------- |
- * | any, where others may know the one before     | dies                                          |
- * | for a higher epoch, with an overlap           | works for so long; an older one dies          |
- * | for a higher epoch, at once                   | dies                                          |
- * | for the same epoch: the file was lost, or a   | dies, if anybody had it; one that works as    |
- * | run was cut before it had its place           | well does so until its time                   |
+ * | any, if others may know the previous one      | ends                                          |
+ * | for a higher epoch, with an overlap           | works for that time; an older one ends        |
+ * | for a higher epoch, without overlap           | ends                                          |
+ * | for the same epoch: the file was lost, or a   | ends, if anybody had it; an older one that    |
+ * | run was interrupted before it was in place    | still works does so until its time            |
  *
- * All that come on a connection while it is recording others are recorded together: a commit waits for
- * the disk, and one does for many.
+ * Verifiers that arrive on a connection while it is recording others are recorded together, because a commit waits for
+ * the disk, and one commit serves many.
  */
 export async function recordVerifier(client: Client, made: MadePassword): Promise<void> {
   const gathered = gathering.get(client);
@@ -226,14 +226,14 @@ export async function recordVerifier(client: Client, made: MadePassword): Promis
   gathering.set(client, { made: all, recorded });
   recording.set(
     client,
-    recorded.catch(() => {}), // those who wait for it are told
+    recorded.catch(() => {}), // callers get the error from `recorded` itself
   );
   return recorded;
 }
 
-/** In one transaction; of each account one at the most. */
+/** Records verifiers in one transaction, at most one for each account. */
 async function recordTogether(client: Client, made: readonly MadePassword[]): Promise<void> {
-  // whoever locks several rows does it in this order
+  // rows are locked in this order everywhere, so that transactions never deadlock
   const sorted = made.toSorted((a, b) => a.account - b.account);
   try {
     await Promise.all([
@@ -261,7 +261,7 @@ async function recordTogether(client: Client, made: readonly MadePassword[]): Pr
           sorted.map(({ known }) => known),
         ],
       }),
-      client.query('COMMIT'), // rolls back where the statement before has failed
+      client.query('COMMIT'), // rolls back if the statement before failed
     ]);
   } catch (cause) {
     throw faultOf(cause, 'recording a verifier');
@@ -269,8 +269,8 @@ async function recordTogether(client: Client, made: readonly MadePassword[]): Pr
 }
 
 /**
- * Reads what is recorded for an account and epoch: undefined where nothing or another is. All that are asked for at
- * the same time, as by the steps of a job on each server, are read in one statement.
+ * Returns a function that reads the verifier of an account and epoch. Undefined if none is recorded for that epoch.
+ * Reads that are requested at the same time, such as by a job's steps on each server, use one statement.
  */
 export function openVerifiers(
   pool: Pick<Pool, 'query'>,
@@ -315,8 +315,8 @@ async function readVerifiers(
 }
 
 /**
- * Has the role databases look again at accounts whose password was changed on a server, so long ago, after the role had
- * last been at them (migrations/0011_bounds.sql).
+ * Makes the databases role check accounts again whose password was changed on a server, that many seconds ago, after
+ * the role last worked on them (migrations/0011_bounds.sql).
  */
 export async function lookAtPasswords(
   pool: Pool,

@@ -1,10 +1,10 @@
 /** The credentials file of an account, its password, and the password's verifier. */
 import { hash } from 'node:crypto';
 
-/** The name of the file in a home. */
+/** The name of the credentials file in a home. */
 export const CREDENTIALS_NAME = 'replica.my.cnf';
 
-/** No credentials file is larger; what is, is not read. */
+/** The largest size of a credentials file. A larger file is not read. */
 export const CREDENTIALS_MAX_BYTES = 4096;
 
 /** Letters and digits need no quoting in any option file, shell or URL. */
@@ -21,16 +21,15 @@ export function renderCredentialsFile(user: string, password: string): string {
   return `[client]\nuser = ${user}\npassword = ${password}\n`;
 }
 
-/** As `renderCredentialsFile` writes it: nearly all are. */
+/** The form that `renderCredentialsFile` writes, which nearly all files have. */
 const AS_WRITTEN = /^\[client\]\nuser = ([A-Za-z0-9_]+)\npassword = ([A-Za-z0-9]+)\n$/u;
 
 /**
- * Reads user and password from an option file, or undefined where it holds not exactly one of
- * each in `[client]`.
+ * Reads the user and the password from an option file. Undefined unless `[client]` has exactly one of each.
  *
- * Blank lines, comments, and the further options and groups that maintainers add are no reason to
- * take their file away. Quotes, includes and control characters are: what they make of the
- * password, only the clients know. Format: mariadb.com/kb, "Configuring MariaDB with option files".
+ * A file with blank lines, comments, or further options and groups added by maintainers is accepted. A file with
+ * quotes, includes or control characters is not, because only the clients know what these make of the password. Format:
+ * mariadb.com/kb, "Configuring MariaDB with option files".
  */
 export function parseCredentialsFile(text: string): { user: string; password: string } | undefined {
   const [, asWritten, itsPassword] = AS_WRITTEN.exec(text) ?? [];
@@ -62,7 +61,7 @@ export function parseCredentialsFile(text: string): { user: string; password: st
 }
 
 /**
- * What a server keeps of a password: `*` and 40 upper case hex digits, `SHA1(SHA1(password))`, as
+ * The verifier that a server stores for a password: `*` and 40 upper case hex digits, `SHA1(SHA1(password))`, as
  * MariaDB's PASSWORD() writes it for mysql_native_password.
  */
 export function verifierOf(password: string): string {
@@ -70,19 +69,18 @@ export function verifierOf(password: string): string {
 }
 
 /**
- * Makes a password of 32 letters and digits, each as likely as any other: bytes that would favour
- * some are thrown away.
+ * Makes a password of 32 letters and digits, each equally likely. Bytes that would favour some of them are discarded.
  *
- * @param randomBytes gives that many bytes of a cryptographic source
+ * @param randomBytes returns that many bytes from a cryptographic source
  */
 export function makePassword(randomBytes: (sizeBytes: number) => Uint8Array): string {
   let password = '';
-  // One draw of 64 bytes nearly always does; a source that gives no fair byte at all is broken.
+  // One draw of 64 bytes is nearly always enough. A source without any usable byte is broken.
   for (let draws = 0; draws < 100; draws += 1) {
     for (const byte of randomBytes(2 * PASSWORD_LENGTH)) {
       if (byte < FAIR_BELOW) password += PASSWORD_ALPHABET[byte % PASSWORD_ALPHABET.length];
       if (password.length === PASSWORD_LENGTH) return password;
     }
   }
-  throw new RangeError('the source of random bytes gives none that can be used');
+  throw new RangeError('the source of random bytes returned no usable bytes');
 }

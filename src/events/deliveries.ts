@@ -1,22 +1,24 @@
-/** How portals' events get their numbers, and how far each portal has got with them. */
+/** The numbers of events for portals, and how far each portal has got with its events. */
 import type { RequestNews } from '../requests/request-news.ts';
 import { inTransaction, type Pool } from '../database/connection.ts';
 
-/** Most events that are numbered in one go. */
+/** The most events that are numbered at once. */
 export const MOST_NUMBERED = 5000;
 
 /**
- * Numbers the events that have no number yet, those of each portal from its last number on, the oldest 5,000, and
- * says how many it has numbered. What is seen at the same time is numbered in the order in which it was written, so that of
- * one subject, whose rows transactions lock one after another, it is the order in which things happened.
+ * Numbers the oldest 5,000 events that have no number yet. Each portal's numbers go on after its last one. Returns how
+ * many events were numbered. Events that become visible at the same time are numbered in the order in which they were
+ * written. Transactions lock a subject's rows one after another, so the events of one subject are in the order in which
+ * things happened.
  *
- * On the disk before anybody is told: a number must never come to mean another event.
+ * The numbers are on disk before any event is sent, because a number must never come to mean another event.
  *
- * @param tell is given what they say of requests, the latest last; not of events that are older than an hour
+ * @param publishNews receives news about requests from these events, the latest last, but not from events older than an
+ *   hour
  */
 export async function numberEvents(
   pool: Pool,
-  tell: (news: RequestNews[]) => void = () => {},
+  publishNews: (news: RequestNews[]) => void = () => {},
 ): Promise<number> {
   const { numbered, news } = await inTransaction(
     pool,
@@ -48,24 +50,24 @@ export async function numberEvents(
     },
     { durable: true },
   );
-  if (news.length > 0) tell(news);
+  if (news.length > 0) publishNews(news);
   return numbered;
 }
 
 /** How far a portal has got with its events. */
 export interface Delivery {
   portal: string;
-  /** the last number that was given */
+  /** the last number that was assigned */
   last: number;
-  /** the portal has every event up to this one, and has said so */
+  /** the portal has confirmed every event up to this one */
   completed: number;
-  /** the job that lies in its queue; null: there is none */
+  /** the job in the portal's queue; null: there is none */
   job: string | null;
   /** the last event in that job */
   sent: number;
-  /** since when it has taken nothing although there was something; null: it has everything */
+  /** since when the portal has confirmed nothing although there are events; null: it has all events */
   since: Date | null;
-  /** why it does not take them, as far as the relay knows */
+  /** why it confirms nothing, as far as the relay knows */
   wrong: string | null;
 }
 
@@ -100,18 +102,18 @@ export async function writeDelivery(
   });
 }
 
-/** An event as a portal is told it. */
+/** An event in the form in which a portal receives it. */
 export type PortalEvent = Record<string, unknown> & { seq: number };
 
 /** What comes next for a portal. */
 export interface NextEvents {
   /** in order */
   events: PortalEvent[];
-  /** between the number that it has and the first of these, events were removed after their time: up to this one */
+  /** events after `after` were removed past their retention time, up to and including this number */
   removed: number | undefined;
 }
 
-/** The next events of a portal after that number; at least one where there is one, else within the bounds. */
+/** Reads a portal's next events after that number, within the bounds, but at least one if there is any. */
 export async function readEvents(
   pool: Pool,
   portal: string,
@@ -120,7 +122,7 @@ export async function readEvents(
 ): Promise<NextEvents> {
   const { rows } = await pool.query({
     name: 'read-events',
-    // a row without an event where there is none, so that what was removed is of the same snapshot
+    // LEFT JOIN: if there is no event, one row still gives `removed`, from the same snapshot
     text: `SELECT d.removed, measured.event FROM (
              SELECT coalesce(max(removed), 0) AS removed FROM event_deliveries WHERE portal = $1
            ) AS d LEFT JOIN (
@@ -140,7 +142,7 @@ export async function readEvents(
   return { events, removed: removed > after ? removed : undefined };
 }
 
-/** Events that were erased and may lie in a portal's queue as they were, by portal: their numbers. */
+/** The numbers, by portal, of erased events whose original text may still be in a portal's queue. */
 export async function readErasures(pool: Pool): Promise<Map<string, number[]>> {
   const { rows } = await pool.query({
     name: 'read-erasures',
@@ -151,7 +153,7 @@ export async function readErasures(pool: Pool): Promise<Map<string, number[]>> {
   );
 }
 
-/** They lie in the portal's queue no more. */
+/** Records that these erased events are no longer in the portal's queue. */
 export async function forgetErasures(
   pool: Pool,
   portal: string,

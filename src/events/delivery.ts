@@ -1,21 +1,22 @@
 /**
  * Delivers events: each portal's in order, at least once.
  *
- * In a portal's queue lies one job at a time: the events after the last that the portal has, signed. The portal
- * answers with the number of the last one that it has now, and nothing else counts as delivered:
+ * A portal's queue has one job at a time: the signed events that follow the last event that the portal has. The portal
+ * answers with the number of the last event that it has now. Nothing else counts as delivered:
  *
  * | the job                          | then                                                                   |
  * | -------------------------------- | ---------------------------------------------------------------------- |
- * | waits                            | it waits, for as long as the portal does not listen                    |
- * | is being worked on               | likewise; without a lock after a while, its worker has died: sent anew |
+ * | waits                            | it goes on waiting, as long as the portal does not listen              |
+ * | is being worked on               | likewise; if it loses its lock, its worker has died: it is sent again  |
  * | completed with `{have: n}`       | the portal has the events up to n: those after n are next              |
- * | completed with anything else     | the portal has what it had before: sent anew, after a pause            |
+ * | completed with anything else     | the portal has what it had before: it is sent again after a pause      |
  * | failed                           | likewise                                                               |
- * | is gone (Redis lost it)          | sent anew                                                              |
+ * | is gone (Redis lost it)          | it is sent again                                                       |
  *
- * So whoever forges or loses an answer makes a gap, which the portal sees by `after` and answers with the number
- * that it has; and the relay goes back to there. Where events after that number were removed after their time
- * (`retention.eventsDays`), the job says up to which, in `removed`; and where there is none after those, it says no more.
+ * A forged or lost answer makes a gap. The portal sees the gap by `after`, and answers with the number that it has. The
+ * relay then goes back to that number. If events after that number were removed past their retention time
+ * (`retention.eventsDays`), `removed` in the job gives the last of them. If no event follows those, the job contains
+ * only that.
  */
 import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
@@ -27,45 +28,45 @@ import type { Log } from '../shared/log.ts';
 import * as store from './deliveries.ts';
 import type { Pool } from '../database/connection.ts';
 
-/** Events of one job: at most so many, and within so many bytes of JSON. */
+/** The bounds of one job: so many events, and so many bytes of JSON. */
 const BATCH = { most: 250, mostBytes: 256 * 1024 };
-/** Pauses between two looks at a job: soon after it was sent, and less and less often while nothing happens. */
+/** Pauses between two looks at a job: short after it was sent, then longer and longer while nothing happens. */
 const LOOK_MS = { first: 2, growth: 1.3, most: 1000 };
-/** Pauses after an answer by which the portal has no more than before. */
+/** Pauses after an answer that confirms nothing new. */
 const AGAIN_MS = { first: 100, growth: 2, most: 10_000 };
-/** A job that has been worked on for so long may have lost its worker. */
+/** If a job is worked on for longer than this, its worker may have died. */
 const LONG_ACTIVE_MS = 5000;
 /** Pause after a fault: of PostgreSQL, of Redis, or in a portal's queue. */
 const REST_MS = 500;
 /** How often queues are tidied. */
 const TIDY_MS = 60_000;
 
-/** A portal's way through its events. All but `delivery` can be lost. */
+/** A portal's progress through its events. Everything except `delivery` may be lost. */
 interface Course {
-  /** as it stands in PostgreSQL, which the relay alone writes */
+  /** as recorded in PostgreSQL, where only the relay writes it */
   delivery: store.Delivery;
-  /** when its job is looked at next; `performance.now()` */
+  /** when the job is looked at next; `performance.now()` */
   lookAt: number;
   lookMs: number;
-  /** when its events are sent again, after it has not taken them */
+  /** when events are sent again after the portal did not take them */
   againAt: number;
   againMs: number;
   activeSince: number | undefined;
-  /** up to this number there is no event that the portal does not have: numbers may be left out */
+  /** the portal lacks no event up to this number; the numbering may have gaps */
   emptyUpTo: number;
   tidiedAt: number;
-  /** what is in the way, and until when it is left alone */
+  /** the error that prevents delivery; `restUntil`: when it is tried again */
   trouble: string | undefined;
   restUntil: number;
 }
 
 export interface Delivery {
   /**
-   * Does what can be done now, for every portal one step.
+   * Does what can be done now: one step for each portal.
    *
-   * @param fresh whether PostgreSQL is asked for new events
-   * @returns how many events were numbered, how many portals are being told, and in how many milliseconds there
-   *   is more to do
+   * @param fresh whether to look for new events in PostgreSQL
+   * @returns how many events were numbered, how many portals have a delivery in progress, and in how many milliseconds
+   *   there is more to do
    */
   turn(fresh: boolean): Promise<{ numbered: number; told: number; nextInMs: number }>;
   close(): Promise<void>;
@@ -75,15 +76,15 @@ export function startDelivery(config: Config, log: Log, pool: Pool): Delivery {
   const key = signingKeyReader(join(config.secrets, 'events-key'));
   const outbox = openOutbox(config);
   const courses = new Map<string, Course>();
-  /** events that were erased and may lie in a queue as they were, by portal */
+  /** the numbers, by portal, of erased events whose original text may still be in a queue */
   let erasures = new Map<string, number[]>();
   const listening = new Set(
     config.portals.map(({ name }) => name).filter((name) => adminOfPortal(name) === undefined),
   );
 
-  /** Numbers new events, and learns what there is to deliver. Returns how many were numbered. */
+  /** Numbers new events and reads what is to be delivered. Returns how many were numbered. */
   async function refresh(): Promise<number> {
-    // beside the events, which are told in any case
+    // the news is sent in addition to the events themselves, and may be lost
     const numbered = await store.numberEvents(pool, (news) => void outbox.tellNews(news));
     const deliveries = await store.readDeliveries(pool);
     for (const delivery of deliveries) {
@@ -115,7 +116,7 @@ export function startDelivery(config: Config, log: Log, pool: Pool): Delivery {
     course.delivery = delivery;
   }
 
-  /** One step of a portal. What fails there keeps no other waiting. */
+  /** Makes one step for a portal. A failure does not delay other portals. */
   async function step(course: Course): Promise<void> {
     if (performance.now() < course.restUntil) return;
     try {
@@ -127,7 +128,7 @@ export function startDelivery(config: Config, log: Log, pool: Pool): Delivery {
       const trouble = describeError(error);
       if (trouble !== course.trouble)
         log.warn({ portal, error: trouble }, 'events are not delivered');
-      // of the portal's account, not of a server that is away
+      // a fault of the portal's account, not of a server that is down
       if (trouble !== course.trouble && /WRONGPASS|NOAUTH|NOPERM/u.test(trouble)) {
         await write(course, { wrong: trouble }).catch(() => {});
       }
@@ -136,7 +137,7 @@ export function startDelivery(config: Config, log: Log, pool: Pool): Delivery {
     }
   }
 
-  /** Looks at a portal's job, if it is time, and sends the next when that has ended. */
+  /** Looks at a portal's job if it is time, and sends the next one if the job has ended. */
   async function advance(course: Course): Promise<void> {
     const { portal } = course.delivery;
     const erased = erasures.get(portal);
@@ -150,7 +151,7 @@ export function startDelivery(config: Config, log: Log, pool: Pool): Delivery {
       await outbox.removeOthers(portal, course.delivery.job);
     }
     if (!listening.has(portal)) {
-      // it was taken out of the configuration
+      // the portal was removed from the configuration
       if (job !== null && (await outbox.remove(portal, job))) await write(course, { job: null });
       return;
     }
@@ -166,7 +167,7 @@ export function startDelivery(config: Config, log: Log, pool: Pool): Delivery {
     else if (ended !== undefined) await write(course, ended);
   }
 
-  /** What changes by the end of a portal's job; undefined: it has not ended. */
+  /** What the end of a portal's job changes. Undefined if it has not ended. */
   async function lookAtJob(
     course: Course,
     job: string,
@@ -185,7 +186,7 @@ export function startDelivery(config: Config, log: Log, pool: Pool): Delivery {
       if (have > completed) course.againMs = AGAIN_MS.first;
       else pause(course);
       if (have < completed)
-        log.warn({ portal, have, completed }, 'a portal wants events once more');
+        log.warn({ portal, have, completed }, 'a portal asks for earlier events again');
       const open = have > completed ? new Date() : since;
       return { job: null, completed: have, since: have === last ? null : open, wrong: null };
     }
@@ -193,16 +194,16 @@ export function startDelivery(config: Config, log: Log, pool: Pool): Delivery {
     pause(course);
     const wrong =
       found.state === 'failed'
-        ? 'its worker has failed to take them'
+        ? 'its worker failed to take the events'
         : found.have === undefined
-          ? 'its worker does not return {have: N}, the number of the last event that it has'
-          : `its worker says that it has event ${found.have}, which there is not`;
+          ? 'its worker does not return {have: N}, where N is the number of the last event that it has'
+          : `its worker says that it has event ${found.have}, which does not exist`;
     if (wrong !== course.delivery.wrong)
-      log.warn({ portal, wrong }, 'a portal has not taken events');
+      log.warn({ portal, wrong }, 'a portal did not take its events');
     return { job: null, wrong };
   }
 
-  /** Whether the portal may still take the job. */
+  /** Whether the portal may still complete the job. */
   async function isStillAtWork(found: JobState, course: Course, job: string): Promise<boolean> {
     if (found.state === 'waiting') {
       course.activeSince = undefined;
@@ -211,7 +212,7 @@ export function startDelivery(config: Config, log: Log, pool: Pool): Delivery {
     if (found.state !== 'active') return false;
     course.activeSince ??= performance.now();
     if (performance.now() - course.activeSince < LONG_ACTIVE_MS) return true;
-    // where a worker has it under its lock, it stays
+    // the job cannot be removed while a worker holds its lock
     return !(await outbox.remove(course.delivery.portal, job));
   }
 
@@ -220,20 +221,20 @@ export function startDelivery(config: Config, log: Log, pool: Pool): Delivery {
     course.againMs = Math.min(course.againMs * AGAIN_MS.growth, AGAIN_MS.most);
   }
 
-  /** Takes a job out in which an event lies as it was before it was erased; it is sent anew, as it is now. */
+  /** Removes a job that contains the original text of an erased event. It is sent again with the erased form. */
   async function erase(course: Course, erased: readonly number[]): Promise<void> {
     const { portal, job, completed, sent } = course.delivery;
-    // one that was added and not recorded may hold any
+    // a job that was added but not recorded may contain any of them
     if (!(await outbox.removeOthers(portal, job))) return;
     const inJob = erased.filter((seq) => job !== null && seq > completed && seq <= sent);
-    // what a worker has in hand is removed when it has ended
+    // a job that a worker holds is removed when it has ended
     const isInHand = job !== null && inJob.length > 0 && !(await outbox.remove(portal, job));
     if (inJob.length > 0 && !isInHand) await write(course, { job: null });
     const gone = isInHand ? erased.filter((seq) => !inJob.includes(seq)) : erased;
     if (gone.length > 0) await store.forgetErasures(pool, portal, gone);
   }
 
-  /** Sends the next events. The job is recorded before it is there: what is lost in between is missed, and sent anew. */
+  /** Sends the next events. The job is recorded before it is added: if it is lost in between, it is sent again. */
   async function send(course: Course, ended: Partial<store.Delivery> = {}): Promise<void> {
     const { portal, completed, last, since } = { ...course.delivery, ...ended };
     const { events, removed } = await store.readEvents(pool, portal, completed, BATCH);
@@ -248,7 +249,7 @@ export function startDelivery(config: Config, log: Log, pool: Pool): Delivery {
     if (removed !== undefined) {
       log.warn(
         { portal, after: completed, removed },
-        'a portal wants events that are not kept any more',
+        'a portal asks for events that are no longer kept',
       );
     }
     const contents = { realm, portal, after: completed, removed, events, now };
@@ -260,7 +261,7 @@ export function startDelivery(config: Config, log: Log, pool: Pool): Delivery {
     course.lookAt = performance.now() + course.lookMs;
   }
 
-  /** How many portals are being told, and when there is more to do: at the latest in a second. */
+  /** How many portals have a delivery in progress, and when there is more to do: in a second at the latest. */
   function outlook(): { told: number; nextInMs: number } {
     const now = performance.now();
     const open = [...courses.values()]
@@ -275,7 +276,7 @@ export function startDelivery(config: Config, log: Log, pool: Pool): Delivery {
       )
       .map((at) => at - now);
     return {
-      // one that does not listen is looked at once a second
+      // a portal that does not listen is looked at once a second and does not count
       told: open.filter(({ lookMs }) => lookMs < LOOK_MS.most).length,
       nextInMs: Math.max(0, Math.min(LOOK_MS.most, ...times)),
     };

@@ -1,18 +1,19 @@
-/** What is told of a request: when all that it touched is applied, and when an admin decides on it. */
+/** The events about a request: when everything that it touched is applied, and when an admin decides on it. */
 import { adminOfPortal, type Config } from '../shared/config.ts';
 import type { RejectedApproval } from '../requests/approvals-table.ts';
 import type { NewEvent } from './events-table.ts';
 import type { DoneRequest } from '../reconcile/relay-queries.ts';
 
 /**
- * What concerns the subject goes to each portal whose configuration says so, and to those that the
- * request names; then `request.done` to the request's own. An admin's key has no queue.
+ * The events about the subject go to each portal with `subjectEvents` in the configuration, to the portal that sent the
+ * request, and to those that `onDone` names. Then `request.done` goes to the portal that sent the request. An admin's
+ * own key has no queue.
  */
 export function doneEvents(config: Config, request: DoneRequest): NewEvent[] {
   const { portal, jti, kind, subject, onDone } = request;
   const about = onDone.each ?? [{ subject, data: {} }];
   const subjectEvents = about.flatMap((each) =>
-    tellPortals(config, [portal, ...onDone.portals], {
+    eventsForPortals(config, [portal, ...onDone.portals], {
       event: onDone.event,
       subject: each.subject,
       request: jti,
@@ -26,21 +27,23 @@ export function doneEvents(config: Config, request: DoneRequest): NewEvent[] {
   ];
 }
 
-/** An event for each portal that is told of every subject, and for these. */
-export function tellPortals(
+/** An event for each portal with `subjectEvents` in the configuration, and for these others. */
+export function eventsForPortals(
   config: Config,
-  besides: readonly (string | undefined)[],
+  others: readonly (string | undefined)[],
   event: Omit<NewEvent, 'portal'>,
 ): NewEvent[] {
-  const told = new Set(config.portals.flatMap((each) => (each.subjectEvents ? [each.name] : [])));
-  for (const name of besides) if (name !== undefined) told.add(name);
-  return [...told]
+  const names = new Set(config.portals.flatMap((each) => (each.subjectEvents ? [each.name] : [])));
+  for (const name of others) if (name !== undefined) names.add(name);
+  return [...names]
     .filter((name) => adminOfPortal(name) === undefined)
     .map((portal) => ({ portal, ...event }));
 }
 
-/** Told to the portal that asked, by the id that it gave. An admin's key has no queue. */
-export function tellOfWaiting(
+/**
+ * An event about a waiting request for the portal that sent it, with the portal's id. An admin's own key has no queue.
+ */
+export function eventsOfWaiting(
   waiting: RejectedApproval,
   event: string,
   data: Record<string, unknown>,
@@ -51,7 +54,7 @@ export function tellOfWaiting(
   return [{ portal, event, subject, request, data: { kind, account, ...data } }];
 }
 
-/** The portal that sent it; undefined for an admin's own key. */
+/** The portal that sent a request; undefined if an admin signed it with their own key. */
 export function portalOf({ portal }: Pick<RejectedApproval, 'portal'>): string | undefined {
   return adminOfPortal(portal) === undefined ? portal : undefined;
 }

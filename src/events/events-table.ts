@@ -1,31 +1,31 @@
-/** The table `events`: what portals are told. Each portal's are numbered by the relay (src/events/deliveries.ts). */
+/** The table `events`: the events for portals. The relay numbers each portal's events (src/events/deliveries.ts). */
 import type { Client } from '../database/connection.ts';
 
-/** An event to be written. `portal` undefined: kept for admins, nobody can be told. */
+/** An event to be written. Without `portal` it is only kept for admins. */
 export interface NewEvent {
   portal: string | undefined;
   event: string;
   subject: number | undefined;
-  /** jti of the request that it comes from */
+  /** the jti of the request that caused it */
   request: string | undefined;
   code?: string | undefined;
   data: Record<string, unknown>;
 }
 
-/** What is told of a request when all that it touched is applied. */
+/** The event about a request that is sent when everything that it touched is applied. */
 export interface OnDone {
   event: string;
-  /** portals that are told besides those whose configuration says so */
+  /** portals that receive it in addition to those with `subjectEvents` in the configuration */
   portals: string[];
   data: Record<string, unknown>;
-  /** where the request is about many subjects: an event of each, with these data besides */
+  /** if the request is about several subjects: one event for each, with these additional data */
   each?: { subject: number; data: Record<string, unknown> }[];
 }
 
-/** More events than these are written by statements of their own: each may take a few seconds at most. */
+/** The most events in one statement, because a statement may take only a few seconds. */
 const MOST_EVENTS = 2000;
 
-/** Writes events in the transaction that they report, those of one portal in the order given. */
+/** Writes events in the transaction that they report. One portal's events keep their order. */
 export async function writeEvents(
   client: Pick<Client, 'query'>,
   events: readonly NewEvent[],

@@ -1,6 +1,6 @@
-/** How the directory's access rules and constraints say a range of numbers. */
+/** Ranges of numbers as patterns, for the access rules and constraints of the directory. */
 
-/** A POSIX extended pattern which matches exactly the decimal numbers of the ranges: slapd knows no "between". */
+/** A POSIX extended pattern that matches exactly the decimal numbers of the ranges, because slapd has no "between". */
 export function idPattern(ranges: readonly { first: number; last: number }[]): string {
   const parts = ranges.flatMap(({ first, last }) => patternsBetween(first, last));
   return `^(${parts.join('|')})$`;
@@ -9,7 +9,7 @@ export function idPattern(ranges: readonly { first: number; last: number }[]): s
 function patternsBetween(first: number, last: number): string[] {
   if (first > last) return [];
   if (first === last) return [String(first)];
-  // The widest block 10^k that begins at `first` and ends by `last`; its k last digits are free.
+  // The widest block 10^k that begins at `first` and ends at `last` or before. Its last k digits are free.
   let free = 0;
   while (first % 10 ** (free + 1) === 0 && first > 0 && first + 10 ** (free + 1) - 1 <= last)
     free++;

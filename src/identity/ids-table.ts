@@ -1,4 +1,4 @@
-/** Numbers: allocation from the configured ranges. One statement, in the request's transaction. */
+/** The allocation of uids from the configured ranges, with one statement in the request's transaction. */
 import type { Config } from '../shared/config.ts';
 import { ChamberlainError } from '../shared/errors.ts';
 import { parsePosixId, type PosixId } from './ids.ts';
@@ -6,8 +6,8 @@ import { type Client, transact } from '../database/connection.ts';
 
 type Kind = 'person' | 'tool';
 
-// The lock on the ranges comes first, so that a second allocator sees where the first has left off.
-// The series is in the select list, where LIMIT stops it at the first number that is free.
+// The ranges are locked first, so that a second allocator sees where the first one stopped.
+// The series is in the select list, where LIMIT stops it at the first free number.
 const ALLOCATE = `
   WITH ranges AS MATERIALIZED (
     SELECT first, last, next FROM id_ranges WHERE kind = $1 ORDER BY first FOR UPDATE
@@ -25,7 +25,9 @@ const ALLOCATE = `
   )
   INSERT INTO posix_ids (id, kind) SELECT id, $1 FROM moved RETURNING id`;
 
-/** Gives a number that was never given before and that nobody was seen to hold. Throws IDS_EXHAUSTED. */
+/**
+ * Allocates a number that was never allocated before and was never seen on an unmanaged account. Throws IDS_EXHAUSTED.
+ */
 export async function allocateId(client: Client, kind: Kind): Promise<PosixId> {
   const { rows } = await client.query({ name: 'allocate-id', text: ALLOCATE, values: [kind] });
   const id = rows[0]?.id as number | undefined;
@@ -34,7 +36,7 @@ export async function allocateId(client: Client, kind: Kind): Promise<PosixId> {
   return parsePosixId(id);
 }
 
-/** How many numbers a kind has in all its ranges, and how many of them nobody was given. */
+/** How many numbers a kind has in all its ranges, and how many of them are free. */
 export interface NumbersLeft {
   kind: Kind;
   size: number;
@@ -43,7 +45,7 @@ export interface NumbersLeft {
 
 export async function readNumbersLeft(client: Client): Promise<NumbersLeft[]> {
   const { rows } = await client.query(
-    // an import gives numbers beyond `next` too
+    // an import also allocates numbers beyond `next`
     `SELECT kind, sum(last - first + 1)::int AS size,
        sum(greatest(last + 1 - next, 0) - (SELECT count(*) FROM posix_ids p WHERE p.id BETWEEN r.next AND r.last))::int AS left
      FROM id_ranges r GROUP BY kind ORDER BY kind`,
@@ -51,10 +53,10 @@ export async function readNumbersLeft(client: Client): Promise<NumbersLeft[]> {
   return rows as NumbersLeft[];
 }
 
-/** Of the numbers of a kind: with fewer left, more are asked for. */
+/** The admin is warned if less than this share of a kind's numbers is left. */
 const LEAST_LEFT = 0.2;
 
-/** What is said where the numbers of a kind run out, and what to do. */
+/** The warning if the numbers of a kind run out, and what to do. */
 export function describeScarce({
   kind,
   size,
@@ -63,14 +65,14 @@ export function describeScarce({
   if (left > size * LEAST_LEFT) return undefined;
   const whose = kind === 'person' ? 'people' : 'tools';
   return {
-    what: `${left} of ${size} numbers are left for new ${whose}`,
-    todo: `Add a range to \`ids.${whose}\` in the configuration, render the rules of the directory again, and restart the workers.`,
+    what: `only ${left} of ${size} numbers are left for new ${whose}`,
+    todo: `Add a range to \`ids.${whose}\` in the configuration, render the access rules of the directory again, and restart the workers.`,
   };
 }
 
 /**
- * Makes the ranges of the configuration known. One that grew at its end is widened, one that shrank
- * stays as it was; one that overlaps another is refused.
+ * Records the ranges of the configuration. A range that grew at its end is widened. A range that shrank stays as it
+ * was. A range that overlaps another is refused.
  */
 export async function syncRanges(client: Client, config: Config): Promise<void> {
   const wanted = [

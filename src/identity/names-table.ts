@@ -1,12 +1,12 @@
-/** The tables `names` and `unmanaged_sightings`: one namespace in normal form, never freed. */
+/** The tables `names` and `unmanaged_sightings`: one namespace, in normal form. A name is never freed. */
 import type { WantedPerson, WantedTool } from '../reconcile/wanted.ts';
 import type { Client } from '../database/connection.ts';
 
 export type NameState = 'free' | 'taken' | 'unmanaged';
 
-/** Whether an account name, in normal form, can be had. */
+/** Whether an account name, in normal form, is free. */
 export async function readNameState(client: Client, name: string): Promise<NameState> {
-  if (name.includes('\0')) return 'free'; // no text of PostgreSQL holds it; the grammar refuses it
+  if (name.includes('\0')) return 'free'; // PostgreSQL cannot store it in a text, and the grammar refuses it later
   const { rows } = await client.query({
     name: 'name-state',
     text: `SELECT EXISTS (SELECT FROM names WHERE name = $1) AS taken,
@@ -17,19 +17,19 @@ export async function readNameState(client: Client, name: string): Promise<NameS
   return row.taken ? 'taken' : row.unmanaged ? 'unmanaged' : 'free';
 }
 
-/** What an account name stands for. */
+/** The subject that an account name belongs to. */
 export type NamedSubject = { uid: number; account: string; realmMember: boolean } & (
   { kind: 'person'; state: WantedPerson['state'] } | { kind: 'tool'; state: WantedTool['state'] }
 );
 
-/** Finds subjects by account name (exact bytes): people by shell name, tools as `tools.<name>`. */
+/** Finds subjects by account name, exact bytes: people by shell name, tools as `tools.<name>`. */
 export async function findSubjects(
   client: Client,
   accounts: readonly string[],
 ): Promise<Map<string, NamedSubject>> {
   const { rows } = await client.query({
     name: 'find-subjects',
-    // by a query of its own the length of the list is nothing to plan for: one plan is kept for all lists
+    // the subquery hides the length of the list from the planner, so that one plan serves all lists
     text: `SELECT p.uid, 'person' AS kind, p.shell_name AS account, p.state,
                   EXISTS (SELECT FROM realm_members m WHERE m.person = p.uid) AS "realmMember"
              FROM people p WHERE p.shell_name = ANY ((SELECT $1::text[])::text[])

@@ -1,8 +1,8 @@
 /**
- * The names of people, tools and accounts: one grammar each, one namespace, one normal form.
+ * The names of people, tools and accounts. Each has its grammar; they share one namespace and one normal form.
  *
- * Sources: systemd.io/USER_NAMES (the common core of what every tool on Linux accepts), and the
- * faults of others: a leading dash, a control character, all digits, `..`, a trailing newline.
+ * Sources: systemd.io/USER_NAMES (the common core of what every tool on Linux accepts), and known faults of other
+ * programs with a leading dash, a control character, all digits, `..`, or a trailing newline.
  * JavaScript's `$` without the `m` flag matches only at the very end (not before a last newline).
  */
 
@@ -16,10 +16,10 @@ export type AccountName = string & { readonly __brand: 'AccountName' };
 const NEW_SHELL_NAME = /^[a-z][a-z0-9-]{0,30}$/;
 const NEW_TOOL_NAME = /^[a-z]([a-z0-9-]{0,24}[a-z0-9])?$/;
 
-/** Longest display name, in characters; the directory's `cn` has no bound of its own. */
+/** The longest display name, in characters. The directory's `cn` itself has no limit. */
 export const MAX_DISPLAY_NAME_LENGTH = 85;
 
-/** Accepts a shell name that a request may create: `^[a-z][a-z0-9-]{0,30}$`. Else undefined. */
+/** Accepts a shell name that a request may create: `^[a-z][a-z0-9-]{0,30}$`. Otherwise undefined. */
 export function parseNewShellName(text: string): ShellName | undefined {
   return NEW_SHELL_NAME.test(text) ? (text as ShellName) : undefined;
 }
@@ -31,17 +31,17 @@ export function parseNewToolName(text: string): ToolName | undefined {
 
 const IMPORTED_SHELL_NAME = /^[a-z][a-z0-9_-]{0,31}$/;
 const IMPORTED_TOOL_NAME = /^[a-z][a-z0-9_-]*$/;
-/** Longer unix names are cut by some programs; the realm's prefix counts. */
+/** Some programs truncate longer unix names. The realm's prefix counts. */
 const MAX_ACCOUNT_LENGTH = 32;
 
-/** Accepts a shell name that is taken over from a directory: `^[a-z][a-z0-9_-]{0,31}$`. Else undefined. */
+/** Accepts a shell name that is imported from a directory: `^[a-z][a-z0-9_-]{0,31}$`. Otherwise undefined. */
 export function parseImportedShellName(text: string): ShellName | undefined {
   return IMPORTED_SHELL_NAME.test(text) ? (text as ShellName) : undefined;
 }
 
 /**
- * Accepts the account of a tool that is taken over, `<realm>.<name>` of at most 32 characters, the
- * name `^[a-z][a-z0-9_-]*$`. Returns the tool's own name, else undefined.
+ * Accepts the account of an imported tool: `<realm>.<name>` with at most 32 characters, where the name matches
+ * `^[a-z][a-z0-9_-]*$`. Returns the tool's own name, or undefined.
  */
 export function parseImportedToolAccount(realm: string, account: string): ToolName | undefined {
   if (!account.startsWith(`${realm}.`) || account.length > MAX_ACCOUNT_LENGTH) return undefined;
@@ -49,17 +49,17 @@ export function parseImportedToolAccount(realm: string, account: string): ToolNa
   return IMPORTED_TOOL_NAME.test(name) ? (name as ToolName) : undefined;
 }
 
-/** The name of a tool that is written by its name (`bridgebot`) or as its account (`tools.bridgebot`). */
+/** The name of a tool, given either its name (`bridgebot`) or its account (`tools.bridgebot`). */
 export function withoutRealm(text: string, realm: string): string {
   return text.startsWith(`${realm}.`) ? text.slice(realm.length + 1) : text;
 }
 
-/** The tool's name in its account, `<realm>.<tool>`. */
+/** The tool's name within its account `<realm>.<tool>`. */
 export function toolOf(account: string): string {
   return account.slice(account.indexOf('.') + 1);
 }
 
-/** Tool names that would be trusted as the platform's own; the prefix keeps the rest apart. */
+/** Tool names that people would trust as the platform's own. The prefix keeps all others apart from system names. */
 const RESERVED_TOOL_NAMES = new Set(['root', 'sudo', 'wheel', 'realm', 'chamberlain', 'disabled']);
 
 /** Whether a tool name, in normal form, is reserved. */
@@ -73,19 +73,19 @@ export function toolAccount(realm: string, name: ToolName | string): AccountName
 }
 
 /**
- * The form in which two names are the same name: Unicode NFKC, lower case, inner white space as
- * one blank, none outside. As `caseIgnoreMatch` (RFC 4517 section 4.2.11) would have it, or
+ * The normal form of a name; two names with the same normal form are the same name. It is Unicode NFKC in lower case,
+ * with one blank for inner white space and none outside: the same as `caseIgnoreMatch` (RFC 4517 section 4.2.11), or
  * stricter.
  */
 export function normalName(text: string): string {
-  // what most names are already; a survey of everything asks for some hundred thousand
+  // most names are normal already, and a survey of everything normalizes some hundred thousand
   if (/^[!-@[-~]+$/.test(text)) return text;
   return text.normalize('NFKC').toLowerCase().replace(/\s+/gu, ' ').trim();
 }
 
 /**
- * Accepts a display name: 1 to 85 characters, no control, format or unassigned characters
- * (so no newline and no right-to-left override), no blank at either end, not two in a row.
+ * Accepts a display name: 1 to 85 characters; no control, format or unassigned characters (so no newline and no
+ * right-to-left override); no blank at either end, and never two blanks in a row.
  */
 export function isDisplayName(text: string): boolean {
   return (

@@ -6,23 +6,23 @@ import { IS_ERASING } from '../requests/approvals-table.ts';
 import type { Touch } from '../reconcile/convergence-table.ts';
 import type { Client } from '../database/connection.ts';
 
-/** A person as the rules see one. */
+/** A person, as the rules need it. */
 export interface Person {
   uid: number;
   account: AccountName;
   state: 'active' | 'suspended' | 'archived' | 'deleted';
-  /** a deletion is approved: when the person is put away */
+  /** set if a deletion is approved: when the person is archived */
   deleteAfter: Date | null;
-  /** the person asked for that deletion, and nothing else has closed the account: they may withdraw it */
+  /** the person requested that deletion, and nothing else closed the account, so they may cancel it */
   ownDeletion: boolean;
-  /** of who is suspended: until then; null: not by itself */
+  /** if suspended: when the suspension ends; null: not without a request */
   suspendedUntil: Date | null;
   realmMember: boolean;
   /** a direct maintainer of the admin tool, a realm member, and active */
   admin: boolean;
 }
 
-/** Of `people`: the deletion that the person asked for is all that has closed the account. */
+/** SQL, for a row of `people`: only the deletion that the person requested closed the account. */
 export const IS_OWN_DELETION = `(delete_after IS NOT NULL AND coalesce(delete_requested_by = shell_name
   AND suspended_by = shell_name, false) AND NOT ${IS_ERASING('uid')})`;
 
@@ -40,7 +40,8 @@ export async function findPerson(
   shellName: string,
   adminTool: string,
 ): Promise<Person | undefined> {
-  // compared with one name: the plan is kept, where one for a list is made for each list anew, in ten times its time
+  // compared with a single name, so that the plan is kept. A list is planned anew each time, which takes ten times
+  // longer
   const { rows } = await client.query({
     name: 'find-person',
     text: PEOPLE('p.shell_name = $1'),
@@ -63,7 +64,7 @@ export async function findPeople(
   return new Map((rows as Person[]).map((person) => [person.account, person]));
 }
 
-/** Whether another person has that display name, without regard to case. */
+/** Whether another person has that display name, in any case. */
 export async function isDisplayNameTaken(
   client: Client,
   displayName: string,
@@ -95,7 +96,7 @@ export async function insertPerson(
   });
 }
 
-/** Changes what is given; returns the names of the fields that really changed. */
+/** Changes the given fields. Returns the names of those that really changed. */
 export async function updatePerson(
   client: Client,
   uid: number,
@@ -117,7 +118,7 @@ export async function updatePerson(
   return [...(row.name ? ['displayName'] : []), ...(row.email ? ['email'] : [])];
 }
 
-/** Admits people to the realm, and wants credentials for their accounts. */
+/** Admits people to the realm, and requests credentials for their accounts. */
 export async function admitPeople(client: Client, people: readonly number[]): Promise<void> {
   await client.query('INSERT INTO realm_members (person) SELECT unnest($1::int[])', [people]);
   await client.query(
@@ -134,7 +135,7 @@ export async function removeRealmMembers(client: Client, people: readonly number
   await client.query('DELETE FROM realm_members WHERE person = ANY ($1)', [people]);
 }
 
-/** Who suspends, why, and until when; null: not by itself. */
+/** Who suspends, why, and until when; null: until a request reinstates the person. */
 export interface Suspension {
   by: string;
   reason: string;
@@ -142,7 +143,7 @@ export interface Suspension {
   now: Date;
 }
 
-/** Suspends those of them who are active, for one reason or each for their own; returns those. */
+/** Suspends the active people among these, for one common reason or each for their own. Returns those. */
 export async function suspendPeople(
   client: Client,
   people: readonly number[],
@@ -164,7 +165,7 @@ export async function suspendPeople(
   return (rows as { uid: number }[]).map(({ uid }) => uid);
 }
 
-/** One for each. */
+/** One reason for each. */
 export function reasonsOf(
   of: readonly number[],
   reason: string | readonly string[],
@@ -173,8 +174,8 @@ export function reasonsOf(
 }
 
 /**
- * Lengthens the suspension of those of them whose own ends before, and closes those to whom their own
- * deletion would be theirs to withdraw; returns those. None is shortened.
+ * Lengthens the suspensions that end earlier, and turns own deletions that the person could still cancel into
+ * suspensions by the admin. Returns the people it changed. No suspension is shortened.
  */
 export async function lengthenSuspensions(
   client: Client,
@@ -193,7 +194,7 @@ export async function lengthenSuspensions(
   return (rows as { uid: number }[]).map(({ uid }) => uid);
 }
 
-/** Gives people who are suspended, and not put away yet, everything back. */
+/** Gives everything back to suspended people who are not archived yet. */
 export async function reinstatePeople(client: Client, people: readonly number[]): Promise<void> {
   await client.query(
     `UPDATE people SET state = 'active', suspended_at = NULL, suspended_by = NULL,
@@ -205,8 +206,8 @@ export async function reinstatePeople(client: Client, people: readonly number[])
 }
 
 /**
- * A person who is put away is to be deleted no more. While their things are brought back their doors are
- * closed, also where they were deleted. Then they have a name and an address again.
+ * Marks an archived or deleted person as archived, not to be deleted. Their access stays closed while home and
+ * databases are restored. A deleted person has a display name and an address again by then.
  */
 export async function revivePerson(client: Client, uid: number): Promise<void> {
   await client.query(
@@ -217,7 +218,7 @@ export async function revivePerson(client: Client, uid: number): Promise<void> {
   );
 }
 
-/** Makes a person active whose things are back in place: whatever was said of their end is forgotten. */
+/** Makes a restored person active, and forgets their suspension. */
 export async function reopenPerson(client: Client, uid: number): Promise<void> {
   await client.query(
     `UPDATE people SET state = 'active', suspended_at = NULL, suspended_by = NULL,
@@ -227,7 +228,7 @@ export async function reopenPerson(client: Client, uid: number): Promise<void> {
   );
 }
 
-/** From then on a person is put away, of which is told now; no date reinstates any more. */
+/** Sets the date on which a person is archived. They are warned now, and no date reinstates them any more. */
 export async function wantPersonDeleted(
   client: Client,
   uid: number,
@@ -241,8 +242,8 @@ export async function wantPersonDeleted(
 }
 
 /**
- * What follows from a person's state and access: the account, its database account where there is one,
- * and the groups in which the person is an effective member only while active and a realm member.
+ * Touches for everything that depends on a person's state and access: the account, its database account if there is
+ * one, and the groups of which the person is an effective member only while they are active and a realm member.
  */
 export async function touchesOfAccess(client: Client, people: readonly number[]): Promise<Touch[]> {
   const { rows } = await client.query({
@@ -256,7 +257,7 @@ export async function touchesOfAccess(client: Client, people: readonly number[])
   return rows as Touch[];
 }
 
-/** Whether there is no person at all. */
+/** Whether the realm has no person at all. */
 export async function isRealmEmpty(client: Client): Promise<boolean> {
   const { rowCount } = await client.query('SELECT FROM people LIMIT 1');
   return rowCount === 0;

@@ -1,13 +1,13 @@
 /**
- * Who can become which account, and through which chain: a person maintains a tool, which maintains
+ * Which accounts a person can become, and through which chain of tools: a person maintains a tool, that tool maintains
  * another, and so on. Pure.
  *
- * From each direct maintainer of a tool its own ways are counted, since taking one maintainer away
- * closes those and no others. Of all ways from one person through one maintainer the best is told:
- * an open one before a closed one, then the shortest. A cycle is no way.
+ * The ways through each direct maintainer of a tool are listed separately, because removing one maintainer closes only
+ * its own ways. Of all ways from one person through one maintainer only the best is listed: an open one before a closed
+ * one, then the shortest. A cycle does not count as a way.
  */
 
-/** A person or a tool, and what stops whoever would come from it or pass through it. */
+/** A person or a tool, and the reasons why a way that starts at it or passes through it is closed. */
 export interface ReachNode {
   uid: number;
   account: string;
@@ -21,15 +21,15 @@ export interface ReachGraph {
   maintainers: ReadonlyMap<number, readonly number[]>;
 }
 
-/** From a person, or the tool that is asked about, to a tool. */
+/** A way from a person, or from the tool in question, to a tool. */
 export interface Way {
   /** uids, in the order in which one becomes the next */
   path: number[];
-  /** nothing: it is open */
+  /** empty: the way is open */
   stops: string[];
 }
 
-/** Every person who comes to a tool, by each of its direct maintainers. */
+/** The ways of every person who can reach a tool, through each of its direct maintainers. */
 export function waysInto(graph: ReachGraph, target: number): Way[] {
   const next = new Map(
     [...graph.maintainers].map(([tool, maintainers]) => [tool, sorted(graph, maintainers)]),
@@ -43,7 +43,7 @@ export function waysInto(graph: ReachGraph, target: number): Way[] {
   });
 }
 
-/** Every tool that a person or a tool can become, by the best way. */
+/** The best way to every tool that a person or a tool can become. */
 export function waysFrom(graph: ReachGraph, start: number): Way[] {
   const maintained = new Map<number, number[]>();
   for (const [tool, maintainers] of graph.maintainers) {
@@ -62,8 +62,8 @@ export function waysFrom(graph: ReachGraph, start: number): Way[] {
 }
 
 /**
- * The best path from `start` to each that can be reached, itself included: breadth first, through the
- * open ones before through all. `next` is in order.
+ * The best path from `start` to everything that can be reached, including itself. The search is breadth first, at first
+ * only through open nodes, then through all. The lists in `next` are sorted.
  */
 function explore(
   graph: ReachGraph,

@@ -1,8 +1,8 @@
 /**
- * Shell names that nobody may take: every account and group of Debian's base system, those of common
- * packages, cloud images' first users, and words that people would trust. An account that is named
- * like a system group becomes what the group may (CVE-2020-8903: `docker`, `lxd`, `adm`).
- * `chamberlain doctor` compares it with a host's own, and a configuration may add to it.
+ * Shell names that nobody may take: every account and group of Debian's base system, those of common packages, the
+ * first users of cloud images, and words that people would trust. An account with the name of a system group can gain
+ * the rights of the group (CVE-2020-8903: `docker`, `lxd`, `adm`). `chamberlain doctor` compares the list with the
+ * accounts of a host, and the configuration may add names.
  */
 const RESERVED = new Set(
   `
@@ -31,13 +31,13 @@ const RESERVED = new Set(
     .split(/\s+/),
 );
 
-/** What such names begin with: those that systemd makes, and the accounts and groups of an installation. */
+/** Prefixes of reserved names: accounts that systemd creates, and the accounts and groups of an installation. */
 const RESERVED_PREFIXES = ['_', 'systemd-', 'chamberlain-'];
 
 /**
  * Whether a shell name, in normal form, is reserved.
  *
- * @param more those that the configuration reserves (`reservedNames`)
+ * @param more names that the configuration reserves (`reservedNames`)
  */
 export function isReservedName(name: string, more: readonly string[]): boolean {
   return (

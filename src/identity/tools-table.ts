@@ -5,14 +5,14 @@ import type { Member } from '../reconcile/wanted.ts';
 import { reasonsOf } from './people-table.ts';
 import type { Client } from '../database/connection.ts';
 
-/** A tool as the rules see one. */
+/** A tool, as the rules need it. */
 export interface Tool {
   uid: number;
   account: AccountName;
   state: 'active' | 'disabled' | 'archived' | 'deleted';
-  /** a deletion is asked: when the tool is put away */
+  /** set if a deletion was requested: when the tool is archived */
   deleteAfter: Date | null;
-  /** whether the one who asks is a direct maintainer */
+  /** whether the actor is a direct maintainer */
   maintained: boolean;
 }
 
@@ -32,7 +32,7 @@ export async function findTool(
   return rows[0] as Tool | undefined;
 }
 
-/** Makes a tool with its name, its maintainers and the wish for credentials: one statement. */
+/** Creates a tool with its name, its maintainers and a request for credentials, in one statement. */
 export async function insertTool(
   client: Client,
   tool: {
@@ -93,7 +93,7 @@ export async function removeMaintainers(
   );
 }
 
-/** All who maintain these tools, by the tool's uid; `isIn`: whether they are let in by it. */
+/** All maintainers of these tools, by the tool's uid. `isIn`: whether this gives the maintainer access. */
 export async function readMaintainersOf(
   client: Client,
   tools: readonly number[],
@@ -111,7 +111,7 @@ export async function readMaintainersOf(
   return of;
 }
 
-/** The tools that a person or tool maintains directly: their groups hold it as a member. */
+/** The tools that a person or tool maintains directly. It is a member of their groups. */
 export async function readMaintained(client: Client, maintainer: number): Promise<number[]> {
   const { rows } = await client.query(
     'SELECT tool FROM maintainers WHERE maintainer = $1 ORDER BY tool',
@@ -120,7 +120,7 @@ export async function readMaintained(client: Client, maintainer: number): Promis
   return rows.map((row: { tool: number }) => row.tool);
 }
 
-/** How many of the admin tool's maintainers are active realm members, those `without` not counted. */
+/** How many of the admin tool's maintainers are active realm members, not counting those in `without`. */
 export async function countAdmins(
   client: Client,
   adminTool: string,
@@ -135,14 +135,14 @@ export async function countAdmins(
   return (rows[0] as { admins: number }).admins;
 }
 
-/** Who disables, and why: all for one reason, or each for its own. */
+/** Who disables tools, and why: one common reason, or one for each. */
 export interface Disabling {
   by: string;
   reason: string | readonly string[];
   now: Date;
 }
 
-/** Disables those of them that are active. */
+/** Disables the active tools among these. */
 export async function disableTools(
   client: Client,
   tools: readonly number[],
@@ -156,8 +156,8 @@ export async function disableTools(
 }
 
 /**
- * From then on a tool that is disabled is put away, of which is told now; `reason`, where there is one, is
- * told from now on.
+ * Sets the date on which a disabled tool is archived. Its maintainers are warned now. `reason`, if given, replaces the
+ * reason of the disabling.
  */
 export async function wantToolDeleted(
   client: Client,
@@ -177,7 +177,7 @@ export async function wantToolDeleted(
   );
 }
 
-/** Opens tools that are disabled, or whose things are back: whatever was said of their end is forgotten. */
+/** Makes disabled or restored tools active, and forgets why they were disabled and any deletion. */
 export async function openTools(client: Client, tools: readonly number[]): Promise<void> {
   await client.query(
     `UPDATE tools SET state = 'active', disabled_at = NULL, disabled_by = NULL, disabled_reason = NULL,
@@ -188,8 +188,8 @@ export async function openTools(client: Client, tools: readonly number[]): Promi
 }
 
 /**
- * A tool that is put away is to be deleted no more. While its things are brought back it has doors, all of
- * them closed, also where it was deleted.
+ * Marks an archived or deleted tool as archived, not to be deleted. While home and databases are restored, its accounts
+ * exist and are closed.
  */
 export async function reviveTool(client: Client, uid: number): Promise<void> {
   await client.query(

@@ -1,21 +1,21 @@
-/** The table `archivals`: each time that a subject is put away. */
+/** The table `archivals`: each archiving of a subject. */
 import type { Erasure } from './erased-person.ts';
 import { removeHold } from './holds-table.ts';
 import type { Client } from '../database/connection.ts';
 
-/** An archival that is not over. */
+/** An archival that has not ended. */
 export interface Archival {
   archival: number;
-  /** both archives were read back */
+  /** both archives were verified by reading them back */
   leftAt: Date | null;
   keepUntil: Date | null;
-  /** the archives are removed, or about to be */
+  /** the archives are or will be removed */
   expiredAt: Date | null;
-  /** what was put away is being brought back */
+  /** the archives are being restored */
   returningAt: Date | null;
 }
 
-/** The archival of a subject that is not over, or undefined where the subject is not away. */
+/** Finds the archival of a subject that has not ended. Undefined if the subject is in use. */
 export async function findArchival(client: Client, subject: number): Promise<Archival | undefined> {
   const { rows } = await client.query(
     `SELECT archival, left_at AS "leftAt", keep_until AS "keepUntil", expired_at AS "expiredAt",
@@ -26,7 +26,7 @@ export async function findArchival(client: Client, subject: number): Promise<Arc
   return rows[0] as Archival | undefined;
 }
 
-/** What was put away, or is being put away, is wanted back. */
+/** Requests the restoring of a subject that is archived or being archived. */
 export async function wantBack(client: Client, subject: number, now: Date): Promise<void> {
   await client.query(
     `UPDATE archivals SET returning_at = $2
@@ -35,7 +35,7 @@ export async function wantBack(client: Client, subject: number, now: Date): Prom
   );
 }
 
-/** Has a subject put away, whose doors are closed: an archival begins. */
+/** Begins the archival of a subject whose access is closed. */
 export async function beginArchival(client: Client, subject: number, now: Date): Promise<void> {
   await client.query(
     `INSERT INTO archivals (subject, archival, began_at)
@@ -50,13 +50,13 @@ export async function beginArchival(client: Client, subject: number, now: Date):
   }
 }
 
-/** Has a subject deleted that is put away; its archives are kept until then. */
+/** Marks an archived subject as deleted. Its archives are kept until `keepUntil`. */
 export async function completeArchival(
   client: Client,
   subject: number,
   { now, keepUntil }: { now: Date; keepUntil: Date },
 ): Promise<void> {
-  // first, for the database refuses to have anything deleted that has not left
+  // this comes first, because the database refuses to delete a subject whose `left_at` is not set
   await client.query(
     'UPDATE archivals SET left_at = $2, keep_until = $3 WHERE subject = $1 AND back_at IS NULL',
     [subject, now, keepUntil],
@@ -68,13 +68,13 @@ export async function completeArchival(
     subject,
   ]);
   await client.query('DELETE FROM archive_progress WHERE subject = $1', [subject]);
-  // one that has ended, and its reason
+  // the hold has ended; its reason must not stay
   await removeHold(client, subject);
 }
 
 /**
- * What was put away is back in its place: the archival is over. Its archives are kept as long as any: from
- * the deletion on, or from now on where there was none.
+ * Ends an archival, because home and databases are restored. Its archives are kept for the usual time, counted from the
+ * deletion, or from now if the subject was not deleted.
  */
 export async function endArchival(
   client: Client,
@@ -90,8 +90,9 @@ export async function endArchival(
 }
 
 /**
- * Has a suspended person erased: what they have is destroyed where it is, and archives of before are removed. Returns
- * the approved request. Throws where the database finds none that is a day old, or the person is held.
+ * Begins the erasure of a suspended person: their home and databases are destroyed, and existing archives are removed.
+ * Returns the approved request. Throws if the database finds no request approved at least a day ago, or if the person
+ * is held.
  */
 export async function beginErasure(
   client: Client,
@@ -117,17 +118,17 @@ export async function beginErasure(
   return (rows[0] as { erasure: Erasure }).erasure;
 }
 
-/** Has the archives of a subject removed, which were kept long enough. */
+/** Marks the archives of a deleted subject for removal after their time. */
 export async function expireArchives(client: Client, subject: number, now: Date): Promise<void> {
   await client.query(
     'UPDATE archivals SET expired_at = $2 WHERE subject = $1 AND back_at IS NULL',
     [subject, now],
   );
-  // one that has ended, and its reason
+  // the hold has ended; its reason must not stay
   await removeHold(client, subject);
 }
 
-/** Has the archives of a subject that came back removed, as far as they were kept long enough. */
+/** Marks the old archives of a restored subject for removal, if their time is over. */
 export async function expirePastArchives(
   client: Client,
   subject: number,

@@ -1,4 +1,4 @@
-/** What the calendar sees in our tables: which moves are due, and what it next has to wait for. */
+/** The calendar's queries: which moves are due, and what the calendar waits for next. */
 import { timeOf } from '../shared/time.ts';
 import { IS_APPROVED_ERASURE, IS_ERASING } from '../requests/approvals-table.ts';
 import { RECOVERY } from './holds-table.ts';
@@ -6,7 +6,7 @@ import type { Client } from '../database/connection.ts';
 
 type Reader = Pick<Client, 'query'>;
 
-/** A move of the calendar; drawn in src/lifecycle/calendar.ts. */
+/** A move of the calendar. src/lifecycle/calendar.ts describes each. */
 export type MoveName =
   | 'person.reinstate'
   | 'person.warn'
@@ -28,53 +28,54 @@ export type MoveName =
 /** A move that is due. */
 export interface DueMove {
   move: MoveName;
-  /** 0: of no single one */
+  /** 0: the move has no single subject */
   subject: number;
   /** a shell name, or the account of a tool */
   account: string;
-  /** of a tool, else null */
+  /** the tool's name; null for a person */
   tool: string | null;
-  /** since when it is due, or, of a warning, when the subject is put away */
+  /** since when the move is due; for a warning, when the subject is archived */
   at: Date;
-  /** of a warning: the least number of days before that of which it is to be told */
+  /** for a warning: the smallest number of days before that for which a warning is due */
   days: number | null;
 }
 
-/** Days before somebody is put away on which it is told. */
+/** How many days before archiving a warning is sent. */
 export const WARNING_DAYS = [30, 7, 1];
 
 /**
- * When who is to be deleted is put away: on the day, and no sooner than a day after it was told for the
- * last time. What was not told so yet is told first, at the earliest now. What was told by a clock that
- * went back since, was told of another day. Without a grace time (`days_warned` is 0) nothing is waited for.
+ * SQL: when a subject that is to be deleted is archived: on its day, but not sooner than a day after the last warning.
+ * If that warning was not sent yet, it is sent first, now at the earliest. A warning sent by a clock that went back
+ * since does not count, because it named another day. Without a grace time (`days_warned` is 0) there is no wait.
  *
- * @param now an expression of SQL; columns of `people` or `tools`
+ * @param now an SQL expression; the result uses columns of `people` or `tools`
  */
 export const ARCHIVED_AT = (now: string) => `CASE WHEN days_warned = 0 THEN delete_after ELSE
   greatest(delete_after, interval '24 hours' +
     CASE WHEN days_warned <= 1 AND ${IS_WARNED(now)} THEN warned_at ELSE ${now} END) END`;
 const IS_WARNED = (now: string) => `warned_at <= ${now} + interval '24 hours'`;
 
-/** When an approved erasure begins, of a row of `approvals`: until then it can be stopped, after a hold too. */
+/** SQL: when an approved erasure (a row of `approvals`) begins. It can be rejected until then, also after a hold. */
 export const ERASED_AT = `(greatest(decided_at, (SELECT h.until FROM holds h WHERE h.subject = approvals.subject))
   + interval '24 hours')`;
 
-/** What is not applied by then no longer keeps what has been closed from being put away. */
+/** How long archiving waits for the closing of access to be applied everywhere. */
 const PATIENCE = `interval '1 minute'`;
 
-// a seal that is being renewed opens no door
+// the renewal of a seal does not count, because it gives no access
 const IS_APPLIED = (subject: string) => `NOT EXISTS (
   SELECT FROM convergence c WHERE c.subject = ${subject} AND c.applied < c.wanted AND c.targets IS NULL)`;
-// the archives that there are to be, and both roles have back in place what they put away
+// both archives exist; both roles have restored what they archived
 const IS_ARCHIVED = `(SELECT count(*) FROM archives a
   WHERE a.subject = d.subject AND a.archival = d.archival) = 2`;
 const ARCHIVED_SINCE = `SELECT max(made_at) FROM archives a WHERE a.subject = d.subject AND a.archival = d.archival`;
 const IS_BACK = `(SELECT count(*) FROM convergence c
   WHERE c.subject = d.subject AND c.role IN ('homes', 'databases') AND c.applied = c.wanted) = 2`;
-// a row that is applied rests from the moment at which it was
+// `next_try_at` of an applied row is the time at which it was applied
 const BACK_SINCE = `SELECT max(next_try_at) FROM convergence c WHERE c.subject = d.subject AND c.role IN ('homes', 'databases')`;
 
-// Who is to be deleted, each along a partial index: a look costs the same however many subjects there are.
+// Subjects that are to be deleted. Each part uses a partial index, so the cost does not grow with the number of
+// subjects.
 const LEAVERS = `leavers AS (
   SELECT 'person' AS kind, uid, delete_after, days_warned, warned_at FROM people
   WHERE delete_after IS NOT NULL AND state = 'suspended' AND NOT ${IS_ERASING('uid')}
@@ -98,7 +99,7 @@ const DUE = `
     WHERE delete_after <= $1 AND ${ARCHIVED_AT('$1::timestamptz')} <= $1
       AND (delete_after <= $1 - ${PATIENCE} OR ${IS_APPLIED('uid')})
     UNION ALL
-    -- by the database's clock as well, which its guard goes by
+    -- by the database's clock too, because its guard uses that
     SELECT 'person.erase', subject, ${ERASED_AT}, NULL FROM approvals JOIN people ON uid = subject
     WHERE ${IS_APPROVED_ERASURE('approvals')} AND people.state = 'suspended'
       AND ${ERASED_AT} <= least($1::timestamptz, now())
@@ -129,17 +130,17 @@ const DUE = `
      WHERE renew_at <= $1 ORDER BY renew_at LIMIT 1)
   ) AS m LEFT JOIN people p ON p.uid = m.subject LEFT JOIN tools t ON t.uid = m.subject
   WHERE m.move || ' ' || m.subject <> ALL ($3::text[]) AND ($5 OR m.move <> 'person.erase')
-    -- who is held is not put away, deleted or forgotten, and not warned of a day that does not hold
+    -- a held subject is not archived, deleted or erased, and gets no warning, because the date may change
     AND NOT EXISTS (SELECT FROM holds h WHERE h.subject = m.subject AND h.until > $1
       AND (m.move ~ '[.](warn|archive|delete|erase|expire)$' OR m.move ~ '[.]restore$' AND h.held_by = '${RECOVERY}'))
-  -- doors are closed and opened before all else, and seals renewed after all else
+  -- access is closed and opened first; seals are renewed last
   ORDER BY m.move = 'seals.renew', m.move NOT IN ('overlaps.end', 'credentials.again', 'person.reinstate', 'person.restore', 'tool.restore'), m.at, m.subject LIMIT $4`;
 
 /**
- * The moves that are due at that time, the first to be made first.
+ * Reads the moves that are due at that time, in the order in which they are to be made.
  *
- * @param except `<move> <subject>` of those that are left out
- * @param erasures false: these are left out too
+ * @param except `<move> <subject>` of the moves that are left out
+ * @param erasures false: erasures are left out too
  */
 export async function readDueMoves(
   db: Reader,
@@ -158,21 +159,21 @@ export async function readDueMoves(
   return rows as DueMove[];
 }
 
-/** A move that should have been made long ago. */
+/** A move that is overdue. */
 export interface OverdueMove {
   move: MoveName;
-  /** '' where it is of no single one */
+  /** '' if the move has no single subject */
   account: string;
   since: Date;
 }
 
-/** The calendar looks every second, and makes a move that has failed again after a minute. */
+/** The calendar looks every second and tries a failed move again after a minute. */
 const OVERDUE_MS = 120_000;
-/** No more are looked for. */
+/** At most so many overdue moves are read. */
 const MOST_OVERDUE = 100;
 const DAY_MS = 24 * 3600 * 1000;
 
-/** The moves whose date passed two minutes ago, and which nobody has made: intake fails at them, or is away. */
+/** The moves that were due two minutes ago and are not made: intake fails at them, or is not running. */
 export async function readOverdue(db: Reader, now: Date): Promise<OverdueMove[]> {
   const before = new Date(now.getTime() - OVERDUE_MS);
   const due = await readDueMoves(db, before, { except: [], most: MOST_OVERDUE });
@@ -183,7 +184,7 @@ export async function readOverdue(db: Reader, now: Date): Promise<OverdueMove[]>
     .filter(({ since }) => since <= before);
 }
 
-/** `person.reinstate of alice, since 2026-11-25 10:00:00Z, and 2 more`; of one at the least. */
+/** `person.reinstate of alice, since 2026-11-25 10:00:00Z, and 2 more`. There must be at least one move. */
 export function describeOverdue(overdue: readonly OverdueMove[]): string {
   const [{ move, account, since } = { move: '', account: '', since: new Date(0) }] = overdue;
   const more = overdue.length > 1 ? `, and ${overdue.length - 1} more` : '';
@@ -207,13 +208,13 @@ const NEXT = `
     UNION ALL SELECT min(again_at) FROM credentials WHERE again_at > $1
     UNION ALL SELECT min(renew_at) FROM login_seals WHERE renew_at > $1 AND renew_at < 'infinity'
   ) AS dates`;
-// what is to be put away, or is being put away or brought back: a role's work makes the next move due
+// subjects that are to be archived, or are being archived or restored: the next move is due when a role is done
 const AWAITED = `
   WITH ${LEAVERS}
   SELECT subject FROM archivals WHERE back_at IS NULL AND (left_at IS NULL OR returning_at IS NOT NULL)
   UNION SELECT uid FROM leavers WHERE delete_after <= $1`;
 
-/** What comes next: on a date, and by what a role does with these subjects. */
+/** What comes next: the next date, and the subjects whose next move depends on a role. */
 export interface Ahead {
   next: Date | undefined;
   awaited: number[];
@@ -230,7 +231,9 @@ export async function readAhead(db: Reader, now: Date): Promise<Ahead> {
   };
 }
 
-/** Takes away verifiers before whose time is over; the database touches `databases`. Returns whose they were. */
+/**
+ * Removes previous verifiers whose time is over. The database touches the role `databases`. Returns the accounts.
+ */
 export async function endOverlaps(
   client: Reader,
   now: Date,
@@ -244,7 +247,10 @@ export async function endOverlaps(
   return rows as { subject: number; account: string }[];
 }
 
-/** Gives seals whose half time is over the next number, and has the directory role sign them; returns how many. */
+/**
+ * Gives new numbers to seals after half of their lifetime, so that the directory role signs them again. Returns how
+ * many.
+ */
 export async function renewSeals(client: Reader, now: Date, most: number): Promise<number> {
   const { rows } = await client.query(
     `WITH due AS MATERIALIZED (
@@ -257,7 +263,7 @@ export async function renewSeals(client: Reader, now: Date, most: number): Promi
   return (rows as { count: number }[])[0]?.count ?? 0;
 }
 
-/** Notes of how many days before the end of somebody it has been told, and when. */
+/** Records for how many days before archiving a subject was warned, and when. */
 export async function noteWarned(
   client: Reader,
   subject: number,

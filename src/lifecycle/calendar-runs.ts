@@ -1,6 +1,6 @@
 /**
- * When intake looks at the calendar: on the next date, when a role has done what is waited for, and often anyway.
- * When nothing else is due, it removes records whose time is over, some in each turn.
+ * When intake looks at the calendar: on the next date, when a role has done what the calendar waits for, and
+ * regularly. When nothing else is due, it removes records that are past their retention time, some in each turn.
  */
 import type pg from 'pg';
 import type { Config } from '../shared/config.ts';
@@ -11,20 +11,20 @@ import { turnCalendar } from './calendar.ts';
 import { isFrozen } from '../database/freeze.ts';
 import { EXPIRY_BEGIN, type ExpiryRun, removeExpired } from '../database/retention.ts';
 
-/** It is looked at this often at the least: what it waits for may come without a notice. */
+/** The longest time between two looks, because a change may come without a notification. */
 const LOOK_MS = 1000;
-/** Whether each tool still has a maintainer who may log in is looked at this often besides. */
+/** How often orphaned tools are looked for if nothing has happened that could make any. */
 const LOOK_ORPHANS_MS = 60_000;
-/** And no more often than this: with 10,000 tools it takes 25 ms. */
+/** The shortest time between two searches for orphaned tools: with 10,000 tools a search takes 25 ms. */
 const REST_ORPHANS_MS = 1000;
-/** What comes at the same time is looked at together: at rest a look takes 3 ms. */
+/** Notifications within this time are handled by one look. When nothing is due, a look takes 3 ms. */
 const SOON_MS = 50;
-/** Whether the time of any record is over is looked at this often. */
+/** How often records past their retention time are looked for. */
 const EXPIRY_MS = 3_600_000;
-/** A move that has failed is made again after this time; no other waits for it. */
+/** A failed move is tried again after this time. Other moves do not wait for it. */
 const MOVE_AGAIN_MS = 60_000;
 
-/** Kinds after which the calendar may have more to do, or there may be other orphans. */
+/** Kinds of request that may give the calendar more to do or change which tools are orphaned. */
 const MOVING: ReadonlySet<string> = new Set<RequestKind>([
   'access.grant',
   'access.revoke',
@@ -44,23 +44,23 @@ const MOVING: ReadonlySet<string> = new Set<RequestKind>([
 ]);
 
 export interface HostedCalendar {
-  /** whether a turn is due now */
+  /** whether a turn is due */
   isDue(): boolean;
   /**
-   * Makes some of the moves that are due. False: the realm is frozen.
+   * Makes some of the moves that are due. Returns false if the realm is frozen.
    *
    * @param canBeStopped as in turnCalendar
    */
   turn(canBeStopped: boolean): Promise<boolean>;
-  /** Is told of what was decided. */
+  /** Call this with the kinds of the requests that were accepted. */
   decided(kinds: readonly (string | undefined)[]): void;
   close(): void;
 }
 
 /**
- * Hosts the calendar on intake's connection.
+ * Runs the calendar on intake's connection.
  *
- * @param wake is called when a turn has become due
+ * @param wake called when a turn becomes due
  */
 export function hostCalendar(
   {
@@ -81,7 +81,7 @@ export function hostCalendar(
   let listens = false;
   let expiry: ExpiryRun = EXPIRY_BEGIN;
   let expiryAt = Number.NEGATIVE_INFINITY;
-  /** moves that have failed, and when they are made again */
+  /** failed moves, and when each is tried again */
   const failed = new Map<string, number>();
 
   const onNotice = ({ payload = '' }: pg.Notification): void => {
@@ -102,12 +102,12 @@ export function hostCalendar(
     }, ms);
   }
 
-  /** Only while a role is waited for: it would else be told of all that roles do. */
+  /** Listens only while the calendar waits for a role. Otherwise it would receive a notice for everything roles do. */
   async function listen(wanted: boolean): Promise<void> {
     if (wanted === listens) return;
     await client.query(`${wanted ? '' : 'UN'}LISTEN chamberlain`);
     listens = wanted;
-    if (wanted) lookIn(SOON_MS); // what came before was not heard
+    if (wanted) lookIn(SOON_MS); // earlier notices were missed
   }
 
   async function turn(canBeStopped: boolean): Promise<boolean> {
@@ -121,7 +121,7 @@ export function hostCalendar(
       except: [...failed.keys()],
       canBeStopped,
     });
-    for (const each of made.did) log.info(each, 'a move of the calendar');
+    for (const each of made.did) log.info(each, 'the calendar made a move');
     for (const { key, error } of made.failed) {
       log.warn({ move: key, error: describeError(error) }, 'a move of the calendar failed');
       failed.set(key, began + MOVE_AGAIN_MS);
@@ -137,17 +137,22 @@ export function hostCalendar(
     return true;
   }
 
-  /** Removes some records whose time is over; what has failed is tried again, and keeps nothing waiting. */
+  /**
+   * Removes some records that are past their retention time. A failure is tried again later and delays nothing else.
+   */
   async function expire(): Promise<void> {
     try {
       if (await isFrozen(client)) return;
       const { kind, removed, next } = await removeExpired(client, config.retention, expiry);
-      if (removed > 0) log.info({ kind, removed }, 'records were removed after their time');
+      if (removed > 0) log.info({ kind, removed }, 'removed records past their retention time');
       expiry = next ?? EXPIRY_BEGIN;
       if (next === undefined) expiryAt = performance.now() + EXPIRY_MS;
       else due = true;
     } catch (error) {
-      log.warn({ error: describeError(error) }, 'records stay beyond their time');
+      log.warn(
+        { error: describeError(error) },
+        'could not remove records past their retention time',
+      );
       expiryAt = performance.now() + MOVE_AGAIN_MS;
     }
   }
@@ -158,7 +163,7 @@ export function hostCalendar(
       try {
         return await turn(canBeStopped);
       } catch (error) {
-        log.warn({ error: describeError(error) }, 'the calendar waits');
+        log.warn({ error: describeError(error) }, 'the calendar could not run; it tries again');
         lookIn(LOOK_MS);
         return true;
       }

@@ -1,56 +1,57 @@
 /**
- * The calendar: moves that nobody has to ask for when their time has come. intake makes them, between
- * its verdicts, since it alone writes the wanted state. What requests do is drawn in
- * person-leaving.ts and tool-leaving.ts.
+ * The calendar: changes ("moves") that happen when their time has come, without a request. intake makes them between
+ * its verdicts, because only intake writes the wanted state. person-leaving.ts and tool-leaving.ts show what requests
+ * do.
  *
  *   person   suspended ──suspended_until──▶ active
- *            suspended ──delete_after, told a day ago, doors closed──▶ archived ──both archives──▶ deleted, erased
+ *            suspended ──delete_after, warned a day ago, access closed──▶ archived ──both archives──▶ deleted, erased
  *            suspended ──erasure approved 24 h ago──▶ deleted, erased
- *   tool     disabled ──delete_after, told a day ago, doors closed──▶ archived ──both archives──▶ deleted
- *   both     to be deleted ──30, 7, 1 days before──▶ told
+ *   tool     disabled ──delete_after, warned a day ago, access closed──▶ archived ──both archives──▶ deleted
+ *   both     to be deleted ──30, 7, 1 days before──▶ warned
  *            archived, returning ──home and databases in place──▶ active
- *            deleted, or back ──keep_until──▶ its archives are removed
- *   account  the password before ──previous_until──▶ dies
- *            made when somebody lost access ──again_at, doors closed or again_by──▶ made anew
- *            half of a seal's time over ──renew_at──▶ sealed anew
- *   tool     nobody left who may log in ──▶ orphaned, and back, as long as it does not leave
+ *            deleted, or restored ──keep_until──▶ its archives are removed
+ *   account  previous password ──previous_until──▶ stops working
+ *            password made when somebody lost access ──again_at, access closed or again_by──▶ replaced once more
+ *            half of a seal's lifetime over ──renew_at──▶ sealed anew
+ *   tool     no maintainer who may log in ──▶ orphaned, and back, unless the tool is leaving
  *
- * | move             | is due when                                        | told at once  | told when applied |
+ * | move             | is due when                                        | sent at once  | sent when applied |
  * | ---------------- | -------------------------------------------------- | ------------- | ----------------- |
  * | person.reinstate | `until` has come, and no deletion is approved      |               | person.reinstated |
- * | ….warn           | so many days are left, and fewer were not told yet | ….deleting    |                   |
- * | ….archive        | to be deleted by then, the last warning was a day  |               |                   |
- * |                  | ago (but for who has no grace time), and all is    |               |                   |
- * |                  | applied or a minute has passed: doors close before |               |                   |
- * |                  | all else                                           |               |                   |
+ * | ….warn           | so many days are left, and no warning for so few   | ….deleting    |                   |
+ * |                  | days was sent yet                                  |               |                   |
+ * | ….archive        | `delete_after` has come; the last warning was a    |               |                   |
+ * |                  | day ago, unless there is no grace time; and all is |               |                   |
+ * |                  | applied or a minute has passed, so that access is  |               |                   |
+ * |                  | closed before anything else                        |               |                   |
  * | ….delete         | both archives are recorded                         | ….archived    | ….deleted         |
  * | person.erase     | the erasure was approved 24 hours ago              | person.erased |                   |
- * | ….restore        | homes and databases have it back in place          |               | ….restored        |
+ * | ….restore        | homes and databases have restored everything       |               | ….restored        |
  * | ….expire         | the archives were kept for long enough             |               | ….expired         |
- * | archives.expire  | the same, of one who is back                       |               |                   |
+ * | archives.expire  | the same, for a restored subject                   |               |                   |
  * | overlaps.end     | both passwords have worked for long enough         |               |                   |
  * | credentials.again | some time after somebody lost access, when the    | credentials.  |                   |
- * |                  | directory has closed all doors, or ten minutes     | revoked       |                   |
- * |                  | later whatever is open                             |               |                   |
- * | seals.renew      | half of their time is over                         |               |                   |
+ * |                  | directory has closed all access, or ten minutes    | revoked       |                   |
+ * |                  | later in any case                                  |               |                   |
+ * | seals.renew      | half of their lifetime is over                     |               |                   |
  *
- * Each move is one transaction: whoever is cut between two goes on with the next. Where it did not run for
- * a week, it is told once, of the least number of days that is due. A move that fails is left for a
- * minute, and keeps no other back. What a role fails at moves nothing on: it is tried again by the role.
+ * Each move is one transaction. A calendar that was interrupted between two moves continues with the next. If it did
+ * not run for a week, it sends one warning, for the smallest number of days that is due. A failed move is tried again
+ * after a minute and delays no other move. If a role fails, the move waits: the role itself tries again.
  *
- * Of who is held nothing but restore is made until the hold has ended: no warning either, so that the day
- * after the hold is told of anew.
+ * A held subject gets no move except restore until the hold has ended. It gets no warning either, so the day after the
+ * hold is announced by new warnings.
  *
- * Whatever the clock did, or however long nothing ran, nobody who has a grace time is put away untold:
+ * Nobody who has a grace time is archived without a warning, whatever the clock did and however long nothing ran:
  *
- * | who is to be deleted on day 40, of which     | is told            | and put away                     |
+ * | to be deleted on day 40, and                 | warned             | archived                         |
  * | -------------------------------------------- | ------------------ | -------------------------------- |
  * | the calendar looks every day                 | on days 10, 33, 39 | on day 40                        |
  * | it looks on day 36 first, then every day     | on days 36, 39     | on day 40                        |
- * | it looks on day 39.5 first                   | then               | on day 40.5                      |
- * | it looks on day 400 first: a clock that      | then               | on day 401                       |
- * | jumps ahead too                              |                    |                                  |
- * | the same, and that clock goes back at once   | anew, as above     | on day 40                        |
+ * | it looks on day 39.5 first                   | at once            | on day 40.5                      |
+ * | it looks on day 400 first (also by a clock   | at once            | on day 401                       |
+ * | that jumped ahead)                           |                    |                                  |
+ * | the same, and the clock goes back at once    | again, as above    | on day 40                        |
  */
 import { randomBytes } from 'node:crypto';
 import type { Config } from '../shared/config.ts';
@@ -85,19 +86,19 @@ import { type Client, transact } from '../database/connection.ts';
 import { recordVerdict } from '../requests/requests-table.ts';
 import { openTools, readMaintained, readMaintainers } from '../identity/tools-table.ts';
 import { touches, touchesOfMembers, touchesWithCredentials } from '../requests/context.ts';
-import { tellOfWaiting, tellPortals } from '../events/done.ts';
+import { eventsForPortals, eventsOfWaiting } from '../events/done.ts';
 
-/** Who asked, as the audit and `chamberlain requests` name it. */
+/** The requester that the audit and `chamberlain requests` name. */
 export const CALENDAR = 'the calendar';
 
-/** Most moves of one turn: requests wait for it, urgent ones too. */
+/** The most moves in one turn. Requests wait for a turn, urgent ones too. */
 const MOST_MOVES = 4;
-/** Most accounts of which the password before dies in one move, most tools that become orphans, most seals. */
+/** The most accounts whose previous password ends in one move, and the most orphaned tools and seals in one move. */
 const MOST_AT_ONCE = 200;
 
 const DAY_MS = 86_400_000;
 
-/** What a turn has done, and when the next one is of use. */
+/** What a turn did, and when the next one is due. */
 export interface Turn extends Ahead {
   did: { move: MoveName | 'orphans'; subject: number; account: string }[];
   failed: { key: string; error: unknown }[];
@@ -107,17 +108,17 @@ export interface Turn extends Ahead {
   frozen: boolean;
 }
 
-/** What a move has done, beside its writes. */
+/** What a move did, apart from its writes. */
 interface Made {
   fields: string[];
   touches?: Touch[];
-  /** it takes access away */
+  /** the move takes access away */
   urgent?: true;
-  /** told at once */
+  /** sent at once */
   events?: NewEvent[];
-  /** told when everything touched is applied */
+  /** sent when everything touched is applied */
   onDone?: Omit<OnDone, 'portals'>;
-  /** the request that waited for it: `onDone` is told as of that one */
+  /** the request that waited for this move; `onDone` is sent in the name of that request */
   decides?: { portal: string; jti: string };
 }
 
@@ -134,9 +135,10 @@ class Frozen extends Error {}
 /**
  * Makes some of the moves that are due.
  *
- * @param options.orphans whether to look for orphans, once nothing else is due
- * @param options.except keys of moves that are left out, since they have failed
- * @param options.canBeStopped whether every request that has come by now is decided: else no erasure begins
+ * @param options.orphans whether to look for orphaned tools when nothing else is due
+ * @param options.except keys of failed moves, which are left out
+ * @param options.canBeStopped whether every request that has arrived is decided. If not, no erasure begins, because
+ *   one of them might reject it
  */
 export async function turnCalendar(
   client: Client,
@@ -164,7 +166,7 @@ export async function turnCalendar(
     const { move, subject, account } = each;
     try {
       await makeMove({ client, config, now, due: each });
-      // every few seconds, and no news
+      // seals are renewed every few seconds, which is not worth a log line
       if (move !== 'seals.renew') turn.did.push({ move, subject, account });
     } catch (error) {
       if (error instanceof Frozen) return { ...turn, frozen: true };
@@ -181,7 +183,7 @@ export async function turnCalendar(
   return turn.more ? turn : { ...turn, ...(await readAhead(client, now)) };
 }
 
-/** One move, in a transaction. Nobody else writes the wanted state between the look and this. */
+/** Makes one move in a transaction. No other process writes the wanted state between `readDueMoves` and this. */
 async function makeMove(moving: Moving): Promise<void> {
   const { client, due } = moving;
   await transact(client, async () => {
@@ -216,8 +218,8 @@ const MAKE: Record<MoveName, (moving: Moving) => Promise<Made>> = {
     return {
       fields: ['state', 'erasure'],
       touches: everything(due.subject),
-      // at once: a server that is away holds up no portal
-      events: [...tell(moving, 'person.erased'), ...rejected],
+      // at once: a server that is down must not delay the portals
+      events: [...eventsOf(moving, 'person.erased'), ...rejected],
       onDone: { event: 'person.erased', data: {}, each: [] },
       decides: { portal, jti },
     };
@@ -226,7 +228,7 @@ const MAKE: Record<MoveName, (moving: Moving) => Promise<Made>> = {
     await noteKnown(moving.client, moving.due.subject);
     await leave(moving);
     const made = deleted(moving, 'tool');
-    // a member of their groups until now
+    // the tool was a member of their groups until now
     const maintained = await readMaintained(moving.client, moving.due.subject);
     const maintainers = await readMaintainers(moving.client, moving.due.subject);
     return {
@@ -242,7 +244,7 @@ const MAKE: Record<MoveName, (moving: Moving) => Promise<Made>> = {
     const { client, due } = moving;
     await comeBack(moving);
     await reopenPerson(client, due.subject);
-    // one that nobody has read
+    // a password that nobody has read
     const epoch = await wantNewEpoch(client, due.subject);
     const access = await touchesOfAccess(client, [due.subject]);
     return {
@@ -260,7 +262,7 @@ const MAKE: Record<MoveName, (moving: Moving) => Promise<Made>> = {
     const { client, due } = moving;
     await comeBack(moving);
     await openTools(client, [due.subject]);
-    // one that nobody has read
+    // a password that nobody has read
     await wantNewEpoch(client, due.subject);
     return {
       fields: ['state', 'credentials'],
@@ -303,7 +305,7 @@ async function makeAgain(moving: Moving): Promise<Made> {
     fields: ['credentials'],
     urgent: true,
     touches: touchesWithCredentials(due.subject),
-    events: tell(moving, 'credentials.revoked', { epoch, maintainers, because: due.move }),
+    events: eventsOf(moving, 'credentials.revoked', { epoch, maintainers, because: due.move }),
   };
 }
 
@@ -311,11 +313,11 @@ async function warn(moving: Moving, kind: string): Promise<Made> {
   const { client, due, now } = moving;
   const days = due.days as number;
   await noteWarned(client, due.subject, { days, now });
-  // later than it should have been told: fewer days are left than it was to be told of
+  // if the warning is late, fewer days are left than `days`
   const left = Math.ceil((due.at.getTime() - now.getTime()) / DAY_MS);
   return {
     fields: [],
-    events: tell(moving, `${kind}.deleting`, {
+    events: eventsOf(moving, `${kind}.deleting`, {
       days: Math.min(days, left),
       deleteAfter: due.at.toISOString(),
     }),
@@ -327,13 +329,13 @@ async function archiveSubject({ client, due, now }: Moving): Promise<Made> {
   return { fields: ['state'], touches: everything(due.subject) };
 }
 
-/** Erases what our tables hold of a person who is deleted; returns what is told of what waited. */
+/** Erases what our tables hold about a deleted person. Returns the events about their waiting requests. */
 async function forgetPerson({ client, due, now }: Moving): Promise<NewEvent[]> {
-  // nobody else is told any more what becomes of it
+  // later events could no longer name the requests
   const waited = await rejectWaiting(client, due.subject, { by: CALENDAR, now });
   await erasePerson(client, due.subject);
-  const told = { by: CALENDAR, reason: 'The person was deleted.' };
-  return waited.flatMap((each) => tellOfWaiting(each, 'request.rejected', told));
+  const data = { by: CALENDAR, reason: 'The person was deleted.' };
+  return waited.flatMap((each) => eventsOfWaiting(each, 'request.rejected', data));
 }
 
 async function leave(moving: Moving): Promise<void> {
@@ -355,7 +357,7 @@ function deleted(moving: Moving, kind: string): Made & { touches: Touch[] } {
   return {
     fields: ['state'],
     touches: everything(due.subject),
-    events: tell(moving, `${kind}.archived`),
+    events: eventsOf(moving, `${kind}.archived`),
     onDone: { event: `${kind}.deleted`, data: dataOf(due) },
   };
 }
@@ -377,12 +379,12 @@ function dataOf({ account, tool }: DueMove): Record<string, unknown> {
   return { ...(tool === null ? {} : { tool }), account };
 }
 
-function tell(
+function eventsOf(
   { config, due }: Moving,
   event: string,
   data: Record<string, unknown> = {},
 ): NewEvent[] {
-  return tellPortals(config, [], {
+  return eventsForPortals(config, [], {
     event,
     subject: due.subject,
     request: undefined,
@@ -390,14 +392,14 @@ function tell(
   });
 }
 
-/** Writes what a move touches and tells: as a request of ours, so that it is known when it is done. */
+/** Records what a move touches, and its events. It is recorded as a request, so that its progress can be followed. */
 async function recordMove({ client, due }: Moving, made: Made): Promise<void> {
   await writeEvents(client, made.events ?? []);
   if (made.touches === undefined) return;
   await recordVerdict(client, {
     portal: undefined,
     jti: undefined,
-    // of no body: what no other has
+    // there is no body to hash, so this is a random value that no other request has
     bodySha256: randomBytes(32),
     kind: due.move,
     requestedBy: CALENDAR,
@@ -414,7 +416,7 @@ async function recordMove({ client, due }: Moving, made: Made): Promise<void> {
   });
 }
 
-/** Marks the tools that have become orphans, and those that are none any more; undefined: frozen. */
+/** Marks the tools that became orphaned and those that no longer are. Returns undefined if the realm is frozen. */
 async function findOrphans(
   client: Client,
   config: Config,
@@ -431,7 +433,7 @@ async function findOrphans(
       changed
         .filter(({ orphaned }) => orphaned)
         .flatMap(({ uid, account, tool }) =>
-          tellPortals(config, [], {
+          eventsForPortals(config, [], {
             event: 'tool.orphaned',
             subject: uid,
             request: undefined,

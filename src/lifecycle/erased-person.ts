@@ -1,4 +1,4 @@
-/** A line of `erasures.log`: who was erased by law, and by which approved request. */
+/** A line of `erasures.log`: a person who was erased as the law requires, and the approved request for it. */
 import { z } from 'zod';
 
 const ERASED = z.object({
@@ -11,15 +11,15 @@ const ERASED = z.object({
 });
 
 export type ErasedPerson = z.infer<typeof ERASED>;
-/** The approved request by which a person is erased, as the database has noted it; the time as ISO 8601. */
+/** The approved request to erase a person, as the database recorded it. Times are in ISO 8601. */
 export type Erasure = ErasedPerson['erasure'];
 
-/** A list of them, as a role reports it; undefined where it is none. */
+/** Parses the list of erased people that a role reports. Undefined if it is not such a list. */
 export function parseErasedPeople(list: unknown): ErasedPerson[] | undefined {
   return z.array(ERASED).safeParse(list).data;
 }
 
-/** Throws where it is no such line. */
+/** Parses one line. Throws if it is not such a line. */
 export function parseErased(line: string): ErasedPerson {
   return ERASED.parse(JSON.parse(line));
 }

@@ -1,6 +1,7 @@
 /**
- * The list of who was erased by law: `erasures.log` in the folder of the archives of homes, which no backup of PostgreSQL
- * puts back. A line of JSON each, only ever added to, and on disk before a home or an archive is destroyed.
+ * The list of people who were erased as the law requires: `erasures.log` in the folder of the archives of homes. It is
+ * there because restoring a backup of PostgreSQL does not change it. It has one line of JSON for each person, lines are
+ * only ever appended, and a line is on disk before a home or an archive is destroyed.
  */
 import {
   closeSync,
@@ -18,19 +19,19 @@ export const ERASURES = 'erasures.log';
 
 const TO_WRITE = constants.O_RDWR | constants.O_APPEND | constants.O_CREAT | constants.O_NOFOLLOW;
 
-/** Makes the list, with nobody in it, where there is none. */
+/** Creates an empty list if there is none. */
 export function prepareErasures(archives: { fd: number }): void {
   closeSync(openSync(`${itself(archives)}/${ERASURES}`, TO_WRITE, 0o600));
 }
 
-/** Adds an erasure, durably, where it is not there; `archives` is the open folder. */
+/** Appends an erasure durably, unless it is listed already. `archives` is the open folder. */
 export function noteErasure(archives: { fd: number }, erased: ErasedPerson): void {
   prepareErasures(archives);
   if (isListed(readErasures(archives), erased)) return;
   const fd = openSync(`${itself(archives)}/${ERASURES}`, TO_WRITE, 0o600);
   try {
     const before = readFileSync(fd);
-    ftruncateSync(fd, before.lastIndexOf('\n') + 1); // what a crash has cut
+    ftruncateSync(fd, before.lastIndexOf('\n') + 1); // removes a line that a crash cut off
     writeFileSync(fd, `${JSON.stringify(erased)}\n`);
     fsyncSync(fd);
   } finally {
@@ -40,8 +41,8 @@ export function noteErasure(archives: { fd: number }, erased: ErasedPerson): voi
 }
 
 /**
- * Those of the list, in its order. What a crash has cut off at its end is no line: nothing was destroyed after it. Throws
- * where there is no list, or a line of it is none.
+ * Reads the people on the list, in its order. A line at the end that a crash cut off is skipped: nothing was destroyed
+ * after it. Throws if there is no list, or if a line is not valid.
  */
 export function readErasures(archives: { fd: number }): ErasedPerson[] {
   const fd = openSync(`${itself(archives)}/${ERASURES}`, OPEN_SAFELY);
@@ -51,9 +52,12 @@ export function readErasures(archives: { fd: number }): ErasedPerson[] {
       try {
         return parseErased(line);
       } catch (cause) {
-        throw new Error(`line ${n + 1} of ${ERASURES} is none: put the list back from a copy`, {
-          cause,
-        });
+        throw new Error(
+          `line ${n + 1} of ${ERASURES} is not valid: restore the file from a backup`,
+          {
+            cause,
+          },
+        );
       }
     });
   } finally {
@@ -61,7 +65,7 @@ export function readErasures(archives: { fd: number }): ErasedPerson[] {
   }
 }
 
-/** Whether the list has that erasure. */
+/** Whether the list contains that erasure. */
 export function isListed(listed: readonly ErasedPerson[], { uid, erasure }: ErasedPerson): boolean {
   return listed.some((each) => each.uid === uid && each.erasure.request === erasure.request);
 }

@@ -1,7 +1,7 @@
-/** The table `holds`: who is not to be put away, deleted or erased until a day. */
+/** The table `holds`: subjects that must not be archived, deleted or erased before a date. */
 import type { Client } from '../database/connection.ts';
 
-/** Who has held, suspended and disabled by `chamberlain recover`: such a hold keeps back a restore, too. */
+/** The actor named for what `chamberlain recover` holds, suspends and disables. Its holds also block restoring. */
 export const RECOVERY = 'the recovery';
 
 /** A hold that has not ended. */
@@ -11,7 +11,7 @@ export interface Hold {
   until: Date;
 }
 
-/** The hold on a subject, or undefined where there is none, or it has ended by then. */
+/** Finds the hold on a subject. Undefined if there is none, or if it has ended at `now`. */
 export async function findHold(
   client: Client,
   subject: number,
@@ -25,8 +25,8 @@ export async function findHold(
 }
 
 /**
- * Places a hold, instead of one that is there. The warnings so far are void: the day that they named no
- * longer holds, so nobody is put away before a new one.
+ * Places a hold, and replaces an existing one. Earlier warnings become void, because the day that they named is no
+ * longer right. So the subject is not archived before a new warning.
  */
 export async function placeHold(
   client: Client,
@@ -42,7 +42,7 @@ export async function placeHold(
   await voidWarnings(client, [subject]);
 }
 
-/** Forgets which warnings of their end subjects had: they are warned anew. */
+/** Forgets which warnings were sent about these subjects, so that new warnings are sent. */
 export async function voidWarnings(client: Client, subjects: readonly number[]): Promise<void> {
   for (const table of ['people', 'tools']) {
     await client.query(
@@ -52,12 +52,12 @@ export async function voidWarnings(client: Client, subjects: readonly number[]):
   }
 }
 
-/** Lifts a hold: it ends now, and its reason is forgotten. An erasure begins a day after its end. */
+/** Ends a hold now and forgets its reason. An approved erasure begins a day after the end of a hold. */
 export async function liftHold(client: Client, subject: number, now: Date): Promise<void> {
   await client.query(`UPDATE holds SET until = $2, reason = '' WHERE subject = $1`, [subject, now]);
 }
 
-/** Removes the hold on a subject, its reason too. */
+/** Removes the hold on a subject, with its reason. */
 export async function removeHold(client: Client, subject: number): Promise<void> {
   await client.query('DELETE FROM holds WHERE subject = $1', [subject]);
 }

@@ -1,11 +1,11 @@
-/** What our tables say of who leaves: read only, for people to see. */
+/** What our tables say about suspended, leaving and deleted subjects, for people to read. Read only. */
 import { type LeavingPage, nextMove } from './leaving.ts';
 import { IS_APPROVED_ERASURE } from '../requests/approvals-table.ts';
 import { ERASED_AT, ARCHIVED_AT } from './calendar-queries.ts';
 import { KEPT } from './orphans.ts';
 import type { Client } from '../database/connection.ts';
 
-// Every role that puts something away has its line, also where it has not begun.
+// Each role that makes an archive has its line, even if it has not begun.
 const ARCHIVALS = `
   SELECT coalesce(jsonb_agg(jsonb_build_object(
       'archival', d.archival, 'beganAt', d.began_at, 'leftAt', d.left_at, 'keepUntil', d.keep_until,
@@ -27,7 +27,7 @@ const WAITING = `
       'requestedBy', w.requested_by, 'at', w.opened_at, 'why', w.why) ORDER BY w.opened_at), '[]')
   FROM approvals w WHERE w.subject = s.uid AND w.state = 'open'`;
 
-// what was decided before the doors were closed is of another time
+// an approval from before access was closed belongs to an earlier suspension
 const APPROVED = `
   SELECT jsonb_build_object('kind', w.kind, 'requestedBy', w.requested_by, 'by', w.decided_by,
       'at', w.decided_at)
@@ -44,7 +44,7 @@ const HOLD = `
   SELECT jsonb_build_object('by', h.held_by, 'at', h.held_at, 'reason', h.reason, 'until', h.until)
   FROM holds h WHERE h.subject = s.uid AND h.until > now()`;
 
-// the day that will really hold
+// the day on which the subject will really be archived
 const AWAY_ON = `CASE WHEN delete_after IS NOT NULL THEN ${ARCHIVED_AT('now()')} END`;
 
 const LEAVING = `
@@ -79,7 +79,7 @@ interface LeavingRow {
   erasing: LeavingPage['erasing'];
 }
 
-/** Who it is, and how it leaves. */
+/** A subject, and how it leaves. */
 export interface Leaver {
   uid: number;
   kind: 'person' | 'tool';
@@ -88,7 +88,7 @@ export interface Leaver {
   leaving: LeavingPage;
 }
 
-/** How these subjects leave, in their order: those that do not, too. */
+/** Reads how these subjects leave, in the given order. Subjects that do not leave are included. */
 export async function readLeaving(client: Client, uids: readonly number[]): Promise<Leaver[]> {
   const { rows } = await client.query(LEAVING, [uids]);
   const leavers = new Map((rows as LeavingRow[]).map((row) => [row.uid, toLeaver(row)]));
@@ -133,7 +133,7 @@ function toArchival(row: LeavingPage['archivals'][number]): LeavingPage['archiva
   };
 }
 
-/** PostgreSQL's JSON writes times its own way. */
+/** Times in PostgreSQL's JSON have another format. */
 function isoOf(text: string): string {
   return new Date(text).toISOString();
 }
@@ -142,16 +142,16 @@ function isoOrNull(text: string | null): string | null {
   return text === null ? null : isoOf(text);
 }
 
-/** How many people and tools are in a state, and how many of them until a day. */
+/** How many people or tools are in a state, and for how many of them this ends on a date. */
 export interface StateTotal {
   kind: 'person' | 'tool';
   state: string;
   subjects: number;
-  /** they are reinstated, or put away, by themselves */
+  /** how many are reinstated or archived automatically on a date */
   dated: number;
 }
 
-/** All states but active. */
+/** Counts the subjects in every state except active. */
 export async function readStateTotals(client: Client): Promise<StateTotal[]> {
   const { rows } = await client.query(
     `SELECT 'person' AS kind, state, count(*)::int AS subjects,
@@ -165,8 +165,8 @@ export async function readStateTotals(client: Client): Promise<StateTotal[]> {
 }
 
 /**
- * Who moves next: what is being put away or brought back first, then by the day, then those that have
- * a door that is not closed yet, or something left that is not gone yet.
+ * Reads the subjects that change next: first those that are being archived or restored, then by date, then those whose
+ * access is not yet closed or that still have something to be removed.
  */
 export async function readMovers(
   client: Client,
@@ -188,7 +188,7 @@ export async function readMovers(
   return { movers: await readLeaving(client, uids), count: found[0]?.count ?? 0 };
 }
 
-/** Who is held, the hold that ends first before others. */
+/** Reads the holds, the one that ends first at the top. */
 export async function readHeld(
   client: Client,
 ): Promise<{ account: string; state: string; by: string; reason: string; until: Date }[]> {
@@ -201,28 +201,28 @@ export async function readHeld(
   return rows as { account: string; state: string; by: string; reason: string; until: Date }[];
 }
 
-/** A tool without anybody who may log in and maintains it. */
+/** A tool that has no maintainer who may log in. */
 export interface Orphan {
   account: string;
   name: string;
   title: string;
   state: string;
   since: Date;
-  /** those who do, and cannot: with why */
+  /** the maintainers, each with the reason why they may not log in */
   maintainers: string[];
 }
 
-// the mark is brought up to date a moment after a change, and a tool that leaves is not given to anybody
+// `orphaned_at` is updated a moment after a change. A tool that is leaving needs no new maintainer
 const IS_ADOPTABLE = `(orphaned_at IS NOT NULL AND state IN ('active', 'disabled') AND delete_after IS NULL
   AND uid NOT IN (SELECT tool FROM kept))`;
 
-/** Those that can be given to somebody; the longest orphaned first. */
+/** Reads the orphaned tools that can get a new maintainer, those orphaned longest first. */
 export async function readOrphans(client: Client): Promise<Orphan[]> {
   const { rows } = await client.query(
     `${KEPT} SELECT t.account, t.name, t.title, t.state, t.orphaned_at AS since,
        ARRAY(SELECT coalesce(o.account, p.shell_name) || ' (' || CASE
                WHEN coalesce(o.state, p.state) <> 'active' THEN coalesce(o.state, p.state)
-               WHEN o.uid IS NULL THEN 'no realm member' ELSE 'orphaned' END || ')'
+               WHEN o.uid IS NULL THEN 'not a realm member' ELSE 'orphaned' END || ')'
              FROM maintainers m
                LEFT JOIN people p ON p.uid = m.maintainer LEFT JOIN tools o ON o.uid = m.maintainer
              WHERE m.tool = t.uid ORDER BY 1) AS maintainers
@@ -232,7 +232,7 @@ export async function readOrphans(client: Client): Promise<Orphan[]> {
   return rows as Orphan[];
 }
 
-/** How many tools can be given to somebody. */
+/** Counts the orphaned tools that can get a new maintainer. */
 export async function countOrphans(client: Client): Promise<number> {
   const { rows } = await client.query(
     `${KEPT} SELECT count(*)::int AS count FROM tools WHERE ${IS_ADOPTABLE}`,

@@ -1,36 +1,36 @@
 /**
- * How a person or a tool leaves, and how far that is, as people are told it. Pure. The moves themselves
- * are drawn in src/requests/.
+ * How a person or a tool leaves, and how far this is, as people see it. Pure. src/requests/rules describes the moves
+ * themselves.
  */
 import type { Erasure } from './erased-person.ts';
 import type { Role } from '../reconcile/wanted.ts';
 
-/** What is put away by a role, and how far it is with that. */
+/** The archive of one role, and its progress. */
 export interface ArchivePage {
   role: Role;
   /** null: not yet */
   made: { at: string; path: string; bytes: number; manifestSha256: string } | null;
-  /** what the role is at; null: nothing just now */
+  /** what the role is doing; null: nothing at the moment */
   progress: { act: string; done: number; total: number | null; at: string } | null;
 }
 
-/** One time of being put away. */
+/** One archiving of a subject. */
 export interface ArchivalPage {
   archival: number;
   beganAt: string;
-  /** both archives were read back, and the rest may be destroyed */
+  /** both archives were verified by reading them back, so home and databases may be destroyed */
   leftAt: string | null;
   keepUntil: string | null;
   /** the archives were kept long enough */
   expiredAt: string | null;
   returningAt: string | null;
   backAt: string | null;
-  /** the approved request by which all was destroyed, without an archive; null: it was put away */
+  /** the approved request by which everything was destroyed without an archive; null: the subject was archived */
   erasure: Pick<Erasure, 'request' | 'requestedBy' | 'approvedBy'> | null;
   archives: ArchivePage[];
 }
 
-/** A request about it that waits for an admin's word. */
+/** A request about the subject that waits for an admin's approval. */
 export interface WaitingPage {
   request: string;
   kind: string;
@@ -39,7 +39,7 @@ export interface WaitingPage {
   why: string;
 }
 
-/** What another admin's word has let be done. */
+/** A request that another admin approved. */
 export interface ApprovedPage {
   kind: string;
   requestedBy: string;
@@ -47,7 +47,7 @@ export interface ApprovedPage {
   at: string;
 }
 
-/** An admin's hold, which has not ended. */
+/** A hold that has not ended. */
 export interface HoldPage {
   by: string;
   at: string;
@@ -56,35 +56,34 @@ export interface HoldPage {
 }
 
 export interface LeavingPage {
-  /** null: nobody holds it */
+  /** null: there is no hold */
   hold: HoldPage | null;
-  /** since when its doors are closed, by whom, and why; null: they are not, or nobody knows any more */
+  /** since when access is closed, by whom, and why; null: access is open, or this is no longer known */
   closed: { at: string; by: string | null; reason: string | null; until: string | null } | null;
-  /** put away from then on */
+  /** archived on or after this time */
   deleteAfter: string | null;
-  /** an erasure that is approved: when it begins, and by which request; null: none, or it has begun */
+  /** an approved erasure: when it begins, and its request; null: there is none, or it has begun */
   erasing: { at: string; request: string } | null;
-  /** of a tool: since when nobody who may log in maintains it, directly or through other tools */
+  /** for a tool: since when it has no maintainer who may log in, neither directly nor through other tools */
   orphanedAt: string | null;
   waiting: WaitingPage[];
-  /** what has closed it, or has it deleted; null: nothing that waited */
+  /** the approved request that closed its access or deletes it; null: no approval was needed */
   approved: ApprovedPage | null;
-  /** the first one first */
+  /** the oldest first */
   archivals: ArchivalPage[];
-  /** what happens to it next without being asked for; null: it is active */
+  /** what happens next without a request; null: the subject is active */
   next: NextMove | null;
 }
 
 export interface NextMove {
-  move:
-    'held' | 'put away' | 'reinstate' | 'delete' | 'erase' | 'open' | 'remove archives' | 'none';
-  /** for people */
+  move: 'held' | 'archive' | 'reinstate' | 'delete' | 'erase' | 'open' | 'remove archives' | 'none';
+  /** for people to read */
   sentence: string;
-  /** null: when what it waits for has happened, or never by itself */
+  /** null: it happens after what it waits for, or not without a request */
   at: string | null;
 }
 
-/** What the next move depends on. */
+/** The facts on which the next move depends. */
 export type LeavingFacts = Omit<LeavingPage, 'next'> & {
   kind: 'person' | 'tool';
   account: string;
@@ -92,27 +91,27 @@ export type LeavingFacts = Omit<LeavingPage, 'next'> & {
 };
 
 /**
- * The next move, which the calendar makes:
+ * The next move that the calendar makes:
  *
  * | state               | and                        | next                                          |
  * | ------------------- | -------------------------- | --------------------------------------------- |
  * | active              |                            |                                               |
  * | suspended           | to be erased               | erased, on its day                            |
- * | suspended, disabled | to be deleted              | put away, on its day                          |
+ * | suspended, disabled | to be deleted              | archived, on its day                          |
  * | suspended           | until a day                | reinstated, on that day                       |
- * | suspended, disabled | neither                    | none by itself                                |
- * | archived            | not coming back            | deleted, when both archives are there         |
- * | archived            | coming back                | open again, when the roles have all in place  |
- * | deleted             | archives kept until a day  | they are removed, on that day                 |
- * | deleted             | kept long enough, or never | none                                          |
- * | any                 | held beyond that, where it | none until the hold ends                      |
- * |                     | puts away or deletes       |                                               |
+ * | suspended, disabled | neither                    | none without a request                        |
+ * | archived            | not being restored         | deleted, when both archives exist             |
+ * | archived            | being restored             | open again, when the roles have restored all  |
+ * | deleted             | archives kept until a day  | archives removed, on that day                 |
+ * | deleted             | no archives are kept       | none                                          |
+ * | any                 | held for longer, and the   | none until the hold ends                      |
+ * |                     | move archives or deletes   |                                               |
  */
 export function nextMove(facts: LeavingFacts): NextMove | null {
   const { hold } = facts;
   const next = nextUnheld(facts);
   if (hold === null || next === null) return next;
-  if (!['put away', 'delete', 'erase', 'remove archives'].includes(next.move)) return next;
+  if (!['archive', 'delete', 'erase', 'remove archives'].includes(next.move)) return next;
   if (next.at !== null && next.at > hold.until) return next;
   return { move: 'held', sentence: 'nothing until the hold ends', at: hold.until };
 }
@@ -127,30 +126,30 @@ function nextUnheld(facts: LeavingFacts): NextMove | null {
       if (open !== undefined && open.returningAt !== null) {
         return {
           move: 'open',
-          sentence: 'open again, when its home and its databases are back in place',
+          sentence: 'open again, when home and databases are restored',
           at: null,
         };
       }
       return { move: 'delete', sentence: whenArchived(open), at: null };
     case 'deleted':
       if (open === undefined || open.keepUntil === null || open.expiredAt !== null) {
-        return { move: 'none', sentence: 'nothing: it is deleted', at: null };
+        return { move: 'none', sentence: 'nothing; it is deleted', at: null };
       }
       return { move: 'remove archives', sentence: 'its archives are removed', at: open.keepUntil };
     default: {
       if (erasing !== null) {
-        return { move: 'erase', sentence: 'erased for good, archives too', at: erasing.at };
+        return { move: 'erase', sentence: 'erased for good, with all archives', at: erasing.at };
       }
       if (deleteAfter !== null) {
-        const sentence = 'put away into archives, then deleted';
-        return { move: 'put away', sentence, at: deleteAfter };
+        const sentence = 'archived, then deleted';
+        return { move: 'archive', sentence, at: deleteAfter };
       }
       const until = closed?.until ?? null;
       if (until !== null) return { move: 'reinstate', sentence: 'reinstated', at: until };
       const word = kind === 'person' ? 'reinstated' : 'enabled';
       return {
         move: 'none',
-        sentence: `nothing by itself: ${account} stays ${state} until ${word}`,
+        sentence: `nothing without a request: ${account} stays ${state} until ${word}`,
         at: null,
       };
     }
@@ -160,8 +159,8 @@ function nextUnheld(facts: LeavingFacts): NextMove | null {
 function whenArchived(open: ArchivalPage | undefined): string {
   const missing = (open?.archives ?? []).filter(({ made }) => made === null);
   return missing.length === 0
-    ? 'deleted: both archives are there'
-    : `deleted, when all is put away and read back; missing: ${missing.map(nounOf).join(', ')}`;
+    ? 'deleted; both archives are made'
+    : `deleted, when everything is archived and verified; missing: ${missing.map(nounOf).join(', ')}`;
 }
 
 function nounOf({ role }: ArchivePage): string {

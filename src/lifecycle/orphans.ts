@@ -1,18 +1,18 @@
 /**
- * `tools.orphaned_at`: since when nobody who may log in maintains a tool, directly or through other tools.
+ * `tools.orphaned_at`: since when a tool has no maintainer who may log in, neither directly nor through other tools.
  *
- * | a tool that is                   | kept by somebody | kept by nobody            |
- * | -------------------------------- | ---------------- | ------------------------- |
- * | active, disabled                 | no orphan        | an orphan, and it is told |
- * | to be deleted, archived, deleted | no orphan        | no orphan                 |
- * | enabled again, or brought back   | no orphan        | an orphan, and it is told |
+ * | a tool that is                   | has such a maintainer | has none                   |
+ * | -------------------------------- | --------------------- | -------------------------- |
+ * | active, disabled                 | not orphaned          | orphaned, an event is sent |
+ * | to be deleted, archived, deleted | not orphaned          | not orphaned               |
+ * | enabled again, or restored       | not orphaned          | orphaned, an event is sent |
  */
 import type { Client } from '../database/connection.ts';
 
 /**
- * `WITH RECURSIVE kept (tool)`: the tools that somebody who may log in maintains, as it is at this moment.
- * Down from the people: UNION, not UNION ALL, so that a cycle of tools ends. A tool passes its maintainers
- * on only while it can be used.
+ * `WITH RECURSIVE kept (tool)`: the tools that have a maintainer who may log in, at this moment. The query starts from
+ * the people. It uses UNION, not UNION ALL, so that a cycle of tools ends. A maintainer reaches other tools through a
+ * tool only while that tool is active.
  */
 export const KEPT = `
   WITH RECURSIVE kept (tool) AS (
@@ -23,7 +23,7 @@ export const KEPT = `
       JOIN maintainers m ON m.maintainer = k.tool
   )`;
 
-/** A tool that has become an orphan, or is one no more. */
+/** A tool that became orphaned, or no longer is. */
 export interface OrphanChange {
   uid: number;
   account: string;
@@ -31,16 +31,16 @@ export interface OrphanChange {
   orphaned: boolean;
 }
 
-/** Whether a tool is to be deleted, or is so, or comes back from it: nobody is to be found for it. */
+/** Whether a tool is to be deleted, is deleted, or is being restored. Such a tool needs no new maintainer. */
 const IS_LEAVING = `(t.state IN ('archived', 'deleted') OR t.delete_after IS NOT NULL)`;
 
-// Made whole, by a hash: for the first few of them alone PostgreSQL would compare every tool with every
-// other, which takes seconds among 10,000, and requests wait for it.
+// MATERIALIZED, so that PostgreSQL computes all rows with a hash. With only a LIMIT it would compare every tool with
+// every other, which takes seconds for 10,000 tools, and requests wait for it.
 const OTHERWISE = `, otherwise AS MATERIALIZED (
     SELECT t.uid FROM tools t LEFT JOIN kept k ON k.tool = t.uid
     WHERE (t.orphaned_at IS NOT NULL) <> (k.tool IS NULL AND NOT ${IS_LEAVING}))`;
 
-/** Brings it up to date for some of the tools of which it is otherwise, and returns those. */
+/** Updates `orphaned_at` of some tools where it is out of date, and returns those. */
 export async function keepOrphans(
   client: Pick<Client, 'query'>,
   now: Date,
@@ -58,8 +58,8 @@ export async function keepOrphans(
 }
 
 /**
- * Marks those that are orphans among tools that are new, in the transaction that makes them: so nothing is
- * touched for it afterwards, and nobody is told of what never was otherwise.
+ * Marks the orphaned ones among new tools, in the transaction that creates them. So they are not touched afterwards,
+ * and no event reports a tool that was orphaned from the beginning.
  */
 export async function markNewOrphans(
   client: Pick<Client, 'query'>,
@@ -72,7 +72,7 @@ export async function markNewOrphans(
   );
 }
 
-/** Whether there is any tool of which it is otherwise: looks, and changes nothing. */
+/** Whether `orphaned_at` is out of date for any tool. Changes nothing. */
 export async function areOrphansOtherwise(client: Pick<Client, 'query'>): Promise<boolean> {
   const { rowCount } = await client.query({
     name: 'are-orphans-otherwise',

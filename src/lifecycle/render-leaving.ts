@@ -1,8 +1,8 @@
-/** How a person or a tool leaves, as text: what `status` and `explain` show of it. Pure. */
+/** How a person or a tool leaves, as the text of `status` and `explain`. Pure. */
 import type { ArchivePage, ArchivalPage, LeavingPage, NextMove } from './leaving.ts';
 import { endOfHold, isWithoutEnd, timeOf } from '../shared/time.ts';
 
-/** Rows for a page about one subject: a name, then what is to be said. */
+/** The rows for a page about one subject: a name and a text each. */
 export function leavingRows(
   {
     hold,
@@ -28,46 +28,46 @@ export function leavingRows(
   if (hold !== null) {
     rows.push([
       'held',
-      `since ${timeOf(hold.at)} by ${hold.by} “${hold.reason}”, until ${endOfHold(hold.until)}: not deleted`,
+      `since ${timeOf(hold.at)} by ${hold.by} “${hold.reason}”, until ${endOfHold(hold.until)}; not archived or deleted before then`,
     ]);
   }
   for (const each of waiting) {
     rows.push([
       'waits',
-      `${each.kind}, asked for by ${each.requestedBy} ${timeOf(each.at)}, request ${each.request}: ${each.why}`,
+      `${each.kind}, requested by ${each.requestedBy} ${timeOf(each.at)}, request ${each.request}: ${each.why}`,
     ]);
   }
   if (approved !== null) {
     const { kind: of, requestedBy, by, at } = approved;
-    rows.push(['approved', `${of}, asked for by ${requestedBy}, by ${by} ${timeOf(at)}`]);
+    rows.push(['approved', `${of}, requested by ${requestedBy}, approved by ${by} ${timeOf(at)}`]);
   }
   if (next !== null) rows.push(['next', describeNext(next, now)]);
   if (erasing !== null) {
     rows.push([
-      'stops',
-      `until then by \`chamberlain submit request.reject --request ${erasing.request} --reason …\``,
+      'to cancel',
+      `until then: \`chamberlain submit request.reject --request ${erasing.request} --reason …\``,
     ]);
   }
   const isKept = state === 'deleted' && (next?.move === 'remove archives' || next?.move === 'held');
   if (isKept) {
-    rows.push(['comes back', `until then by \`chamberlain ${commandToRestore(kind, account)}\``]);
+    rows.push(['to restore', `until then: \`chamberlain ${commandToRestore(kind, account)}\``]);
   }
   if (orphanedAt !== null && state !== 'deleted') {
     const isLeaving = state === 'archived' || deleteAfter !== null;
-    const advice = isLeaving ? '' : '; an admin can name somebody by maintainer.add';
+    const advice = isLeaving ? '' : '; an admin can add a maintainer with maintainer.add';
     rows.push([
       'orphaned',
-      `since ${timeOf(orphanedAt)}: nobody who may log in maintains it${advice}`,
+      `since ${timeOf(orphanedAt)}: it has no maintainer who may log in${advice}`,
     ]);
   }
   for (const archival of archivals) {
     if (archival.erasure !== null) {
       const { requestedBy, approvedBy } = archival.erasure;
-      const by = `asked for by ${requestedBy}, approved by ${approvedBy}`;
+      const by = `requested by ${requestedBy}, approved by ${approvedBy}`;
       rows.push(['erased', `${timeOf(archival.beganAt)}, ${by}`]);
       continue;
     }
-    rows.push(['put away', describeArchival(archival)]);
+    rows.push(['archived', describeArchival(archival)]);
     for (const archive of archival.archives) {
       const text = describeArchive(archive, archival);
       if (text !== '') rows.push(['archive', text]);
@@ -76,7 +76,7 @@ export function leavingRows(
   return rows;
 }
 
-/** What brings back who was deleted. A deleted person's display name and mail address were erased. */
+/** The command that restores a subject. The display name and mail address of a deleted person were erased. */
 export function commandToRestore(kind: 'person' | 'tool', account: string): string {
   return kind === 'tool'
     ? `restore ${account}`
@@ -101,7 +101,7 @@ export function describeNext({ sentence, at }: NextMove, now: Date): string {
 function describeArchival(archival: ArchivalPage): string {
   const { beganAt, leftAt, keepUntil, expiredAt, returningAt, backAt } = archival;
   const rest = [
-    ...(backAt === null ? [] : [`back ${timeOf(backAt)}`]),
+    ...(backAt === null ? [] : [`restored ${timeOf(backAt)}`]),
     ...(expiredAt !== null
       ? [`kept until ${timeOf(expiredAt)}`]
       : keepUntil === null
@@ -113,7 +113,7 @@ function describeArchival(archival: ArchivalPage): string {
     ...(leftAt === null ? [] : [`deleted ${timeOf(leftAt)}`]),
     ...(returningAt === null || backAt !== null
       ? []
-      : [`coming back since ${timeOf(returningAt)}`]),
+      : [`being restored since ${timeOf(returningAt)}`]),
     ...rest,
   ].join(', ');
 }
@@ -130,7 +130,7 @@ function describeArchive(
   const { path, bytes, at, manifestSha256 } = made;
   return [
     `${role}: ${path}, ${formatBytes(bytes)}, read back ${timeOf(at)}, SHA-256 of manifest.json ${manifestSha256}`,
-    ...(expiredAt === null ? [] : ['removed since']),
+    ...(expiredAt === null ? [] : ['since removed']),
     ...(doing === '' ? [] : [doing]),
   ].join('; ');
 }
@@ -144,7 +144,7 @@ export function describeProgress({
   return `${act} ${formatBytes(done)}${total === null ? '' : ` of ${formatBytes(total)}`}`;
 }
 
-/** `512 B`, `1.5 KiB`, `20 GiB`: of 1024, one digit after the point below ten. */
+/** `512 B`, `1.5 KiB`, `20 GiB`: units of 1024, with one digit after the point below ten. */
 export function formatBytes(bytes: number): string {
   const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
   let value = bytes;
@@ -157,7 +157,7 @@ export function formatBytes(bytes: number): string {
   return `${text} ${units[at]}`;
 }
 
-/** `in 6 days`, `in 3 h`, `in 12 min`; `due` where it has come. */
+/** `in 6 days`, `in 3 h`, `in 12 min`; `due` if the time has come. */
 export function describeWait(at: string, now: Date): string {
   const minutes = Math.round((Date.parse(at) - now.getTime()) / 60_000);
   if (minutes <= 0) return 'due';

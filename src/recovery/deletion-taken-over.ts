@@ -1,20 +1,20 @@
 /**
- * Takes over deletions from archives that a database from a backup does not know. As the owner of the database, in the
- * transaction of whoever recovers it.
+ * Deletes again the subjects whose archives show a deletion that a database from a backup does not know. Runs as the
+ * owner of the database, in the transaction of the recovery.
  *
- * | the last archival has | is what it took away in its place | the backup has the account as | then                            |
- * | ---------------------- | --------------------------------- | ----------------------------- | ------------------------------- |
- * | both archives          | none of it                        | live, leaving                 | deleted                         |
- * | one archive            | none of it                        | live, leaving                 | archived; the rest follows      |
- * | any                    | all of it                         | live                          | as it is, and it leaves no more |
- * | any                    | all of it                         | archived, deleted             | undecided                       |
- * | any                    | some of it                        | anything                      | undecided                       |
- * | any                    | none of it                        | nobody                        | ours, then as above             |
- * | any                    | all of it                         | nobody                        | ours, undecided                 |
- * | any                    | anything                          | another of its name or number | undecided, left alone           |
+ * | the last archival has  | what it removed exists again | the account in the backup      | then                                |
+ * | ---------------------- | ---------------------------- | ------------------------------ | ----------------------------------- |
+ * | both archives          | no                           | live, leaving                  | deleted                             |
+ * | one archive            | no                           | live, leaving                  | archived; the rest follows          |
+ * | any                    | all of it                    | live                           | as it is; a deletion is cancelled   |
+ * | any                    | all of it                    | archived, deleted              | undecided                           |
+ * | any                    | some of it                   | any                            | undecided                           |
+ * | any                    | no                           | unknown                        | added, then as above                |
+ * | any                    | all of it                    | unknown                        | added, undecided                    |
+ * | any                    | any                          | another has its name or number | undecided, left alone               |
  *
- * What is undecided is archived and held: nobody gets in, and nothing is destroyed before an admin decides. What is kept is
- * recorded in each case, so that it can be restored, and that the next archival has a number of its own.
+ * An undecided subject is archived and held: it is closed, and nothing is destroyed before an admin decides. Existing
+ * archives are recorded in each case, so that they can be restored and the next archival gets its own number.
  */
 import { ChamberlainError } from '../shared/errors.ts';
 import { type Deletion, readEvidence, type SeenDeletion } from '../archives/deletion.ts';
@@ -42,14 +42,14 @@ import {
 } from '../identity/tools-table.ts';
 
 const DAY_MS = 86_400_000;
-/** So long nothing is destroyed of what nobody has decided about. */
+/** How long undecided subjects are held. */
 const UNDECIDED_DAYS = 3650;
 const REASON = 'its archive says that it was deleted after the backup';
 
 export interface TakenOver {
-  /** deleted, or archived and on the way */
+  /** deleted, or archived and going to be deleted */
   deleted: Account[];
-  /** for an admin: what to look at */
+  /** `sentence`: what an admin must look at */
   undecided: (Account & { sentence: string })[];
 }
 
@@ -57,13 +57,13 @@ interface Terms {
   by: string;
   /** the admin tool */
   admin: string;
-  /** how long archives are kept, from now on */
+  /** how long archives are kept, counted from now */
   keepDays: number;
-  /** what is told of who is deleted */
-  tell: (deletion: Deletion) => NewEvent[];
+  /** the events about a deleted subject */
+  eventsOf: (deletion: Deletion) => NewEvent[];
 }
 
-/** Takes over what the archives say. Throws ADMIN_TOOL where nobody would be left who is an admin. */
+/** Does what the archives show. Throws ADMIN_TOOL if no admin would be left. */
 export async function takeOverDeletion(
   client: Client,
   seen: readonly SeenDeletion[],
@@ -81,9 +81,9 @@ export async function takeOverDeletion(
   const all = [...taken.deleted, ...taken.undecided];
   if (admins > 0 && (await countAdmins(client, terms.admin)) === 0) {
     const names = all.map(({ account }) => account).join(', ');
-    const sentence = `to delete ${names}, as archives have it, would leave no admin; make another admin first`;
+    const sentence = `according to their archives, ${names} were deleted, which would leave no admin; make another admin first`;
     throw new ChamberlainError('ADMIN_TOOL', sentence, {
-      action: 'Nothing was done; the realm stays frozen.',
+      action: 'Nothing was done. The realm stays frozen.',
     });
   }
   await writeOperatorActions(
@@ -105,7 +105,7 @@ async function takeOver(client: Client, deletion: Deletion, terms: Terms): Promi
   if (known !== undefined && isKnown(known, archival)) return 'nothing';
   if (known === undefined && !(await takeIn(client, deletion))) {
     return {
-      sentence: `${account} (${uid}) was deleted, and its name or number is another’s here: look at ${placesOf(deletion)}`,
+      sentence: `${account} (${uid}) was deleted after the backup, but another account has its name or number: look at ${placesOf(deletion)}`,
     };
   }
   if (kind === 'person') {
@@ -116,7 +116,7 @@ async function takeOver(client: Client, deletion: Deletion, terms: Terms): Promi
   const isRestored = back === 'yes' && isLive;
   const isWhole = await recordArchives(client, deletion, { ...terms, isOver: isRestored });
   if (isRestored) {
-    // of that deletion it came back
+    // it was restored after that deletion
     const table = kind === 'tool' ? 'tools' : 'people';
     await client.query(
       `UPDATE ${table} SET delete_after = NULL, days_warned = NULL, warned_at = NULL WHERE uid = $1`,
@@ -126,7 +126,7 @@ async function takeOver(client: Client, deletion: Deletion, terms: Terms): Promi
   }
 
   const now = new Date();
-  // who holds it as a member, and whom it is a member of
+  // its groups, and its members
   const touches = [
     ...(kind === 'person'
       ? await touchesOfAccess(client, [uid])
@@ -139,10 +139,10 @@ async function takeOver(client: Client, deletion: Deletion, terms: Terms): Promi
   if (back !== 'no') {
     const until = new Date(now.getTime() + UNDECIDED_DAYS * DAY_MS);
     await placeHold(client, uid, { by: terms.by, reason: REASON, until, now });
-    const what = back === 'yes' ? 'all' : 'a part';
+    const what = back === 'yes' ? 'everything' : 'a part of what';
     const sentence =
-      `${account} was deleted after the backup, and ${what} of what it had is in its place: it is archived and held; ` +
-      `restore it (${kind}.restore), or lift the hold (subject.release), which has it deleted`;
+      `${account} was deleted after the backup, but ${what} it had still exists: it is archived and held; ` +
+      `restore it (${kind}.restore), or release the hold (subject.release) so that it is deleted`;
     end = { sentence };
   } else if (isWhole) {
     const keepUntil = new Date(now.getTime() + terms.keepDays * DAY_MS);
@@ -151,7 +151,7 @@ async function takeOver(client: Client, deletion: Deletion, terms: Terms): Promi
       await rejectWaiting(client, uid, { by: terms.by, now });
       await erasePerson(client, uid);
     }
-    await writeEvents(client, terms.tell(deletion));
+    await writeEvents(client, terms.eventsOf(deletion));
   }
   await touchAll(client, touches);
   return end;
@@ -159,11 +159,11 @@ async function takeOver(client: Client, deletion: Deletion, terms: Terms): Promi
 
 interface KnownSubject {
   state: string;
-  /** the last archival that the backup knows; 0: none */
+  /** the last archival that the backup knows; 0 if there is none */
   archival: number;
-  /** it is not over, and not coming back */
+  /** that archival has not ended, and the subject is not being restored */
   isLeaving: boolean;
-  /** by law: whatever archives are left are removed */
+  /** the person was erased as the law requires, so the remaining archives are removed */
   isErased: boolean;
 }
 
@@ -183,7 +183,7 @@ async function findKnown(
   return (rows as KnownSubject[])[0];
 }
 
-/** The backup has heard of that archival, and of its end. */
+/** Whether the backup knows that archival and its end. */
 function isKnown({ archival, isLeaving, isErased }: KnownSubject, last: number): boolean {
   return isErased || archival > last || (archival === last && !isLeaving);
 }
@@ -193,7 +193,7 @@ function placesOf({ archives, archival }: Deletion): string {
   return last.map(({ archive }) => archive).join(' and ');
 }
 
-/** Makes an account ours that came after the backup; false where its number or its name is another's. */
+/** Adds an account that is newer than the backup. Returns false if another account has its number or name. */
 async function takeIn(
   client: Client,
   { uid, account, kind, deletedAt, archives }: Deletion,
@@ -222,7 +222,10 @@ async function takeIn(
   return true;
 }
 
-/** Records all archivals, the last one as open unless it is over; whether both archives of that are recorded. */
+/**
+ * Records all archivals; the last one stays open unless `isOver`. Returns whether both archives of that one are
+ * recorded.
+ */
 async function recordArchives(
   client: Client,
   { uid, archival, archives }: Deletion,
@@ -253,7 +256,7 @@ async function recordArchives(
   return rowCount === 2;
 }
 
-/** Archives it: nobody gets in, and nothing is destroyed, whatever the backup says. */
+/** Marks a subject as archived, whatever the backup says: it is closed, and nothing is destroyed. */
 async function closeAccess(
   client: Client,
   { uid, account, kind }: Deletion,
@@ -267,7 +270,7 @@ async function closeAccess(
     return;
   }
   await suspendPeople(client, [uid], { ...closing, until: null });
-  // who is deleted in the backup has no name there
+  // a person who is deleted in the backup has no display name there
   await client.query(
     `UPDATE people SET state = 'archived', delete_after = NULL, display_name = coalesce(display_name, $2),
        display_name_key = coalesce(display_name_key, $2), email = coalesce(email, '') WHERE uid = $1`,
@@ -275,7 +278,7 @@ async function closeAccess(
   );
 }
 
-/** A display name that nobody else has: an admin gives another when the person is restored. */
+/** A unique display name. An admin gives another one when the person is restored. */
 function nameFor({ uid, account }: Account): string {
   return `${account} (${uid})`;
 }

@@ -1,4 +1,4 @@
-/** What `chamberlain recover` does about erasures by law, for which a backup may be too old. */
+/** How `chamberlain recover` repeats erasures that the backup is too old to know. */
 import { ChamberlainError } from '../shared/errors.ts';
 import type { ErasedPerson } from '../lifecycle/erased-person.ts';
 import type { ShellName } from '../identity/names.ts';
@@ -13,7 +13,7 @@ import { insertPerson, touchesOfAccess } from '../identity/people-table.ts';
 import type { Client } from '../database/connection.ts';
 import { countAdmins } from '../identity/tools-table.ts';
 
-/** Who asked for it, as what is rejected names it. */
+/** The actor that the events of rejected requests name. */
 const BY = 'the recovery';
 
 export interface Account {
@@ -22,9 +22,9 @@ export interface Account {
 }
 
 /**
- * Erases anew whom the backup does not know as erased, by the request of then; who came after the backup is ours from
- * now on, so that what servers still hold of them is erased too. Throws ADMIN_TOOL where nobody would be left who is an
- * admin.
+ * Erases again the people whose erasure the backup does not know, under the original request. People who are newer than
+ * the backup are added, so that what servers still have of them is erased too. Throws ADMIN_TOOL if no admin would be
+ * left.
  */
 export async function eraseAgain(
   client: Client,
@@ -50,7 +50,7 @@ export async function eraseAgain(
     const names = again.map(({ account }) => account).join(', ');
     throw new ChamberlainError(
       'ADMIN_TOOL',
-      `to erase ${names} again, as the list has it, would leave no admin; make another admin first`,
+      `to erase ${names} again, according to erasures.log, would leave no admin; make another admin first`,
     );
   }
   return again;
@@ -72,7 +72,9 @@ async function findState(
   return (rows as State[])[0];
 }
 
-/** One who came after the backup, without a name of their own; undefined where the number or the name is another's. */
+/**
+ * Adds a person who is newer than the backup, without a display name. Undefined if another has the number or the name.
+ */
 async function takeIn(client: Client, { uid, account }: ErasedPerson): Promise<State | undefined> {
   const { rowCount } = await client.query(
     `INSERT INTO posix_ids (id, kind) SELECT $1, 'person' WHERE NOT EXISTS (SELECT FROM names WHERE name = $2)
@@ -85,7 +87,7 @@ async function takeIn(client: Client, { uid, account }: ErasedPerson): Promise<S
   return { isErased: false };
 }
 
-/** As the database wants it before it lets anybody be erased, whatever the person is in the backup. */
+/** Suspends a person and approves the erasure, which the database requires first, whatever the backup says. */
 async function suspendForErasure(
   client: Client,
   { uid, erasure }: ErasedPerson,
@@ -105,7 +107,7 @@ async function suspendForErasure(
     uid,
     now,
   ]);
-  // whoever is deleted in the backup has no name there
+  // a person who is deleted in the backup has no display name there
   await client.query(
     `UPDATE people SET state = 'suspended', display_name = coalesce(display_name, ''),
        display_name_key = coalesce(display_name_key, ''), email = coalesce(email, '')

@@ -1,10 +1,13 @@
-/** What portals are told of what a recovery takes: what they were told when it was decided, which they may not have heard. */
+/**
+ * The events about what a recovery changes. They repeat the events of the original decisions, which portals may not
+ * have received.
+ */
 import { toolOf } from '../identity/names.ts';
 import type { Taking } from './taking.ts';
 
-const REASON = 'As the servers show after a recovery.';
+const REASON = 'A recovery found this on the servers.';
 
-/** Kinds and data as docs/portals.md has them. */
+/** The kinds and data are described in docs/portals.md. */
 export function eventsOfTaking(taking: Taking): { event: string; data: Record<string, unknown> }[] {
   return taking.kind === 'person' ? eventsOfPerson(taking) : eventsOfTool(taking);
 }

@@ -1,18 +1,18 @@
 /**
- * What the servers show of a subject after our database came back from a backup: evidence of what was decided since.
+ * What the servers show about a subject after our database was restored from a backup: evidence of later decisions.
  * Pure.
  *
  * | seen                                                             | evidence                                  |
  * | ---------------------------------------------------------------- | ----------------------------------------- |
  * | a valid seal with a higher number than our database knows        | its state, access, keys and members       |
- * | an account, a group or a sudo rule that is locked, or not there  | that it was closed                        |
- * | the realm's group without the person                             | that the access was revoked               |
- * | an account without a key, a group without a member               | that the key or the member was removed    |
- * | a database account that is locked, or not there                  | that it was closed                        |
+ * | an account, a group or a sudo rule is locked or missing          | its access was closed                     |
+ * | the realm's group does not have the person                       | their access was revoked                  |
+ * | an account lacks a key, or a group lacks a member                | the key or the member was removed         |
+ * | a database account is locked or missing                          | its access was closed                     |
  *
- * What is not there counts only where it was there when the backup was made, and not on a server that is an older
- * copy itself. A database account that is not there counts only if no server has it. What shows more than the backup
- * gives nothing by itself: it is taken away as ever, but for what a seal gives as well (`More`).
+ * A missing object counts only if it existed when the backup was made, and not on a server that is an older copy
+ * itself. A missing database account counts only if no server has it. If a server shows more than the backup, that
+ * alone gives nothing: it is taken away as usual, unless a seal gives it too (`More`).
  */
 import type { Seal } from '../seals/seal.ts';
 import type { Open } from './taking.ts';
@@ -22,29 +22,29 @@ import type { Step } from '../reconcile/plan.ts';
 import { splitRef } from '../targets/directory-reader.ts';
 import { locksAccount, opensAccount } from '../targets/unix-account.ts';
 
-/** What one server shows of one subject. */
+/** What one server shows about one subject. */
 export interface Shown {
   subject: number;
-  /** for people: `its seal 17`, `the directory`, `u10001 on replica` */
+  /** the source, for people to read: `its seal 17`, `the directory`, `u10001 on replica` */
   by: string;
   seal?: Seal;
-  /** it lets nobody in */
+  /** the account is closed there */
   closed?: 'directory' | 'databases';
   isNoMember?: true;
-  /** lines of keys that are not there */
+  /** lines of missing keys */
   withoutKeys?: string[];
-  /** accounts that its group does not hold */
+  /** accounts that are missing in its group */
   withoutMembers?: string[];
 }
 
-/** What the backup knows of where a subject was brought to. */
+/** Whether a role had made the subject's objects, as far as the backup knows. */
 export type WasThere = (subject: number, role: Role) => boolean;
 
 /**
- * What the steps of a role's survey show: each gives what the server lacks.
+ * What the steps of a role's survey show. Each step that would give something shows that the server lacks it.
  *
- * @param wanted by uid, as the backup has it
- * @param servers the database servers that count: no older copies, and no empty ones
+ * @param wanted the wanted state in the backup, by uid
+ * @param servers the database servers that count, without older copies and empty servers
  */
 export function evidenceOf(
   role: Role,
@@ -66,10 +66,10 @@ export function evidenceOf(
 }
 
 /**
- * Database servers that lack more than half of the accounts that were brought there: new, or lost. What they lack was
- * taken from nobody.
+ * Database servers that lack more than half of the accounts that were made there. They are new or have lost their data,
+ * so a missing account there is not evidence.
  *
- * @param brought how many accounts were
+ * @param brought how many accounts were made
  */
 export function emptyServers(steps: readonly Step[], brought: number): string[] {
   const lacks = new Map<string, number>();
@@ -80,7 +80,7 @@ export function emptyServers(steps: readonly Step[], brought: number): string[] 
   return [...lacks].filter(([, count]) => count > brought / 2).map(([server]) => server);
 }
 
-/** On how many of these servers a subject has no account. */
+/** On how many of these servers each subject has no account. */
 function countLacking(steps: readonly Step[], servers: readonly string[]): Map<number, number> {
   const lacking = new Map<number, number>();
   for (const { subject, action } of steps) {
@@ -90,27 +90,27 @@ function countLacking(steps: readonly Step[], servers: readonly string[]): Map<n
   return lacking;
 }
 
-/** In `More.open`: on every database server. */
+/** A value in `More.open`: the account is open on every database server. */
 export const EVERYWHERE = 'every database server';
 
-/** What servers show of a subject beyond the backup. */
+/** What servers show about a subject beyond the backup. */
 export interface More {
-  /** where it is open: `directory`, database servers by name, EVERYWHERE */
+  /** where the account is open: `directory`, database servers by name, EVERYWHERE */
   open: Set<string>;
-  /** the realm's group holds it */
+  /** the person is in the realm's group */
   isMember: boolean;
   /** lines of keys */
   keys: Set<string>;
-  /** accounts that its group holds */
+  /** accounts in its group */
   members: Set<string>;
 }
 
-/** So much older than the heartbeat in the directory may be what another place was told last, while both are of now. */
+/** If both are current, another place's marker may be this much older than the heartbeat in the directory. */
 const WITNESS_MS = 120_000;
 
 /**
- * Whether the directory is of the end, and no older copy itself: a server or an area of homes was told at about the time of
- * its heartbeat, and none was told later. Only then counts what it gives.
+ * Whether the directory is current, and not an older copy itself: some server or area of homes has a marker from about
+ * the time of its heartbeat, and none has a later one. What the directory gives counts only then.
  */
 export function isBorneOut(directory: string | undefined, places: readonly string[]): boolean {
   if (directory === undefined || places.length === 0) return false;
@@ -119,15 +119,15 @@ export function isBorneOut(directory: string | undefined, places: readonly strin
   return ahead >= 0 && ahead <= WITNESS_MS;
 }
 
-/** What an admin is told where it is not. */
+/** The message if it is not. */
 export const NOT_BORNE_OUT: Open = {
   account: 'directory',
   sentence:
     'the directory is newer than our database, but no server and no area of homes shows that it is not an older copy too: ' +
-    'keys, maintainers and access that it gives beyond the backup are not taken',
+    'keys, maintainers and access that it gives beyond the backup are not restored',
 };
 
-/** By uid, from the steps that would take it away. */
+/** What servers show beyond the backup, by uid, from the steps that would take it away. */
 export function moreOf(steps: readonly Step[], servers: readonly string[]): Map<number, More> {
   const all = new Map<number, More>();
   for (const { subject, target, action, effect } of steps) {
@@ -153,7 +153,7 @@ export function moreOf(steps: readonly Step[], servers: readonly string[]): Map<
   return all;
 }
 
-/** Who is deleted in the backup, and stands in the directory: perhaps brought back since. */
+/** Subjects that are deleted in the backup but are in the directory, so perhaps were restored since. */
 export function openOfDeleted(steps: readonly Step[], wanted: readonly Wanted[]): Open[] {
   const deleted = new Map(wanted.flatMap((of) => (of.state === 'deleted' ? [[of.uid, of]] : [])));
   return steps.flatMap(({ subject, target, action }) => {
@@ -162,18 +162,18 @@ export function openOfDeleted(steps: readonly Step[], wanted: readonly Wanted[])
     const { account } = of;
     const command =
       of.kind === 'tool' ? `restore ${of.name}` : `submit person.restore --person ${account}`;
-    const sentence = `${account} is deleted here, and stands in the directory: see whether it was brought back`;
+    const sentence = `${account} is deleted in the backup, but is in the directory: check whether it was restored since`;
     return [{ account, sentence, command }];
   });
 }
 
-/** What an admin is told of such a server. */
+/** The message about such a server. */
 export function openOfEmpty(server: string): Open {
-  const sentence = `${server} lacks more than half of all accounts, so nothing is taken from what it shows`;
+  const sentence = `${server} lacks more than half of all accounts, so it does not count as evidence`;
   return { account: server, sentence };
 }
 
-/** What a seal shows that is newer than the backup. */
+/** The evidence of seals that are newer than the backup. */
 export function evidenceOfSeals(seals: readonly Seal[]): Shown[] {
   return seals.map((seal) => ({ subject: seal.uid, by: `its seal ${seal.number}`, seal }));
 }

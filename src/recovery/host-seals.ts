@@ -1,25 +1,26 @@
 /**
- * What a login host remembers, as evidence: its file `seals` (src/login-host/helper/seal-journal.ts). Each line is a seal that it
- * has taken, signed as it stood in the directory, or says that somebody is gone. The last line of a subject counts. Pure.
+ * What a login host remembers, as evidence: its file `seals` (src/login-host/helper/seal-journal.ts). Each line is a
+ * seal that the host accepted, as it was signed in the directory, or says that a subject is gone. The last line about a
+ * subject counts. Pure.
  */
 import { parseSeal, verifyPayload, type Seal, type SealKeys } from '../seals/seal.ts';
 import type { Shown } from './evidence.ts';
 
-/** One that is only missing was taken from the host's view by nothing signed. */
+/** `missing`: the subject disappeared from the host's view without a signed statement. */
 const GONE = /^(gone|missing) (\d+) (\S+) (\d+)$/;
 
 export interface HostSeals {
   shown: Shown[];
-  /** accounts that our database does not know: their numbers and names were given */
+  /** accounts that our database does not know, whose numbers and names were in use */
   unknown: { uid: number; account: string }[];
-  /** how many lines were no seal that these keys have signed */
+  /** the number of lines that are not a seal signed with these keys */
   refused: number;
 }
 
 /**
- * What is newer than our database knows.
+ * Reads the seals that are newer than our database.
  *
- * @param host for people: whose file it is
+ * @param host the host of the file, for people to read
  * @param known the number of each subject's seal, by uid
  */
 export function readHostSeals(
@@ -31,7 +32,7 @@ export function readHostSeals(
   const last = new Map<number, Shown>();
   const unknown = new Map<number, string>();
   let refused = 0;
-  // behind the last line there is room of NUL bytes
+  // after the last line, the file has free space of NUL bytes
   for (const line of text.split('\n').filter((each) => each !== '' && !each.startsWith('\0'))) {
     const gone = GONE.exec(line);
     if (gone !== null) {

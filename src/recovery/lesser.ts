@@ -1,18 +1,18 @@
 /**
- * What a recovery takes from the evidence: of each subject the lesser of what the backup lets it do and of what the
+ * What a recovery changes because of the evidence: each subject gets the lesser of what the backup allows and what the
  * servers show. Pure.
  *
- * A valid seal with a higher number than the backup's was decided after it: state, access, keys and members are taken
- * from it. What it gives counts only where the servers show that as well; and whatever a server shows takes more away,
- * unless that follows from the seal already:
+ * A valid seal with a higher number than the backup's was decided later, so state, access, keys and members are taken
+ * from it. What it gives counts only if the servers show it too. What a server shows can take away more, unless that
+ * follows from the seal already:
  *
- * | person's account is closed | by the seal, active and with access | by the seal, else |
- * | -------------------------- | ----------------------------------- | ----------------- |
- * | in the directory           | suspended                           | as the seal says  |
- * | on a database server       | suspended                           | as the seal says  |
+ * | person's account is closed | by the seal, active and with access | by the seal, otherwise |
+ * | -------------------------- | ----------------------------------- | ---------------------- |
+ * | in the directory           | suspended                           | as the seal says       |
+ * | on a database server       | suspended                           | as the seal says       |
  *
- * A seal of somebody who is closed does not say which keys there are, nor does the seal of a tool say whether somebody who
- * is closed maintains it: those of the backup stay, and an admin is told so. What nothing shows is left to an admin too.
+ * The seal of a suspended person does not list their keys, and the seal of a tool does not list suspended maintainers.
+ * Those of the backup stay, and the list for the admin says so. An admin also decides what nothing shows.
  */
 import { toolOf } from '../identity/names.ts';
 import { parseSshKey } from '../ssh-keys/ssh-key.ts';
@@ -21,35 +21,35 @@ import type { Open, SealedKey, Taking } from './taking.ts';
 import type { Member, Wanted, WantedPerson, WantedTool } from '../reconcile/wanted.ts';
 import { EVERYWHERE, type More, type Shown } from './evidence.ts';
 
-/** Somebody who maintains a tool in the backup, whether that lets them in or not. */
+/** A maintainer of a tool in the backup, whether this gives them access or not. */
 export interface Maintainer extends Member {
-  /** of a person: active, and with access; of a tool: not deleted */
+  /** for a person: active and with access; for a tool: not deleted */
   isIn: boolean;
 }
 
 export interface Decided {
   takings: Taking[];
   open: Open[];
-  /** that the evidence shows, and that nobody else may be given; what `takings` add is among them */
+  /** the keys in the evidence, which nobody else may add; includes the keys that `takings` add */
   seenKeys: { person: number; fingerprint: string }[];
 }
 
-/** What is known beside the evidence. */
+/** What is known in addition to the evidence. */
 export interface RecoveryContext {
   /** by uid of the tool */
   maintainers: ReadonlyMap<number, readonly Maintainer[]>;
-  /** by uid: what servers show beyond the backup */
+  /** what servers show beyond the backup, by uid */
   more: ReadonlyMap<number, More>;
-  /** the account of the admin tool: nobody becomes an admin by evidence */
+  /** the account of the admin tool, because evidence makes nobody an admin */
   admin: string;
-  /** accounts for which the backup counts */
+  /** accounts that stay as in the backup */
   keep: readonly string[];
 }
 
 /**
- * Decides.
+ * Decides what changes.
  *
- * @param wanted the subjects that evidence is about, as the backup has them, with keys
+ * @param wanted the subjects in the evidence, as they are in the backup, with keys
  */
 export function takeLesser(
   wanted: readonly Wanted[],
@@ -58,7 +58,7 @@ export function takeLesser(
 ): Decided {
   const bySubject = Map.groupBy(shown, ({ subject }) => subject);
   const decided: Decided = { takings: [], open: [], seenKeys: [] };
-  /** whether a person is let in, once all is taken; of those of whom nothing is taken, the backup tells */
+  /** whether a person has access after the recovery; for people not listed, the backup counts */
   const isIn = new Map<string, boolean>();
   const people = wanted.filter((of): of is WantedPerson => of.kind === 'person');
   const tools = wanted.filter((of): of is WantedTool => of.kind === 'tool');
@@ -137,7 +137,7 @@ function isGain(person: WantedPerson, state: string, member: boolean): boolean {
   return (state === 'active' && person.state !== 'active') || (member && !person.realmMember);
 }
 
-/** Whether every server lets in whom a seal lets in: the backup would have it closed there. */
+/** Whether every server shows the access that a seal gives. By the backup, it would be closed there. */
 function isShown(person: WantedPerson, state: string, member: boolean, more: More): boolean {
   const isOpen = state === person.state || more.open.has('directory');
   const isMember = !member || state !== 'active' || more.isMember || isInRealm(person);
@@ -167,7 +167,7 @@ function takeKeys(
   );
   const again = new Set(added.map(({ fingerprint }) => fingerprint));
   return {
-    // one with other options is replaced
+    // a key with other options is replaced, not removed
     removed: removed.flatMap(({ fingerprint }) => (again.has(fingerprint) ? [] : [fingerprint])),
     added,
     notShown: given.filter((line) => !more.keys.has(line)),
@@ -175,7 +175,7 @@ function takeKeys(
   };
 }
 
-/** Whether servers give them now or not: a key never moves to another person. */
+/** All keys of a person in the evidence, because a key never moves to another person. */
 function seenKeysOf(
   person: WantedPerson,
   shown: ReadonlyMap<number, readonly Shown[]>,
@@ -289,17 +289,19 @@ function isOf(seal: Seal, { kind, account }: Wanted): boolean {
   return seal.kind === kind && seal.name === account;
 }
 
-/** Who was put away, or brought back, after the backup: half of that is no state to begin with. */
+/**
+ * The message about a subject that was archived or restored after the backup. Such a state is not taken from a seal.
+ */
 function goneOf(of: Wanted, shown: readonly Shown[]): Open | undefined {
   const seal = newestSeal(shown);
   const { account, state } = of;
   if (seal === undefined) return undefined;
   if (seal.state === 'archived' && state !== 'archived') {
-    const sentence = `${account} was being put away, or brought back; here it is ${state}`;
-    return { account, sentence: `${sentence}: it is closed until you delete or open it` };
+    const sentence = `${account} was being archived or restored; in the backup it is ${state}`;
+    return { account, sentence: `${sentence}: it stays closed until you delete or reopen it` };
   }
   if (seal.state !== 'archived' && (state === 'archived' || state === 'deleted')) {
-    const sentence = `${account} was brought back after the backup; here it is ${state}`;
+    const sentence = `${account} was restored after the backup; in the backup it is ${state}`;
     return of.kind === 'tool'
       ? { account, sentence, command: `restore ${of.name}` }
       : { account, sentence, command: `submit person.restore --person ${account}` };
@@ -308,12 +310,12 @@ function goneOf(of: Wanted, shown: readonly Shown[]): Open | undefined {
 }
 
 function suspendedOf(account: string, by: readonly string[]): Open {
-  const seen = by.length === 0 ? '' : `, as ${by.join(' and ')} shows`;
+  const seen = by.length === 0 ? '' : `, according to ${by.join(' and ')}`;
   return {
     account,
     sentence:
-      `${account} is suspended${seen}; which keys and tools there were since the backup, nothing shows: ` +
-      `see \`list keys --person ${account}\` and \`explain ${account}\` before`,
+      `${account} is suspended${seen}; nothing shows which keys and tools they lost or got after the backup: ` +
+      `first see \`list keys --person ${account}\` and \`explain ${account}\``,
     command: `submit person.reinstate --person ${account}`,
   };
 }
@@ -321,32 +323,32 @@ function suspendedOf(account: string, by: readonly string[]): Open {
 function disabledOf({ account, by }: Taking): Open {
   return {
     account,
-    sentence: `${account} is disabled, as ${by.join(' and ')} shows`,
+    sentence: `${account} is disabled, according to ${by.join(' and ')}`,
     command: `submit tool.enable --tool ${toolOf(account)}`,
   };
 }
 
 function notShown(account: string, { number, state }: Seal): Open {
-  const sentence = `${account} is ${state} by its seal ${number}, but not every server lets them in`;
-  return { account, sentence: `${sentence}: it stays as it is in the backup` };
+  const sentence = `the seal ${number} says that ${account} is ${state}, but not every server shows this`;
+  return { account, sentence: `${sentence}: the state in the backup is kept` };
 }
 
 function keyNotShown(account: string, line: string): Open {
   const shown = keyOf(line)?.fingerprint ?? line;
-  const sentence = `${account} had the key ${shown} by a seal, but the directory does not show it: it is not given back`;
+  const sentence = `a seal says that ${account} had the key ${shown}, but the directory does not show it: it is not restored`;
   return { account, sentence, command: `submit key.add --person ${account} --key '${line}'` };
 }
 
 function maintainerNotShown(tool: WantedTool, account: string): Open {
-  const sentence = `${account} maintained ${tool.account} by its seal, but the directory does not show that`;
+  const sentence = `a seal says that ${account} was a maintainer of ${tool.account}, but the directory does not show it`;
   return {
     account,
-    sentence: `${sentence}: it is not given back`,
+    sentence: `${sentence}: this is not restored`,
     command: `submit maintainer.add --tool ${tool.name} --maintainers ${account}`,
   };
 }
 
 function newAdmin(account: string): Open {
-  const sentence = `${account} had become an admin after the backup, which no evidence makes anybody`;
+  const sentence = `${account} became an admin after the backup; evidence alone makes nobody an admin`;
   return { account, sentence };
 }

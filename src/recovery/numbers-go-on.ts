@@ -1,9 +1,13 @@
-/** Numbers of events and seals after our database forgot some: above all that portals and login hosts have seen. */
+/**
+ * Numbers of events and seals after our database lost some. They continue above all that portals and login hosts have
+ * seen.
+ */
 import type { Client } from '../database/connection.ts';
 
 /**
- * Where events and seals go on: at the milliseconds since 1970, or at the last and a million where that is more. No realm
- * has more than one of either in each millisecond, so no recovery, of whatever backup, gives a number twice.
+ * SQL: where events and seals continue: at the milliseconds since 1970, or at the last number plus a million if that is
+ * more. No realm has more than one of either in each millisecond, so no recovery, from whatever backup, uses a number
+ * twice.
  */
 const GO_ON = (last: string) =>
   `greatest(${last} + 1000000, (extract(epoch FROM clock_timestamp()) * 1000)::bigint)`;
@@ -15,7 +19,9 @@ export interface PortalNumbers {
   to: number;
 }
 
-/** A portal without a row may have had events since, so each gets one. */
+/**
+ * Moves the event numbers on. A portal without a row may have had events after the backup, so each portal gets a row.
+ */
 export async function goOnWithEvents(
   client: Client,
   portals: readonly string[],
@@ -38,8 +44,8 @@ export async function goOnWithEvents(
 }
 
 /**
- * No login host takes a lower number than it has seen. Those of these subjects, by default of all, are sealed anew, and
- * nothing else is done for it.
+ * Moves the seal numbers on, because a login host accepts no lower number than it has seen. The seals of these
+ * subjects, by default of all, are signed again. Nothing else is touched.
  */
 export async function goOnWithSeals(client: Client, subjects?: readonly number[]): Promise<void> {
   const { rows } = await client.query(

@@ -1,4 +1,4 @@
-/** `chamberlain recover`, where it is PostgreSQL that came back from a backup. */
+/** `chamberlain recover`, if PostgreSQL was restored from a backup. */
 import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import type { Command } from 'commander';
@@ -28,7 +28,7 @@ import { eventsOfTaking } from './events.ts';
 import { digestRecovery, rowsOfOpen, rowsOfTakings } from './render.ts';
 import { toolAccount, toolOf } from '../identity/names.ts';
 import { timeOf } from '../shared/time.ts';
-import { tellPortals } from '../events/done.ts';
+import { eventsForPortals } from '../events/done.ts';
 import { openOwner } from '../import/write-import.ts';
 import { findSubjects } from '../identity/names-table.ts';
 import type { Client } from '../database/connection.ts';
@@ -61,17 +61,19 @@ import { print, printJson, renderTable } from '../cli/table.ts';
 const UNREAD_ERASURES = {
   target: 'home-archive',
   sentence:
-    'the list of who was erased by law (erasures.log beside the archives of homes) cannot be read; put its newest copy ' +
-    'back, or run `chamberlain prepare` on the file server where nobody was ever erased',
+    'the list of erased people (erasures.log beside the archives of homes) cannot be read; restore its newest copy, or, ' +
+    'if nobody was ever erased, run `chamberlain prepare` on the file server',
 };
 
 const UNREAD_ARCHIVES = {
   target: 'archives',
   sentence:
-    'a folder of archives cannot be read; what was deleted after the backup is known by them alone',
+    'a folder of archives cannot be read; only the archives show what was deleted after the backup',
 };
 
-/** Freezes, surveys, shows the list and has it confirmed, then does that and thaws. */
+/**
+ * Freezes the realm, surveys, shows the list, asks for confirmation, and then does everything on the list and thaws.
+ */
 export async function recoverDatabase(command: Command): Promise<void> {
   const config = configOf(command);
   const json = wantsJson(command);
@@ -79,14 +81,14 @@ export async function recoverDatabase(command: Command): Promise<void> {
   const owner = await openOwner(config);
   try {
     const { acting, held } = await freezeAndWait(config, {
-      reason: 'it came back from a backup',
+      reason: 'PostgreSQL was restored from a backup',
       keep: true,
       timeoutMs: timeout * 1000,
       json,
     });
     if (acting.length > 0) {
       process.exitCode = EXIT.timeout;
-      const sentence = `still at work: ${describeActing(acting)}; nothing was done, the realm stays frozen`;
+      const sentence = `still at work: ${describeActing(acting)}; nothing was done, and the realm stays frozen`;
       process.stderr.write(`${failureLine('TIMEOUT', sentence)}\n`);
       return;
     }
@@ -122,7 +124,7 @@ export async function recoverDatabase(command: Command): Promise<void> {
       if (json) printJson({ recovered: false, digest, ...drafted });
       else print(renderRecovery(drafted, digest, lost));
       const isAsked = !json && canAsk();
-      if (!isAsked || !(await confirm('\nDo that, and thaw? [y/N] '))) {
+      if (!isAsked || !(await confirm('\nDo this, and thaw the realm? [y/N] '))) {
         if (!json) print(isAsked ? NOTHING_DONE : TO_CONFIRM(digest));
         process.exitCode = isAsked ? EXIT.failed : EXIT.pending;
         return;
@@ -137,7 +139,7 @@ export async function recoverDatabase(command: Command): Promise<void> {
       printJson({ recovered: true, digest, ...recovered, directoryIsOlder: isDirectoryOlder });
     else {
       if (expect !== undefined) print(renderRecovery(recovered, digest, lost));
-      print(`\nDone, and thawed.\n${NEXT}`);
+      print(`\nDone. The realm is thawed.\n${NEXT}`);
       if (isDirectoryOlder) print(AND_DIRECTORY);
     }
   } finally {
@@ -147,19 +149,19 @@ export async function recoverDatabase(command: Command): Promise<void> {
 
 function requireDigest(digest: string, expected: string): void {
   if (digest === expected) return;
-  const sentence = `the digest is ${digest} now, not ${expected}; nothing was done, the realm stays frozen`;
+  const sentence = `the digest is ${digest} now, not ${expected}; nothing was done, and the realm stays frozen`;
   throw new ChamberlainError('PLAN_MOVED', sentence, { action: READ_AGAIN });
 }
 
-const AND_DIRECTORY = 'The directory is an older copy too: now run `chamberlain recover` again.';
+const AND_DIRECTORY = 'The directory is an older copy too. Now run `chamberlain recover` again.';
 const NOTHING_DONE = 'Nothing was done; the realm stays frozen.';
 const TO_CONFIRM = (digest: string) =>
-  '\nNothing was done; the realm stays frozen. If that is right, run the same command with\n' +
+  '\nNothing was done; the realm stays frozen. If the list is right, run the same command with\n' +
   `--expect ${digest}`;
 
 type Remembered = Omit<HostSeals, 'refused'>;
 
-/** What the evidence takes, of those whom nobody keeps as they are in the backup. */
+/** Decides what changes because of the evidence, for all subjects that `--keep` does not keep as in the backup. */
 async function decide(
   owner: Client,
   command: Command,
@@ -180,7 +182,7 @@ async function decide(
   const seals = [...evidenceOfSeals(sealed), ...hosts.shown];
   const markedAt = (role: Role) => reports.get(role)?.markedAt;
   const places = [markedAt('homes'), markedAt('databases')].filter((at) => at !== undefined);
-  // with --database all came back
+  // with --database, everything was restored
   const isOfNow = database !== true && isBorneOut(markedAt('directory'), places);
   const subjects = new Set([...seals, ...directory, ...databases].map(({ subject }) => subject));
   for (const { uid } of erased) subjects.delete(uid);
@@ -216,15 +218,15 @@ async function decide(
   };
 }
 
-/** Throws USAGE where a name is nobody's. */
+/** Throws USAGE if an account is unknown. */
 async function requireKnown(owner: Client, accounts: readonly string[]): Promise<void> {
   const known = await findSubjects(owner, accounts);
   const unknown = accounts.filter((account) => !known.has(account));
   if (unknown.length === 0) return;
-  throw new ChamberlainError('USAGE', `--keep: the backup knows no ${unknown.join(', ')}`);
+  throw new ChamberlainError('USAGE', `--keep: the backup does not know ${unknown.join(', ')}`);
 }
 
-/** What login hosts remember. Throws USAGE where a file cannot be read. */
+/** Reads the seals that login hosts remember. Throws USAGE if a file cannot be read. */
 async function readSealFiles(owner: Client, command: Command): Promise<Remembered> {
   const { seals: files = [] } = command.opts<RecoverOptions>();
   if (files.length === 0) return { shown: [], unknown: [] };
@@ -232,10 +234,10 @@ async function readSealFiles(owner: Client, command: Command): Promise<Remembere
   const known = await readSealNumbers(owner);
   const read = files.map((file) => {
     const seals = readHostSeals(readFile(file), basename(file), keys, known);
-    // one that a crash has cut, or of a key before
+    // lines that a crash cut off, or that an earlier key signed
     const lines = count(seals.refused, 'line');
     if (seals.refused > 0)
-      process.stderr.write(`${file}: ${lines} not signed by the seal key, left out\n`);
+      process.stderr.write(`${file}: left out ${lines} not signed with the seal key\n`);
     return seals;
   });
   return {
@@ -259,30 +261,30 @@ function termsOf(config: Config) {
     portals: portalNames(config),
     admin: config.admin,
     keepDays: config.archives.keepDays,
-    tell: ({ account, uid }: { account: string; uid: number }) =>
-      tellPortals(config, [], {
+    eventsOfErased: ({ account, uid }: { account: string; uid: number }) =>
+      eventsForPortals(config, [], {
         ...{ event: 'person.erased', subject: uid, request: undefined, data: { account } },
       }),
-    tellDeleted: ({ account, uid, kind }: Deletion) => {
+    eventsOfDeleted: ({ account, uid, kind }: Deletion) => {
       const tool = kind === 'tool' ? { tool: toolOf(account) } : {};
       const data = { ...tool, account };
-      return tellPortals(config, [], {
+      return eventsForPortals(config, [], {
         ...{ event: `${kind}.deleted`, subject: uid, request: undefined, data },
       });
     },
-    tellTaken: (taking: Taking) =>
+    eventsOfTaking: (taking: Taking) =>
       eventsOfTaking(taking).flatMap(({ event, data }) =>
-        tellPortals(config, [], { event, subject: taking.subject, request: undefined, data }),
+        eventsForPortals(config, [], { event, subject: taking.subject, request: undefined, data }),
       ),
   };
 }
 
-/** Of an account for which a file or a server may know a password that is not the recorded one. */
+/** Whether a file or a server may have a password for the account that is not the recorded one. */
 function isOfPassword({ action: { verb } }: Step): boolean {
   return verb === 'credentials.write' || verb === 'db.setVerifier';
 }
 
-/** What the archives of both roles say; undefined where a role could not read its own. */
+/** The deletions that the archives of both roles show. Undefined if a role could not read its archives. */
 function deletionsIn(reports: ReadonlyMap<Role, Report>): SeenDeletion[] | undefined {
   const [homes, databases] = (['homes', 'databases'] as const).map((role) =>
     parseDeletions(reports.get(role)?.deletions),
@@ -290,7 +292,7 @@ function deletionsIn(reports: ReadonlyMap<Role, Report>): SeenDeletion[] | undef
   return homes && databases && [...homes, ...databases];
 }
 
-/** @param older database servers that are older copies: what they know is no news */
+/** @param older database servers that are older copies; they show nothing new */
 function seenIn(
   reports: ReadonlyMap<Role, Report>,
   older: readonly string[],
@@ -321,9 +323,9 @@ function renderRecovery(recovery: Recovery, digest: string, lost: Lost): string 
   const rows = [
     ...ranges.map(({ kind, first, last, from, to }) => [
       'numbers',
-      `${kind} ${first}-${last}: go on at ${to}, not at ${from}${to > last ? '; none is left here' : ''}`,
+      `${kind} ${first}-${last}: continue at ${to}, not at ${from}${to > last ? '; the range is exhausted' : ''}`,
     ]),
-    ...named('names', names, 'taken for another’s:'),
+    ...named('names', names, 'treated as unmanaged:'),
     ...named(
       'passwords',
       credentials.map(({ account }) => account),
@@ -332,31 +334,31 @@ function renderRecovery(recovery: Recovery, digest: string, lost: Lost): string 
     ...named(
       'erased',
       erased.map(({ account }) => account),
-      'again, as erasures.log has it:',
+      'again, according to erasures.log:',
     ),
     ...named(
       'deleted',
       leaving.deleted.map(({ account }) => account),
-      'since the backup, as their archives have it:',
+      'after the backup, according to their archives:',
     ),
-    ...events.map(({ portal, to }) => ['events', `of ${portal}: go on at ${to + 1}`]),
+    ...events.map(({ portal, to }) => ['events', `of ${portal}: continue at ${to + 1}`]),
   ];
   const section = (heading: string, headings: readonly string[], of: string[][]) =>
     of.length === 0 ? [] : [`${heading}\n${renderTable(headings, of)}`];
   const text = [
     ...section(
-      'Taken from what the servers show:',
-      ['account', 'from now on', 'as shown by'],
+      'Changed because of what the servers show:',
+      ['account', 'from now on', 'shown by'],
       rowsOfTakings(takings),
     ),
     ...section(
-      'For you to decide; until then nothing of it happens:',
+      'For you to decide. Nothing of this happens until then:',
       ['what', 'to change it'],
       rowsOfOpen(open),
     ),
-    ...section('How it goes on:', ['what', 'how'], rows),
+    ...section('How the realm continues:', ['what', 'how'], rows),
     ...exhausted.map(
-      (kind) => `No number is left for a ${kind}: add a range to the configuration.`,
+      (kind) => `There is no number left for a new ${kind}: add a range to the configuration.`,
     ),
     describeLost(lost, names.length > 0),
     `digest ${digest}`,
@@ -365,33 +367,33 @@ function renderRecovery(recovery: Recovery, digest: string, lost: Lost): string 
 }
 
 interface Lost {
-  /** of the last thing that the backup knows */
+  /** the time of the last change that the backup knows */
   since: Date | undefined;
-  /** whether anything shows what was taken away since */
+  /** whether anything shows what was taken away after the backup */
   isShown: boolean;
 }
 
 function describeLost({ since, isShown }: Lost, areUnmanaged: boolean): string {
-  const known = since === undefined ? '' : `, of which the last thing is of ${timeOf(since)}`;
+  const known = since === undefined ? '' : ` (its last change is of ${timeOf(since)})`;
   return [
-    `Lost: whatever was asked for since the backup${known}, but for what stands above.`,
+    `Lost: everything requested after the backup${known}, except what is listed above.`,
     STILL_CLOSED,
     ...(areUnmanaged ? [TAKE_BACK] : []),
     ...(isShown ? [] : [UNSHOWN]),
   ].join('\n');
 }
 
-// no seal says it of somebody who is closed
+// the seal of a suspended person does not list keys or tools
 const STILL_CLOSED =
-  'Nothing shows which keys and tools those lost who were suspended in the backup already: see `chamberlain explain`\n' +
+  'Nothing shows which keys and tools were taken from people who are suspended in the backup. See `chamberlain explain`\n' +
   'before you reinstate them.';
 const TAKE_BACK =
-  'Who was made since is listed as another’s: `chamberlain import --from-directory --homes` takes them back,\n' +
-  'with their numbers.';
+  'Accounts created after the backup are listed as unmanaged. `chamberlain import --from-directory --homes` imports them\n' +
+  'again, with their numbers.';
 const UNSHOWN =
-  'Nothing shows whom anything was taken from since: they have it again. Name files of login hosts by --seals; and\n' +
-  'before you confirm, `chamberlain submit person.suspend --people …` for those whom you know of, without --wait: it is\n' +
-  'done first when the realm is thawed.';
+  'Nothing shows from whom access was taken after the backup, so they have it again. Give the seal files of login hosts\n' +
+  'with --seals. For people whom you know of, run `chamberlain submit person.suspend --people …` without --wait before you\n' +
+  'confirm: this request is done first when the realm is thawed.';
 const NEXT =
-  'Now run `chamberlain sweep now`, which mends what else differs, `chamberlain list unmanaged` and\n' +
-  '`chamberlain doctor`; then make a set of backups.';
+  'Now run `chamberlain sweep now`, which repairs the remaining differences, `chamberlain list unmanaged` and\n' +
+  '`chamberlain doctor`. Then make a set of backups.';

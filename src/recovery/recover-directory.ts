@@ -1,4 +1,4 @@
-/** `chamberlain recover`, where it is the directory that came back: the older copy is accepted, and brought up to date. */
+/** `chamberlain recover`, if the directory was restored: the older copy is accepted and brought up to date. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import type { Config } from '../shared/config.ts';
@@ -16,10 +16,10 @@ import { READ_AGAIN, type RecoverOptions, refuseUnread, type Surveyed } from './
 import { withAdmin } from '../cli/admin.ts';
 import { print, printJson, withoutControls } from '../cli/table.ts';
 
-/** How often it is looked how far the directory is. */
+/** How often the progress of the directory is read. */
 const LOOK_MS = 250;
 
-/** Shows how much there is to do and asks, then has the role directory do it, and waits for that. */
+/** Shows how much there is to do, asks, makes the directory role do it, and waits until it is done. */
 export async function recoverDirectory(
   command: Command,
   { reports, unreadable, doubt }: Surveyed,
@@ -27,7 +27,7 @@ export async function recoverDirectory(
   const config = configOf(command);
   const json = wantsJson(command);
   const { expect, timeout } = command.opts<RecoverOptions>();
-  if (refuseUnread(command, unreadable, 'login hosts are told nothing still')) return;
+  if (refuseUnread(command, unreadable, 'no heartbeat is published for login hosts yet')) return;
   const owner = await openOwner(config);
   try {
     const steps = reports.get('directory')?.steps ?? [];
@@ -43,14 +43,14 @@ export async function recoverDirectory(
     if (!json) {
       print(`${withoutControls(doubt?.sentence.replace(/;.*$/u, '') ?? '')}.`);
       print(
-        `${count(steps.length, 'step')} for ${count(accounts, 'subject')} bring it up to date; read ` +
+        `${count(steps.length, 'step')} for ${count(accounts, 'subject')} bring it up to date. See ` +
           `\`chamberlain plan --role directory\`.\n\ndigest ${digest}`,
       );
     }
     if (expect === undefined) {
       if (json) printJson({ recovered: false, digest, steps: steps.length, subjects: accounts });
       const isAsked = !json && canAsk();
-      if (!isAsked || !(await confirm('\nDo that? [y/N] '))) {
+      if (!isAsked || !(await confirm('\nDo this? [y/N] '))) {
         if (!json) print(isAsked ? 'Nothing was done.' : TO_CONFIRM(digest));
         process.exitCode = isAsked ? EXIT.failed : EXIT.pending;
         return;
@@ -67,14 +67,14 @@ export async function recoverDirectory(
       process.exitCode = EXIT.timeout;
       const sentence =
         behind === 0
-          ? 'the marker was not told yet; is `chamberlain work directory` running?'
-          : `${behind} of ${touched} subjects are behind still; see \`chamberlain status\``;
+          ? 'no heartbeat was published yet; check that `chamberlain work directory` is running'
+          : `${behind} of ${touched} subjects are still behind; see \`chamberlain status\``;
       process.stderr.write(`${failureLine('TIMEOUT', sentence)}\n`);
     }
     if (json) printJson({ recovered: !accepted, touched, behind, parked });
     else if (!accepted) {
-      const but = parked === 0 ? '' : `, but for ${parked} parked (see \`chamberlain status\`)`;
-      print(`\nUp to date${but}, and login hosts are told again.`);
+      const but = parked === 0 ? '' : `, except ${parked} parked (see \`chamberlain status\`)`;
+      print(`\nThe directory is up to date${but}, and its heartbeat is published again.`);
     }
   } finally {
     await owner.end();
@@ -82,9 +82,9 @@ export async function recoverDirectory(
 }
 
 const TO_CONFIRM = (digest: string) =>
-  `\nNothing was done. If that is right, run \`chamberlain recover --expect ${digest}\`.`;
+  `\nNothing was done. If this is right, run \`chamberlain recover --expect ${digest}\`.`;
 
-/** Waits until the marker is told, or nothing has moved for so long. */
+/** Waits until a heartbeat is published, or until there was no progress for the timeout. */
 async function followDirectory(
   config: Config,
   touched: number,
@@ -103,7 +103,7 @@ async function followDirectory(
         if (!now.accepted || performance.now() - movedAt > timeoutMs) return now;
         progress.say(
           now.behind === 0
-            ? 'telling login hosts'
+            ? 'publishing the heartbeat'
             : `directory ${touched - now.behind} of ${touched} up to date`,
         );
         await sleep(LOOK_MS);

@@ -1,4 +1,4 @@
-/** The survey that `chamberlain recover` begins with, and what it may not lack. */
+/** The survey at the beginning of `chamberlain recover`, which must be complete. */
 import type { Command } from 'commander';
 import type { Config } from '../shared/config.ts';
 import type { Role } from '../reconcile/wanted.ts';
@@ -13,19 +13,20 @@ export interface RecoverOptions {
   database?: true;
   expect?: string;
   keep?: string[];
-  /** files `seals` of login hosts */
+  /** paths of files `seals` of login hosts */
   seals?: string[];
   timeout: number;
 }
 
-/** What to do where the list is another by now. */
-export const READ_AGAIN = 'Read the list again: run it with the same options, without --expect.';
+/** What to do if the list has changed. */
+export const READ_AGAIN =
+  'Read the list again: run the command with the same options, without --expect.';
 
-const AGAIN = 'Mend that, and run it again.';
+const AGAIN = 'Correct this, and run it again.';
 
 export interface Surveyed {
   reports: ReadonlyMap<Role, Report>;
-  /** all that could not be seen, but for the doubt that this is about */
+  /** everything that could not be read, except the doubt that is being recovered from */
   unreadable: Unreadable[];
   doubt: Report['doubt'];
 }
@@ -57,7 +58,7 @@ export async function surveyAll(
   }
 }
 
-/** Says what could not be read; whether there was anything. */
+/** Prints what could not be read. Returns whether there was anything. */
 export function refuseUnread(
   command: Command,
   unreadable: readonly Unreadable[],

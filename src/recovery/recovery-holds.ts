@@ -1,4 +1,4 @@
-/** After a recovery no date of the backup lets anybody in, or destroys anything, before an admin says so. */
+/** After a recovery, no date in the backup gives access or destroys anything before an admin decides. */
 import type { Open } from './taking.ts';
 import { timeOf, WITHOUT_END } from '../shared/time.ts';
 import { IS_APPROVED_ERASURE } from '../requests/approvals-table.ts';
@@ -6,25 +6,26 @@ import type { Client } from '../database/connection.ts';
 import { RECOVERY, voidWarnings } from '../lifecycle/holds-table.ts';
 import { IS_OWN_DELETION } from '../identity/people-table.ts';
 
-const RETURNING = 'was being brought back since';
-/** So many are named. */
+const RETURNING = 'was being restored since';
+/** At most so many people are named. */
 const NAMED = 5;
 
 interface Leaving {
   uid: number;
   account: string;
-  /** its name, of a tool */
+  /** the name of a tool; null for a person */
   tool: string | null;
   at: Date;
   what: string;
 }
 
 /**
- * Makes suspensions end by no date, nor by the withdrawal of an own deletion, and holds whoever is to be put away, deleted, erased or brought back, and whose archives
- * were to be removed by now. A hold that is there keeps its reason.
+ * Stops suspensions from ending on a date or when a person cancels their own deletion. Places a hold on every subject
+ * that is to be archived, deleted, erased or restored, or whose archives were to be removed by now. An existing hold
+ * keeps its reason.
  */
 export async function stopDates(client: Client, now: Date): Promise<Open[]> {
-  // an admin may have suspended them since, which no server shows
+  // an admin may have suspended them after the backup, which no server shows
   await client.query(`UPDATE people SET suspended_by = $1 WHERE ${IS_OWN_DELETION}`, [RECOVERY]);
   const suspended = await client.query(
     `UPDATE people p SET suspended_until = NULL FROM people was
@@ -44,7 +45,7 @@ export async function stopDates(client: Client, now: Date): Promise<Open[]> {
        UNION ALL
        SELECT s.uid, s.account, s.tool, e.at, e.what
        FROM archivals d JOIN everybody s ON s.uid = d.subject CROSS JOIN LATERAL (VALUES
-         (d.back_at IS NULL AND d.returning_at IS NULL AND s.state = 'archived', d.began_at, 'was being put away since'),
+         (d.back_at IS NULL AND d.returning_at IS NULL AND s.state = 'archived', d.began_at, 'was being archived since'),
          (d.back_at IS NULL AND d.returning_at IS NOT NULL AND s.state = 'archived', d.returning_at, '${RETURNING}'),
          (d.keep_until <= $1 AND d.expired_at IS NULL AND d.erasure IS NULL
            AND (d.returning_at IS NULL OR d.back_at IS NOT NULL), d.keep_until, 'has archives that were to be removed at')
@@ -54,13 +55,13 @@ export async function stopDates(client: Client, now: Date): Promise<Open[]> {
        INSERT INTO holds AS h (subject, held_by, held_at, reason, until)
        SELECT uid, CASE WHEN what = '${RETURNING}' THEN $2 ELSE
            coalesce((SELECT was.held_by FROM holds was WHERE was.subject = uid), $2) END,
-         $1, 'a recovery: see whether that is still so', $3 FROM one
+         $1, 'placed by a recovery: check whether this is still right', $3 FROM one
        ON CONFLICT (subject) DO UPDATE SET until = excluded.until, held_by = excluded.held_by)
      SELECT uid, account, tool, at, what FROM one ORDER BY account`,
     [now, RECOVERY, WITHOUT_END],
   );
   const leaving = held.rows as Leaving[];
-  // told anew once the hold is over
+  // new warnings are sent when the hold is over
   await voidWarnings(
     client,
     leaving.map(({ uid }) => uid),
@@ -71,7 +72,7 @@ export async function stopDates(client: Client, now: Date): Promise<Open[]> {
       .toSorted((a, b) => (a.account < b.account ? -1 : 1))
       .map(({ account, until }) => ({
         account,
-        sentence: `${account} was to be reinstated at ${timeOf(until)}; now only an admin reinstates them`,
+        sentence: `${account} was to be reinstated at ${timeOf(until)}; now only an admin can reinstate them`,
         command: `submit person.reinstate --person ${account}`,
       })),
     ...leaving.map(({ account, tool, at, what }) => ({
@@ -83,8 +84,8 @@ export async function stopDates(client: Client, now: Date): Promise<Open[]> {
 }
 
 /**
- * Those who are suspended in the backup, and of whom nothing is listed yet: what was taken from them since, no server shows,
- * and they would have it again.
+ * The message about people who are suspended in the backup and not listed yet. No server shows what was taken from them
+ * after the backup, and a reinstatement would give it back.
  */
 export async function readSuspendedBefore(
   client: Client,
@@ -102,7 +103,7 @@ export async function readSuspendedBefore(
     {
       account: 'people',
       sentence:
-        `suspended in the backup: ${few}${rest}; which keys and tools were taken from them since, nothing shows: see ` +
+        `suspended in the backup: ${few}${rest}; nothing shows which keys and tools were taken from them after it: see ` +
         '`list keys --person NAME` and `explain NAME` before you reinstate one',
     },
   ];

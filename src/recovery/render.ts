@@ -1,9 +1,9 @@
-/** What `chamberlain recover` shows: what it takes from the evidence, what is left to an admin, and what is lost. Pure. */
+/** What `chamberlain recover` shows: what the evidence changes, what an admin must decide, and what is lost. Pure. */
 import { createHash } from 'node:crypto';
 import { canonicalJson } from '../shared/canonical-json.ts';
 import type { Open, Taking } from './taking.ts';
 
-/** What a recovery is to do, as an admin reads it; see src/recovery/write-recovery.ts. */
+/** What a recovery will do, as an admin reads it. See src/recovery/write-recovery.ts. */
 export interface RecoveryList {
   ranges: { kind: 'person' | 'tool'; first: number; last: number; to: number }[];
   exhausted: ('person' | 'tool')[];
@@ -15,7 +15,7 @@ export interface RecoveryList {
   open: readonly Open[];
 }
 
-/** The SHA-256 of all that is to be done and decided, in lower case hex: what an admin has read. */
+/** The SHA-256, in lower case hex, of everything that is to be done and decided: of what an admin has read. */
 export function digestRecovery(list: RecoveryList): string {
   const { ranges, exhausted, names, credentials, erased, leaving, takings, open } = list;
   const read = {
@@ -28,7 +28,7 @@ export function digestRecovery(list: RecoveryList): string {
   return createHash('sha256').update(canonicalJson(read)).digest('hex');
 }
 
-/** What a taking changes, for people. */
+/** What a taking changes, for people to read. */
 export function describeTaking(taking: Taking): string {
   const {
     state,
@@ -58,7 +58,7 @@ export function describeTaking(taking: Taking): string {
   ].join('; ');
 }
 
-/** Headings and rows, for tables. */
+/** The rows of a table of takings. */
 export function rowsOfTakings(takings: readonly Taking[]): string[][] {
   return takings.map((taking) => [taking.account, describeTaking(taking), taking.by.join(', ')]);
 }

@@ -1,7 +1,7 @@
-/** What a recovery takes from the evidence, and what it leaves to an admin (src/recovery/lesser.ts). */
+/** What a recovery changes because of the evidence, and what an admin must decide (src/recovery/lesser.ts). */
 import type { Member } from '../reconcile/wanted.ts';
 
-/** A key as a seal has it. */
+/** A key in the form of a seal. */
 export interface SealedKey {
   fingerprint: string;
   /** `type base64` */
@@ -9,7 +9,7 @@ export interface SealedKey {
   options: readonly string[];
 }
 
-/** What is taken of one subject; what does not change is left out. */
+/** The changes of one subject. What does not change is left out. */
 export interface Taking {
   subject: number;
   account: string;
@@ -23,7 +23,7 @@ export interface Taking {
   membersRemoved?: Member[];
   /** accounts */
   membersAdded?: string[];
-  /** where that was seen */
+  /** where this was seen */
   by: string[];
 }
 
@@ -31,6 +31,6 @@ export interface Taking {
 export interface Open {
   account: string;
   sentence: string;
-  /** what to type, where that is one command */
+  /** the command to run, if one is enough */
   command?: string;
 }

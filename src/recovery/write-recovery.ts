@@ -1,4 +1,4 @@
-/** What `chamberlain recover` writes: as the owner of the database, in one transaction. */
+/** What `chamberlain recover` writes, as the owner of the database, in one transaction. */
 import { ChamberlainError } from '../shared/errors.ts';
 import type { Deletion, SeenDeletion } from '../archives/deletion.ts';
 import type { ErasedPerson } from '../lifecycle/erased-person.ts';
@@ -18,50 +18,50 @@ import { readSuspendedBefore, stopDates } from './recovery-holds.ts';
 import { touchesOfPassword, writeTakings } from './write-takings.ts';
 import { countAdmins } from '../identity/tools-table.ts';
 
-/** So many numbers beyond the highest that is known or seen may have been given, and not be there yet, or be lost. */
+/** So many numbers beyond the highest known one may have been assigned without being visible yet, or be lost. */
 const ID_MARGIN = 100;
 
-/** What the roles see of what came after the backup. */
+/** What the roles see of changes after the backup. */
 export interface SeenSince {
-  /** since when the realm was frozen while they looked: nothing was decided meanwhile */
+  /** since when the realm was frozen during the survey, so that nothing was decided meanwhile */
   frozenAt: Date;
-  /** numbers of the ranges that a role sees, and that are no subject's */
+  /** numbers in our ranges that a role sees and that belong to no subject */
   unmanagedNumbers: readonly number[];
-  /** accounts that login hosts remember, and the backup does not know */
+  /** accounts that login hosts remember but the backup does not know */
   remembered: readonly Account[];
-  /** accounts for which a file or a server may know a password that is not the recorded one */
+  /** accounts for which a file or a server may have a password that is not the recorded one */
   strangePasswords: readonly number[];
-  /** the marker in the directory is newer than our database */
+  /** the heartbeat in the directory is newer than our database */
   isOlder: boolean;
-  /** whom the list beside the archives names as erased by law */
+  /** the people in the list of erased people beside the archives */
   erased: readonly ErasedPerson[];
   /** archives that the backup does not know */
   deletions: readonly SeenDeletion[];
-  /** what servers give beyond the backup */
+  /** touches for what servers give beyond the backup */
   given: readonly Touch[];
 }
 
-/** What follows from the evidence: src/recovery/lesser.ts. */
+/** What follows from the evidence (src/recovery/lesser.ts). */
 export interface Decided {
   takings: readonly Taking[];
   open: readonly Open[];
-  /** no other person is given these */
+  /** keys that no other person may add */
   seenKeys: readonly { person: number; fingerprint: string }[];
 }
 
 /** What a recovery writes. */
 export interface Recovery {
   ranges: { kind: 'person' | 'tool'; first: number; last: number; from: number; to: number }[];
-  /** kinds for which no number is left afterwards */
+  /** kinds that have no number left afterwards */
   exhausted: ('person' | 'tool')[];
-  /** in use, and not ours as far as the backup knows */
+  /** names that are in use and not ours, as far as the backup knows */
   names: string[];
-  /** new passwords */
+  /** accounts that get new passwords */
   credentials: { account: string; uid: number; epoch: number }[];
   events: PortalNumbers[];
-  /** erased again */
+  /** people who are erased again */
   erased: Account[];
-  /** what archives say of deletions since the backup */
+  /** deletions after the backup, as archives show them */
   leaving: TakenOver;
   takings: readonly Taking[];
   /** what only an admin can decide */
@@ -69,34 +69,36 @@ export interface Recovery {
 }
 
 /**
- * Makes a database that came back from a backup safe to go on with, and thaws it, all or nothing. It gives nobody
+ * Makes a database that was restored from a backup safe to use, and thaws the realm: all or nothing. It gives nobody
  * anything that the servers do not show:
  *
- * - What the evidence takes is taken (src/recovery/lesser.ts), before any request is.
- * - What servers give and should not is taken away at once, however many that affects, not by the next sweep.
- * - No date of the backup lets anybody in, or destroys anything (src/recovery/recovery-holds.ts).
- * - Ranges go on 100 beyond each number that is seen now and that the backup did not know, ours or foreign; and where
- *   none is seen, beyond the backup's own: what was given since may be lost everywhere. What was foreign in it already is
- *   passed over one by one, as ever, and moves nothing.
- * - A recorded verifier that is not the last one is wanted no more: a new password is made, and no
- *   server is given the old one before.
- * - Events go on far beyond those that portals may have had, and seals beyond those that login hosts have seen: everybody
- *   is sealed anew.
- * - Who was erased by law is erased again, as the list beside the archives has it.
- * - The marker in the directory is adopted, where it is newer; so are those of places that are.
- * - Whose archives say that they were deleted since the backup is deleted, as in deletion-taken-over.ts.
+ * - What the evidence takes away is taken away (src/recovery/lesser.ts) before any request is decided.
+ * - Access that servers wrongly give is taken away at once, however many subjects this affects, and not by the next
+ *   sweep.
+ * - No date in the backup gives access or destroys anything (src/recovery/recovery-holds.ts).
+ * - Ranges continue 100 beyond each number that is in use now and that the backup did not know, whether ours or
+ *   unmanaged. If there is none, they continue 100 beyond the backup's own, because later numbers may be lost
+ *   everywhere. Numbers that were unmanaged in the backup already are skipped one by one, as always, and move nothing.
+ * - A recorded verifier that may not be the last one is no longer wanted: a new password is made, and no server gets
+ *   the old one before.
+ * - Events continue far beyond those that portals may have received, and seals beyond those that login hosts have seen.
+ *   So every seal is signed again.
+ * - People who were erased as the law requires are erased again, according to the list beside the archives.
+ * - The heartbeat in the directory is accepted if it is newer, and so are the markers of places.
+ * - Subjects whose archives show a deletion after the backup are deleted, as in deletion-taken-over.ts.
  *
- * The backup's own time is that of the marker that was last told before it; where the marker tells
- * nothing, that of the freeze. Throws PLAN_MOVED where the realm was thawed meanwhile, ADMIN_TOOL where no admin would be left.
+ * The time of the backup is that of the last heartbeat published before it, or, if that says nothing, the time of the
+ * freeze. Throws PLAN_MOVED if the realm was thawed meanwhile, and ADMIN_TOOL if no admin would be left.
  *
- * @param portals that are told of events
- * @param realm its own group is nobody's, although it is no subject
- * @param admin the admin tool
- * @param keepDays how long archives are kept
- * @param tell what is told of who is erased again
- * @param tellDeleted what is told of who is deleted
- * @param terms.commit false: everything is written, and then undone; else it is given what was written, and throws where
- *   that is not to be kept
+ * @param terms.portals the portals that receive events
+ * @param terms.realm the realm, whose own group is not unmanaged although it is not a subject
+ * @param terms.admin the admin tool
+ * @param terms.keepDays how long archives are kept
+ * @param terms.eventsOfErased the events about a person who is erased again
+ * @param terms.eventsOfTaking the events about a taking
+ * @param terms.eventsOfDeleted the events about a deleted subject
+ * @param terms.commit false: everything is written and then rolled back. A function receives what was written, and
+ *   throws if it must not be kept
  */
 export async function recover(
   client: Client,
@@ -108,13 +110,13 @@ export async function recover(
     realm: string;
     admin: string;
     keepDays: number;
-    tell: (erased: Account) => NewEvent[];
-    tellTaken: (taking: Taking) => NewEvent[];
-    tellDeleted: (deletion: Deletion) => NewEvent[];
+    eventsOfErased: (erased: Account) => NewEvent[];
+    eventsOfTaking: (taking: Taking) => NewEvent[];
+    eventsOfDeleted: (deletion: Deletion) => NewEvent[];
     commit: false | ((written: Recovery) => void);
   },
 ): Promise<Recovery> {
-  const { by, portals, realm, admin, keepDays, tell, tellTaken, tellDeleted, commit } = terms;
+  const { by, portals, realm, admin, keepDays, commit } = terms;
   return trying(client, commit !== false, async () => {
     const backupAt = await readBackupTime(client, seen);
     const now = new Date();
@@ -123,13 +125,13 @@ export async function recover(
     await rememberAccounts(client, seen.remembered);
     const ranges = await moveRanges(client, [...seen.unmanagedNumbers, ...gone], backupAt);
     const erased = await eraseAgain(client, seen.erased, admin);
-    const leavingTerms = { by, admin, keepDays, tell: tellDeleted };
+    const leavingTerms = { by, admin, keepDays, eventsOf: terms.eventsOfDeleted };
     const leaving = await takeOverDeletion(client, seen.deletions, leavingTerms);
-    // of who has an archive, that is what counts
+    // for a subject with an archive, only the archive counts
     const left = new Set([...leaving.deleted, ...leaving.undecided].map(keyOf));
     const isLeft = (uid: number, account: string) => left.has(keyOf({ uid, account }));
     const takings = decided.takings.filter(({ subject, account }) => !isLeft(subject, account));
-    const isTold = new Set(leaving.undecided.map(({ account }) => account));
+    const isListed = new Set(leaving.undecided.map(({ account }) => account));
     const isDeleted = new Set(leaving.deleted.map(({ account }) => account));
     const events = await goOnWithEvents(client, portals);
     await goOnWithSeals(client);
@@ -139,7 +141,7 @@ export async function recover(
     await noteKeys(client, decided.seenKeys);
     await touchAll(client, [...taken.lost, ...given], true);
     await touchAll(client, taken.gained);
-    const stopped = (await stopDates(client, now)).filter(({ account }) => !isTold.has(account));
+    const stopped = (await stopDates(client, now)).filter(({ account }) => !isListed.has(account));
     const before = await readSuspendedBefore(client, decided.open);
     if (admins > 0 && (await countAdmins(client, admin)) === 0) throw noAdmin(takings);
     const recovery: Recovery = {
@@ -158,7 +160,10 @@ export async function recover(
         ...before,
       ],
     };
-    await writeEvents(client, [...erased.flatMap(tell), ...takings.flatMap(tellTaken)]);
+    await writeEvents(client, [
+      ...erased.flatMap(terms.eventsOfErased),
+      ...takings.flatMap(terms.eventsOfTaking),
+    ]);
     if (seen.isOlder) {
       await client.query(
         'UPDATE directory_heartbeat SET publishing_at = NULL, published_at = NULL, doubt = NULL, older = NULL',
@@ -172,26 +177,26 @@ export async function recover(
   });
 }
 
-/** A subject by both: a number or a name may be another's by now. */
+/** Identifies a subject by number and name, because another subject may have one of them by now. */
 function keyOf({ uid, account }: Account): string {
   return `${uid} ${account}`;
 }
 
 /**
- * When the backup was made, as far as it knows: a marker that was told since says nothing. Holds the marker and the freeze.
- * Throws PLAN_MOVED where the realm was thawed since the roles looked, whether it is frozen again or not: what was decided
- * meanwhile is newer than what they saw.
+ * When the backup was made, as far as its own data show; a heartbeat published later says nothing. Locks the rows of
+ * the heartbeat and the freeze. Throws PLAN_MOVED if the realm was thawed after the survey, whether it is frozen again
+ * or not, because decisions made meanwhile are newer than the survey.
  */
 async function readBackupTime(
   client: Client,
   { isOlder, frozenAt: since }: Pick<SeenSince, 'isOlder' | 'frozenAt'>,
 ): Promise<Date> {
-  // in the order of freeze_older
+  // locked in the same order as in freeze_older
   const marker = await client.query('SELECT published_at FROM directory_heartbeat FOR UPDATE');
   const frozen = await client.query('SELECT frozen_at FROM frozen FOR UPDATE');
   const { frozen_at: frozenAt } = frozen.rows[0] as { frozen_at: Date | null };
   if (frozenAt?.getTime() !== since.getTime()) {
-    const sentence = 'the realm was thawed meanwhile, so nothing was done; run it again';
+    const sentence = 'the realm was thawed during the survey, so nothing was done; run it again';
     throw new ChamberlainError('PLAN_MOVED', sentence);
   }
   const { published_at: publishedAt } = marker.rows[0] as { published_at: Date | null };
@@ -206,13 +211,13 @@ function noAdmin(takings: readonly Taking[]): ChamberlainError {
     .map(({ account }) => account);
   return new ChamberlainError(
     'ADMIN_TOOL',
-    `no admin would be left, since the evidence closes ${names.join(', ')}; name one of them who is to stay as the backup ` +
-      'has them, by --keep',
-    { action: 'Nothing was done; the realm stays frozen.' },
+    `no admin would be left, because the evidence takes access from ${names.join(', ')}; name one of them with --keep, who ` +
+      'then stays as in the backup',
+    { action: 'Nothing was done. The realm stays frozen.' },
   );
 }
 
-/** Of these subjects: which role has ever brought them to where they were wanted. */
+/** Returns a function that says whether a role had ever applied the wanted state of a subject. */
 export async function readBroughtTo(
   client: Client,
   subjects: readonly number[],
@@ -227,7 +232,7 @@ export async function readBroughtTo(
   return (subject, role) => brought.has(`${role} ${subject}`);
 }
 
-/** How many accounts were ever brought to the database servers. */
+/** The number of accounts that were ever made on the database servers. */
 export async function countBroughtToDatabases(client: Client): Promise<number> {
   const { rows } = await client.query(
     `SELECT count(*)::int AS brought FROM convergence JOIN credentials ON account = subject
@@ -237,7 +242,7 @@ export async function countBroughtToDatabases(client: Client): Promise<number> {
   return (rows[0] as { brought: number }).brought;
 }
 
-/** Of when the last thing is that was audited before the realm was frozen; undefined: nothing was. */
+/** The time of the last audit record before the realm was frozen. Undefined if there is none. */
 export async function readLastKnown(client: Client): Promise<Date | undefined> {
   const { rows } = await client.query(
     'SELECT at FROM audit WHERE at < (SELECT frozen_at FROM frozen) ORDER BY id DESC LIMIT 1',
@@ -253,7 +258,7 @@ export async function readSealNumbers(client: Client): Promise<Map<number, numbe
   );
 }
 
-/** Runs `act` in one transaction, which is undone at the end where it is not to be kept. */
+/** Runs `act` in one transaction, which is rolled back at the end unless `commit`. */
 async function trying<T>(client: Client, commit: boolean, act: () => Promise<T>): Promise<T> {
   let tried: { result: T } | undefined;
   try {
@@ -272,7 +277,7 @@ async function trying<T>(client: Client, commit: boolean, act: () => Promise<T>)
   }
 }
 
-/** Nobody is given their names; see src/unmanaged/sightings-table.ts. */
+/** Records names and numbers so that nobody else gets them; see src/unmanaged/sightings-table.ts. */
 async function rememberAccounts(client: Client, accounts: readonly Account[]): Promise<void> {
   await client.query(
     `INSERT INTO unmanaged_sightings (name, id) SELECT a.name, a.id FROM unnest($1::text[], $2::int[]) AS a (name, id)
@@ -327,8 +332,8 @@ async function readNamesSince(
 }
 
 /**
- * Where the homes role has a new password to make anyway, no further epoch is wanted. What is recorded
- * may be a password that was taken away since the backup: it gets no overlap.
+ * Requests new passwords, unless the homes role must make a new one anyway. The recorded password may have been revoked
+ * after the backup, so it gets no overlap.
  */
 async function wantNewPasswords(
   client: Client,
@@ -349,7 +354,7 @@ async function wantNewPasswords(
   return (rows as Recovery['credentials']).toSorted((a, b) => a.uid - b.uid);
 }
 
-/** One for the whole, and one for each account that something is taken of, gets a new password, or is erased again. */
+/** One action for the whole, and one for each account that is changed, gets a new password, or is erased again. */
 function operatorActionsOf(
   { ranges, names, credentials, events, erased, takings }: Recovery,
   by: string,

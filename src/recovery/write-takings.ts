@@ -1,4 +1,4 @@
-/** Makes our tables say what a recovery takes from the evidence (src/recovery/lesser.ts). */
+/** Writes to our tables what a recovery changes because of the evidence (src/recovery/lesser.ts). */
 import type { Open, SealedKey, Taking } from './taking.ts';
 import type { Touch } from '../reconcile/convergence-table.ts';
 import { noteKnown, wantNewEpochsOfReached } from '../credentials/credentials-table.ts';
@@ -14,20 +14,20 @@ import {
 import type { Client } from '../database/connection.ts';
 import { disableTools, openTools, removeMaintainers } from '../identity/tools-table.ts';
 
-/** Longer reasons say no more. */
+/** Longer reasons are cut. */
 const LONGEST_REASON = 200;
 
-/** What is to be touched: where access is taken away, and where it is given. */
+/** The touches, where access is taken away and where it is given. */
 export interface Taken {
   lost: Touch[];
   gained: Touch[];
-  /** what could not be taken */
+  /** what could not be written */
   open: Open[];
 }
 
 /**
- * Writes them, all of one kind by one statement: they may be everybody. People come first: of the tools that they lose
- * they know the passwords.
+ * Writes the takings, all of one kind with one statement, because there may be one for every subject. People come
+ * first, because they know the passwords of the tools that they lose.
  */
 export async function writeTakings(
   client: Client,
@@ -44,7 +44,7 @@ export async function writeTakings(
   };
 }
 
-/** Whether anything is taken away by it. */
+/** Whether a taking takes anything away. */
 function isLoss({ state, member, keysRemoved, membersRemoved }: Taking): boolean {
   return (
     (state !== undefined && state !== 'active') ||
@@ -76,7 +76,7 @@ async function takePeople(client: Client, people: readonly Taking[], now: Date):
   for (const { subject, account, keysAdded = [] } of people) {
     for (const key of keysAdded) {
       if (await addKey(client, subject, key)) continue;
-      const sentence = `${account} had the key ${key.fingerprint}, which is another's here`;
+      const sentence = `${account} had the key ${key.fingerprint}, but another person here has or had it: it is not restored`;
       open.push({ account, sentence });
     }
   }
@@ -101,7 +101,7 @@ function subjectsOf(takings: readonly Taking[]): number[] {
   return takings.map(({ subject }) => subject);
 }
 
-/** False: another has it, or had. */
+/** Adds a key. Returns false if another person has or had it. */
 async function addKey(client: Client, person: number, key: SealedKey): Promise<boolean> {
   const { fingerprint, line, options } = key;
   const stored = await findKey(client, fingerprint);
@@ -132,7 +132,7 @@ async function takeTools(client: Client, tools: readonly Taking[], now: Date): P
       .filter((name) => !known.has(name))
       .map((name) => ({
         account,
-        sentence: `${name} maintained ${account}, and is not known here`,
+        sentence: `${name} was a maintainer of ${account}, but is not known here`,
       })),
   );
   const membersOf = Map.groupBy([...removed, ...added], ({ tool }) => tool);
@@ -150,7 +150,7 @@ async function takeTools(client: Client, tools: readonly Taking[], now: Date): P
   };
 }
 
-/** Those of the names who are known; of the others nothing is written. */
+/** Adds the maintainers whose names are known, and returns them. Unknown names are skipped. */
 async function addMaintainersNamed(
   client: Client,
   tools: readonly Taking[],
@@ -176,5 +176,5 @@ export function touchesOfPassword(subject: number): Touch[] {
 }
 
 function reasonOf({ by }: Taking): string {
-  return `as ${by.join(', ')} shows after a recovery`.slice(0, LONGEST_REASON);
+  return `after a recovery, according to ${by.join(', ')}`.slice(0, LONGEST_REASON);
 }

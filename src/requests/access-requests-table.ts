@@ -1,7 +1,7 @@
-/** The table `access_requests`: who waits for an admin's word. */
+/** The table `access_requests`: people who wait for an admin's decision on access. */
 import type { Client } from '../database/connection.ts';
 
-/** Opens a request for access; false where one is open already. */
+/** Opens a request for access. Returns false if one is open already. */
 export async function openAccessRequest(
   client: Client,
   person: number,
@@ -16,7 +16,7 @@ export async function openAccessRequest(
   return rowCount !== 0;
 }
 
-/** Decides an open request; returns it, or undefined where none is open. */
+/** Decides an open request and returns it. Returns undefined if none is open. */
 export async function decideAccessRequest(
   client: Client,
   person: number,

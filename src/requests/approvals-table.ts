@@ -1,12 +1,15 @@
-/** The table `approvals`: requests that wait for an admin's word. */
+/** The table `approvals`: requests that wait for an admin's approval. */
 import type { Request, RequestKind } from './schema.ts';
 import type { Client } from '../database/connection.ts';
 
-/** Of a row of `approvals`, by its name in the statement: an erasure that is approved. */
+/** SQL: whether a row of `approvals` is an approved erasure. `of`: the alias of the table. */
 export const IS_APPROVED_ERASURE = (of: string) =>
   `(${of}.kind = 'person.erase' AND ${of}.state = 'approved')`;
 
-/** Whether the erasure of a person is approved, and not begun as long as the person is suspended; `uid`: an expression. */
+/**
+ * SQL: whether the erasure of a person is approved. As long as the person is suspended, it has not begun. `uid`: an
+ * expression.
+ */
 export const IS_ERASING = (uid: string) => `EXISTS (
   SELECT FROM approvals e WHERE e.subject = ${uid} AND ${IS_APPROVED_ERASURE('e')})`;
 
@@ -16,23 +19,23 @@ export async function isErasing(client: Client, person: number): Promise<boolean
   return rowCount === 1;
 }
 
-// until it begins, an erasure that was approved is rejected like what waits
+// an approved erasure can be rejected until it begins, like a request that waits
 const IS_UNDECIDED = `(a.state = 'open' OR ${IS_APPROVED_ERASURE('a')}
   AND NOT EXISTS (SELECT FROM archivals d WHERE d.subject = a.subject AND d.erasure IS NOT NULL))`;
 
-/** A request that is to wait. */
+/** A request that must wait. */
 export interface NewApproval {
-  /** the request's own `jti`, and who sent it */
+  /** the request's own `jti`; `portal` is the sender */
   request: string;
   portal: string;
   subject: number;
-  /** what is asked; erased when it is decided */
+  /** the request; erased when it is decided */
   body: Request;
-  /** why it waits, for people */
+  /** why it waits, as people read it */
   why: string;
 }
 
-/** Lets a request wait; false where the same is asked of the subject, and waits, already. */
+/** Lets a request wait. Returns false if a request of this kind already waits for the subject. */
 export async function openApproval(client: Client, approval: NewApproval): Promise<boolean> {
   const { request, portal, subject, body, why } = approval;
   const { rowCount } = await client.query(
@@ -43,7 +46,7 @@ export async function openApproval(client: Client, approval: NewApproval): Promi
   return rowCount !== 0;
 }
 
-/** A request that waits: the one of that id that its portal has sent. */
+/** A waiting request. The portal and the id together identify it. */
 export interface OpenApproval {
   request: string;
   portal: string;
@@ -58,8 +61,8 @@ export interface OpenApproval {
 }
 
 /**
- * Those that wait by an id: of each portal one at the most. `portal`: of that one alone. `toReject`: erasures too that
- * are approved, and have not begun.
+ * Finds the waiting requests with an id: at most one for each portal. `portal`: only that portal's request.
+ * `toReject`: also approved erasures that have not begun.
  */
 export async function findOpenApprovals(
   client: Client,
@@ -77,7 +80,7 @@ export async function findOpenApprovals(
   return rows as OpenApproval[];
 }
 
-/** Decides what waits, and erases what was asked. */
+/** Records the decision on a waiting request, and erases its body. */
 export async function closeApproval(
   client: Client,
   { portal, request }: Pick<OpenApproval, 'portal' | 'request'>,
@@ -90,15 +93,15 @@ export async function closeApproval(
   );
 }
 
-/** What was rejected with its subject: whom it is told. */
+/** A request that was rejected because of its subject: what its event needs. */
 export type RejectedApproval = Pick<
   OpenApproval,
   'request' | 'portal' | 'kind' | 'subject' | 'account'
 >;
 
 /**
- * Rejects all that waits about a subject (`erasing`: erasures alone, and one that was approved too), so that it is done;
- * returns what that was.
+ * Rejects all waiting requests about a subject, which makes them done, and returns them. `erasing`: only erasures, but
+ * also one that is approved.
  */
 export async function rejectWaiting(
   client: Client,
@@ -121,8 +124,8 @@ export async function rejectWaiting(
 }
 
 /**
- * How many requests that suspended one person had their verdict within an hour, by PostgreSQL's clock;
- * those that waited, or wait, not counted.
+ * How many requests to suspend one person were accepted within the last hour, by PostgreSQL's clock. Requests that
+ * waited or wait are not counted.
  */
 export async function countSuspensions(client: Client): Promise<number> {
   const { rows } = await client.query({

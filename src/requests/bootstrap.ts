@@ -1,4 +1,4 @@
-/** `chamberlain bootstrap`: the first admin, made where nobody could ask or approve yet. */
+/** `chamberlain bootstrap`: creates the first admin, when there is nobody yet who could request or approve it. */
 import { createHash } from 'node:crypto';
 import type { Config } from '../shared/config.ts';
 import { ChamberlainError } from '../shared/errors.ts';
@@ -18,9 +18,9 @@ export interface Bootstrapped {
 }
 
 /**
- * Makes a person, admits the person to the realm, and makes the admin tool with this one
- * maintainer. Once: refused (NOT_ALLOWED) where there is a person already. Runs as the owner of the
- * database, since nobody has the right to ask for it.
+ * Creates a person, admits them to the realm, and creates the admin tool with this one maintainer. Works only
+ * once: it is refused (NOT_ALLOWED) if the realm has a person already. Runs as the owner of the database, because
+ * no person has the right to request it.
  */
 export async function bootstrap(
   pool: Pool,
@@ -49,8 +49,8 @@ export async function bootstrap(
   return inTransaction(pool, async (client) => {
     await client.query('LOCK TABLE people IN EXCLUSIVE MODE');
     if (!(await isRealmEmpty(client))) {
-      throw new ChamberlainError('NOT_ALLOWED', 'the realm has people already', {
-        action: `An admin makes another: \`chamberlain submit maintainer.add --tool ${config.admin} --person ${shellName} --wait\`.`,
+      throw new ChamberlainError('NOT_ALLOWED', 'the realm already has people', {
+        action: `To add another admin, an admin runs \`chamberlain submit maintainer.add --tool ${config.admin} --person ${shellName} --wait\`.`,
       });
     }
     const person = await createPerson({

@@ -1,4 +1,4 @@
-/** What every kind's rules are given, what they answer, and the rights that they share. */
+/** What the rules of every kind receive and return, and the checks of rights that they share. */
 import type { Config } from '../shared/config.ts';
 import { ChamberlainError, type Code } from '../shared/errors.ts';
 import type { RequestKind } from './schema.ts';
@@ -10,65 +10,65 @@ import { findPerson, type Person } from '../identity/people-table.ts';
 import type { Client } from '../database/connection.ts';
 import { findTool, type Tool } from '../identity/tools-table.ts';
 
-/** One request, in the transaction that decides it. */
+/** One request, in the transaction that decides on it. */
 export interface RequestContext<R> {
   client: Client;
   config: Config;
   request: R;
-  /** the portal that sent it; undefined for an admin's own key */
+  /** the portal that sent it; undefined if an admin signed it with their own key */
   portal: string | undefined;
-  /** as whose, and by which `jti`, it is known; undefined only for `bootstrap` */
+  /** the sender and the `jti` by which the request is known; undefined only for `bootstrap` */
   id: { portal: string; jti: string } | undefined;
-  /** shell name of the person who asks */
+  /** shell name of the requester */
   requestedBy: string;
-  /** undefined only for someone who asks to be created */
+  /** the requester; undefined only for a person who requests their own creation */
   actor: Person | undefined;
-  /** the actor is an admin, but the portal does not speak for admins: `actor.admin` is false */
+  /** the actor is an admin, but the portal does not speak for admins, so `actor.admin` is false */
   isUnheardAdmin?: boolean;
   now: Date;
-  /** it waited, and an admin other than the one who asks, who is the actor now, lets it be done */
+  /** the request waited, and another admin approved it. That admin is the actor now; this is the requester */
   approvedFor?: string;
 }
 
-/** What an accepted request has done. */
+/** The effect of an accepted request. */
 export interface Decision {
-  /** undefined: it is about many, or a server */
+  /** undefined if the request is about several subjects or a server */
   subject: number | undefined;
   account: string | undefined;
-  /** those whom it is about, where that is many: each has its row in the audit */
+  /** the subjects, if there are several; each has its own row in the audit */
   each?: { subject: number; account: string }[];
-  /** the last of its writes, where it does not wait for that itself */
+  /** the last write, if the handler does not wait for it itself */
   writing?: Promise<void>;
-  /** which fields changed, for the audit */
+  /** the names of the changed fields, for the audit */
   fields: string[];
   touches: Touch[];
-  /** takes access away, whatever its kind does in general */
+  /** this request takes access away, even if its kind is not urgent in general */
   urgent?: true;
-  /** told with the verdict */
+  /** sent with the verdict */
   events?: NewEvent[];
-  /** told when everything touched is applied (at once where nothing was); undefined: nothing is */
+  /** sent when everything touched is applied, or at once if nothing was touched; undefined: no event is sent */
   onDone: OnDone | undefined;
-  /** it is done only when an admin decides so */
+  /** an admin must approve the request before anything is done */
   waits?: true;
-  /** the request that waited and is decided by this one: `onDone` is told as of that one */
+  /** the waiting request that this one decides; `onDone` is sent in the name of that request */
   decides?: { portal: string; jti: string; kind: RequestKind };
 }
 
-/** Decides one kind: writes the wanted state and answers, or throws a refusal. */
+/** Decides on one kind: writes the wanted state and returns the decision, or throws a refusal. */
 export type Handler<R> = (context: RequestContext<R>) => Promise<Decision>;
 
-/** A refusal: a stable code, and a sentence that says what is wrong and what to do. */
+/** Throws a refusal: a stable code, and a sentence that says what is wrong and what to do. */
 export function refuse(code: Code, sentence: string): never {
   throw new ChamberlainError(code, sentence);
 }
 
 /**
- * Refuses a name that cannot be had: taken (also in another case), reserved, or another's in the
- * directory. What its grammar is, the caller knows.
+ * Refuses a name that is taken (in any case), reserved, or used by another entry of the directory. The caller
+ * checks the grammar of the name.
  */
 export function requireFreeName(name: string, state: NameState, reserved: boolean): void {
   if (state === 'taken') {
-    refuse('NAME_TAKEN', `The name ${name} is taken, or was once. Choose another name.`);
+    refuse('NAME_TAKEN', `The name ${name} is taken or was used before. Choose another name.`);
   }
   if (reserved) refuse('NAME_RESERVED', `The name ${name} is reserved. Choose another name.`);
   if (state === 'unmanaged') {
@@ -79,32 +79,35 @@ export function requireFreeName(name: string, state: NameState, reserved: boolea
   }
 }
 
-/** The generations of a subject whose home role makes credentials: the databases wait for these. */
+/** Touches for a subject whose homes role makes credentials. The databases role waits for those. */
 export function touchesWithCredentials(subject: number, ...others: Role[]): Touch[] {
   return [...touches(subject, ...others, 'homes'), { subject, role: 'databases', waits: true }];
 }
 
-/** The generations of one subject. */
+/** Touches for these roles of one subject. */
 export function touches(subject: number, ...roles: Role[]): Touch[] {
   return roles.map((role) => ({ subject, role }));
 }
 
-/** The generations of accounts that a tool's group has come to hold, or holds no more: what they say of it. */
+/** Touches for accounts that joined or left a tool's group: their directory entries name the group. */
 export function touchesOfMembers(accounts: readonly number[]): Touch[] {
   return accounts.map((subject) => ({ subject, role: 'directory', target: 'unix-account' }));
 }
 
-/** Refuses whatever is asked of, or by, one who is deleted, or is being put away. */
+/** Refuses requests about, or by, a person who is deleted or is being archived or restored. */
 export function requireNotGone({ account, state }: { account: string; state: string }): void {
   if (state === 'archived') {
-    refuse('PERSON_LEAVING', `${account} is being put away, or brought back. Wait for its end.`);
+    refuse(
+      'PERSON_LEAVING',
+      `${account} is being archived or restored. Wait until that has finished.`,
+    );
   }
   if (state === 'deleted') {
-    refuse('PERSON_DELETED', `${account} was deleted. The name is not given again.`);
+    refuse('PERSON_DELETED', `${account} was deleted. The name cannot be used again.`);
   }
 }
 
-/** The person that a request is about, who is neither deleted nor being put away. */
+/** Finds the person that a request is about. Refuses a person who is deleted or archived. */
 export async function requirePerson(
   { client, config }: Pick<RequestContext<unknown>, 'client' | 'config'>,
   shellName: string,
@@ -115,14 +118,14 @@ export async function requirePerson(
   return person;
 }
 
-/** There is no such person; or the name was written with capitals. */
+/** Refuses a name that no person has. The sentence says so if the name only has capitals that it must not have. */
 export function refuseUnknownPerson(shellName: string): never {
   const lower = shellName.toLowerCase();
   const todo =
     lower === shellName
       ? 'Check the name, or create the person first.'
-      : `Shell names have no capitals: name ${lower}.`;
-  refuse('PERSON_UNKNOWN', `There is no person ${shellName}. ${todo}`);
+      : `Shell names have no capital letters. Use ${lower}.`;
+  refuse('PERSON_UNKNOWN', `There is no person named ${shellName}. ${todo}`);
 }
 
 /** Refuses anyone but an admin. */
@@ -138,11 +141,11 @@ export function requireSelfOrAdmin(context: RequestContext<unknown>, person: Per
   refuseUnheardAdmin(context);
   refuse(
     'NOT_ALLOWED',
-    `Only ${person.account} or an admin may ask for this, not ${context.requestedBy}.`,
+    `Only ${person.account} or an admin may request this, not ${context.requestedBy}.`,
   );
 }
 
-/** Refuses an admin who asks through a portal that does not speak for admins, and says what to do. */
+/** Refuses an admin's request through a portal that does not speak for admins, and says what to do. */
 function refuseUnheardAdmin(
   { isUnheardAdmin, portal, requestedBy }: RequestContext<unknown>,
   code: Code = 'NOT_ALLOWED',
@@ -156,8 +159,8 @@ function refuseUnheardAdmin(
 }
 
 /**
- * The tool that a request is about, which is neither deleted nor being put away, where the actor is a
- * direct maintainer or an admin.
+ * Finds the tool that a request is about. Refuses a tool that is deleted or archived, and an actor who is neither
+ * a direct maintainer nor an admin.
  */
 export async function requireMaintainedTool(
   context: RequestContext<unknown>,
@@ -167,24 +170,24 @@ export async function requireMaintainedTool(
   if (tool.state === 'archived') {
     refuse(
       'TOOL_LEAVING',
-      `The tool ${name} is being put away, or brought back. Wait for its end.`,
+      `The tool ${name} is being archived or restored. Wait until that has finished.`,
     );
   }
   return tool;
 }
 
-/** There is no such tool; or it was named as an account. */
+/** Refuses a name that no tool has. The sentence says so if the name is the tool's account. */
 export function refuseUnknownTool({ realm }: Pick<Config, 'realm'>, name: string): never {
   const bare = name.startsWith(`${realm}.`) ? name.slice(realm.length + 1) : '';
   refuse(
     'TOOL_UNKNOWN',
     bare === ''
-      ? `There is no tool ${name}. Check the name.`
-      : `There is no tool ${name}. A tool is named without the prefix of the realm: name it ${bare}.`,
+      ? `There is no tool named ${name}. Check the name.`
+      : `There is no tool named ${name}. Name the tool without the prefix of the realm: ${bare}.`,
   );
 }
 
-/** As `requireMaintainedTool`, of one that may be in the middle of being put away, or brought back. */
+/** As `requireMaintainedTool`, but also finds a tool that is being archived or restored. */
 export async function requireMaintainedToolEvenArchived(
   context: RequestContext<unknown>,
   name: string,
@@ -195,7 +198,7 @@ export async function requireMaintainedToolEvenArchived(
   if (tool.state === 'deleted') {
     refuse(
       'TOOL_DELETED',
-      `The tool ${name} was deleted. An admin can bring it back while its archive is kept.`,
+      `The tool ${name} was deleted. An admin can restore it as long as its archive is kept.`,
     );
   }
   if (name === config.admin && actor?.admin !== true) {
@@ -213,13 +216,13 @@ export async function requireMaintainedToolEvenArchived(
   if (!actor?.realmMember) {
     refuse(
       'PERSON_NOT_REALM_MEMBER',
-      `${requestedBy} has no access to the realm. Ask for access first.`,
+      `${requestedBy} does not have access to the realm. Request access first.`,
     );
   }
   return tool;
 }
 
-/** Those who may become maintainers: people who are active realm members, and tools. */
+/** Finds the future maintainers: active realm members and tools. Refuses all others. */
 export function requireMaintainers(
   accounts: readonly string[],
   found: ReadonlyMap<string, NamedSubject>,
@@ -229,13 +232,16 @@ export function requireMaintainers(
     if (subject === undefined) {
       refuse(
         'PERSON_UNKNOWN',
-        `There is no person or tool ${account}. A tool is named with its prefix, such as tools.${account}.`,
+        `There is no person or tool named ${account}. Name a tool by its account, such as tools.${account}.`,
       );
     }
     if (subject.kind === 'tool') {
       if (subject.state === 'deleted') refuse('TOOL_DELETED', `The tool ${account} was deleted.`);
       if (subject.state === 'archived') {
-        refuse('TOOL_LEAVING', `The tool ${account} is being put away, or brought back.`);
+        refuse(
+          'TOOL_LEAVING',
+          `The tool ${account} is being archived or restored. Wait until that has finished.`,
+        );
       }
     }
     if (subject.kind === 'person') {
@@ -244,7 +250,7 @@ export function requireMaintainers(
       if (!subject.realmMember) {
         refuse(
           'PERSON_NOT_REALM_MEMBER',
-          `${account} has no access to the realm. Access must be granted first.`,
+          `${account} does not have access to the realm. An admin must grant access first.`,
         );
       }
     }

@@ -1,7 +1,7 @@
-/** The table `junk`: invalid jobs, which are not requests of the portal in whose queue they lay, counted. */
+/** The table `junk`: counts of invalid jobs, which are not requests of the portal that owns the queue. */
 import type { Client } from '../database/connection.ts';
 
-/** Adds to the counts: of each portal, by the code that says what was wrong. */
+/** Adds to the counts of each portal, by the code that says what was wrong. */
 export async function addJunk(
   client: Pick<Client, 'query'>,
   junk: readonly { portal: string; code: string; count: number }[],
@@ -19,7 +19,7 @@ export async function addJunk(
   );
 }
 
-/** Invalid jobs by portal and code, the latest first. */
+/** The count of invalid jobs of one portal with one code. */
 export interface JunkCount {
   portal: string;
   code: string;
@@ -28,6 +28,7 @@ export interface JunkCount {
   lastAt: Date;
 }
 
+/** Reads all counts, the most recent first. */
 export async function readJunk(client: Pick<Client, 'query'>): Promise<JunkCount[]> {
   const { rows } = await client.query(
     `SELECT portal, code, count::float8, first_at AS "firstAt", last_at AS "lastAt" FROM junk

@@ -1,4 +1,4 @@
-/** How a request stands since its verdict, for whoever follows it without our database. */
+/** What has happened to a request since its verdict, for a program that follows it without our database. */
 export interface RequestNews {
   portal: string;
   /** the id that the portal gave it */

@@ -1,20 +1,20 @@
-/** How far requests are: their verdicts, and what of them is not applied yet. Read only. */
+/** The progress of requests: their verdicts, and what is not applied yet. Read only. */
 import type { Role } from '../reconcile/wanted.ts';
 import type { ConvergenceState } from '../database/overview.ts';
 import type { Client } from '../database/connection.ts';
 
-/** A request as it stands. */
+/** The current state of a request. */
 export interface RequestView {
   /** our own number */
   number: string;
-  /** the portal's id; null of a second request with an id that was used before, and of a move of the calendar */
+  /** the portal's id; null for a request whose id was used before, and for a step of the calendar */
   id: string | null;
   portal: string | null;
   kind: string | null;
   requestedBy: string | null;
   approvedBy: string | null;
   account: string | null;
-  /** of a suspension of many: those whom it has changed */
+  /** for a suspension of several people: the people whom it changed */
   accounts: string[];
   verdict: 'accepted' | 'refused';
   code: string | null;
@@ -22,7 +22,7 @@ export interface RequestView {
   at: Date;
   doneAt: Date | null;
   stuckAt: Date | null;
-  /** whether it waits, or waited, for an admin's word; null: it never did */
+  /** set if the request waits or waited for an admin's approval; null if it never did */
   approval: {
     state: 'open' | 'approved' | 'rejected';
     /** why it waits */
@@ -42,25 +42,26 @@ const REQUEST = `
            jsonb_build_object('state', w.state, 'why', w.why, 'decidedBy', w.decided_by) END AS approval
   FROM requests r LEFT JOIN people p ON p.uid = r.subject LEFT JOIN tools t ON t.uid = r.subject
     LEFT JOIN approvals w ON w.request = r.jti AND w.portal = r.portal
-    -- why it is stuck stands with what it touched
+    -- the reason why it is stuck is recorded with what it touched
     LEFT JOIN LATERAL (
       SELECT c.code, c.role || ': ' || c.sentence AS sentence FROM request_touches i
         JOIN convergence c ON c.subject = i.subject AND c.role = i.role
       WHERE i.request = r.id AND c.state = 'parked' LIMIT 1) AS s ON r.done_at IS NULL`;
 
-/** The newest requests first. */
+/** Reads the newest requests, the newest first. */
 export async function readRequests(client: Client, limit: number): Promise<RequestView[]> {
   const { rows } = await client.query(`${REQUEST} ORDER BY r.id DESC LIMIT $1`, [limit]);
   return rows as RequestView[];
 }
 
-// portals that ever had a verdict, each found by the index of portals and ids, which no id alone is found by
+// All portals that ever had a verdict, each found with one look at the index on (portal, jti). That index cannot find
+// an id without its portal.
 const PORTALS = `
   WITH RECURSIVE portals (portal) AS (
     SELECT min(portal) FROM requests UNION ALL
     SELECT (SELECT min(q.portal) FROM requests q WHERE q.portal > p.portal) FROM portals p WHERE p.portal IS NOT NULL)`;
 
-/** The requests with that id: a UUID (of each portal that has used it), or our own number. */
+/** Finds the requests with that id: a UUID (one request for each portal that used it), or our own number. */
 export async function findRequests(client: Client, id: string): Promise<RequestView[]> {
   const { rows } = await client.query(
     /^[0-9]{1,18}$/u.test(id)
@@ -71,7 +72,7 @@ export async function findRequests(client: Client, id: string): Promise<RequestV
   return rows as RequestView[];
 }
 
-/** The verdict of one portal's request; undefined while there is none. */
+/** Finds one portal's request. Undefined as long as it has no verdict. */
 export async function findRequest(
   client: Client,
   portal: string,
@@ -85,12 +86,12 @@ export async function findRequest(
   return rows[0] as RequestView | undefined;
 }
 
-/** A generation that a request touched and that is not known to be applied. */
+/** A generation that a request touched and that is not yet known to be applied. */
 export interface OpenTouch {
   subject: number;
   account: string;
   role: Role;
-  /** the role has applied it, and the relay has not noticed yet */
+  /** the role has applied it, but the relay has not noticed yet */
   applied: boolean;
   state: ConvergenceState;
   code: string | null;
@@ -111,9 +112,9 @@ export async function readOpenTouches(client: Client, request: string): Promise<
 }
 
 /**
- * The roles that have applied what a request touched for its own subject, although nothing of it is
- * open any more: a touch is forgotten as soon as it is applied. `since` of a row that was as wanted
- * before is the time of the transaction that touched it, and so is the request's `at`.
+ * The roles that have applied what a request touched for its own subject. The touches themselves cannot be read,
+ * because a touch is forgotten as soon as it is applied. If a row was as wanted before, its `since` is the time of the
+ * transaction that touched it, and so is the request's `at`.
  */
 export async function readAppliedRoles(client: Client, request: string): Promise<Role[]> {
   const { rows } = await client.query({

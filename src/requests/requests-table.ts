@@ -1,4 +1,4 @@
-/** The table `requests`: every request with its verdict. */
+/** The table `requests`: each request with its verdict. */
 import type { Touch } from '../reconcile/convergence-table.ts';
 import type { OnDone } from '../events/events-table.ts';
 import type { Client } from '../database/connection.ts';
@@ -12,7 +12,7 @@ export interface StoredVerdict {
 
 const VERDICT = 'portal, jti, body_sha256 AS "bodySha256", verdict, code, sentence';
 
-/** The verdict that a portal's request has had, or undefined. */
+/** The verdict on a portal's request, or undefined if it has none. */
 export async function findVerdict(
   client: Client,
   portal: string,
@@ -26,7 +26,7 @@ export async function findVerdict(
   return (rows as VerdictRow[]).map(toVerdict)[0];
 }
 
-/** The verdicts that requests have had, by portal and id: a blank between them. */
+/** The verdicts on requests. The key is the portal and the id, with a blank between them. */
 export async function findVerdicts(
   client: Client,
   ids: readonly { portal: string; jti: string }[],
@@ -52,9 +52,9 @@ function toVerdict({ bodySha256, verdict, code, sentence }: VerdictRow): StoredV
   return { bodySha256, verdict, code: code ?? undefined, sentence: sentence ?? undefined };
 }
 
-/** Everything that is written with a verdict, in the transaction that changes the wanted state. */
+/** Everything that is written with a verdict, in the same transaction that changes the wanted state. */
 export interface NewVerdict {
-  /** with `jti`: only where the signature was good */
+  /** set, like `jti`, only if the signature was good */
   portal: string | undefined;
   jti: string | undefined;
   bodySha256: Buffer;
@@ -66,16 +66,16 @@ export interface NewVerdict {
   code: string | undefined;
   sentence: string | undefined;
   urgent: boolean;
-  /** of a request that decides one that waited: told as of that one */
+  /** if this request decides one that waited: sent in the name of that request */
   onDone: OnDone | undefined;
   touches: readonly Touch[];
-  /** nothing is done before an admin decides it */
+  /** nothing is done until an admin approves the request */
   waits?: boolean | undefined;
-  /** the request that waited and is decided by this one: what this one touches, that one has touched too */
+  /** the waiting request that this one decides. What this one touches counts as touched by that one too */
   decides?: { portal: string; jti: string } | undefined;
   /**
-   * account name of the subject, and which fields changed; for the audit, which holds no more. `each`:
-   * the subjects, where that is many
+   * what the audit keeps, and no more: the account name of the subject and the names of the changed fields. `each`:
+   * the subjects, if there are several
    */
   audit: {
     account: string | undefined;
@@ -84,8 +84,8 @@ export interface NewVerdict {
   };
 }
 
-// The same bytes under an id that had other contents are recorded once; then nothing else is written either.
-// Rows of several subjects in one order everywhere, so that transactions never wait for each other in a circle.
+// The same bytes under an id that had other contents are recorded once. A second time, nothing is written at all.
+// Rows of several subjects are written in the same order everywhere, so that transactions never deadlock.
 const RECORD = `
   WITH given AS MATERIALIZED (
     SELECT * FROM jsonb_to_recordset($1) AS g (n int, portal text, jti uuid, body_sha256 bytea, kind text,
@@ -124,7 +124,7 @@ const RECORD = `
     SELECT id, portal, kind, requested_by, approved_by, a.subject, a.account, fields, verdict, code
     FROM recorded, jsonb_to_recordset(audited) AS a (subject int, account text) WHERE verdict = 'accepted'
     UNION ALL
-    -- the names in what was refused may be anything, a person's own name too: those that are ours are kept
+    -- the names in a refused request may be any text, even somebody's real name: only known shell names are kept
     SELECT id, portal, kind, (SELECT shell_name FROM people WHERE shell_name = requested_by),
       (SELECT shell_name FROM people WHERE shell_name = approved_by), NULL, NULL, '{}', verdict, code
     FROM recorded WHERE verdict = 'refused'
@@ -132,16 +132,16 @@ const RECORD = `
   SELECT id FROM request`;
 
 /**
- * Records a verdict: the request, what it touches, its audit. Says whether it was recorded; where not, nothing must be
- * told of it either. Its events are for the caller to write, in the same transaction.
+ * Records a verdict: the request, what it touches, and its audit. Returns whether it was recorded. If it was not,
+ * the caller must not send events either. The caller writes the events in the same transaction.
  */
 export async function recordVerdict(client: Client, verdict: NewVerdict): Promise<boolean> {
   return (await recordVerdicts(client, [verdict])) === 1;
 }
 
 /**
- * Records verdicts at once, in half the time; returns how many. Whatever several of them touch is touched once. Those
- * that are urgent, refused, or decide another request are for `recordVerdict`.
+ * Records several verdicts at once, in half the time. Returns how many were recorded. Whatever several of them touch
+ * is touched once. Use `recordVerdict` for a verdict that is urgent, is a refusal, or decides another request.
  */
 export async function recordVerdicts(
   client: Client,

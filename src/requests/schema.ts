@@ -1,5 +1,5 @@
 /**
- * Requests: the kinds, the shape of each, and the signed claims that carry them.
+ * Requests: their kinds, the schema of each kind, and the signed claims that carry them.
  *
  * A job is `{"token": "<compact JWS>"}`: a JWT (RFC 7519) signed with EdDSA (RFC 8037) whose claims
  * are iss (the portal), aud (the realm), jti (a UUID), iat, exp, sub (who approved) and `request`.
@@ -7,16 +7,16 @@
 import { z } from 'zod';
 import { isDisplayName } from '../identity/names.ts';
 
-/** A job larger than this is refused unread, in bytes of its JSON. */
+/** A job whose JSON is larger than this, in bytes, is refused without being read. */
 export const MAX_JOB_BYTES = 64 * 1024;
-/** Longest life of a token. */
+/** The longest time for which a token may be valid. */
 export const MAX_TOKEN_LIFE_SECONDS = 7 * 24 * 3600;
-/** How far the clocks of portal and intake may differ. */
+/** The largest difference allowed between the clocks of a portal and of intake. */
 export const CLOCK_SKEW_SECONDS = 60;
 
 /**
- * A name as a request refers to it: a shell name, or a tool's account such as `tools.bridgebot`.
- * Wide enough for imported ones; whether it exists is for the rules to say.
+ * A name in a request: a shell name, or a tool's account such as `tools.bridgebot`. The pattern is wide enough for
+ * imported names. The rules check whether the name exists.
  */
 const name = z
   .string()
@@ -24,9 +24,9 @@ const name = z
   .max(64)
   .regex(
     /^[A-Za-z0-9][A-Za-z0-9._-]*$/,
-    'a name has only letters, digits, dot, dash and underscore',
+    'a name may contain only letters, digits, dots, dashes and underscores',
   );
-/** A name to be: what is wrong with it is for the rules to say, with a code of its own. */
+/** A new name. The rules check it, and refuse it with a code of its own. */
 const newName = z.string().min(1).max(255);
 const person = name.describe('the shell name of a person');
 const tool = name.describe('the name of a tool, without the prefix of the realm');
@@ -34,25 +34,35 @@ const reason = z
   .string()
   .trim()
   .max(1000)
-  .regex(/^(?:[\n\t]|[^\p{Cc}\p{Cs}])*$/u, 'a reason has no control characters')
-  .describe('why, for the people who read it later');
+  .regex(/^(?:[\n\t]|[^\p{Cc}\p{Cs}])*$/u, 'a reason must not contain control characters')
+  .describe('the reason, for the people who read it later');
 const displayName = z
   .string()
-  .refine(isDisplayName, 'a display name has 1 to 85 printable characters, single blanks between')
-  .describe('the name that others see, unique without regard to case');
+  .refine(
+    isDisplayName,
+    'a display name must have 1 to 85 printable characters, with only single blanks between words',
+  )
+  .describe('the name that others see; unique, regardless of case');
 const email = z
   .string()
   .max(254)
-  .regex(/^[^\s@<>"\\,;:()[\]\p{C}]+@[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$/u, 'not an address')
+  .regex(
+    /^[^\s@<>"\\,;:()[\]\p{C}]+@[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$/u,
+    'this is not a mail address',
+  )
   .describe('one mail address');
 const title = z
   .string()
   .trim()
   .min(1)
   .max(200)
-  .regex(/^[^\p{C}\p{Zl}\p{Zp}]+$/u, 'a title is one line of printable characters')
+  .regex(/^[^\p{C}\p{Zl}\p{Zp}]+$/u, 'a title must be one line of printable characters')
   .describe('what the tool is, in one line');
-const key = z.string().min(1).max(20_000).describe('one line: a public SSH key as in a .pub file');
+const key = z
+  .string()
+  .min(1)
+  .max(20_000)
+  .describe('a public SSH key in one line, as in a .pub file');
 const maintainers = z
   .array(name)
   .min(1)
@@ -61,30 +71,32 @@ const maintainers = z
 
 const time = z.iso.datetime({
   offset: true,
-  error: 'it wants a time, such as 2026-12-31T12:00:00Z',
+  error: 'this must be a time, such as 2026-12-31T12:00:00Z',
 });
-const waiting = z.uuid().describe('the `jti` of the request that waits');
+const waiting = z.uuid().describe('the `jti` of the waiting request');
 const sentBy = z
   .string()
   .min(1)
   .max(63)
   .optional()
-  .describe('the portal that sent it, where requests of several wait by that id');
+  .describe(
+    'the portal that sent the request; needed if requests of several portals wait under this id',
+  );
 
-/** Of a rule over several fields: it is looked at too where a field is wrong, so that all problems are told at once. */
+/** For a rule over several fields: checked even if a field is wrong, so that all problems are reported at once. */
 const always = (message: string) => ({ message, when: () => true });
 
 /** A person or a tool. */
 const subject = { person: person.optional(), tool: tool.optional() };
 
 const requestedBy = z.object({
-  requestedBy: person.describe('the shell name of the person who asks'),
+  requestedBy: person.describe('the shell name of the requester'),
 });
 
 /** One schema for each kind; `chamberlain schema KIND` prints it as JSON Schema. */
 export const REQUEST_SCHEMAS = {
   'person.create': kind('person.create', {
-    shellName: newName.describe('the unix name, for ever'),
+    shellName: newName.describe('the unix name; it can never be changed'),
     displayName,
     email,
     key: key.optional(),
@@ -95,10 +107,10 @@ export const REQUEST_SCHEMAS = {
     email: email.optional(),
   }).refine(
     (r) => r.displayName !== undefined || r.email !== undefined,
-    always('names neither a displayName nor an email'),
+    always('the request must have displayName or email'),
   ),
   'access.request': kind('access.request', {
-    person: person.optional().describe('the shell name of a person; the one who asks by default'),
+    person: person.optional().describe('the shell name of a person; the requester by default'),
     reason: reason.default(''),
   }),
   'access.grant': kind('access.grant', { person, reason: reason.default('') }),
@@ -110,29 +122,31 @@ export const REQUEST_SCHEMAS = {
     label: z
       .string()
       .max(255)
-      .regex(/^[^\p{C}\p{Zl}\p{Zp}]*$/u, 'a label is printable')
+      .regex(/^[^\p{C}\p{Zl}\p{Zp}]*$/u, 'a label must be printable')
       .optional()
-      .describe('what people call the key; its comment by default'),
-    expiresAt: time.optional().describe('when the key ends, such as 2026-12-31T12:00:00Z'),
+      .describe('a name for the key; its comment by default'),
+    expiresAt: time.optional().describe('when the key expires, such as 2026-12-31T12:00:00Z'),
   }),
   'key.remove': kind('key.remove', {
     person,
     key: key.optional(),
     fingerprint: z
       .string()
-      .regex(/^SHA256:[A-Za-z0-9+/]{43}$/, 'a fingerprint as ssh-keygen -l prints it')
+      .regex(/^SHA256:[A-Za-z0-9+/]{43}$/, 'a fingerprint must look as ssh-keygen -l prints it')
       .optional()
       .describe('the fingerprint of the key, as ssh-keygen -l prints it'),
   }).refine(
     (r) => (r.key === undefined) !== (r.fingerprint === undefined),
-    always('wants either key or fingerprint'),
+    always('the request must have either key or fingerprint'),
   ),
   'tool.create': kind('tool.create', {
-    name: newName.describe('the name of the tool, without the prefix of the realm, for ever'),
+    name: newName.describe(
+      'the name of the tool, without the prefix of the realm; it can never be changed',
+    ),
     title,
     maintainers: maintainers
       .optional()
-      .describe('further maintainers; the person who asks is one, unless an admin names others'),
+      .describe('further maintainers; the requester is always one, unless an admin names others'),
   }),
   'tool.update': kind('tool.update', { tool, title }),
   'maintainer.add': maintainerChange('maintainer.add'),
@@ -142,16 +156,16 @@ export const REQUEST_SCHEMAS = {
     person: person.optional(),
     server: name
       .optional()
-      .describe('the name of a database server: every account that it has; an admin may ask this'),
+      .describe('the name of a database server: rotates every account on it; only for admins'),
     atOnce: z
       .boolean()
       .default(false)
       .describe(
-        'the old password dies with the new one, and its connections with it; without it both work for a while, and of three the oldest dies',
+        'the old password ends, with its connections, as soon as the new one works; by default both work for a while, and of three passwords the oldest ends',
       ),
   }).refine(
     (r) => [r.tool, r.person, r.server].filter((of) => of !== undefined).length === 1,
-    always('wants one of tool, person and server'),
+    always('the request must have exactly one of tool, person and server'),
   ),
   'person.suspend': kind('person.suspend', {
     person: person.optional(),
@@ -161,17 +175,17 @@ export const REQUEST_SCHEMAS = {
       .max(1000)
       .optional()
       .describe(
-        'the shell names of many people; of those suspended already, who are so until an earlier time are so for longer, and others are left',
+        'the shell names of several people; a suspension that ends earlier than until is lengthened, other suspended people are left as they are',
       ),
     reason: reason.min(1),
     until: time
       .optional()
       .describe(
-        'when the person is reinstated, such as 2026-12-31T12:00:00Z; not by itself without it',
+        'when the suspension ends, such as 2026-12-31T12:00:00Z; by default an admin must reinstate the person',
       ),
   }).refine(
     (r) => (r.person === undefined) !== (r.people === undefined),
-    always('wants either person or people'),
+    always('the request must have either person or people'),
   ),
   'person.reinstate': kind('person.reinstate', { person, reason: reason.default('') }),
   'person.delete': kind('person.delete', { person, reason: reason.default('') }),
@@ -180,8 +194,8 @@ export const REQUEST_SCHEMAS = {
     person,
     displayName: displayName
       .optional()
-      .describe('the name that others see; wanted where it was erased with the person'),
-    email: email.optional().describe('one mail address; wanted where it was erased'),
+      .describe('the name that others see; needed if it was erased with the person'),
+    email: email.optional().describe('one mail address; needed if it was erased with the person'),
   }),
   'tool.disable': kind('tool.disable', { tool, reason: reason.min(1) }),
   'tool.enable': kind('tool.enable', { tool }),
@@ -191,11 +205,11 @@ export const REQUEST_SCHEMAS = {
     ...subject,
     reason: reason.min(1),
     until: time.describe('when the hold ends, such as 2026-12-31T12:00:00Z'),
-  }).refine(namesOne, always('wants either person or tool')),
+  }).refine(namesOne, always('the request must have either person or tool')),
   'subject.release': kind('subject.release', {
     ...subject,
     reason: reason.default(''),
-  }).refine(namesOne, always('wants either person or tool')),
+  }).refine(namesOne, always('the request must have either person or tool')),
   'request.approve': kind('request.approve', { request: waiting, sentBy }),
   'request.reject': kind('request.reject', {
     request: waiting,
@@ -207,11 +221,11 @@ export const REQUEST_SCHEMAS = {
 export type RequestKind = keyof typeof REQUEST_SCHEMAS;
 export const REQUEST_KINDS = Object.keys(REQUEST_SCHEMAS) as RequestKind[];
 
-/** A request of one kind, checked. */
+/** A checked request of one kind. */
 export type RequestOf<K extends RequestKind> = z.infer<(typeof REQUEST_SCHEMAS)[K]>;
 export type Request = { [K in RequestKind]: RequestOf<K> }[RequestKind];
 
-/** The request that a body of this kind is, or each problem that the schema of the kind finds in it. */
+/** Checks a body against the schema of its kind. Returns the request, or every problem that the schema finds. */
 export function parseRequest(
   of: RequestKind,
   body: Record<string, unknown>,
@@ -228,7 +242,7 @@ export function parseRequest(
   return { problems: [...new Set(problems)] };
 }
 
-/** The kinds that take access away: the urgent queue takes these alone. */
+/** The kinds that take access away. The urgent queue accepts only these. */
 export const URGENT_KINDS: ReadonlySet<RequestKind> = new Set<RequestKind>([
   'access.revoke',
   'key.remove',
@@ -245,7 +259,7 @@ export const CLAIMS = z.object({
   jti: z.uuid().transform((text) => text.toLowerCase()),
   iat: z.int(),
   exp: z.int(),
-  sub: person.describe('who approved; the one who asks where nobody else did'),
+  sub: person.describe('the person who approved; the requester if nobody else did'),
   request: z.record(z.string(), z.unknown()),
 });
 export type Claims = z.infer<typeof CLAIMS>;
@@ -265,6 +279,6 @@ function maintainerChange<K extends string>(of: K) {
     maintainers: maintainers.optional(),
   }).refine(
     (r) => (r.person === undefined) !== (r.maintainers === undefined),
-    always('wants either person or maintainers'),
+    always('the request must have either person or maintainers'),
   );
 }

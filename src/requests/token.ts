@@ -1,8 +1,8 @@
 /**
  * The signed tokens that carry requests: compact JWS (RFC 7515) with the claims of a JWT
- * (RFC 7519), signed with Ed25519 (`alg` EdDSA, RFC 8037); and those that carry events to portals. The one
- * file that speaks to `jose`. Signing and checking stand together, so that it shows that each takes what the
- * other makes: hence its length.
+ * (RFC 7519), signed with Ed25519 (`alg` EdDSA, RFC 8037); and the tokens that carry events to portals. Only this
+ * file uses `jose`. It is long because signing and checking are together: one can see that each accepts what the
+ * other makes.
  */
 import { createPublicKey, type KeyObject } from 'node:crypto';
 import { compactVerify, SignJWT } from 'jose';
@@ -10,10 +10,10 @@ import { type Config, ed25519KeyReader, type Portal, readEd25519Key } from '../s
 import { quote } from '../shared/printable.ts';
 import { CLAIMS, CLOCK_SKEW_SECONDS, MAX_TOKEN_LIFE_SECONDS, type Claims } from './schema.ts';
 
-/** How long a token lives where nobody says otherwise. */
+/** How long a token is valid. */
 const TOKEN_LIFE_SECONDS = 24 * 3600;
 
-/** What goes into a token. */
+/** The contents of a token. */
 export interface TokenContents {
   portal: string;
   realm: string;
@@ -25,7 +25,7 @@ export interface TokenContents {
   now: Date;
 }
 
-/** Signs a request. The token lives for a day from `now`. */
+/** Signs a request. The token is valid for a day from `now`. */
 export function signToken(key: KeyObject, contents: TokenContents): Promise<string> {
   const iat = seconds(contents.now);
   return new SignJWT({ sub: contents.sub, request: contents.request })
@@ -38,21 +38,21 @@ export function signToken(key: KeyObject, contents: TokenContents): Promise<stri
     .sign(key);
 }
 
-/** What goes into a token that carries events. */
+/** The contents of a token that carries events. */
 export interface EventsContents {
   realm: string;
   portal: string;
-  /** the number of the last event before these, which the portal must have */
+  /** the number of the last event before these. The portal must have that event already */
   after: number;
-  /** the events after that one and up to this one are not kept any more */
+  /** the events after that one, up to and including this one, are no longer kept */
   removed?: number | undefined;
   events: readonly unknown[];
   now: Date;
 }
 
 /**
- * Signs events for a portal: with the claims iss (the realm), aud (the portal), iat, `after` and `events`; and
- * `removed`, where the portal can never have what comes next.
+ * Signs events for a portal, with the claims iss (the realm), aud (the portal), iat, `after` and `events`. `removed`
+ * is added if the events that come next are gone, so that the portal can never get them.
  */
 export function signEvents(
   key: KeyObject,
@@ -66,17 +66,20 @@ export function signEvents(
     .sign(key);
 }
 
-/** Reads the key that requests or events are signed by. Throws CONFIG_INVALID. */
+/** Reads the key that signs requests or events. Throws CONFIG_INVALID. */
 export function readSigningKey(path: string): KeyObject {
   return readEd25519Key('signing key', path);
 }
 
-/** Reads that key for each use, so that whoever replaces its file restarts nothing. Throws CONFIG_INVALID, at once too. */
+/**
+ * Reads that key again for each use, so that no restart is needed after its file was replaced. Throws CONFIG_INVALID
+ * here and at each use.
+ */
 export function signingKeyReader(path: string): () => KeyObject {
   return ed25519KeyReader('signing key', path);
 }
 
-/** The portal and the `kid` that the configuration gives the public half of a signing key. */
+/** Finds the portal and the `kid` under which the configuration lists the public half of a signing key. */
 export function findSigner(
   portals: readonly Portal[],
   signingKey: KeyObject,
@@ -90,7 +93,7 @@ export function findSigner(
   return undefined;
 }
 
-/** What became of checking a token. `claims` are there only where the signature is good. */
+/** The result of checking a token. `claims` are present only if the signature is good. */
 export type TokenVerdict =
   | { ok: true; claims: Claims }
   | {
@@ -106,8 +109,8 @@ export type TokenVerdict =
     };
 
 /**
- * Checks a token that lies in the queue of that portal: shape, then issuer, signature, claims, audience, times;
- * the first that is wrong is the verdict. Says nothing about the request within. The clocks may differ by 60 s.
+ * Checks a token from the queue of that portal: shape, issuer, signature, claims, audience and times, in this order.
+ * The first fault is the result. The request inside the token is not checked. The clocks may differ by 60 s.
  */
 export async function verifyToken(
   token: string,
@@ -119,19 +122,19 @@ export async function verifyToken(
   if (typeof shape === 'string') return refuse('REQUEST_MALFORMED', shape);
   const { header, payload } = shape;
   if (typeof payload['iss'] !== 'string') {
-    return refuse('REQUEST_MALFORMED', 'The token names no portal in `iss`.');
+    return refuse('REQUEST_MALFORMED', 'The token does not name a portal in `iss`.');
   }
   const known = keysOf(config).get(payload['iss']);
   if (known === undefined) {
     return refuse(
       'REQUEST_PORTAL_UNKNOWN',
-      `No portal of this realm is called ${quote(payload['iss'])}.`,
+      `This realm has no portal named ${quote(payload['iss'])}.`,
     );
   }
   if (payload['iss'] !== portal) {
     return refuse(
       'REQUEST_PORTAL_UNKNOWN',
-      `The token names the portal ${quote(payload['iss'])}, and lies in a queue of ${portal}. Send it to the queue of the portal that it names.`,
+      `The token names the portal ${quote(payload['iss'])}, but was sent to a queue of ${portal}. Send it to the queue of the portal that it names.`,
     );
   }
   const unsigned = await verifySignature(token, header, known);
@@ -147,7 +150,7 @@ export async function verifyToken(
     return {
       ...refuse(
         'REQUEST_AUDIENCE',
-        `The token is for ${quote(claims.aud)}, this realm is ${config.realm}.`,
+        `The token is for the realm ${quote(claims.aud)}, but this realm is ${config.realm}.`,
       ),
       claims,
     };
@@ -163,11 +166,11 @@ function refuse(code: Extract<TokenVerdict, { ok: false }>['code'], sentence: st
 
 type JsonObject = Record<string, unknown>;
 
-/** Header and payload of a compact JWS, not verified; or a sentence that says what is wrong. */
+/** The header and payload of a compact JWS, not verified, or a sentence that says what is wrong. */
 function readShape(token: string): { header: JsonObject; payload: JsonObject } | string {
   const parts = token.split('.');
   if (parts.length !== 3 || !parts.every((part) => /^[A-Za-z0-9_-]+$/.test(part))) {
-    return 'The token is no compact JWS: three parts of base64url, a dot between them.';
+    return 'The token is not a compact JWS: three parts of base64url with a dot between them.';
   }
   const header = parseObject(parts[0] ?? '');
   if (header === undefined) return 'The header of the token is not a JSON object.';
@@ -188,19 +191,20 @@ function parseObject(part: string): JsonObject | undefined {
   }
 }
 
-/** Undefined where one of the portal's keys has signed, else a sentence that says why none has. */
+/** Undefined if one of the portal's keys signed the token, otherwise a sentence that says what is wrong. */
 async function verifySignature(
   token: string,
   header: JsonObject,
   { portal, keys }: PortalKeys,
 ): Promise<string | undefined> {
   if (header['alg'] !== 'EdDSA') return 'The token is not signed with EdDSA.';
-  if ('crit' in header) return 'The header of the token asks for an extension (`crit`).';
+  if ('crit' in header)
+    return 'The header of the token requires an extension (`crit`), and none is supported.';
   let candidates = [...keys.values()];
   if (header['kid'] !== undefined) {
     const key = typeof header['kid'] === 'string' ? keys.get(header['kid']) : undefined;
     if (key === undefined)
-      return `The portal ${portal.name} has no key with the \`kid\` of the token.`;
+      return `The portal ${portal.name} has no key with the \`kid\` in the token.`;
     candidates = [key];
   }
   for (const key of candidates) {
@@ -208,22 +212,22 @@ async function verifySignature(
       await compactVerify(token, key, { algorithms: ['EdDSA'] });
       return undefined;
     } catch (error) {
-      // ERR_JWS_… is said of the token; anything else is a fault of ours, and no verdict
+      // ERR_JWS_… is about the token. Any other error is our own fault and is not a verdict
       if (!String((error as { code?: unknown }).code).startsWith('ERR_JWS_')) throw error;
     }
   }
-  return `The signature is by no key of the portal ${portal.name}.`;
+  return `The token is not signed with a key of the portal ${portal.name}.`;
 }
 
 function wrongTime({ iat, exp }: Claims, now: number): string | undefined {
   if (exp - iat > MAX_TOKEN_LIFE_SECONDS) {
-    return `The token lives longer than 7 days: from ${moment(iat)} to ${moment(exp)}.`;
+    return `The token is valid for longer than 7 days: from ${moment(iat)} to ${moment(exp)}.`;
   }
   if (iat > now + CLOCK_SKEW_SECONDS) {
-    return `The token is from the future: \`iat\` is ${moment(iat)}, here it is ${moment(now)}.`;
+    return `The token is from the future: its \`iat\` is ${moment(iat)}, but the time here is ${moment(now)}.`;
   }
   if (exp <= now - CLOCK_SKEW_SECONDS) {
-    return `The token has expired: \`exp\` was ${moment(exp)}, here it is ${moment(now)}.`;
+    return `The token has expired: its \`exp\` is ${moment(exp)}, but the time here is ${moment(now)}.`;
   }
   return undefined;
 }
@@ -236,7 +240,7 @@ interface PortalKeys {
 
 const parsed = new WeakMap<Config, Map<string, PortalKeys>>();
 
-/** The portals of a configuration by name, with their keys. Kept for as long as the configuration. */
+/** The portals of a configuration by name, with their keys. Cached as long as the configuration exists. */
 function keysOf(config: Config): Map<string, PortalKeys> {
   let portals = parsed.get(config);
   if (portals === undefined) {
@@ -257,7 +261,7 @@ function seconds(time: Date): number {
   return Math.floor(time.getTime() / 1000);
 }
 
-/** A time for people; a number that no clock can show is given as it is. */
+/** A time for people to read. A number that is not a valid time is returned as it is. */
 function moment(time: number): string {
   const date = new Date(time * 1000);
   return Number.isNaN(date.getTime()) ? String(time) : date.toISOString();

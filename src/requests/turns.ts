@@ -1,12 +1,14 @@
-/** Who is served next, of several that wait. Pure. */
+/** Which portal is served next when several wait. Pure. */
 
-/** How many jobs of a portal's two queues are taken. */
+/** How many jobs are taken from a portal's two queues. */
 export interface Share {
   urgent: number;
   other: number;
 }
 
-/** Allots `most` places to portals in turn, one at a time, from the one whose turn it is; what is urgent first. */
+/**
+ * Allots `most` places to portals, one at a time and in turn, beginning with the portal at `turn`. Urgent jobs first.
+ */
 export function allot(waiting: readonly Share[], most: number, turn: number): Share[] {
   const shares = waiting.map(() => ({ urgent: 0, other: 0 }));
   let left = most;

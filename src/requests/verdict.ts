@@ -1,13 +1,13 @@
 /**
- * The verdict on one request: checked, decided and recorded in one transaction.
+ * The verdict on one request. It is checked, decided and recorded in one transaction.
  *
- *   job ──▶ size, shape, signature: an invalid job gets no verdict, and is not kept
- *       ──▶ first verdict, if it had one
- *       ──▶ times, schema, portal's right, who asks, the kind's rules
- *       ──▶ accepted: state, ids, audit, events, touched generations, all in one transaction
+ *   job ──▶ size, shape, signature: an invalid job gets no verdict and is not kept
+ *       ──▶ the first verdict, if there is one
+ *       ──▶ times, schema, rights of the portal, requester, rules of the kind
+ *       ──▶ accepted: state, ids, audit, events and touched generations, all in one transaction
  *       ──▶ refused: a code and a sentence in `requests`, `events` and `audit`, and nothing else
  *
- * A fault of a server is not a verdict: it is thrown, and the request waits.
+ * A fault of a server is not a verdict. It is thrown, and the request waits.
  */
 import { createHash } from 'node:crypto';
 import { adminOfPortal, type Config, type Portal } from '../shared/config.ts';
@@ -39,54 +39,53 @@ import { type RequestContext, type Decision, requireNotGone } from './context.ts
 import { doneEvents } from '../events/done.ts';
 import { HANDLERS } from './rules/index.ts';
 
-/** What a portal finds as the return value of its job. */
+/** The return value of a portal's job. */
 export interface Verdict {
   verdict: 'accepted' | 'refused';
   code?: string | undefined;
   sentence?: string | undefined;
 }
 
-/** A verdict, and the events that must be written in the transaction that gives it. */
+/** A verdict, and the events that must be written in the same transaction. */
 export interface Given {
   verdict: Verdict;
   events: NewEvent[];
 }
 
-/** Everything about a refusal that is known by then. */
+/** Everything that is known about a refused request. */
 interface Refusal {
   code: Code;
   sentence: string;
-  /** set only where the signature was good */
+  /** set only if the signature was good */
   claims?: Claims;
   portal: string;
   bodySha256: Buffer;
   kind?: string | undefined;
 }
 
-/** An invalid job: not a request that the portal in whose queue it lies has signed. Nothing else is known of it. */
+/** An invalid job: not a request signed by the portal that owns the queue. Nothing else is known about it. */
 export interface JunkJob {
   code: Code;
   sentence: string;
 }
 
-/** A request of a portal, as far as it can be judged without PostgreSQL. */
+/** A portal's request, as far as it can be checked without PostgreSQL. */
 export interface SignedJob {
   /** of the whole job */
   sha256: Buffer;
   signed: {
     claims: Claims;
     portal: Portal;
-    /** of who approved and what is asked: the same again has the same verdict */
+    /** of the approver and the request. The same hash under the same id gets the same verdict again */
     sha256: Buffer;
     kind: string | undefined;
-    /** what is wrong although the signature is good, e.g. that it has expired */
+    /** what is wrong although the signature is good, e.g. the token has expired */
     refusal?: { code: Code; sentence: string };
   };
 }
 
 /**
- * Checks size, shape and signature of a job that lies in the queue of that portal. Throws only for faults of the
- * program.
+ * Checks the size, shape and signature of a job in the queue of that portal. Throws only for faults of the program.
  */
 export async function checkJob(
   config: Config,
@@ -101,7 +100,7 @@ export async function checkJob(
   const bytes = withoutOverflow(() => JSON.stringify(data) ?? '');
   if (bytes === undefined) return refuse('REQUEST_MALFORMED', TOO_DEEP);
   if (Buffer.byteLength(bytes) > MAX_JOB_BYTES) {
-    return refuse('REQUEST_TOO_LARGE', `The job holds more than ${MAX_JOB_BYTES} bytes.`);
+    return refuse('REQUEST_TOO_LARGE', `The job is larger than ${MAX_JOB_BYTES} bytes.`);
   }
   const token = (data as { token?: unknown } | null)?.token;
   if (typeof token !== 'string') return refuse('REQUEST_MALFORMED');
@@ -129,25 +128,28 @@ export async function checkJob(
   };
 }
 
-/** Kinds that change nothing, and record nothing, that others of them look at, but names. */
+/**
+ * Kinds whose requests can share a transaction: nothing that one of them changes or records is read by another,
+ * except names.
+ */
 const TOGETHER: ReadonlySet<string | undefined> = new Set<RequestKind>(['tool.create']);
 
 /**
- * Requests that are given their verdicts in one transaction. What each looks at first was looked up for all; what is
- * recorded of them is recorded together, at the end, or as soon as another may look at it.
+ * Requests that get their verdicts in one transaction. What each of them reads first is looked up for all at once.
+ * Their verdicts are recorded together, at the end or as soon as another request may read them.
  */
 export interface Together {
-  /** undefined: it may not hold any more */
+  /** undefined: it may be out of date */
   ahead: Map<SignedJob, Look> | undefined;
   unrecorded: NewVerdict[];
-  /** writes that were sent, and not waited for */
+  /** writes that were sent but not waited for */
   writing: Promise<void>[];
 }
 
-/** What is looked at before all else: the verdict that stands, and who asks. */
+/** What is read before everything else: the first verdict, if there is one, and the requester. */
 type Look = [first: StoredVerdict | undefined, actor: Person | undefined];
 
-/** Looks up what each of these will look at first. */
+/** Looks up, for all of these jobs, what `giveVerdict` reads first. */
 export async function lookAhead(
   client: Client,
   config: Config,
@@ -169,7 +171,7 @@ export async function lookAhead(
   return { ahead, unrecorded: [], writing: [] };
 }
 
-/** Records the verdicts that are not recorded yet; what was looked up before may not hold any more. */
+/** Records the verdicts that are not recorded yet, and drops what was looked up, which may be out of date now. */
 export async function recordTogether(client: Client, together: Together): Promise<void> {
   together.ahead = undefined;
   const recorded = recordVerdicts(client, together.unrecorded.splice(0));
@@ -177,10 +179,10 @@ export async function recordTogether(client: Client, together: Together): Promis
 }
 
 /**
- * Gives a job its verdict, within a transaction: there is one when that is committed. The caller writes its events
- * before, those of all the verdicts of the transaction at once. Throws only for faults of servers.
+ * Gives a job its verdict within a transaction. The verdict counts once that is committed. Before the commit, the
+ * caller writes the events of all verdicts of the transaction at once. Throws only for faults of servers.
  *
- * @param of.together others of the same transaction; the caller records at its end what is not recorded by then
+ * @param of.together the other requests of the same transaction; the caller records at its end what is still unrecorded
  */
 export async function giveVerdict(
   client: Client,
@@ -192,7 +194,7 @@ export async function giveVerdict(
   const { urgentQueue, now, together } = of;
   const { claims, portal, kind } = signed;
   const refuse = async (refusal: Refusal): Promise<Given> => {
-    // in the order in which they were given
+    // verdicts are recorded in the order in which they were given
     if (together !== undefined) await recordTogether(client, together);
     return recordRefusal(client, refusal);
   };
@@ -239,18 +241,18 @@ export async function giveVerdict(
     return refuse({
       ...identity,
       code,
-      // what PostgreSQL said of a row may hold what was in it
+      // PostgreSQL's message about a row may contain the row
       sentence: code === 'INTERNAL' ? sentenceOf(code) : (error as Error).message,
     });
   }
 }
 
-/** A kind that there is; any other text is not kept. */
+/** The kind, if it exists. Any other text is not kept. */
 function kindOf(kind: unknown): string | undefined {
   return typeof kind === 'string' && Object.hasOwn(REQUEST_SCHEMAS, kind) ? kind : undefined;
 }
 
-/** A verdict, which is kept, names so many. */
+/** A verdict is kept, so it names only so many problems. */
 const MOST_PROBLEMS = 5;
 
 function requireRequest(body: Record<string, unknown>): Request {
@@ -271,7 +273,7 @@ function checkPortal(portal: Portal, kind: RequestKind, urgentQueue: boolean): v
   if (portal.kinds !== 'all' && !portal.kinds.includes(kind)) {
     throw new ChamberlainError(
       'REQUEST_KIND_FORBIDDEN',
-      `The portal ${portal.name} may not send ${kind}. An operator can list the kind for it.`,
+      `The portal ${portal.name} may not send ${kind}. An operator can add the kind to the portal's \`kinds\`.`,
     );
   }
   if (urgentQueue && !URGENT_KINDS.has(kind)) {
@@ -282,20 +284,20 @@ function checkPortal(portal: Portal, kind: RequestKind, urgentQueue: boolean): v
   }
 }
 
-/** Refuses what an admin's own key asks for others, or for one who is an admin no more. */
+/** Refuses a request signed with an admin's own key if it is for another person, or if they are not an admin. */
 function requireOwnKey(admin: string, names: readonly string[], actor: Person | undefined): void {
   const other = names.find((name) => name !== admin);
   if (other !== undefined) {
     throw new ChamberlainError(
       'NOT_ALLOWED',
-      `This key speaks for ${admin} alone. Have ${other} ask, or approve, through a portal.`,
+      `This key may sign only for ${admin}. ${other} must request or approve this through a portal.`,
     );
   }
   if (actor?.admin === true) return;
   const why =
     actor?.state === 'suspended'
-      ? 'is suspended. Another admin can reinstate the person'
-      : 'is not an admin, so this key counts for nothing. An admin can make the person one: maintainer.add';
+      ? 'is suspended. Another admin can reinstate them'
+      : 'is not an admin, so requests signed with this key are refused. An admin can make them an admin with maintainer.add';
   throw new ChamberlainError('NOT_ALLOWED', `${admin} ${why}.`);
 }
 
@@ -325,16 +327,16 @@ async function accept(
   if (!creatingOneself && actor === undefined) {
     throw new ChamberlainError(
       'PERSON_UNKNOWN',
-      `The one who asks, ${request.requestedBy}, is no person here. Create the person first.`,
+      `There is no person named ${request.requestedBy}, who is given as the requester. Create the person first.`,
     );
   }
-  // the name of one who is gone, asked for again, is a name that is taken
+  // a new person may give a deleted person's name as their own: that is refused as NAME_TAKEN, not here
   if (!creatingOneself && actor !== undefined) requireNotGone(actor);
-  const withdraws = request.kind === 'person.reinstate' && request.person === actor?.account;
-  if (actor?.state === 'suspended' && !(withdraws && actor.ownDeletion)) {
+  const cancelsOwn = request.kind === 'person.reinstate' && request.person === actor?.account;
+  if (actor?.state === 'suspended' && !(cancelsOwn && actor.ownDeletion)) {
     throw new ChamberlainError(
       'PERSON_SUSPENDED',
-      `${request.requestedBy} is suspended and may not ask for anything.`,
+      `${request.requestedBy} is suspended and may not request anything. Ask an admin.`,
     );
   }
   const portal = admin === undefined ? claims.iss : undefined;
@@ -346,21 +348,21 @@ async function accept(
     portal,
     id: { portal: claims.iss, jti: claims.jti },
     requestedBy: request.requestedBy,
-    // by this no rule can take an admin for one whom the key does not speak for
+    // so no rule grants an admin's rights through a portal that does not speak for admins
     actor: actor === undefined ? undefined : { ...actor, admin: actor.admin && isHeard },
     isUnheardAdmin: actor?.admin === true && !isHeard,
     now,
   };
   const decide = HANDLERS[request.kind] as (of: RequestContext<Request>) => Promise<Decision>;
   const decision = await decide(context);
-  const told = {
+  const origin = {
     portal: claims.iss,
     jti: claims.jti,
     kind: request.kind,
     subject: decision.subject,
   };
   const verdict: NewVerdict = {
-    ...told,
+    ...origin,
     bodySha256: identity.bodySha256,
     requestedBy: request.requestedBy,
     approvedBy: claims.sub,
@@ -375,7 +377,7 @@ async function accept(
     audit: decision,
   };
   if (together !== undefined && TOGETHER.has(request.kind)) {
-    // it goes with what the next looks at. Where it fails, all of the transaction fail, and are tried alone
+    // sent together with the next request's reads. If it fails, the transaction fails, and each is tried alone
     const writing = decision.writing ?? Promise.resolve();
     writing.catch(() => {});
     together.writing.push(writing);
@@ -394,17 +396,17 @@ async function accept(
       ...(portal === undefined ? [] : [accepted]),
       ...(decision.events ?? []),
       ...(decision.touches.length === 0 && decision.onDone !== undefined
-        ? doneEvents(config, { ...told, ...decision.decides, onDone: decision.onDone })
+        ? doneEvents(config, { ...origin, ...decision.decides, onDone: decision.onDone })
         : []),
     ],
   };
 }
 
-/** Writes a refusal, and nothing else; the same bytes with an id that was used before are recorded once. */
+/** Writes a refusal and nothing else. The same bytes under an id that was used before are recorded only once. */
 async function recordRefusal(client: Client, refusal: Refusal): Promise<Given> {
   const { code, claims, portal, bodySha256, kind } = refusal;
   const sentence = printable(refusal.sentence);
-  const told = adminOfPortal(portal) === undefined ? portal : undefined;
+  const recipient = adminOfPortal(portal) === undefined ? portal : undefined;
   const isNew = await recordVerdict(client, {
     portal: claims?.iss,
     jti: claims?.jti,
@@ -422,7 +424,7 @@ async function recordRefusal(client: Client, refusal: Refusal): Promise<Given> {
     audit: { account: undefined, fields: [] },
   });
   const event: NewEvent = {
-    portal: told,
+    portal: recipient,
     event: 'request.refused',
     subject: undefined,
     request: claims?.jti,
@@ -433,9 +435,9 @@ async function recordRefusal(client: Client, refusal: Refusal): Promise<Given> {
 }
 
 /**
- * Whether it may go away by itself: PostgreSQL that is away, hangs, or refuses for now (SQLSTATE
- * classes 08, 40, 53, 55, 57, 58, and read-only 25006). What PostgreSQL refuses for what it was given
- * (22, 23), and a fault of the program, would come again, for ever.
+ * Whether a retry may succeed: PostgreSQL is down, hangs, or refuses for now (SQLSTATE classes 08, 40, 53, 55, 57,
+ * 58, and 25006, read-only). If PostgreSQL refuses the data (22, 23), or the program is at fault, every retry would
+ * fail in the same way.
  */
 function isFault(error: unknown): boolean {
   const code = codeOf(error);
@@ -446,13 +448,13 @@ function isFault(error: unknown): boolean {
   return !/^(Type|Range|Reference|Syntax)Error$/u.test(String((error as Error | null)?.name));
 }
 
-/** What PostgreSQL cannot hold (NUL, half a surrogate pair), in a text or in JSON. */
+/** SQLSTATEs for characters that PostgreSQL cannot store in a text or in JSON: NUL, half a surrogate pair. */
 const UNKEEPABLE: ReadonlySet<string> = new Set(['22021', '22P02', '22P05']);
-const NOT_KEPT = 'A text holds a character that cannot be kept, such as NUL. Remove it.';
+const NOT_KEPT = 'A text contains a character that cannot be stored, such as NUL. Remove it.';
 const TOO_DEEP =
-  'It holds lists or objects nested thousands deep. Compare it with `chamberlain schema`.';
+  'The request has lists or objects nested thousands of levels deep. Compare it with `chamberlain schema`.';
 
-/** Undefined where a value is nested deeper than the stack. */
+/** Undefined if a value is nested more deeply than the stack allows. */
 function withoutOverflow(write: () => string): string | undefined {
   try {
     return write();
@@ -466,7 +468,7 @@ function shorten(text: unknown): string | undefined {
   return typeof text === 'string' ? printable(text.slice(0, 64)) : undefined;
 }
 
-/** What is said where there is no more to say than the code. */
+/** The sentence for a code when there is nothing more specific to say. */
 export function sentenceOf(code: Code): string {
   return `${CODES[code].meaning} ${CODES[code].action}`;
 }

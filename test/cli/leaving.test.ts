@@ -157,7 +157,7 @@ describe('where some leave', () => {
       /^tools\.going +archived +- +delete +homes packing 1\.0 MiB of 4\.0 MiB; databases failing: STEP_FAILED$/mu,
     );
     expect(out).toMatch(/^bob +suspended +\d{4}-\d\d-\d\d, in 3 days +reinstate +-$/mu);
-    expect(out).toMatch(/^tools\.soon +disabled +\d{4}-\d\d-\d\d, in 30 days +put away +-$/mu);
+    expect(out).toMatch(/^tools\.soon +disabled +\d{4}-\d\d-\d\d, in 30 days +archive +-$/mu);
     // gone, but for what a server owes
     expect(out).toMatch(/^tools\.gone +deleted .*databases failing: BACKEND_UNAVAILABLE$/mu);
     // why stands once, with the first that it was said of
@@ -186,7 +186,7 @@ describe('where some leave', () => {
     expect(leaving.movers.map((mover) => [mover.account, mover.leaving.next.move])).toEqual([
       ['tools.going', 'delete'],
       ['bob', 'reinstate'],
-      ['tools.soon', 'put away'],
+      ['tools.soon', 'archive'],
       ['tools.gone', 'remove archives'],
     ]);
     expect(leaving.owed.map(({ code }) => code)).toContain('BACKEND_UNAVAILABLE');
@@ -198,7 +198,7 @@ describe('where some leave', () => {
     expect(out).toMatch(/^ {2}next +reinstated: .*, in 3 days$/mu);
     expect(await json('status', 'soon')).toMatchObject({
       state: 'disabled',
-      leaving: { closed: { by: 'dora', reason: 'unused' }, next: { move: 'put away' } },
+      leaving: { closed: { by: 'dora', reason: 'unused' }, next: { move: 'archive' } },
     });
   });
 
@@ -221,7 +221,9 @@ describe('where some leave', () => {
     });
     for (const command of ['status', 'explain']) {
       const page = (await run(command, 'tools.soon')).out;
-      expect(page).toMatch(/^ {2}held +since .* by steward “a dispute”, until .*: not deleted$/mu);
+      expect(page).toMatch(
+        /^ {2}held +since .* by steward “a dispute”, until .*; not archived or deleted before then$/mu,
+      );
       expect(page).toMatch(/^ {2}next +nothing until the hold ends: .*, in 60 days$/mu);
     }
     await sql('DELETE FROM holds');
@@ -230,7 +232,7 @@ describe('where some leave', () => {
   test('a tool that nobody can use is listed, with why, and how to give it to somebody', async () => {
     const { out } = await run('status', '--orphaned');
     expect(out).toMatch(
-      /^tools\.lonely +active +5 d +alice \(suspended\), dora \(no realm member\), tools\.going \(archived\) +A tool$/mu,
+      /^tools\.lonely +active +5 d +alice \(suspended\), dora \(not a realm member\), tools\.going \(archived\) +A tool$/mu,
     );
     expect(out).toContain('maintainer.add --tool TOOL --person PERSON');
     expect(await json('status', '--orphaned')).toMatchObject({ orphans: [{ name: 'lonely' }] });
@@ -267,7 +269,7 @@ describe('where some leave', () => {
     );
     expect(out).toContain(`SHA-256 of manifest.json ${HASH}`);
     expect(out).toContain('nobody, as long as tools.gone is deleted');
-    expect(out).toMatch(/^ {2}comes back +until then by `chamberlain restore tools\.gone`$/mu);
+    expect(out).toMatch(/^ {2}to restore +until then: `chamberlain restore tools\.gone`$/mu);
     const database = `s${uids['gone']}__data`;
     const { known } = (await json('explain', database)) as never as { known: string[] };
     expect(known[0]).toBe(
@@ -369,7 +371,7 @@ describe('what waits for an admin', () => {
       "waiting for an admin's word: 1 to be approved: see `chamberlain requests`",
     );
     expect((await run('status', 'dora')).out).toMatch(
-      /^ {2}waits +person\.delete, asked for by dora /mu,
+      /^ {2}waits +person\.delete, requested by dora /mu,
     );
   });
 
@@ -410,7 +412,7 @@ describe('what waits for an admin', () => {
                  suspended_by = 'dora', delete_after = now() WHERE shell_name = 'dora'`);
     for (const command of ['status', 'explain']) {
       expect((await run(command, 'dora')).out).toMatch(
-        /^ {2}approved +person\.delete, asked for by dora, by steward 20/mu,
+        /^ {2}approved +person\.delete, requested by dora, approved by steward 20/mu,
       );
     }
     await sql(`UPDATE people SET state = 'active', delete_after = NULL WHERE shell_name = 'dora'`);

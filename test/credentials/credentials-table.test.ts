@@ -36,7 +36,7 @@ afterAll(async () => {
   await world.close();
 });
 
-/** An account of its own for each test. */
+/** A new account for each test. */
 beforeEach(async () => {
   ({ uid } = await wantTool(owner, world, []));
 });
@@ -60,7 +60,7 @@ const previous = async () => {
 };
 const NONE = { verifier: null, seconds: null };
 
-test('a verifier is given for the very epoch that it was made for, and for no other', async () => {
+test('a verifier is found only for the epoch that it was made for', async () => {
   expect(await readVerifier(uid, 1)).toBeUndefined();
   await record(1, A);
   expect(await readVerifier(uid, 1)).toEqual({ verifier: A });
@@ -71,7 +71,7 @@ test('a verifier is given for the very epoch that it was made for, and for no ot
   expect(await readVerifier(uid, 2)).toEqual({ verifier: B });
 });
 
-test('verifiers that are asked for at the same time are read in one statement, each for whom it was asked', async () => {
+test('verifiers that are requested at the same time are read in one statement, and each caller gets its own', async () => {
   const one = uid;
   await record(1, A);
   const other = (uid = (await wantTool(owner, world, [])).uid);
@@ -88,31 +88,31 @@ test('verifiers that are asked for at the same time are read in one statement, e
   expect(await readVerifier(other, 2)).toEqual({ verifier: C });
 });
 
-describe('the password before', () => {
+describe('the previous password', () => {
   beforeEach(async () => {
     await record(1, A);
   });
 
-  test('dies at once where no overlap is wanted', async () => {
+  test('ends at once without an overlap', async () => {
     await want(2, 0);
     await record(2, B);
     expect(await previous()).toEqual(NONE);
   });
 
-  test('works as well for the overlap', async () => {
+  test('goes on working during the overlap', async () => {
     await want(2, OVERLAP);
     await record(2, B);
     expect(await previous()).toEqual({ verifier: A, seconds: OVERLAP });
     expect(await readVerifier(uid, 2)).toEqual({ verifier: B, previous: A });
   });
 
-  test('dies where others may know it, whatever overlap is wanted', async () => {
+  test('ends if others may know it, whatever the overlap', async () => {
     await want(2, OVERLAP);
     await record(2, B, true);
     expect(await previous()).toEqual(NONE);
   });
 
-  test('dies in the middle of its overlap where another is rotated routinely', async () => {
+  test('ends in the middle of its overlap when the next password is rotated routinely', async () => {
     await want(2, OVERLAP);
     await record(2, B);
     await want(3, 2 * OVERLAP);
@@ -120,7 +120,7 @@ describe('the password before', () => {
     expect(await previous()).toEqual({ verifier: B, seconds: 2 * OVERLAP });
   });
 
-  test('dies in the middle of its overlap where another is rotated at once', async () => {
+  test('ends in the middle of its overlap when the next password is rotated at once', async () => {
     await want(2, OVERLAP);
     await record(2, B);
     await want(3, 0);
@@ -128,7 +128,7 @@ describe('the password before', () => {
     expect(await previous()).toEqual(NONE);
   });
 
-  test('that was lost dies, and one that works beside it does so until its time', async () => {
+  test('ends if its file was lost, and an older one that still works does so until its time', async () => {
     await want(2, OVERLAP);
     await record(2, B);
     await owner.query(
@@ -141,13 +141,13 @@ describe('the password before', () => {
     expect(await previous()).toEqual(NONE);
   });
 
-  test('that was lost dies without any beside it', async () => {
+  test('ends if its file was lost and there is no older one', async () => {
     await want(1, OVERLAP);
     await record(1, B);
     expect(await previous()).toEqual(NONE);
   });
 
-  test('touches the databases when its time has ended, too', async () => {
+  test('touches the databases when its time is over, too', async () => {
     await want(2, OVERLAP);
     await record(2, B);
     const generation = async () => {
@@ -168,7 +168,7 @@ describe('the password before', () => {
 });
 
 test.each(['', 'password', `*${'a'.repeat(40)}`, `*${'A'.repeat(39)}`, `*${'A'.repeat(41)}`])(
-  'what is no verifier, such as %j, is not kept',
+  '%j is not a verifier, and is not stored',
   async (verifier) => {
     await record(1, A);
     await expect(record(2, verifier)).rejects.toThrow();
@@ -176,11 +176,11 @@ test.each(['', 'password', `*${'a'.repeat(40)}`, `*${'A'.repeat(39)}`, `*${'A'.r
   },
 );
 
-describe('recorded together', () => {
+describe('verifiers recorded together', () => {
   const verifierOf = async (account: number, epoch: number) =>
     (await readVerifier(account, epoch))?.verifier;
 
-  test('are all that come while one is being recorded, in few transactions', async () => {
+  test('are all that arrive while one is being recorded, in few transactions', async () => {
     const accounts: number[] = [];
     for (let n = 0; n < 20; n += 1) accounts.push((await wantTool(owner, world, [])).uid);
     await withClient(owner, (client) =>
@@ -200,7 +200,7 @@ describe('recorded together', () => {
     expect(rows).toEqual([{ accounts: 20, transactions: 1 }]);
   });
 
-  test('fail together, and those that come afterwards do not', async () => {
+  test('fail together, and later ones do not', async () => {
     const [other, later] = [await wantTool(owner, world, []), await wantTool(owner, world, [])];
     await withClient(owner, async (client) => {
       const of = (account: number, verifier: string) =>
@@ -221,7 +221,7 @@ describe('a password that was changed on a server', () => {
   });
   afterAll(() => reader.end());
 
-  /** Tools at which the role databases was for the last time so many seconds ago. */
+  /** Tools that the databases role last worked on so many seconds ago. */
   async function rest(count: number, seconds: number): Promise<number[]> {
     const tools = await Promise.all(
       Array.from({ length: count }, () => wantTool(owner, world, [])),
@@ -234,7 +234,7 @@ describe('a password that was changed on a server', () => {
     );
     return uids;
   }
-  /** Those of them that are looked at again, where each password was changed so long ago. */
+  /** The tools that are checked again if each password was changed so long ago. */
   async function lookedAt(uids: readonly number[], secondsAgo: number): Promise<number[]> {
     await lookAtPasswords(
       reader,
@@ -247,7 +247,7 @@ describe('a password that was changed on a server', () => {
     return (rows as { subject: number }[]).map(({ subject }) => subject);
   }
 
-  test('by somebody else is looked at again, and once', async () => {
+  test('by somebody else makes the role check the account again, once', async () => {
     const uids = await rest(1, 60);
     expect(await lookedAt(uids, 20)).toEqual(uids);
     await lookedAt(uids, 20);
@@ -255,12 +255,12 @@ describe('a password that was changed on a server', () => {
     expect(rows).toEqual([{ wanted: '2' }]);
   });
 
-  test('by the role itself, which was at it then, is not', async () => {
+  test('by the role itself, which was working on it then, does not', async () => {
     expect(await lookedAt(await rest(1, 60), 60)).toEqual([]);
     expect(await lookedAt(await rest(1, 60), 61)).toEqual([]);
   });
 
-  test('is left to the sweep where there are more than ten of them', async () => {
+  test('is left to the sweep if there are more than ten', async () => {
     expect(await lookedAt(await rest(11, 60), 20)).toEqual([]);
     expect(await lookedAt(await rest(10, 60), 20)).toHaveLength(10);
   });

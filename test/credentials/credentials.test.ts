@@ -23,7 +23,7 @@ describe('credentials file', () => {
     ['line ends of Windows', `[client]\r\nuser = s51234\r\npassword = ${PASSWORD}\r\n`],
     ['comments', `# mine\n[client]\n;x\nuser\t=\ts51234\npassword = ${PASSWORD}\n`],
     [
-      'more options and groups of the maintainers',
+      'further options and groups added by maintainers',
       `[client]\nuser = s51234\npassword = ${PASSWORD}\ncompress\nconstructor = 1\n[mysql]\nuser = x\n`,
     ],
   ])('is understood with %s', (_what, text) => {
@@ -55,20 +55,20 @@ describe('verifier', () => {
   });
 });
 
-/** Makes a password from a source whose first byte is the given one, and all others are 0. */
+/** Makes a password from a source whose first byte is the given one and whose other bytes are 0. */
 function begunWith(first: number): string {
   const bytes = [first, ...Array.from({ length: 255 }, () => 0)];
   return makePassword((sizeBytes) => Uint8Array.from(bytes.splice(0, sizeBytes)));
 }
 
 describe('password', () => {
-  test('has 32 letters and digits, another one each time', () => {
+  test('has 32 letters and digits, and is different each time', () => {
     const made = Array.from({ length: 100 }, () => makePassword(randomBytes));
     for (const password of made) expect(password).toMatch(/^[A-Za-z0-9]{32}$/);
     expect(new Set(made).size).toBe(100);
   });
 
-  test('favours no character: bytes beyond the last whole alphabet are thrown away', () => {
+  test('favours no character: bytes beyond the last whole alphabet are discarded', () => {
     for (let byte = 248; byte < 256; byte += 1) expect(begunWith(byte)).toBe('A'.repeat(32));
     const letters = Array.from({ length: 248 }, (_, byte) => begunWith(byte).charAt(0));
     const each = letters.map((letter) => letters.filter((other) => other === letter).length);
@@ -76,7 +76,7 @@ describe('password', () => {
     expect(new Set(each)).toEqual(new Set([4]));
   });
 
-  test('is not made from a source that gives no byte that can be used', () => {
+  test('is not made from a source without any usable byte', () => {
     expect(() => makePassword((sizeBytes) => new Uint8Array(sizeBytes).fill(255))).toThrow(
       RangeError,
     );

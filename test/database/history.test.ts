@@ -100,9 +100,9 @@ test('a recovery finds whether one came before, in a database without statistics
         realm: 'tools',
         admin: 'admin',
         keepDays: 1,
-        tell: () => [],
-        tellTaken: () => [],
-        tellDeleted: () => [],
+        eventsOfErased: () => [],
+        eventsOfTaking: () => [],
+        eventsOfDeleted: () => [],
         commit: false as const,
       };
       await recover(client, seen, { takings: [], open: [], seenKeys: [] }, terms);

@@ -1,4 +1,4 @@
-/** How events get their numbers, and how many of them go into one job. */
+/** The numbers of events, and how many events go into one job. */
 import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
 import { numberEvents, readDeliveries, readEvents } from '../../src/events/deliveries.ts';
 import { type NewEvent, writeEvents } from '../../src/events/events-table.ts';
@@ -35,7 +35,7 @@ const numbers = async () =>
     (row: object) => Object.values(row),
   );
 
-test('each portal’s are counted by themselves, in the order given, and go on where the last ended', async () => {
+test('each portal has its own numbers, in the order of the events, which continue after the last one', async () => {
   await write(told('a', 'two'), told('b', 'one'), told('nobody'), told('c', 'two'));
   expect(await numberEvents(relay)).toBe(3);
   await write(told('d', 'two'));
@@ -57,7 +57,7 @@ test('each portal’s are counted by themselves, in the order given, and go on w
   ]);
 });
 
-test('two that write to the same portals in another order do not wait for each other', async () => {
+test('two transactions that write to the same portals in different orders do not deadlock', async () => {
   const [first, second] = await Promise.all([intake.connect(), intake.connect()]);
   await first.query('BEGIN');
   await second.query('BEGIN');
@@ -66,7 +66,7 @@ test('two that write to the same portals in another order do not wait for each o
   await writeEvents(first, [told('c', 'two')]);
   await writeEvents(second, [told('d', 'one')]);
   await second.query('COMMIT');
-  // what is not committed yet is numbered later: nothing is passed over
+  // an event that is not committed yet is numbered later, so none is skipped
   expect(await numberEvents(relay)).toBe(2);
   await first.query('COMMIT');
   expect(await numberEvents(relay)).toBe(2);
@@ -91,7 +91,7 @@ test('two relays that number at once give each event one number, and each number
   expect(new Set(rows.map(({ portal, seq }) => `${portal} ${seq}`)).size).toBe(2000);
 });
 
-test('a job holds as many as fit, in order, and at least one', async () => {
+test('a job contains as many events as fit, in order, and at least one', async () => {
   const large = { text: 'x'.repeat(10_000) };
   await write(...many(5, 'one', large), told('last', 'one'));
   await numberEvents(relay);

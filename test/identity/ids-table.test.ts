@@ -16,7 +16,7 @@ afterAll(async () => {
   await world.close();
 });
 
-test('16 allocators at once never get one number twice, and leave none out', async () => {
+test('16 concurrent allocators never get a number twice, and skip none', async () => {
   const rounds = 5;
   const ids = await Promise.all(
     Array.from({ length: 16 }, async () => {
@@ -33,12 +33,12 @@ test('16 allocators at once never get one number twice, and leave none out', asy
   );
 });
 
-test('a number that was given is not given again, whatever becomes of its owner', async () => {
+test('an allocated number is never allocated again, whatever becomes of its owner', async () => {
   const id = await inTransaction(pool, (client) => allocateId(client, 'tool'));
   await expect(
     withClient(pool, (client) => client.query('DELETE FROM posix_ids WHERE id = $1', [id])),
   ).rejects.toMatchObject({ code: '42501' });
-  // even where somebody turned the range back
+  // even if somebody set the range back
   await withClient(pool, (client) =>
     client.query(`UPDATE id_ranges SET next = first WHERE kind = 'tool'`),
   );
@@ -57,7 +57,7 @@ test('a request that is rolled back leaves no gap', async () => {
   expect(await inTransaction(pool, (client) => allocateId(client, 'tool'))).toBe(lost);
 });
 
-test('numbers that the directory role has seen on what is not ours are skipped', async () => {
+test('numbers that the directory role has seen on unmanaged entries are skipped', async () => {
   const before = await inTransaction(pool, (client) => allocateId(client, 'tool'));
   const directory = openPool(world.config, 'directory', { max: 1, durable: false });
   await directory.query('INSERT INTO unmanaged_sightings (name, id) VALUES ($1, $2), ($3, $4)', [
@@ -70,7 +70,7 @@ test('numbers that the directory role has seen on what is not ours are skipped',
   expect(await inTransaction(pool, (client) => allocateId(client, 'tool'))).toBe(before + 3);
 });
 
-test('the ranges are used in order, and their end is told', async () => {
+test('the ranges are used in order, and their end is an error', async () => {
   const ranges = [...world.config.ids.people].sort((a, b) => a.first - b.first);
   await withClient(pool, async (client) => {
     for (const { first, last } of ranges) {
@@ -99,7 +99,7 @@ test('a range that overlaps another is refused', async () => {
   });
 });
 
-test('the numbers of nobody and of (uint16_t)-1 are passed over', async () => {
+test('the numbers of nobody and of (uint16_t)-1 are skipped', async () => {
   await withClient(pool, (client) =>
     client.query(
       `INSERT INTO id_ranges (kind, first, last, next) VALUES ('tool', 65533, 65537, 65533)`,

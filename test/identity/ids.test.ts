@@ -12,6 +12,9 @@ test.each([0, -0, -1, 65534, 65535, 2 ** 31, 2 ** 32, 1000.5, Number.NaN, Infini
   },
 );
 
-test.each([undefined, null, '', '1000', [1000], true])('%j is no number of an account', (value) => {
-  expect(() => parsePosixId(value as unknown as number)).toThrow(RangeError);
-});
+test.each([undefined, null, '', '1000', [1000], true])(
+  '%j is not a number of an account',
+  (value) => {
+    expect(() => parsePosixId(value as unknown as number)).toThrow(RangeError);
+  },
+);

@@ -1,4 +1,4 @@
-/** Names that a request may create. What is let through here becomes a user, a path, a DN, a grant. */
+/** Names that a request may create. An accepted name becomes a user, a path, a DN and a grant. */
 import { describe, expect, test } from '@jest/globals';
 import {
   isDisplayName,
@@ -8,7 +8,7 @@ import {
   parseNewToolName,
 } from '../../src/identity/names.ts';
 
-/** Of no grammar: each would mean something else to a shell, a path, a list, a pattern or a human. */
+/** Invalid in every grammar: each would have another meaning in a shell, path, list or pattern, or to a person. */
 const HOSTILE = [
   ...['', ' ', '\n', '\0', '.', '..', '-', '-rf', '--', '*', '?', '%', '#', '~', '!x', '@x', '+x'],
   ...['0', '42', '1000', '0x1f', '1a', 'a.b', 'a_b', 'a b', 'a/b', '../x', 'a:b', 'a,b', 'a=b'],
@@ -50,7 +50,7 @@ describe('a new tool name', () => {
   });
 
   test.each(['root', 'sudo', 'wheel', 'realm', 'chamberlain', 'disabled'])(
-    'that would be trusted as the own one of the platform, %s, is reserved',
+    'that people would trust as the platform’s own, %s, is reserved',
     (name) => {
       expect(isReservedToolName(name)).toBe(true);
     },
@@ -68,7 +68,7 @@ test.each([
 });
 
 test.each(['a\n', '\na', 'a\nb', 'a\0', 'a\u2028b', 'a\u202e', 'a\u200d', ' a', 'a ', 'a  b', ''])(
-  '%j is no display name',
+  '%j is not a display name',
   (name) => {
     expect(isDisplayName(name)).toBe(false);
   },

@@ -1,8 +1,8 @@
-/** Who becomes which account, through which chain, and what stops it. */
+/** Who can become which account, through which chain, and what stops it. */
 import { expect, test } from '@jest/globals';
 import { type ReachGraph, type Way, waysFrom, waysInto } from '../../src/identity/reach.ts';
 
-/** `a: b c` is the tool a with the maintainers b and c; capital letters are tools. */
+/** `a: b c` is the tool a with the maintainers b and c. Capital letters are tools. */
 function graphOf(tools: Record<string, string>, stops: Record<string, string> = {}): ReachGraph {
   const accounts = [
     ...new Set(Object.entries(tools).flatMap(([tool, by]) => [tool, ...by.split(' ')])),
@@ -44,7 +44,7 @@ const into = (graph: ReachGraph, account: string) =>
 const from = (graph: ReachGraph, account: string) =>
   shown(graph, waysFrom(graph, uidOf(graph, account)));
 
-test('people come directly, through a tool, and through a tool of a tool', () => {
+test('people reach a tool directly, through a tool, and through a tool of a tool', () => {
   const graph = graphOf({ A: 'alice B', B: 'bob C', C: 'carol' });
   expect(into(graph, 'A')).toEqual(['bob→B→A', 'carol→C→B→A', 'alice→A'].toSorted(byEnd));
   expect(into(graph, 'C')).toEqual(['carol→C']);
@@ -52,18 +52,18 @@ test('people come directly, through a tool, and through a tool of a tool', () =>
   expect(from(graph, 'B')).toEqual(['B→A']);
 });
 
-test('a cycle is no way, and ends', () => {
+test('a cycle is not a way, and the search ends', () => {
   const graph = graphOf({ A: 'B alice', B: 'C', C: 'A bob' });
   expect(into(graph, 'A')).toEqual(['bob→C→B→A', 'alice→A']);
   expect(into(graph, 'B')).toEqual(['bob→C→B', 'alice→A→C→B']);
   expect(from(graph, 'alice')).toEqual(['alice→A', 'alice→A→C→B', 'alice→A→C']);
 });
 
-test('each direct maintainer counts by itself: taking one away leaves the other way', () => {
+test('each direct maintainer counts separately: removing one leaves the other way', () => {
   expect(into(graphOf({ A: 'alice B', B: 'alice' }), 'A')).toEqual(['alice→B→A', 'alice→A']);
 });
 
-test('an open way goes before a shorter closed one, and what stops a closed one is told', () => {
+test('an open way comes before a shorter closed one, and a closed way says what stops it', () => {
   const tools = { A: 'B', B: 'C D alice', C: 'alice', D: 'carol' };
   const closed = graphOf(
     { A: 'B', B: 'C E', C: 'alice', E: 'F', F: 'alice' },
@@ -83,7 +83,7 @@ test('an open way goes before a shorter closed one, and what stops a closed one 
   ]);
 });
 
-test('a dense realm of cycles is walked at once', () => {
+test('a dense realm of cycles is searched quickly', () => {
   const names = Array.from({ length: 200 }, (_, n) => `T${n}`);
   const graph = graphOf(
     Object.fromEntries(
@@ -95,7 +95,7 @@ test('a dense realm of cycles is walked at once', () => {
   expect(process.cpuUsage(begin).user / 1000).toBeLessThan(5000);
 });
 
-/** Direct maintainers come by name: capital letters first. */
+/** Direct maintainers are sorted by name: capital letters first. */
 function byEnd(a: string, b: string): number {
   const direct = (way: string) => way.split('→').at(-2) ?? '';
   return direct(a) < direct(b) ? -1 : direct(a) > direct(b) ? 1 : 0;

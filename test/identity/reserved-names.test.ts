@@ -1,4 +1,4 @@
-/** An account that is named like a system group becomes what the group may. */
+/** An account with the name of a system group can gain the rights of the group. */
 import { existsSync, readFileSync } from 'node:fs';
 import { expect, test } from '@jest/globals';
 import { isReservedName } from '../../src/identity/reserved-names.ts';
@@ -10,11 +10,11 @@ const BASE = `
   video sasl plugdev staff users nogroup crontab input sgx kvm render messagebus sshd
   systemd-journal systemd-network systemd-timesync systemd-resolve
 `;
-/** Whoever is in one of these is root, or can be. */
+/** A member of one of these is or can become root. */
 const POWERFUL = 'docker lxd lxc libvirt wheel sudo adm disk shadow kmem staff admin ssl-cert';
-/** What Chamberlain's own servers run as. */
+/** The accounts that Chamberlain's own servers run as. */
 const SERVERS = 'postgres mysql mariadb redis openldap ldap sssd mailer-daemon';
-/** What the installation makes itself, and others that it may make later. */
+/** Accounts that the installation creates, and others that it may create later. */
 const OWN =
   'chamberlain chamberlain-intake chamberlain-portals chamberlain-keys chamberlain-lookup chamberlain-x';
 
@@ -27,7 +27,7 @@ test.each([...words(BASE), ...words(POWERFUL), ...words(SERVERS), ...words(OWN)]
   },
 );
 
-test('so is every account and group of the base system that this machine has', () => {
+test('every account and group of the base system on this machine is reserved', () => {
   const files = ['/usr/share/base-passwd/passwd.master', '/usr/share/base-passwd/group.master'];
   const names = files
     .filter((file) => existsSync(file))
@@ -37,7 +37,7 @@ test('so is every account and group of the base system that this machine has', (
   expect(names.filter((name) => !isReservedName(name, []))).toEqual([]);
 });
 
-test('so is what a configuration reserves', () => {
+test('names in the configuration are reserved', () => {
   expect(isReservedName('keeper', ['keeper'])).toBe(true);
   expect(isReservedName('keeper', [])).toBe(false);
 });

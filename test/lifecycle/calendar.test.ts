@@ -1,4 +1,4 @@
-/** The calendar's moves, each on its day, with the roles' part played by the test. */
+/** The calendar's moves, each on its day. The test does the work of the roles. */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { ROLES } from '../../src/reconcile/wanted.ts';
 import { CALENDAR, turnCalendar } from '../../src/lifecycle/calendar.ts';
@@ -24,7 +24,7 @@ let realm: BootstrappedRealm;
 let owner: Pool;
 let relay: Pool;
 let start: Date;
-/** the highest event that was looked at */
+/** the last event that was read */
 let heard = '0';
 let number = 0;
 
@@ -52,7 +52,7 @@ async function ask(wish: Wish, options?: AskOptions): Promise<void> {
   expect(await realm.ask(wish, undefined, options)).toEqual({ verdict: 'accepted' });
 }
 
-/** A realm member of that name. */
+/** A realm member with that name. */
 async function person(shellName: string): Promise<number> {
   await ask({
     kind: 'person.create',
@@ -65,7 +65,7 @@ async function person(shellName: string): Promise<number> {
   return uidOf('people', 'shell_name', shellName);
 }
 
-/** A tool with a name of its own. */
+/** A tool with a unique name. */
 async function tool(maintainer = 'second'): Promise<{ name: string; uid: number }> {
   const name = `tool-${(number += 1)}`;
   await ask({ kind: 'tool.create', requestedBy: maintainer, name, title: name });
@@ -80,7 +80,7 @@ async function uidOf(table: string, column: string, name: string): Promise<numbe
   return (rows[0] as { uid: number }).uid;
 }
 
-/** Every role applies all, and the relay tells of it. */
+/** All roles apply everything, and the relay sends the events. */
 async function apply(): Promise<void> {
   await owner.query(
     `UPDATE convergence SET applied = wanted, state = 'applied' WHERE applied < wanted`,
@@ -88,7 +88,7 @@ async function apply(): Promise<void> {
   await settle(relay, (done) => doneEvents(realm.world.config, done), undefined);
 }
 
-/** Roles record an archive, each as its own PostgreSQL role. */
+/** Each role records an archive, as its own PostgreSQL role. */
 async function archiveAll(
   uid: number,
   roles: readonly ('homes' | 'databases')[] = ['homes', 'databases'],
@@ -104,7 +104,7 @@ async function archiveAll(
   }
 }
 
-/** Turns until nothing is due, as intake does; the moves that were made. Whatever wants changed is touched. */
+/** Turns until nothing is due, as intake does, and returns the moves. Checks that every changed want is touched. */
 async function turnAt(days: number, client: Client = realm.intake): Promise<string[]> {
   const did: string[] = [];
   for (let more = true; more;) {
@@ -116,7 +116,7 @@ async function turnAt(days: number, client: Client = realm.intake): Promise<stri
       (key) =>
         before.get(key) !== after.get(key) && touchedBefore.get(key) === touchedAfter.get(key),
     );
-    // no door of a home opens or closes with a suspension
+    // a suspension does not open or close a home
     expect(untouched.filter((key) => !key.endsWith(' homes'))).toEqual([]);
     did.push(...turn.did.map(({ move, account }) => `${move} ${account}`.trim()));
     ({ more } = turn);
@@ -146,7 +146,7 @@ async function touched(): Promise<Map<string, string>> {
   );
 }
 
-/** What was told since the last call, without what belongs to requests. */
+/** The events since the last call, without those of requests. */
 async function events(): Promise<string[]> {
   const { rows } = await owner.query(
     `SELECT row_id, event, data FROM events
@@ -172,7 +172,7 @@ async function stateOf(uid: number): Promise<string> {
   return (rows[0] as { state: string }).state;
 }
 
-/** A deletion that a person asks for, and an admin approves. */
+/** A deletion that a person requests and an admin approves. */
 async function deletePerson(
   name: string,
   {
@@ -193,7 +193,7 @@ async function deletePerson(
 }
 
 describe('a tool that is to be deleted', () => {
-  test('is told of on its days, put away on the last, and deleted when both archives are there', async () => {
+  test('gets its warnings on their days, is archived on the last, and is deleted when both archives exist', async () => {
     const { name, uid } = await tool();
     await ask({ kind: 'tool.delete', requestedBy: 'second', tool: name }, { now: start });
     await apply();
@@ -258,34 +258,37 @@ describe('a tool that is to be deleted', () => {
     ['never after day 10', [10, 400, 400.9, 401], { 10: 'told 30', 400: 'told 1', 401: 'away' }],
     ['on day 400 first', [400, 400.9, 401], { 400: 'told 1', 401: 'away' }],
     [
-      'by a clock that jumps ahead, and goes back',
+      'with a clock that jumps ahead and goes back',
       [5, 400, 6, 10, 33, 39, 39.9, 40],
       { 400: 'told 1', 10: 'told 30', 33: 'told 7', 39: 'told 1', 40: 'away' },
     ],
     [
-      'by a clock that is a little late after it told',
+      'with a clock that is a little late after the warning',
       [39, 38.99, 39, 39.9, 40],
       { 39: 'told 1', 40: 'away' },
     ],
-  ])('is told, and put away a day later at the least: looked at %s', async (_, looks, expected) => {
-    const { name, uid } = await tool();
-    await ask({ kind: 'tool.delete', requestedBy: 'second', tool: name }, { now: start });
-    await apply();
-    await events();
-    const seen: Record<number, string> = {};
-    for (const day of looks) {
-      const moves = await turnAt(day);
-      const told = (await events()).map((event) => event.replace(/^.* /u, 'told '));
-      if (moves.length > 0) seen[day] = [...told, ...(told.length > 0 ? [] : ['away'])].join(' ');
-    }
-    expect(seen).toEqual(expected);
-    expect(await stateOf(uid)).toBe('archived');
-    await ask({ kind: 'tool.enable', requestedBy: 'second', tool: name });
-    await apply();
-    expect(await turnAt(0)).toEqual([`tool.restore tools.${name}`]);
-  });
+  ])(
+    'gets a warning, and is archived a day later at the earliest: looked at %s',
+    async (_, looks, expected) => {
+      const { name, uid } = await tool();
+      await ask({ kind: 'tool.delete', requestedBy: 'second', tool: name }, { now: start });
+      await apply();
+      await events();
+      const seen: Record<number, string> = {};
+      for (const day of looks) {
+        const moves = await turnAt(day);
+        const told = (await events()).map((event) => event.replace(/^.* /u, 'told '));
+        if (moves.length > 0) seen[day] = [...told, ...(told.length > 0 ? [] : ['away'])].join(' ');
+      }
+      expect(seen).toEqual(expected);
+      expect(await stateOf(uid)).toBe('archived');
+      await ask({ kind: 'tool.enable', requestedBy: 'second', tool: name });
+      await apply();
+      expect(await turnAt(0)).toEqual([`tool.restore tools.${name}`]);
+    },
+  );
 
-  test('is told late of the day that holds, which people are shown too', async () => {
+  test('gets a late warning with the real day, which people are shown too', async () => {
     const { name, uid } = await tool();
     await ask({ kind: 'tool.delete', requestedBy: 'second', tool: name }, { now: at(-39.5) });
     await apply();
@@ -293,7 +296,7 @@ describe('a tool that is to be deleted', () => {
       const [leaver] = await readLeaving(realm.intake, [uid]);
       return Date.parse(leaver!.leaving.next!.at!) - start.getTime();
     };
-    // not told yet: a day from now on, by PostgreSQL's clock
+    // no warning yet, so a day from now, by PostgreSQL's clock
     expect((await shown()) / DAY_MS).toBeGreaterThan(0.99);
     expect(await turnAt(0)).toEqual([`tool.warn tools.${name}`]);
     const told = await owner.query(
@@ -312,7 +315,7 @@ describe('a tool that is to be deleted', () => {
     expect(rows).toEqual([{ days_warned: null, warned_at: null }]);
   });
 
-  test('with a short grace time is not told twice of the same days', async () => {
+  test('with a short grace time does not get two warnings for the same days', async () => {
     const { name } = await tool();
     const { config } = realm.world;
     const short = { ...config, leaving: { ...config.leaving, graceDays: 1 } };
@@ -330,7 +333,7 @@ describe('a tool that is to be deleted', () => {
     expect(await turnAt(0)).toEqual([`tool.restore tools.${name}`]);
   });
 
-  test('is told of once after a week without intake, of the days that are left', async () => {
+  test('gets one warning after a week without intake, with the days that are left', async () => {
     const { name } = await tool();
     await ask({ kind: 'tool.delete', requestedBy: 'second', tool: name }, { now: start });
     await apply();
@@ -341,7 +344,7 @@ describe('a tool that is to be deleted', () => {
     await ask({ kind: 'tool.enable', requestedBy: 'second', tool: name }, { now: at(38) });
   });
 
-  test('is not put away while a role has not closed its doors, for a minute', async () => {
+  test('is not archived until every role has closed its access, for up to a minute', async () => {
     const { name } = await tool();
     await ask({ kind: 'tool.delete', requestedBy: 'second', tool: name }, { now: start });
     await turnAt(39);
@@ -352,10 +355,10 @@ describe('a tool that is to be deleted', () => {
     await turnAt(41);
   });
 
-  test('comes back while it is put away, and after it was deleted, with new credentials', async () => {
+  test('is restored while it is archived, and after it was deleted, with new credentials', async () => {
     const { name, uid } = await tool();
     const account = `tools.${name}`;
-    // in whose group it is a member until it is deleted
+    // it is a member of this group until it is deleted
     const { name: other } = await tool();
     await ask({
       kind: 'maintainer.add',
@@ -371,7 +374,7 @@ describe('a tool that is to be deleted', () => {
     await turnAt(40);
     const before = await epoch();
     await ask({ kind: 'tool.enable', requestedBy: 'second', tool: name }, { now: at(40) });
-    // whatever is recorded meanwhile: it is wanted back
+    // archives that are recorded meanwhile change nothing, because it is being restored
     await archiveAll(uid);
     expect(await turnAt(40)).toEqual([]);
     await events();
@@ -392,7 +395,7 @@ describe('a tool that is to be deleted', () => {
       { kind: 'tool.restore', requestedBy: 'steward', tool: name },
       { as: 'steward', now: at(90) },
     );
-    // what it is coming back from is kept, and the archive of the first time is not
+    // the archive that is being restored is kept, and the archive of the first time is not
     const late = await turnAt(90 + 400);
     expect(late.filter((move) => move.endsWith(` ${account}`))).toEqual([
       `archives.expire ${account}`,
@@ -413,7 +416,7 @@ describe('a tool that is to be deleted', () => {
 });
 
 describe('a person', () => {
-  test('who is to be deleted is told of on the days of their own grace time, as a tool is, and put away on the last', async () => {
+  test('who is to be deleted gets warnings on the days of their own grace time, like a tool, and is archived on the last', async () => {
     const name = newName();
     const uid = await person(name);
     await apply();
@@ -438,7 +441,7 @@ describe('a person', () => {
     expect(await turnAt(30)).toEqual([`person.delete ${name}`]);
   });
 
-  test('who is to be deleted is not put away untold, nor where the deletion was withdrawn', async () => {
+  test('who is to be deleted is not archived without a warning, or after the deletion was cancelled', async () => {
     const name = newName();
     const uid = await person(name);
     await deletePerson(name, { personGraceDays: 30 });
@@ -455,7 +458,7 @@ describe('a person', () => {
     expect(await stateOf(uid)).toBe('active');
   });
 
-  test('is reinstated when the time has come, with the groups, and not before', async () => {
+  test('is reinstated, with the groups, when the time has come and not before', async () => {
     const name = newName();
     const uid = await person(name);
     await tool(name);
@@ -476,7 +479,7 @@ describe('a person', () => {
     ]);
   });
 
-  test('is not reinstated where a deletion is approved; is put away, and deleted', async () => {
+  test('is not reinstated if a deletion is approved, but archived and deleted', async () => {
     const name = newName();
     const uid = await person(name);
     const { uid: held } = await tool();
@@ -519,7 +522,7 @@ describe('a person', () => {
   });
 });
 
-test('what waits about a person who is erased is rejected, and what is still to be told says no more than who it is', async () => {
+test('requests that wait about an erased person are rejected, and pending events say no more than the account', async () => {
   const name = newName();
   const uid = await person(name);
   await ask({ kind: 'access.revoke', requestedBy: 'steward', person: name, reason: 'secret' });
@@ -573,7 +576,7 @@ test('what waits about a person who is erased is rejected, and what is still to 
   ]);
 });
 
-test('what is erased at the moment in which the relay tells of it is not told', async () => {
+test('an event that is erased while the relay sends it is not sent', async () => {
   const name = newName();
   const uid = await person(name);
   await apply();
@@ -606,7 +609,7 @@ test('what is erased at the moment in which the relay tells of it is not told', 
   expect(rows).toEqual([{ data: {} }]);
 });
 
-test('the password before dies when its time is over, of many accounts at once', async () => {
+test('previous passwords end when their time is over, for many accounts at once', async () => {
   const tools = [await tool(), await tool()];
   for (const [i, { uid }] of tools.entries()) {
     await owner.query(
@@ -616,7 +619,7 @@ test('the password before dies when its time is over, of many accounts at once',
     );
   }
   await apply();
-  // in the order in which everybody takes rows, whichever is due first
+  // rows are locked in the same order everywhere, whichever is due first
   await realm.intake.query('BEGIN');
   const ended = await realm.intake.query('SELECT e FROM end_overlaps($1, 10) AS e', [at(1)]);
   await realm.intake.query('ROLLBACK');
@@ -632,8 +635,8 @@ test('the password before dies when its time is over, of many accounts at once',
   expect(rows).toEqual(tools.map(({ uid }) => ({ account: uid })));
 });
 
-describe('a person who is brought back', () => {
-  test('is active again, with another password and what was not erased, and the archives are removed on their day', async () => {
+describe('a person who is restored', () => {
+  test('is active again, with a new password and everything that was not erased, and the archives are removed on their day', async () => {
     const name = newName();
     const uid = await person(name);
     const { uid: held, name: of } = await tool(name);
@@ -678,11 +681,11 @@ describe('a person who is brought back', () => {
       return homes?.pastArchives?.map(({ archival }) => archival);
     };
     expect([await turnAt(365.9), await pastOf()]).toEqual([expect.any(Array), undefined]);
-    // from its return on, where nothing was deleted
+    // counted from the restore if the person was not deleted
     expect(await turnAt(366)).toContain(`archives.expire ${name}`);
     expect(await pastOf()).toEqual([1]);
     expect(await turnAt(366.9)).not.toContain(`archives.expire ${name}`);
-    // from the deletion on
+    // counted from the deletion
     expect(await turnAt(367)).toContain(`archives.expire ${name}`);
     expect(await pastOf()).toEqual([1, 2]);
     expect(await turnAt(400)).not.toContain(`archives.expire ${name}`);
@@ -690,7 +693,7 @@ describe('a person who is brought back', () => {
   });
 });
 
-describe('who is held', () => {
+describe('a held subject', () => {
   const hold = (rest: Record<string, string>, until: number, now: number) =>
     ask(
       {
@@ -700,7 +703,7 @@ describe('who is held', () => {
       { now: at(now) },
     );
 
-  test('is not warned, put away, deleted or forgotten before the hold ends, and is told anew of the day after it', async () => {
+  test('gets no warning and is not archived, deleted or erased until the hold ends, and then gets new warnings', async () => {
     const { name, uid } = await tool();
     const account = `tools.${name}`;
     await ask({ kind: 'tool.delete', requestedBy: 'second', tool: name }, { now: start });
@@ -711,7 +714,7 @@ describe('who is held', () => {
     await apply();
     await events();
     expect(await turnAt(59.9)).toEqual([]);
-    // its last warning named a day that did not hold
+    // its last warning named a day that was not kept
     expect(await turnAt(60)).toEqual([`tool.warn ${account}`]);
     expect(await events()).toEqual([`tool.deleting ${account} 1`]);
     expect(await turnAt(60.9)).toEqual([]);
@@ -730,7 +733,7 @@ describe('who is held', () => {
     expect(rowCount).toBe(0);
   });
 
-  test('a person likewise, and a withdrawal is open meanwhile', async () => {
+  test('who is a person is treated likewise, and the deletion can be cancelled meanwhile', async () => {
     const name = newName();
     const uid = await person(name);
     await deletePerson(name);
@@ -745,7 +748,7 @@ describe('who is held', () => {
     expect(await stateOf(uid)).toBe('active');
   });
 
-  test('keeps the reason no longer than the person’s data', async () => {
+  test('has the reason of the hold erased with the data', async () => {
     const name = newName();
     const uid = await person(name);
     await hold({ person: name }, 1, 0);
@@ -765,8 +768,8 @@ describe('who is held', () => {
   });
 });
 
-describe('orphans', () => {
-  test('are tools that nobody who may log in comes to: through tools that can be used, round cycles', async () => {
+describe('orphaned tools', () => {
+  test('are tools that nobody who may log in can reach, through active tools and around cycles', async () => {
     const name = newName();
     await person(name);
     const [a, b, c] = [await tool(name), await tool(name), await tool(name)];
@@ -796,7 +799,7 @@ describe('orphans', () => {
     expect(await events()).not.toContain(`tool.orphaned tools.${b.name}`);
   });
 
-  test('are none while they leave, and are so again when they are back', async () => {
+  test('do not count while they leave, and count again when they are restored', async () => {
     const name = newName();
     await person(name);
     const [{ name: alone, uid }, { name: closed }] = [await tool(name), await tool(name)];
@@ -813,7 +816,7 @@ describe('orphans', () => {
     const steward = { requestedBy: 'steward', tool: alone };
     await ask({ kind: 'person.suspend', requestedBy: 'steward', person: name, reason: 'x' });
     expect(await turnAt(0)).toEqual(orphans(alone, closed));
-    // an admin has it deleted
+    // an admin deletes it
     await ask({ kind: 'tool.delete', ...steward }, { now: start });
     await apply();
     await events();
@@ -851,20 +854,20 @@ test('nothing moves while the realm is frozen', async () => {
   expect(await turnAt(40)).toEqual([`tool.archive tools.${name}`]);
 });
 
-test('a move that fails keeps no other back', async () => {
+test('a failed move does not delay others', async () => {
   const [a, b] = [await tool(), await tool()];
   for (const { name } of [a, b]) {
     await ask({ kind: 'tool.delete', requestedBy: 'second', tool: name }, { now: start });
   }
   await apply();
   await turnAt(39);
-  // an archival that is not over stands in the way
+  // an archival that has not ended makes the move fail
   await owner.query('INSERT INTO archivals (subject, archival) VALUES ($1, 1)', [a.uid]);
   const turn = await turnCalendar(realm.intake, realm.world.config, at(40));
   expect(turn.did.map(({ account }) => account)).toEqual([`tools.${b.name}`]);
   expect(turn.failed.map(({ key }) => key)).toEqual([`tool.archive ${a.uid}`]);
   const except = turn.failed.map(({ key }) => key);
-  // by today's clock, what was put away on day 40 is to be sealed anew
+  // by today's clock, the seal of the subject archived on day 40 must be renewed
   await owner.query(`UPDATE login_seals SET renew_at = 'infinity'`);
   const next = await turnCalendar(realm.intake, realm.world.config, at(40), { except });
   expect(next).toMatchObject({ did: [], failed: [], more: false });
@@ -872,7 +875,7 @@ test('a move that fails keeps no other back', async () => {
   expect(await turnAt(40)).toEqual([`tool.archive tools.${a.name}`]);
 });
 
-/** A connection whose n-th statement fails, as if it had been cut there. */
+/** A connection whose n-th statement fails, as if it had been interrupted there. */
 function cutAt(client: Client, n: number): Client {
   let count = 0;
   return new Proxy(client, {
@@ -888,7 +891,7 @@ function cutAt(client: Client, n: number): Client {
   });
 }
 
-test('a move that is cut at any statement has not begun, and is made whole the next time', async () => {
+test('a move that is interrupted at any statement changes nothing, and is made completely the next time', async () => {
   const name = newName();
   const uid = await person(name);
   await tool(name);

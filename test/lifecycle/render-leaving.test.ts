@@ -1,4 +1,4 @@
-/** What happens next to who leaves is the table above nextMove; how it is told is golden text. */
+/** The next move is the table above nextMove. How it is shown is golden text. */
 import { describe, expect, test } from '@jest/globals';
 import {
   type ArchivalPage,
@@ -54,7 +54,7 @@ const BACK = { ...LEFT, returningAt: EARLIER, backAt: EARLIER };
 
 describe('the next move of', () => {
   test.each<[string, Partial<LeavingFacts>, ReturnType<typeof nextMove>]>([
-    ['who is active', { state: 'active', closed: null }, null],
+    ['an active subject', { state: 'active', closed: null }, null],
     [
       'a person who is to be erased',
       {
@@ -63,25 +63,25 @@ describe('the next move of', () => {
         deleteAfter: EARLIER,
         erasing: { at: LATER, request: 'r' },
       },
-      { move: 'erase', sentence: 'erased for good, archives too', at: LATER },
+      { move: 'erase', sentence: 'erased for good, with all archives', at: LATER },
     ],
     [
       'a tool that is to be deleted',
       { deleteAfter: LATER },
-      { move: 'put away', sentence: 'put away into archives, then deleted', at: LATER },
+      { move: 'archive', sentence: 'archived, then deleted', at: LATER },
     ],
     [
-      'a person who is to be deleted, whatever day was named before',
+      'a person who is to be deleted, whatever end the suspension had',
       {
         kind: 'person',
         state: 'suspended',
         deleteAfter: EARLIER,
         closed: { at: EARLIER, by: 'a', reason: 'b', until: LATER },
       },
-      { move: 'put away', sentence: 'put away into archives, then deleted', at: EARLIER },
+      { move: 'archive', sentence: 'archived, then deleted', at: EARLIER },
     ],
     [
-      'who is suspended until a day',
+      'a person who is suspended until a day',
       {
         kind: 'person',
         state: 'suspended',
@@ -90,79 +90,79 @@ describe('the next move of', () => {
       { move: 'reinstate', sentence: 'reinstated', at: LATER },
     ],
     [
-      'who is suspended',
+      'a suspended person',
       { kind: 'person', account: 'alice', state: 'suspended' },
       {
         move: 'none',
-        sentence: 'nothing by itself: alice stays suspended until reinstated',
+        sentence: 'nothing without a request: alice stays suspended until reinstated',
         at: null,
       },
     ],
     [
-      'a tool that is disabled',
+      'a disabled tool',
       {},
       {
         move: 'none',
-        sentence: 'nothing by itself: tools.x stays disabled until enabled',
+        sentence: 'nothing without a request: tools.x stays disabled until enabled',
         at: null,
       },
     ],
     [
-      'what is being put away',
+      'a subject that is being archived',
       { state: 'archived', archivals: [BACK, GOING] },
       {
         move: 'delete',
-        sentence: 'deleted, when all is put away and read back; missing: home',
+        sentence: 'deleted, when everything is archived and verified; missing: home',
         at: null,
       },
     ],
     [
-      'what is being brought back',
+      'a subject that is being restored',
       { state: 'archived', archivals: [{ ...LEFT, returningAt: EARLIER }] },
       {
         move: 'open',
-        sentence: 'open again, when its home and its databases are back in place',
+        sentence: 'open again, when home and databases are restored',
         at: null,
       },
     ],
     [
-      'what was deleted',
+      'a deleted subject',
       { state: 'deleted', archivals: [LEFT] },
       { move: 'remove archives', sentence: 'its archives are removed', at: LATER },
     ],
     [
-      'what is held beyond its day',
+      'a subject held beyond its day',
       { deleteAfter: EARLIER, hold: HOLD },
       { move: 'held', sentence: 'nothing until the hold ends', at: LATER },
     ],
     [
-      'what was deleted, and is held for longer than it is kept',
+      'a deleted subject held for longer than its archives are kept',
       { state: 'deleted', archivals: [{ ...LEFT, keepUntil: EARLIER }], hold: HOLD },
       { move: 'held', sentence: 'nothing until the hold ends', at: LATER },
     ],
     [
-      'what is being put away, and held',
+      'a held subject that is being archived',
       { state: 'archived', archivals: [GOING], hold: HOLD },
       { move: 'held', sentence: 'nothing until the hold ends', at: LATER },
     ],
     [
-      'what is held for a shorter time',
+      'a subject held for a shorter time',
       { deleteAfter: LATER, hold: { ...HOLD, until: EARLIER } },
-      { move: 'put away', sentence: 'put away into archives, then deleted', at: LATER },
+      { move: 'archive', sentence: 'archived, then deleted', at: LATER },
     ],
     [
-      'what is being brought back, and held',
+      'a held subject that is being restored',
       { state: 'archived', archivals: [{ ...LEFT, returningAt: EARLIER }], hold: HOLD },
       {
         move: 'open',
-        sentence: 'open again, when its home and its databases are back in place',
+        sentence: 'open again, when home and databases are restored',
         at: null,
       },
     ],
     [
-      'what was kept long enough',
+      'a deleted subject whose archives are removed',
       { state: 'deleted', archivals: [{ ...LEFT, expiredAt: LATER }] },
-      { move: 'none', sentence: 'nothing: it is deleted', at: null },
+      { move: 'none', sentence: 'nothing; it is deleted', at: null },
     ],
   ])('%s', (_, facts, next) => {
     expect(nextMove({ ...FACTS, ...facts })).toEqual(next);
@@ -177,11 +177,11 @@ describe('a page says', () => {
     return leavingRows(page, { kind, account, state, now: NOW });
   };
 
-  test('nothing of who stays', () => {
+  test('nothing about an active subject', () => {
     expect(rows({ state: 'active', closed: null })).toEqual([]);
   });
 
-  test('who closed it, when, why and until when', () => {
+  test('who closed the access, when, why and until when', () => {
     const closed = { at: EARLIER, by: 'steward', reason: 'spam', until: LATER };
     expect(rows({ kind: 'person', state: 'suspended', closed })).toEqual([
       ['suspended', 'since 2026-11-01 08:00:00Z by steward “spam”, until 2026-12-24 08:00:00Z'],
@@ -189,25 +189,28 @@ describe('a page says', () => {
     ]);
   });
 
-  test('who holds it, why and until when, though it is active', () => {
+  test('who placed a hold, why and until when, even for an active subject', () => {
     expect(rows({ state: 'active', closed: null, hold: HOLD })).toEqual([
       [
         'held',
-        'since 2026-11-01 08:00:00Z by steward “a dispute”, until 2026-12-24 08:00:00Z: not deleted',
+        'since 2026-11-01 08:00:00Z by steward “a dispute”, until 2026-12-24 08:00:00Z; not archived or deleted before then',
       ],
     ]);
   });
 
-  test('that a hold which ends by no date ends when it is released', () => {
+  test('that a hold without an end date ends when it is released', () => {
     const hold = { ...HOLD, until: '9999-12-31T00:00:00+00:00' };
     const page = rows({ state: 'disabled', closed: null, deleteAfter: EARLIER, hold });
     expect(page).toEqual([
-      ['held', 'since 2026-11-01 08:00:00Z by steward “a dispute”, until released: not deleted'],
+      [
+        'held',
+        'since 2026-11-01 08:00:00Z by steward “a dispute”, until released; not archived or deleted before then',
+      ],
       ['next', 'nothing until the hold is released'],
     ]);
   });
 
-  test('what waits for an admin, and that nobody maintains it', () => {
+  test('what waits for an admin, and that a tool is orphaned', () => {
     const waiting = [
       {
         request: 'id',
@@ -220,28 +223,28 @@ describe('a page says', () => {
     const page = rows({ state: 'active', closed: null, waiting, orphanedAt: EARLIER });
     expect(page.map(([name]) => name)).toEqual(['waits', 'orphaned']);
     expect(page[0]?.[1]).toBe(
-      'person.delete, asked for by bob 2026-11-01 08:00:00Z, request id: another admin',
+      'person.delete, requested by bob 2026-11-01 08:00:00Z, request id: another admin',
     );
   });
 
-  test('how far each role is with putting away', () => {
+  test('how far each role is with archiving', () => {
     const progress = { act: 'packing', done: 1_300_000_000, total: 3_600_000_000, at: EARLIER };
     const archivals = [
       { ...GOING, archives: [{ ...missing('homes'), progress }, missing('databases')] },
     ];
     expect(rows({ state: 'archived', archivals }).slice(-3)).toEqual([
-      ['put away', 'from 2026-11-01 08:00:00Z'],
+      ['archived', 'from 2026-11-01 08:00:00Z'],
       ['archive', 'homes: now packing 1.2 GiB of 3.4 GiB'],
       ['archive', 'databases: not yet'],
     ]);
   });
 
-  test('where what was put away lies, and until when', () => {
+  test('where the archives are, and until when they are kept', () => {
     expect(rows({ state: 'deleted', archivals: [LEFT] }).slice(-5)).toEqual([
       ['next', 'its archives are removed: 2026-12-24 08:00:00Z, in 29 days'],
-      ['comes back', 'until then by `chamberlain restore tools.x`'],
+      ['to restore', 'until then: `chamberlain restore tools.x`'],
       [
-        'put away',
+        'archived',
         'from 2026-11-01 08:00:00Z, deleted 2026-11-01 08:00:00Z, archives kept until 2026-12-24 08:00:00Z',
       ],
       [
@@ -251,46 +254,46 @@ describe('a page says', () => {
       ['archive', expect.stringContaining('databases: /srv/databases/tools.x.1')],
     ]);
     const expired = rows({ state: 'deleted', archivals: [{ ...LEFT, expiredAt: LATER }] });
-    expect(expired.at(-1)?.[1]).toMatch(/; removed since$/u);
+    expect(expired.at(-1)?.[1]).toMatch(/; since removed$/u);
     const person = rows({ kind: 'person', state: 'deleted', archivals: [LEFT] });
     expect(expired.join()).not.toContain('restore');
     expect(person).toContainEqual([
-      'comes back',
-      'until then by `chamberlain submit person.restore --person tools.x --displayName NAME --email ADDRESS --wait`',
+      'to restore',
+      'until then: `chamberlain submit person.restore --person tools.x --displayName NAME --email ADDRESS --wait`',
     ]);
   });
 
-  test('until when the archives of what came back are kept', () => {
+  test('until when the archives of a restored subject are kept', () => {
     const said = (facts: Partial<ArchivalPage>) =>
       rows({ state: 'active', closed: null, archivals: [{ ...BACK, ...facts }] })[0]?.[1];
-    const [back, time] = [
-      'from 2026-11-01 08:00:00Z, deleted 2026-11-01 08:00:00Z, back',
+    const [restored, time] = [
+      'from 2026-11-01 08:00:00Z, deleted 2026-11-01 08:00:00Z, restored',
       ' 2026-11-01 08:00:00Z',
     ];
-    expect(said({})).toBe(`${back}${time}, archives kept until 2026-12-24 08:00:00Z`);
-    expect(said({ expiredAt: LATER })).toBe(`${back}${time}, kept until 2026-12-24 08:00:00Z`);
+    expect(said({})).toBe(`${restored}${time}, archives kept until 2026-12-24 08:00:00Z`);
+    expect(said({ expiredAt: LATER })).toBe(`${restored}${time}, kept until 2026-12-24 08:00:00Z`);
   });
 
-  test('who asked for a deletion, and who approved it', () => {
+  test('who requested a deletion, and who approved it', () => {
     const approved = { kind: 'person.delete', requestedBy: 'carol', by: 'steward', at: EARLIER };
     const facts = { kind: 'person', state: 'suspended', deleteAfter: LATER, approved } as const;
     expect(rows(facts)).toContainEqual([
       'approved',
-      'person.delete, asked for by carol, by steward 2026-11-01 08:00:00Z',
+      'person.delete, requested by carol, approved by steward 2026-11-01 08:00:00Z',
     ]);
   });
 
   test('what to do about an orphan, unless it is leaving', () => {
     const orphaned = (facts: Partial<LeavingFacts>) =>
       rows({ orphanedAt: EARLIER, ...facts }).find(([name]) => name === 'orphaned')?.[1];
-    const said = 'since 2026-11-01 08:00:00Z: nobody who may log in maintains it';
-    expect(orphaned({})).toBe(`${said}; an admin can name somebody by maintainer.add`);
+    const said = 'since 2026-11-01 08:00:00Z: it has no maintainer who may log in';
+    expect(orphaned({})).toBe(`${said}; an admin can add a maintainer with maintainer.add`);
     expect(orphaned({ deleteAfter: LATER })).toBe(said);
     expect(orphaned({ state: 'archived', archivals: [GOING] })).toBe(said);
   });
 });
 
-test('sizes and waits are told as people tell them', () => {
+test('sizes and waits are in a form for people', () => {
   expect([0, 999, 1024, 10_240, 5 * 2 ** 20, 2 ** 40].map(formatBytes)).toEqual([
     '0 B',
     '999 B',

@@ -1,4 +1,4 @@
-/** What archives say of deletions, taken over by a database that is older: each case of the table, on a real one. */
+/** Deletions that archives show, applied to an older database: each case of the table, on a real database. */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type { SeenDeletion } from '../../src/archives/deletion.ts';
 import { type TakenOver, takeOverDeletion } from '../../src/recovery/deletion-taken-over.ts';
@@ -25,7 +25,7 @@ interface Subject {
 }
 type Back = NonNullable<SeenDeletion['back']>;
 
-/** Archives of an archival: of both roles, or of those that are named. */
+/** The archives of an archival: of both roles, or of the given ones. */
 function archivesOf(
   { uid, account, kind }: Subject,
   archival: number,
@@ -44,7 +44,7 @@ const THERE = { homes: 'yes', databases: 'yes' } as const;
 const takeOver = (seen: readonly SeenDeletion[], admin = 'nobody'): Promise<TakenOver> =>
   withClient(owner, (client) =>
     transact(client, () =>
-      takeOverDeletion(client, seen, { by: 'a test', admin, keepDays: 30, tell: () => [] }),
+      takeOverDeletion(client, seen, { by: 'a test', admin, keepDays: 30, eventsOf: () => [] }),
     ),
   );
 
@@ -76,7 +76,7 @@ async function make(kind: Subject['kind']): Promise<Subject> {
   return { uid, kind, account: kind === 'tool' ? `tools.${name}` : name };
 }
 
-/** As the backup has it. */
+/** The state in the backup. */
 const BACKUP: Record<string, (subject: Subject) => Promise<unknown>> = {
   live: async () => {},
   archived: async ({ uid }) => {
@@ -157,25 +157,22 @@ const CASES: [string, keyof typeof BACKUP, SeenOf, string, string[]][] = [
 type SeenOf = (subject: Subject) => SeenDeletion[];
 
 describe.each(['tool', 'person'] as const)('of a %s', (kind) => {
-  test.each(CASES)(
-    '%s, where the backup has it as %s',
-    async (_, backup, seen, state, archivals) => {
-      const subject = await make(kind);
-      await BACKUP[backup]?.(subject);
-      await takeOver(seen(subject));
-      const after = [await stateOf(subject), await archivalsOf(subject)];
-      expect(after).toEqual([state, archivals]);
-      // once more changes nothing, and names nobody whose end is known
-      const again = await takeOver(seen(subject));
-      expect([await stateOf(subject), await archivalsOf(subject)]).toEqual(after);
-      if (state === 'deleted') expect(again).toEqual({ deleted: [], undecided: [] });
-    },
-  );
+  test.each(CASES)('%s, if the backup has it as %s', async (_, backup, seen, state, archivals) => {
+    const subject = await make(kind);
+    await BACKUP[backup]?.(subject);
+    await takeOver(seen(subject));
+    const after = [await stateOf(subject), await archivalsOf(subject)];
+    expect(after).toEqual([state, archivals]);
+    // a second run changes nothing, and lists no known deletion
+    const again = await takeOver(seen(subject));
+    expect([await stateOf(subject), await archivalsOf(subject)]).toEqual(after);
+    if (state === 'deleted') expect(again).toEqual({ deleted: [], undecided: [] });
+  });
 
   test.each([
     [GONE, 'deleted'],
     [THERE, 'archived held'],
-  ])('whom the backup does not know: %o', async (backs, state) => {
+  ])('that the backup does not know: %o', async (backs, state) => {
     const { uid } = await make(kind);
     const unknown = {
       ...{ uid: uid + 5000, kind },
@@ -194,7 +191,7 @@ describe.each(['tool', 'person'] as const)('of a %s', (kind) => {
     expect(rows).toEqual([{ name: unknown.account, fingerprint }]);
   });
 
-  test('whose number is another’s by now is left to an admin, and so is the other', async () => {
+  test('whose number belongs to another subject by now is left to an admin, like that other subject', async () => {
     const other = await make(kind);
     const account = `${kind === 'tool' ? 'tools.' : ''}older${other.uid}`;
     const { deleted, undecided } = await takeOver(archivesOf({ ...other, account }, 1, GONE));

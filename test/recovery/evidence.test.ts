@@ -1,4 +1,4 @@
-/** What a server lacks is evidence, but for one that is empty or older; what it has beyond the backup is none. */
+/** What a server lacks is evidence, unless it is empty or older. What it has beyond the backup is not. */
 import { expect, test } from '@jest/globals';
 import type { AccountName, ShellName } from '../../src/identity/names.ts';
 import type { WantedPerson } from '../../src/reconcile/wanted.ts';
@@ -49,13 +49,13 @@ const shown = (
 };
 
 test.each([
-  ['an account that is not there', 'unix-account', { closed: 'directory' }],
-  ['a group that is not there', 'unix-group', { closed: 'directory' }],
-  ['a sudo rule that is not there', 'sudo-rule', { closed: 'directory' }],
+  ['a missing account', 'unix-account', { closed: 'directory' }],
+  ['a missing group', 'unix-group', { closed: 'directory' }],
+  ['a missing sudo rule', 'sudo-rule', { closed: 'directory' }],
 ])('%s', (_, target, expected) => {
   const add: Action = { verb: 'ldap.add', entry: 'people/uid=alice', attributes: {} };
   expect(shown('directory', step(target, add))).toEqual([expected]);
-  // never brought there, or deleted in the backup: it is not missed
+  // never made there, or deleted in the backup, so it is not missing
   expect(shown('directory', step(target, add), { there: false })).toEqual([]);
   expect(shown('directory', step(target, add), { state: 'deleted' })).toEqual([]);
 });
@@ -67,11 +67,11 @@ test.each<[string, Step, object[]]>([
     [{ closed: 'directory' }],
   ],
   ['another shell', modify('unix-account', 'loginShell', ['/bin/zsh'], ['/bin/bash']), []],
-  ['a key less', modify('ssh-keys', 'sshPublicKey', [], ['a key']), [{ withoutKeys: ['a key'] }]],
-  ['a key more', modify('ssh-keys', 'sshPublicKey', ['a key'], []), []],
-  ['a member more', modify('unix-group', 'member', ['people/uid=eve'], []), []],
+  ['one key less', modify('ssh-keys', 'sshPublicKey', [], ['a key']), [{ withoutKeys: ['a key'] }]],
+  ['one key more', modify('ssh-keys', 'sshPublicKey', ['a key'], []), []],
+  ['one member more', modify('unix-group', 'member', ['people/uid=eve'], []), []],
   [
-    'a member less',
+    'one member less',
     modify('unix-group', 'member', [], ['people/uid=alice']),
     [{ withoutMembers: ['alice'] }],
   ],
@@ -84,7 +84,7 @@ test.each<[string, Step, object[]]>([
   expect(shown('directory', each)).toEqual(expected);
 });
 
-test('a database account that is locked, or not there, but for a server that says nothing', () => {
+test('a locked or missing database account counts, except on a server that does not count', () => {
   for (const action of [create, setLocked(false)]) {
     const each = step('database-account', action);
     expect(shown('databases', each)).toEqual([{ closed: 'databases' }]);
@@ -93,15 +93,15 @@ test('a database account that is locked, or not there, but for a server that say
   expect(shown('databases', step('database-account', setLocked(true)))).toEqual([]);
 });
 
-test('an account that another server has is missed on none', () => {
+test('an account that another server has is not missing on any', () => {
   const each = step('database-account', create);
   expect(shown('databases', each, { servers: ['replica', 'toolsdb'] })).toEqual([]);
-  // locked is locked
+  // a locked account counts as locked
   const locked = step('database-account', setLocked(false));
   expect(shown('databases', locked, { servers: ['replica', 'toolsdb'] })).toHaveLength(1);
 });
 
-test('what servers show beyond the backup is read from what would be taken away', () => {
+test('what servers show beyond the backup is read from the steps that would take it away', () => {
   const revoke = (each: Step): Step => ({ ...each, effect: 'revoke' });
   const lock = step('unix-account', {
     ...{ verb: 'ldap.modify', entry: 'people/uid=alice', expect: {} },
@@ -129,13 +129,13 @@ test('a server that lacks more than half of all accounts is empty', () => {
   expect(emptyServers(lacks, 6)).toEqual([]);
 });
 
-test('a directory gives only where a server or an area was told at about its time, and none later', () => {
+test('a directory counts only if a server or an area has a marker of about its time, and none has a later one', () => {
   const at = (seconds: number) => new Date(1_000_000_000_000 + seconds * 1000).toISOString();
   expect(isBorneOut(at(20), [at(0)])).toBe(true);
   expect(isBorneOut(at(20), [at(-4000), at(20)])).toBe(true);
   // it is an older copy itself
   expect(isBorneOut(at(20), [at(0), at(21)])).toBe(false);
-  // all came back, each from another moment; or all was lost
+  // everything was restored, each from another time; or everything was lost
   expect(isBorneOut(at(200), [at(0)])).toBe(false);
   expect(isBorneOut(at(20), [])).toBe(false);
   expect(isBorneOut(undefined, [at(0)])).toBe(false);

@@ -1,4 +1,4 @@
-/** A login host's memory counts as far as it is signed and newer; the last line of a subject counts. */
+/** A login host's memory counts if it is signed and newer. The last line of a subject counts. */
 import { generateKeyPairSync } from 'node:crypto';
 import { expect, test } from '@jest/globals';
 import { formatSeal, sealKeyId, signPayload, verifying, type Seal } from '../../src/seals/seal.ts';
@@ -23,7 +23,7 @@ const read = (...lines: string[]) => {
   return [...shown.map(({ subject, by }) => `${subject}: ${by}`), refused];
 };
 
-test('newer seals count, with whatever mark; older ones and those of unknown do not', () => {
+test('newer seals count, with any mark; older ones and those of unknown subjects do not', () => {
   expect(read(sealOf(1, 11), `!${sealOf(2, 12)}`, sealOf(3, 10), sealOf(9, 12))).toEqual([
     '1: its seal 11 on host',
     '2: its seal 12 on host',
@@ -31,22 +31,22 @@ test('newer seals count, with whatever mark; older ones and those of unknown do 
   ]);
 });
 
-test('the last line of a subject counts, also one that says that it is gone', () => {
+test('the last line of a subject counts, even if it says that the subject is gone', () => {
   expect(read(sealOf(1, 11), sealOf(1, 13), sealOf(2, 12), 'gone 2 tools.t2 12')).toEqual([
     '1: its seal 13 on host',
     '2: host, where it is gone',
     0,
   ]);
   expect(read('gone 3 tools.t3 9', 'missing 4 tools.t4 11')).toEqual([0]);
-  // who came back has a line after it
+  // a restored subject has a later line
   expect(read('gone 3 tools.t3 10', sealOf(3, 10))).toEqual([0]);
 });
 
-test('what our key has not signed is counted', () => {
+test('lines that our key did not sign are counted', () => {
   expect(read(sealOf(1, 11, keyOf()), 'no line', sealOf(2, 12).slice(0, -5))).toEqual([3]);
 });
 
-test('whom our database does not know has a number and a name that were given', () => {
+test('accounts that our database does not know are returned with number and name', () => {
   const text = [sealOf(7, 3), sealOf(1, 11), 'gone 8 tools.t8 4', sealOf(9, 1, keyOf())].join('\n');
   expect(readHostSeals(text, 'host', verifying(ours), known).unknown).toEqual([
     { uid: 7, account: 'tools.t7' },

@@ -1,4 +1,4 @@
-/** Of each subject the lesser of the backup and the evidence counts; a newer seal is the decision that it was. */
+/** Each subject gets the lesser of the backup and the evidence. A newer seal shows a later decision. */
 import { describe, expect, test } from '@jest/globals';
 import type { Seal } from '../../src/seals/seal.ts';
 import type { AccountName, ShellName, ToolName } from '../../src/identity/names.ts';
@@ -40,7 +40,7 @@ const sealOfTool = (rest: object = {}): Seal => ({
 
 const NOTHING = { subject: 0, account: '', kind: '', by: undefined };
 
-/** As if every server let in whoever a seal lets in, but for what `more` says. */
+/** As if every server gave the access that a seal gives, except what `more` says. */
 const ALL: More = {
   ...{ open: new Set(['directory', EVERYWHERE]), isMember: true },
   ...{ keys: new Set(KEYS), members: new Set(['carol', 'eve']) },
@@ -108,7 +108,7 @@ describe('a person', () => {
       { member: false, by: ['its seal 8'], open: 0 },
     ],
     [
-      'locked on a database server alone',
+      'locked only on a database server',
       person(),
       [closedBy('databases')],
       { state: 'suspended', by: ['databases'], open: 1 },
@@ -120,7 +120,7 @@ describe('a person', () => {
       { member: false, by: ['its seal 7'], open: 0 },
     ],
     [
-      'a seal that lets in, and a server that does not',
+      'a seal that gives access, and a server that does not',
       person(),
       [sealOfAlice({ keys: [...KEYS] }), closedBy('directory')],
       {
@@ -149,9 +149,9 @@ describe('a person', () => {
       [closedBy('directory')],
       { open: 0 },
     ],
-    ['brought back since', person({ state: 'deleted' }), [sealOfAlice()], { open: 1 }],
+    ['restored since', person({ state: 'deleted' }), [sealOfAlice()], { open: 1 }],
     [
-      'of a seal of another',
+      'a seal of another subject',
       person(),
       [sealOfAlice({ name: 'eve', state: 'suspended' })],
       { open: 0 },
@@ -176,7 +176,7 @@ describe('a tool', () => {
       { state: 'active', by: ['its seal 7'], open: 0 },
     ],
     [
-      'a maintainer less, and one more',
+      'one maintainer less, and one more',
       tool(),
       [sealOfTool({ members: ['bob', 'carol'] })],
       {
@@ -194,7 +194,7 @@ describe('a tool', () => {
       },
     ],
     [
-      'being put away since',
+      'being archived since',
       tool(),
       [sealOfTool({ state: 'archived' })],
       { state: 'disabled', by: ['its seal 7'], open: 2 },
@@ -203,7 +203,7 @@ describe('a tool', () => {
     expect(of(wanted, ...shown)).toEqual(expected);
   });
 
-  test('whoever is out of its group for being suspended stays a maintainer', () => {
+  test('a maintainer who is missing in its group because they are suspended stays a maintainer', () => {
     const { takings } = take(
       [tool(), person()],
       evidenceOfSeals([
@@ -214,7 +214,7 @@ describe('a tool', () => {
     expect(takings.map(({ account }) => account)).toEqual(['alice']);
   });
 
-  test('nobody becomes an admin by evidence', () => {
+  test('evidence makes nobody an admin', () => {
     const admin = tool({ account: 'tools.admin' as AccountName });
     const seal = sealOfTool({ name: 'tools.admin', members: ['alice', 'bob', 'eve'] });
     const { takings, open } = take([admin], evidenceOfSeals([seal]));
@@ -229,16 +229,18 @@ describe('what a seal gives', () => {
   const suspended = person({ state: 'suspended' });
   const lacking = (less: Partial<More>) => ({ more: new Map([[1, { ...ALL, ...less }]]) });
   test.each<[string, Partial<More>]>([
-    ['a directory that has it closed', { open: new Set([EVERYWHERE]) }],
-    ['a database server that has it closed', { open: new Set(['directory']) }],
-    ['a realm whose group does not hold it', { isMember: false }],
-  ])('is not taken against %s', (_, less) => {
+    ['a directory where it is closed', { open: new Set([EVERYWHERE]) }],
+    ['a database server where it is closed', { open: new Set(['directory']) }],
+    ['a realm group without the person', { isMember: false }],
+  ])('does not count against %s', (_, less) => {
     const { takings, open } = take([suspended], evidenceOfSeals([sealOfAlice()]), lacking(less));
     expect(takings).toEqual([]);
-    expect(open[0]?.sentence).toMatch(/^alice is active by its seal 7, but not every server/u);
+    expect(open[0]?.sentence).toMatch(
+      /^the seal 7 says that alice is active, but not every server/u,
+    );
   });
 
-  test('is no key and no maintainer that the directory does not show', () => {
+  test('does not count for a key or a maintainer that the directory does not show', () => {
     const seals = evidenceOfSeals([
       sealOfAlice({ keys: [...KEYS] }),
       sealOfTool({ members: ['alice', 'bob', 'carol'] }),
@@ -253,7 +255,7 @@ describe('what a seal gives', () => {
     ]);
   });
 
-  test('a key that is shown and not given goes to nobody else', () => {
+  test('a key in the evidence that is not restored cannot go to another person', () => {
     const seal = sealOfAlice({ state: 'suspended', keys: [] });
     const { takings, seenKeys } = take([person({ keys: [] })], evidenceOfSeals([seal]));
     expect(takings.map(({ keysAdded }) => keysAdded)).toEqual([undefined]);
@@ -261,7 +263,7 @@ describe('what a seal gives', () => {
   });
 });
 
-test('who is let in again, and was a maintainer in the backup, is one no more where the seal of the tool says so', () => {
+test('a reinstated person who was a maintainer in the backup is no longer one if the seal of the tool says so', () => {
   const maintainers = new Map([[9, [{ ...member('alice', 1), isIn: false }]]]);
   const { takings } = take(
     [person({ state: 'suspended' }), tool({ members: [] })],
@@ -274,7 +276,7 @@ test('who is let in again, and was a maintainer in the backup, is one no more wh
   ]);
 });
 
-test('who is kept as in the backup keeps tools, too', () => {
+test('a person who is kept as in the backup keeps their tools, too', () => {
   const shown = evidenceOfSeals([
     sealOfAlice({ state: 'suspended', keys: [] }),
     sealOfTool({ members: ['bob'] }),

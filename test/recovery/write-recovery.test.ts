@@ -1,4 +1,4 @@
-/** What a recovery writes, on a database alone. */
+/** What a recovery writes, on only a database. */
 import { afterAll, beforeAll, expect, jest, test } from '@jest/globals';
 import type { Taking } from '../../src/recovery/taking.ts';
 import { findPerson } from '../../src/identity/people-table.ts';
@@ -50,7 +50,12 @@ const SAW_NOTHING = {
 const NOTHING = { takings: [], open: [], seenKeys: [] };
 const TERMS = {
   ...{ by: 'a test', portals: ['portal'], realm: 'tools', admin: 'admin', keepDays: 1 },
-  ...{ tell: () => [], tellTaken: () => [], tellDeleted: () => [], commit: () => {} },
+  ...{
+    eventsOfErased: () => [],
+    eventsOfTaking: () => [],
+    eventsOfDeleted: () => [],
+    commit: () => {},
+  },
 };
 
 async function recovered(
@@ -79,7 +84,7 @@ async function wantPerson(shellName: string): Promise<number> {
   return uid;
 }
 
-test('the same backup restored twice gives no number of an event or a seal twice', async () => {
+test('the same backup restored twice uses no number of an event or a seal twice', async () => {
   const numbers = async () => {
     const [row] = await query<{ event: number; seal: number }>(
       world,
@@ -90,19 +95,19 @@ test('the same backup restored twice gives no number of an event or a seal twice
   };
   await recovered();
   const first = await numbers();
-  // what was told since, and then the backup again
+  // later events, and then the backup again
   await owner.query(`UPDATE event_sequences SET last = 7`);
   await owner.query('UPDATE login_seals SET number = 3');
   await recovered();
   const second = await numbers();
   expect(second.event).toBeGreaterThan(first.event);
   expect(second.seal).toBeGreaterThan(first.seal);
-  // a clock that stands still, or went back, gives none twice either
+  // a clock that stands still or went back causes no number twice either
   await recovered();
   expect((await numbers()).event).toBeGreaterThan(second.event + 999_999);
 });
 
-test('numbers go on though nobody is seen who came since, and beyond whom login hosts remember', async () => {
+test('numbers continue even if no later account is seen, and beyond the accounts that login hosts remember', async () => {
   const { ids } = world.config;
   const last = ids.tools.at(-1)?.last ?? 0;
   const read = () =>
@@ -113,7 +118,7 @@ test('numbers go on though nobody is seen who came since, and beyond whom login 
   const before = await read();
   await recovered();
   const nextOf = (of: typeof before) => of.map(({ next }) => next);
-  // of each kind the range that is in use
+  // the range in use of each kind
   const [first = 0, second = 0, third = 0] = nextOf(before);
   expect(nextOf(await read())).toEqual([first + 100, second, third + 100]);
 
@@ -130,7 +135,7 @@ test('numbers go on though nobody is seen who came since, and beyond whom login 
   ]);
 });
 
-test('no date of the backup acts: whoever leaves is held, and a hold keeps its reason', async () => {
+test('no date in the backup takes effect: leaving subjects are held, and a hold keeps its reason', async () => {
   await owner.query(
     `UPDATE tools SET state = 'disabled', delete_after = now() - interval '1 day', delete_requested_at = now(), days_warned = 1, warned_at = now()
      WHERE uid = $1`,
@@ -157,7 +162,7 @@ test('no date of the backup acts: whoever leaves is held, and a hold keeps its r
   expect(told).toEqual({ days_warned: null });
 });
 
-test('whoever is put away, comes back, or has archives beyond their time is held, each for what it is', async () => {
+test('subjects that are being archived or restored, or have archives past their time, are held, each for its reason', async () => {
   const [leaving, returning, kept, back] = [
     await wantTool(owner, world, []),
     await wantTool(owner, world, []),
@@ -176,14 +181,14 @@ test('whoever is put away, comes back, or has archives beyond their time is held
   const { open } = await recovered();
   const sentences = open.map(({ sentence }) => sentence);
   expect(sentences.filter((each) => !each.startsWith(`tools.${tool.name} `))).toEqual([
-    `tools.${leaving.name} was being put away since 2026-01-01 00:00:00Z; it is held`,
-    `tools.${returning.name} was being brought back since 2026-02-01 00:00:00Z; it is held`,
+    `tools.${leaving.name} was being archived since 2026-01-01 00:00:00Z; it is held`,
+    `tools.${returning.name} was being restored since 2026-02-01 00:00:00Z; it is held`,
     `tools.${kept.name} has archives that were to be removed at 2026-03-01 00:00:00Z; it is held`,
   ]);
   await owner.query('UPDATE archivals SET back_at = now(), expired_at = now()');
 });
 
-test('however many are taken, it is by as many statements, and each has a reason of its own', async () => {
+test('any number of takings needs the same number of statements, and each has its own reason', async () => {
   const statements: number[] = [];
   let tools: { uid: number; name: string }[] = [];
   for (const count of [1, 20]) {
@@ -218,7 +223,7 @@ test('however many are taken, it is by as many statements, and each has a reason
      FROM tools t JOIN credentials c ON c.account = t.uid WHERE t.uid = ANY ($1)`,
     [tools.map(({ uid }) => uid)],
   );
-  // of several who knew it, one more password
+  // one new password, although several people knew the old one
   expect(new Set(closed.map((each) => JSON.stringify(each)))).toEqual(
     new Set([JSON.stringify({ state: 'disabled', isOwn: true, epochs: 2 })]),
   );
@@ -230,15 +235,15 @@ test('however many are taken, it is by as many statements, and each has a reason
   expect(suspended.filter(({ isOwn }) => isOwn)).toHaveLength(20);
 });
 
-test('where no admin would be left nothing is done, and it says whom to keep', async () => {
+test('if no admin would be left, nothing is done, and the error says whom to keep', async () => {
   const taking: Taking = {
     ...{ subject: steward, account: 'steward', kind: 'person', state: 'suspended' },
     by: ['u1 on replica'],
   };
   await expect(recovered([taking])).rejects.toMatchObject({
     code: 'ADMIN_TOOL',
-    message: expect.stringContaining('the evidence closes steward'),
-    action: 'Nothing was done; the realm stays frozen.',
+    message: expect.stringContaining('the evidence takes access from steward'),
+    action: 'Nothing was done. The realm stays frozen.',
   });
   expect(await query(world, `SELECT state FROM people WHERE shell_name = 'steward'`)).toEqual([
     { state: 'active' },
@@ -246,7 +251,7 @@ test('where no admin would be left nothing is done, and it says whom to keep', a
   expect(await query(world, 'SELECT FROM frozen WHERE frozen_at IS NOT NULL')).toHaveLength(1);
 });
 
-test('a realm that was thawed meanwhile is left as it is, though it is frozen again', async () => {
+test('a realm that was thawed meanwhile is left as it is, even if it is frozen again', async () => {
   const confirm = (frozenAt: Date) =>
     withClient(owner, (client) => recover(client, { ...SAW_NOTHING, frozenAt }, NOTHING, TERMS));
   const asked = await freeze();
@@ -257,7 +262,7 @@ test('a realm that was thawed meanwhile is left as it is, though it is frozen ag
   expect(await query(world, 'SELECT frozen_at AS at FROM frozen')).toEqual([{ at: again }]);
 });
 
-test('who is suspended in the backup is listed, and nobody withdraws a deletion that they asked for', async () => {
+test('people who are suspended in the backup are listed, and nobody can cancel their own deletion', async () => {
   await owner.query(
     `UPDATE people SET state = 'suspended', suspended_by = shell_name, suspended_at = now(), suspension_reason = 'x',
        delete_after = now() + interval '9 days', delete_requested_by = shell_name WHERE uid = $1`,

@@ -1,4 +1,4 @@
-/** What somebody who lost access could read before the doors were closed dies as well. */
+/** A password that a person who lost access could read while access was being closed is replaced as well. */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { turnCalendar } from '../../src/lifecycle/calendar.ts';
 import { wantPerson, wantTool } from '../laws-world.ts';
@@ -31,20 +31,20 @@ const suspend = (person: string) =>
     now,
   });
 
-/** Who is about to be suspended, somebody else, and a tool that both maintain. */
+/** A person who will be suspended, another person, and a tool that both maintain. */
 async function makeShared() {
   const { owner, world } = realm;
   const [alice, bob] = [await wantPerson(owner, world), await wantPerson(owner, world)];
   return { alice, bob, tool: await wantTool(owner, world, [alice.uid, bob.uid]) };
 }
 
-test('a tool that a suspended person could come to has a second password, when the directory has closed all doors', async () => {
+test('a tool that a suspended person could reach gets a second new password when the directory has closed all access', async () => {
   const { alice, bob, tool } = await makeShared();
   const before = await epochOf(tool.uid);
   await suspend(alice.name);
   expect(await epochOf(tool.uid)).toBe(before + 1);
   expect(await turn(60)).toEqual([]);
-  // put off while the directory has doors left to close
+  // delayed while the directory still has access to close
   expect(await turn(91)).toEqual([`credentials.again tools.${tool.name}`]);
   expect(await epochOf(tool.uid)).toBe(before + 1);
   await apply();
@@ -60,7 +60,7 @@ test('a tool that a suspended person could come to has a second password, when t
     { role: 'homes', urgent: true },
   ]);
   expect(await turn(10_000)).toEqual([]);
-  // those who maintain it are told of both, and so is whoever reads the audit
+  // its maintainers get events about both, and the audit shows both
   const { rows: events } = await realm.owner.query(
     `SELECT data FROM events WHERE subject = $1 AND event = 'credentials.revoked' ORDER BY row_id`,
     [tool.uid],
@@ -85,7 +85,7 @@ test('a tool that a suspended person could come to has a second password, when t
   await apply();
 });
 
-test('a door that stays open puts the second password off for ten minutes at the most', async () => {
+test('access that stays open delays the second password for ten minutes at the most', async () => {
   const { alice, tool } = await makeShared();
   const before = await epochOf(tool.uid);
   await suspend(alice.name);

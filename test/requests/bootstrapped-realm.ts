@@ -1,4 +1,4 @@
-/** A bootstrapped realm whose intake is played by the test: each request gets its verdict at once. */
+/** A bootstrapped realm in which the test acts as intake: each request gets its verdict at once. */
 import { randomUUID } from 'node:crypto';
 import type { Client } from 'pg';
 import type { Config } from '../../src/shared/config.ts';
@@ -9,7 +9,7 @@ import { writeEvents } from '../../src/events/events-table.ts';
 import { openLease, openPool, type Pool, transact } from '../../src/database/connection.ts';
 import { openWorld, type World } from '../stack.ts';
 
-/** A request as a person would write it down. */
+/** A request in a short form. */
 export type Wish = { kind: string; requestedBy: string } & Record<string, unknown>;
 
 export interface AskOptions {
@@ -24,12 +24,12 @@ export interface BootstrappedRealm {
   owner: Pool;
   /** intake's own connection */
   intake: Client;
-  /** Signs as the portal `portal`, approved by who asks, and gives the verdict. */
+  /** Signs as the portal `portal`, approved by the requester, and gives the verdict. */
   ask(request: Wish, config?: Config, options?: AskOptions): Promise<Verdict>;
   close(): Promise<void>;
 }
 
-/** Needs PostgreSQL alone. `steward` is the admin. */
+/** Needs only PostgreSQL. `steward` is the admin. */
 export async function openBootstrappedRealm(name: string): Promise<BootstrappedRealm> {
   const world = withSecondAdmin(await openWorld(name, { needs: ['postgres'] }));
   const owner = openPool(world.config, 'owner', { max: 2, durable: false });
@@ -70,7 +70,7 @@ export async function openBootstrappedRealm(name: string): Promise<BootstrappedR
   };
 }
 
-/** One of a name, whose own key is known, who is no admin yet. */
+/** A person with an own key in the configuration, who is not an admin yet. */
 const SECOND = 'second';
 
 function withSecondAdmin(world: World): World {

@@ -46,7 +46,7 @@ async function record(verdict: Partial<NewVerdict>): Promise<void> {
   );
 }
 
-test('what is touched twice is touched once, and waits for no other role where it need not', async () => {
+test('a role that is touched twice is touched once, and waits for no other role unless it must', async () => {
   const [of, waits] = [{ subject: uid, role: 'databases' as const }, { waits: true as const }];
   const read = async () =>
     (await owner.query('SELECT wanted, state FROM convergence WHERE role = $1', [of.role])).rows;
@@ -57,7 +57,7 @@ test('what is touched twice is touched once, and waits for no other role where i
   expect(await read()).toEqual([{ wanted: '2', state: 'due' }]);
 });
 
-test('many events are told, all of them, each portal in the order in which they are given', async () => {
+test('many events are all written, for each portal in the given order', async () => {
   const events = Array.from({ length: 5000 }, (_, n) => ({
     portal: n % 2 === 0 ? 'portal' : 'another',
     event: 'credentials.revoked',
@@ -77,7 +77,7 @@ test('many events are told, all of them, each portal in the order in which they 
   ]);
 });
 
-test('of a refusal the audit says who asked and who approved, where they are people of ours', async () => {
+test('the audit of a refusal names the requester and the approver only if they are known people', async () => {
   const refused = { verdict: 'refused', code: 'NOT_ALLOWED', subject: undefined } as const;
   const audit = { account: undefined, fields: [] };
   await record({ ...refused, audit, requestedBy: name, approvedBy: 'Jane Doe' });

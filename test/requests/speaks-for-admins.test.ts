@@ -1,4 +1,4 @@
-/** What an admin may is asked by the admin's own key, or by a portal that speaks for admins, and by no other. */
+/** An admin's rights apply only with the admin's own key, or through a portal that speaks for admins. */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type { Config } from '../../src/shared/config.ts';
 import { REQUEST_KINDS, type RequestKind } from '../../src/requests/schema.ts';
@@ -14,7 +14,7 @@ const OTHER_KEY =
   'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHKUwH8v/5b4GYB8M7oRkUEjfDDPGJmKzYnxo5Cd2yqn';
 
 let realm: BootstrappedRealm;
-/** in which `portal` is as a portal is by default */
+/** the configuration, in which `portal` has the defaults of a portal */
 let byDefault: Config;
 
 beforeAll(async () => {
@@ -43,12 +43,12 @@ function by(requestedBy: string, kind: RequestKind, rest: Record<string, unknown
   return { kind, requestedBy, ...rest };
 }
 
-/** Through a portal that is as a portal is by default. */
+/** Through a portal with the defaults. */
 function ask(wish: Wish, options?: AskOptions) {
   return realm.ask(wish, byDefault, options);
 }
 
-/** One of each kind that steward may ask for as an admin alone: alice's, or about another. */
+/** One request of each kind that steward may send only as an admin: about alice, or about another person. */
 const AS_ADMIN: Partial<Record<RequestKind, Record<string, unknown>>> = {
   'person.create': { shellName: 'eve', displayName: 'Eve', email: 'eve@example.org' },
   'person.update': { person: 'alice', displayName: 'Alicia' },
@@ -74,7 +74,7 @@ const AS_ADMIN: Partial<Record<RequestKind, Record<string, unknown>>> = {
   'subject.hold': { person: 'bob', reason: 'x', until: '2100-01-01T00:00:00Z' },
   'subject.release': { person: 'bob' },
 };
-/** Those by which a tool changes, so the admin tool too. */
+/** Requests that change a tool, and so also the admin tool. */
 const OF_TOOLS: Partial<Record<RequestKind, Record<string, unknown>>> = {
   'tool.update': { title: 'Mine' },
   'maintainer.add': { person: 'alice' },
@@ -89,7 +89,7 @@ const OF_TOOLS: Partial<Record<RequestKind, Record<string, unknown>>> = {
 describe('a portal, unless its configuration says otherwise,', () => {
   const asked = Object.entries(AS_ADMIN) as [RequestKind, Record<string, unknown>][];
 
-  test.each(asked)('may not ask for %s in the name of an admin', async (kind, rest) => {
+  test.each(asked)('may not request %s in the name of an admin', async (kind, rest) => {
     const { code, sentence } = await ask(by('steward', kind, rest));
     expect(code).toBe('NOT_ALLOWED');
     expect(sentence).toBe(
@@ -98,7 +98,7 @@ describe('a portal, unless its configuration says otherwise,', () => {
     );
   });
 
-  test('is tried with each kind that there is', () => {
+  test('is tested with every kind', () => {
     const others: RequestKind[] = ['tool.create', 'request.approve', 'request.reject'];
     expect([...Object.keys(AS_ADMIN), ...others].toSorted()).toEqual(REQUEST_KINDS.toSorted());
     const changing = asked.filter(([, rest]) => 'tool' in rest).map(([kind]) => kind);
@@ -106,7 +106,7 @@ describe('a portal, unless its configuration says otherwise,', () => {
   });
 
   test.each(Object.entries(OF_TOOLS) as [RequestKind, Record<string, unknown>][])(
-    'may not change the admin tool by %s, though the one who asks maintains it',
+    'may not change the admin tool with %s, even if the requester maintains it',
     async (kind, rest) => {
       const { verdict, sentence } = await ask(by('steward', kind, { tool: 'admin', ...rest }));
       expect(verdict).toBe('refused');
@@ -114,7 +114,7 @@ describe('a portal, unless its configuration says otherwise,', () => {
     },
   );
 
-  test('may not rotate the credentials of a whole server, nor decide on what waits', async () => {
+  test('may not rotate the credentials of a whole server, or decide on waiting requests', async () => {
     const server = byDefault.databases.servers[0]?.name;
     expect((await ask(by('steward', 'credentials.rotate', { server }))).code).toBe('NOT_ALLOWED');
     const request = '00000000-0000-4000-8000-000000000001';
@@ -122,12 +122,13 @@ describe('a portal, unless its configuration says otherwise,', () => {
     for (const config of [byDefault, realm.world.config]) {
       expect(await realm.ask(approve, config)).toMatchObject({
         code: 'NOT_ALLOWED',
-        sentence: "Only an admin's own key decides on what waits, and no portal.",
+        sentence:
+          'An admin must sign this decision with their own key (`chamberlain submit`). No portal may send it.',
       });
     }
   });
 
-  test('makes an admin a maintainer of the tool that it makes in the admin’s name, as anyone', async () => {
+  test('makes an admin a maintainer of a tool that it creates in the admin’s name, like anyone', async () => {
     const wish = by('steward', 'tool.create', { name: 'gift', title: 'A', maintainers: ['alice'] });
     expect((await ask(wish)).verdict).toBe('accepted');
     const { rows } = await realm.owner.query(
@@ -135,7 +136,7 @@ describe('a portal, unless its configuration says otherwise,', () => {
          JOIN people p ON p.uid = m.maintainer WHERE t.name = 'gift' ORDER BY 1`,
     );
     expect(rows.map(({ shell_name }) => shell_name)).toEqual(['alice', 'steward']);
-    // and as such may change it there
+    // and as a maintainer the admin may change it through the portal
     for (const change of [
       by('steward', 'tool.update', { tool: 'gift', title: 'Another' }),
       by('steward', 'maintainer.add', { tool: 'gift', person: 'bob' }),
@@ -146,7 +147,7 @@ describe('a portal, unless its configuration says otherwise,', () => {
     }
   });
 
-  test('may ask in an admin’s name for what anyone may ask for of oneself', async () => {
+  test('may request in an admin’s name what every person may request for themselves', async () => {
     for (const wish of [
       by('second', 'person.update', { person: 'second', displayName: 'The Second' }),
       by('second', 'key.add', { person: 'second', key: OTHER_KEY }),
@@ -157,7 +158,7 @@ describe('a portal, unless its configuration says otherwise,', () => {
     }
   });
 
-  test('may ask for what waits, and an admin’s own key approves that', async () => {
+  test('may send a request that waits, and an admin’s own key approves it', async () => {
     const jti = '00000000-0000-4000-8000-000000000002';
     const deletion = by('bob', 'person.delete', { person: 'bob' });
     expect(await ask(deletion, { jti })).toEqual({ verdict: 'accepted' });
@@ -170,7 +171,7 @@ describe('a portal, unless its configuration says otherwise,', () => {
     expect(rows).toEqual([{ state: 'suspended', leaving: true }]);
   });
 
-  test('says to one who is no admin what it has always said', async () => {
+  test('gives the usual refusal to a person who is not an admin', async () => {
     const grant = await ask(by('alice', 'access.grant', { person: 'carol' }));
     expect(grant.sentence).toBe('alice is not an admin. Ask an admin.');
     const add = await ask(by('alice', 'maintainer.add', { tool: 'admin', person: 'alice' }));
@@ -181,7 +182,7 @@ describe('a portal, unless its configuration says otherwise,', () => {
   });
 });
 
-test('an admin’s own key, and a portal that speaks for admins, may do as an admin may', async () => {
+test('an admin’s own key, and a portal that speaks for admins, have an admin’s rights', async () => {
   for (const [options, config] of [
     [{ as: 'steward' }, byDefault],
     [{}, realm.world.config],
@@ -198,19 +199,19 @@ test.each([
     'another',
     'alice',
     '',
-    'This key speaks for second alone. Have alice ask, or approve, through a portal.',
+    'This key may sign only for second. alice must request or approve this through a portal.',
   ],
   [
     'an admin who is suspended',
     'second',
     'person.suspend',
-    'second is suspended. Another admin can reinstate the person.',
+    'second is suspended. Another admin can reinstate them.',
   ],
   [
     'one who is no admin any more',
     'second',
     'maintainer.remove',
-    'second is not an admin, so this key counts for nothing. An admin can make the person one: maintainer.add.',
+    'second is not an admin, so requests signed with this key are refused. An admin can make them an admin with maintainer.add.',
   ],
 ])(
   'an own key does not speak for %s, and the refusal says which it is',
@@ -238,7 +239,7 @@ test.each([
   },
 );
 
-test('nobody makes the admin tool by a request, where there is none yet', async () => {
+test('no request can create the admin tool if it does not exist yet', async () => {
   const config = { ...realm.world.config, admin: 'stewards' };
   for (const actor of ['alice', 'steward']) {
     const wish = by(actor, 'tool.create', { name: 'stewards', title: 'Mine' });

@@ -1,4 +1,4 @@
-/** Tokens: what is signed by a portal is taken, and each way to be wrong has its own code. */
+/** Tokens: a token signed by a portal is accepted, and each fault has its own code. */
 import { createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { describe, expect, test } from '@jest/globals';
 import { CompactSign, UnsecuredJWT } from 'jose';
@@ -50,7 +50,7 @@ function publicPem(key: KeyObject): string {
   return createPublicKey(key).export({ type: 'spki', format: 'pem' }).toString();
 }
 
-/** Signs claims as they are, however wrong. */
+/** Signs claims as they are, even wrong ones. */
 function signClaims(
   claims: Record<string, unknown>,
   key: KeyObject = portalKey,
@@ -67,7 +67,7 @@ async function codeFor(token: string): Promise<string> {
 }
 
 describe('a token', () => {
-  test('that was signed here is taken, with its claims and its portal', async () => {
+  test('that was signed here is accepted, with its claims and its portal', async () => {
     const token = await signToken(portalKey, {
       portal: 'portal',
       realm: 'tools',
@@ -85,7 +85,7 @@ describe('a token', () => {
     if (verdict.ok) expect(verdict.claims.exp - verdict.claims.iat).toBe(24 * 3600);
   });
 
-  test('is taken when signed by any key of its portal, with a kid or without', async () => {
+  test('is accepted if any key of its portal signed it, with a kid or without', async () => {
     expect(await codeFor(await signClaims(CLAIMS, secondKey, { kid: 'portal-2' }))).toBe('ok');
     expect(await codeFor(await signClaims(CLAIMS, secondKey, {}))).toBe('ok');
   });
@@ -115,7 +115,7 @@ test.each([
   });
 });
 
-test('a token of a portal that is not configured is refused, with the name made harmless', async () => {
+test('a token of a portal that is not configured is refused, and its name is made printable', async () => {
   const verdict = await verifyToken(
     await signClaims({ ...CLAIMS, iss: 'x\u001b[2J\u2028' }),
     'portal',
@@ -123,10 +123,10 @@ test('a token of a portal that is not configured is refused, with the name made 
     NOW,
   );
   expect(verdict).toMatchObject({ code: 'REQUEST_PORTAL_UNKNOWN' });
-  expect(verdict).toHaveProperty('sentence', 'No portal of this realm is called "x?[2J?".');
+  expect(verdict).toHaveProperty('sentence', 'This realm has no portal named "x?[2J?".');
 });
 
-test('a token in the queue of another portal than its own is refused, however well it is signed', async () => {
+test('a token in the queue of another portal is refused, even if it is signed correctly', async () => {
   const verdict = await verifyToken(await signClaims(CLAIMS), 'admin.steward', config, NOW);
   expect(verdict).toMatchObject({ ok: false, code: 'REQUEST_PORTAL_UNKNOWN' });
   expect(verdict).not.toHaveProperty('claims');
@@ -171,11 +171,11 @@ describe('a signature is refused', () => {
 describe('a token with a good signature', () => {
   test.each([
     ['no id', { jti: undefined }],
-    ['an id that is no UUID', { jti: 'x' }],
+    ['an id that is not a UUID', { jti: 'x' }],
     ['a list as audience', { aud: ['tools'] }],
     ['a time with a fraction', { iat: SECOND + 0.5 }],
     ['a request that is text', { request: 'tool.create' }],
-    ['nobody who approved', { sub: '' }],
+    ['no approver', { sub: '' }],
   ])('and %s is malformed', async (_, claims) => {
     expect(
       await verifyToken(await signClaims({ ...CLAIMS, ...claims }), 'portal', config, NOW),
@@ -197,25 +197,25 @@ describe('a token with a good signature', () => {
     ['expired 60 s ago', { iat: SECOND - 120, exp: SECOND - 60 }, 'REQUEST_EXPIRED'],
     ['from 60 s ahead', { iat: SECOND + 60, exp: SECOND + 90 }, 'ok'],
     ['from 61 s ahead', { iat: SECOND + 61, exp: SECOND + 90 }, 'REQUEST_EXPIRED'],
-    ['that lives 7 days', { exp: SECOND + 7 * 86_400 }, 'ok'],
-    ['that lives a second longer', { exp: SECOND + 7 * 86_400 + 1 }, 'REQUEST_EXPIRED'],
-    ['that lives for ever', { exp: 2 ** 52 }, 'REQUEST_EXPIRED'],
+    ['that is valid for 7 days', { exp: SECOND + 7 * 86_400 }, 'ok'],
+    ['that is valid for a second longer', { exp: SECOND + 7 * 86_400 + 1 }, 'REQUEST_EXPIRED'],
+    ['that is valid for ever', { exp: 2 ** 52 }, 'REQUEST_EXPIRED'],
   ])('%s: %j is %s', async (_, claims, code) => {
     expect(await codeFor(await signClaims({ ...CLAIMS, ...claims }))).toBe(code);
   });
 
-  test('that has expired is still known for its claims', async () => {
+  test('that has expired still has its claims', async () => {
     const token = await signClaims({ ...CLAIMS, iat: SECOND - 7200, exp: SECOND - 3600 });
     expect(await verifyToken(token, 'portal', config, NOW)).toMatchObject({
       code: 'REQUEST_EXPIRED',
       sentence:
-        'The token has expired: `exp` was 2026-03-01T11:00:00.000Z, here it is 2026-03-01T12:00:00.000Z.',
+        'The token has expired: its `exp` is 2026-03-01T11:00:00.000Z, but the time here is 2026-03-01T12:00:00.000Z.',
       claims: { jti: JTI },
     });
   });
 });
 
-test('the signer of a key is found by its public half, among the portals given', () => {
+test('the portal of a signing key is found by the public half of the key', () => {
   expect(findSigner(config.portals, adminKey)).toMatchObject({
     portal: { name: 'admin.steward' },
     kid: 'steward-1',

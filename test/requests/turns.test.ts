@@ -7,16 +7,28 @@ describe('places are allotted', () => {
   test.each([
     ['all to the only portal that has something', [other(0), other(9)], 4, 0, [other(0), other(4)]],
     [
-      'evenly, whatever waits',
+      'evenly, however much waits',
       [urgent(999), other(2), other(9)],
       6,
       0,
       [urgent(2), other(2), other(2)],
     ],
-    ['what one does not need to the others', [other(1), other(9)], 6, 0, [other(1), other(5)]],
-    ['the odd one to whose turn it is', [other(9), other(9)], 3, 1, [other(1), other(2)]],
-    ['what is urgent first', [{ urgent: 2, other: 9 }], 3, 0, [{ urgent: 2, other: 1 }]],
-    ['none where nothing waits', [other(0)], 3, 0, [other(0)]],
+    [
+      'to the others if one does not need its share',
+      [other(1), other(9)],
+      6,
+      0,
+      [other(1), other(5)],
+    ],
+    [
+      'the odd place to the portal whose turn it is',
+      [other(9), other(9)],
+      3,
+      1,
+      [other(1), other(2)],
+    ],
+    ['to urgent jobs first', [{ urgent: 2, other: 9 }], 3, 0, [{ urgent: 2, other: 1 }]],
+    ['to nobody if nothing waits', [other(0)], 3, 0, [other(0)]],
   ])('%s', (_what, waiting, most, turn, shares) => {
     expect(allot(waiting, most, turn)).toEqual(shares);
   });

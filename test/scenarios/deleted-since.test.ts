@@ -1,6 +1,6 @@
 /**
- * PostgreSQL came back from a backup that is older than deletions: archives prove them. What was deleted stays so, and can
- * be brought back; what was restored since stays; names, numbers and keys go to nobody else.
+ * PostgreSQL came back from a backup that is older than deletions: archives prove them. What was deleted stays so, and
+ * can be brought back; what was restored since stays; names, numbers and keys go to nobody else.
  */
 import { chownSync, existsSync, mkdirSync } from 'node:fs';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
@@ -124,7 +124,7 @@ test('archives of after the backup have their accounts deleted, whether it knows
   expect(taken.undecided).toEqual([
     {
       ...{ account: 'tools.halfway', uid: halfway.uid },
-      sentence: expect.stringContaining('a part of what it had is in its place'),
+      sentence: expect.stringContaining('a part of what it had still exists'),
     },
   ]);
   expect(credentials.map(({ account }) => account)).not.toContain('tools.goner');

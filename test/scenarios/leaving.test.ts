@@ -325,7 +325,7 @@ describe('a person who is deleted', () => {
     await portal.hear('request.done', id);
     // every door is closed, and nothing is put away before its day
     expect((await cli('status', 'carol')).out).toMatch(
-      /next +put away into archives, then deleted: .*, in 30 days/,
+      /next +archived, then deleted: .*, in 30 days/,
     );
     expect(await stateOf(world, carol)).toBe('suspended');
     expect(await treasureOf(world, carol)).toEqual(treasure);
@@ -378,7 +378,7 @@ describe('a person who is deleted', () => {
     const restore = { kind: 'person.restore', person: 'carol' };
     expect(await portal.ask({ ...restore, requestedBy: 'steward' })).toMatchObject({
       code: 'REQUEST_INVALID',
-      sentence: expect.stringContaining('Name both: displayName and email'),
+      sentence: expect.stringContaining('Give both: displayName and email'),
     });
     const named = { displayName: 'Carol Again', email: 'again@example.org' };
     await leaving.askAsAdmin({ ...restore, ...named });

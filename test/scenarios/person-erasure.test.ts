@@ -139,7 +139,7 @@ test('of a person who is erased nothing is left; what a server holds that is awa
     expect(withdrawnIn(world, carol)).toEqual([]);
     expect((await cli('status')).out).toMatch(/^carol +deleted .*databases failing/m);
     expect((await cli('explain', 'carol')).out).toMatch(
-      /^ +erased +\S+ \S+Z, asked for by steward, approved by second$/m,
+      /^ +erased +\S+ \S+Z, requested by steward, approved by second$/m,
     );
     const [row] = await query(world, 'SELECT done_at FROM requests WHERE jti = $1', [request]);
     expect(row).toEqual({ done_at: null });

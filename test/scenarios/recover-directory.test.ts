@@ -1,4 +1,7 @@
-/** The directory came back from a backup: what docs/operations.md says of it, done on a real one with slapcat and slapadd. */
+/**
+ * The directory came back from a backup: what docs/operations.md says of it, done on a real one with slapcat and
+ * slapadd.
+ */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseMarker } from '../../src/seals/heartbeat.ts';
@@ -88,7 +91,7 @@ afterAll(() => running.close());
 test('an older copy is seen: login hosts are told nothing, and a sweep mends nothing', async () => {
   const { world } = running;
   await restoreDirectoryCopy(world, backup);
-  expect(await doubted()).toMatch(/^the directory is as of .* older copy/);
+  expect(await doubted()).toMatch(/^the directory has the heartbeat of .* older copy/);
   const last = await publishedAt();
   const status = await cli('status');
   expect(status).toMatchObject({
@@ -114,7 +117,7 @@ test('accepted, everybody is looked at again, first those from whom something is
   await running.startWork(['directory']);
   const { exit, err } = await confirmRecovery(running.world, '--json', '--timeout', '2');
   expect(exit).toBe(5);
-  expect(err).toMatch(/^TIMEOUT: 6 of 6 subjects are behind still; /);
+  expect(err).toMatch(/^TIMEOUT: 6 of 6 subjects are still behind; /);
   expect(await readMarker()).toMatchObject({ accepted: true });
   const urgent = await query(
     world,
@@ -169,17 +172,19 @@ test('where both came back, one after the other is accepted', async () => {
   await restoreDirectoryCopy(world, backup);
   await restoreDatabaseCopy(world, database);
   await running.startWork();
-  expect(await doubted()).toMatch(/^the directory is as of/);
+  expect(await doubted()).toMatch(/^the directory has the heartbeat of/);
   const { exit, out } = await confirmRecovery(running.world, '--database', '--json');
   expect(exit).toBe(0);
   expect(JSON.parse(out)).toMatchObject({ recovered: true, directoryIsOlder: true });
   // it did not take the directory for one of now
-  expect((await readMarker())?.doubt).toMatch(/^the directory is as of/);
+  expect((await readMarker())?.doubt).toMatch(/^the directory has the heartbeat of/);
   // frozen, nothing is accepted
   expect(await cli('freeze', '--reason', 'a test')).toMatchObject({ exit: 0 });
   const refused = await confirmRecovery(running.world);
   expect(refused).toMatchObject({ exit: 1 });
-  expect(refused.err).toMatch(/^FROZEN: no worker acts, so nothing was done\. /m);
+  expect(refused.err).toMatch(
+    /^FROZEN: no worker acts while the realm is frozen, so nothing was done\. /m,
+  );
   expect(await readMarker()).toMatchObject({ accepted: false });
   expect(await cli('thaw')).toMatchObject({ exit: 0 });
   expect((await confirmRecovery(running.world)).exit).toBe(0);
@@ -262,7 +267,9 @@ test('where both came back of two moments, the directory gives nothing that was 
   await restoreDirectoryCopy(world, directory);
   await restoreDatabaseCopy(world, database);
   await running.startWork();
-  expect(await doubted()).toMatch(/^the directory was last told at .* our database .* older copy/);
+  expect(await doubted()).toMatch(
+    /^the directory has the heartbeat of .* our database .* older copy/,
+  );
 
   const { exit, out } = await cli('recover', '--json');
   expect(exit).toBe(3);
@@ -270,7 +277,7 @@ test('where both came back of two moments, the directory gives nothing that was 
   expect(takings).toEqual([]);
   expect(open).toContainEqual({
     account: 'directory',
-    sentence: expect.stringMatching(/is not an older copy too: .* are not taken$/),
+    sentence: expect.stringMatching(/is not an older copy too: .* are not restored$/),
   });
   expect((await confirmRecovery(world)).exit).toBe(0);
   await settled(world);

@@ -244,7 +244,7 @@ test('started on it, the workers freeze by themselves, whoever has frozen before
     const now = await readFrozen();
     return now?.frozen_by === 'the role directory' && now;
   });
-  expect(frozen.reason).toMatch(/^the directory was last told at .* older copy/);
+  expect(frozen.reason).toMatch(/^the directory has the heartbeat of .* older copy/);
 
   waiting = {
     tool: await portal.send({
@@ -282,7 +282,7 @@ test('a role that does not answer is named, and nothing is moved or thawed', asy
     expect(exit).toBe(4);
     // on a busy machine lines of progress stand before it
     expect(err).toMatch(/^BACKEND_UNREADABLE: homes: no answer within 2 s.*\n$/m);
-    expect(out).toBe('Nothing was done; the realm stays frozen. Mend that, and run it again.\n');
+    expect(out).toBe('Nothing was done; the realm stays frozen. Correct this, and run it again.\n');
     expect(await readMoved()).toEqual(before);
     expect(await readFrozen()).toMatchObject({ frozen_by: 'the role directory' });
   } finally {
@@ -316,21 +316,21 @@ test('on a terminal it shows the list; after a no nothing is done, and it stays 
   const dora = since.numbers.get('dora') ?? 0;
   expect(lines).toEqual(
     expect.arrayContaining([
-      'Taken from what the servers show:',
+      'Changed because of what the servers show:',
       expect.stringMatching(/^carol +suspended +its seal \d+$/),
       expect.stringMatching(
         /^tools\.calm +without the maintainer bob +its seal \d+, the directory$/,
       ),
-      'For you to decide; until then nothing of it happens:',
+      'For you to decide. Nothing of this happens until then:',
       expect.stringMatching(
         /^dave was to be reinstated at .* +chamberlain submit person\.reinstate --person dave$/,
       ),
-      expect.stringMatching(new RegExp(`^numbers +person .*: go on at ${dora + 101}, not at `)),
-      expect.stringMatching(/^names +taken for another’s: dora, gone-stranger, tools\.since1, /),
+      expect.stringMatching(new RegExp(`^numbers +person .*: continue at ${dora + 101}, not at `)),
+      expect.stringMatching(/^names +treated as unmanaged: dora, gone-stranger, tools\.since1, /),
       expect.stringMatching(/^passwords +new for tools\.before$/),
-      expect.stringMatching(/^events +of portal: go on at \d{13}$/),
+      expect.stringMatching(/^events +of portal: continue at \d{13}$/),
       expect.stringMatching(
-        /^Lost: whatever was asked for since the backup, of which the last thing is of \d{4}-.*Z, but for /,
+        /^Lost: everything requested after the backup \(its last change is of \d{4}-.*Z\), except /,
       ),
       'Nothing was done; the realm stays frozen.',
     ]),
@@ -515,7 +515,7 @@ test('run again, it finds nothing older; told that all came back, it takes nothi
   expect((await cli('recover')).out).toMatch(/\nThe realm stays frozen\.\n$/);
   // where no server is newer, it says what cannot be seen
   expect((await cli('recover', '--database')).out).toMatch(
-    /^Lost: .*\nNothing shows which keys .*\n.*\nNothing shows whom anything was taken from since: they have it again\. /m,
+    /^Lost: .*\nNothing shows which keys .*\n.*\nNothing shows from whom access was taken after the backup, so they have it again\. /m,
   );
   expect(said).toMatchObject({ takings: [], names: [], credentials: [] });
   // what was given since may be lost everywhere

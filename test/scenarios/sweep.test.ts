@@ -466,7 +466,7 @@ describe('a directory that', () => {
       const seen = await entries();
       expect(await sweepNow()).toMatchObject({
         ...{ state: 'touched', drifted: 1, touched: 1 }, // the home, and nothing else
-        sentence: expect.stringContaining('it is an older copy'),
+        sentence: expect.stringContaining('is an older copy'),
       });
       expect(await entries()).toEqual(seen);
       expect((await cli('status')).exit).toBe(3);

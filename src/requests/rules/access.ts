@@ -10,17 +10,20 @@ import {
   requirePerson,
   requireSelfOrAdmin,
 } from '../context.ts';
-import { shutOut, requireOtherAdmins } from './person-leaving.ts';
+import { closeAccess, requireOtherAdmins } from './person-leaving.ts';
 
 export const requestAccess: Handler<RequestOf<'access.request'>> = async (context) => {
   const { client, request, requestedBy, portal } = context;
   const person = await requirePerson(context, request.person ?? requestedBy);
   requireSelfOrAdmin(context, person);
   if (person.realmMember) {
-    refuse('PERSON_ALREADY_REALM_MEMBER', `${person.account} has access already.`);
+    refuse('PERSON_ALREADY_REALM_MEMBER', `${person.account} already has access.`);
   }
   if (!(await openAccessRequest(client, person.uid, request.reason, portal))) {
-    refuse('ACCESS_ALREADY_REQUESTED', `${person.account} has asked already. Wait for an admin.`);
+    refuse(
+      'ACCESS_ALREADY_REQUESTED',
+      `${person.account} has already requested access. Wait until an admin decides.`,
+    );
   }
   return {
     subject: person.uid,
@@ -39,7 +42,7 @@ export const grantAccess: Handler<RequestOf<'access.grant'>> = async (context) =
     refuse('PERSON_SUSPENDED', `${person.account} is suspended. Reinstate the person first.`);
   }
   if (person.realmMember) {
-    refuse('PERSON_ALREADY_REALM_MEMBER', `${person.account} has access already.`);
+    refuse('PERSON_ALREADY_REALM_MEMBER', `${person.account} already has access.`);
   }
   const open = await decideAccessRequest(
     client,
@@ -76,7 +79,7 @@ export const refuseAccess: Handler<RequestOf<'access.refuse'>> = async (context)
   if (open === undefined) {
     refuse(
       'ACCESS_NOT_REQUESTED',
-      `${person.account} has not asked for access. See \`chamberlain requests\`.`,
+      `${person.account} has not requested access. See \`chamberlain requests\`.`,
     );
   }
   return {
@@ -97,11 +100,14 @@ export const revokeAccess: Handler<RequestOf<'access.revoke'>> = async (context)
   requireAdmin(context);
   const person = await requirePerson(context, request.person);
   if (!person.realmMember) {
-    refuse('PERSON_NOT_REALM_MEMBER', `${person.account} has no access that could be revoked.`);
+    refuse(
+      'PERSON_NOT_REALM_MEMBER',
+      `${person.account} does not have access, so it cannot be revoked.`,
+    );
   }
   await requireOtherAdmins(context, [person]);
-  // of one who is suspended the tools have other passwords already
-  const closed = await shutOut(context, [person.uid], person.state === 'active');
+  // a suspended person's tools got new passwords at the suspension
+  const closed = await closeAccess(context, [person.uid], person.state === 'active');
   await removeRealmMembers(client, [person.uid]);
   return {
     ...closed,

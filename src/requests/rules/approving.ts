@@ -1,20 +1,22 @@
 /**
  * request.approve, request.reject
  *
- *   waits ──request.approve──▶ approved    what was asked is decided anew, and done
+ *   waits ──request.approve──▶ approved    the waiting request is decided anew, and done
  *     ╰─────request.reject───▶ rejected ◀──request.reject── approved, a person.erase that has not begun
  *
- * Who asked for it may withdraw it: they reject it as they sent it, through the same portal or by the same key.
- * All else is by the own key of an admin who did not ask for it, and who answers for it: what is asked is decided
- * anew with the rights that this admin has now. Where that is refused it waits on, until it is rejected.
- * The body is erased either way. What is approved is told as of the request that waited, which is done
- * when all that the approval touched is applied; what is rejected is done at once. What still waits when
- * its person is deleted is rejected by the calendar. An erasure that was approved is done when all is erased, and may
- * be rejected by any admin until it begins.
+ * The requester may reject their own request, in the way in which they sent it: through the same portal or with the
+ * same key. Every other decision needs the own key of an admin who is not the requester. That admin answers for it:
+ * the waiting request is decided anew with the rights that this admin has now. If it is refused then, it goes on
+ * waiting until it is rejected.
  *
- * An id is unique for each portal alone:
+ * The body is erased either way. The events of an approved request are sent in the name of the request that waited.
+ * That request is done when everything that the approval touched is applied. A rejected request is done at once. If
+ * a request still waits when its person is deleted, the calendar rejects it. An approved erasure is done when
+ * everything is erased, and any admin may reject it until it begins.
  *
- * | by that id wait              | without `sentBy` | with it                       |
+ * An id is unique only within one portal:
+ *
+ * | requests waiting by that id  | without `sentBy` | with it                       |
  * | ---------------------------- | ---------------- | ----------------------------- |
  * | none                         | NOT_WAITING      | NOT_WAITING                   |
  * | one                          | that             | that portal's, or NOT_WAITING |
@@ -29,7 +31,7 @@ import {
   refuse,
   requireAdmin,
 } from '../context.ts';
-import { portalOf, tellOfWaiting } from '../../events/done.ts';
+import { portalOf, eventsOfWaiting } from '../../events/done.ts';
 import { wantPersonErased } from './person-erasing.ts';
 import { deletePerson, suspendPerson } from './person-leaving.ts';
 
@@ -40,7 +42,7 @@ export const approve: Handler<RequestOf<'request.approve'>> = async (context) =>
   await closeApproval(client, waiting, { state: 'approved', by, now });
   return {
     ...decision,
-    events: [...tellOfWaiting(waiting, 'request.approved', { by }), ...(decision.events ?? [])],
+    events: [...eventsOfWaiting(waiting, 'request.approved', { by }), ...(decision.events ?? [])],
     decides: identityOf(waiting),
   };
 };
@@ -54,13 +56,13 @@ export const reject: Handler<RequestOf<'request.reject'>> = async (context) => {
     account: waiting.account,
     fields: ['approval'],
     touches: [],
-    events: tellOfWaiting(waiting, 'request.rejected', { by, reason: request.reason }),
+    events: eventsOfWaiting(waiting, 'request.rejected', { by, reason: request.reason }),
     onDone: undefined,
     decides: identityOf(waiting),
   };
 };
 
-/** What waits, where the actor sent it: it is theirs to withdraw. */
+/** Finds the waiting request if the actor sent it, because a requester may reject their own request. */
 async function findOwn({
   client,
   request,
@@ -74,14 +76,17 @@ async function findOwn({
   return waiting?.requestedBy === requestedBy ? waiting : undefined;
 }
 
-/** What waits, where the actor may decide on it. */
+/** Finds the waiting request. Refuses an actor who may not decide on it. */
 async function requireWaiting(
   context: RequestContext<{ request: string; sentBy?: string | undefined }>,
   toReject = false,
 ): Promise<OpenApproval> {
   const { client, request, requestedBy, portal } = context;
   if (portal !== undefined) {
-    refuse('NOT_ALLOWED', "Only an admin's own key decides on what waits, and no portal.");
+    refuse(
+      'NOT_ALLOWED',
+      'An admin must sign this decision with their own key (`chamberlain submit`). No portal may send it.',
+    );
   }
   requireAdmin(context);
   const [waiting, another] = await findOpenApprovals(client, request.request, {
@@ -89,14 +94,20 @@ async function requireWaiting(
     toReject,
   });
   if (waiting === undefined) {
-    refuse('NOT_WAITING', `No request ${request.request} waits. See \`chamberlain requests\`.`);
+    refuse(
+      'NOT_WAITING',
+      `No request with the id ${request.request} is waiting. See \`chamberlain requests\`.`,
+    );
   }
   if (another !== undefined) {
     const portals = `${waiting.portal} and ${another.portal}`;
-    refuse('WAITS_TWICE', `Of ${portals} a request waits by that id. Name the portal by sentBy.`);
+    refuse(
+      'WAITS_TWICE',
+      `The portals ${portals} each have a waiting request with that id. Name the portal in sentBy.`,
+    );
   }
   if (waiting.requestedBy === requestedBy && waiting.state === 'open') {
-    refuse('OWN_REQUEST', `${requestedBy} asked for it. Another admin decides on it.`);
+    refuse('OWN_REQUEST', `${requestedBy} sent this request. Another admin must decide on it.`);
   }
   return waiting;
 }

@@ -29,7 +29,7 @@ export const rotateCredentials: Handler<RequestOf<'credentials.rotate'>> = async
   if (epoch === undefined) {
     refuse(
       'CREDENTIALS_NONE',
-      `${owner.account} has no credentials yet. Access must be granted first.`,
+      `${owner.account} does not have credentials yet. An admin must grant access first.`,
     );
   }
   return {
@@ -46,7 +46,7 @@ export const rotateCredentials: Handler<RequestOf<'credentials.rotate'>> = async
   };
 };
 
-/** Each account has one password for all servers, so all of them change. */
+/** An account has one password for all servers, so the passwords of all accounts change. */
 async function rotateServer(
   context: RequestContext<unknown>,
   server: string,
@@ -58,7 +58,7 @@ async function rotateServer(
   if (!known.includes(server)) {
     refuse(
       'SERVER_UNKNOWN',
-      `There is no database server ${server}. There are ${known.join(', ')}.`,
+      `There is no database server named ${server}. The servers are: ${known.join(', ')}.`,
     );
   }
   const accounts = await wantNewEpochsOfAll(client, overlapSeconds);

@@ -1,15 +1,15 @@
 /**
  * subject.hold, subject.release
  *
- * A hold keeps a person or a tool from being put away, deleted and erased, and its archives from being
- * removed, until it ends or is lifted. It does not open anything, and does not end a deletion: what was
- * due meanwhile comes after it, and of that day it is told anew.
+ * A hold prevents a person or a tool from being archived, deleted and erased, and its archives from being removed,
+ * until the hold ends or is released. It does not reopen access, and it does not cancel a deletion: what was due
+ * during the hold happens after it, and portals are notified of the new day.
  *
  * | the subject                 | subject.hold               | subject.release |
  * | --------------------------- | -------------------------- | --------------- |
- * | not held, whatever it is    | held                       | NOT_HELD        |
- * | held                        | held anew, by this one     | held no more    |
- * | deleted, and not kept       | PERSON_DELETED, TOOL_NOT_KEPT | NOT_HELD     |
+ * | not held, in any state      | held                       | NOT_HELD        |
+ * | held                        | the new hold replaces it   | no longer held  |
+ * | deleted, archive not kept   | PERSON_DELETED, TOOL_NOT_KEPT | NOT_HELD     |
  */
 import type { RequestOf } from '../schema.ts';
 import { endOfHold } from '../../shared/time.ts';
@@ -31,19 +31,19 @@ export const holdSubject: Handler<RequestOf<'subject.hold'>> = async (context) =
   const { client, request, requestedBy: by, now } = context;
   requireAdmin(context);
   const until = new Date(request.until);
-  if (until <= now) refuse('REQUEST_INVALID', 'until lies in the past. Name a time to come.');
+  if (until <= now) refuse('REQUEST_INVALID', 'until is in the past. Give a time in the future.');
   const subject = await requireSubject(context);
   const { uid, account, state } = subject;
   const archival = state === 'deleted' ? await findArchival(client, uid) : undefined;
   if (state === 'deleted' && (archival === undefined || archival.expiredAt !== null)) {
     refuse(
       subject.tool === undefined ? 'PERSON_DELETED' : 'TOOL_NOT_KEPT',
-      `${account} was deleted, and no archive of it is kept. There is nothing to hold.`,
+      `${account} was deleted and its archive is no longer kept. There is nothing to hold.`,
     );
   }
   const { reason } = request;
   await placeHold(client, uid, { by, reason, until, now });
-  return told(subject, 'subject.held', { by, reason, until: until.toISOString() });
+  return holdChanged(subject, 'subject.held', { by, reason, until: until.toISOString() });
 };
 
 export const releaseSubject: Handler<RequestOf<'subject.release'>> = async (context) => {
@@ -51,13 +51,13 @@ export const releaseSubject: Handler<RequestOf<'subject.release'>> = async (cont
   requireAdmin(context);
   const subject = await requireSubject(context);
   if ((await findHold(client, subject.uid, now)) === undefined) {
-    refuse('NOT_HELD', `Nobody holds ${subject.account}, or the hold has ended.`);
+    refuse('NOT_HELD', `There is no hold on ${subject.account}, or it has ended.`);
   }
   await liftHold(client, subject.uid, now);
-  return told(subject, 'subject.released', { by, reason: request.reason });
+  return holdChanged(subject, 'subject.released', { by, reason: request.reason });
 };
 
-/** Refuses what would have somebody put away, deleted or erased who is held. */
+/** Refuses to archive, delete or erase a subject that is held. */
 export async function requireNotHeld(
   { client, now }: Pick<RequestContext<unknown>, 'client' | 'now'>,
   { uid, account }: { uid: number; account: string },
@@ -65,8 +65,11 @@ export async function requireNotHeld(
   const hold = await findHold(client, uid, now);
   if (hold === undefined) return;
   const { by, until } = hold;
-  // not why: a refusal is kept, and the reason goes with the subject
-  refuse('SUBJECT_HELD', `${by} holds ${account} until ${endOfHold(until)}; ask ${by} why.`);
+  // without the reason: a refusal is kept, but the reason is erased with the subject
+  refuse(
+    'SUBJECT_HELD',
+    `${by} has placed a hold on ${account} until ${endOfHold(until)}. Ask ${by} for the reason.`,
+  );
 }
 
 interface Held {
@@ -94,7 +97,7 @@ async function requireSubject({
   return found;
 }
 
-function told(
+function holdChanged(
   { uid, account, tool }: Held,
   event: string,
   data: Record<string, unknown>,

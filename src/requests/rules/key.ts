@@ -65,7 +65,10 @@ export async function addKeyTo(
 ): Promise<{ fingerprint: string; label: string }> {
   const key = parseOrRefuse(wish.key, new Set(config.keys.knownBad));
   if (wish.expiresAt !== undefined && Date.parse(wish.expiresAt) <= now.getTime()) {
-    refuse('REQUEST_INVALID', 'expiresAt lies in the past. Name a time to come, or none.');
+    refuse(
+      'REQUEST_INVALID',
+      'expiresAt is in the past. Give a time in the future, or leave it out.',
+    );
   }
   if (
     wish.expiresAt !== undefined &&
@@ -73,20 +76,20 @@ export async function addKeyTo(
   ) {
     refuse(
       'KEY_OPTION',
-      'The key says itself when it ends. Leave out expiresAt, or the option expiry-time.',
+      'The key has the option expiry-time, and the request has expiresAt. Leave out one of them.',
     );
   }
   const stored = await findKey(client, key.fingerprint);
   if (stored !== undefined && stored.person !== person.uid) {
-    refuse('KEY_TAKEN', 'Another person holds this key, or did. Make a new key.');
+    refuse('KEY_TAKEN', 'Another person has or had this key. Make a new key.');
   }
   if (stored !== undefined && !stored.removed) {
-    refuse('KEY_ALREADY', `${person.account} has this key already (${key.fingerprint}).`);
+    refuse('KEY_ALREADY', `${person.account} already has this key (${key.fingerprint}).`);
   }
   if ((await countKeys(client, person.uid)) >= config.keys.maxPerPerson) {
     refuse(
       'KEY_TOO_MANY',
-      `${person.account} has ${config.keys.maxPerPerson} keys, as many as are allowed. Remove one first.`,
+      `${person.account} already has ${config.keys.maxPerPerson} keys, the most that are allowed. Remove a key first.`,
     );
   }
   const label = wish.label ?? key.label;

@@ -1,15 +1,15 @@
 /**
- * person.erase: erasure by law
+ * person.erase: erasure as the law requires it
  *
  *   suspended ──▶ waits ──request.approve, by a second admin──▶ approved ──calendar: 24 h later──▶ deleted, erased
  *                  ╰─────────────request.reject, person.reinstate──╯
  *
- * Both admins speak by their own keys. This is the one way in which something is destroyed without an archive: the home
- * and the databases where they are, and the archives of before. What our tables hold of the person is erased
- * (src/lifecycle/erasure.ts), and portals are told to do the same. A server that is away is no reason to wait: what it holds
- * is owed, and erased when it is back.
+ * Both admins use their own keys. This is the only way to destroy something without an archive: the home, the
+ * databases, and the archives that exist already. What our tables hold about the person is erased
+ * (src/lifecycle/erasure.ts), and portals are asked to do the same. A server that is down does not delay the erasure:
+ * its part is owed, and is erased when the server is back.
  *
- * A deletion that waits for its day, and a reinstatement on a day, wait until the erasure has begun or is stopped.
+ * A pending deletion, or a reinstatement on a date, waits until the erasure has begun or is rejected.
  *
  * | a person who is    | person.erase         |
  * | ------------------ | -------------------- |
@@ -30,18 +30,21 @@ export const wantPersonErased: Handler<RequestOf<'person.erase'>> = async (conte
   const { client, request, approvedFor, portal } = context;
   requireAdmin(context);
   if (approvedFor === undefined && portal !== undefined) {
-    refuse('NOT_ALLOWED', "Only an admin's own key asks for an erasure, and no portal.");
+    refuse(
+      'NOT_ALLOWED',
+      'An admin must sign an erasure with their own key (`chamberlain submit`). No portal may send it.',
+    );
   }
   const person = await requirePerson(context, request.person);
   const { uid, account, state } = person;
   if (state !== 'suspended') {
     refuse(
       'PERSON_NOT_SUSPENDED',
-      `${account} is not suspended. Only who is suspended can be erased: suspend them first.`,
+      `${account} is not suspended. Only a suspended person can be erased: suspend them first.`,
     );
   }
   if (await isErasing(client, uid)) {
-    refuse('PERSON_LEAVING', `The erasure of ${account} is approved already.`);
+    refuse('PERSON_LEAVING', `The erasure of ${account} is already approved.`);
   }
   await requireNotHeld(context, person);
   if (approvedFor === undefined) {

@@ -5,17 +5,17 @@
  *   active ─────────────────▶ suspended ◀──────────────────────────────── active
  *     ▲                        │  │      delete_after = now + the grace time
  *     │    person.reinstate    │  │
- *     ╰────────────────────────╯  │ calendar: delete_after is reached, and it was told a day ago
- *          calendar: at           ▼           at the latest, where there is a grace time
+ *     ╰────────────────────────╯  │ calendar: delete_after is reached and, if there is a grace time,
+ *          calendar: at           ▼           portals were notified at least a day ago
  *          suspended_until     archived ────────────────────────────────▶ deleted
  *                                        calendar: both archives are recorded
  *                              and back, by person.restore: person-returning.ts
  *
- * Suspended, every door is closed: keys, account, groups, own database account; and of each tool that the
- * person could come to, the password is another one at once. Maintainers and access to the realm are
- * remembered, so that a reinstatement gives everything back. Until the person is put away that ends a
- * deletion too, and an erasure that has not begun (person-erasing.ts): an admin may, and who asked for their own
- * deletion, unless an admin has suspended them, before it or since.
+ * A suspension closes all access: keys, account, groups and the person's own database account. Each tool that the
+ * person could reach gets a new password at once. The tools that they maintain and their access to the realm are
+ * remembered, so that a reinstatement gives everything back. Until the person is archived, a reinstatement also ends
+ * a deletion, and an erasure that has not begun (person-erasing.ts). An admin may reinstate a person. So may a
+ * person who requested their own deletion, unless an admin suspended them before or after that.
  *
  * | a person who is   | person.suspend           | person.reinstate     | person.delete  |
  * | ----------------- | ------------------------ | -------------------- | -------------- |
@@ -23,12 +23,13 @@
  * | suspended         | PERSON_ALREADY_SUSPENDED | active               | waits          |
  * | the same, shorter | suspended for longer     | active               | waits          |
  * | to be deleted     | PERSON_ALREADY_SUSPENDED | active               | PERSON_LEAVING |
- * | by their own wish | suspended by the admin   | active               | PERSON_LEAVING |
+ * | by own request    | suspended by the admin   | active               | PERSON_LEAVING |
  * | archived          | PERSON_LEAVING           | PERSON_LEAVING       | PERSON_LEAVING |
  * | deleted           | PERSON_DELETED           | PERSON_DELETED       | PERSON_DELETED |
  * | the last admin    | ADMIN_TOOL               |                      | ADMIN_TOOL     |
  *
- * Of many people, those whose doors are closed already are left; a name that nobody has refuses all.
+ * A request for several people leaves those as they are who are suspended already. One unknown name refuses the whole
+ * request.
  */
 import type { RequestKind, RequestOf } from '../schema.ts';
 import { timeOf } from '../../shared/time.ts';
@@ -58,10 +59,10 @@ import {
   requirePerson,
   requireSelfOrAdmin,
 } from '../context.ts';
-import { tellOfWaiting, tellPortals } from '../../events/done.ts';
+import { eventsForPortals, eventsOfWaiting } from '../../events/done.ts';
 import { requireNotHeld } from './hold.ts';
 
-/** More names than these are of no use in a sentence. */
+/** A sentence names at most so many people. */
 const MOST_NAMED = 10;
 const DAY_MS = 24 * 3600 * 1000;
 
@@ -70,7 +71,7 @@ export const suspendPerson: Handler<RequestOf<'person.suspend'>> = async (contex
   requireAdmin(context);
   const until = request.until === undefined ? null : new Date(request.until);
   if (until !== null && until <= now) {
-    refuse('REQUEST_INVALID', 'until lies in the past. Name a time to come, or none.');
+    refuse('REQUEST_INVALID', 'until is in the past. Give a time in the future, or leave it out.');
   }
   const names = [...new Set(request.people ?? [request.person ?? ''])];
   const people = await requirePeople(context, names);
@@ -83,20 +84,24 @@ export const suspendPerson: Handler<RequestOf<'person.suspend'>> = async (contex
     const most = config.leaving.mostSuspensionsPerHour;
     if ((await countSuspensions(client)) >= most) {
       const many = `More than ${most} people were suspended one by one within an hour`;
-      const what = 'an admin who did not ask for it releases it by request.approve';
-      return letWait(context, one, `${many}: ${what}. Several in one request never wait.`);
+      const what = 'Another admin must approve this suspension with request.approve';
+      return letWait(
+        context,
+        one,
+        `${many}. ${what}. A request that suspends several people never waits.`,
+      );
     }
   }
   const suspension = { by: approvedFor ?? context.requestedBy, reason: request.reason, until, now };
   const lengthened = await lengthenSuspensions(client, uidsOf(people), suspension);
   const suspended = new Set(await suspendPeople(client, uidsOf(active), suspension));
-  const closed = await shutOut(context, [...suspended]);
+  const closed = await closeAccess(context, [...suspended]);
   const changed = people.filter(({ uid }) => suspended.has(uid) || lengthened.includes(uid));
   const data = until === null ? {} : { until: until.toISOString() };
   const about = (isOne ? people : changed).map(({ uid, account }) => ({ subject: uid, account }));
   return {
     ...closed,
-    ...(isOne ? { subject: one.uid, account: one.account } : NOBODY_ALONE),
+    ...(isOne ? { subject: one.uid, account: one.account } : NO_SINGLE_SUBJECT),
     ...(changed.length === 0 ? {} : { each: about }),
     fields: [
       ...(suspended.size > 0 ? ['state'] : []),
@@ -113,8 +118,8 @@ export const suspendPerson: Handler<RequestOf<'person.suspend'>> = async (contex
 
 export const reinstatePerson: Handler<RequestOf<'person.reinstate'>> = async (context) => {
   const { client, request, actor, requestedBy: by, now } = context;
-  const withdraws = actor?.ownDeletion === true && actor.account === request.person;
-  if (!withdraws) requireAdmin(context);
+  const cancelsOwn = actor?.ownDeletion === true && actor.account === request.person;
+  if (!cancelsOwn) requireAdmin(context);
   const person = await requirePerson(context, request.person);
   if (person.state !== 'suspended') {
     refuse('PERSON_NOT_SUSPENDED', `${person.account} is not suspended.`);
@@ -130,7 +135,7 @@ export const reinstatePerson: Handler<RequestOf<'person.reinstate'>> = async (co
       ...(erasures.length === 0 ? [] : ['erasure']),
     ],
     events: erasures.flatMap((each) =>
-      tellOfWaiting(each, 'request.rejected', { by, reason: 'The person was reinstated.' }),
+      eventsOfWaiting(each, 'request.rejected', { by, reason: 'The person was reinstated.' }),
     ),
     touches: await touchesOfAccess(client, [person.uid]),
     onDone: { event: 'person.reinstated', portals: [], data: { account: person.account } },
@@ -144,7 +149,7 @@ export const deletePerson: Handler<RequestOf<'person.delete'>> = async (context)
   const { uid, account } = person;
   if (person.deleteAfter !== null) {
     const date = timeOf(person.deleteAfter);
-    refuse('PERSON_LEAVING', `${account} is to be deleted already, from ${date} on.`);
+    refuse('PERSON_LEAVING', `${account} is already going to be deleted, on or after ${date}.`);
   }
   await requireNotHeld(context, person);
   await requireOtherAdmins(context, [person]);
@@ -160,15 +165,15 @@ export const deletePerson: Handler<RequestOf<'person.delete'>> = async (context)
     now,
   });
   await wantPersonDeleted(client, uid, { by: approvedFor, after, days, now });
-  const closed = await shutOut(context, suspended);
+  const closed = await closeAccess(context, suspended);
   return {
     ...closed,
     subject: uid,
     account,
     fields: ['state', 'deletion'],
     events: [
-      // at once: a server that is away holds the doors up, but not the date
-      ...tellPortals(config, [context.portal], {
+      // at once: a server that is down delays the closing of access, but not the date
+      ...eventsForPortals(config, [context.portal], {
         event: 'person.deleting',
         subject: uid,
         request: context.id?.jti,
@@ -180,16 +185,16 @@ export const deletePerson: Handler<RequestOf<'person.delete'>> = async (context)
       event: 'person.suspended',
       portals: [],
       data: { account },
-      // who was suspended is told of no other time
+      // no second event for a person who was suspended before
       ...(suspended.length === 0 ? { each: [] } : {}),
     },
   };
 };
 
-/** What a decision about many says of its one subject. */
-const NOBODY_ALONE = { subject: undefined, account: undefined };
+/** A decision about several people has no single subject. */
+const NO_SINGLE_SUBJECT = { subject: undefined, account: undefined };
 
-/** Those of these names. Throws PERSON_UNKNOWN, naming those that nobody has. */
+/** Finds the people with these names. Throws PERSON_UNKNOWN, which lists the unknown names. */
 async function requirePeople(
   { client, config }: RequestContext<unknown>,
   names: readonly string[],
@@ -199,7 +204,10 @@ async function requirePeople(
   if (unknown.length > 0) {
     const named = unknown.slice(0, MOST_NAMED).join(', ');
     const rest = unknown.length > MOST_NAMED ? ` and ${unknown.length - MOST_NAMED} more` : '';
-    refuse('PERSON_UNKNOWN', `There is no person ${named}${rest}. Nobody was suspended.`);
+    refuse(
+      'PERSON_UNKNOWN',
+      `There is no person named ${named}${rest}. Check the names. Nobody was suspended.`,
+    );
   }
   return [...found.values()].toSorted((a, b) => a.uid - b.uid);
 }
@@ -210,11 +218,11 @@ function requireSuspendable(person: Person, until: Date | null): void {
   const { account, suspendedUntil, ownDeletion } = person;
   if (ownDeletion) return;
   if (suspendedUntil !== null && (until === null || until > suspendedUntil)) return;
-  const till = suspendedUntil === null ? 'no date' : timeOf(suspendedUntil);
-  refuse('PERSON_ALREADY_SUSPENDED', `${account} is suspended already, until ${till}.`);
+  const end = suspendedUntil === null ? 'without an end date' : `until ${timeOf(suspendedUntil)}`;
+  refuse('PERSON_ALREADY_SUSPENDED', `${account} is already suspended, ${end}.`);
 }
 
-/** Refuses what would leave the realm without an admin. */
+/** Refuses to take away the last admins of the realm. */
 export async function requireOtherAdmins(
   { client, config }: RequestContext<unknown>,
   people: readonly Person[],
@@ -226,17 +234,17 @@ export async function requireOtherAdmins(
     'ADMIN_TOOL',
     admins.length === 1
       ? `${first?.account} is the last admin. Make another admin first.`
-      : 'These are all the admins that there are. Leave one of them out.',
+      : 'The request names all admins of the realm. Leave one of them out.',
   );
 }
 
 /**
- * What follows where these people may not come in any more, told while they are realm members still: all
- * that depends on it is touched, and the tools that they could come to get other passwords at once.
+ * Closes all access of these people: touches everything that depends on it, and gives new passwords at once to the
+ * tools that they could reach. Must be called while they are still realm members.
  *
- * @param mayKnow whether they may know the passwords that there are now
+ * @param mayKnow whether they may know the current passwords
  */
-export async function shutOut(
+export async function closeAccess(
   { client, config, portal, id, request, requestedBy, now }: RequestContext<{ kind: RequestKind }>,
   people: readonly number[],
   mayKnow = true,
@@ -258,7 +266,7 @@ export async function shutOut(
     urgent: true,
     touches: [...access, ...tools.flatMap(({ uid }) => touchesWithCredentials(uid))],
     events: tools.flatMap(({ uid, name, account, epoch, maintainers }) =>
-      tellPortals(config, [portal], {
+      eventsForPortals(config, [portal], {
         event: 'credentials.revoked',
         subject: uid,
         request: id?.jti,
@@ -268,7 +276,7 @@ export async function shutOut(
   };
 }
 
-/** Lets a request wait for an admin's word. Throws WAITS_ALREADY where the same waits. */
+/** Lets a request wait for an admin's approval. Throws WAITS_ALREADY if the same request waits already. */
 export async function letWait(
   {
     client,
@@ -288,7 +296,8 @@ export async function letWait(
     body: request,
     why,
   });
-  if (!isNew) refuse('WAITS_ALREADY', `${kind} of ${account} waits for an admin already.`);
+  if (!isNew)
+    refuse('WAITS_ALREADY', `A ${kind} of ${account} already waits for an admin's approval.`);
   const data = { kind, account, why };
   return {
     subject: uid,

@@ -3,14 +3,13 @@
  *
  *   archived, deleted ──▶ archived, returning ──calendar: home and databases are in place──▶ active
  *
- * An admin may ask for it as long as the archives are kept. The number, the name, the home and the databases
- * are the same as before. Keys and the old password are not: the person adds keys, and the homes role makes
- * another password.
+ * An admin may request it as long as the archives are kept. The person gets back their uid, name, home and databases,
+ * but not their keys and password: the person must add keys, and the homes role makes a new password.
  *
- * | a person who was | display name and mail        | access to the realm, and what they maintained |
- * | ---------------- | ---------------------------- | --------------------------------------------- |
- * | being put away   | kept, or those of the request | kept                                         |
- * | deleted          | those of the request          | none: erased with the person                 |
+ * | the person was | display name and mail         | access to the realm, and maintained tools |
+ * | -------------- | ----------------------------- | ----------------------------------------- |
+ * | being archived | kept, or those of the request | kept                                      |
+ * | deleted        | those of the request          | none: erased with the person              |
  */
 import type { RequestOf } from '../schema.ts';
 import { removeKeysOf } from '../../ssh-keys/keys-table.ts';
@@ -26,14 +25,17 @@ export const restorePerson: Handler<RequestOf<'person.restore'>> = async (contex
   if (person === undefined) refuseUnknownPerson(request.person);
   const { uid, account, state } = person;
   if (state !== 'archived' && state !== 'deleted') {
-    refuse('PERSON_NOT_DELETED', `${account} is ${state}, not deleted.`);
+    refuse(
+      'PERSON_NOT_DELETED',
+      `${account} is ${state}, not deleted. There is nothing to restore.`,
+    );
   }
   await wantReturn(context, { uid, named: account }, ['PERSON_NOT_KEPT', 'PERSON_LEAVING']);
   const { displayName, email } = request;
   if (state === 'deleted' && (displayName === undefined || email === undefined)) {
     refuse(
       'REQUEST_INVALID',
-      `Display name and mail of ${account} were erased. Name both: displayName and email.`,
+      `The display name and mail address of ${account} were erased. Give both: displayName and email.`,
     );
   }
   if (displayName !== undefined) await requireFreeDisplayName(client, displayName, uid);

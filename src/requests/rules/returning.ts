@@ -1,11 +1,11 @@
-/** Wanting back what is put away, of a person or a tool alike. */
+/** The restoring of a person or a tool from its archives. */
 import type { Code } from '../../shared/errors.ts';
 import { findArchival, wantBack } from '../../lifecycle/archivals-table.ts';
 import { type RequestContext, refuse } from '../context.ts';
 
 /**
- * Wants back what is put away, or half so; the doors stay closed until all of it is there. Refuses where it
- * is kept no longer, and where it is wanted back already: by these codes.
+ * Begins the restoring of a subject that is archived or being archived. Its access stays closed until everything is
+ * back. Refuses with these codes if the archive is no longer kept, or if the restoring has begun already.
  */
 export async function wantReturn(
   { client, now }: Pick<RequestContext<unknown>, 'client' | 'now'>,
@@ -14,10 +14,10 @@ export async function wantReturn(
 ): Promise<void> {
   const archival = await findArchival(client, uid);
   if (archival === undefined || archival.expiredAt !== null) {
-    refuse(notKept, `The archive of ${named} is kept no longer. It cannot be brought back.`);
+    refuse(notKept, `The archive of ${named} is no longer kept, so it cannot be restored.`);
   }
   if (archival.returningAt !== null) {
-    refuse(returning, `The return of ${named} is under way already.`);
+    refuse(returning, `The restoring of ${named} has already begun. Wait until it has finished.`);
   }
   await wantBack(client, uid, now);
 }

@@ -8,7 +8,7 @@
  *     │ ╰────────────────────┼────┤ tool.enable ends that
  *     ╰──────────────────────┼────╯
  *          tool.delete       │ calendar: delete_after is reached, and
- *                            ▼   it was told a day ago at the latest
+ *                            ▼   portals were notified at least a day ago
  *                        archived ──────────────────────────▶ deleted
  *                          │  ▲   calendar: both archives       │
  *                          │  │   are recorded                  │
@@ -53,7 +53,7 @@ import {
   requireMaintainedTool,
   requireMaintainedToolEvenArchived,
 } from '../context.ts';
-import { tellPortals } from '../../events/done.ts';
+import { eventsForPortals } from '../../events/done.ts';
 import { requireNotHeld } from './hold.ts';
 import { wantReturn } from './returning.ts';
 
@@ -64,7 +64,7 @@ export const disableTool: Handler<RequestOf<'tool.disable'>> = async (context) =
   const tool = await requireMaintainedTool(context, request.tool);
   requireNotAdminTool(context);
   if (tool.state !== 'active') {
-    refuse('TOOL_ALREADY_DISABLED', `The tool ${request.tool} is disabled already.`);
+    refuse('TOOL_ALREADY_DISABLED', `The tool ${request.tool} is already disabled.`);
   }
   await disableTools(client, [tool.uid], { by, reason: request.reason, now });
   return accessChanged(context, tool, 'tool.disabled', ['state'], { reason: request.reason });
@@ -87,7 +87,10 @@ export const deleteTool: Handler<RequestOf<'tool.delete'>> = async (context) => 
   requireNotAdminTool(context);
   if (tool.deleteAfter !== null) {
     const date = timeOf(tool.deleteAfter);
-    refuse('TOOL_LEAVING', `The tool ${request.tool} is to be deleted already, from ${date} on.`);
+    refuse(
+      'TOOL_LEAVING',
+      `The tool ${request.tool} is already going to be deleted, on or after ${date}.`,
+    );
   }
   await requireNotHeld(context, tool);
   const days = config.leaving.graceDays;
@@ -101,14 +104,14 @@ export const deleteTool: Handler<RequestOf<'tool.delete'>> = async (context) => 
   const decision = accessChanged(context, tool, 'tool.disabled', fields, { reason: why });
   return {
     ...decision,
-    // at once: a server that is away holds the doors up, but not the date
-    events: tellPortals(config, [context.portal], {
+    // at once: a server that is down delays the closing of access, but not the date
+    events: eventsForPortals(config, [context.portal], {
       event: 'tool.deleting',
       subject: tool.uid,
       request: context.id?.jti,
       data: { tool: request.tool, account, days, deleteAfter: after.toISOString() },
     }),
-    // one that was disabled is told of no other time
+    // no second event for a tool that was disabled before
     onDone: tool.state === 'disabled' ? { ...decision.onDone, each: [] } : decision.onDone,
   };
 };
@@ -119,12 +122,15 @@ export const restoreTool: Handler<RequestOf<'tool.restore'>> = async (context) =
   const tool = await findTool(client, request.tool, actor?.uid ?? 0);
   if (tool === undefined) refuseUnknownTool(config, request.tool);
   if (tool.state !== 'archived' && tool.state !== 'deleted') {
-    refuse('TOOL_NOT_DELETED', `The tool ${request.tool} is ${tool.state}, not deleted.`);
+    refuse(
+      'TOOL_NOT_DELETED',
+      `The tool ${request.tool} is ${tool.state}, not deleted. There is nothing to restore.`,
+    );
   }
   return beginRestore(context, tool);
 };
 
-/** Wants back what is put away, or half so; the doors stay closed until all of it is there. */
+/** Begins the restoring of an archived tool. Its access stays closed until everything is back. */
 async function beginRestore(
   context: RequestContext<{ tool: string }>,
   tool: Tool,
@@ -142,9 +148,9 @@ async function beginRestore(
     account: tool.account,
     fields: wasDeleted ? ['state', 'returning'] : ['returning'],
     touches: [
-      // the directory too: its account no longer says that it is to be deleted
+      // the directory too: the entry of the account must no longer announce the deletion
       ...touches(tool.uid, 'directory', 'homes', 'databases'),
-      // it is a member of their groups again
+      // the tool is a member of these groups again
       ...holding.flatMap((uid) => touches(uid, 'directory')),
       ...touchesOfMembers([...held]),
     ],
@@ -158,10 +164,13 @@ async function beginRestore(
 
 function requireNotAdminTool({ config, request }: RequestContext<{ tool: string }>): void {
   if (request.tool !== config.admin) return;
-  refuse('ADMIN_TOOL', `The tool ${config.admin} is neither disabled nor deleted.`);
+  refuse(
+    'ADMIN_TOOL',
+    `The tool ${config.admin} makes its maintainers admins. It cannot be disabled or deleted.`,
+  );
 }
 
-/** The account, the sudo rule and the database account follow; the home stays as it is. */
+/** The account, the sudo rule and the database account change. The home stays as it is. */
 function accessChanged(
   { request }: RequestContext<{ tool: string }>,
   { uid, account }: Tool,

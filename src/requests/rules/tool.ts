@@ -34,13 +34,13 @@ export const createTool: Handler<RequestOf<'tool.create'>> = async (context) => 
   if (!actor?.realmMember) {
     refuse(
       'PERSON_NOT_REALM_MEMBER',
-      `${requestedBy} has no access to the realm. Ask for access first.`,
+      `${requestedBy} does not have access to the realm. Request access first.`,
     );
   }
   const normal = normalName(request.name);
   const named = request.maintainers ?? [];
   const accounts = [...new Set(actor.admin && named.length > 0 ? named : [requestedBy, ...named])];
-  // sent at once; the number is given back where the request is refused
+  // all three are sent at once. If the request is refused, the number is given back
   const [state, found, uid] = await Promise.all([
     readNameState(client, toolAccount(config.realm, normal)),
     findSubjects(client, accounts),
@@ -51,12 +51,12 @@ export const createTool: Handler<RequestOf<'tool.create'>> = async (context) => 
   if (name === undefined) {
     refuse(
       'NAME_INVALID',
-      'A tool name starts with a letter, has 1 to 26 lower-case letters, digits and dashes, and does not end in a dash.',
+      'A tool name must start with a letter, have 1 to 26 lower-case letters, digits and dashes, and not end in a dash.',
     );
   }
   if (name === config.admin) {
-    const who = 'whoever maintains it is an admin';
-    refuse('ADMIN_TOOL', `No request makes the tool ${name}: ${who}. Choose another name.`);
+    const why = 'its maintainers are admins';
+    refuse('ADMIN_TOOL', `No request can create the tool ${name}: ${why}. Choose another name.`);
   }
   const maintainers = requireMaintainers(accounts, found);
   const uids = maintainers.map((maintainer) => maintainer.uid);
@@ -87,7 +87,7 @@ export const updateTool: Handler<RequestOf<'tool.update'>> = async (context) => 
     subject: tool.uid,
     account: tool.account,
     fields,
-    touches: [], // the title stands nowhere but here
+    touches: [], // the title is stored only in PostgreSQL
     onDone: { event: 'tool.updated', portals: [], data: { tool: request.tool, fields } },
   };
 };
@@ -99,9 +99,10 @@ export const addMaintainer: Handler<RequestOf<'maintainer.add'>> = async (contex
   const added = requireMaintainers(accounts, await findSubjects(client, accounts));
   const present = await readMaintainers(client, tool.uid);
   for (const { uid, account, kind } of added) {
-    if (uid === tool.uid) refuse('NOT_ALLOWED', `${account} cannot maintain itself.`);
+    if (uid === tool.uid)
+      refuse('NOT_ALLOWED', `The tool ${account} cannot be its own maintainer.`);
     if (present.has(uid)) {
-      refuse('MAINTAINER_ALREADY', `${account} maintains ${request.tool} already.`);
+      refuse('MAINTAINER_ALREADY', `${account} is already a maintainer of ${request.tool}.`);
     }
     if (request.tool === config.admin && kind !== 'person') {
       refuse('ADMIN_TOOL', `Only people may maintain the tool ${config.admin}, not ${account}.`);
@@ -123,7 +124,10 @@ export const removeMaintainer: Handler<RequestOf<'maintainer.remove'>> = async (
   const removed = [...new Set(accountsOf(request))].map((account) => {
     const subject = found.get(account);
     if (subject === undefined || !present.has(subject.uid)) {
-      refuse('MAINTAINER_UNKNOWN', `${account} does not maintain ${request.tool}. Check the name.`);
+      refuse(
+        'MAINTAINER_UNKNOWN',
+        `${account} is not a maintainer of ${request.tool}. Check the name.`,
+      );
     }
     return subject;
   });
@@ -134,7 +138,10 @@ export const removeMaintainer: Handler<RequestOf<'maintainer.remove'>> = async (
     uids.map((maintainer) => ({ tool: tool.uid, maintainer })),
   );
   if (request.tool === config.admin && (await countAdmins(client, config.admin)) === 0) {
-    refuse('ADMIN_TOOL', `The tool ${config.admin} keeps at least one maintainer who is an admin.`);
+    refuse(
+      'ADMIN_TOOL',
+      `The tool ${config.admin} must keep at least one maintainer who is an admin.`,
+    );
   }
   return maintainersChanged(context, tool, 'maintainer.removed', removed);
 };

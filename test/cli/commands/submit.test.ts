@@ -298,9 +298,9 @@ describe('submit', () => {
     [
       'person.suspend',
       ['--until', 'tomorrow'],
-      'reason is missing; until: it wants a time, such as 2026-12-31T12:00:00Z; wants either person or people',
+      'reason is missing; until: this must be a time, such as 2026-12-31T12:00:00Z; the request must have either person or people',
     ],
-    ['maintainer.add', [], 'tool is missing; wants either person or maintainers'],
+    ['maintainer.add', [], 'tool is missing; the request must have either person or maintainers'],
     [
       'access.grant',
       ['--id', 'x', '--approvedBy', 'x y'],
@@ -516,7 +516,7 @@ describe('submit --file', () => {
     ];
     const { exit, out, err } = await runWith(lines.join('\n'), 'submit', '--file', '-');
     expect({ exit, out }).toEqual({ exit: EXIT.usage, out: '' });
-    const name = 'a name has only letters, digits, dot, dash and underscore';
+    const name = 'a name may contain only letters, digits, dots, dashes and underscores';
     expect(err.split('\n')).toEqual([
       expect.stringMatching(/^line 2 of standard input: it is not JSON: ./u),
       `line 3 of standard input: name is missing; title is missing; ${[0, 1, 2, 3, 4]
@@ -674,7 +674,7 @@ describe('status', () => {
   test('with a capital is told what to name', async () => {
     const { err } = await run('submit', 'access.grant', '--person', 'Alice', '--wait');
     expect(err).toBe(
-      'PERSON_UNKNOWN: There is no person Alice. Shell names have no capitals: name alice.\n',
+      'PERSON_UNKNOWN: There is no person named Alice. Shell names have no capital letters. Use alice.\n',
     );
   });
 });
@@ -767,7 +767,7 @@ test('bootstrap, where there are people, names the command by which an admin mak
     exit: EXIT.failed,
     out: '',
     err:
-      'NOT_ALLOWED: the realm has people already. An admin makes another: ' +
+      'NOT_ALLOWED: the realm already has people. To add another admin, an admin runs ' +
       '`chamberlain submit maintainer.add --tool admin --person alice --wait`.\n',
   });
 });

@@ -1,4 +1,4 @@
-/** person.erase: who may ask, when it begins, what stops it, and that the database itself guards it. */
+/** person.erase: who may request it, when it begins, what stops it, and that the database itself enforces this. */
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { turnCalendar } from '../../../src/lifecycle/calendar.ts';
@@ -19,7 +19,7 @@ let realm: BootstrappedRealm;
 let owner: Pool;
 let relay: Pool;
 let number = 0;
-/** suspended; each test has another */
+/** suspended; each test has its own */
 let name: string;
 let uid: number;
 
@@ -55,7 +55,7 @@ async function makePerson(shellName: string): Promise<number> {
   return (rows[0] as { uid: number }).uid;
 }
 
-/** Asks for the erasure by the steward's own key; returns the request's id. */
+/** Requests the erasure with the steward's own key. Returns the id of the request. */
 async function askForErasure(): Promise<string> {
   const jti = randomUUID();
   await must(
@@ -68,7 +68,7 @@ async function askForErasure(): Promise<string> {
 const approve = (request: string, by = 'second') =>
   ask({ kind: 'request.approve', requestedBy: by, request }, { as: by });
 
-/** Asked for and approved so many hours ago. */
+/** Requested and approved so many hours ago. */
 async function approvedAgo(hours: number): Promise<string> {
   const request = await askForErasure();
   expect(await approve(request)).toEqual({ verdict: 'accepted' });
@@ -103,7 +103,7 @@ async function told(): Promise<string[]> {
   return (rows as { event: string }[]).map(({ event }) => event);
 }
 
-/** As every role does it, and the relay tells. */
+/** Does what all roles do, and the relay. */
 async function apply(): Promise<void> {
   await owner.query(
     `UPDATE convergence SET applied = wanted, state = 'applied' WHERE applied < wanted`,
@@ -112,7 +112,7 @@ async function apply(): Promise<void> {
 }
 
 describe('an erasure', () => {
-  test('begins a day after the approval, and is told at once; its request is done when all is applied', async () => {
+  test('begins a day after the approval and sends its event at once; its request is done when everything is applied', async () => {
     const early = await approvedAgo(23.9);
     expect([await turn(), await stateOf(), await isDone(early)]).toEqual([[], 'suspended', false]);
     const [leaver] = await readLeaving(realm.intake, [uid]);
@@ -153,7 +153,7 @@ describe('an erasure', () => {
     });
   });
 
-  test('takes the archives of before along', async () => {
+  test('removes existing archives too', async () => {
     await owner.query(
       `INSERT INTO archivals (subject, archival, left_at, keep_until, returning_at, back_at)
        VALUES ($1, 1, now(), now() + interval '1 year', now(), now())`,
@@ -170,7 +170,7 @@ describe('an erasure', () => {
     expect(wanted).toMatchObject({ archive: { archival: 2 }, pastArchives: [{ archival: 1 }] });
   });
 
-  test('is of suspended people alone, asked for by an admin, and approved by another', async () => {
+  test('is only for suspended people, requested by an admin and approved by another', async () => {
     expect(
       await ask(
         { kind: 'person.erase', requestedBy: 'second', person: 'steward' },
@@ -186,7 +186,7 @@ describe('an erasure', () => {
     expect(await approve(request, 'steward')).toMatchObject({ code: 'OWN_REQUEST' });
     expect(await approve(request)).toEqual({ verdict: 'accepted' });
     const again = { kind: 'person.erase', requestedBy: 'steward', person: name };
-    // both by their own keys: a portal that speaks for admins would be one of the two
+    // both with their own keys, because a portal that speaks for admins could be one of the two
     const speaking = {
       ...realm.world.config,
       portals: realm.world.config.portals.map((each) => ({ ...each, speaksForAdmins: true })),
@@ -198,7 +198,7 @@ describe('an erasure', () => {
     expect(await ask(again, { as: 'steward' })).toMatchObject({ code: 'PERSON_LEAVING' });
   });
 
-  test.each(['steward', 'second'])('is stopped by %s until it begins', async (by) => {
+  test.each(['steward', 'second'])('can be stopped by %s until it begins', async (by) => {
     const request = await approvedAgo(23.9);
     await must(
       { kind: 'request.reject', requestedBy: by, request, reason: 'A mistake' },
@@ -209,7 +209,7 @@ describe('an erasure', () => {
       [request],
     );
     expect([await turn(), await stateOf(), await isDone(request)]).toEqual([[], 'suspended', true]);
-    // and may be asked for again
+    // and may be requested again
     await approvedAgo(24.1);
     expect(await turn()).toEqual(['person.erase']);
   });
@@ -225,14 +225,14 @@ describe('an erasure', () => {
     ).toMatchObject({ code: 'NOT_WAITING' });
   });
 
-  test('ends with a reinstatement, and does not come back with the next suspension', async () => {
+  test('ends with a reinstatement, and does not reappear with the next suspension', async () => {
     const request = await approvedAgo(24.1);
     await must({ kind: 'person.reinstate', requestedBy: 'second', person: name });
     await must({ kind: 'person.suspend', requestedBy: 'steward', person: name, reason: 'again' });
     expect([await turn(), await isDone(request)]).toEqual([[], true]);
   });
 
-  test('waits for the end of a hold, and keeps a deletion and a reinstatement waiting', async () => {
+  test('waits for the end of a hold, and makes a deletion and a reinstatement wait', async () => {
     await owner.query(
       `UPDATE people SET delete_after = now() - interval '1 day', days_warned = 0, warned_at = now() WHERE uid = $1`,
       [uid],
@@ -251,7 +251,7 @@ describe('an erasure', () => {
     expect(held?.leaving.next).toMatchObject({ move: 'erase' });
     expect(Date.parse(held?.leaving.next?.at ?? '')).toBeGreaterThan(Date.parse(until));
     await must({ kind: 'subject.release', requestedBy: 'steward', person: name });
-    // and begins a day after its end, so that it can be stopped then
+    // and begins a day after the end of the hold, so that it can still be stopped
     expect([await turn(), await stateOf()]).toEqual([[], 'suspended']);
     await owner.query(`UPDATE holds SET until = now() - interval '24.1 hours' WHERE subject = $1`, [
       uid,
@@ -259,7 +259,7 @@ describe('an erasure', () => {
     expect(await turn()).toEqual(['person.erase']);
   });
 
-  test('does not begin while requests wait that may stop it', async () => {
+  test('does not begin while requests that may stop it are waiting', async () => {
     await approvedAgo(24.1);
     const { did } = await turnCalendar(realm.intake, realm.world.config, new Date(), {
       canBeStopped: false,
@@ -268,13 +268,13 @@ describe('an erasure', () => {
     expect(await turn()).toEqual(['person.erase']);
   });
 
-  test('is rejected with a reinstatement before it was approved, too', async () => {
+  test('is rejected by a reinstatement even before it was approved', async () => {
     const request = await askForErasure();
     await must({ kind: 'person.reinstate', requestedBy: 'second', person: name });
     expect(await approve(request)).toMatchObject({ code: 'NOT_WAITING' });
   });
 
-  test('says who holds somebody, without the reason, in what is kept of a refusal', async () => {
+  test('is refused with the name of the hold’s owner but without the reason, because refusals are kept', async () => {
     const until = new Date(Date.now() + 3_600_000).toISOString();
     const hold = { kind: 'subject.hold', requestedBy: 'steward', person: name, until };
     await must({ ...hold, reason: 'a-secret-reason' });
@@ -291,7 +291,7 @@ describe('the database', () => {
   const begin = () => transact(realm.intake, () => beginErasure(realm.intake, uid, new Date()));
   const REFUSED = /may not be erased/;
 
-  test('lets nobody be erased without an approved request that is a day old', async () => {
+  test('refuses an erasure without a request approved at least a day ago', async () => {
     await expect(begin()).rejects.toThrow(REFUSED);
     const request = await askForErasure();
     await expect(begin()).rejects.toThrow(REFUSED);
@@ -300,7 +300,7 @@ describe('the database', () => {
     expect(await stateOf()).toBe('suspended');
   });
 
-  test('goes by its own clock, whatever time intake gives', async () => {
+  test('uses its own clock, whatever time intake gives', async () => {
     const request = await askForErasure();
     await must(
       { kind: 'request.approve', requestedBy: 'second', request },
@@ -314,7 +314,7 @@ describe('the database', () => {
     expect(await turn()).toEqual([]);
   });
 
-  test('wants two admins, a suspended person, and no hold', async () => {
+  test('requires two admins, a suspended person, and no hold', async () => {
     const request = await approvedAgo(24.1);
     await owner.query('UPDATE approvals SET decided_by = requested_by WHERE request = $1', [
       request,
@@ -331,7 +331,7 @@ describe('the database', () => {
     await expect(begin()).rejects.toThrow(REFUSED);
   });
 
-  test('lets no erasure be moved to somebody else, or to a tool', async () => {
+  test('does not let an erasure be moved to another person or a tool', async () => {
     await approvedAgo(24.1);
     await turn();
     const other = await makePerson(`o${number}`);
@@ -343,7 +343,7 @@ describe('the database', () => {
     }
   });
 
-  test('has nobody deleted without archives by another way', async () => {
+  test('allows no other deletion without archives', async () => {
     await expect(
       transact(realm.intake, async () => {
         await realm.intake.query(
@@ -355,7 +355,7 @@ describe('the database', () => {
     ).rejects.toThrow(/no archive of it is recorded/);
   });
 
-  test('keeps what was approved until it has begun, however old it is', async () => {
+  test('keeps an approved erasure until it has begun, however old it is', async () => {
     const request = await approvedAgo(24 * 4000);
     const isKept = async () =>
       (await owner.query('SELECT FROM approvals WHERE request = $1', [request])).rowCount === 1;

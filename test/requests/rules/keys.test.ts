@@ -1,4 +1,4 @@
-/** Keys from the request to the line that the directory is to hold: exact, whole, and each one person's. */
+/** Keys from the request to the line in the directory: exact, complete, and each only for one person. */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import type { Config } from '../../../src/shared/config.ts';
 import { parseSshKey } from '../../../src/ssh-keys/ssh-key.ts';
@@ -35,7 +35,7 @@ beforeAll(async () => {
 });
 afterAll(() => realm.close());
 
-/** The code of the refusal; undefined where it was accepted. */
+/** The code of the refusal. Undefined if the request was accepted. */
 async function ask(
   kind: string,
   rest: Record<string, unknown> & { requestedBy: string },
@@ -57,7 +57,7 @@ const add = (name: string, key: string, rest: Record<string, unknown> = {}, conf
 const remove = (name: string, key: string) =>
   ask('key.remove', { requestedBy: name, person: name, key });
 
-test('what a key is bound to comes with it into the directory', async () => {
+test('the restrictions of a key go with it into the directory', async () => {
   const options = 'from="192.0.2.0/24",no-pty,restrict';
   expect(await add('alice', `${options} ${KEY} my laptop`)).toBeUndefined();
   expect(await linesOf('alice')).toEqual([`${options} ${KEY}`]);
@@ -69,12 +69,12 @@ test('what a key is bound to comes with it into the directory', async () => {
   await remove('alice', KEY);
 });
 
-test('a key that is removed is wanted no more, and stays its holder’s', async () => {
+test('a removed key is no longer wanted, but nobody else can add it', async () => {
   expect(await add('alice', KEY)).toBeUndefined();
   expect(await remove('alice', KEY)).toBeUndefined();
   expect(await linesOf('alice')).toEqual([]);
   expect(await add('bob', KEY)).toBe('KEY_TAKEN');
-  // not even by a statement that has not looked
+  // not even with a statement that did not check
   const { fingerprint } = keyOf(KEY);
   await transact(realm.intake, () =>
     putKey(realm.intake, {
@@ -89,7 +89,7 @@ test('a key that is removed is wanted no more, and stays its holder’s', async 
   expect([await linesOf('alice'), await linesOf('bob')]).toEqual([[], []]);
 });
 
-test("another's key is not removed under one's own name", async () => {
+test("a person cannot remove another person's key under their own name", async () => {
   expect(await add('bob', OTHER_KEY)).toBeUndefined();
   const { fingerprint } = keyOf(OTHER_KEY);
   expect(await ask('key.remove', { requestedBy: 'alice', person: 'alice', fingerprint })).toBe(
@@ -102,11 +102,11 @@ test("another's key is not removed under one's own name", async () => {
 test.each([
   ['Alice', 'alice'],
   ['alice', 'Alice'],
-])('%s is nobody who may give a key to %s: names are exact', async (requestedBy, person) => {
+])('%s may not add a key for %s: names are exact', async (requestedBy, person) => {
   expect(await ask('key.add', { requestedBy, person, key: OTHER_KEY })).toBe('PERSON_UNKNOWN');
 });
 
-test('a fingerprint that differs in case is another', async () => {
+test('a fingerprint that differs in case is another one', async () => {
   const { fingerprint } = keyOf(KEY);
   const swapped = fingerprint.replace(/(?<=:)[A-Za-z]/u, (letter) =>
     letter === letter.toLowerCase() ? letter.toUpperCase() : letter.toLowerCase(),
@@ -121,7 +121,7 @@ test('a fingerprint that differs in case is another', async () => {
   await owner.query('DELETE FROM ssh_keys WHERE fingerprint = $1', [swapped]);
 });
 
-test('nobody has more keys than are allowed, and removed ones do not count', async () => {
+test('nobody can have more keys than are allowed, and removed keys do not count', async () => {
   const config = { ...world.config, keys: { ...world.config.keys, maxPerPerson: 1 } };
   expect(await add('bob', OTHER_KEY, {}, config)).toBeUndefined();
   await owner.query('DELETE FROM ssh_keys WHERE fingerprint = $1', [keyOf(KEY).fingerprint]);
@@ -131,20 +131,20 @@ test('nobody has more keys than are allowed, and removed ones do not count', asy
   await remove('bob', KEY);
 });
 
-test('a key that the configuration knows as bad is nobody’s, by either way in', async () => {
+test('a key that the configuration lists as bad is refused by both kinds of request', async () => {
   const keys = { ...world.config.keys, knownBad: [keyOf(OTHER_KEY).fingerprint] };
   const config = { ...world.config, keys };
   expect(await add('bob', `restrict ${OTHER_KEY}`, {}, config)).toBe('KEY_KNOWN_BAD');
   const eve = { shellName: 'eve', displayName: 'Eve', email: 'eve@example.org', key: OTHER_KEY };
   expect(await ask('person.create', { requestedBy: 'eve', ...eve }, config)).toBe('KEY_KNOWN_BAD');
-  // one that became known after it was taken can be removed
+  // a key that became known as bad after it was added can be removed
   expect(await add('bob', OTHER_KEY)).toBeUndefined();
   expect(
     await ask('key.remove', { requestedBy: 'bob', person: 'bob', key: OTHER_KEY }, config),
   ).toBeUndefined();
 });
 
-test('what people call a key comes with it: the label that was given, or the comment', async () => {
+test('a key keeps its label: the given one, or the comment', async () => {
   await add('bob', `${KEY} my laptop`);
   expect(await labelsOf('bob')).toEqual(['my laptop']);
   await remove('bob', KEY);
@@ -157,7 +157,7 @@ test('what people call a key comes with it: the label that was given, or the com
 });
 
 test.each(['two\nlines', 'two\rlines', 'a\0b', '\u202ex'])(
-  'a label is one printable line, not %j',
+  'a label must be one printable line, not %j',
   async (label) => {
     expect(await add('bob', KEY, { label })).toBe('REQUEST_INVALID');
   },

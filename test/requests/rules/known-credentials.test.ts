@@ -1,4 +1,4 @@
-/** Passwords that somebody knows who maintains a tool no more, and is shut out later. */
+/** Passwords known to a former maintainer of a tool whose access is revoked later. */
 import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
 import { turnCalendar } from '../../../src/lifecycle/calendar.ts';
 import { wantPerson, wantTool } from '../../laws-world.ts';
@@ -24,7 +24,7 @@ beforeEach(async () => {
   for (const { uid } of [tool, behind]) await record(uid, 1);
 });
 
-/** As the homes role does, when it has made a password. */
+/** Does what the homes role does when it has made a password. */
 async function record(account: number, epoch: number): Promise<void> {
   await realm.owner.query(
     `INSERT INTO database_verifiers AS v (account, epoch, verifier) VALUES ($1, $2, '*' || repeat('A', 40))
@@ -55,9 +55,9 @@ const known = async () => {
   return rows.map((row) => [row.person, row.tool]);
 };
 
-test('who was removed, also by herself, and is suspended later: what she knew is changed then', async () => {
+test('the passwords known to a removed maintainer, even one who left by herself, are changed when she is suspended later', async () => {
   await remove(alice, tool, alice.name);
-  // others' programs go on
+  // other people's programs go on until then
   expect(await epochs(tool, behind)).toEqual([1, 1]);
   expect(await known()).toEqual([
     [alice.uid, tool.uid],
@@ -68,7 +68,7 @@ test('who was removed, also by herself, and is suspended later: what she knew is
   expect(await known()).toEqual([]);
 });
 
-test('a tool between that is removed, disabled or deleted: what she knew behind it is changed', async () => {
+test('the passwords that she reached through a tool that was removed, disabled or deleted are changed', async () => {
   const { owner, world, intake } = realm;
   const gone = await wantTool(owner, world, [alice.uid]);
   const removed = await wantTool(owner, world, [alice.uid]);
@@ -79,7 +79,7 @@ test('a tool between that is removed, disabled or deleted: what she knew behind 
   await must('tool.disable', 'steward', { tool: closed.name, reason: 'x' });
   const maintainers = [`tools.${removed.name}`];
   await must('maintainer.remove', 'steward', { tool: other.name, maintainers });
-  // the calendar deletes it, as if it were put away
+  // the calendar deletes it, as if it were archived
   await owner.query(`UPDATE tools SET state = 'archived', disabled_at = now() WHERE uid = $1`, [
     gone.uid,
   ]);
@@ -97,7 +97,7 @@ test('a tool between that is removed, disabled or deleted: what she knew behind 
   expect(await epochs(last, other, third)).toEqual([2, 2, 2]);
 });
 
-test('a password that was changed since, and lets in no more, is left', async () => {
+test('a password that was changed since and no longer works is not changed again', async () => {
   await remove(alice, tool);
   await must('credentials.rotate', 'steward', { tool: tool.name, atOnce: true });
   await record(tool.uid, 2);
@@ -105,7 +105,7 @@ test('a password that was changed since, and lets in no more, is left', async ()
   expect(await epochs(tool, behind)).toEqual([2, 2]);
 });
 
-test('one that was changed since, and lets in still beside the new one, is changed at once', async () => {
+test('a password that was changed since but still works beside the new one is changed at once', async () => {
   await remove(alice, tool);
   await must('credentials.rotate', 'steward', { tool: tool.name });
   await record(tool.uid, 2);
@@ -118,7 +118,7 @@ test('one that was changed since, and lets in still beside the new one, is chang
   expect(await epochs(tool)).toEqual([3]);
 });
 
-test('what means nothing any more goes when the next one leaves', async () => {
+test('records that are no longer needed are removed when the next maintainer leaves', async () => {
   await remove(alice, tool);
   await must('credentials.rotate', 'steward', { tool: tool.name, atOnce: true });
   await record(tool.uid, 2);
@@ -130,7 +130,7 @@ test('what means nothing any more goes when the next one leaves', async () => {
   ]);
 });
 
-test('who never had access to the realm knows nothing', async () => {
+test('a person who never had access to the realm knows no password', async () => {
   const carol = await wantPerson(realm.owner, realm.world, { realmMember: false });
   await realm.owner.query('INSERT INTO maintainers VALUES ($1, $2)', [tool.uid, carol.uid]);
   await remove(carol, tool);

@@ -1,4 +1,4 @@
-/** How people and tools leave by request: who may, what is refused, what follows, what is told. */
+/** How people and tools leave by request: who may request it, what is refused, what follows, which events are sent. */
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type { Config } from '../../../src/shared/config.ts';
@@ -16,14 +16,14 @@ import {
 const NOW = new Date('2030-01-01T12:00:00Z');
 const later = (days: number) => new Date(NOW.getTime() + days * 24 * 3600 * 1000).toISOString();
 const SECOND: AskOptions = { as: 'second' };
-/** As long as a token's life allows, the clock is the test's own. */
+/** The test sets the clock, as far as the lifetime of a token allows. */
 const AT: AskOptions = { now: NOW };
 
 let realm: BootstrappedRealm;
 let world: BootstrappedRealm['world'];
 let owner: Pool;
 let relay: Pool;
-/** suspensions are not held back, where that is not what is tested */
+/** suspensions do not wait, except where that is tested */
 let config: Config;
 
 beforeAll(async () => {
@@ -31,7 +31,7 @@ beforeAll(async () => {
   ({ world, owner } = realm);
   relay = openPool(world.config, 'relay', { max: 1, durable: false });
   config = { ...world.config, leaving: { ...world.config.leaving, mostSuspensionsPerHour: 1000 } };
-  // the first numbers are for those whom the test makes itself
+  // the first numbers are for subjects that the test creates itself
   await owner.query('UPDATE id_ranges SET next = last - 10');
   await must('person.create', 'second', {
     shellName: 'second',
@@ -48,7 +48,7 @@ afterAll(async () => {
 
 type Rest = Record<string, unknown>;
 
-/** The code of the refusal; undefined where it was accepted. */
+/** The code of the refusal. Undefined if the request was accepted. */
 async function ask(
   kind: string,
   requestedBy: string,
@@ -89,7 +89,7 @@ async function epochOf({ uid }: { uid: number }): Promise<[number, number]> {
   );
   return [row!.epoch, row!.overlap];
 }
-/** As the homes role does it. */
+/** Does what the homes role does. */
 async function record({ uid }: { uid: number }): Promise<void> {
   await owner.query(
     `INSERT INTO database_verifiers (account, epoch, verifier)
@@ -115,13 +115,13 @@ async function toolOf({ uid }: { uid: number }): Promise<Record<string, unknown>
   );
   return row!;
 }
-/** What the portal was told about a request: the events, in order. */
+/** The events about a request that the portal received, in order. */
 const eventsOf = (jti: string) =>
   read<{ portal: string; event: string; subject: number | null; data: Rest }>(
     'SELECT portal, event, subject, data FROM events WHERE request = $1 ORDER BY row_id',
     [jti],
   );
-/** Every role applies all, and the relay tells of it. */
+/** All roles apply everything, and the relay sends the events. */
 async function apply(): Promise<void> {
   await owner.query(
     `UPDATE convergence SET applied = wanted, state = 'applied' WHERE applied < wanted`,
@@ -144,7 +144,7 @@ const touchedBy = (jti: string) =>
     [jti],
   );
 
-/** As the calendar and the roles do it. */
+/** Does what the calendar and the roles do. */
 async function archiveAll({ uid }: { uid: number }): Promise<void> {
   await owner.query('INSERT INTO archivals (subject, archival, began_at) VALUES ($1, 1, $2)', [
     uid,
@@ -166,8 +166,8 @@ async function leave(subject: { uid: number }): Promise<void> {
   await owner.query(`UPDATE tools SET state = 'deleted' WHERE uid = $1`, [uid]);
 }
 
-describe('a person who is suspended', () => {
-  test('is so with who, when, why and until, and the account, the database account and the groups follow, urgently', async () => {
+describe('a suspended person', () => {
+  test('is recorded with who, when, why and until, and the account, the database account and the groups follow urgently', async () => {
     const [alice, bob] = [await person(), await person()];
     const one = await tool(alice, bob);
     const jti = randomUUID();
@@ -197,7 +197,7 @@ describe('a person who is suspended', () => {
     ]);
   });
 
-  test('knows no password any more of a tool that he could come to, also through others; those who stay are named', async () => {
+  test('no longer knows the password of any tool that they could reach, even through others; the remaining maintainers are named', async () => {
     const [alice, bob] = [await person(), await person()];
     const direct = await tool(alice, bob);
     const through = await tool(direct);
@@ -231,7 +231,7 @@ describe('a person who is suspended', () => {
     );
   });
 
-  test('has every membership back when reinstated, and nothing is left of the suspension', async () => {
+  test('gets every membership back when reinstated, and nothing is left of the suspension', async () => {
     const alice = await person();
     const one = await tool(alice);
     const memberships = () =>
@@ -251,7 +251,7 @@ describe('a person who is suspended', () => {
     ]);
   });
 
-  test('stays so for longer where that is asked, and never for a shorter time', async () => {
+  test('stays suspended for longer if that is requested, but never for a shorter time', async () => {
     const alice = await person();
     const suspend = (until?: string) =>
       ask('person.suspend', 'steward', { person: alice.name, reason: 'x', until }, AT);
@@ -271,7 +271,7 @@ describe('a person who is suspended', () => {
   });
 });
 
-test('one whose access is revoked knows no password of a tool any more either', async () => {
+test('is like a person whose access is revoked, who no longer knows the password of a tool either', async () => {
   const alice = await person();
   const one = await tool(alice);
   await record(one);
@@ -284,8 +284,8 @@ test('one whose access is revoked knows no password of a tool any more either', 
   expect(await epochOf(one)).toEqual([3, 0]);
 });
 
-describe('many people in one request', () => {
-  test('are all suspended, each with an event and a row in the audit of his own', async () => {
+describe('several people in one request', () => {
+  test('are all suspended, each with their own event and row in the audit', async () => {
     const people = [await person(), await person(), await person()];
     const [already, gone] = [await person(), await person()];
     await must('person.suspend', 'steward', { person: already.name, reason: 'before' });
@@ -311,7 +311,7 @@ describe('many people in one request', () => {
     );
   });
 
-  test('are not suspended, none of them, where one of the names is nobody’s, and it is named', async () => {
+  test('are all left alone if one of the names is unknown, and the refusal gives that name', async () => {
     const alice = await person();
     const people = [alice.name, 'nobody-here', 'nor-here'];
     const wish = { kind: 'person.suspend', requestedBy: 'steward', people, reason: 'x' };
@@ -322,14 +322,14 @@ describe('many people in one request', () => {
     expect((await stateOf(alice))['state']).toBe('active');
   });
 
-  test('are not all the admins', async () => {
+  test('must not be all the admins', async () => {
     const alice = await person();
     const people = ['steward', 'second', alice.name];
     expect(await ask('person.suspend', 'steward', { people, reason: 'x' })).toBe('ADMIN_TOOL');
     expect((await stateOf(alice))['state']).toBe('active');
   });
 
-  test('take as many statements as few do', async () => {
+  test('take no more statements than few do', async () => {
     const count = async (people: string[]): Promise<number> => {
       const query = realm.intake.query.bind(realm.intake);
       let statements = 0;
@@ -352,8 +352,8 @@ describe('many people in one request', () => {
   });
 });
 
-describe('more people suspended one by one in an hour than are allowed', () => {
-  test('wait, each told why, until another admin releases them; many at once do not', async () => {
+describe('more people suspended one by one in an hour than is allowed', () => {
+  test('wait, each with a reason, until another admin approves; several in one request do not wait', async () => {
     const before = config;
     const done = `SELECT count(*)::int AS n FROM requests r WHERE kind = 'person.suspend'
       AND verdict = 'accepted' AND subject IS NOT NULL`;
@@ -405,7 +405,7 @@ describe('more people suspended one by one in an hour than are allowed', () => {
     expect((await eventsOf(jtis[3]!)).at(-1)).toMatchObject({ event: 'request.rejected' });
     await must('person.suspend', 'steward', { people: [people[4]!.name, last!.name], reason: 'x' });
     expect(await states()).toEqual([s, s, s, a, s, s]);
-    // those that waited are none of those that are allowed
+    // requests that waited do not count
     config = { ...config, leaving: { ...config.leaving, mostSuspensionsPerHour: n + 3 } };
     await must('person.suspend', 'steward', { person: rejected!.name, reason: 'x' });
     expect(await states()).toEqual([s, s, s, s, s, s]);
@@ -417,7 +417,7 @@ describe('a deletion of a person', () => {
   const approve = (jti: string, options = SECOND) =>
     ask('request.approve', options.as ?? 'steward', { request: jti }, options);
 
-  test('waits, whoever asks, until an admin who did not ask approves it by the own key', async () => {
+  test('waits, whoever requests it, until another admin approves it with their own key', async () => {
     const alice = await person();
     const one = await tool(alice);
     await record(one);
@@ -461,7 +461,7 @@ describe('a deletion of a person', () => {
       },
       { portal: 'portal', event: 'credentials.revoked', subject: one.uid },
     ]);
-    // done is what was asked, and the approval, when the doors are closed
+    // the request and the approval are done when access is closed
     expect([await isDone(jti), await isDone(approval)]).toEqual([false, false]);
     await apply();
     expect([await isDone(jti), await isDone(approval)]).toEqual([true, true]);
@@ -474,7 +474,7 @@ describe('a deletion of a person', () => {
     expect(await ask('person.delete', 'steward', { person: alice.name })).toBe('PERSON_LEAVING');
   });
 
-  test('that an admin asks for is not approved by the same admin', async () => {
+  test('that an admin requests cannot be approved by the same admin', async () => {
     const alice = await person();
     const jti = randomUUID();
     await must('person.delete', 'steward', { person: alice.name }, { jti, as: 'steward' });
@@ -484,7 +484,7 @@ describe('a deletion of a person', () => {
     expect(await approve(jti)).toBe('NOT_WAITING');
   });
 
-  test('waits beside another that another portal has sent by the same id, and each is decided by both', async () => {
+  test('waits beside one that another portal sent with the same id, and each is decided by portal and id', async () => {
     const [alice, bob] = [await person(), await person()];
     const jti = randomUUID();
     await must('person.delete', alice.name, { person: alice.name }, { jti });
@@ -510,7 +510,7 @@ describe('a deletion of a person', () => {
     expect(await decide('request.reject', { ...no, sentBy: 'portal' })).toBeUndefined();
     expect(await states()).toEqual({ portal: 'rejected', 'admin.steward': 'open' });
     expect(await decide('request.approve', { sentBy: 'portal' })).toBe('NOT_WAITING');
-    // that one alone is left
+    // only that one is left
     expect(await decide('request.approve')).toBeUndefined();
     expect(await states()).toEqual({ portal: 'rejected', 'admin.steward': 'approved' });
     expect([(await stateOf(alice))['state'], (await stateOf(bob))['state']]).toEqual([
@@ -528,7 +528,7 @@ describe('a deletion of a person', () => {
     await apply();
     expect(await isDone(jti)).toBe(false);
     await approve(jti);
-    // the doors were closed before
+    // access was closed before
     expect(await isDone(jti)).toBe(true);
     expect((await eventsOf(jti)).map(({ event }) => event).slice(2)).toEqual([
       'request.approved',
@@ -551,7 +551,7 @@ describe('a deletion of a person', () => {
     ]);
   });
 
-  test('is withdrawn by who asked for it, as it was sent, while it waits', async () => {
+  test('can be rejected by the requester, in the way in which it was sent, while it waits', async () => {
     const [alice, bob] = [await person(), await person()];
     const [jti, ofAdmin] = [randomUUID(), randomUUID()];
     await must('person.delete', alice.name, { person: alice.name }, { jti });
@@ -570,7 +570,7 @@ describe('a deletion of a person', () => {
       expect(await isDone(each)).toBe(true);
       expect(await approve(each)).toBe('NOT_WAITING');
     }
-    // it may be asked again
+    // it may be requested again
     await must('person.delete', alice.name, { person: alice.name });
   });
 
@@ -580,7 +580,7 @@ describe('a deletion of a person', () => {
     expect(await approve(jti)).toBeUndefined();
   };
 
-  test('ends with a reinstatement before the person is put away', async () => {
+  test('ends with a reinstatement before the person is archived', async () => {
     const alice = await person();
     const before = await stateOf(alice);
     await wantDeleted(alice, 'steward');
@@ -588,7 +588,7 @@ describe('a deletion of a person', () => {
     expect(await stateOf(alice)).toEqual(before);
   });
 
-  test('is withdrawn by the person who asked for it, and by nobody else who is no admin', async () => {
+  test('can be cancelled by the person who requested it, and otherwise only by an admin', async () => {
     const [alice, bob] = [await person(), await person()];
     const one = await tool(alice);
     const before = await stateOf(alice);
@@ -596,12 +596,12 @@ describe('a deletion of a person', () => {
     await wantDeleted(bob, 'steward');
     const withdraw = (of: { name: string }, by = of.name) =>
       ask('person.reinstate', by, { person: of.name });
-    // somebody else asked for it
+    // somebody else requested it
     expect(await withdraw(bob)).toBe('PERSON_SUSPENDED');
     expect(await withdraw(bob, alice.name)).toBe('PERSON_SUSPENDED');
     const eve = await person();
     expect(await withdraw(alice, eve.name)).toBe('NOT_ALLOWED');
-    // nothing else is open to the person meanwhile
+    // the person may do nothing else meanwhile
     expect(await ask('tool.update', alice.name, { tool: one.name, title: 'x' })).toBe(
       'PERSON_SUSPENDED',
     );
@@ -610,7 +610,7 @@ describe('a deletion of a person', () => {
     expect(await withdraw(alice)).toBe('NOT_ALLOWED');
   });
 
-  test('is not withdrawn by the person whom an admin has suspended, before it or since', async () => {
+  test('cannot be cancelled by a person whom an admin suspended, before it or after', async () => {
     const [alice, bob] = [await person(), await person()];
     const jti = randomUUID();
     await must('person.delete', alice.name, { person: alice.name }, { jti });
@@ -631,7 +631,7 @@ describe('a deletion of a person', () => {
 });
 
 describe('a tool', () => {
-  test('that is disabled says by whom and why, and comes back whole', async () => {
+  test('that is disabled records by whom and why, and can be enabled completely', async () => {
     const alice = await person();
     const one = await tool(alice);
     const before = await toolOf(one);
@@ -695,7 +695,7 @@ describe('a tool', () => {
     });
   });
 
-  test('that is being put away comes back by tool.enable, one that is deleted by an admin', async () => {
+  test('that is being archived can be restored with tool.enable, and a deleted one by an admin', async () => {
     const alice = await person();
     const [one, two] = [await tool(alice), await tool(alice)];
     const held = await tool(two);
@@ -713,7 +713,7 @@ describe('a tool', () => {
     const enabled = randomUUID();
     await must('tool.enable', alice.name, { tool: one.name }, { ...AT, jti: enabled });
     expect(await toolOf(one)).toMatchObject(back);
-    // its account is no longer marked to be deleted, before its things are back
+    // its account is no longer marked for deletion, even before everything is restored
     expect(await touchedBy(enabled)).toContainEqual(
       expect.objectContaining({ subject: one.uid, role: 'directory' }),
     );
@@ -874,7 +874,7 @@ describe('what is refused', () => {
     expect(await ask(kind, eve.name, wish)).toBe('NOT_ALLOWED');
   });
 
-  test('anything by one who is suspended, being put away, or deleted', async () => {
+  test('any request by a person who is suspended, being archived, or deleted', async () => {
     const wish = { tool: T['active']!.name, title: 'x' };
     expect(await ask('tool.update', P['suspended']!.name, wish)).toBe('PERSON_SUSPENDED');
     expect(await ask('tool.update', P['archived']!.name, wish)).toBe('PERSON_LEAVING');
@@ -883,7 +883,7 @@ describe('what is refused', () => {
     expect(await ask('person.delete', self.person, self)).toBe('PERSON_SUSPENDED');
   });
 
-  test('the dead as maintainers', async () => {
+  test('deleted subjects as maintainers', async () => {
     const add = (maintainer: string) =>
       ask('maintainer.add', 'steward', { tool: T['active']!.name, maintainers: [maintainer] });
     expect(await add(P['suspended']!.name)).toBe('PERSON_SUSPENDED');
@@ -893,7 +893,7 @@ describe('what is refused', () => {
     expect(await add(`tools.${T['deleted']!.name}`)).toBe('TOOL_DELETED');
   });
 
-  test('the admin tool disabled or deleted, and the last admin suspended or deleted', async () => {
+  test('disabling or deleting the admin tool, and suspending or deleting the last admin', async () => {
     expect(await ask('tool.disable', 'steward', { tool: 'admin', reason: 'x' })).toBe('ADMIN_TOOL');
     expect(await ask('tool.delete', 'steward', { tool: 'admin' })).toBe('ADMIN_TOOL');
     await must('person.suspend', 'steward', { person: 'second', reason: 'x' });
@@ -904,7 +904,7 @@ describe('what is refused', () => {
     await must('person.reinstate', 'steward', { person: 'second' });
   });
 
-  test('the name of the dead, asked for again', async () => {
+  test('the name of a deleted person, requested again', async () => {
     const create = (shellName: string, requestedBy = shellName) =>
       ask('person.create', requestedBy, { shellName, displayName: 'N', email: 'n@example.org' });
     expect(await create(P['deleted']!.name)).toBe('NAME_TAKEN');
@@ -917,14 +917,14 @@ describe('what is refused', () => {
   });
 });
 
-describe('a person who is put away', () => {
+describe('an archived person', () => {
   const restore = (of: { name: string }, rest: Rest = {}, options = AT) =>
     ask('person.restore', 'steward', { person: of.name, ...rest }, options);
   const key = {
     line: 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHKUwH8v/5b4GYB8M7oRkUEjfDDPGJmKzYnxo5Cd2yqn',
   };
 
-  test('is wanted back, without keys; where name and mail were erased, with those of the request', async () => {
+  test('is restored without keys, and with the name and mail of the request if these were erased', async () => {
     const [going, gone] = [await person(), await person()];
     await must('key.add', gone.name, { person: gone.name, key: key.line });
     await owner.query(
@@ -968,7 +968,7 @@ describe('a person who is put away', () => {
     ).toEqual([named]);
   });
 
-  test('may add the key again that was erased with them', async () => {
+  test('may add again the key that was erased with them', async () => {
     const [row] = await read<{ person: number }>(
       `SELECT person FROM ssh_keys k JOIN people p ON p.uid = k.person
        WHERE k.line = '' AND p.state = 'archived'`,
@@ -988,7 +988,7 @@ describe('a hold', () => {
   const hold = (rest: Rest, options = AT) =>
     ask('subject.hold', 'steward', { reason: 'a dispute', until: later(30), ...rest }, options);
 
-  test('keeps a person and a tool from being deleted, and every refusal says by whom and until when, and not why', async () => {
+  test('prevents the deletion of a person and a tool, and every refusal says by whom and until when, but not why', async () => {
     const alice = await person();
     const one = await tool(alice);
     const jti = randomUUID();
@@ -1007,27 +1007,27 @@ describe('a hold', () => {
     const approval = { kind: 'request.approve', requestedBy: 'second', request: jti };
     expect(await realm.ask(approval, config, { ...SECOND, ...AT })).toMatchObject({
       code: 'SUBJECT_HELD',
-      sentence: `steward holds ${alice.name} until 2030-01-31 12:00:00Z; ask steward why.`,
+      sentence: `steward has placed a hold on ${alice.name} until 2030-01-31 12:00:00Z. Ask steward for the reason.`,
     });
     const wish = { kind: 'tool.delete', requestedBy: alice.name, tool: one.name };
     expect(await realm.ask(wish, config, AT)).toMatchObject({
       code: 'SUBJECT_HELD',
-      sentence: `steward holds tools.${one.name} until 2030-01-31 12:00:00Z; ask steward why.`,
+      sentence: `steward has placed a hold on tools.${one.name} until 2030-01-31 12:00:00Z. Ask steward for the reason.`,
     });
-    // no door is closed or opened by it
+    // it does not close or open access
     expect([(await stateOf(alice))['state'], (await toolOf(one))['state']]).toEqual([
       'active',
       'active',
     ]);
     await must('subject.release', 'steward', { person: alice.name, reason: 'settled' }, AT);
     await must('request.approve', 'second', { request: jti }, { ...SECOND, ...AT });
-    // the other one ends by itself
+    // the other hold ends on its date
     const after = { now: new Date(later(30)) };
     expect(await ask('tool.delete', 'steward', { tool: one.name }, after)).toBeUndefined();
     expect(await ask('subject.release', 'steward', { tool: one.name }, after)).toBe('NOT_HELD');
   });
 
-  test('takes the place of the one before, and is of whoever is deleted while an archive is kept', async () => {
+  test('replaces an earlier one, and is possible for a deleted subject while an archive is kept', async () => {
     const [alice, gone, unkept] = [await person(), await person(), await person()];
     expect(await hold({ person: alice.name, until: later(9) })).toBeUndefined();
     expect(await hold({ person: alice.name, reason: 'another' })).toBeUndefined();
@@ -1048,7 +1048,7 @@ describe('a hold', () => {
 describe('credentials', () => {
   const rotate = (wish: Rest, by = 'steward') => ask('credentials.rotate', by, wish);
 
-  test('overlap where they change as a matter of routine, and not where at once is asked', async () => {
+  test('overlap when they are rotated routinely, and not with atOnce', async () => {
     const alice = await person();
     const one = await tool(alice);
     await record(one);
@@ -1058,7 +1058,7 @@ describe('credentials', () => {
     await record(one);
     expect(await rotate({ tool: one.name, atOnce: true }, alice.name)).toBeUndefined();
     expect(await epochOf(one)).toEqual([3, 0]);
-    // the one that was to die has not been made up for yet: it does not live on
+    // the password that must end is not replaced yet; a later request must not keep it alive
     expect(await rotate({ tool: one.name }, alice.name)).toBeUndefined();
     expect(await epochOf(one)).toEqual([4, 0]);
     await record(one);
@@ -1066,7 +1066,7 @@ describe('credentials', () => {
     expect(await epochOf(one)).toEqual([5, overlapSeconds]);
   });
 
-  test('of a server are those of every account that has a home to keep them in', async () => {
+  test('of a server are those of every account that has a home', async () => {
     const [alice, bob] = [await person(), await person()];
     const [one, away] = [await tool(alice), await tool(alice)];
     for (const each of [alice, bob, one, away]) await record(each);

@@ -1,4 +1,4 @@
-/** One who is suspended gets in by no door: what each role wants, and what intake lets be asked. */
+/** A suspended person has no access: what each role wants, and what intake refuses. */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { realmOf } from '../../../src/shared/config.ts';
 import type { WantedPerson, WantedTool } from '../../../src/reconcile/wanted.ts';
@@ -50,7 +50,7 @@ beforeAll(async () => {
 });
 afterAll(() => realm.close());
 
-/** The code of the refusal; undefined where it was accepted. */
+/** The code of the refusal. Undefined if the request was accepted. */
 async function ask(
   kind: string,
   rest: Record<string, unknown> & { requestedBy: string },
@@ -73,7 +73,7 @@ test('is in no group', async () => {
   expect(tool.members?.map(({ account }) => account)).toEqual(['tools.bridgebot']);
 });
 
-test('has a database account that is locked', async () => {
+test('has a locked database account', async () => {
   const [person] = await readWanted(owner, 'databases', [alice]);
   expect(databaseAccount.want(person!, realmOf(world.config))).toMatchObject({
     presence: 'present',
@@ -81,7 +81,7 @@ test('has a database account that is locked', async () => {
   });
 });
 
-test('is no admin, and not counted as one', async () => {
+test('is not an admin, and does not count as one', async () => {
   expect(await findPerson(realm.intake, 'alice', world.config.admin)).toMatchObject({
     admin: false,
   });
@@ -90,7 +90,7 @@ test('is no admin, and not counted as one', async () => {
   expect(await ask('access.revoke', { ...last, reason: 'x' })).toBe('ADMIN_TOOL');
 });
 
-test('is given no access, and may ask for nothing', async () => {
+test('cannot be granted access, and may not request anything', async () => {
   expect(await ask('access.grant', { requestedBy: 'steward', person: 'bob' })).toBe(
     'PERSON_SUSPENDED',
   );

@@ -1,6 +1,6 @@
 /**
- * Every kind touches what it changes: after each request the wants of all subjects and roles are
- * read again, and what differs from before must be due.
+ * Every kind of request touches what it changes: after each request the wanted state of all subjects and roles is read
+ * again, and whatever differs must be due.
  */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { realmOf } from '../../../src/shared/config.ts';
@@ -45,7 +45,7 @@ async function readEverything(): Promise<Map<string, string>> {
   return all;
 }
 
-/** All that a role may read; of homes, which a lock leaves as they are, what its targets make of it. */
+/** Everything that a role may read. For homes, which a lock does not change, what the targets make of it. */
 function wantsOf(wanted: Wanted, role: Role): unknown {
   if (role !== 'homes') return wanted;
   const settings = realmOf(realm.world.config);
@@ -63,13 +63,13 @@ async function touched(): Promise<Map<string, string>> {
   );
 }
 
-/** By the own key of the second admin, who is one from then on. */
+/** With the own key of the second admin, once they are an admin. */
 const SECOND: AskOptions = { as: 'second' };
 const [WAITS, WAITS_TOO] = [
   { jti: '3e0a4b0c-8c1d-4b8e-9a51-6f3a1a3d0001' },
   { jti: '3e0a4b0c-8c1d-4b8e-9a51-6f3a1a3d0002' },
 ];
-/** What the calendar and the roles do in between: `one` is put away. */
+/** Does what the calendar and the roles do in between: `one` is archived. */
 const ARCHIVE = `
   UPDATE tools SET state = 'archived' WHERE name = 'one';
   INSERT INTO archivals (subject, archival)
@@ -83,7 +83,7 @@ const LEFT = `
     WHERE back_at IS NULL;
   UPDATE tools SET state = 'deleted' WHERE name = 'one'`;
 
-/** Of each kind at least one, each on the ground that those before have laid. */
+/** At least one request of each kind. Each depends on those before. */
 const REQUESTS: (Wish | [Wish, AskOptions & { before?: string }])[] = [
   {
     kind: 'person.create',
@@ -178,7 +178,7 @@ test('there is a request of every kind', () => {
   );
 });
 
-test('no want changes without a touch', async () => {
+test('no wanted state changes without a touch', async () => {
   for (const each of REQUESTS) {
     const [request, options] = Array.isArray(each) ? each : [each, {}];
     if ('before' in options && options.before !== undefined) await owner.query(options.before);
@@ -187,7 +187,7 @@ test('no want changes without a touch', async () => {
     const [after, touchedAfter] = [await readEverything(), await touched()];
     const changed = [...after.keys()].filter((key) => before.get(key) !== after.get(key));
     const untouched = changed.filter((key) => {
-      // what a person without access wants of homes and databases is nothing
+      // a person without access has no wanted state in homes and databases
       if (!before.has(key) && !touchedAfter.has(key)) return !/ (homes|databases)$/.test(key);
       return touchedBefore.get(key) === touchedAfter.get(key);
     });
