@@ -258,7 +258,7 @@ test('started on it, the workers freeze by themselves, whoever has frozen before
   expect(thaw.exit).toBe(1);
   expect(thaw.err).toMatch(/^DATABASE_OLDER: .*chamberlain recover/);
   expect((await cli('status')).out).toMatch(
-    /^The realm is frozen since \S+ \S+, by the role directory: the directory was .*; run `chamberlain recover`\.\n\nrole /,
+    /^The realm is frozen since \S+ \S+, by the role directory: the directory has the heartbeat of .*; run `chamberlain recover`\.\n\nrole /,
   );
   const acts = await query(
     running.world,

@@ -318,7 +318,7 @@ describe('submit', () => {
 
   test('a tool that is named as an account is told what to be called', async () => {
     const { err } = await run('submit', 'tool.enable', '--tool', 'tools.bridgebot', '--wait');
-    expect(err).toMatch(/^TOOL_UNKNOWN: .*: name it bridgebot\.\n$/u);
+    expect(err).toMatch(/^TOOL_UNKNOWN: .* without the prefix of the realm: bridgebot\.\n$/u);
   });
 
   test('--wait says what may be wrong where intake does not know the portal yet', async () => {
