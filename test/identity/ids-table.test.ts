@@ -61,7 +61,7 @@ test('numbers that the directory role has seen on unmanaged entries are skipped'
   const before = await inTransaction(pool, (client) => allocateId(client, 'tool'));
   const directory = openPool(world.config, 'directory', { max: 1, durable: false });
   await directory.query('INSERT INTO unmanaged_sightings (name, id) VALUES ($1, $2), ($3, $4)', [
-    'stranger',
+    'unmanaged',
     before + 1,
     '',
     before + 2,

@@ -460,7 +460,7 @@ describe('requests afterwards', () => {
     ['the name of an imported tool', toolNamed('wiki'), 'NAME_TAKEN'],
     ['a group without an account', toolNamed('solo-group'), 'NAME_FOREIGN'],
     ['an account without a group', toolNamed('solo-account'), 'NAME_FOREIGN'],
-    ['the name of an existing home', toolNamed('stranger'), 'NAME_FOREIGN'],
+    ['the name of an existing home', toolNamed('unmanaged'), 'NAME_FOREIGN'],
   ])('cannot have %s', async (_, wish, code) => {
     expect(await portal.ask(wish)).toMatchObject({ verdict: 'refused', code });
   });
@@ -601,8 +601,8 @@ describe('run again', () => {
       'member PERSON_NOT_REALM_MEMBER cn=project-tools',
     ]);
     expect(refused(report).filter((line) => / uid=dup\d/.test(line))).toEqual([]);
-    const foreign = await query(world, `SELECT FROM unmanaged_sightings WHERE name LIKE 'dup%'`);
-    expect(foreign).toEqual([]);
+    const unmanaged = await query(world, `SELECT FROM unmanaged_sightings WHERE name LIKE 'dup%'`);
+    expect(unmanaged).toEqual([]);
     // every row of a known subject is unchanged
     const now = await dumpTables(world);
     for (const table of ['people', 'tools', 'ssh_keys', 'credentials', 'database_verifiers']) {

@@ -299,10 +299,10 @@ export async function makeOldPlatform(world: World): Promise<OldPlatform> {
   );
   numbers.add(firstTool + 16);
   // an account in a place where none may be
-  const stray = `uid=tools.deep,ou=old,ou=servicegroups,${base}`;
+  const elsewhere = `uid=tools.deep,ou=old,ou=servicegroups,${base}`;
   entries.push(
     entryText(`ou=old,ou=servicegroups,${base}`, { objectClass: 'organizationalUnit', ou: 'old' }),
-    entryText(stray, {
+    entryText(elsewhere, {
       ...{ objectClass: ['account', 'posixAccount'], uid: 'tools.deep', cn: 'deep' },
       ...{ uidNumber: String(firstTool + 17), gidNumber: '500', homeDirectory: '/' },
     }),
@@ -375,9 +375,9 @@ export async function makeOldPlatform(world: World): Promise<OldPlatform> {
   for (const name of ['alice', 'carol', 'mike']) home('home', name, 0o700, 500, `u${uid[name]}`);
   home('home', 'bob_b', 0o700, 500, 'u1');
   // a home without an account, owned by a number without an account
-  uid['stranger'] = firstTool + 5000;
+  uid['unmanaged'] = firstTool + 5000;
   numbers.add(firstTool + 5000);
-  home('data/project', 'stranger', 0o2775, uid['stranger'], undefined);
+  home('data/project', 'unmanaged', 0o2775, uid['unmanaged'], undefined);
 
   for (const [server, kind] of [
     ['replica', 'replica'],

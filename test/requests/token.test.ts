@@ -134,7 +134,7 @@ test('a token in the queue of another portal is refused, even if it is signed co
 
 describe('a signature is refused', () => {
   test.each<[string, () => Promise<string> | string]>([
-    ['by a stranger', () => signClaims(CLAIMS, strangeKey)],
+    ['by an unknown key', () => signClaims(CLAIMS, strangeKey)],
     ['by another portal', () => signClaims(CLAIMS, adminKey, { kid: 'steward-1' })],
     ["by another portal's key under our kid", () => signClaims(CLAIMS, adminKey)],
     ["by the portal's other key than the kid says", () => signClaims(CLAIMS, secondKey)],
