@@ -106,7 +106,7 @@ interface Sweeping {
 }
 
 /** One sweep, from its row to what is touched. */
-export async function sweepOnce(
+async function sweepOnce(
   client: pg.Client,
   queues: Queues,
   releases: readonly store.Release[],

@@ -33,7 +33,7 @@ export interface SealedRow {
   row: HashedRow | undefined;
 }
 
-export type FaultKind =
+type FaultKind =
   | 'edited'
   | 'exchanged'
   | 'missing'

@@ -35,7 +35,7 @@ export interface Verified extends Omit<Manifest, 'version' | 'pieces' | 'archive
 }
 
 /** What is here of the archives that PostgreSQL knows. */
-export interface ArchivesHere {
+interface ArchivesHere {
   /** they have the digests that were recorded */
   present: number;
   /** their folder is here, and they are not there, or are others */

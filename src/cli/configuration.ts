@@ -4,7 +4,7 @@ import { loadConfig, type Config } from '../shared/config.ts';
 import { configPath } from '../shared/config-path.ts';
 
 /** The options that every command has. */
-export interface CommonOptions {
+interface CommonOptions {
   config?: string;
   json?: true;
 }

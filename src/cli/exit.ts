@@ -24,7 +24,7 @@ export const EXIT = {
 } as const;
 
 /** The text below every `--help` of a command that gives these. */
-export const COMMON_EXITS = {
+const COMMON_EXITS = {
   1: 'it failed: standard error says `CODE: sentence. What to do.`',
   2: 'the command line or the configuration is wrong',
 };

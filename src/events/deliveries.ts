@@ -101,7 +101,7 @@ export async function writeDelivery(
 }
 
 /** An event as a portal is told it. */
-export type PortalEvent = Record<string, unknown> & { seq: number };
+type PortalEvent = Record<string, unknown> & { seq: number };
 
 /** What comes next for a portal. */
 export interface NextEvents {

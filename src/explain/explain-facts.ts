@@ -59,7 +59,7 @@ export interface NodeRow {
   keys: KeyRow[] | null;
 }
 
-export interface EdgeRow {
+interface EdgeRow {
   tool: number;
   maintainer: number;
   since: Date;
@@ -99,7 +99,7 @@ const ACCESS = `
   FROM access_requests WHERE person = ANY ($1) ORDER BY id`;
 
 /** How far a role is with a subject, where it is behind. */
-export interface BehindRow {
+interface BehindRow {
   subject: number;
   role: Role;
   state: string;
@@ -117,14 +117,14 @@ const DRIFTS = `
     WHERE c.subject = d.subject AND c.role = d.role AND c.applied = c.wanted AND c.next_try_at > d.since)`;
 
 /** What the last sweep found to differ, and nothing has mended since. */
-export interface DriftRow {
+interface DriftRow {
   subject: number;
   target: string;
   object: string;
   since: Date;
 }
 
-export interface HistoryRow {
+interface HistoryRow {
   subject: number;
   at: Date;
   kind: string | null;
@@ -136,7 +136,7 @@ export interface HistoryRow {
   code: string | null;
 }
 
-export interface AccessRow {
+interface AccessRow {
   subject: number;
   state: string;
   openedAt: Date;

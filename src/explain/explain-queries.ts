@@ -23,7 +23,7 @@ export interface Sought {
   fingerprint?: string | undefined;
 }
 
-export interface FoundSubject {
+interface FoundSubject {
   uid: number;
   kind: 'person' | 'tool';
 }

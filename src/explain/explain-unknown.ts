@@ -5,13 +5,13 @@ import type { Client } from '../database/connection.ts';
 /** So many of the latest requests are looked through for refusals: their sentences have no index. */
 const MOST_REQUESTS = 5000;
 
-export interface Sighting {
+interface Sighting {
   name: string;
   id: number;
   at: Date;
 }
 
-export interface Refusal {
+interface Refusal {
   at: Date;
   kind: string | null;
   requestedBy: string | null;
@@ -20,7 +20,7 @@ export interface Refusal {
 }
 
 /** A range of numbers; what is below `next` was given, or passed over. */
-export interface IdRange {
+interface IdRange {
   kind: 'person' | 'tool';
   first: number;
   last: number;

@@ -8,7 +8,7 @@ export const MAX_WORD_LENGTH = 16_384;
 const MAX_NAME_LENGTH = 255;
 
 /** The number in the name of a database user: `s<uid>` of a tool, `u<uid>` of a person. */
-export interface DatabaseUser {
+interface DatabaseUser {
   kind: 'person' | 'tool';
   uid: number;
 }

@@ -8,7 +8,7 @@
  */
 
 /** A person or a tool, and what stops whoever would come from it or pass through it. */
-export interface ReachNode {
+interface ReachNode {
   uid: number;
   account: string;
   kind: 'person' | 'tool';

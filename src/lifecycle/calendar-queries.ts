@@ -41,7 +41,7 @@ export interface DueMove {
 }
 
 /** Days before somebody is put away on which it is told. */
-export const WARNING_DAYS = [30, 7, 1];
+const WARNING_DAYS = [30, 7, 1];
 
 /**
  * When who is to be deleted is put away: on the day, and no sooner than a day after it was told for the

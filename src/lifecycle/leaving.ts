@@ -31,7 +31,7 @@ export interface ArchivalPage {
 }
 
 /** A request about it that waits for an admin's word. */
-export interface WaitingPage {
+interface WaitingPage {
   request: string;
   kind: string;
   requestedBy: string;
@@ -40,7 +40,7 @@ export interface WaitingPage {
 }
 
 /** What another admin's word has let be done. */
-export interface ApprovedPage {
+interface ApprovedPage {
   kind: string;
   requestedBy: string;
   by: string;
@@ -48,7 +48,7 @@ export interface ApprovedPage {
 }
 
 /** An admin's hold, which has not ended. */
-export interface HoldPage {
+interface HoldPage {
   by: string;
   at: string;
   reason: string;

@@ -50,7 +50,7 @@ function missingSources(text: string): string[] {
 }
 
 /** The text of nsswitch.conf(5) without `sss`, and what it does after it, where logins are concerned. */
-export function withoutSss(text: string): string {
+function withoutSss(text: string): string {
   return text.replace(/^(\s*([a-z]+)[ \t]*:)([^#\n]*)/gm, (line, map, name, sources) => {
     if (!DATABASES.includes(String(name))) return line;
     const rest = String(sources).replace(SSS, '');

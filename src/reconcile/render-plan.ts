@@ -121,7 +121,7 @@ export function renderPlan(
  * What could not be read, a line each: a server that is away is unreadable for each subject, and is
  * said once, with the first few of them.
  */
-export function renderUnreadable(unreadable: readonly Unreadable[]): string[] {
+function renderUnreadable(unreadable: readonly Unreadable[]): string[] {
   const accounts = new Map<string, string[]>();
   for (const { target, account, sentence } of unreadable) {
     const what = `${target}: ${sentence}`;

@@ -22,7 +22,7 @@ import type { Member, Wanted, WantedPerson, WantedTool } from '../reconcile/want
 import { EVERYWHERE, type More, type Shown } from './evidence.ts';
 
 /** Somebody who maintains a tool in the backup, whether that lets them in or not. */
-export interface Maintainer extends Member {
+interface Maintainer extends Member {
   /** of a person: active, and with access; of a tool: not deleted */
   isIn: boolean;
 }

@@ -34,7 +34,7 @@ import type { DirectoryEntry, DirectoryReader } from './directory-reader.ts';
 import type { Target } from './target.ts';
 import { accountRef, findInTheWay, unixAccount } from './unix-account.ts';
 
-export const CLASS = 'chamberlainSealed';
+const CLASS = 'chamberlainSealed';
 export const ATTRIBUTE = 'chamberlainSeal';
 
 export const seal: Target<DirectoryReader, EntryWant, DirectoryEntry | undefined> = {

@@ -25,7 +25,7 @@ export const HELPER = [
   `${CLONE}/src/login-host/programs/login-helper.ts`,
 ];
 
-export const IDS = {
+const IDS = {
   people: [{ first: 10_000, last: 10_999 }],
   tools: [{ first: 50_000, last: 50_999 }],
 };

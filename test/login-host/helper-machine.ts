@@ -69,7 +69,7 @@ if (!fork) {
 1 while wait > 0;
 `;
 
-export interface Victim {
+interface Victim {
   /** of its files in /tmp */
   readonly name: string;
   /** as the machine numbers it */

@@ -39,7 +39,7 @@ import {
 import { parseArchiveName, type SeenDeletion } from '../deletion.ts';
 import { isArchiveOf } from '../../unmanaged/unmanaged-things.ts';
 
-export const MANIFEST = 'manifest.json';
+const MANIFEST = 'manifest.json';
 
 export interface ArchiveName {
   account: string;

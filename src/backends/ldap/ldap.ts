@@ -67,7 +67,7 @@ export interface LdapChange {
 }
 
 /** What an entry must have for a change to be done (RFC 4528, the assertion control). */
-export type LdapExpectation = readonly (readonly [attribute: string, value: Buffer])[];
+type LdapExpectation = readonly (readonly [attribute: string, value: Buffer])[];
 
 /** Operations on one connection. Each is answered completely or throws. */
 export interface LdapConnection {

@@ -265,7 +265,7 @@ export async function readRedisHealth(
 }
 
 /** One job as handlers see it. */
-export interface QueueJob {
+interface QueueJob {
   name: string;
   data: unknown;
 }
@@ -287,7 +287,7 @@ export interface ConsumerOptions {
 const AFTER_REFUSAL_MS = 500;
 
 /** Thrown by a handler that leaves its job for another to do. */
-export class PutBack extends Error {}
+class PutBack extends Error {}
 
 export interface Consumer {
   /** Takes no more jobs, aborts the signal after `graceMs`, and returns when all are ended. */

@@ -53,7 +53,7 @@ const NOT_ACTIVE = -3;
 const NO_LOCK = '0';
 
 /** One of the two queues that a portal writes requests into. */
-export interface RequestQueue {
+interface RequestQueue {
   portal: string;
   urgent: boolean;
   /** by the rights of the portal */
@@ -69,7 +69,7 @@ export interface Taken {
 }
 
 /** Invalid jobs of a portal's queues, counted. */
-export interface Junk {
+interface Junk {
   portal: string;
   code: Code | 'QUEUE_FULL';
   count: number;

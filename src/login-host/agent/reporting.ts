@@ -31,7 +31,7 @@ export interface Reporting {
 }
 
 /** Reports of bounded size: the next one is collected while one is being told. Each call throws as `tell`. */
-export interface Report {
+interface Report {
   add(entry: SeenEntry): Promise<void>;
   addGone(name: string): Promise<void>;
   /** Returns once all of it was told, and these lines last. */

@@ -121,7 +121,7 @@ export const NOTHING_KEPT: Kept = {
 export type Trust = { trusted: true } | { trusted: false; why: string; tryAnother: boolean };
 
 /** A seal that was told: the one that is known, or what was found of it. */
-export type Reported = 'known' | { text: string; digest: number; verdict: Verdict };
+type Reported = 'known' | { text: string; digest: number; verdict: Verdict };
 
 export interface Registry {
   /**
