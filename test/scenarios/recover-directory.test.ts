@@ -88,7 +88,7 @@ afterAll(() => running.close());
 test('an older copy is seen: login hosts are told nothing, and a sweep mends nothing', async () => {
   const { world } = running;
   await restoreDirectoryCopy(world, backup);
-  expect(await doubted()).toMatch(/^the directory is as of .* older copy/);
+  expect(await doubted()).toMatch(/^the directory is of .* older copy/);
   const last = await publishedAt();
   const status = await cli('status');
   expect(status).toMatchObject({
@@ -169,12 +169,12 @@ test('where both came back, one after the other is accepted', async () => {
   await restoreDirectoryCopy(world, backup);
   await restoreDatabaseCopy(world, database);
   await running.startWork();
-  expect(await doubted()).toMatch(/^the directory is as of/);
+  expect(await doubted()).toMatch(/^the directory is of/);
   const { exit, out } = await confirmRecovery(running.world, '--database', '--json');
   expect(exit).toBe(0);
   expect(JSON.parse(out)).toMatchObject({ recovered: true, directoryIsOlder: true });
   // it did not take the directory for one of now
-  expect((await readMarker())?.doubt).toMatch(/^the directory is as of/);
+  expect((await readMarker())?.doubt).toMatch(/^the directory is of/);
   // frozen, nothing is accepted
   expect(await cli('freeze', '--reason', 'a test')).toMatchObject({ exit: 0 });
   const refused = await confirmRecovery(running.world);
