@@ -99,7 +99,7 @@ describe('without Redis', () => {
   test('submit says that nothing was sent, and what to do', async () => {
     const before = await countQueued();
     await stopServer(world.redis);
-    const lost = `nothing was sent: putting a request into its queue: Redis does not answer at ${redisAddress(world.config)}`;
+    const lost = `nothing was sent: adding a request to its queue: Redis does not answer at ${redisAddress(world.config)}`;
     expect(await run(...GRANT)).toEqual({
       exit: EXIT.failed,
       out: '',

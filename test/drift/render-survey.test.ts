@@ -171,7 +171,7 @@ test('a survey is shown in groups, worst first, each with its count and its firs
 });
 
 test('a reason for which several targets are unread is said once', () => {
-  const away = 'reading all of dc=example,dc=org: no answer in 3000 ms';
+  const away = 'reading all of dc=example,dc=org: no answer within 3000 ms';
   const unreadable = ['unix-group', 'seal', 'unix-account'].map((target) => ({
     target,
     sentence: away,
