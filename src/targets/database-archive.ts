@@ -1,4 +1,4 @@
-/** The own databases of a tool or a person that leaves: put away, dropped, or brought back. */
+/** The own databases of a tool or a person that leaves: archived, dropped, or restored. */
 import { codeOf, describeError } from '../shared/errors.ts';
 import { databaseUser } from '../identity/ids.ts';
 import type { PastArchive, Wanted } from '../reconcile/wanted.ts';
@@ -10,44 +10,45 @@ import type { Target } from './target.ts';
 export interface DatabaseArchiveWant {
   user: string;
   account: string;
-  /** nothing: no archival is open, so nothing is looked at */
+  /** nothing: no archival is open, so nothing is read */
   move: 'nothing' | 'put away' | 'bring back' | 'drop' | 'remove' | 'erase';
   archival: number;
-  /** of the archive that is recorded */
+  /** of the recorded archive */
   manifest: string | undefined;
-  /** those that hold databases of their own */
+  /** the servers for users' own databases */
   servers: string[];
-  /** archives of when it was away before, which are to be removed */
+  /** archives of earlier archivals that must be removed */
   past: readonly PastArchive[];
 }
 
 export interface DatabaseArchiveHave {
   /** by server, the names of the user's databases, or why they cannot be read */
   servers: ({ server: string; databases: string[] } | { server: string; unreadable: string })[];
-  /** looked at only where one is recorded and needed; `unreadable` says why it cannot be read */
+  /** read only if one is recorded and needed; `unreadable` says why it cannot be read */
   archive: DatabasesArchive | { unreadable: string } | undefined;
-  /** looked at only where it is wanted no more: whether something is left of one that was being made */
+  /** read only if it is no longer wanted: whether something is left of one that was being made */
   part?: { isThere: boolean } | { unreadable: string };
-  /** looked at only of who is erased: whether anything is left of any archive */
+  /** read only for an erased subject: whether anything is left of any archive */
   anyArchive?: boolean | { unreadable: string };
-  /** of each archive that is to be removed, in their order */
+  /** of each archive that must be removed, in order */
   past?: (DatabasesArchive | { unreadable: string } | undefined)[];
 }
 
 /**
- * Ours are the databases whose names begin with the user's, `s51234__`, on servers of tools. For each
- * server that can be read; `archive` is the one on disk, and `same` if its manifest is the recorded one:
+ * Ours are the databases whose names begin with the user's, `s51234__`, on servers of tools. The following
+ * holds for each server that can be read; `archive` is the one on disk, and `same` means that its manifest is
+ * the recorded one:
  *
- * | move       | recorded | seen                                         | step, or else               |
+ * | move       | recorded | seen                                         | step, or otherwise          |
  * | ---------- | -------- | -------------------------------------------- | --------------------------- |
- * | nothing    | any      | not looked at                                |                             |
+ * | nothing    | any      | not read                                     |                             |
  * | put away   | no       | every server can be read                     | databases.archive           |
  * | put away   | no       | one cannot                                   | nothing yet: unreadable     |
  * | put away   | yes      | anything                                     |                             |
- * | bring back | no       | something of an archive that is not done     | databases.removePart        |
+ * | bring back | no       | an unfinished archive                        | databases.removePart        |
  * |            |          | none: nothing was dropped                    |                             |
- * | bring back | yes      | same; one is missing, or it is not noted that | databases.restore          |
- * |            |          | all of it is back                            |                             |
+ * | bring back | yes      | same; one is missing, or nothing notes that  | databases.restore           |
+ * |            |          | everything was restored                      |                             |
  * | drop       | yes      | same; one that it holds                      | databases.drop              |
  * | drop       | yes      | same; one that it does not hold              | ARCHIVE_DIFFERS, left       |
  * | remove     | yes      | same; no database left, every server read    | databases.removeArchive     |
@@ -56,11 +57,11 @@ export interface DatabaseArchiveHave {
  * | erase      | no       | anything of any archive of the account       | databases.eraseArchives     |
  * | not put away | yes    | none, or not the same, and it is needed      | ARCHIVE_DAMAGED             |
  *
- * An archive is needed to bring back, and where a database is there still. One that is kept no longer and
- * not there is as it should be.
+ * An archive is needed to restore, and while a database still exists. An archive that need not be kept any
+ * longer may be absent.
  *
- * Of archives of when it was away before, and came back, those that are kept no longer are removed, whatever
- * the move is now. Where another than the recorded one is there, ARCHIVE_DAMAGED advises.
+ * Archives of earlier archivals that need not be kept any longer are removed, whatever the move is now. If
+ * another than the recorded one is in their place, ARCHIVE_DAMAGED is an advisory finding.
  */
 export const databaseArchive: Target<
   DatabaseArchiveReader,
@@ -134,7 +135,7 @@ export const databaseArchive: Target<
           const anyArchive = 'unreadable' in any ? any : any.isThere;
           return { servers: on, archive: undefined, anyArchive };
         }
-        // of nearly all that are deleted there is nothing left
+        // of nearly all deleted subjects there is nothing left
         const isNeeded =
           move !== 'drop' || on.some((seen) => 'databases' in seen && seen.databases.length > 0);
         return {
@@ -225,13 +226,13 @@ function moveOf({ state, archive }: Wanted): DatabaseArchiveWant['move'] {
   return archive.expired ? 'remove' : 'drop';
 }
 
-/** Whatever is recorded already, or was never put away, needs no look. */
+/** If it is recorded already, or was never archived, it need not be read. */
 function isLookedAt({ move, manifest }: DatabaseArchiveWant): boolean {
   if (move === 'erase') return true;
   return move !== 'nothing' && (move === 'put away') === (manifest === undefined);
 }
 
-/** It comes back before its archive was recorded. */
+/** The subject is restored before its archive was recorded. */
 function isGivenUp({ move, manifest }: DatabaseArchiveWant): boolean {
   return move === 'bring back' && manifest === undefined;
 }
@@ -326,7 +327,7 @@ function drafting(
         sentence: isGone
           ? 'It is not there, though it was; put it back.'
           : 'Its manifest is not the one that was recorded; put the right one back.',
-        // nothing waits for one of before
+        // nothing waits for an archive of an earlier archival
         ...(which === archival ? {} : { advisory: true }),
       });
     },

@@ -1,6 +1,6 @@
 /**
- * What the directory's targets have in common: which of the entries found is ours, what differs,
- * and the steps and findings that follow. Pure.
+ * What the directory's targets have in common: which of the entries found is ours, what differs, and the steps
+ * and findings that follow. Pure.
  *
  * | found                                               | then                                |
  * | --------------------------------------------------- | ----------------------------------- |
@@ -8,9 +8,9 @@
  * | our name, our number, in our place                  | ours: compare, modify or delete     |
  * | our name (in any case) elsewhere, or another number | NAME_FOREIGN, that entry is left    |
  * | another name with our number                        | ID_FOREIGN, that entry is left      |
- * | none that is ours, and a foreign one                | the finding, no add                 |
- * | ours, and a foreign one as well                     | it is kept right; advisory finding  |
- * | ours, with a name more than its own                 | advisory NAME_FOREIGN; it is left   |
+ * | none of ours, and one that is not ours              | the finding, no add                 |
+ * | ours, and one that is not ours                      | ours is kept right; advisory finding |
+ * | ours, with an additional name                       | advisory NAME_FOREIGN; it is left   |
  * | ours, of another structural class                   | NAME_FOREIGN, only what is revoked  |
  */
 import { normalName } from '../identity/names.ts';
@@ -21,7 +21,7 @@ import type { Finding, Step, TargetPlan } from '../reconcile/plan.ts';
 import { readableRef, splitRef, type AnyRef, type DirectoryEntry } from './directory-reader.ts';
 import { oddityOf } from '../unmanaged/sightings.ts';
 
-/** One attribute's part of a modify: values go first, then values come. */
+/** One attribute's part of a modify: first values are removed, then values are added. */
 export interface Change {
   attribute: string;
   remove: string[];
@@ -38,15 +38,15 @@ export interface EntryWant {
   number?: { attribute: 'uidNumber' | 'gidNumber'; value: string };
   present: boolean;
   /**
-   * The whole shape. `objectClass` lists the least, first the structural one; every other attribute
-   * is exactly this, and `[]` means that it must be absent. What is not named is left alone.
+   * The whole shape. `objectClass` lists the minimum, first the structural one. Every other attribute must be
+   * exactly this, and `[]` means that it must be absent. Attributes that are not named are left alone.
    */
   attributes: Attributes;
-  /** values that must not be there, of attributes that are otherwise left alone */
+  /** values that must be absent, of attributes that are otherwise left alone */
   without?: Attributes;
 }
 
-/** For people: the entry, then what it should be; `absent` where it should not be there. */
+/** For people: the entry, then what it should be; `absent` if it should not exist. */
 export function describeEntry(want: EntryWant, ...shape: readonly string[]): string {
   return [readableRef(want.ref, want.realm), ...(want.present ? shape : ['absent'])].join(', ');
 }
@@ -94,7 +94,10 @@ export function isOurs(want: Pick<EntryWant, 'ref' | 'number'>, entry: Directory
   return number === undefined || (entry.attributes[number.attribute] ?? []).includes(number.value);
 }
 
-/** The finding about an entry that has our name or number and is not ours; `beside` one that is. */
+/**
+ * The finding about an entry that has our name or number and is not ours; `beside` if one that is ours exists
+ * as well.
+ */
 export function unmanagedFinding(
   want: EntryWant,
   entry: DirectoryEntry,
@@ -129,7 +132,7 @@ export function unmanagedFinding(
   };
 }
 
-/** Someone may go by the other name, and only an admin knows who: it is not taken away. */
+/** Somebody may use the other name, and only an admin knows who, so it is not removed. */
 function otherNameFinding(want: EntryWant, { attribute, remove }: Change, wanted: Wanted): Finding {
   const sentence =
     remove.length > 3
@@ -140,7 +143,7 @@ function otherNameFinding(want: EntryWant, { attribute, remove }: Change, wanted
 
 /**
  * The finding about an entry of ours that is of another class, or too large to be read. RFC 4512, section
- * 2.4.2: an entry keeps its structural class, so no modify can mend it.
+ * 2.4.2: an entry keeps its structural class, so no modify can repair it.
  */
 export function otherClassFinding(want: EntryWant, entry: DirectoryEntry, wanted: Wanted): Finding {
   if (oddityOf(entry) === 'oversized') {
@@ -160,7 +163,9 @@ function ownFinding(want: EntryWant, wanted: Wanted, sentence: string): Finding 
   return { target, subject, account, object, code, sentence: `${object} ${sentence}` };
 }
 
-/** Only an admin knows whether it is ours, changed by hand, or another's: what to do in either case. */
+/**
+ * Only an admin knows whether the entry is ours, changed by hand, or another's: says what to do in either case.
+ */
 function whatToDo(
   want: EntryWant,
   entry: DirectoryEntry,
@@ -184,7 +189,7 @@ function isSame(values: readonly string[], others: readonly string[]): boolean {
   return true;
 }
 
-/** What a modify must do so that `have` becomes as wanted; an empty list where it is. */
+/** What a modify must do so that `have` becomes as wanted; empty if it is already. */
 export function compareEntry(want: EntryWant, have: Attributes): Change[] {
   const changes: Change[] = [];
   for (const attribute in want.attributes) {
@@ -210,8 +215,8 @@ export function compareEntry(want: EntryWant, have: Attributes): Change[] {
 }
 
 /**
- * Plans one entry. `split` cuts the changes of an entry that is there into what takes access away
- * and the rest; each part is one atomic modify. `gone` is the effect of deleting the entry.
+ * Plans one entry. `split` divides the changes of an existing entry into what takes access away and the rest;
+ * each part is one atomic modify. `gone` is the effect of deleting the entry.
  */
 export function planEntry(
   want: EntryWant,
@@ -326,7 +331,7 @@ function describeReason(changes: Change[]): string {
   return `it ${reasons.join('; ')}`;
 }
 
-/** A value that fits in a line: references by name, long ones (keys) by both their ends. */
+/** A value that fits in a line: references by name, long values (keys) by both their ends. */
 function shorten(value: string): string {
   const name = /^(?:people|toolAccounts|toolGroups|groups|policies|base)\/(.+)$/s.exec(value)?.[1];
   const text = printable(
