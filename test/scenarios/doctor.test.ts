@@ -724,7 +724,7 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
           says: [
             ['unreadable', /^directory: no answer/u, /work directory/u],
             ['unreadable', /^databases: no answer/u, /work databases/u],
-            ['fix', /^nobody works as intake$/u, /work intake/u],
+            ['fix', /^no intake worker is running$/u, /work intake/u],
             ['fix', /^nobody works as relay$/u, /work relay/u],
             ['fix', /^nobody works as sweep$/u, /work sweep/u],
             ['fix', /^the clock of the machine of homes/u, /NTP/u],
