@@ -1,4 +1,7 @@
-/** What the programs that render configurations say to who mistypes: one line, and no stack trace. No servers. */
+/**
+ * What the programs that render configurations print for a mistyped command line: one line, and no stack trace.
+ * No servers.
+ */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -14,7 +17,7 @@ test.each([
   ['redis', ['--foo'], "USAGE: Unknown option '--foo'.\n"],
   ['redis', NONE, NO_CONFIG],
   ['ldap', ['--foo'], "USAGE: Unknown option '--foo'.\n"],
-  ['ldap', [], 'USAGE: it wants --out FOLDER and --admin-password-file FILE.\n'],
+  ['ldap', [], 'USAGE: --out FOLDER and --admin-password-file FILE are required.\n'],
   ['ldap', [...NONE, '--out', 'x', '--admin-password-file', 'x'], NO_CONFIG],
 ])('deploy/%s/render.ts %j', (of, args, said) => {
   const folder = mkdtempSync(join(tmpdir(), 'chamberlain-render-'));
