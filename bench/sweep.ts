@@ -10,7 +10,7 @@
  *   history   `status` and `audit` among 10 million requests that were done long ago
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { askForSweep, readHeeding } from '../src/drift/sweeps-table.ts';
+import { askForSweep, readSweepOf } from '../src/drift/sweeps-table.ts';
 import { mustRun, type Ran, runCommand } from './command.ts';
 import { renderProfile } from './cpu-profile.ts';
 import { type Figure, judge, quantile, voidIfFailed } from './figure.ts';
@@ -238,8 +238,8 @@ async function measureIdle(
     while (!isEnough) {
       const begin = performance.now();
       const asked = await askForSweep(client, 'bench', undefined);
-      let sweep: Awaited<ReturnType<typeof readHeeding>>;
-      while ((sweep = await readHeeding(client, asked)) === undefined) await sleep(SWEEP_LOOK_MS);
+      let sweep: Awaited<ReturnType<typeof readSweepOf>>;
+      while ((sweep = await readSweepOf(client, asked)) === undefined) await sleep(SWEEP_LOOK_MS);
       if (sweep.state !== 'clean') {
         throw new Error(`the sweep is ${sweep.state}: ${sweep.sentence ?? ''}`);
       }

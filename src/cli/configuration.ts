@@ -1,4 +1,4 @@
-/** Where a command finds its configuration. */
+/** How a command finds its configuration. */
 import type { Command } from 'commander';
 import { loadConfig, type Config } from '../shared/config.ts';
 import { configPath } from '../shared/config-path.ts';
@@ -9,12 +9,12 @@ interface CommonOptions {
   json?: true;
 }
 
-/** The configuration that `--config` or CHAMBERLAIN_CONFIG names, else that of the machine. */
+/** The configuration that `--config` or CHAMBERLAIN_CONFIG names, or else that of the machine. */
 export function configOf(command: Command): Config {
   return loadConfig(configPathOf(command));
 }
 
-/** Where that is. */
+/** The path of that configuration. */
 export function configPathOf(command: Command): string {
   return configPath(command.optsWithGlobals<CommonOptions>().config);
 }

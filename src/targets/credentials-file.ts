@@ -96,7 +96,7 @@ export const credentialsFile: Target<FilesReader, CredentialsWant | undefined, C
     };
     const file: CredentialsFileHave = have.home === 'absent' ? { kind: 'absent' } : have.file;
     if (file.kind === 'blocked') {
-      const sentence = `There is ${file.what}, where a file should be; move it away.`;
+      const sentence = `There is ${file.what} where a file should be. Move it away.`;
       return { steps: [], findings: [{ ...common, code: 'PATH_FOREIGN', sentence }] };
     }
     const because = whyNew(want, file);
@@ -126,7 +126,7 @@ export const credentialsFile: Target<FilesReader, CredentialsWant | undefined, C
       ...common,
       effect: effectOfMode(seen.mode, CREDENTIALS_MODE),
       change: `${describeOwner(seen)} → ${describeOwner({ uid, gid: uid, mode: CREDENTIALS_MODE })}`,
-      because: 'owner, group or mode differ',
+      because: 'its owner, group or mode is wrong',
       action: {
         verb: 'credentials.own',
         home,
@@ -155,7 +155,7 @@ function whyNew(want: CredentialsWant, file: CredentialsFileHave): string | unde
   const known = whoElse(want, file);
   if (known !== undefined) return known;
   if (!isOwn(file, want.uid) && file.links !== 1) {
-    return 'owner, group or mode differ, and it has another name as well';
+    return 'its owner, group or mode is wrong, and it has another hard link';
   }
   return undefined;
 }

@@ -261,8 +261,8 @@ function stepsOn(
     const [change, because] = !account.locked
       ? ['unlocked → locked', whyLocked(wanted)]
       : isLimitRight
-        ? ['locked, once more', 'it is locked, but its events run']
-        : ['locked, once more', 'it is locked, but its connections may not have ended'];
+        ? ['locked again', 'it is locked, but its events still run']
+        : ['locked again', 'it is locked, but its connections may not have ended'];
     const withoutEventsOn = runsEvents.map(patternOf);
     const action: Action = {
       verb: 'db.setLocked',
@@ -278,7 +278,7 @@ function stepsOn(
   );
   const missing = wantedGrants.filter((one) => !isCovered(one, account.grants));
   if (tooMuch.length > 0) {
-    add('revoke', `without ${tooMuch.join(', ')}`, 'it may do more than is wanted', {
+    add('revoke', `without ${tooMuch.join(', ')}`, 'it has more rights than it should', {
       verb: 'db.revoke',
       ...on,
       grants: tooMuch,
@@ -320,7 +320,7 @@ function stepsOn(
   }
   if (missing.length > 0) {
     const action: Action = { verb: 'db.grant', ...on, grants: missing };
-    add('change', `with ${missing.join(', ')}`, 'it may do less than is wanted', action);
+    add('change', `with ${missing.join(', ')}`, 'it lacks rights that it should have', action);
   }
   if (!locked && !isLimitRight && !isEnding) {
     const change = `at most ${account.maxUserConnections} → ${maxUserConnections} connections`;
@@ -339,7 +339,7 @@ function stepsOn(
 
 /** A value among the ways to log in. */
 const EXPIRED = 'expired';
-const LETS_IN = 'it lets in others than who has a recorded password';
+const LETS_IN = 'it accepts a login that is not recorded';
 const LACKS = 'it lacks a way to log in';
 
 function isSame(login: readonly string[], wanted: readonly string[]): boolean {
@@ -356,15 +356,15 @@ function isLetIn(wanted: Wanted): boolean {
 
 function whyLocked(wanted: Wanted): string {
   if (wanted.state !== 'active') return `${wanted.account} is ${wanted.state}`;
-  if (!isLetIn(wanted)) return `${wanted.account} is no realm member`;
-  return 'its password was to die at once, and homes has made no other yet';
+  if (!isLetIn(wanted)) return `${wanted.account} is not a realm member`;
+  return 'its password was revoked at once, and homes has not made a new one yet';
 }
 
 function describeLockedOut({ account }: Wanted): string {
   return [
-    'The old password may be known to somebody who lost access, so the database account is locked on',
-    `every server until homes has written another. \`chamberlain status ${account}\` says what keeps`,
-    `homes; mend that, then \`chamberlain repair ${account}\`.`,
+    'Somebody who lost access may know the old password, so the database account is locked on every',
+    `server until homes has written a new one. \`chamberlain status ${account}\` shows what prevents`,
+    `that. Correct it, then run \`chamberlain repair ${account}\`.`,
   ].join(' ');
 }
 
@@ -426,10 +426,10 @@ function findingsOn(seen: SeenServer, user: string, wanted: Wanted): Finding[] {
   return [
     ...others.map(({ host }) =>
       host === ''
-        ? finding(user, `There is a role of this name. Drop it.`)
+        ? finding(user, `There is a role with this name. Drop it.`)
         : finding(
             `${user}@${host}`,
-            `Whoever comes from ${host} gets this account, not ${user}@${OUR_HOST}. Drop it.`,
+            `Connections from ${host} get this account instead of ${user}@${OUR_HOST}. Drop it.`,
           ),
     ),
     // a GRANT that creates an account would give it these as well
@@ -438,7 +438,7 @@ function findingsOn(seen: SeenServer, user: string, wanted: Wanted): Finding[] {
       : [
           finding(
             user,
-            `It has no account, but rights: ${seen.leftovers.join('; ')}. \`DROP USER IF EXISTS ${user}\` takes them away.`,
+            `There is no such account, but it has rights: ${seen.leftovers.join('; ')}. \`DROP USER IF EXISTS ${user}\` removes them.`,
           ),
         ]),
     ...proxies.map((grant) => finding(user, `It has ${grant}. Revoke that as an administrator.`)),
@@ -446,7 +446,7 @@ function findingsOn(seen: SeenServer, user: string, wanted: Wanted): Finding[] {
     ...seen.anonymousHosts.map((host) => ({
       ...finding(
         `''@${host}`,
-        `Whoever comes from ${host} may get this nameless account. Drop it.`,
+        `Connections from ${host} may get this account, which has no name. Drop it.`,
       ),
       advisory: true as const,
     })),

@@ -210,7 +210,7 @@ export const databaseArchive: Target<
       }
       for (const name of databases) {
         if (kept.databases.includes(name)) draft.drop(server, name);
-        else draft.stranger(server, name);
+        else draft.unmanaged(server, name);
       }
     }
     if (want.move === 'remove' && isEmpty && !draft.isUnreadable()) draft.remove();
@@ -274,13 +274,13 @@ function drafting(
 
     removePart(): void {
       const action: Action = { verb: 'databases.removePart', ...of };
-      step(archiveName, 'change', 'unfinished → absent', `${account} comes back`, action);
+      step(archiveName, 'change', 'unfinished → absent', `${account} is being restored`, action);
     },
 
     restoreMissing(server: string, missing: readonly string[]): void {
       const object = `databases of ${user} on ${server}`;
       const change = missing.length > 0 ? `with ${missing.join(', ')}` : 'compared';
-      const because = `${account} comes back`;
+      const because = `${account} is being restored`;
       const action: Action = { verb: 'databases.restore', server, ...of, manifest };
       step(object, 'create', change, because, action);
     },
@@ -304,18 +304,18 @@ function drafting(
     },
 
     remove(which = { archival, manifest }): void {
-      const because = 'it has been kept for as long as is wanted';
+      const because = 'its retention time is over';
       const action: Action = { verb: 'databases.removeArchive', ...of, ...which };
       step(nameOf(which.archival), 'destroy', 'present → absent', because, action);
     },
 
-    stranger(server: string, database: string): void {
+    unmanaged(server: string, database: string): void {
       plan.findings.push({
         ...common,
         object: `${database} on ${server}`,
         code: 'ARCHIVE_DIFFERS',
         sentence:
-          'It is not in the archive of the databases; look at it, and drop it or keep it elsewhere.',
+          'It is not in the archive of the databases. Look at it, and drop it or move it elsewhere.',
       });
     },
 
@@ -325,9 +325,9 @@ function drafting(
         object: nameOf(which),
         code: 'ARCHIVE_DAMAGED',
         sentence: isGone
-          ? 'It is not there, though it was; put it back.'
-          : 'Its manifest is not the one that was recorded; put the right one back.',
-        // nothing waits for an archive of an earlier archival
+          ? 'It is missing, though it was made. Put it back.'
+          : 'Its manifest differs from the recorded one. Put the right archive back.',
+        // nothing waits for one of before
         ...(which === archival ? {} : { advisory: true }),
       });
     },

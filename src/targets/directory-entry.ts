@@ -1,6 +1,6 @@
 /**
- * What the directory's targets have in common: which of the entries found is ours, what differs, and the steps
- * and findings that follow. Pure.
+ * What the directory's targets have in common: which of the entries found is ours, what differs,
+ * and which steps and findings follow. Pure.
  *
  * | found                                               | then                                |
  * | --------------------------------------------------- | ----------------------------------- |
@@ -127,7 +127,7 @@ export function unmanagedFinding(
     object,
     code,
     sentence:
-      `${object}${stated.length === 0 ? '' : ` (${stated.join(', ')})`} is not ours, and has the ${shared} of ` +
+      `${object}${stated.length === 0 ? '' : ` (${stated.join(', ')})`} is not managed by Chamberlain, but has the ${shared} of ` +
       `${readableRef(want.ref, want.realm)}${needed}: ${whatToDo(want, entry, { hasNumber, namesake })}`,
   };
 }
@@ -147,11 +147,11 @@ function otherNameFinding(want: EntryWant, { attribute, remove }: Change, wanted
  */
 export function otherClassFinding(want: EntryWant, entry: DirectoryEntry, wanted: Wanted): Finding {
   if (oddityOf(entry) === 'oversized') {
-    const sentence = 'is too large to be read as a whole: take away the values that nobody needs';
+    const sentence = 'is too large to be read as a whole: remove the values that nobody needs';
     return ownFinding(want, wanted, sentence);
   }
   const classes = (entry.attributes['objectClass'] ?? []).join(', ');
-  const sentence = `is of ${classes}, not of ${classOf(want)}: remove or rename it, and it is made anew`;
+  const sentence = `has the classes ${classes}, but not ${classOf(want)}: remove or rename it, and Chamberlain makes it again`;
   return ownFinding(want, wanted, sentence);
 }
 
@@ -174,10 +174,10 @@ function whatToDo(
   const { number } = want;
   if (namesake) return hasNumber ? 'give it another number, or remove it' : 'rename or remove it';
   if (number !== undefined && entry.ref === want.ref && oddityOf(entry) === undefined) {
-    return `set ${number.attribute} back to ${number.value}, or rename the entry if it is another's`;
+    return `set ${number.attribute} back to ${number.value}, or rename the entry if it belongs to something else`;
   }
   return hasNumber
-    ? "give it its old name and place back, or another number if it is another's"
+    ? 'restore its name and place, or give it another number if it belongs to something else'
     : 'rename or remove it';
 }
 
@@ -238,7 +238,9 @@ export function planEntry(
         Object.entries(want.attributes).filter(([, values]) => values.length > 0),
       );
       const action: Action = { verb: 'ldap.add', entry: want.ref, attributes };
-      steps.push(entryStep(want, wanted, 'create', 'absent → present', 'it is not there', action));
+      steps.push(
+        entryStep(want, wanted, 'create', 'absent → present', 'it does not exist', action),
+      );
     }
   } else if (!want.present) {
     const action: Action = { verb: 'ldap.delete', entry: want.ref, expect };
@@ -317,14 +319,14 @@ function signed(sign: string, values: string[]): string[] {
   return values.map((value) => sign + shorten(value));
 }
 
-/** `it has too much: member; differs in cn, sn; lacks mail` */
+/** `it has extra values in member; differs in cn, sn; lacks mail` */
 function describeReason(changes: Change[]): string {
   const of = (text: string, isOne: (change: Change) => boolean) => {
     const names = changes.filter(isOne).map(({ attribute }) => attribute);
     return names.length === 0 ? [] : [`${text} ${names.join(', ')}`];
   };
   const reasons = [
-    ...of('has too much:', ({ add }) => add.length === 0),
+    ...of('has extra values in', ({ add }) => add.length === 0),
     ...of('differs in', ({ remove, add }) => remove.length > 0 && add.length > 0),
     ...of('lacks', ({ remove }) => remove.length === 0),
   ];

@@ -165,11 +165,11 @@ function planAway(want: HomeArchiveWant, have: ArchiveHave, draft: Draft): void 
   const { home, uid, archival } = want;
   if (have.place.kind === 'directory' && have.place.seen.uid === uid) {
     if (have.left || want.manifest !== undefined) {
-      draft.taken('was put away already');
+      draft.taken('was already archived');
       return;
     }
     const { seen } = have.place;
-    draft.step('revoke', 'in place → withdrawn', 'the account is put away', {
+    draft.step('revoke', 'in place → withdrawn', 'the account is being archived', {
       verb: 'home.withdraw',
       home,
       uid,
@@ -200,7 +200,7 @@ function planErased(
     const action = { verb: 'home.withdraw' as const, home, uid, archival, seen: place.seen };
     draft.step('revoke', 'in place → withdrawn', because, action);
   } else if (place.kind !== 'absent') {
-    draft.taken(isOurs ? 'was put away already' : 'is to be erased');
+    draft.taken(isOurs ? 'was already archived' : 'is to be erased');
   }
   if (isOurs || leftovers || !isListed) {
     draft.step('destroy', 'any → erased, without an archive', because, {
@@ -215,7 +215,7 @@ function planBack(want: HomeArchiveWant, have: ArchiveHave, draft: Draft): void 
   const isOurs = have.place.kind === 'directory' && have.place.seen.uid === uid;
   const comes = have.left || have.archive === 'home';
   if (have.archive === 'unrecorded') {
-    draft.step('change', `unfinished ${draft.archive} → removed`, 'the account is brought back', {
+    draft.step('change', `unfinished ${draft.archive} → removed`, 'the account is being restored', {
       verb: 'home.removePart',
       home,
       uid,
@@ -223,18 +223,18 @@ function planBack(want: HomeArchiveWant, have: ArchiveHave, draft: Draft): void 
     });
   }
   if (have.place.kind !== 'absent') {
-    if (have.left || (!isOurs && comes)) draft.taken('is to be brought back');
+    if (have.left || (!isOurs && comes)) draft.taken('is to be restored');
     return;
   }
   if (have.left) {
-    draft.step('create', 'withdrawn → in place', 'the account is brought back', {
+    draft.step('create', 'withdrawn → in place', 'the account is being restored', {
       verb: 'home.return',
       home,
       uid,
       archival,
     });
   } else if (have.archive === 'home' && manifest !== undefined) {
-    draft.step('create', `absent → from ${draft.archive}`, 'the account is brought back', {
+    draft.step('create', `absent → from ${draft.archive}`, 'the account is being restored', {
       verb: 'home.restore',
       home,
       uid,
@@ -280,7 +280,7 @@ function planForgotten(
   if (have.archive === 'other') {
     draft.damaged(have, true, archive);
   } else if (have.archive !== 'absent') {
-    draft.step('destroy', `${archive} → removed`, 'it was kept as long as is wanted', {
+    draft.step('destroy', `${archive} → removed`, 'its retention time is over', {
       verb: 'home.removeArchive',
       home,
       uid,
@@ -305,7 +305,7 @@ function drafting({ path, account, archival }: HomeArchiveWant, { uid }: Wanted)
 
     /** something is at the place of a home that was withdrawn */
     taken(why: string): void {
-      const sentence = `There is something here, and the home ${why}; move it away.`;
+      const sentence = `Something is here, although the home ${why}. Move it away.`;
       findings.push({ ...common, code: 'PATH_FOREIGN', sentence });
     },
 
@@ -313,11 +313,11 @@ function drafting({ path, account, archival }: HomeArchiveWant, { uid }: Wanted)
     damaged(have: ArchiveHave, advisory = false, of = archive): void {
       const is =
         have.archive === 'absent'
-          ? 'is not there'
+          ? 'is missing'
           : have.archive === 'other'
-            ? 'has another manifest than the one that was recorded'
+            ? 'has a manifest that differs from the recorded one'
             : 'holds no home';
-      const sentence = `The archive ${of} ${is}; put it there from a backup.`;
+      const sentence = `The archive ${of} ${is}. Put it back from a backup.`;
       findings.push({
         ...common,
         code: 'ARCHIVE_DAMAGED',

@@ -179,9 +179,9 @@ function drafting(wanted: Wanted) {
     ): void {
       const sentence =
         have.kind === 'irregular'
-          ? `There is ${have.what}, where a directory of uid ${uid} should be; move it away.`
-          : `The directory belongs to uid ${have.seen.uid}, not to ${uid}; ` +
-            'give it to that account if it is its own, or move it away.';
+          ? `There is ${have.what} where a directory of uid ${uid} should be. Move it away.`
+          : `The directory belongs to uid ${have.seen.uid}, not to ${uid}. ` +
+            "Correct its owner if it is this account's, or move it away.";
       findings.push({ ...common, object, code: 'PATH_FOREIGN', sentence });
     },
 
@@ -207,7 +207,7 @@ function drafting(wanted: Wanted) {
       }
       if (have.groupWrite === 'lost') {
         const change = 'default ACL → group rwx';
-        const because = 'what is made in it would not be writable for the group';
+        const because = 'the group could not write to what is made in it';
         step(object, 'change', change, because, { verb: 'path.setAcl', ...at });
       }
     },

@@ -93,7 +93,7 @@ export const seal: Target<DirectoryReader, EntryWant, DirectoryEntry | undefined
     const object = readableRef(want.ref, want.realm);
     const step = { ...modifyStep(want, wanted, effect, changes), object };
     const change = `seal ${first === undefined ? 'none' : (was?.number ?? 'unreadable')} → ${is?.number}`;
-    const because = first === undefined ? UNSEALED : 'its seal says something else';
+    const because = first === undefined ? UNSEALED : 'its seal is out of date';
     return { steps: [{ ...step, change, because }], findings: [] };
   },
 };

@@ -134,11 +134,11 @@ function actsAsAnother(want: EntryWant, { attributes }: DirectoryEntry): boolean
 function planAnew(want: EntryWant, rules: readonly DirectoryEntry[], wanted: Wanted): TargetPlan {
   const gone = planEntry({ ...want, present: false }, rules, wanted, splitValues, 'revoke');
   const made = planEntry(want, [], wanted, splitValues, 'revoke');
-  const because = 'it lets act as another account';
+  const because = 'it lets users act as another account';
   return {
     steps: [
       ...gone.steps.map((step) => ({ ...step, because })),
-      ...made.steps.map((step) => ({ ...step, because: 'the rule before it is taken away' })),
+      ...made.steps.map((step) => ({ ...step, because: 'the wrong rule is removed first' })),
     ],
     findings: gone.findings,
   };
@@ -154,7 +154,7 @@ function namesakeFinding(want: EntryWant, entry: DirectoryEntry, wanted: Wanted)
     account,
     object,
     code: 'NAME_FOREIGN',
-    sentence: `${object} is not ours, and lets ${who || 'nobody'} act as ${account}: remove it if nobody needs it`,
+    sentence: `${object} is not managed by Chamberlain, but lets ${who || 'nobody'} act as ${account}: remove it if nobody needs it`,
     advisory: true,
   };
 }

@@ -136,7 +136,7 @@ function orphanFindings(want: EntryWant, wanted: Wanted): Finding[] {
       object: readableRef(want.ref, want.realm),
       code: 'TOOL_ORPHANED',
       sentence:
-        'nobody who may log in maintains it, directly or through other tools; an admin can name somebody by maintainer.add',
+        'it has no maintainer who may log in, directly or through other tools; an admin can add one (maintainer.add)',
       advisory: true,
     },
   ];

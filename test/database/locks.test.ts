@@ -202,11 +202,11 @@ describe('where the superuser has not reserved the locks for the owner', () => {
     const both = await lookAtPostgres(await connect('admin'), ROOT);
     expect(both.filter(({ state }) => state === 'fix').map(({ what }) => what)).toEqual([
       line?.what,
-      'may fill the disk with large objects, without a right to any table: everybody',
+      'can fill the disk with large objects, without a right on any table: everybody',
     ]);
     await superuser(readFileSync(LOCKS_SQL, 'utf8'));
     const lines = await lookAtPostgres(await connect('admin'), ROOT);
-    expect(lines.map(({ what }) => what)).toContain('the locks of the workers are theirs alone');
+    expect(lines.map(({ what }) => what)).toContain('only the workers can take their locks');
   });
 
   test('status and doctor name the login that blocks work', async () => {
@@ -234,7 +234,7 @@ describe('where the superuser has not reserved the locks for the owner', () => {
         ),
       ),
     ]);
-    expect(out).toContain('\nno intake worker is running, relay, sweep: start');
+    expect(out).toContain('\nno process works as intake, relay, sweep: start');
 
     const json = await runCli(['status', '--json'], { config: world.configFile });
     const { holders } = JSON.parse(json.out) as { holders: Record<string, unknown>[] };
@@ -253,7 +253,7 @@ describe('where the superuser has not reserved the locks for the owner', () => {
     expect(found.map(({ what }) => what)).toEqual(
       expect.arrayContaining([
         expect.stringContaining('chamberlain_homes_reader'),
-        'no intake worker is running',
+        'no process works as intake',
       ]),
     );
   });
@@ -268,7 +268,9 @@ test('status says which processes are running, and since when', async () => {
     expect(out).toMatch(
       /^at work +for +last progress +PostgreSQL process +from\nintake +\d+ s +\d+ s ago +\d+ +-$/m,
     );
-    expect(out).toMatch(/^nobody works as relay, sweep: start `chamberlain work relay sweep`$/m);
+    expect(out).toMatch(
+      /^no process works as relay, sweep: start `chamberlain work relay sweep`$/m,
+    );
     expect(out).not.toContain('In the way');
   } finally {
     await survey.close();
@@ -291,7 +293,7 @@ describe('connections', () => {
     expect((await about()).filter(({ state }) => state === 'fix')).toEqual([
       {
         state: 'fix',
-        what: 'may take every connection of the server, by no limit: chamberlain_homes',
+        what: 'no limit of connections, so may take all of the server: chamberlain_homes',
         todo: expect.stringMatching(/^Run `chamberlain migrate`\./),
       },
     ]);
@@ -314,7 +316,7 @@ describe('connections', () => {
     expect((await about()).filter(({ state }) => state === 'fix')).toEqual([
       {
         state: 'fix',
-        what: 'every login of the server may connect to the database',
+        what: 'every login of the server can connect to the database',
         todo: 'Run `chamberlain migrate`.',
       },
     ]);
@@ -327,7 +329,7 @@ describe('connections', () => {
     expect((await about()).filter(({ state }) => state === 'fix')).toEqual([
       {
         state: 'fix',
-        what: 'may take every connection of the server, by no limit: greedy',
+        what: 'no limit of connections, so may take all of the server: greedy',
         todo: "As PostgreSQL's superuser, for each: ALTER ROLE greedy CONNECTION LIMIT 10.",
       },
     ]);
@@ -335,7 +337,7 @@ describe('connections', () => {
     expect((await about()).filter(({ state }) => state === 'fix')).toEqual([
       expect.objectContaining({
         what: expect.stringMatching(
-          /^the limits of all logins add up to \d{4} connections, and the server has 797$/,
+          /^the limits of all logins add up to \d{4} connections, but the server has only 797$/,
         ),
         todo: expect.stringMatching(/^Touch max_connections by \d+ in postgresql\.conf/),
       }),

@@ -85,7 +85,7 @@ describe.each(PROGRAMS.map((program) => ({ program })))('$program.0 reads', ({ p
     expect([code === 0, stderr]).toEqual([
       false,
       expect.stringContaining(
-        'there is no configuration /etc/chamberlain/config.yaml. Give --config FILE, or set CHAMBERLAIN_CONFIG',
+        'there is no configuration file /etc/chamberlain/config.yaml. Give --config FILE, or set CHAMBERLAIN_CONFIG',
       ),
     ]);
   });

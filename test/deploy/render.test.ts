@@ -11,7 +11,7 @@ import { expect, test } from '@jest/globals';
 const CLONE = join(import.meta.dirname, '../..');
 const NONE = ['--config', '/nowhere.yaml'];
 const NO_CONFIG =
-  'CONFIG_INVALID: reading the configuration /nowhere.yaml: there is no such file (ENOENT). Name the right file, or make it.\n';
+  'CONFIG_INVALID: reading the configuration /nowhere.yaml: there is no such file (ENOENT). Name the right file, or create it.\n';
 
 test.each([
   ['redis', ['--foo'], "USAGE: Unknown option '--foo'.\n"],

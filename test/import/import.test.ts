@@ -226,7 +226,7 @@ test('members that are left out, and who has no key then, are named before anyth
     terminal: true,
   });
   expect(asked.exit).toBe(1);
-  expect(asked.out).toMatch(/Take over the rest all the same\? \[y\/N\] [^]*Nothing was taken\./);
+  expect(asked.out).toMatch(/Take over the rest anyway\? \[y\/N\] [^]*Nothing was taken over\./);
   for (const { out } of [unasked, asked]) {
     expect(out).not.toContain('Taken over');
     expect(out.match(/^ .*(MEMBER_UNKNOWN|ADMIN_TOOL) .* left out: /gm)).toHaveLength(7);

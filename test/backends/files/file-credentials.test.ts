@@ -82,7 +82,7 @@ describe('credentials', () => {
     const [before, { ino }] = [server.recorded.get(uid), lstatSync(file)];
     chownSync(file, 0, 0);
     chmodSync(file, 0o600);
-    expect(await linesOf(wanted())).toEqual(['credentials.own: owner, group or mode differ']);
+    expect(await linesOf(wanted())).toEqual(['credentials.own: its owner, group or mode is wrong']);
     await server.converge(wanted());
     expect(ownership(file)).toBe(`${uid}:${uid} 440`);
     expect([server.recorded.get(uid), lstatSync(file).ino]).toEqual([before, ino]);

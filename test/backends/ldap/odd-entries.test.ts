@@ -208,7 +208,7 @@ describe('a referral', () => {
     const everything = await reader.readEverything(THROTTLE, REALM.realmGid);
     for (const through of [reader, everything.reader]) {
       expect(await findingsOf(through, carol, alice)).toEqual([
-        'carol: NAME_FOREIGN uid=carol,ou=people (referral, uidNumber none) is not ours, and has the name of ' +
+        'carol: NAME_FOREIGN uid=carol,ou=people (referral, uidNumber none) is not managed by Chamberlain, but has the name of ' +
           'uid=carol,ou=people (uidNumber 1004): rename or remove it',
       ]);
     }
@@ -265,7 +265,7 @@ describe('an entry with large values', () => {
     const everything = await reader.readEverything(THROTTLE, REALM.realmGid);
     for (const through of [reader, everything.reader]) {
       expect(await findingsOf(through, alice)).toEqual([
-        'alice: ID_FOREIGN uid=large,ou=groups (oversized, uidNumber 1003) is not ours, and has the number of ' +
+        'alice: ID_FOREIGN uid=large,ou=groups (oversized, uidNumber 1003) is not managed by Chamberlain, but has the number of ' +
           'uid=alice,ou=people (uidNumber 1003): give it another number, or remove it',
       ]);
     }
@@ -287,7 +287,7 @@ describe('an entry with large values', () => {
       expect((await look(reader)).flatMap(({ steps }) => steps)).toEqual([]);
       expect(await findingsOf(reader, alice, bot)).toEqual([
         'alice: NAME_FOREIGN uid=alice,ou=people is too large to be read as a whole: ' +
-          'take away the values that nobody needs',
+          'remove the values that nobody needs',
       ]);
     } finally {
       const [key] = alice.keys!;

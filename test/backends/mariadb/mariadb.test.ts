@@ -138,7 +138,7 @@ describe('a database account', () => {
     expect(found?.findings).toMatchObject([
       {
         code: 'DATABASE_FOREIGN',
-        sentence: `It has no account, but rights: ALL on ${USER}\\_\\_%.*. \`DROP USER IF EXISTS ${USER}\` takes them away.`,
+        sentence: `There is no such account, but it has rights: ALL on ${USER}\\_\\_%.*. \`DROP USER IF EXISTS ${USER}\` removes them.`,
       },
     ]);
     await administer(world.tools.socket, `DROP USER IF EXISTS ${USER}`);
@@ -262,7 +262,7 @@ describe('a database account', () => {
     await converge(tool());
     await administer(world.tools.socket, `ALTER USER ${USER} ACCOUNT LOCK`);
     expect(await converge(tool({ state: 'disabled' }))).toContain(
-      `revoke ${USER} on toolsdb: locked, once more`,
+      `revoke ${USER} on toolsdb: locked again`,
     );
     const grants = await grantsOf('toolsdb');
     expect(grants).not.toMatch(/ALL|EVENT/);
@@ -281,7 +281,7 @@ describe('a database account', () => {
        ACCOUNT LOCK`,
     );
     expect(await converge(tool({ state: 'disabled' }))).toContain(
-      `revoke ${USER} on replica: locked, once more`,
+      `revoke ${USER} on replica: locked again`,
     );
     await expect(connection.query('SELECT 1')).rejects.toThrow();
     expect(await converge(tool({ state: 'disabled' }))).toEqual([]);
