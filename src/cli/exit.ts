@@ -24,7 +24,7 @@ export const EXIT = {
 } as const;
 
 /** The exit codes that every command has. */
-export const COMMON_EXITS = {
+const COMMON_EXITS = {
   1: 'the command failed: see standard error, `CODE: sentence. What to do.`',
   2: 'the command line or the configuration is wrong',
 };

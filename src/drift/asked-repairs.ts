@@ -4,7 +4,7 @@ import { type OperatorAction, writeOperatorActions } from '../audit/operator-act
 import { type Client, LOCK_CLASS, transact } from '../database/connection.ts';
 
 /** What one role must do for one subject. */
-export interface NewPart {
+interface NewPart {
   subject: number;
   role: Role;
   /** of the steps that were read */

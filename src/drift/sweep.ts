@@ -140,7 +140,7 @@ async function sweepOnce(
   await touchPlaces(client, id, touch);
   const isNews = ending.state === 'held' && last?.digest !== ending.digest;
   await store.endSweep(client, id, ending, {
-    heeded: releases.map((release) => release.id),
+    used: releases.map((release) => release.id),
     events: isNews ? heldEvents(config, id, ending) : [],
   });
   const level = ending.state === 'held' ? 'error' : 'info';

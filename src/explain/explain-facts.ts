@@ -99,7 +99,7 @@ const ACCESS = `
   FROM access_requests WHERE person = ANY ($1) ORDER BY id`;
 
 /** How far a role is with a subject, if it is behind. */
-export interface BehindRow {
+interface BehindRow {
   subject: number;
   role: Role;
   state: string;
@@ -117,7 +117,7 @@ const DRIFTS = `
     WHERE c.subject = d.subject AND c.role = d.role AND c.applied = c.wanted AND c.next_try_at > d.since)`;
 
 /** Drift that the last sweep found, and that nothing has corrected since. */
-export interface DriftRow {
+interface DriftRow {
   subject: number;
   target: string;
   object: string;

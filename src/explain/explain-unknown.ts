@@ -20,7 +20,7 @@ interface Refusal {
 }
 
 /** A range of numbers; those below `next` were given, or passed over. */
-export interface IdRange {
+interface IdRange {
   kind: 'person' | 'tool';
   first: number;
   last: number;

@@ -58,7 +58,7 @@ function haveEntries(number: number): string {
 }
 
 /** The text of nsswitch.conf(5) without `sss` and the action after it, in the databases that concern logins. */
-export function withoutSss(text: string): string {
+function withoutSss(text: string): string {
   return text.replace(/^(\s*([a-z]+)[ \t]*:)([^#\n]*)/gm, (line, map, name, sources) => {
     if (!DATABASES.includes(String(name))) return line;
     const rest = String(sources).replace(SSS, '');

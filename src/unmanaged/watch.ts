@@ -41,7 +41,7 @@ export interface Watching {
 export type Watch<Reader> = (everything?: Everything<Reader>) => Look[];
 
 /** A look at one place. */
-export interface Look {
+interface Look {
   place: string;
   looking: Promise<Omit<Looked, 'place'>>;
 }

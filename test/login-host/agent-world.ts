@@ -47,35 +47,6 @@ export function newKey(): string {
 /** In a week, whole seconds. */
 const nextWeek = () => new Date(Date.now() + 7 * 86_400_000).toISOString().replace(/\.\d+/, '');
 
-/** The LDIF of a person, without a seal. */
-export function person(
-  base: string,
-  name: string,
-  uid: number,
-  keys: readonly string[],
-  changes: Record<string, string> = {},
-): string {
-  const attributes: Record<string, string> = {
-    uid: name,
-    cn: `${name} of ${uid}`,
-    sn: name,
-    uidNumber: String(uid),
-    gidNumber: '500',
-    homeDirectory: `/home/${name}`,
-    loginShell: '/bin/bash',
-    ...changes,
-  };
-  return [
-    `dn: uid=${name},ou=people,${base}`,
-    'changetype: add',
-    ...['person', 'inetOrgPerson', 'ldapPublicKey', 'posixAccount'].map((c) => `objectClass: ${c}`),
-    ...Object.entries(attributes).map(([attribute, value]) => line(attribute, value)),
-    ...keys.map((key) => line('sshPublicKey', key)),
-    '',
-    '',
-  ].join('\n');
-}
-
 /** As LDIF, whatever the value contains. */
 export function line(attribute: string, value: string | Buffer): string {
   return `${attribute}:: ${Buffer.from(value).toString('base64')}`;

@@ -295,7 +295,7 @@ export interface ConsumerOptions {
 const AFTER_REFUSAL_MS = 500;
 
 /** Thrown by a handler that leaves its job to another worker. */
-export class PutBack extends Error {}
+class PutBack extends Error {}
 
 export interface Consumer {
   /** Takes no more jobs, aborts the signal after `graceMs`, and returns when all are ended. */

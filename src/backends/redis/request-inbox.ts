@@ -53,7 +53,7 @@ const NOT_ACTIVE = -3;
 const NO_LOCK = '0';
 
 /** One of the two queues to which a portal writes requests. */
-export interface RequestQueue {
+interface RequestQueue {
   portal: string;
   urgent: boolean;
   /** by the rights of the portal */

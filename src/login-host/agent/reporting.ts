@@ -36,7 +36,7 @@ export interface Reporting {
 /**
  * Reports of bounded size: the next one is collected while one is being sent. Each call throws as `send` does.
  */
-export interface Report {
+interface Report {
   add(entry: SeenEntry): Promise<void>;
   addGone(name: string): Promise<void>;
   /** Returns once everything has been sent, these lines last. */

@@ -128,7 +128,7 @@ export const NOTHING_KEPT: Kept = {
 export type Trust = { trusted: true } | { trusted: false; why: string; tryAnother: boolean };
 
 /** A reported seal: the one that is known, or the verdict about it. */
-export type Reported = 'known' | { text: string; digest: number; verdict: Verdict };
+type Reported = 'known' | { text: string; digest: number; verdict: Verdict };
 
 export interface Registry {
   /**
