@@ -1,8 +1,8 @@
 /**
- * The figures of the chain, each beside its floor:
+ * The figures of the chain, each next to its floor:
  *
- *   idle    one tool after another: how long from `Queue.add` to `tool.ready`
- *   growth  the same in a realm with 10,000 tools and 30,000 people, by turns with an empty one
+ *   idle    one tool after another: the time from `Queue.add` to `tool.ready`
+ *   growth  the same in a realm with 10,000 tools and 30,000 people, alternating with an empty one
  *   load    2,000 tools at once: tools a second, against plain loops on the same servers; access that
  *           is revoked meanwhile; the workers' memory
  *   portals see bench/portals.ts
@@ -59,7 +59,7 @@ async function measureIdle(
   const tools = await makeTools(portal, 'idle', size.idleTools);
   show(await trace.explain(tools));
   await trace.close();
-  say('idle: what the servers alone take');
+  say('idle: the time of the servers alone');
   const floor = await measureMachine(realm, 100);
   show(floor.table);
   const samples = latencies(tools);
@@ -77,7 +77,7 @@ async function measureIdle(
   ];
 }
 
-/** A machine whose disk and servers alone take as long as the goal allows measures nothing of ours. */
+/** If a machine's disk and servers alone take as long as the goal allows, nothing of ours is measured. */
 function tooSlow({ goal, unit }: Goal, floor: number): string | undefined {
   return floor < goal ? undefined : `the floor alone is ${floor.toFixed(0)} ${unit}`;
 }
@@ -93,7 +93,7 @@ async function measureLoad(
   const floorRate = size.loadTools / (Math.max(...Object.values(floor)) / 1000);
   show(renderFloor(floor, size.loadTools));
   show(renderCpu('the floor', floorCpu, size.loadTools, Math.max(...Object.values(floor)) / 1000));
-  // new workers: their memory is this load's alone, and so is the profile
+  // new workers, so that memory and profile belong to this load only
   await work.stop();
   const loaded = await realm.startWork(profileDir === undefined ? {} : { profileDir });
   await sleep(2000);
@@ -146,7 +146,7 @@ function renderFloor(floor: Floor, count: number): string {
     toolsdb: 'MariaDB toolsdb: a GRANT that makes the account',
   };
   return [
-    `Plain loops side by side over ${count} tools:`,
+    `Plain loops in parallel over ${count} tools:`,
     '       s  tools/s',
     ...Object.entries(floor).map(
       ([name, ms]) =>

@@ -1,4 +1,4 @@
-/** Runs the CLI as a user does, from the start of its process to the end, and keeps its peak of memory. */
+/** Runs the CLI as a user does, from the start of its process to the end, and records its peak of memory. */
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -6,19 +6,19 @@ import { peakMemoryMib } from './processes.ts';
 import type { MeasuredRealm } from './realm.ts';
 
 const PROJECT = join(import.meta.dirname, '..');
-/** What it takes at the very end is not seen. */
+/** A peak at the very end is missed. */
 const LOOK_EVERY_MS = 10;
 
 export interface Ran {
   exit: number | null;
   ms: number;
-  /** undefined where it was over before the first look */
+  /** undefined if it ended before the first look */
   peakMib: number | undefined;
   out: string;
   err: string;
 }
 
-/** Runs `dev/chamberlain ARGS…` by the realm's config. */
+/** Runs `dev/chamberlain ARGS…` with the realm's config. */
 export async function runCommand({ stack }: MeasuredRealm, ...args: string[]): Promise<Ran> {
   const begin = performance.now();
   const child = spawn(join(PROJECT, 'dev/chamberlain'), args, {
@@ -45,12 +45,12 @@ export async function runCommand({ stack }: MeasuredRealm, ...args: string[]): P
   return { ...ended, peakMib, out, err };
 }
 
-/** Runs it, and throws where it ends otherwise. */
+/** Runs it, and throws if it exits with another code. */
 export async function mustRun(realm: MeasuredRealm, exit: number, ...args: string[]): Promise<Ran> {
   const ran = await runCommand(realm, ...args);
   if (ran.exit === exit) return ran;
   const said = `${ran.out.slice(0, 1000)}\n${ran.err.slice(0, 1000)}`;
-  throw new Error(`chamberlain ${args.join(' ')} ended with ${ran.exit}: ${said.trim()}`);
+  throw new Error(`chamberlain ${args.join(' ')} exited with code ${ran.exit}: ${said.trim()}`);
 }
 
 function peakOf(pid: number): number {

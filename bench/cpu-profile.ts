@@ -1,6 +1,6 @@
 /**
- * A V8 CPU profile, told three ways: by the function that had the processor, by the package, and by
- * our own file on whose behalf it ran.
+ * A V8 CPU profile, shown in three ways: by the function that had the processor, by the package, and by our own
+ * file on whose behalf it ran.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -12,7 +12,7 @@ interface Frame {
 interface CpuProfile {
   nodes: { id: number; callFrame: Frame; children?: number[] }[];
   samples: number[];
-  /** microseconds since the sample before */
+  /** microseconds since the previous sample */
   timeDeltas: number[];
 }
 
@@ -22,8 +22,8 @@ const MOST_NAMES = 25;
 /**
  * Reads the newest profile of a folder, and lists who had the processor, the busiest first.
  *
- * @param what.program whose profile it is
- * @param what.clone where the project lay for it
+ * @param what.program the program of the profile
+ * @param what.clone the path of the project as that program saw it
  */
 export function renderProfile(
   folder: string,
@@ -33,7 +33,7 @@ export function renderProfile(
     .filter((name) => name.endsWith('.cpuprofile'))
     .sort()
     .at(-1);
-  if (file === undefined) return `no profile in ${folder}`;
+  if (file === undefined) return `there is no profile in ${folder}`;
   const profile = JSON.parse(readFileSync(join(folder, file), 'utf8')) as CpuProfile;
   const fileOf = ({ url }: Pick<Frame, 'url'>): string | undefined => {
     const path = url.replace(/^file:\/\//, '');
@@ -82,7 +82,7 @@ export function renderProfile(
   ].join('\n');
 }
 
-/** The frames of a node, innermost first; kept, for there are few nodes and many samples. */
+/** The frames of a node, innermost first; cached, because there are few nodes and many samples. */
 function stacksOf({ nodes }: CpuProfile): (id: number) => Frame[] {
   const byId = new Map(nodes.map((node) => [node.id, node]));
   const parents = new Map(
@@ -114,7 +114,7 @@ function first(
   return undefined;
 }
 
-/** V8's own work, such as `(garbage collector)`, is nobody else's. */
+/** V8's own work, such as `(garbage collector)`, is not attributed to anything else. */
 function ownOr({ functionName }: Frame, otherwise: string): string {
   return functionName.startsWith('(') ? functionName : otherwise;
 }

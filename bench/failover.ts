@@ -1,13 +1,14 @@
 /**
- * How long a realm has no verdicts when the process that leads comes to its end, while another one waits:
+ * How long a realm has no verdicts when the leading process fails, while another one waits:
  *
  *   killed    kill -9
  *   hung      SIGSTOP
  *   vanished  its machine vanishes from the network, with a notification on its way there
  *
- * From that moment until the portal hears the verdict on a request that it then sends: by then another leads both
- * intake and relay. The floor is the bare take-over of a PostgreSQL session: until another session, which waits for it,
- * has a lock that the first one held. One that hangs keeps it for ever: its floor is that of one that is killed.
+ * The time runs until the portal receives the verdict on a request that it sends afterwards: by then another
+ * process leads both intake and relay. The floor is the bare takeover of a PostgreSQL session: until another
+ * session, which waits for it, has a lock that the first one held. A session that hangs keeps its lock forever,
+ * so its floor is that of one that is killed.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -31,7 +32,7 @@ import { closeAll, type Closers, type MeasuredRealm, openWorking, type Work } fr
 const NOTIFY = 'NOTIFY chamberlain; NOTIFY chamberlain_sweep';
 const LOCK = 4711;
 
-/** Measures all take-overs. */
+/** Measures all takeovers. */
 export async function measureFailover(options: FailoverOptions): Promise<Figure[]> {
   const closers: Closers = [];
   try {
@@ -55,13 +56,13 @@ async function measureAll(
     return performance.now() - begin;
   };
 
-  /** Ends the leader that way, again and again. Beside it always waits another, which leads the next time. */
+  /** Ends the leader in that way, again and again. Another process always waits, and leads the next time. */
   async function replace(what: string, count: number, how: NodeJS.Signals): Promise<number[]> {
     const samples: number[] = [];
     for (let n = 0; n < count; n++) {
       const next = await realm.startWork();
       await verdict();
-      await sleep(Math.random() * 1000); // of the second in which a lease is renewed once
+      await sleep(Math.random() * 1000); // a lease is renewed once a second
       signal(leader.pid, how);
       samples.push(await verdict());
       say(`${what} ${n + 1} of ${count}: ${samples.at(-1)?.toFixed(0)} ms`);
@@ -102,7 +103,7 @@ async function measureAll(
   return [...killed, ...hung, ...vanished];
 }
 
-/** Returns when the portal has heard the verdict on a request. */
+/** Returns when the portal has received the verdict on a request. */
 async function askForVerdict(portal: Portal, name: string): Promise<void> {
   const request = await portal.sign(MAKER, toolRequest(name));
   const heard = portal.until(request.jti, 'request.accepted');
@@ -138,7 +139,7 @@ async function vanish(
     works.push(await realm.startWork());
     const holder = await holdLock(realm, { host: far.here, prefix: far.prefix });
     const free = client.query(`SELECT pg_advisory_lock(${LOCK})`);
-    free.catch(() => {}); // where something else has failed before
+    free.catch(() => {}); // in case something else fails first
     await far.vanish();
     const begin = performance.now();
     const notifying = await realm.connect();

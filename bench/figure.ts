@@ -1,32 +1,32 @@
-/** What a benchmark says: figures beside the floor that they are measured against. */
+/** The output of a benchmark: figures next to the floor that they are measured against. */
 
 /** One figure, as `--json` prints it, one a line. */
 export interface Figure {
   figure: string;
-  /** null where it could not be measured */
+  /** null if it could not be measured */
   value: number | null;
   unit: string;
-  /** what the servers alone take for it, in this run, on this machine */
+  /** the time of the servers alone, in this run, on this machine */
   floor: number | null;
   /** value by floor */
   ratio: number | null;
   goal: number;
-  /** null where it is void */
+  /** null if it is void */
   holds: boolean | null;
-  /** why it says nothing */
+  /** why it means nothing */
   void?: string;
 }
 
-/** What a figure is, before it is measured. */
+/** The description of a figure, before it is measured. */
 export interface Goal {
   figure: string;
   unit: string;
   goal: number;
-  /** the goal is the least (load) or the most (all others) */
+  /** whether the goal is a minimum (load) or a maximum (all others) */
   better: 'less' | 'more';
 }
 
-/** Judges a measurement. A void one is shown, and judged by nobody. */
+/** Judges a measurement. A void one is shown, but not judged. */
 export function judge(
   { figure, unit, goal, better }: Goal,
   measured: { value: number; floor: number | undefined; ratio?: number; void?: string | undefined },
@@ -50,7 +50,7 @@ export function voidFigure({ figure, unit, goal }: Goal, why: string): Figure {
   return { figure, value: null, unit, floor: null, ratio: null, goal, holds: null, void: why };
 }
 
-/** The figures of a measurement; each of its goals void where it fails, which is said at once. */
+/** The figures of a measurement. If it fails, each of its goals is void, which is reported at once. */
 export async function voidIfFailed(
   goals: readonly Goal[],
   say: (line: string) => void,
@@ -66,11 +66,11 @@ export async function voidIfFailed(
   }
 }
 
-/** The value below which that share of the samples lies (nearest rank). */
+/** The value below which that share of the samples is (nearest rank). */
 export function quantile(samples: readonly number[], share: number): number {
   const sorted = [...samples].sort((a, b) => a - b);
   const value = sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)];
-  if (value === undefined) throw new RangeError('a quantile of nothing');
+  if (value === undefined) throw new RangeError('a quantile needs samples');
   return value;
 }
 
@@ -78,7 +78,7 @@ export function mean(samples: readonly number[]): number {
   return samples.reduce((sum, sample) => sum + sample, 0) / samples.length;
 }
 
-/** Three digits that count. */
+/** Three significant digits. */
 export function round(value: number): number {
   return Number(value.toPrecision(3));
 }

@@ -1,7 +1,7 @@
 /**
- * The floor of the role `homes`: for each tool a home with two folders, their owner and mode, and a
- * file that is written, synced and renamed to its place. A plain loop of synchronous calls, in a
- * thread of its own. Says how many milliseconds it took.
+ * The floor of the role `homes`: for each tool a home with two folders, their owner and mode, and a file that
+ * is written, synced and renamed to its place. A plain loop of synchronous calls, in a thread of its own.
+ * Returns how many milliseconds it took.
  */
 import {
   chmodSync,
@@ -16,7 +16,7 @@ import {
 import { parentPort, workerData } from 'node:worker_threads';
 import { renderCredentialsFile } from '../src/credentials/credentials.ts';
 
-/** What the thread is told. */
+/** The arguments of the thread. */
 export interface FloorFiles {
   /** the area of the tools' homes */
   area: string;

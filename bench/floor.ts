@@ -1,7 +1,7 @@
 /**
- * The floor of the load: what directory, disk and database servers themselves take for N tools. The
- * same entries, folders, files, accounts and grants, on the same servers, made by plain loops side
- * by side that read nothing, record nothing and ask nobody.
+ * The floor of the load: the time that directory, disk and database servers themselves take for N tools. The
+ * same entries, folders, files, accounts and grants, on the same servers, made by plain loops in parallel that
+ * read nothing, record nothing and ask nobody.
  */
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
@@ -18,7 +18,7 @@ import { accountStatement, type ShapedTool, toolEntries } from './shapes.ts';
 /** How long each loop took for all tools, in milliseconds. */
 export type Floor = Record<'directory' | 'homes' | 'replica' | 'toolsdb', number>;
 
-/** Runs the loops side by side; the slowest is the floor. */
+/** Runs the loops in parallel; the slowest is the floor. */
 export async function measureFloor(realm: MeasuredRealm, count: number): Promise<Floor> {
   const tools = Array.from({ length: count }, (_, n): ShapedTool => ({
     name: `floor-${n}`,
@@ -42,8 +42,8 @@ export async function measureFloor(realm: MeasuredRealm, count: number): Promise
 }
 
 /**
- * A server goes through all accounts when it makes one, so that 2,000 accounts more make each of the next
- * ones dearer: what is measured next has the ground that the floor had.
+ * A server goes through all accounts when it creates one, so 2,000 additional accounts make each of the next
+ * ones slower: without them, the next measurement starts from the same state as the floor.
  */
 async function forgetAccounts(socket: string): Promise<void> {
   const ours = `User REGEXP '^s[0-9]+$' AND CAST(SUBSTR(User, 2) AS UNSIGNED)
@@ -61,7 +61,7 @@ async function timed(act: () => Promise<unknown>): Promise<number> {
   return performance.now() - begin;
 }
 
-/** As the role itself binds; ldapadd is faster than the npm client, one operation after another. */
+/** Binds as the role itself does; ldapadd is faster than the npm client, one operation after another. */
 async function addEntries({ stack, config }: MeasuredRealm, ldif: string): Promise<void> {
   const account = `cn=directory,ou=chamberlain,${config.ldap.base}`;
   const password = join(config.secrets, 'ldap-directory');

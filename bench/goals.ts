@@ -1,4 +1,4 @@
-/** What each benchmark measures for, by how much, and with what. */
+/** What each benchmark measures, its goal, and its sizes. */
 import type { Goal } from './figure.ts';
 
 export const GOALS = {
@@ -36,12 +36,12 @@ export const GOALS = {
   },
 } as const satisfies Record<string, Goal>;
 
-/** How much of everything. */
+/** The sizes of the chain benchmark. */
 export interface Size {
   idleTools: number;
   loadTools: number;
   revokes: number;
-  /** tools made by turns in the empty and in the filled realm: turns × tools each */
+  /** tools created alternately in the empty and in the filled realm: turns × tools each */
   growthTurns: number;
   growthTools: number;
   /** of each turn, by one portal and by eight */
@@ -68,7 +68,7 @@ export const FULL: Size = {
   tools: 10_000,
   people: 30_000,
 };
-/** For trying the benchmark itself: its figures say nothing. */
+/** For trying the benchmark itself: its figures mean nothing. */
 export const QUICK: Size = {
   idleTools: 20,
   loadTools: 100,
@@ -84,7 +84,7 @@ export const QUICK: Size = {
   people: 600,
 };
 
-/** What a lookup, a change and a login are measured for. */
+/** The goals of a lookup, a change and a login. */
 export const LOGIN_GOALS = {
   lookupTrue: {
     figure: 'lookup_p50_ratio_true',
@@ -127,23 +127,23 @@ export const LOGIN_GOALS = {
   },
 } as const satisfies Record<string, Goal>;
 
-/** How much of everything, on a login host. */
+/** The sizes of the login host benchmark. */
 export interface LoginSize {
   people: number;
   tools: number;
-  /** where nothing is known yet; their median counts */
+  /** starts with nothing known yet; their median counts */
   coldStarts: number;
   restarts: number;
-  /** as many times a minute as everything should be compared in it */
+  /** long enough for several comparisons of everything, which come once a minute */
   restMs: number;
-  /** of programs that do next to nothing */
+  /** for programs that do next to nothing */
   floorRestMs: number;
   /** of keys, and as many of memberships */
   changes: number;
   /** lookups by authorized-keys, each of another one of `lookupUsers` */
   lookups: number;
   lookupUsers: number;
-  /** the others, among them */
+  /** the other lookups, among them */
   lookups200: number;
   lookupsSss: number;
   lookupsLdapsearch: number;
@@ -170,7 +170,7 @@ export const LOGIN_FULL: LoginSize = {
   becomes: 200,
   logins: 250,
 };
-/** For trying the benchmark itself: its figures say nothing. */
+/** For trying the benchmark itself: its figures mean nothing. */
 export const LOGIN_QUICK: LoginSize = {
   people: 600,
   tools: 200,
@@ -189,7 +189,7 @@ export const LOGIN_QUICK: LoginSize = {
   logins: 10,
 };
 
-/** What looking at everything, and mending it, is measured for. */
+/** The goals of surveying everything, and repairing it. */
 export const SWEEP_GOALS = {
   survey: { figure: 'survey_ms', unit: 'ms', goal: 5000, better: 'less' },
   surveyRatio: {
@@ -224,14 +224,14 @@ export const SWEEP_GOALS = {
   historyAudit: { figure: 'history_audit_ms', unit: 'ms', goal: 500, better: 'less' },
 } as const satisfies Record<string, Goal>;
 
-/** What a recovery is measured for. */
+/** The goals of a recovery. */
 export const RECOVER_GOALS = {
   list: { figure: 'recover_seconds', unit: 's', goal: 60, better: 'less' },
   overGranted: { figure: 'over_granted', unit: 'subjects', goal: 0, better: 'less' },
   notice: { figure: 'marker_notice_ms', unit: 'ms', goal: 60_000, better: 'less' },
 } as const satisfies Record<string, Goal>;
 
-/** How much of everything, in a recovery. */
+/** The sizes of the recovery benchmark. */
 export interface RecoverSize {
   among: { tools: number; people: number };
   /** decisions since the backup */
@@ -245,22 +245,22 @@ export const RECOVER_FULL: RecoverSize = {
   changes: 1000,
   restores: 5,
 };
-/** For trying the benchmark itself: its figures say nothing. */
+/** For trying the benchmark itself: its figures mean nothing. */
 export const RECOVER_QUICK: RecoverSize = {
   among: { tools: 200, people: 600 },
   changes: 80,
   restores: 1,
 };
 
-/** How much of everything, where all of it is looked at. */
+/** The sizes of the survey benchmark. */
 export interface SweepSize {
   among: { tools: number; people: number };
   grown: { tools: number; people: number };
-  /** surveys of everything, each beside its floor */
+  /** surveys of everything, each next to its floor */
   turns: number;
-  /** surveys by turns in both realms */
+  /** surveys alternating between both realms */
   grownTurns: number;
-  /** while nobody asks for anything */
+  /** while there are no requests */
   restMs: number;
   drifts: number;
   explains: number;
@@ -283,7 +283,7 @@ export const SWEEP_FULL: SweepSize = {
   history: 10_000_000,
   looks: 20,
 };
-/** For trying the benchmark itself: its figures say nothing. */
+/** For trying the benchmark itself: its figures mean nothing. */
 export const SWEEP_QUICK: SweepSize = {
   among: { tools: 200, people: 600 },
   grown: { tools: 1000, people: 3000 },
@@ -297,7 +297,7 @@ export const SWEEP_QUICK: SweepSize = {
   looks: 3,
 };
 
-/** What the ends of accounts are measured for. */
+/** The goals of the ends of accounts. */
 export const LIFECYCLE_GOALS = {
   suspendP50: { figure: 'suspend_p50_ms', unit: 'ms', goal: 500, better: 'less' },
   suspendP95: { figure: 'suspend_p95_ms', unit: 'ms', goal: 2000, better: 'less' },
@@ -311,16 +311,16 @@ export const LIFECYCLE_GOALS = {
   rotations: { figure: 'rotations_per_second', unit: 'accounts/s', goal: 200, better: 'more' },
 } as const satisfies Record<string, Goal>;
 
-/** How much of everything that ends. */
+/** The sizes of the lifecycle benchmark. */
 export interface LifecycleSize {
   tools: number;
   people: number;
   suspensions: number;
-  /** accounts of which the floor of a rotation is measured */
+  /** accounts for which the floor of a rotation is measured */
   floorRotations: number;
-  /** in the home that is put away */
+  /** in the home that is archived */
   files: number;
-  /** each beside a plain `tar | zstd` */
+  /** each next to a plain `tar | zstd` */
   archiveTurns: number;
 }
 
@@ -332,7 +332,7 @@ export const LIFECYCLE_FULL: LifecycleSize = {
   files: 200_000,
   archiveTurns: 3,
 };
-/** For trying the benchmark itself: its figures say nothing. */
+/** For trying the benchmark itself: its figures mean nothing. */
 export const LIFECYCLE_QUICK: LifecycleSize = {
   tools: 300,
   people: 200,
@@ -342,14 +342,14 @@ export const LIFECYCLE_QUICK: LifecycleSize = {
   archiveTurns: 1,
 };
 
-/** What it takes until another process leads. */
+/** The goals of a takeover. */
 export const FAILOVER_GOALS = {
   killed: { figure: 'killed_takeover_ms', unit: 'ms', goal: 2000, better: 'less' },
   hung: { figure: 'hung_takeover_ms', unit: 'ms', goal: 15_000, better: 'less' },
   vanished: { figure: 'vanished_takeover_ms', unit: 'ms', goal: 30_000, better: 'less' },
 } as const satisfies Record<string, Goal>;
 
-/** How often a leader comes to its end, by how. */
+/** How often a leader fails, by how. */
 export interface FailoverSize {
   killed: number;
   hung: number;
@@ -357,22 +357,22 @@ export interface FailoverSize {
 }
 
 export const FAILOVER_FULL: FailoverSize = { killed: 20, hung: 20, vanished: 3 };
-/** For trying the benchmark itself: its figures say nothing. */
+/** For trying the benchmark itself: its figures mean nothing. */
 export const FAILOVER_QUICK: FailoverSize = { killed: 2, hung: 1, vanished: 1 };
 
 export interface BenchOptions<S> {
   size: S;
-  /** where the servers' folders are made */
+  /** where the servers' folders are created */
   parent: string;
-  /** where the CPU profile of the program that is measured goes; undefined: none is taken */
+  /** where the CPU profile of the measured program goes; undefined: no profile */
   profileDir: string | undefined;
   /** rejects when the run must end early */
   interrupted: Promise<never>;
-  /** why the figures say nothing, if so */
+  /** why the figures mean nothing, if they do not */
   void: string | undefined;
   /** progress */
   say: (line: string) => void;
-  /** what belongs to a figure, for people */
+  /** shows what belongs to a figure, for people */
   show: (text: string) => void;
 }
 export type ChainOptions = BenchOptions<Size>;

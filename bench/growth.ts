@@ -1,4 +1,4 @@
-/** Whether one more tool takes longer where there are many. */
+/** Whether one more tool takes longer in a realm that has many. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { runCli } from '../dev/servers/stack.ts';
 import { type Figure, judge, quantile } from './figure.ts';
@@ -10,7 +10,9 @@ import { personName, toolName } from './population-names.ts';
 import { type Closers, type MeasuredRealm, openWorking, type WorkingRealm } from './realm.ts';
 import { openTrace } from './stages.ts';
 
-/** Fills a realm, and makes tools in it and in the empty one by turns, so that both meet the same machine. */
+/**
+ * Fills a realm, and creates tools alternately in it and in the empty one, so that both meet the same machine.
+ */
 export async function measureGrowth(
   empty: WorkingRealm,
   options: ChainOptions,
@@ -43,7 +45,7 @@ export async function measureGrowth(
     const statements = { among: quantile(bare.among, 0.5), alone: quantile(bare.alone, 0.5) };
     const [more, moreAlone] = [value - floor, statements.among - statements.alone];
     show(
-      `By turns: p50 ${value.toFixed(1)} ms in the filled realm, ${floor.toFixed(1)} ms in the empty one; ` +
+      `Alternating: p50 ${value.toFixed(1)} ms in the filled realm, ${floor.toFixed(1)} ms in the empty one; ` +
         `an account's statements alone ${statements.among.toFixed(1)} and ${statements.alone.toFixed(1)} ms.`,
     );
     show(`In the filled realm. ${(await measureMachine(realm, 100)).table}`);
@@ -57,11 +59,11 @@ export async function measureGrowth(
       }),
     ];
   } finally {
-    await filled.close(); // the load that follows has the machine to itself
+    await filled.close(); // the load that follows needs the machine to itself
   }
 }
 
-/** The product's own survey of some subjects: what was filled must be what the chain would have made. */
+/** Chamberlain's own survey of some subjects: the filled state must be what the chain would have made. */
 async function requireConverged({ stack }: MeasuredRealm): Promise<void> {
   const subjects = [0, 1, 2].flatMap((n) => [personName(n), toolName(n)]);
   await runCli(stack.place.configFile, 'plan', ...subjects).catch((cause: unknown) => {
@@ -69,7 +71,7 @@ async function requireConverged({ stack }: MeasuredRealm): Promise<void> {
   });
 }
 
-/** The sealer has 40,000 rows of audit to catch up with, once. */
+/** The sealer must catch up with 40,000 rows of audit, once. */
 export async function untilSealed(realm: MeasuredRealm): Promise<void> {
   const client = await realm.connect();
   try {
@@ -80,7 +82,7 @@ export async function untilSealed(realm: MeasuredRealm): Promise<void> {
       if (rows[0]?.open !== true) return;
       await sleep(100);
     }
-    throw new Error('the audit is not sealed in a minute');
+    throw new Error('the audit was not sealed within a minute');
   } finally {
     await client.end();
   }

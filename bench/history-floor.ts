@@ -1,4 +1,4 @@
-/** What the least of a command takes: a process that reads the configuration, connects and asks for 1. */
+/** The floor of a command: a process that reads the configuration, connects and selects 1. */
 import { loadConfig } from '../src/shared/config.ts';
 import { openPool } from '../src/database/connection.ts';
 

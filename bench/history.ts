@@ -1,6 +1,7 @@
 /**
- * The figures of what an admin asks of a long history: `status` and `audit --since 2h` among millions of requests
- * that were done and told long ago, each the whole process, beside one that asks PostgreSQL for 1.
+ * The figures of an admin's questions about a long history: `status` and `audit --since 2h` among millions of
+ * requests that were done and reported long ago, each as a whole process, next to one that selects 1 from
+ * PostgreSQL.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -10,11 +11,11 @@ import { type Figure, judge, quantile } from './figure.ts';
 import { SWEEP_GOALS as GOALS, type SweepOptions } from './goals.ts';
 import type { MeasuredRealm } from './realm.ts';
 
-/** Rows that are written at a time, so that one can see how far it is. */
+/** Rows that are written at a time, so that progress can be shown. */
 const PART = 1_000_000;
-/** As dev/chamberlain has it. */
+/** As in dev/chamberlain. */
 const COMPILED = join(import.meta.dirname, '../node_modules/.cache/chamberlain');
-/** What would note, touch or tell each row has nothing to add to what is over. */
+/** The triggers that note, touch or announce each row have nothing to do for what is over. */
 const TRIGGERS = [
   ['audit', 'audit_unsealed_note'],
   ['events', 'events_notify'],
@@ -32,11 +33,11 @@ export async function measureHistory(
     times.audit.push((await mustRun(realm, 0, 'audit', '--since', '2h')).ms);
   }
   const p50 = (of: keyof typeof times) => quantile(times[of], 0.5);
-  const tell = (of: keyof typeof times) =>
+  const describe = (of: keyof typeof times) =>
     `p50 ${p50(of).toFixed(0)} ms, most ${Math.max(...times[of]).toFixed(0)} ms`;
   show(
-    `Among ${size.history} requests: status ${tell('status')}; audit --since 2h ${tell('audit')}; ` +
-      `a process that asks for 1 ${tell('floor')}.`,
+    `Among ${size.history} requests: status ${describe('status')}; audit --since 2h ${describe('audit')}; ` +
+      `a process that selects 1 ${describe('floor')}.`,
   );
   const floor = p50('floor');
   return [
@@ -79,12 +80,12 @@ const HISTORY = [
    SELECT 'portal', ${ID}, sha256(n::text::bytea), 'tool.update', 'someone', 'someone', 'accepted', at, at FROM ${PAST}`,
   `INSERT INTO audit (at, portal, kind, requested_by, approved_by, subject, fields, verdict)
    SELECT at, 'portal', 'tool.update', 'someone', 'someone', 1000000 + n % 40000, '{title}', 'accepted' FROM ${PAST}`,
-  // before the first that was told in this realm
+  // before the first event of this realm
   `INSERT INTO events (portal, seq, at, event, subject, request)
    SELECT 'portal', n - 1000000000, at, 'request.done', 1000000 + n % 40000, ${ID} FROM ${PAST}`,
 ];
 
-/** Milliseconds until a process has connected as the command does, has had its answer, and has ended. */
+/** Milliseconds until a process has connected as the command does, has received its answer, and has ended. */
 async function askForOne({ stack }: MeasuredRealm): Promise<number> {
   const begin = performance.now();
   const program = join(import.meta.dirname, 'history-floor.ts');
@@ -93,6 +94,6 @@ async function askForOne({ stack }: MeasuredRealm): Promise<number> {
     stdio: 'inherit',
   });
   const [exit] = (await once(child, 'close')) as [number | null];
-  if (exit !== 0) throw new Error(`${program} ended with ${exit}`);
+  if (exit !== 0) throw new Error(`${program} exited with code ${exit}`);
   return performance.now() - begin;
 }

@@ -1,19 +1,19 @@
-/** One tool after another, while nothing else is asked: from `Queue.add` to its `tool.ready`. */
+/** One tool after another, without other requests: from `Queue.add` to its `tool.ready`. */
 import { now } from './figure.ts';
 import type { Portal } from './portal.ts';
 import type { AskedTool } from './stages.ts';
 
-/** The one who is admitted first, and is an admin. */
+/** The first person, who is an admin. */
 export const STEWARD = 'steward';
-/** The person who asks for all tools: a realm member, no admin. */
+/** The person who requests all tools: a realm member, not an admin. */
 export const MAKER = 'maker';
 
-/** Makes the person who asks. */
+/** Creates the person who requests the tools. */
 export async function admitMaker(portal: Portal): Promise<void> {
   await admit(portal, MAKER);
 }
 
-/** Makes a person who is a realm member, and waits until that is applied. */
+/** Creates a person who is a realm member, and waits until that is applied. */
 export async function admit(portal: Portal, shellName: string): Promise<void> {
   const email = `${shellName}@example.org`;
   const person = { kind: 'person.create', shellName, displayName: `Person ${shellName}`, email };
@@ -25,7 +25,7 @@ export function toolRequest(name: string): Record<string, unknown> {
   return { kind: 'tool.create', name, title: `The tool ${name}` };
 }
 
-/** Asks for `count` tools, each when the one before is ready. */
+/** Requests `count` tools, each when the previous one is ready. */
 export async function makeTools(
   portal: Portal,
   prefix: string,

@@ -1,4 +1,4 @@
-/** The doors of a person, as whoever tries them finds them: how soon a suspension closes each. */
+/** A person's access, tested from outside: how soon a suspension revokes each part of it. */
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { open, readFile, rename } from 'node:fs/promises';
 import { connect } from 'node:net';
@@ -30,28 +30,28 @@ import {
 import type { Portal } from './portal.ts';
 import { FLOOR_IDS, type MeasuredRealm } from './realm.ts';
 
-/** Between two tries of a door: often enough to see it close, seldom enough not to be the load. */
+/** Between two tests: often enough to see the change, seldom enough not to be the load. */
 const TRY_EVERY_MS = 5;
 const TIMEOUT_MS = 30_000;
-/** The agent looks in turns: a suspension comes anywhere between two. */
+/** The agent looks at intervals: a suspension comes at any moment between two looks. */
 const PAUSE_MS = 500;
 
-/** What a server says to a wrong password, and to a right one of a locked account. */
+/** The server's answer to a wrong password, and to a right one of a locked account. */
 const ACCESS_DENIED = 1045;
 const ACCOUNT_LOCKED = 4151;
 
-/** By door, milliseconds from `Queue.add`. */
+/** By kind of access, milliseconds from `Queue.add`. */
 export type Closing = Record<string, number>;
 
 export interface Access {
-  /** Suspends the nth of those who maintain a tool. Each door was open before. */
+  /** Suspends the nth of those who maintain a tool. Each kind of access worked before. */
   suspend(n: number): Promise<Closing>;
-  /** The same writes by plain programs side by side, each as soon as what it needs is there; ms. */
+  /** The same writes by plain programs in parallel, each as soon as what it needs exists; ms. */
   floor(n: number): Promise<number>;
   close(): Promise<void>;
 }
 
-/** Opens what the doors are tried with; the login host's agent has everybody's key by then. */
+/** Opens what is needed for the tests; the login host's agent has everybody's key by then. */
 export async function openAccess(
   realm: MeasuredRealm,
   portal: Portal,
@@ -121,7 +121,7 @@ export async function openAccess(
       const access: Record<string, () => boolean | Promise<boolean>> = {
         'the key file': () => !existsSync(keyFile),
         'every group on the login host': () => !membership.test(groups()),
-        "the login host's list of the closed": () => closure.test(closed()),
+        "the login host's list of closed accounts": () => closure.test(closed()),
         'the account in the directory': () => finds(`(&(uid=${person})(pwdAccountLockedTime=*))`),
         'every group in the directory': async () => !(await finds(`(member=${dn})`)),
       };
@@ -137,7 +137,7 @@ export async function openAccess(
         };
       }
       for (const [name, isClosed] of Object.entries(access)) {
-        await until(`${name} of ${person} to be open`, async () => !(await isClosed()));
+        await until(`${name} of ${person} to work`, async () => !(await isClosed()));
       }
       await sleep(Math.random() * PAUSE_MS);
       const signed = await portal.sign(STEWARD, {
@@ -149,7 +149,7 @@ export async function openAccess(
       const closing = Object.fromEntries(
         await Promise.all(
           Object.entries(access).map(async ([name, isClosed]) => {
-            await until(`${name} of ${person} to be closed`, isClosed);
+            await until(`${name} of ${person} to be revoked`, isClosed);
             return [name, performance.now() - begin] as const;
           }),
         ),
@@ -198,7 +198,7 @@ export async function openAccess(
   };
 }
 
-/** By database user, as the account itself reads it: its file has another after each rotation. */
+/** By database user, as the account itself reads it: after each rotation, its file has another password. */
 async function readPasswords(
   { config }: MeasuredRealm,
   tools: readonly number[],
@@ -220,7 +220,7 @@ async function readPasswords(
   return new Map(read);
 }
 
-/** Reads a file that is replaced, never written to: only where it is another one than before. */
+/** Reads a file that is replaced, never written to: only if it is another file than before. */
 function openReader(file: string): () => string {
   let [seen, text] = ['', ''];
   return () => {
@@ -231,7 +231,7 @@ function openReader(file: string): () => string {
   };
 }
 
-/** Tries to log in; whether the server refuses with that error. */
+/** Tries to log in; returns whether the server refuses with that error. */
 async function refuses(
   socketPath: string,
   user: string,
@@ -257,7 +257,7 @@ function change(text: string): Change {
 async function until(what: string, look: () => boolean | Promise<boolean>): Promise<void> {
   const deadline = performance.now() + TIMEOUT_MS;
   while (!(await look())) {
-    if (performance.now() > deadline) throw new Error(`waited in vain for ${what}`);
+    if (performance.now() > deadline) throw new Error(`timed out waiting for ${what}`);
     await sleep(TRY_EVERY_MS);
   }
 }

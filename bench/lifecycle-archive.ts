@@ -1,4 +1,4 @@
-/** A home of many files that is put away, by turns with a plain `tar | zstd` of it. */
+/** Archives a home of many files, alternating with a plain `tar | zstd` of it. */
 import { type ChildProcess, fork, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
@@ -18,7 +18,7 @@ import { type Closers, FLOOR_IDS, type MeasuredRealm } from './realm.ts';
 
 const NAME = 'bench-archive';
 const FILES_IN_FOLDER = 500;
-/** Of a file, in turn: most are small. */
+/** The sizes of the files, in turn: most are small. */
 const SIZES = [0, 80, 300, 700, 1500, 3000, 6000, 20_000];
 const LOOK_EVERY_MS = 50;
 
@@ -56,7 +56,7 @@ export async function measureArchives(
     ...{ bytes, plainMs: [], archiveMs: [], packedBytes: 0 },
     ...{ peakMib: 0, ownPeakMib: 0, plainPeakMib: 0 },
   };
-  // whoever comes first reads from the disk: nobody's turn
+  // the first run reads from the disk, so it does not count
   await packPlainly(home, plainFile);
   beginPeak(child.pid as number);
   for (let turn = 1; turn <= archiveTurns; turn++) {
@@ -79,7 +79,7 @@ export async function measureArchives(
   return measured;
 }
 
-/** Returns how many bytes its files have. */
+/** Returns the total size of its files in bytes. */
 function makeHome(home: string, { uid, files }: { uid: number; files: number }): number {
   mkdirSync(home);
   let bytes = 0;
@@ -100,7 +100,7 @@ function makeHome(home: string, { uid, files }: { uid: number; files: number }):
   return bytes;
 }
 
-/** Something that compresses about as sources and logs do: lines of words and numbers. */
+/** Text that compresses about as sources and logs do: lines of words and numbers. */
 function textOf(seed: number, size: number): string {
   const lines: string[] = [];
   let state = seed >>> 0;
@@ -122,7 +122,7 @@ async function packPlainly(home: string, into: string): Promise<{ ms: number; pe
   const ended = once(shell, 'exit') as Promise<[number | null]>;
   const { result, peakMib } = await whileWatched(shell.pid as number, async () => {
     const [code] = await ended;
-    if (code !== 0) throw new Error(`tar | zstd ended with ${code}`);
+    if (code !== 0) throw new Error(`tar | zstd exited with code ${code}`);
     return performance.now() - begin;
   });
   return { ms: result, peakMib };
@@ -130,7 +130,7 @@ async function packPlainly(home: string, into: string): Promise<{ ms: number; pe
 
 async function archiveHome(child: ChildProcess, archival: number): Promise<number> {
   const answer = once(child, 'message') as Promise<[{ ms?: number; error?: string }]>;
-  const exit = once(child, 'exit').then(() => Promise.reject(new Error('the archiver has ended')));
+  const exit = once(child, 'exit').then(() => Promise.reject(new Error('the archiver ended')));
   exit.catch(() => {});
   child.send(archival);
   const [{ ms, error }] = await Promise.race([answer, exit]);
@@ -138,7 +138,7 @@ async function archiveHome(child: ChildProcess, archival: number): Promise<numbe
   return ms;
 }
 
-/** The most memory that a process and all that came from it had at one of many looks. */
+/** The peak memory of a process and all its descendants, found by repeated looks. */
 async function whileWatched<T>(
   pid: number,
   act: () => Promise<T>,

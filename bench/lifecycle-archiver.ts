@@ -1,12 +1,12 @@
 /**
- * Puts one home away by the writer of the role `homes`, and takes it back, each time that it is told to: a
- * process of its own, so that its memory is nobody else's. Says how many milliseconds putting away took.
+ * Archives one home by the writer of the role `homes`, and returns it to its place, at each message: a process
+ * of its own, so that its memory can be measured. Reports how many milliseconds archiving took.
  */
 import { lstatSync } from 'node:fs';
 import { openFilesWriter } from '../src/backends/files/file-writer.ts';
 import type { FileServer } from '../src/backends/files/file-mount.ts';
 
-/** What it is told at its start. */
+/** The arguments at its start. */
 export interface Archiver {
   files: FileServer;
   archives: string;
@@ -17,7 +17,7 @@ export interface Archiver {
 
 const { files, archives, realm, name, uid } = JSON.parse(process.argv[2] ?? '{}') as Archiver;
 const home = { area: 'toolHomes', name } as const;
-const refuse = () => Promise.reject(new Error('no credentials are made here'));
+const refuse = () => Promise.reject(new Error('no credentials are created here'));
 const writer = openFilesWriter(
   files,
   { newPassword: () => '', recordVerifier: refuse },

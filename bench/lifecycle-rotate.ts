@@ -1,4 +1,4 @@
-/** The passwords of every account, made anew by one request. */
+/** Renews the passwords of every account by one request. */
 import { chown, mkdir, open, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -9,7 +9,7 @@ import { PASSWORD, TOOLS_FIRST } from './population-names.ts';
 import type { Portal } from './portal.ts';
 import type { MeasuredRealm } from './realm.ts';
 
-/** A rotation in which nothing is applied for so long has failed. */
+/** A rotation in which nothing is applied for this long has failed. */
 const STALL_MS = 30_000;
 const LOOK_EVERY_MS = 100;
 const SAY_EVERY_MS = 5000;
@@ -39,11 +39,11 @@ export async function rotateAll(
         [signed.jti],
       );
       const [row] = rows;
-      if (row?.verdict === 'refused') throw new Error('the rotation is refused');
+      if (row?.verdict === 'refused') throw new Error('the rotation was refused');
       const now = performance.now();
       if (row !== undefined && row.left < left) [left, lastAt] = [row.left, now];
       if (now - lastAt > STALL_MS)
-        throw new Error(`${left} generations are left, and none goes on`);
+        throw new Error(`${left} generations are left, and there is no progress`);
       if (now - said > SAY_EVERY_MS) {
         said = now;
         say(`${left} generations are left`);
@@ -60,12 +60,14 @@ export async function rotateAll(
   }
 }
 
-/** What the disk and the database servers take for so many, by plain loops side by side, in ms. */
+/**
+ * The time that the disk and the database servers take for as many accounts, by plain loops in parallel, in ms.
+ */
 export async function rotationFloor(
   { config, stack }: MeasuredRealm,
   count: number,
 ): Promise<Record<string, number>> {
-  // the very password that each has
+  // the same password that each account has
   const verifier = verifierOf(PASSWORD);
   const sql = Array.from(
     { length: count },

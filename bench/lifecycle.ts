@@ -1,10 +1,10 @@
 /**
- * The figures of accounts that end, each beside its floor:
+ * The figures of the ends of accounts, each next to its floor:
  *
- *   suspend  one person after another: from the request to the last door that closes, on a login host,
+ *   suspend  one person after another: from the request to the revocation of the last access, on a login host,
  *            in the directory and on the database servers
  *   rotate   the passwords of every account, by one request
- *   archive  a home of 200,000 files that is put away, beside a plain `tar | zstd` of it
+ *   archive  a home of 200,000 files, next to a plain `tar | zstd` of it
  */
 import { join } from 'node:path';
 import { openLoginHost } from '../dev/servers/login-host.ts';
@@ -42,7 +42,7 @@ async function measureAll(options: LifecycleOptions, closers: Closers): Promise<
   );
   await untilSealed(working.realm);
   await untilQuiet(working.work.pid);
-  // before any suspension: whoever is suspended has another password
+  // before any suspension: a suspended person has another password
   const rotations = await voidIfFailed([GOALS.rotations], say, () =>
     measureRotations(working, options),
   );
@@ -86,9 +86,9 @@ async function measureSuspensions(
   }
   const last = samples.map((each) => Math.max(...Object.values(each)));
   show(
-    renderAccess(`${samples.length} suspensions, until each door is closed`, [
+    renderAccess(`${samples.length} suspensions, until each access is revoked`, [
       ...Object.keys(samples[0] ?? {}).map(
-        (door) => [door, samples.map((each) => each[door] ?? 0)] as const,
+        (name) => [name, samples.map((each) => each[name] ?? 0)] as const,
       ),
       ['the last of them', last],
       ['the floor: the same writes by plain programs', floors],
@@ -108,7 +108,7 @@ async function measureRotations(
   const floorRate = size.floorRotations / (Math.max(...Object.values(floor)) / 1000);
   show(
     [
-      `Plain loops side by side over ${size.floorRotations} accounts, ms:`,
+      `Plain loops in parallel over ${size.floorRotations} accounts, ms:`,
       ...Object.entries(floor).map(([name, ms]) => `${ms.toFixed(0).padStart(8)}  ${name}`),
     ].join('\n'),
   );
@@ -149,7 +149,7 @@ async function measureArchive(
       `A home of ${size.files} files, ${(bytes / 2 ** 20).toFixed(0)} MiB, packed ${(packedBytes / 2 ** 20).toFixed(0)} MiB, s:`,
       `  tar | zstd: the floor: ${seconds(plainMs)}`,
       `  counted, packed, fsynced, read back and compared, with its SHA-256: ${seconds(archiveMs)}`,
-      `Most memory: ${ownPeakMib.toFixed(0)} MiB the process of ours, ${peakMib.toFixed(0)} MiB with its programs; ` +
+      `Peak memory: ${ownPeakMib.toFixed(0)} MiB our own process, ${peakMib.toFixed(0)} MiB with its programs; ` +
         `${plainPeakMib.toFixed(0)} MiB tar and zstd.`,
     ].join('\n'),
   );

@@ -1,6 +1,6 @@
 /**
- * Many tools asked for at once: how long until the last is ready, what each process used for it, and
- * how long an access.revoke takes meanwhile, as a login host would see it in the directory.
+ * Many tools requested at once: the time until the last is ready, what each process used for it, and how long
+ * an access.revoke takes meanwhile, as a login host would see it in the directory.
  */
 import { readFileSync } from 'node:fs';
 import { connect } from 'node:net';
@@ -15,7 +15,7 @@ import type { Portal, Signed } from './portal.ts';
 import { cpuSeconds, peakMemoryMib, serverPid } from './processes.ts';
 import type { MeasuredRealm, Work } from './realm.ts';
 
-/** A load that makes no tool for so long has failed. */
+/** A load that creates no tool for this long has failed. */
 const STALL_MS = 30_000;
 const LOOK_EVERY_MS = 2;
 
@@ -23,7 +23,7 @@ export interface Load {
   seconds: number;
   /** from `Queue.add` of each access.revoke until the member value is gone and the seal says so, ms */
   revokeMs: number[];
-  /** a plain write to the directory beside each of them, ms */
+  /** a plain write to the directory next to each of them, ms */
   plainWriteMs: number[];
   /** CPU seconds over the load */
   cpu: Record<string, number>;
@@ -32,7 +32,7 @@ export interface Load {
   perTool: Record<string, number>;
 }
 
-/** Queues `count` tools at once, and takes access away from `revokes` people meanwhile. */
+/** Queues `count` tools at once, and revokes the access of `revokes` people meanwhile. */
 export async function runLoad(
   realm: MeasuredRealm,
   portal: Portal,
@@ -69,7 +69,9 @@ export async function runLoad(
       while (count - awaited.size < ready) {
         await sleep(LOOK_EVERY_MS * 5);
         if (performance.now() - lastAt > STALL_MS) {
-          throw new Error(`${awaited.size} of ${count} tools are not ready, and none was for 30 s`);
+          throw new Error(
+            `${awaited.size} of ${count} tools are not ready, without any progress for 30 s`,
+          );
         }
         if (performance.now() - said > 2000) {
           said = performance.now();
@@ -110,8 +112,8 @@ export async function runLoad(
 }
 
 /**
- * CPU seconds of the servers and of this process, since `before`. Not of what it has started: of a server that it ended
- * before, all would count at once, when that is waited for.
+ * CPU seconds of the servers and of this process, since `before`. Children of this process are not included:
+ * the time of a server that it stopped earlier would count all at once, when it is waited for.
  */
 export function readCpu(
   { stack }: MeasuredRealm,
@@ -131,7 +133,7 @@ export function readCpu(
   );
 }
 
-/** PostgreSQL counts with a second's delay at the most, so it is given one. */
+/** PostgreSQL's counters are up to a second late, so this waits for a second. */
 async function readCounters(realm: MeasuredRealm): Promise<Record<string, number>> {
   await sleep(1200);
   const client = await realm.connect();
@@ -152,14 +154,14 @@ async function readCounters(realm: MeasuredRealm): Promise<Record<string, number
 }
 
 interface OwnReader {
-  /** Looks again and again until the person is no member of the realm group, and is not sealed as one. */
+  /** Looks repeatedly until the person is not a member of the realm group, and is not sealed as one. */
   untilGone(person: string, deadline: number): Promise<void>;
   /** Writes to an entry of its own; returns how long that took. */
   write(text: string): Promise<number>;
   close(): Promise<void>;
 }
 
-/** A connection to the directory beside the product's, as its administrator. */
+/** A separate connection to the directory, as its administrator. */
 async function openOwnReader({ stack, config }: MeasuredRealm): Promise<OwnReader> {
   const path = decodeURIComponent(stack.slapd.uri.slice('ldapi://'.length));
   const client = new Client({
@@ -212,7 +214,7 @@ async function isSealedMember(client: Client, dn: string): Promise<boolean> {
   return seal.member;
 }
 
-/** Where the processors' time went, as a table. */
+/** The use of processor time, as a table. */
 export function renderCpu(
   what: string,
   cpu: Record<string, number>,
@@ -229,7 +231,7 @@ export function renderCpu(
     ...Object.entries(cpu)
       .sort(([, a], [, b]) => b - a)
       .map(([name, used]) => row(name, used)),
-    row(`all of it: ${(all / seconds).toFixed(2)} processors busy`, all),
+    row(`total: ${(all / seconds).toFixed(2)} processors busy`, all),
   ].join('\n');
 }
 

@@ -9,7 +9,7 @@ import { PROCESS_TIMER, shuffle, type TimedRun, timeProcesses } from './process-
 
 const FEW_TOOLS = 10;
 const TURNS = 10;
-/** Of both numbers of tools the first, and the only one of LOGIN_PERSON. */
+/** The first of both sets of tools, and the only one of LOGIN_PERSON. */
 const TOOL = 0;
 const FEW = '/run/bench-few-tools';
 
@@ -17,8 +17,8 @@ const FEW = '/run/bench-few-tools';
 export type Becomes = Record<'true' | 'list' | 'become', number[]>;
 
 /**
- * By turns in the host as it is, and where its lists name ten of the tools only: the same lines, in folders that are
- * seen in place of the host's own by what is timed.
+ * Alternates between the host as it is, and the host with lists that name only ten of the tools: the same
+ * lines, in folders that the timed programs see in place of the host's own.
  */
 export async function timeBecomes(
   realm: LoginRealm,
@@ -26,7 +26,8 @@ export async function timeBecomes(
 ): Promise<Record<'all' | 'few', Becomes>> {
   const tools = Array.from({ length: size.tools }, (_, n) => n);
   const own = tools.filter((n) => maintainersOf(n, size).includes(LOGIN_PERSON));
-  if (own.length !== 1 || own[0] !== TOOL) throw new Error('another number of tools is listed');
+  if (own.length !== 1 || own[0] !== TOOL)
+    throw new Error('an unexpected number of tools is listed');
   realm.makeHome('tool', TOOL);
   await makeFew(realm);
   const name = toolName(TOOL);
@@ -53,7 +54,7 @@ function openTimes(): Becomes {
   return { true: [], list: [], become: [] };
 }
 
-/** As a login of the person runs it: their user, and sshd's PATH. */
+/** Runs as in a login of the person: with their user, and sshd's PATH. */
 function runTimer({ host }: LoginRealm, where: 'all' | 'few', input: string): Promise<string> {
   const binds = Object.entries(FOLDERS).map(([name, at]) => `mount --bind ${FEW}/${name} ${at}`);
   const script = [

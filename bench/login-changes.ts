@@ -6,11 +6,11 @@ import type { LoginRealm } from './login-realm.ts';
 import { keyLine, maintainersOf, personName, toolName } from './population-names.ts';
 
 const TIMEOUT_MS = 30_000;
-/** Between two changes, at most; the agent looks four times a second. */
+/** The longest pause between two changes; the agent looks four times a second. */
 const PAUSE_MS = 500;
 
 export interface ChangeTimes {
-  /** from the sending of the change until the renamed file has it */
+  /** from sending the change until the renamed file has it */
   wholeMs: number;
   /** of that, until the directory has answered */
   answerMs: number;
@@ -60,7 +60,7 @@ async function timeChange(
       const seenAt = performance.now();
       if (name === file.name && file.shows(readFileSync(path, 'utf8'))) resolve(seenAt);
     });
-    timer = setTimeout(() => reject(new Error(`${what} does not get into ${path}`)), TIMEOUT_MS);
+    timer = setTimeout(() => reject(new Error(`${what} does not appear in ${path}`)), TIMEOUT_MS);
   });
   arrival.catch(() => {});
   try {
@@ -74,14 +74,17 @@ async function timeChange(
   }
 }
 
-/** Changes a person's key and a tool's members by turns, of others each time, at random times. The host must run. */
+/**
+ * Changes keys and members of tools alternately, of another person or tool each time, at random times. The host
+ * must be running.
+ */
 export async function changeMany(
   realm: LoginRealm,
   { people, tools, changes }: { people: number; tools: number; changes: number },
 ): Promise<Record<'keys' | 'groups', ChangeTimes[]>> {
   const taken: Record<'keys' | 'groups', ChangeTimes[]> = { keys: [], groups: [] };
   for (let n = 0; n < changes; n++) {
-    // from the end: the first people and tools are needed for other things
+    // from the end: the first people and tools are needed for other measurements
     const [person, tool] = [people - 1 - n, tools - 1 - n];
     await sleep(Math.random() * PAUSE_MS);
     taken.keys.push(await changeKeys(realm, person, [keyLine(people + person)]));

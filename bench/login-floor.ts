@@ -1,7 +1,7 @@
 /**
- * What the least of an agent takes: a program that asks the directory for its contextCSN, as often as
- * the keys agent does, and nothing else. Arguments: LDAP URI, base, realm, password file. Prints
- * `ready` when it has had the first answer.
+ * The floor of an agent: a program that asks the directory for its contextCSN, as often as the keys agent does,
+ * and does nothing else. Arguments: LDAP URI, base, realm, password file. Prints `ready` after the first
+ * answer.
  */
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';

@@ -19,11 +19,11 @@ import { keyLine, personName } from './population-names.ts';
 import { PROCESS_TIMER, shuffle, type TimedRun, timeProcesses } from './process-timer.ts';
 import type { Closers } from './realm.ts';
 
-/** Who runs it on a login host, and by which PATH: sshd's for its AuthorizedKeysCommand. */
+/** The user and the PATH of these programs on a login host: those of sshd's AuthorizedKeysCommand. */
 const USER = 'chamberlain-lookup';
 const ENVIRONMENT = { PATH: '/usr/local/bin:/usr/bin:/bin:/usr/games', HOME: '/nonexistent' };
 const SSS = '/usr/bin/sss_ssh_authorizedkeys';
-/** How many people's keys lie in sssd's cache. */
+/** How many people's keys are in sssd's cache. */
 const SSS_USERS = 500;
 const SSS_START_MS = 30_000;
 const TIMER_LIMIT_MS = 1_200_000;
@@ -40,7 +40,7 @@ export type Lookups = Record<
   number[]
 >;
 
-/** Takes all of them in one run, in turn. */
+/** Measures all of them in one run, in turn. */
 export async function timeLookups(
   realm: LoginRealm,
   size: LoginSize,
@@ -76,7 +76,7 @@ export async function timeLookups(
       (n) => ({ argv: ['/usr/bin/getent', 'passwd', person(n)], bytes: undefined }),
     ],
   };
-  // in each round another order: what one leaves in the processor's caches falls to all alike
+  // each round in another order: what one leaves in the processor's caches then benefits all alike
   const runs = Array.from({ length: size.lookups }, (_, n) =>
     shuffle(
       Object.entries(kinds).flatMap(([name, [count, run]]) => {
@@ -97,8 +97,8 @@ export async function timeLookups(
 }
 
 /**
- * 200 keys, most of them the longest that there are much of. Nobody has the private halves: the RSA
- * moduli are odd numbers, no more, which is all that the keys agent can see of them.
+ * 200 keys, most of them of the longest common kind. Nobody has the private halves: the RSA moduli are just odd
+ * numbers, which is all that the keys agent can check.
  */
 async function giveManyKeys(realm: LoginRealm): Promise<void> {
   const keys = Array.from({ length: MANY_KEYS }, (_, n) =>
@@ -125,7 +125,10 @@ function rsaLine(): string {
   return `ssh-rsa ${Buffer.concat(blob.map(field)).toString('base64')}`;
 }
 
-/** Only for this comparison: another host's sssd, on this one. What is timed asks it by its own socket, not by NSS. */
+/**
+ * Only for this comparison: another host's sssd, on this one. The timed program asks it by its own socket, not
+ * by NSS.
+ */
 async function startSssd(
   { host: { machine }, slapd, base, realm, secrets }: LoginRealm,
   closers: Closers,
@@ -141,7 +144,7 @@ async function startSssd(
   mkdirSync(join(machine.root, 'etc/sssd'), { recursive: true });
   writeFileSync(join(machine.root, 'etc/sssd/sssd.conf'), lines.join('\n'), { mode: 0o600 });
   const socket = join(machine.root, 'var/lib/sss/pipes/ssh');
-  rmSync(socket, { force: true }); // of this machine's own
+  rmSync(socket, { force: true }); // left by this machine's own sssd
   const sssd = machine.daemon({
     name: 'sssd',
     command: () => ['/usr/sbin/sssd', '-i', '--logger=stderr'],
@@ -152,20 +155,20 @@ async function startSssd(
   return sssd;
 }
 
-/** Asks until sssd gives the person's keys: just started, it may be busy, and say that there are none. */
+/** Asks until sssd returns the person's keys: just after its start, it may be busy and report none. */
 async function warmSssd(machine: Machine, sssd: Daemon, person: string): Promise<void> {
   const deadline = performance.now() + SSS_START_MS;
   for (;;) {
     const { stdout, stderr } = await machine.run([SSS, person]);
     if (stdout !== '') return;
     if (performance.now() > deadline) {
-      throw new Error(`${SSS} gives no key: ${stderr}\n${sssd.log()}`);
+      throw new Error(`${SSS} returns no key: ${stderr}\n${sssd.log()}`);
     }
     await sleep(100);
   }
 }
 
-/** The plainest way by LDAP: ask for the one person's seal. */
+/** The plainest way by LDAP: a search for the person's seal. */
 async function ldapsearchAs({
   host: { machine },
   slapd,

@@ -1,4 +1,7 @@
-/** The root helper and the keys agent among all people and tools: how soon all is there, and what they take at rest. */
+/**
+ * The root helper and the keys agent among all people and tools: how soon everything is complete, and what they
+ * take at rest.
+ */
 import { spawn } from 'node:child_process';
 import { createPublicKey, sign, verify } from 'node:crypto';
 import { mkdtempSync, renameSync, writeFileSync } from 'node:fs';
@@ -19,7 +22,7 @@ interface Both<T> {
   agent: T;
 }
 
-/** The figures of starts, memory and rest. Both run afterwards, and all is there. */
+/** The figures of starts, memory and rest. Afterwards both are running, and everything is complete. */
 export async function measurePrograms(
   realm: LoginRealm,
   { size, say, show, void: why }: LoginOptions,
@@ -29,7 +32,7 @@ export async function measurePrograms(
   const writes: number[] = [];
   for (let n = 0; n < size.coldStarts; n++) {
     say(`cold start ${n + 1} of ${size.coldStarts}`);
-    // by turns, since the disk may be busy with what others leave to it
+    // alternating, because the disk may be busy with writes that others have left to it
     writes.push(writeFiles(realm, size.people));
     starts.push(await startCold(realm, size));
   }
@@ -46,7 +49,7 @@ export async function measurePrograms(
     await untilBothQuiet(realm);
   }
   const restartMib = ofBoth(realm, peakMemoryMib);
-  say('what the directory, the disk and the processors alone take');
+  say('the time of the directory, the disk and the processors alone');
   const floor = {
     ...(await measureNode(realm, size.floorRestMs, closers)),
     readMs: await readSeals(realm),
@@ -75,7 +78,7 @@ export async function measurePrograms(
 function ofBoth<T>({ host }: LoginRealm, look: (pid: number) => T): Both<T> {
   const of = (name: keyof Both<T>) => {
     const pid = host[name].pid();
-    if (pid === undefined) throw new Error(`the ${name} does not run`);
+    if (pid === undefined) throw new Error(`the ${name} is not running`);
     return look(pid);
   };
   return { helper: of('helper'), agent: of('agent') };
@@ -89,9 +92,9 @@ async function untilBothQuiet(realm: LoginRealm): Promise<void> {
 // ---- what the machine alone takes ---------------------------------------------------------------
 
 interface Floor {
-  /** a program of Node's has asked the directory for one thing */
+  /** a Node program has asked the directory for one thing */
   nodeMs: number;
-  /** of it, when it asks for the contextCSN as often as the agent, and of one that does nothing */
+  /** of a Node program that asks for the contextCSN as often as the agent, and of one that does nothing */
   cpuPercent: number;
   mib: number;
   /** ldapsearch has read every seal */
@@ -114,15 +117,15 @@ async function measureNode(
   };
   const script = join(import.meta.dirname, 'login-floor.ts');
   const begin = performance.now();
-  const asking = start(script, slapd.tcpUri(), base, realm, join(secrets, 'ldap-keys-agent'));
+  const poller = start(script, slapd.tcpUri(), base, realm, join(secrets, 'ldap-keys-agent'));
   await new Promise<void>((resolve, reject) => {
-    asking.stdout.once('data', () => resolve());
-    asking.once('exit', () => reject(new Error('login-floor.ts has ended')));
+    poller.stdout.once('data', () => resolve());
+    poller.once('exit', () => reject(new Error('login-floor.ts ended')));
   });
   const nodeMs = performance.now() - begin;
   const idle = start('--eval', 'setInterval(() => {}, 60_000)');
-  const rests = await Promise.all([asking, idle].map(({ pid = 0 }) => watchRest(pid, restMs)));
-  asking.kill();
+  const rests = await Promise.all([poller, idle].map(({ pid = 0 }) => watchRest(pid, restMs)));
+  poller.kill();
   idle.kill();
   const sum = (of: keyof Rest) => rests.reduce((all, rest) => all + rest[of], 0);
   return { nodeMs, cpuPercent: sum('cpuPercent'), mib: sum('peakMib') };
@@ -159,7 +162,7 @@ async function verifySeals(
 const SEAL_BYTES = 330;
 const VERIFIED_AT_ONCE = 500;
 
-/** Writes as many files by a plain loop, into a folder beside the helper's: how long it took. */
+/** Writes as many files by a plain loop, into a folder next to the helper's; returns how long it took. */
 function writeFiles({ places }: LoginRealm, people: number): number {
   const folder = mkdtempSync(join(places.keys, '../.floor-'));
   const text = 'x'.repeat(118); // expiry-time, type and base64 of one Ed25519 key
@@ -195,24 +198,24 @@ function renderPrograms({
   return [
     'The root helper and the keys agent, ms:',
     ...starts.map((start) =>
-      ms(start, 'a first start, until all files are there and it is trusted'),
+      ms(start, 'a first start, until all files are complete and the directory is trusted'),
     ),
-    ...restarts.map((restart) => ms(restart, 'a restart of both, until it is trusted')),
-    ms(floor.nodeMs, "the floor: a program of Node's asks the directory for one thing"),
+    ...restarts.map((restart) => ms(restart, 'a restart of both, until the directory is trusted')),
+    ms(floor.nodeMs, 'the floor: a Node program asks the directory for one thing'),
     ms(floor.readMs, 'the floor: ldapsearch reads every seal'),
     ms(floor.verifyMs, 'the floor: as many signatures are verified, on all processors'),
     ms(floor.writeMs, 'the floor: a plain loop writes and renames as many key files'),
     '  helper   agent    both',
     both(
       (of) => startSeconds[of],
-      's of the processor: the last first start, and until there is rest',
+      's of processor time: the last first start, until both are at rest',
     ),
-    both((of) => rest[of].peakBeforeMib, 'MiB resident, the most at a first start'),
-    both((of) => restartMib[of], 'MiB resident, the most at a restart'),
-    both((of) => rest[of].peakMib, 'MiB resident, the most at rest'),
+    both((of) => rest[of].peakBeforeMib, 'MiB resident, the peak at a first start'),
+    both((of) => restartMib[of], 'MiB resident, the peak at a restart'),
+    both((of) => rest[of].peakMib, 'MiB resident, the peak at rest'),
     both((of) => rest[of].endMib, 'MiB resident, at the end of the rest'),
     both((of) => rest[of].cpuPercent, '% of a core at rest'),
-    `The floor of both: a program of Node's that asks for the contextCSN as often, and one that does nothing: ` +
+    `The floor of both: a Node program that asks for the contextCSN as often, and one that does nothing: ` +
       `${floor.mib.toFixed(1)} MiB, ${floor.cpuPercent.toFixed(2)} % of a core.`,
   ].join('\n');
 }

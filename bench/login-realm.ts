@@ -1,4 +1,7 @@
-/** A directory full of people and tools, kept as the directory role keeps it, and a login host of it. */
+/**
+ * A directory full of people and tools, maintained as the directory role does it, and a login host that uses
+ * it.
+ */
 import { mkdirSync, mkdtempSync, readFileSync, chmodSync, chownSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -29,7 +32,7 @@ import {
 import { type Closers, closeSoon } from './realm.ts';
 import { personSeal, type Sealing, toolSeal } from './shapes.ts';
 
-/** Only those who are filled in: no account of this machine has such a number. */
+/** Only for the people and tools that are filled in: no account of this machine has such a number. */
 const IDS = {
   people: [{ first: PEOPLE_FIRST, last: PEOPLE_FIRST + 39_999 }],
   tools: [{ first: TOOLS_FIRST, last: TOOLS_FIRST + 29_999 }],
@@ -46,23 +49,23 @@ export interface LoginRealm {
   realm: string;
   /** of the accounts in the directory: files `ldap-<account>` */
   secrets: string;
-  /** of this machine: for what belongs to no server */
+  /** on this machine: for files that belong to no server */
   folder: string;
-  /** places of the host as this machine sees them, on the disk that is measured */
+  /** paths of the host as this machine sees them, on the disk that is measured */
   places: Record<'keys' | 'login' | 'extrausers' | 'sudoers', string>;
-  /** by which seals are signed, and until when those count that were filled in */
+  /** the key that signs seals, and until when those count that were filled in */
   sealing: Sealing;
-  /** Gives the nth person these keys instead of all that they have, as the directory role does. */
+  /** Replaces all keys of the nth person by these, as the directory role does. */
   changeKeys(n: number, keys: readonly string[]): Promise<void>;
-  /** Makes the nth person one of the nth tool's members too, as the directory role does. */
+  /** Makes the nth person also a member of the nth tool, as the directory role does. */
   addMember(tool: number, person: number): Promise<void>;
-  /** Makes the home of the nth person, or of the nth tool. */
+  /** Creates the home of the nth person, or of the nth tool. */
   makeHome(kind: 'person' | 'tool', n: number): void;
-  /** rejects when the heartbeat cannot be kept */
+  /** rejects when the heartbeat cannot be published */
   beating: Promise<never>;
 }
 
-/** Fills the directory, keeps its heartbeat, and installs the host; none of its daemons runs yet. */
+/** Fills the directory, publishes its heartbeat, and installs the host; none of its daemons runs yet. */
 export async function openLoginRealm(
   { parent, people, tools }: { parent: string; people: number; tools: number },
   closers: Closers,
@@ -87,7 +90,7 @@ export async function openLoginRealm(
     await fillDirectory({ stack: { slapd }, config }, population);
   })();
   closers.push(async () => {
-    await filling.catch(() => {}); // what is just starting could not be ended
+    await filling.catch(() => {}); // a server that is just starting cannot be stopped
     await stopServer(slapd);
   });
   await filling;
@@ -117,7 +120,7 @@ export async function openLoginRealm(
 
   const modify = (entry: EntryRef, attribute: string, remove: string[], add: string[]) =>
     writer.do({ verb: 'ldap.modify', entry, expect: {}, changes: [{ attribute, remove, add }] });
-  /** as they stand, of those that were changed */
+  /** the current seals, of those that were changed */
   const personSeals = new Map<number, PersonSeal>();
   const toolSeals = new Map<number, ToolSeal>();
   const reseal = async <S extends PersonSeal | ToolSeal>(entry: EntryRef, was: S, is: S) =>
@@ -154,14 +157,14 @@ export async function openLoginRealm(
   };
 }
 
-/** Writes the heartbeat, and from then on every few seconds until it is closed. */
+/** Publishes the heartbeat, and repeats it every few seconds until it is closed. */
 async function beat(
-  tell: (now: Pick<Marker, 'at' | 'clock'>) => Promise<void>,
+  publish: (now: Pick<Marker, 'at' | 'clock'>) => Promise<void>,
   closers: Closers,
 ): Promise<{ beating: Promise<never> }> {
   const write = async () => {
     const now = new Date().toISOString();
-    await tell({ at: now, clock: now });
+    await publish({ at: now, clock: now });
   };
   await write();
   const closing = new AbortController();
@@ -183,8 +186,8 @@ async function beat(
 }
 
 /**
- * A private machine writes to memory. Its homes lie on this machine's disk, so folders among them become those that
- * the root helper writes to.
+ * A private machine writes to memory, but its homes are on this machine's disk. So the folders that the root
+ * helper writes to are placed among them.
  */
 async function keepOnDisk({ machine }: LoginHost, homes: string): Promise<LoginRealm['places']> {
   const folders = {

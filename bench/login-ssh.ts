@@ -16,7 +16,7 @@ const WARM_LOGINS = 10;
 /** Milliseconds of each. */
 export type Logins = Record<'ours' | 'static', number[]>;
 
-/** Two sshds with the same configuration but for where the keys come from. */
+/** Two sshds with the same configuration except for the source of the keys. */
 export async function timeLogins(
   realm: LoginRealm,
   count: number,
@@ -67,7 +67,7 @@ export async function timeLogins(
   return { ours: times.get('ours') ?? [], static: times.get('static') ?? [] };
 }
 
-/** The host's own configuration; options of the command line come before it. Answers with the port. */
+/** The host's own configuration; command-line options take precedence. Returns the port. */
 async function startSshd(
   { host: { machine } }: LoginRealm,
   { name, folder, options }: { name: string; folder: string; options: readonly string[] },

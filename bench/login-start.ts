@@ -23,12 +23,13 @@ const LOOK_EVERY_MS = 50;
 /** The source without its types, as `install` leaves it. */
 const COMPILED = 'compiled';
 
-/** What is started; the host's own two unless they are to write down what they do. */
+/** The programs to start: the host's own two, unless they should write a profile. */
 export type Programs = Pick<LoginRealm['host'], 'helper' | 'agent'>;
 
 /**
- * Starts both where nothing is known: how many milliseconds until every file is as it must be, by the time that the
- * file system gives the last of them, and it is trusted. (To watch for them would take a core from it.)
+ * Starts both with nothing known. Returns the milliseconds until every file is right, by the time that the file
+ * system records for the last of them, and the directory is trusted. (Watching for them would take a core from
+ * the programs.)
  */
 export async function startCold(
   realm: LoginRealm,
@@ -58,15 +59,15 @@ export async function startCold(
 }
 
 /**
- * Not deleted: ext4 without a journal gives no inode away again that was freed in the last minutes, and
- * passes over all of them for each new file (fs/ext4/ialloc.c, recently_deleted).
+ * The folder is not deleted: ext4 without a journal does not reuse inodes that were freed in the last minutes,
+ * and skips all of them for each new file (fs/ext4/ialloc.c, recently_deleted).
  */
 function setAside(folder: string): void {
   const aside = mkdtempSync(join(folder, '../.aside-'));
   for (const name of readdirSync(folder)) renameSync(join(folder, name), join(aside, name));
 }
 
-/** Ends both by SIGKILL and starts them again: how many milliseconds until what is read is trusted. */
+/** Ends both by SIGKILL and starts them again; returns the milliseconds until the directory is trusted. */
 export async function startFilled(realm: LoginRealm, population: Population): Promise<number> {
   await stop(realm.host, 'SIGKILL');
   const { begin, trustedAt } = await start(realm, population, realm.host);
@@ -77,7 +78,10 @@ async function stop({ helper, agent }: Programs, signal?: NodeJS.Signals): Promi
   await Promise.all([helper.stop(signal), agent.stop(signal)]);
 }
 
-/** When they were started, and when there was trust: milliseconds since 1970. It returns once everybody is there. */
+/**
+ * When they were started, and when the directory was trusted: milliseconds since 1970. Returns once everybody
+ * is there.
+ */
 async function start(
   realm: LoginRealm,
   { people, tools }: Population,
@@ -97,13 +101,13 @@ async function start(
     if (performance.now() > deadline) {
       const lists = lacking(realm, { people, tools });
       const said = `${JSON.stringify(status)} ${lists}\n${helper.log()}\n${agent.log()}`;
-      throw new Error(`the login host does not get there: ${said}`);
+      throw new Error(`the login host does not become ready: ${said}`);
     }
     await sleep(LOOK_EVERY_MS);
   }
 }
 
-/** The status is written now and then; the log has the moment. */
+/** The status is written from time to time; the log has the exact moment. */
 function trustedSince(helper: Daemon, begin: number): number {
   const times = helper
     .log()
@@ -112,7 +116,7 @@ function trustedSince(helper: Daemon, begin: number): number {
     .map((line) => Date.parse((JSON.parse(line) as { time: string }).time));
   const found = times.find((time) => time >= begin);
   if (found === undefined)
-    throw new Error(`the helper does not say that it trusts:\n${helper.log()}`);
+    throw new Error(`the helper does not log that it trusts the directory:\n${helper.log()}`);
   return found;
 }
 
@@ -131,20 +135,20 @@ function listsOf({ places, realm }: Pick<LoginRealm, 'places' | 'realm'>) {
   ] as const;
 }
 
-/** Which list is not whole yet, in words; undefined where all are. */
+/** Which list is not complete yet, in words; undefined if all are. */
 function lacking(realm: LoginRealm, { people, tools }: Population): string | undefined {
   for (const { path, line, of } of listsOf(realm)) {
-    if (!existsSync(path)) return `there is no ${path}`;
+    if (!existsSync(path)) return `${path} does not exist`;
     const count = readFileSync(path, 'utf8').match(line)?.length ?? 0;
     const wanted = of === 'both' ? people + tools : tools;
-    if (count !== wanted) return `${path} has ${count} lines, not ${wanted}`;
+    if (count !== wanted) return `${path} has ${count} lines instead of ${wanted}`;
   }
   return undefined;
 }
 
 /**
- * Throws where a file has not the key with which the person was filled in, or a group not the members of its tool.
- * Looks at some of them.
+ * Throws if a file does not have the key with which the person was filled in, or a group not the members of its
+ * tool. Checks some of them.
  */
 export function requireFiles({ places, realm }: LoginRealm, population: Population): void {
   const { people, tools } = population;
@@ -162,7 +166,7 @@ export function requireFiles({ places, realm }: LoginRealm, population: Populati
   }
 }
 
-/** Once more where nothing is known, by processes that write down what they do. */
+/** Starts once more with nothing known, with programs that write a profile. */
 export async function profileStart(
   realm: LoginRealm,
   population: Population,

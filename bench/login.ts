@@ -1,11 +1,11 @@
 /**
- * The figures of a login host among 30,000 people and 10,000 tools, each beside its floor:
+ * The figures of a login host among 30,000 people and 10,000 tools, each next to its floor:
  *
- *   start    how soon the root helper and the keys agent have everything as it must be, and what they take at rest
+ *   start    how soon the root helper and the keys agent have completed everything, and what they take at rest
  *   change   how soon a change of keys or of a tool's members is in the files
- *   lookup   a process that sshd runs for a key, beside `/bin/true` and other ways to a key; `id`
- *   become   a tool's shell among all tools, beside the same among ten
- *   login    a whole `ssh true`, beside the same with a static key file
+ *   lookup   a process that sshd runs for a key, next to `/bin/true` and other ways to a key; `id`
+ *   become   a tool's shell among all tools, next to the same among ten
+ *   login    a whole `ssh true`, next to the same with a static key file
  */
 import { type Figure, judge, quantile, voidIfFailed } from './figure.ts';
 import { LOGIN_GOALS, type LoginOptions } from './goals.ts';
@@ -75,7 +75,7 @@ async function measureChanges(
   ] as const;
   show(
     renderSamples(
-      'A change, from its sending until the renamed file has it',
+      'A change, from sending it until the renamed file has it',
       kinds.flatMap(([change, file, { whole, answer, waits }]) => [
         [`${change}, in ${file}`, whole] as const,
         ['of that, until the directory has answered: the floor', answer] as const,
@@ -99,7 +99,7 @@ async function measureBecomes(
   realm: LoginRealm,
   { size, say, show, void: why }: LoginOptions,
 ): Promise<Figure[]> {
-  say(`become: ${size.becomes} of each, by turns with all tools and with ten`);
+  say(`become: ${size.becomes} of each, alternating between all tools and ten`);
   const { all, few } = await timeBecomes(realm, size);
   const rows = (where: string, times: Becomes) =>
     [

@@ -1,6 +1,6 @@
 /**
- * The floor of one tool: the things that no chain of this kind can do without, each done alone, one
- * after another. Their sum is what the idle latency is measured against.
+ * The floor of one tool: the operations that no chain of this kind can do without, each done alone, one after
+ * another. The idle latency is measured against their sum.
  */
 import { randomUUID } from 'node:crypto';
 import { mkdir, open, rename, rm } from 'node:fs/promises';
@@ -12,7 +12,7 @@ import { quantile } from './figure.ts';
 import { FLOOR_IDS, type MeasuredRealm } from './realm.ts';
 import { accountStatement } from './shapes.ts';
 
-/** One thing, how often it happens on the way of a tool, and what it took each time, in milliseconds. */
+/** One operation, how often it happens for a tool, and what it took each time, in milliseconds. */
 interface Part {
   name: string;
   times: number;
@@ -53,7 +53,7 @@ export async function measureMachine(realm: MeasuredRealm, count: number): Promi
   const sums = Array.from({ length: count }, (_, n) =>
     parts.reduce(
       (sum, { times, samples }) =>
-        // the same thing at other moments, not the same moment again
+        // the same operation at another moment, not the same sample again
         sum +
         Array.from({ length: times }, (_unused, k) => samples[(n + 7 * k) % count] ?? 0).reduce(
           add,
@@ -68,7 +68,7 @@ export async function measureMachine(realm: MeasuredRealm, count: number): Promi
     p50: quantile(sums, 0.5),
     p99: quantile(sums, 0.99),
     table: [
-      'What the servers and the disk alone take for it, ms:',
+      'The time of the servers and the disk alone, ms:',
       '     p50     p99',
       ...parts.map(({ name, times, samples }) =>
         row(times === 1 ? name : `${times} × ${name}`, samples),
@@ -154,7 +154,7 @@ async function syncPath(path: string): Promise<void> {
   await directory.close();
 }
 
-/** Of one server, without the start of the client: the server's own count of what the statements took. */
+/** On one server, without the start of the client: the server's own measurement of the statements. */
 export async function sampleAccount({ stack }: MeasuredRealm, count: number): Promise<number[]> {
   const statements = Array.from({ length: count }, (_, n) => {
     const user = `s${FLOOR_IDS.first + n}`;

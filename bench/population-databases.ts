@@ -1,7 +1,7 @@
 /**
- * Fills the database servers: one account is made by statements, and the rows that the server has
- * written for it are copied for all others. 40,000 accounts in seconds instead of minutes, and the
- * very rows that the statements leave.
+ * Fills the database servers: one account is created by statements, and the rows that the server has written
+ * for it are copied for all others. This takes seconds instead of minutes for 40,000 accounts, and gives
+ * exactly the rows that the statements leave.
  */
 import { administer } from '../dev/servers/mariadb.ts';
 import { verifierOf } from '../src/credentials/credentials.ts';

@@ -1,4 +1,4 @@
-/** Fills the directory: offline with slapadd, which checks the schema but waits for no disk. */
+/** Fills the directory: offline with slapadd, which checks the schema but does not wait for the disk. */
 import { join } from 'node:path';
 import { run, startServer, stopServer } from '../dev/servers/daemon.ts';
 import type { SealedPopulation } from './population.ts';

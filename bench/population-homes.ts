@@ -65,7 +65,7 @@ if (!isMainThread) {
   parentPort?.postMessage('done');
 }
 
-/** Made in the staging folder, whose default ACL it inherits, and renamed to its place. */
+/** Created in the staging folder, whose default ACL it inherits, and renamed to its place. */
 function make(
   area: string,
   home: {

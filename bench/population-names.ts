@@ -1,4 +1,4 @@
-/** Who a filled realm is made of, and from which numbers on: far from those that intake gives. */
+/** The people and tools of a filled realm, and their first numbers: far from those that intake gives. */
 import { createHash, createPrivateKey, createPublicKey } from 'node:crypto';
 import type { ShapedPerson, ShapedTool } from './shapes.ts';
 
@@ -8,7 +8,7 @@ export const TOOLS_FIRST = 320_000;
 export const personName = (n: number): string => `person-${n}`;
 export const toolName = (n: number): string => `tool-${n}`;
 
-/** A tool has so many maintainers, by default one to three, spread evenly over the people. */
+/** Every tool has this many maintainers, by default one to three, spread evenly over the people. */
 export function maintainersOf(
   tool: number,
   { people, maintainers = 1 + (tool % 3) }: { people: number; maintainers?: number },
@@ -31,7 +31,7 @@ export function shapedTool(
 
 const WEEK_MS = 7 * 86_400_000;
 
-/** When the seals end that are given now: as PostgreSQL has it, in whole seconds. */
+/** When the seals that are made now end: in whole seconds, as PostgreSQL stores it. */
 export function sealsUntil(now: number = Date.now()): string {
   return new Date(now + WEEK_MS).toISOString().replace(/\.\d+/, '');
 }
@@ -54,7 +54,7 @@ export function keyLine(person: number): string {
   return `ssh-ed25519 ${blob.toString('base64')}`;
 }
 
-/** As population-postgres.ts makes it: one for each line, though not the one that a key has. */
+/** As population-postgres.ts computes it: unique for each line, but not the real fingerprint of the key. */
 export function fingerprintOf(line: string): string {
   return `SHA256:${createHash('sha256').update(line).digest('base64').replace(/=+$/, '')}`;
 }

@@ -13,7 +13,7 @@ import {
 } from './population-names.ts';
 import type { MeasuredRealm } from './realm.ts';
 
-/** Triggers that number, touch and notify row by row have nothing to add here. */
+/** The triggers that number, touch and notify row by row have nothing to do here. */
 const TRIGGERS = [
   ['events', 'events_notify'],
   ['database_verifiers', 'database_verifiers_touch'],
@@ -80,7 +80,7 @@ export async function fillPostgres(
   }
 }
 
-/** Credentials, their verifiers, seals, and every row of convergence applied. */
+/** Credentials, their verifiers, seals, and every row of convergence, applied. */
 async function fillApplied(client: pg.Client, { sealsUntil }: SealedPopulation): Promise<void> {
   const subjects = 'SELECT uid FROM (SELECT uid FROM people UNION ALL SELECT uid FROM tools) AS s';
   await client.query(`INSERT INTO credentials (account) ${subjects} ON CONFLICT DO NOTHING`);
@@ -89,7 +89,7 @@ async function fillApplied(client: pg.Client, { sealsUntil }: SealedPopulation):
      ON CONFLICT DO NOTHING`,
     [verifierOf(PASSWORD)],
   );
-  // what was sealed together is renewed over a day
+  // seals that were made together are renewed over a day
   await client.query(
     `INSERT INTO login_seals (subject, until, renew_at)
      SELECT uid, $1::timestamptz, $1::timestamptz - interval '108 hours' + random() * interval '24 hours'
@@ -104,7 +104,7 @@ async function fillApplied(client: pg.Client, { sealsUntil }: SealedPopulation):
   );
 }
 
-/** A request for each subject, its audit and its events: told and done long ago. */
+/** A request for each subject, its audit and its events: reported and done long ago. */
 async function fillHistory(client: pg.Client): Promise<void> {
   await client.query(
     `INSERT INTO requests (portal, jti, body_sha256, kind, requested_by, approved_by, subject, verdict, at, done_at)
@@ -116,7 +116,7 @@ async function fillHistory(client: pg.Client): Promise<void> {
     `INSERT INTO audit (request, portal, kind, requested_by, approved_by, subject, verdict)
      SELECT id, portal, kind, requested_by, approved_by, subject, verdict FROM requests WHERE at < now()`,
   );
-  // the last numbers that were given stay where they are: these come before the first
+  // the last numbers that were given stay: these come before the first
   await client.query(
     `INSERT INTO events (portal, seq, event, subject, request, data)
      SELECT 'portal', -row_number() OVER (), event, subject, jti, '{}'

@@ -1,6 +1,6 @@
 /**
- * Fills a realm with people and tools that are all as wanted, by the shortest way into each server:
- * what is there afterwards is what the chain would have left, less the time it takes.
+ * Fills a realm with people and tools that are all as wanted, by the shortest way into each server: the result
+ * is the same as the chain's, in less time.
  */
 import { fillDatabases } from './population-databases.ts';
 import { fillDirectory } from './population-directory.ts';
@@ -21,7 +21,7 @@ export interface SealedPopulation extends Population {
   sealsUntil: string;
 }
 
-/** Fills all servers, side by side. No worker may run: slapd is restarted meanwhile. */
+/** Fills all servers, in parallel. No worker may be running, because slapd is restarted meanwhile. */
 export async function populate(
   realm: MeasuredRealm,
   population: Population,
@@ -34,7 +34,7 @@ export async function populate(
     ['homes', fillHomes],
     ['MariaDB', fillDatabases],
   ] as const;
-  // one that fails must not leave the others at work behind our back
+  // if one fails, wait for the others that are still working
   const ends = await Promise.allSettled(
     fills.map(async ([name, fill]) => {
       const begin = performance.now();

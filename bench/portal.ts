@@ -1,6 +1,6 @@
 /**
- * Plays a portal: signs requests, puts them into the queue, and hears of them in a BullMQ worker of
- * its own on `events.portal`. Nothing of Chamberlain's own queue code is between.
+ * Acts as a portal: signs requests, adds them to the queue, and receives their events in a BullMQ worker of its
+ * own on `events.portal`. It uses none of Chamberlain's own queue code.
  */
 import { randomUUID } from 'node:crypto';
 import { Queue, Worker } from 'bullmq';
@@ -9,7 +9,7 @@ import { readSigningKey, signToken } from '../src/requests/token.ts';
 import { now } from './figure.ts';
 import type { MeasuredRealm } from './realm.ts';
 
-/** The one that asks where nothing else is said. */
+/** The portal that sends requests, unless another is named. */
 const PORTAL = 'portal';
 const PATIENCE_MS = 60_000;
 
@@ -19,7 +19,7 @@ export interface Signed {
   token: string;
 }
 
-/** An event as the portal's worker got it; all times in milliseconds since 1970. */
+/** An event as the portal's worker received it; all times in milliseconds since 1970. */
 export interface Heard {
   event: string;
   jti: string | undefined;
@@ -27,7 +27,7 @@ export interface Heard {
   writtenAt: number;
   /** when it was put into Redis */
   queuedAt: number;
-  /** when the portal's worker had it */
+  /** when the portal's worker received it */
   heardAt: number;
 }
 
@@ -36,7 +36,7 @@ export interface Portal {
   send(requests: readonly Signed[], options?: { urgent?: boolean }): Promise<void>;
   /** Waits for an event about a request, from this call on; throws if the request is refused or stuck. */
   until(jti: string, event: string): Promise<Heard>;
-  /** Sends, and waits until all that the request touched is applied. */
+  /** Sends, and waits until everything that the request touched is applied. */
   settle(requestedBy: string, request: Record<string, unknown>): Promise<void>;
   /** Takes no events until `resume`. */
   pause(): Promise<void>;
@@ -136,7 +136,7 @@ export async function openPortal(realm: MeasuredRealm, name = PORTAL): Promise<P
       const awaited = `${jti} ${event}`;
       return new Promise<Heard>((resolve, reject) => {
         const timer = setTimeout(
-          () => end(() => reject(new Error(`no ${event} in ${PATIENCE_MS / 1000} s`))),
+          () => end(() => reject(new Error(`no ${event} within ${PATIENCE_MS / 1000} s`))),
           PATIENCE_MS,
         ).unref();
         const end = (act: () => void) => {
@@ -169,7 +169,7 @@ export async function openPortal(realm: MeasuredRealm, name = PORTAL): Promise<P
   return portal;
 }
 
-/** PostgreSQL's microseconds, which Date cuts off. */
+/** PostgreSQL's microseconds, which Date truncates. */
 function parseMoment(text: string): number {
   const micros = /\.\d{3}(\d{1,3})/.exec(text)?.[1] ?? '0';
   return Date.parse(text) + Number(`0.${micros}`);

@@ -1,10 +1,10 @@
 /**
- * How portals stand in each other's way, and how fast one is told:
+ * How portals affect each other, and how fast one receives events:
  *
- *   portals  as many tools asked for by eight portals as by one: tools a second, by turns
+ *   portals  as many tools requested by eight portals as by one: tools a second, alternating
  *   junk     revocations by a portal while junk pours into the urgent queue of another
  *   events   events in order to one portal, against a BullMQ worker that does nothing
- *   backlog  tools of a portal while another, which was away, is told 50,000 events
+ *   backlog  tools of a portal while another, which was away, receives 50,000 events
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Queue, Worker } from 'bullmq';
@@ -98,7 +98,7 @@ async function measureJunk(
   const [quiet, loud] = ['quiet', 'loud'].map((of) =>
     Array.from({ length: size.junkRevokes }, (_, n) => `${of}-${n}`),
   ) as [string[], string[]];
-  say('junk: admitting those who are to lose access');
+  say('junk: admitting the people who will lose access');
   await Promise.all([...quiet, ...loud].map((person) => admit(portal, person)));
   const revoke = async (person: string) => {
     const signed = await portal.sign(STEWARD, { kind: 'access.revoke', person });
@@ -154,7 +154,7 @@ async function measureBacklog(
   others: readonly Portal[],
   { size, say, show, void: why }: ChainOptions,
 ): Promise<Figure[]> {
-  say('backlog: tools beside nothing');
+  say('backlog: tools without other load');
   const alone = latencies(await makeTools(portal, 'alone', size.besideTools));
   const [returning] = others as [Portal];
   const [name = ''] = OTHER_PORTALS;
@@ -172,7 +172,7 @@ async function measureBacklog(
   while (events.length < size.backlog) {
     beside.push(...latencies(await makeTools(portal, `beside-${beside.length}`, 1)));
   }
-  // alone: as many once more, while nothing else is asked
+  // alone: as many again, without other requests
   await returning.pause();
   await writeEvents(realm, name, size.backlog);
   const second = performance.now();
@@ -180,7 +180,7 @@ async function measureBacklog(
   while (events.length < 2 * size.backlog) await sleep(20);
   const seconds = ((events.at(-1) ?? 0) - second) / 1000;
   show(
-    `${beside.length} tools beside the backlog: p50 ${round1(quantile(beside, 0.5))} ms, alone ${round1(quantile(alone, 0.5))} ms; ` +
+    `${beside.length} tools during the backlog: p50 ${round1(quantile(beside, 0.5))} ms, alone ${round1(quantile(alone, 0.5))} ms; ` +
       `all events had come after ${(((events[size.backlog - 1] ?? 0) - begin) / 1000).toFixed(1)} s.`,
   );
   return [

@@ -1,9 +1,10 @@
-# Times processes, one after another. Each line of standard input is a program's full path and its arguments, with
-# tabs between; an empty line is a process that runs nothing. For each a line of standard output: microseconds from
-# before the fork until its standard output was read to the end and its exit was waited for, the status of wait(2),
-# and how many bytes it has written. Standard input of each is empty.
+# Times processes, one after another. Each line of standard input is a program's full path and its arguments,
+# separated by tabs; an empty line is a process that runs nothing. For each, a line of standard output: the
+# microseconds from before the fork until its standard output was read to the end and it was waited for, the
+# status of wait(2), and how many bytes it has written. The standard input of each is empty.
 #
-# Perl, since the fork of a large process such as Node costs more than what is measured: this one is small.
+# It is in Perl, because forking a large process such as Node costs more than what is measured: this one is
+# small.
 use strict;
 use Time::HiRes qw(clock_gettime CLOCK_MONOTONIC);
 

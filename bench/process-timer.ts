@@ -1,24 +1,24 @@
-/** Times processes by process-timer.pl: the same few instructions around each, whatever it is. */
+/** Times processes by process-timer.pl: the same few instructions around each process. */
 import { join } from 'node:path';
 
 /** One process to be timed. */
 export interface TimedRun {
-  /** under which its time is listed */
+  /** the name under which its time is listed */
   name: string;
   /** a full path and arguments; [] for a process that runs nothing */
   argv: readonly string[];
-  /** what it must write to standard output; where it is not known, something */
+  /** how much it must write to standard output; undefined: anything but nothing */
   bytes: number | undefined;
 }
 
-/** Where the timer lies, below the project. */
+/** The path of the timer, below the project. */
 export const PROCESS_TIMER = join('bench', 'process-timer.pl');
 
 /**
  * Runs them one after another, and lists the milliseconds of each name.
  *
- * @param runTimer runs the timer with this standard input, and answers with its standard output
- * @throws where one of them fails, or does not write what it must
+ * @param runTimer runs the timer with this standard input, and returns its standard output
+ * @throws if one of them fails, or does not write what it must
  */
 export async function timeProcesses(
   runs: readonly TimedRun[],
@@ -33,7 +33,7 @@ export async function timeProcesses(
     if (argv.length > 0 && (status !== 0 || !isRight)) {
       const wanted = bytes ?? 'some';
       throw new Error(
-        `${argv.join(' ')} ended with ${status} and ${written} bytes instead of ${wanted}`,
+        `${argv.join(' ')} ended with status ${status} and ${written} bytes instead of ${wanted}`,
       );
     }
     const samples = times.get(name) ?? [];
@@ -43,7 +43,7 @@ export async function timeProcesses(
   return times;
 }
 
-/** The same in another order, at random. */
+/** The same in a random order. */
 export function shuffle<T>(items: readonly T[]): T[] {
   const shuffled = [...items];
   for (let at = shuffled.length - 1; at > 0; at--) {

@@ -1,4 +1,4 @@
-/** What processes have used: CPU and memory, from /proc (proc_pid_stat(5), proc_pid_status(5)). */
+/** The CPU time and memory that processes have used, from /proc (proc_pid_stat(5), proc_pid_status(5)). */
 import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { runningPid, type Server } from '../dev/servers/daemon.ts';
@@ -7,10 +7,7 @@ import { statFields } from '../dev/servers/processes.ts';
 /** USER_HZ is 100 on every architecture that Node is built for here. */
 const TICKS_PER_SECOND = 100;
 
-/**
- * CPU seconds of a process and of all that came from it, those that have ended and were waited for
- * too.
- */
+/** CPU seconds of a process and of all its descendants, including those that have ended and were waited for. */
 export function cpuSeconds(pid: number): number {
   let ticks = 0;
   for (const each of [pid, ...descendants(pid)]) {
@@ -21,28 +18,28 @@ export function cpuSeconds(pid: number): number {
   return ticks / TICKS_PER_SECOND;
 }
 
-/** CPU seconds of those that this process had started, and that have ended. */
+/** CPU seconds of the children of this process that have ended. */
 export function endedCpuSeconds(): number {
   const fields = statFields(process.pid);
   return (Number(fields?.[13] ?? 0) + Number(fields?.[14] ?? 0)) / TICKS_PER_SECOND;
 }
 
-/** The most memory that a process ever had resident, in MiB. */
+/** The peak of a process's resident memory, in MiB. */
 export function peakMemoryMib(pid: number): number {
   return statusKib(pid, 'VmHWM') / 1024;
 }
 
-/** From now on `peakMemoryMib` tells the most since now (proc_pid_clear_refs(5)). */
+/** From now on `peakMemoryMib` returns the peak since now (proc_pid_clear_refs(5)). */
 export function beginPeak(pid: number): void {
   writeFileSync(`/proc/${pid}/clear_refs`, '5');
 }
 
-/** The memory that a process has resident now, in MiB. */
+/** The resident memory of a process now, in MiB. */
 export function memoryMib(pid: number): number {
   return statusKib(pid, 'VmRSS') / 1024;
 }
 
-/** The memory that a process and all that came from it have resident now, in MiB; what they share counts for each. */
+/** The resident memory of a process and all its descendants now, in MiB; shared memory counts for each. */
 export function treeMemoryMib(pid: number): number {
   let sum = 0;
   for (const each of [pid, ...descendants(pid)]) {
@@ -57,9 +54,9 @@ export function treeMemoryMib(pid: number): number {
 
 export interface Rest {
   cpuPercent: number;
-  /** the most since the process began, until the rest began */
+  /** the peak since the process began, until the rest began */
   peakBeforeMib: number;
-  /** the most in the rest */
+  /** the peak during the rest */
   peakMib: number;
   endMib: number;
 }
@@ -83,7 +80,7 @@ const QUIET_PERCENT = 15;
 const QUIET_OVER_MS = 2000;
 const QUIET_WITHIN_MS = 120_000;
 
-/** Waits until a process, and all that came from it, have little to do. */
+/** Waits until a process and all its descendants have little to do. */
 export async function untilQuiet(pid: number): Promise<void> {
   for (const begin = performance.now(); ;) {
     const [cpu, since] = [cpuSeconds(pid), performance.now()];
@@ -91,14 +88,14 @@ export async function untilQuiet(pid: number): Promise<void> {
     const seconds = (performance.now() - since) / 1000;
     if ((100 * (cpuSeconds(pid) - cpu)) / seconds < QUIET_PERCENT) return;
     if (performance.now() - begin > QUIET_WITHIN_MS) {
-      throw new Error(`process ${pid} does not come to rest`);
+      throw new Error(`process ${pid} stays busy`);
     }
   }
 }
 
 export function serverPid(server: Server): number {
   const pid = runningPid(server);
-  if (pid === undefined) throw new Error(`${server.name} does not run`);
+  if (pid === undefined) throw new Error(`${server.name} is not running`);
   return pid;
 }
 

@@ -49,11 +49,11 @@ export interface MeasuredRealm {
   keyOf(portal: string): string;
   /** as the owner of the database: for looking from outside, and for filling */
   connect(): Promise<pg.Client>;
-  /** Fills it; closing waits for that, since a filling may stop and start servers. */
+  /** Fills it; closing waits for that, because a filling may stop and start servers. */
   fill(act: (realm: MeasuredRealm) => Promise<void>): Promise<void>;
-  /** Starts `chamberlain work` with all roles, and returns when it works. */
+  /** Starts `chamberlain work` with all roles, and returns when it is running. */
   startWork(options?: WorkOptions): Promise<Work>;
-  /** Ends the servers and deletes their data; workers must have ended. */
+  /** Stops the servers and deletes their data; workers must have ended. */
   close(): Promise<void>;
 }
 
@@ -70,15 +70,15 @@ export interface Work {
   stop(): Promise<void>;
 }
 
-/** Portals beside the one that asks; they hear of their own requests alone. */
+/** Portals besides the one that sends requests; they receive only the events of their own requests. */
 export const OTHER_PORTALS = Array.from({ length: 8 }, (_, n) => `portal-${n + 1}`);
 
 /** What must be closed, last first, whatever happens. */
 export type Closers = (() => Promise<void>)[];
 
 /**
- * Closes all, last first. One that fails keeps none of the others from it: what was opened first are the servers,
- * which nothing else would end.
+ * Closes everything, last first. If one fails, the others are closed nevertheless: the servers were opened
+ * first, and nothing else would stop them.
  */
 export async function closeAll(closers: Closers): Promise<void> {
   for (const close of closers.toReversed()) {
@@ -86,12 +86,15 @@ export async function closeAll(closers: Closers): Promise<void> {
   }
 }
 
-/** Waits for a client to be closed, which may take for ever where its server does not answer: not longer than this. */
+/**
+ * Waits for a client to be closed, but only for a limited time: it may take forever if its server does not
+ * answer.
+ */
 export async function closeSoon(closing: Promise<void>): Promise<void> {
   await Promise.race([closing, sleep(CLIENT_LIMIT_MS, undefined, { ref: false })]);
 }
 
-/** A realm whose workers work, and a portal of it. */
+/** A realm whose workers are running, and a portal of it. */
 export interface WorkingRealm {
   realm: MeasuredRealm;
   portal: Portal;
@@ -99,7 +102,7 @@ export interface WorkingRealm {
   close(): Promise<void>;
 }
 
-/** Opens a realm, fills it, starts its workers, and admits the one who asks for tools. */
+/** Opens a realm, fills it, starts its workers, and admits the person who requests tools. */
 export async function openWorking(
   { parent }: { parent: string },
   closers: Closers,
@@ -118,7 +121,7 @@ export async function openWorking(
   return { realm, portal, work, close };
 }
 
-/** Starts the servers of a new realm, empty but for its first admin. */
+/** Starts the servers of a new realm, empty except for its first admin. */
 export async function openRealm(parent: string, closers: Closers): Promise<MeasuredRealm> {
   const dir = mkdtempSync(join(parent, 'chamberlain-bench-'));
   chmodSync(dir, 0o755);
@@ -139,7 +142,7 @@ export async function openRealm(parent: string, closers: Closers): Promise<Measu
   const opening = fillStack(stack);
   const close = async () => {
     closed = true;
-    // what is just starting could not be ended
+    // a server that is just starting cannot be stopped
     await Promise.allSettled([opening, filling]);
     for (const work of await Promise.allSettled(works)) {
       if (work.status === 'fulfilled') await work.value.stop();
@@ -158,7 +161,7 @@ export async function openRealm(parent: string, closers: Closers): Promise<Measu
       const { host, port } = stack.postgres;
       const user = 'chamberlain';
       const client = new pg.Client({ host, port, database: 'chamberlain', user, password });
-      client.on('error', () => {}); // the next statement says so
+      client.on('error', () => {}); // the next statement reports it
       await client.connect();
       return client;
     },
@@ -191,7 +194,7 @@ async function fillStack(stack: Stack): Promise<void> {
 
 let started = 0;
 
-/** By dev/chamberlain, which gives Node what the program runs with, and gives way to it. */
+/** By dev/chamberlain, which passes the Node options of the program, and is replaced by it. */
 async function startWork(
   stack: Stack,
   { profileDir, configFile = stack.place.configFile, prefix = [] }: WorkOptions,
@@ -222,7 +225,7 @@ async function startWork(
   while (!readFileSync(logFile, 'utf8').includes('"working"')) {
     if (child.exitCode !== null || performance.now() > deadline) {
       child.kill('SIGKILL');
-      throw new Error(`chamberlain work does not start:\n${readFileSync(logFile, 'utf8')}`);
+      throw new Error(`chamberlain work did not start:\n${readFileSync(logFile, 'utf8')}`);
     }
     await sleep(20);
   }
@@ -237,7 +240,7 @@ async function startWork(
   };
 }
 
-/** The sweep comes when it is asked for: on its timer it would come in the middle of something. */
+/** The sweep comes only on demand: with its timer it would come in the middle of something. */
 const SWEEP = { everyMinutes: 40_000 };
 /** No suspension waits for a release. */
 const LEAVING = { mostSuspensionsPerHour: 100_000 };

@@ -1,16 +1,19 @@
-/** What everybody may do, as the servers themselves say: read by their own programs. */
+/** What everybody may do, according to the servers themselves, read by their own programs. */
 import { join } from 'node:path';
 import { run } from '../dev/servers/daemon.ts';
 import { administer } from '../dev/servers/mariadb.ts';
 import { payloadOf } from '../src/seals/seal.ts';
 import type { MeasuredRealm } from './realm.ts';
 
-/** A right, a line each, and who has it. */
+/** A right, one line each, and the account that has it. */
 export type Access = Map<string, string>;
 
 const PAGE = 1000;
 
-/** Who is let in by the directory, with which keys, as which tools, and by the MariaDB servers, with which passwords. */
+/**
+ * Whom the directory lets in, with which keys and as which tools, and whom the MariaDB servers let in, with
+ * which passwords.
+ */
 export async function readAccess(realm: MeasuredRealm): Promise<Access> {
   const access: Access = new Map();
   const accounts = new Map<string, string>();
@@ -33,8 +36,8 @@ export async function readAccess(realm: MeasuredRealm): Promise<Access> {
 }
 
 /**
- * Who has a right after that they did not have before. A password that was not known before is a new one, unless it is of
- * the backup: that one was taken away.
+ * The accounts that have a right afterwards that they did not have before. A password that was not known before
+ * is a new one, unless it is in the backup: that one was taken away.
  */
 export function whoHasMore({
   before,
@@ -76,7 +79,7 @@ function readEntry(access: Access, accounts: Map<string, string>, dn: string, en
   }
 }
 
-/** What stands first in a DN: a person's name, `tools.x`. */
+/** The first name in a DN: a person's name, `tools.x`. */
 function nameOf(dn: string): string {
   return /^[^=]+=(?:runas-)?([^,]*)/.exec(dn)?.[1] ?? dn;
 }

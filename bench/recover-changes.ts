@@ -1,13 +1,16 @@
-/** What is decided after a backup: most of it takes something away, some of it gives. */
+/** Decisions after a backup: most of them take something away, some of them give. */
 import { STEWARD } from './idle.ts';
 import { fingerprintOf, keyLine, maintainersOf, personName, toolName } from './population-names.ts';
 import type { Population } from './population.ts';
 import type { Portal } from './portal.ts';
 
-/** So many wait for their end at a time. */
+/** This many wait for their end at a time. */
 const AT_ONCE = 10;
 
-/** Asks for `count` decisions or a few less, as many of each kind, each on somebody else; waits for all. */
+/**
+ * Requests `count` decisions or a few less, equally many of each kind, each about another subject; waits for
+ * all.
+ */
 export async function decideMuch(
   portal: Portal,
   population: Population,

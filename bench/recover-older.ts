@@ -1,15 +1,15 @@
-/** Servers, and areas of homes, that come back as they were: each by its own files, whole. */
+/** Servers, and areas of homes, that come back in an older state: each by its own files, complete. */
 import { rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { run, type Server, startServer, stopServer } from '../dev/servers/daemon.ts';
 import { administer } from '../dev/servers/mariadb.ts';
 import type { MeasuredRealm } from './realm.ts';
 
-/** A copy of what a server or an area was. */
+/** A copy of an earlier state of a server or an area. */
 interface Kept {
-  /** The place is older from now on: it answers, and shows what it was. */
+  /** From now on the place is older: it answers, and shows its earlier state. */
   lose(): Promise<void>;
-  /** Ends that, where nothing else does. */
+  /** Ends that, if nothing else does. */
   end(): Promise<void>;
 }
 
@@ -21,11 +21,11 @@ interface OlderPlace {
   read(realm: MeasuredRealm): Promise<unknown>;
 }
 
-/** What carries a marker, but for PostgreSQL's own. */
+/** The places that carry a marker, except PostgreSQL itself. */
 export const OLDER_PLACES: readonly OlderPlace[] = [
   {
     nameIn: () => 'the directory',
-    // an older directory is nobody's but an admin's to accept: the newer one is brought back
+    // only an admin can accept an older directory, so the newer one is restored
     async keep({ stack: { slapd } }) {
       const older = await copyOf(slapd);
       const newer = `${older}.newer`;
@@ -50,7 +50,7 @@ export const OLDER_PLACES: readonly OlderPlace[] = [
   },
   {
     nameIn: () => 'the server replica',
-    // told again, it is the newer one, and what it was before is the older: they change places each time
+    // with a new marker, it is the newer copy, and its former state is the older: they change places each time
     async keep({ stack: { replica } }) {
       const other = await copyOf(replica);
       return {
@@ -76,7 +76,7 @@ export const OLDER_PLACES: readonly OlderPlace[] = [
   },
 ];
 
-/** Keeps what a server is; returns what brings it back. Nobody may use the server meanwhile. */
+/** Keeps the state of a server; returns a function that restores it. Nobody may use the server meanwhile. */
 export async function keepOlder(server: Server): Promise<() => Promise<void>> {
   const older = await copyOf(server);
   return () =>
@@ -101,7 +101,7 @@ async function whileStopped(
   await startServer(server);
 }
 
-/** What is there gets a name, and another comes into its place. */
+/** Renames what is there, and moves another into its place. */
 async function swap(place: string, incoming: string, outgoing: string): Promise<void> {
   await rename(place, outgoing);
   await rename(incoming, place);

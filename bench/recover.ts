@@ -2,7 +2,7 @@
  * The figures of a recovery in a realm of 10,000 tools and 30,000 people:
  *
  *   list         PostgreSQL comes back without the last 1,000 decisions: from `chamberlain recover` to its list, all
- *                servers available, beside what the servers alone take to tell everything
+ *                servers available, next to the time that the servers alone take to list everything
  *   overGranted  who has more access after that recovery than before the loss, as the servers themselves show it
  *   notice       each other server, and an area of homes, comes back older: how soon `chamberlain status` says so
  */
@@ -21,7 +21,7 @@ import { MAINTAINERS, openFilled } from './sweep.ts';
 
 const LOOK_MS = 200;
 const SETTLED_WITHIN_MS = 900_000;
-/** The markers of servers and homes are told every 20 s: a loss may come at any moment between two. */
+/** The markers of servers and homes are published every 20 s: a loss may come at any moment between two. */
 const PUBLISHED_EVERY_MS = 20_000;
 
 export async function measureRecover(options: RecoverOptions): Promise<Figure[]> {
@@ -64,7 +64,7 @@ async function measureLost(
   // as docs/recovery.md says: before any worker looks
   await mustRun(realm, 0, 'freeze', '--reason', 'PostgreSQL came back');
   Object.assign(work, await realm.startWork());
-  await until(realm, 'the database to be seen to be older', async (count) => {
+  await until(realm, 'the older database to be noticed', async (count) => {
     const seen = `SELECT count(*)::int AS count FROM directory_heartbeat WHERE older = 'database'`;
     return (await count(seen)) > 0;
   });
@@ -91,11 +91,11 @@ async function measureLost(
   const after = await readAccess(realm);
   const more = whoHasMore({ before, after, atBackup });
   const lost = whoHasMore({ before, after: atBackup, atBackup });
-  if (lost.length === 0) throw new Error('nobody had lost anything since the backup');
+  if (lost.length === 0) throw new Error('nobody has lost anything since the backup');
   show(renderCpu('the list', cpu, size.among.tools + size.among.people, listed.ms / 1000));
   show(
     `Taken of ${takings.length} subjects, ${open.length} left to an admin; confirmed, it read everything again and was ` +
-      `done in ${(done.ms / 1000).toFixed(1)} s. By the backup alone ${lost.length} would have had more than before the ` +
+      `done in ${(done.ms / 1000).toFixed(1)} s. With the backup alone, ${lost.length} would have had more than before the ` +
       `loss; now ${more.length} have${more.length === 0 ? '' : `: ${more.slice(0, 10).join(', ')}`}.`,
   );
   const [value, floor] = [listed.ms / 1000, Math.max(...Object.values(floors)) / 1000];
@@ -105,7 +105,7 @@ async function measureLost(
   ];
 }
 
-/** One after another comes back older, again and again, each some time after the realm was whole. */
+/** One after another comes back older, again and again, each a random time after the realm was complete. */
 async function measureNotice(
   { realm }: WorkingRealm,
   { size, say, show, void: why }: RecoverOptions,
@@ -144,7 +144,7 @@ async function measureNotice(
   return [judge(GOALS.notice, { value, floor, void: why })];
 }
 
-/** Waits until nothing is behind but what waits for an admin. */
+/** Waits until nothing is behind except what waits for an admin. */
 async function untilSettled(realm: MeasuredRealm, say: (line: string) => void): Promise<void> {
   let said = performance.now();
   await until(realm, 'everything to be applied', async (count) => {
@@ -159,12 +159,12 @@ async function untilSettled(realm: MeasuredRealm, say: (line: string) => void): 
   });
 }
 
-/** Waits until the directory, each server and each area has been told once more, and nobody is in doubt. */
+/** Waits until the directory, each server and each area has a new marker, and nothing is in doubt. */
 async function untilPublished(realm: MeasuredRealm): Promise<void> {
   const since = new Date();
   await until(
     realm,
-    'all markers to be told',
+    'all markers to be published',
     async (count) =>
       (await count(
         `SELECT count(*)::int AS count FROM (SELECT published_at, older FROM directory_heartbeat
@@ -188,7 +188,7 @@ async function until(
       return rows[0]?.count ?? NaN;
     };
     while (!(await look(count))) {
-      if (performance.now() > deadline) throw new Error(`waited in vain for ${what}`);
+      if (performance.now() > deadline) throw new Error(`timed out waiting for ${what}`);
       await sleep(LOOK_MS);
     }
   } finally {

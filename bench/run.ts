@@ -1,9 +1,8 @@
 /**
- * The benchmarks: `npm run bench -- chain`, `login`, `sweep`, `lifecycle`, `failover` and
- * `recover`. Each starts servers of
- * its own, and ends them.
+ * The benchmarks: `npm run bench -- chain`, `login`, `sweep`, `lifecycle`, `failover` and `recover`. Each
+ * starts servers of its own, and stops them.
  *
- * Standard output has the figures (with `--json` one object a line), standard error what is going on.
+ * Standard output has the figures (with `--json` one object a line), standard error the progress.
  */
 import { mkdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -38,18 +37,18 @@ const USAGE = `usage: npm run bench -- chain|login|sweep|lifecycle|failover|reco
   chain      from a portal's request to the tool that is ready
   login      a login host: its starts, changes, lookups, become, whole logins
   sweep      surveys of everything, repairs, explain, requests while a sweep goes on, and a long history
-  lifecycle  people who are suspended, passwords that are rotated, a home that is put away
+  lifecycle  suspending people, rotating passwords, archiving a home
   failover   a leader that is killed, hangs or vanishes from the network, until the next verdict
-  recover    a recovery in a large realm: until its list is there, who has more access afterwards than before the loss,
-             and how soon \`status\` names a server that came back older
+  recover    a recovery in a large realm: the time until its list is ready, who has more access afterwards than before
+             the loss, and how soon \`status\` names a server that came back older
 
-  --json     one object a line: {"figure","value","unit","floor","ratio","goal","holds"}
-  --quick    few of everything, to try the benchmark itself; its figures are void
-  --profile  also a CPU profile, told by package and function: of \`chamberlain work\` under the load,
+  -- json     one object a line: {"figure","value","unit","floor","ratio","goal","holds"} quick    small sizes,
+  -- to try the benchmark itself; its figures are void profile  also show a CPU profile by package and function:
+  -- of \`chamberlain work\` under the load,
              of a first start of a login host's programs, or of \`work\` over surveys of everything or a rotation
-  --dir DIR  where the servers' data lies: the disk that is measured (default: ${tmpdir()})
+  -- dir DIR  where the servers' data is stored: the disk that is measured (default: ${tmpdir()})
 
-Exit: 0 none falls short · 1 one falls short, or could not be measured · 2 wrong usage
+Exit: 0 every figure reaches its goal · 1 a figure misses its goal, or could not be measured · 2 wrong usage
 `;
 
 const { values, positionals } = parseArgs({
@@ -85,13 +84,13 @@ if (values.help || more.length > 0 || !isBench(name)) {
 const begin = performance.now();
 const parent = resolve(values.dir);
 mkdirSync(parent, { recursive: true });
-// The servers are ended by the way out of each benchmark; a signal only makes what it waits for fail.
+// each benchmark stops its servers when it ends; a signal only makes what it waits for fail
 const interrupted = new Promise<never>((_, reject) => {
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-    process.once(signal, () => reject(new Error(`ended by ${signal}`)));
+    process.once(signal, () => reject(new Error(`stopped by ${signal}`)));
   }
-  // whoever reads has gone: `npm run bench -- chain | head`
-  process.stdout.on('error', () => reject(new Error('nobody reads this')));
+  // the reader of the output has gone: `npm run bench -- chain | head`
+  process.stdout.on('error', () => reject(new Error('nobody reads the output')));
 });
 interrupted.catch(() => {});
 
@@ -99,7 +98,7 @@ try {
   const figures = await benches[name]({
     parent,
     profileDir: values.profile ? join(parent, `chamberlain-profile-${process.pid}`) : undefined,
-    void: values.quick ? '--quick: too few to say anything' : undefined,
+    void: values.quick ? '--quick: too small to mean anything' : undefined,
     interrupted,
     say: (line) => {
       const seconds = ((performance.now() - begin) / 1000).toFixed(0).padStart(4);
@@ -108,11 +107,11 @@ try {
     show: (text) => (values.json ? process.stderr : process.stdout).write(`${text}\n\n`),
   });
   print(figures);
-  // void for want of a measurement is no reason to be content
+  // a figure that is void because it could not be measured is a failure, too
   process.exitCode = figures.some(({ holds, value }) => holds === false || value === null) ? 1 : 0;
 } catch (error) {
   process.stderr.write(`bench: ${error instanceof Error ? error.stack : String(error)}\n`);
-  process.exit(1); // what an interrupted run was waiting for may take its time
+  process.exit(1); // whatever an interrupted run was waiting for may take long
 }
 
 type Options = Omit<BenchOptions<unknown>, 'size'>;
@@ -136,7 +135,7 @@ function print(figures: readonly Figure[]): void {
       ? `void: ${why}`
       : holds
         ? 'holds'
-        : `falls short${why === undefined ? '' : `: ${why}`}`,
+        : `misses its goal${why === undefined ? '' : `: ${why}`}`,
     unit,
   ]);
   const headings = ['FIGURE', 'VALUE', 'FLOOR', 'RATIO', 'GOAL', 'VERDICT', 'UNIT'];

@@ -1,6 +1,6 @@
 /**
- * What a tool is on the servers, as LDIF and SQL: floors and fillings make by hand what the targets
- * make, so this says it once more, on purpose.
+ * What a tool consists of on the servers, as LDIF and SQL: floors and fillings create by hand what the targets
+ * create, so this repeats it on purpose.
  */
 import {
   formatSeal,
@@ -11,7 +11,7 @@ import {
   type ToolSeal,
 } from '../src/seals/seal.ts';
 
-/** What there must be known of a realm to write its entries. */
+/** What must be known of a realm to write its entries. */
 export interface ShapedRealm {
   config: {
     realm: string;
@@ -35,7 +35,7 @@ export interface ShapedPerson {
   key: string;
 }
 
-/** What seals are made of beside what they say. */
+/** What is needed for a seal besides its content. */
 export interface Sealing {
   key: SealKey;
   until: string;
@@ -159,7 +159,7 @@ chamberlainSeal: ${signSeal(personSeal(person, realm, sealing), sealing)}
 `;
 }
 
-/** The statement that makes a database account and gives it what it may, with a `;`. */
+/** The statement that creates a database account and gives it its rights, with a `;`. */
 export function accountStatement(
   user: string,
   kind: 'replica' | 'toolsdb',

@@ -1,7 +1,7 @@
 /**
- * Where the time of one tool goes, seen from outside: NOTIFY of PostgreSQL, the event streams that
- * BullMQ keeps in Redis (whole milliseconds), and timestamps in our tables (the moment at which the
- * transaction began that wrote them).
+ * Where the time of one tool goes, seen from outside: by NOTIFY of PostgreSQL, the event streams that BullMQ
+ * keeps in Redis (whole milliseconds), and timestamps in our tables (the moment at which the transaction began
+ * that wrote them).
  */
 import { Redis } from 'ioredis';
 import type pg from 'pg';
@@ -9,14 +9,14 @@ import { mean, now, quantile } from './figure.ts';
 import type { Heard } from './portal.ts';
 import type { MeasuredRealm } from './realm.ts';
 
-/** One tool that was asked for while nothing else was. */
+/** One tool that was requested without other load. */
 export interface AskedTool {
   jti: string;
   askedAt: number;
   ready: Heard;
 }
 
-/** The chain that the last event waits for, in order; each step is named by how it ends. */
+/** The chain that the last event waits for, in order; each step is named by its end. */
 const STEPS = [
   ['taken', 'the request is taken out of its queue'],
   ['judged', 'signature and shape are checked, the transaction begins'],
@@ -27,7 +27,7 @@ const STEPS = [
   ['databasesQueued', 'verifier: a durable commit; the relay leases and enqueues'],
   ['databasesTaken', 'the job for databases is taken out of its queue'],
   ['databasesDone', 'survey; the account and its rights on two MariaDB servers'],
-  ['settleBegun', 'the relay hears that it is applied'],
+  ['settleBegun', 'the relay is notified that it is applied'],
   ['eventQueued', 'readiness derived, a durable commit, the event put into Redis'],
   ['heard', "the event is taken out of the portal's queue"],
 ] as const;
@@ -36,7 +36,7 @@ type Mark = (typeof STEPS)[number][0] | 'asked' | 'homesDone' | 'directoryTaken'
 type Marks = Record<Mark, number>;
 
 export interface Trace {
-  /** The stages of the tools asked for since the trace began; undefined marks leave a tool out. */
+  /** The stages of the tools requested since the trace began; a tool with an undefined mark is left out. */
   explain(tools: readonly AskedTool[]): Promise<string>;
   close(): Promise<void>;
 }
@@ -59,7 +59,7 @@ export async function openTrace(realm: MeasuredRealm): Promise<Trace> {
         const found = await marksOf(tool, client, redis, { touched, applied });
         if (found !== undefined) marks.push(found);
       }
-      return marks.length === 0 ? 'no stage was seen' : renderStages(marks);
+      return marks.length === 0 ? 'no stage was observed' : renderStages(marks);
     },
     async close() {
       redis.disconnect();
@@ -85,7 +85,7 @@ async function marksOf(
       Math.floor(askedAt),
       Math.ceil(ready.heardAt),
     );
-    // a stream's clock is cut to whole milliseconds: half of one is what was cut off on average
+    // a stream's clock is truncated to whole milliseconds: on average, half of one is missing
     return entries.flatMap(([id, fields]) =>
       fields[1] === event ? [Number(id.split('-')[0]) + 0.5] : [],
     );
@@ -138,7 +138,7 @@ function renderStages(tools: readonly Marks[]): string {
       'all of it',
       tools.map((tool) => tool.heard - tool.asked),
     ),
-    'Beside it:',
+    'In parallel:',
     row(
       'the whole job of directory (LDAP: group, account, sudo rule, seal)',
       tools.map((tool) => tool.directoryDone - tool.directoryTaken),

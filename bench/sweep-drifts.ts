@@ -1,4 +1,4 @@
-/** Drift by hand, over every target, each on a subject of its own. */
+/** Drift by hand, in every target, each on a subject of its own. */
 import { chmodSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { run } from '../dev/servers/daemon.ts';
@@ -8,7 +8,7 @@ import type { Population } from './population.ts';
 import type { MeasuredRealm } from './realm.ts';
 import { personDn } from './shapes.ts';
 
-/** Damages `count` subjects or a few less, as many for each target; returns how many. */
+/** Damages `count` subjects or a few less, equally many for each target; returns how many. */
 export async function damage(
   realm: MeasuredRealm,
   population: Population,

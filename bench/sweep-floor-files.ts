@@ -1,11 +1,11 @@
 /**
- * The floor of a survey of homes: stat of every path that it looks at, open and read of every credentials
- * file. A plain loop of synchronous calls, in a thread of its own. Says how many milliseconds it took.
+ * The floor of a survey of homes: stat of every path that it examines, open and read of every credentials file.
+ * A plain loop of synchronous calls, in a thread of its own. Returns how many milliseconds it took.
  */
 import { closeSync, lstatSync, openSync, readSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 
-/** What the thread is told. */
+/** The arguments of the thread. */
 export interface FloorLooks {
   paths: readonly string[];
   /** credentials files */

@@ -1,6 +1,6 @@
 /**
- * The floor of a survey of everything: what the servers alone take to tell all that there is, side by
- * side, to programs that throw it away.
+ * The floor of a survey of everything: the time that the servers alone take to list everything, in parallel, to
+ * programs that throw it away.
  */
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
@@ -17,7 +17,7 @@ export type SurveyFloor = Record<'directory' | 'homes' | 'replica' | 'toolsdb', 
 const PROJECT = join(import.meta.dirname, '..');
 const PAGE = 1000;
 
-/** Reads everything side by side; the slowest is the floor. */
+/** Reads everything in parallel; the slowest is the floor. */
 export async function measureSurveyFloor(
   { stack, config }: MeasuredRealm,
   population: Population,
@@ -43,7 +43,7 @@ export async function measureSurveyFloor(
   return { directory, homes, replica, toolsdb };
 }
 
-/** Milliseconds of one process until all that it says has been read. */
+/** Milliseconds of one process until all its output has been read. */
 async function timed(argv: readonly string[]): Promise<number> {
   const run = { name: 'one', argv, bytes: undefined };
   const times = await timeProcesses([run], (input) => runTimer(input));

@@ -1,16 +1,16 @@
 /**
- * The figures of looking at everything, and of mending it, in a realm of 10,000 tools and 30,000 people:
+ * The figures of surveying everything, and of repairing it, in a realm of 10,000 tools and 30,000 people:
  *
- *   survey    `survey --all` where nothing has drifted, beside what the servers alone take to tell it
- *   rest      what the workers take while nobody asks for anything
- *   growth    the same among five times as many, by turns, for each subject
+ *   survey    `survey --all` without any drift, next to the time that the servers alone take
+ *   rest      what the workers take without requests
+ *   growth    the same among five times as many, alternating, for each subject
  *   repair    1,000 drifts over every target, by `repair --all --yes`
  *   explain   one page about one of them
  *   idle      from a portal's request to the tool that is ready, while a sweep goes on
  *   history   `status` and `audit` among 10 million requests that were done long ago
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { askForSweep, readHeeding } from '../src/drift/sweeps-table.ts';
+import { askForSweep, readSweepOf } from '../src/drift/sweeps-table.ts';
 import { mustRun, type Ran, runCommand } from './command.ts';
 import { renderProfile } from './cpu-profile.ts';
 import { type Figure, judge, quantile, voidIfFailed } from './figure.ts';
@@ -102,7 +102,7 @@ async function measureSurvey(
   const used = (median(usedSeconds) / (size.among.tools + size.among.people)) * 1e6;
   show(renderFloor(floors, median));
   show(
-    `Most memory: \`chamberlain work\` with all roles ${ofWork.toFixed(0)} MiB, ` +
+    `Peak memory: \`chamberlain work\` with all roles ${ofWork.toFixed(0)} MiB, ` +
       `\`survey --all\` ${ofCommand.toFixed(0)} MiB.`,
   );
   if (profileDir !== undefined) show(await profileSurvey(realm, work, profileDir));
@@ -114,7 +114,7 @@ async function measureSurvey(
   ];
 }
 
-/** What the workers take while nobody asks for anything, PostgreSQL's part with it: counting is done there. */
+/** What the workers take without requests, including PostgreSQL's part: counting is done there. */
 async function measureRest(
   { realm, work }: WorkingRealm,
   { size, say, show, void: why }: SweepOptions,
@@ -134,7 +134,7 @@ async function measureRest(
   return [judge(GOALS.rest, { value, floor: undefined, void: why })];
 }
 
-/** Of workers that do nothing but three surveys of everything. */
+/** A profile of workers that only run three surveys of everything. */
 async function profileSurvey(
   realm: WorkingRealm['realm'],
   work: WorkingRealm['work'],
@@ -165,10 +165,10 @@ async function measureGrowth(
     quantile(times[of], 0.5) / (size[of].tools + size[of].people);
   const floor = perSubject('among');
   const value = perSubject('grown');
-  const tell = (of: keyof typeof times) =>
+  const describe = (of: keyof typeof times) =>
     `${size[of].tools} tools and ${size[of].people} people: ` +
     `${(quantile(times[of], 0.5) / 1000).toFixed(2)} s, ${(perSubject(of) * 1000).toFixed(0)} µs a subject`;
-  show(`A survey of everything, by turns, p50:\n  ${tell('among')}\n  ${tell('grown')}`);
+  show(`A survey of everything, alternating, p50:\n  ${describe('among')}\n  ${describe('grown')}`);
   return [judge(GOALS.growth, { value: value / floor, floor, ratio: value / floor, void: why })];
 }
 
@@ -238,8 +238,8 @@ async function measureIdle(
     while (!isEnough) {
       const begin = performance.now();
       const asked = await askForSweep(client, 'bench', undefined);
-      let sweep: Awaited<ReturnType<typeof readHeeding>>;
-      while ((sweep = await readHeeding(client, asked)) === undefined) await sleep(SWEEP_LOOK_MS);
+      let sweep: Awaited<ReturnType<typeof readSweepOf>>;
+      while ((sweep = await readSweepOf(client, asked)) === undefined) await sleep(SWEEP_LOOK_MS);
       if (sweep.state !== 'clean') {
         throw new Error(`the sweep is ${sweep.state}: ${sweep.sentence ?? ''}`);
       }
@@ -249,7 +249,7 @@ async function measureIdle(
   try {
     const busy = await Promise.race([
       makeTools(portal, 'during', size.idleTools),
-      sweeping.then(() => Promise.reject(new Error('the sweep has ended before'))),
+      sweeping.then(() => Promise.reject(new Error('the sweep ended too early'))),
     ]);
     isEnough = true;
     await sweeping;
@@ -283,5 +283,5 @@ function renderFloor(
     const ms = median(floors.map((each) => each[name as keyof SurveyFloor]));
     return `${(ms / 1000).toFixed(2).padStart(8)}  ${text}`;
   });
-  return ['Side by side, p50, s:', ...rows].join('\n');
+  return ['In parallel, p50, s:', ...rows].join('\n');
 }

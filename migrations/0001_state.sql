@@ -1,9 +1,9 @@
 -- Up Migration
 
--- The wanted state: who and what there should be. One transaction per request writes it; LDAP,
+-- The wanted state: which people and tools should exist, and how. One transaction per request writes it; LDAP,
 -- disks and database servers are made to match it, never the other way round.
 
--- Every number that was ever given to an account, or may not be. Append-only: never reused.
+-- Every number that was ever given to an account, or must not be given. Append-only: never reused.
 CREATE TABLE posix_ids (
   id    integer PRIMARY KEY CHECK (id > 0 AND id NOT IN (65534, 65535)),
   kind  text NOT NULL CHECK (kind IN ('person', 'tool')),
@@ -20,7 +20,7 @@ CREATE TABLE id_ranges (
   EXCLUDE USING gist (int4range(first, last, '[]') WITH &&)
 );
 
--- One namespace, in normal form; a tool stands as its account. Never freed.
+-- One namespace, in normal form; a tool is in it by its account. A name is never freed.
 CREATE TABLE names (
   name    text PRIMARY KEY,
   subject integer NOT NULL UNIQUE REFERENCES posix_ids
@@ -39,11 +39,11 @@ CREATE TABLE people (
   uid              integer PRIMARY KEY REFERENCES posix_ids,
   shell_name       text NOT NULL UNIQUE,
   display_name     text NOT NULL,
-  -- NFKC, lower case, single blanks: `cn` is unique among people without regard to case
+  -- NFKC, lower case, single blanks: `cn` is unique among people, and is compared case-insensitively
   display_name_key text NOT NULL UNIQUE,
   email            text NOT NULL,
   state            text NOT NULL DEFAULT 'active' CHECK (state IN ('active', 'suspended', 'deleted')),
-  -- when first admitted to the realm: from then on there is a home
+  -- when they were first admitted to the realm: from then on there is a home
   admitted_at      timestamptz,
   created_at       timestamptz NOT NULL DEFAULT now()
 );
@@ -71,12 +71,12 @@ CREATE TABLE maintainers (
 );
 CREATE INDEX maintainers_maintainer ON maintainers (maintainer);
 
--- Removed keys stay as rows, so that a key never moves to another person.
+-- Removed keys stay as rows, so that a key is never given to another person.
 CREATE TABLE ssh_keys (
   id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   person      integer NOT NULL REFERENCES people,
   fingerprint text NOT NULL UNIQUE,
-  -- "type base64", canonical; options stand before it in the directory
+  -- "type base64", canonical; options come before it in the directory
   line        text NOT NULL,
   options     text[] NOT NULL DEFAULT '{}',
   label       text NOT NULL DEFAULT '',
@@ -90,7 +90,7 @@ CREATE TABLE access_requests (
   id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   person          integer NOT NULL REFERENCES people,
   reason          text NOT NULL DEFAULT '',
-  -- where it came from, and is told what became of it; NULL: an admin's own key
+  -- the portal that sent it, and that is told the decision; NULL: an admin's own key
   portal          text,
   state           text NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'granted', 'refused')),
   opened_at       timestamptz NOT NULL DEFAULT now(),
@@ -100,13 +100,13 @@ CREATE TABLE access_requests (
 );
 CREATE UNIQUE INDEX access_requests_open ON access_requests (person) WHERE state = 'open';
 
--- The epoch of credentials that is wanted; touched by one, the file gets a new password.
+-- The wanted epoch of credentials; if it grows by one, the file gets a new password.
 CREATE TABLE credentials (
   account      integer PRIMARY KEY REFERENCES posix_ids,
   wanted_epoch integer NOT NULL DEFAULT 1
 );
 
--- What the homes role says of the password that it made: the verifier, never the password.
+-- What the homes role records of a password that it created: the verifier, never the password.
 CREATE TABLE database_verifiers (
   account     integer PRIMARY KEY REFERENCES credentials,
   epoch       integer NOT NULL,

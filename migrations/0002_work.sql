@@ -1,10 +1,9 @@
 -- Up Migration
 
--- What is asked, what follows from it, and what is told of it.
+-- Requests, what follows from them, and the events about them.
 
--- A request with its verdict. `portal` and `jti` are set only where the signature was good, so that
--- nobody can use up another's ids; any other job is known by the hash of its bytes alone. The body
--- is not kept.
+-- A request with its verdict. `portal` and `jti` are set only if the signature was valid, so that nobody can
+-- use up another portal's ids; any other job is identified only by the hash of its bytes. The body is not kept.
 CREATE TABLE requests (
   id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   portal       text,
@@ -19,21 +18,21 @@ CREATE TABLE requests (
   sentence     text,
   urgent       boolean NOT NULL DEFAULT false,
   at           timestamptz NOT NULL DEFAULT now(),
-  -- what to tell when all that it touched is applied: {event, portals, data}
+  -- the event to send when everything that it touched is applied: {event, portals, data}
   on_done      jsonb,
-  -- all that it touched is applied
+  -- everything that it touched is applied
   done_at      timestamptz,
-  -- something that it touched is parked, and the portal has been told
+  -- something that it touched is parked, and the portal was told
   stuck_at     timestamptz,
   CHECK ((portal IS NULL) = (jti IS NULL)),
   UNIQUE (portal, jti)
 );
 CREATE UNIQUE INDEX requests_unsigned ON requests (body_sha256) WHERE jti IS NULL;
 
--- Subject and role: which generation is wanted, which is applied, and how it stands.
+-- The status of a subject in a role: which generation is wanted, and which is applied.
 --
 --   due ──▶ applied            a worker did all steps of the generation that it read
---    │ ▲──── touch             any change of the wanted state, from any state
+--    │ ▲──── touch             any change of the wanted state, from any status
 --    ├──▶ waiting              for another role; not failing, not counted
 --    ├──▶ failing ──▶ due      tried again at next_try_at
 --    └──▶ parked               only a touch, a repair or the sweep makes it due again
@@ -47,7 +46,7 @@ CREATE TABLE convergence (
   sentence     text,
   attempts     integer NOT NULL DEFAULT 0,
   next_try_at  timestamptz NOT NULL DEFAULT now(),
-  -- a job for it lies in the queue, or is being worked on, until then
+  -- a job for it is in the queue, or in progress, until then
   leased_until timestamptz,
   urgent       boolean NOT NULL DEFAULT false,
   since        timestamptz NOT NULL DEFAULT now(),
@@ -68,8 +67,8 @@ CREATE TABLE request_touches (
 );
 CREATE INDEX request_touches_of ON request_touches (subject, role);
 
--- Touches one generation: makes the row due now and un-parks it. One that waits for another role,
--- which is sure to touch it again, need not be tried before; where more than that is due, it is.
+-- Touches one generation: makes the row due now and un-parks it. A row that waits for another role, which is
+-- certain to touch it again, need not be tried before; if more than that is due, it is.
 CREATE FUNCTION touch_generation(of_subject integer, of_role text, is_urgent boolean DEFAULT false,
                                  waits boolean DEFAULT false)
 RETURNS bigint LANGUAGE sql AS $$
@@ -85,8 +84,8 @@ RETURNS bigint LANGUAGE sql AS $$
   RETURNING wanted
 $$;
 
--- A new verifier is what every database server is behind on. The role that records it may not
--- touch the other's rows, hence the definer's right.
+-- A new verifier is what every database server is behind on. The role that records it may not touch the other
+-- role's rows, so the function runs with the definer's rights.
 CREATE FUNCTION touch_databases() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
 BEGIN
@@ -96,8 +95,8 @@ END $$;
 CREATE TRIGGER database_verifiers_touch AFTER INSERT OR UPDATE ON database_verifiers
   FOR EACH ROW EXECUTE FUNCTION touch_databases();
 
--- `due` wakes the relay when something may have to be enqueued, `applied` names the subject whose
--- row a worker has just written. A touch that came while a worker was at it is due when it ends.
+-- `due` wakes the relay when something may have to be enqueued; `applied` names the subject whose row a worker
+-- has just written. If a row is touched while a worker handles it, it is due when the worker ends.
 CREATE FUNCTION notify_convergence() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   IF TG_OP = 'INSERT' OR NEW.wanted > OLD.wanted THEN
@@ -118,14 +117,15 @@ CREATE TRIGGER convergence_changed AFTER UPDATE ON convergence
   FOR EACH ROW WHEN (NEW.wanted > OLD.wanted OR NEW.leased_until IS NULL)
   EXECUTE FUNCTION notify_convergence();
 
--- The last number given to a portal's events: whoever writes one holds the row until the commit.
+-- The last number given to a portal's events: a transaction that writes an event holds the row until the
+-- commit.
 CREATE TABLE event_sequences (
   portal text PRIMARY KEY,
   last   bigint NOT NULL DEFAULT 0
 );
 
--- The relay's own: the highest event put into Redis, and the highest up to which the portal has
--- completed every one.
+-- Written by the relay: the highest event put into Redis, and the highest up to which the portal has completed
+-- every one.
 CREATE TABLE event_deliveries (
   portal    text PRIMARY KEY,
   enqueued  bigint NOT NULL DEFAULT 0,
@@ -135,7 +135,7 @@ CREATE TABLE event_deliveries (
 CREATE TABLE events (
   row_id  bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   id      uuid NOT NULL DEFAULT gen_random_uuid(),
-  -- both NULL where nobody can be told: a job that no portal has signed
+  -- both NULL if nobody can be told: a job that no portal has signed
   portal  text,
   seq     bigint,
   at      timestamptz NOT NULL DEFAULT now(),
@@ -147,8 +147,8 @@ CREATE TABLE events (
   UNIQUE (portal, seq)
 );
 
--- Gives each event its number in the transaction that writes it: the sequence row's lock makes the
--- order of numbers the order of commits.
+-- Gives each event its number in the transaction that writes it: the lock of the sequence row makes the order
+-- of numbers the order of commits.
 CREATE FUNCTION number_event() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   IF NEW.portal IS NOT NULL THEN
@@ -161,8 +161,8 @@ END $$;
 CREATE TRIGGER events_number BEFORE INSERT ON events
   FOR EACH ROW EXECUTE FUNCTION number_event();
 
--- Who asked for what, who approved it, and what came of it. No personal data: subjects by number
--- and account name, which fields changed, not to what.
+-- The audit: who requested what, who approved it, and what came of it. No personal data: subjects by number and
+-- account name, which fields changed, but not to what.
 CREATE TABLE audit (
   id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   at           timestamptz NOT NULL DEFAULT now(),
@@ -177,7 +177,7 @@ CREATE TABLE audit (
   verdict      text NOT NULL,
   code         text
 );
--- The hash chain over it, made by one sealer: sha256(previous hash, row).
+-- The hash chain over it, made by a single sealer: sha256(previous hash, row).
 CREATE TABLE audit_seals (
   audit_id bigint PRIMARY KEY REFERENCES audit,
   hash     bytea NOT NULL
@@ -195,7 +195,7 @@ CREATE TRIGGER posix_ids_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON posi
 CREATE TRIGGER names_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON names
   FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
--- A survey that an admin asked for, and what each role answered. Writer never read it.
+-- A survey that an admin requested, and each role's answer. The writers never read it.
 CREATE TABLE surveys (
   id       uuid PRIMARY KEY,
   -- NULL: every subject

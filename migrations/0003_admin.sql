@@ -1,12 +1,12 @@
 -- Up Migration
 
--- What admins do beyond requests: surveys in the background, repairs, freezing, the sweep.
+-- What admins do besides requests: surveys in the background, repairs, freezing, the sweep.
 
--- `background` gives way to the work on requests; a sweep asks so.
+-- `background` gives way to the work on requests; a sweep uses it.
 ALTER TABLE surveys ADD COLUMN pace text NOT NULL DEFAULT 'prompt'
   CHECK (pace IN ('prompt', 'background'));
 
--- How far a role is with a long survey. Of no worth after a crash.
+-- How far a role is with a long survey. It is worthless after a crash.
 CREATE UNLOGGED TABLE survey_progress (
   survey uuid NOT NULL REFERENCES surveys ON DELETE CASCADE,
   role   text NOT NULL CHECK (role IN ('directory', 'homes', 'databases')),
@@ -15,8 +15,8 @@ CREATE UNLOGGED TABLE survey_progress (
   PRIMARY KEY (survey, role)
 );
 
--- One row. Frozen: no request gets a verdict, and no worker acts. Intake holds the row in each
--- transaction that gives verdicts, so that freezing waits for it.
+-- One row. While the realm is frozen, no request gets a verdict, and no worker acts. Intake holds the row in
+-- each transaction that gives verdicts, so that freezing waits for it.
 CREATE TABLE frozen (
   single    boolean PRIMARY KEY DEFAULT true CHECK (single),
   frozen_at timestamptz,
@@ -25,7 +25,7 @@ CREATE TABLE frozen (
 );
 INSERT INTO frozen DEFAULT VALUES;
 
--- A thaw is what intake and the relay wait for.
+-- Intake and the relay wait for a thaw.
 CREATE FUNCTION notify_thaw() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   PERFORM pg_notify('chamberlain', 'due');
@@ -34,20 +34,20 @@ END $$;
 CREATE TRIGGER frozen_thawed AFTER UPDATE ON frozen
   FOR EACH ROW WHEN (NEW.frozen_at IS NULL) EXECUTE FUNCTION notify_thaw();
 
--- A repair that an admin asked for, and each subject's part in it with each role: the worker makes
--- its plan anew, and acts only where its digest is the one that was read.
+-- A repair that an admin requested, and the part of each subject in each role. The worker makes its plan anew,
+-- and acts only if the plan's digest is the one that was read.
 --
---   asked ──▶ done       every step of the plan was done, or nothing was to be done any more
---     │ ├───▶ refused    the plan is another one now
+--   asked ──▶ done       every step of the plan was done, or nothing was left to do
+--     │ ├───▶ refused    the plan has changed
 --     │ └───▶ failed     a step was refused or could not be done
---     ╰ asked again by whoever waits for it, as long as it is not ended
+--     ╰ asked again by the waiting process, as long as it has not ended
 CREATE TABLE repairs (
   id       uuid PRIMARY KEY,
   at       timestamptz NOT NULL DEFAULT now(),
   asked_by text NOT NULL,
   -- whether steps that destroy are part of it
   destroy  boolean NOT NULL DEFAULT false,
-  -- the one target whose steps are part of it; NULL: every target
+  -- the only target whose steps are part of it; NULL: every target
   target   text
 );
 CREATE TABLE repair_parts (
@@ -55,7 +55,8 @@ CREATE TABLE repair_parts (
   subject  integer NOT NULL REFERENCES posix_ids,
   role     text NOT NULL CHECK (role IN ('directory', 'homes', 'databases')),
   digest   text NOT NULL,
-  -- what stood beside the steps, see src/reconcile/policy.ts: what comes to it is ground that has moved
+  -- the side conditions of the steps, see src/reconcile/policy.ts: any new one means that the situation has
+  -- changed
   side_conditions   text[] NOT NULL DEFAULT '{}',
   state    text NOT NULL DEFAULT 'asked' CHECK (state IN ('asked', 'done', 'refused', 'failed')),
   code     text,
@@ -72,7 +73,7 @@ CREATE TABLE sweeps (
   ended_at   timestamptz,
   state      text NOT NULL DEFAULT 'running'
              CHECK (state IN ('running', 'clean', 'touched', 'held', 'frozen', 'unreadable', 'moving', 'cut')),
-  -- looked at; with drift; of those, touched
+  -- how many were checked; how many had drift; how many of those were touched
   subjects   integer NOT NULL DEFAULT 0,
   drifted    integer NOT NULL DEFAULT 0,
   touched     integer NOT NULL DEFAULT 0,
@@ -87,14 +88,14 @@ CREATE TABLE sweeps (
 );
 CREATE INDEX sweeps_began ON sweeps (began_at);
 
--- An admin's word that a sweep is to come now, and may touch all that it finds if its digest is this one.
+-- An admin's release: a sweep must start now, and may touch everything that it finds if its digest is this one.
 CREATE TABLE sweep_releases (
   id       uuid PRIMARY KEY DEFAULT gen_random_uuid(),
-  -- NULL: it may touch no more than any other
+  -- NULL: it may touch no more than any other sweep
   digest   text,
   by       text NOT NULL,
   at       timestamptz NOT NULL DEFAULT now(),
-  -- the sweep that heeded it
+  -- the sweep that used it
   sweep    uuid REFERENCES sweeps
 );
 CREATE FUNCTION notify_sweep_release() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -105,7 +106,7 @@ END $$;
 CREATE TRIGGER sweep_releases_notify AFTER INSERT ON sweep_releases
   FOR EACH ROW EXECUTE FUNCTION notify_sweep_release();
 
--- What differs or is found, by the last sweep, and since which one.
+-- The differences and findings of the last sweep, and the sweep that first saw each.
 CREATE TABLE drifts (
   subject integer NOT NULL REFERENCES posix_ids,
   role    text NOT NULL CHECK (role IN ('directory', 'homes', 'databases')),
@@ -117,22 +118,22 @@ CREATE TABLE drifts (
   PRIMARY KEY (subject, target, object)
 );
 
--- One row: the marker's time that is being written into the directory, and the one that was. An older
--- one in the directory: that is an older copy of it. A newer one: our database is.
+-- One row: the time of the heartbeat that is being written into the directory, and of the one before. If the
+-- directory has an older one, it is an older copy of itself. If it has a newer one, our database is.
 CREATE TABLE directory_heartbeat (
   single    boolean PRIMARY KEY DEFAULT true CHECK (single),
   publishing_at timestamptz,
   published_at    timestamptz,
-  -- an older copy was accepted: nothing is told until what was touched then is applied
+  -- an older copy was accepted: no heartbeat is published until what was touched then is applied
   accepted_at timestamptz,
-  -- why nothing is told, for those who do not see the directory
+  -- why no heartbeat is published, for processes that do not see the directory
   doubt      text
 );
 INSERT INTO directory_heartbeat DEFAULT VALUES;
 
--- The directory role alone can see that our database is older than the directory. It does so by the
--- marker: nothing is frozen where that has been settled since. A freeze of an admin's becomes this one,
--- which `thaw` does not end.
+-- Only the directory role can see that our database is older than the directory. It compares the heartbeat:
+-- nothing is frozen if the matter was settled since. An admin's freeze becomes this one, which `thaw` does not
+-- end.
 CREATE FUNCTION freeze_older(why text, by_publishing timestamptz) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
 BEGIN
@@ -147,8 +148,8 @@ BEGIN
   END IF;
 END $$;
 
--- Rows of the audit that are not sealed yet. Ids are seen out of order, since transactions that took
--- them end out of order; by this no row is passed over, however late its transaction ends.
+-- Rows of the audit that are not sealed yet. Ids are seen out of order, because the transactions that took them
+-- end out of order; this table makes sure that no row is missed, however late its transaction ends.
 CREATE TABLE audit_unsealed (audit_id bigint PRIMARY KEY);
 CREATE FUNCTION note_unsealed() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
@@ -161,8 +162,8 @@ CREATE TRIGGER audit_unsealed_note AFTER INSERT ON audit REFERENCING NEW TABLE A
 INSERT INTO audit_unsealed SELECT id FROM audit a
 WHERE NOT EXISTS (SELECT FROM audit_seals s WHERE s.audit_id = a.id);
 
--- The chain is in the order of sealing, not of ids: the place in it, from 1, and the row before, so that
--- a row that is missing can be named. Seals from before were made in the order of ids.
+-- The chain follows the order of sealing, not of ids: it records the place in it, from 1, and the row before,
+-- so that a missing row can be named. Earlier seals were made in the order of ids.
 ALTER TABLE audit_seals ADD COLUMN position bigint, ADD COLUMN previous bigint;
 ALTER TABLE audit_seals DISABLE TRIGGER audit_seals_append_only;
 UPDATE audit_seals s SET position = o.position, previous = o.previous
@@ -172,7 +173,7 @@ WHERE s.audit_id = o.audit_id;
 ALTER TABLE audit_seals ENABLE TRIGGER audit_seals_append_only;
 ALTER TABLE audit_seals ALTER COLUMN position SET NOT NULL, ADD UNIQUE (position);
 
--- Of one subject: `explain`, and `audit --subject`.
+-- For one subject: `explain`, and `audit --subject`.
 CREATE INDEX audit_subject ON audit (subject, id);
 CREATE INDEX access_requests_person ON access_requests (person);
 

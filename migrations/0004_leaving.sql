@@ -1,9 +1,9 @@
 -- Up Migration
 
--- How people and tools leave, and what is kept of them. The moves, and who makes each, are drawn in
--- src/requests/rules/person-leaving.ts, tool-leaving.ts (requests) and src/lifecycle/calendar.ts (timers).
+-- How people and tools leave, and what is kept of them. src/requests/rules/person-leaving.ts and
+-- tool-leaving.ts (requests) and src/lifecycle/calendar.ts (timers) describe the moves, and who makes each.
 --
--- `archived`: every door is closed, and what the subject has is being put away, or is brought back.
+-- `archived`: all access is revoked, and what the subject has is being archived, or is being restored.
 
 ALTER TABLE people
   DROP CONSTRAINT people_state_check,
@@ -16,9 +16,9 @@ ALTER TABLE people
   ADD COLUMN suspended_at      timestamptz,
   ADD COLUMN suspended_by      text,
   ADD COLUMN suspension_reason text,
-  -- reinstated then, by the calendar; NULL: not by itself
+  -- the calendar reinstates the person then; NULL: not automatically
   ADD COLUMN suspended_until   timestamptz,
-  -- put away from then on, by the calendar; set by an approved person.delete
+  -- the calendar archives the person from then on; set by an approved person.delete
   ADD COLUMN delete_after      timestamptz;
 
 ALTER TABLE tools
@@ -27,9 +27,9 @@ ALTER TABLE tools
   ADD COLUMN disabled_at     timestamptz,
   ADD COLUMN disabled_by     text,
   ADD COLUMN disabled_reason text,
-  -- put away from then on, by the calendar; set by tool.delete alone
+  -- the calendar archives the tool from then on; set only by tool.delete
   ADD COLUMN delete_after    timestamptz,
-  -- the least number of days before that of which it has been told
+  -- the lowest number of days before that for which a warning was sent
   ADD COLUMN days_warned       integer,
   -- since when nobody who may log in maintains it, directly or through other tools
   ADD COLUMN orphaned_at     timestamptz;
@@ -37,7 +37,7 @@ CREATE INDEX tools_delete_after ON tools (delete_after) WHERE delete_after IS NO
 CREATE INDEX people_delete_after ON people (delete_after) WHERE delete_after IS NOT NULL;
 CREATE INDEX people_suspended_until ON people (suspended_until) WHERE suspended_until IS NOT NULL;
 
--- Each time that a subject is put away, counted from 1.
+-- Each archival of a subject, counted from 1.
 --
 --   going ──▶ left ──▶ expired     both archives are recorded; keep_until has come
 --     │        │
@@ -49,24 +49,24 @@ CREATE TABLE archivals (
   -- both archives were read back: from then on things may be destroyed
   left_at    timestamptz,
   keep_until timestamptz,
-  -- the archives are to be removed
+  -- the archives must be removed
   expired_at timestamptz,
-  -- a tool.enable or tool.restore: what was put away is brought back
+  -- a tool.enable or tool.restore: what was archived is being restored
   returning_at timestamptz,
   back_at    timestamptz,
   PRIMARY KEY (subject, archival)
 );
--- at most one that is not over
+-- at most one that has not ended
 CREATE UNIQUE INDEX archivals_open ON archivals (subject) WHERE back_at IS NULL;
 
--- What a role has put away, recorded when the manifest was read back. Never changed.
+-- What a role has archived, recorded when the manifest was read back. Never changed.
 CREATE TABLE archives (
   subject   integer NOT NULL,
   archival integer NOT NULL,
   role      text NOT NULL CHECK (role IN ('homes', 'databases')),
   -- of the manifest's bytes, lower case hex; the manifest has the hash of each file
   manifest_sha256 text NOT NULL CHECK (manifest_sha256 ~ '^[0-9a-f]{64}$'),
-  -- where it lies, as the role sees it
+  -- the path, as the role sees it
   path      text NOT NULL,
   -- of the archive's files
   bytes     bigint NOT NULL,
@@ -75,21 +75,21 @@ CREATE TABLE archives (
   FOREIGN KEY (subject, archival) REFERENCES archivals
 );
 
--- How far a role is with putting away or bringing back. Of no worth after a crash.
+-- How far a role is with archiving or restoring. It is worthless after a crash.
 CREATE UNLOGGED TABLE archive_progress (
   subject integer NOT NULL,
   role    text NOT NULL CHECK (role IN ('homes', 'databases')),
-  -- what is being done, for people: 'packing', 'reading back', 'dumping s51234__data'
+  -- the current act, for people: 'packing', 'reading back', 'dumping s51234__data'
   act     text NOT NULL,
-  -- bytes; total is NULL where it is not known
+  -- bytes; total is NULL if it is not known
   done    bigint NOT NULL,
   total   bigint,
   at      timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (subject, role)
 );
 
--- Nothing is destroyed before its archives are recorded, whoever asks: the database itself says so. By
--- tables of ours, and not by temporary ones of these names, which whoever asks could have made.
+-- Nothing is destroyed before its archives are recorded, whoever asks: the database itself makes sure. It
+-- checks our own tables, not temporary ones of the same names, which the caller could have created.
 CREATE FUNCTION guard_deleted() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
@@ -105,8 +105,8 @@ CREATE TRIGGER people_deleted BEFORE UPDATE OF state ON people
 CREATE TRIGGER tools_deleted BEFORE UPDATE OF state ON tools
   FOR EACH ROW WHEN (NEW.state = 'deleted' AND OLD.state <> 'deleted') EXECUTE FUNCTION guard_deleted();
 
--- Requests that wait for an admin's word: a deletion of a person for another's approval, a single
--- suspension beyond the number that may be done in an hour for its release.
+-- Requests that wait for an admin: the deletion of a person waits for another admin's approval, a single
+-- suspension beyond the number allowed per hour for its release.
 CREATE TABLE approvals (
   -- the jti of the request that waits
   request      uuid PRIMARY KEY,
@@ -127,8 +127,9 @@ CREATE INDEX approvals_open ON approvals (opened_at) WHERE state = 'open';
 CREATE UNIQUE INDEX approvals_once ON approvals (kind, subject) WHERE state = 'open';
 CREATE INDEX requests_suspensions ON requests (at) WHERE kind = 'person.suspend';
 
--- Touches many generations at once, in the order in which everybody takes their rows: 15,000 in 0.2 s, where
--- one call for each took 0.9 s. `touch_generation` is the same of one. In plpgsql, which keeps its plans.
+-- Touches many generations at once, in the order in which every process takes their rows: 15,000 in 0.2 s,
+-- while a call for each took 0.9 s. `touch_generation` does the same for one. In plpgsql, which keeps its
+-- plans.
 CREATE FUNCTION touch_generations(subjects integer[], roles text[], is_urgent boolean, waits boolean[])
 RETURNS TABLE (of_subject integer, of_role text, generation bigint) LANGUAGE plpgsql AS $$
 BEGIN
@@ -152,21 +153,22 @@ BEGIN
   RETURN (SELECT r.generation FROM touch_generations(ARRAY[of_subject], ARRAY[of_role], is_urgent, ARRAY[waits]) AS r);
 END $$;
 
--- For so long both passwords are to work once the next one is made; 0: at once the new one alone.
+-- For how long both passwords work once the next one is created; 0: only the new one works, at once.
 ALTER TABLE credentials ADD COLUMN overlap_seconds integer NOT NULL DEFAULT 0 CHECK (overlap_seconds >= 0);
--- Made anew once more then: whoever lost access may have read what was made before the doors were closed.
+-- Then created once more: a person who lost access may have read the password that was created before the
+-- access was revoked.
 ALTER TABLE credentials ADD COLUMN again_at timestamptz;
 CREATE INDEX credentials_again ON credentials (again_at) WHERE again_at IS NOT NULL;
--- The verifier before, and until when it works as well; the calendar takes it away.
+-- The previous verifier, and until when it works as well; the calendar removes it.
 ALTER TABLE database_verifiers
   ADD COLUMN previous_verifier text CHECK (previous_verifier ~ '^\*[0-9A-F]{40}$'),
   ADD COLUMN previous_until    timestamptz,
   ADD CHECK ((previous_verifier IS NULL) = (previous_until IS NULL));
 CREATE INDEX database_verifiers_previous ON database_verifiers (previous_until) WHERE previous_until IS NOT NULL;
 
--- Takes away verifiers before whose time is over, and so touches `databases`; returns whose. The calendar
--- may do no more: who could write a verifier could open the account. One by one, so that rows of
--- `convergence` are touched in the order in which everybody takes them.
+-- Removes previous verifiers whose time is over, and so touches `databases`; returns whose. The calendar may do
+-- no more, because a process that could write a verifier could open the account. One by one, so that rows of
+-- `convergence` are touched in the order in which every process takes them.
 CREATE FUNCTION end_overlaps(at_time timestamptz, most integer) RETURNS SETOF integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE
@@ -183,24 +185,24 @@ BEGIN
   END LOOP;
 END $$;
 
--- Events of which a copy may lie in a portal's queue, and which were erased since: the relay writes
--- the copies anew.
+-- Events of which a copy may be in a portal's queue, and which were erased since: the relay writes the copies
+-- anew.
 CREATE TABLE event_erasures (
   portal text NOT NULL,
   seq    bigint NOT NULL,
   PRIMARY KEY (portal, seq)
 );
 
--- Along these a person is erased: without them each takes a second among a million requests, and intake
--- decides nothing meanwhile.
+-- These indexes serve the erasure of a person: without them each lookup takes a second among a million
+-- requests, and intake decides nothing meanwhile.
 CREATE INDEX requests_refused_by ON requests (requested_by) WHERE sentence IS NOT NULL;
 CREATE INDEX events_subject ON events (subject);
 CREATE INDEX events_of_nobody ON events (request) WHERE subject IS NULL;
 CREATE INDEX repair_parts_sentence ON repair_parts (subject) WHERE sentence IS NOT NULL;
 
--- Erases what our tables hold of a person who is deleted, and of nobody else. What stays: the number
--- and the shell name, which are never given again; fingerprints of keys, so that no key comes to
--- another; who asked for what and when; and the audit, which holds no more than that.
+-- Erases what our tables hold of a deleted person, and of nobody else. The following stays: the number and the
+-- shell name, which are never given again; fingerprints of keys, so that no key is given to somebody else; who
+-- requested what and when; and the audit, which holds no more than that.
 CREATE FUNCTION erase_person(of_person integer) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE
@@ -248,8 +250,8 @@ BEGIN
   DELETE FROM public.surveys WHERE of_person = ANY (subjects) OR at < now() - interval '1 hour';
 END $$;
 
--- Where pg_temp is not named it is searched first: whoever made a temporary table `convergence` had its
--- triggers run with the right of whoever defined these.
+-- If pg_temp is not named, it is searched first: then a caller who created a temporary table `convergence`
+-- could have its triggers run with the rights of the definer of these functions.
 ALTER FUNCTION touch_databases() SET search_path = pg_catalog, public, pg_temp;
 ALTER FUNCTION freeze_older(text, timestamptz) SET search_path = pg_catalog, public, pg_temp;
 ALTER FUNCTION note_unsealed() SET search_path = pg_catalog, public, pg_temp;

@@ -1,6 +1,6 @@
 -- Up Migration
 
--- When a tool was told of `days_warned`: it is put away no sooner than a day later.
+-- When `days_warned` of a tool was announced: it is archived at the earliest a day later.
 ALTER TABLE tools ADD COLUMN warned_at timestamptz;
 UPDATE tools SET warned_at = now() WHERE days_warned IS NOT NULL;
 ALTER TABLE tools ADD CHECK ((days_warned IS NULL) = (warned_at IS NULL));
@@ -8,7 +8,8 @@ ALTER TABLE tools ADD CHECK ((days_warned IS NULL) = (warned_at IS NULL));
 -- Each portal chooses the ids of its own requests, and two may choose the same.
 ALTER TABLE approvals DROP CONSTRAINT approvals_pkey, ADD PRIMARY KEY (portal, request);
 
--- Whoever writes many events at once numbers them at once, under the same lock (src/events/events-table.ts).
+-- A transaction that writes many events at once numbers them at once, under the same lock
+-- (src/events/events-table.ts).
 CREATE OR REPLACE FUNCTION number_event() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   IF NEW.portal IS NOT NULL THEN
@@ -21,8 +22,9 @@ BEGIN
   RETURN NEW;
 END $$;
 
--- Whoever knows a password that is to die at once is not let in for long where homes makes no other: then
--- `databases` locks the account. Where all is well homes is done by then, and nothing is done twice.
+-- If somebody knows a password that must stop working at once, and homes creates no other, they must not be let
+-- in for long: then `databases` locks the account. Normally homes has finished by then, and nothing is done
+-- twice.
 CREATE OR REPLACE FUNCTION touch_generations(subjects integer[], roles text[], is_urgent boolean, waits boolean[])
 RETURNS TABLE (of_subject integer, of_role text, generation bigint) LANGUAGE plpgsql AS $$
 BEGIN
@@ -41,13 +43,13 @@ BEGIN
   RETURNING c.subject, c.role, c.wanted;
 END $$;
 
--- A second password is put off while doors are open, and made by then whatever is open still.
+-- A second password is put off while access is still being revoked, and created at this time in any case.
 ALTER TABLE credentials ADD COLUMN again_by timestamptz;
 UPDATE credentials SET again_by = again_at + interval '10 min' WHERE again_at IS NOT NULL;
 ALTER TABLE credentials ADD CHECK ((again_at IS NULL) = (again_by IS NULL));
 
--- Tools that people could come to, and can no more since somebody maintains something no more: with the
--- epoch that was wanted then. Who is suspended later may still know that password.
+-- Tools that a person could use, and can no longer use because somebody no longer maintains something: with the
+-- epoch that was wanted then. A person who is suspended later may still know that password.
 CREATE TABLE known_credentials (
   person integer NOT NULL REFERENCES people,
   tool   integer NOT NULL REFERENCES tools,
@@ -56,11 +58,11 @@ CREATE TABLE known_credentials (
 );
 CREATE INDEX known_credentials_tool ON known_credentials (tool);
 
--- Whom a suspension of many has changed stands in the audit alone.
+-- Only the audit records whom a suspension of many has changed.
 CREATE INDEX audit_suspensions ON audit (request) WHERE kind = 'person.suspend';
 
--- Accounts that are locked already are to lose the right EVENT: wanted anew, so that no sweep takes it for
--- drift, and is held for the many.
+-- Accounts that are locked already must lose the right EVENT. They are wanted anew, so that no sweep takes this
+-- for drift, and holds it because there are many.
 DO $$
 DECLARE
   locked integer[] := ARRAY(

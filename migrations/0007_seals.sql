@@ -1,13 +1,13 @@
 -- Up Migration
 
--- What login hosts believe of a person or a tool is signed, and has a number: src/seals/seal.ts. The number grows in
--- the transaction that changes what is wanted.
+-- What login hosts believe of a person or a tool is signed, and has a number: src/seals/seal.ts. The number
+-- grows in the transaction that changes the wanted state.
 CREATE TABLE login_seals (
   subject  integer PRIMARY KEY REFERENCES posix_ids,
   number   bigint NOT NULL DEFAULT 1 CHECK (number > 0),
-  -- when it ends; 'infinity': of the dead, who get none any more
+  -- when it ends; 'infinity': of a deleted subject, which gets no new seal
   until    timestamptz NOT NULL,
-  -- half of its time is over then at the latest; what was sealed together is renewed over a day
+  -- half of its time is over then at the latest; seals that were made together are renewed over a day
   renew_at timestamptz NOT NULL,
   -- no seal below this number counts on any login host: since floor_at something was lost
   floor    bigint NOT NULL DEFAULT 0,
@@ -16,12 +16,12 @@ CREATE TABLE login_seals (
 CREATE INDEX login_seals_renew_at ON login_seals (renew_at) WHERE renew_at < 'infinity';
 CREATE INDEX login_seals_floor_at ON login_seals (floor_at) WHERE floor_at IS NOT NULL;
 
--- What a row is behind on where that is not everything: names of targets. A seal that is renewed must not bring
--- about whatever else differs there, which a sweep or an admin may be holding back.
+-- What a row is behind on, if that is not everything: names of targets. Renewing a seal must not repair
+-- whatever else differs there, which a sweep or an admin may be holding back.
 ALTER TABLE convergence ADD COLUMN targets text[];
 
--- Makes rows due, as a change does, and leaves the numbers of seals: to look again at what is wanted already.
--- Where each row that is asked for names a target, those alone are looked at, unless more is due.
+-- Makes rows due, as a change does, but leaves the numbers of seals: to check again what is wanted already. If
+-- each requested row names a target, only those targets are checked, unless more is due.
 CREATE FUNCTION look_again(subjects integer[], roles text[], is_urgent boolean, waits boolean[],
                            targets text[] DEFAULT NULL)
 RETURNS TABLE (of_subject integer, of_role text, generation bigint) LANGUAGE plpgsql AS $$
@@ -45,7 +45,7 @@ BEGIN
   RETURNING c.subject, c.role, c.wanted;
 END $$;
 
--- Gives each subject the next number. Where something may be lost by the change, older seals count no more.
+-- Gives each subject the next number. If the change may take something away, older seals no longer count.
 CREATE FUNCTION number_seals(subjects integer[], is_urgent boolean, at_time timestamptz DEFAULT now()) RETURNS void LANGUAGE sql AS $$
   INSERT INTO login_seals AS s (subject, until, renew_at, floor_at)
   SELECT r.subject,
@@ -63,7 +63,7 @@ CREATE FUNCTION number_seals(subjects integer[], is_urgent boolean, at_time time
         floor_at = coalesce(excluded.floor_at, s.floor_at)
 $$;
 
--- What changes for one target alone (`targets`, NULL: for all) is nothing that a seal says.
+-- A change for only some targets (`targets`; NULL: for all) does not change what a seal says.
 DROP FUNCTION touch_generations(integer[], text[], boolean, boolean[]);
 CREATE FUNCTION touch_generations(subjects integer[], roles text[], is_urgent boolean, waits boolean[],
                                   targets text[] DEFAULT NULL)
@@ -79,14 +79,14 @@ BEGIN
                                          touch_generations.targets);
 END $$;
 
--- Has the role directory seal these, and do nothing else where nothing else is due.
+-- Makes the role directory seal these, and do nothing else unless something else is due.
 CREATE FUNCTION touch_seals(subjects integer[]) RETURNS void LANGUAGE sql AS $$
   SELECT FROM look_again(subjects, array_fill('directory'::text, ARRAY[cardinality(subjects)]), false,
                          array_fill(false, ARRAY[cardinality(subjects)]),
                          array_fill('seal'::text, ARRAY[cardinality(subjects)]))
 $$;
 
--- Everybody who is there is sealed.
+-- Every existing subject is sealed.
 SELECT number_seals(ARRAY(SELECT uid FROM people UNION ALL SELECT uid FROM tools), false);
 SELECT touch_seals(ARRAY(SELECT subject FROM login_seals WHERE until < 'infinity'));
 

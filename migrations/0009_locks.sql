@@ -1,10 +1,10 @@
--- Whoever works holds advisory locks: they end with the connection, however that ends. Any login of a database
--- may take any of them, though, so deploy/postgres/locks.sql leaves that to the owner, by whose functions each
--- role takes its own and no others. The numbers are those of src/database/connection.ts. session_user is who has
--- logged in, whatever role was set since.
+-- Workers hold advisory locks, which end with the connection, however that ends. But any login of a database
+-- may take any of them. So deploy/postgres/locks.sql reserves that for the owner, and by the owner's functions
+-- each role takes only its own. The numbers are those of src/database/connection.ts. session_user is the login,
+-- whatever role was set since.
 
--- The work that one process at a time does: intake, relay, sweep, and looking for unmanaged things as each role.
--- False where another holds it.
+-- The work that one process at a time does: intake, relay, sweep, and looking for unmanaged things as each
+-- role. False if another process holds it.
 CREATE FUNCTION take_lock(lock integer) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
@@ -16,9 +16,9 @@ BEGIN
   RETURN pg_try_advisory_lock(lock);
 END $$;
 
--- Shared by each transaction that gives verdicts, until it ends. The owner takes it alone, to import; and so does
--- whoever touches many rows of `convergence` at once, so that they never wait in a circle with a batch of
--- verdicts, which touches rows request by request.
+-- Each transaction that gives verdicts holds it shared until it ends. The owner takes it exclusively, to
+-- import. So does a transaction that touches many rows of `convergence` at once, so that it never waits in a
+-- circle with a batch of verdicts, which touches rows request by request.
 CREATE FUNCTION hold_verdicts(alone boolean DEFAULT false) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
@@ -29,7 +29,7 @@ BEGIN
   END IF;
 END $$;
 
--- Locks subjects for the role that has logged in, and returns those that nobody else works on.
+-- Locks subjects for the role that has logged in, and returns those that no other process works on.
 CREATE FUNCTION lock_subjects(subjects integer[]) RETURNS SETOF integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE
@@ -43,15 +43,15 @@ BEGIN
   RETURN QUERY SELECT s FROM unnest(subjects) AS s WHERE pg_try_advisory_lock(class, s);
 END $$;
 
--- Says, as long as the connection lives, that somebody waits for the survey.
+-- Records, as long as the connection lives, that somebody waits for the survey.
 CREATE FUNCTION hold_survey(survey uuid) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
   PERFORM pg_advisory_lock_shared(104, hashtext(survey::text));
 END $$;
 
--- Who holds what, one row for each session and class of locks. `class` is 0 where `number` says which it is.
--- Of logins that the owner has no rights of, PostgreSQL tells neither the address nor the time.
+-- Who holds which locks, one row for each session and class of locks. `class` is 0 if `number` says which lock
+-- it is. For logins whose rights the owner does not have, PostgreSQL gives neither the address nor the time.
 CREATE FUNCTION lock_holders()
 RETURNS TABLE (class integer, number integer, subjects integer, is_alone boolean,
                holder text, pid integer, address text, since timestamptz)

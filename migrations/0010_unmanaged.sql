@@ -1,10 +1,11 @@
 -- Up Migration
 
--- What is in our places, or has a number of our ranges, and is not ours: each thing until it is gone, or is ours; what
--- an admin has ignored stays for good. Names and numbers stay in unmanaged_sightings, so that nobody is given them.
+-- Whatever is in our places, or has a number of our ranges, and is not ours: each thing stays here until it is
+-- gone, or is ours; a thing that an admin has ignored stays permanently. Names and numbers stay in
+-- unmanaged_sightings, so that they are never given out.
 CREATE TABLE unmanaged (
   role    text NOT NULL CHECK (role IN ('directory', 'homes', 'databases')),
-  -- the part of what the role looks at that can be read, or not, by itself: an area, a folder, a server
+  -- a part of the role's places that can be read, or not, independently: an area, a folder, a server
   place   text NOT NULL,
   -- a DN, `<DN> in <DN of a group>`, a path, `user@host`
   object  text NOT NULL,
@@ -14,20 +15,20 @@ CREATE TABLE unmanaged (
   -- what the place itself says of who made it, and when
   made_by text,
   made_at timestamptz,
-  -- tells it from another thing that has the same name later; of a member: the DN of its group
+  -- distinguishes it from a later thing of the same name; for a member: the DN of its group
   identity text,
   -- when it was first seen
   since   timestamptz NOT NULL DEFAULT now(),
-  -- of what was ignored: it is not there any more
+  -- of an ignored thing: it no longer exists
   gone_at timestamptz,
   ignored_at timestamptz,
   ignored_by text,
   reason     text
 );
--- a DN may be longer than an entry of an index
+-- a DN may be longer than an index entry
 CREATE UNIQUE INDEX unmanaged_object ON unmanaged (role, place, md5(object));
 
--- When each place was last looked at: what was not looked at is not known to be gone.
+-- When each place was last read: in a place that was not read, nothing is known to be gone.
 CREATE TABLE unmanaged_looks (
   role  text NOT NULL CHECK (role IN ('directory', 'homes', 'databases')),
   place text NOT NULL,
@@ -35,7 +36,8 @@ CREATE TABLE unmanaged_looks (
   PRIMARY KEY (role, place)
 );
 
--- An admin has ignored one thing. What has its name later, or another number, is to be decided again.
+-- An admin has ignored one thing. If something else gets its name later, or another number, that must be
+-- decided again.
 CREATE FUNCTION forget_ignored() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN

@@ -1,15 +1,15 @@
 -- Up Migration
 
--- What is looked for in the history is found by an index, however long that is. `audit --since`:
+-- Whatever is looked up in the history is found by an index, however long the history is. `audit --since`:
 CREATE INDEX audit_at ON audit (at, id);
--- whether `chamberlain restored` came before, in a database without statistics
+-- whether `chamberlain recover` came before, in a database without statistics
 CREATE INDEX audit_restored ON audit (at) WHERE kind = 'restored';
--- what was decided about one who leaves
+-- what was decided about a subject that leaves
 CREATE INDEX approvals_subject ON approvals (subject, decided_at);
 
--- The time of the heartbeat that is about to be written: later than any before it, whatever the clock does; but where
--- an older copy of the directory was accepted, later than the one in that. Whoever may only call this cannot set it
--- far ahead, which no clock would come to again.
+-- The time of the heartbeat that is about to be written: later than any before it, whatever the clock does; but
+-- if an older copy of the directory was accepted, later than the one in that copy. A process that may only call
+-- this cannot set the time far ahead, to where no clock would get for a long time.
 CREATE FUNCTION begin_publishing(seen timestamptz) RETURNS timestamptz
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE
@@ -28,15 +28,16 @@ BEGIN
   RETURN later;
 END $$;
 
--- The heartbeat of that time is written.
+-- The heartbeat of that time was written.
 CREATE FUNCTION end_publishing(at_time timestamptz) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
   UPDATE public.directory_heartbeat SET doubt = NULL, accepted_at = NULL,
     published_at = least(publishing_at, CASE WHEN accepted_at IS NOT NULL THEN at_time ELSE greatest(published_at, at_time) END)
 $$;
 
--- Has the role databases look again at accounts whose password was changed on a server, so many seconds ago, when it
--- was not at them: by somebody else. Ten at a time are put right so; many are a matter for the sweep, and its bounds.
+-- Makes the role databases check again accounts whose password was changed on a server, so many seconds ago, at
+-- a time when the role was not working on them: that is, by somebody else. At most ten at a time are corrected
+-- this way; more are left to the sweep, and its limits.
 CREATE FUNCTION look_at_passwords(subjects integer[], seconds_ago integer[]) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE

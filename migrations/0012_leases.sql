@@ -1,12 +1,12 @@
 -- Up Migration
 
--- What one process at a time does is led by whoever has its lease. Progress alone renews it, so a leader that hangs
--- is replaced; one whose session has ended is replaced at once. `epoch` is the fencing number: a connection that
--- carries one (the setting chamberlain.epoch) writes nothing once another leader has a higher one. For this every
--- table has the trigger check_lease (roles.sql).
+-- The process that has the lease of a work leads it. Only progress renews the lease, so a leader that hangs is
+-- replaced; one whose session has ended is replaced at once. `epoch` is the fencing number: a connection that
+-- carries one (the setting chamberlain.epoch) can write nothing once another leader has a higher one. For this
+-- every table has the trigger check_lease (roles.sql).
 CREATE TABLE leases (
   name       text PRIMARY KEY,
-  -- how long it holds without progress
+  -- how long it lasts without progress
   lasts      interval NOT NULL,
   epoch      bigint NOT NULL DEFAULT 0,
   -- of the PostgreSQL process that serves the leader
@@ -14,15 +14,16 @@ CREATE TABLE leases (
   since      timestamptz,
   -- the last progress
   renewed_at timestamptz,
-  -- makes `epoch` a part of a key: who changes it waits for each transaction that holds the row FOR KEY SHARE
+  -- makes `epoch` a part of a key: a transaction that changes it waits for each transaction that holds the row
+  -- FOR KEY SHARE
   UNIQUE (name, epoch)
 );
 -- a look for unmanaged things comes every 20 s, and may take some time
 INSERT INTO leases (name, lasts) VALUES ('intake', '10 s'), ('relay', '10 s'), ('sweep', '10 s'),
   ('directory_reader', '90 s'), ('homes_reader', '90 s'), ('databases_reader', '90 s');
 
--- Takes the lease of the login, and returns its new number; NULL where another has it. A leader that is in the middle of
--- a transaction is left to end it, or PostgreSQL ends it (idle_in_transaction_session_timeout).
+-- Takes the lease of the login, and returns its new number; NULL if another process has it. A leader that is in
+-- the middle of a transaction may end it, or PostgreSQL ends it (idle_in_transaction_session_timeout).
 CREATE FUNCTION take_lease() RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE
@@ -40,7 +41,8 @@ BEGIN
   RETURN taken;
 END $$;
 
--- Says that the work has got on. Without waiting for the disk: a number that was taken is there, and no more matters.
+-- Records that the work has made progress. It does not wait for the disk: only the number matters, and that is
+-- durable already.
 CREATE FUNCTION renew_lease() RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
@@ -53,7 +55,7 @@ BEGIN
   PERFORM set_config('synchronous_commit', 'off', true);
 END $$;
 
--- Refuses to go on where another has the lease; where not, says nothing, and renews nothing.
+-- Fails if another process has the lease; otherwise does nothing, and renews nothing.
 CREATE FUNCTION confirm_lease() RETURNS void
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
@@ -64,8 +66,8 @@ BEGIN
   END IF;
 END $$;
 
--- Refuses what a leader writes after another has taken its lease; until the transaction ends, nobody takes it, so that
--- once is enough for each (chamberlain.checked).
+-- Refuses what a leader writes after another has taken its lease. Until the transaction ends, no other process
+-- can take it, so one check is enough for each transaction (chamberlain.checked).
 CREATE FUNCTION check_lease() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
@@ -78,8 +80,8 @@ BEGIN
   RETURN NULL;
 END $$;
 
--- The leaders whose session lives, and whether they get on. Of logins that the owner has no rights of, PostgreSQL does
--- not tell the address.
+-- The leaders whose session lives, and whether they make progress. For logins whose rights the owner does not
+-- have, PostgreSQL does not give the address.
 CREATE FUNCTION leaders()
 RETURNS TABLE (work text, pid integer, address text, since timestamptz, renewed_at timestamptz, hangs boolean)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
@@ -91,7 +93,7 @@ $$;
 
 DROP FUNCTION take_lock(integer);
 
--- Of the locks of 0009, those of verdicts and subjects are left.
+-- Of the locks of 0009, those of verdicts and subjects remain.
 CREATE OR REPLACE FUNCTION lock_holders()
 RETURNS TABLE (class integer, number integer, subjects integer, is_alone boolean,
                holder text, pid integer, address text, since timestamptz)

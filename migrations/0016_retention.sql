@@ -1,17 +1,18 @@
 -- Up Migration
 
--- How long each kind of record is kept stands in docs/operations.md. Whoever removes them has no right to delete: the functions
--- below decide what may go.
+-- docs/operations.md says how long each kind of record is kept. The role that removes records has no right to
+-- delete: the functions below decide what may be removed.
 
 -- The audit outlives the requests that it is about.
 ALTER TABLE audit DROP CONSTRAINT audit_request_fkey;
 
--- The highest number among the events of a portal that were removed: a portal that asks for older ones is told so.
+-- The highest number among the removed events of a portal: a portal that asks for older ones is told this
+-- number.
 ALTER TABLE event_deliveries ADD COLUMN removed bigint NOT NULL DEFAULT 0;
 
--- Removes records that are older than so many days: looks at 1,000 rows after that number, in the order of their
--- numbers, and says how many of them went and after which to go on; NULL: what comes then is not as old.
--- Of a kind that is not numbered it removes 1,000 rows, and says 0 where there may be more.
+-- Removes records that are older than so many days. It checks 1,000 rows after the given number, in the order
+-- of their numbers, and returns how many were removed and the number to go on after; NULL: the rows after that
+-- are not old enough. For a kind without numbers it removes 1,000 rows, and returns 0 if there may be more.
 CREATE FUNCTION remove_expired(what text, days integer, after bigint)
 RETURNS TABLE (removed integer, next bigint)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
@@ -89,8 +90,8 @@ BEGIN
   END CASE;
 END $$;
 
--- Years of the audit that are closed: their rows are in a signed file (src/audit/audit-file.ts), and the chain goes
--- on from the last of them. Their rows, and no others, may be deleted.
+-- Years of the audit that are closed: their rows are in a signed file (src/audit/audit-file.ts), and the chain
+-- goes on from the last of them. Only their rows may be deleted.
 CREATE TABLE audit_closings (
   year      integer PRIMARY KEY,
   -- places in the chain
@@ -108,7 +109,7 @@ CREATE TABLE audit_closings (
 CREATE TRIGGER audit_closings_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_closings
   FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
--- Nothing is closed before it may be, whoever asks: the database itself says so.
+-- Nothing is closed before it may be, whoever asks: the database itself makes sure.
 CREATE FUNCTION check_closing() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE
@@ -137,7 +138,7 @@ END $$;
 CREATE TRIGGER audit_closings_check BEFORE INSERT ON audit_closings
   FOR EACH ROW EXECUTE FUNCTION check_closing();
 
--- A row that is not closed is never deleted, nor is its seal.
+-- A row that is not closed can never be deleted, nor can its seal.
 CREATE FUNCTION guard_closed() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE

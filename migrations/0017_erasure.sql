@@ -1,7 +1,7 @@
 -- Up Migration
 
--- Erasure by law (src/requests/rules/person-erasing.ts): the one way in which anything is destroyed without an archive. It begins
--- a day after a second admin approved it, by this clock, whatever time intake gives.
+-- Erasure by law (src/requests/rules/person-erasing.ts): the only way in which anything is destroyed without an
+-- archive. It begins a day after a second admin approved it, by this clock, whatever time intake gives.
 
 CREATE INDEX approvals_erasures ON approvals (subject) WHERE kind = 'person.erase' AND state = 'approved';
 CREATE FUNCTION time_erasure() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -13,7 +13,8 @@ CREATE TRIGGER approvals_erasure BEFORE INSERT OR UPDATE ON approvals FOR EACH R
   WHEN (NEW.kind = 'person.erase' AND NEW.state = 'approved' AND current_user = 'chamberlain_intake')
   EXECUTE FUNCTION time_erasure();
 
--- What was approved stays until it has begun, however long it is held: whoever removes old records removes the others.
+-- An approved erasure stays until it has begun, however long it is held: the role that removes old records
+-- removes only the others.
 CREATE FUNCTION keep_erasure() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
@@ -25,9 +26,9 @@ END $$;
 CREATE TRIGGER approvals_kept BEFORE DELETE ON approvals FOR EACH ROW
   WHEN (OLD.kind = 'person.erase' AND OLD.state = 'approved') EXECUTE FUNCTION keep_erasure();
 
--- The approved request by which a subject is erased: {portal, request, requestedBy, approvedBy, approvedAt}. Whatever is
--- written here, the database itself puts the approved request, and refuses where there is none. Never changed, nor moved
--- to somebody else.
+-- The approved request by which a subject is erased: {portal, request, requestedBy, approvedBy, approvedAt}.
+-- Whatever is written here, the database itself replaces it by the approved request, and refuses if there is
+-- none. It is never changed, nor moved to another subject.
 ALTER TABLE archivals ADD COLUMN erasure jsonb;
 CREATE FUNCTION guard_erasure() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$

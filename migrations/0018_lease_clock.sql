@@ -1,8 +1,8 @@
 -- Up Migration
 
--- The clock of PostgreSQL may go back: then the last progress of a leader that hangs lies in the future, and its lease
--- would hold until that has come. So a progress that lies further ahead than the lease lasts counts for none. Both
--- functions are those of 0012_leases.sql but for that.
+-- PostgreSQL's clock may be set back: then the last progress of a leader that hangs is in the future, and its
+-- lease would last until that time has come. So a progress that is further ahead than the lease lasts does not
+-- count. Otherwise both functions are those of 0012_leases.sql.
 CREATE OR REPLACE FUNCTION take_lease() RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE

@@ -1,7 +1,7 @@
 -- Up Migration
 
--- A function of SQL is planned anew for each statement that calls it, one of plpgsql once for each connection: a verdict
--- took 0.4 ms longer. It does what it did (0007_seals.sql).
+-- An SQL function is planned anew for each statement that calls it, a plpgsql function once for each
+-- connection: a verdict took 0.4 ms longer. The result is the same as before (0007_seals.sql).
 CREATE OR REPLACE FUNCTION number_seals(subjects integer[], is_urgent boolean, at_time timestamptz DEFAULT now())
 RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
@@ -21,7 +21,7 @@ BEGIN
         floor_at = coalesce(excluded.floor_at, s.floor_at);
 END $$;
 
--- By the one function that does it, not through two others: nothing of this is sealed.
+-- Calls the one function that does it, not two others in between: nothing of this is sealed.
 CREATE OR REPLACE FUNCTION touch_databases() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN

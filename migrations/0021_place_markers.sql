@@ -1,7 +1,7 @@
 -- Up Migration
 
--- What the role directory last told, in a short form for the other places: the signed text, the public key that verifies
--- it (SubjectPublicKeyInfo, base64), and of a doubt which side is the older copy.
+-- What the role directory last published, in a short form for the other places: the signed text, the public key
+-- that verifies it (SubjectPublicKeyInfo, base64), and, in a doubt, which side is the older copy.
 ALTER TABLE directory_heartbeat ADD COLUMN marker text, ADD COLUMN key text,
   ADD COLUMN older text CHECK (older IN ('directory', 'database'));
 
@@ -18,7 +18,7 @@ CREATE TABLE place_markers (
   PRIMARY KEY (role, place)
 );
 
--- The heartbeat of that time is written, and this is its short form.
+-- The heartbeat of that time was written, and this is its short form.
 DROP FUNCTION end_publishing(timestamptz);
 CREATE FUNCTION end_publishing(at_time timestamptz, signed text DEFAULT NULL, verifying text DEFAULT NULL) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
@@ -27,7 +27,7 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $
     marker = coalesce(signed, marker), key = coalesce(verifying, key)
 $$;
 
--- As in 0003_admin.sql; but where another role has frozen for the same reason, that was the act.
+-- As in 0003_admin.sql; but if another role has already frozen the realm, the audit gets no second row.
 CREATE OR REPLACE FUNCTION freeze_older(why text, by_publishing timestamptz) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE
@@ -45,8 +45,8 @@ BEGIN
   END IF;
 END $$;
 
--- As freeze_older, for a role that finds a place newer than our database. A freeze of the program's own stays as it
--- is.
+-- Like freeze_older, for a role that finds a place newer than our database. A freeze by the program itself
+-- stays as it is.
 CREATE FUNCTION freeze_older_than(of_place text, why text, by_publishing timestamptz) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE
@@ -63,10 +63,11 @@ BEGIN
   END IF;
 END $$;
 
--- Has a role take away at once what a place that is an older copy gives and should not: of these subjects those targets
--- are looked at. However many they are: nothing is given by it. Whoever is at it already is not touched again, and who was
--- parked since the doubt began waits for an admin. Returns how many are still to come; NULL: nothing is done, for the
--- place is in no doubt, or the realm is frozen.
+-- Makes a role at once remove what a place that is an older copy gives and should not: those targets of these
+-- subjects are checked. There is no limit to their number, because nothing is given by it. A subject that is
+-- being worked on already is not touched again, and one that was parked since the doubt began waits for an
+-- admin. Returns how many are still to come; NULL: nothing is done, because the place is not in doubt, or the
+-- realm is frozen.
 CREATE FUNCTION take_away(of_place text, subjects integer[], targets text[]) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE

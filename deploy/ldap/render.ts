@@ -1,12 +1,12 @@
 /**
- * Fills the templates of this folder from Chamberlain's config.
+ * Fills in the templates of this folder from Chamberlain's config.
  *
  *     node deploy/ldap/render.ts --out FOLDER --admin-password-file FILE [--config FILE]
  *         [--database /var/lib/ldap] [--schema FOLDER] [--pid-file FILE]
  *
- * Without --config it is $CHAMBERLAIN_CONFIG, or /etc/chamberlain/config.yaml. It
- * writes config.ldif, access.ldif, tree.ldif and accounts.ldif (mode 0600: they hold password hashes;
- * the passwords are read from the config's folder of secrets). Loading them is said at the top of config.ldif.
+ * The default of --config is $CHAMBERLAIN_CONFIG, or /etc/chamberlain/config.yaml. The program writes
+ * config.ldif, access.ldif, tree.ldif and accounts.ldif (mode 0600, because they contain password hashes; the
+ * passwords are read from the config's folder of secrets). The top of config.ldif says how to load them.
  */
 import { randomBytes } from 'node:crypto';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -30,7 +30,7 @@ export interface Directory {
   readonly toolIds: readonly IdRange[];
   readonly realmGid: number;
   readonly databaseFolder: string;
-  /** Where slapd's host has deploy/ldap/schema; this clone's by default. */
+  /** The path of deploy/ldap/schema on slapd's host; this clone's by default. */
   readonly schemaFolder?: string;
   readonly pidFile: string;
   readonly passwords: Readonly<Record<DirectoryAccount | 'admin', string>>;
@@ -52,8 +52,8 @@ export type Template = (typeof TEMPLATES)[number];
 const FOLDER = import.meta.dirname;
 
 /**
- * The attributes of a person that keys-agent, sssd and readers may all see. `entry` is the right to see that it
- * is there at all; the last line is what sssd and the agent follow changes by.
+ * The attributes of a person that keys-agent, sssd and readers may all see. `entry` is the right to see that
+ * the entry exists; the last line is how sssd and the agent follow changes.
  */
 const NSS_ATTRIBUTES = [
   'entry',
@@ -79,7 +79,7 @@ export function renderDirectory(directory: Directory): Record<Template, string> 
   const fill = (name: Template): string =>
     readFileSync(join(FOLDER, name), 'utf8').replaceAll(/\{\{(\w+)\}\}/g, (_, key: string) => {
       const value = values[key];
-      if (value === undefined) throw new Error(`${name} asks for an unknown value: ${key}`);
+      if (value === undefined) throw new Error(`${name} uses an unknown value: ${key}`);
       return value;
     });
   return {
@@ -90,7 +90,7 @@ export function renderDirectory(directory: Directory): Record<Template, string> 
   };
 }
 
-/** The DN that looks from outside, and changes the others' passwords; no worker binds as it. */
+/** The DN that reads from outside, and changes the passwords of other accounts; no worker binds as it. */
 export function adminDn(base: string): string {
   return `cn=admin,${base}`;
 }
@@ -98,13 +98,13 @@ export function adminDn(base: string): string {
 function templateValues(directory: Directory): Record<string, string> {
   const { realm, passwords } = directory;
   const base = parseBase(directory.base);
-  if (!/^[a-z][a-z0-9-]*$/.test(realm)) throw new Error(`not a realm's name: ${realm}`);
+  if (!/^[a-z][a-z0-9-]*$/.test(realm)) throw new Error(`not the name of a realm: ${realm}`);
   const [rdnType = '', rdnValue = ''] = (base.split(',')[0] ?? '').split('=');
   const sudoers = `ou=sudoers,cn=${realm},ou=projects,${base}`;
   return {
     base,
     basePattern: escapePattern(base),
-    // The suffix is `dc=…` (a domain that is also an organisation) or `o=…`.
+    // the suffix is `dc=…` (a domain that is also an organisation) or `o=…`
     baseClass: rdnType === 'dc' ? 'dcObject\nobjectClass: organization' : 'organization',
     baseAttributes: rdnType === 'dc' ? `dc: ${rdnValue}\no: ${rdnValue}` : `o: ${rdnValue}`,
     realm,
@@ -161,9 +161,13 @@ function main(): void {
   });
   const adminPasswordFile = values['admin-password-file'];
   if (!values.out || !adminPasswordFile) {
-    throw new ChamberlainError('USAGE', 'it wants --out FOLDER and --admin-password-file FILE', {
-      action: '',
-    });
+    throw new ChamberlainError(
+      'USAGE',
+      '--out FOLDER and --admin-password-file FILE are required',
+      {
+        action: '',
+      },
+    );
   }
   const config = loadConfig(configPath(values.config));
   const texts = renderDirectory({

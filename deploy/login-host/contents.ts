@@ -1,4 +1,4 @@
-/** What the files of a login host hold. */
+/** The content of a login host's files. */
 import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { shellWord } from '../../src/shared/shell-word.ts';
@@ -10,23 +10,23 @@ export function fillTemplate(name: string, values: Readonly<Record<string, strin
     /\{\{(\w+)\}\}/g,
     (_, key: string) => {
       const value = values[key];
-      if (value === undefined) throw new Error(`${name} asks for an unknown value: ${key}`);
+      if (value === undefined) throw new Error(`${name} uses an unknown value: ${key}`);
       return value;
     },
   );
 }
 
-/** What Node has compiled of the programs that root runs: root alone may write it. */
+/** The compile cache of the programs that root runs: only root may write to it. */
 export const COMPILED = '/var/lib/chamberlain/login/compiled';
 
 /**
- * Starts a program of the clone with the Node that runs this, and with what its first line wants of Node. Of those that
- * anybody else starts by hand, nothing compiled is kept: a tool's home is writable by its group.
+ * Starts a program of the clone with the Node that runs this, and with the Node options of its first line. For
+ * programs that others start by hand, no compile cache is kept, because a tool's home is writable by its group.
  */
 export function programWrapper(clone: string, program: string): string {
   const path = join(clone, 'src/login-host/programs', program);
   const options = /^#!\S+ -S node (.*)\n/.exec(readFileSync(path, 'utf8'))?.[1];
-  if (options === undefined) throw new Error(`${path} does not say what it wants of Node`);
+  if (options === undefined) throw new Error(`the first line of ${path} has no Node options`);
   const node = [shellWord(process.execPath), options, shellWord(path)].join(' ');
   return [
     '#!/bin/sh',
@@ -44,10 +44,10 @@ const SOURCES: Readonly<Record<string, readonly string[]>> = {
 };
 
 /**
- * nsswitch.conf with our sources in front; every other source, and every other line, stays. What is to be done after
- * `files` (`[SUCCESS=merge]`) is to be done after `extrausers` too.
+ * nsswitch.conf with our sources in front; every other source, and every other line, stays. An action after
+ * `files` (`[SUCCESS=merge]`) is repeated after `extrausers`.
  *
- * @param former a source of passwd that an earlier installation has put there
+ * @param former a source of passwd that an earlier installation has added
  */
 export function withSources(present = '', former?: string): string {
   const lines = present.replace(/\n*$/, '').split('\n');
@@ -76,23 +76,24 @@ export function hasSource(present: string, map: string, source: string): boolean
 }
 
 const CLOSED_REMARK =
-  '# Chamberlain: nothing is started for those who are suspended, disabled or gone.';
+  '# Chamberlain: nothing is started for accounts that are suspended, disabled or gone.';
 
-/** Local accounts are not looked up. Without the list all is as without these lines. */
+/** Local accounts are not looked up. If the list does not exist, these lines change nothing. */
 const closedLines = (type: 'account' | 'session', list: string): string[] => [
   `${type} [success=1 default=ignore] pam_localuser.so`,
   `${type} requisite pam_listfile.so onerr=succeed item=user sense=deny file=${list}`,
 ];
 
-/** A service's file of pam.d(5) that starts nothing for those on the list; every other line stays. */
+/** A service's file of pam.d(5) that starts nothing for accounts on the list; every other line stays. */
 export function withClosedList(list: string, present = ''): string {
   return [CLOSED_REMARK, ...closedLines('account', list), ...otherLines(present)].join('\n');
 }
 
 /**
- * The same for sshd, which must ask again: a module may keep a login waiting while its person is closed, and who has
- * no process yet is not found by those who end them. Before the others of the session, since pam_systemd starts the
- * person's own units; and after them, since pam_loginuid has then made the login one that is found.
+ * The same for sshd, which must check again: a module may keep a login waiting while the person loses access,
+ * and an account without a process is not found by the program that ends its processes. It is checked before
+ * the other session modules, because pam_systemd starts the person's own units; and again after them, because
+ * pam_loginuid has then made the login one that can be found.
  */
 export function withClosedSessions(list: string, present = ''): string {
   const session = closedLines('session', list);
@@ -101,7 +102,7 @@ export function withClosedSessions(list: string, present = ''): string {
   return [...begin, others, CLOSED_REMARK, ...session, ''].join('\n');
 }
 
-/** Without ours, whatever list an earlier installation has named. */
+/** The lines without ours, whatever list an earlier installation has named. */
 function otherLines(present: string): string[] {
   const lines = present.split('\n');
   const isList = (line = ''): boolean =>

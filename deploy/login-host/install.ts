@@ -1,4 +1,4 @@
-/** Sets up this machine as a login host, or says what differs. HELP below is the manual. */
+/** Sets up this machine as a login host, or lists what differs. HELP below is the manual. */
 import { parseArgs } from 'node:util';
 import { MISSING, NOT_NEEDED, type Piece } from './pieces.ts';
 import { systemdRuns } from './services.ts';
@@ -8,24 +8,24 @@ import { wantedPieces } from './wanted.ts';
 const HELP = `Usage: install [--check [--json]] [OPTION…]
 
 Makes this machine (Debian 13; run it as root) a login host: people log in with the keys that are in the
-directory, become their tools, and take files. It may be run again at any time: what is as it should be is
-left alone, and what no option says stays as it was.
+directory, become their tools, and take files. It may be run again at any time: what is right is left
+alone, and settings without an option stay as they were.
 
-  --check                       changes nothing; prints what differs, one line each
-  --json                        with --check: {"differences": [{"what": "…", "differs": "…"}]}
-  --ldap-uri URI                a server of the directory, ldaps://HOST (ldap:// and ldapi:// on this machine);
-                                several times: they are asked in this order
+  -- check                       change nothing; print what differs, one line each json
+  -- with --check: {"differences": [{"what": "…", "differs": "…"}]} ldap-uri URI                a server of the
+  -- directory, ldaps://HOST (ldap:// and ldapi:// on this machine);
+                                may be repeated; servers are tried in this order
   --base DN                     such as dc=example,dc=org
-  --ca FILE                     the certificates (PEM) that sign those of the servers, where the CA is your own;
+  --ca FILE                     the certificates (PEM) of the CA that signs the servers' certificates, if it is your own;
                                 kept as /etc/chamberlain/ldap-ca.pem
   --agent-password-file FILE    the password of cn=keys-agent,ou=chamberlain,BASE: one line;
                                 kept as /etc/chamberlain/secrets/ldap-keys-agent
-  --seal-key FILE               the public key (PEM) by which the directory role's seals are known; kept in
-                                login-host.yaml; a second one while one is being replaced by the other
+  --seal-key FILE               the public key (PEM) that verifies the directory role's seals; kept in
+                                login-host.yaml; may be given twice during a change of the key
   --config FILE                 a login-host.yaml to begin with, by default the installed one,
-                                /etc/chamberlain/login-host.yaml. It holds what has no option: realm, realmGid, ids,
-                                homes, offlineLimitSeconds, knownBadKeys. Without one: the realm \`tools\`, gid 500,
-                                people 1000-49999 and 100000-499999, tools 50000-59999, 24 hours.
+                                /etc/chamberlain/login-host.yaml. It has settings without an option: realm, realmGid,
+                                ids, homes, offlineLimitSeconds, knownBadKeys. Without a file: the realm \`tools\`, gid
+                                500, people 1000-49999 and 100000-499999, tools 50000-59999, 24 hours.
 
 The first time:
 
@@ -37,20 +37,20 @@ Later, after a change of /etc/chamberlain/login-host.yaml, of the clone, or of t
   # /opt/chamberlain/deploy/login-host/install --check
   # /opt/chamberlain/deploy/login-host/install
 
-What it looks after: Debian packages; the accounts chamberlain-keys and chamberlain-lookup; /etc/chamberlain;
+It takes care of: Debian packages; the accounts chamberlain-keys and chamberlain-lookup; /etc/chamberlain;
 /var/lib/chamberlain; programs in /usr/lib/chamberlain, become, take, chamberlain-whoami, keys-agent; lines of
-nsswitch.conf and sudo.conf, of pam.d/sshd, and of pam.d/cron and pam.d/atd where they are; sudoers.d/chamberlain;
-sshd_config.d/00-chamberlain.conf, and whether sshd heeds it; two services. After it sshd takes keys only, no passwords,
-and keys in a home, also root's, do not count: local accounts have theirs in /etc/ssh/authorized_keys.d/NAME. It refuses
-to begin where that would lock somebody out, and says what to do.
+nsswitch.conf and sudo.conf, of pam.d/sshd, and of pam.d/cron and pam.d/atd if they exist; sudoers.d/chamberlain;
+sshd_config.d/00-chamberlain.conf, and whether it is in effect; two services. After that, sshd accepts only keys, no
+passwords, and keys in a home, including root's, do not count: those of local accounts are in
+/etc/ssh/authorized_keys.d/NAME. If that would lock somebody out, install changes nothing, and says what to do.
 
-A host that was set up with sssd goes on asking it, after its own files, until \`keys-agent require-seals\`. Then
-install removes what is left of that.
+A host that was set up with sssd also asks sssd, after its own files, until you run \`keys-agent require-seals\`.
+After that, install removes what is left of sssd.
 
 Exit codes:
   0  this machine is a login host (with --check: nothing differs)
-  1  something differs that only you can mend, or it failed: each in a line (with --check: something differs)
-  2  the command line, the configuration or a file that it names is wrong
+  1  something differs that only you can correct, or an error, one line each (with --check: something differs)
+  2  the command line, the configuration or a file that they name is wrong
 `;
 
 interface Difference {
@@ -65,7 +65,7 @@ function main(): number {
     process.stdout.write(HELP);
     return 0;
   }
-  if (process.getuid?.() !== 0) return complain('run it as root', 2);
+  if (process.getuid?.() !== 0) return complain('only root may run this', 2);
   let values: Values;
   try {
     values = readValues(options.given);
@@ -94,8 +94,8 @@ function install(pieces: readonly Piece[]): number {
     if (piece.mend === undefined) continue;
     const [before] = look(piece);
     if (before === undefined) continue;
-    const watch = process.stderr.isTTY; // packages and programs that are compiled take minutes
-    if (watch) process.stderr.write(`mending: ${piece.what} …`);
+    const watch = process.stderr.isTTY; // packages and compiled programs take minutes
+    if (watch) process.stderr.write(`correcting: ${piece.what} …`);
     try {
       piece.mend();
     } catch (error) {
@@ -110,7 +110,9 @@ function install(pieces: readonly Piece[]): number {
   left.forEach((difference) => complain(line(difference), 1));
   if (changed === 0 && left.length === 0) print('nothing to do: this machine is a login host');
   else if (changed > 0 && !systemdRuns()) {
-    print('systemd does not run here: start sshd, login-helper and keys-agent, or start them anew');
+    print(
+      'systemd is not running here: start or restart sshd, login-helper and keys-agent yourself',
+    );
   }
   return left.length === 0 ? 0 : 1;
 }
@@ -124,7 +126,7 @@ function line({ what, differs }: Difference): string {
   return `${what}: ${differs}`;
 }
 
-/** What was done about a difference. */
+/** The line about a corrected difference. */
 function doneLine({ what, differs }: Difference): string {
   if (differs === MISSING) return `created: ${what}`;
   if (differs === NOT_NEEDED) return `removed: ${what}`;
@@ -146,7 +148,7 @@ function readOptions() {
         config: { type: 'string' },
       },
     });
-    if (values.json && !values.check) throw new Error('--json goes with --check');
+    if (values.json && !values.check) throw new Error('--json requires --check');
     const given = {
       ldapUris: values['ldap-uri'],
       base: values.base,
@@ -157,7 +159,7 @@ function readOptions() {
     };
     return { check: values.check, json: values.json, help: values.help, given };
   } catch (error) {
-    complain(`${(error as Error).message.split('\n')[0]} (--help says more)`, 2);
+    complain(`${(error as Error).message.split('\n')[0]} (see --help)`, 2);
     return undefined;
   }
 }

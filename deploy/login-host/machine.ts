@@ -1,4 +1,4 @@
-/** What the machine brings along that can stand against a login host. */
+/** Properties of the machine that may prevent it from becoming a login host. */
 import {
   existsSync,
   lchownSync,
@@ -22,36 +22,36 @@ import {
 } from './pieces.ts';
 
 /**
- * That a path and all above it is root's alone to change, and open to the agent: root runs what lies there.
- * sshd wants the same of the path of its AuthorizedKeysCommand.
+ * Checks that only root can change a path and everything above it, and that the agent can reach it, because
+ * root runs programs there. sshd requires the same of the path of its AuthorizedKeysCommand.
  */
 export function safePath(path: string): Piece {
   return {
     what: path,
     isCondition: true,
     differs() {
-      if (lstatSync(path, { throwIfNoEntry: false }) === undefined) return undefined; // not made yet
+      if (lstatSync(path, { throwIfNoEntry: false }) === undefined) return undefined; // not created yet
       for (let at = realpathSync(path); ; at = dirname(at)) {
         const { uid, mode } = statSync(at);
-        if (uid !== 0) return `${at} belongs to the account ${uid}, and root runs what lies there`;
+        if (uid !== 0) return `${at} belongs to the account ${uid}, but root runs programs there`;
         if ((mode & 0o022) !== 0)
-          return `${at} can be written by others than root, who runs what lies there`;
+          return `others than root can write to ${at}, but root runs programs there`;
         if ((mode & 0o001) === 0)
-          return `${at} is closed to the keys agent: chmod o+x, or move the clone`;
+          return `the keys agent cannot enter ${at}: run chmod o+x, or move the clone`;
         if (at === '/') return undefined;
       }
     },
   };
 }
 
-/** Local accounts with a shell that have no file in a folder of keys. An empty file there means: no keys. */
+/** Local accounts with a shell that have no file in a folder of keys. An empty file means: no keys. */
 export function withoutKeyFile(keysFolder: string): LocalAccount[] {
   return localAccounts().filter(
     ({ name, shell }) => !/\/(nologin|false)$/.test(shell) && !existsSync(join(keysFolder, name)),
   );
 }
 
-/** Keys by which somebody logs in now, and would not any more. */
+/** Keys with which somebody can log in now, but could not any more. */
 export function keysThatWouldNotCount(keysFolder: string): Piece {
   return {
     what: 'keys of local accounts',
@@ -64,12 +64,12 @@ export function keysThatWouldNotCount(keysFolder: string): Piece {
       const commands = cut.map(
         ({ name, keys }) => `install -D -m 644 ${keys} ${join(keysFolder, name)}`,
       );
-      return `keys in a home do not count here; say first: ${commands.join(' && ')} (an empty file there: no keys)`;
+      return `keys in a home will not count here; run first: ${commands.join(' && ')} (an empty file there means no keys)`;
     },
   };
 }
 
-/** Numbers of this machine that the realm may give to somebody else. Only an admin can renumber. */
+/** Numbers of this machine that the realm may give to somebody else. Only an admin can renumber them. */
 export function unmanagedNumbers({ ids, realmGid }: LoginHostConfig): Piece {
   const isOurs = (id: number): boolean => isWithin(id, [...ids.people, ...ids.tools]);
   return {
@@ -84,19 +84,19 @@ export function unmanagedNumbers({ ids, realmGid }: LoginHostConfig): Piece {
           .map(({ name, gid }) => `group ${name} ${gid}`),
       ];
       if (taken.length === 0) return undefined;
-      return `in the realm's ranges, so a person or tool could get them: ${taken.join(', ')}; renumber them`;
+      return `in the realm's ranges, so that a person or tool could get them: ${taken.join(', ')}; renumber them`;
     },
   };
 }
 
-/** The first line of the sssd.conf that an earlier installation has written. */
+/** The first line of the sssd.conf that an earlier installation wrote. */
 const FORMER_SSSD =
   "# Written by Chamberlain's install, which writes it anew after a change of login-host.yaml.\n";
 const SSSD_CONFIG = '/etc/sssd/sssd.conf';
 
 /**
- * Whether this machine was set up when login hosts had sssd: it goes on asking it, after our own files, until
- * `keys-agent require-seals` takes `sss` out of nsswitch.conf.
+ * Whether this machine was set up when login hosts used sssd: it also asks sssd, after our own files, until
+ * `keys-agent require-seals` removes `sss` from nsswitch.conf.
  */
 export function hadSssd(): boolean {
   return existsSync(SSSD_CONFIG) && readFileSync(SSSD_CONFIG, 'utf8').startsWith(FORMER_SSSD);
@@ -114,12 +114,12 @@ export function formerSssd(): Piece {
     what: 'sssd',
     differs: () =>
       hadSssd() && asksSssd()
-        ? 'is still asked, so this host believes anyone who may write the directory: run `keys-agent require-seals`'
+        ? 'is still asked, so this host trusts everyone who may write to the directory: run `keys-agent require-seals`'
         : undefined,
   };
 }
 
-/** What an earlier installation has left: of sssd only once nothing asks it any more. */
+/** What an earlier installation has left: files of sssd only once nothing asks it any more. */
 export function formerFiles(): Piece[] {
   const isOver = (): boolean => hadSssd() && !asksSssd();
   return [
@@ -133,18 +133,18 @@ export function formerFiles(): Piece[] {
   ];
 }
 
-/** pam_sss refuses whom it cannot ask about, so nobody would get in. */
+/** pam_sss refuses every account that it cannot ask about, so nobody could log in. */
 export function pamWithoutSssd(): Piece {
   const stacks = ['/etc/pam.d/common-account', '/etc/pam.d/common-session'];
   return {
     what: 'PAM',
     differs() {
       if (existsSync(SSSD_CONFIG)) return undefined;
-      const asking = stacks.filter((path) =>
+      const askedSssd = stacks.filter((path) =>
         /^[^#]*\bpam_sss\.so\b/m.test(readFileSync(path, 'utf8')),
       );
-      if (asking.length === 0) return undefined;
-      return `asks sssd, which is not set up, in ${asking.join(' and ')}`;
+      if (askedSssd.length === 0) return undefined;
+      return `asks sssd, which is not set up, by ${askedSssd.join(' and ')}`;
     },
     mend: () =>
       void command('/usr/sbin/pam-auth-update', ['--disable', 'sss'], {
@@ -153,7 +153,7 @@ export function pamWithoutSssd(): Piece {
   };
 }
 
-/** Without it, nobody becomes a tool. */
+/** Without it, nobody can become a tool. */
 export function sudoReadsFolder(): Piece {
   return {
     what: '/etc/sudoers',
@@ -166,7 +166,7 @@ export function sudoReadsFolder(): Piece {
   };
 }
 
-/** The files that the former agent has written are its own, and it could go on writing them. */
+/** Files that the former agent wrote belong to it, and it could go on writing to them. */
 export function keyFilesOfRoot(folder: string): Piece {
   const others = (): string[] =>
     readdirSync(folder)

@@ -1,6 +1,6 @@
 /**
- * Kinds of things that `install` looks after. Each is looked at without a change, and made so in one step:
- * a file is written beside its place and renamed, with owner and mode set before.
+ * The kinds of things that `install` takes care of. Each is checked without a change, and corrected in one
+ * step: a file is written under another name and renamed, with owner and mode set before.
  */
 import { spawnSync } from 'node:child_process';
 import {
@@ -21,18 +21,18 @@ import {
   type Stats,
 } from 'node:fs';
 
-/** How a piece differs that is not there, and one that should not be. */
+/** The difference of a piece that does not exist, and of one that should not exist. */
 export const MISSING = 'is missing';
-export const NOT_NEEDED = 'is not needed any more';
+export const NOT_NEEDED = 'is no longer needed';
 
 export interface Piece {
-  /** What a line about it begins with: a path, or a word. */
+  /** The beginning of a line about it: a path, or a word. */
   readonly what: string;
-  /** What is not as it should be, in words; undefined where nothing is. Changes nothing. */
+  /** What is wrong, in words; undefined if nothing is. Changes nothing. */
   differs(): string | undefined;
-  /** Makes it so. Where there is none, only an admin can. */
+  /** Corrects it. If this is absent, only an admin can. */
   mend?(): void;
-  /** Nothing is changed while this differs. */
+  /** While this differs, nothing is changed. */
   readonly isCondition?: boolean;
 }
 
@@ -48,7 +48,7 @@ export function folder(path: string, wanted: Ownership): Piece {
     differs() {
       const seen = lstatSync(path, { throwIfNoEntry: false });
       if (seen === undefined) return MISSING;
-      if (!seen.isDirectory()) return 'is no directory';
+      if (!seen.isDirectory()) return 'is not a directory';
       return describeOwnership(seen, wanted);
     },
     mend() {
@@ -61,13 +61,13 @@ export function folder(path: string, wanted: Ownership): Piece {
 }
 
 export interface FileOptions extends Ownership {
-  /** The whole text; from what stands there now (undefined: nothing), where that is kept in part. */
+  /** The whole text; computed from the present text (undefined if there is none) if that is kept in part. */
   readonly contents: Buffer | string | ((present: string | undefined) => string);
   /** Never shown, not even in part. */
   readonly isSecret?: boolean;
-  /** Modes that are as good: a service may set its own. */
+  /** Modes that are accepted as well: a service may set its own. */
   readonly otherModes?: readonly number[];
-  /** Looks at the new file before it takes its place; throws where it will not do. */
+  /** Tests the new file before it replaces the old one; throws if it is not valid. */
   readonly test?: (candidate: string) => void;
 }
 
@@ -83,12 +83,12 @@ export function file(path: string, wanted: FileOptions): Piece {
     differs() {
       const seen = lstatSync(path, { throwIfNoEntry: false });
       if (seen === undefined) return MISSING;
-      if (!seen.isFile()) return 'is no regular file';
+      if (!seen.isFile()) return 'is not a regular file';
       const present = readFileSync(path);
       const should = contents(present);
       if (!present.equals(should)) {
         return wanted.isSecret === true
-          ? 'holds something else'
+          ? 'has another content'
           : describeLines(String(present), String(should));
       }
       const isOtherMode = wanted.otherModes?.includes(seen.mode & 0o7777) === true;
@@ -100,7 +100,7 @@ export function file(path: string, wanted: FileOptions): Piece {
     mend() {
       const seen = lstatSync(path, { throwIfNoEntry: false });
       const present = seen?.isFile() === true ? readFileSync(path) : undefined;
-      const candidate = `${path}.new`; // no .conf at its end, and a dot: neither sshd nor sudo reads it
+      const candidate = `${path}.new`; // it contains a dot and does not end in .conf, so neither sshd nor sudo reads it
       rmSync(candidate, { force: true });
       try {
         write(candidate, contents(present), wanted);
@@ -113,7 +113,7 @@ export function file(path: string, wanted: FileOptions): Piece {
   };
 }
 
-/** A file that an earlier installation has left. */
+/** A file that an earlier installation left. */
 export function absent(path: string, isDue: () => boolean = () => true): Piece {
   return {
     what: path,
@@ -122,7 +122,7 @@ export function absent(path: string, isDue: () => boolean = () => true): Piece {
   };
 }
 
-/** A file that a package brings: where that is not installed, nothing is missing. */
+/** A file that a package brings: if the package is not installed, nothing is missing. */
 export function presentFile(path: string, wanted: FileOptions): Piece {
   const piece = file(path, wanted);
   const isThere = (): boolean => lstatSync(path, { throwIfNoEntry: false }) !== undefined;
@@ -144,7 +144,7 @@ function write(path: string, contents: Buffer, wanted: Ownership): void {
 
 const NO_SHELL = '/usr/sbin/nologin';
 
-/** A system account with a group of its own, which nobody logs in as. */
+/** A system account with a group of its own, which nobody can log in as. */
 export function account(name: string): Piece {
   const find = (): LocalAccount | undefined => localAccounts().find((each) => each.name === name);
   return {
@@ -197,7 +197,7 @@ export function packages(names: readonly string[]): Piece {
   };
 }
 
-/** Runs a program to its end; throws an error with what it said where that was not well. */
+/** Runs a program to its end; throws an error with its output if it fails. */
 export function command(
   program: string,
   args: readonly string[],
@@ -229,7 +229,7 @@ export function localAccounts(): LocalAccount[] {
   }));
 }
 
-/** The accounts that have a password (shadow(5)), but for those whose password is locked. */
+/** The accounts that have a password (shadow(5)) that is not locked. */
 export function accountsWithPassword(): Set<string> {
   const hashes = readFields('/etc/shadow').filter(([, hash = '']) => /^[^!*]/.test(hash));
   return new Set(hashes.map(([name = '']) => name));
@@ -272,7 +272,7 @@ function octal(mode: number): string {
   return mode.toString(8).padStart(4, '0');
 }
 
-/** The first line that differs, from a little before where it does: the rest is for `diff`. */
+/** The first line that differs, from a little before the difference; `diff` shows the rest. */
 function describeLines(present: string, should: string): string {
   const has = present.split('\n');
   const wants = should.split('\n');

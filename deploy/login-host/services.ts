@@ -1,4 +1,4 @@
-/** Services of systemd, where it runs: elsewhere, who starts them otherwise does it. */
+/** Services of systemd, if it is running; otherwise the admin starts them some other way. */
 import { existsSync, statSync } from 'node:fs';
 import { command, type Piece } from './pieces.ts';
 
@@ -9,8 +9,9 @@ export function systemdRuns(): boolean {
 }
 
 /**
- * That a service runs, is started with the machine, and has been started since its files were last changed
- * (a cut between writing them and the restart shows too). `ssh` is only restarted: it may run by its socket.
+ * Checks that a service runs, is started at boot, and was started after its files were last changed (this also
+ * shows an interruption between writing them and the restart). `ssh` is only restarted: it may be started by
+ * its socket.
  */
 export function serviceRuns(unit: string, files: readonly string[]): Piece {
   return {
@@ -19,14 +20,15 @@ export function serviceRuns(unit: string, files: readonly string[]): Piece {
       if (!systemdRuns()) return undefined;
       const seen = properties(unit);
       if (unit !== 'ssh') {
-        if (seen['NeedDaemonReload'] === 'yes') return 'has a unit file that systemd has not read';
-        if (seen['UnitFileState'] !== 'enabled') return 'is not started with the machine';
+        if (seen['NeedDaemonReload'] === 'yes')
+          return 'has a changed unit file that systemd has not read';
+        if (seen['UnitFileState'] !== 'enabled') return 'is not started at boot';
         if (seen['ActiveState'] !== 'active') return `is ${seen['ActiveState']}`;
       } else if (seen['ActiveState'] !== 'active') return undefined;
       const sinceMs = Number(process.hrtime.bigint() / 1000n - startOf(seen)) / 1000;
       const startedMs = Date.now() - sinceMs;
       const changed = files.find((path) => existsSync(path) && statSync(path).mtimeMs > startedMs);
-      return changed === undefined ? undefined : `has not been started since ${changed} changed`;
+      return changed === undefined ? undefined : `has not been restarted since ${changed} changed`;
     },
     mend() {
       systemctl('daemon-reload');
@@ -43,7 +45,7 @@ function properties(unit: string): Record<string, string> {
   return Object.fromEntries(text.split('\n').map((line) => line.split(/=(.*)/s)));
 }
 
-/** Microseconds of CLOCK_MONOTONIC, which is what process.hrtime counts too. */
+/** Microseconds of CLOCK_MONOTONIC, the clock of process.hrtime. */
 function startOf(seen: Readonly<Record<string, string>>): bigint {
   return BigInt(seen['ActiveEnterTimestampMonotonic'] ?? 0);
 }

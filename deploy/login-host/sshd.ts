@@ -1,4 +1,4 @@
-/** sshd's own word on its configuration. */
+/** Asks sshd which configuration is in effect. */
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -6,16 +6,16 @@ import { withoutKeyFile } from './machine.ts';
 import { accountsWithPassword, command, type Piece } from './pieces.ts';
 
 const SSHD = '/usr/sbin/sshd';
-/** sshd looks at nothing without it; its service makes it. */
+/** sshd does not check a configuration without it; its service creates it. */
 const RUN_FOLDER = '/run/sshd';
 
-/** PAM asks for passwords by either. */
+/** PAM asks for passwords by either of them. */
 const KEYS_ONLY: Readonly<Record<string, string>> = {
   passwordauthentication: 'no',
   kbdinteractiveauthentication: 'no',
 };
 
-/** For who has no account here: keywords as `sshd -T` prints them. */
+/** For users without an account here: keywords as `sshd -T` prints them. */
 const FOR_PEOPLE: Readonly<Record<string, string>> = {
   authorizedkeyscommand: '/usr/lib/chamberlain/authorized-keys %u',
   authorizedkeyscommanduser: 'chamberlain-lookup',
@@ -25,13 +25,13 @@ const FOR_PEOPLE: Readonly<Record<string, string>> = {
   ...KEYS_ONLY,
 };
 
-/** Has sshd read a drop-in before it takes its place, together with everything else. Throws what sshd says. */
+/** Makes sshd read a drop-in, together with everything else, before it is installed. Throws what sshd says. */
 export function tryForSshd(candidate: string): void {
   if (!existsSync(RUN_FOLDER)) mkdirSync(RUN_FOLDER, 0o755);
   const scratch = mkdtempSync(join(tmpdir(), 'chamberlain-install-'));
   try {
     const main = join(scratch, 'sshd_config');
-    // A Match in an included file ends with it.
+    // a Match in an included file ends with it
     writeFileSync(main, `Include ${candidate}\nInclude /etc/ssh/sshd_config\n`);
     command(SSHD, ['-t', '-f', main]);
   } finally {
@@ -39,7 +39,10 @@ export function tryForSshd(candidate: string): void {
   }
 }
 
-/** That what our drop-in says is what counts: the first word on anything wins, and another file may have it. */
+/**
+ * Checks that the settings of our drop-in are in effect: the first value of each setting wins, and another file
+ * may set it.
+ */
 export function sshdAnswers(local: () => readonly string[]): Piece[] {
   return [
     {
@@ -59,7 +62,7 @@ export function sshdAnswers(local: () => readonly string[]): Piece[] {
   ];
 }
 
-/** Passwords by which somebody logs in now, and would not any more. */
+/** Passwords with which somebody can log in now, but could not any more. */
 export function passwordsThatWouldNotCount(keysFolder: string): Piece {
   return {
     what: 'passwords of local accounts',
@@ -71,12 +74,12 @@ export function passwordsThatWouldNotCount(keysFolder: string): Piece {
         .filter((name) => passwords.has(name) && takesPasswordOf(name));
       if (cut.length === 0) return undefined;
       const files = cut.map((name) => join(keysFolder, name));
-      return `sshd takes keys only here; write public keys first into ${files.join(', ')} (an empty file there: no login by ssh)`;
+      return `sshd will accept only keys here; first write public keys to ${files.join(', ')} (an empty file there means no login by ssh)`;
     },
   };
 }
 
-/** Whether sshd lets an account in by its password. Where it does not say: yes, unless there is no sshd. */
+/** Whether sshd lets an account in with its password. If it does not say: yes, unless there is no sshd. */
 function takesPasswordOf(name: string): boolean {
   if (!existsSync(SSHD)) return false;
   const seen = effective(name);
@@ -99,7 +102,7 @@ function describe(
   return undefined;
 }
 
-/** The configuration that counts for a user, or what sshd has against it. */
+/** The configuration in effect for a user, or sshd's error. */
 function effective(user: string): Record<string, string> | string {
   try {
     const text = command(SSHD, ['-T', '-C', `user=${user},host=login.example,addr=192.0.2.1`]);

@@ -1,4 +1,7 @@
-/** What the installation of one login host is given: its configuration, the password, the CA, the keys of seals. */
+/**
+ * The values that the installation of a login host receives: its configuration, the password, the CA, the keys
+ * of seals.
+ */
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,7 +13,7 @@ import {
   type LoginHostConfig,
 } from '../../src/login-host/config.ts';
 
-/** Options of the command line that say something about the host. */
+/** Command-line options that describe the host. */
 export interface GivenValues {
   readonly ldapUris: readonly string[] | undefined;
   readonly base: string | undefined;
@@ -23,19 +26,19 @@ export interface GivenValues {
 
 export interface Values {
   readonly config: LoginHostConfig;
-  /** The text of login-host.yaml: as it stands where it says the same, so that comments stay. */
+  /** The text of login-host.yaml: the present text if it says the same, so that comments stay. */
   readonly configText: string;
   readonly agentPassword: string;
-  /** The certificates, where `--ca` names them; they are then kept in CA_FILE. */
+  /** The certificates, if `--ca` names them; they are then kept in CA_FILE. */
   readonly ca?: Buffer;
 }
 
 export const CA_FILE = '/etc/chamberlain/ldap-ca.pem';
 
 const HEADER =
-  '# Of this login host. What stands here is kept: after a change of it, run `install` again.\n';
+  '# The configuration of this login host. `install` keeps its values: after a change, run it again.\n';
 
-/** As in Chamberlain's own example: a realm with other numbers says so in a file. */
+/** As in Chamberlain's own example: a realm with other numbers needs a file. */
 const DEFAULTS = {
   realm: 'tools',
   realmGid: 500,
@@ -52,8 +55,8 @@ const DEFAULTS = {
 };
 
 /**
- * Puts together what was given, what is installed already and what is the default. Throws an error that says
- * what is missing or wrong.
+ * Combines the given values, the installed ones and the defaults. Throws an error that says what is missing or
+ * wrong.
  */
 export function readValues(given: GivenValues): Values {
   const installed = existsSync(LOGIN_HOST_CONFIG) ? LOGIN_HOST_CONFIG : undefined;
@@ -64,7 +67,7 @@ export function readValues(given: GivenValues): Values {
   const document = {
     ...DEFAULTS,
     ...begun,
-    // where another file says the rest, the servers and keys that are installed still count
+    // if another file gives the rest, the installed servers and keys still count
     ldap: {
       ...asMapping(before['ldap'] ?? {}, installed),
       ...asMapping(begun['ldap'] ?? {}, from),
@@ -84,7 +87,9 @@ export function readValues(given: GivenValues): Values {
   const config = checkConfig(document);
   checkNumbers(config);
   if (!/^\w+=[\w. -]+(,\w+=[\w. -]+)*$/.test(config.ldap.base)) {
-    throw new Error(`not a base of plain names, such as dc=example,dc=org: ${config.ldap.base}`);
+    throw new Error(
+      `the base must consist of plain names, such as dc=example,dc=org: ${config.ldap.base}`,
+    );
   }
   const isAsItStands =
     present !== undefined && isDeepStrictEqual(document, parse(present) as unknown);
@@ -107,10 +112,10 @@ function asMapping(value: unknown, file = 'the configuration'): Record<string, u
   if (typeof value === 'object' && value !== null && !Array.isArray(value)) {
     return value as Record<string, unknown>;
   }
-  throw new Error(`${file} does not hold what a login-host.yaml holds`);
+  throw new Error(`${file} is not a login-host.yaml`);
 }
 
-/** By the one reader that there is, which reads files. */
+/** Uses the only reader, which reads files. */
 function checkConfig(document: unknown): LoginHostConfig {
   const folder = mkdtempSync(join(tmpdir(), 'chamberlain-install-'));
   try {
@@ -128,7 +133,7 @@ function checkConfig(document: unknown): LoginHostConfig {
   }
 }
 
-/** One line of printable ASCII, which needs no quotes in any of the files that it goes to. */
+/** One line of printable ASCII, which needs no quotes in any of the files that it is written to. */
 function readPassword(file: string, option: string): string {
   let password: string;
   try {
@@ -137,10 +142,10 @@ function readPassword(file: string, option: string): string {
     throw new Error(`${option} is missing, and ${file} cannot be read`, { cause });
   }
   if (/^[!-~]+$/.test(password)) return password;
-  throw new Error(`${file} does not hold a password: one line of letters, digits and signs`);
+  throw new Error(`${file} must contain a password: one line of letters, digits and signs`);
 }
 
-/** libnss-extrausers leaves out what is lower. */
+/** libnss-extrausers ignores lower numbers. */
 const LOWEST = 500;
 
 function checkNumbers({ realmGid, ids }: LoginHostConfig): void {
@@ -154,14 +159,14 @@ function readSealKey(file: string): string {
   if (/^\s*-----BEGIN PUBLIC KEY-----/.test(text)) return text;
   if (text.includes('PRIVATE KEY')) {
     throw new Error(
-      `${file} holds a private key, which must not be on a login host: remove it, and give the public key`,
+      `${file} contains a private key, which must not be on a login host: remove it, and give the public key`,
     );
   }
-  throw new Error(`${file} holds no public key (PEM)`);
+  throw new Error(`${file} contains no public key (PEM)`);
 }
 
 function readCertificates(file: string): Buffer {
   const certificates = readFileSync(file);
   if (certificates.includes('-----BEGIN CERTIFICATE-----')) return certificates;
-  throw new Error(`${file} holds no certificate (PEM)`);
+  throw new Error(`${file} contains no certificate (PEM)`);
 }

@@ -1,4 +1,4 @@
-/** What a login host should be: the ordered list of everything that `install` looks after. */
+/** What a login host must be: the ordered list of everything that `install` takes care of. */
 import { existsSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { LOGIN_HOST_CONFIG } from '../../src/login-host/config.ts';
@@ -49,7 +49,7 @@ const LIST_OF_CLOSED = join(PLACES.login, CLOSED_FILE);
 const SSHD_DROP_IN = '/etc/ssh/sshd_config.d/00-chamberlain.conf';
 const UNITS = ['chamberlain-login-helper', 'chamberlain-keys-agent'];
 
-/** Programs that are run from the clone, and where they are found. */
+/** Programs that are run from the clone, and their installed paths. */
 const WRAPPED = {
   '/usr/sbin/keys-agent': 'keys-agent.ts',
   '/usr/lib/chamberlain/login-helper': 'login-helper.ts',
@@ -57,7 +57,7 @@ const WRAPPED = {
   '/usr/bin/chamberlain-whoami': 'whoami.ts',
 };
 
-/** Programs in sh, which stand beside this file; `@REALM@` in them is the realm. */
+/** Programs in sh, which are in this folder; `@REALM@` in them is replaced by the realm. */
 const COPIED = {
   '/usr/lib/chamberlain/authorized-keys': { from: 'authorized-keys', mode: 0o755 },
   '/usr/lib/chamberlain/own-keys': { from: 'own-keys', mode: 0o755 },
@@ -67,7 +67,10 @@ const COPIED = {
   '/usr/bin/disabledtoolshell': { from: 'disabledtoolshell', mode: 0o755 },
 };
 
-/** In the order in which they can be made. Account names are read anew at each look: some are made here. */
+/**
+ * In the order in which they can be created. Account names are read again at each check, because some are
+ * created here.
+ */
 export function wantedPieces(values: Values): Piece[] {
   const { config } = values;
   const local = (): string[] => localAccounts().map(({ name }) => name);
@@ -155,7 +158,9 @@ export function wantedPieces(values: Values): Piece[] {
   ];
 }
 
-/** The compile cache of a program, so that its first start does not strip the types of the source (25 MiB more). */
+/**
+ * The compile cache of a program, so that its first start does not strip the types of the source (25 MiB more).
+ */
 function compiled(into: string, ...program: string[]): Piece {
   return {
     what: into,

@@ -3,10 +3,10 @@
 -- ALTER USER … IDENTIFIED BY PASSWORD '*…', the verifier of the secret files mariadb-databases and
 -- mariadb-databases-reader.
 
--- An anonymous account shadows accounts of any host ('%') for whoever comes from its own host.
+-- On its own host, an anonymous account takes precedence over accounts of any host ('%').
 DELETE FROM mysql.global_priv WHERE User = '' AND JSON_VALUE(Priv, '$.is_role') IS NULL;
--- What somebody has published as …_p, everybody may read. Earlier versions gave each account a row of its own; the server
--- reads all those rows when it makes an account. (CHAR(92) is the backslash, in whatever mode of SQL.)
+-- Everybody may read databases that were published as …_p. Earlier versions gave each account a row of its own;
+-- the server reads all those rows when it creates an account. (CHAR(92) is the backslash, in any SQL mode.)
 GRANT SELECT, SHOW VIEW ON `%\_p`.* TO PUBLIC;
 DELETE FROM mysql.db WHERE Host = '%' AND Db = CONCAT('%', CHAR(92), '_p')
   AND User REGEXP '^([su][1-9][0-9]{0,9}|chamberlain_databases)$';
@@ -15,24 +15,25 @@ FLUSH PRIVILEGES;
 CREATE USER IF NOT EXISTS 'chamberlain_databases'@'%' ACCOUNT LOCK;
 CREATE USER IF NOT EXISTS 'chamberlain_databases_reader'@'%' ACCOUNT LOCK;
 
--- Making, changing and dropping accounts; ending their sessions (KILL USER).
--- MariaDB knows no bound on whose: CREATE USER reaches every account, so guard this one's secret well.
--- Seeing which databases there are: what is not seen would not be put away.
+-- Creating, changing and dropping accounts; ending their sessions (KILL USER). MariaDB cannot limit this to
+-- some accounts: CREATE USER reaches every account, so guard this one's secret well. Seeing which databases
+-- exist: a database that is not seen would not be archived.
 GRANT CREATE USER, CONNECTION ADMIN, PROCESS, SHOW DATABASES ON *.* TO 'chamberlain_databases'@'%';
--- Looking whether an account is (still) there.
+-- Checking whether an account (still) exists.
 GRANT SELECT (Host, User) ON mysql.global_priv TO 'chamberlain_databases'@'%';
--- What tools and people may have, so that it can be granted, and put away when they leave: s51234__name
--- and u1234__name, all of it.
+-- What tools and people may have, so that it can be granted, and archived when they leave: s51234__name and
+-- u1234__name, all of it.
 GRANT ALL PRIVILEGES ON `s%\_\_%`.* TO 'chamberlain_databases'@'%' WITH GRANT OPTION;
 GRANT ALL PRIVILEGES ON `u%\_\_%`.* TO 'chamberlain_databases'@'%' WITH GRANT OPTION;
 
--- The marker, by which it is seen that this server is an older copy of itself: beside the accounts, so that whatever brings
--- older accounts back brings the older marker too. A row for each realm that has this server. Tenants have no right to it.
+-- The marker, which shows whether this server is an older copy of itself. It is next to the accounts, so if
+-- older accounts are restored, the older marker comes back with them. There is a row for each realm that has
+-- this server. Tenants have no right to it.
 CREATE TABLE IF NOT EXISTS mysql.chamberlain_marker (realm VARCHAR(128) NOT NULL PRIMARY KEY, marker TEXT NOT NULL)
   ENGINE = Aria TRANSACTIONAL = 1 DEFAULT CHARSET = utf8mb4;
 GRANT SELECT, INSERT, UPDATE ON mysql.chamberlain_marker TO 'chamberlain_databases'@'%';
 
--- Surveys look, and only look: at accounts, and at the names of databases.
+-- Surveys only read: accounts, and the names of databases.
 GRANT SHOW DATABASES ON *.* TO 'chamberlain_databases_reader'@'%';
 GRANT SELECT ON mysql.global_priv TO 'chamberlain_databases_reader'@'%';
 GRANT SELECT ON mysql.chamberlain_marker TO 'chamberlain_databases_reader'@'%';

@@ -1,7 +1,8 @@
--- Leaves advisory locks to the owner: any login of the database could else hold the locks of the workers, and
--- so stop all work. The functions that release locks stay everybody's: they release one's own alone. Nor does
--- anybody else make large objects, by which any login could fill the disk without a right to any table.
--- Run by PostgreSQL's superuser in our database, once; pg_dump and copies keep it.
+-- Reserves advisory locks for the owner: otherwise any login of the database could hold the locks of the
+-- workers, and so stop all work. Everybody may still call the functions that release locks, because they
+-- release only the caller's own. Large objects are reserved, too: with them, any login could fill the disk
+-- without a right to any table. To be run once in our database by PostgreSQL's superuser; pg_dump and copies
+-- keep it.
 DO $$
 DECLARE
   takes regprocedure;

@@ -3,10 +3,10 @@
  *
  *     node deploy/redis/render.ts [--config FILE] >users.acl
  *
- * Without --config it is $CHAMBERLAIN_CONFIG, or /etc/chamberlain/config.yaml.
- * The passwords are read from the config's folder of secrets (`redis-<account>`); the file holds their SHA-256.
- * Redis 7.2 or newer reads it: `aclfile` in its configuration, `ACL LOAD` after a change. Everything not named in a
- * line is refused. Nobody can be `default`, whom Redis takes everybody for: it is off.
+ * The default of --config is $CHAMBERLAIN_CONFIG, or /etc/chamberlain/config.yaml. The passwords are read from
+ * the config's folder of secrets (`redis-<account>`); the file contains their SHA-256. Redis 7.2 or newer reads
+ * it: `aclfile` in its configuration, `ACL LOAD` after a change. Everything that a line does not name is
+ * refused. Nobody can be `default`, the user of every client that has not logged in: it is off.
  */
 import { parseArgs } from 'node:util';
 import { runProgram } from '../../src/cli/exit.ts';
@@ -20,12 +20,15 @@ import {
 import { redisHash } from '../../src/secrets/secret.ts';
 import { ROLES } from '../../src/reconcile/wanted.ts';
 
-/** Of which an ACL file knows the password: those of the programs, and the owner, who may do everything. */
+/**
+ * The users whose passwords are in an ACL file: those of the programs, and the owner, who may do everything.
+ */
 export type RedisUser = RedisAccount | 'owner';
 
 /**
- * What BullMQ 5 and 6 need. Commands on a type of data touch the keys that they name, and no others; SORT, which
- * is dangerous, could. INFO is how BullMQ learns the version, and ioredis that Redis has started.
+ * What BullMQ 5 and 6 need. Commands on a data type touch only the keys that they name; SORT, which is
+ * dangerous, could touch others. BullMQ learns the version from INFO, and ioredis learns from it that Redis has
+ * started.
  */
 const WORK = [
   ...['@hash', '@list', '@set', '@sortedset', '@stream', '@string', '-@dangerous'],
@@ -34,7 +37,7 @@ const WORK = [
   ...['watch', 'unwatch', 'ping', 'time', 'select', 'info', 'client|setname', 'client|setinfo'],
 ];
 
-/** What some of our programs need beyond that. */
+/** What some of our programs need in addition. */
 const MORE: Partial<Record<RedisAccount, readonly string[]>> = {
   // a job is measured before it is read
   intake: ['memory|usage'],
@@ -44,7 +47,10 @@ const MORE: Partial<Record<RedisAccount, readonly string[]>> = {
 
 const ROLE_KEYS = ROLES.flatMap(keysOfRole);
 
-/** The keys of each of our programs. What portals have written is worked on by the rights of the portal (portalAccount). */
+/**
+ * The keys of each of our programs. What portals have written is handled with the rights of the portal
+ * (portalAccount).
+ */
 const KEYS: Record<(typeof REDIS_ACCOUNTS)[number], readonly string[]> = {
   intake: ['~bull:requests.*'],
   relay: ROLE_KEYS,
@@ -66,7 +72,7 @@ function keysOfPortal(portal: string): string[] {
 /**
  * The text of an ACL file (Redis, "ACL").
  *
- * @param portals names; an admin's own key needs no user: what it signs is sent by the account `admin`
+ * @param portals names; an admin's own key needs no user: the account `admin` sends what it signs
  */
 export function renderUsers(
   portals: readonly string[],
@@ -79,7 +85,7 @@ export function renderUsers(
       ...commands.map((command) => (command.startsWith('-') ? command : `+${command}`)),
     ].join(' ');
   const lines = [
-    // Redis reads its append-only file as `default`, and leaves out transactions that it may not do
+    // Redis reads its append-only file as `default`, and leaves out transactions that this user may not run
     'user default off resetpass ~* &* +@all',
     `user ${redisUser('owner')} on #${hash(passwordOf('owner'))} ~* &* +@all`,
     ...REDIS_ACCOUNTS.map((account) =>
@@ -92,9 +98,9 @@ export function renderUsers(
   return `${lines.join('\n')}\n`;
 }
 
-/** As `ACL SETUSER` takes it. The passwords are long and random: a slow hash would add nothing. */
+/** In the format of `ACL SETUSER`. The passwords are long and random: a slow hash would add nothing. */
 function hash(password: string): string {
-  if (password.length < 16) throw new Error('a password of Redis has less than 16 characters');
+  if (password.length < 16) throw new Error('a password of Redis has fewer than 16 characters');
   return redisHash(password);
 }
 

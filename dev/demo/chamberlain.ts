@@ -1,4 +1,4 @@
-/** Chamberlain's own command line, as the demo uses it: a program to start, and no more. */
+/** Chamberlain's own command line, as the demo uses it: it only starts the program. */
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -11,7 +11,7 @@ export interface Outcome {
   id: string;
   kind: string;
   verdict: 'accepted' | 'refused' | null;
-  /** all that it touched is applied */
+  /** everything that it touched is applied */
   done: boolean;
   code?: string;
   sentence?: string;
@@ -19,8 +19,8 @@ export interface Outcome {
 }
 
 /**
- * Sends requests, one JSON object a line, each followed to its end before the next; tells of each as
- * it ends. Throws where the program ends before it has told of them all.
+ * Sends requests, one JSON object a line, each followed to its end before the next; reports each as it ends.
+ * Throws if the program ends before it has reported all of them.
  */
 export async function submit(
   env: StackEnvironment,
@@ -40,15 +40,15 @@ export async function submit(
     child.once('close', () => done());
   });
   ended.catch(() => {});
-  let told = 0;
+  let reported = 0;
   for await (const line of createInterface({ input: child.stdout })) {
     onEnd(JSON.parse(line) as Outcome);
-    told += 1;
+    reported += 1;
   }
   await ended;
-  if (told !== lines.length) {
+  if (reported !== lines.length) {
     throw new Error(
-      `chamberlain submit ended after ${told} of ${lines.length} requests: ${trouble}`,
+      `chamberlain submit ended after ${reported} of ${lines.length} requests: ${trouble}`,
     );
   }
 }

@@ -1,4 +1,4 @@
-/** Proves with mariadb, and nothing but the files in the homes, who may do what on the database servers. */
+/** Proves with mariadb, using only the files in the homes, who may do what on the database servers. */
 import { join } from 'node:path';
 import type { Numbers } from './numbers.ts';
 import { queryAs, type DatabaseServer, type Ran, type StackEnvironment } from './outside.ts';
@@ -11,7 +11,7 @@ export async function proveDatabases(
   oldCredentials: string | undefined,
 ): Promise<void> {
   chapter(
-    'The databases, with nothing but the file in the home',
+    'The databases, with only the file in the home',
     'mariadb --defaults-file=…/replica.my.cnf',
   );
   const file = (path: string) => join(env['DATA_ROOT'] ?? '', path, 'replica.my.cnf');
@@ -46,14 +46,14 @@ export async function proveDatabases(
   );
   await fails(
     env,
-    'but not what is behind them',
+    'but not the tables behind them',
     bridgebot,
     'replica',
     'SELECT * FROM enwiki.page',
   );
   await works(
     env,
-    'it makes a database of its own',
+    'it creates a database of its own',
     bridgebot,
     'toolsdb',
     `CREATE DATABASE IF NOT EXISTS ${own}; CREATE OR REPLACE TABLE ${own}.t (a INT);
@@ -65,15 +65,15 @@ export async function proveDatabases(
   await fails(env, 'nor drop it', archivebot, 'toolsdb', `DROP DATABASE ${own}`);
   await fails(
     env,
-    'nor make one in that name',
+    'nor create one with that prefix',
     archivebot,
     'toolsdb',
     `CREATE DATABASE ${owner}__y`,
   );
-  await fails(env, 'nor one in no name', archivebot, 'toolsdb', 'CREATE DATABASE mine');
+  await fails(env, 'nor one without a prefix', archivebot, 'toolsdb', 'CREATE DATABASE mine');
   await fails(
     env,
-    'nor look at the accounts',
+    'nor read the accounts',
     archivebot,
     'toolsdb',
     'SELECT * FROM mysql.global_priv',
@@ -84,7 +84,7 @@ export async function proveDatabases(
     for (const server of ['replica', 'toolsdb'] as const) {
       await fails(
         env,
-        `bridgebot's old password is dead on ${server}`,
+        `bridgebot's old password no longer works on ${server}`,
         oldCredentials,
         server,
         'SELECT 1',

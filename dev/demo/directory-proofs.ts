@@ -1,4 +1,4 @@
-/** Proves with ldapsearch what the requests have made in the directory. */
+/** Proves with ldapsearch what the requests have changed in the directory. */
 import { createHash, createPublicKey, verify } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -6,7 +6,7 @@ import type { Numbers } from './numbers.ts';
 import { searchDirectory, type StackEnvironment } from './outside.ts';
 import { attempt, chapter, check, checkSame, remark } from './output.ts';
 
-/** The entries' exact shapes: what is expected is all that may be there. */
+/** The entries' exact shapes: nothing else may be in them. */
 export async function proveDirectory(env: StackEnvironment, numbers: Numbers): Promise<void> {
   chapter('The directory, as ldapsearch shows it');
   const people = `ou=people,${env['LDAP_BASE']}`;
@@ -81,7 +81,7 @@ async function proveTool(
   const base = env['LDAP_BASE'];
   await proveEntry(
     env,
-    `${name}: the group, and who is in it`,
+    `${name}: the group, and its members`,
     `cn=tools.${name},ou=servicegroups,${base}`,
     `objectClass: groupOfNames
      objectClass: posixGroup
@@ -110,7 +110,7 @@ async function proveTool(
   );
   await proveEntry(
     env,
-    `${name}: the sudo rule, for its members alone`,
+    `${name}: the sudo rule, only for its members`,
     `cn=runas-tools.${name},ou=sudoers,cn=tools,ou=projects,${base}`,
     `objectClass: sudoRole
      cn: runas-tools.${name}
@@ -122,13 +122,13 @@ async function proveTool(
   );
 }
 
-/** As ssh-keygen -l prints it, of a line `sshPublicKey: type base64`. */
+/** The fingerprint that ssh-keygen -l prints, from a line `sshPublicKey: type base64`. */
 function fingerprintOf(line: string): string {
   const blob = Buffer.from(line.split(' ')[2] ?? '', 'base64');
   return `SHA256:${createHash('sha256').update(blob).digest('base64').replace(/=+$/, '')}`;
 }
 
-/** The seal verifies by the public key of the realm, and says what the entry says. */
+/** The seal verifies with the public key of the realm, and says what the entry says. */
 function proveSeal(env: StackEnvironment, lines: readonly string[], key: string): void {
   const [, signature = '', payload = ''] =
     /^chamberlainSeal: [0-9a-f]{16} (\S+) (\{.*\})$/.exec(lines.find(isSeal) ?? '') ?? [];
@@ -146,7 +146,7 @@ function isSeal(line: string): boolean {
   return line.startsWith('chamberlainSeal: ');
 }
 
-/** An entry has these lines and no others, but for the seal. */
+/** The entry has these lines and no others, except the seal. */
 async function proveEntry(
   env: StackEnvironment,
   what: string,
@@ -156,7 +156,7 @@ async function proveEntry(
   await attempt(what, async () => {
     const [rdn = ''] = dn.split(',');
     const found = (await searchDirectory(env, `(${rdn})`)).find((entry) => entry.dn === dn);
-    if (found === undefined) throw new Error(`there is no entry ${dn}`);
+    if (found === undefined) throw new Error(`the entry ${dn} does not exist`);
     const wanted = new Set(ldif.split('\n').map((line) => line.trim()));
     const seen = found.lines.filter((line) => !isSeal(line));
     const odd = [...wanted.symmetricDifference(new Set(seen))];

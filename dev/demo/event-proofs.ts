@@ -1,4 +1,4 @@
-/** Hears what the portal is told, as a portal does: by a BullMQ worker, and the public key of the relay. */
+/** Receives events as a portal does: by a BullMQ worker, and the public key of the relay. */
 import { verify } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { Worker } from 'bullmq';
@@ -11,9 +11,9 @@ interface HeardEvent {
   request?: string;
 }
 
-/** Looks at what the portal is told up to the end of that request: signed, numbered, in order, none left out. */
+/** Checks the portal's events up to the end of that request: signed, numbered, in order, none missing. */
 export async function proveEvents(env: StackEnvironment, request: string): Promise<void> {
-  chapter('What the portal hears, in the queue events.portal');
+  chapter('The events of the portal, in the queue events.portal');
   await attempt('the events are numbered, and in order', async () => {
     const events = await hearUntil(
       env,
@@ -48,12 +48,13 @@ async function hearUntil(
         relay,
         Buffer.from(signature, 'base64url'),
       );
-      if (!isSigned) reject(new Error('a job that the relay has not signed'));
-      const told = JSON.parse(Buffer.from(claims, 'base64url').toString()) as {
+      if (!isSigned) reject(new Error('a job is not signed by the relay'));
+      const payload = JSON.parse(Buffer.from(claims, 'base64url').toString()) as {
         after: number;
         events: HeardEvent[];
       };
-      if (told.after <= heard.length) heard.push(...told.events.slice(heard.length - told.after));
+      if (payload.after <= heard.length)
+        heard.push(...payload.events.slice(heard.length - payload.after));
       if (heard.some(isLast)) resolve(heard);
       return Promise.resolve({ have: heard.length });
     },

@@ -1,11 +1,11 @@
-/** Someone who can write to Redis, and holds no key that the configuration knows. */
+/** An attacker who can write to Redis, and holds no key that the configuration knows. */
 import { generateKeyPairSync, randomUUID } from 'node:crypto';
 import { loadConfig } from '../../src/shared/config.ts';
 import { openQueues } from '../../src/backends/redis/queue.ts';
 import { signToken } from '../../src/requests/token.ts';
 import type { StackEnvironment } from './outside.ts';
 
-/** A request in the portal's and the admin's name, signed with a key of the stranger's own. */
+/** A request in the portal's and the admin's name, signed with the attacker's own key. */
 export function forgeToken(): Promise<string> {
   return signToken(generateKeyPairSync('ed25519').privateKey, {
     portal: 'portal',
@@ -18,7 +18,7 @@ export function forgeToken(): Promise<string> {
   });
 }
 
-/** Puts a token into the portal's queue of requests. */
+/** Adds a token to the portal's queue of requests. */
 export async function pushToken(env: StackEnvironment, token: string): Promise<void> {
   const queues = openQueues(loadConfig(env['CHAMBERLAIN_CONFIG'] ?? ''), 'portal.portal');
   try {

@@ -1,10 +1,10 @@
-/** Proves with stat and getfacl what the requests have made on the file server. */
+/** Proves with stat and getfacl what the requests have created on the file server. */
 import { join } from 'node:path';
 import type { Numbers } from './numbers.ts';
 import { output, type StackEnvironment } from './outside.ts';
 import { attempt, chapter, checkSame } from './output.ts';
 
-/** Kind, mode and owner of every path that an account must have. */
+/** Checks type, mode and owner of every path that an account must have. */
 export async function proveHomes(env: StackEnvironment, numbers: Numbers): Promise<void> {
   const root = env['DATA_ROOT'] ?? '';
   chapter('The homes, as stat shows them', root);
@@ -21,7 +21,7 @@ export async function proveHomes(env: StackEnvironment, numbers: Numbers): Promi
       checkSame(`/${path}`, seen[index] ?? '', wanted);
     }
   });
-  const shared = 'what bob writes in bridgebot, alice can change';
+  const shared = 'alice can change what bob writes in bridgebot';
   await attempt(shared, async () => {
     const acl = await output('getfacl', ['-p', '-c', '-d', join(root, 'data/project/bridgebot')]);
     const group = /^(?:default:)?group::(\S+)/m.exec(acl)?.[1] ?? 'no default ACL';

@@ -1,13 +1,13 @@
-/** What to try when the demo has left everything running. */
+/** What to try after the demo, when everything is still running. */
 import { relative } from 'node:path';
 import { paint, print } from '../../src/cli/table.ts';
 import type { Work } from './work.ts';
 
-/** Prints commands that work as pasted, from the project's folder. */
+/** Prints commands that work when pasted, in the project's folder. */
 export function sayWhatToTry(dir: string, work: Work): void {
   const short = relative(process.cwd(), dir);
   const option = short === '.stack' ? '' : ` --dir ${short.startsWith('..') ? dir : short || '.'}`;
-  // what only root may read, the caller of sudo may not either
+  // a file that only root may read is closed to the caller of sudo, too
   const sudo = process.env['SUDO_USER'] === undefined ? '' : 'sudo ';
   print(`\n${paint('bold', 'It is all still running. Try, in this folder:')}`);
   print(
@@ -15,7 +15,7 @@ export function sayWhatToTry(dir: string, work: Work): void {
   # where everything is, for this shell
   eval "$(dev/stack env${option})"
 
-  # what there is
+  # what exists
   dev/chamberlain status
   dev/chamberlain status tools.bridgebot
   dev/chamberlain requests
@@ -29,18 +29,18 @@ export function sayWhatToTry(dir: string, work: Work): void {
   ${sudo}ldapsearch -LLL -x -H $LDAP_URI -D $LDAP_ADMIN_DN -y $LDAP_ADMIN_PASSWORD_FILE \\
       -b $LDAP_BASE '(cn=tools.mybot)'
 
-  # someone loosens a mode: it is seen, and nothing is touched
+  # somebody loosens a mode: the plan shows it, and changes nothing
   ${sudo}chmod 0777 $DATA_ROOT/data/project/mybot
   dev/chamberlain plan mybot
 
-  # the next thing that changes this home also puts that right
+  # the next change of this home also corrects that
   dev/chamberlain submit credentials.rotate --tool mybot --wait
   dev/chamberlain plan mybot
 
-  # what the workers say
+  # what the workers log
   ${sudo}tail ${work.logFile}
 
-  # the end of it
+  # stop everything, and delete the data
   ${sudo}kill ${work.pid}
   dev/stack down${option} --purge`.replaceAll(/^ {2}#.*$/gm, (line) => paint('dim', line)),
   );

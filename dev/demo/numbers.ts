@@ -1,6 +1,6 @@
 import { searchDirectory, type StackEnvironment } from './outside.ts';
 
-/** Who and what the scenario leaves, by the numbers that the directory gives them. */
+/** The people and tools at the end of the scenario, by the numbers that the directory gives them. */
 export interface Numbers {
   alice: number;
   bob: number;
@@ -10,7 +10,7 @@ export interface Numbers {
   archivebot: number;
 }
 
-/** Looks up the numbers that requests were given: nothing below names one. */
+/** Looks up the numbers that requests were given, so that nothing below has to name one. */
 export async function readNumbers(env: StackEnvironment): Promise<Numbers> {
   const number = async (uid: string): Promise<number> => {
     const [entry] = await searchDirectory(env, `(uid=${uid})`, 'uidNumber');

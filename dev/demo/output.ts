@@ -1,4 +1,4 @@
-/** How the demo is told: lines in columns, a mark for each check, and what failed at the end. */
+/** The output of the demo: lines in columns, a mark for each check, and the failures at the end. */
 import { paint, print, withoutControls } from '../../src/cli/table.ts';
 
 /** Width of the first column. */
@@ -15,7 +15,7 @@ export function remark(text: string): void {
   for (const line of text.split('\n')) print(`    ${paint('dim', line)}`);
 }
 
-/** A line with its mark: what it is, what was seen, how long it took. Remembers what is not as it must be. */
+/** A line with its mark: what it is, what was seen, how long it took. Remembers a failure. */
 export function check(what: string, ok: boolean, seen: string, ms?: number): void {
   const mark = ok ? paint('green', '✓') : paint('red', '✗');
   const time = ms === undefined ? '' : `${Math.round(ms)} ms`;
@@ -26,18 +26,18 @@ export function check(what: string, ok: boolean, seen: string, ms?: number): voi
   if (!ok) failures.push(`${what}: ${withoutControls(seen)}`);
 }
 
-/** As `check`, of a value that must be this one. */
+/** Like `check`, for a value that must be the wanted one. */
 export function checkSame(what: string, got: string, wanted: string, ms?: number): void {
   const seen = got.replaceAll('\n', ' · ');
   check(
     what,
     got === wanted,
-    got === wanted ? seen : `${seen}, and not ${wanted.replaceAll('\n', ' · ')}`,
+    got === wanted ? seen : `${seen}, instead of ${wanted.replaceAll('\n', ' · ')}`,
     ms,
   );
 }
 
-/** Runs a check; one that throws has failed, and the others go on. */
+/** Runs a check; if it throws, it has failed, and the others go on. */
 export async function attempt(what: string, act: () => Promise<void>): Promise<void> {
   try {
     await act();

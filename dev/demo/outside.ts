@@ -1,7 +1,7 @@
-/** The demo's own reader: it looks at the servers with their own programs, and with nothing of Chamberlain. */
+/** The demo's own reader: it examines the servers with their own programs, and uses nothing of Chamberlain. */
 import { execFile } from 'node:child_process';
 
-/** What `dev/stack env` says of a stack. */
+/** The variables that `dev/stack env` prints for a stack. */
 export type StackEnvironment = Readonly<Record<string, string>>;
 
 /** How a program ended. */
@@ -15,7 +15,7 @@ export interface Ran {
 /** No program of the demo takes longer. */
 const TIMEOUT_MS = 90_000;
 
-/** Runs a program to its end, whatever that is. */
+/** Runs a program to its end, whatever its exit code. */
 export function run(
   program: string,
   args: readonly string[],
@@ -33,7 +33,7 @@ export function run(
         ...(options.signal === undefined ? {} : { signal: options.signal }),
       },
       (error, stdout, stderr) => {
-        // only an end by exit is an answer
+        // only an exit code is an answer
         const code = error === null ? 0 : error.code;
         if (typeof code === 'number') done({ code, stdout, stderr, ms: performance.now() - begin });
         else fail(new Error(`running ${program}`, { cause: error }));
@@ -47,17 +47,17 @@ export function run(
 /** Runs a program that must succeed; returns what it printed. */
 export async function output(...call: Parameters<typeof run>): Promise<string> {
   const { code, stdout, stderr } = await run(...call);
-  if (code !== 0) throw new Error(`${call[0]} ended with ${code}: ${stderr.trim()}`);
+  if (code !== 0) throw new Error(`${call[0]} exited with code ${code}: ${stderr.trim()}`);
   return stdout;
 }
 
-/** An entry as ldapsearch prints it: `attribute: value` lines; the DN apart. */
+/** An entry as ldapsearch prints it: `attribute: value` lines; the DN is separate. */
 export interface Entry {
   dn: string;
   lines: string[];
 }
 
-/** Searches as the directory's administrator, whom the product never is. */
+/** Searches as the directory's administrator, which Chamberlain never does. */
 export async function searchDirectory(
   env: StackEnvironment,
   filter: string,
@@ -82,7 +82,7 @@ export async function searchDirectory(
     });
 }
 
-/** `attribute:: base64` as `attribute: text` (RFC 2849). */
+/** Converts `attribute:: base64` to `attribute: text` (RFC 2849). */
 function decodeLine(line: string): string {
   const [, attribute, value] = /^([^:]+):: (.*)$/.exec(line) ?? [];
   if (attribute === undefined || value === undefined) return line;
@@ -102,7 +102,7 @@ export function queryAs(
   return run('mariadb', [`--defaults-file=${file}`, `--socket=${socket}`, '-N', '-B', '-e', sql]);
 }
 
-/** Runs statements on a database server as its administrator, who is the system's root. */
+/** Runs statements on a database server as its administrator, the system's root. */
 export function queryAsRoot(socket: string | undefined, sql: string): Promise<string> {
   return output('mariadb', [
     '--no-defaults',

@@ -1,4 +1,4 @@
-/** What the demo reads in PostgreSQL and Redis: that all is through, and what has been recorded. */
+/** What the demo reads in PostgreSQL and Redis: whether everything is applied, and what has been recorded. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { output, type StackEnvironment } from './outside.ts';
 
@@ -10,7 +10,7 @@ async function queryRow(env: StackEnvironment, sql: string): Promise<string[]> {
   return text.trim().split('|');
 }
 
-/** Whether others than this demo have played in the realm: its scenario would not come true there. */
+/** Whether the realm was used by anything but this demo: its scenario would give other results there. */
 export async function isSomebodyElses(env: StackEnvironment): Promise<boolean> {
   const [answer] = await queryRow(
     env,
@@ -20,14 +20,14 @@ export async function isSomebodyElses(env: StackEnvironment): Promise<boolean> {
   return answer === 't';
 }
 
-/** How many rows the tables have that only ever grow. */
+/** The row counts of the tables that only ever grow. */
 export async function countRecords(env: StackEnvironment): Promise<string> {
   const counts = RECORDS.map((table) => `(SELECT count(*) FROM ${table})`).join(', ');
   const row = await queryRow(env, `SELECT ${counts}`);
   return RECORDS.map((table, index) => `${row[index]} ${table}`).join(', ');
 }
 
-/** The code of the last invalid job; '' where there was none. */
+/** The code of the last invalid job; '' if there was none. */
 export async function readLastForgery(env: StackEnvironment): Promise<string> {
   for (let tries = 0; tries < 100; tries += 1) {
     const [code = ''] = await queryRow(env, 'SELECT code FROM junk ORDER BY last_at DESC LIMIT 1');
@@ -37,7 +37,7 @@ export async function readLastForgery(env: StackEnvironment): Promise<string> {
   return '';
 }
 
-/** Returns when each request that was sent has its verdict and all that it touched is applied. */
+/** Returns when each request that was sent has its verdict and everything that it touched is applied. */
 export async function untilSettled(env: StackEnvironment): Promise<void> {
   const lists = ['portal', 'urgent.portal', 'admin.steward', 'urgent.admin.steward'].flatMap(
     (of) => [`bull:requests.${of}:wait`, `bull:requests.${of}:active`],
@@ -53,5 +53,5 @@ export async function untilSettled(env: StackEnvironment): Promise<void> {
     if (/^(0\s*)+$/.test(lengths) && behind === '0') return;
     await sleep(100);
   }
-  throw new Error('after 30 s there are requests without a verdict, or not all is applied');
+  throw new Error('after 30 s, a request has no verdict, or something is not applied');
 }

@@ -1,4 +1,4 @@
-/** The demo's course: the requests, the proofs, and all of it once more. */
+/** The course of the demo: the requests, the proofs, and everything again. */
 import { copyFileSync, existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { CHAMBERLAIN, submit, type Outcome } from './chamberlain.ts';
@@ -14,7 +14,10 @@ import { readScenario, type Chapter, type Scene } from './scenario.ts';
 import { forgeToken, pushToken } from './forgery.ts';
 import { chapter, check, checkSame, remark } from './output.ts';
 
-/** The admin's answer to carol, signed with the admin's own key; as many times as it is sent, one request. */
+/**
+ * The admin's answer to carol, signed with the admin's own key: however often it is sent, it is the same
+ * request.
+ */
 const REFUSE_CAROL = JSON.stringify({
   id: '00000000-0000-4000-8000-000000000100',
   kind: 'access.refuse',
@@ -22,7 +25,7 @@ const REFUSE_CAROL = JSON.stringify({
   reason: 'Tell us what you would like to do, then ask again.',
 });
 
-/** Acts as it all. What is not as it must be is remembered; only what makes going on useless throws. */
+/** Runs the whole scenario. A failed check is remembered; it throws only if going on would be useless. */
 export async function runScenario(
   env: StackEnvironment,
   dir: string,
@@ -53,13 +56,7 @@ export async function runScenario(
     [],
     [REFUSE_CAROL],
     (end) =>
-      tellEnd(
-        'the admin says no, with a key of his own',
-        'access.refuse',
-        'steward',
-        'accepted',
-        end,
-      ),
+      tellEnd('the admin says no, with their own key', 'access.refuse', 'steward', 'accepted', end),
     signal,
   );
   await runChapter(cast, tools);
@@ -73,11 +70,11 @@ export async function runScenario(
     await pushToken(env, forgery);
     await untilSettled(env);
     checkSame(
-      'a stranger who can write to Redis forges a grant',
+      'an attacker who can write to Redis forges a grant',
       await readLastForgery(env),
       'REQUEST_SIGNATURE',
     );
-    compare('the refused have left nothing', before, await takeSnapshot(env));
+    compare('the refused requests have left nothing', before, await takeSnapshot(env));
 
     const numbers = await readNumbers(env);
     await proveDirectory(env, numbers);
@@ -95,7 +92,7 @@ export async function runScenario(
 interface Cast {
   env: StackEnvironment;
   signal: AbortSignal;
-  /** the options by which `submit` speaks as the portal */
+  /** the options with which `submit` acts as the portal */
   portal: readonly string[];
 }
 
@@ -128,7 +125,7 @@ function tellEnd(
 ): void {
   const verdict = verdictOf(outcome);
   const shown = verdict === 'accepted' ? 'done' : verdict;
-  const wrong = verdict === expect ? '' : `, and not ${expect}: ${outcome.sentence ?? ''}`;
+  const wrong = verdict === expect ? '' : `, instead of ${expect}: ${outcome.sentence ?? ''}`;
   check(
     sentence,
     verdict === expect,
@@ -138,14 +135,16 @@ function tellEnd(
   if (verdict === expect && outcome.sentence !== undefined) remark(outcome.sentence);
 }
 
-/** `accepted` where all is applied too, a code where it was refused, else what holds it up. */
+/**
+ * `accepted` if everything is applied, too; a code if it was refused; otherwise the reason why it is not done.
+ */
 function verdictOf({ verdict, done, code, sentence }: Outcome): string {
   if (verdict === 'accepted' && done) return 'accepted';
   if (verdict === 'refused') return code ?? 'refused';
   return `${verdict ?? 'no verdict'}, not done: ${code ?? ''} ${sentence ?? ''}`;
 }
 
-/** What an admin sees of those who have asked. */
+/** What an admin sees of the people who wait for access. */
 async function showWaiting({ env }: Cast): Promise<void> {
   const { stdout } = await run(CHAMBERLAIN, ['requests', '--json', '--limit', '1'], { env });
   const { waiting } = JSON.parse(stdout) as { waiting: { person: string; reason: string }[] };
@@ -153,13 +152,13 @@ async function showWaiting({ env }: Cast): Promise<void> {
   checkSame('chamberlain requests shows who waits', seen, 'carol: Just looking.');
 }
 
-/** The same requests once more: the same verdicts, and nothing moves. */
+/** The same requests again: the same verdicts, and nothing changes. */
 async function runAgain(
   { env, signal, portal }: Cast,
   scenario: Chapter[],
   forgery: string,
 ): Promise<void> {
-  chapter('All of it once more');
+  chapter('Everything again');
   await untilSettled(env);
   await checkPlan(env, 'chamberlain plan --all finds nothing to do');
   const before = await takeSnapshot(env);
@@ -191,7 +190,7 @@ async function runAgain(
   await pushToken(env, forgery);
   await untilSettled(env);
   checkSame(
-    `${scenes.length + 2} requests get the verdicts that they had`,
+    `${scenes.length + 2} requests get the same verdicts as before`,
     other.join('\n') || 'the same',
     'the same',
     performance.now() - begin,

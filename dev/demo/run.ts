@@ -1,11 +1,11 @@
 /**
- * `npm run demo`: a whole realm on real servers, told as a scenario and proved from outside the code.
+ * `npm run demo`: a whole realm on real servers, shown as a scenario and proved from outside the code.
  *
  *     node dev/demo/run.ts [--keep [--dir DIR]]
  *
- * Starts a stack and `chamberlain work`, sends the requests of requests.jsonl, looks at what has become
- * of them with the servers' own programs, and sends them all again, which must change nothing. Ends with
- * 1 if one check fails, and stops what it has started; with --keep it leaves it running, in DIR.
+ * Starts a stack and `chamberlain work`, sends the requests of requests.jsonl, examines the results with the
+ * servers' own programs, and sends all requests again, which must change nothing. Exits with 1 if a check
+ * fails, and stops what it has started; with --keep it leaves everything running, in DIR.
  */
 import { chmodSync, mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -21,8 +21,8 @@ import { sayWhatToTry } from './next.ts';
 
 const USAGE = `usage: npm run demo [-- --keep [--dir DIR]]
 
-  --keep      leave the servers and the workers running, and say what to try next
-  --dir DIR   where they lie then; .stack by default
+  --keep      leave the servers and the workers running, and show what to try next
+  --dir DIR   the folder for them; .stack by default
 `;
 
 const { values } = parseArgs({
@@ -41,8 +41,8 @@ interrupted.catch(() => {});
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.on(name, () => interruption.abort(new Error(`interrupted by ${name}`)));
 }
-// whoever reads has gone: nobody is left to tell
-process.stdout.on('error', () => interruption.abort(new Error('nobody reads this')));
+// the reader of the output has gone
+process.stdout.on('error', () => interruption.abort(new Error('nobody reads the output')));
 
 process.exit(values.help ? (process.stdout.write(USAGE), 0) : await demonstrate());
 
@@ -58,7 +58,7 @@ async function demonstrate(): Promise<number> {
   } catch (error) {
     if (!interruption.signal.aborted) {
       const what = error instanceof Error ? error.message : String(error);
-      check('the demo comes to its end', false, what);
+      check('the demo ends normally', false, what);
     }
   } finally {
     if (!leave) await stop(dir, ranBefore, started);
@@ -68,7 +68,7 @@ async function demonstrate(): Promise<number> {
   print('');
   if (interruption.signal.aborted) {
     const { message } = interruption.signal.reason as Error;
-    print(`Stopped what was started: ${message}.`);
+    print(`Stopped everything that was started: ${message}.`);
     return 130;
   }
   for (const failure of failures) print(`failed: ${failure}`);
@@ -102,23 +102,28 @@ async function run(dir: string, started: { stack?: Promise<unknown>; work?: Work
   }
   started.work = await startWork(dir, env);
   await untilWorking(started.work);
-  check('chamberlain work', true, `works, pid ${started.work.pid}`, performance.now() - workBegin);
+  check(
+    'chamberlain work',
+    true,
+    `running, pid ${started.work.pid}`,
+    performance.now() - workBegin,
+  );
   await runScenario(env, dir, interruption.signal);
 }
 
-/** Ends what the demo has started, whatever state that is in; servers that ran before stay. */
+/** Stops what the demo has started, whatever state it is in; servers that ran before stay. */
 async function stop(
   dir: string,
   ranBefore: boolean,
   started: { stack?: Promise<unknown>; work?: Work },
 ): Promise<void> {
   try {
-    await started.stack?.catch(() => {}); // one that is still starting cannot be stopped
+    await started.stack?.catch(() => {}); // a stack that is still starting cannot be stopped
     if (started.work !== undefined) await stopWork(started.work);
     if (!ranBefore) await stopStack(dir, !values.keep);
   } catch (error) {
     check(
-      'what was started is stopped',
+      'everything that was started is stopped',
       false,
       error instanceof Error ? error.message : String(error),
     );

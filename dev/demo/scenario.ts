@@ -1,4 +1,4 @@
-/** What the demo tells: each request of requests.jsonl in a sentence, and the verdict that it must have. */
+/** The demo's scenario: each request of requests.jsonl in a sentence, and the verdict that it must have. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Code } from '../../src/shared/errors.ts';
@@ -35,52 +35,52 @@ const CHAPTERS: readonly { title: string; sentences: readonly Line[] }[] = [
       ['alice signs up, with an SSH key'],
       ['bob signs up'],
       ['carol signs up'],
-      ['the admin makes an account for dave'],
+      ['the admin creates an account for dave'],
     ],
   },
   {
-    title: 'Access to the realm is asked for, and granted',
+    title: 'People ask for access to the realm, and get it',
     sentences: [
       ['alice asks for access'],
       ['the admin grants it'],
-      ['the admin lets bob in unasked'],
+      ['the admin gives bob access without a request'],
       ['and dave'],
       ['carol asks, and waits'],
     ],
   },
   {
-    title: 'Tools are made',
+    title: 'People create tools',
     sentences: [
-      ['alice makes the tool bridgebot'],
+      ['alice creates the tool bridgebot'],
       ['bob becomes its second maintainer'],
-      ['bob makes archivebot, and bridgebot maintains it'],
+      ['bob creates archivebot, and bridgebot maintains it'],
       ['dave becomes a maintainer of archivebot'],
     ],
   },
   {
-    title: 'Things change, and some access is taken away',
+    title: 'Things change, and some access is revoked',
     sentences: [
       ['bob adds a key, for one network only'],
       ['alice adds a key'],
-      ['alice has lost that phone: the key goes'],
-      ['alice has another address'],
+      ['alice has lost that phone: the key is removed'],
+      ['alice changes her address'],
       ['bridgebot gets a better title'],
       ['bob wants a new database password for bridgebot'],
-      ['dave has left: his access goes'],
+      ['dave has left: his access is revoked'],
     ],
   },
   {
-    title: 'Some must be refused, and leave nothing behind',
+    title: 'Some requests must be refused, and leave nothing behind',
     sentences: [
       ['a person called docker', 'NAME_RESERVED'],
       ['a second bridgebot', 'NAME_TAKEN'],
       ['and in another case', 'NAME_TAKEN'],
-      ['a name that climbs out of its folder', 'NAME_INVALID'],
+      ['a name that leads out of its folder', 'NAME_INVALID'],
       ["a person with alice's name in capitals", 'NAME_TAKEN'],
       ['a tool for carol, who has no access', 'PERSON_NOT_REALM_MEMBER'],
-      ['dave, who has left, wants into bridgebot', 'NOT_ALLOWED'],
+      ['dave, who has left, wants to maintain bridgebot', 'NOT_ALLOWED'],
       ['alice, who is no admin, grants access', 'NOT_ALLOWED'],
-      ['a maintainer whom nobody knows', 'PERSON_UNKNOWN'],
+      ['an unknown maintainer', 'PERSON_UNKNOWN'],
       ['alice makes herself an admin', 'ADMIN_TOOL'],
       ['carol pastes her private key', 'KEY_PRIVATE'],
       ["carol adds alice's key", 'KEY_TAKEN'],
@@ -92,7 +92,7 @@ const CHAPTERS: readonly { title: string; sentences: readonly Line[] }[] = [
   },
 ];
 
-/** Reads requests.jsonl and puts its lines into their chapters. Throws where the two do not fit. */
+/** Reads requests.jsonl, and assigns its lines to the chapters. Throws if the two do not match. */
 export function readScenario(): Chapter[] {
   const requests = readFileSync(REQUESTS_FILE, 'utf8')
     .split('\n')
@@ -103,7 +103,8 @@ export function readScenario(): Chapter[] {
     title,
     scenes: sentences.map(([sentence, expect]) => {
       const request = lines.next().value;
-      if (request === undefined) throw new Error(`${REQUESTS_FILE} is short of "${sentence}"`);
+      if (request === undefined)
+        throw new Error(`${REQUESTS_FILE} has no request for "${sentence}"`);
       return { request, sentence, expect: expect ?? ('accepted' as const) };
     }),
   }));

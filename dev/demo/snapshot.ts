@@ -1,31 +1,31 @@
-/** Everything that the demo could have changed, as text: two that are the same say that nothing was. */
+/** Everything that the demo could have changed, as text: two equal snapshots show that nothing was changed. */
 import { output, queryAsRoot, searchDirectory, type StackEnvironment } from './outside.ts';
 
 export const SNAPSHOT_PARTS = ['directory', 'files', 'databases', 'PostgreSQL'] as const;
 export type Snapshot = Record<(typeof SNAPSHOT_PARTS)[number], string[]>;
 
-/** Accounts, their rights, and the databases that there are. */
+/** Accounts, their rights, and all databases. */
 const MARIADB_SQL = `
   SELECT Host, User, Priv FROM mysql.global_priv ORDER BY 1, 2;
   SELECT * FROM mysql.db ORDER BY 1, 2, 3;
   SELECT * FROM mysql.roles_mapping ORDER BY 1, 2, 3;
   SHOW DATABASES`;
 
-/** The wanted state, and nothing that only says how far something is. */
+/** The wanted state, without anything that only records progress. */
 const WANTED_TABLES =
   'posix_ids names people tools realm_members maintainers ssh_keys access_requests credentials database_verifiers'.split(
     ' ',
   );
 
 /**
- * Looks at all of it: each entry with its operational attributes (entryCSN moves with any write), each
- * path with its inode, owner, mode and times of change, each account of the database servers, and each
- * row of the wanted state.
+ * Takes everything: each entry with its operational attributes (any write changes entryCSN), each path with its
+ * inode, owner, mode and times of change, each account of the database servers, and each row of the wanted
+ * state.
  */
 export async function takeSnapshot(env: StackEnvironment): Promise<Snapshot> {
   const [directory, files, replica, tools, rows] = await Promise.all([
     searchDirectory(env, '(objectClass=*)', '*', '+'),
-    // the folder in which homes are built is the product's own workshop
+    // Chamberlain works in the folder in which homes are built
     output('find', [
       env['DATA_ROOT'] ?? '',
       ...'-name .chamberlain -prune -o -printf'.split(' '),
@@ -50,7 +50,7 @@ export async function takeSnapshot(env: StackEnvironment): Promise<Snapshot> {
   ]);
   return {
     directory: directory
-      // the marker is rewritten as a sign of life; the suffix counts every write, the marker's too
+      // the heartbeat is rewritten all the time; the suffix counts every write, including the heartbeat's
       .filter(({ dn }) => dn !== env['LDAP_BASE'] && dn !== `cn=chamberlain,${env['LDAP_BASE']}`)
       .map(({ dn, lines }) => [dn, ...lines.toSorted()].join(' | '))
       .toSorted(),
@@ -60,7 +60,7 @@ export async function takeSnapshot(env: StackEnvironment): Promise<Snapshot> {
   };
 }
 
-/** The lines of a part that are in one of the two snapshots alone. */
+/** The lines of a part that only one of the two snapshots has. */
 export function difference(part: keyof Snapshot, before: Snapshot, after: Snapshot): string[] {
   const [old, now] = [new Set(before[part]), new Set(after[part])];
   return [...old.symmetricDifference(now)];

@@ -1,4 +1,4 @@
-/** `chamberlain work` beside the demo: started, kept, or ended by its pid. */
+/** `chamberlain work` for the demo: started, kept, or stopped by its pid. */
 import { spawn } from 'node:child_process';
 import { closeSync, existsSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -7,7 +7,7 @@ import { CHAMBERLAIN } from './chamberlain.ts';
 import type { StackEnvironment } from './outside.ts';
 
 const START_TIMEOUT_MS = 20_000;
-/** It ends within 5 s of SIGTERM by its own word. */
+/** It promises to end within 5 s of SIGTERM. */
 const STOP_TIMEOUT_MS = 8000;
 
 export interface Work {
@@ -25,7 +25,7 @@ export async function startWork(dir: string, env: StackEnvironment): Promise<Wor
   const known = existsSync(pidFile) ? Number(readFileSync(pidFile, 'utf8')) : 0;
   if (isWork(known)) return { pid: known, logFile, pidFile, before: true };
   const log = openSync(logFile, 'w');
-  // a group of its own: Ctrl-C is for the demo, which then ends it
+  // a process group of its own: Ctrl-C is for the demo, which then stops it
   const child = spawn(CHAMBERLAIN, ['work'], {
     env: { ...process.env, ...env },
     stdio: ['ignore', log, log],
@@ -41,7 +41,7 @@ export async function startWork(dir: string, env: StackEnvironment): Promise<Wor
   return { pid, logFile, pidFile, before: false };
 }
 
-/** Returns when the workers say that they work. */
+/** Returns when the workers report that they are running. */
 export async function untilWorking({ pid, logFile, before }: Work): Promise<void> {
   const deadline = performance.now() + START_TIMEOUT_MS;
   if (before) return;
@@ -53,7 +53,7 @@ export async function untilWorking({ pid, logFile, before }: Work): Promise<void
   }
 }
 
-/** Ends the workers, unless they ran before the demo. */
+/** Stops the workers, unless they ran before the demo. */
 export async function stopWork({ pid, pidFile, before }: Work): Promise<void> {
   if (before) return;
   const deadline = performance.now() + STOP_TIMEOUT_MS;

@@ -1,4 +1,4 @@
-/** `dev/stack`: see usage.txt, which that shows by itself where it is asked for help. */
+/** `dev/stack`: see usage.txt, which dev/stack prints itself if it is asked for help. */
 import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';

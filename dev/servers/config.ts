@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { parseDocument, stringify } from 'yaml';
 import type { IdRange } from '../../deploy/ldap/render.ts';
 
-/** Chamberlain's config file as src/shared/config.ts reads it: only what a stack has to say. */
+/** Chamberlain's config file as src/shared/config.ts reads it: only what a stack needs. */
 export interface StackConfig {
   readonly realm: string;
   readonly admin: string;
@@ -65,8 +65,8 @@ export const REALM = {
 } as const;
 
 /**
- * One portal of the config, with one key. Only a real portal, not an admin's own key, hears of every subject.
- * It speaks for admins, so that a stack can be worked by it alone.
+ * One portal of the config, with one key. Unlike an admin's own key, a real portal receives events of every
+ * subject. It may send requests for admins, so that a stack needs no other portal.
  */
 export function portalWith(name: string, publicKey: string): StackConfig['portals'][number] {
   return {
@@ -131,15 +131,15 @@ export function writeConfig(file: string, config: StackConfig): void {
 }
 
 /**
- * Writes the config where there is none. One that is there may have been edited, and stays as it is but for the address
- * of Redis, which is another where its port was taken meanwhile.
+ * Writes the config if there is none. An existing one may have been edited, so it stays as it is except for the
+ * address of Redis, which changes if its port was taken meanwhile.
  */
 export function keepConfig(file: string, config: StackConfig): void {
   if (!existsSync(file)) return writeConfig(file, config);
   const document = parseDocument(readFileSync(file, 'utf8'));
   const [fault] = document.errors;
   if (fault !== undefined) {
-    throw new Error(`${file} cannot be read; mend it, or remove it: ${fault.message}`);
+    throw new Error(`${file} cannot be read; correct it, or remove it: ${fault.message}`);
   }
   const at = ['redis', 'url'];
   if (document.getIn(at) === config.redis.url) return;

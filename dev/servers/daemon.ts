@@ -26,34 +26,34 @@ import {
 
 export { run, signalTree } from './processes.ts';
 
-/** One server of a stack: how it is made ready, started, asked and ended. */
+/** One server of a stack: how it is prepared, started, checked and stopped. */
 export interface Server {
   readonly name: string;
-  /** `data`, `run` and `tmp` in it are the server's user's own; log and pid file are ours. */
+  /** `data`, `run` and `tmp` in it belong to the server's user; log and pid file are ours. */
   readonly folder: string;
   readonly user: string;
   readonly stopSignal: NodeJS.Signals;
-  /** Makes the data where there is none, and writes configuration anew. Only while the server is down. */
+  /** Creates the data if there is none, and writes the configuration anew. Only while the server is stopped. */
   prepare(): Promise<void>;
   command(): readonly string[];
-  /** Whether it serves; false or an error while it does not yet. */
+  /** Whether it serves; false or an error as long as it does not. */
   answers(): Promise<boolean>;
 }
 
-/** As much of a server as it takes to find and end it. */
+/** What is needed of a server to find and stop it. */
 export type Started = Pick<Server, 'name' | 'folder' | 'stopSignal'>;
 
 export type ServerState = 'answers' | 'silent' | 'down';
 
-/** The environment variable by which a server is known as that of its folder. */
+/** The environment variable by which a server is recognised as that of its folder. */
 const FOLDER_MARK = 'CHAMBERLAIN_SERVER_FOLDER';
 
 const START_TIMEOUT_MS = 60_000;
-/** How long `answers` may take; what it has opened by then it closes itself. */
+/** How long `answers` may take; by then it has closed whatever it has opened. */
 export const ANSWER_TIMEOUT_MS = 2_500;
 const STOP_TIMEOUT_MS = 15_000;
 
-/** Starts a server unless it runs, and returns once it answers. */
+/** Starts a server unless it is running, and returns once it answers. */
 export async function startServer(server: Server): Promise<void> {
   if (runningPid(server) === undefined && !adoptOrphan(server)) {
     makeFolders(server);
@@ -63,7 +63,7 @@ export async function startServer(server: Server): Promise<void> {
   await untilAnswers(server);
 }
 
-/** Ends a server that we started: by its pid, after waking it in case someone has stopped it (SIGSTOP). */
+/** Stops a server that we started: by its pid, after waking it in case it was stopped with SIGSTOP. */
 export async function stopServer(server: Started): Promise<void> {
   const pid = runningPid(server);
   if (pid === undefined) return;
@@ -81,7 +81,7 @@ export async function serverState(server: Server): Promise<ServerState> {
   return (await server.answers().catch(() => false)) ? 'answers' : 'silent';
 }
 
-/** The pid of the server that we started, if it still lives: a pid that another process has now is not it. */
+/** The pid of the server that we started, if it still lives, and no other process has the pid now. */
 export function runningPid(server: Started): number | undefined {
   let text: string;
   try {
@@ -94,8 +94,9 @@ export function runningPid(server: Started): number | undefined {
 }
 
 /**
- * Makes `folder` by way of another name beside it, so that a cut leaves nothing half-made that looks whole.
- * The name is this process's own: what a killed one started may still be writing to its own.
+ * Creates `folder` under another name and renames it, so that an interruption leaves nothing incomplete under
+ * the real name. The other name belongs to this process: a process started by a killed one may still be writing
+ * to its own.
  */
 export async function makeWhole(
   folder: string,
@@ -138,7 +139,7 @@ function launch(server: Server): void {
     stdio: ['ignore', log, log],
   });
   closeSync(log);
-  child.on('error', () => undefined); // untilAnswers says that it is gone
+  child.on('error', () => undefined); // untilAnswers reports that it is gone
   child.unref();
   if (child.pid === undefined) throw new Error(`starting ${server.name}: cannot run ${program}`);
   writePidFile(server, child.pid);
@@ -154,7 +155,7 @@ function adoptOrphan(server: Server): boolean {
       return false; // ended meanwhile
     }
   };
-  // The server itself, not a child of it: those are PostgreSQL's.
+  // the server itself, not one of its children, as PostgreSQL has them
   const orphan = processes().find((pid) => isMarked(pid) && !isMarked(parentOf(pid)));
   if (orphan === undefined) return false;
   writePidFile(server, orphan);

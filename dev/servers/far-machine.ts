@@ -1,13 +1,14 @@
 /**
- * A machine that is reached over a cable, for what must vanish from the network without a word: a network namespace
- * of this one, and a pair of interfaces. Files, processes and unix sockets are shared; 127.0.0.1 is its own.
+ * A machine at the other end of a cable, for tests of machines that vanish from the network without a word: a
+ * network namespace of this machine, and a pair of interfaces. It shares files, processes and unix sockets; its
+ * 127.0.0.1 is its own.
  */
 import { run } from './processes.ts';
 
 export interface FarMachine {
-  /** where it reaches this machine, and what a server here must listen on */
+  /** the address at which it reaches this machine, and at which a server here must listen */
   readonly here: string;
-  /** The words before a command that runs it there, in place of this process. */
+  /** The words before a command that run it there, in place of this process. */
   readonly prefix: readonly string[];
   /** From now on nothing comes from there, and nothing that is sent there is answered or refused. */
   vanish(): Promise<void>;
@@ -17,11 +18,11 @@ export interface FarMachine {
 
 let made = 0;
 
-/** Makes one; root alone can. */
+/** Creates one; only root can. */
 export async function openFarMachine(): Promise<FarMachine> {
   const number = (process.pid * 8 + made++) % 2 ** 14;
   const [name, ours, theirs] = [`chamberlain-${number}`, `cb${number}a`, `cb${number}b`];
-  // for benchmarks of networks (RFC 2544): nobody's
+  // reserved for benchmarks of networks (RFC 2544)
   const address = (host: number) => `198.18.${number >> 6}.${((number & 63) << 2) + host}`;
   const [here, there] = [address(1), address(2)];
   const ip = (...words: string[]) => run('/usr/sbin/ip', words);
@@ -38,12 +39,12 @@ export async function openFarMachine(): Promise<FarMachine> {
       const link = JSON.parse(await ip('-j', '-n', name, 'link', 'show', theirs)) as [
         { address: string },
       ];
-      // as behind a router: that it does not answer is not seen on the cable
+      // as if it were behind a router: this side of the cable does not notice that it does not answer
       await ip(
         ...['neighbour', 'replace', there, 'lladdr', link[0].address],
         ...['dev', ours, 'nud', 'permanent'],
       );
-      // what is for an address that it has not is dropped in silence
+      // packets for an address that it does not have are dropped silently
       await ip('-n', name, 'address', 'flush', 'dev', theirs);
     },
     async close() {

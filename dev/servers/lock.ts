@@ -3,8 +3,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Place } from './place.ts';
 
 /**
- * Holds a lock until the returned function is called or this process ends: a name in the kernel's own space
- * of socket names (unix(7), "abstract") needs no file to be cleaned up.
+ * Holds a lock until the returned function is called or this process ends: a name in the kernel's namespace of
+ * abstract sockets (unix(7), "abstract") leaves no file to clean up.
  */
 export async function lock(place: Place): Promise<() => void> {
   const name = `\0chamberlain-stack-${place.mark}`;

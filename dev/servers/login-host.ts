@@ -1,6 +1,6 @@
 /**
- * A whole login host in a private machine, for tests and figures: Debian's sshd and sudo, set up by the project's own
- * `install`, with the root helper and the keys agent. The clone is seen at /opt/chamberlain.
+ * A whole login host in a private machine, for tests and benchmarks: Debian's sshd and sudo, set up by the
+ * project's own `install`, with the root helper and the keys agent. The clone is visible at /opt/chamberlain.
  */
 import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
@@ -29,25 +29,28 @@ const CLOCK_ENVIRONMENT = [
   ...['LD_PRELOAD=/usr/$LIB/faketime/libfaketimeMT.so.1', `FAKETIME_TIMESTAMP_FILE=${CLOCK}`],
   ...['FAKETIME_DONT_FAKE_MONOTONIC=1', 'NO_FAKE_STAT=1', 'FAKETIME_DISABLE_SHM=1'],
 ];
-/** The file is read each time that somebody asks for the time. Not by sshd, whose sandbox would end it for that. */
+/**
+ * The file is read each time that a program asks for the time, except in sshd, whose sandbox would end it for
+ * that.
+ */
 const AT_ONCE = 'FAKETIME_NO_CACHE=1';
 export const INSTALL = `${CLONE}/deploy/login-host/install`;
 
 export interface LoginHostOptions {
-  /** A folder of this machine for keys of clients and the like; made where it is missing. */
+  /** A folder of this machine for keys of clients and the like; created if missing. */
   readonly folder: string;
-  /** By TCP: sockets of this machine's files are not seen inside. */
+  /** By TCP: sockets in this machine's file system are not visible inside. */
   readonly ldapUri: string;
-  /** Asked where that one does not serve. */
+  /** Tried if that one does not serve. */
   readonly moreLdapUris?: readonly string[];
   readonly base: string;
   readonly realm: string;
   readonly ids: { people: readonly IdRange[]; tools: readonly IdRange[]; realmGid: number };
   /** The folder with the file ldap-keys-agent. */
   readonly secrets: string;
-  /** PEM: the public keys by which the directory role's seals are known. */
+  /** PEM: the public keys that verify the directory role's seals. */
   readonly sealKeys: readonly string[];
-  /** What stands for the file server's `/`: its homes are the host's. */
+  /** Stands for the file server's `/`: its homes are the host's. */
   readonly dataRoot: string;
   readonly offlineLimitSeconds?: number;
   /** Lines of sshd_config that come after all others. */
@@ -64,20 +67,20 @@ export interface LoginHost {
   readonly agent: Daemon;
   /** Runs the project's `install` with these arguments. */
   install(...args: string[]): Promise<Ended>;
-  /** Sets its own clock: so many seconds ahead of this machine's. The monotonic clock stays as it is. */
+  /** Sets its own clock: this many seconds ahead of this machine's. The monotonic clock stays as it is. */
   setClock(aheadSeconds: number): void;
   /** Runs `keys-agent` as root, by the host's clock. */
   keysAgent(...args: string[]): Promise<Ended>;
-  /** Starts the three, each once what it needs answers. */
+  /** Starts the three daemons, each once what it needs answers. */
   start(): Promise<void>;
   /** A key pair for clients: the private key's file on this machine, and the public line. */
   newKey(name: string, type?: string): Promise<{ file: string; line: string }>;
-  /** The arguments of ssh and scp (`-P` instead of `-p`: say `port: '-P'`) that lead to this host. */
+  /** The arguments with which ssh and scp (`port: '-P'` for scp) connect to this host. */
   sshOptions(key: string, port?: '-p' | '-P'): string[];
   close(): Promise<void>;
 }
 
-/** Opens a machine with the clone in it, where nothing is installed yet. */
+/** Opens a machine with the clone in it, and nothing installed yet. */
 export async function openBareHost(binds: readonly Bind[] = []): Promise<Machine> {
   const machine = await openMachine([{ from: PROJECT, at: CLONE, readOnly: true }, ...binds]);
   try {
@@ -147,7 +150,7 @@ async function furnish(machine: Machine, options: LoginHostOptions): Promise<Log
   setClock(0);
   const helper = machine.daemon({
     name: 'login-helper',
-    // with no more rights than its unit leaves it
+    // with only the rights that its unit gives it
     command: () => [
       ...['/usr/bin/setpriv', '--no-new-privs', `--bounding-set=-all${capabilities(HELPER_UNIT)}`],
       ...['/usr/bin/env', ...unitEnvironment(HELPER_UNIT), ...clock],
@@ -172,7 +175,7 @@ async function furnish(machine: Machine, options: LoginHostOptions): Promise<Log
         ...['/usr/sbin/keys-agent', 'run'],
       ];
     },
-    // what it has told is seen in status, up to five seconds later
+    // status shows its reports up to five seconds later
     answers: () => Promise.resolve(agent.log().slice(logBegins).includes('following')),
   });
   const sshd = machine.daemon({
@@ -214,7 +217,10 @@ async function furnish(machine: Machine, options: LoginHostOptions): Promise<Log
   };
 }
 
-/** Root runs what lies in the clone, so that must be root's: in here it is, whoever has cloned it. */
+/**
+ * Root runs programs of the clone, so it must belong to root: inside the machine it does, whoever has cloned
+ * it.
+ */
 async function ownClone(machine: Machine): Promise<void> {
   const places = ['', 'src/login-host/programs', 'deploy/login-host', 'node_modules'].map((at) =>
     statSync(join(PROJECT, at)),
@@ -256,12 +262,12 @@ function greets(port: number): Promise<boolean> {
   });
 }
 
-/** What a unit sets, as `NAME=value`. */
+/** The variables that a unit sets, as `NAME=value`. */
 function unitEnvironment(unit: string): string[] {
   return unitSetting(unit, 'Environment').split(' ');
 }
 
-/** What a unit leaves of root's rights, as setpriv(1) says it. */
+/** The rights that a unit leaves root, in the form of setpriv(1). */
 function capabilities(unit: string): string {
   return unitSetting(unit, 'CapabilityBoundingSet')
     .toLowerCase()

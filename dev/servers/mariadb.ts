@@ -13,13 +13,13 @@ export interface MariadbServer extends Server {
 
 const SQL_FOLDER = join(import.meta.dirname, '../../deploy/mariadb');
 
-/** The accounts that deploy/mariadb makes, by the name of their secret. */
+/** The accounts that deploy/mariadb creates, by the name of their secret. */
 const ACCOUNTS = {
   'mariadb-databases': 'chamberlain_databases',
   'mariadb-databases-reader': 'chamberlain_databases_reader',
 };
 
-/** Something to read on the replica, as a wiki's published views would be. */
+/** Something to read on the replica, like a wiki's published views. */
 const SAMPLE_VIEWS = `
   CREATE DATABASE IF NOT EXISTS enwiki;
   CREATE TABLE IF NOT EXISTS enwiki.page (page_id INT PRIMARY KEY, page_title VARBINARY(255) NOT NULL);
@@ -33,7 +33,8 @@ const SAMPLE_VIEWS = `
 export function mariadbServer(folder: string, kind: MariadbKind): MariadbServer {
   const data = join(folder, 'data');
   const socket = join(folder, 'run/mariadb.sock');
-  // Its own: a server that starts deletes what looks like an old temporary table, be it another's.
+  // a folder of its own: a server that starts deletes whatever looks like an old temporary table, even another
+  // server's
   const tmpdir = `--tmpdir=${join(folder, 'tmp')}`;
   return {
     name: kind === 'replica' ? 'mariadb-replica' : 'mariadb-tools',
@@ -81,7 +82,7 @@ export function mariadbServer(folder: string, kind: MariadbKind): MariadbServer 
   };
 }
 
-/** Makes Chamberlain's accounts as deploy/mariadb says, and gives them the passwords in `secrets`. */
+/** Creates Chamberlain's accounts as deploy/mariadb says, and gives them the passwords in `secrets`. */
 export async function createMariadbAccounts(server: MariadbServer, secrets: string): Promise<void> {
   const passwords = Object.entries(ACCOUNTS).map(([secret, account]) => {
     const verifier = nativePasswordVerifier(ensurePassword(secrets, secret));
@@ -97,7 +98,7 @@ export async function createMariadbAccounts(server: MariadbServer, secrets: stri
   );
 }
 
-/** Runs statements as the administrator; by stdin, so that none of it is in an argument. */
+/** Runs statements as the administrator; by stdin, so that nothing of them is in an argument. */
 export async function administer(socket: string, sql: string, timeoutMs?: number): Promise<string> {
   const options = ['--no-defaults', `--socket=${socket}`, '--user=root', '--batch'];
   return run('/usr/bin/mariadb', [...options, '--skip-column-names'], {

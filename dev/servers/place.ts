@@ -10,14 +10,14 @@ import {
 } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 
-/** Where one stack keeps what: `dir` is root's own, `servers` is where servers and tenants must get to. */
+/** The folders of one stack: `dir` belongs to root; servers and tenants must be able to reach `servers`. */
 export interface Place {
   readonly dir: string;
   readonly secrets: string;
   readonly keys: string;
   readonly configFile: string;
   readonly servers: string;
-  /** What stands for the file server's `/`: holds `data/project` and `home`. */
+  /** Stands for the file server's `/`: holds `data/project` and `home`. */
   readonly dataRoot: string;
   /** A name that no other folder on this machine has. */
   readonly mark: string;
@@ -30,9 +30,9 @@ export interface Place {
 const MAX_SERVERS_PATH_BYTES = 107 - '/mariadb-replica/run/mariadb.sock'.length;
 
 /**
- * Where the files of the stack in DIR lie: in DIR itself, or in a folder of their own under /var/tmp, named
- * after DIR, where unprivileged users cannot enter DIR or its path is too long or too odd for the servers.
- * Undefined where there is no DIR.
+ * The place of the stack in DIR: DIR itself, or a folder of its own under /var/tmp, named after DIR, if
+ * unprivileged users cannot enter DIR or its path is too long or too unusual for the servers. Undefined if
+ * there is no DIR.
  */
 export function findPlace(dir: string): Place | undefined {
   if (!existsSync(resolve(dir))) return undefined;
@@ -51,7 +51,7 @@ export function findPlace(dir: string): Place | undefined {
   };
 }
 
-/** As findPlace, and makes the folders. */
+/** Like findPlace, but creates the folders. */
 export function makePlace(dir: string): Place {
   mkdirSync(resolve(dir), { recursive: true, mode: 0o755 });
   const place = findPlace(dir);
@@ -70,11 +70,11 @@ export function purgePlace(place: Place): void {
   rmSync(place.dir, { recursive: true, force: true });
 }
 
-/** What was decided once stays, whatever became of DIR's modes: the data lies there. */
+/** A decision that was made once stays, whatever became of DIR's modes, because the data is there. */
 function isInside(dir: string, inside: string): boolean {
-  const standing = lstatSync(inside, { throwIfNoEntry: false });
-  if (standing !== undefined) return !standing.isSymbolicLink();
-  // Most of the servers' own configuration knows no quotes.
+  const existing = lstatSync(inside, { throwIfNoEntry: false });
+  if (existing !== undefined) return !existing.isSymbolicLink();
+  // the configuration of most servers cannot quote names
   if (!/^[\w./-]+$/.test(inside)) return false;
   return inside.length <= MAX_SERVERS_PATH_BYTES && othersMayEnter(dir);
 }
@@ -86,7 +86,10 @@ function othersMayEnter(folder: string): boolean {
   }
 }
 
-/** Makes a folder, or takes the one that is there if it is ours: in /var/tmp another could have been first. */
+/**
+ * Creates a folder, or takes an existing one if it is ours: in /var/tmp somebody else could have created it
+ * first.
+ */
 function makeOwnFolder(folder: string): void {
   try {
     mkdirSync(folder, { mode: 0o755 });
@@ -94,7 +97,7 @@ function makeOwnFolder(folder: string): void {
     if ((cause as NodeJS.ErrnoException).code !== 'EEXIST') throw cause;
     const seen = lstatSync(folder);
     if (!seen.isDirectory() || seen.uid !== process.getuid?.()) {
-      throw new Error(`${folder} is there already and is not a folder of this user`, { cause });
+      throw new Error(`${folder} already exists, but is not a folder of this user`, { cause });
     }
   }
 }

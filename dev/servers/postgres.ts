@@ -14,7 +14,10 @@ export interface PostgresServer extends Server {
   readonly port: number;
 }
 
-/** A PostgreSQL that listens on a unix socket only, syncs its writes, and takes passwords from all but root. */
+/**
+ * A PostgreSQL that listens only on a unix socket, syncs its writes, and requires passwords of everyone but
+ * root.
+ */
 export function postgresServer(folder: string): PostgresServer {
   const data = join(folder, 'data');
   const host = join(folder, 'run');
@@ -25,7 +28,7 @@ export function postgresServer(folder: string): PostgresServer {
     unix_socket_directories: host,
     hba_file: join(folder, 'pg_hba.conf'),
     ident_file: join(folder, 'pg_ident.conf'),
-    max_connections: '800', // for the limits that worlds of tests share
+    max_connections: '800', // for the limits that test worlds share
     shared_buffers: '256MB',
     jit: 'off',
     timezone: 'UTC',
@@ -61,7 +64,7 @@ export function postgresServer(folder: string): PostgresServer {
       ...Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]),
     ],
     async answers() {
-      // not asSuperuser: against a frozen server, a client cannot even end in peace
+      // not asSuperuser: against a frozen server, such a client cannot even be closed
       const client = new pg.Client({
         ...superuser({ host, port }, 'postgres'),
         connectionTimeoutMillis: ANSWER_TIMEOUT_MS,
@@ -74,7 +77,7 @@ export function postgresServer(folder: string): PostgresServer {
   };
 }
 
-/** The same server, so that it listens at an address of this machine, too, for that address's network. */
+/** The same server, which also listens at an address of this machine, for that address's network. */
 export function listeningAt(server: PostgresServer, address: string): PostgresServer {
   return {
     ...server,
@@ -87,7 +90,7 @@ export function listeningAt(server: PostgresServer, address: string): PostgresSe
   };
 }
 
-/** Makes the owner's role, and its database where there is none. */
+/** Creates the owner's role, and its database if it does not exist. */
 export async function createOwnedDatabase(
   server: PostgresServer,
   database: string,
@@ -111,7 +114,7 @@ export async function createOwnedDatabase(
 export const LOCKS_SQL = join(import.meta.dirname, '../../deploy/postgres/locks.sql');
 
 /**
- * Copies a database, with its tables, rows and rights; those on the database itself are given anew. Nobody may
+ * Copies a database, with its tables, rows and rights; rights on the database itself are given anew. Nobody may
  * be connected to the template.
  */
 export async function copyDatabase(
@@ -121,7 +124,7 @@ export async function copyDatabase(
 ): Promise<void> {
   await asSuperuser(server, 'postgres', async (client) => {
     const name = pg.escapeIdentifier(database);
-    // Two copies at once collide over the template.
+    // two copies at once collide over the template
     await client.query('SELECT pg_advisory_lock(20_240_117)');
     await client.query(
       `CREATE DATABASE ${name} OWNER chamberlain TEMPLATE ${pg.escapeIdentifier(template)}`,
@@ -138,7 +141,7 @@ export async function dropDatabase(server: PostgresServer, database: string): Pr
   );
 }
 
-/** Gives each worker's role the password in its secret file: migrations make the roles, without any. */
+/** Gives each worker's role the password in its secret file: migrations create the roles without passwords. */
 export async function setRolePasswords(server: PostgresServer, secrets: string): Promise<void> {
   await asSuperuser(server, 'postgres', async (client) => {
     const made = await client.query<{ rolname: string }>(
@@ -155,8 +158,8 @@ export async function setRolePasswords(server: PostgresServer, secrets: string):
 }
 
 /**
- * Multiplies the limits of connections: they count for the whole server, and worlds of tests share one.
- * Migrations leave a limit that is set.
+ * Multiplies the limits of connections: they apply to the whole server, and test worlds share one. Migrations
+ * leave a limit that is set.
  */
 export async function widenLimits(server: PostgresServer, times: number): Promise<void> {
   await asSuperuser(server, 'postgres', async (client) => {
@@ -169,14 +172,14 @@ export async function widenLimits(server: PostgresServer, times: number): Promis
   });
 }
 
-/** For what the product has no right to: making databases and setting passwords. */
+/** For what Chamberlain has no right to do: creating databases and setting passwords. */
 export async function asSuperuser<T>(
   at: { host: string; port: number },
   database: string,
   act: (client: pg.Client) => Promise<T>,
 ): Promise<T> {
   const client = new pg.Client(superuser(at, database));
-  client.on('error', () => undefined); // what matters is what `act` sees
+  client.on('error', () => undefined); // only the errors that `act` sees matter
   await client.connect();
   try {
     return await act(client);
@@ -190,8 +193,8 @@ function superuser(at: { host: string; port: number }, database: string): pg.Cli
 }
 
 /**
- * Removes a lock file left by a kill -9. PostgreSQL does so itself unless the pid in it now belongs to
- * another process of its user, as that of a second stack may.
+ * Removes a lock file left by a kill -9. PostgreSQL does so itself unless the pid in it now belongs to another
+ * process of its user, such as one of a second stack.
  */
 function dropStaleLock(data: string, lock: string = join(data, 'postmaster.pid')): void {
   let pid: string;
@@ -201,7 +204,7 @@ function dropStaleLock(data: string, lock: string = join(data, 'postmaster.pid')
     return;
   }
   try {
-    if (readlinkSync(`/proc/${pid}/cwd`) === data) return; // a postmaster of this data: let it say so
+    if (readlinkSync(`/proc/${pid}/cwd`) === data) return; // a postmaster of this data: it reports that itself
   } catch {
     // no such process
   }

@@ -1,8 +1,9 @@
 /**
- * A machine inside this one, for what must own `/etc` and root's daemons: its `/` is this machine's, seen
- * through an overlay in memory, so that whatever is written there never reaches the disk. It has process ids,
- * `/run`, `/tmp`, `/root` and `/proc` of its own, and shares the network. It ends, with all that runs in it, when its
- * first process does: that one reads a pipe whose other end is ours, so it even ends when we are killed.
+ * A machine inside this one, for tests that must own `/etc` and root's daemons: its `/` is this machine's, seen
+ * through an overlay in memory, so that nothing that is written there reaches the disk. It has process ids,
+ * `/run`, `/tmp`, `/root` and `/proc` of its own, and shares the network. It ends, with everything that runs in
+ * it, when its first process does: that process reads a pipe whose other end is ours, so it ends even when we
+ * are killed.
  */
 import { spawn, type ChildProcess, type SpawnOptions } from 'node:child_process';
 import { closeSync, mkdirSync, openSync, readFileSync } from 'node:fs';
@@ -10,7 +11,7 @@ import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parentOf, processes, signal, signalTree } from './processes.ts';
 
-/** What is seen in the machine at `at`; nothing is written through a mount that is `readOnly`. */
+/** What is visible in the machine at `at`; nothing is written through a mount that is `readOnly`. */
 export interface Bind {
   readonly from: string;
   readonly at: string;
@@ -27,19 +28,19 @@ export interface RunOptions {
   readonly input?: string | Buffer;
   readonly env?: Readonly<Record<string, string>>;
   readonly cwd?: string;
-  /** Without it, root. Looked up inside, by NSS. */
+  /** Root by default. Looked up inside, by NSS. */
   readonly user?: string;
   readonly timeoutMs?: number;
 }
 
 export interface Machine {
-  /** Its first process, as this machine numbers it. */
+  /** Its first process, by the pid on this machine. */
   readonly pid: number;
-  /** Its `/` as a path of this machine. Absolute links in it lead astray. */
+  /** Its `/` as a path of this machine. Absolute links in it lead elsewhere. */
   readonly root: string;
   /** Runs a program to its end. */
   run(argv: readonly string[], options?: RunOptions): Promise<Ended>;
-  /** As `run`; fails where it does not exit with 0, with what it said. Returns its standard output. */
+  /** Like `run`, but fails with the program's output unless it exits with 0. Returns its standard output. */
   must(argv: readonly string[], options?: RunOptions): Promise<string>;
   daemon(daemon: DaemonOptions): Daemon;
   close(): Promise<void>;
@@ -48,24 +49,24 @@ export interface Machine {
 export interface DaemonOptions {
   readonly name: string;
   command(): readonly string[];
-  /** Whether it serves; false or an error while it does not yet. */
+  /** Whether it serves; false or an error as long as it does not. */
   answers(): Promise<boolean>;
 }
 
-/** A program that stays, in a machine. */
+/** A program that keeps running in a machine. */
 export interface Daemon {
   readonly name: string;
-  /** Starts it unless it runs, and returns once it answers. */
+  /** Starts it unless it is running, and returns once it answers. */
   start(): Promise<void>;
-  /** Sends a signal: SIGKILL, SIGSTOP and SIGCONT to its children too. */
+  /** Sends a signal; SIGKILL, SIGSTOP and SIGCONT also go to its children. */
   signal(name: NodeJS.Signals): void;
-  /** Ends it by `name` (SIGTERM by default), and returns when it is gone. */
+  /** Ends it with `name` (SIGTERM by default), and returns when it is gone. */
   stop(name?: NodeJS.Signals): Promise<void>;
-  /** Its process id, as this machine numbers it; undefined when it does not run. */
+  /** Its pid on this machine; undefined if it is not running. */
   pid(): number | undefined;
-  /** The same as the machine numbers it. */
+  /** The same inside the machine. */
   innerPid(): number | undefined;
-  /** What it has written to standard output and error since the first start. */
+  /** Its standard output and error since the first start. */
   log(): string;
 }
 
@@ -79,8 +80,8 @@ const START_TIMEOUT_MS = 30_000;
 const STOP_TIMEOUT_MS = 15_000;
 
 /**
- * Makes the new root and stays as the first process. Arguments: from, at, `rw` or `ro`, and so on. Whatever
- * ends in here is ours to bury, hence the ignored SIGCHLD (wait(2): then the kernel does it).
+ * Creates the new root and stays as the first process. Arguments: from, at, `rw` or `ro`, and so on. It
+ * inherits whatever ends in the machine, so it ignores SIGCHLD, and the kernel reaps (wait(2)).
  */
 const FIRST_PROCESS = `
 set -eu
@@ -136,7 +137,7 @@ export async function openMachine(binds: readonly Bind[]): Promise<Machine> {
   };
 
   const run = async (argv: readonly string[], options: RunOptions = {}): Promise<Ended> => {
-    // nsenter enters by the folder, so that the program begins where it is said
+    // nsenter enters by the folder, so that the program starts in the requested directory
     const there = options.cwd === undefined ? [] : ['/usr/bin/env', `--chdir=${options.cwd}`, '--'];
     const as = options.user === undefined ? [] : ['/usr/sbin/runuser', '-u', options.user, '--'];
     const child = enter([...as, ...there, ...argv], {
@@ -153,7 +154,9 @@ export async function openMachine(binds: readonly Bind[]): Promise<Machine> {
     async must(argv, options) {
       const { code, stdout, stderr } = await run(argv, options);
       if (code === 0) return stdout;
-      throw new Error(`${argv.join(' ')} ended with ${code}: ${stderr.trim() || stdout.trim()}`);
+      throw new Error(
+        `${argv.join(' ')} exited with code ${code}: ${stderr.trim() || stdout.trim()}`,
+      );
     },
     daemon: (daemon) => daemonIn(root, enter, daemon),
     async close() {
@@ -162,7 +165,8 @@ export async function openMachine(binds: readonly Bind[]): Promise<Machine> {
         if (holder.exitCode !== null || holder.signalCode !== null) done(undefined);
       });
       signalTree(pid, 'SIGKILL');
-      // the machine is gone when all in it are buried; an nsenter that has stopped with its child buries nobody
+      // the machine is gone when all processes in it are reaped; an nsenter that has stopped with its child
+      // reaps none
       const wakeAll = () => entered.forEach((child) => child.kill('SIGCONT'));
       const waking = setInterval(wakeAll, 20);
       await gone;
@@ -251,7 +255,7 @@ function daemonIn(
       const target = pid();
       if (outer?.pid === undefined || target === undefined) return;
       const reachesAll = ['SIGKILL', 'SIGSTOP', 'SIGCONT'].includes(signalName);
-      // nsenter stops and goes on with its child, and is woken by nobody else
+      // nsenter stops and continues with its child, and nobody else wakes it
       if (reachesAll) signalTree(outer.pid, signalName);
       else signal(target, signalName);
     },

@@ -1,4 +1,4 @@
-/** Processes of this machine: running, finding and signalling them. Linux's /proc says who they are. */
+/** Processes of this machine: running, finding and signalling them, by Linux's /proc. */
 import { execFile } from 'node:child_process';
 import { readFileSync, readdirSync } from 'node:fs';
 
@@ -8,10 +8,13 @@ export function accountIds(user: string): { uid: number; gid: number } {
     const [name, , uid, gid] = line.split(':');
     if (name === user) return { uid: Number(uid), gid: Number(gid) };
   }
-  throw new Error(`no account ${user} on this machine: run dev/bootstrap`);
+  throw new Error(`this machine has no account ${user}: run dev/bootstrap`);
 }
 
-/** Runs a program to its end, `input` on its stdin; an error carries what it said. Secrets go in `input`, never in `args`. */
+/**
+ * Runs a program to its end, with `input` on its stdin; an error includes its output. Pass secrets in `input`,
+ * never in `args`.
+ */
 export async function run(
   program: string,
   args: readonly string[],
@@ -50,7 +53,10 @@ export function signalTree(pid: number, name: NodeJS.Signals): void {
   for (const one of [pid, ...descendants(pid)]) signal(one, name);
 }
 
-/** When a process was born: `<boot>.<clock ticks since boot>` (proc_pid_stat(5), field 22); undefined for the dead. */
+/**
+ * When a process was started: `<boot>.<clock ticks since boot>` (proc_pid_stat(5), field 22); undefined if it
+ * has ended.
+ */
 export function birthOf(pid: number): string | undefined {
   const fields = statFields(pid);
   if (fields === undefined || fields[0] === 'Z' || fields[0] === 'X') return undefined;
@@ -61,7 +67,7 @@ export function stateOf(pid: number): string | undefined {
   return statFields(pid)?.[0];
 }
 
-/** /proc/<pid>/stat from its third field on: the second is a name in brackets that may hold anything. */
+/** /proc/<pid>/stat from its third field on: the second is a name in parentheses that may contain anything. */
 export function statFields(pid: number): string[] | undefined {
   try {
     const text = readFileSync(`/proc/${pid}/stat`, 'utf8');

@@ -9,11 +9,11 @@ import { ANSWER_TIMEOUT_MS, makeFolder, type Server } from './daemon.ts';
 import { ensurePassword } from './secret.ts';
 
 export interface RedisServer extends Server {
-  /** Without a user: of the programs each has its own. Known once the server has been started once. */
+  /** Without a user, because each program has its own. Known after the first start. */
   url(): string;
-  /** With the user and the password of somebody who has a line in the ACL file. */
+  /** With the user and password of an account in the ACL file. */
   urlOf(user: RedisUser): string;
-  /** Gives each portal a user of its own, and takes away those of others. */
+  /** Gives each portal a user of its own, and removes the users of all other portals. */
   admitPortals(portals: readonly string[]): Promise<void>;
 }
 
@@ -22,13 +22,13 @@ const SETTINGS = join(import.meta.dirname, '../../deploy/redis/redis.conf');
 /**
  * A Redis on a free port of 127.0.0.1, with the settings and the users of deploy/redis.
  *
- * @param secrets the folder of the passwords; those that are missing are made
+ * @param secrets the folder of the passwords; missing ones are created
  */
 export function redisServer(folder: string, secrets: string): RedisServer {
   const data = join(folder, 'data');
   const portFile = join(folder, 'port');
   const confFile = join(folder, 'redis.conf');
-  // in a folder that Redis may write
+  // in a folder that Redis may write to
   const usersFile = join(folder, 'acl/users.acl');
   const port = (): number => Number(readFileSync(portFile, 'utf8'));
   const passwordOf = (user: RedisUser): string => ensurePassword(secrets, `redis-${user}`);
@@ -64,7 +64,7 @@ export function redisServer(folder: string, secrets: string): RedisServer {
         `port ${port()}`,
         `dir ${data}`,
         'daemonize no',
-        'set-proc-title no', // it would write over the environment, by which an orphan is known
+        'set-proc-title no', // it would overwrite the environment, which identifies an orphan
         'save ""',
       ];
       writeFileSync(confFile, `${conf.join('\n')}\n`);
@@ -74,7 +74,7 @@ export function redisServer(folder: string, secrets: string): RedisServer {
   };
 }
 
-/** The port of the last start if it is still free, else one that is: others have addresses to remember. */
+/** The port of the last start if it is still free, otherwise another: other programs remember the address. */
 export async function keepOrChoosePort(portFile: string): Promise<number> {
   let kept = 0;
   try {
@@ -91,12 +91,12 @@ export async function keepOrChoosePort(portFile: string): Promise<number> {
 }
 
 /**
- * Below the ports that Linux gives to outgoing connections (net.ipv4.ip_local_port_range). A connection could take such
- * a port while its server is down, and the server could not come back at the same address.
+ * Below the ports that Linux gives to outgoing connections (net.ipv4.ip_local_port_range). A connection could
+ * take such a port while its server is down, and the server could not come back at the same address.
  */
 const PORTS = [10_000, 32_768] as const;
 
-/** Whether it can be listened on. */
+/** Whether a server can listen on it. */
 function isFree(port: number): Promise<boolean> {
   return new Promise((done) => {
     const server = createServer();

@@ -4,14 +4,17 @@ import { join } from 'node:path';
 
 const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789';
 
-/** The password in `folder/name`; made (32 of [A-Za-z0-9], mode 0600, no line end) where there is none. */
+/** The password in `folder/name`; created (32 of [A-Za-z0-9], mode 0600, no line end) if there is none. */
 export function ensurePassword(folder: string, name: string): string {
   return ensureFile(join(folder, name), () =>
     Array.from({ length: 32 }, () => ALPHABET[randomInt(ALPHABET.length)]).join(''),
   );
 }
 
-/** The public half (SPKI, PEM) of the Ed25519 key in `file` (PKCS8, PEM, mode 0600), made where there is none. */
+/**
+ * The public half (SPKI, PEM) of the Ed25519 key in `file` (PKCS8, PEM, mode 0600), which is created if there
+ * is none.
+ */
 export function ensureSigningKey(file: string): string {
   const pem = ensureFile(file, () =>
     generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
@@ -32,7 +35,7 @@ function ensureFile(file: string, make: () => string): string {
   return text;
 }
 
-/** What MariaDB keeps of a password under mysql_native_password: `*` and the hex of sha1(sha1(password)). */
+/** What MariaDB stores of a password under mysql_native_password: `*` and the hex of sha1(sha1(password)). */
 export function nativePasswordVerifier(password: string): string {
   const once = createHash('sha1').update(password).digest();
   return `*${createHash('sha1').update(once).digest('hex').toUpperCase()}`;

@@ -24,7 +24,7 @@ export interface SlapdOptions {
   readonly base: string;
   readonly realm: string;
   readonly ids: { people: readonly IdRange[]; tools: readonly IdRange[]; realmGid: number };
-  /** Folder of the `ldap-<account>` passwords, made where they are missing; `ldap-admin` among them. */
+  /** Folder of the `ldap-<account>` passwords, created if missing; `ldap-admin` is among them. */
   readonly secrets: string;
 }
 
@@ -50,7 +50,7 @@ export function slapdServer(folder: string, options: SlapdOptions): SlapdServer 
       const isNew = !existsSync(seeded);
       if (isNew) rmSync(data, { recursive: true, force: true });
       makeFolder(data, 'openldap', 0o700);
-      // cn=config is written anew at each start, so that it is always what deploy/ldap says.
+      // cn=config is written anew at each start, so that it always matches deploy/ldap
       rmSync(config, { recursive: true, force: true });
       makeFolder(config, 'openldap', 0o700);
       await slapTool('slapadd', config, '0', texts['config.ldif']);
@@ -63,7 +63,7 @@ export function slapdServer(folder: string, options: SlapdOptions): SlapdServer 
       rmSync(socket, { force: true });
       writeFileSync(portFile, String(await keepOrChoosePort(portFile)));
     },
-    // -d keeps it from leaving us for the background; 0 lets it say only what is grave.
+    // -d keeps it in the foreground; with 0 it logs only grave errors
     command: () => ['/usr/sbin/slapd', '-d', '0', '-F', config, '-h', `${uri} ${tcpUri()}`],
     answers: () => accepts(socket),
   };
@@ -87,7 +87,7 @@ function describe(options: SlapdOptions, folder: string): Directory {
   };
 }
 
-/** Runs slapadd or slapmodify as root, which may read the schemas wherever the project lies. */
+/** Runs slapadd or slapmodify as root, which may read the schemas wherever the project is. */
 async function slapTool(
   tool: 'slapadd' | 'slapmodify',
   config: string,
@@ -99,7 +99,7 @@ async function slapTool(
 
 function accepts(socket: string): Promise<boolean> {
   return new Promise((done) => {
-    // An anonymous bind (RFC 4511, 4.2): message 1, version 3, empty name, empty password.
+    // an anonymous bind (RFC 4511, 4.2): message 1, version 3, empty name, empty password
     const bind = Buffer.from('300c020101600702010304008000', 'hex');
     const client = connect({ path: socket, timeout: ANSWER_TIMEOUT_MS });
     const end = (answer: boolean): void => {

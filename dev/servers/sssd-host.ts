@@ -1,6 +1,6 @@
 /**
- * A host of another kind in a private machine, for tests: its operator has set up Debian's sssd for the directory, and
- * nothing of ours is installed.
+ * A host of another kind in a private machine, for tests: its operator has set up Debian's sssd for the
+ * directory, and nothing of ours is installed.
  */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -53,7 +53,7 @@ function renderSssd(options: Parameters<typeof openSssdHost>[0]): string {
   const values: Record<string, string> = {
     ...{ base, realm, uri: options.ldapUri, realmGid: String(ids.realmGid) },
     password: readFileSync(join(options.secrets, 'ldap-sssd'), 'utf8').trim(),
-    // sssd drops a person whose gid lies outside, hence the realm's among them
+    // sssd drops a person whose gid is outside, so the realm's gid must be inside
     minId: String(Math.min(...ranges.map(({ first }) => first))),
     maxId: String(Math.max(...ranges.map(({ last }) => last))),
   };

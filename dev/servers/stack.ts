@@ -27,7 +27,7 @@ import { slapdServer, type SlapdServer } from './slapd.ts';
 
 export type ServerName = 'postgres' | 'redis' | 'slapd' | 'mariadb-replica' | 'mariadb-tools';
 
-/** The servers of one place. To name them is not to start them. */
+/** The servers of one place. Creating this object starts none of them. */
 export interface Stack {
   readonly place: Place;
   readonly postgres: PostgresServer;
@@ -65,7 +65,9 @@ export function describeStack(place: Place): Stack {
   };
 }
 
-/** Starts the servers (all, or `only` some), with Chamberlain's accounts in them, and returns when they answer. */
+/**
+ * Starts the servers (all, or `only` some), with Chamberlain's accounts in them, and returns when they answer.
+ */
 export async function startServers(stack: Stack, only?: readonly ServerName[]): Promise<void> {
   const { secrets } = stack.place;
   ensureSigningKey(join(secrets, 'seal-key'));
@@ -78,7 +80,7 @@ export async function startServers(stack: Stack, only?: readonly ServerName[]): 
     [stack.replica, () => createMariadbAccounts(stack.replica, secrets)],
     [stack.tools, () => createMariadbAccounts(stack.tools, secrets)],
   ] as const;
-  // One that fails must not leave the others starting behind our back.
+  // if one fails, wait for the others that are still starting
   const ends = await Promise.allSettled(
     starts
       .filter(([server]) => wanted(server))
@@ -92,10 +94,10 @@ export async function startServers(stack: Stack, only?: readonly ServerName[]): 
 }
 
 /**
- * Brings a whole stack up: servers, config, keys, migrations, the bootstrapping admin. What is there already is
- * left as it is, so that it may be called again at any time.
+ * Starts a whole stack: servers, config, keys, migrations, the bootstrapping admin. Whatever exists is left as
+ * it is, so it may be called again at any time.
  *
- * @param say told what is left out, and why
+ * @param say is told what is left out, and why
  */
 export async function startStack(dir: string, say: (line: string) => void): Promise<Stack> {
   const stack = describeStack(makePlace(dir));
@@ -113,7 +115,7 @@ export async function startStack(dir: string, say: (line: string) => void): Prom
   }
 }
 
-/** Ends what was started in `dir`, by pid; with `purge` deletes its data too. */
+/** Stops what was started in `dir`, by pid; with `purge` also deletes its data. */
 export async function stopStack(dir: string, purge: boolean): Promise<void> {
   const place = findPlace(dir);
   if (place === undefined) return;
@@ -142,7 +144,7 @@ export async function stackStatus(dir: string): Promise<Status[]> {
   );
 }
 
-/** What a shell needs to look at a stack from outside, by variable. */
+/** What a shell needs to examine a stack from outside, by variable. */
 export function stackEnvironment(dir: string): Record<string, string> {
   const stack = describeStack(knownPlace(dir));
   const { place, postgres, redis, slapd, replica, tools } = stack;
@@ -180,7 +182,7 @@ export function makeDataRoot(dataRoot: string): void {
   for (const folder of ['', 'data', 'data/project', 'home']) {
     mkdirSync(join(dataRoot, folder), { recursive: true, mode: 0o755 });
   }
-  // `prepare` makes the one of homes
+  // `prepare` creates the one of homes
   mkdirSync(join(dataRoot, 'archives/databases'), { recursive: true, mode: 0o700 });
 }
 
@@ -193,7 +195,7 @@ export async function runCli(configFile: string, ...args: string[]): Promise<str
 function knownPlace(dir: string): Place {
   const place = findPlace(dir);
   if (place === undefined || !existsSync(place.configFile)) {
-    throw new Error(`no stack in ${dir}: dev/stack up --dir ${dir}`);
+    throw new Error(`there is no stack in ${dir}: run dev/stack up --dir ${dir}`);
   }
   return place;
 }
@@ -242,7 +244,7 @@ function writePasswordFile(stack: Stack): void {
 async function found(stack: Stack, say: (line: string) => void): Promise<void> {
   const { place, postgres } = stack;
   if (!existsSync(CLI)) {
-    say('no migrations and no bootstrapping: src/cli/chamberlain.ts is not there yet');
+    say('no migrations and no bootstrapping: src/cli/chamberlain.ts does not exist');
     return;
   }
   await runCli(place.configFile, 'migrate');

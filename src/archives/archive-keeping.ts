@@ -1,9 +1,9 @@
-/** What a writer that archives asks of our PostgreSQL. */
+/** What a writer that archives needs from our PostgreSQL. */
 import { codeOf } from '../shared/errors.ts';
 
 export interface ArchiveKeeping {
   now(): Date;
-  /** of all keys that a person ever had: they stand in the manifest, so that no key comes to another */
+  /** of all keys that a person ever had: the manifest names them, so that no key is given to somebody else */
   readFingerprints(subject: number): Promise<string[]>;
   /** durably, while the subject's lock is held */
   record(archive: {
@@ -14,9 +14,10 @@ export interface ArchiveKeeping {
     bytes: number;
   }): Promise<void>;
   /**
-   * Of the same archival, in the same direction (`returning`: it is brought back, or put away; undefined:
-   * it is destroyed), under the lock. `expired`: only whether its archives are to be removed, whatever has
-   * become of the subject since. `erases`: what is destroyed is in no archive. Throws where it cannot be known.
+   * Whether the step belongs to the current archival and the current direction, checked under the lock.
+   * `returning` is true for a restore, false for an archival, undefined for a destruction. `expired`: only
+   * whether its archives must be removed, whatever has become of the subject since. `erases`: what is destroyed
+   * is in no archive. Throws if it cannot be known.
    */
   stillWanted(step: {
     subject: number;
@@ -30,15 +31,14 @@ export interface ArchiveKeeping {
 }
 
 /**
- * So long after its last answer PostgreSQL may be silent, and what it was asked for goes on: it takes a
- * connection for lost, and the lock with it, after 25 s (database/connection.ts), and it is asked every 2 s, for
- * 10 s at most.
+ * A step goes on for this long after PostgreSQL's last answer. PostgreSQL treats a connection as lost, and the
+ * lock with it, after 25 s (database/connection.ts). It is asked every 2 s, each time for 10 s at most.
  */
 const SILENT_MS = 12_000;
 
 /**
- * A check that is asked again and again, made patient: it passes while PostgreSQL does not answer, though not
- * the first time, nor for longer than the lock of the subject surely holds.
+ * Makes a repeated check patient: it passes while PostgreSQL does not answer, but not the first time, nor for
+ * longer than the subject's lock is certain to hold.
  */
 export function patiently(
   check: () => Promise<void>,

@@ -1,9 +1,9 @@
-/** The tables `archives` and `archive_progress`: what a role has put away, and how far it is with it. */
+/** The tables `archives` and `archive_progress`: what a role has archived, and how far it is. */
 import { ChamberlainError } from '../shared/errors.ts';
 import type { Role } from '../reconcile/wanted.ts';
 import { type Client, faultOf, type Pool } from '../database/connection.ts';
 
-/** The roles that put something away. */
+/** The roles that archive something. */
 export type ArchivingRole = Exclude<Role, 'directory'>;
 
 /** An archive whose manifest was read back. */
@@ -11,18 +11,18 @@ export interface RecordedArchive {
   subject: number;
   archival: number;
   role: ArchivingRole;
-  /** of the manifest's bytes, lower case hex */
+  /** SHA-256 of the manifest's bytes, lower case hex */
   manifestSha256: string;
-  /** where it lies, as the role sees it */
+  /** the path, as the role sees it */
   path: string;
-  /** of its files together */
+  /** of all its files */
   bytes: number;
 }
 
 /**
- * Records an archive, durably, on the connection that holds the lock of the subject: with the lock
- * lost, nothing is recorded. Recording the same again does nothing. Throws STEP_STALE where another
- * manifest is recorded: that archive is the one that counts, and this one is in its way.
+ * Records an archive, durably, on the connection that holds the subject's lock: if the lock is lost, nothing is
+ * recorded. Recording the same archive again does nothing. Throws STEP_STALE if another manifest is recorded:
+ * then that archive counts, and this one must go.
  */
 export async function recordArchive(client: Client, archive: RecordedArchive): Promise<void> {
   const { subject, archival, role, manifestSha256, path, bytes } = archive;
@@ -41,7 +41,7 @@ export async function recordArchive(client: Client, archive: RecordedArchive): P
                WHERE subject = $1 AND archival = $2 AND role = $3`,
         values: [subject, archival, role],
       }),
-      client.query('COMMIT'), // rolls back where a statement before has failed
+      client.query('COMMIT'), // rolls back if an earlier statement failed
     ]);
     const manifest = (recorded.rows[0] as { manifest: string } | undefined)?.manifest;
     if (manifest === manifestSha256) return;
@@ -49,12 +49,12 @@ export async function recordArchive(client: Client, archive: RecordedArchive): P
     throw faultOf(cause, 'recording an archive');
   }
   const context = { subject, archival };
-  throw new ChamberlainError('STEP_STALE', 'recording an archive where there is another', {
+  throw new ChamberlainError('STEP_STALE', 'recording an archive although another is recorded', {
     context,
   });
 }
 
-/** The names of the archives, `<account>.<archival>`, that the role that asks has recorded. */
+/** The names of the archives, `<account>.<archival>`, that the calling role has recorded. */
 export async function readRecordedArchives(pool: Pick<Pool, 'query'>): Promise<Set<string>> {
   const { rows } = await pool.query({
     name: 'read-recorded-archives',
@@ -63,7 +63,7 @@ export async function readRecordedArchives(pool: Pick<Pool, 'query'>): Promise<S
   return new Set((rows as { name: string }[]).map(({ name }) => name));
 }
 
-/** The fingerprints of all keys that a person ever had; of a tool none. */
+/** The fingerprints of all keys that a person ever had; empty for a tool. */
 export async function readFingerprints(
   pool: Pick<Pool, 'query'>,
   subject: number,
@@ -83,18 +83,18 @@ export async function readFingerprints(
 export interface StillWanted {
   subject: number;
   archival: number;
-  /** whether it brings back what was put away, or puts it away; undefined: it destroys that */
+  /** true for a restore, false for an archival, undefined for a destruction */
   returning: boolean | undefined;
-  /** its archives are to be removed, whatever has become of the subject since */
+  /** whether its archives must be removed, whatever has become of the subject since */
   expired?: boolean;
-  /** what it destroys is in no archive: it is an erasure */
+  /** whether what it destroys is in no archive, because it is an erasure */
   erases?: boolean;
 }
 
 /**
- * Whether a long step is wanted still: the subject is archived (deleted, where it destroys), by the same
- * archival, in the same direction, and the realm is not frozen. Throws BACKEND_UNAVAILABLE where it
- * cannot be known.
+ * Whether a long step is still wanted: the subject is archived (or deleted, for a destruction), by the same
+ * archival, in the same direction, and the realm is not frozen. Throws BACKEND_UNAVAILABLE if it cannot be
+ * known.
  */
 export async function readStillWanted(
   pool: Pick<Pool, 'query'>,
@@ -113,7 +113,7 @@ export async function readStillWanted(
     values: [subject, archival, returning ?? null, expired, erases],
   };
   const { rowCount } = await pool.query(query).catch((cause: unknown) => {
-    throw faultOf(cause, 'asking whether a step is wanted still');
+    throw faultOf(cause, 'checking whether a step is still wanted');
   });
   return rowCount === 1;
 }
@@ -122,14 +122,14 @@ export async function readStillWanted(
 export interface ArchiveProgress {
   subject: number;
   role: ArchivingRole;
-  /** what is being done, for people: `packing`, `reading back` */
+  /** the current act, in words for people: `packing`, `reading back` */
   act: string;
-  /** bytes; `total` is undefined where it is not known */
+  /** bytes; `total` is undefined if it is not known */
   done: number;
   total: number | undefined;
 }
 
-/** Says how far a role is. Of no worth after a crash: a report that fails is left out. */
+/** Reports how far a role is. It is worthless after a crash, so a report that fails is left out. */
 export async function reportArchiveProgress(
   pool: Pick<Pool, 'query'>,
   { subject, role, act, done, total }: ArchiveProgress,

@@ -1,6 +1,6 @@
 /**
- * The manifest of an archive of databases: what was on the servers, and in which file it lies now.
- * Written as canonical JSON; its SHA-256 is what is recorded of the archive.
+ * The manifest of an archive of databases: what was on the servers, and which file holds it. It is written as
+ * canonical JSON; its SHA-256 is recorded of the archive.
  */
 import { z } from 'zod';
 import { canonicalJson } from '../shared/canonical-json.ts';
@@ -10,7 +10,7 @@ const table = z.strictObject({
   /** as `information_schema.TABLES` calls it: `BASE TABLE`, `SYSTEM VERSIONED`, `SEQUENCE` */
   type: z.string(),
   engine: z.string(),
-  /** those of its history too; 0 for a sequence, and where the rows lie elsewhere (`holdsRows`) */
+  /** including those of its history; 0 for a sequence, and if the rows are elsewhere (`holdsRows`) */
   rows: z.int().min(0),
 });
 
@@ -24,17 +24,20 @@ const inventory = z.strictObject({
   /** `PROCEDURE name`, `FUNCTION name`, `PACKAGE name` … */
   routines: z.array(z.string()),
   events: z.array(z.string()),
-  /** what of those has another definer than the user, who may not make that: `VIEW name of root@localhost` */
+  /**
+   * those of them whose definer is another account than the user, who may not create such: `VIEW name of
+   * root@localhost`
+   */
   others: z.array(z.string()).optional(),
 });
 
-/** By what it is, `table cities`: a hash of what it holds */
+/** By kind and name, such as `table cities`: a hash of the content. */
 const contents = z.record(z.string(), z.string());
 
 const piece = z.strictObject({
   server: z.string(),
   database: z.string(),
-  /** what was there, each list in order */
+  /** what was there, each list sorted */
   holds: inventory,
   /** left out by older versions */
   contents: contents.optional(),
@@ -49,11 +52,11 @@ const manifest = z.strictObject({
   uid: z.int().min(1),
   user: z.string(),
   archival: z.int().min(1),
-  /** RFC 3339, UTC; left out by older versions, as the next is */
+  /** RFC 3339, UTC; older versions left it and the next field out */
   madeAt: z.string().optional(),
   /** of all keys that the person ever had */
   fingerprints: z.array(z.string()).optional(),
-  /** every server that may hold databases of the user, with what it calls its version */
+  /** every server that may hold databases of the user, with its own version string */
   servers: z.array(z.strictObject({ name: z.string(), version: z.string() })),
   databases: z.array(piece),
 });
@@ -69,7 +72,7 @@ export function formatManifest(value: DatabasesManifest): string {
   return `${canonicalJson(value)}\n`;
 }
 
-/** Undefined where the text is none, or one of another version. */
+/** Undefined if the text is not a manifest, or is one of another version. */
 export function parseManifest(text: string): DatabasesManifest | undefined {
   return parsed(manifest, text);
 }
@@ -90,7 +93,7 @@ function parsed<T>(schema: z.ZodType<T>, text: string): T | undefined {
   }
 }
 
-/** Engines whose rows lie elsewhere: mariadb-dump leaves them out (--no-data-med). */
+/** Engines whose rows are elsewhere: mariadb-dump leaves them out (--no-data-med). */
 const HOLDS_NO_ROWS = new Set([
   'MRG_MyISAM',
   'MRG_MYISAM',
@@ -107,7 +110,7 @@ export function holdsRows({ type, engine }: Pick<ArchivedTable, 'type' | 'engine
   return type !== 'SEQUENCE' && !HOLDS_NO_ROWS.has(engine);
 }
 
-/** What is in one of them and not, or otherwise, in the other: for people; undefined where they are equal. */
+/** Describes the first difference between two inventories, for people; undefined if they are equal. */
 export function differenceOf(was: Inventory, is: Inventory): string | undefined {
   for (const name of ['charset', 'collation', 'comment'] as const) {
     if (was[name] !== is[name]) return `its ${name} was ${was[name]}, and is ${is[name]}`;
@@ -120,28 +123,29 @@ export function differenceOf(was: Inventory, is: Inventory): string | undefined 
   );
 }
 
-/** Why `is` is not a part of `was`: something came, or grew; undefined where it is one. */
+/** Why `is` is not a part of `was`: something is new, or grew; undefined if it is a part. */
 export function whatCame(was: Inventory, is: Inventory): string | undefined {
   const known = new Map(was.tables.map((each) => [each.name, each]));
   for (const { name, rows } of is.tables) {
     const before = known.get(name);
-    // a view's place may be held by a table until the view is made
-    if (before === undefined && !was.views.includes(name)) return `there is a table ${name} now`;
+    // until a view is created, a table may have its place
+    if (before === undefined && !was.views.includes(name)) return `the table ${name} is new`;
     if (before !== undefined && rows > before.rows)
-      return `the table ${name} has ${rows} rows, not ${before.rows}`;
+      return `the table ${name} has ${rows} rows instead of ${before.rows}`;
   }
   for (const list of LISTS) {
     const came = is[list].find((name) => !was[list].includes(name));
-    if (came !== undefined) return `there is a ${SINGULAR[list]} ${came} now`;
+    if (came !== undefined) return `the ${SINGULAR[list]} ${came} is new`;
   }
   return undefined;
 }
 
-/** Why what is there is not all in an archive, by what each thing holds; undefined where it is. */
+/** Compares contents: why not everything that exists is in an archive; undefined if it is. */
 export function whatIsOther(was: Contents | undefined, is: Contents): string | undefined {
-  if (was === undefined) return 'its archive was made by an older version, and tells no contents';
+  if (was === undefined)
+    return 'its archive was made by an older version, which did not record contents';
   const other = Object.keys(is).find((what) => was[what] !== is[what]);
-  return other === undefined ? undefined : `the ${other} holds something else than its archive`;
+  return other === undefined ? undefined : `the content of the ${other} differs from its archive`;
 }
 
 const LISTS = ['views', 'triggers', 'routines', 'events'] as const;
@@ -158,11 +162,11 @@ function tableDifference(
     if (after.rows !== before.rows)
       return `the table ${before.name} had ${before.rows} rows, and has ${after.rows}`;
     if (after.type !== before.type || after.engine !== before.engine)
-      return `the table ${before.name} is another`;
+      return `the table ${before.name} was replaced`;
   }
   const names = new Set(was.map(({ name }) => name));
   const came = is.find(({ name }) => !names.has(name));
-  return came === undefined ? undefined : `there is a table ${came.name} now`;
+  return came === undefined ? undefined : `the table ${came.name} is new`;
 }
 
 function listDifference(
@@ -173,5 +177,5 @@ function listDifference(
   const gone = was.find((name) => !is.includes(name));
   if (gone !== undefined) return `the ${SINGULAR[list]} ${gone} is gone`;
   const came = is.find((name) => !was.includes(name));
-  return came === undefined ? undefined : `there is a ${SINGULAR[list]} ${came} now`;
+  return came === undefined ? undefined : `the ${SINGULAR[list]} ${came} is new`;
 }

@@ -1,4 +1,4 @@
-/** What archives say of deletions, by their manifests: evidence where our database is older than they are. */
+/** The deletions that archives show by their manifests: evidence if our database is older than they are. */
 import { z } from 'zod';
 
 const SEEN_DELETION = z.object({
@@ -7,39 +7,39 @@ const SEEN_DELETION = z.object({
   account: z.string(),
   kind: z.enum(['person', 'tool']),
   archival: z.int(),
-  /** when it was put away, RFC 3339: it was deleted as soon as both archives were made */
+  /** when it was archived, RFC 3339: it was deleted as soon as both archives were made */
   deletedAt: z.string(),
   /** of all keys that the person ever had, `SHA256:…`; older archives name none */
   fingerprints: z.array(z.string()),
-  /** where the archive lies, as the role sees it */
+  /** the archive's path, as the role sees it */
   archive: z.string(),
   /** SHA-256 of its manifest, and the length of its files */
   manifest: z.string(),
   bytes: z.int(),
-  /** whether what it holds is in its place again; undefined where it holds nothing that could be */
+  /** whether its content was restored; undefined if it holds nothing that could be */
   back: z.enum(['no', 'partly', 'yes']).optional(),
 });
 
-/** An archive that is recorded nowhere in our database. */
+/** An archive that is not recorded in our database. */
 export type SeenDeletion = z.infer<typeof SEEN_DELETION>;
 
-/** A list of them, as a role reports it; undefined where it is none. */
+/** A list of them, as a role reports it; undefined if it is not such a list. */
 export function parseDeletions(list: unknown): SeenDeletion[] | undefined {
   return z.array(SEEN_DELETION).safeParse(list).data;
 }
 
-/** The account and the archival of which the name of an archive is made; undefined where it is no such name. */
+/** The account and the archival that make up an archive's name; undefined if it is not such a name. */
 export function parseArchiveName(
   name: string,
 ): { account: string; archival: number; kind: 'person' | 'tool' } | undefined {
   const [, account = '', archival] = /^([a-z][a-z0-9._-]*)\.([1-9][0-9]{0,8})$/.exec(name) ?? [];
   if (archival === undefined) return undefined;
-  // a shell name has no dot, and the account of a tool begins with the realm and one
+  // a shell name has no dot, and the account of a tool begins with the realm and a dot
   const kind = account.includes('.') ? 'tool' : 'person';
   return { account, archival: Number(archival), kind };
 }
 
-/** What the archives of one account say of it. */
+/** What the archives of one account show. */
 export interface Deletion {
   uid: number;
   account: string;
@@ -48,13 +48,13 @@ export interface Deletion {
   archival: number;
   deletedAt: Date;
   fingerprints: string[];
-  /** whether what the last archival took away is in its place: none of it, all of it, or neither */
+  /** whether the content of the last archival was restored: none of it, all of it, or neither */
   back: 'no' | 'partly' | 'yes';
-  /** of every archival, in their order */
+  /** of every archival, in order */
   archives: SeenDeletion[];
 }
 
-/** What archives say, by account. Of an archival before the last all was brought back. */
+/** What archives show, by account. Of each archival before the last, everything was restored. */
 export function readEvidence(seen: readonly SeenDeletion[]): Deletion[] {
   const accounts = Map.groupBy(seen, ({ uid, account }) => `${uid} ${account}`);
   return [...accounts.values()].map((unordered) => {

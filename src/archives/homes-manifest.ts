@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { canonicalJson } from '../shared/canonical-json.ts';
 
-/** Which archive. */
+/** Identifies an archive. */
 export interface ArchiveName {
   account: string;
   archival: number;
@@ -18,7 +18,7 @@ const schema = z.strictObject({
   /** of all keys that the person ever had; left out by older versions */
   fingerprints: z.array(z.string()).optional(),
   what: z.union([
-    /** there was no home, or one that belonged to another and was left where it is */
+    /** there was no home, or it belonged to another account and was left */
     z.strictObject({ kind: z.literal('nothing') }),
     z.strictObject({
       kind: z.literal('home'),
@@ -33,26 +33,29 @@ const schema = z.strictObject({
         fifos: z.int(),
         devices: z.int(),
       }),
-      /** of the files, each counted once, holes included */
+      /** of the files, each counted once, including holes */
       bytes: z.int(),
-      /** what no archive can hold */
+      /** what an archive cannot hold */
       leftOut: z.strictObject({ sockets: z.int() }),
     }),
   ]),
   files: z.array(
     z.strictObject({ name: z.literal('home.tar.zst'), bytes: z.int(), sha256: z.string() }),
   ),
-  /** the first line of what each says of its version; of tar with the options that it packed by */
+  /** the first line of each program's version output; for tar also the options that it packed with */
   programs: z.strictObject({ tar: z.string(), zstd: z.string() }),
 });
 export type HomeManifest = z.infer<typeof schema>;
 
-/** The bytes of a manifest, which are what is hashed. */
+/** The bytes of a manifest, over which its hash is computed. */
 export function renderManifest(manifest: HomeManifest): Buffer {
   return Buffer.from(`${canonicalJson(manifest)}\n`);
 }
 
-/** Reads a manifest, or undefined where it is none of that archive; `uid`: nor of that account's number. */
+/**
+ * Reads a manifest. Undefined if it is not one of that archive or, where `uid` is given, of that account's
+ * number.
+ */
 export function parseManifest(
   bytes: Buffer,
   { account, archival, uid }: ArchiveName & { uid?: number },

@@ -1,4 +1,4 @@
-/** How a role keeps account of what it puts away. */
+/** How a role records what it archives. */
 import type { ArchiveKeeping } from './archive-keeping.ts';
 import {
   type ArchivingRole,
@@ -10,7 +10,7 @@ import {
 import { isLost } from '../database/connection.ts';
 import type { RoleStore } from '../reconcile/role.ts';
 
-/** Records on the connection that holds the lock of the subject; with the lock lost, nothing is wanted any more. */
+/** Records on the connection that holds the subject's lock; if the lock is lost, no step is wanted any more. */
 export function keepArchives(role: ArchivingRole, { pool, holderOf }: RoleStore): ArchiveKeeping {
   return {
     now: () => new Date(),

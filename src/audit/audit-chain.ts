@@ -1,17 +1,17 @@
-/** The hash chain over the audit: what is hashed, and what is wrong with a row where it does not fit. */
+/** The hash chain over the audit: what is hashed, and what is wrong with a row that does not fit. */
 import { createHash } from 'node:crypto';
 import { canonicalJson } from '../shared/canonical-json.ts';
 
-/** What the chain starts from. */
+/** The hash before the first row. */
 export const FIRST_HASH = Buffer.alloc(32);
 
-/** Every column of `audit`, in a form that no setting of a session changes. Of a table `a`. */
+/** Every column of `audit`, as table `a`, in a form that does not depend on the settings of a session. */
 export const HASHED_COLUMNS = `
   a.id::text, to_char(a.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS at,
   a.request::text, a.portal, a.kind, a.requested_by, a.approved_by, a.subject, a.account,
   a.fields, a.verdict, a.code`;
 
-/** A row as it is hashed. */
+/** A row in the form that is hashed. */
 export interface HashedRow extends Record<string, unknown> {
   id: string;
   /** ISO 8601 in UTC, with microseconds */
@@ -23,7 +23,7 @@ export function hashAuditRow(previous: Buffer, row: Record<string, unknown>): Bu
   return createHash('sha256').update(previous).update(canonicalJson(row)).digest();
 }
 
-/** A seal with the row that it is of; `row` is undefined where that is gone. */
+/** A seal with its row; `row` is undefined if that is gone. */
 export interface SealedRow {
   position: number;
   auditId: string;
@@ -33,7 +33,7 @@ export interface SealedRow {
   row: HashedRow | undefined;
 }
 
-export type FaultKind =
+type FaultKind =
   | 'edited'
   | 'exchanged'
   | 'missing'
@@ -46,19 +46,19 @@ export type FaultKind =
   | 'file'
   | 'file-missing';
 
-/** One thing that is wrong, with the row that it is about. */
+/** One fault, with the row that it concerns. */
 export interface ChainFault {
   kind: FaultKind;
-  /** the row's id; undefined where no row can be named */
+  /** the row's id; undefined if no row can be named */
   row: string | undefined;
-  /** when the row says that it was written, as far as that is known */
+  /** the time in the row, if that is known */
   at: string | undefined;
   sentence: string;
 }
 
 /**
- * A transaction that began so long before the one that was sealed before it would have been ended; a row
- * with a lower number and an older time was put there afterwards.
+ * A transaction that began so long before the one that was sealed before it would have been ended. So a row with a
+ * lower number and an older time than that was inserted afterwards.
  */
 const LATEST_COMMIT_MS = 10 * 60_000;
 
@@ -71,53 +71,52 @@ export function isBackdated(row: HashedRow, before: HashedRow): boolean {
 }
 
 export function backdated(row: HashedRow): ChainFault {
-  const sentence =
-    'its number and its time are older than those of rows that were sealed before it';
+  const sentence = 'its number and its time are older than those of rows sealed before it';
   return { kind: 'inserted', row: row.id, at: row.at, sentence };
 }
 
-/** What is remembered of a link, until the next one has been looked at. */
+/** What is remembered of a link until the next one has been checked. */
 interface Link {
   position: number;
   auditId: string | undefined;
   /** as it is stored */
   hash: Buffer;
-  /** what it should be, where that is not what is stored */
+  /** what the hash should be, if it is not what is stored */
   due?: Buffer;
   row: HashedRow | undefined;
   fault?: ChainFault | undefined;
   edit?: Edit;
 }
 
-/** A row that does not have its hash: it may have the contents of another. */
+/** A row that does not match its hash: it may have the contents of another row. */
 interface Edit {
   before: Buffer;
   hash: Buffer;
   row: HashedRow;
   fault: ChainFault;
 }
-/** More edited rows are not compared with each other. */
+/** At most so many edited rows are compared with each other. */
 const MOST_EDITS = 200;
 
-/** What the chain that is followed begins after. */
+/** The link after which the chain begins. */
 export type ChainBegin = Pick<Link, 'position' | 'auditId' | 'hash'>;
 
 /**
- * Follows the chain seal by seal, in the order of positions. After a row that does not fit it goes on
- * with the stored hash, so that each fault is named once:
+ * Follows the chain seal by seal, in the order of positions. After a row that does not fit, it continues with the
+ * stored hash, so that each fault is named once:
  *
- * | the seal names before it       | its hash fits                      | so                                |
+ * | the seal names before it       | its hash fits                      | result                            |
  * | ------------------------------ | ---------------------------------- | --------------------------------- |
- * | the one before                 | after the stored hash of that      | good                              |
+ * | the one before                 | after the stored hash of that      | ok                                |
  * | the one before                 | after what that hash should be     | the seal before was edited        |
  * | the one before                 | no                                 | the row was edited, or the row    |
  * |                                |                                    | before it together with its seal  |
  * | the one before                 | its row is gone                    | the row is missing                |
  * | another, or has another place  | after the stored hash before it    | its seal was edited               |
- * | the one but last               | after the stored hash of that      | the one before was put in         |
+ * | the one but last               | after the stored hash of that      | the one before was inserted       |
  * | one without a seal             | after that row, or cannot be known | the seal of that row is missing   |
  * | one that is nowhere            | cannot be known                    | that row is missing with its seal |
- * | one that stands elsewhere      | no                                 | the row was put in, or moved      |
+ * | one that stands elsewhere      | no                                 | the row was inserted, or moved    |
  */
 export function followChain(
   report: (fault: ChainFault) => void,
@@ -130,7 +129,7 @@ export function followChain(
 
   function settle(link: Link): void {
     if (link.edit !== undefined && link.fault === link.edit.fault && edits.length < MOST_EDITS) {
-      edits.push(link.edit); // reported at the end, when it may be known more of
+      edits.push(link.edit); // reported at the end, when more may be known
     } else if (link.fault !== undefined) {
       report(link.fault);
     }
@@ -158,7 +157,7 @@ export function followChain(
           kind: 'inserted',
           row: last.auditId,
           at: last.row?.at,
-          sentence: 'it was put in, or moved here: the chain has no place for it',
+          sentence: 'it was inserted, or moved here: the chain has no place for it',
         };
         return link;
       }
@@ -169,12 +168,12 @@ export function followChain(
       }
     }
     if (row === undefined) {
-      link.fault = fault('missing', 'it is gone; its seal is there');
+      link.fault = fault('missing', 'it is gone, but its seal exists');
       return link;
     }
     const linkHolds = isNext && seal.previous === last.auditId;
     if (fits(last.hash)) {
-      if (!linkHolds) link.fault = fault('seal-edited', 'its seal says another place than it has');
+      if (!linkHolds) link.fault = fault('seal-edited', 'its seal names another place than it has');
       else if (last.row !== undefined && isBackdated(row, last.row)) link.fault = backdated(row);
       return link;
     }
@@ -183,17 +182,17 @@ export function followChain(
         kind: 'seal-edited',
         row: last.auditId,
         at: last.row?.at,
-        sentence: 'the hash of its seal was edited; the row is as it was',
+        sentence: 'the hash in its seal was edited; the row is unchanged',
       };
       return link;
     }
     if (seal.previous !== last.auditId) {
-      const sentence = `it was put in, or moved here: its seal names row ${seal.previous ?? 'none'} before it`;
+      const sentence = `it was inserted, or moved here: its seal names row ${seal.previous ?? 'none'} before it`;
       link.fault = fault('inserted', sentence);
       return link;
     }
     link.due = hashAuditRow(last.hash, row);
-    // a seal that was made anew fits its row, and only the next one shows it
+    // a seal that was made again fits its row, and only the next seal reveals it
     const orBefore =
       last.auditId === undefined || last.fault !== undefined
         ? ''
@@ -203,7 +202,7 @@ export function followChain(
     return link;
   }
 
-  /** The row that a seal names before it, where that is not the one that stands there. */
+  /** The fault of the row that a seal names before it, if that is not the row that stands there. */
   async function whatIsMissing(
     seal: SealedRow,
     isNext: boolean,
@@ -217,7 +216,7 @@ export function followChain(
       more === 0 ? '' : `, and ${more} more before it, back to row ${last.auditId ?? 'none'}`;
     if (row !== undefined) {
       const isWhole = more === 0 && fits(hashAuditRow(last.hash, row));
-      const doubt = isWhole ? 'the row is as it was' : 'whether the row was edited cannot be known';
+      const doubt = isWhole ? 'the row is unchanged' : 'whether the row was edited cannot be known';
       const sentence = `its seal is missing${others}; ${doubt}`;
       return { kind: 'seal-missing', row: row.id, at: row.at, sentence };
     }
@@ -242,7 +241,7 @@ export function followChain(
   };
 }
 
-/** The faults of edited rows: two that have each other's contents say so. */
+/** The faults of edited rows. Two rows that have each other's contents are named as exchanged. */
 function namedEdits(edits: readonly Edit[]): ChainFault[] {
   const fitsWith = (edit: Edit, other: Edit) =>
     hashAuditRow(edit.before, { ...other.row, id: edit.row.id }).equals(edit.hash);
@@ -251,7 +250,7 @@ function namedEdits(edits: readonly Edit[]): ChainFault[] {
       (each) => each !== edit && fitsWith(edit, each) && fitsWith(each, edit),
     );
     if (other === undefined) return edit.fault;
-    const sentence = `it has the contents of row ${other.row.id}, and that one has its own`;
+    const sentence = `it has the contents of row ${other.row.id}, and that row has the contents of this one`;
     return { ...edit.fault, kind: 'exchanged', sentence };
   });
 }

@@ -1,11 +1,11 @@
-/** The table `audit_closings`, and the chain up to where a year ends. What may be closed, PostgreSQL decides. */
+/** The table `audit_closings`, and the chain up to the end of a year. PostgreSQL decides what may be closed. */
 import { ChamberlainError } from '../shared/errors.ts';
 import { writeOperatorAction } from './operator-actions.ts';
 import { FIRST_HASH, hashAuditRow } from './audit-chain.ts';
 import { PAGE, readPage, rowOf } from './audit-pages.ts';
 import { type Client, sqlState, transact } from '../database/connection.ts';
 
-/** A year whose rows are in a file. */
+/** A closed year, whose rows are in a file. */
 export interface AuditClosing {
   year: number;
   /** places in the chain, and the last row's number and hash */
@@ -13,23 +13,23 @@ export interface AuditClosing {
   last: number;
   row: string;
   hash: string;
-  /** its name, and its digest when it was read back */
+  /** the name of the file, and its digest when it was read back */
   file: string;
   sha256: string;
   closedAt: Date;
 }
 
-/** Held by whoever closes a year, as long as the connection lives: nobody else removes rows meanwhile. */
+/** The process that closes a year holds this lock on its connection, so that no other removes rows meanwhile. */
 const CLOSING_LOCK = 8;
 
-/** Throws AUDIT_NOT_CLOSABLE where another process closes a year. */
+/** Throws AUDIT_NOT_CLOSABLE if another process is closing a year. */
 export async function holdClosings(client: Client, year: number): Promise<void> {
   const { rows } = await client.query('SELECT pg_try_advisory_lock($1) AS held', [CLOSING_LOCK]);
   if ((rows as { held: boolean }[])[0]?.held === true) return;
-  throw notClosable(year, 'another `chamberlain audit close` is at work');
+  throw notClosable(year, 'another `chamberlain audit close` is running');
 }
 
-/** The oldest first. */
+/** The closed years, the oldest first. */
 export async function readClosings(client: Pick<Client, 'query'>): Promise<AuditClosing[]> {
   const { rows } = await client.query(
     `SELECT year, first::float8, last::float8, audit_id AS row, encode(hash, 'hex') AS hash, file, sha256,
@@ -38,7 +38,7 @@ export async function readClosings(client: Pick<Client, 'query'>): Promise<Audit
   return rows as AuditClosing[];
 }
 
-/** A year that is to be closed: its places in the chain, and the hash before the first and of the last. */
+/** A year to be closed: its places in the chain, the hash before its first row, and the hash of its last. */
 export type ClosableYear = Pick<AuditClosing, 'year' | 'first' | 'last' | 'row' | 'hash'> & {
   after: string;
   /** the last year that is closed */
@@ -46,14 +46,14 @@ export type ClosableYear = Pick<AuditClosing, 'year' | 'first' | 'last' | 'row' 
 };
 
 /**
- * Where a year ends in the chain: with the last of its rows, in the order in which they were sealed. Some of the
- * first of the next year may stand before that. Throws AUDIT_NOT_CLOSABLE where it may not be closed.
+ * Finds the end of a year in the chain: the last of its rows, in the order in which they were sealed. Some of the first
+ * rows of the next year may come before that. Throws AUDIT_NOT_CLOSABLE if the year may not be closed.
  */
 export async function findYear(client: Client, year: number): Promise<ClosableYear> {
   const before = (await readClosings(client)).at(-1);
   const first = (before?.last ?? 0) + 1;
   const end = await findEnd(client, year, first);
-  if (end === undefined) throw notClosable(year, 'it has no row that is not closed');
+  if (end === undefined) throw notClosable(year, 'it has no row left to close');
   const after = before?.hash ?? FIRST_HASH.toString('hex');
   const found = { year, first, ...end, after, closedUpTo: before?.year ?? 0 };
   // PostgreSQL is asked before anything is written
@@ -67,7 +67,7 @@ export async function findYear(client: Client, year: number): Promise<ClosableYe
   return found;
 }
 
-/** Goes back from the end of the chain, page by page. */
+/** Searches backwards from the end of the chain, page by page. */
 async function findEnd(
   client: Client,
   year: number,
@@ -95,9 +95,9 @@ async function findEnd(
 }
 
 /**
- * The rows of a year with their hashes, each checked. Throws AUDIT_BROKEN where one is not as it was sealed, and
- * AUDIT_NOT_CLOSABLE at one of an earlier year that is not closed. One of a year that is closed was written by a
- * clock that went back: it has no other file to go to.
+ * Reads and checks the rows of a year with their hashes. Throws AUDIT_BROKEN if a row is not as it was sealed, and
+ * AUDIT_NOT_CLOSABLE for a row of an earlier year that is not closed. A row of a closed year is accepted: it was written
+ * when the clock had gone back, and no other file can hold it.
  */
 export async function* readYear(
   client: Client,
@@ -117,17 +117,17 @@ export async function* readYear(
       }
       const rowYear = Number(row.at.slice(0, 4));
       if (rowYear < year && rowYear > closedUpTo) {
-        throw notClosable(year, `row ${row.id} is of ${rowYear}, which is to be closed first`);
+        throw notClosable(year, `row ${row.id} belongs to ${rowYear}, which must be closed first`);
       }
       yield { hash: hash.toString('hex'), row };
       if (place === last) return;
     }
     if (page.length === 0)
-      throw new ChamberlainError('AUDIT_BROKEN', `the audit of ${year} ends too soon`);
+      throw new ChamberlainError('AUDIT_BROKEN', `the audit of ${year} ends too early`);
   }
 }
 
-/** Records a year whose file was read back, durably: from then on the chain begins after it. */
+/** Records, durably, a year whose file was read back. From then on, the chain begins after that year. */
 export async function recordClosing(
   client: Client,
   closing: Omit<AuditClosing, 'closedAt'>,
@@ -168,7 +168,7 @@ export function notClosable(year: number, sentence: string): ChamberlainError {
   );
 }
 
-/** How many rows of closed years are still there. */
+/** How many rows of closed years are not removed yet. */
 export async function countClosed(client: Pick<Client, 'query'>): Promise<number> {
   const { rows } = await client.query(
     `SELECT count(*)::int AS count FROM audit_seals WHERE position <= (SELECT max(last) FROM audit_closings)`,
@@ -177,8 +177,9 @@ export async function countClosed(client: Pick<Client, 'query'>): Promise<number
 }
 
 /**
- * Removes up to 1,000 rows of closed years, with their seals, and says how many; the trigger `guard_closed` lets no
- * other go. It knows a row by its seal: so all the rows go first, and the seal of one that was lost goes too.
+ * Removes up to 1,000 rows of closed years with their seals, and returns how many. The trigger `guard_closed` allows the
+ * removal of no other rows. It identifies a row by its seal, so all rows are removed before the seals; the seal of a row
+ * that was lost is removed too.
  */
 export async function removeClosed(client: Pick<Client, 'query'>): Promise<number> {
   const { rowCount } = await client.query(

@@ -17,9 +17,9 @@ import { ChamberlainError } from '../shared/errors.ts';
 import { canonicalJson } from '../shared/canonical-json.ts';
 
 const SIGNED = 'chamberlain-audit-1\n';
-/** No line of ours is as long. */
+/** No line of such a file is as long. */
 const MOST_LINE_BYTES = 4 * 1024 * 1024;
-/** Lines are written together up to so many characters. */
+/** How many characters of lines are written together. */
 const WRITE_LENGTH = 256 * 1024;
 
 export interface AuditFileHead {
@@ -45,21 +45,21 @@ export interface AuditFileEnd {
   signature: string;
 }
 
-/** Who signs a file. */
+/** The signer of a file. */
 export interface AuditSigner {
   portal: string;
   key: KeyObject;
 }
 
-/** What a realm calls the file of a year. */
+/** The name of the file of a year. */
 export function auditFileName(realm: string, year: number): string {
   return `audit-${realm}-${year}.jsonl`;
 }
 
 /**
- * Writes a file whole, or not at all, so that it would outlive a loss of power. One that is there already is never
- * replaced. Throws AUDIT_NOT_CLOSABLE where the folder or the disk does not take it. What a run that was cut has left
- * beside it goes.
+ * Writes a file completely or not at all, so that it would survive a loss of power. An existing file is never
+ * replaced. Throws AUDIT_NOT_CLOSABLE if the folder or the disk does not accept it. Removes what an interrupted run has
+ * left next to it.
  */
 export async function writeAuditFile(
   path: string,
@@ -133,7 +133,7 @@ function signedText(end: Omit<AuditFileEnd, 'signature'>): Buffer {
   return Buffer.from(SIGNED + canonicalJson(end));
 }
 
-/** Removes what processes that are gone have left half written; one of them may have had our own number. */
+/** Removes files that dead processes have left half written; one of these may have had our own pid. */
 async function removeLeftovers(path: string): Promise<void> {
   const folder = dirname(path);
   for (const name of await readdir(folder)) {
@@ -145,7 +145,7 @@ async function removeLeftovers(path: string): Promise<void> {
   }
 }
 
-/** Whether there is a process with that number. */
+/** Whether there is a process with that pid. */
 export function isAlive(pid: number): boolean {
   try {
     return process.kill(pid, 0);
@@ -160,15 +160,15 @@ export interface AuditFileRead {
   end: AuditFileEnd | undefined;
   /** of the whole file, hex */
   sha256: string;
-  /** the first thing that is wrong, such as `line 7 is no row`; undefined: nothing is */
+  /** the first fault, such as `line 7 is not a row`; undefined if there is none */
   wrong: string | undefined;
 }
 
 /**
- * Reads a file, line by line, and checks its form, its digest and its signature; by whom it is signed and whether the
- * rows are in the chain is for others to say. Throws where it cannot be read.
+ * Reads a file line by line, and checks its form, its digest and its signature. The caller must check who has signed it
+ * and whether its rows are in the chain. Throws if it cannot be read.
  *
- * @param onRow is given each row and the number of its line; a text that it returns is what is wrong with it
+ * @param onRow is called with each row and the number of its line, and may return a fault
  */
 export async function readAuditFile(
   path: string,
@@ -188,9 +188,9 @@ export async function readAuditFile(
     const value = parseLine(line);
     if (number === 1) {
       if (isHead(value)) onHead((head = value));
-      else wrong = 'it does not begin as a closed year of the audit does';
+      else wrong = 'it does not begin like a closed year of the audit';
     } else if (isRow(value)) wrong = onRow(value, number);
-    else wrong = `line ${number} is no row of the audit`;
+    else wrong = `line ${number} is not a row of the audit`;
   };
   for await (const line of readLines(path)) {
     whole.update(line);
@@ -199,7 +199,7 @@ export async function readAuditFile(
   }
   const last = before === undefined ? undefined : parseLine(before);
   const end = isEnd(last) ? last : undefined;
-  const cut = `it ends with line ${number + 1}, without a signature: what came then was cut off`;
+  const cut = `it ends with line ${number + 1}, without a signature: the rest was cut off`;
   wrong ??= end === undefined ? cut : wrongEnd(end, body.digest('hex'));
   return { head, end, sha256: whole.digest('hex'), wrong };
 }
@@ -209,15 +209,15 @@ function wrongEnd(end: AuditFileEnd, sha256: string): string | undefined {
   try {
     const key = createPublicKey(end.publicKey);
     if (!verify(null, signedText(signed), key, Buffer.from(signature, 'base64'))) {
-      return 'its last line is not as it was signed';
+      return 'its last line was changed after it was signed';
     }
   } catch {
-    return 'its last line is not as it was signed';
+    return 'its last line was changed after it was signed';
   }
-  return end.sha256 === sha256 ? undefined : 'it is not as it was signed';
+  return end.sha256 === sha256 ? undefined : 'it was changed after it was signed';
 }
 
-/** Lines with their ends; of one that is longer than any of ours, a part. */
+/** The lines with their ends; a line longer than any of ours comes in parts. */
 async function* readLines(path: PathLike): AsyncGenerator<Buffer> {
   let rest: Buffer = Buffer.alloc(0);
   for await (const chunk of createReadStream(path, { highWaterMark: 1024 * 1024 })) {
@@ -236,7 +236,7 @@ async function* readLines(path: PathLike): AsyncGenerator<Buffer> {
   if (rest.length > 0) yield rest;
 }
 
-/** What stands in a whole line; undefined where it is not whole, or no JSON. */
+/** The value in a complete line; undefined if it is not complete, or not JSON. */
 function parseLine(line: Buffer): unknown {
   try {
     const text = new TextDecoder('utf-8', { fatal: true }).decode(line);

@@ -1,4 +1,4 @@
-/** Files of closed years of the audit: whether each is as it was signed, and where it joins the chain. */
+/** Files of closed years of the audit: whether each is unchanged since it was signed, and where it joins the chain. */
 import { createPublicKey } from 'node:crypto';
 import { basename } from 'node:path';
 import { adminOfPortal, type Config } from '../shared/config.ts';
@@ -8,27 +8,27 @@ import { type ChainFault, hashAuditRow } from './audit-chain.ts';
 import type { AuditClosing } from './audit-closings.ts';
 import type { ChainPlace } from './audit-verify.ts';
 
-/** A file that is whole, and signed. */
+/** A complete, signed file. */
 export interface AuditFile {
   /** as it was named on the command line */
   path: string;
   sha256: string;
   head: AuditFileHead;
   end: AuditFileEnd;
-  /** of its rows */
+  /** how many rows it has */
   count: number;
   /** whether it holds the hash that was looked for */
   hasHash: boolean;
 }
 
-/** What is wrong with a file, or the file. */
+/** A file, or its fault. */
 export type CheckedFile = { path: string; fault: ChainFault } | { path: string; file: AuditFile };
 
 /**
  * Reads a file, follows the chain through its rows, and checks its signature.
  *
- * @param hash which is looked for in it
- * @param onProgress told how many of its rows have been looked at
+ * @param hash a hash to look for in the file
+ * @param onProgress is called with the number of rows that have been checked
  */
 export async function checkAuditFile(
   path: string,
@@ -59,20 +59,20 @@ export async function checkAuditFile(
   });
   const { head, end, sha256, wrong } = read;
   if (wrong !== undefined || head === undefined || end === undefined) {
-    return faulty(wrong ?? 'it is no closed year of the audit');
+    return faulty(wrong ?? 'it is not a closed year of the audit');
   }
   if (
     end.last !== head.first + count - 1 ||
     end.row !== row ||
     end.hash !== before.toString('hex')
   ) {
-    return faulty('its rows are not those that its last line names');
+    return faulty('its rows do not match its last line');
   }
-  if (head.audit !== realm) return faulty(`it is of the realm ${head.audit}`);
+  if (head.audit !== realm) return faulty(`it belongs to the realm ${head.audit}`);
   return { path, file: { path, sha256, head, end, count, hasHash } };
 }
 
-/** Whether an admin's own key, as the configuration has it, has signed. */
+/** Whether it is signed with an admin's own key that the configuration lists. */
 export function isSignedByAdmin({ portals }: Config, { publicKey }: AuditFileEnd): boolean {
   const key = createPublicKey(publicKey);
   return portals
@@ -81,8 +81,8 @@ export function isSignedByAdmin({ portals }: Config, { publicKey }: AuditFileEnd
 }
 
 /**
- * What is wrong with files beside their contents: a year that is closed and whose file was not given, or is another than
- * the one that was recorded; or a file that nobody known has signed.
+ * Faults of files apart from their contents: the file of a closed year was not given, or differs from the recorded one;
+ * or nobody known has signed a file.
  */
 export function compareWithRecord(
   config: Config,
@@ -93,14 +93,16 @@ export function compareWithRecord(
   const others = files.flatMap(({ path, sha256, head, end }) => {
     const record = closed.find(({ year }) => year === head.year);
     if (record !== undefined && record.sha256 !== sha256) {
-      return [faultOf(path, `it is not the file that was recorded when ${head.year} was closed`)];
+      return [
+        faultOf(path, `it differs from the file that was recorded when ${head.year} was closed`),
+      ];
     }
-    // an admin may have left since: then the record vouches for the file
+    // the admin may have left since then: the record vouches for the file
     if (record !== undefined || isSignedByAdmin(config, end)) return [];
     return [
       faultOf(
         path,
-        `the configuration knows no admin with the key that has signed it (${end.signedBy})`,
+        `it is signed with a key that the configuration does not list for any admin (${end.signedBy})`,
       ),
     ];
   });
@@ -117,23 +119,23 @@ export function compareWithRecord(
   return [...others, ...missing];
 }
 
-/** One that is given and broken is not missing too. */
+/** Whether the file was given: a broken file is not missing too. */
 function isNamed(name: string, paths: readonly string[]): boolean {
   return paths.some((path) => basename(path) === name);
 }
 
-/** Where files join each other, and what PostgreSQL holds. */
+/** Where the files join each other, and the rows in PostgreSQL. */
 export function placesOf(files: readonly AuditFile[]): ChainPlace[] {
   return files.flatMap(({ path, head, end }) => [
     {
       position: head.first - 1,
       hash: head.after,
-      apart: faultOf(path, 'it does not go on from where the year before it ends'),
+      apart: faultOf(path, 'it does not continue from the end of the year before it'),
     },
     {
       position: end.last,
       hash: end.hash,
-      apart: faultOf(path, 'the chain does not go on from where it ends'),
+      apart: faultOf(path, 'the chain does not continue from its end'),
     },
   ]);
 }
@@ -142,7 +144,7 @@ function faultOf(path: string, sentence: string): ChainFault {
   return { kind: 'file', row: undefined, at: undefined, sentence: `${path}: ${sentence}` };
 }
 
-/** Reads back a file. Throws AUDIT_NOT_CLOSABLE where it is not whole. */
+/** Reads a file back. Throws AUDIT_NOT_CLOSABLE if it is not complete. */
 export async function readBack(
   path: string,
   realm: string,

@@ -4,7 +4,7 @@ import type { Client } from '../database/connection.ts';
 
 export const PAGE = 2000;
 
-/** A seal with its row, whose columns are null where it is gone. */
+/** A seal with its row; the columns of the row are null if it is gone. */
 export interface SealRow extends HashedRow {
   position: string;
   audit_id: string;
@@ -12,7 +12,7 @@ export interface SealRow extends HashedRow {
   previous: string | null;
 }
 
-/** The seals after that place, in the order of the chain. */
+/** The seals after a place, in the order of the chain. */
 export async function readPage(client: Client, after: string): Promise<SealRow[]> {
   const { rows } = await client.query({
     name: 'audit-page',
@@ -24,7 +24,7 @@ export async function readPage(client: Client, after: string): Promise<SealRow[]
   return rows as SealRow[];
 }
 
-/** The row of the audit alone; undefined where the seal has none. */
+/** Only the row of the audit; undefined if the seal has none. */
 export function rowOf(seal: SealRow): HashedRow | undefined {
   const { position: _p, audit_id: _a, hash: _h, previous: _v, ...row } = seal;
   return (row.id as string | null) === null ? undefined : row;

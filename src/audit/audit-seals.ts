@@ -1,4 +1,4 @@
-/** The table `audit_seals`, from the side of the sealer: the hash chain over the audit. */
+/** The table `audit_seals` as the sealer writes it: the hash chain over the audit. */
 import { FIRST_HASH, HASHED_COLUMNS, hashAuditRow, type HashedRow } from './audit-chain.ts';
 import { type Client, inTransaction, type Pool } from '../database/connection.ts';
 
@@ -9,20 +9,20 @@ const UNSEALED = `
   ORDER BY u.audit_id LIMIT ${SEAL_BATCH}`;
 
 /**
- * Seals the rows that are not sealed yet, whatever their ids: those of a transaction that ends late come
- * when they are seen. One process does it at a time; a second one fails, since a place in the chain is
- * given once. Durable, since a head that somebody has written down must stay.
+ * Seals the rows that are not sealed yet, whatever their ids: rows of a transaction that ends late are sealed when they
+ * become visible. Only one process may do this at a time; a second one fails, because each place in the chain is given
+ * once. Durable, because a head that somebody has written down must remain.
  */
 export async function sealAudit(pool: Pool): Promise<void> {
-  // nothing to do costs no transaction that waits for the disk
+  // without work there is no transaction, which would wait for the disk
   const { rows } = await pool.query('SELECT FROM audit_unsealed LIMIT 1');
   let left = rows.length > 0;
   while (left) left = await inTransaction(pool, sealBatch, { durable: true });
 }
 
-/** Whether there may be more. */
+/** Seals one batch. Returns whether there may be more. */
 async function sealBatch(client: Client): Promise<boolean> {
-  // of a quiet realm all may be closed, and its rows gone
+  // in a quiet realm, everything may be closed and removed
   const head = await client.query(
     `SELECT position, audit_id, hash FROM (
        SELECT position, audit_id, hash FROM audit_seals

@@ -1,13 +1,13 @@
 /** The table `audit` as an admin reads it. */
 import type { Client } from '../database/connection.ts';
 
-/** Who asked for what, who approved it, and what came of it. */
+/** Who requested what, who approved it, and the outcome. */
 export interface AuditRow {
   id: string;
   at: Date;
   requestedBy: string | null;
   approvedBy: string | null;
-  /** NULL: by the command line, or a job that nobody has signed */
+  /** null: on the command line, or an unsigned job */
   portal: string | null;
   kind: string | null;
   subject: number | null;
@@ -18,7 +18,7 @@ export interface AuditRow {
 }
 
 export interface AuditQuery {
-  /** uids; undefined: rows about anyone, and about nobody */
+  /** uids; undefined: all rows, also those about no subject */
   subjects?: readonly number[] | undefined;
   since?: Date | undefined;
   limit: number;
@@ -27,7 +27,7 @@ export interface AuditQuery {
 const ROW = `a.id, a.at, a.requested_by AS "requestedBy", a.approved_by AS "approvedBy", a.portal, a.kind,
   a.subject, a.account, a.fields, a.verdict, a.code`;
 
-// Each along an index from its end, so that it costs the same however long the trail is.
+// Each reads an index from its end, so that the cost does not depend on the length of the trail.
 const LAST = `SELECT ${ROW} FROM audit a ORDER BY id DESC LIMIT $1`;
 const LAST_SINCE = `SELECT ${ROW} FROM audit a WHERE at >= $2 ORDER BY at DESC, id DESC LIMIT $1`;
 const lastOfSubjects = (andSince: string) => `
@@ -35,7 +35,7 @@ const lastOfSubjects = (andSince: string) => `
     SELECT * FROM audit WHERE subject = s.uid ${andSince} ORDER BY id DESC LIMIT $1) AS a
   ORDER BY a.id DESC LIMIT $1`;
 
-/** The last rows that fit, oldest first, and whether there are older ones that fit too. */
+/** The last rows that match, the oldest first, and whether there are older ones that match too. */
 export async function readAudit(
   client: Client,
   { subjects, since, limit }: AuditQuery,

@@ -1,6 +1,6 @@
 /**
  * Recomputes the hash chain over the audit, page by page, in one snapshot of the database: from its beginning, or from
- * the last row of the years that are closed. What those hold is in files, which are read elsewhere (src/audit/audit-files.ts).
+ * the last row of the closed years. Those are in files, which src/audit/audit-files.ts checks.
  */
 import {
   backdated,
@@ -16,15 +16,15 @@ import { type AuditClosing, countClosed, readClosings } from './audit-closings.t
 import { PAGE, readPage, rowOf } from './audit-pages.ts';
 import type { Client } from '../database/connection.ts';
 
-/** Rows looked at together for those without a seal. */
+/** How many rows are searched together for rows without a seal. */
 const WINDOW = 50_000;
 const LOWEST_ID = '-9223372036854775808';
 const HIGHEST_ID = '9223372036854775807';
-/** No more are listed; all are counted. */
+/** How many faults are listed; all are counted. */
 const MOST_FAULTS = 1000;
 
 export interface ChainVerdict {
-  /** of the last row that is sealed, 64 hexadecimal digits; all 0 where none is */
+  /** the hash of the last sealed row, 64 hexadecimal digits; all 0 if there is none */
   head: string;
   row: string | undefined;
   at: string | undefined;
@@ -34,9 +34,9 @@ export interface ChainVerdict {
   toRemove: number;
   /** how many rows are sealed, without those of closed years */
   sealed: number;
-  /** rows that the sealer has not come to yet */
+  /** rows that wait to be sealed */
   waiting: number;
-  /** whether the head that was given is one of the chain; undefined where none was given */
+  /** whether the given head is in the chain; undefined if none was given */
   headFound: boolean | undefined;
   /** no more than the first 1,000 */
   faults: ChainFault[];
@@ -48,17 +48,17 @@ export interface ChainPlace {
   position: number;
   /** 64 hexadecimal digits */
   hash: string;
-  /** what is wrong where the chain has another hash there, or none */
+  /** the fault if the chain has another hash there, or none */
   apart: ChainFault;
 }
 
 /**
  * Verifies the whole chain.
  *
- * @param head one that was printed before, 64 hexadecimal digits: it must be among the seals
+ * @param head a head that was printed earlier, 64 hexadecimal digits, which must be among the seals
  * @param options.places where files join the chain
  * @param options.isInFile whether the head is in a file that was read
- * @param onProgress told how many seals of how many have been looked at
+ * @param onProgress is called with the number of seals that have been checked, and their total
  */
 export async function verifyAudit(
   client: Client,
@@ -96,7 +96,7 @@ export async function verifyAudit(
     const wanted = head === undefined ? undefined : Buffer.from(head, 'hex');
     let headFound =
       wanted && (isInFile || wanted.equals(FIRST_HASH) || closed.some(({ hash }) => hash === head));
-    // where each year ends, and then each place that a file wants to know of
+    // the end of each year, and then each place where a file joins
     const hashes = new Map([[0, FIRST_HASH.toString('hex')]]);
     for (const { last: position, hash } of closed) hashes.set(position, hash);
     const asked = new Set(places.map(({ position }) => position));
@@ -131,10 +131,10 @@ export async function verifyAudit(
     const waiting = await lookAtUnsealed(client, named, lastRow, report);
     if (headFound === false) {
       const sentence =
-        'the head that was given is nowhere in the chain: rows were taken from its end, or it was made anew' +
+        'the given head is not in the chain: rows were removed from its end, or it was made again' +
         (base === undefined
           ? ''
-          : '; or it is in the file of a closed year, which is to be given too');
+          : '; or it is in the file of a closed year, which must be given too');
       report({ kind: 'head', row: undefined, at: undefined, sentence });
     }
     return {
@@ -154,7 +154,7 @@ export async function verifyAudit(
   }
 }
 
-/** The link that the chain begins with. */
+/** The link after which the chain begins. */
 function linkOf(base: AuditClosing | undefined): ChainBegin | undefined {
   return base && { position: base.last, auditId: base.row, hash: Buffer.from(base.hash, 'hex') };
 }
@@ -166,7 +166,7 @@ async function readRow(client: Client, id: string): Promise<HashedRow | undefine
   return rows[0] as HashedRow | undefined;
 }
 
-/** Rows without a seal: those that wait for it are counted, any other is a fault. */
+/** Checks rows without a seal: those that wait to be sealed are counted, any other is a fault. */
 async function lookAtUnsealed(
   client: Client,
   named: ReadonlySet<string>,
@@ -193,7 +193,7 @@ async function lookAtUnsealed(
     for (const row of rows as (HashedRow & { waits: boolean })[]) {
       if (named.has(row.id)) continue;
       if (!row.waits) {
-        const sentence = 'it is not sealed, and does not wait for it';
+        const sentence = 'it is not sealed, and does not wait to be sealed';
         report({ kind: 'unsealed', row: row.id, at: row.at, sentence });
       } else if (last !== undefined && isBackdated(row, last)) report(backdated(row));
       else waiting += 1;
@@ -208,7 +208,7 @@ async function lookAtUnsealed(
       kind: 'missing',
       row: id,
       at: undefined,
-      sentence: 'it is gone, before it was sealed',
+      sentence: 'it was removed before it was sealed',
     });
   }
   return waiting;

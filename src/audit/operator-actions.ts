@@ -1,9 +1,9 @@
-/** The table `audit`, from the side of those who act by the command line. Sealing is in audit.ts. */
+/** The table `audit`, for actions on the command line. Sealing is in audit-seals.ts. */
 import type { Client } from '../database/connection.ts';
 
 /**
- * What an operator did without a request, the calendar of its own, or what a request about one subject did
- * to others. No personal data: a subject by number and account name.
+ * What an operator did without a request, what the calendar did by itself, or what a request about one subject did
+ * to others. It holds no personal data: a subject is named by number and account name.
  */
 export interface OperatorAction {
   kind:
@@ -17,15 +17,18 @@ export interface OperatorAction {
     | 'unmanaged.ignore'
     | 'audit.close'
     | 'secret.rotate';
-  /** `unix:<name>`: a claim, not a proof; `the calendar` */
+  /** `unix:<name>`, which is a claim and not a proof; or `the calendar` */
   by: string;
   subject?: number;
   account?: string;
-  /** what it was about, such as targets; never to what. Of what was ignored: the thing, and why; of a secret: its name */
+  /**
+   * what changed, such as targets, but never the new values. For `unmanaged.ignore`: the thing, and why; for a
+   * secret: its name
+   */
   fields?: readonly string[];
 }
 
-/** Writes an act into the audit, in the transaction in which it is done. */
+/** Writes an action into the audit, in the transaction in which it is done. */
 export async function writeOperatorAction(
   client: Pick<Client, 'query'>,
   act: OperatorAction,

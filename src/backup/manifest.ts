@@ -14,7 +14,7 @@
 import { z } from 'zod';
 
 export const MANIFEST = 'manifest.json';
-export const PIECES = [
+const PIECES = [
   'roles.sql',
   'database.dump',
   'archives.json',

@@ -35,7 +35,7 @@ export interface Verified extends Omit<Manifest, 'version' | 'pieces' | 'archive
 }
 
 /** Which of the archives that PostgreSQL knows are on this machine. */
-export interface ArchivesHere {
+interface ArchivesHere {
   /** how many have the recorded digests */
   present: number;
   /** archives whose folder is on this machine, but which are missing or have another digest */

@@ -1,6 +1,6 @@
 /**
- * What most commands begin with: our PostgreSQL as the role admin, and the subjects that a word names. It loads nothing
- * that speaks to Redis, which takes a tenth of a second: a third of `explain`.
+ * What most commands begin with: PostgreSQL as the role admin, and the subjects that a word names. This file must not
+ * load a Redis client, which takes a tenth of a second: a third of `explain`.
  */
 import type { Config } from '../shared/config.ts';
 import { ChamberlainError, type Code } from '../shared/errors.ts';
@@ -8,7 +8,7 @@ import { findSubjectsByWord, type Found, look, readNamesLike } from '../database
 import { type Client, nameOfServer, openPool } from '../database/connection.ts';
 import { whileWaiting } from './progress.ts';
 
-/** Runs `act` on one connection of the role admin, and says so where that takes its time. */
+/** Runs `act` on one connection of the role admin. Shows progress if that takes long. */
 export async function withAdmin<T>(
   config: Config,
   act: (client: Client) => Promise<T>,
@@ -21,7 +21,7 @@ export async function withAdmin<T>(
   }
 }
 
-/** The subjects that a word names, at least one. */
+/** The subjects that a word names. Throws if there is none. */
 export async function requireSubjects(client: Client, word: string): Promise<Found[]> {
   const found = await findSubjectsByWord(client, word);
   if (found.length === 0) {
@@ -34,7 +34,7 @@ export async function requireSubjects(client: Client, word: string): Promise<Fou
   return found;
 }
 
-/** The error of a word that names nobody, with who may be meant. */
+/** The error for a word that names no subject, with suggestions. */
 export async function unknownSubject(
   client: Client,
   word: string,

@@ -1,4 +1,4 @@
-/** The servers without which nothing goes on, where `status` finds that one does not answer. */
+/** PostgreSQL and Redis, without which no work is possible, where `status` finds that one does not answer. */
 import type { Config } from '../shared/config.ts';
 import { findRedisFault, redisAddress } from '../backends/redis/redis-connection.ts';
 import { describeError } from '../shared/errors.ts';
@@ -9,35 +9,35 @@ export interface Away {
   server: 'PostgreSQL' | 'Redis';
   address: string;
   why: string;
-  /** as the relay has seen it; null where that is not known */
+  /** as the relay has seen it; null if that is not known */
   since: Date | null;
 }
 
-/** A look at the state waits for Redis no longer. */
+/** How long `status` waits for Redis. */
 const REDIS_LIMIT_MS = 1000;
 
 const STOPPED: Record<Away['server'], string> = {
   PostgreSQL:
-    'no request gets a verdict, no worker acts, and how far the work is cannot be seen. Logins go on.',
+    'no request gets a verdict, no worker acts, and the progress of the work cannot be seen. Logins still work.',
   Redis:
-    'portals and `submit` send nothing, the roles are given no work, and no event is delivered. Logins go on.',
+    'portals and `submit` cannot send requests, the roles get no work, and no event is delivered. Logins still work.',
 };
 
-/** Redis, where it does not answer in time. */
+/** Redis, if it does not answer in time. */
 export async function findRedisAway(config: Config): Promise<Away[]> {
   const why = await findRedisFault(config, REDIS_LIMIT_MS);
   const address = redisAddress(config);
   return why === undefined ? [] : [{ server: 'Redis', address, why, since: null }];
 }
 
-/** PostgreSQL, by the error that reading it has ended with. */
+/** PostgreSQL, from the error of a failed read. */
 export function postgresAway({ postgres: { host, port } }: Config, error: unknown): Away {
   const address = host.startsWith('/') ? `${host}, port ${port}` : `${host}:${port}`;
   const why = describeError((error as Error).cause ?? error);
   return { server: 'PostgreSQL', address, why, since: null };
 }
 
-/** A line: which server, where, since when, why, and what it stops. */
+/** One line: which server, where, since when, why, and what it stops. */
 export function describeAway({ server, address, why, since }: Away): string {
   const lasting = since === null ? '' : ` since ${timeOf(since)}`;
   return withoutControls(

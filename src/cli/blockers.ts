@@ -1,4 +1,4 @@
-/** What keeps the realm from going on, for people: a freeze, a held sweep, a doubt, a server that is away, … */
+/** What blocks the work of the realm, as text: a freeze, a held sweep, a doubt, an unreachable server, … */
 import type { Config } from '../shared/config.ts';
 import { readOldestWaiting, type Waiting } from '../backends/redis/waiting-requests.ts';
 import { describeError } from '../shared/errors.ts';
@@ -28,21 +28,21 @@ import { renderAge, renderTable } from './table.ts';
 
 export interface Blockers {
   frozen: Freeze | null;
-  /** the sweep that waits for an admin's word */
+  /** the sweep that an admin must release */
   heldSweep: Sweep | null;
-  /** why the directory, or our database, seems to be an older copy of itself */
+  /** why the directory, or PostgreSQL, seems to be an older copy of itself */
   doubt: string | null;
-  /** the MariaDB servers and areas of homes by whose marker they, or our database, are older copies */
+  /** the MariaDB servers and areas of homes whose marker shows that they, or PostgreSQL, are older copies */
   places: PlaceDoubt[];
-  /** moves of the calendar that nobody makes; none while the realm is frozen, when nobody is to */
+  /** moves of the calendar that are overdue; none while the realm is frozen, when none may be made */
   overdue: OverdueMove[];
   /** servers and folders that a role cannot read */
   troubles: Trouble[];
-  /** the last sweep that has ended, however it did */
+  /** the last sweep that has ended, in any state */
   lastSweep: Pick<Sweep, 'endedAt' | 'state'> | null;
-  /** who does what one process at a time does */
+  /** the processes that do the work of which only one process at a time may do each kind */
   leaders: Leader[];
-  /** who holds which of our locks */
+  /** which process holds which of our locks */
   holders: Holder[];
   /** the oldest request without a verdict */
   waiting: Waiting | null;
@@ -56,7 +56,7 @@ export async function readBlockers(
   isRedisAway: boolean,
 ): Promise<Blockers> {
   const portals = config.portals.map(({ name }) => name);
-  // a Redis that hangs is waited for once: it was asked whether it answers
+  // the caller has already waited for a Redis that hangs
   const waiting = isRedisAway
     ? { waiting: null, waitingUnknown: null }
     : await readOldestWaiting(config, portals).then(
@@ -80,7 +80,7 @@ export async function readBlockers(
   };
 }
 
-/** A line for each, with what to do. */
+/** One line for each blocker, with what to do. */
 export function describeBlockers(blockers: Blockers): string[] {
   const { frozen, heldSweep, doubt, places, overdue, troubles, leaders, holders, waiting } =
     blockers;
@@ -89,7 +89,7 @@ export function describeBlockers(blockers: Blockers): string[] {
   const end = isOwn ? '' : ' `chamberlain thaw` ends it.';
   return [
     ...(frozen === null ? [] : [`The realm is ${describeFreeze(frozen)}.${end}`]),
-    // where it has frozen by itself, the doubt is the reason
+    // if the realm was frozen by Chamberlain, the doubt is the reason of the freeze
     ...(doubt === null || isOwn ? [] : [`In doubt: ${doubt}.`]),
     ...places.flatMap(({ older, sentence }) =>
       older === 'database' ? [] : [`In doubt: ${sentence}.`],
@@ -97,8 +97,10 @@ export function describeBlockers(blockers: Blockers): string[] {
     ...(heldSweep === null ? [] : [`The sweep is held: ${heldSweep.sentence ?? ''}.`]),
     ...(overdue.length === 0
       ? []
-      : [`Overdue: ${describeOverdue(overdue)}. The log of \`chamberlain work intake\` says why.`]),
-    // while the realm is frozen, requests are to wait
+      : [
+          `Overdue: ${describeOverdue(overdue)}. The log of \`chamberlain work intake\` shows why.`,
+        ]),
+    // while the realm is frozen, requests must wait
     ...(waiting === null || frozen !== null || !isLate(waiting, new Date())
       ? []
       : [`No verdicts: ${describeWaiting(waiting, leaders)}.`]),
@@ -118,7 +120,7 @@ function isWork({ work }: Leader): boolean {
   return (WORKS as readonly string[]).includes(work);
 }
 
-/** Who is at the work that one process at a time does, from where, and since when; what nobody is at. */
+/** Which process does each kind of work, from where and since when; and the kinds that no process does. */
 export function describeWork(
   { leaders, waitingUnknown }: Pick<Blockers, 'leaders' | 'waitingUnknown'>,
   now: Date,
@@ -134,12 +136,14 @@ export function describeWork(
   const start = `start \`chamberlain work ${missing.join(' ')}\``;
   return [
     ...(going.length === 0 ? [] : [table]),
-    ...(missing.length === 0 ? [] : [`nobody works as ${missing.join(', ')}: ${start}`]),
-    ...(waitingUnknown === null ? [] : [`how long requests wait is not known: ${waitingUnknown}`]),
+    ...(missing.length === 0 ? [] : [`no process works as ${missing.join(', ')}: ${start}`]),
+    ...(waitingUnknown === null
+      ? []
+      : [`it is not known how long requests have waited: ${waitingUnknown}`]),
   ].join('\n');
 }
 
-/** When there was a sweep, and how it ended. */
+/** When the last sweep ended, and how. */
 export function describeLastSweep({ lastSweep }: Pick<Blockers, 'lastSweep'>, now: Date): string {
   const last =
     lastSweep === null || lastSweep.endedAt === null

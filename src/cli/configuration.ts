@@ -1,20 +1,20 @@
-/** Where a command finds its configuration. */
+/** How a command finds its configuration. */
 import type { Command } from 'commander';
 import { loadConfig, type Config } from '../shared/config.ts';
 import { configPath } from '../shared/config-path.ts';
 
 /** The options that every command has. */
-export interface CommonOptions {
+interface CommonOptions {
   config?: string;
   json?: true;
 }
 
-/** The configuration that `--config` or CHAMBERLAIN_CONFIG names, else that of the machine. */
+/** The configuration that `--config` or CHAMBERLAIN_CONFIG names, or else that of the machine. */
 export function configOf(command: Command): Config {
   return loadConfig(configPathOf(command));
 }
 
-/** Where that is. */
+/** The path of that configuration. */
 export function configPathOf(command: Command): string {
   return configPath(command.optsWithGlobals<CommonOptions>().config);
 }

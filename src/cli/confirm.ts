@@ -1,12 +1,12 @@
-/** Asking the one at the terminal. */
+/** Asks the operator at the terminal. */
 import { createInterface } from 'node:readline';
 
-/** Whether somebody is there who can answer. */
+/** Whether there is a terminal to ask on. */
 export function canAsk(): boolean {
   return process.stdin.isTTY && process.stdout.isTTY;
 }
 
-/** Asks on the terminal. Its end, or Ctrl-C, is a no. */
+/** Asks on the terminal. End of input, or Ctrl-C, means no. */
 export function confirm(question: string): Promise<boolean> {
   const lines = createInterface({ input: process.stdin, output: process.stdout });
   return new Promise((resolve) => {

@@ -1,4 +1,4 @@
-/** How a command ends: its exit code, and the one line on standard error that says why. */
+/** How a command ends: its exit code, and one line on standard error that says why. */
 import { stripVTControlCharacters } from 'node:util';
 import { CommanderError } from 'commander';
 import {
@@ -16,16 +16,16 @@ export const EXIT = {
   failed: 1,
   /** the command line or the configuration */
   usage: 2,
-  /** there is something to do, or to look at */
+  /** something needs attention */
   pending: 3,
-  /** something could not be read, so the answer is not complete */
+  /** something could not be read, so the answer is incomplete */
   unreadable: 4,
   timeout: 5,
 } as const;
 
-/** The text below every `--help` of a command that gives these. */
-export const COMMON_EXITS = {
-  1: 'it failed: standard error says `CODE: sentence. What to do.`',
+/** The exit codes that every command has. */
+const COMMON_EXITS = {
+  1: 'the command failed: see standard error, `CODE: sentence. What to do.`',
   2: 'the command line or the configuration is wrong',
 };
 
@@ -45,7 +45,7 @@ export function describeExamples(...examples: string[]): string {
 const NOT_MIGRATED =
   'CONFIG_INVALID: the database is not migrated to this version. Run `chamberlain migrate`.';
 
-/** What is said where a server fails a command: the workers go on by themselves, a command does not. */
+/** The advice when a server fails a command. Workers try again by themselves, a command does not. */
 export const RUN_AGAIN = 'Look at the server, and run the command again when it is back.';
 
 /** The line for standard error: `CODE: sentence. What to do.`, and the exit code. */
@@ -59,25 +59,25 @@ export function describeFailure(error: unknown): { line: string; exit: number } 
   return { line: failureLine(code, describeError(error), action), exit };
 }
 
-/** Runs a program of deploy/: what it throws is one line on standard error, without a stack trace. */
+/** Runs a program of deploy/. An error becomes one line on standard error, without a stack trace. */
 export function runProgram(main: () => void): void {
   try {
     main();
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     const isOptions = code?.startsWith('ERR_PARSE_ARGS') === true;
-    const told = isOptions ? new ChamberlainError('USAGE', message, { action: '' }) : error;
-    const { line, exit } = describeFailure(told);
+    const reported = isOptions ? new ChamberlainError('USAGE', message, { action: '' }) : error;
+    const { line, exit } = describeFailure(reported);
     process.stderr.write(`${line}\n`);
     process.exitCode = exit;
   }
 }
 
-/** Ends a command line that commander has read and that has thrown. */
+/** Ends a command that has thrown, or whose command line commander has refused. */
 export function endCommand(error: unknown): void {
   if (error instanceof CommanderError) {
     process.exitCode = error.exitCode === 0 ? EXIT.done : EXIT.usage;
-    // without a command, commander has written the help itself
+    // without a command, commander has printed the help itself
     if (error.exitCode !== 0 && error.code !== 'commander.help') {
       const sentence = error.message.replace(/^error: /u, '').replace(/\s+\(Did/u, ' (did');
       process.stderr.write(`${failureLine('USAGE', sentence)}\n`);
@@ -87,10 +87,10 @@ export function endCommand(error: unknown): void {
   const { line, exit } = describeFailure(error);
   process.stderr.write(`${line}\n`);
   if (process.env['CHAMBERLAIN_DEBUG']) console.error(error);
-  process.exit(exit); // what a failed command has left open does not keep it
+  process.exit(exit); // a failed command may have left connections open
 }
 
-/** `CODE: sentence. What to do.`, by default what the table of codes says. */
+/** `CODE: sentence. What to do.` The default action comes from the table of codes. */
 export function failureLine(
   code: string,
   sentence: string,

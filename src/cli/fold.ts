@@ -1,20 +1,20 @@
-/** Long lines on a terminal: broken between words, so that what follows stays in its column. */
+/** Breaks long lines on a terminal between words, so that the rest stays in its column. */
 import { stripVTControlCharacters } from 'node:util';
 import { print } from './table.ts';
 
-/** Two blanks or more begin a column; the mark of a step or a finding is none of its own. */
+/** Two or more spaces begin a column; the mark of a step or a finding is not a column of its own. */
 const COLUMN = /(?:^|(?<=\S)) {2,}(?:[-+~!?…×] )?(?=\S)/gu;
 
-/** Writes a page to standard output: folded where that is a terminal, whole lines for programs. */
+/** Writes a page to standard output: folded on a terminal, in whole lines for programs. */
 export function printPage(text: string): void {
-  // a terminal that does not say how wide it is says 0
+  // a terminal of unknown width reports 0
   const columns = process.stdout.columns || Number.POSITIVE_INFINITY;
   print(fold(text, columns));
 }
 
 /**
- * Breaks each line that is wider than `columns` between words. What follows stands below the last
- * column that begins in the left half; a word that is wider than the room stays whole.
+ * Breaks each line that is wider than `columns` between words. The rest is indented to the last column
+ * that begins in the left half. A word that is wider than the remaining space stays whole.
  */
 export function fold(text: string, columns: number): string {
   return text
@@ -42,7 +42,7 @@ function foldLine(line: string, columns: number): string[] {
   return [...lines, current.trimEnd()];
 }
 
-/** In code points, without what colours them. */
+/** In code points, without colour codes. */
 function widthOf(text: string): number {
   return Array.from(stripVTControlCharacters(text)).length;
 }

@@ -1,6 +1,6 @@
 /**
- * Following a request until all that it touched is applied, or it cannot be: in PostgreSQL, or, as a portal that has no
- * secret of it, in Redis alone, where the verdict lies and the relay writes what became of it.
+ * Follows a request until it is applied everywhere, or cannot be. It looks in PostgreSQL; or, for a portal without a
+ * secret for PostgreSQL, only in Redis, which holds the verdict and what the relay reports afterwards.
  */
 import type { SentRequest } from '../backends/redis/queue.ts';
 import type { Role } from '../reconcile/wanted.ts';
@@ -16,18 +16,18 @@ import {
 } from '../requests/request-progress.ts';
 import { describeFreeze } from './commands/freeze.ts';
 
-/** How a request ended, or that it has not. */
+/** How a request has ended, or that it has not ended. */
 export type Ending =
   | { ending: 'refused' | 'parked'; code: string; sentence: string }
   | { ending: 'applied' }
-  /** it is done only when an admin approves it */
+  /** an admin must approve it */
   | { ending: 'waiting'; sentence: string }
-  /** an admin has rejected it, and nothing comes of it */
+  /** an admin has rejected it */
   | { ending: 'rejected'; sentence: string }
   | { ending: 'timeout'; accepted: boolean; sentence: string };
 
 export interface Progress {
-  /** it will have no verdict before the realm is thawed; told once */
+  /** called once if it gets no verdict before the realm is thawed */
   onFrozen(sentence: string): void;
   /** the request has been accepted */
   onAccepted(): void;
@@ -35,25 +35,25 @@ export interface Progress {
   onApplied(role: Role): void;
 }
 
-/** Between two looks: at first often, for what takes a tenth of a second; later less often. */
+/** The time between two looks: short at first, for requests that take a tenth of a second, then longer. */
 const FIRST_POLL_MS = 10;
 const LAST_POLL_MS = 500;
 
-/** After this time without a connection the wait ends with the error; before, it may be back. */
+/** How long a server may be unreachable before the wait ends with the error. */
 const FORGIVEN_MS = 5000;
 
 const NO_VERDICT =
   'it has no verdict yet; is `chamberlain work intake` running, and does its configuration list this portal?';
 
 const NOT_DONE =
-  'it is accepted, and the relay has not said that all is applied; an admin sees why by `chamberlain status`';
+  'it is accepted, but the relay has not reported that it is applied; an admin can see why with `chamberlain status`';
 
-/** What the configuration that is read here knows, and intake does not. */
+/** Codes that may mean that intake runs with an older configuration than the one read here. */
 const UNKNOWN = new Set(['REQUEST_SIGNATURE', 'REQUEST_AUDIENCE']);
 const RESTART =
-  'The workers read the configuration when they start: where it was changed, restart `chamberlain work`.';
+  'The workers read the configuration when they start: if it was changed, restart `chamberlain work`.';
 
-/** How a request stands at one look; without `request` it has no verdict. */
+/** The state of a request at one look; without `request` it has no verdict. */
 type Look =
   | { request?: undefined; frozen: Freeze | undefined }
   | {
@@ -76,7 +76,7 @@ async function lookInPostgres(pool: Pool, portal: string, id: string): Promise<L
   });
 }
 
-/** No role is known by itself there. */
+/** Redis does not hold the progress of single roles. */
 async function lookInRedis(sent: SentRequest, id: string): Promise<Look> {
   const given = await sent.readVerdict();
   if (given === undefined) return { frozen: undefined };
@@ -105,10 +105,10 @@ async function lookInRedis(sent: SentRequest, id: string): Promise<Look> {
 }
 
 /**
- * Follows one request of a portal. A server that is away for a moment does not end it. An invalid job is known by the
- * queue alone.
+ * Follows one request of a portal. A server that is unreachable for a moment does not end the wait. Only the queue
+ * knows of an invalid job.
  *
- * @param pool of the role admin; undefined: by Redis alone
+ * @param pool of the role admin; undefined: look only in Redis
  */
 export async function follow(
   pool: Pool | undefined,
@@ -195,7 +195,7 @@ function describeOpen(
     sentence: string | null;
   }[],
 ): string {
-  if (open.length === 0) return 'all is applied, and the relay has not said so';
+  if (open.length === 0) return 'it is applied everywhere, but the relay has not reported that';
   return open
     .slice(0, 5)
     .map(({ role, account, state, code, sentence }) =>

@@ -1,47 +1,48 @@
-/** The kinds of request as people know them: one line each. */
+/** The kinds of request, with one line of description each. */
 import { z } from 'zod';
 import { REQUEST_KINDS, REQUEST_SCHEMAS, type RequestKind } from '../requests/schema.ts';
 
 export const KIND_SUMMARIES: Record<RequestKind, string> = {
-  'person.create': 'a new person',
-  'person.update': 'another display name or mail address',
-  'access.request': 'a person asks for access to the realm; an admin decides',
-  'access.grant': 'admit a person to the realm, asked or unasked',
+  'person.create': 'create a person',
+  'person.update': 'change the display name or mail address of a person',
+  'access.request': 'request access to the realm for a person; an admin decides',
+  'access.grant': 'give a person access to the realm, whether requested or not',
   'access.refuse': 'refuse a request for access, with a reason',
-  'access.revoke': 'take the access to the realm away from a person',
-  'key.add': 'a public SSH key for a person',
-  'key.remove': 'take a key away: name the key or its fingerprint',
-  'tool.create': 'a new tool: account, group, home, database credentials',
-  'tool.update': 'another title for a tool',
-  'maintainer.add': 'a further person, or further maintainers, of a tool',
-  'maintainer.remove': 'a person, or some maintainers, less',
-  'credentials.rotate': 'a new database password: name a tool, a person or a server',
-  'person.suspend': 'close every door of a person, or of many, until reinstated',
-  'person.reinstate': 'give a suspended person everything back',
-  'person.delete': 'put a person away after the grace time; an admin approves',
-  'person.erase': 'erase a suspended person for good, archives too; a second admin approves',
-  'person.restore': 'bring a deleted person back from the archives, without keys',
-  'tool.disable': 'close every door of a tool; nothing is lost',
-  'tool.enable': 'open a disabled tool again, or one that is to be deleted',
-  'tool.delete': 'disable a tool, and put it away when the grace time is over',
-  'tool.restore': 'bring a deleted tool back from its archive',
-  'subject.hold': 'keep a person or a tool from being deleted until a day',
+  'access.revoke': 'revoke the access of a person to the realm',
+  'key.add': 'add a public SSH key to a person',
+  'key.remove': 'remove a key: name the key or its fingerprint',
+  'tool.create': 'create a tool: account, group, home, database credentials',
+  'tool.update': 'change the title of a tool',
+  'maintainer.add': 'add one or more maintainers to a tool',
+  'maintainer.remove': 'remove one or more maintainers from a tool',
+  'credentials.rotate': 'make new database passwords: name a tool, a person or a server',
+  'person.suspend': 'revoke all access of one or more people until they are reinstated',
+  'person.reinstate': 'give a suspended person all their access back',
+  'person.delete': 'archive and delete a person after the grace time; an admin must approve',
+  'person.erase':
+    'erase a suspended person for good, with all archives; a second admin must approve',
+  'person.restore': 'restore a deleted person from the archives, without keys',
+  'tool.disable': 'revoke all access of a tool; nothing is lost',
+  'tool.enable': 'enable a disabled tool, or cancel its planned deletion',
+  'tool.delete': 'disable a tool, and archive and delete it after the grace time',
+  'tool.restore': 'restore a deleted tool from its archive',
+  'subject.hold': 'prevent the deletion of a person or tool until a given day',
   'subject.release': 'lift a hold',
-  'request.approve': 'let a request that waits be done: name its id',
-  'request.reject': 'refuse a request that waits, with a reason',
+  'request.approve': 'approve a waiting request: name its id',
+  'request.reject': 'reject a waiting request, with a reason',
 };
 
-/** A field of a kind, as a flag shows it. */
+/** A field of a kind, as an option of the command line. */
 export interface Field {
   name: string;
   description: string;
   required: boolean;
   isList: boolean;
-  /** true where it is given, and takes no value */
+  /** takes no value: it is true if it is given */
   isSwitch: boolean;
 }
 
-/** The JSON Schema of a kind (2020-12), of the request as a portal writes it. */
+/** The JSON Schema (2020-12) of a kind, for the request as a portal writes it. */
 export function schemaOf(kind: RequestKind): Record<string, unknown> {
   return {
     title: kind,
@@ -72,10 +73,10 @@ export function isKind(text: string): text is RequestKind {
   return (REQUEST_KINDS as readonly string[]).includes(text);
 }
 
-/** More of them would help nobody. */
+/** How many suggestions are made. */
 const MOST_MEANT = 5;
 
-/** What may have been meant, in brackets: ` (did you mean …?)`. */
+/** A suggestion in brackets, ` (did you mean …?)`, or an empty text. */
 export function suggest(text: string, names: readonly string[]): string {
   const close = nearest(text, names);
   return close.length > 0 ? ` (did you mean ${close.join(' or ')}?)` : '';
@@ -92,7 +93,7 @@ export function nearest(text: string, names: readonly string[]): string[] {
   return close.slice(0, MOST_MEANT);
 }
 
-/** Levenshtein's distance: how many letters must be put in, taken out or changed. */
+/** Levenshtein's distance: how many letters must be inserted, removed or changed. */
 function distance(from: string, to: string): number {
   let row = Array.from({ length: to.length + 1 }, (_, column) => column);
   for (let i = 1; i <= from.length; i += 1) {

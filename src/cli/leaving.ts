@@ -1,4 +1,4 @@
-/** Who leaves, in `status`: how many, who moves next and when, and how far that is. */
+/** Who is leaving, in `status`: how many, who moves next and when, and the progress. */
 import { endOfHold, isWithoutEnd, timeOf } from '../shared/time.ts';
 import type { Role } from '../reconcile/wanted.ts';
 import { describeProgress, describeWait } from '../lifecycle/render-leaving.ts';
@@ -14,20 +14,20 @@ import { readBehindOf, type RoleStatus } from '../database/overview.ts';
 import type { Client } from '../database/connection.ts';
 import { renderTable } from './table.ts';
 
-/** No more are told to programs, and to people; the totals count them all. */
+/** How many are shown to programs, and to people; the totals count all of them. */
 const MOST_MOVERS = 100;
 const MOST_ROWS = 30;
 
 export interface LeavingOverview {
   totals: StateTotal[];
-  /** who moves next, or has something left to do: the first few of `count` */
+  /** who moves next, or is not finished: the first few of `count` */
   movers: Leaver[];
   count: number;
-  /** of those: what a role has not done yet, such as what is owed to a server that is away */
+  /** what a role has not done yet for these, such as work on an unreachable server */
   owed: RoleStatus[];
-  /** tools that nobody who may log in maintains */
+  /** tools without a maintainer who may log in */
   orphaned: number;
-  /** who is not put away, deleted or erased until a day */
+  /** who may not be archived, deleted or erased until a given day */
   held: Awaited<ReturnType<typeof readHeld>>;
 }
 
@@ -46,7 +46,7 @@ export async function readLeavingOverview(client: Client): Promise<LeavingOvervi
   };
 }
 
-/** Nothing where nobody leaves. */
+/** Empty if nobody is leaving. */
 export function renderLeaving(
   { totals, movers, count, owed, orphaned, held }: LeavingOverview,
   now: Date,
@@ -54,7 +54,7 @@ export function renderLeaving(
   const counts = totals.map(({ kind, state, subjects, dated }) => {
     const noun =
       kind === 'person' ? (subjects === 1 ? 'person' : 'people') : many(subjects, 'tool');
-    const until = dated === 0 || state === 'deleted' ? '' : ` (${dated} until a day)`;
+    const until = dated === 0 || state === 'deleted' ? '' : ` (${dated} until a date)`;
     return `${subjects} ${noun} ${state}${until}`;
   });
   const orphans =
@@ -90,26 +90,26 @@ export function renderLeaving(
   ].join('\n');
 }
 
-/** `2026-12-24, in 30 days`; what is nearer has its time of day. */
+/** `2026-12-24, in 30 days`; a nearer date has the time of day. */
 function whenOf(at: string, now: Date): string {
   if (isWithoutEnd(at)) return 'when released';
   const wait = describeWait(at, now);
   return `${wait.endsWith(' days') ? timeOf(at).slice(0, 10) : timeOf(at)}, ${wait}`;
 }
 
-/** A word for the next move, as short as a column wants it. */
+/** The next move, in one word. */
 function nextOf({ leaving: { next } }: Leaver): string | null {
   return next === null || next.move === 'none' ? null : next.move;
 }
 
-/** What each role is at, or by which code it is not: the sentence stands with what is behind. */
+/** What each role is doing, or the code that stops it; the full sentence is in the table of what is behind. */
 function howFar({ uid, leaving: { archivals } }: Leaver, owed: readonly RoleStatus[]): string {
   const open = archivals.findLast(({ backAt }) => backAt === null);
   const parts = new Map<Role, string>();
   for (const { role, made, progress } of open?.archives ?? []) {
     if (progress !== null) parts.set(role, describeProgress(progress));
-    else if (made === null && open?.returningAt === null) parts.set(role, 'not put away yet');
-    else if (open?.leftAt === null && open.returningAt === null) parts.set(role, 'put away');
+    else if (made === null && open?.returningAt === null) parts.set(role, 'not archived yet');
+    else if (open?.leftAt === null && open.returningAt === null) parts.set(role, 'archived');
   }
   for (const { subject, role, state, code } of owed) {
     if (subject !== uid) continue;

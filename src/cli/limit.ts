@@ -1,12 +1,12 @@
-/** How many rows a command lists. */
+/** The option --limit. */
 import { InvalidArgumentError } from 'commander';
 
-/** Reads a number of rows on the command line, which has a bound: rows are read into memory. */
+/** Parses a number of rows on the command line. It is limited, because rows are read into memory. */
 export function limitUpTo(most: number): (text: string) => number {
   return (text) => {
     const limit = Number(text);
     if (!Number.isSafeInteger(limit) || limit < 1 || limit > most) {
-      throw new InvalidArgumentError(`It wants a whole number from 1 to ${most}.`);
+      throw new InvalidArgumentError(`It must be a whole number from 1 to ${most}.`);
     }
     return limit;
   };

@@ -1,62 +1,62 @@
-/** The command line. Thin: each command stands in a file of its own, read when it is asked for. */
+/** The command line. Each command has a file of its own, which is loaded when the command is called. */
 import { Command, CommanderError, Help } from 'commander';
 import { CONFIG_FILE } from '../shared/config-path.ts';
 import { describeExamples, describeExits, endCommand } from './exit.ts';
 
 type Define = (command: Command) => void;
 
-/** The code by which commander says that it was asked for the version. */
+/** Commander's code for a request for the version. */
 const VERSION = 'commander.version';
 
 const COMMANDS: readonly { name: string; summary: string; load(): Promise<Define> }[] = [
   {
     name: 'work',
-    summary: 'work on the queues: all roles, or some',
+    summary: 'run the workers: all roles, or some',
     load: async () => (await import('./commands/work.ts')).defineWork,
   },
   {
     name: 'submit',
-    summary: 'sign a request and put it into the queue; follow it with --wait',
+    summary: 'sign a request and queue it; with --wait, follow it to its end',
     load: async () => (await import('./commands/submit.ts')).defineSubmit,
   },
   {
     name: 'status',
-    summary: 'what is wanted, applied, behind and failing, and why',
+    summary: 'show what is applied, behind or failing, and why',
     load: async () => (await import('./commands/status.ts')).defineStatus,
   },
   {
     name: 'requests',
-    summary: "what waits for an admin's word, and the verdict on each request",
+    summary: 'list requests that wait for an admin, and the verdict on each request',
     load: async () => (await import('./commands/requests.ts')).defineRequests,
   },
   {
     name: 'restore',
-    summary: 'bring a deleted tool back from its archives',
+    summary: 'restore a deleted tool from its archives',
     load: async () => (await import('./commands/restore.ts')).defineRestore,
   },
   {
     name: 'survey',
-    summary: 'what has drifted, grouped for reading, worst first',
+    summary: 'show what has drifted, in groups, worst first',
     load: async () => (await import('./commands/survey.ts')).defineSurvey,
   },
   {
     name: 'plan',
-    summary: 'ask the roles what differs from what is wanted; nothing is touched',
+    summary: 'show each step that would be taken; change nothing',
     load: async () => (await import('./commands/plan.ts')).definePlan,
   },
   {
     name: 'repair',
-    summary: 'do what `plan` shows, exactly that',
+    summary: 'take exactly the steps that `plan` shows',
     load: async () => (await import('./commands/repair.ts')).defineRepair,
   },
   {
     name: 'explain',
-    summary: 'all that is known about an account, a number, a path or a key',
+    summary: 'show all that is known about an account, a number, a path or a key',
     load: async () => (await import('./commands/explain.ts')).defineExplain,
   },
   {
     name: 'list',
-    summary: 'people, tools, keys; what is in our places and is not ours: `list unmanaged`',
+    summary: 'list people, tools, keys, or what Chamberlain does not manage (`list unmanaged`)',
     load: async () => (await import('./commands/list.ts')).defineList,
   },
   {
@@ -66,27 +66,27 @@ const COMMANDS: readonly { name: string; summary: string; load(): Promise<Define
   },
   {
     name: 'ignore',
-    summary: 'leave what `list unmanaged` shows as it is, for a reason',
+    summary: 'leave something that `list unmanaged` shows as it is, for a reason',
     load: async () => (await import('./commands/ignore.ts')).defineIgnore,
   },
   {
     name: 'audit',
-    summary: 'who asked for what; `audit verify` proves that nothing was changed',
+    summary: 'show who requested what; `audit verify` proves that nothing was changed',
     load: async () => (await import('./commands/audit.ts')).defineAudit,
   },
   {
     name: 'doctor',
-    summary: 'whether everything that it stands on is right',
+    summary: 'check every server, access right and clock that this realm depends on',
     load: async () => (await import('./commands/doctor.ts')).defineDoctor,
   },
   {
     name: 'sweep',
-    summary: 'the last sweeps; `sweep release` lets one that is held go on',
+    summary: 'show the last sweeps; `sweep release` lets a held one continue',
     load: async () => (await import('./commands/sweep.ts')).defineSweep,
   },
   {
     name: 'freeze',
-    summary: 'no verdict is given and no worker acts, until thawed',
+    summary: 'stop all verdicts and all work until `thaw`',
     load: async () => (await import('./commands/freeze.ts')).defineFreeze,
   },
   {
@@ -101,27 +101,27 @@ const COMMANDS: readonly { name: string; summary: string; load(): Promise<Define
   },
   {
     name: 'schema',
-    summary: 'the kinds of request, and the JSON Schema of each',
+    summary: 'list the kinds of request, or print their JSON Schemas',
     load: async () => (await import('./commands/schema.ts')).defineSchema,
   },
   {
     name: 'key',
-    summary: 'look at a public SSH key as a person has pasted it',
+    summary: 'check a public SSH key as somebody has pasted it',
     load: async () => (await import('./commands/key-check.ts')).defineKey,
   },
   {
     name: 'migrate',
-    summary: 'bring the database to this version',
+    summary: 'bring the database schema to this version',
     load: async () => (await import('./commands/migrate.ts')).defineMigrate,
   },
   {
     name: 'prepare',
-    summary: 'make the areas of homes ready, once, on the file server',
+    summary: 'prepare the areas of homes, once, on the file server',
     load: async () => (await import('./commands/prepare.ts')).definePrepare,
   },
   {
     name: 'bootstrap',
-    summary: 'make the first admin, once, on an empty realm',
+    summary: 'create the first admin, once, in an empty realm',
     load: async () => (await import('./commands/bootstrap.ts')).defineBootstrap,
   },
   {
@@ -131,12 +131,12 @@ const COMMANDS: readonly { name: string; summary: string; load(): Promise<Define
   },
   {
     name: 'backup',
-    summary: 'make a set of backups, encrypted; `--verify` proves that it can be restored',
+    summary: 'make an encrypted set of backups; `--verify` proves that one can be restored',
     load: async () => (await import('./commands/backup.ts')).defineBackup,
   },
   {
     name: 'recover',
-    summary: 'make it safe to go on after a server came back from a backup',
+    summary: 'make it safe to continue after a server was restored from a backup',
     load: async () => (await import('./commands/recover.ts')).defineRecover,
   },
 ];
@@ -144,26 +144,29 @@ const COMMANDS: readonly { name: string; summary: string; load(): Promise<Define
 function makeProgram(): Command {
   const program = new Command('chamberlain')
     .description(
-      'Keeps the accounts of a shared hosting platform: people, tools, and what each needs.',
+      'Manages the accounts of a shared hosting platform: people, tools, and what each needs.',
     )
-    .option('--config <file>', `the configuration (default: $CHAMBERLAIN_CONFIG or ${CONFIG_FILE})`)
+    .option(
+      '--config <file>',
+      `the configuration file (default: $CHAMBERLAIN_CONFIG or ${CONFIG_FILE})`,
+    )
     .option('--json', 'print JSON for programs instead of tables for people')
     .option('--version', 'print the version, and the last migration')
     .on('option:version', () => {
       throw new CommanderError(0, VERSION, '');
     })
-    .helpOption('-h, --help', 'this text; `chamberlain COMMAND --help` for a command')
+    .helpOption('-h, --help', 'print this text; for a command: `chamberlain COMMAND --help`')
     .helpCommand(false)
     .configureHelp({
       showGlobalOptions: true,
       helpWidth: 100,
-      // asked of the program, not of a command
+      // --version belongs to the program, not to a command
       visibleGlobalOptions(this: Help, of) {
         const options = Help.prototype.visibleGlobalOptions.call(this, of);
         return options.filter(({ long }) => long !== '--version');
       },
     })
-    .configureOutput({ outputError: () => {} }) // main says it
+    .configureOutput({ outputError: () => {} }) // main reports errors
     .exitOverride()
     .addHelpText(
       'after',
@@ -172,13 +175,13 @@ function makeProgram(): Command {
         'status tools.bridgebot',
         'plan --all',
       ) +
-        `\n${describeExits({})}\n  3, 4, 5 where the command's own --help says so\n
-Variables:
-  CHAMBERLAIN_CONFIG     the configuration, where --config is not given
+        `\n${describeExits({})}\n  3, 4 and 5 have the meaning that the --help of the command gives\n
+Environment:
+  CHAMBERLAIN_CONFIG     the configuration file, unless --config is given
   CHAMBERLAIN_ADMIN_KEY  the key that \`submit\` signs with
-  CHAMBERLAIN_LOG_LEVEL  debug, info (default), warn, error
-  CHAMBERLAIN_DEBUG      set: an error shows where it came from
-  NO_COLOR               set: no colour`,
+  CHAMBERLAIN_LOG_LEVEL  debug, info (default), warn or error
+  CHAMBERLAIN_DEBUG      if set, an error is printed with its stack trace
+  NO_COLOR               if set, the output has no colour`,
     );
   for (const { name, summary } of COMMANDS) program.command(name).summary(summary);
   program.hook('preSubcommand', async (_, command) => {
@@ -188,7 +191,7 @@ Variables:
   return program;
 }
 
-/** Does what a command line asks for. It throws nothing: what fails is said on standard error. */
+/** Runs a command line. Never throws: a failure is reported on standard error. */
 export async function main(args: readonly string[]): Promise<void> {
   const [first, ...rest] = args;
   try {

@@ -1,16 +1,16 @@
-/** Who acts by the command line. */
+/** The operator of the command line. */
 import { userInfo } from 'node:os';
 
 /**
- * `unix:<name>`, as the audit keeps it: who called sudo, or who is logged in. It is what the machine
- * claims, and no proof.
+ * `unix:<name>`, as the audit records it: the user who called sudo, or who is logged in. It is what the machine
+ * reports, and not a proof.
  */
 export function operatorName(): string {
   const name = process.env['SUDO_USER'] || loginName();
   return `unix:${name.replace(/[^\w.-]/gu, '?').slice(0, 64)}`;
 }
 
-/** A uid without an account has no name: then its number. */
+/** The name of the user, or the number of a uid that has no account. */
 function loginName(): string {
   try {
     return userInfo().username;

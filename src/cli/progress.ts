@@ -1,32 +1,32 @@
-/** What a command that takes its time says meanwhile, on standard error: results stay alone. */
+/** Progress of long commands, on standard error, so that standard output has only results. */
 import { onPrint, withoutControls } from './table.ts';
 
-/** A command that is faster says nothing. */
+/** A faster command shows no progress. */
 const FIRST_MS = 1000;
-/** Where nobody watches, a line this often. */
+/** How often a line is written where there is no terminal. */
 const LINE_MS = 5000;
-/** On a terminal the one line is drawn this often: what was said, and the seconds. */
+/** How often the line on a terminal is redrawn, with the seconds. */
 const DRAW_MS = 250;
 
-/** `CSI K`: erases from the cursor to the end of the line (ECMA-48, EL). */
+/** `CSI K` erases from the cursor to the end of the line (ECMA-48, EL). */
 const ERASE_LINE = '\r\u001B[K';
 
 export interface Progress {
-  /** What is being done now, such as `homes 500 of 1000`; it replaces what was said before. */
+  /** Sets the text that is shown, such as `homes 500 of 1000`. */
   say: (text: string) => void;
-  /** Erases the line, which comes again. Call it before something else is written to standard error. */
+  /** Erases the line until it is drawn again. Call it before writing something else to standard error. */
   erase: () => void;
-  /** Erases the line for good. Call it before anything else is written, and in `finally`. */
+  /** Erases the line for good. Call it before writing anything else, and in `finally`. */
   end: () => void;
 }
 
-/** Where progress goes: standard error, or a part of it in tests. */
+/** Where progress goes: standard error, or a substitute in tests. */
 export type ProgressStream = Pick<NodeJS.WriteStream, 'write' | 'isTTY' | 'columns'>;
 
-/** The one that has standard error: a later one takes its place. */
+/** The progress that is shown on standard error; a later one replaces it. */
 let current: Progress | undefined;
 
-/** Says what is waited for, unless more is being said already; on a terminal alone. */
+/** Shows on a terminal what is being waited for, unless other progress is shown already. */
 export async function whileWaiting<T>(text: string, act: () => Promise<T>): Promise<T> {
   if (current !== undefined) return await act();
   const progress = startProgress({ json: true });
@@ -39,10 +39,10 @@ export async function whileWaiting<T>(text: string, act: () => Promise<T>): Prom
 }
 
 /**
- * Shows what is said, with the seconds since the start, and nothing in the first second. On a
- * terminal it is one line that moves and is erased at the end; elsewhere a plain line now and then.
+ * Shows the text with the seconds since the start, and nothing in the first second. On a terminal it is one
+ * line that changes and is erased at the end; elsewhere it is a plain line every few seconds.
  *
- * @param json the command prints JSON for a program: no plain lines, which would only fill its log
+ * @param json the command prints JSON for a program: write no plain lines, which would only fill its log
  */
 export function startProgress({
   json = false,

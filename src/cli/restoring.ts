@@ -1,4 +1,4 @@
-/** Asks for a tool to be restored, and follows it until it is active again and all of it is in place. */
+/** Requests the restoration of a tool, and follows it until the tool is active and everything is in place. */
 import { randomUUID } from 'node:crypto';
 import type { Command } from 'commander';
 import { openQueues, type SentRequest } from '../backends/redis/queue.ts';
@@ -23,9 +23,9 @@ import { lostSight, put } from './sending.ts';
 import { findSubmitter, makeSubmission } from './submission.ts';
 import { print, printJson } from './table.ts';
 
-/** Between two looks. */
+/** The time between two looks. */
 const POLL_MS = 500;
-/** After this time without a connection it ends with the error; before, the database may be back. */
+/** How long PostgreSQL may be unreachable before the command ends with the error. */
 const FORGIVEN_MS = 60_000;
 
 interface RestoreOptions {
@@ -74,7 +74,7 @@ export async function restore(command: Command, word: string): Promise<void> {
     const elapsedMs = Math.round(performance.now() - start);
     if (json) printJson({ id: submission.id, tool, ...outcome, elapsedMs });
     else if (outcome.done) {
-      print(`${config.realm}.${tool} is back, and all of it is in place`);
+      print(`${config.realm}.${tool} is restored, and everything is in place`);
     }
     report(outcome);
   } finally {
@@ -84,11 +84,11 @@ export async function restore(command: Command, word: string): Promise<void> {
   }
 }
 
-/** The error of a word that names a person, and no tool: people come back by another command. */
+/** The error for a word that names a person but no tool: people are restored with another command. */
 function notTool([person]: readonly Found[]): ChamberlainError {
   const account = person?.account ?? '';
   return new ChamberlainError('TOOL_UNKNOWN', `${account} is a person, and no tool has this name`, {
-    action: `A deleted person comes back by \`chamberlain ${commandToRestore('person', account)}\`.`,
+    action: `To restore a deleted person, run \`chamberlain ${commandToRestore('person', account)}\`.`,
   });
 }
 
@@ -103,23 +103,23 @@ interface Followed {
 }
 
 /**
- * First the request, until it has its verdict and the roles have all in place; then the subject itself,
- * since the calendar makes it active after that, and everything else is made only then.
+ * Follows first the request, until it has its verdict and the roles have restored the archives; then the subject,
+ * because the calendar makes it active only after that, and everything else is made only then.
  */
 async function followRestoration(
   pool: Pool,
   { portal, id, sent, account, deadline, progress }: Followed,
 ): Promise<Outcome> {
   let accepted = false;
-  const told = { frozen: '' };
+  const seen = { frozen: '' };
   const request = follow(pool, { portal, id, sent }, deadline - performance.now(), {
-    onFrozen: (sentence) => (told.frozen = sentence),
+    onFrozen: (sentence) => (seen.frozen = sentence),
     onAccepted: () => (accepted = true),
     onApplied: () => {},
   });
-  // what it says meanwhile does not end it
+  // a failure to show progress does not end the wait
   const saying = setInterval(() => {
-    if (!accepted) progress.say(told.frozen === '' ? 'waiting for its verdict' : told.frozen);
+    if (!accepted) progress.say(seen.frozen === '' ? 'waiting for the verdict' : seen.frozen);
     else {
       void look(pool, (client) => readRestoration(client, account)).then(
         ({ leaver, statuses }) => progress.say(describe(leaver, statuses)),
@@ -150,7 +150,7 @@ async function followReturn(
 ): Promise<Outcome> {
   let answeredAt = performance.now();
   for (;;) {
-    let sentence = `the database has not answered about ${account}`;
+    let sentence = `PostgreSQL has not answered about ${account}`;
     try {
       const { leaver, statuses } = await look(pool, (client) => readRestoration(client, account));
       answeredAt = performance.now();
@@ -202,14 +202,18 @@ function describe(leaver: Leaver | undefined, statuses: readonly RoleStatus[]): 
       return `${role} ${doing.get(role) ?? (why === '' ? `is ${state}` : `is ${state}: ${why}`)}`;
     });
   if (parts.length > 0) return parts.join(', ');
-  return leaver?.state === 'active' ? 'all is in place' : 'all is back in place, and not open yet';
+  return leaver?.state === 'active'
+    ? 'everything is in place'
+    : 'everything is restored, but the tool is not active yet';
 }
 
-/** What is not done has its line on standard error. */
+/** Reports on standard error what is not done. */
 function report({ verdict, done, code, sentence = '' }: Outcome): void {
   if (done) return;
   if (code === undefined) {
-    process.stderr.write(`TIMEOUT: ${sentence}${verdict === null ? '' : '; it goes on'}\n`);
+    process.stderr.write(
+      `TIMEOUT: ${sentence}${verdict === null ? '' : '; the restoration continues'}\n`,
+    );
     process.exitCode = EXIT.timeout;
     return;
   }

@@ -1,14 +1,16 @@
-/** How a time is written on the command line. */
+/** Spans of time on the command line. */
 import { InvalidArgumentError } from 'commander';
 
-/** 23 days: a timer of Node takes no more milliseconds than 31 bits hold. */
+/** 23 days: a timer of Node.js is limited to 31 bits of milliseconds. */
 const MOST_SECONDS = 2_000_000;
 
-/** A number of seconds above 0, on the command line. */
+/** Parses a number of seconds above 0. */
 export function parseSeconds(text: string): number {
   const seconds = Number(text);
   if (text.trim() === '' || !(seconds > 0) || seconds > MOST_SECONDS) {
-    throw new InvalidArgumentError(`It wants a number of seconds above 0, up to ${MOST_SECONDS}.`);
+    throw new InvalidArgumentError(
+      `It must be a number of seconds above 0, up to ${MOST_SECONDS}.`,
+    );
   }
   return seconds;
 }

@@ -1,4 +1,4 @@
-/** Signing requests, putting them into their queue, and following them. */
+/** Signs requests, puts them into their queue, and follows them. */
 import { randomUUID } from 'node:crypto';
 import type { Command } from 'commander';
 import { type Config, findSecret } from '../shared/config.ts';
@@ -37,7 +37,7 @@ export interface SubmitOptions extends Speaker {
   id?: string;
 }
 
-/** Sends requests as the options of `submit` say, each with where it stands, for messages. */
+/** Sends requests as the options of `submit` say. Each line says where it comes from, for messages. */
 export async function submit(command: Command, lines: readonly Line[]): Promise<void> {
   const options = command.optsWithGlobals<SubmitOptions>();
   const config = configOf(command);
@@ -48,7 +48,7 @@ export async function submit(command: Command, lines: readonly Line[]): Promise<
   else await send(config, signer, submissions, json);
 }
 
-/** What is to be sent: all of it, or nothing where a line is wrong. Throws USAGE when every line is looked at. */
+/** The requests to send. If a line is wrong, none is sent: throws USAGE after it has checked every line. */
 function makeSubmissions(
   lines: readonly Line[],
   signer: Signer,
@@ -56,7 +56,7 @@ function makeSubmissions(
 ): Submission[] {
   const { id } = options;
   if (id !== undefined && lines.length !== 1) {
-    throw new ChamberlainError('USAGE', '--id is for one request alone');
+    throw new ChamberlainError('USAGE', '--id can be given only for a single request');
   }
   const submissions: Submission[] = [];
   const wrong: string[] = [];
@@ -79,7 +79,7 @@ function makeSubmissions(
   for (const text of wrong) process.stderr.write(`${withoutControls(text)}\n`);
   throw new ChamberlainError(
     'USAGE',
-    `${wrong.length} of ${lines.length} requests are wrong, and nothing was sent`,
+    `${wrong.length} of ${lines.length} requests are wrong, so nothing was sent`,
   );
 }
 
@@ -90,7 +90,7 @@ async function send(
   json: boolean,
 ): Promise<void> {
   const queues = openQueues(config, senderAccount(config, signer));
-  const progress = startProgress({ json: true }); // elsewhere than on a terminal the ids are enough
+  const progress = startProgress({ json: true }); // without a terminal, the ids are enough
   try {
     for (const [sent, submission] of submissions.entries()) {
       progress.say(`sending ${submission.kind}, ${sent + 1} of ${submissions.length}`);
@@ -107,17 +107,17 @@ async function send(
   }
 }
 
-/** Sent is not accepted: how it is heard what became of it. */
+/** A request that was sent is not accepted yet: this says how to see the outcome. */
 function hintOn([first, ...others]: readonly Submission[]): string {
   const of = others.length === 0 ? ` ${first?.id ?? ''}` : '';
-  return `sent; \`chamberlain requests${of}\` says what became of ${of === '' ? 'them' : 'it'}`;
+  return `sent; \`chamberlain requests${of}\` shows ${of === '' ? 'their verdicts' : 'the verdict'}`;
 }
 
 /**
- * Signs a request and puts it into its queue. Where Redis fails, the error says what was sent: nothing sends
+ * Signs a request and puts it into its queue. If Redis fails, the error says what was sent, because nothing sends
  * the rest by itself.
  *
- * @param far how many were sent before it, of all
+ * @param far how many requests were sent before this one, and how many there are
  */
 export async function put(
   queues: Queues,
@@ -145,28 +145,28 @@ export async function put(
       `${before && `${before}, and `}${id} may have been sent`,
       {
         cause,
-        action: `Look at the server. When it is back, send that one again by \`chamberlain submit ${kind} … --id ${id}\`${others}: by the same id it counts once.`,
+        action: `Look at the server. When it is back, send that one again with \`chamberlain submit ${kind} … --id ${id}\`${others}: with the same id it counts once.`,
       },
     );
   }
 }
 
-/** A request was sent, and the server by which it is followed fails. A portal has no `requests` to ask later. */
+/** The error when a request was sent, but the server used to follow it fails. A portal cannot run `requests` later. */
 export function lostSight(
   id: string,
   cause: unknown,
   { notSent = 0, isPortal = false } = {},
 ): ChamberlainError {
   const others = notSent === 0 ? '' : `; ${notSent} more were not sent`;
-  return new ChamberlainError(codeOf(cause), `${id} was sent, and cannot be followed${others}`, {
+  return new ChamberlainError(codeOf(cause), `${id} was sent, but cannot be followed${others}`, {
     cause,
     action: isPortal
-      ? `When that is mended, send it again with \`--id ${id} --wait\`: by the same id it counts once.`
-      : `When that is mended, \`chamberlain requests ${id}\` says what became of it.`,
+      ? `When that is corrected, send it again with \`--id ${id} --wait\`: with the same id it counts once.`
+      : `When that is corrected, \`chamberlain requests ${id}\` shows the verdict.`,
   });
 }
 
-/** The admin's account of Redis; where its secret is not on this machine, the portal's own. */
+/** The Redis account of the admin, or the portal's own if the admin's secret is not on this machine. */
 function senderAccount(config: Config, { portal, admin }: Signer): RedisAccount {
   if (admin !== undefined || isReadable(() => findSecret(config, 'redis', 'admin'))) return 'admin';
   return isReadable(() => findSecret(config, 'redis', `portal.${portal}`))
@@ -178,7 +178,7 @@ function isReadable(find: () => string | undefined): boolean {
   try {
     return find() !== undefined;
   } catch {
-    return false; // it is another user's
+    return false; // the file belongs to another user
   }
 }
 
@@ -189,14 +189,14 @@ async function sendAndFollow(
   timeoutSeconds: number,
   json: boolean,
 ): Promise<void> {
-  // a portal follows its requests by its own account of Redis
+  // a portal follows its requests with its own Redis account
   const isPortal =
     signer.admin === undefined && !isReadable(() => findSecret(config, 'postgres', 'admin'));
   const pool = isPortal ? undefined : openPool(config, 'admin', { max: 1, durable: true });
   const queues = openQueues(config, senderAccount(config, signer));
-  // what is told on the way goes to standard error: on standard output are the ids alone
+  // progress goes to standard error, so that standard output has only the ids
   const progress = startProgress({ json: true });
-  const tell = (text: string) => {
+  const say = (text: string) => {
     progress.erase();
     if (!json) process.stderr.write(`${text}\n`);
   };
@@ -216,12 +216,12 @@ async function sendAndFollow(
         { portal: signer.portal, id, sent },
         timeoutSeconds * 1000,
         {
-          onFrozen: (sentence) => tell(`  ${paint('yellow', '…', process.stderr)} ${sentence}`),
+          onFrozen: (sentence) => say(`  ${paint('yellow', '…', process.stderr)} ${sentence}`),
           onAccepted() {
-            tell(`  ${tick} accepted ${elapsedMs()} ms`);
+            say(`  ${tick} accepted ${elapsedMs()} ms`);
             progress.say(`waiting for the roles to apply ${which}`);
           },
-          onApplied: (role) => tell(`  ${tick} ${role} ${elapsedMs()} ms`),
+          onApplied: (role) => say(`  ${tick} ${role} ${elapsedMs()} ms`),
         },
       ).catch((cause: unknown) => {
         const notSent = submissions.length - count - 1;
@@ -235,7 +235,7 @@ async function sendAndFollow(
           ...describeEnding(ending),
           elapsedMs: elapsedMs(),
         });
-      if (ending.ending === 'applied') tell(`  ${tick} applied ${elapsedMs()} ms`);
+      if (ending.ending === 'applied') say(`  ${tick} applied ${elapsedMs()} ms`);
       else {
         progress.erase();
         report(id, ending);
@@ -248,7 +248,7 @@ async function sendAndFollow(
   }
 }
 
-/** How it ended, for programs: the verdict, and whether all that the request touched is applied. */
+/** The ending, for programs: the verdict, and whether the request is applied everywhere. */
 function describeEnding(ending: Ending): Record<string, unknown> {
   if (ending.ending === 'applied') return { verdict: 'accepted', done: true };
   if (ending.ending === 'waiting') {
@@ -269,7 +269,7 @@ function describeEnding(ending: Ending): Record<string, unknown> {
   };
 }
 
-/** Says why, and remembers the worst of all endings: what was refused outweighs what is slow. */
+/** Says why, and keeps the worst exit code of all requests: a refusal is worse than a timeout. */
 function report(id: string, ending: Exclude<Ending, { ending: 'applied' }>): void {
   if (ending.ending === 'waiting') {
     process.stderr.write(

@@ -1,4 +1,4 @@
-/** How a time in the past is written on the command line. */
+/** Times in the past on the command line. */
 import { InvalidArgumentError } from 'commander';
 
 const UNITS_MS: Record<string, number> = {
@@ -10,13 +10,13 @@ const UNITS_MS: Record<string, number> = {
 };
 
 /**
- * A time: `90s`, `30min`, `2h`, `3d`, `1w` ago, or ISO 8601 (`2026-11-24`, `2026-11-24T09:30`), which is
- * UTC where it names no zone. Throws where it is neither.
+ * Parses a time: `90s`, `30min`, `2h`, `3d` or `1w` ago, or ISO 8601 (`2026-11-24`, `2026-11-24T09:30`), which
+ * is UTC if it names no zone. Throws for anything else.
  */
 export function parseSince(text: string, now: Date): Date {
   const [, count, unit] = /^([0-9]{1,6}) ?(s|min|h|d|w)$/u.exec(text.trim()) ?? [];
   if (count !== undefined && unit !== undefined) {
-    // PostgreSQL has no time as old as some that can be written so
+    // PostgreSQL does not support times as old as some that can be written
     return new Date(Math.max(0, now.getTime() - Number(count) * (UNITS_MS[unit] as number)));
   }
   const iso =
@@ -25,11 +25,11 @@ export function parseSince(text: string, now: Date): Date {
     );
   const [, day, time = '00:00', zone = 'Z'] = iso ?? [];
   const date = new Date(`${day ?? ''}T${time}${zone}`);
-  // a day that the month does not have would become one of the next
+  // Date would turn a day that the month does not have into one of the next month
   const isThere = day !== undefined && new Date(`${day}T00:00Z`).toJSON()?.startsWith(day);
   if (!isThere || Number.isNaN(date.getTime())) {
     throw new InvalidArgumentError(
-      'It wants a time such as 2h, 3d, 2026-11-24 or 2026-11-24T09:30.',
+      'It must be a time such as 2h, 3d, 2026-11-24 or 2026-11-24T09:30.',
     );
   }
   return date;

@@ -1,4 +1,4 @@
-/** What `submit` is asked to send, and by whom: from flags or from JSON lines, to signed tokens. */
+/** What `submit` sends, and for whom: turns options or JSON lines into signed tokens. */
 import type { KeyObject } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { adminOfPortal, type Config } from '../shared/config.ts';
@@ -13,7 +13,7 @@ import {
 } from '../requests/schema.ts';
 import { isKind, suggest } from './kinds.ts';
 
-/** One request to send. Its fields fit the schema; whether it is allowed is for intake to judge. */
+/** One request to send. Its fields fit the schema; intake decides whether it is allowed. */
 export interface Submission {
   id: string;
   kind: RequestKind;
@@ -22,24 +22,24 @@ export interface Submission {
   fields: Record<string, unknown>;
 }
 
-/** Whose key signs. */
+/** The key that signs, and the portal that it belongs to. */
 export interface Signer {
   portal: string;
   kid: string;
   key: KeyObject;
-  /** the admin whose own key it is: who asks and approves where nobody else is named */
+  /** the admin whose own key it is; they are the requester and approver unless somebody else is named */
   admin: string | undefined;
 }
 
-/** What the flags say of every request of one call. */
+/** The options that apply to every request of one call. */
 export interface Speaker {
   requestedBy?: string;
   approvedBy?: string;
 }
 
 /**
- * The key that signs: with a portal's name that portal's, else an admin's own, whose portal is found
- * by the public half.
+ * Finds the key that signs: the given portal's, or else an admin's own. The portal of an admin's key is found
+ * by its public half.
  */
 export function findSubmitter(
   config: Config,
@@ -62,28 +62,28 @@ export function findSubmitter(
   if (path === undefined) {
     throw usage(
       portalName === undefined
-        ? 'no key to sign with. Give --portal-key FILE, set CHAMBERLAIN_ADMIN_KEY, or `adminKey` in the configuration'
-        : '--portal wants --portal-key FILE as well',
+        ? 'there is no key to sign with. Give --portal-key FILE, or set CHAMBERLAIN_ADMIN_KEY, or `adminKey` in the configuration'
+        : '--portal needs --portal-key FILE as well',
     );
   }
   const key = readSigningKey(path);
   const signer = findSigner(portals, key);
   if (signer === undefined) {
-    const whose = portalName === undefined ? "of an admin's" : `of the portal ${portalName}'s`;
-    throw usage(`the key ${path} is none ${whose} in the configuration`);
+    const whose = portalName === undefined ? 'any admin' : `the portal ${portalName}`;
+    throw usage(`the configuration does not list the key ${path} for ${whose}`);
   }
   const { portal, kid } = signer;
   return { portal: portal.name, kid, key, admin: adminOfPortal(portal.name) };
 }
 
-/** What is asked to be sent, and where it stands; or what is wrong there instead. */
+/** A request to send, and where it was read; or else what is wrong there. */
 export type Line = { where: string } & (
   { request: Record<string, unknown> } | { problems: string[] }
 );
 
 /**
- * Completes a request: who asks and who approves, from itself, the flags, or the admin's key. Where its
- * kind does not take it as it is, returns each problem instead.
+ * Completes a request: requester and approver come from the request itself, from the options, or from the admin's
+ * key. If it does not fit the schema of its kind, returns each problem instead.
  */
 export function makeSubmission(
   request: Record<string, unknown>,
@@ -101,13 +101,13 @@ export function makeSubmission(
   const problems = [
     ...problemsOf({ kind, requestedBy, ...fields }),
     ...(CLAIMS.shape.jti.safeParse(id).success ? [] : [`id: '${String(id)}' is not a UUID`]),
-    // the one who asks is looked at already
+    // requestedBy was checked above
     ...(approvedBy === requestedBy || CLAIMS.shape.sub.safeParse(approvedBy).success
       ? []
       : ['approvedBy: it is not the name of a person']),
   ];
   if (problems.length > 0) return { problems };
-  // each of them is a text by now
+  // all of them are texts now
   return {
     id: String(id).toLowerCase(),
     kind: kind as RequestKind,
@@ -119,13 +119,13 @@ export function makeSubmission(
 
 function problemsOf({ kind, ...body }: Record<string, unknown>): string[] {
   if (kind === undefined) return ['kind is missing'];
-  if (typeof kind !== 'string') return ['kind: it is not a text'];
+  if (typeof kind !== 'string') return ['kind: it is not a string'];
   if (!isKind(kind)) return [`unknown kind '${kind}'${suggest(kind, REQUEST_KINDS)}`];
   const parsed = parseRequest(kind, { kind, ...body });
   return 'problems' in parsed ? parsed.problems : [];
 }
 
-/** Reads JSON lines from a file, or from standard input for `-`. Blank lines are passed over. */
+/** Reads JSON lines from a file, or from standard input for `-`. Blank lines are ignored. */
 export function readRequestLines(path: string): Line[] {
   let bytes: string;
   try {
@@ -152,7 +152,7 @@ export function readRequestLines(path: string): Line[] {
   });
 }
 
-/** A text; undefined where the bytes are none. */
+/** The text; undefined if the bytes are not UTF-8. */
 function decode(bytes: Buffer): string | undefined {
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes);

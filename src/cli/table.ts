@@ -1,11 +1,11 @@
-/** What people read on a terminal: aligned columns, colour, ages. Plain text where nobody watches. */
+/** Output for people: aligned columns, colour, ages. Plain text where there is no terminal. */
 import { styleText } from 'node:util';
 import { printable } from '../shared/printable.ts';
 import { spanOf } from '../shared/time.ts';
 
 type Style = 'bold' | 'dim' | 'green' | 'yellow' | 'red' | 'cyan';
 
-/** Colours a text: only where the stream is a terminal, and never against NO_COLOR. */
+/** Colours a text, but only if the stream is a terminal and NO_COLOR is not set. */
 export function paint(
   style: Style,
   text: string,
@@ -14,12 +14,12 @@ export function paint(
   return styleText(style, text, { stream });
 }
 
-/** As `printable`: what others wrote does not steer a terminal. */
+/** As `printable`: text that others wrote must not control a terminal. */
 export function withoutControls(text: string): string {
   return printable(text);
 }
 
-/** Aligns rows in columns, two blanks between, the last one not padded. Absent cells are `-`. */
+/** Aligns rows in columns, with two spaces between them; the last column is not padded. Empty cells are `-`. */
 export function renderTable(
   headings: readonly string[],
   rows: readonly (readonly (string | number | null | undefined)[])[],
@@ -43,14 +43,14 @@ export function renderTable(
   return [paint('dim', line(headings)), ...cells.map(line)].join('\n');
 }
 
-/** `3 s`, `12 min`, `5 h`, `9 d`: how long ago. */
+/** How long ago, such as `3 s`, `12 min`, `5 h` or `9 d`. */
 export function renderAge(since: Date, now: Date): string {
   return spanOf(now.getTime() - since.getTime());
 }
 
 let beforePrint = () => {};
 
-/** Does that before a line is written: a line that moves is erased. */
+/** Sets what is done before a line is written, such as erasing a progress line. */
 export function onPrint(act: () => void): void {
   beforePrint = act;
 }
@@ -66,7 +66,7 @@ export function printJson(value: unknown): void {
   print(JSON.stringify(value));
 }
 
-/** In code points: letters outside the BMP count once. */
+/** In code points, so that letters outside the BMP count once. */
 function lengthOf(text: string): number {
   return Array.from(text).length;
 }

@@ -1,4 +1,4 @@
-/** `chamberlain --version`: which program this is, and up to which migration it knows its database. */
+/** `chamberlain --version`: the version of the program, and the last migration that it knows. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { findRoot } from '../doctor/program.ts';

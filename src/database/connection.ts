@@ -1,4 +1,4 @@
-/** Connections to our PostgreSQL: one pool per role, each statement bounded in time. */
+/** Connections to our PostgreSQL: one pool per role, each statement with a time limit. */
 import { statSync } from 'node:fs';
 import { Socket } from 'node:net';
 import pg from 'pg';
@@ -10,8 +10,8 @@ export type Client = pg.PoolClient | pg.Client;
 export type Pool = pg.Pool;
 
 /**
- * The roles beside the owner, who runs migrations and `bootstrap`: `chamberlain_<role>`. Each reads and writes
- * what migrations/roles.sql gives it.
+ * The roles besides the owner, who runs migrations and `bootstrap`: `chamberlain_<role>`. migrations/roles.sql
+ * says what each may read and write.
  */
 export const POSTGRES_ROLES = [
   'intake',
@@ -28,15 +28,16 @@ export const POSTGRES_ROLES = [
 export type PostgresRole = 'owner' | (typeof POSTGRES_ROLES)[number];
 
 /**
- * Roles whose statements are planned once for each connection: the plans were read in a realm of 40,000 subjects, and are
- * those that PostgreSQL made for each list of subjects anew. Those of intake are not: it looked through all people and
- * tools for the next move of the calendar (6 ms instead of 0.04).
+ * Roles whose statements are planned once for each connection. The plans were checked in a realm of 40,000
+ * subjects, and are the same that PostgreSQL made anew for each list of subjects. Intake is not among them: it
+ * looked through all people and tools for the next move of the calendar (6 ms instead of 0.04).
  */
 const PLANNED_ONCE = /^(relay|(directory|homes|databases)(_reader)?)$/;
 
 /**
- * Of those, roles whose statements find a few rows by their keys: a plan that was made while the tables were small would
- * read all of them for as long as it is kept. Not those that count everybody now and then.
+ * Those of them whose statements find a few rows by their keys: a plan that was made while the tables were
+ * small would read whole tables for as long as it is kept. Roles that count all subjects now and then are not
+ * among them.
  */
 const BY_KEY = /^(relay|homes|databases)$/;
 
@@ -62,8 +63,8 @@ export function connectionSettings(config: Config, role: PostgresRole): pg.Clien
     idle_in_transaction_session_timeout: 10_000,
     keepAlive: true,
     keepAliveInitialDelayMillis: 10_000,
-    // the server too: locks of a worker whose machine lost its power would else stay for two hours, or for a quarter
-    // of an hour where something was on its way to it
+    // on the server, too: otherwise the locks of a worker whose machine lost its power would stay for two
+    // hours, or for a quarter of an hour if something was being sent to it
     options:
       '-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3 -c tcp_user_timeout=20000' +
       (PLANNED_ONCE.test(role) ? ' -c plan_cache_mode=force_generic_plan' : '') +
@@ -75,8 +76,9 @@ export function connectionSettings(config: Config, role: PostgresRole): pg.Clien
 }
 
 /**
- * PostgreSQL knows one password of a role. So while that is changed, and its file after it, nobody begins to log in: the
- * new password lies beside the file meanwhile. Of a change that was cut, it lies there for longer.
+ * PostgreSQL knows only one password of a role. So while a password and then its file are being changed, nobody
+ * begins to log in: meanwhile the new password is in a second file next to the first. After an interrupted
+ * change, it stays there for longer.
  */
 export const CHANGING_MS = { settles: 1000, most: 2000 };
 const LOOK_MS = 20;
@@ -86,13 +88,13 @@ function isChanging(secret: string): boolean {
   return since !== undefined && Math.abs(Date.now() - since) < CHANGING_MS.most;
 }
 
-/** The password that was last logged in by, and the last that was refused, by login. */
+/** The last password that was accepted, and the last that was refused, by login. */
 const lastTried = new Map<string, string>();
 const lastRefused = new Map<string, string>();
 
 /**
- * Reads the password for each login. Of a change that was cut, only PostgreSQL can say which of the two counts: where it
- * has refused the one, it is asked by the other.
+ * Reads the password for each login. After an interrupted change, only PostgreSQL knows which of the two
+ * counts: if it has refused one, the other is tried.
  */
 function passwordReader(config: Config, role: PostgresRole): () => string {
   const read = secretReader(config, 'postgres', role);
@@ -106,7 +108,7 @@ function passwordReader(config: Config, role: PostgresRole): () => string {
   };
 }
 
-/** Whether PostgreSQL has refused a password: the next login may be by another. */
+/** Notes whether PostgreSQL has refused a password: the next login then tries the other. */
 function noteRefusal(login: string | undefined, error: unknown): boolean {
   if (sqlState(error) !== '28P01') return false; // invalid_password
   lastRefused.set(login ?? '', lastTried.get(login ?? '') ?? '');
@@ -114,9 +116,10 @@ function noteRefusal(login: string | undefined, error: unknown): boolean {
 }
 
 /**
- * Sends in one call what is written in one turn of the event loop: a call costs as much as a statement. The driver corks
- * the socket for each statement that has a name or values; here it is uncorked when the turn is over. It waits where the
- * password is being changed: PostgreSQL reads what it keeps of one when somebody connects, before it asks for it.
+ * Sends everything that is written in one turn of the event loop in one call: a call costs as much as a
+ * statement. The driver corks the socket for each statement that has a name or values; here it is uncorked at
+ * the end of the turn. While the password is being changed it waits, because PostgreSQL reads the stored
+ * password when a client connects, before it asks for the password.
  */
 class GatheringSocket extends Socket {
   readonly #secret: string;
@@ -135,7 +138,7 @@ class GatheringSocket extends Socket {
   }
 }
 
-/** Of a leader: where it dies or hangs in the middle of a transaction, PostgreSQL ends that before long. */
+/** For a leader: if it dies or hangs in the middle of a transaction, PostgreSQL soon ends that transaction. */
 function leaderSettings(config: Config, role: PostgresRole): pg.ClientConfig {
   const settings = connectionSettings(config, role);
   return {
@@ -145,18 +148,18 @@ function leaderSettings(config: Config, role: PostgresRole): pg.ClientConfig {
   };
 }
 
-/** What a server of ours is called in messages: `PostgreSQL at db.example.org:5432`. */
+/** The name of one of our servers in messages: `PostgreSQL at db.example.org:5432`. */
 export function nameOfServer({ host, port }: { host?: string; port?: number }): string {
   return `PostgreSQL at ${host}:${port}`;
 }
 
 /**
- * A pool of connections of that role. An idle connection that breaks is dropped in silence: the
- * next use reports.
+ * A pool of connections of that role. An idle connection that breaks is dropped silently: the next use reports
+ * the error.
  *
- * @param options.durable whether a commit waits for the disk. Without it a crash of PostgreSQL may
- *   lose the last commits, but never one that came before a durable commit. Only for what is done
- *   again by itself.
+ * @param options.durable whether a commit waits for the disk. If it does not, a crash of PostgreSQL may lose
+ *   the last commits, but never one that came before a durable commit. Use that only for work that is repeated
+ *   by itself.
  * @param options.epoch the number of the lease under which all of them write
  */
 export function openPool(
@@ -184,22 +187,22 @@ export function openPool(
 const lost = new WeakSet<object>();
 
 /**
- * A process that hangs must not keep locks. PostgreSQL ends the session of one that has said nothing for `ends`, so a
- * connection that holds locks says something every five seconds. After `isLost` the process takes its locks for lost:
- * when it wakes up, it begins nothing that another may be at.
+ * A process that hangs must not keep locks. PostgreSQL ends a session that has been silent for `ends`, so a
+ * connection that holds locks sends something every five seconds. After `isLost` the process assumes that its
+ * locks are lost: when it wakes up, it starts nothing that another process may be doing.
  */
 export const SILENT_MS = { ends: 30_000, isLost: 15_000 };
 const BEAT_MS = 5000;
 const beats = new WeakMap<Client, { timer: NodeJS.Timeout; heardAt: number }>();
 
-/** From now on this connection is to be heard of. Ended by `stopBeating`. */
+/** Starts to send something on this connection regularly, until `stopBeating`. */
 export function startBeating(client: Client): void {
   stopBeating(client);
   const beat = { heardAt: performance.now(), timer: setInterval(() => void hear(), BEAT_MS) };
   beats.set(client, beat);
 
   async function hear(): Promise<void> {
-    // when it was sent: the answer may have lain there for long
+    // the time when it was sent: the answer may have waited for long
     const at = performance.now();
     const isHeard = await client.query('SELECT 1').then(
       () => true,
@@ -214,13 +217,13 @@ export function stopBeating(client: Client): void {
   beats.delete(client);
 }
 
-/** Whether a connection that `withClient` gave has ended meanwhile, or may have, and all its locks with it. */
+/** Whether a connection from `withClient` has ended meanwhile, or may have, and all its locks with it. */
 export function isLost(client: Client): boolean {
   const { heardAt = Infinity } = beats.get(client) ?? {};
   return lost.has(client) || performance.now() - heardAt > SILENT_MS.isLost;
 }
 
-/** Runs `act` on one connection, which is thrown away where it ends in an error of the connection. */
+/** Runs `act` on one connection, which is discarded after an error of the connection. */
 export async function withClient<T>(
   pool: Pool,
   act: (client: pg.PoolClient) => Promise<T>,
@@ -235,8 +238,8 @@ export async function withClient<T>(
   try {
     return await act(client);
   } catch (error) {
-    // a refusal of ours, or an answer of the server (five-letter SQLSTATE), leaves the connection
-    // good; anything else leaves it in doubt
+    // after a refusal of ours, or an answer of the server (five-letter SQLSTATE), the connection is still good;
+    // after anything else it may not be
     const answered = codeOf(error) !== 'INTERNAL' || sqlState(error) !== undefined;
     if (!answered) broken ||= true;
     throw error;
@@ -255,15 +258,18 @@ export async function inTransaction<T>(
   return withClient(pool, (client) => transact(client, () => act(client), options));
 }
 
-/** What a step in the world outside ends with when PostgreSQL fails it: BACKEND_UNAVAILABLE, or STEP_FAILED for what it refuses. */
+/**
+ * The error of a step outside PostgreSQL when PostgreSQL fails it: BACKEND_UNAVAILABLE, or STEP_FAILED if it
+ * refuses.
+ */
 export function faultOf(cause: unknown, act: string): ChamberlainError {
   const refused = /^(22|23|42)/.test(sqlState(cause) ?? '');
   return new ChamberlainError(refused ? 'STEP_FAILED' : 'BACKEND_UNAVAILABLE', act, { cause });
 }
 
 /**
- * Runs `act` in one transaction: committed when it returns, rolled back when it throws. With
- * `durable` the commit waits for the disk, whatever the connection does otherwise.
+ * Runs `act` in one transaction: committed when it returns, rolled back when it throws. With `durable` the
+ * commit waits for the disk, whatever the connection does otherwise.
  */
 export async function transact<T>(
   client: Client,
@@ -281,9 +287,9 @@ export async function transact<T>(
   }
 }
 
-/** Runs `act` within a transaction so that what it wrote, and nothing else, is undone when it throws. */
+/** Runs `act` within a transaction so that, when it throws, only what it wrote is undone. */
 export async function attempt<T>(client: Client, act: () => Promise<T>): Promise<T> {
-  // sent with what follows, and where it fails so does all that follows
+  // sent together with what follows; if it fails, all that follows fails, too
   const saved = client.query({ name: 'attempt', text: 'SAVEPOINT attempt' });
   try {
     const [result] = await Promise.all([act(), saved]);
@@ -296,19 +302,19 @@ export async function attempt<T>(client: Client, act: () => Promise<T>): Promise
 
 /** A lease (migrations/0012_leases.sql). */
 export interface Lease {
-  /** the connection that has taken it, and carries its number: with its end the lease ends */
+  /** the connection that has taken it, and carries its number: the lease ends with it */
   client: pg.Client;
   /** its fencing number: PostgreSQL refuses what is written under an older one */
   epoch: string;
 }
 
 /**
- * Takes the lease of that role, on a connection of its own. Returns undefined where another has it and gets on
- * with its work.
+ * Takes the lease of that role, on a connection of its own. Returns undefined if another process has it and
+ * makes progress.
  */
 export async function openLease(config: Config, role: PostgresRole): Promise<Lease | undefined> {
   const client = new pg.Client(leaderSettings(config, role));
-  client.on('error', () => {}); // whoever uses it next is told
+  client.on('error', () => {}); // the next use reports the error
   try {
     await client.connect();
     const { rows } = await client.query('SELECT take_lease() AS epoch');
@@ -323,28 +329,31 @@ export async function openLease(config: Config, role: PostgresRole): Promise<Lea
   return undefined;
 }
 
-/** Throws where another has the lease by now. Renews nothing. */
+/** Throws if another process has the lease by now. Renews nothing. */
 export async function confirmLease(client: Client): Promise<void> {
   await client.query('SELECT confirm_lease()');
 }
 
-/** Says that the work under a lease has got on; refused where another has the lease by now. */
+/** Records that the work under a lease has made progress; refused if another process has the lease by now. */
 export async function renewLease({ client }: Lease): Promise<void> {
   await client.query('SELECT renew_lease()');
 }
 
-/** Whether PostgreSQL has refused something because another has the lease. */
+/** Whether PostgreSQL has refused something because another process has the lease. */
 export function isLeaseLost(error: unknown): boolean {
   return sqlState(error) === '55000'; // object_not_in_prerequisite_state
 }
 
-/** Shared by each transaction that gives verdicts, held alone by one in which none may be given. */
+/**
+ * Each transaction that gives verdicts holds it shared; a transaction during which none may be given holds it
+ * alone.
+ */
 export const VERDICTS_LOCK = 4;
 
-/** Advisory lock class of a role; the second number of the lock is the subject that is worked on. */
+/** The class of a role's advisory locks; the second number of the lock is the subject that is worked on. */
 export const LOCK_CLASS: Record<Role, number> = { directory: 101, homes: 102, databases: 103 };
 
-/** Connects; again where the password was refused, for it may have been changed. */
+/** Connects; if the password was refused, connects again, because it may have been changed. */
 async function connect(pool: Pool): Promise<pg.PoolClient> {
   try {
     return await pool.connect().catch((error: unknown) => {
@@ -356,23 +365,23 @@ async function connect(pool: Pool): Promise<pg.PoolClient> {
   }
 }
 
-/** What the driver says of a server that takes a connection and is silent. */
+/** What the driver says of a server that accepts a connection and is silent. */
 const TIMED_OUT = /^(Connection terminated due to connection timeout|timeout expired)$/u;
 
-/** A connection that could not be made. */
+/** The error for a connection that could not be made. */
 export function unreachable(
   server: Parameters<typeof nameOfServer>[0],
   cause: unknown,
   as = '',
 ): ChamberlainError {
   const act = `connecting to ${nameOfServer(server)}${as}`;
-  // in the words of the driver it was terminated, and by whom is not said
+  // the driver says that it was terminated, but not why
   const isLate = TIMED_OUT.test((cause as Error).message);
   const why = isLate ? new Error('it does not answer') : cause;
   return new ChamberlainError('BACKEND_UNAVAILABLE', act, { cause: why });
 }
 
-/** The SQLSTATE of an error that the server answered with, else undefined. */
+/** The SQLSTATE of an error that the server answered with; otherwise undefined. */
 export function sqlState(error: unknown): string | undefined {
   const code = (error as { code?: unknown } | null)?.code;
   return typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) ? code : undefined;

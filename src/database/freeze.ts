@@ -1,9 +1,9 @@
 /**
- * The table `frozen`: one row. Frozen, no request gets a verdict and no worker acts.
+ * The table `frozen`: one row. While the realm is frozen, no request gets a verdict and no worker acts.
  *
- * Who acts looks under what it holds: intake under the row itself, which it holds until its verdicts
- * are committed; a role under the locks of the subjects that it works on. So whoever has frozen, and
- * has then waited for both, knows that nothing acts any more.
+ * Everything that acts checks the freeze while it holds a lock: intake holds the row itself until its verdicts
+ * are committed; a role holds the locks of the subjects that it works on. So a process that has frozen the
+ * realm, and has then waited for both, knows that nothing acts any more.
  */
 import { ChamberlainError } from '../shared/errors.ts';
 import type { Role } from '../reconcile/wanted.ts';
@@ -17,12 +17,15 @@ export interface Freeze {
   reason: string | null;
 }
 
-/** Whether a role has frozen that found our database older (functions freeze_older and freeze_older_than). */
+/**
+ * Whether a role has frozen the realm because it found our database older (functions freeze_older and
+ * freeze_older_than).
+ */
 export function isByItself({ frozenBy }: Pick<Freeze, 'frozenBy'>): boolean {
   return frozenBy.startsWith('the role ');
 }
 
-/** The freeze that holds; undefined: none does. */
+/** The freeze in effect; undefined if there is none. */
 export async function readFreeze(client: Pick<Client, 'query'>): Promise<Freeze | undefined> {
   const { rows } = await client.query({
     name: 'read-freeze',
@@ -32,29 +35,29 @@ export async function readFreeze(client: Pick<Client, 'query'>): Promise<Freeze 
   return rows[0] as Freeze | undefined;
 }
 
-/** Whether the realm is frozen, as committed now: ask it under the locks of what is to be done. */
+/** Whether the realm is frozen, as committed now: call this while holding the locks of the work to be done. */
 export async function isFrozen(client: Pick<Client, 'query'>): Promise<boolean> {
   return (await readFreeze(client)) !== undefined;
 }
 
 /**
- * Whether verdicts may be given in this transaction. If so, no freeze is over and done with before the
- * transaction has ended. Waits where another holds VERDICTS_LOCK alone: the row is not held yet then, so
- * that it can be frozen and thawed meanwhile.
+ * Whether verdicts may be given in this transaction. If so, no freeze can be completed before the transaction
+ * has ended. Waits if another process holds VERDICTS_LOCK alone: the row is not held yet at that point, so that
+ * the realm can be frozen and thawed meanwhile.
  */
 export async function holdThawed(client: Client): Promise<boolean> {
   const { rows } = await client.query({
     name: 'hold-thawed',
-    // the select list comes before the lock on the row
+    // the select list is evaluated before the row is locked
     text: 'SELECT frozen_at, hold_verdicts() FROM frozen FOR KEY SHARE',
   });
   return (rows[0] as { frozen_at: Date | null } | undefined)?.frozen_at === null;
 }
 
 /**
- * Freezes, as that operator. Where an admin has frozen already, the operator and the reason are these from now on,
- * unless that freeze is to be kept as it is; the program's own always is. Returns the freeze that holds now, and the
- * one that held before.
+ * Freezes the realm in the name of that operator. If an admin has frozen it already, the operator and the
+ * reason are replaced, unless that freeze must be kept as it is; a freeze by the program itself always is.
+ * Returns the freeze that is in effect now, and the one before.
  */
 export async function freeze(
   client: Client,
@@ -83,16 +86,16 @@ export async function freeze(
   );
 }
 
-/** The freeze that holds, which nobody changes before the transaction ends. */
+/** The freeze in effect, which nobody can change before the transaction ends. */
 async function holdFreeze(client: Client): Promise<Freeze | undefined> {
-  // whoever freezes or thaws at the same time is waited for here, and what he did is read below
+  // wait for anyone who freezes or thaws at the same time; the result is read below
   await client.query('SELECT FROM frozen FOR NO KEY UPDATE');
   return readFreeze(client);
 }
 
 /**
- * Ends an admin's freeze. Returns it; undefined where none held. Throws DATABASE_OLDER where the program
- * itself has frozen, were it in this very moment: a restoration alone ends that.
+ * Ends an admin's freeze. Returns it; undefined if there was none. Throws DATABASE_OLDER if the program itself
+ * has frozen the realm, even in this very moment: only a recovery ends that.
  */
 export async function thaw(client: Client, by: string): Promise<Freeze | undefined> {
   return transact(
@@ -111,7 +114,7 @@ export async function thaw(client: Client, by: string): Promise<Freeze | undefin
   );
 }
 
-/** Ends whatever freeze holds, as a part of what a transaction does. Returns it. */
+/** Ends any freeze as a part of a transaction. Returns it. */
 export async function endFreeze(client: Client, by: string): Promise<Freeze | undefined> {
   const held = await holdFreeze(client);
   if (held === undefined) return undefined;
@@ -120,13 +123,13 @@ export async function endFreeze(client: Client, by: string): Promise<Freeze | un
   return held;
 }
 
-/** Who still acts although it is frozen: intake, or a role that works on a subject. */
+/** A process that still acts although the realm is frozen: intake, or a role that works on a subject. */
 export interface Acting {
   role: Role | 'intake';
   subject?: number;
 }
 
-/** SQLSTATE of a lock that was not given within lock_timeout. */
+/** SQLSTATE of a lock that was not obtained within lock_timeout. */
 const LOCK_NOT_AVAILABLE = '55P03';
 
 const ROLE_OF_CLASS = new Map(
@@ -134,8 +137,8 @@ const ROLE_OF_CLASS = new Map(
 );
 
 /**
- * Waits for the transactions that were giving verdicts when it was frozen, then returns what roles
- * still work on. Nothing of it can begin anew: it ends with what is returned.
+ * Waits for the transactions that were giving verdicts when the realm was frozen, then returns what roles still
+ * work on. None of that can start again: it ends with what is returned.
  */
 export async function readActing(client: Client): Promise<Acting[]> {
   // conflicts with what intake holds, which an UPDATE of the other columns does not

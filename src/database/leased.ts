@@ -1,16 +1,17 @@
 /**
- * Work that one process at a time does: whoever has the lease of that work.
+ * Work that only one process at a time does: the one that has the lease of that work.
  *
- * | the leader                                  | another has the lease after                               |
+ * | the leader                                  | another process has the lease after                       |
  * | ------------------------------------------- | --------------------------------------------------------- |
  * | ends, or is killed: its session ends        | half a second                                             |
- * | hangs, gets no further, or is cut off       | 10 s without progress (unmanaged things: 90 s)            |
+ * | hangs, makes no progress, or is cut off     | 10 s without progress (unmanaged things: 90 s)            |
  * | does so in the middle of a transaction      | the same; PostgreSQL ends the transaction after 5 s idle  |
- * | does so, and PostgreSQL's clock goes back   | twice as long at the most                                 |
+ * | does so, and PostgreSQL's clock goes back   | twice as long at most                                     |
  * | hangs, and wakes up again                   | PostgreSQL refuses what it writes, and it gives up        |
  *
- * What such a leader still puts into Redis does no harm: jobs of roles say who, never what, and may be doubled; a
- * verdict is told as it stands in PostgreSQL; and a portal's job is told apart by its id, which PostgreSQL knows.
+ * What such a leader still adds to Redis does no harm: jobs of roles name subjects, never what to do, and may
+ * be doubled; a verdict is reported as it is in PostgreSQL; and a portal's job is identified by its id, which
+ * PostgreSQL knows.
  */
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -22,14 +23,17 @@ import type { Worker } from '../shared/loop.ts';
 
 /** How soon the lease is asked for again. */
 const AGAIN_MS = 500;
-/** It is renewed no more often than this. */
+/** It is renewed at most this often. */
 const RENEW_MS = 1000;
 
 /** A lease as the work under it sees it. */
 export interface Leased extends Lease {
   /** aborts when the lease is lost, or the worker is closed: the work then ends. The work may abort it, too */
   held: AbortController;
-  /** Says that the work has got on: this alone renews the lease. Not within a transaction. Never throws. */
+  /**
+   * Records that the work has made progress: only this renews the lease. Not within a transaction. Never
+   * throws.
+   */
   progress: () => Promise<void>;
 }
 
@@ -45,7 +49,7 @@ export function startLeased(
         const lease = await openLease(config, role);
         if (lease !== undefined) await workUnder(lease);
       } catch (error) {
-        log.warn({ role, error: describeError(error) }, 'waits for PostgreSQL');
+        log.warn({ role, error: describeError(error) }, 'waiting for PostgreSQL');
       }
       await sleep(AGAIN_MS, undefined, { signal: closing.signal }).catch(() => {});
     }
@@ -65,17 +69,17 @@ export function startLeased(
       try {
         await renewLease(lease);
       } catch (error) {
-        log.warn({ role, epoch, error: describeError(error) }, 'the lease is not renewed');
+        log.warn({ role, epoch, error: describeError(error) }, 'the lease could not be renewed');
         lose();
       }
     }
     try {
       if (closing.signal.aborted) return;
-      log.debug({ role, epoch }, 'has the lease');
+      log.debug({ role, epoch }, 'took the lease');
       await work({ ...lease, held, progress });
     } finally {
       closing.signal.removeEventListener('abort', lose);
-      if (!closing.signal.aborted) log.warn({ role, epoch }, 'the lease is given up');
+      if (!closing.signal.aborted) log.warn({ role, epoch }, 'gave up the lease');
       await client.end().catch(() => {});
     }
   }

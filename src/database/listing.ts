@@ -1,6 +1,6 @@
 /**
- * Pages of people, tools and keys. Each begins where the one before it ended, by a name or a number that is
- * unique: so the last page costs what the first does, and nothing is listed twice while some come and go.
+ * Pages of people, tools and keys. Each begins where the previous one ended, at a unique name or number. So the
+ * last page costs as much as the first, and nothing is listed twice while some are added and removed.
  */
 import type { Client } from './connection.ts';
 
@@ -9,9 +9,9 @@ export const TOOL_STATES = ['active', 'disabled', 'archived', 'deleted'] as cons
 
 export interface SubjectsPage {
   state?: string;
-  /** their names begin with it */
+  /** only names that begin with it */
   prefix: string;
-  /** the last name of the page before; empty: from the first */
+  /** the last name of the previous page; empty: from the first */
   after: string;
   limit: number;
 }
@@ -77,11 +77,11 @@ export async function listTools(
 export interface KeysPage {
   /** the number of a person */
   person: number | undefined;
-  /** those alone whose time is over */
+  /** only keys that have expired */
   expired: boolean;
-  /** the keys that were removed, instead of those that are there */
+  /** the removed keys, instead of the present ones */
   removed: boolean;
-  /** the last number of the page before; 0: from the first */
+  /** the last number of the previous page; 0: from the first */
   after: number;
   limit: number;
 }
@@ -89,7 +89,7 @@ export interface KeysPage {
 export interface ListedKey {
   id: number;
   person: string;
-  /** such as `ssh-ed25519`; null where the line is erased */
+  /** such as `ssh-ed25519`; null if the line is erased */
   type: string | null;
   fingerprint: string;
   label: string;

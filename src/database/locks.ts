@@ -1,30 +1,31 @@
 /**
- * Who leads the work that one process at a time does (migrations/0012_leases.sql), and who holds our locks: each is its own
- * role's (migrations/0009_locks.sql), unless the database lets others take it.
+ * Which process leads the work that only one process at a time does (migrations/0012_leases.sql), and who holds
+ * our locks. Each lock belongs to its own role (migrations/0009_locks.sql), unless the database lets others
+ * take it.
  */
 import { timeOf } from '../shared/time.ts';
 import type { Role } from '../reconcile/wanted.ts';
 import { type Client, LOCK_CLASS } from './connection.ts';
 
-/** What one process at a time does, and must be done for the realm to go on. */
+/** The work that only one process at a time does, and that the realm cannot do without. */
 export const WORKS = ['intake', 'relay', 'sweep'] as const;
 export type Work = (typeof WORKS)[number];
 
-/** The process that has the lease of a work, on whichever machine; its connection lives. */
+/** The process that has the lease of a work, on any machine; its connection is alive. */
 export interface Leader {
   work: Work | `${Role}_reader`;
   /** of the PostgreSQL process that serves it */
   pid: number;
-  /** null: it came by the socket, or PostgreSQL does not say */
+  /** null if it came by the socket, or PostgreSQL does not say */
   address: string | null;
   since: Date;
   /** the last progress */
   renewedAt: Date;
-  /** it has made no progress for so long that another may take over */
+  /** whether it has made no progress for so long that another process may take over */
   hangs: boolean;
 }
 
-/** Asked as the role admin. */
+/** Must be called as the role admin. */
 export async function readLeaders(client: Client): Promise<Leader[]> {
   const { rows } = await client.query(
     'SELECT work, pid, address, since, renewed_at AS "renewedAt", hangs FROM leaders()',
@@ -32,12 +33,12 @@ export async function readLeaders(client: Client): Promise<Leader[]> {
   return rows as Leader[];
 }
 
-/** Whether a process does that work, and gets on with it. */
+/** Whether a process does that work and makes progress. */
 export function isAtWork(leaders: readonly Leader[], work: Work): boolean {
   return leaders.some((leader) => leader.work === work && !leader.hangs);
 }
 
-/** A leader that gets no further: a sentence without its full stop. */
+/** Describes a leader that makes no progress: a sentence without its full stop. */
 export function describeHanging({ work, renewedAt, ...leader }: Leader): string {
   return `the leader of ${work} (${whereOf(leader)}) has made no progress since ${timeOf(renewedAt)}`;
 }
@@ -45,17 +46,20 @@ export function describeHanging({ work, renewedAt, ...leader }: Leader): string 
 /** What to do about it. */
 export function remedyForHanging(hanging: readonly Leader[]): string {
   const works = hanging.map(({ work }) => work).join(' ');
-  return `The log says why; else start another \`chamberlain work ${works}\`, which takes over.`;
+  return `See its log. If that does not help, start another \`chamberlain work ${works}\`, which takes over.`;
 }
 
-/** A request that waits this long for its verdict waits for somebody who does not come. */
+/** A request that waits this long for its verdict will not get one by itself. */
 const LATE_MS = 15_000;
 
 export function isLate({ since }: { since: Date }, now: Date): boolean {
   return now.getTime() - since.getTime() > LATE_MS;
 }
 
-/** The oldest request that waits, and who should give it a verdict: a sentence without its full stop. */
+/**
+ * The oldest request that waits, and the process that should give it a verdict: a sentence without its full
+ * stop.
+ */
 export function describeWaiting(
   { portal, since }: { portal: string; since: Date },
   leaders: readonly Leader[],
@@ -63,8 +67,8 @@ export function describeWaiting(
   const intake = leaders.find(({ work }) => work === 'intake');
   const who =
     intake === undefined
-      ? 'nobody works as intake'
-      : `intake (${whereOf(intake)}) had its last progress at ${timeOf(intake.renewedAt)}`;
+      ? 'no intake worker is running'
+      : `intake (${whereOf(intake)}) made its last progress at ${timeOf(intake.renewedAt)}`;
   return `a request of the portal ${portal} has waited since ${timeOf(since)}; ${who}`;
 }
 
@@ -77,17 +81,17 @@ function whereOf({ pid, address, since }: Pick<Leader, 'pid' | 'address' | 'sinc
 export interface Holder {
   /** the right to give verdicts, or subjects of a role */
   lock: 'verdicts' | Role;
-  /** how many subjects, where it is a role's; else 1 */
+  /** how many subjects, for a role; otherwise 1 */
   locks: number;
   /** the PostgreSQL user */
   user: string;
   /** of the PostgreSQL process that serves it */
   pid: number;
-  /** null: it came by the socket, or PostgreSQL does not say */
+  /** null if it came by the socket, or PostgreSQL does not say */
   address: string | null;
-  /** since when it is connected; null: PostgreSQL does not say */
+  /** when it connected; null if PostgreSQL does not say */
   since: Date | null;
-  /** whether the lock is that user's to take; one that is not stands in the way */
+  /** whether that user may take the lock; if not, the lock blocks our work */
   isOwn: boolean;
 }
 
@@ -95,7 +99,7 @@ const ROLE_OF_CLASS = new Map(
   Object.entries(LOCK_CLASS).map(([role, lockClass]) => [lockClass, role as Role]),
 );
 
-/** Every session that holds one of our locks now; asked as the role admin. */
+/** Every session that holds one of our locks now; must be called as the role admin. */
 export async function readHolders(client: Client): Promise<Holder[]> {
   const { rows } = await client.query(
     `SELECT class, subjects, is_alone AS "isAlone", holder AS user, pid, address, since
@@ -122,7 +126,10 @@ interface HolderRow {
   since: Date | null;
 }
 
-/** What is held by somebody who has no business with it, and what that stops: a sentence without its full stop. */
+/**
+ * Describes a lock that is held by a user who may not take it, and what it blocks: a sentence without its full
+ * stop.
+ */
 export function describeIntruder({ lock, locks, user, pid, address, since }: Holder): string {
   const where = [
     `PostgreSQL process ${pid}`,
@@ -130,14 +137,14 @@ export function describeIntruder({ lock, locks, user, pid, address, since }: Hol
     ...(since === null ? [] : [`since ${timeOf(since)}`]),
   ].join(', ');
   const who = `the PostgreSQL user ${user} (${where})`;
-  if (lock === 'verdicts') return `${who} holds the lock of verdicts: no request is decided`;
+  if (lock === 'verdicts') return `${who} holds the lock of verdicts: no request gets a verdict`;
   return `${who} holds locks of ${lock}: that role cannot work on ${locks} of its subjects`;
 }
 
 /** What to do about it. */
 export function remedyFor({ pid }: Holder): string {
   return (
-    `As PostgreSQL's superuser: SELECT pg_terminate_backend(${pid}). ` +
-    '`chamberlain doctor` says how to keep others from the locks.'
+    `Run, as PostgreSQL's superuser: SELECT pg_terminate_backend(${pid}). ` +
+    '`chamberlain doctor` says how to deny others the locks.'
   );
 }

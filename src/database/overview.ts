@@ -1,14 +1,11 @@
-/**
- * What an admin's command line looks at: read only, over several tables, as the PostgreSQL role
- * `admin`.
- */
+/** What an admin's command line reads: read only, over several tables, as the PostgreSQL role `admin`. */
 import { ChamberlainError, codeOf, isNotMigrated } from '../shared/errors.ts';
 import type { Role } from '../reconcile/wanted.ts';
 import { type Client, nameOfServer, type Pool, sqlState, withClient } from './connection.ts';
 
 /**
- * Runs `act` on a connection. A server that is away is BACKEND_UNAVAILABLE, a database without our
- * tables CONFIG_INVALID.
+ * Runs `act` on a connection. Throws BACKEND_UNAVAILABLE if the server cannot be reached, CONFIG_INVALID if the
+ * database lacks our tables.
  */
 export async function look<T>(pool: Pool, act: (client: Client) => Promise<T>): Promise<T> {
   try {
@@ -19,7 +16,7 @@ export async function look<T>(pool: Pool, act: (client: Client) => Promise<T>): 
       throw new ChamberlainError('CONFIG_INVALID', 'the database is not migrated', { cause });
     }
     const state = sqlState(cause);
-    // no answer at all; or an answer that says that the server goes away (class 57) or is full (53)
+    // no answer at all; or an answer that the server is shutting down (class 57) or is full (53)
     const away = state === undefined || /^(08|53|57)/u.test(state);
     const code = away ? 'BACKEND_UNAVAILABLE' : 'INTERNAL';
     throw new ChamberlainError(code, `reading ${nameOfServer(pool.options)}`, { cause });
@@ -28,7 +25,7 @@ export async function look<T>(pool: Pool, act: (client: Client) => Promise<T>): 
 
 export type ConvergenceState = 'due' | 'applied' | 'waiting' | 'failing' | 'parked';
 
-/** How many subjects stand how with a role. */
+/** How many subjects have which status in a role. */
 export interface RoleTotal {
   role: Role;
   state: ConvergenceState;
@@ -43,7 +40,7 @@ export async function readRoleTotals(client: Client): Promise<RoleTotal[]> {
   return rows as RoleTotal[];
 }
 
-/** How a subject stands with a role. */
+/** The status of a subject in a role. */
 export interface RoleStatus {
   subject: number;
   account: string;
@@ -64,7 +61,7 @@ const ROLE_STATUS = `
          c.next_try_at AS "nextTryAt", c.since
   FROM convergence c LEFT JOIN people p ON p.uid = c.subject LEFT JOIN tools t ON t.uid = c.subject`;
 
-/** The rows that are not as wanted: what fails or is parked first, then the oldest. */
+/** The rows that are not as wanted: failing or parked ones first, then the oldest. */
 export async function readBehind(client: Client, limit: number): Promise<RoleStatus[]> {
   const { rows } = await client.query(
     `${ROLE_STATUS} WHERE c.applied < c.wanted
@@ -91,12 +88,12 @@ export async function readRoleStatuses(client: Client, subject: number): Promise
 }
 
 /**
- * The number of the accepted request that has waited longest for all that it touched. Whatever is not applied is in
- * `request_touches`, so that this costs the same however many requests there were.
+ * The number of the accepted request that has waited longest for everything that it touched. Whatever is not
+ * applied is in `request_touches`, so this costs the same however many requests there were.
  */
 export const OLDEST_UNDONE = '(SELECT min(request) FROM request_touches)';
 
-/** The accepted request that has waited longest for all that it touched. */
+/** The accepted request that has waited longest for everything that it touched. */
 export interface OldestRequest {
   id: string | null;
   portal: string | null;
@@ -111,23 +108,23 @@ export async function readOldestRequest(client: Client): Promise<OldestRequest |
   return rows[0] as OldestRequest | undefined;
 }
 
-/** So many events that a portal does not have are counted, and one more where there are more. */
+/** Outstanding events of a portal are counted up to this number; one more means that there are more. */
 export const MOST_OUTSTANDING = 10_000;
 
-/** Events of a portal: the last number given, and how many the portal does not have. */
+/** Events of a portal: the last number given, and how many of them the portal does not have yet. */
 export interface PortalEvents {
   portal: string;
   last: string;
   outstanding: string;
-  /** since when it has taken nothing although there was something; null: it has everything */
+  /** since when it has accepted nothing although there was something; null if it has everything */
   since: Date | null;
-  /** what is wrong with what it answers */
+  /** what is wrong with its answers */
   wrong: string | null;
 }
 
 /**
- * Events are counted, not their numbers: a restoration leaves a million of those out. In their order, since
- * PostgreSQL would else look through all of them for ten thousand.
+ * Events are counted, not their numbers, because a recovery skips a million numbers. They are counted in order,
+ * because otherwise PostgreSQL would look through all of them for ten thousand.
  */
 export async function readPortalEvents(client: Client): Promise<PortalEvents[]> {
   const { rows } = await client.query(
@@ -141,7 +138,7 @@ export async function readPortalEvents(client: Client): Promise<PortalEvents[]> 
   return rows as PortalEvents[];
 }
 
-/** Who or what a word on the command line may mean. */
+/** A person or a tool that a word on the command line may mean. */
 export interface Found {
   uid: number;
   kind: 'person' | 'tool';
@@ -149,8 +146,8 @@ export interface Found {
 }
 
 /**
- * Finds subjects by uid, shell name, tool account or tool name: a person and a tool may share a
- * word, then there are two.
+ * Finds subjects by uid, shell name, tool account or tool name. A person and a tool may share a word; then both
+ * are returned.
  */
 export async function findSubjectsByWord(client: Client, word: string): Promise<Found[]> {
   const uid = /^[1-9][0-9]{0,9}$/u.test(word) ? Number(word) : 0;
@@ -164,7 +161,7 @@ export async function findSubjectsByWord(client: Client, word: string): Promise<
   return rows as Found[];
 }
 
-/** Names that a mistyped word may have meant: those that begin with it, or are about as long. */
+/** Names that a mistyped word may mean: those that begin with it, or have about the same length. */
 export async function readNamesLike(client: Client, word: string): Promise<string[]> {
   const { rows } = await client.query(
     `SELECT name FROM (SELECT shell_name AS name FROM people
@@ -221,7 +218,7 @@ export async function readSubject(client: Client, subject: Found): Promise<Subje
   return rows[0] as SubjectView;
 }
 
-/** A request that is done only when an admin says so. */
+/** A request that waits for an admin's approval. */
 export interface WaitingRequest {
   /** its id, by which it is approved or rejected */
   request: string;
@@ -232,7 +229,7 @@ export interface WaitingRequest {
   since: Date;
   /** why it waits */
   why: string;
-  /** why it was asked for */
+  /** why it was sent */
   reason: string | null;
 }
 

@@ -1,4 +1,7 @@
-/** What becomes of records whose time is over: PostgreSQL decides which those are (migrations/0016_retention.sql). */
+/**
+ * Removes records whose retention time is over: PostgreSQL decides which those are
+ * (migrations/0016_retention.sql).
+ */
 import type { Config } from '../shared/config.ts';
 import type { Client } from './connection.ts';
 
@@ -12,20 +15,21 @@ const KEPT = [
   ['repairs', 'repairsDays'],
 ] as const satisfies [string, keyof Config['retention']][];
 
-/** Where a run through all kinds has got to. */
+/** How far a run through all kinds has got. */
 export interface ExpiryRun {
   /** the kind, by its place in the list */
   at: number;
-  /** the rows up to this number were looked at */
+  /** the rows up to this number have been checked */
   after: string;
 }
 
 export const EXPIRY_BEGIN: ExpiryRun = { at: 0, after: '0' };
 
 /**
- * Looks at the next 1,000 records, and removes those whose time is over: a statement, so it may be cut anywhere.
+ * Checks the next 1,000 records, and removes those whose time is over. It is one statement, so it may be
+ * interrupted at any point.
  *
- * @returns how many went, and where to go on; `next` undefined: that was all
+ * @returns how many were removed, and where to go on; `next` is undefined at the end
  */
 export async function removeExpired(
   client: Pick<Client, 'query'>,

@@ -15,7 +15,7 @@ export interface Trouble {
   stops: string;
 }
 
-/** One of which the role has said nothing for so long is not known to last: roles look every 20 s. */
+/** A trouble that a role has not confirmed for this long may be over: roles check every 20 s. */
 const FRESH_SECONDS = 120;
 
 /** Writes what is wrong with a place; `since` stays as long as it lasts. */
@@ -32,7 +32,7 @@ export async function writeTrouble(
   });
 }
 
-/** The place can be read. */
+/** Records that the place can be read. */
 export async function clearTrouble(
   pool: Pool,
   role: Trouble['role'],
@@ -45,7 +45,7 @@ export async function clearTrouble(
   });
 }
 
-/** The troubles of the present, the oldest first. */
+/** The present troubles, the oldest first. */
 export async function readTroubles(client: Client): Promise<Trouble[]> {
   const { rows } = await client.query(
     `SELECT role, place, since, sentence FROM troubles
@@ -58,8 +58,8 @@ export async function readTroubles(client: Client): Promise<Trouble[]> {
 export function stoppedBy({ role, place }: Pick<Trouble, 'role' | 'place'>): string {
   if (role === 'directory') return 'no account, group or key changes, and login hosts renew no key';
   if (role === 'relay') return 'no request gets a verdict, no role gets work, and no event is sent';
-  if (place === 'archives') return `no ${role} are put away or brought back`;
+  if (place === 'archives') return `no ${role} are archived or restored`;
   return role === 'homes'
-    ? 'no home and no database password is made, changed or closed'
-    : `no account on ${place} is made, changed or locked`;
+    ? 'no home or database password is created, changed or revoked'
+    : `no account on ${place} is created, changed or locked`;
 }

@@ -1,4 +1,4 @@
-/** Looks at where archives are kept, and at the programs that make them, on the machine of each role. */
+/** Checks the folders of archives, and the programs that make archives, on the machine of each role. */
 import { accessSync, constants, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Config } from '../shared/config.ts';
@@ -7,12 +7,12 @@ import { type Owned, statPaths } from '../shared/path-stat.ts';
 import { isInPath } from '../backup/programs.ts';
 import { elsewhere, expectThat, fix, type Line, ok, unreadable } from './line.ts';
 
-/** Less than a check may take. */
+/** Less than the time limit of a check. */
 const LIMIT_MS = 1500;
 
 type ArchivingRole = 'homes' | 'databases';
 
-/** What each role runs; ionice is used where it is there. */
+/** The programs that each role runs. */
 const PROGRAMS: Record<ArchivingRole, readonly string[]> = {
   homes: ['bash', 'cmp', 'find', 'perl', 'rm', 'setpriv', 'tar', 'zstd'],
   databases: ['ionice', 'mariadb', 'mariadb-dump', 'nice', 'setpriv', 'zstd'],
@@ -26,9 +26,9 @@ const PACKAGES: Record<string, string> = {
 };
 
 /**
- * The lines on one role's archives. Where the role does not work on this machine, its secret is not here.
+ * The lines on one role's archives. If the role does not run on this machine, its secret is not here.
  *
- * @param path where programs are looked for, as in PATH
+ * @param path the folders of programs, as in PATH
  */
 export async function lookAtArchives(
   config: Config,
@@ -38,7 +38,12 @@ export async function lookAtArchives(
   const folder = config.archives[role];
   const owner = ownerOfSecret(config, role);
   if (owner === undefined) {
-    return [elsewhere(`the archives of ${role} are not on this machine`, 'Look where that works.')];
+    return [
+      elsewhere(
+        `the archives of ${role} are not on this machine`,
+        'Run this where that role runs.',
+      ),
+    ];
   }
   return [await lookAtFolder(role, folder, owner), lookAtPrograms(role, path)];
 }
@@ -47,8 +52,8 @@ async function lookAtFolder(role: ArchivingRole, folder: string, owner: number):
   const make =
     role === 'homes'
       ? 'Mount it, and run `chamberlain prepare` on the file server, once.'
-      : `Mount it, or make it: \`install -d -m 700 -o ${owner} ${folder}\`.`;
-  // the mark tells one that is not mounted; of databases the role would have no answer either way
+      : `Mount it, or create it: \`install -d -m 700 -o ${owner} ${folder}\`.`;
+  // `.chamberlain` shows whether it is mounted; the role `databases` has no such folder
   const paths = role === 'homes' ? [folder, join(folder, STAGING)] : [folder];
   const seen = await statPaths(paths, LIMIT_MS);
   switch (seen) {
@@ -58,13 +63,13 @@ async function lookAtFolder(role: ArchivingRole, folder: string, owner: number):
         'Look at the file server.',
       );
     case 'not for us':
-      return elsewhere(`${folder} is not for this user to look at`, 'Run this as root.');
+      return elsewhere(`this user may not look into ${folder}`, 'Run this as root.');
     case 'not there':
-      return fix(`${folder} is not there: nothing can be put away`, make);
+      return fix(`${folder} does not exist: nothing can be archived`, make);
     default: {
       const why = seen.map((each) => whyUnfit(each, owner)).find((each) => each !== undefined);
       return why === undefined
-        ? ok(`${folder} is there, for archives of ${role}`)
+        ? ok(`${folder} is ready for archives of ${role}`)
         : fix(`${folder}: ${why}`, `Run \`chown ${owner} ${folder}; chmod 700 ${folder}\`.`);
     }
   }
@@ -72,7 +77,7 @@ async function lookAtFolder(role: ArchivingRole, folder: string, owner: number):
 
 function whyUnfit({ uid, mode }: Owned, owner: number): string | undefined {
   if (uid !== owner) return `it belongs to uid ${uid}, not to ${owner === 0 ? 'root' : owner}`;
-  if ((mode & 0o170000) !== 0o040000) return 'it is no folder';
+  if ((mode & 0o170000) !== 0o040000) return 'it is not a folder';
   if ((mode & STAGING_FORBIDS) !== 0) return 'others have rights on it';
   return undefined;
 }
@@ -82,13 +87,13 @@ function lookAtPrograms(role: ArchivingRole, path: string): Line {
   const packages = [...new Set(missing.map((program) => PACKAGES[program] ?? program))].join(' ');
   return expectThat(
     missing.length === 0,
-    `the programs that put away ${role} are there`,
-    `to put away ${role}, there is no ${missing.join(', ')}`,
-    `Install them: \`apt-get install ${packages}\`.`,
+    `the programs that archive ${role} are installed`,
+    `${role} cannot be archived: ${missing.join(', ')} ${missing.length === 1 ? 'is' : 'are'} missing`,
+    `Run \`apt-get install ${packages}\`.`,
   );
 }
 
-/** The user of the role on this machine: its secret is that user's. */
+/** The user of the role on this machine, who owns its secret. */
 function ownerOfSecret(config: Config, role: ArchivingRole): number | undefined {
   const file = join(config.secrets, `postgres-${role}`);
   try {

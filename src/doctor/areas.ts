@@ -1,4 +1,4 @@
-/** Looks at the areas of homes, where this host has them. */
+/** Checks the areas of homes, if this host has them. */
 import { join } from 'node:path';
 import { type Config, readSecret } from '../shared/config.ts';
 import {
@@ -11,7 +11,7 @@ import {
 import { type Owned, statPaths } from '../shared/path-stat.ts';
 import { elsewhere, fix, type Line, ok, unreadable } from './line.ts';
 
-/** Less than a check may take: each area is told by itself. */
+/** Less than the time limit of a check, so that each area is reported by itself. */
 const LIMIT_MS = 1500;
 
 export async function lookAtAreas(config: Config): Promise<Line[]> {
@@ -31,13 +31,13 @@ async function lookAtArea(config: Config, path: string): Promise<Line[]> {
         unreadable(`${path}: no answer within ${LIMIT_MS / 1000} s`, 'Look at the file server.'),
       ];
     case 'not for us':
-      return [elsewhere(`${path} is not for this user to look at`, 'Run this as root.')];
+      return [elsewhere(`this user may not look into ${path}`, 'Run this as root.')];
     case 'not there': {
       const mount = 'Mount it, and run `chamberlain prepare` on the file server, once.';
       return [
         isFileServer(config)
-          ? fix(`${path} has no mark: it is not mounted, or not prepared`, mount)
-          : elsewhere(`${path} is not here, or has no mark`, mount),
+          ? fix(`${path} has no folder ${STAGING}: it is not mounted, or not prepared`, mount)
+          : elsewhere(`${path} is not on this machine, or has no folder ${STAGING}`, mount),
       ];
     }
     default: {
@@ -47,18 +47,18 @@ async function lookAtArea(config: Config, path: string): Promise<Line[]> {
         [mark, whyUnsafe(staging, STAGING_FORBIDS)],
       ].filter(([, why]) => why !== undefined);
       return faults.length === 0
-        ? [ok(`${path} is there, with its mark`)]
+        ? [ok(`${path} is mounted and prepared`)]
         : faults.map(([at, why]) =>
             fix(
               `${at}: ${why}`,
-              'Only root may write there, and only root may look into the mark.',
+              `Only root may write there, and only root may look into ${STAGING}.`,
             ),
           );
     }
   }
 }
 
-/** Whether the role homes works here: then its secret is. */
+/** Whether the role homes runs on this machine: then its secret is here. */
 function isFileServer(config: Config): boolean {
   try {
     return readSecret(config, 'postgres', 'homes') !== '';

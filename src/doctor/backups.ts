@@ -1,4 +1,4 @@
-/** Looks at whether sets of backups are made. */
+/** Checks whether sets of backups are made. */
 import { accessSync, constants } from 'node:fs';
 import { join } from 'node:path';
 import type { Config } from '../shared/config.ts';
@@ -8,24 +8,26 @@ import { readLastBackup } from './health-queries.ts';
 import type { Client } from '../database/connection.ts';
 import { elsewhere, fix, type Line, ok } from './line.ts';
 
-/** One a night, and half a day for who makes it later. */
+/** A set is made every night; half a day is added for a late one. */
 const LATEST_MS = 36 * 3600_000;
 
-/** The programs, on the machine that sets are made on: the one that has the owner's secret. */
+/** The programs, on the machine where sets are made: the one that has the owner's secret. */
 export function lookAtBackupPrograms({ backups, secrets }: Config): Line[] {
   if (backups === undefined) return [];
   try {
     accessSync(join(secrets, 'postgres-owner'), constants.R_OK);
   } catch {
-    return [elsewhere('sets of backups are not made on this machine', 'Look where that is done.')];
+    return [
+      elsewhere('sets of backups are not made on this machine', 'Run this where they are made.'),
+    ];
   }
   const lack = findLack(TO_MAKE);
   return lack === undefined
-    ? [ok('the programs that make sets of backups are there')]
-    : [fix(`to make sets of backups, there is no ${lack.programs}`, lack.todo)];
+    ? [ok('the programs that make sets of backups are installed')]
+    : [fix(`sets of backups cannot be made: ${lack.programs} is missing`, lack.todo)];
 }
 
-/** Whether a set was made of late. A realm that has just begun may be without. */
+/** Whether a set was made recently. A new realm may have none. */
 export async function lookAtLastBackup(
   client: Client,
   { backups }: Config,
@@ -35,7 +37,11 @@ export async function lookAtLastBackup(
   const isLate = now.getTime() - (madeAt ?? since).getTime() > LATEST_MS;
   if (!isLate) {
     return [
-      ok(madeAt === null ? 'no set of backups yet' : `a set of backups of ${timeOf(madeAt)}`),
+      ok(
+        madeAt === null
+          ? 'no set of backups yet, since the realm is new'
+          : `the last set of backups is of ${timeOf(madeAt)}`,
+      ),
     ];
   }
   const what =
@@ -44,7 +50,7 @@ export async function lookAtLastBackup(
       : `the last set of backups is of ${timeOf(madeAt)}`;
   const todo =
     backups === undefined
-      ? 'Name a key as `backups.recipients`, and have cron make them: docs/backups.md.'
-      : 'Run `chamberlain backup DIR` by hand, and see why cron does not: docs/backups.md.';
+      ? 'List a key in `backups.recipients`, and have cron make sets: see docs/backups.md.'
+      : 'Run `chamberlain backup DIR` yourself, and find out why cron does not: see docs/backups.md.';
   return [fix(what, todo)];
 }

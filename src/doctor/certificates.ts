@@ -1,4 +1,4 @@
-/** Looks at how long the certificates of servers that are reached by TLS still last. */
+/** Checks how long the certificates of servers that are reached by TLS remain valid. */
 import type { Config } from '../shared/config.ts';
 import { readCertificate } from '../shared/certificate.ts';
 import { fix, type Line, ok } from './line.ts';
@@ -34,24 +34,27 @@ export async function lookAtCertificate(server: TlsServer, now: Date): Promise<L
   const days = Math.floor((validTo.getTime() - now.getTime()) / DAY_MS);
   const whose = `the certificate of ${server.name}`;
   const day = validTo.toISOString().slice(0, 10);
-  const renew = 'Renew it, and have the server read it again.';
-  if (validTo <= now) return [fix(`${whose} ended on ${day}`, renew)];
+  const renew = 'Renew it, and have the server load it.';
+  if (validTo <= now) return [fix(`${whose} expired on ${day}`, renew)];
   if (validFrom > now) {
     return [
-      fix(`${whose} begins on ${validFrom.toISOString().slice(0, 10)}`, 'Look at the clocks.'),
+      fix(
+        `${whose} is not valid before ${validFrom.toISOString().slice(0, 10)}`,
+        'Check the clocks.',
+      ),
     ];
   }
   if (distrusted !== undefined) {
     return [
       fix(
         `${whose} is not trusted: ${distrusted}`,
-        'Name its CA (`ldap.caFile`, or NODE_EXTRA_CA_CERTS for Redis), or renew it for this host name.',
+        'Set its CA (`ldap.caFile`, or NODE_EXTRA_CA_CERTS for Redis), or renew it for this host name.',
       ),
     ];
   }
   return [
     days < WARN_DAYS
-      ? fix(`${whose} ends in ${days} days, on ${day}`, renew)
-      : ok(`${whose} lasts until ${day}`),
+      ? fix(`${whose} expires in ${days} days, on ${day}`, renew)
+      : ok(`${whose} is valid until ${day}`),
   ];
 }

@@ -1,4 +1,4 @@
-/** Looks at a MariaDB server, by both of the accounts that the databases role has there. */
+/** Checks a MariaDB server, with both accounts that the databases role has there. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Config, readSecret } from '../shared/config.ts';
@@ -32,7 +32,7 @@ export async function lookAsReader(config: Config, server: Server, root: string)
       ...rights,
       ...anonymousHosts.map((host) =>
         fix(
-          `${name}: the account without a name ''@'${host}' stands before everybody's`,
+          `${name}: the account ''@'${host}', which has no name, takes precedence over everybody's account`,
           `Run \`DROP USER ''@'${host}'\` there.`,
         ),
       ),
@@ -40,7 +40,7 @@ export async function lookAsReader(config: Config, server: Server, root: string)
         ? ok(`${name}: ${connections} of ${mostConnections} connections are in use`)
         : fix(
             `${name}: ${connections} of ${mostConnections} connections are in use`,
-            'Touch `max_connections`, or lower `databases.maxUserConnections`.',
+            'Raise `max_connections`, or lower `databases.maxUserConnections`.',
           ),
     ];
   });
@@ -54,7 +54,7 @@ export async function lookAsWriter(config: Config, server: Server, root: string)
 /**
  * Compares what the account was granted with the file that grants it.
  *
- * @param others of whom it is looked whether they lack something
+ * @param others accounts that are also checked for missing rights
  */
 async function lookAtRights(
   server: Server,
@@ -72,10 +72,10 @@ async function lookAtRights(
       fix(`${server.name}: ${to} lacks ${rights}`, `Run ${sqlOf(server)} there.`),
     ),
     ...missingFrom(wanted, had.filter(isItsOwn)).map(([, rights]) =>
-      fix(`${whose} has ${rights}, too`, `Take it away: ${sqlOf(server)} does not grant it.`),
+      fix(`${whose} also has ${rights}`, `Revoke it: ${sqlOf(server)} does not grant it.`),
     ),
   ];
-  return lines.length > 0 ? lines : [ok(`${whose} logs in, and has its rights and no others`)];
+  return lines.length > 0 ? lines : [ok(`${whose} can log in, and has its rights and no others`)];
 }
 
 async function lookAs(
@@ -99,7 +99,7 @@ async function lookAs(
       return [
         fix(
           `${server.name}: ${user} cannot log in`,
-          `Give it the password of the secret mariadb-${account}: see docs/install.md, step 8.`,
+          `Set its password to that of the secret mariadb-${account}: see docs/install.md, step 8.`,
         ),
       ];
     }

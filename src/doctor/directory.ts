@@ -1,4 +1,4 @@
-/** Looks at the directory: each account that this machine has the password of, and the server's rules. */
+/** Checks the directory: each account whose password this machine has, and the rules of the server. */
 import { type Config, readSecret } from '../shared/config.ts';
 import {
   countSeenByNobody,
@@ -29,7 +29,7 @@ function placeOf({ ldap, realm }: Config): DirectoryPlace {
   return { uri: ldap.uri, base: ldap.base, realm, caFile: ldap.caFile };
 }
 
-/** Binds as one account, and looks whether it sees what it must, and writes no more than it may. */
+/** Binds as one account, and checks that it sees what it must, and can write only what it may. */
 export async function lookAtAccount(config: Config, account: Account): Promise<Line[]> {
   let password: string;
   try {
@@ -37,7 +37,8 @@ export async function lookAtAccount(config: Config, account: Account): Promise<L
   } catch {
     return [notHere(`the directory, as ${account}`, `ldap-${account}`)];
   }
-  if (password === '') return [fix(`${account} has an empty password`, 'See its secret above.')];
+  if (password === '')
+    return [fix(`${account} has an empty password`, 'See the line on its secret.')];
   let health;
   try {
     health = await readAccountHealth(placeOf(config), account, password);
@@ -46,7 +47,7 @@ export async function lookAtAccount(config: Config, account: Account): Promise<L
       return [
         fix(
           `${account} cannot log in`,
-          `Give the entry cn=${account},ou=chamberlain,${config.ldap.base} the password of the secret ldap-${account}.`,
+          `Set the password of cn=${account},ou=chamberlain,${config.ldap.base} to that of the secret ldap-${account}.`,
         ),
       ];
     }
@@ -56,35 +57,30 @@ export async function lookAtAccount(config: Config, account: Account): Promise<L
   const wrong = mayWrite.filter(({ allowed }) => allowed !== (account === 'directory'));
   const lines = [
     ...unseen.map((place) =>
-      fix(`${account} does not see ${place}: to it everything there is absent`, RULES),
+      fix(`${account} cannot see ${place}: to this account, nothing exists there`, RULES),
     ),
     ...wrong.map(({ what, allowed }) =>
-      fix(`${account} may ${allowed ? 'write' : 'not write'} ${what}`, RULES),
+      fix(`${account} can${allowed ? '' : 'not'} write ${what}`, RULES),
     ),
   ];
   if (lines.length > 0) return lines;
   const right =
     mayWrite.length === 0
-      ? 'there is nobody yet to try writing on'
+      ? 'but has no person yet on whom to test writing'
       : account === 'directory'
-        ? 'may write'
-        : 'may not write';
-  return [ok(`${account} logs in, sees each place, ${right}`)];
+        ? 'and can write'
+        : 'and cannot write';
+  return [ok(`${account} can log in, sees each place, ${right}`)];
 }
 
 export async function lookAtAnonymous(config: Config): Promise<Line[]> {
   const count = await countSeenByNobody(placeOf(config));
   return [
-    expectThat(
-      count === 0,
-      'who does not log in sees nothing',
-      'who does not log in sees entries',
-      RULES,
-    ),
+    expectThat(count === 0, 'anonymous users see nothing', 'anonymous users see entries', RULES),
   ];
 }
 
-/** The server's own rules: only root of its machine may read them. */
+/** The server's own rules, which only root on its machine may read. */
 export async function lookAtSlapd(config: Config): Promise<Line[]> {
   const found = await readSlapdConfig(placeOf(config));
   if (found === undefined) {
@@ -104,35 +100,37 @@ export async function lookAtSlapd(config: Config): Promise<Line[]> {
   ] as const;
   const lines = [
     ...missing.map((name) =>
-      fix(`the overlay ${name} is not there`, 'Add it as deploy/ldap/config.ldif has it.'),
+      fix(`the overlay ${name} is missing`, 'Add it as in deploy/ldap/config.ldif.'),
     ),
     ...patterns
       .filter(([, pattern]) => !found.constraints.some((text) => text.includes(pattern)))
       .map(([kind]) =>
         fix(
-          `the constraint overlay does not hold the range of ids of ${kind} of this configuration`,
+          `the constraint overlay lacks the range of ids of ${kind} in this configuration`,
           'Render deploy/ldap again, and load its olcConstraintAttribute.',
         ),
       ),
     ...patterns
       .filter(([, pattern]) => !found.access.some((text) => text.includes(pattern)))
       .map(([kind]) =>
-        fix(
-          `the access rules do not hold the range of ids of ${kind} of this configuration`,
-          RULES,
-        ),
+        fix(`the access rules lack the range of ids of ${kind} in this configuration`, RULES),
       ),
     ...(found.judgesNewEntries
       ? []
-      : [fix('the values of new entries are not judged', 'Set `olcAddContentAcl: TRUE`.')]),
+      : [
+          fix(
+            'the access rules do not apply to values of new entries',
+            'Set `olcAddContentAcl: TRUE`.',
+          ),
+        ]),
     ...lookAtPlainPort(found.refusesPlain),
   ];
   return lines.length > 0
     ? lines
-    : [ok("the directory's overlays and rules are those of this configuration")];
+    : [ok("the directory's overlays and rules match this configuration")];
 }
 
-/** Whether other machines can talk to slapd without TLS: whoever hears that learns passwords and may change answers. */
+/** Whether other machines can talk to slapd without TLS: an eavesdropper learns passwords and can change answers. */
 function lookAtPlainPort(isRefused: boolean): Line[] {
   const addresses = isRefused ? [] : openAddresses(LDAP_PORT);
   return addresses.length === 0

@@ -1,26 +1,26 @@
-/** Runs checks beside each other, each with a bound on how long it may take. */
+/** Runs checks in parallel, each with a time limit. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describeError, describeRootCause } from '../shared/errors.ts';
 import { nameFew } from '../reconcile/render-plan.ts';
 import { type Check, type GroupedLine, type Line, type Server, unreadable } from './line.ts';
 
-/** A server that hangs costs no more. Our clients wait longer for a connection: so a hang is told in one way. */
+/** The time limit of a check. Our clients wait longer for a connection, so every hang is reported in the same way. */
 const LIMIT_MS = 2500;
 
 /** What a check has found. */
 interface Found {
   check: Check;
   lines: Line[];
-  /** why it found nothing out: no answer in time, or what it threw */
+  /** why it failed: no answer in time, or what it threw */
   failed?: string;
 }
 
 /**
- * The lines of every check, in the order of the checks. Never throws. A server that cannot be reached has one line, in
- * which the checks that failed for that are counted.
+ * The lines of every check, in the order of the checks. Never throws. A server that cannot be reached has one line,
+ * which counts the checks that failed for that reason.
  *
- * @param say is told what is still being looked at
- * @param sinceOf since when a server cannot be reached, such as `, since …`, as far as that is known
+ * @param say is called with what is still being checked
+ * @param sinceOf since when a server cannot be reached, such as `, since …`, if that is known
  */
 export async function examine(
   checks: readonly Check[],
@@ -32,18 +32,18 @@ export async function examine(
     checks.map(async (check) => {
       const each = await lookInTime(check);
       open.delete(check);
-      say?.(`looking at ${nameFew([...new Set([...open].map(({ subject }) => subject))])}`);
+      say?.(`checking ${nameFew([...new Set([...open].map(({ subject }) => subject))])}`);
       return each;
     }),
   );
   for (const server of new Set(checks.flatMap(({ needs }) => needs?.[0] ?? []))) {
-    tellOnce(server, found, sinceOf);
+    reportOnce(server, found, sinceOf);
   }
   return found.flatMap(({ check: { group }, lines }) => lines.map((line) => ({ group, ...line })));
 }
 
-/** Where no check of a server got an answer, the first says so, and all that failed for that says nothing. */
-function tellOnce(server: Server, found: Found[], sinceOf: (server: Server) => string): void {
+/** If no check of a server got an answer, the first one reports it, and the others that failed for it report nothing. */
+function reportOnce(server: Server, found: Found[], sinceOf: (server: Server) => string): void {
   const its = found.filter(({ check }) => check.needs?.[0] === server);
   const isAnswering = its.some(({ lines }) => lines.some(({ state }) => state === 'ok'));
   const [first, ...others] = found.filter(
@@ -62,8 +62,8 @@ function tellOnce(server: Server, found: Found[], sinceOf: (server: Server) => s
 
 function countOf(checks: number): string {
   return checks === 1
-    ? 'One other check needs it and was'
-    : `${checks} other checks need it and were`;
+    ? 'One other check needs this server and was'
+    : `${checks} other checks need this server and were`;
 }
 
 async function lookInTime(check: Check): Promise<Found> {

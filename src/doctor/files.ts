@@ -1,4 +1,4 @@
-/** Looks at the configuration's own files: itself, the secrets, the keys. */
+/** Checks the configuration file, the secrets and the keys. */
 import { type Stats, accessSync, constants, existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { adminOfPortal, type Config, nextOf, oldOf } from '../shared/config.ts';
@@ -9,17 +9,17 @@ import { POSTGRES_ROLES } from '../database/connection.ts';
 import { DIRECTORY_ACCOUNTS } from './directory.ts';
 import { elsewhere, expectThat, fix, type Line, ok } from './line.ts';
 
-/** Every secret that there is in a deployment; each machine has those that it needs. */
+/** Every secret of a deployment; each machine has those that it needs. */
 const SECRETS = [
   ...['owner', ...POSTGRES_ROLES].map((role) => `postgres-${role}`),
   ...['admin', ...DIRECTORY_ACCOUNTS].map((name) => `ldap-${name}`),
   ...['databases', 'databases-reader'].map((name) => `mariadb-${name}`),
   ...['owner', ...REDIS_ACCOUNTS].map((name) => `redis-${name}`),
-  // what the directory role signs by, for login hosts; what the relay signs by, for portals
+  // the key that the directory role signs with, for login hosts; the key that the relay signs with, for portals
   ...['seal-key', 'events-key'],
 ];
 
-/** The same, with those of the portals. */
+/** The same, and those of the portals. */
 export function secretsOf(config: Config): string[] {
   const portals = config.portals.filter(({ name }) => adminOfPortal(name) === undefined);
   return [...SECRETS, ...portals.map(({ name }) => `redis-portal.${name}`)];
@@ -35,10 +35,10 @@ export function lookAtConfig(file: string, config: Config): Line[] {
   const hasSecret = new URL(config.redis.url).password !== '';
   return [
     (stats.mode & OTHERS_WRITE) !== 0
-      ? fix(`${file} has mode ${mode}: others may change it`, `Run \`chmod go-w ${file}\`.`)
+      ? fix(`${file} has mode ${mode}: others can change it`, `Run \`chmod go-w ${file}\`.`)
       : hasSecret && (stats.mode & 0o007) !== 0
         ? fix(
-            `${file} has mode ${mode}, and the URL of Redis in it has a password`,
+            `${file} has mode ${mode}, but holds a password in the URL of Redis`,
             `Give the roles' users a group, and run \`chmod o-rwx ${file}\`.`,
           )
         : ok(`${file} can be used, mode ${mode}`),
@@ -55,12 +55,12 @@ export function lookAtSecrets(config: Config, isPlausible: (uid: number) => bool
   const absent: string[] = [];
   const stats = statSync(folder, { throwIfNoEntry: false });
   if (stats === undefined) {
-    return [fix(`${folder} is not there`, 'Name the folder of this machine as `secrets`.')];
+    return [fix(`${folder} does not exist`, 'Set `secrets` to the folder on this machine.')];
   }
   if ((stats.mode & OTHERS_WRITE) !== 0) {
     lines.push(
       fix(
-        `${folder} has mode ${octal(stats)}: others may put secrets there`,
+        `${folder} has mode ${octal(stats)}: others can put secrets there`,
         `Run \`chmod go-w ${folder}\`.`,
       ),
     );
@@ -79,11 +79,11 @@ export function lookAtSecrets(config: Config, isPlausible: (uid: number) => bool
     if (mayRead(path)) good.push(name);
     else closed.push(name);
   }
-  if (good.length > 0) lines.push(ok(`${good.length} secrets are there, and closed to others`));
+  if (good.length > 0) lines.push(ok(`${good.length} secrets exist, and others cannot read them`));
   if (closed.length > 0) {
     lines.push(
       elsewhere(
-        `secrets that are not for this user: ${closed.join(', ')}`,
+        `secrets that this user may not read: ${closed.join(', ')}`,
         'Run this as root too, or as the users of the roles.',
       ),
     );
@@ -92,14 +92,14 @@ export function lookAtSecrets(config: Config, isPlausible: (uid: number) => bool
     lines.push(
       elsewhere(
         `secrets that are not on this machine: ${absent.join(', ')}`,
-        'Each machine has those that it needs: see docs/install.md, step 2.',
+        'Each machine needs only some of them: see docs/install.md, step 2.',
       ),
     );
   }
   return lines;
 }
 
-/** A rotation that was begun: `chamberlain secret rotate`. */
+/** An unfinished `chamberlain secret rotate`. */
 function lookAtRotation(name: string, path: string): Line[] {
   const again = `chamberlain secret rotate ${name}`;
   const isKey = name.endsWith('-key');
@@ -107,17 +107,17 @@ function lookAtRotation(name: string, path: string): Line[] {
     return isKey
       ? [
           fix(
-            `${name} is being replaced: the new key is made, and not in use`,
-            `Run \`${again} --finish\` when all others know it.`,
+            `${name} is being replaced: the new key exists, but is not in use`,
+            `Run \`${again} --finish\` when everybody who needs it knows the new key.`,
           ),
         ]
-      : [fix(`the rotation of ${name} was cut`, `Run \`${again}\` again.`)];
+      : [fix(`the rotation of ${name} was interrupted`, `Run \`${again}\` again.`)];
   }
   if (!existsSync(oldOf(path))) return [];
   return [
     fix(
-      `${name} was replaced, and its old password is still valid`,
-      `Run \`${again} --finish\` when each machine has the new one.`,
+      `${name} was replaced, but its old password is still valid`,
+      `Run \`${again} --finish\` when each machine has the new password.`,
     ),
   ];
 }
@@ -125,16 +125,18 @@ function lookAtRotation(name: string, path: string): Line[] {
 function secretFaults(path: string, stats: Stats, isPlausible: (uid: number) => boolean): Line[] {
   const faults: Line[] = [];
   if (!stats.isFile())
-    return [fix(`${path} is no file`, 'Make it a file that holds the password, or the key.')];
+    return [
+      fix(`${path} is not a file`, 'Replace it with a file that holds the password or the key.'),
+    ];
   if (stats.size === 0)
-    faults.push(fix(`${path} is empty`, 'Put the password of its account, or the key, into it.'));
-  // intake, the relay and the portal itself have one password: their group may read it
+    faults.push(fix(`${path} is empty`, 'Write the password of its account, or the key, into it.'));
+  // intake, the relay and the portal itself share this password, so their group may read it
   const closed = path.includes('/redis-portal.') ? OTHERS : GROUP_OR_OTHERS;
   if ((stats.mode & closed) !== 0) {
     faults.push(
       fix(
-        `${path} has mode ${octal(stats)}: others may read it`,
-        `Run \`chmod 600 ${path}\`, and change that password.`,
+        `${path} has mode ${octal(stats)}: others can read it`,
+        `Run \`chmod 600 ${path}\`, and change the password.`,
       ),
     );
   }
@@ -142,7 +144,7 @@ function secretFaults(path: string, stats: Stats, isPlausible: (uid: number) => 
     faults.push(
       fix(
         `${path} belongs to uid ${stats.uid}`,
-        'Give it to root, or to the user of the role that needs it.',
+        'Its owner must be root, or the user of the role that needs it.',
       ),
     );
   }
@@ -159,13 +161,15 @@ export function lookAtKeys(config: Config): Line[] {
 function lookAtAdminKey(config: Config, path: string): Line[] {
   const stats = statSync(path, { throwIfNoEntry: false });
   if (stats === undefined) {
-    return [elsewhere(`adminKey ${path} is not on this machine`, 'Run this on the admin’s.')];
+    return [
+      elsewhere(`adminKey ${path} is not on this machine`, "Run this on the admin's machine."),
+    ];
   }
   const lines: Line[] = [];
   if ((stats.mode & GROUP_OR_OTHERS) !== 0) {
     lines.push(
       fix(
-        `adminKey ${path} has mode ${octal(stats)}: others may sign with it`,
+        `adminKey ${path} has mode ${octal(stats)}: others can sign with it`,
         `Run \`chmod 600 ${path}\`, and make a new key.`,
       ),
     );
@@ -173,7 +177,10 @@ function lookAtAdminKey(config: Config, path: string): Line[] {
   if (!mayRead(path)) {
     return [
       ...lines,
-      elsewhere(`adminKey ${path} is not for this user`, 'Run this as the one who signs.'),
+      elsewhere(
+        `this user may not read adminKey ${path}`,
+        'Run this as the user who signs with it.',
+      ),
     ];
   }
   try {
@@ -183,12 +190,12 @@ function lookAtAdminKey(config: Config, path: string): Line[] {
       expectThat(
         signer !== undefined,
         `adminKey signs as ${signer?.portal.name}`,
-        `the public half of adminKey ${path} is that of no portal`,
-        'Add it to `portals`, or name another key.',
+        `no portal has the public half of adminKey ${path}`,
+        'Add it to `portals`, or set another key.',
       ),
     );
   } catch (error) {
-    lines.push(fix(describeError(error), 'Name an Ed25519 key (PKCS #8, PEM) as `adminKey`.'));
+    lines.push(fix(describeError(error), 'Set `adminKey` to an Ed25519 key (PKCS #8, PEM).'));
   }
   return lines;
 }
@@ -198,7 +205,7 @@ function lookAtOwner(file: string, stats: Stats): Line[] {
   return [
     fix(
       `${file} belongs to uid ${stats.uid}`,
-      'Give it to root: whoever owns it says which keys may sign.',
+      'Its owner must be root: whoever owns it decides which keys may sign.',
     ),
   ];
 }

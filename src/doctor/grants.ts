@@ -1,4 +1,4 @@
-/** Rights as our SQL files and `SHOW GRANTS` write them, and in what two lists of them differ. Pure. */
+/** Rights as our SQL files and `SHOW GRANTS` write them, and how two lists of them differ. Pure. */
 
 /** One right of one account, such as `chamberlain_homes`: `UPDATE (state) on convergence`. */
 export interface Grant {
@@ -7,8 +7,8 @@ export interface Grant {
 }
 
 /**
- * Reads each GRANT of a text in the SQL of PostgreSQL or MariaDB; all else is passed over. Of an account
- * `'name'@'host'` the name counts, and a list of columns is one right for each.
+ * Reads each GRANT in a text in the SQL of PostgreSQL or MariaDB, and ignores everything else. Of an account
+ * `'name'@'host'` only the name counts. A list of columns becomes one right for each column.
  */
 export function parseGrants(sql: string): Grant[] {
   return sql
@@ -41,7 +41,7 @@ export function parseGrants(sql: string): Grant[] {
     .filter(({ right }) => right !== 'USAGE on *.*');
 }
 
-/** What stands in one list of grants and not in another, by account: a list of rights, shortened. */
+/** The grants that are in `wanted` and not in `list`: for each account its rights, shortened. */
 export function missingFrom(
   list: readonly Grant[],
   wanted: readonly Grant[],

@@ -1,7 +1,7 @@
-/** What `chamberlain doctor` asks our PostgreSQL about its guards: triggers, functions, row-level security. */
+/** What `chamberlain doctor` reads from PostgreSQL about its guards: triggers, functions, row-level security. */
 import type { Client } from '../database/connection.ts';
 
-/** A function by its name: its source and what it runs with. */
+/** A function: its source, and the rights and settings that it runs with. */
 export interface SqlFunction {
   name: string;
   /** between the `$$`, byte for byte */
@@ -21,11 +21,11 @@ export interface Policy {
   /** as PostgreSQL or as a file writes them; empty: none */
   using: string;
   check: string;
-  /** limits what others allow, or is not for every command: no policy of ours */
+  /** restrictive, or not for every command: none of our policies is */
   special: boolean;
 }
 
-/** Tables that nobody may change or shorten, each with its trigger; of the first two, years that are closed may go. */
+/** Tables that nobody may change or shorten, each with its trigger. From the first two, closed years may be removed. */
 export const APPEND_ONLY = [
   'audit',
   'audit_seals',
@@ -33,7 +33,7 @@ export const APPEND_ONLY = [
   'posix_ids',
   'names',
 ] as const;
-/** Tables of which each role has its own rows. */
+/** Tables in which each role has its own rows. */
 export const ROW_SECURED = [
   'convergence',
   'reports',
@@ -44,10 +44,10 @@ export const ROW_SECURED = [
   'troubles',
 ] as const;
 
-/** Tables of `APPEND_ONLY` whose trigger is not there or does not fire for everybody. */
+/** Tables of `APPEND_ONLY` whose trigger is missing, or does not fire for everybody. */
 export async function readUnguarded(client: Client): Promise<string[]> {
   const { rows } = await client.query(
-    // of tgtype 1 is each row, 2 before, 4 INSERT, 8 DELETE, 16 UPDATE, 32 TRUNCATE
+    // the bits of tgtype: 1 each row, 2 before, 4 INSERT, 8 DELETE, 16 UPDATE, 32 TRUNCATE
     `SELECT DISTINCT name FROM (
        SELECT t, t || '_append_only', CASE WHEN t IN ('audit', 'audit_seals') THEN 50 ELSE 58 END, 'refuse_change'
        FROM unnest($1::text[]) AS t
@@ -68,7 +68,7 @@ export async function readUnguarded(client: Client): Promise<string[]> {
   return (rows as { name: string }[]).map(({ name }) => name);
 }
 
-/** Tables into which a leader that was replaced may write: all but `leases` have a trigger that refuses it. */
+/** Tables to which a replaced leader can write: all but `leases` should have a trigger that refuses that. */
 export async function readUnfenced(client: Client): Promise<string[]> {
   const { rows } = await client.query(
     `SELECT c.relname AS name FROM pg_class c
@@ -80,7 +80,7 @@ export async function readUnfenced(client: Client): Promise<string[]> {
   return (rows as { name: string }[]).map(({ name }) => name);
 }
 
-/** Tables of `ROW_SECURED` that show every role every row. */
+/** Tables of `ROW_SECURED` that show every row to every role. */
 export async function readUnsecured(client: Client): Promise<string[]> {
   const { rows } = await client.query(
     `SELECT t AS name FROM unnest($1::text[]) AS t WHERE NOT coalesce(
@@ -90,7 +90,7 @@ export async function readUnsecured(client: Client): Promise<string[]> {
   return (rows as { name: string }[]).map(({ name }) => name);
 }
 
-/** The functions of our schema, as they are. */
+/** The functions that exist in our schema. */
 export async function readFunctions(client: Client): Promise<SqlFunction[]> {
   const { rows } = await client.query(
     `SELECT proname AS name, prosrc AS source, prosecdef AS definer,
@@ -100,7 +100,7 @@ export async function readFunctions(client: Client): Promise<SqlFunction[]> {
   return rows as SqlFunction[];
 }
 
-/** The policies of our schema, as they are. */
+/** The policies that exist in our schema. */
 export async function readPolicies(client: Client): Promise<Policy[]> {
   const { rows } = await client.query(
     `SELECT tablename AS "table", policyname AS name,

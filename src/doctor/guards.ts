@@ -1,10 +1,10 @@
-/** Functions and policies as our SQL files make them, and in what those of a database differ. Pure. */
+/** Functions and policies as our SQL files create them, and how those of a database differ. Pure. */
 
 import type { Policy, SqlFunction } from './guards-queries.ts';
 
 /**
- * Reads each CREATE FUNCTION of a text; of two with one name, the last one counts, with the setting that an
- * ALTER FUNCTION … SET after it gives. One that is dropped and not made again is none.
+ * Reads each CREATE FUNCTION in a text. Of two with the same name the last one counts, with the setting that a later
+ * ALTER FUNCTION … SET gives it. A function that is dropped and not created again is left out.
  */
 export function parseFunctions(sql: string): SqlFunction[] {
   const found = new Map<string, SqlFunction>();
@@ -32,7 +32,7 @@ function settingsOf(text: string): string {
   return /\bSET (\w+ = .+?)\s*$/mu.exec(text)?.[1]?.replace(' = ', '=') ?? '';
 }
 
-/** Reads each CREATE POLICY of a text, in the form that roles.sql has. */
+/** Reads each CREATE POLICY in a text, in the form that roles.sql uses. */
 export function parsePolicies(sql: string): Policy[] {
   return [...sql.replace(/--.*$/gmu, '').matchAll(/^CREATE POLICY (\w+) ON (\w+)([^;]*);/gmu)].map(
     ([, name = '', table = '', rest = '']) => {
@@ -46,7 +46,7 @@ export function parsePolicies(sql: string): Policy[] {
   );
 }
 
-/** The names of functions that are not there, or not as wanted. */
+/** The names of functions that are missing, or not as wanted. */
 export function alteredFunctions(
   had: readonly SqlFunction[],
   wanted: readonly SqlFunction[],
@@ -61,7 +61,7 @@ export function alteredFunctions(
     .map(({ name }) => name);
 }
 
-/** Policies that are not there or not as wanted, and those that nobody of ours has made. */
+/** Policies that are missing or not as wanted, and policies that our SQL does not create. */
 export function alteredPolicies(
   had: readonly Policy[],
   wanted: readonly Policy[],
@@ -78,9 +78,8 @@ export function alteredPolicies(
 }
 
 /**
- * An expression without what PostgreSQL adds when it writes one, version by version: brackets, casts to
- * text, quotes and case of words, and `substring(a, b)` for `substring(a from b)`. What is within quotes
- * stays.
+ * An expression without what PostgreSQL adds when it prints one, which depends on the version: brackets, casts to
+ * text, quotes and case of words, and `substring(a, b)` for `substring(a from b)`. Text within quotes is kept.
  */
 function plainExpression(text: string): string {
   return text

@@ -1,4 +1,4 @@
-/** What `chamberlain doctor` asks our PostgreSQL about itself and about the work. */
+/** What `chamberlain doctor` reads from PostgreSQL about the server and about the work. */
 import pg from 'pg';
 import type { Config } from '../shared/config.ts';
 import { OLDEST_UNDONE } from '../database/overview.ts';
@@ -17,7 +17,7 @@ export interface ServerHealth {
   clock: number;
 }
 
-/** Settings on which nothing that was committed is lost. */
+/** Settings that must be on so that no committed data is lost. */
 export const SAFE_SETTINGS = ['fsync', 'full_page_writes', 'synchronous_commit'] as const;
 
 export async function readServerHealth(client: Client): Promise<ServerHealth> {
@@ -30,13 +30,13 @@ export async function readServerHealth(client: Client): Promise<ServerHealth> {
   return rows[0] as ServerHealth;
 }
 
-/** The names of the migrations that the database has had, in order. */
+/** The names of the migrations that were applied, in order. */
 export async function readMigrations(client: Client): Promise<string[]> {
   const { rows } = await client.query('SELECT name FROM migrations ORDER BY id');
   return (rows as { name: string }[]).map(({ name }) => name);
 }
 
-/** When a set of backups was last made, as far as that is known, and since when there is a database. */
+/** When a set of backups was last made, if that is known, and since when the database exists. */
 export async function readLastBackup(
   client: Client,
 ): Promise<{ madeAt: Date | null; since: Date }> {
@@ -46,7 +46,7 @@ export async function readLastBackup(
   return rows[0] as { madeAt: Date | null; since: Date };
 }
 
-/** What no role of ours may be, whatever it was granted: a sentence each. */
+/** Powers that no role of ours may have, whatever it was granted: one sentence each. */
 export async function readExcessPowers(
   client: Client,
   roles: readonly string[],
@@ -72,8 +72,8 @@ export async function readExcessPowers(
 }
 
 /**
- * What these roles, and `everybody`, were granted on our schema, its tables, columns and functions; what
- * they may grant on is a right more, `… with GRANT OPTION`.
+ * What these roles, and `everybody`, were granted on our schema, its tables, columns and functions. A right
+ * that they may grant to others is listed as one more right, `… with GRANT OPTION`.
  */
 export async function readGrants(
   client: Client,
@@ -107,8 +107,8 @@ export async function readGrants(
 }
 
 /**
- * Whether a role logs in by the secret that is here. Throws CONFIG_INVALID where that cannot be read, and
- * what the connection throws where the server does not answer.
+ * Whether a role can log in with the secret on this machine. Throws CONFIG_INVALID if that cannot be read, and
+ * the error of the connection if the server does not answer.
  */
 export async function logsIn(config: Config, role: PostgresRole): Promise<boolean> {
   const client = new pg.Client(connectionSettings(config, role));
@@ -123,7 +123,7 @@ export async function logsIn(config: Config, role: PostgresRole): Promise<boolea
   }
 }
 
-/** Which of these roles are not there, or may not log in. */
+/** Which of these roles do not exist, or may not log in. */
 export async function readAbsentRoles(client: Client, roles: readonly string[]): Promise<string[]> {
   const { rows } = await client.query(
     `SELECT r AS name FROM unnest($1::text[]) AS r
@@ -136,7 +136,7 @@ export async function readAbsentRoles(client: Client, roles: readonly string[]):
 /** Who may take our locks, the server's connections, and its disk. */
 export interface Openness {
   database: string;
-  /** beside the owner: who may take advisory locks of their own choice; `everybody`, or roles */
+  /** who, besides the owner, may take any advisory lock; `everybody`, or roles */
   lockers: string[];
   /** who may make large objects */
   fillers: string[];
@@ -146,7 +146,7 @@ export interface Openness {
   unlimited: string[];
   /** of all logins that have one */
   limits: number;
-  /** connections that the server has for others than superusers */
+  /** how many connections the server has for logins that are not superusers */
   room: number;
 }
 
@@ -176,13 +176,13 @@ const mayCall = (pattern: string) => `
     ORDER BY 1)`;
 
 export interface WorkHealth {
-  /** rows of the audit that wait for their seal, and for how long the oldest does */
+  /** rows of the audit that wait to be sealed, and for how long the oldest has waited */
   unsealed: number;
   unsealedSeconds: number;
   /** accounts, each with its role and code */
   parked: string[];
   failing: string[];
-  /** the accepted request that has waited longest for all that it touched */
+  /** the accepted request that has been unfinished for the longest time */
   oldestUndone: { id: string; kind: string; seconds: number } | null;
 }
 
@@ -204,11 +204,11 @@ const troubled = (state: string) =>
          FROM convergence c LEFT JOIN people p ON p.uid = c.subject LEFT JOIN tools t ON t.uid = c.subject
          WHERE c.state = '${state}' ORDER BY c.since, c.subject, c.role)`;
 
-/** Which local names and numbers are also ours, or can never become ours. */
+/** Which local names and numbers are also ours, or can never be given. */
 export interface LocalOverlap {
   /** names of people and tools that are not deleted */
   ours: string[];
-  /** names that nobody can be given: ours already, or foreign */
+  /** names that nobody can be given: already ours, or unmanaged */
   taken: string[];
   /** numbers that were given, with the account that has them */
   numbers: { id: number; account: string }[];
@@ -225,7 +225,7 @@ export async function readLocalOverlap(
        ARRAY(SELECT name FROM names WHERE name = ANY ($1)
              UNION SELECT name FROM unmanaged_sightings WHERE name = ANY ($1)) AS taken,
        (SELECT coalesce(json_agg(json_build_object('id', i.id,
-          'account', coalesce(p.shell_name, t.account, 'nobody any more'))), '[]')
+          'account', coalesce(p.shell_name, t.account, 'a deleted account'))), '[]')
         FROM posix_ids i LEFT JOIN people p ON p.uid = i.id LEFT JOIN tools t ON t.uid = i.id
         WHERE i.id = ANY ($2)) AS numbers`,
     [names, ids],

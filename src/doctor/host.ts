@@ -1,4 +1,4 @@
-/** Looks at this host's own accounts: they and those of the realm must not get into each other's way. */
+/** Checks this host's own accounts, which must not collide with those of the realm. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Config } from '../shared/config.ts';
@@ -29,17 +29,17 @@ export function readLocalNames(etc: string): LocalName[] {
 }
 
 /**
- * | a local name                        | so                                                      |
- * | ----------------------------------- | ------------------------------------------------------- |
- * | that a person or a tool of ours has | fix, first: one of the two acts as the other            |
- * | that a person could still be given  | fix: reserve it                                         |
- * | reserved, taken, or no shell name   | good                                                    |
+ * | a local name                            | result                                                  |
+ * | --------------------------------------- | ------------------------------------------------------- |
+ * | is also that of a person or tool        | fix, first: each can act as the other                   |
+ * | could still be given to a person        | fix: reserve it                                         |
+ * | is reserved, taken, or not a shell name | ok                                                      |
  *
- * | a local number                      | so                                                      |
- * | ----------------------------------- | ------------------------------------------------------- |
- * | that an account of ours has         | fix, first: each owns the other's files                 |
- * | in a range (a group's: of tools)    | fix: sooner or later it is given                        |
- * | a group's, the realm group's        | fix: its members see what people share                  |
+ * | a local number                                      | result                                      |
+ * | --------------------------------------------------- | ------------------------------------------- |
+ * | is also that of an account of ours                  | fix, first: each owns the other's files     |
+ * | is in a range (of a group: in a range of tools)     | fix: it will be given sooner or later       |
+ * | of a group, is that of the realm group              | fix: its members see what people share      |
  */
 export async function lookAtLocalAccounts(
   client: Client,
@@ -72,8 +72,8 @@ export async function lookAtLocalAccounts(
   for (const name of names.filter((each) => ofOurs.has(each))) {
     lines.push(
       fix(
-        `${name} is an account of ours, and a local account or group here too: urgent`,
-        'Rename the local one: who logs in as one of them acts as the other.',
+        `${name} is an account of the realm, and also a local account or group: urgent`,
+        'Rename the local one: whoever logs in as one of them acts as the other.',
       ),
     );
   }
@@ -82,11 +82,11 @@ export async function lookAtLocalAccounts(
     lines.push(
       whose === undefined
         ? fix(
-            `the local ${is} ${name} has ${id}, which is in a range of the configuration`,
-            'Give it another number, or begin the range after it.',
+            `the local ${is} ${name} has the number ${id}, which is in a range of the configuration`,
+            'Give it another number, or let the range begin above it.',
           )
         : fix(
-            `the local ${is} ${name} has ${id}, which is ${whose}'s: urgent`,
+            `the local ${is} ${name} has the number ${id}, which is also that of ${whose}: urgent`,
             'Give the local one another number: each owns the files of the other.',
           ),
     );
@@ -94,7 +94,7 @@ export async function lookAtLocalAccounts(
   for (const { name } of local.filter(({ id, is }) => is === 'group' && id === realmGid)) {
     lines.push(
       fix(
-        `the local group ${name} has ${realmGid}, as the realm group`,
+        `the local group ${name} has the number ${realmGid}, which is that of the realm group`,
         'Give it another number, or set `ids.realmGid`.',
       ),
     );
@@ -103,12 +103,12 @@ export async function lookAtLocalAccounts(
   if (free.length > 0) {
     lines.push(
       fix(
-        `a person could be given the local name ${free.join(', ')}`,
-        `Add to \`reservedNames\` of the configuration: ${free.join(', ')}; or remove the local account or group.`,
+        `a new person could get a name that is local here: ${free.join(', ')}`,
+        `Add to \`reservedNames\` in the configuration: ${free.join(', ')}; or remove the local account or group.`,
       ),
     );
   }
   return lines.length > 0
     ? lines
-    : [ok('no local account or group can be taken for one of the realm')];
+    : [ok('no local account or group collides with one of the realm')];
 }

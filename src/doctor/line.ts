@@ -1,8 +1,8 @@
-/** What `chamberlain doctor` says: one line for each thing that it has looked at. */
+/** The output of `chamberlain doctor`: one line for each thing that it has checked. */
 
 /**
- * `ok`: as it should be · `fix`: something is to be done, and `todo` says what · `unreadable`: it could
- * not be known · `elsewhere`: it can be seen from another machine, or by another user.
+ * `ok`: as it should be · `fix`: something must be corrected, and `todo` says how · `unreadable`: it could not
+ * be checked · `elsewhere`: it can be checked on another machine, or as another user.
  */
 export type State = 'ok' | 'fix' | 'unreadable' | 'elsewhere';
 
@@ -31,17 +31,17 @@ export interface Server {
   todo: string;
 }
 
-/** Looks at one thing. What it throws is told as unreadable. */
+/** Checks one thing. What it throws is reported as unreadable. */
 export interface Check {
   group: string;
-  /** it finds nothing out without these; the first is what it looks at */
+  /** the servers that it needs; the first is the one that it checks */
   needs?: readonly Server[];
-  /** what is being looked at, for where no answer comes, such as `the server replica` */
+  /** what it checks, such as `the server replica`; shown when there is no answer */
   subject: string;
   look: () => Promise<Line[]>;
-  /** what to do where no answer comes */
+  /** what to do when there is no answer */
   todo: string;
-  /** may take longer than a server */
+  /** set if it may take longer than a server */
   limitMs?: number;
 }
 
@@ -57,23 +57,23 @@ export const elsewhere = (what: string, todo: string): Line => ({
   what,
   todo,
 });
-/** What is not looked at for want of a secret, such as `postgres-admin`: each machine has its own. */
+/** What cannot be checked because a secret, such as `postgres-admin`, is missing: each machine has its own secrets. */
 export const notHere = (what: string, secret: string): Line =>
   elsewhere(
     what,
-    `The secret ${secret} is not on this machine, or not for this user: run it where it is.`,
+    `The secret ${secret} is not on this machine, or this user may not read it: run this where it can be read.`,
   );
 
-/** `good` where it holds, else something to fix. */
+/** `good` if the condition holds, or else a line of what to fix. */
 export function expectThat(holds: boolean, good: string, bad: string, todo: string): Line {
   return holds ? ok(good) : fix(bad, todo);
 }
 
-/** Clocks that differ by less are taken for the same. */
+/** The difference between clocks that is tolerated. */
 const MOST_SKEW_MS = 1000;
 
 /**
- * Judges a clock that was read between two moments of this machine's.
+ * Judges another clock that was read between two moments of this machine's clock.
  *
  * @param readAt milliseconds since the epoch, by the other clock
  */
@@ -85,10 +85,10 @@ export function judgeClock(
   const before = askedAt - readAt;
   const after = readAt - answeredAt;
   const skewMs = Math.max(before, after, 0);
-  if (skewMs <= MOST_SKEW_MS) return ok(`the clock of ${whose} is this machine's`);
+  if (skewMs <= MOST_SKEW_MS) return ok(`the clock of ${whose} agrees with this machine's`);
   const way = before > 0 ? 'behind' : 'ahead of';
   return fix(
     `the clock of ${whose} is ${(skewMs / 1000).toFixed(1)} s ${way} this machine's`,
-    'Set both by NTP: keys, requests and markers end by the clock.',
+    'Synchronise both with NTP: keys, requests and markers expire by the clock.',
   );
 }

@@ -1,8 +1,8 @@
-/** Where this machine takes connections, by what its kernel lists. */
+/** The addresses at which this machine accepts connections, as its kernel lists them. */
 import { readFileSync } from 'node:fs';
 import { isIPv4 } from 'node:net';
 
-/** The state of a socket that listens (TCP_LISTEN of the kernel). */
+/** The state of a listening socket (TCP_LISTEN in the kernel). */
 const LISTENS = '0A';
 
 /**

@@ -1,4 +1,4 @@
-/** Looks at this machine as a login host, where it is one. */
+/** Checks this machine as a login host, if it is one. */
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
@@ -8,12 +8,12 @@ import { PLACES } from '../login-host/places.ts';
 import { describeError } from '../shared/errors.ts';
 import { elsewhere, fix, type Line, ok, unreadable } from './line.ts';
 
-/** It asks dpkg and systemd, which takes its time. */
+/** The installer asks dpkg and systemd, which takes seconds. */
 export const INSTALL_LIMIT_MS = 15_000;
-/** The helper writes its status every 5 s, and the agent tells it something as often. */
+/** The helper writes its status every 5 s, and the agent reports to it as often. */
 const SILENT_MS = 30_000;
 
-/** The file that says that a machine is a login host. */
+/** The configuration that every login host has; undefined if this machine is not one. */
 export function loginHostConfig(etc: string): string | undefined {
   const file = etc === '/etc' ? LOGIN_HOST_CONFIG : join(etc, 'chamberlain/login-host.yaml');
   return existsSync(file) ? file : undefined;
@@ -24,7 +24,7 @@ export async function lookAtAgent(file: string, now: Date, folder = PLACES.login
   try {
     loadLoginHostConfig(file);
   } catch (error) {
-    return [fix(describeError(error), 'Correct it, and run `install` again.')];
+    return [fix(describeError(error), 'Correct the file, and run `install` again.')];
   }
   const status = readStatus(folder);
   if (status === undefined) {
@@ -33,7 +33,7 @@ export async function lookAtAgent(file: string, now: Date, folder = PLACES.login
   const isSilent = (at: number | undefined) => now.getTime() - (at ?? status.startedAt) > SILENT_MS;
   const time = (at: number) => new Date(at).toISOString();
   if (isSilent(status.at)) {
-    const what = `the login helper has said nothing since ${time(status.at)}`;
+    const what = `the login helper has not written its status since ${time(status.at)}`;
     return [fix(what, 'Start chamberlain-login-helper.')];
   }
   const { agentAt, unwritten, refusedInAll } = status;
@@ -48,8 +48,8 @@ export async function lookAtAgent(file: string, now: Date, folder = PLACES.login
       ? [
           fix(
             agentAt === undefined
-              ? 'the keys agent has told the login helper nothing since it started'
-              : `the keys agent has told the login helper nothing since ${time(agentAt)}`,
+              ? 'the keys agent has not reported to the login helper since the helper started'
+              : `the keys agent has not reported to the login helper since ${time(agentAt)}`,
             'Start chamberlain-keys-agent.',
           ),
         ]
@@ -61,7 +61,7 @@ export async function lookAtAgent(file: string, now: Date, folder = PLACES.login
   ];
 }
 
-/** What `install --check` says; only root may run it. */
+/** The result of `install --check`, which only root may run. */
 export async function lookAtInstallation(root: string): Promise<Line[]> {
   if (process.getuid?.() !== 0) {
     return [elsewhere("this login host's own files", 'Run this as root.')];
@@ -69,7 +69,7 @@ export async function lookAtInstallation(root: string): Promise<Line[]> {
   const program = join(root, 'deploy/login-host/install');
   const { exit, out, err } = await run(program, ['--check', '--json']);
   if (exit !== 0 && exit !== 1) {
-    return [unreadable(`${program} --check: ${err.trim()}`, `Run ${program} --check by hand.`)];
+    return [unreadable(`${program} --check: ${err.trim()}`, `Run ${program} --check yourself.`)];
   }
   const { differences } = JSON.parse(out) as { differences: { what: string; differs: string }[] };
   return differences.length === 0

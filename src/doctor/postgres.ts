@@ -1,4 +1,4 @@
-/** Looks at our PostgreSQL: the server, the logins, who may take its locks and connections, the tables, the rights. */
+/** Checks PostgreSQL: the server, the logins, who may take its locks and connections, the tables, the rights. */
 import { join } from 'node:path';
 import { type Config, readSecret } from '../shared/config.ts';
 import { codeOf, describeError } from '../shared/errors.ts';
@@ -24,15 +24,15 @@ import { listMigrations, lookAtRights, MIGRATE } from './rights.ts';
 const OLDEST = 16;
 const ROLES = POSTGRES_ROLES.map((role) => `chamberlain_${role}`);
 
-/** Which logins are good; `asAdmin` says whether one may go on as that role, or why not. */
+/** Which logins work; `asAdmin` says whether the role `admin` can be used, or why not. */
 export interface Logins {
   lines: Line[];
   asAdmin: 'good' | 'not here' | 'no';
-  /** what the server did not answer with, where it did not */
+  /** the error of a server that did not answer */
   away: unknown;
 }
 
-/** Logs in by every secret of PostgreSQL that is here, as the owner too. Never throws. */
+/** Logs in with every secret of PostgreSQL that is here, also as the owner. Never throws. */
 export async function lookAtLogins(config: Config): Promise<Logins> {
   const good: string[] = [];
   const refused: string[] = [];
@@ -51,12 +51,12 @@ export async function lookAtLogins(config: Config): Promise<Logins> {
   if (refused.length > 0) {
     lines.push(
       fix(
-        `cannot log in by the secret that is here: ${refused.join(', ')}`,
-        'Run `chamberlain migrate`, which makes the roles, and give each the password of its secret: see docs/install.md, step 2.',
+        `cannot log in with the secret on this machine: ${refused.join(', ')}`,
+        'Run `chamberlain migrate`, which creates the roles, and give each role the password of its secret: see docs/install.md, step 2.',
       ),
     );
   }
-  if (good.length > 0) lines.push(ok(`roles that log in: ${good.join(', ')}`));
+  if (good.length > 0) lines.push(ok(`these roles can log in: ${good.join(', ')}`));
   const asAdmin = good.includes('admin')
     ? 'good'
     : notHereToo.includes('admin')
@@ -65,8 +65,8 @@ export async function lookAtLogins(config: Config): Promise<Logins> {
   return { lines, asAdmin, away: away[0] };
 }
 
-/** What was found of logins. Throws where the server answered to none. */
-export async function tellLogins(logins: Promise<Logins>): Promise<Line[]> {
+/** The lines about logins. Throws if the server has answered none of them. */
+export async function linesOnLogins(logins: Promise<Logins>): Promise<Line[]> {
   const { lines, away } = await logins;
   if (away === undefined) return lines;
   if (lines.length === 0) throw away;
@@ -91,9 +91,9 @@ async function tryLogin(
 }
 
 /**
- * What is looked at as the role `admin`, if that logs in.
+ * Runs a check as the role `admin`, if that can log in.
  *
- * @param what for where it does not, such as `the work`
+ * @param what names the check if it cannot, such as `the work`
  */
 export async function lookAsAdmin(
   { logins, pool }: { logins: Promise<Logins>; pool: () => Pool },
@@ -104,12 +104,12 @@ export async function lookAsAdmin(
   if (away !== undefined && asAdmin === 'no') throw away;
   if (asAdmin === 'not here') return [notHere(what, 'postgres-admin')];
   if (asAdmin === 'no') {
-    return [unreadable(`${what}: nobody logs in as chamberlain_admin`, 'See PostgreSQL.')];
+    return [unreadable(`${what}: chamberlain_admin cannot log in`, 'See the lines on PostgreSQL.')];
   }
   try {
     return await look(pool(), act);
   } catch (error) {
-    // tables, or rights, that are not there
+    // missing tables or rights
     const isUnfinished =
       codeOf(error) === 'CONFIG_INVALID' || sqlState((error as Error).cause) === '42501';
     if (isUnfinished) return [fix(`${what}: ${describeError(error)}`, MIGRATE)];
@@ -129,20 +129,20 @@ export async function lookAtPostgres(client: Client, root: string): Promise<Line
       major >= OLDEST,
       `version ${major} answers as chamberlain_admin`,
       `the server is version ${major}`,
-      `Bring it to ${OLDEST} or newer.`,
+      `Upgrade it to version ${OLDEST} or newer.`,
     ),
     judgeClock('PostgreSQL', clock, moments),
     expectThat(
       unsafe.length === 0,
-      'what is committed is on the disk',
-      `${unsafe.join(', ')} ${unsafe.length === 1 ? 'is' : 'are'} off: what was promised may be lost`,
-      'Set it to `on`, for the server and for these roles.',
+      'committed data is on the disk',
+      `${unsafe.join(', ')} ${unsafe.length === 1 ? 'is' : 'are'} off: committed data may be lost`,
+      'Set this to `on`, for the server and for these roles.',
     ),
   ];
   lines.push(...judgeOpenness(await readOpenness(client), root));
   const schema = await lookAtSchema(client, root);
   lines.push(schema);
-  // tables that are not there yet have no rights either
+  // missing tables have no rights either
   if (schema.state === 'ok') lines.push(...(await lookAtRights(client, root, ROLES)));
   return lines;
 }
@@ -154,31 +154,31 @@ function judgeOpenness(openness: Openness, root: string): Line[] {
   const withoutLimit = (logins: readonly string[], todo: string): Line[] =>
     logins.length === 0
       ? []
-      : [fix(`may take every connection of the server, by no limit: ${logins.join(', ')}`, todo)];
+      : [fix(`no limit of connections, so may take all of the server: ${logins.join(', ')}`, todo)];
   const others = unlimited.filter((login) => !isOurs(login));
   const runLocks = `As PostgreSQL's superuser: psql -d ${database} -f ${join(root, 'deploy/postgres/locks.sql')}`;
   return [
     expectThat(
       lockers.length === 0,
-      'the locks of the workers are theirs alone',
-      `may take the locks of the workers, and so stop all work: ${lockers.join(', ')}`,
+      'only the workers can take their locks',
+      `can take the locks of the workers, and so stop all work: ${lockers.join(', ')}`,
       runLocks,
     ),
     expectThat(
       fillers.length === 0,
-      'large objects are made by the owner alone',
-      `may fill the disk with large objects, without a right to any table: ${fillers.join(', ')}`,
+      'only the owner can create large objects',
+      `can fill the disk with large objects, without a right on any table: ${fillers.join(', ')}`,
       runLocks,
     ),
     expectThat(
       !isPublic,
-      'who connects to the database was granted that',
-      'every login of the server may connect to the database',
+      'only logins with a grant can connect to the database',
+      'every login of the server can connect to the database',
       MIGRATE,
     ),
     ...withoutLimit(
       unlimited.filter(isOurs),
-      `${MIGRATE} Who was made by a superuser gets it by one: ALTER ROLE … CONNECTION LIMIT 30.`,
+      `${MIGRATE} If a superuser created the role, a superuser must set its limit: ALTER ROLE … CONNECTION LIMIT 30.`,
     ),
     ...withoutLimit(
       others,
@@ -186,9 +186,9 @@ function judgeOpenness(openness: Openness, root: string): Line[] {
     ),
     expectThat(
       limits <= room,
-      `the server has connections for all logins: ${limits} of ${room}`,
-      `the limits of all logins add up to ${limits} connections, and the server has ${room}`,
-      `Touch max_connections by ${limits - room} in postgresql.conf, and restart PostgreSQL; or lower limits.`,
+      `the server has enough connections for all logins: ${limits} of ${room}`,
+      `the limits of all logins add up to ${limits} connections, but the server has only ${room}`,
+      `Raise max_connections by ${limits - room} in postgresql.conf, and restart PostgreSQL; or lower the limits.`,
     ),
   ];
 }
@@ -200,14 +200,14 @@ async function lookAtSchema(client: Client, root: string): Promise<Line> {
   const newer = had.filter((name) => !wanted.includes(name));
   if (newer.length > 0) {
     return fix(
-      `the database has had ${newer.join(', ')}, which this program does not know`,
-      'Run the newer version of the program here too.',
+      `the database has the migrations ${newer.join(', ')}, which this version of Chamberlain does not know`,
+      'Install the newer version on this machine too.',
     );
   }
   return expectThat(
     missing.length === 0,
-    `the tables are those of this program (${wanted.at(-1)})`,
-    `the database has not had ${missing.join(', ')}`,
+    `the tables are those of this version (${wanted.at(-1)})`,
+    `the database lacks the migrations ${missing.join(', ')}`,
     MIGRATE,
   );
 }

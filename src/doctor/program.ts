@@ -1,4 +1,4 @@
-/** Looks at the program itself: the Node that runs it, the packages that it runs with. */
+/** Checks the program itself: the version of Node.js that runs it, and its npm packages. */
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { expectThat, fix, type Line, ok } from './line.ts';
@@ -29,13 +29,13 @@ export function lookAtProgram(root: string, nodeVersion: string): Line[] {
       Number(nodeVersion.split('.')[0]) >= oldest,
       `Node ${nodeVersion}`,
       `Node ${nodeVersion} is too old`,
-      `Run it by node_modules/.bin/node, or by Node ${oldest} or newer.`,
+      `Run Chamberlain with node_modules/.bin/node, or with Node ${oldest} or newer.`,
     ),
     ...lookAtPackages(root),
   ];
 }
 
-/** Packages that only development wants, or another machine, may be absent; what is there must be the locked one. */
+/** Packages for development or for other platforms may be missing. Installed packages must have the locked version. */
 function lookAtPackages(root: string): Line[] {
   const lock = readJson(join(root, 'package-lock.json')) as { packages: Record<string, Locked> };
   const wrong: string[] = [];
@@ -49,7 +49,7 @@ function lookAtPackages(root: string): Line[] {
       const { version } = readJson(file) as { version?: string };
       if (version !== locked.version) wrong.push(`${name} is ${version}, not ${locked.version}`);
     } else if (!locked.dev && !locked.optional && !locked.devOptional) {
-      wrong.push(`${name} is not there`);
+      wrong.push(`${name} is missing`);
     }
   }
   const shown = wrong.slice(0, 5).join('; ');

@@ -1,4 +1,4 @@
-/** Looks at the users of Redis: whether each portal has one, for its own queues and for nothing else. */
+/** Checks whether each portal has a user in Redis, for its own queues and for nothing else. */
 import { adminOfPortal, type Config, findSecret } from '../shared/config.ts';
 import {
   REDIS_ACCOUNTS,
@@ -9,8 +9,8 @@ import { logsInToRedis, readRedisRights, type RedisRights } from '../backends/re
 import { ROLES } from '../reconcile/wanted.ts';
 import { elsewhere, fix, type Line, ok } from './line.ts';
 
-const RENDER = 'Render the users of Redis anew, and run `ACL LOAD`: see docs/install.md, step 6.';
-const REMOVE = 'Take it out of the ACL file, and run `ACL LOAD`.';
+const RENDER = 'Render the users of Redis again, and run `ACL LOAD`: see docs/install.md, step 6.';
+const REMOVE = 'Remove the user from the ACL file, and run `ACL LOAD`.';
 const FLUSH = 'FLUSHALL';
 
 const write = (queue: string): string => `LPUSH bull:${queue}:wait x`;
@@ -22,7 +22,9 @@ export async function lookAtRedisUsers(config: Config): Promise<Line[]> {
   const commands = [...portals.flatMap(writesOf), ...ROLES.map(write), FLUSH];
   const rights = await readRedisRights(config, 'admin', commands);
   if (rights === undefined) {
-    return [elsewhere('its users may not be read', 'Run it where the secret redis-admin counts.')];
+    return [
+      elsewhere('its users cannot be read', 'Run this with the rights of the secret redis-admin.'),
+    ];
   }
   const refused = await findRefused(config, portals);
   return [
@@ -31,14 +33,14 @@ export async function lookAtRedisUsers(config: Config): Promise<Line[]> {
       ? []
       : [
           fix(
-            `cannot log in by the secret that is here: ${refused.join(', ')}`,
+            `cannot log in with the secret on this machine: ${refused.join(', ')}`,
             `${RENDER} Then restart intake and the relay.`,
           ),
         ]),
   ];
 }
 
-/** The accounts whose secrets can be read here, and are not those that Redis knows. */
+/** The accounts whose secrets can be read here, but do not match those in Redis. */
 async function findRefused(config: Config, portals: readonly string[]): Promise<string[]> {
   const accounts: RedisAccount[] = [
     ...REDIS_ACCOUNTS,
@@ -50,7 +52,7 @@ async function findRefused(config: Config, portals: readonly string[]): Promise<
     try {
       return findSecret(config, 'redis', account) !== undefined;
     } catch {
-      return false; // it is another user's
+      return false; // the file belongs to another user
     }
   };
   const looks = accounts
@@ -68,19 +70,19 @@ function judgeRedisUsers(
   if (standard?.on === true && standard.may.size > 0) {
     return [
       fix(
-        'its user `default` is on, and may use the queues: portals are not kept apart',
-        'Give it the users of deploy/redis: see docs/install.md, step 6.',
+        'its user `default` is enabled and may use the queues, so portals are not separated',
+        'Load the users of deploy/redis: see docs/install.md, step 6.',
       ),
     ];
   }
-  // what an admin's own key signs is sent by the account admin
+  // requests signed with an admin's own key are sent with the account admin
   const real = portals.filter((portal) => adminOfPortal(portal) === undefined);
   const ours = [...REDIS_ACCOUNTS, 'owner' as const].map(redisUser);
   const lines: Line[] = [];
   if ((standard?.may.size ?? 0) < commands.length) {
     lines.push(
       fix(
-        'its user `default` lacks rights: Redis reads its append-only file as that user, and loses what it may not do',
+        'its user `default` lacks rights: Redis reads its append-only file as this user, and loses what it may not run',
         RENDER,
       ),
     );
@@ -95,12 +97,13 @@ function judgeRedisUsers(
     if (portal !== undefined) {
       lines.push(...judgePortal(user, writesOf(portal), on ? may : new Set<string>()));
     } else if (user.startsWith('portal.')) {
-      lines.push(
-        fix(`the user ${user} is there, and the configuration has no such portal`, REMOVE),
-      );
+      lines.push(fix(`there is a user ${user}, but the configuration has no such portal`, REMOVE));
     } else if (on && may.size > 0) {
       lines.push(
-        fix(`the user ${user}, which is not Chamberlain's, may run ${[...may].join(', ')}`, REMOVE),
+        fix(
+          `the user ${user}, which does not belong to Chamberlain, may run ${[...may].join(', ')}`,
+          REMOVE,
+        ),
       );
     }
   }

@@ -1,4 +1,4 @@
-/** Looks at Redis: whether it keeps what it is given, what waits in it, and who may do what there. */
+/** Checks Redis: whether it keeps its data, what waits in it, and who may do what there. */
 import { type Config, findSecret } from '../shared/config.ts';
 import { readRedisHealth, requestsQueue } from '../backends/redis/queue.ts';
 import { describeError } from '../shared/errors.ts';
@@ -6,11 +6,11 @@ import { ROLES } from '../reconcile/wanted.ts';
 import { elsewhere, expectThat, fix, judgeClock, type Line, notHere, ok } from './line.ts';
 import { lookAtRedisUsers } from './redis-users.ts';
 
-/** More requests without a verdict than this are a heap that does not melt by itself. */
+/** A backlog above this number of requests without a verdict does not shrink by itself. */
 const MOST_REQUESTS = 1000;
-/** Its answers to who did not log in, by a wrong password, or without the right (ACL). */
+/** What Redis answers to a client that is not logged in, has a wrong password, or lacks the right (ACL). */
 const REFUSED = /\b(NOAUTH|WRONGPASS|NOPERM)\b/u;
-/** Of what Redis may use: then it refuses what is put into it. */
+/** The share of `maxmemory` that may be used; when it is full, Redis refuses writes. */
 const MOST_SHARE = 0.8;
 
 export async function lookAtRedis(config: Config): Promise<Line[]> {
@@ -28,7 +28,7 @@ export async function lookAtRedis(config: Config): Promise<Line[]> {
     const what = `Redis: ${describeError(error)}`;
     if (!REFUSED.test(what)) throw error;
     if (secret === 'there')
-      return [fix(what, 'Render the users of Redis anew: see docs/install.md, step 6.')];
+      return [fix(what, 'Render the users of Redis again: see docs/install.md, step 6.')];
     if (new URL(config.redis.url).password === '') return [SECRET_ELSEWHERE];
     return [fix(what, 'Set the user and the password of Redis in `redis.url`.')];
   }
@@ -44,26 +44,26 @@ export async function lookAtRedis(config: Config): Promise<Line[]> {
     ...(toMend === undefined
       ? [
           elsewhere(
-            'its settings may not be read',
-            'Look there for what deploy/redis/redis.conf sets.',
+            'its settings cannot be read as this user',
+            'Compare them with deploy/redis/redis.conf.',
           ),
         ]
       : toMend.map((sentence) => {
           const [what = '', todo = ''] = sentence.split(': ');
           return fix(what, `${todo.replace(/^s/u, 'S')}, in its configuration file too.`);
         })),
-    ...(toMend?.length === 0 ? [ok('it keeps what it is given')] : []),
+    ...(toMend?.length === 0 ? [ok('it keeps its data')] : []),
     expectThat(
       mostBytes === 0 || usedBytes < mostBytes * MOST_SHARE,
-      'it has room',
-      `${mib(usedBytes)} of ${mib(mostBytes)} MiB are used: when it is full it takes no request`,
-      'Touch `maxmemory`, or look which portal fills it: `redis-cli --bigkeys`.',
+      'it has enough memory',
+      `${mib(usedBytes)} of ${mib(mostBytes)} MiB are used: when it is full, it accepts no request`,
+      'Raise `maxmemory`, or find the portal that fills it: `redis-cli --bigkeys`.',
     ),
     expectThat(
       requests < MOST_REQUESTS,
-      `what waits: ${depths}`,
+      `jobs that wait: ${depths}`,
       `${requests} requests wait for a verdict (${depths})`,
-      'Look whether `chamberlain work intake` is at work, and whether a portal sends the same again and again.',
+      'Check whether `chamberlain work intake` is running, and whether a portal sends the same request repeatedly.',
     ),
     ...(await lookAtRedisUsers(config)),
   ];

@@ -1,4 +1,4 @@
-/** Looks at the guards and rights in our PostgreSQL: whether they are those of migrations/. */
+/** Checks whether the guards and rights in PostgreSQL are those of migrations/. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import {
@@ -18,7 +18,7 @@ import { fix, type Line, ok } from './line.ts';
 
 export const MIGRATE = 'Run `chamberlain migrate`.';
 
-/** The files of the migrations, in order. */
+/** The migration files, in order. */
 export function listMigrations(root: string): string[] {
   return readdirSync(join(root, 'migrations'))
     .filter((name) => /^\d{4}_.*\.sql$/u.test(name))
@@ -26,7 +26,7 @@ export function listMigrations(root: string): string[] {
 }
 
 /**
- * Compares what stands in the database with migrations/.
+ * Compares the database with migrations/.
  *
  * @param root the program's own folder
  * @param ours the PostgreSQL roles that are ours, such as `chamberlain_homes`
@@ -53,20 +53,20 @@ export async function lookAtRights(
   return [
     ...unguarded.map((table) =>
       fix(
-        `the trigger that keeps ${table} append-only is gone, switched off or another`,
-        'Run `chamberlain audit verify`, find out who did it, and enable it again (migrations/).',
+        `the trigger that keeps ${table} append-only is missing, disabled or changed`,
+        'Run `chamberlain audit verify`, find out who did this, and enable the trigger again (migrations/).',
       ),
     ),
     ...unfenced.map((table) =>
       fix(
-        `a leader that was replaced may write to ${table}: its trigger check_lease is gone, switched off or another`,
-        `Find out who did it, and drop what is left of the trigger. ${MIGRATE}`,
+        `a replaced leader can write to ${table}: the trigger check_lease is missing, disabled or changed`,
+        `Find out who did this, and drop what is left of the trigger. ${MIGRATE}`,
       ),
     ),
     ...functions.map((name) =>
       fix(
-        `the function ${name} is not the one that the migrations make`,
-        'Find out who did it, run `chamberlain audit verify`, and make it again as it is in migrations/.',
+        `the function ${name} differs from the one in the migrations`,
+        'Find out who did this, run `chamberlain audit verify`, and create the function again as in migrations/.',
       ),
     ),
     ...(unguarded.length + functions.length === 0
@@ -74,15 +74,18 @@ export async function lookAtRights(
       : []),
     ...unsecured.map((table) => fix(`row-level security of ${table} is off`, MIGRATE)),
     ...policies.altered.map((policy) =>
-      fix(`the policy ${policy} is gone, or not that of migrations/roles.sql`, MIGRATE),
+      fix(`the policy ${policy} is missing, or differs from migrations/roles.sql`, MIGRATE),
     ),
     ...policies.unmanaged.map((policy) =>
-      fix(`there is a policy ${policy}`, 'DROP it: migrations/roles.sql has none of that name.'),
+      fix(
+        `there is an unknown policy ${policy}`,
+        'DROP it: migrations/roles.sql has no such policy.',
+      ),
     ),
     ...(unsecured.length + policies.altered.length + policies.unmanaged.length === 0
       ? [ok(`${ROW_SECURED.join(', ')} show each role its own rows`)]
       : []),
-    ...absent.map((role) => fix(`the role ${role} is not there, or may not log in`, MIGRATE)),
+    ...absent.map((role) => fix(`the role ${role} does not exist, or may not log in`, MIGRATE)),
     ...judgeRights(
       powers,
       had,
@@ -97,10 +100,10 @@ function judgeRights(
   wanted: Parameters<typeof missingFrom>[1],
 ): Line[] {
   const lines = [
-    ...powers.map((power) => fix(power, 'Take that away: none of our roles needs it.')),
+    ...powers.map((power) => fix(power, 'Revoke that: no role of Chamberlain needs it.')),
     ...missingFrom(had, wanted).map(([to, rights]) => fix(`${to} lacks ${rights}`, MIGRATE)),
     ...missingFrom(wanted, had).map(([to, rights]) =>
-      fix(`${to} has ${rights}, too`, 'REVOKE it: migrations/roles.sql does not grant it.'),
+      fix(`${to} also has ${rights}`, 'REVOKE it: migrations/roles.sql does not grant it.'),
     ),
   ];
   return lines.length > 0

@@ -1,4 +1,4 @@
-/** Looks whether each role answers, and by which clock. */
+/** Checks whether each role answers, and its clock. */
 import type { Role } from '../reconcile/wanted.ts';
 import type { Report } from '../reconcile/report.ts';
 import { judgeClock, type Line, ok, unreadable } from './line.ts';

@@ -1,4 +1,4 @@
-/** Looks at the work itself: who is at it, what waits, what is held. */
+/** Checks the work itself: which workers run, what waits, what is held. */
 import type { Config } from '../shared/config.ts';
 import { timeOf } from '../shared/time.ts';
 import { describeOverdue, type OverdueMove, readOverdue } from '../lifecycle/calendar-queries.ts';
@@ -26,17 +26,17 @@ import type { Client } from '../database/connection.ts';
 import { readHeld, readSweeps, type Sweep } from '../drift/sweeps-table.ts';
 import { expectThat, fix, type Line, ok } from './line.ts';
 
-/** The sealer comes every second. */
+/** The sealer runs every second. */
 const LATEST_SEAL_SECONDS = 60;
-/** Login hosts take the directory for stale when the marker is a minute old. */
+/** Login hosts consider the directory stale when the heartbeat is a minute old. */
 const OLDEST_MARKER_SECONDS = 60;
-/** Each server and area of homes is told every 20 s. */
+/** The marker of each server and area of homes is published every 20 s. */
 const OLDEST_PLACE_MS = 120_000;
 const OLDEST_REQUEST_SECONDS = 600;
-/** A portal that has taken nothing for so long does not listen. */
+/** A portal that has taken no event for so long is not listening. */
 const DEAF_MS = 600_000;
 const RECENT_JUNK_MS = 3600_000;
-/** Of what is parked or failing. */
+/** How many parked or failing subjects are named. */
 const MOST_NAMED = 3;
 
 export async function lookAtWork(client: Client, config: Config, now: Date): Promise<Line[]> {
@@ -50,22 +50,22 @@ export async function lookAtWork(client: Client, config: Config, now: Date): Pro
     ...WORKS.map((work) => {
       const leader = leaders.find((each) => each.work === work);
       if (leader === undefined) {
-        return fix(`nobody works as ${work}`, `Start \`chamberlain work ${work}\`.`);
+        return fix(`no process works as ${work}`, `Start \`chamberlain work ${work}\`.`);
       }
       return leader.hangs
         ? fix(describeHanging(leader), remedyForHanging([leader]))
-        : ok(`${work} is at work since ${timeOf(leader.since)}, and gets on`);
+        : ok(`${work} has been at work since ${timeOf(leader.since)}, and makes progress`);
     }),
     ...holders.flatMap((holder) =>
       holder.isOwn ? [] : [fix(describeIntruder(holder), remedyFor(holder))],
     ),
     freeze === undefined
-      ? ok('it is not frozen')
+      ? ok('the realm is not frozen')
       : fix(
           `frozen since ${timeOf(freeze.frozenAt)} by ${freeze.frozenBy}${freeze.reason === null ? '' : `: ${freeze.reason}`}`,
           isByItself(freeze)
-            ? 'No request gets a verdict: run `chamberlain recover`, which thaws.'
-            : 'No request gets a verdict: `chamberlain thaw` when it may go on.',
+            ? 'No request gets a verdict. Run `chamberlain recover`, which thaws the realm.'
+            : 'No request gets a verdict. Run `chamberlain thaw` when work may continue.',
         ),
     ...lookAtSweep(held, last, config, now),
     await lookAtHeartbeat(client, now),
@@ -77,19 +77,19 @@ export async function lookAtWork(client: Client, config: Config, now: Date): Pro
   ];
 }
 
-/** Whether requests wait too long for their verdict. While the realm is frozen they are to wait. */
+/** Whether requests wait too long for their verdict. While the realm is frozen, they must wait. */
 export async function lookAtWaiting(client: Client, config: Config, now: Date): Promise<Line[]> {
   if ((await readFreeze(client)) !== undefined) return [];
   const portals = config.portals.map(({ name }) => name);
   try {
     const waiting = await readOldestWaiting(config, portals);
     if (waiting === undefined || !isLate(waiting, now)) {
-      return [ok('no request waits long for its verdict')];
+      return [ok('no request has waited long for its verdict')];
     }
     const what = `no verdicts: ${describeWaiting(waiting, await readLeaders(client))}`;
     return [fix(what, 'Look at the log of `chamberlain work intake`.')];
   } catch (error) {
-    if (codeOf(error) === 'BACKEND_UNAVAILABLE') return []; // the look at Redis says so
+    if (codeOf(error) === 'BACKEND_UNAVAILABLE') return []; // the check of Redis reports that
     throw error;
   }
 }
@@ -112,7 +112,7 @@ function lookAtSweep(
       fix(
         `the sweep is held: ${held.drifted} of ${held.subjects} subjects have drifted`,
         held.digest === null
-          ? '`chamberlain sweep now` tells what it would do.'
+          ? 'Run `chamberlain sweep now` to see what it would do.'
           : `Read \`chamberlain plan --all\`, then \`chamberlain sweep release --expect ${held.digest}\`.`,
       ),
     ];
@@ -123,7 +123,7 @@ function lookAtSweep(
     return [
       fix(
         `the last sweep ended ${last.state}${last.sentence === null ? '' : `: ${last.sentence}`}`,
-        'See `chamberlain sweep`, and what is unreadable here.',
+        'See `chamberlain sweep`, and what this command reports as unreadable.',
       ),
     ];
   }
@@ -131,7 +131,7 @@ function lookAtSweep(
     expectThat(
       seconds < sweep.everyMinutes * 60 * 2 + 600,
       `the last sweep was ${last.state}`,
-      `the last sweep began at ${last.beganAt.toISOString()}, and should come every ${sweep.everyMinutes} min`,
+      `the last sweep began at ${last.beganAt.toISOString()}, though one should begin every ${sweep.everyMinutes} min`,
       'Look at the log of `chamberlain work sweep`.',
     ),
   ];
@@ -141,36 +141,36 @@ async function lookAtHeartbeat(client: Client, now: Date): Promise<Line> {
   const { doubt, publishedAt } = await readDoubt(client);
   if (doubt !== null) {
     return fix(
-      `login hosts are told nothing: ${doubt}`,
-      'Do what that says; until then no key is renewed.',
+      `the heartbeat for login hosts has stopped: ${doubt}`,
+      'Do what the message says. Until then, no key is renewed.',
     );
   }
   const seconds = publishedAt === null ? Infinity : (now.getTime() - publishedAt.getTime()) / 1000;
   return expectThat(
     seconds < OLDEST_MARKER_SECONDS,
-    'the marker for login hosts is fresh',
+    'the heartbeat for login hosts is fresh',
     publishedAt === null
-      ? 'the marker for login hosts was never written'
-      : `the marker for login hosts is of ${publishedAt.toISOString()}`,
-    'Start `chamberlain work directory`: without it login hosts renew no key.',
+      ? 'the heartbeat for login hosts was never published'
+      : `the last heartbeat for login hosts is of ${publishedAt.toISOString()}`,
+    'Start `chamberlain work directory`. Without it, login hosts renew no key.',
   );
 }
 
-/** Which server or area of homes is an older copy of itself, and which is not told any more. */
+/** Which server or area of homes is an older copy of itself, and which gets no marker any more. */
 function lookAtPlaces(all: readonly PlaceDoubt[]): Line[] {
   const directoryAt = all.find(({ role }) => role === 'directory')?.publishedAt ?? null;
   const places = all.filter(({ role }) => role !== 'directory');
   const faults = places.flatMap(({ role, place, older, sentence, publishedAt }): Line[] => {
-    if (older === 'database') return [fix(`${sentence}`, 'Do what that says.')];
+    if (older === 'database') return [fix(`${sentence}`, 'Do what the message says.')];
     if (older !== null) {
       const todo =
-        'If another copy is meant to be there, bring it back. Else this ends by itself; the log of ' +
-        `\`chamberlain work ${role}\` says what keeps it.`;
+        'If another copy should be there, put it back. Otherwise this ends by itself; the log of ' +
+        `\`chamberlain work ${role}\` shows what prevents that.`;
       return [fix(`${sentence}`, todo)];
     }
     const behindMs = (directoryAt?.getTime() ?? 0) - (publishedAt?.getTime() ?? 0);
     if (publishedAt === null || behindMs < OLDEST_PLACE_MS) return [];
-    const what = `the marker of ${place} is of ${publishedAt.toISOString()}: whether it falls behind would not be seen`;
+    const what = `the marker of ${place} is of ${publishedAt.toISOString()}: an older copy there would not be noticed`;
     return [fix(what, `Look at the log of \`chamberlain work ${role}\`.`)];
   });
   if (faults.length > 0 || places.length === 0) return faults;
@@ -181,7 +181,7 @@ function lookAtCalendar(overdue: readonly OverdueMove[]): Line {
   if (overdue.length === 0) return ok('no date is overdue');
   return fix(
     `overdue: ${describeOverdue(overdue)}`,
-    'Look at the log of `chamberlain work intake`: it makes these moves.',
+    'Look at the log of `chamberlain work intake`, which makes these moves.',
   );
 }
 
@@ -191,23 +191,23 @@ function lookAtBacklog(health: WorkHealth): Line[] {
     expectThat(
       unsealedSeconds < LATEST_SEAL_SECONDS,
       'the audit is sealed',
-      `rows of the audit that wait for their seal: ${unsealed}, the oldest for ${Math.round(unsealedSeconds)} s`,
+      `${unsealed} rows of the audit wait to be sealed, the oldest for ${Math.round(unsealedSeconds)} s`,
       'Look at the log of `chamberlain work relay`.',
     ),
     expectThat(
       parked.length === 0,
       'nothing is parked',
       `parked: ${listSome(parked)}`,
-      '`chamberlain status` says why; `chamberlain repair SUBJECT` when that is mended.',
+      'See `chamberlain status` for the reasons. When they are corrected, run `chamberlain repair SUBJECT`.',
     ),
     expectThat(
       failing.length === 0,
       'nothing is failing',
       `failing: ${listSome(failing)}`,
-      'They are tried again; `chamberlain status` says why.',
+      'They are tried again by themselves. See `chamberlain status` for the reasons.',
     ),
     oldest === null || oldest.seconds < OLDEST_REQUEST_SECONDS
-      ? ok('no request waits long for being done')
+      ? ok('no request has been unfinished for long')
       : fix(
           `the request ${oldest.id} (${oldest.kind}) is not done after ${Math.round(oldest.seconds / 60)} min`,
           `See \`chamberlain requests ${oldest.id}\`.`,
@@ -215,7 +215,7 @@ function lookAtBacklog(health: WorkHealth): Line[] {
   ];
 }
 
-/** Whether portals take their events, and whether what lies in their queues is theirs. */
+/** Whether portals take their events, and whether the jobs in their queues are valid. */
 function lookAtPortals(
   portals: readonly PortalEvents[],
   junk: readonly JunkCount[],
@@ -229,8 +229,13 @@ function lookAtPortals(
       const count =
         Number(outstanding) > MOST_OUTSTANDING ? `more than ${MOST_OUTSTANDING}` : outstanding;
       if (!listed.has(portal)) {
-        const what = `${portal} is not in the configuration any more, and ${count} events wait for it`;
-        return [fix(what, 'List it again; or drop them: see docs/install.md, "Removing one".')];
+        const what = `${portal} is no longer in the configuration, but ${count} events wait for it`;
+        return [
+          fix(
+            what,
+            'List the portal again, or drop the events: see docs/install.md, "Removing one".',
+          ),
+        ];
       }
       if (wrong !== null) {
         const what = `${portal} does not take its events: ${wrong}`;
@@ -243,17 +248,17 @@ function lookAtPortals(
       }
       if (since === null || now.getTime() - since.getTime() < DEAF_MS) return [];
       const what = `${portal} has taken no event since ${timeOf(since)}: ${count} wait`;
-      return [fix(what, `Look whether the portal works on the queue events.${portal}.`)];
+      return [fix(what, `Check whether the portal reads the queue events.${portal}.`)];
     });
   const recent = junk.filter(({ lastAt }) => now.getTime() - lastAt.getTime() < RECENT_JUNK_MS);
   return [
     ...(behind.length === 0 ? [ok('each portal takes its events')] : behind),
     ...(recent.length === 0
-      ? [ok('no invalid job came into the queues of requests within the last hour')]
+      ? [ok('no invalid job arrived in the queues of requests within the last hour')]
       : recent.map(({ portal, code, count, lastAt }) =>
           fix(
-            `${count} invalid jobs came into the queues of ${portal} (${code}), the last at ${timeOf(lastAt)}`,
-            'Look at the log of the portal, and whether its key is the one in the configuration. If it did not send them, change its Redis password.',
+            `${count} invalid jobs arrived in the queues of ${portal} (${code}), the last at ${timeOf(lastAt)}`,
+            'Check the log of the portal, and whether its key is the one in the configuration. If the portal did not send them, change its Redis password.',
           ),
         )),
   ];

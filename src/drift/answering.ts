@@ -1,10 +1,10 @@
 /**
- * How a role answers surveys: it looks with accounts that can only read.
+ * How a role answers surveys. It reads with accounts that cannot write.
  *
- * Two lanes, beside the work on requests and beside each other: a few subjects are looked at at once;
- * a survey of everything, or of many, comes after the one before it. One of everything first reads all
- * there is, then goes through the subjects by it, and looks once more, directly, at those few that are
- * not as wanted: something may have changed meanwhile.
+ * There are two limiters, independent of each other and of the work on requests: a survey of a few subjects is
+ * answered at once; a survey of many, or of everything, waits for the one before it. A survey of everything first
+ * reads all there is, compares the subjects with that, and then looks directly once more at those few that are not
+ * as wanted, because something may have changed meanwhile.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { codeOf, describeError } from '../shared/errors.ts';
@@ -29,20 +29,20 @@ import { type SurveyThrottle, startThrottle } from './throttle.ts';
 import type { RoleParts } from '../reconcile/role.ts';
 import { lookOnce, type Watching } from '../unmanaged/watch.ts';
 
-/** So many subjects are few: they are answered at once. */
+/** A survey of up to so many subjects is answered at once. */
 const FEW = 100;
-/** A survey that comes when so many wait is not answered: whoever asked is told by a time-out. */
+/** If so many surveys wait already, a new one is not answered, and its caller times out. */
 const FEW_LIMIT = { atOnce: 3, waiting: 64 };
 const LONG_LIMIT = { atOnce: 1, waiting: 8 };
-/** A survey that is not answered by then, once the role is to end, is given up. */
+/** When the role ends, a survey that is not answered within this time is given up. */
 const ANSWERED_WITHIN_MS = 1000;
-/** Those that are not as wanted are looked at again, if they are no more than this. */
+/** Subjects that are not as wanted are looked at again, if there are no more than this. */
 const LOOK_AGAIN_UP_TO = 1000;
 
 export interface Answering {
-  /** Begins to answer the survey of that id; anything else is ignored. */
+  /** Begins to answer the survey with this id; anything else is ignored. */
   answer(id: unknown): void;
-  /** Returns when what was begun is answered, or after a second; a long survey is given up. */
+  /** Returns when all surveys in progress are answered, or after a second; a long survey is given up. */
   close(): Promise<void>;
 }
 
@@ -55,7 +55,7 @@ export function startAnswering<Reader>(
   const closing = new AbortController();
   const few = openLimiter(FEW_LIMIT);
   const long = openLimiter(LONG_LIMIT);
-  /** by the survey's id: one that is asked for again meanwhile is answered once */
+  /** by the survey's id, so that a survey that is called twice is answered once */
   const begun = new Map<string, Promise<void>>();
 
   async function begin(id: string): Promise<void> {
@@ -74,14 +74,14 @@ export function startAnswering<Reader>(
       } catch (error) {
         if (closing.signal.aborted) throw error;
         const unreadable = [{ target: role, sentence: describeError(error) }];
-        await write({ ...reportOf([], []), unreadable }).catch(() => {}); // the first error is told
+        await write({ ...reportOf([], []), unreadable }).catch(() => {}); // report the first error
         throw error;
       }
     });
     if (!isRun) log.warn({ role, survey: id }, 'a survey is not answered: too many wait');
   }
 
-  /** All of it on one connection: those of a long survey leave the others to the rest. */
+  /** Reads on one connection, so that a long survey leaves the other connections to the rest. */
   const readWantedOf = (uids: readonly number[]) =>
     withClient(readers, (client) => readWanted(client, role, uids));
 
@@ -89,12 +89,12 @@ export function startAnswering<Reader>(
     return survey(targets, await readWantedOf(uids), realm, through);
   }
 
-  /** Undefined where nobody waits for it any more. */
+  /** Returns undefined if nobody waits for the survey any more. */
   async function lookLong(id: string, asked: AskedSurvey): Promise<Report | undefined> {
     const uids = asked.subjects ?? (await readSubjects(readers));
     const throttle = startThrottle(asked.pace, uids.length, {
       closing: closing.signal,
-      tell: (done) => writeProgress(readers, id, role, { done, total: uids.length }),
+      report: (done) => writeProgress(readers, id, role, { done, total: uids.length }),
     });
     try {
       return asked.subjects === undefined
@@ -131,7 +131,7 @@ export function startAnswering<Reader>(
     if (doubt !== undefined) report.unreadable.push({ target: role, sentence: doubt.sentence });
     if (doubt === undefined) {
       const of = { ...watching, role };
-      // whatever cannot be read is told of the targets too
+      // an error here is reported about the targets too
       await lookOnce(parts.openWatch(reader, watching), of, { everything, began });
     }
     const unmanagedNumbers = unmanagedNumbersAmong(everything.numbers, ranges, names, realm);
@@ -146,7 +146,7 @@ export function startAnswering<Reader>(
     };
   }
 
-  /** Slice by slice. Those that are as wanted are not kept: they are nearly all. */
+  /** Looks slice by slice. Subjects that are as wanted, nearly all of them, are not kept. */
   async function lookThrough(
     through: Reader,
     uids: readonly number[],
@@ -157,7 +157,7 @@ export function startAnswering<Reader>(
     const readFrom = (at: number): Promise<Wanted[]> => {
       const slice = uids.slice(at, at + throttle.slice);
       const reading = slice.length === 0 ? Promise.resolve([]) : readWantedOf(slice);
-      reading.catch(() => {}); // it is heard of when its turn comes, if that comes
+      reading.catch(() => {}); // the error is thrown when its turn comes, if that comes
       return reading;
     };
     let next = readFrom(0);
@@ -187,7 +187,7 @@ export function startAnswering<Reader>(
     async close() {
       closing.abort();
       await calls.close();
-      // a server that hangs is not waited for: whoever has asked is told by a time-out
+      // do not wait for a server that hangs: the caller times out
       await Promise.race([
         Promise.all(begun.values()),
         sleep(ANSWERED_WITHIN_MS, undefined, { ref: false }),
@@ -214,7 +214,7 @@ function reportOf(found: readonly SubjectSurvey[], uids: readonly number[]): Rep
   };
 }
 
-/** Left out where it cannot be read: only `recover` needs it. */
+/** Left out if it cannot be read: only `recover` needs it. */
 function erasedIn({ readErased }: Everything<unknown>): Pick<Report, 'erased'> {
   try {
     return readErased === undefined ? {} : { erased: readErased() };

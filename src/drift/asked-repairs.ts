@@ -1,15 +1,15 @@
-/** The tables `repairs` and `repair_parts`, from the side of the one who asks. */
+/** The tables `repairs` and `repair_parts`, as the caller of a repair uses them. */
 import type { Role } from '../reconcile/wanted.ts';
 import { type OperatorAction, writeOperatorActions } from '../audit/operator-actions.ts';
 import { type Client, LOCK_CLASS, transact } from '../database/connection.ts';
 
-/** What one role is asked to do for one subject. */
-export interface NewPart {
+/** What one role must do for one subject. */
+interface NewPart {
   subject: number;
   role: Role;
   /** of the steps that were read */
   digest: string;
-  /** what stands beside them, see src/reconcile/policy.ts */
+  /** see src/reconcile/policy.ts */
   sideConditions: readonly string[];
 }
 
@@ -23,7 +23,10 @@ export interface NewRepair {
   acts: readonly OperatorAction[];
 }
 
-/** Records a repair, its parts and its audit, all or nothing; the roles must then be told by their queues. */
+/**
+ * Records a repair, its parts and its audit in one transaction; the caller must then notify the roles through their
+ * queues.
+ */
 export async function recordRepair(client: Client, repair: NewRepair): Promise<void> {
   const { id, by, destroy, target, parts, acts } = repair;
   await transact(
@@ -56,8 +59,8 @@ export interface EndedPart {
 }
 
 /**
- * The parts that have ended since `since` (all: undefined), some of them perhaps not for the first
- * time: a row is seen when it is committed, which may be a little later than the time it bears.
+ * The parts that have ended since `since`, or all if it is undefined. A part may be returned more than once: a row
+ * becomes visible when it is committed, which may be a little later than its time.
  */
 export async function readEnded(
   client: Client,
@@ -74,15 +77,15 @@ export async function readEnded(
   return rows as EndedPart[];
 }
 
-/** A part that a role is in the middle of. */
+/** A part on which a role is working. */
 export interface UnderWay {
   subject: number;
   role: Role;
-  /** of what takes long; `total` is null where it is not known */
+  /** of slow work; `total` is null if it is not known */
   progress: { act: string; done: number; total: number | null } | null;
 }
 
-/** Those of these subjects that their role holds the lock of: it is at work on them. */
+/** The parts whose subject is locked by their role, which is therefore working on it. */
 export async function readUnderWay(
   client: Client,
   parts: readonly { subject: number; role: Role }[],
@@ -113,7 +116,7 @@ export interface GivenUp {
   role: Role;
 }
 
-/** What these roles have given up on, of these subjects or (undefined) of all. */
+/** What these roles have given up on, among these subjects, or among all if undefined. */
 export async function readGivenUp(
   client: Client,
   roles: readonly Role[],
@@ -129,7 +132,7 @@ export async function readGivenUp(
   return rows as GivenUp[];
 }
 
-/** How a subject stands with the database servers. */
+/** The state of a subject on the database servers. */
 export interface DatabasesStatus {
   subject: number;
   applied: boolean;
@@ -138,7 +141,7 @@ export interface DatabasesStatus {
   sentence: string | null;
 }
 
-/** How the role databases stands with these subjects. */
+/** The state of these subjects in the role databases. */
 export async function readDatabasesStatuses(
   client: Client,
   subjects: readonly number[],

@@ -1,4 +1,4 @@
-/** What sweeps look at and change: how rows stand, what is touched, and the table `drifts`. */
+/** What sweeps read and change: the state of rows, touching them, and the table `drifts`. */
 import type { Role } from '../reconcile/wanted.ts';
 import { type Client, transact } from '../database/connection.ts';
 
@@ -8,12 +8,12 @@ export interface Place {
   role: Role;
 }
 
-/** Most rows that are written in one statement; where subjects stay together, a few more. */
+/** How many rows one statement writes; a few more if that keeps subjects together. */
 const BATCH = 500;
-/** A transaction that touches takes less: until its end its row is seen as it was. */
-const RAISING_SECONDS = 1;
+/** A transaction that touches rows takes less time; until its end, others see its rows as they were. */
+const TOUCHING_SECONDS = 1;
 
-/** The rows that are behind: `parked` ones, which nobody is at, apart from those that somebody is. */
+/** The rows that are behind: parked ones, on which no worker is busy, and the others. */
 export async function readBehindPlaces(
   client: Client,
 ): Promise<{ moving: Place[]; parked: Place[] }> {
@@ -27,19 +27,18 @@ export async function readBehindPlaces(
   };
 }
 
-/** The rows that were touched since then, whether they are applied by now or not. */
+/** The rows that were touched since then, whether they are applied or not. */
 export async function readTouchedSince(client: Client, since: Date): Promise<Place[]> {
   const { rows } = await client.query(
     `SELECT subject, role FROM convergence WHERE since > $1::timestamptz - make_interval(secs => $2)`,
-    [since, RAISING_SECONDS],
+    [since, TOUCHING_SECONDS],
   );
   return rows as Place[];
 }
 
 /**
- * Touches places, batch by batch, and notes each batch in the sweep's row in the same transaction: how many
- * subjects, and which rows had been given up. A row that is behind, and not parked, is on its way already
- * and is left.
+ * Touches places batch by batch, and records each batch in the sweep's row in the same transaction: how many
+ * subjects, and which rows had been given up. A row that is behind but not parked is left, because it is in progress.
  */
 export async function touchPlaces(
   client: Client,
@@ -75,21 +74,21 @@ export async function touchPlaces(
   }
 }
 
-/** What differs or is found: the step's change, or the finding's code. */
+/** A difference or a finding: the change of the step, or the code of the finding. */
 export interface Drift extends Place {
   target: string;
   object: string;
   what: string;
 }
 
-/** What a sweep could not see, or could not see at rest: there, what was known stays. */
+/** What a sweep could not read, or what was in motion: the drifts known there stay. */
 export interface Unseen {
   roles: readonly Role[];
   places: readonly Place[];
   targets: readonly { subject: number; target: string }[];
 }
 
-/** Brings the table to what was found: what is there still keeps its `since`. */
+/** Updates the table to what was found. Drift that still exists keeps its `since`. */
 export async function writeDrifts(
   client: Client,
   found: readonly Drift[],

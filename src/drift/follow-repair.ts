@@ -1,4 +1,4 @@
-/** Asking the roles for the parts of a repair, again where nothing comes, until all have ended. */
+/** Asks the roles for the parts of a repair, again if there is no answer, until all have ended. */
 import type { Config } from '../shared/config.ts';
 import { openQueues, type Queues, slowQueue } from '../backends/redis/queue.ts';
 import { describeError } from '../shared/errors.ts';
@@ -11,20 +11,20 @@ import { look } from '../database/overview.ts';
 import { type Client, openPool } from '../database/connection.ts';
 import type { AskedPart } from './repair-parts.ts';
 
-/** Subjects of one job: a lock, a look and a write cost nearly the same for many as for one. */
+/** Subjects in one job: a lock, a look and a write cost nearly the same for many subjects as for one. */
 const SUBJECTS_OF_JOB = 16;
-/** Without a sign of a role for so long its job may be lost, or have found a subject locked. */
+/** After so long without a sign of a role, its job may be lost, or have found a subject locked. */
 const AGAIN_MS = { first: 1500, most: 8000 };
 const POLL_MS = { first: 20, most: 500 };
 
-/** A part, and what became of it; `asked`: nothing, as far as is known. */
+/** A part with its outcome; `asked` if none is known. */
 export interface FollowedPart extends AskedPart {
   state: 'asked' | 'done' | 'refused' | 'failed';
   code?: string;
   sentence?: string;
 }
 
-/** What follows from a repair and is not there yet: a verifier on a database server. */
+/** A consequence of a repair that is not in place yet: a verifier on a database server. */
 export interface Owed {
   subject: number;
   account: string;
@@ -35,14 +35,14 @@ export interface Owed {
 export interface Following {
   id: string;
   parts: readonly AskedPart[];
-  /** how long a role may end nothing */
+  /** how long a role may go without ending a part */
   timeoutMs: number;
-  /** is told how far the roles are */
+  /** is called with the progress of the roles */
   say: (text: string) => void;
 }
 
 interface RoleState {
-  /** when it last ended a part, or was asked for one for the first time */
+  /** when it last ended a part, or was first asked for one */
   signAt: number;
   againAt: number;
   againMs: number;
@@ -52,9 +52,9 @@ interface RoleState {
 }
 
 /**
- * Returns when every part has ended, and what follows from them is applied; or when a role has ended
- * none for `timeoutMs`, or the realm is frozen: what is left then is `asked`, with a reason. A database
- * that is away for a shorter time does not end it.
+ * Returns when every part has ended and its consequences are applied; or when a role has ended no part for
+ * `timeoutMs`, or the realm is frozen. Then the remaining parts are `asked`, with a reason. It survives an outage of
+ * PostgreSQL that is shorter than that.
  */
 export async function followRepair(
   config: Config,
@@ -76,7 +76,7 @@ export async function followRepair(
 type Look = <T>(act: (client: Client) => Promise<T>) => Promise<T>;
 type PatientLook = <T>(act: (client: Client) => Promise<T>) => Promise<T | undefined>;
 
-/** A look that is undefined where PostgreSQL does not answer, until it has not for `timeoutMs`. */
+/** A look that returns undefined while PostgreSQL does not answer, and throws after `timeoutMs` of that. */
 function patience(timeoutMs: number, lookNow: Look): PatientLook {
   let answeredAt = performance.now();
   return async (act) => {
@@ -101,11 +101,11 @@ async function followParts(
     asked.map((part) => [keyOf(part), { ...part, state: 'asked' }]),
   );
   const open = new Map(parts);
-  const told = new Set<FollowedPart>();
+  const alreadyAsked = new Set<FollowedPart>();
   const states = new Map<Role, RoleState>();
   let since: Date | undefined;
 
-  /** What may be asked now: see `waitsForDatabases`. */
+  /** The parts that may be asked for now: see `waitsForDatabases`. */
   function openOf(role: Role): FollowedPart[] {
     const ofRole = [...open.values()].filter((part) => part.role === role);
     if (role !== 'homes' || states.get('databases')?.givenUp === true) return ofRole;
@@ -127,7 +127,7 @@ async function followParts(
       };
       states.set(role, state);
       if (state.givenUp) continue;
-      const fresh = left.filter((part) => !told.has(part));
+      const fresh = left.filter((part) => !alreadyAsked.has(part));
       if (fresh.length > 0) {
         state.signAt = now;
       } else if (now - state.signAt > timeoutMs) {
@@ -136,7 +136,7 @@ async function followParts(
       }
       const isLate = now >= state.againAt;
       if (fresh.length === 0 && !isLate) continue;
-      for (const part of fresh) told.add(part);
+      for (const part of fresh) alreadyAsked.add(part);
       delete state.fault;
       const { prompt, slow } = jobsOf(isLate ? left : fresh);
       await Promise.all([
@@ -177,12 +177,12 @@ async function followParts(
       }
       pollMs = POLL_MS.first;
     }
-    say(describeFar([...parts.values()]));
+    say(describeProgressOf([...parts.values()]));
     if (seen?.frozen !== undefined) {
       return endOpen(parts, () => ['FROZEN', `frozen by ${seen.frozen?.frozenBy} meanwhile`]);
     }
     if ([...open.values()].every(({ role }) => states.get(role)?.givenUp === true)) {
-      // what is done at once is held for that long only by a worker in trouble
+      // a quick part is locked for that long only by a worker in trouble, so only slow parts are checked
       const slow = [...open.values()].filter(takesHours);
       const underWay = await lookPatiently((client) => readUnderWay(client, slow));
       const known = new Map(underWay?.map((each) => [keyOf(each), each.progress]));
@@ -191,7 +191,7 @@ async function followParts(
         if (progress !== undefined) {
           return [
             'STILL_AT_WORK',
-            progress === null ? 'at work on it' : describeProgress(progress),
+            progress === null ? 'the role is working on it' : describeProgress(progress),
           ];
         }
         const { role } = part;
@@ -207,8 +207,8 @@ async function followParts(
 }
 
 /**
- * New credentials change what is wanted on the database servers. So a subject's part there, which was
- * read before, is done first.
+ * New credentials change what is wanted on the database servers. So the subject's part there, which was planned
+ * before, is done first.
  */
 function waitsForDatabases({ role, steps }: AskedPart): boolean {
   return role === 'homes' && makesVerifier(steps);
@@ -231,7 +231,10 @@ function takesHours({ steps }: Pick<AskedPart, 'steps'>): boolean {
   return steps.some(({ action }) => TAKES_HOURS.has(action.verb));
 }
 
-/** The subjects of each job: what may take hours alone, since all of a job end together, and apart from the rest. */
+/**
+ * The subjects of each job. A part that may take hours gets a job of its own, because all parts of a job end
+ * together.
+ */
 export function jobsOf(parts: readonly Pick<AskedPart, 'subject' | 'steps'>[]): {
   prompt: number[][];
   slow: number[][];
@@ -256,7 +259,7 @@ function endOpen(
   });
 }
 
-/** Waits until the servers have the verifiers that the repair has made. Returns what they have not. */
+/** Waits until the servers have the verifiers that the repair has made. Returns those that are missing. */
 async function followVerifiers(
   parts: readonly FollowedPart[],
   { timeoutMs, say }: Following,
@@ -311,7 +314,7 @@ async function followVerifiers(
   }));
 }
 
-function describeFar(parts: readonly FollowedPart[]): string {
+function describeProgressOf(parts: readonly FollowedPart[]): string {
   return ROLES.flatMap((role) => {
     const of = parts.filter((part) => part.role === role);
     const ended = of.filter(({ state }) => state !== 'asked').length;

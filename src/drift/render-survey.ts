@@ -6,13 +6,13 @@ import { count, nameFew } from '../reconcile/render-plan.ts';
 import { type Report, undecidedOf } from '../reconcile/report.ts';
 import { countAccounts, groupSurvey, type Group } from './survey-groups.ts';
 
-/** As much of each group is shown in full. */
+/** How many items of each group are shown in full. */
 const SHOWN = 5;
 
-/** What a difference means for whoever reads it. */
+/** What a difference means to a reader. */
 const WORDS: Record<Effect, string> = {
-  revoke: 'too much',
-  destroy: 'to destroy',
+  revoke: 'too much access',
+  destroy: 'to be destroyed',
   create: 'missing',
   change: 'different',
 };
@@ -48,10 +48,10 @@ export function countSurvey(report: Report): SurveyTotals {
 }
 
 /**
- * Renders a survey: what could not be read, then what only an admin may decide, then drift, what gives
- * too much access first; each group with its count and its first few, then totals.
+ * Renders a survey: what could not be read, then what only an admin may decide, then drift, starting with
+ * too much access. Each group has its count and its first few items. The totals come last.
  *
- * @param heading marks a heading for who watches, such as with bold type
+ * @param heading marks a heading for the reader, for example with bold type
  */
 export function renderSurvey(
   report: Report,
@@ -64,7 +64,7 @@ export function renderSurvey(
   return parts.join('\n\n');
 }
 
-/** Where one reason, such as a server that is away, leaves several targets unread, it is said once. */
+/** A reason that leaves several targets unread, such as an unreachable server, is shown once. */
 function joinUnreadable(groups: readonly Group[]): Group[] {
   const reasons = Map.groupBy(groups, (group) =>
     group.kind === 'unreadable' ? JSON.stringify(group.items) : group,
@@ -78,26 +78,27 @@ function joinUnreadable(groups: readonly Group[]): Group[] {
 function titleOf(group: Group): string {
   const { kind, code, target, effect, what } = group;
   if (kind === 'unreadable') {
-    return `UNREADABLE: ${target}; nothing is known, so nothing is concluded`;
+    return `UNREADABLE: ${target} (could not be read, so nothing was concluded)`;
   }
   if (kind !== 'drift') {
     const meaning = code === undefined ? '' : CODES[code].meaning;
     const isUnmanaged = code === 'UNMANAGED';
-    const aside = kind !== 'advisory' ? '' : isUnmanaged ? '; ignored' : '; nothing waits for it';
+    const aside = kind !== 'advisory' ? '' : isUnmanaged ? '; ignored' : '; no step waits for this';
     if (isUnmanaged)
       return `${code}, ${what}: ${count(group.count, 'finding')}${aside}. ${meaning}`;
     return `${code}: ${many(group, 'finding')}${aside}. ${meaning}`;
   }
-  return `${effect === undefined ? '' : WORDS[effect]}: ${target}, ${what}: ${many(group, 'drift')}`;
+  const meaning = effect === undefined ? '' : `${WORDS[effect]}, `;
+  return `${target}, ${what}: ${meaning}${many(group, 'drift')}`;
 }
 
-/** `1 drift`, `3 drifts`; with the accounts where they are fewer */
+/** `1 drift`, `3 drifts`; also the number of accounts, where that is lower. */
 function many({ count: number, accounts }: Group, noun: string): string {
   const of = accounts < number ? ` of ${count(accounts, 'account')}` : '';
   return `${count(number, noun)}${of}`;
 }
 
-/** The first few, a line each: what is the same for several accounts is said once. */
+/** The first few items, one line each. An item that several accounts share is shown once. */
 function renderItems({ kind, items, count: number }: Group): string[] {
   const accounts = Map.groupBy(items, ({ text }) => text);
   const shown = [...accounts].slice(0, SHOWN).map(([text, of]) => {
@@ -128,7 +129,7 @@ function renderTotals(totals: SurveyTotals): string {
       : `${count(totals.drifts, 'drift')} (${effects.join(', ')}) of ${count(totals.accounts, 'account')}`,
     totals.waiting === 0 ? '' : `${totals.waiting} waiting for another role`,
   ].filter(Boolean);
-  return `${count(totals.subjects, 'subject')} looked at: ${found.join(', ') || 'all as wanted'}`;
+  return `${count(totals.subjects, 'subject')} checked: ${found.join(', ') || 'all as wanted'}`;
 }
 
 /** What to do next. */
@@ -138,20 +139,20 @@ function hintsOn(report: Report): string[] {
     ...(steps.length === 0
       ? []
       : [
-          '`chamberlain plan` with the same words shows each step, `chamberlain repair` does them.',
+          '`chamberlain plan` with the same arguments shows each step; `chamberlain repair` carries them out.',
         ]),
     ...(findings.length === 0
       ? []
-      : ['Findings are for an admin to decide: no step touches what they name.']),
+      : ['An admin must decide on the findings: no step touches what they name.']),
     ...(undecidedOf(report).length === 0
       ? []
       : [
-          'What is not ours: `chamberlain adopt OBJECT`, or `chamberlain ignore OBJECT --reason TEXT`.',
+          'For unmanaged objects: `chamberlain adopt OBJECT`, or `chamberlain ignore OBJECT --reason TEXT`.',
         ]),
   ];
 }
 
-/** What others wrote does not steer a terminal. */
+/** Text that others wrote must not control a terminal. */
 function plain(line: string): string {
   return printable(line);
 }

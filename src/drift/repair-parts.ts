@@ -1,24 +1,24 @@
-/** What a repair asks of the roles: one part for each subject and role. Pure. */
+/** The parts of a repair: one for each subject and role. Pure. */
 import type { Role } from '../reconcile/wanted.ts';
 import type { Finding, Step } from '../reconcile/plan.ts';
 import { sideConditionsOf, partSteps, type Policy } from '../reconcile/policy.ts';
 import { byAccount, type Report, type Unreadable, type Waiting } from '../reconcile/report.ts';
 import type { GivenUp } from './asked-repairs.ts';
 
-/** What one role is asked to do for one subject. */
+/** What one role must do for one subject. */
 export interface AskedPart {
   subject: number;
   account: string;
   role: Role;
-  /** in the role's order; none where the role has given up, and is asked to look again */
+  /** in the role's order; empty if the role has given up, and must only try again */
   steps: readonly Step[];
   /** see `sideConditionsOf` */
   sideConditions: readonly string[];
 }
 
 /**
- * The parts of the reports, account by account, and what the policy withholds. What a role has
- * given up on is a part even where no step is left: it is then given up no more.
+ * The parts that follow from the reports, account by account, and the steps that the policy withholds. A subject that
+ * a role has given up on is a part even without a step, so that the role tries it again.
  */
 export function draftParts(
   reports: ReadonlyMap<Role, Report>,
@@ -53,7 +53,7 @@ function sideConditionsBySubject(report: Report, policy: Policy): (subject: numb
     report.unreadable,
     ({ subject }) => subject,
   );
-  // what names no subject is of a whole target
+  // an entry without a subject concerns a whole target
   const ofAll = unreadable.get(undefined) ?? [];
   return (subject) =>
     sideConditionsOf(

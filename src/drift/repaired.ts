@@ -1,4 +1,4 @@
-/** What became of a repair, for people and for programs. */
+/** The outcome of a repair, for people and for programs. */
 import type { Step } from '../reconcile/plan.ts';
 import { failureLine, RUN_AGAIN } from '../cli/exit.ts';
 import type { FollowedPart, Owed } from './follow-repair.ts';
@@ -6,18 +6,18 @@ import { type Asked, roleOfTarget } from './surveying.ts';
 import { renderTable } from '../cli/table.ts';
 
 export interface Repaired extends Asked {
-  /** undefined: nothing was asked for */
+  /** undefined: nothing was requested */
   id: string | undefined;
   parts: readonly FollowedPart[];
   owed: readonly Owed[];
-  /** steps that destroy, not asked for */
+  /** steps that destroy, without --destroy */
   withheld: readonly Step[];
 }
 
-/** How many rows of one kind are shown: the totals count them all, `--json` holds them all. */
+/** How many rows are shown. The totals count all of them, and `--json` holds all of them. */
 const MOST_ROWS = 50;
 
-/** The outcome of a part as people are told it: one that is still asked for was not answered, or takes long. */
+/** The outcome of a part, as shown: a part that is still `asked` was not answered, or takes long. */
 type Ending = 'done' | 'refused' | 'failed' | 'unanswered' | 'going on';
 
 function endingOf({ state, code }: FollowedPart): Ending {
@@ -46,7 +46,7 @@ export function toJson({ id, parts, owed, withheld, report, digest }: Repaired) 
   };
 }
 
-/** What was done, then each part that was not, with its reason, then what is owed or withheld. */
+/** Each part that was not done, with its reason, and what is owed or withheld; then what was done. */
 export function renderRepaired({ parts, owed, withheld, report }: Repaired): string {
   const rows = [
     ...parts
@@ -82,18 +82,18 @@ function summaryOf(parts: readonly FollowedPart[], unreadable: number): string {
     .map(({ ending, steps }) => `${steps} ${ending}`);
   const unknown = unreadable === 0 ? [] : [`${unreadable} UNREADABLE`];
   if (parts.length === 0) {
-    return unreadable === 0 ? 'nothing was to be done' : `nothing was done, ${unknown.join('')}`;
+    return unreadable === 0 ? 'there was nothing to do' : `nothing was done, ${unknown.join('')}`;
   }
   const again = parts.filter((part) => endingOf(part) === 'done' && part.steps.length === 0).length;
   return [
     `${done} ${done === 1 ? 'step' : 'steps'} done`,
     ...others,
-    ...(again === 0 ? [] : [`${again} that had been given up looked at again`]),
+    ...(again === 0 ? [] : [`${again} given up earlier and tried again`]),
     ...unknown,
   ].join(', ');
 }
 
-/** A line for standard error for each kind of what was not done: `CODE: sentence. What to do.` */
+/** One line for standard error for each code of what was not done: `CODE: sentence. What to do.` */
 export function failuresOf({ parts, owed, withheld }: Repaired): string[] {
   const bad = Map.groupBy(
     parts.filter(({ state }) => state !== 'done'),
@@ -112,12 +112,12 @@ export function failuresOf({ parts, owed, withheld }: Repaired): string[] {
   ];
 }
 
-/** What to do then: a repair does not go on by itself, as other work does. */
+/** What to do then. Unlike other work, a repair does not continue by itself. */
 const THEN: Record<string, string> = {
   BACKEND_UNAVAILABLE: RUN_AGAIN,
   BACKEND_UNREADABLE: RUN_AGAIN,
-  STEP_STALE: 'Run it again.',
-  STEP_FAILED: 'Read why beside its outcome; mend that, and run it again.',
+  STEP_STALE: 'Run the repair again.',
+  STEP_FAILED: 'Correct what the column `why` shows, and run the repair again.',
 };
 
 function notDone(code: string, sentence: string): string {

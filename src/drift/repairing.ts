@@ -1,4 +1,4 @@
-/** How a role does its parts of a repair that an admin has asked for. */
+/** How a role does its parts of a repair. */
 import type { Code } from '../shared/errors.ts';
 import type { Log } from '../shared/log.ts';
 import type { Realm } from '../reconcile/wanted.ts';
@@ -23,7 +23,7 @@ import { outcomeOf } from '../reconcile/outcome.ts';
 import type { PlaceGuard } from '../seals/place-guard.ts';
 import type { RoleParts } from '../reconcile/role.ts';
 
-/** A job with more subjects is none of ours. */
+/** A job with more subjects is not one of ours. */
 const MOST_SUBJECTS = 100;
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/u;
@@ -77,18 +77,18 @@ export function startRepairing<Reader>(
         });
       }),
     );
-    return ends.filter((end) => end !== undefined); // the others stay asked for
+    return ends.filter((end) => end !== undefined); // the others stay `asked`
   }
 
   /**
-   * | digest of the plan made anew | beside it                      | the part is                    |
-   * | ---------------------------- | ------------------------------ | ------------------------------ |
-   * | the one that was read        | anything                       | done, or failed where a step is |
-   * | another                      | something newly unreadable     | failed: nothing is known of it |
-   * | another, of some steps       | nothing newly unreadable       | refused                        |
-   * | another, of no step          | a new finding, newly waiting   | refused                        |
-   * | another, of no step          | something unreadable as before | failed: a step may be left     |
-   * | another, of no step          | nothing new, all of it read    | done: another was faster       |
+   * | digest of the new plan  | side conditions                | the part is                            |
+   * | ----------------------- | ------------------------------ | -------------------------------------- |
+   * | the one that was read   | any                            | done, or failed if a step fails        |
+   * | another                 | something newly unreadable     | failed: its state is not known         |
+   * | another, with steps     | nothing newly unreadable       | refused                                |
+   * | another, without steps  | a new finding, newly waiting   | refused                                |
+   * | another, without steps  | something unreadable as before | failed: a step may be left             |
+   * | another, without steps  | nothing new, everything read   | done: somebody else was faster         |
    */
   async function doPart(
     part: HeldPart,
@@ -96,14 +96,14 @@ export function startRepairing<Reader>(
     { terms, places, held }: { terms: RepairTerms; places: readonly Withheld[]; held: Writer },
   ): Promise<PartEnd> {
     const { subject } = part;
-    if (found === undefined) return moved(subject, 'there is no such subject any more');
+    if (found === undefined) return moved(subject, 'the subject no longer exists');
     const { allowed } = partSteps(found.steps, terms);
     const isAsRead = digestSteps(allowed) === part.digest;
     if (!isAsRead) {
       const fresh = sideConditionsOf(found, terms).filter(
         (each) => !part.sideConditions.includes(each),
       );
-      // where no step is left, it may be there: a target has many servers, and one word for them all
+      // if no step is left, one may be hidden: `unreadable` is said of a target, which may have many servers
       const unreadable = found.unreadable.find(({ target }) =>
         allowed.length > 0
           ? fresh.includes(`${target} unreadable`)
@@ -111,17 +111,18 @@ export function startRepairing<Reader>(
       );
       if (unreadable !== undefined) return failed(subject, unreadable);
       if (allowed.length > 0) {
-        return moved(subject, `its plan is another one now, of ${count(allowed.length)}`);
+        return moved(subject, `its plan has changed, and now has ${count(allowed.length)}`);
       }
       const [first] = fresh;
-      if (first !== undefined) return moved(subject, `no step is left; there is now: ${first}`);
+      if (first !== undefined)
+        return moved(subject, `its plan has no step left, but now: ${first}`);
     }
     const due = withholdGrants({ ...found, steps: allowed }, places);
     const troubles = await apply(targets, due, held);
     if (found.findings.length > 0) await parts.remember?.(found, pool);
     const withheld = due.unreadable[found.unreadable.length];
     const trouble = troubles[0] ?? withheld ?? leftOut(found, allowed);
-    // the row stands for all that is to be done: what a repair leaves out is behind still
+    // the row covers everything that is to be done: what a repair leaves out is still behind
     const isWhole = allowed.length === found.steps.length;
     const outcome = isWhole
       ? { outcome: outcomeOf(statusOf(due, troubles), part.attempts ?? 0) }
@@ -131,7 +132,7 @@ export function startRepairing<Reader>(
       : { ...failed(subject, trouble), ...outcome };
   }
 
-  /** Why a step was not tried: its target needs one that could not be read. */
+  /** Why a step was not tried: its target needs another one that could not be read. */
   function leftOut(
     { unreadable }: SubjectSurvey,
     steps: readonly Step[],

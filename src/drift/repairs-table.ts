@@ -1,4 +1,4 @@
-/** The tables `repairs` and `repair_parts`, from the side of the role that does its parts. */
+/** The tables `repairs` and `repair_parts`, as the role that does the parts uses them. */
 import type { Role, Wanted } from '../reconcile/wanted.ts';
 import {
   type BehindRow,
@@ -13,12 +13,12 @@ import { type Client, type Pool, withClient } from '../database/connection.ts';
 import { readWanted } from '../reconcile/wanted-queries.ts';
 
 /**
- * A job that is found later does nothing: whoever asked has long been told that nobody answered,
- * and reckons with it no more.
+ * A job that is found later does nothing: its caller was told long ago that there was no answer, and no longer
+ * expects one.
  */
-const HEED_WITHIN = '1 hour';
+const EXPIRES_AFTER = '1 hour';
 
-/** What of a plan is part of a repair. */
+/** Which steps of a plan are part of a repair. */
 export interface RepairTerms {
   destroy: boolean;
   target: string | undefined;
@@ -27,13 +27,13 @@ export interface RepairTerms {
 /** A part that a worker is given under the lock of its subject. */
 export interface HeldPart {
   subject: number;
-  /** undefined: nothing is known of the subject any more */
+  /** undefined if the subject no longer exists */
   wanted: Wanted | undefined;
   /** of the steps that were read */
   digest: string;
-  /** what stood beside them, see `sideConditionsOf` */
+  /** the side conditions of the plan that was read, see `sideConditionsOf` */
   sideConditions: readonly string[];
-  /** as in `Held`; undefined where the subject's row is not behind */
+  /** as in `Held`; undefined if the subject's row is not behind */
   attempts: number | undefined;
 }
 
@@ -53,7 +53,7 @@ interface PartRow {
   sideConditions: string[];
   destroy: boolean;
   target: string | null;
-  /** the generation, and the refusals before; null where the row is not behind */
+  /** the generation, and the number of earlier refusals; null if the row is not behind */
   wanted: string | null;
   attempts: number | null;
 }
@@ -63,7 +63,7 @@ const PARTS = `
   FROM repair_parts p JOIN repairs r ON r.id = p.repair
     LEFT JOIN convergence c ON c.subject = p.subject AND c.role = p.role AND c.applied < c.wanted
   WHERE p.repair = $1 AND p.role = $2 AND p.subject = ANY ($3) AND p.state = 'asked'
-    AND r.at > now() - interval '${HEED_WITHIN}'`;
+    AND r.at > now() - interval '${EXPIRES_AFTER}'`;
 
 const END = `
   UPDATE repair_parts p SET state = e.state, code = e.code, sentence = e.sentence, ended_at = now()
@@ -71,9 +71,9 @@ const END = `
   WHERE p.repair = $1 AND p.role = $2 AND p.subject = e.subject AND p.state = 'asked'`;
 
 /**
- * Locks the subjects of a repair for a role as `withSubjects` does, then runs `act` with the parts
- * that nobody has ended and nobody else works on, and writes how they ended. What is not given to
- * `act`, or has no end afterwards, stays asked for. Nothing is done where the realm is frozen.
+ * Locks the subjects of a repair for a role as `withSubjects` does, then runs `act` with the parts that have not
+ * ended and on which no other process works, and writes how they ended. A part that is not given to `act`, or has
+ * no end afterwards, stays `asked`. Does nothing if the realm is frozen.
  *
  * @param repair a UUID
  */
@@ -88,7 +88,7 @@ export async function withParts(
       const [locked, frozen, parts, wanted] = await Promise.all([
         lockSubjects(client, subjects),
         isFrozen(client),
-        // the generation before what is wanted, and both under the locks
+        // read the generation before the wanted state, and both under the locks
         client.query({ name: 'read-parts', text: PARTS, values: [repair, role, subjects] }),
         readWanted(client, role, subjects),
       ]);
@@ -117,7 +117,7 @@ export async function withParts(
   });
 }
 
-/** The rows first: whoever is told of an end may look at them. */
+/** Writes the rows first, because whoever reads an end may look at them. */
 async function writeEnds(
   client: Client,
   role: Role,

@@ -1,4 +1,4 @@
-/** The tables `surveys` and `reports`, from the side of the one who asks. */
+/** The tables `surveys` and `reports`, as the caller of a survey uses them. */
 import { Client } from 'pg';
 import type { Config } from '../shared/config.ts';
 import { ChamberlainError } from '../shared/errors.ts';
@@ -7,38 +7,39 @@ import type { Report } from '../reconcile/report.ts';
 import { connectionSettings } from '../database/connection.ts';
 import { readReports } from './sweep-reports.ts';
 
-/** Notices may be lost, and progress has none, so the tables are looked at this often besides. */
+/** How often to look into the tables anyway: notices may be lost, and there are none about progress. */
 const POLL_MS = 250;
 
-/** A survey whose caller was killed is thrown away after this time. */
+/** A survey whose caller was killed is deleted after this time. */
 const KEEP_SURVEYS = '1 hour';
 
-/** A role of which nothing was heard for so long: is it there at all? */
+/** After so long without a sign of a role, it is checked whether the role runs at all. */
 const QUIET_MS = 2000;
 
-/** How far a role is: it has answered, has looked at so many subjects, or has no connection to PostgreSQL. */
+/** The progress of a role: it has answered, has looked at so many subjects, or has no connection to PostgreSQL. */
 export type RoleProgress = 'answered' | 'absent' | { done: number; total: number };
 
-/** A survey that is asked for. */
+/** A survey in progress. */
 export interface Survey {
   /**
-   * The reports, by role, as soon as every role has answered, or what there is when those that have
-   * not have given no sign of life for `timeoutMs`: their progress with this survey, or with another
-   * that comes before it, has stood still.
+   * The reports by role, as soon as every role has answered. If the remaining roles give no sign of life for
+   * `timeoutMs`, meaning no progress with this survey or with another that comes before it, returns the reports
+   * that exist.
    *
-   * @param onProgress is told at each look how far each role is that has begun, and which is not there
+   * @param onProgress is called at each look with the progress of each role that has begun, and with roles that
+   *   do not run
    */
   collect(
     roles: readonly Role[],
     timeoutMs: number,
     onProgress?: (far: ReadonlyMap<Role, RoleProgress>) => void,
   ): Promise<Map<Role, Report>>;
-  /** Afterwards the survey is gone, so that a role which is still at it stops. */
+  /** Deletes the survey, so that a role that still works on it stops. */
   close(): Promise<void>;
 }
 
 /**
- * Records a survey; the roles must then be told by their queues.
+ * Records a survey; the caller must then notify the roles through their queues.
  *
  * @param subjects uids, or undefined for every subject
  */
@@ -123,7 +124,7 @@ export async function openSurvey(
   };
 }
 
-/** How far every role is, with whichever survey it is at. */
+/** The progress of every role, with whichever survey it works on. */
 async function readProgress(
   client: Client,
 ): Promise<{ role: Role; survey: string; done: number; total: number }[]> {
@@ -133,7 +134,7 @@ async function readProgress(
   return rows as { role: Role; survey: string; done: number; total: number }[];
 }
 
-/** Which of the roles have no connection: a role that runs holds one, to hear calls. */
+/** Which of the roles have no connection: a running role holds one to hear calls. */
 async function readAbsent(client: Client, roles: readonly Role[]): Promise<Role[]> {
   if (roles.length === 0) return [];
   const { rows } = await client.query(

@@ -1,18 +1,17 @@
 /**
- * Surveys asked for through PostgreSQL alone, for who waits a tenth of a second at most: the row is
- * written and every role told in one statement, and no queue stands between. A call that nobody hears
- * is lost, and whoever asked sees no answer.
+ * Calls surveys through PostgreSQL alone, for callers that wait a tenth of a second at most: one statement writes
+ * the row and notifies every role, without a queue. A call that no role hears is lost, and the caller sees no answer.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Client } from 'pg';
 import type { Pool } from '../database/connection.ts';
 
-/** The channel on which every role hears the id of a survey that it is to answer. */
+/** The channel on which every role receives the ids of surveys to answer. */
 export const SURVEY_CALLS = 'chamberlain_surveys';
 
-/** How soon a listener that has lost its connection tries again. */
+/** How long a listener that has lost its connection waits before it tries again. */
 const AGAIN_MS = 500;
-/** How often it asks anew: only by that it learns that nobody is there any more. */
+/** How often it repeats LISTEN, which is the only way to learn that the server is gone. */
 const PULSE_MS = 5000;
 const LISTEN = { text: `LISTEN ${SURVEY_CALLS}`, query_timeout: 3000 };
 
@@ -20,7 +19,7 @@ export interface Calls {
   close(): Promise<void>;
 }
 
-/** Hears calls on a connection of its own, like those of the pool, until it is closed. */
+/** Listens for calls until it is closed, on a connection of its own with the settings of the pool. */
 export function hearCalls(pool: Pool, onCall: (survey: string) => void): Calls {
   const closing = new AbortController();
   const hearing = (async () => {
@@ -38,7 +37,7 @@ export function hearCalls(pool: Pool, onCall: (survey: string) => void): Calls {
           await sleep(PULSE_MS, undefined, { signal });
         }
       } catch {
-        // closing, or lost: then once more
+        // closing; or the connection was lost, and is opened again
       }
       await client.end().catch(() => {});
       await sleep(AGAIN_MS, undefined, { signal: closing.signal }).catch(() => {});

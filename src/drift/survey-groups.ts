@@ -5,35 +5,35 @@ import { isUndecided } from '../unmanaged/unmanaged.ts';
 import { describeThing } from '../unmanaged/render-unmanaged.ts';
 import type { Report } from '../reconcile/report.ts';
 
-/** One thing in a group: what is said of it, and of which account. */
+/** One thing in a group: its text, and its account. */
 interface Item {
-  /** none: of a whole role or target */
+  /** undefined if it concerns a whole role or target */
   account?: string;
   text: string;
 }
 
-/** Things of one kind, which have one cause or are mended alike. */
+/** Things of one kind, which have one cause or are corrected in the same way. */
 export interface Group {
-  /** `advisory`: a finding beside a subject that is as wanted nevertheless */
+  /** `advisory`: a finding about a subject that is as wanted nevertheless */
   kind: 'unreadable' | 'finding' | 'advisory' | 'drift';
   /** of findings */
   code?: Code;
-  /** of what is unreadable: a target, or a role; of drift: the target */
+  /** of something unreadable: a target or a role; of drift: the target */
   target?: string;
   /** of drift: what would be done about it */
   effect?: Effect;
-  /** of drift: which part of the target differs, such as `member` or `mode of logs`; of what is not ours: its kind */
+  /** of drift: which part of the target differs, such as `member` or `mode of logs`; of something unmanaged: its kind */
   what?: string;
   /** how many items */
   count: number;
-  /** of so many accounts */
+  /** how many accounts they concern */
   accounts: number;
   items: Item[];
 }
 
 const KINDS: readonly Group['kind'][] = ['unreadable', 'finding', 'advisory', 'drift'];
 
-/** Who can do too much comes before what somebody lacks, and that before what is merely different. */
+/** Too much access comes before what is missing, and that before what merely differs. */
 const EFFECTS: readonly Effect[] = ['revoke', 'destroy', 'create', 'change'];
 
 /**
@@ -42,12 +42,12 @@ const EFFECTS: readonly Effect[] = ['revoke', 'destroy', 'create', 'change'];
  * | group                                       | order among its kind               |
  * | ------------------------------------------- | ---------------------------------- |
  * | UNREADABLE, by target                       | whole roles first, then as below   |
- * | findings, by code; what is not ours by kind | the largest first, then by name    |
+ * | findings, by code; unmanaged things by kind | the largest first, then by name    |
  * | advisory findings, by code                  | likewise                           |
  * | drift, by effect, target and what differs   | revoke, destroy, create, change;   |
  * |                                             | in each the largest first          |
  *
- * What waits for another role is no group: the other role's own is what is wrong.
+ * What waits for another role is not a group: the fault is in the other role's own groups.
  */
 export function groupSurvey(report: Report): Group[] {
   const groups = new Map<string, Group>();
@@ -89,7 +89,7 @@ export function groupSurvey(report: Report): Group[] {
   );
 }
 
-/** How many accounts the items are of. */
+/** How many accounts the items concern. */
 export function countAccounts(items: readonly { account?: string }[]): number {
   return new Set(items.flatMap(({ account }) => (account === undefined ? [] : [account]))).size;
 }
@@ -102,7 +102,7 @@ function nameOf({ code, target, what }: Group): string {
   return [code, target, what].filter(Boolean).join(' ');
 }
 
-/** Which part of its target an action is about: what many accounts may have in common. */
+/** Which part of its target an action concerns, in words that many accounts may share. */
 function describePart(action: Action): string {
   switch (action.verb) {
     case 'ldap.add':
@@ -132,7 +132,7 @@ function describePart(action: Action): string {
     case 'home.restore':
     case 'home.destroy':
     case 'home.erase':
-      return 'the home of who leaves';
+      return 'the home of a leaving account';
     case 'home.archive':
     case 'home.removePart':
     case 'home.removeArchive':

@@ -1,4 +1,4 @@
-/** Asking the roles for a survey, for every command that wants one. Has no writer: it asks and waits. */
+/** Asks the roles for a survey, for each command that needs one. Changes nothing itself. */
 import { randomUUID } from 'node:crypto';
 import { Option, type Command } from 'commander';
 import type { Config } from '../shared/config.ts';
@@ -18,7 +18,7 @@ import { startProgress } from '../cli/progress.ts';
 import { parseSeconds } from '../cli/seconds.ts';
 import { unknownSubject, withAdmin } from '../cli/admin.ts';
 
-/** What `survey`, `plan` and `repair` are told about what to look at. */
+/** The options of `survey`, `plan` and `repair` that say what to look at. */
 export interface SurveyOptions {
   all?: true;
   role?: Role;
@@ -30,9 +30,9 @@ export interface SurveyOptions {
 export function addSurveyOptions(command: Command): Command {
   return command
     .argument('[SUBJECT...]', 'shell names, tools (bridgebot or tools.bridgebot), or uids')
-    .option('--all', 'every subject; the same as naming none')
-    .addOption(new Option('--role <role>', 'ask this role alone').choices(ROLES))
-    .addOption(new Option('--target <target>', 'look at this target alone').choices(targetNames()))
+    .option('--all', 'every subject, as if none were named')
+    .addOption(new Option('--role <role>', 'ask only this role').choices(ROLES))
+    .addOption(new Option('--target <target>', 'look only at this target').choices(targetNames()))
     .option(
       '--timeout <seconds>',
       'how long a role may take without a sign of life',
@@ -41,7 +41,7 @@ export function addSurveyOptions(command: Command): Command {
     );
 }
 
-/** A survey as it was asked for: each role's own report, in the order of the roles, and all as one. */
+/** A finished survey: each role's own report, in the order of the roles, and all of them merged. */
 export interface Asked {
   reports: Map<Role, Report>;
   report: Report;
@@ -50,9 +50,9 @@ export interface Asked {
 }
 
 /**
- * Asks for the survey that SUBJECTs and options name, with progress. Refuses what contradicts itself.
+ * Asks for the survey that SUBJECTs and options name, and shows progress. Refuses contradictory options.
  *
- * @param known the configuration, where it is read already
+ * @param known the configuration, if the caller has already read it
  */
 export async function askByOptions(
   command: Command,
@@ -61,7 +61,7 @@ export async function askByOptions(
 ): Promise<Asked> {
   const { all, role, target, timeout } = command.opts<SurveyOptions>();
   if (all && words.length > 0) {
-    command.error('error: --all and a SUBJECT at once: which of the two is meant?');
+    command.error('error: --all and SUBJECT exclude each other: give one of them');
   }
   const owner = target === undefined ? undefined : roleOfTarget(target);
   if (role !== undefined && owner !== undefined && role !== owner) {
@@ -92,7 +92,7 @@ export async function askByOptions(
   }
 }
 
-/** 4 where something could not be read, else 3 where there is a step or a finding, else 0. */
+/** 4 if something could not be read, else 3 if there is a step or a finding, else 0. */
 export function exitOf(report: Report): number {
   const { steps, findings, unreadable } = report;
   if (unreadable.length > 0) return EXIT.unreadable;
@@ -101,8 +101,8 @@ export function exitOf(report: Report): number {
 }
 
 /**
- * The uids that words name, each once, in order; no word: undefined, which is everything. Throws USAGE
- * where a word names nobody, or nobody named can have the target.
+ * The uids that the words name, each once, in order; undefined, which means everything, if there is no word.
+ * Throws USAGE if a word names no subject, or if no named subject can have the target.
  */
 export async function subjectsOf(
   config: Config,
@@ -123,8 +123,8 @@ export async function subjectsOf(
       }
     }
     if (!canHave) {
-      const whom = words.length === 1 ? 'it' : 'them';
-      const sentence = `${words.join(', ')}: no ${target} is ever wanted for ${whom}`;
+      const whom = words.length === 1 ? 'this subject' : 'these subjects';
+      const sentence = `${words.join(', ')}: ${whom} can never have a ${target}`;
       throw new ChamberlainError('USAGE', sentence);
     }
     return [...uids].toSorted((a, b) => a - b);
@@ -133,10 +133,10 @@ export async function subjectsOf(
 
 /**
  * One report of each role, in the order in which they are asked. A role that gives no answer and no
- * other sign of life for `timeoutMs` is unreadable under its own name.
+ * other sign of life for `timeoutMs` is reported as unreadable under its own name.
  *
  * @param subjects uids; undefined: every subject
- * @param say is told how far the roles are
+ * @param say is called with how far the roles are
  */
 export async function askRoles(
   config: Config,

@@ -1,4 +1,4 @@
-/** The tables `surveys` (what was asked), `survey_progress` and `reports` (what a role answers). */
+/** The tables `surveys` (what was requested), `survey_progress` and `reports` (what a role answers). */
 import { withoutNuls } from '../shared/canonical-json.ts';
 import type { Role } from '../reconcile/wanted.ts';
 import type { Report } from '../reconcile/report.ts';
@@ -12,7 +12,7 @@ export interface AskedSurvey {
   pace: 'prompt' | 'background';
 }
 
-/** What was asked, or undefined where there is no such survey, or not any more. */
+/** What was requested; undefined if the survey does not exist, or not any more. */
 export async function readSurvey(pool: Pool, id: string): Promise<AskedSurvey | undefined> {
   const { rows } = await pool.query({
     name: 'read-survey',
@@ -24,8 +24,8 @@ export async function readSurvey(pool: Pool, id: string): Promise<AskedSurvey | 
 }
 
 /**
- * Class of the advisory lock that whoever asked holds (hold_survey); the second number is the hash of
- * the survey's id. So a role learns that it was killed. (A sweep that was cut is thrown away by the next.)
+ * The class of the advisory lock that the caller of a survey holds (hold_survey); the second number is the hash of
+ * the survey's id. The lock tells a role whether the caller still lives. (The next sweep removes one that was cut.)
  */
 const ACTOR_LOCK_CLASS = 104;
 
@@ -35,7 +35,7 @@ const HAS_ASKER = `
       AND objid::bigint = hashtext(id::text)::bigint & 4294967295
       AND database = (SELECT oid FROM pg_database WHERE datname = current_database())))`;
 
-/** Says how far a role is. False where the survey or its caller is gone: nobody waits for it any more. */
+/** Writes the progress of a role. Returns false if the survey or its caller is gone, so that nobody waits any more. */
 export async function writeProgress(
   pool: Pool,
   survey: string,
@@ -52,7 +52,7 @@ export async function writeProgress(
   return rowCount === 1;
 }
 
-/** A report of 270,000 steps, 130 MiB, takes some 10 s each way: longer than any other statement may. */
+/** A report of 270,000 steps, 130 MiB, takes about 10 s to write or read: longer than any other statement may. */
 const LARGE_MS = 60_000;
 
 /** Runs a statement that writes or reads whole reports, in a transaction. */

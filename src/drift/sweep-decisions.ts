@@ -8,16 +8,16 @@ import { notReportedOf } from '../unmanaged/unmanaged-things.ts';
 
 export interface Seen {
   reports: ReadonlyMap<Role, Report>;
-  /** rows that were behind when it began, or were touched since: somebody is at them */
+  /** rows that were behind when it began, or were touched since: a worker is busy with them */
   moving: readonly Place[];
   /** rows that were parked when it began */
   parked: readonly Place[];
   frozen: boolean;
-  /** why what the directory showed may be of an older copy */
+  /** why the directory may be an older copy of itself */
   doubt: string | undefined;
-  /** the last sweep that saw how the world stands was held, or our database came back from a backup since */
+  /** the last sweep that judged the state was held, or PostgreSQL was restored from a backup since */
   held: boolean;
-  /** what is not ours, and nobody has decided about */
+  /** unmanaged things on which no admin has decided */
   undecided: readonly { object: string }[];
   /** the realm, and the suffix of its directory */
   realm: { realm: string; base: string };
@@ -36,29 +36,29 @@ export interface Judgement {
 /**
  * First, for each subject and role:
  *
- * | its role's report                            | its row              | then                              |
+ * | its role's report                            | its row              | result                            |
  * | -------------------------------------------- | -------------------- | --------------------------------- |
  * | unreadable as a whole, or of a doubtful copy | any                  | unseen: nothing is concluded      |
- * | any                                          | in motion            | left to those who are at it       |
+ * | any                                          | in motion            | left to the worker that is busy   |
  * | a step that destroys                         | any                  | reported                          |
  * | steps                                        | applied, or none     | drifted                           |
- * | steps, or nothing but advice                 | parked               | touched again, and does not count  |
+ * | steps, or only advisory findings             | parked               | touched again; does not count     |
  * | findings, or part of it unreadable           | any                  | reported                          |
  *
  * Then, for the sweep:
  *
- * | drifted subjects                             | realm  | then                                           |
- * | -------------------------------------------- | ------ | ---------------------------------------------- |
- * | any, or parked ones to be touched again       | frozen | frozen: nothing is touched                      |
- * | more than the share, and than `atLeast`      | thawed | held: nothing is touched, until it is released  |
- * | any that would be touched, and one is held    | thawed | held: it waits for the same word               |
- * | either, and released by this very digest     | thawed | touched                                         |
- * | some, or parked ones to be touched again      | thawed | touched                                         |
- * | none, and something was unreadable           | any    | unreadable                                     |
- * | none, and steps stand on rows in motion      | any    | moving                                         |
- * | none                                         | any    | clean                                          |
+ * | drifted subjects                              | realm  | result                                        |
+ * | --------------------------------------------- | ------ | --------------------------------------------- |
+ * | any, or parked ones to be touched again       | frozen | frozen: nothing is touched                    |
+ * | more than the share, and than `atLeast`       | thawed | held: nothing is touched before a release     |
+ * | any to be touched, while a sweep is held      | thawed | held: it needs the same release               |
+ * | one of these two, and this digest is released | thawed | touched                                       |
+ * | some, or parked ones to be touched again      | thawed | touched                                       |
+ * | none, and something was unreadable            | any    | unreadable                                    |
+ * | none, but there are steps on rows in motion   | any    | moving                                        |
+ * | none                                          | any    | clean                                         |
  *
- * The digest is that of the steps of all that would be touched, as `plan --all` shows them.
+ * The digest is that of all steps that would be taken, as `plan --all` shows them.
  */
 export function judgeSweep(seen: Seen): Judgement {
   const doubtful: readonly Role[] = seen.doubt === undefined ? [] : ['directory'];
@@ -73,7 +73,7 @@ export function judgeSweep(seen: Seen): Judgement {
   const again = new Map<string, Place>();
   const drifts: Drift[] = [];
   const toTouch: Report[] = [];
-  /** subjects with steps that others are at */
+  /** subjects with steps on which a worker is busy */
   const worked = new Set<number>();
   for (const [role, report] of reports) {
     if (roles.includes(role)) continue;
@@ -143,15 +143,15 @@ export function judgeSweep(seen: Seen): Judgement {
 
   function decide(): { state: SweepEnding['state']; sentence: string | null } {
     if (seen.frozen && drifted.size + again.size > 0) {
-      return { state: 'frozen', sentence: 'nothing is touched while the realm is frozen' };
+      return { state: 'frozen', sentence: 'nothing is corrected while the realm is frozen' };
     }
     const isTooMuch = count > most;
     const waits = seen.held && drifted.size + again.size > 0;
     if ((isTooMuch || waits) && !seen.released.includes(digest)) {
       const why = isTooMuch
-        ? `${count} of ${merged.subjects} subjects have drifted, and no more than ${most} are touched without an admin`
-        : `a sweep was held before, and ${count} of ${merged.subjects} subjects have drifted now`;
-      const what = `read \`chamberlain plan --all\`; if that should be done, \`chamberlain sweep release --expect ${digest}\``;
+        ? `${count} of ${merged.subjects} subjects have drifted, but a sweep may correct only ${most} without a release`
+        : `an earlier sweep was held, and ${count} of ${merged.subjects} subjects have drifted now`;
+      const what = `read \`chamberlain plan --all\`; if that should be done, run \`chamberlain sweep release --expect ${digest}\``;
       return { state: 'held', sentence: `${why}: ${what}` };
     }
     const unseen = unreadable === 0 ? null : whyUnreadable();
@@ -169,7 +169,7 @@ export function judgeSweep(seen: Seen): Judgement {
     const text =
       seen.doubt === undefined
         ? `${first?.target}: ${first?.sentence}`
-        : `the directory was not judged: ${seen.doubt}`;
+        : `nothing was concluded about the directory: ${seen.doubt}`;
     return unreadable > 1 ? `${text}; and ${unreadable - 1} more` : text;
   }
 }
@@ -180,7 +180,7 @@ function none(role: Role): Report {
   return { ...NO_REPORT, unreadable: [{ target: role, sentence: 'there is no report' }] };
 }
 
-/** A role that did not answer, or whose whole backend is in doubt, says so without a subject. */
+/** The report of a role that did not answer, or whose whole backend is in doubt, has an entry without a subject. */
 function isUnreadable(report: Report): boolean {
   return report.unreadable.some(({ subject }) => subject === undefined);
 }

@@ -1,10 +1,10 @@
-/** The tables `reports` and `survey_progress`, from the side of those who ask. */
+/** The tables `reports` and `survey_progress`, as the caller of a survey reads them. */
 import type { Role } from '../reconcile/wanted.ts';
 import type { Report } from '../reconcile/report.ts';
 import { type Client, transact } from '../database/connection.ts';
 import { queryLarge } from './surveys-table.ts';
 
-/** The reports of these roles that are there. They are large: each is asked for once. */
+/** The existing reports of these roles. They are large, so the caller must read each only once. */
 export async function readReports(
   client: Client,
   survey: string,
@@ -26,7 +26,7 @@ export async function readReports(
   );
 }
 
-/** Two texts of a role that is at a survey, which change as it goes on: with this one, with others. */
+/** Two texts about a role, which change as it makes progress with this survey, and with others. */
 export interface Signs {
   own: string | null;
   others: string | null;
@@ -42,8 +42,8 @@ export async function readSigns(client: Client, survey: string): Promise<Map<Rol
   return new Map((rows as (Signs & { role: Role })[]).map(({ role, ...signs }) => [role, signs]));
 }
 
-/** How far each role is with a survey that it has begun. */
-export async function readFar(
+/** The progress of each role that has begun a survey. */
+export async function readSurveyProgress(
   client: Client,
   survey: string,
 ): Promise<{ role: Role; done: number; total: number }[]> {
@@ -54,7 +54,7 @@ export async function readFar(
   return rows as { role: Role; done: number; total: number }[];
 }
 
-/** Whether the marker has been told since the directory role's report was written. */
+/** Whether the heartbeat has been published since the directory role's report was written. */
 export async function isPublishedSinceReport(client: Client, survey: string): Promise<boolean> {
   const { rows } = await client.query(
     `SELECT m.published_at > r.at AS told FROM reports r, directory_heartbeat m

@@ -1,4 +1,4 @@
-/** How the sweep asks the roles: in the background, and patiently. */
+/** How the sweep asks the roles: in the background, with long timeouts. */
 import type pg from 'pg';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Queues } from '../backends/redis/queue.ts';
@@ -7,22 +7,22 @@ import type { Report } from '../reconcile/report.ts';
 import { readReports, readSigns } from './sweep-reports.ts';
 
 export interface SweepPatience {
-  /** a role that has shown no progress with this survey for so long is asked again: its job may be lost */
+  /** a role without progress on this survey for so long is asked again: its job may be lost */
   askAgainMs: number;
-  /** after so long without progress with any survey it is unreadable */
+  /** a role without progress on any survey for so long counts as unreadable */
   silentMs: number;
 }
 
-/** Progress with others, which come before, puts that off to so many times `silentMs`, and no longer. */
+/** Progress on other surveys, which come first, extends that to at most so many times `silentMs`. */
 const MOST_PUT_OFF = 10;
 
-/** Notices may be lost, so it is looked this often besides. */
+/** How often to look anyway, because notices may be lost. */
 const POLL_MS = 1000;
 
 /**
- * One report of each role; of one that gives no sign for too long, one that says so.
+ * One report of each role. For a role that is silent for too long, a report that says so.
  *
- * @param client listens for reports
+ * @param client must listen for reports
  */
 export async function surveyEverything(
   client: pg.Client,
@@ -55,7 +55,7 @@ export async function surveyEverything(
         reports.set(role, silent(role, at - ownAt));
         missing.delete(role);
       } else if (askedAt < 0 || at - Math.max(ownAt, askedAt) >= askAgainMs) {
-        // Redis may be away: then it is tried again, until the role counts as silent
+        // if Redis is unreachable, this is tried again until the role counts as silent
         await queues.addSurvey(role, survey, 'background').then(
           () => (state.askedAt = at),
           () => {},

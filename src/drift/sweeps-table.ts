@@ -1,4 +1,4 @@
-/** The tables `sweeps` and `sweep_releases`: each sweep and what came of it, and what admins ask of the next. */
+/** The tables `sweeps` and `sweep_releases`: each sweep with its outcome, and what admins request of the next one. */
 import type { Role } from '../reconcile/wanted.ts';
 import { writeOperatorAction } from '../audit/operator-actions.ts';
 import type { NewEvent } from '../events/events-table.ts';
@@ -7,12 +7,12 @@ import { type Client, transact } from '../database/connection.ts';
 
 /**
  *   running ──▶ clean        nothing had drifted
- *      │ ├────▶ touched       what had drifted, or had been given up, is being mended
- *      │ ├────▶ held         more had drifted than may be touched without an admin's word
- *      │ ├────▶ frozen       something had drifted, and the realm is frozen
- *      │ ├────▶ unreadable   of what could be read, nothing had drifted
- *      │ ├────▶ moving       nothing had drifted but what is being worked on
- *      ╰──────▶ cut          it failed, or its process ended, in the middle; it is done again
+ *      │ ├────▶ touched      the roles are correcting what had drifted, or trying again what they had given up on
+ *      │ ├────▶ held         too much had drifted; an admin must release the sweep
+ *      │ ├────▶ frozen       something had drifted, but the realm is frozen
+ *      │ ├────▶ unreadable   something could not be read; nothing else had drifted
+ *      │ ├────▶ moving       only subjects that are being worked on differ
+ *      ╰──────▶ cut          it failed, or its process ended; it is repeated
  */
 export type SweepState =
   'running' | 'clean' | 'touched' | 'held' | 'frozen' | 'unreadable' | 'moving' | 'cut';
@@ -32,16 +32,16 @@ export interface Sweep {
   sentence: string | null;
 }
 
-/** What a sweep found, and what it does about it. */
+/** What a sweep found, and its decision. */
 export type SweepEnding = Omit<Sweep, 'id' | 'beganAt' | 'endedAt' | 'touched'>;
 
 const COLUMNS = `id, began_at AS "beganAt", ended_at AS "endedAt", state, subjects, drifted, touched, steps,
   findings, unreadable, digest, sentence`;
 
-/** States that say how the world stood: the others have not seen it whole, or could do nothing about it. */
+/** States in which a sweep has judged everything: in the others it saw only a part, or could do nothing. */
 const JUDGED = `('clean', 'touched', 'held')`;
 
-/** The newest first. */
+/** The last sweeps, the newest first. */
 export async function readSweeps(client: Pick<Client, 'query'>, limit: number): Promise<Sweep[]> {
   const { rows } = await client.query(
     `SELECT ${COLUMNS} FROM sweeps ORDER BY began_at DESC LIMIT $1`,
@@ -58,7 +58,7 @@ export async function readSweep(
   return rows[0] as Sweep | undefined;
 }
 
-/** The sweep that waits for an admin's word; undefined where none does. */
+/** The sweep that an admin must release; undefined if none is held. */
 export async function readHeld(client: Pick<Client, 'query'>): Promise<Sweep | undefined> {
   const { rows } = await client.query(
     `SELECT * FROM (SELECT ${COLUMNS} FROM sweeps WHERE state IN ${JUDGED}
@@ -67,7 +67,7 @@ export async function readHeld(client: Pick<Client, 'query'>): Promise<Sweep | u
   return rows[0] as Sweep | undefined;
 }
 
-/** The last sweep that has ended, however it did. */
+/** The last sweep that has ended, in any state. */
 export async function readLastEnded(
   client: Pick<Client, 'query'>,
 ): Promise<{ endedAt: Date; state: SweepState } | undefined> {
@@ -79,8 +79,8 @@ export async function readLastEnded(
 }
 
 /**
- * In how many milliseconds the next is due, by the database's clock: at once where the last was cut;
- * undefined where there was none.
+ * In how many milliseconds the next sweep is due, by the clock of PostgreSQL: 0 if the last one was cut; undefined
+ * if there was none.
  */
 export async function readNextInMs(
   client: Pick<Client, 'query'>,
@@ -96,7 +96,7 @@ export async function readNextInMs(
   return row === undefined ? undefined : Number(row.ms);
 }
 
-/** Begins a sweep, and its survey of the same id. Who holds the lock knows that no other runs. */
+/** Begins a sweep, and its survey with the same id. The caller holds the lock, so no other sweep runs. */
 export async function beginSweep(client: Client, id: string): Promise<Date> {
   return transact(client, async () => {
     await cutSweeps(client);
@@ -108,7 +108,7 @@ export async function beginSweep(client: Client, id: string): Promise<Date> {
   });
 }
 
-/** Marks sweeps that were left in the middle. Their surveys go, so that no role is at them for nothing. */
+/** Marks interrupted sweeps as cut, and deletes their surveys, so that no role works on them for nothing. */
 export async function cutSweeps(client: Client): Promise<void> {
   await client.query(
     `DELETE FROM surveys WHERE id IN (SELECT id FROM sweeps WHERE state = 'running')`,
@@ -116,12 +116,12 @@ export async function cutSweeps(client: Client): Promise<void> {
   await client.query(`UPDATE sweeps SET state = 'cut', ended_at = now() WHERE state = 'running'`);
 }
 
-/** Ends a sweep: what it found, which words of admins it has heeded, and what is told of it. */
+/** Ends a sweep: writes what it found, which releases it has used, and its events. */
 export async function endSweep(
   client: Client,
   id: string,
   ending: SweepEnding,
-  { heeded, events }: { heeded: readonly string[]; events: readonly NewEvent[] },
+  { used, events }: { used: readonly string[]; events: readonly NewEvent[] },
 ): Promise<void> {
   await transact(client, async () => {
     await client.query(
@@ -139,32 +139,32 @@ export async function endSweep(
         ending.sentence,
       ],
     );
-    await client.query('UPDATE sweep_releases SET sweep = $1 WHERE id = ANY ($2)', [id, heeded]);
+    await client.query('UPDATE sweep_releases SET sweep = $1 WHERE id = ANY ($2)', [id, used]);
     await client.query('DELETE FROM surveys WHERE id = $1', [id]);
     await writeEvents(client, events);
   });
 }
 
-/** What admins have asked of the next sweep. */
+/** What an admin has requested of the next sweep. */
 export interface Release {
   id: string;
-  /** null: that it comes now, no more */
+  /** null: only that it begins now */
   digest: string | null;
 }
 
-/** A word that nobody has heeded for so long is none any more: the world it was given for is gone. */
-const HEED_WITHIN = '1 hour';
+/** A release expires after this time, because the state that it was given for may have changed. */
+const EXPIRES_AFTER = '1 hour';
 
-/** What has been asked of late and not heeded. */
+/** Requests that have not expired and that no sweep has used. */
 export async function readReleases(client: Pick<Client, 'query'>): Promise<Release[]> {
   const { rows } = await client.query(
     `SELECT id, digest FROM sweep_releases
-     WHERE sweep IS NULL AND at > now() - interval '${HEED_WITHIN}' ORDER BY at`,
+     WHERE sweep IS NULL AND at > now() - interval '${EXPIRES_AFTER}' ORDER BY at`,
   );
   return rows as Release[];
 }
 
-/** Asks for a sweep now; with a digest it may touch all that it finds, which the audit records. */
+/** Requests a sweep now. With a digest it is a release, which the audit records. */
 export async function askForSweep(
   client: Client,
   by: string,
@@ -180,14 +180,14 @@ export async function askForSweep(
   });
 }
 
-/** The sweep that heeded what was asked; undefined where none has yet. */
-export async function readHeeding(client: Client, release: string): Promise<Sweep | undefined> {
+/** The sweep that has used a release; undefined if none has yet. */
+export async function readSweepOf(client: Client, release: string): Promise<Sweep | undefined> {
   const { rows } = await client.query('SELECT sweep FROM sweep_releases WHERE id = $1', [release]);
   const { sweep } = rows[0] as { sweep: string | null };
   return sweep === null ? undefined : readSweep(client, sweep);
 }
 
-/** A row that a sweep has touched, or that was touched by what came of it, and is not applied. */
+/** A row that a sweep has touched, or that was touched as a consequence, and that is not applied yet. */
 export interface Left {
   subject: number;
   account: string;
@@ -195,13 +195,13 @@ export interface Left {
   state: string;
   code: string | null;
   sentence: string | null;
-  /** it had been given up before */
+  /** the role had given up on it before */
   again: boolean;
 }
 
 /**
- * What of the drifted, and of what had been given up and is tried again, is not mended: what is on its
- * way, and what was parked again.
+ * What is not corrected of the drift, and of what had been given up and is tried again: rows in progress, and rows
+ * that are parked again.
  */
 export async function readLeft(
   client: Pick<Client, 'query'>,

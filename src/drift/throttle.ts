@@ -1,37 +1,38 @@
-/** How a long survey goes on beside other work, says how far it is, and ends when nobody waits for it. */
+/** Throttles a long survey in favour of other work, reports its progress, and ends it when nobody waits for it. */
 import { setImmediate, setTimeout as sleep } from 'node:timers/promises';
 import type { AskedSurvey } from './surveys-table.ts';
 import type { Throttle } from '../targets/everything.ts';
 
 /**
- * `slice`: subjects at a time; `piece`: entries, rows or paths; `rest`: pauses, by the time that what
- * came before took. In the background that leaves live requests four fifths of one processor.
+ * `slice`: subjects at a time; `piece`: entries, rows or paths at a time; `rest`: the length of a pause, as a
+ * multiple of the time that the work before it took. In the background, this leaves four fifths of one processor to
+ * live requests.
  */
 const THROTTLES = {
   prompt: { slice: 250, piece: 400, rest: 0 },
   background: { slice: 50, piece: 100, rest: 4 },
 } as const satisfies Record<AskedSurvey['pace'], unknown>;
 
-/** How often it says how far it is, and learns whether anybody still waits. */
-const TELL_MS = 200;
+/** How often it reports progress, and learns whether anybody still waits. */
+const REPORT_MS = 200;
 
 export interface SurveyThrottle extends Throttle {
   slice: number;
-  /** After each slice of subjects; like `yieldTurn`. */
+  /** To be called after each slice of subjects; like `yieldTurn`. */
   looked(count: number): Promise<void>;
-  /** Whether that is why `yieldTurn` threw: nobody waits any more. */
+  /** Whether `yieldTurn` threw because nobody waits any more. */
   isOver(): boolean;
 }
 
 /**
  * @param total how many subjects there are
  * @param closing aborts when the worker ends
- * @param tell says how far it is, of the total; false: nobody waits for it any more
+ * @param report is called with how many of the total are done, and returns false if nobody waits any more
  */
 export function startThrottle(
   pace: AskedSurvey['pace'],
   total: number,
-  { closing, tell }: { closing: AbortSignal; tell: (done: number) => Promise<boolean> },
+  { closing, report }: { closing: AbortSignal; report: (done: number) => Promise<boolean> },
 ): SurveyThrottle {
   const { slice, piece, rest } = THROTTLES[pace];
   let read = 0;
@@ -40,7 +41,7 @@ export function startThrottle(
   let yieldedAt = performance.now();
   let reportedAt = yieldedAt;
 
-  /** What is read beforehand counts as half of the way; how much there is, nobody knows before. */
+  /** Reading everything counts as half of the work, though its amount is not known in advance. */
   function done(): number {
     if (read === 0) return Math.min(total, looked);
     const readShare = looked > 0 ? 1 : read / (read + total);
@@ -51,9 +52,9 @@ export function startThrottle(
     const now = performance.now();
     if (rest === 0) await setImmediate(undefined, { signal: closing });
     else await sleep(Math.max(1, (now - yieldedAt) * rest), undefined, { signal: closing });
-    if (now - reportedAt >= TELL_MS) {
+    if (now - reportedAt >= REPORT_MS) {
       reportedAt = performance.now();
-      isGone = !(await tell(done()));
+      isGone = !(await report(done()));
       if (isGone) throw new Error('nobody waits for the survey any more');
     }
     yieldedAt = performance.now();

@@ -103,7 +103,7 @@ export async function writeDelivery(
 }
 
 /** An event in the form in which a portal receives it. */
-export type PortalEvent = Record<string, unknown> & { seq: number };
+type PortalEvent = Record<string, unknown> & { seq: number };
 
 /** What comes next for a portal. */
 export interface NextEvents {

@@ -1,9 +1,9 @@
-/** What our tables say of subjects, for people: each statement for all of them at once. Read only. */
+/** What the tables say about subjects. Each statement reads all of them at once. Read only. */
 import type { Role } from '../reconcile/wanted.ts';
 import { type Leaver, readLeaving } from '../lifecycle/leaving-facts.ts';
 import type { Client } from '../database/connection.ts';
 
-/** So many of the latest rows of the audit, and the first. */
+/** How many of the latest rows of the audit are read, besides the first. */
 const MOST_HISTORY = 12;
 
 export interface SubjectRow {
@@ -20,7 +20,7 @@ export interface SubjectRow {
   /** rows of the audit about it */
   acts: number;
   wanted_epoch: number | null;
-  /** the password before dies with it */
+  /** the previous password ends at once */
   at_once: boolean | null;
   recorded_epoch: number | null;
   recorded_at: Date | null;
@@ -49,7 +49,7 @@ export interface KeyRow {
   removed_at: string | null;
 }
 
-/** A person or a tool that something leads to or comes from. */
+/** A person or tool in the graph of maintainers. */
 export interface NodeRow {
   uid: number;
   account: string;
@@ -59,13 +59,13 @@ export interface NodeRow {
   keys: KeyRow[] | null;
 }
 
-export interface EdgeRow {
+interface EdgeRow {
   tool: number;
   maintainer: number;
   since: Date;
 }
 
-// UNION, not UNION ALL: what was found already is not followed again, so a cycle ends.
+// UNION, not UNION ALL: a node that was found is not followed again, so that cycles end.
 const CLOSURE = `
   WITH RECURSIVE up (uid) AS (
     SELECT unnest($1::int[]) UNION
@@ -98,8 +98,8 @@ const ACCESS = `
          decided_by AS "decidedBy", decision_reason AS "decisionReason"
   FROM access_requests WHERE person = ANY ($1) ORDER BY id`;
 
-/** How far a role is with a subject, where it is behind. */
-export interface BehindRow {
+/** How far a role is with a subject, if it is behind. */
+interface BehindRow {
   subject: number;
   role: Role;
   state: string;
@@ -108,23 +108,23 @@ export interface BehindRow {
   since: Date;
 }
 
-// A row that is applied rests from the moment at which it was. All that a sweep had seen before was gone
-// then: if the like is there now, it came later.
+// `next_try_at` of an applied row is the moment when it was applied. Drift that a sweep had seen before was gone
+// then: if the same exists now, it came later.
 const DRIFTS = `
   SELECT subject, target, object, since FROM drifts d
   WHERE subject = ANY ($1) AND NOT EXISTS (
     SELECT FROM convergence c
     WHERE c.subject = d.subject AND c.role = d.role AND c.applied = c.wanted AND c.next_try_at > d.since)`;
 
-/** What the last sweep found to differ, and nothing has mended since. */
-export interface DriftRow {
+/** Drift that the last sweep found, and that nothing has corrected since. */
+interface DriftRow {
   subject: number;
   target: string;
   object: string;
   since: Date;
 }
 
-export interface HistoryRow {
+interface HistoryRow {
   subject: number;
   at: Date;
   kind: string | null;
@@ -136,7 +136,7 @@ export interface HistoryRow {
   code: string | null;
 }
 
-export interface AccessRow {
+interface AccessRow {
   subject: number;
   state: string;
   openedAt: Date;
@@ -157,7 +157,7 @@ export interface Facts {
   leaving: Leaver[];
 }
 
-/** Everything about these subjects; sent at once, answered in order. */
+/** Reads everything about these subjects. The queries are sent at once, and answered in order. */
 export async function readFacts(client: Client, uids: readonly number[]): Promise<Facts> {
   const of = async <Row>(text: string) => (await client.query(text, [uids])).rows as Row[];
   const [subjects, nodes, edges, history, access, behind, drifts, leaving] = await Promise.all([

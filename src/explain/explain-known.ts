@@ -1,4 +1,4 @@
-/** Sentences about a word itself: whose it is, or what is known of it where nobody of ours has it. Pure. */
+/** Sentences about a word itself: whose it is, or what is known of it if it names no subject. Pure. */
 import type { Config } from '../shared/config.ts';
 import { KNOWN_BAD_KEYS } from '../ssh-keys/known-bad-keys.ts';
 import {
@@ -18,7 +18,7 @@ import { entryRef, readableRef } from '../targets/directory-reader.ts';
 
 const NOUN = { person: 'people', tool: 'tools' } as const;
 
-/** What the word is of the subjects that it names; nothing where it is just a name of theirs. */
+/** What the word is to the subjects that it names; empty if it is simply their name. */
 export function describeFound(
   word: Word,
   subjects: readonly SubjectPage[],
@@ -32,7 +32,7 @@ export function describeFound(
   ];
 }
 
-/** Whose number a path has on this machine. */
+/** The owner of a path on this machine. */
 export interface OwnedPath {
   path: string;
   uid: number;
@@ -69,11 +69,11 @@ function describeDatabase(database: string, { account, databaseUser, state }: Su
   const is = `${database} is a database of ${account}`;
   switch (state) {
     case 'active':
-      return `${is}: ${databaseUser} may do anything in it, where tools have databases of their own.`;
+      return `${is}: ${databaseUser} has all rights on it, on servers where tools have databases of their own.`;
     case 'deleted':
-      return `${database} was a database of ${account}: ${databaseUser} is deleted, and what was there was put away before.`;
+      return `${database} was a database of ${account}: ${databaseUser} is deleted, and its databases were archived before.`;
     default:
-      return `${is}: ${databaseUser} is locked, since ${account} is ${state}.`;
+      return `${is}: ${databaseUser} is locked, because ${account} is ${state}.`;
   }
 }
 
@@ -85,10 +85,10 @@ function isOfHome({ area, home }: Extract<Word, { kind: 'path' }>, subject: Subj
 }
 
 function inNoHome({ path, area, home }: Extract<Word, { kind: 'path' }>): string {
-  return `${path} is in no home of ours: there is no ${area === 'toolHomes' ? 'tool' : 'person'} ${home}.`;
+  return `${path} is not in a managed home: there is no ${area === 'toolHomes' ? 'tool' : 'person'} ${home}.`;
 }
 
-/** Nothing where it is the home's own. */
+/** Empty if the path belongs to the owner of the home. */
 function describeOwner(
   word: Word,
   subjects: readonly SubjectPage[],
@@ -98,18 +98,18 @@ function describeOwner(
   const owner = subjects.find(({ uid }) => uid === owned.uid);
   if (owner === undefined) {
     return [
-      `On this machine ${owned.path} belongs to the number ${owned.uid}, which nobody of ours has.`,
+      `On this machine, ${owned.path} belongs to uid ${owned.uid}, which no person or tool has.`,
     ];
   }
   if (word.kind === 'path' && isOfHome(word, owner)) return [];
-  return [`On this machine ${owned.path} belongs to ${owned.uid}, the number of ${owner.account}.`];
+  return [`On this machine, ${owned.path} belongs to uid ${owned.uid}, which is ${owner.account}.`];
 }
 
-/** Whose it was, when that was, and where what it had lies now. */
+/** Whose number it was, when the account was deleted, and where its archives are. */
 function describeTombstone({ account, kind, uid, leaving }: SubjectPage): string {
   const open = leaving.archivals.findLast(({ backAt }) => backAt === null);
   const when = open?.leftAt ? ` ${timeOf(open.leftAt)}` : '';
-  const gone = `${uid} was the number of ${account}, a ${kind} ${kind === 'person' ? 'who' : 'that'} was deleted${when}: neither number nor name is given again.`;
+  const gone = `${uid} was the number of ${account}, a ${kind} ${kind === 'person' ? 'who' : 'that'} was deleted${when}. Neither the number nor the name will be given again.`;
   if (open === undefined) return gone;
   const archives = open.archives.flatMap(({ role, made }) =>
     made === null ? [] : [`${role === 'homes' ? 'home' : 'databases'} in ${made.path}`],
@@ -117,9 +117,7 @@ function describeTombstone({ account, kind, uid, leaving }: SubjectPage): string
   if (open.expiredAt !== null)
     return `${gone} Its archives were kept until ${timeOf(open.expiredAt)}.`;
   const until = open.keepUntil === null ? '' : `, kept until ${timeOf(open.keepUntil)}`;
-  return archives.length === 0
-    ? gone
-    : `${gone} What it had is put away: ${archives.join(', ')}${until}.`;
+  return archives.length === 0 ? gone : `${gone} Its archives: ${archives.join(', ')}${until}.`;
 }
 
 function describePath(
@@ -130,16 +128,16 @@ function describePath(
   const gid = kind === 'tool' ? uid : realm.realmGid;
   const wanted = (name: string) => targets.find(({ target }) => target === name)?.wanted ?? 'none';
   if (state === 'archived' || state === 'deleted') {
-    return `${path} is where the home of ${account} was, and things in it.`;
+    return `${path} is, or is in, the former home of ${account}.`;
   }
   if (wanted('home-directory') === 'none') {
-    return `${path} is where a home of ${account} would be; none is wanted.`;
+    return `${path} is where the home of ${account} would be, but ${account} has no home.`;
   }
   if (inside === '') return `${path} is the home of ${account}.`;
   if (wanted('credentials-file').startsWith(`${path},`)) {
     return `${path} is the credentials file of ${account}.`;
   }
-  return `${path} is in the home of ${account}: what it makes there belongs to ${uid}:${gid}, and is its own matter.`;
+  return `${path} is in the home of ${account}. Files that it makes there belong to ${uid}:${gid}; Chamberlain does not manage them.`;
 }
 
 /** Everything that is known of a word that names no subject. */
@@ -151,9 +149,10 @@ export function describeUnknown(
 ): string[] {
   const seen = unknown.sightings.map(({ name, id, at }) => {
     const number = id === 0 ? '' : `${name === '' ? 'Number' : ', number'} ${id}`;
+    const comma = name !== '' && id !== 0 ? ',' : '';
     return (
-      `${name}${number}, which is not ours, was seen at ${timeOf(at)} in the directory, among homes ` +
-      'or among database users; it may be gone.'
+      `${name}${number}${comma} is not managed by Chamberlain. It was first seen at ${timeOf(at)} in the ` +
+      'directory, among the homes or among the database users, and may be gone.'
     );
   });
   switch (word.kind) {
@@ -183,23 +182,26 @@ export function describeUnknown(
         ...(owned === undefined ? [] : describeUid(owned.uid, unknown)),
       ];
     case 'entry':
-      return [`There is no ${word.owner} ${word.name}, whose entry ${word.dn} would be.`, ...seen];
+      return [
+        `${word.dn} would be an entry of the ${word.owner} ${word.name}, which does not exist.`,
+        ...seen,
+      ];
     case 'realm group':
       return [describeRealmGroup(config)];
     case 'nothing':
       return [
-        `It names nothing: ${word.because}.`,
+        `This names nothing: ${word.because}.`,
         ...describeOwner(word, [], owned),
         ...(owned === undefined ? [] : describeUid(owned.uid, unknown)),
       ];
     case 'fingerprint':
       return [
-        'No person has this key, or ever had it here.',
+        'No person has this key, or ever had it in this realm.',
         ...[KNOWN_BAD_KEYS.get(word.fingerprint)]
           .filter((what) => what !== undefined)
-          .map((what) => `It is publicly known, and never taken: ${what}.`),
+          .map((what) => `It is publicly known, so it is never accepted: ${what}.`),
         ...(config.keys.knownBad.includes(word.fingerprint)
-          ? ['The configuration says that it is never taken.']
+          ? ['The configuration refuses this key.']
           : []),
       ];
     default:
@@ -238,35 +240,35 @@ function verdictOn(
   { fits, reserved, unmanaged }: { fits: boolean; reserved: boolean; unmanaged: boolean },
 ): string[] {
   const why = [
-    ...(fits ? [] : ['the name does not fit the grammar']),
+    ...(fits ? [] : ['the name has a form that is not allowed']),
     ...(reserved ? ['the name is reserved'] : []),
-    ...(unmanaged ? ["the name was seen as another's"] : []),
+    ...(unmanaged ? ['something unmanaged had the name'] : []),
   ];
-  const can = why.length === 0 ? 'the name is free' : `none can be made: ${why.join(', ')}`;
-  return [`There is no ${what}, and never was; ${can}.`];
+  const can = why.length === 0 ? 'the name is free' : `it cannot be created: ${why.join(', ')}`;
+  return [`There is no ${what}, and there never was; ${can}.`];
 }
 
 function describeRealmGroup({ realm, ids, ldap }: Config): string {
   const ref = entryRef('groups', 'cn', `project-${realm}`);
   const dn = `${readableRef(ref, realm)},${ldap.base}`;
-  return `project-${realm} is the realm group, which has all realm members: number ${ids.realmGid}, ${dn}.`;
+  return `project-${realm} is the realm group, whose members are all realm members: number ${ids.realmGid}, ${dn}.`;
 }
 
 function describeUid(uid: number, { range, given }: Unknown): string[] {
   if (uid === 0 || uid === 65_534 || uid === 65_535 || uid >= 2 ** 31) {
-    return [`${uid} is a number that no account may have: systems keep it for themselves.`];
+    return [`${uid} is a number that no account may have: it is reserved by the system.`];
   }
   if (given !== undefined) {
     return [
-      `${uid} was given to a ${given}, or is kept from ${NOUN[given]}; it is never given again.`,
+      `${uid} was given to a ${given}, or is kept from ${NOUN[given]}; it will not be given again.`,
     ];
   }
-  if (range === undefined) return [`${uid} is in no range that numbers are given from.`];
+  if (range === undefined) return [`${uid} is not in any range from which numbers are given.`];
   const { kind, first, last, next } = range;
-  const where = `${uid} is in the range ${first}–${last} of ${NOUN[kind]}`;
+  const where = `${uid} is in the range ${first}–${last} for ${NOUN[kind]}`;
   return [
     uid < next
-      ? `${where}, and was passed over: it is never given.`
-      : `${where}, and was never given; the next number there is ${next}.`,
+      ? `${where}, and was passed over: it will never be given.`
+      : `${where}, and was never given. The next number there is ${next}.`,
   ];
 }

@@ -1,4 +1,4 @@
-/** The page of one subject, from what the tables say and what the roles saw. Pure. */
+/** The page of one subject, from the tables and from what the roles saw. Pure. */
 import { databaseUser } from '../identity/ids.ts';
 import type { AccountName } from '../identity/names.ts';
 import { type ReachGraph, type Way, waysFrom, waysInto } from '../identity/reach.ts';
@@ -77,7 +77,7 @@ export function subjectPage(uid: number, parts: PageParts): SubjectPage {
   };
 }
 
-/** Of its account, and of a tool's group. */
+/** The DNs of its account, and of a tool's group. */
 function dnsOf(row: SubjectRow, { realm, base }: PageParts): string[] {
   if (row.state === 'deleted') return [];
   const account = row.account as AccountName;
@@ -102,7 +102,7 @@ function aboutPerson(row: SubjectRow, { nodes }: Facts, now: Date) {
   };
 }
 
-/** Keys, and why they open nothing, whoever holds them. */
+/** Keys, and why they give no access, whoever holds them. */
 export function keyFacts(keys: readonly KeyRow[] | null, now: Date): KeyFact[] {
   return (keys ?? []).map((key) => {
     const expired = key.expires_at !== null && new Date(key.expires_at) <= now;
@@ -122,7 +122,7 @@ export function keyFacts(keys: readonly KeyRow[] | null, now: Date): KeyFact[] {
   });
 }
 
-/** PostgreSQL's JSON writes times its own way. */
+/** JSON from PostgreSQL has another format of times. */
 function isoOf(text: string): string {
   return new Date(text).toISOString();
 }
@@ -142,12 +142,12 @@ function graphOf({ nodes, edges }: Facts, now: Date): ReachGraph {
   };
 }
 
-/** What stops whoever is it, at every door: keys, groups, sudo. */
+/** What stops all access through this account: keys, groups, sudo. */
 function stopsOf(node: NodeRow, now: Date): string[] {
   const { account, kind, state } = node;
   const stops = state === 'active' ? [] : [`${account} is ${state}`];
   if (kind === 'tool' || state === 'deleted') return stops;
-  if (!node.realm_member) stops.push(`${account} is no realm member`);
+  if (!node.realm_member) stops.push(`${account} is not a realm member`);
   if (goodKeys(node, now).length === 0) {
     const had = keyFacts(node.keys, now).some((key) => key.stops.includes('expired'));
     stops.push(had ? `every key of ${account} has expired` : `${account} has no key`);
@@ -184,7 +184,7 @@ function leavingPage(uid: number, { leaving }: Facts): LeavingPage {
   return (leaving.find((each) => each.uid === uid) as Leaver).leaving;
 }
 
-/** What is put away of it, as a role sees that. */
+/** Its archive, as a role sees it. */
 function archiveOf(role: Role, { archivals }: LeavingPage): { archive?: WantedArchive } {
   const open = archivals.findLast(({ backAt }) => backAt === null);
   if (open === undefined || role === 'directory') return {};
@@ -200,14 +200,14 @@ function archiveOf(role: Role, { archivals }: LeavingPage): { archive?: WantedAr
   };
 }
 
-/** As far as what is wanted depends on it: the verifier is told to nobody. */
+/** The credentials, as far as the wanted state depends on them: the verifier is shown to nobody. */
 function credentialsOf(row: SubjectRow, wantedEpoch: number): WantedCredentials {
   const { at_once: atOnce, recorded_epoch: epoch } = row;
   const recorded = epoch === null ? undefined : { epoch, verifier: '' };
   return { wantedEpoch, atOnce: atOnce === true, recorded };
 }
 
-/** Every target that the kind of subject has, in the order of the roles. */
+/** Every target of this kind of subject, in the order of the roles. */
 function targetPages(uid: number, row: SubjectRow, parts: PageParts): TargetPage[] {
   const wanted = parts.wanted.find((each) => each.uid === uid) as Wanted;
   const leaving = leavingPage(uid, parts.facts);
@@ -237,13 +237,13 @@ function targetPages(uid: number, row: SubjectRow, parts: PageParts): TargetPage
   return pages.filter(hasSomething);
 }
 
-/** Of those who stay there is no archive to speak of. */
+/** Archive targets are shown only for subjects that are leaving. */
 function hasSomething({ target, wanted, state }: TargetPage): boolean {
   const isArchive = target.endsWith('-archive');
   return !isArchive || wanted !== 'none' || (state !== 'as wanted' && state !== 'no answer');
 }
 
-/** Whether the target's own object is a finding, or unread: then what needs it was not looked at either. */
+/** Whether the target's own object is a finding, or unread: then targets that need it were not looked at either. */
 function isInDoubt({ target, wanted, state }: TargetPage, uid: number, report: Report): boolean {
   const isFinding = report.findings.some(
     (finding) =>

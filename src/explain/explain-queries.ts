@@ -1,5 +1,5 @@
 /**
- * Finding what a word names, and asking the roles about it in the same statement: they look while the
+ * Finds what a word names, and asks the roles about it in the same statement, so that they look while the
  * tables are read.
  */
 import type { Config } from '../shared/config.ts';
@@ -9,7 +9,7 @@ import { look } from '../database/overview.ts';
 import { type Client, openPool } from '../database/connection.ts';
 import { SURVEY_CALLS } from '../drift/survey-calls.ts';
 
-/** What to look for; whatever is left out is not looked for. */
+/** What to look for; an absent field is not looked for. */
 export interface Sought {
   shellName?: string | undefined;
   /** a tool's name, or its account */
@@ -23,19 +23,19 @@ export interface Sought {
   fingerprint?: string | undefined;
 }
 
-export interface FoundSubject {
+interface FoundSubject {
   uid: number;
   kind: 'person' | 'tool';
 }
 
-/** What is read of one word, on one connection. */
+/** What is read about one word, on one connection. */
 export interface Looking {
   client: Client;
   /** people first */
   found: FoundSubject[];
   /**
-   * The roles' reports, by role, as soon as each of them has answered, or what there is so long after
-   * they were asked. Empty at once where nothing was found.
+   * The reports by role, as soon as every role has answered, or those that exist after `timeoutMs`. Empty at
+   * once if nothing was found.
    */
   reports: (roles: readonly Role[], timeoutMs: number) => Promise<Map<Role, Report>>;
 }
@@ -56,14 +56,14 @@ const FIND_AND_ASK = `
   )
   SELECT uid, kind, (SELECT true FROM asked) AS asked FROM found ORDER BY kind, uid`;
 
-/** Opens a connection, looks, and runs `act` with what was found. `id` is a new UUID. */
+/** Opens a connection, looks, and runs `act` with what was found. `id` must be a new UUID. */
 export async function withLooking<T>(
   config: Config,
   id: string,
   sought: Sought,
   act: (looking: Looking) => Promise<T>,
 ): Promise<T> {
-  // a survey that a crash loses is asked for again by whoever wants it
+  // if a crash loses the survey, the caller asks again
   const pool = openPool(config, 'admin', { max: 1, durable: false });
   try {
     return await look(pool, async (client) => {
@@ -96,7 +96,7 @@ export async function withLooking<T>(
             if (rows.length > 0) reports = await readReports(client, id);
             const leftMs = deadline - performance.now();
             const isWhole = rows.length === 0 || roles.every((role) => reports.has(role));
-            // what is late must find its row: whoever asks next throws it away
+            // a late role must find the row, so the next caller deletes it
             if (isWhole) await client.query('DELETE FROM surveys WHERE id = $1', [id]);
             if (isWhole || leftMs <= 0) return reports;
             await withinMs(woken, leftMs);
@@ -114,7 +114,7 @@ async function readReports(client: Client, id: string): Promise<Map<Role, Report
   return new Map((rows as { role: Role; report: Report }[]).map((row) => [row.role, row.report]));
 }
 
-/** Waits for it, but no longer; a timer that is left would keep the process. */
+/** Waits for an event, but no longer than that. A timer that is left would keep the process alive. */
 async function withinMs(event: Promise<void>, ms: number): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   await Promise.race([event, new Promise((resolve) => (timer = setTimeout(resolve, ms)))]);

@@ -1,17 +1,17 @@
-/** What is known of a name or a number that no subject of ours has. Read only. */
+/** What is known of a name or a number that no subject has. Read only. */
 import { normalName } from '../identity/names.ts';
 import type { Client } from '../database/connection.ts';
 
-/** So many of the latest requests are looked through for refusals: their sentences have no index. */
+/** How many of the latest requests are searched for refusals: their sentences have no index. */
 const MOST_REQUESTS = 5000;
 
-export interface Sighting {
+interface Sighting {
   name: string;
   id: number;
   at: Date;
 }
 
-export interface Refusal {
+interface Refusal {
   at: Date;
   kind: string | null;
   requestedBy: string | null;
@@ -19,8 +19,8 @@ export interface Refusal {
   sentence: string | null;
 }
 
-/** A range of numbers; what is below `next` was given, or passed over. */
-export interface IdRange {
+/** A range of numbers; those below `next` were given, or passed over. */
+interface IdRange {
   kind: 'person' | 'tool';
   first: number;
   last: number;
@@ -28,17 +28,17 @@ export interface IdRange {
 }
 
 export interface Unknown {
-  /** seen in the directory, among homes or among database users, and not ours; first at `at` */
+  /** seen in the directory, among homes or among database users, and unmanaged; first at `at` */
   sightings: Sighting[];
-  /** requests that were refused, and whose sentence speaks of the name; the latest first */
+  /** refused requests whose sentence mentions the name; the latest first */
   refusals: Refusal[];
   /** the range that the number is in */
   range: IdRange | undefined;
-  /** the kind of account that the number was given to, or that it is kept from */
+  /** the kind of account that has or had the number, or that must not get it */
   given: 'person' | 'tool' | undefined;
 }
 
-/** @param names each form of the name; a uid of 0 is none */
+/** @param names each form of the name; a uid of 0 means no number */
 export async function readUnknown(
   client: Client,
   names: readonly string[],

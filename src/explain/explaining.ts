@@ -1,4 +1,4 @@
-/** Puts together all that is known about a word: from our tables, and from what the roles see now. */
+/** Collects all that is known about a word: from the tables, and from what the roles see now. */
 import { randomUUID } from 'node:crypto';
 import type { Config } from '../shared/config.ts';
 import { realmOf } from '../shared/config.ts';
@@ -24,18 +24,18 @@ import { describeFound, describeUnknown, type OwnedPath } from './explain-known.
 import { withAdmin } from '../cli/admin.ts';
 import { keyFacts, subjectPage } from './explain-pages.ts';
 
-/** A file server that hangs costs no more. */
+/** The longest wait for a file server that hangs. */
 const OWNER_LIMIT_MS = 200;
 
 export interface ExplainOptions {
-  /** how long the roles may take, counted from when they are asked */
+  /** how long the roles may take, counted from the moment of the question */
   timeoutMs: number;
   now: Date;
 }
 
 /**
- * Explains one word. Our tables are read while the roles look; a role that takes longer is shown as
- * one that did not answer.
+ * Explains one word. The tables are read while the roles look. A role that takes longer is shown as one that
+ * did not answer.
  */
 export async function explain(
   config: Config,
@@ -49,7 +49,7 @@ export async function explain(
     thingsOf(await readUnmanaged(client), text, config).map((thing) => `${describeListed(thing)}.`);
   if (word.kind === 'nothing' && owned === undefined) {
     const listed = await withAdmin(config, listedOf);
-    const known = listed.length > 0 ? listed : [`It names nothing: ${word.because}.`];
+    const known = listed.length > 0 ? listed : [`This names nothing: ${word.because}.`];
     return { ...about, known, key: null, subjects: [] };
   }
   const sought = { ...soughtBy(word), ...(owned === undefined ? {} : { uid: owned.uid }) };
@@ -71,7 +71,7 @@ export async function explain(
   });
 }
 
-/** What is not ours and has this name, number or path; of a path, also what it lies in. */
+/** Unmanaged things with this name, number or path; for a path, also the thing that contains it. */
 function thingsOf(
   things: readonly UnmanagedThing[],
   text: string,
@@ -89,19 +89,19 @@ function thingsOf(
 
 function describeListed(thing: UnmanagedThing): string {
   const what = isUndecided(thing)
-    ? 'nobody has decided about it: `chamberlain adopt` or `chamberlain ignore`'
+    ? 'an admin must decide on it: `chamberlain adopt` or `chamberlain ignore`'
     : 'an admin has decided';
-  return `Not ours: ${describeThing(thing)}; ${what}`;
+  return `Unmanaged: ${describeThing(thing)}; ${what}`;
 }
 
 /**
- * Whose number a path has on this machine, where it is there: a file of somebody who has left is known
- * by nothing else. What is root's says nothing.
+ * The owner of a path on this machine, if it exists: nothing else identifies a file of somebody who has left.
+ * Undefined for root, which would say nothing.
  */
 async function ownerOf(config: Config, text: string, word: Word): Promise<OwnedPath | undefined> {
   if (!text.startsWith('/') || (word.kind !== 'path' && word.kind !== 'nothing')) return undefined;
   const path = word.kind === 'path' ? `${config.files.root}${word.path}` : text;
-  // what `stat` complains of, such as a name that is too long, is no answer either
+  // an error of `stat`, such as a name that is too long, counts as no answer
   const seen = await statPaths([path], OWNER_LIMIT_MS).catch(() => 'no answer' as const);
   const uid = typeof seen === 'string' ? undefined : seen[0]?.uid;
   return uid === undefined || uid === 0
@@ -109,7 +109,7 @@ async function ownerOf(config: Config, text: string, word: Word): Promise<OwnedP
     : { path: word.kind === 'path' ? word.path : text, uid };
 }
 
-/** A whole key line is as good as its fingerprint; the strict parser is read only for that. */
+/** A whole key line counts as its fingerprint. The strict parser is loaded only for that. */
 async function readWord(config: Config, text: string): Promise<Word> {
   const { root, toolHomes, personHomes } = config.files;
   const word = classifyWord(text, { root, toolHomes, personHomes });
@@ -148,11 +148,11 @@ function entryOf(text: string, { ldap, realm }: Config): Word | undefined {
     }
   }
   return rdns.length > 1
-    ? { kind: 'nothing', because: 'no entry of ours has a DN like that' }
+    ? { kind: 'nothing', because: 'no managed entry has such a DN' }
     : undefined;
 }
 
-/** Who may be meant by a name that nobody has. */
+/** Suggestions for a name that no subject has. */
 async function meantBy(word: Word, client: Client): Promise<string[]> {
   const name = word.kind === 'path' ? word.home : 'name' in word ? word.name : undefined;
   if (name === undefined) return [];
@@ -188,7 +188,7 @@ function soughtBy(word: Word): Sought {
   }
 }
 
-/** Under which names and number something that is not ours may be known. */
+/** The names and the number under which something unmanaged may be known. */
 function namesOf(config: Config, word: Word): { names: string[]; uid: number } {
   const both = (name: string) => [name, `${config.realm}.${name}`];
   switch (word.kind) {
@@ -218,7 +218,7 @@ async function readPages(
   const uids = found.map(({ uid }) => uid);
   const [facts, wanted] = await Promise.all([
     readFacts(client, uids),
-    // what the directory wants holds all but the credentials, and no secret
+    // the wanted state of the directory has everything but the credentials, and no secret
     readWanted(client, 'directory', uids),
   ]);
   const answers = await reports(ROLES, timeoutMs);
@@ -243,7 +243,7 @@ function keyOf(config: Config, word: Word, facts: Facts, now: Date): KeyPage | n
   return null;
 }
 
-/** Why nobody may use a key, or null. */
+/** Why a key is refused for everybody, or null. */
 function knownBad(config: Config, fingerprint: string): string | null {
   const shipped = KNOWN_BAD_KEYS.get(fingerprint);
   if (shipped !== undefined) return shipped;

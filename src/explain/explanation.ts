@@ -1,16 +1,16 @@
-/** All that is known about a word on one page: what `chamberlain explain` shows, and its JSON. */
+/** All that is known about a word: the page of `chamberlain explain`, and its JSON. */
 import type { Role } from '../reconcile/wanted.ts';
 import type { LeavingPage } from '../lifecycle/leaving.ts';
 
 export interface Explanation {
   word: string;
-  /** when it was true, ISO 8601 */
+  /** the time of this knowledge, ISO 8601 */
   at: string;
-  /** sentences about the word itself: what it is, whose it is; all there is where it names no subject */
+  /** sentences about the word itself: what it is, whose it is; everything that is known, if it names no subject */
   known: string[];
-  /** where the word is a key that was ever taken */
+  /** set if the word is a key that was ever accepted */
   key: KeyPage | null;
-  /** the person and the tool that it names; none: it is nobody of ours */
+  /** the person and the tool that it names; empty if it names neither */
   subjects: SubjectPage[];
 }
 
@@ -23,7 +23,7 @@ export interface KeyFact {
   addedAt: string;
   expiresAt: string | null;
   removedAt: string | null;
-  /** why it opens nothing, whoever holds it: removed, expired */
+  /** why it gives no access, whoever holds it: removed, expired */
   stops: string[];
 }
 
@@ -39,29 +39,29 @@ export interface SubjectPage {
   account: string;
   state: string;
   since: string;
-  /** what stops everybody who would come in as it; nothing: it is open */
+  /** what stops all access through it; empty if nothing does */
   stops: string[];
-  /** where it is in the directory: its account, and a tool's group; none of one that is deleted */
+  /** its DNs in the directory: the account, and a tool's group; empty if it is deleted */
   dns: string[];
   /** of a tool */
   title?: string;
-  /** of a person; '' of one whose data was erased */
+  /** of a person; empty if their data was erased */
   displayName?: string;
   email?: string;
-  /** of a tool: who is allowed to ask for changes, and comes in */
+  /** of a tool: who may request changes, and may become it */
   maintainers?: string[];
   /** since when a realm member; null: none */
   realmMember?: { since: string } | null;
   keys?: KeyFact[];
   databaseUser: string;
-  /** null where none are wanted; an epoch that is not recorded has no password yet */
+  /** null if none are wanted; an epoch that is not recorded has no password yet */
   credentials: {
     wantedEpoch: number;
     recordedEpoch: number | null;
     recordedAt: string | null;
-    /** until then the password before works as well; null: it does not */
+    /** until then the previous password works as well; null: it does not */
     previousUntil: string | null;
-    /** it lets nobody in until there is one of the wanted epoch */
+    /** nobody can log in until there is a password of the wanted epoch */
     lockedOut: boolean;
   } | null;
   /** how it leaves, and what is kept of it */
@@ -71,14 +71,14 @@ export interface SubjectPage {
   acts: number;
   history: HistoryFact[];
   targets: TargetPage[];
-  /** of a tool: who can get in as it */
+  /** of a tool: who can become it */
   entrants?: Entrant[];
   /** which accounts it can become */
   becomes: Becoming[];
 }
 
-/** A request for access, and what an admin said. */
-export interface AccessFact {
+/** A request for access, and an admin's decision. */
+interface AccessFact {
   state: string;
   openedAt: string;
   reason: string;
@@ -102,7 +102,7 @@ export interface HistoryFact {
 export type TargetState =
   'as wanted' | 'differs' | 'finding' | 'waiting' | 'unreadable' | 'no answer';
 
-/** One target: what is wanted, and how what is there stands to it. */
+/** One target: what is wanted, and how what exists compares with it. */
 export interface TargetPage {
   role: Role;
   target: string;
@@ -111,19 +111,19 @@ export interface TargetPage {
   trouble: Trouble[];
 }
 
-/** One step, finding, wait, or what could not be read. */
+/** One step, finding or wait, or something that could not be read. */
 export interface Trouble {
   mark: '+' | '~' | '-' | '!' | '?' | '…' | '×';
   what: string;
   why: string;
-  /** since when it is known; null: it was seen just now */
+  /** since when it is known; null if it was seen just now */
   since: string | null;
 }
 
-/** A person who comes to a tool. */
+/** A person who can become a tool, or could. */
 export interface Entrant {
   person: string;
-  /** those that open something now */
+  /** the keys that give access now */
   keys: KeyFact[];
   open: boolean;
   ways: WayPage[];
@@ -134,7 +134,7 @@ export interface WayPage {
   path: string[];
   /** since when the last but one is a maintainer of the last */
   since: string;
-  /** nothing: it is open */
+  /** empty if the way is open */
   stops: string[];
 }
 

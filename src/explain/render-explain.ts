@@ -18,10 +18,10 @@ import { leavingRows } from '../lifecycle/render-leaving.ts';
 export type Style = 'bold' | 'dim' | 'green' | 'yellow' | 'red' | 'cyan';
 export type Paint = (style: Style, text: string) => string;
 
-/** So many people, or accounts, are shown of each list; the JSON holds all. */
+/** How many people or accounts of each list are shown; the JSON holds all. */
 const MOST_SHOWN = 40;
 
-/** Of the longest of them. */
+/** The length of the longest state. */
 const STATE_WIDTH = 'unreadable'.length;
 
 const COLOURS: Record<TargetState, Style> = {
@@ -54,14 +54,14 @@ function renderKeyPage(key: KeyPage, paint: Paint): string {
     ['label', key.label],
     ['options', key.options.join(',')],
     ['added', timeOf(key.addedAt)],
-    ['ends', key.expiresAt === null ? '' : timeOf(key.expiresAt)],
+    ['expires', key.expiresAt === null ? '' : timeOf(key.expiresAt)],
     ['removed', key.removedAt === null ? '' : timeOf(key.removedAt)],
     ['known bad', key.knownBad ?? ''],
     [
-      'opens',
+      'gives access',
       key.stops.length === 0
-        ? `what ${key.holder} may, see below`
-        : `nothing: ${key.stops.join(', ')}`,
+        ? `to what ${key.holder} may use: see below`
+        : `to nothing: ${key.stops.join(', ')}`,
     ],
   ];
   return [`${paint('bold', clean(key.fingerprint))}  key`, ...renderRows(rows)].join('\n');
@@ -78,15 +78,15 @@ function renderSubject(page: SubjectPage, now: Date, paint: Paint): string {
     head,
     ...renderRows(factsOf(page, now)),
     ...section(
-      'who asked, and who approved',
+      'who requested what, and who approved it',
       historyOf(page),
-      'nobody by a request: it was bootstrapped, or taken over by an import',
+      'no request: created by `chamberlain bootstrap`, or taken over by an import',
     ),
-    ...section('what is wanted, and what is there', targetLines(targets, paint)),
+    ...section('what is wanted, and what exists', targetLines(targets, paint)),
     ...(entrants === undefined
       ? []
       : section(
-          `who can get in as ${clean(account)}`,
+          `who can become ${clean(account)}`,
           entrantLines(entrants, stops, paint),
           'nobody',
         )),
@@ -114,7 +114,7 @@ function factsOf(page: SubjectPage, now: Date): Row[] {
     ...leavingRows(leaving, { kind, account, state, now }),
     ['maintainers', page.maintainers?.join(', ') ?? ''],
     ['realm member', memberOf(realmMember)],
-    ['gets in', page.kind === 'tool' ? '' : getsIn(page)],
+    ['can log in', page.kind === 'tool' ? '' : getsIn(page)],
     ['database user', `${page.databaseUser}, ${credentialsOf(credentials)}`],
     ...page.access.map((fact): Row => ['access', accessOf(fact)]),
     ...(page.keys ?? []).map((key): Row => ['key', describeKey(key)]),
@@ -124,7 +124,7 @@ function factsOf(page: SubjectPage, now: Date): Row[] {
 function getsIn({ stops, keys = [] }: SubjectPage): string {
   if (stops.length > 0) return `no: ${stops.join(', ')}`;
   const good = keys.filter((key) => key.stops.length === 0).length;
-  return `by ${good === 1 ? 'one key' : `${good} keys`}`;
+  return `with ${good === 1 ? 'one key' : `${good} keys`}`;
 }
 
 function memberOf(member: SubjectPage['realmMember']): string {
@@ -133,21 +133,21 @@ function memberOf(member: SubjectPage['realmMember']): string {
 }
 
 function credentialsOf(credentials: SubjectPage['credentials']): string {
-  if (credentials === null) return 'no credentials wanted';
+  if (credentials === null) return 'without credentials';
   const { wantedEpoch, recordedEpoch, recordedAt, previousUntil, lockedOut } = credentials;
   if (recordedEpoch === null || recordedAt === null) {
-    return `epoch ${wantedEpoch} wanted, no password made yet`;
+    return `epoch ${wantedEpoch} wanted, no password yet`;
   }
   const before =
-    previousUntil === null ? '' : `, the one before works until ${timeOf(previousUntil)}`;
+    previousUntil === null ? '' : `, the previous one works until ${timeOf(previousUntil)}`;
   const made = `password of epoch ${recordedEpoch} made ${timeOf(recordedAt)}${before}`;
   if (recordedEpoch === wantedEpoch) return made;
-  const out = lockedOut ? ', which lets nobody in until homes has made that one' : '';
+  const out = lockedOut ? ', which lets nobody in until homes has made the wanted one' : '';
   return `epoch ${wantedEpoch} wanted, ${made}${out}`;
 }
 
 function accessOf(fact: SubjectPage['access'][number]): string {
-  const asked = `asked for ${timeOf(fact.openedAt)}${quoted(fact.reason)}`;
+  const asked = `requested ${timeOf(fact.openedAt)}${quoted(fact.reason)}`;
   if (fact.decidedAt === null) return `${asked}, open`;
   const decided = `${fact.state} ${timeOf(fact.decidedAt)} by ${fact.decidedBy}`;
   return `${asked}, ${decided}${quoted(fact.decisionReason ?? '')}`;
@@ -161,7 +161,7 @@ function describeKey(key: KeyFact): string {
   return [
     key.fingerprint,
     ...(key.label === '' ? [] : [key.label]),
-    // of who was erased only the fingerprint is left
+    // only the fingerprint is left of a person who was erased
     `${key.type === '' ? '' : `${key.type}, `}added ${timeOf(key.addedAt)}`,
     ...(key.options.length === 0 ? [] : [key.options.join(',')]),
     ...(key.expiresAt === null ? [] : [`until ${timeOf(key.expiresAt)}`]),
@@ -198,7 +198,7 @@ function targetLines(targets: readonly TargetPage[], paint: Paint): string[] {
   const silent = new Set<string>();
   return targets.flatMap(({ role, target, wanted, state, trouble }) => {
     const line = `  ${paint(COLOURS[state], state.padEnd(STATE_WIDTH))}  ${target.padEnd(width)}  ${clean(wanted)}`;
-    // of a role that does not answer the same is to be said of each target: it is said once
+    // the silence of a role concerns each of its targets, and is shown once
     if (state === 'no answer' && silent.has(role)) return [line];
     if (state === 'no answer') silent.add(role);
     return [
@@ -254,14 +254,14 @@ function moreThan(count: number): string[] {
   return count <= MOST_SHOWN ? [] : [`  … and ${count - MOST_SHOWN} more: see --json`];
 }
 
-/** What stops all of the ways below it is said once. */
+/** What stops all ways is shown once, above them. */
 function stoppedBy(stops: readonly string[], none: string, paint: Paint): string[] {
   return stops.length === 0
     ? []
-    : [`  ${paint('red', `${none}, as long as ${clean(stops.join(', '))}:`)}`];
+    : [`  ${paint('red', `${none} while ${clean(stops.join(', '))}:`)}`];
 }
 
-/** `through tools.c → tools.relay, since …`, and what else stops it; its two ends stand elsewhere. */
+/** `through tools.c → tools.relay, since …`, and what else stops it; its two ends are shown elsewhere. */
 function wayLine({ path, since, stops }: WayPage, said: readonly string[], paint: Paint): string {
   const between = path.slice(1, -1).join(' → ');
   const way = between === '' ? 'directly' : `through ${clean(between)}`;
@@ -270,7 +270,7 @@ function wayLine({ path, since, stops }: WayPage, said: readonly string[], paint
   return others.length === 0 ? line : `${line}  ${paint('red', `no: ${clean(others.join(', '))}`)}`;
 }
 
-/** What others wrote does not steer a terminal. */
+/** Text that others wrote must not control a terminal. */
 function clean(text: string): string {
   return printable(text);
 }

@@ -1,22 +1,22 @@
-/** What a word on the command line may mean: a name, a number, a path, a key. Pure. */
+/** What a word on the command line can mean: a name, a number, a path, a key. Pure. */
 import { posix } from 'node:path';
 import { printable } from '../shared/printable.ts';
 
-/** In characters. The longest that means anything is a public key. */
+/** In characters. The longest meaningful word is a public key. */
 export const MAX_WORD_LENGTH = 16_384;
 /** A name may be a display name, or one of an old directory. */
 const MAX_NAME_LENGTH = 255;
 
 /** The number in the name of a database user: `s<uid>` of a tool, `u<uid>` of a person. */
-export interface DatabaseUser {
+interface DatabaseUser {
   kind: 'person' | 'tool';
   uid: number;
 }
 
 export type Word =
-  /** the database user too, where it is written like one: a person may be called so */
+  /** also as a database user, if it has the form of one: a person may have such a name too */
   | { kind: 'name'; name: string; databaseUser?: DatabaseUser }
-  /** any whole number, also one that no account may have */
+  /** any whole number, even one that no account may have */
   | { kind: 'uid'; uid: number }
   /** `s50001__stuff`: a database, named after the user that owns it */
   | { kind: 'database'; database: string; owner: DatabaseUser }
@@ -31,7 +31,7 @@ export type Word =
   | { kind: 'key'; text: string }
   | { kind: 'nothing'; because: string };
 
-/** Where homes are: as accounts see them, and below `root` as this machine does. */
+/** The areas of homes, as accounts see them; on this machine they are below `root`. */
 export interface Areas {
   root: string;
   toolHomes: string;
@@ -42,25 +42,25 @@ const KEY_LINE = /(?:^|[\s,"])(?:sk-)?(?:ssh|ecdsa)-[a-z0-9@.-]+[ \t]+AAAA/u;
 const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/iu;
 const DATABASE_USER = /^([su])([1-9][0-9]{0,9})(__.*)?$/u;
 
-/** Says what a word is by its form alone; a DN is a name here. What it names, if anything, only the database knows. */
+/** Classifies a word by its form alone; a DN is a name here. Only the database knows what it names, if anything. */
 export function classifyWord(text: string, areas: Areas): Word {
-  if (text.length > MAX_WORD_LENGTH) return nothing('it is too long for anything that has a name');
+  if (text.length > MAX_WORD_LENGTH) return nothing('it is too long');
   const word = text.trim();
   if (word === '') return nothing('it is empty');
   if (KEY_LINE.test(word)) return { kind: 'key', text: word };
-  if (printable(word) !== word) return nothing('it holds a character that cannot be seen');
+  if (printable(word) !== word) return nothing('it contains an invisible character');
   if (/^[0-9]+$/u.test(word)) return classifyNumber(word);
   if (word.startsWith('SHA256:')) {
     return /^SHA256:[A-Za-z0-9+/]{43}$/u.test(word)
       ? { kind: 'fingerprint', fingerprint: word }
-      : nothing('a fingerprint is SHA256: and 43 characters, as `ssh-keygen -l` prints it');
+      : nothing('a fingerprint is `SHA256:` and 43 characters, as `ssh-keygen -l` prints it');
   }
   if (/^MD5:|^([0-9a-f]{2}:){15}[0-9a-f]{2}$/u.test(word)) {
-    return nothing('keys are known by SHA256, as `ssh-keygen -l` prints it');
+    return nothing('give the SHA256 fingerprint of a key, as `ssh-keygen -l` prints it');
   }
   if (word.startsWith('/')) return classifyPath(word, areas);
   if (UUID.test(word)) {
-    return nothing(`it is written like the id of a request: see \`chamberlain requests ${word}\``);
+    return nothing(`it looks like the id of a request: see \`chamberlain requests ${word}\``);
   }
   if (word.length > MAX_NAME_LENGTH) return nothing('it is too long for a name');
   return classifyName(word);
@@ -72,7 +72,7 @@ function nothing(because: string): Word {
 
 function classifyNumber(word: string): Word {
   const uid = Number(word);
-  if (uid >= 2 ** 32) return nothing('no system has numbers of accounts as large as that');
+  if (uid >= 2 ** 32) return nothing('it is larger than any uid');
   return { kind: 'uid', uid };
 }
 
@@ -98,10 +98,10 @@ function classifyPath(word: string, { root, toolHomes, personHomes }: Areas): Wo
     const [, home = '', inside = ''] = below(path, posix.normalize(place));
     if (home !== '') return { kind: 'path', area, home, path, inside };
   }
-  return nothing(`it is no home: those are below ${toolHomes} and ${personHomes}`);
+  return nothing(`it is not in a home: homes are below ${toolHomes} and ${personHomes}`);
 }
 
-/** `['', 'bridgebot', 'logs/x']`, or nothing where the path is not below the place. */
+/** `['', 'bridgebot', 'logs/x']`; empty if the path is not below the place. */
 function below(path: string, place: string): string[] {
   const folder = place.replace(/\/+$/u, '');
   if (!path.startsWith(`${folder}/`)) return [];

@@ -8,7 +8,7 @@
  */
 
 /** A person or a tool, and the reasons why a way that starts at it or passes through it is closed. */
-export interface ReachNode {
+interface ReachNode {
   uid: number;
   account: string;
   kind: 'person' | 'tool';

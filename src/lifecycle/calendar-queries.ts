@@ -41,7 +41,7 @@ export interface DueMove {
 }
 
 /** How many days before archiving a warning is sent. */
-export const WARNING_DAYS = [30, 7, 1];
+const WARNING_DAYS = [30, 7, 1];
 
 /**
  * SQL: when a subject that is to be deleted is archived: on its day, but not sooner than a day after the last warning.

@@ -31,7 +31,7 @@ export interface ArchivalPage {
 }
 
 /** A request about the subject that waits for an admin's approval. */
-export interface WaitingPage {
+interface WaitingPage {
   request: string;
   kind: string;
   requestedBy: string;
@@ -40,7 +40,7 @@ export interface WaitingPage {
 }
 
 /** A request that another admin approved. */
-export interface ApprovedPage {
+interface ApprovedPage {
   kind: string;
   requestedBy: string;
   by: string;
@@ -48,7 +48,7 @@ export interface ApprovedPage {
 }
 
 /** A hold that has not ended. */
-export interface HoldPage {
+interface HoldPage {
   by: string;
   at: string;
   reason: string;

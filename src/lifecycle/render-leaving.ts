@@ -93,7 +93,7 @@ function describeClosed({ at, by, reason, until }: NonNullable<LeavingPage['clos
 }
 
 /** `reinstated 2026-12-01 08:00:00Z, in 6 days` */
-export function describeNext({ sentence, at }: NextMove, now: Date): string {
+function describeNext({ sentence, at }: NextMove, now: Date): string {
   if (at !== null && isWithoutEnd(at)) return 'nothing until the hold is released';
   return at === null ? sentence : `${sentence}: ${timeOf(at)}, ${describeWait(at, now)}`;
 }

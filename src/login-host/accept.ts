@@ -9,8 +9,8 @@ import { ACCEPT_FILE, readStatus } from './status.ts';
 const PATIENCE_MS = 10_000;
 
 /**
- * Asks the helper, and returns what it has accepted, in sentences. As root. Throws NOT_ACCEPTED where the
- * helper has not taken it in time: then nothing is asked any more.
+ * Asks the root helper to accept the directory, and returns what it has accepted, in sentences. Must run as
+ * root. Throws NOT_ACCEPTED if the helper does not do so in time; the request is then removed.
  *
  * @param folder the helper's own
  */
@@ -29,7 +29,7 @@ export async function acceptDirectory(
     if (acceptedAt() !== before) return readStatus(folder)?.accepted?.what ?? [];
   } while (performance.now() < deadline);
   removeFile(path);
-  throw notNow(`the root helper has not answered in ${patienceMs / 1000} s`);
+  throw notNow(`the root helper did not answer within ${patienceMs / 1000} s`);
 }
 
 function notNow(why: string): ChamberlainError {

@@ -1,13 +1,13 @@
-/** When something that costs much may be done again: at once, then after a second, two, four … a minute. */
+/** When something expensive may be repeated: at once, then after 1 s, 2 s, 4 s … up to a minute. */
 const LEAST_MS = 1000;
 const MOST_MS = 60_000;
 
 export interface Backoff {
-  /** Whether it may be done now; then it is taken to be done. */
+  /** Whether it may be done now. If so, it is taken as done. */
   take(): boolean;
 }
 
-/** @param clock in milliseconds, never back */
+/** @param clock in milliseconds; must never go back */
 export function openBackoff(clock: () => number = () => performance.now()): Backoff {
   let waitMs = 0;
   let last = -Infinity;

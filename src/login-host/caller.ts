@@ -1,6 +1,6 @@
 /**
- * Who takes, and the way to what is named: gone with the caller's own rights, so that root's show and
- * open nothing that the caller's own programs could not reach.
+ * Identifies the caller of `take`, and walks the path to a named file with the caller's own rights, so that the
+ * rights of root reveal and open nothing that the caller's own programs could not reach.
  */
 import { closeSync, constants, fstatSync, openSync } from 'node:fs';
 import { userInfo } from 'node:os';
@@ -15,36 +15,41 @@ import { ChamberlainError } from '../shared/errors.ts';
 
 export const DIRECTORY_TO_LOOK = OPEN_TO_LOOK | constants.O_DIRECTORY;
 
-/** Who takes, by the name service. */
+/** The account that calls `take`, as the name service knows it. */
 export interface Caller {
   uid: number;
   gid: number;
-  /** the gids of all groups, the first one's among them */
+  /** the gids of all groups, including the primary one */
   groups: ReadonlySet<number>;
 }
 
 /**
- * Asks the name service who this is, and gives the process, which is root's, this account's groups:
- * the session's may be old. Throws BACKEND_UNREADABLE where it knows no such account.
+ * Asks the name service for this account, and gives the process, which runs as root, this account's groups:
+ * those of the session may be out of date. Throws BACKEND_UNREADABLE if the name service knows no such account.
  */
 export function identifyCaller(uid: number): Caller {
   try {
     const { gid } = withRightsOf({ uid, gid: 0 }, () => userInfo());
     (process as unknown as WithInitgroups).initgroups(uid, gid);
-    // Node adds the effective group, which would be root's.
+    // Node adds the effective group, which would be root's
     const groups = withRightsOf({ uid, gid }, () => process.getgroups!());
     return { uid, gid, groups: new Set(groups) };
   } catch (cause) {
-    throw new ChamberlainError('BACKEND_UNREADABLE', `asking who uid ${uid} is`, { cause });
+    throw new ChamberlainError('BACKEND_UNREADABLE', `looking up the account of uid ${uid}`, {
+      cause,
+    });
   }
 }
 
-/** initgroups(3), which Node has and its types lack. */
+/** initgroups(3), which Node has but its types lack. */
 interface WithInitgroups {
   initgroups(user: number, extraGroup: number): void;
 }
 
-/** Acts with another's rights: files are reached, or not, as if that one's own program did it. */
+/**
+ * Runs `act` with another account's rights: files can be reached exactly as if a program of that account did
+ * it.
+ */
 export function withRightsOf<Result>(who: { uid: number; gid: number }, act: () => Result): Result {
   process.setegid!(who.gid);
   process.seteuid!(who.uid);
@@ -56,20 +61,20 @@ export function withRightsOf<Result>(who: { uid: number; gid: number }, act: () 
   }
 }
 
-/** Something that is open, and the name that it has in a directory that is open. */
+/** An open file or directory, and its name in an open directory. */
 export interface Entry {
   directory: number;
   name: Buffer;
   fd: number;
 }
 
-/** `directory` is undefined for `.`, `..` and `/`: what they lie in is not known. */
+/** `directory` is undefined for `.`, `..` and `/`: their parent is not known. */
 export type Reached = Omit<Entry, 'directory'> & { directory: number | undefined };
 
 /**
- * Goes the way to a name, one directory after another. A link on the way is followed only in a
- * directory where root alone makes names: there it is the admin's (`/data`, say, on another disk).
- * Errors are the system's.
+ * Walks the path to a name, one directory after another. A link on the way is followed only in a directory
+ * where only root creates names: there the admin made it (`/data` on another disk, for example). Errors are the
+ * system's.
  */
 export function reach(path: Buffer): Reached {
   if (path.length === 0) throw Object.assign(new Error('empty name'), { code: 'ENOENT' });

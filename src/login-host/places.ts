@@ -1,15 +1,15 @@
 /**
- * Where things are on a login host. They are no settings: authorized-keys, the units, PAM's files and sudo name
- * the same places.
+ * The paths of a login host. They are not configurable: authorized-keys, the units, the files of PAM and sudo
+ * name the same paths.
  */
 export interface Places {
   /** one key file for each person: root:chamberlain-lookup 2750, files 0640 */
   keys: string;
   /** the helper's own, root 0755: `seals` and `state.json` (0600), `status.json` and `closed` (0644) */
   login: string;
-  /** of libnss-extrausers: passwd, group (0644), shadow (0640 root:shadow) */
+  /** the files of libnss-extrausers: passwd, group (0644), shadow (0640 root:shadow) */
   extrausers: string;
-  /** one file of sudoers(5), 0440; no dot in its name, or sudo skips it */
+  /** one file of sudoers(5), 0440; its name must not contain a dot, or sudo skips it */
   sudoers: string;
   /** the agent writes to it: root:chamberlain-keys 0660, in a folder 0750 */
   socket: string;

@@ -1,22 +1,23 @@
 /**
- * What the agent tells the root helper, and how that answers.
+ * What the agent reports to the root helper, and what the helper answers.
  *
- * On a unix socket the agent sends one report, lines of JSON in UTF-8, each an array that begins with a word, and
- * half-closes; the helper answers with one line of JSON and closes, once the files are as the report says. (While
- * everything is being read, the lists of accounts follow within seconds, and at its end.) A line that is not
- * understood, or not believed, costs itself alone; a report that was cut costs itself.
+ * On a unix socket the agent sends one report and half-closes. A report is lines of JSON in UTF-8, each an
+ * array that begins with a word. The helper answers with one line of JSON and closes, once the files are as the
+ * report says. (While everything is being read, the lists of accounts follow within seconds, and at its end.) A
+ * line that is not understood, or not believed, affects only itself; a report that was cut is ignored as a
+ * whole.
  *
  * | line                       | says                                                                         |
  * | -------------------------- | ---------------------------------------------------------------------------- |
- * | `["seal", name, text]`     | an entry's seal as it stands; `name` is the entry's own, whatever it is      |
+ * | `["seal", name, text]`     | an entry's seal as it is; `name` is the entry's own, whatever it is          |
  * | `["unsealed", name]`       | an entry of a person or a tool that has no seal                              |
- * | `["gone", name]`           | an entry that was there, and is no more                                      |
- * | `["heartbeat", text]`      | the heartbeat as it stands; '' where there is none                           |
+ * | `["gone", name]`           | an entry that existed, and no longer does                                    |
+ * | `["heartbeat", text]`      | the heartbeat as it is; '' if there is none                                  |
  * | `["all", token, "begin"]`  | everything is being read from here on, in as many reports as it takes        |
- * | `["all", token, "end"]`    | it has all been told: who was not named since the beginning is gone          |
- * | `["trouble", server, why]` | where the agent reads, and why it cannot; '' where it can                    |
+ * | `["all", token, "end"]`    | everything was reported: an entry not named since the beginning is gone      |
+ * | `["trouble", server, why]` | where the agent reads, and why it cannot; '' if it can                       |
  *
- * A reading of everything under another token, or in another run of the helper, counts for nothing.
+ * If a reading of everything has another token, or belongs to another run of the helper, it does not count.
  */
 import { z } from 'zod';
 
@@ -29,18 +30,18 @@ export type ReportLine =
   | readonly ['trouble', server: string, why: string];
 
 export interface ReportAnswer {
-  /** of this run of the helper: another one has to be told everything */
+  /** the id of this run of the helper: everything must be reported to another run */
   run: string;
-  /** the token of the reading of everything that is under way */
+  /** the token of the current reading of everything */
   reading?: string;
-  /** what the agent reads is whole and of now */
+  /** what the agent reads is complete and current */
   trusted: boolean;
   /** why not, and whether another server may do better */
   why?: string;
   tryAnother?: boolean;
 }
 
-/** More in one report, and the helper hangs up. */
+/** The helper hangs up if one report is larger. */
 export const MAX_REPORT_BYTES = 32 * 2 ** 20;
 
 /** A line of a report as it is sent. */
@@ -56,15 +57,15 @@ const answerSchema = z.object({
   tryAnother: z.boolean().exactOptional(),
 });
 
-/** Reads what the helper has answered. Throws where it is no answer. */
+/** Reads the helper's answer. Throws if it is not a valid answer. */
 export function parseReportAnswer(text: string): ReportAnswer {
   return answerSchema.parse(JSON.parse(text));
 }
 
-/** No seal is as long, however many members it has. */
+/** No seal is this long, however many members it has. */
 const MAX_LINE_LENGTH = 4 * 2 ** 20;
 
-/** Reads one line; undefined where it is none. */
+/** Reads one line; undefined if it is not a valid line. */
 export function parseReportLine(line: string): ReportLine | undefined {
   if (line.length > MAX_LINE_LENGTH || !holdsStrings(line)) return undefined;
   let parsed: unknown;
@@ -85,7 +86,9 @@ export function parseReportLine(line: string): ReportLine | undefined {
   return isOne ? (parsed as unknown as ReportLine) : undefined;
 }
 
-/** Whether an array of a few strings may stand there: a megabyte of brackets would be read into a hundred. */
+/**
+ * Whether it can be an array of a few strings: parsing a megabyte of brackets would need a hundred megabytes.
+ */
 function holdsStrings(line: string): boolean {
   for (let count = 0, at = 1; count < 4; count += 1) {
     if (line[at] !== '"') return false;
@@ -99,7 +102,7 @@ function holdsStrings(line: string): boolean {
   return false;
 }
 
-/** Whether an odd number of backslashes stands before it. */
+/** Whether an odd number of backslashes precedes it. */
 function isEscaped(line: string, at: number): boolean {
   let from = at;
   while (line[from - 1] === '\\') from -= 1;

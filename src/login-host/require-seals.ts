@@ -1,9 +1,9 @@
 /**
- * Switches a login host that was set up with sssd to seals alone: nsswitch.conf and PAM ask sssd no more, and it
- * is stopped. Where the host is not ready, nothing is changed.
+ * Switches a login host that was set up with sssd to seals only: nsswitch.conf and PAM no longer ask sssd, and
+ * it is stopped. If the host is not ready, nothing is changed.
  *
- * pam_sss must go before sssd does: once that has stopped and left its sockets, Debian's `[default=bad success=ok
- * user_unknown=ignore]` lets in nobody whom /etc/passwd does not know.
+ * pam_sss must be removed before sssd stops. Once sssd has stopped and left its sockets, Debian's `[default=bad
+ * success=ok user_unknown=ignore]` refuses every account that /etc/passwd does not have.
  */
 import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
@@ -14,9 +14,9 @@ import type { LoginStatus } from './status.ts';
 
 const NSSWITCH = '/etc/nsswitch.conf';
 const PAM = '/etc/pam.d';
-/** What sssd answered for a login host. */
+/** The databases that sssd answered for on a login host. */
 const DATABASES = ['passwd', 'group', 'shadow', 'gshadow', 'initgroups', 'sudoers'];
-/** What the helper's files answer instead. */
+/** The databases that the helper's files answer for instead. */
 const OURS = ['passwd', 'group', 'shadow'];
 const SSS = /[ \t]+sss(?![^\s[])(?:[ \t]*\[[^\]]*\])*/g;
 
@@ -27,15 +27,19 @@ export function othersRefused(status: LoginStatus, without: ReadonlySet<string>)
   return { ...status, refused, refusedInAll };
 }
 
-/** Why the host must not be switched, in sentences without a full stop; none where it may. */
+/** Why the host must not be switched, in sentences without a full stop; empty if it may. */
 export function objections(status: LoginStatus, isRunning: boolean): string[] {
   const { trusted, why, refusedInAll, held, unwritten, people, tools } = status;
   return [
-    ...(isRunning ? [] : ['the agent or the root helper does not run']),
+    ...(isRunning ? [] : ['the agent or the root helper is not running']),
     ...(trusted ? [] : [`the directory is not trusted: ${why ?? ''}`]),
-    ...(people + tools > 0 ? [] : ['nobody has a seal']),
-    ...(refusedInAll > 0 ? [`entries without a seal that this host takes: ${refusedInAll}`] : []),
-    ...(held === undefined ? [] : [`${held.inAll} have disappeared, and are kept`]),
+    ...(people + tools > 0 ? [] : ['no account has a seal']),
+    ...(refusedInAll > 0
+      ? [`${refusedInAll} ${haveEntries(refusedInAll)} no seal that this host accepts`]
+      : []),
+    ...(held === undefined
+      ? []
+      : [`${held.inAll} ${haveEntries(held.inAll)} disappeared, and are kept`]),
     ...unwritten.map(({ path, why: because }) => `${path} cannot be written: ${because}`),
     ...missingSources(readFileSync(NSSWITCH, 'utf8')),
   ];
@@ -49,8 +53,12 @@ function missingSources(text: string): string[] {
   return [`${NSSWITCH} does not ask extrausers for ${without.join(', ')}: run \`install\` first`];
 }
 
-/** The text of nsswitch.conf(5) without `sss`, and what it does after it, where logins are concerned. */
-export function withoutSss(text: string): string {
+function haveEntries(number: number): string {
+  return number === 1 ? 'entry has' : 'entries have';
+}
+
+/** The text of nsswitch.conf(5) without `sss` and the action after it, in the databases that concern logins. */
+function withoutSss(text: string): string {
   return text.replace(/^(\s*([a-z]+)[ \t]*:)([^#\n]*)/gm, (line, map, name, sources) => {
     if (!DATABASES.includes(String(name))) return line;
     const rest = String(sources).replace(SSS, '');
@@ -59,8 +67,8 @@ export function withoutSss(text: string): string {
 }
 
 /**
- * Does it step by step, and tells what was done, in sentences. As root. Throws STEP_FAILED: what was done stays, and
- * it may be run again.
+ * Switches the host step by step, and yields what was done, in sentences. Must run as root. Throws STEP_FAILED;
+ * what was done then stays, and the command may be run again.
  */
 export function* leaveSssd(): Generator<string> {
   yield* leaveNsswitch();
@@ -73,28 +81,29 @@ function leaveNsswitch(): string[] {
   const after = withoutSss(before);
   if (after === before) return [];
   replaceFile(NSSWITCH, after, { mode: statSync(NSSWITCH).mode & 0o777 }, true);
-  return [`${NSSWITCH} asks sssd for no account, group or sudo rule any more`];
+  return [`${NSSWITCH} no longer asks sssd for accounts, groups or sudo rules`];
 }
 
 function leavePam(): string[] {
-  const asking = () =>
+  const sssdFiles = () =>
     readdirSync(PAM).filter(
       (name) => name.startsWith('common-') && /^[^#]*\bpam_sss\.so\b/m.test(read(name)),
     );
   const read = (name: string) => readFileSync(join(PAM, name), 'utf8');
-  if (asking().length === 0) return [];
+  if (sssdFiles().length === 0) return [];
   run('/usr/sbin/pam-auth-update', ['--disable', 'sss']);
-  const [left] = asking();
+  const [left] = sssdFiles();
   if (left !== undefined) {
-    throw new ChamberlainError('STEP_FAILED', 'having PAM ask sssd no more', {
-      cause: `${join(PAM, left)} was changed by hand: take the lines with pam_sss.so out, and run this again`,
+    throw new ChamberlainError('STEP_FAILED', 'removing sssd from PAM', {
+      cause: `${join(PAM, left)} was changed by hand: remove the lines with pam_sss.so, and run this again`,
     });
   }
-  return ['PAM asks sssd no more'];
+  return ['PAM no longer asks sssd'];
 }
 
 function stopSssd(): string[] {
-  if (!existsSync('/run/systemd/system')) return ['systemd does not run here: stop sssd'];
+  if (!existsSync('/run/systemd/system'))
+    return ['systemd is not running here: stop sssd yourself'];
   const listed = run('/usr/bin/systemctl', ['list-unit-files', '--no-legend', 'sssd*']);
   const enabled = listed.split('\n').flatMap((line) => {
     const [unit = '', state] = line.split(/\s+/);
@@ -102,7 +111,7 @@ function stopSssd(): string[] {
   });
   if (enabled.length === 0) return [];
   run('/usr/bin/systemctl', ['disable', '--now', ...enabled]);
-  return [`stopped, and not started any more: ${enabled.join(', ')}`];
+  return [`stopped, and no longer started at boot: ${enabled.join(', ')}`];
 }
 
 function run(program: string, args: readonly string[]): string {

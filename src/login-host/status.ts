@@ -4,9 +4,9 @@ import { join } from 'node:path';
 import { ChamberlainError } from '../shared/errors.ts';
 import { replaceFile } from './helper/replace-file.ts';
 
-/** Why something that the directory shows is not taken. */
+/** Why something that the directory shows is refused. */
 export interface Refusal {
-  /** the entry's name, as the agent has told it, without control characters */
+  /** the entry's name, as the agent has reported it, without control characters */
   entry: string;
   /** a sentence without a full stop */
   why: string;
@@ -18,38 +18,44 @@ export interface LoginStatus {
   /** of the helper */
   pid: number;
   startedAt: number;
-  /** when this was written: every 5 s at least */
+  /** when this was written: at least every 5 s */
   at: number;
-  /** what is read of the directory is whole and of now */
+  /** what is read from the directory is complete and current */
   trusted: boolean;
   /** since when it is not, and why */
   since?: number;
   why?: string;
   /** when it last was */
   trustedAt?: number;
-  /** where the agent reads; '' where it has not said so in this run of the helper */
+  /** where the agent reads; '' if it has not said so in this run of the helper */
   server: string;
   /** why it cannot read there */
   trouble?: string;
-  /** when the agent last told anything */
+  /** when the agent last reported anything */
   agentAt?: number;
   offlineLimitSeconds: number;
-  /** when the first, and the last, key file ends if nothing is heard from now on */
+  /** when the first and the last key file end if nothing more can be read */
   lasts?: { first: number; last: number };
-  /** who is there with a seal, whatever it says; how many of the people have a key file */
+  /** how many have an accepted seal, whatever it says; how many of the people have a key file */
   people: number;
   tools: number;
   files: number;
-  /** how many of their seals are signed by each key that this host knows */
+  /** how many of their seals each key that this host knows has signed */
   signers?: [keyId: string, seals: number][];
-  /** no more than the first 1,000, also those whose entry has no seal */
+  /** at most the first 1,000; includes entries without a seal */
   refused: Refusal[];
   refusedInAll: number;
-  /** who disappeared without a seal that says so, and is kept until the counts agree or root accepts it */
+  /**
+   * which subjects disappeared without a seal that says so, and are kept until the counts agree or root accepts
+   * it
+   */
   held?: { names: string[]; inAll: number; since: number };
-  /** who disappeared in the last hour without a seal that says so: without account and keys, processes go on */
+  /**
+   * which subjects disappeared in the last hour without a seal that says so: no account, no keys, but processes
+   * go on
+   */
   disappeared?: string[];
-  /** files that cannot be written as they must be */
+  /** files that cannot be written */
   unwritten: { path: string; why: string; since: number }[];
   /** what root accepted last, in sentences */
   accepted?: { at: number; what: string[] };
@@ -62,7 +68,7 @@ export function writeStatus(folder: string, status: LoginStatus): void {
   replaceFile(join(folder, FILE), JSON.stringify(status), { mode: 0o644 });
 }
 
-/** Undefined where no helper has ever left one. Throws BACKEND_UNREADABLE where it may not be read. */
+/** Undefined if no helper has ever written one. Throws BACKEND_UNREADABLE if it may not be read. */
 export function readStatus(folder: string): LoginStatus | undefined {
   try {
     return JSON.parse(readFileSync(join(folder, FILE), 'utf8')) as LoginStatus;
@@ -72,7 +78,9 @@ export function readStatus(folder: string): LoginStatus | undefined {
   }
 }
 
-/** Within the folder: who may run nothing, a name a line. PAM asks it, by pam_listfile(8). */
+/** Within the folder: the accounts that may run nothing, one name a line. PAM reads it, by pam_listfile(8). */
 export const CLOSED_FILE = 'closed';
-/** Within the folder: root makes it to accept the directory as it is; the helper removes it once it has. */
+/**
+ * Within the folder: root creates it to accept the directory as it is; the helper removes it when that is done.
+ */
 export const ACCEPT_FILE = 'accept';

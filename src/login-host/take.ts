@@ -1,25 +1,25 @@
 /**
- * Gives files to who asks for them: what others have put into a directory of the caller's becomes the
- * caller's, with all that is in it. This runs as root, for a caller who may mean harm, on ground that
- * others change meanwhile. It gives what
+ * Gives files to the account that asks for them: what others have put into a directory of the caller's becomes
+ * the caller's, with everything in it. This runs as root, for a caller who may be malicious, in directories
+ * that others change meanwhile. It gives a file that
  *
  * - lies in a directory that the caller owns: the caller could remove it anyway;
  * - is on the same device as that directory: no mount point is crossed;
- * - has one of the caller's groups: else having been moved here says nothing of its owner's will;
- * - has no other name, unless it is a directory: else it may lie where the caller has no right;
+ * - has one of the caller's groups: otherwise its being here does not show that its owner agrees;
+ * - has no other name, unless it is a directory: otherwise it may also lie where the caller has no right;
  * - is not setuid or setgid, unless it is a directory;
- * - is a file, a directory, or a link inside what is taken. A link that is named itself is refused,
- *   for who names one means what it leads to; none is followed. FIFOs, sockets, devices are left.
+ * - is a file, a directory, or a link inside what is taken. A link that is named itself is refused, because the
+ *   caller who names one means its target; no link is followed. FIFOs, sockets and devices are left.
  *
- * The group stays. Node has no openat: names are reached through held directories
- * (`/proc/self/fd/<n>/<name>`), so that what is opened really is in them. All is opened with O_PATH,
- * so that no FIFO, device or lease notices, and given through the descriptor's magic link, which
- * leads to what was looked at, whatever has its name by then. The way to what is named is gone with
- * the caller's own rights: root's serve for the chown, and for what is in directories of the caller's.
+ * The group stays. Node has no openat: names are reached through held directories (`/proc/self/fd/<n>/<name>`),
+ * so that what is opened really is in them. Everything is opened with O_PATH, so that no FIFO, device or lease
+ * notices, and given through the descriptor's magic link, which leads to what was checked, whatever has its
+ * name by then. The path to a named file is walked with the caller's own rights. Root's rights are used only
+ * for the chown, and for what is in directories of the caller's.
  *
- * What remains: a second name made between the last look and the chown. With fs.protected_hardlinks
- * (Debian's default) only those can make it who own the file or may read and write it, so it is
- * worth nothing to them. Setuid bits and capabilities set meanwhile fall by the chown: chown(2).
+ * One gap remains: a second name made between the last check and the chown. With fs.protected_hardlinks
+ * (Debian's default), only an account that owns the file, or may read and write it, can make one, so it gains
+ * nothing. Setuid bits and capabilities set meanwhile are cleared by the chown: chown(2).
  */
 import { isUtf8 } from 'node:buffer';
 import { chownSync, closeSync, fstatSync, lstatSync, openSync, readdirSync } from 'node:fs';
@@ -27,7 +27,7 @@ import { OPEN_TO_LOOK, errnoOf, itself } from '../backends/files/file-mount.ts';
 import { DIRECTORY_TO_LOOK, pathOf, reach, withRightsOf } from './caller.ts';
 import type { Entry, Reached, Caller } from './caller.ts';
 
-/** What has become the caller's, and how much was looked at for it. */
+/** How much has become the caller's, and how much was checked for it. */
 export interface Taken {
   looked: number;
   files: number;
@@ -35,40 +35,40 @@ export interface Taken {
   links: number;
 }
 
-/** How the caller hears of it. */
-export interface Tell {
-  /** `path` is fit for a terminal */
+/** How the caller is informed. */
+export interface Observer {
+  /** `path` is safe for a terminal */
   refused(path: string, reason: string): void;
-  /** after each thing that was looked at */
+  /** called after each thing that was checked */
   progress(taken: Taken): void;
 }
 
 interface Task {
   caller: Caller;
   taken: Taken;
-  tell: Tell;
+  observer: Observer;
 }
 
 /** Inode numbers of file servers have 64 bits. */
 const EXACT = { bigint: true } as const;
 
 /**
- * Takes each of these, with all that is in it; names without a slash before are in the working
- * directory. What cannot be taken is told, and the others go on.
+ * Takes each of these, with everything in it. Names without a leading slash are in the working directory. What
+ * cannot be taken is reported, and the others go on.
  */
-export function take(names: readonly Buffer[], caller: Caller, tell: Tell): Taken {
+export function take(names: readonly Buffer[], caller: Caller, observer: Observer): Taken {
   const taken: Taken = { looked: 0, files: 0, directories: 0, links: 0 };
   for (const name of names) {
     try {
-      takeNamed(name, { caller, taken, tell });
+      takeNamed(name, { caller, taken, observer });
     } catch (error) {
-      tell.refused(showName(name), reasonOf(error));
+      observer.refused(showName(name), reasonOf(error));
     }
   }
   return taken;
 }
 
-/** A name's bytes for a terminal: control characters, what is not UTF-8, and `\` as escapes. */
+/** A name's bytes for a terminal: control characters, bytes that are not UTF-8, and `\` are escaped. */
 export function showName(name: Buffer): string {
   const escape = (letter: string): string => {
     const code = letter.codePointAt(0) ?? 0;
@@ -84,7 +84,7 @@ function takeNamed(name: Buffer, task: Task): void {
   const reached = withRightsOf(task.caller, () => reach(name));
   try {
     const outcome = judgeNamed(reached, task);
-    if (outcome.refused !== undefined) task.tell.refused(showName(name), outcome.refused);
+    if (outcome.refused !== undefined) task.observer.refused(showName(name), outcome.refused);
     else if (outcome.isDirectory) takeContent(reached.fd, name, task);
   } finally {
     closeSync(reached.fd);
@@ -100,31 +100,31 @@ function judgeNamed({ directory, name, fd }: Reached, task: Task): Outcome {
   if (directory === undefined) {
     return isMine
       ? { isDirectory: true }
-      : { refused: 'it is not yours: name it from the directory that it lies in' };
+      : { refused: 'it is not yours: name it from its parent directory' };
   }
   if (stats.isSymbolicLink() && !isMine) {
-    return { refused: 'it is a symbolic link: name what it leads to' };
+    return { refused: 'it is a symbolic link: name its target' };
   }
   return give({ directory, name, fd }, task);
 }
 
-/** Gives one thing to the caller, unless there is a reason against it. */
+/** Gives one thing to the caller, unless something speaks against it. */
 function give({ directory, name, fd }: Entry, { caller, taken }: Task): Outcome {
   taken.looked += 1;
   const parent = fstatSync(directory, EXACT);
   const named = lstatSync(pathOf(directory, name), { ...EXACT, throwIfNoEntry: false });
-  // The last look: nothing stands between it and the chown.
+  // the last check: nothing comes between it and the chown
   const stats = fstatSync(fd, EXACT);
   if (named?.ino !== stats.ino || named.dev !== stats.dev) {
     return { refused: 'it was moved or replaced while it was being taken' };
   }
   const isDirectory = stats.isDirectory();
   if (stats.dev !== parent.dev) {
-    return { refused: 'it is on another device than the directory that it lies in' };
+    return { refused: 'it is not on the same device as its parent directory' };
   }
   if (Number(stats.uid) === caller.uid) return { isDirectory };
   if (Number(parent.uid) !== caller.uid) {
-    return { refused: 'the directory that it lies in is not yours' };
+    return { refused: 'its parent directory is not yours' };
   }
   if (!isDirectory && !stats.isFile() && !stats.isSymbolicLink()) {
     return { refused: 'it is a FIFO, a socket or a device' };
@@ -136,14 +136,14 @@ function give({ directory, name, fd }: Entry, { caller, taken }: Task): Outcome 
     return { refused: 'it is setuid or setgid: its owner can run `chmod ug-s`' };
   }
   if (!caller.groups.has(Number(stats.gid))) {
-    return { refused: `its group (${stats.gid}) is none of yours: its owner can run \`chgrp\`` };
+    return { refused: `its group (${stats.gid}) is not one of yours: its owner can run \`chgrp\`` };
   }
   chownSync(itself({ fd }), caller.uid, -1);
   taken[isDirectory ? 'directories' : stats.isFile() ? 'files' : 'links'] += 1;
   return { isDirectory };
 }
 
-/** A directory on the way down, and the names in it that are still to be taken. */
+/** A directory on the way down, and the names in it that must still be taken. */
 interface Level {
   name: Buffer;
   ino: bigint;
@@ -152,11 +152,11 @@ interface Level {
 }
 
 /**
- * Takes what is in a directory of the caller's. It holds one directory at a time, so that a tree may
- * be deeper than a process may have descriptors: the way back is `..`, which must be what it was.
+ * Takes the content of a directory of the caller's. It holds one directory at a time, so that a tree may be
+ * deeper than a process may have descriptors. The way back is `..`, which must be the directory it came from.
  */
 function takeContent(top: number, name: Buffer, task: Task): void {
-  const { taken, tell } = task;
+  const { taken, observer } = task;
   const levels: Level[] = [];
   const shown = (...more: Buffer[]): string =>
     [...levels.map((level) => level.name), ...more].map(showName).join('/');
@@ -167,7 +167,7 @@ function takeContent(top: number, name: Buffer, task: Task): void {
     try {
       level.waiting = readdirSync(itself({ fd: directory }), { encoding: 'buffer' });
     } catch (error) {
-      tell.refused(shown(), `what is in it cannot be listed (${errnoOf(error)})`);
+      observer.refused(shown(), `its content cannot be listed (${errnoOf(error)})`);
     }
   };
 
@@ -178,7 +178,7 @@ function takeContent(top: number, name: Buffer, task: Task): void {
       const next = level.waiting.pop();
       if (next !== undefined) {
         const into = takeEntry(here, next, task, () => shown(next));
-        tell.progress(taken);
+        observer.progress(taken);
         if (into === undefined) continue;
         closeSync(here);
         here = into;
@@ -193,7 +193,7 @@ function takeContent(top: number, name: Buffer, task: Task): void {
       here = back;
       const { ino, dev } = fstatSync(here, EXACT);
       if (ino !== above.ino || dev !== above.dev) {
-        tell.refused(shown(), 'something in it was moved while it was being taken: take it again');
+        observer.refused(shown(), 'something in it was moved meanwhile: take it again');
         break;
       }
     }
@@ -202,7 +202,7 @@ function takeContent(top: number, name: Buffer, task: Task): void {
   }
 }
 
-/** Takes one thing in a directory that is held; gives its descriptor where it is a directory. */
+/** Takes one thing in a directory that is held; returns its descriptor if it is a directory. */
 function takeEntry(
   directory: number,
   name: Buffer,
@@ -214,11 +214,11 @@ function takeEntry(
   try {
     fd = openSync(pathOf(directory, name), OPEN_TO_LOOK);
     const outcome = give({ directory, name, fd }, task);
-    if (outcome.refused !== undefined) task.tell.refused(shown(), outcome.refused);
+    if (outcome.refused !== undefined) task.observer.refused(shown(), outcome.refused);
     else if (outcome.isDirectory) into = fd;
   } catch (error) {
-    // What has gone since it was listed needs no taking.
-    if (errnoOf(error) !== 'ENOENT') task.tell.refused(shown(), reasonOf(error));
+    // a file that is gone since the listing needs no taking
+    if (errnoOf(error) !== 'ENOENT') task.observer.refused(shown(), reasonOf(error));
   } finally {
     if (fd !== undefined && into === undefined) closeSync(fd);
   }
@@ -228,7 +228,7 @@ function takeEntry(
 function reasonOf(error: unknown): string {
   const errno = errnoOf(error);
   if (errno === 'ENOENT') return 'there is no such file';
-  if (errno === 'ENOTDIR') return 'a name on the way to it is a symbolic link, or no directory';
+  if (errno === 'ENOTDIR') return 'part of the path is a symbolic link, or not a directory';
   if (errno === 'EACCES') return 'you may not look there';
   return errno === undefined ? String(error) : `the system refuses (${errno})`;
 }

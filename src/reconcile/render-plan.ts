@@ -1,4 +1,4 @@
-/** A plan as text for people. Pure: no clock; colour only as it is given. */
+/** A plan as text for people. Pure: no clock, and colour only as it is given. */
 import type { Effect } from './action.ts';
 import type { Finding } from './plan.ts';
 import type { Paint, Style } from '../explain/render-explain.ts';
@@ -98,14 +98,14 @@ export function renderPlan(
   }
   if (shared.size > 0) {
     const lines = [...shared].map(([text, of]) => `  ? ${text} (${nameFew(of)})`);
-    parts.push(['Beside many accounts', ...lines].join('\n'));
+    parts.push(['Findings that concern several accounts', ...lines].join('\n'));
   }
   const notOurs = renderUnmanaged(report.unmanaged ?? []);
   if (notOurs !== '') parts.push(notOurs);
   if (unreadable.length > 0) {
     parts.push(
       [
-        'UNREADABLE: nothing is known of these, so nothing is concluded',
+        'UNREADABLE: these could not be read, so nothing was concluded',
         ...renderUnreadable(unreadable).map((line) => `  ${line}`),
       ].join('\n'),
     );
@@ -121,7 +121,7 @@ export function renderPlan(
  * What could not be read, a line each: a server that is away is unreadable for each subject, and is
  * said once, with the first few of them.
  */
-export function renderUnreadable(unreadable: readonly Unreadable[]): string[] {
+function renderUnreadable(unreadable: readonly Unreadable[]): string[] {
   const accounts = new Map<string, string[]>();
   for (const { target, account, sentence } of unreadable) {
     const what = `${target}: ${sentence}`;
@@ -160,7 +160,7 @@ function renderTotals(totals: Totals): string {
   );
   const nothing = totals.unreadable === 0 ? 'nothing to do' : 'no step';
   return [
-    `${count(totals.subjects, 'subject')} looked at: `,
+    `${count(totals.subjects, 'subject')} checked: `,
     totals.steps > 0 ? `${count(totals.steps, 'step')} (${effects.join(', ')})` : nothing,
     totals.findings === 0 ? '' : `, ${count(totals.findings, 'finding')}`,
     totals.waiting === 0 ? '' : `, ${totals.waiting} waiting`,

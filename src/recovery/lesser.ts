@@ -22,7 +22,7 @@ import type { Member, Wanted, WantedPerson, WantedTool } from '../reconcile/want
 import { EVERYWHERE, type More, type Shown } from './evidence.ts';
 
 /** A maintainer of a tool in the backup, whether this gives them access or not. */
-export interface Maintainer extends Member {
+interface Maintainer extends Member {
   /** for a person: active and with access; for a tool: not deleted */
   isIn: boolean;
 }

@@ -145,7 +145,7 @@ export function startPlaceMarkers<Reader, Place extends string>(
       const uids = await readSubjects(pool);
       const throttle = startThrottle('prompt', uids.length, {
         closing: closing.signal,
-        tell: () => Promise.resolve(true),
+        report: () => Promise.resolve(true),
       });
       for (let at = 0; at < uids.length; at += throttle.slice) {
         const slice = uids.slice(at, at + throttle.slice);

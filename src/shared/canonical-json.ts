@@ -1,4 +1,7 @@
-/** JSON with keys in one order, so that equal values have equal bytes (RFC 8785 for what we hold: strings, whole numbers, booleans, null, arrays, objects). */
+/**
+ * JSON with sorted keys, so that equal values have equal bytes (RFC 8785, for strings, whole numbers, booleans, null,
+ * arrays and objects).
+ */
 export function canonicalJson(value: unknown): string {
   return JSON.stringify(value, (_key, inner: unknown) =>
     typeof inner === 'object' && inner !== null && !Array.isArray(inner)
@@ -8,10 +11,10 @@ export function canonicalJson(value: unknown): string {
 }
 
 /**
- * JSON with U+FFFD in its strings where there was U+0000, which no text and no jsonb of PostgreSQL can
- * hold, though a directory can.
+ * JSON with each U+0000 in its strings replaced by U+FFFD. A directory can hold U+0000, but text and jsonb in
+ * PostgreSQL cannot.
  */
 export function withoutNuls(json: string): string {
-  if (!json.includes('\\u0000')) return json; // they are megabytes
+  if (!json.includes('\\u0000')) return json; // the text may have megabytes
   return json.replace(/\\(?:u0000|.)/gu, (escape) => (escape === '\\u0000' ? '\uFFFD' : escape));
 }

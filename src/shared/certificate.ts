@@ -1,17 +1,17 @@
-/** The certificate that a server shows, for looking at alone: nothing is sent to it. */
+/** The certificate that a server shows. It is only looked at: nothing is sent to the server. */
 import { readFileSync } from 'node:fs';
 import { connect, type PeerCertificate } from 'node:tls';
 
 export interface ShownCertificate {
   validFrom: Date;
   validTo: Date;
-  /** why a client would not trust it; undefined where it would */
+  /** why a client would not trust it; undefined if it would */
   distrusted: string | undefined;
 }
 
 const CONNECT_TIMEOUT_MS = 2000;
 
-/** Reads it. Throws where the server does not answer, or does not speak TLS. */
+/** Reads the certificate. Throws if the server does not answer, or does not speak TLS. */
 export function readCertificate(place: {
   host: string;
   port: number;
@@ -22,9 +22,9 @@ export function readCertificate(place: {
     const socket = connect({
       host,
       port,
-      servername: /^[\d.]+$|:/u.test(host) ? '' : host, // RFC 6066: never an address
+      servername: /^[\d.]+$|:/u.test(host) ? '' : host, // RFC 6066: not an address
       timeout: CONNECT_TIMEOUT_MS,
-      rejectUnauthorized: false, // it is judged below, by how long it lasts too
+      rejectUnauthorized: false, // the caller judges the certificate
       ...(caFile === undefined ? {} : { ca: readFileSync(caFile) }),
     });
     socket.once('secureConnect', () => {

@@ -21,13 +21,13 @@ export const ldapUri = z
   .string()
   .regex(
     /^(ldaps:\/\/[^/]+|ldapi:\/\/%2F[^/]+|ldap:\/\/(localhost|127\.0\.0\.1|\[::1\])(:\d+)?)\/?$/i,
-    'is ldaps://HOST or ldapi://%2FPATH%2FOF%2FSOCKET (or ldap:// to this machine)',
+    'must be ldaps://HOST or ldapi://%2FPATH%2FOF%2FSOCKET (or ldap:// to this machine)',
   );
 
 const PUBLIC_KEY =
   /^\s*-----BEGIN PUBLIC KEY-----\n[A-Za-z0-9+/=\n]+\n-----END PUBLIC KEY-----\s*$/;
 
-/** PEM, as `openssl pkey -pubout` prints it. Not a private key, from which Node would derive the public one. */
+/** PEM, as `openssl pkey -pubout` prints it. A private key is refused: Node.js would derive the public one from it. */
 export const ed25519PublicKey = z
   .string()
   .refine(isEd25519PublicKey, 'is not an Ed25519 public key in PEM');
@@ -40,9 +40,9 @@ function isEd25519PublicKey(pem: string): boolean {
   }
 }
 
-/** Of SSH keys, as `ssh-keygen -l` prints them. */
+/** Fingerprints of SSH keys, as `ssh-keygen -l` prints them. */
 export const fingerprints = z
-  .array(z.string().regex(/^SHA256:[A-Za-z0-9+/]{43}$/, 'is a fingerprint: SHA256:…'))
+  .array(z.string().regex(/^SHA256:[A-Za-z0-9+/]{43}$/, 'must be a fingerprint: SHA256:…'))
   .default([]);
 
 /** Reads a YAML file and checks it. Throws CONFIG_INVALID, naming each line that is wrong. */

@@ -30,20 +30,20 @@ const databaseServer = z
     port: z.int().optional(),
   })
   .refine((server) => (server.socket === undefined) !== (server.host === undefined), {
-    message: 'wants either socket or host',
+    message: 'needs either socket or host',
   });
 
 const shellName = z.string().refine((name) => parseImportedShellName(name) !== undefined, {
-  message: 'is no shell name: it starts with a-z and has 1 to 32 of a-z, 0-9, - and _',
+  message: 'is not a shell name: it must start with a-z and have 1 to 32 of a-z, 0-9, - and _',
 });
 
 const portal = z.strictObject({
-  /** `admin.<shell name>` for an admin's own key */
+  /** the portal of an admin's own key is called `admin.<shell name>` */
   name: z
     .string()
     .regex(/^[a-z][a-z0-9.-]{0,62}$/)
     .refine((name) => !name.startsWith('urgent.'), {
-      message: 'begins with `urgent.`: its queue would be the urgent one of another portal',
+      message: 'must not begin with `urgent.`: its queue would be the urgent one of another portal',
     }),
   keys: z
     .array(
@@ -57,17 +57,20 @@ const portal = z.strictObject({
       message: 'two of them have the same kid',
     }),
   kinds: z.union([z.literal('all'), z.array(z.enum(REQUEST_KINDS)).min(1)]),
-  /** whether events about every subject go to it, not only those about its own requests */
+  /** whether it gets events about every subject, not only about its own requests */
   subjectEvents: z.boolean().default(false),
   /**
-   * whether it may ask in an admin's name for what only an admin may, and change the admin tool. Without it
-   * an admin's own key alone does.
+   * whether it may send requests of an admin that only admins may send, or that change the admin tool. Otherwise
+   * these need the admin's own key.
    */
   speaksForAdmins: z.boolean().default(false),
 });
 
-/** A token lives for up to 7 days: until then the same request must have the same verdict. PostgreSQL says so too. */
-const keptDays = z.int().min(8, 'is at least 8 days: a token lives for 7').max(36_500);
+/**
+ * A token lives for up to 7 days, and until then the same request must get the same verdict. PostgreSQL enforces it
+ * too.
+ */
+const keptDays = z.int().min(8, 'must be at least 8 days: a token lives for 7').max(36_500);
 
 const schema = z
   .strictObject({
@@ -89,7 +92,7 @@ const schema = z
     ids: z.strictObject({
       people: z.array(idRange).min(1),
       tools: z.array(idRange).min(1),
-      /** numbers that other realms give on the same servers: what has one is theirs, and no unmanaged thing */
+      /** numbers that other realms give on the same servers: what has one is theirs, and not unmanaged */
       others: z.array(idRange).default([]),
       realmGid: z.int().min(1).max(65_533).default(500),
     }),
@@ -110,70 +113,70 @@ const schema = z
     keys: z
       .strictObject({
         maxPerPerson: z.int().min(1).default(50),
-        /** fingerprints that are refused beyond those that are shipped */
+        /** fingerprints to refuse, besides those that are shipped */
         knownBad: fingerprints,
       })
       .prefault({}),
     sweep: z
       .strictObject({
-        /** from the beginning of one to that of the next; at most 30 days */
+        /** from the beginning of one sweep to that of the next; at most 30 days */
         everyMinutes: z.number().min(1).max(43_200).default(60),
-        /** of all subjects: a sweep that finds more drifted touches none of them, and says so */
+        /** a share of all subjects: if more have drifted, a sweep corrects none of them and is held */
         mostShare: z
           .number()
           .min(0)
-          .max(1, 'is a share of all subjects, from 0 to 1, such as 0.05')
+          .max(1, 'must be a share of all subjects, from 0 to 1, such as 0.05')
           .default(0.05),
-        /** so many may always be touched */
+        /** so many subjects may always be corrected */
         atLeast: z.int().min(0).default(10),
       })
       .prefault({}),
-    /** of credentials that are changed as a matter of routine */
+    /** for credentials that are changed as a matter of routine */
     credentials: z
       .strictObject({
-        /** so long the old password works beside the new one; at most 30 days */
+        /** how long the old password works as well as the new one; at most 30 days */
         overlapSeconds: z.int().min(0).max(2_592_000).default(86_400),
       })
       .prefault({}),
     leaving: z
       .strictObject({
-        /** from an approved tool.delete until the tool is put away */
+        /** from an approved tool.delete until the tool is archived */
         graceDays: z.int().min(1).max(3650).default(40),
-        /** from an approved person.delete until the person is put away; 0: at once, without a warning */
+        /** from an approved person.delete until the person is archived; 0: at once, without a warning */
         personGraceDays: z.int().min(0).max(3650).default(30),
-        /** single suspensions in an hour; what comes beyond waits for an admin's release */
+        /** single suspensions in an hour; further ones wait for an admin's release */
         mostSuspensionsPerHour: z.int().min(1).default(20),
       })
       .prefault({}),
     archives: z
       .strictObject({
-        /** root's own folder on the file server, and one of the role `databases` where that works */
+        /** a folder of root on the file server; one of the role `databases` on its own machine */
         homes: absolutePath.default('/srv/chamberlain/homes'),
         databases: absolutePath.default('/srv/chamberlain/databases'),
-        /** how long an archive is kept after what is in it was deleted */
+        /** how long an archive is kept after its contents were deleted */
         keepDays: z.int().min(1).max(36_500).default(365),
       })
       .prefault({}),
-    /** whom `backup` encrypts to: public keys of age, whose private halves are on no machine of the realm */
+    /** the public keys of age that `backup` encrypts to; their private halves must be on no machine of the realm */
     backups: z
       .strictObject({
         recipients: z
-          .array(z.string().regex(/^age1[0-9a-z]+$/, 'is no public key of age (age1…)'))
+          .array(z.string().regex(/^age1[0-9a-z]+$/, 'is not a public key of age (age1…)'))
           .min(1),
       })
       .optional(),
-    /** shell names that no person is given, beyond those of identity/reserved-names.ts */
+    /** shell names that no person may get, besides those of identity/reserved-names.ts */
     reservedNames: z.array(shellName).default([]),
-    /** how long records are kept once nothing more follows from them, in days */
+    /** how long records are kept when they have no further consequence, in days */
     retention: z
       .strictObject({
-        /** events, from when they were written; one that its portal does not have is kept */
+        /** events, counted from when they were written; an event that its portal has not taken is kept */
         eventsDays: keptDays.default(30),
-        /** requests, from when they were done: what waited for an admin, and requests for access, too */
+        /** requests, counted from when they were done; also approvals, and requests for access */
         requestsDays: keptDays.default(730),
         /** sweeps; the last 1,000 are kept anyway */
         sweepsDays: keptDays.default(90),
-        /** what became of each part of a repair */
+        /** the outcome of each part of a repair */
         repairsDays: keptDays.default(30),
       })
       .prefault({}),
@@ -182,18 +185,21 @@ const schema = z
   .superRefine((config, context) => {
     const seen = new Set<string>();
     for (const name of [...config.portals, ...config.databases.servers].map((item) => item.name)) {
-      if (seen.has(name)) context.addIssue({ code: 'custom', message: `${name} stands twice` });
+      if (seen.has(name)) context.addIssue({ code: 'custom', message: `${name} is listed twice` });
       seen.add(name);
     }
     const { people, tools, others } = config.ids;
     for (const other of others) {
       const own = [...people, ...tools].find((r) => r.first <= other.last && other.first <= r.last);
       if (own === undefined) continue;
-      const message = `ids: ${other.first}-${other.last} of others has numbers of ${own.first}-${own.last}`;
+      const message = `ids: the range ${other.first}-${other.last} of others overlaps ${own.first}-${own.last}`;
       context.addIssue({ code: 'custom', message });
     }
     if (config.files.toolHomes === config.files.personHomes) {
-      context.addIssue({ code: 'custom', message: 'tools and people have one area of homes' });
+      context.addIssue({
+        code: 'custom',
+        message: 'tools and people must not have the same area of homes',
+      });
     }
   });
 
@@ -216,12 +222,12 @@ export function secretPath(
   return join(config.secrets, `${server}-${account}`);
 }
 
-/** Where the secret lies that is to take the place of one: `chamberlain secret rotate`. */
+/** The file of the next secret during `chamberlain secret rotate`. */
 export const nextOf = (path: string): string => `${path}.next`;
-/** Where one lies that it has taken the place of, and that is still valid. */
+/** The file of the replaced secret, while that is still valid. */
 export const oldOf = (path: string): string => `${path}.old`;
 
-/** The secret of an account: the file `<server>-<account>` of the secrets folder, without line end. */
+/** The secret of an account: the content of `<server>-<account>` in the secrets folder, without its line end. */
 export function readSecret(
   config: Pick<Config, 'secrets'>,
   server: SecretServer,
@@ -236,8 +242,8 @@ export function readSecret(
 }
 
 /**
- * Reads a secret again for each connection that is opened, so that whoever changes it restarts nothing. Throws
- * CONFIG_INVALID at once where it is missing.
+ * Reads a secret again for each new connection, so that nothing must be restarted when it changes. Throws
+ * CONFIG_INVALID at once if it is missing.
  */
 export function secretReader(
   config: Pick<Config, 'secrets'>,
@@ -249,7 +255,7 @@ export function secretReader(
   return read;
 }
 
-/** As `readSecret`, or undefined where there is no such file. */
+/** As `readSecret`, but undefined if there is no such file. */
 export function findSecret(
   config: Pick<Config, 'secrets'>,
   server: SecretServer,
@@ -265,14 +271,17 @@ export function findSecret(
 }
 
 /**
- * The key that the directory role signs by: the file `seal-key` of the secrets folder, an Ed25519 key in PEM
- * (PKCS 8), as `openssl genpkey -algorithm ed25519` makes it. Login hosts are given the public half.
+ * The key that the directory role signs with: the file `seal-key` in the secrets folder, an Ed25519 key in PEM
+ * (PKCS 8), as `openssl genpkey -algorithm ed25519` makes it. Login hosts have the public half.
  */
 export function readSealKey(config: Pick<Config, 'secrets'>): SealKey {
   return sealKeyReader(config)();
 }
 
-/** Reads that key for each use, so that whoever replaces its file restarts nothing. Throws CONFIG_INVALID, at once too. */
+/**
+ * Reads that key for each use, so that nothing must be restarted when its file is replaced. Throws CONFIG_INVALID,
+ * also when it is called.
+ */
 export function sealKeyReader(config: Pick<Config, 'secrets'>): () => SealKey {
   const read = ed25519KeyReader('key', join(config.secrets, 'seal-key'));
   let last: SealKey | undefined;
@@ -283,7 +292,10 @@ export function sealKeyReader(config: Pick<Config, 'secrets'>): () => SealKey {
   };
 }
 
-/** Reads a private key for each use; it is parsed anew where its file has changed. Throws CONFIG_INVALID, at once too. */
+/**
+ * Reads a private key for each use, and parses it again if its file has changed. Throws CONFIG_INVALID, also when it
+ * is called.
+ */
 export function ed25519KeyReader(what: string, path: string): () => KeyObject {
   let last: { pem: Buffer; key: KeyObject } | undefined;
   const read = () => {
@@ -313,7 +325,7 @@ function parseEd25519Key(what: string, path: string, pem: Buffer): KeyObject {
   if (key?.asymmetricKeyType === 'ed25519') return key;
   throw new ChamberlainError(
     'CONFIG_INVALID',
-    `the ${what} ${path} is no Ed25519 private key in PEM, without a passphrase`,
+    `the ${what} ${path} is not an Ed25519 private key in PEM without a passphrase`,
     { action: 'Name the right file: `openssl genpkey -algorithm ed25519` makes one.' },
   );
 }
@@ -322,11 +334,11 @@ function parsePrivateKey(pem: Buffer): KeyObject | undefined {
   try {
     return createPrivateKey(pem);
   } catch {
-    return undefined; // what OpenSSL says of it helps nobody
+    return undefined; // the message of OpenSSL would not help
   }
 }
 
-/** What the targets' wants depend on. */
+/** The part of the configuration on which the wanted state depends. */
 export function realmOf(config: Config): Realm {
   return {
     realm: config.realm,
@@ -339,13 +351,13 @@ export function realmOf(config: Config): Realm {
   };
 }
 
-/** The portals that are told of events, by name: whatever speaks by an admin's own key is none. */
+/** The names of the portals that get events; the portals of admins' own keys get none. */
 export function portalNames({ portals }: Pick<Config, 'portals'>): string[] {
   return portals.map(({ name }) => name).filter((name) => adminOfPortal(name) === undefined);
 }
 
 /**
- * What the marker of this realm is called on a server that several realms may share: no other has its name and its numbers.
+ * The name of this realm's marker on a server that several realms may share: no other realm has its name and numbers.
  */
 export function markerName({ realm, ids }: Config): string {
   return `${realm}.${ids.tools[0]?.first}`;

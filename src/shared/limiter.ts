@@ -1,6 +1,6 @@
-/** A limiter: pieces of work that wait for each other, so many at once. */
+/** A limiter: runs only so many pieces of work at once, and lets others wait. */
 
-/** Runs the work when its turn comes; false where too many wait already, and it is not run. */
+/** Runs the work when its turn comes. Returns false, without running it, if too many wait already. */
 export type Limiter = (work: () => Promise<void>) => Promise<boolean>;
 
 export function openLimiter({ atOnce, waiting }: { atOnce: number; waiting: number }): Limiter {

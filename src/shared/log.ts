@@ -1,9 +1,9 @@
 /**
  * The log: pino JSON, one line each, to standard error.
  *
- * Secrets are kept out by construction: fields with the name of a secret are never printed, an
- * error is reduced to its code and its messages (libraries hang the failed command with its
- * parameters onto theirs), and what looks like a secret inside a message is cut out.
+ * Secrets are kept out by construction. Fields with the name of a secret are never printed. An error is
+ * reduced to its code and its messages, because libraries attach the failed command with its parameters.
+ * Whatever looks like a secret in a message is cut out.
  */
 import { destination, pino, type Logger } from 'pino';
 import { codeOf, describeError } from './errors.ts';
@@ -12,7 +12,10 @@ export type Log = Logger;
 
 const SECRET_FIELDS = ['password', 'token', 'verifier', 'privateKey', 'secret', 'authorization'];
 
-/** Verifiers of MariaDB (`*` and 40 hex digits), compact JWS, private keys in PEM, passwords in URLs. */
+/**
+ * The forms of secrets: verifiers of MariaDB (`*` and 40 hex digits), compact JWS, private keys in PEM, passwords in
+ * URLs.
+ */
 const SECRET_SHAPES = [
   /\*[0-9A-F]{40}/giu,
   /\beyJ[\w-]+\.[\w-]+\.[\w-]*/gu,
@@ -29,8 +32,8 @@ export function withoutSecrets(text: string): string {
  * Opens the log.
  *
  * @param level pino's: trace, debug, info, warn, error, fatal, silent
- * @param stream where lines go; standard error by default, written synchronously so that the last
- *   line before an exit is not lost
+ * @param stream where lines go. The default is standard error, written synchronously so that the last
+ *   line before an exit is not lost.
  */
 export function openLog(
   level: string,
@@ -60,7 +63,7 @@ function serializeError(error: unknown): Record<string, unknown> | string {
     code,
     message: withoutSecrets(describeError(error)),
     context: (error as { context?: unknown } | null)?.context,
-    // a fault of the program itself is found by its place
+    // the stack shows the place of a fault in the program itself
     ...(code === 'INTERNAL' && typeof stack === 'string' ? { stack: withoutSecrets(stack) } : {}),
   };
 }

@@ -1,27 +1,27 @@
-/** A loop that runs when woken, and every so often anyway; never twice at once. */
+/** A loop that runs when it is woken, and regularly anyway, but never twice at once. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describeError } from './errors.ts';
 import type { Log } from './log.ts';
 
-/** Something that runs until it is closed; closing finishes what is in hand. */
+/** Something that runs until it is closed. Closing it finishes the work in progress. */
 export interface Worker {
   close(): Promise<void>;
 }
 
 export interface Loop extends Worker {
-  /** Runs as soon as the present run, if any, is over. */
+  /** Runs as soon as the current run, if any, is over. */
   wake(): void;
-  /** Wakes at that time, if none comes before. */
+  /** Wakes it after that time, if nothing does before. */
   wakeIn(ms: number): void;
 }
 
-/** Pause after a run that failed. */
+/** The pause after a run that failed. */
 const AFTER_FAILURE_MS = 500;
 
 /**
  * @param run returns how many milliseconds after its beginning the next run may begin, so that under load one
- *   run does the work of many; nothing: at once
- * @param times.everyMs when it runs without being woken
+ *   run does the work of many. If it returns nothing, the next run may begin at once.
+ * @param times.everyMs how often it runs without being woken
  */
 export function startLoop(
   name: string,
@@ -61,7 +61,7 @@ export function startLoop(
         notBefore = began + ((await run()) ?? 0);
         wakeIn(everyMs);
       } catch (error) {
-        log.warn({ loop: name, error: describeError(error) }, 'a run failed, and is done again');
+        log.warn({ loop: name, error: describeError(error) }, 'a run failed, and is repeated');
         woken = false;
         wakeIn(AFTER_FAILURE_MS);
       }

@@ -1,6 +1,7 @@
 /**
- * What a process tells Prometheus, as OpenMetrics, at `/metrics`: how each server and each area that its roles mark stands
- * to what it was told (src/seals/heartbeat.ts). Labels hold roles and places, never a person's name.
+ * The metrics of a process, as OpenMetrics at `/metrics`: how each server and each area of homes that its roles mark
+ * compares with the marker that was published there (src/seals/heartbeat.ts). Labels hold roles and places, never a
+ * person's name.
  */
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -16,21 +17,21 @@ const ofPlace = { labelNames: ['role', 'place'] as const, registers: [registry] 
 
 const placeOlder = new Gauge({
   name: 'chamberlain_place_older_seconds',
-  help: 'By how much a server or an area of homes is older than what it was told: it came back from a backup. 0: it is not; +Inf: it shows no marker.',
+  help: 'By how much a server or an area of homes is older than the last marker published there, because it was restored from a backup. 0: it is not; +Inf: it has no marker.',
   ...ofPlace,
 });
 const databaseOlder = new Gauge({
   name: 'chamberlain_database_older_seconds',
-  help: 'By how much PostgreSQL is older than what a server or an area of homes was told: it came back from a backup. 0: it is not.',
+  help: 'By how much PostgreSQL is older than the marker of a server or an area of homes, because it was restored from a backup. 0: it is not.',
   ...ofPlace,
 });
 const placePublished = new Gauge({
   name: 'chamberlain_place_published_timestamp_seconds',
-  help: 'When a server or an area of homes was last told its marker: every 20 s, the directory every 3 s.',
+  help: 'When the marker of a server or an area of homes was last published: every 20 s, in the directory every 3 s.',
   ...ofPlace,
 });
 
-/** Notes what a role has just seen of a place. */
+/** Records what a role has just seen of a place. */
 export function noteMarker(
   of: { role: Role; place: string },
   { doubt, publishing }: { doubt: MarkerDoubt | undefined; publishing: Publishing },
@@ -42,17 +43,17 @@ export function noteMarker(
     placePublished.set(of, publishing.publishedAt.getTime() / 1000);
 }
 
-/** Whoever asks and then says nothing holds a connection for no longer. */
+/** How long a client may hold a connection without completing its request. */
 const ASKED_WITHIN_MS = 5000;
-/** Prometheus asks by one. */
+/** Prometheus uses one. */
 const MOST_CONNECTIONS = 16;
 
 /**
- * Answers at an address.
+ * Serves the metrics at an address.
  *
  * @param address `HOST:PORT` or `[IPv6]:PORT`
- * @returns the port too, which the kernel chooses for 0
- * @throws ChamberlainError USAGE for what is no address, or where nobody can listen
+ * @returns also the port, which the kernel chooses for port 0
+ * @throws ChamberlainError USAGE if that is not an address, or if it cannot listen there
  */
 export async function serveMetrics(address: string): Promise<Worker & { port: number }> {
   const server = createServer(
@@ -88,7 +89,7 @@ function addressOf(address: string): { host: string; port: number } {
   if (port === undefined || Number(port) > 65_535) {
     throw new ChamberlainError(
       'USAGE',
-      `--metrics ${address}: that is no address; write HOST:PORT`,
+      `--metrics ${address}: that is not an address; give HOST:PORT`,
     );
   }
   return { host: host ?? v6 ?? '', port: Number(port) };

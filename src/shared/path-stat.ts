@@ -1,16 +1,16 @@
-/** Looks at paths without being held up by a file server that does not answer. */
+/** Looks at paths without being blocked by a file server that does not answer. */
 import { spawn } from 'node:child_process';
 
-/** Whose a path is, and its mode with the file type. */
+/** The owner of a path, and its mode with the file type. */
 export interface Owned {
   uid: number;
   mode: number;
 }
 
 /**
- * Looks at paths without following a link at their end, in a program of its own: a call that waits for
- * a file server cannot be broken off, and Node does not end before its own calls have. Throws what
- * `stat` complains of.
+ * Looks at paths in a program of its own, without following a link at their end. A call that waits for a file
+ * server cannot be interrupted, and Node.js does not exit before its own calls have returned. Throws the other
+ * errors of `stat`.
  */
 export async function statPaths(
   paths: readonly string[],
@@ -28,7 +28,7 @@ export async function statPaths(
   const end = await new Promise<number | null | 'no answer'>((resolve, reject) => {
     const timer = setTimeout(() => {
       child.kill('SIGKILL');
-      resolve('no answer'); // one that waits for a server may outlive that
+      resolve('no answer'); // a process that waits for a server may survive the signal
     }, limitMs);
     child.on('error', reject);
     child.on('close', (code) => {

@@ -1,14 +1,17 @@
-/** Text that others wrote, made safe to show: one line, and nothing that cannot be seen or steers a terminal. */
+/** Makes text that others wrote safe to show: one line, without invisible characters or control sequences. */
 
-/** What cannot be seen, or ends a line in some reader's eyes: control, format and unassigned characters, U+2028, U+2029. */
+/**
+ * Characters that are invisible, or that some programs take for the end of a line: control, format and unassigned
+ * characters, U+2028, U+2029.
+ */
 const UNSEEN = /[\p{C}\p{Zl}\p{Zp}]/gu;
 
-/** The text with `?` for each character that cannot be seen. */
+/** The text with `?` for each invisible character. */
 export function printable(text: string): string {
   return text.replace(UNSEEN, '?');
 }
 
-/** A text that anybody may have written, cut to so many characters and in quotes. */
+/** A text that anybody may have written, in quotes and cut to `most` characters. */
 export function quote(text: string, most = 60): string {
   const letters = Array.from(text);
   const cut = letters.length <= most ? text : `${letters.slice(0, most).join('')}…`;

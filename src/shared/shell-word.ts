@@ -1,4 +1,4 @@
-/** A text as one word of a POSIX shell (2.2.2), whatever is in it. */
+/** Quotes any text as one word of a POSIX shell (2.2.2). */
 export function shellWord(text: string): string {
   return `'${text.replaceAll("'", `'\\''`)}'`;
 }

@@ -1,25 +1,25 @@
-/** How a time is written: for people, and in the directory. */
+/** Formats of times: for people, and in the directory. */
 
-/** `2026-11-24 21:11:05Z`, of a date or its ISO 8601 in UTC. */
+/** `2026-11-24 21:11:05Z`, from a date or from ISO 8601 in UTC. */
 export function timeOf(at: Date | string): string {
   const iso = typeof at === 'string' ? at : at.toISOString();
   return `${iso.slice(0, 10)} ${iso.slice(11, 19)}Z`;
 }
 
-/** As the end of a hold: nobody waits it out. */
+/** The end of a hold that lasts until it is released. */
 export const WITHOUT_END = '9999-12-31T00:00:00Z';
 
-/** Whether a hold ends by no date, as a recovery makes them. */
+/** Whether a hold has no end date; a recovery makes such holds. */
 export function isWithoutEnd(until: Date | string): boolean {
   return new Date(until).getUTCFullYear() === new Date(WITHOUT_END).getUTCFullYear();
 }
 
-/** When a hold ends, after `until`. */
+/** When a hold ends, as text to follow the word `until`. */
 export function endOfHold(until: Date | string): string {
   return isWithoutEnd(until) ? 'released' : timeOf(until);
 }
 
-/** A span of time, as people say it: `90 s`, `3 min`, `5 h`, `2 d`. */
+/** A span of time for people: `90 s`, `3 min`, `5 h`, `2 d`. */
 export function spanOf(ms: number): string {
   const seconds = Math.max(0, Math.round(ms / 1000));
   if (seconds < 120) return `${seconds} s`;
@@ -37,8 +37,8 @@ const GENERALIZED_TIME =
   /^(\d{4})(\d\d)(\d\d)(\d\d)(?:(\d\d)(\d\d)?)?(?:[.,]\d+)?(?:Z|([+-])(\d\d)(\d\d)?)$/;
 
 /**
- * Reads a GeneralizedTime, in any of the forms of RFC 4517, cut to what it has before its fraction.
- * Undefined where it is none, and where it is no time of ours: before 1970, or after 9000.
+ * Parses a GeneralizedTime in any form of RFC 4517, and drops the fraction. Returns undefined for anything else,
+ * and for a time before 1970 or after 9000.
  */
 export function parseGeneralizedTime(text: string): Date | undefined {
   const found = GENERALIZED_TIME.exec(text);

@@ -1,6 +1,6 @@
-/** What comes of it; the signal's reason where that aborts before: then nobody waits for it any more. */
+/** Waits for a promise, or throws the signal's reason if that aborts first. */
 export async function unlessAborted<T>(coming: Promise<T>, signal: AbortSignal): Promise<T> {
-  coming.catch(() => {}); // where it is waited for, it is heard
+  coming.catch(() => {}); // the race below reports the error, if it is still waiting
   signal.throwIfAborted();
   const aborted = Promise.withResolvers<never>();
   const abort = () => aborted.reject(signal.reason);

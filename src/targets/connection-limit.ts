@@ -1,11 +1,13 @@
 /** The limit of a database account's connections while they are being ended. */
 
-/** No realm allows so many more, so that nobody is kept out meanwhile, and no limit is taken for it. */
+/**
+ * No realm allows this many more, so nobody is kept out meanwhile, and it cannot be mistaken for a real limit.
+ */
 const BEYOND = 1_000_000;
 
 /**
- * What the limit is from the statement that closes a way in, in that same statement, until the
- * account's connections have ended: a run that is cut between leaves a difference that a survey sees.
+ * The limit from the statement that closes a way in, set by that same statement, until the account's
+ * connections have ended. If a run is interrupted in between, a survey sees the difference.
  *
  * @param maxUserConnections the limit before and after
  */

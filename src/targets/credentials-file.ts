@@ -17,11 +17,11 @@ export interface CredentialsWant {
   user: string;
   uid: number;
   credentials: WantedCredentials;
-  /** names of the database servers that follow with the new verifier */
+  /** names of the database servers that receive the new verifier afterwards */
   servers: readonly string[];
 }
 
-/** Owner and group may read it; the owner alone can make it writable. */
+/** Owner and group may read it; only the owner can make it writable. */
 const CREDENTIALS_MODE = 0o440;
 
 /**
@@ -30,8 +30,8 @@ const CREDENTIALS_MODE = 0o440;
  * | seen                                                     | step              | finding      |
  * | -------------------------------------------------------- | ----------------- | ------------ |
  * | no credentials wanted; home not ours (that is a finding) |                   |              |
- * | home absent (a step before this one makes it), no file   | credentials.write |              |
- * | a directory, or what cannot be looked at                 |                   | PATH_FOREIGN |
+ * | home absent (an earlier step creates it), no file        | credentials.write |              |
+ * | a directory, or something that cannot be read            |                   | PATH_FOREIGN |
  * | link, FIFO, device, another's, empty, unparsable, large  | credentials.write |              |
  * | no verifier recorded, or one of another epoch            | credentials.write |              |
  * | another user or password in it                           | credentials.write |              |
@@ -41,14 +41,14 @@ const CREDENTIALS_MODE = 0o440;
  * | right, wrong owner, group or mode                        | credentials.own   |              |
  * | right, with other links                                  |                   |              |
  *
- * What others could read they may know, so it gets a new password, not a new mode, and the old one
- * dies at once. Another link lets nobody read more than the file's own mode does, and backups are
- * made of such links: it is no reason to take a password away. But owner and mode are never changed
+ * If others could read a password, they may know it: so the account gets a new password, not only a new mode,
+ * and the old one stops working at once. Another link lets nobody read more than the file's own mode does, and
+ * backups create such links, so it is no reason to replace a password. But owner and mode are never changed
  * under another's name.
  *
- * A rotation makes a new password for a higher epoch, here first and then on the servers. Routinely
- * the one before works as well for a time (src/credentials/credentials-table.ts), so that at no moment a server
- * knows neither what programs have read nor what they will read.
+ * A rotation creates a new password for a higher epoch, first here and then on the servers. In a routine
+ * rotation the previous one also works for a time (src/credentials/credentials-table.ts), so that at every
+ * moment a server accepts what programs have read or what they will read.
  */
 export const credentialsFile: Target<FilesReader, CredentialsWant | undefined, CredentialsHave> = {
   name: 'credentials-file',
@@ -96,7 +96,7 @@ export const credentialsFile: Target<FilesReader, CredentialsWant | undefined, C
     };
     const file: CredentialsFileHave = have.home === 'absent' ? { kind: 'absent' } : have.file;
     if (file.kind === 'blocked') {
-      const sentence = `There is ${file.what}, where a file should be; move it away.`;
+      const sentence = `There is ${file.what} where a file should be. Move it away.`;
       return { steps: [], findings: [{ ...common, code: 'PATH_FOREIGN', sentence }] };
     }
     const because = whyNew(want, file);
@@ -126,7 +126,7 @@ export const credentialsFile: Target<FilesReader, CredentialsWant | undefined, C
       ...common,
       effect: effectOfMode(seen.mode, CREDENTIALS_MODE),
       change: `${describeOwner(seen)} → ${describeOwner({ uid, gid: uid, mode: CREDENTIALS_MODE })}`,
-      because: 'owner, group or mode differ',
+      because: 'its owner, group or mode is wrong',
       action: {
         verb: 'credentials.own',
         home,
@@ -140,7 +140,7 @@ export const credentialsFile: Target<FilesReader, CredentialsWant | undefined, C
   },
 };
 
-/** Why the account must get a new password, or undefined where what it has will do. */
+/** Why the account must get a new password; undefined if its password is right. */
 function whyNew(want: CredentialsWant, file: CredentialsFileHave): string | undefined {
   const { recorded, wantedEpoch } = want.credentials;
   if (file.kind === 'absent') return 'there is none';
@@ -155,7 +155,7 @@ function whyNew(want: CredentialsWant, file: CredentialsFileHave): string | unde
   const known = whoElse(want, file);
   if (known !== undefined) return known;
   if (!isOwn(file, want.uid) && file.links !== 1) {
-    return 'owner, group or mode differ, and it has another name as well';
+    return 'its owner, group or mode is wrong, and it has another hard link';
   }
   return undefined;
 }
@@ -176,7 +176,7 @@ function isKnown(want: CredentialsWant, file: CredentialsFileHave): boolean {
   return file.verifier === recorded?.verifier || file.verifier === recorded?.previous;
 }
 
-/** Who else may know the password loses what it opens. */
+/** If others may know the password, the step revokes what it gives access to. */
 function effectOf({ kind }: CredentialsFileHave, known: boolean): Effect {
   if (kind === 'absent') return 'create';
   return known ? 'revoke' : 'change';
@@ -191,7 +191,7 @@ function describeOwner(path: { uid: number; gid: number; mode: number }): string
   return `${path.uid}:${path.gid} ${formatMode(path.mode)}`;
 }
 
-/** What follows from new credentials in the role `databases`. */
+/** What the role `databases` does after new credentials. */
 function describeServers(want: CredentialsWant): string {
   if (want.servers.length === 0) return '';
   return `; then its verifier for ${want.user} on ${want.servers.join(', ')}`;

@@ -10,22 +10,22 @@ import type { Target } from './target.ts';
 
 export interface DatabaseWant {
   user: string;
-  /** nothing: never had any, so nothing is looked at; absent: deleted */
+  /** nothing: there never was an account, so nothing is read; absent: deleted */
   presence: 'nothing' | 'absent' | 'present';
-  /** The verifiers of the recorded passwords, the newest first; none: none was ever made. */
+  /** The verifiers of the recorded passwords, the newest first; empty if there never was a password. */
   verifiers: string[];
-  /** of which they are */
+  /** the epoch of the verifiers */
   epoch: number;
-  /** Whether that is the wanted one. Else the homes role has to make another. */
+  /** Whether that is the wanted one. Otherwise the homes role must create another. */
   current: boolean;
   locked: boolean;
-  /** the recorded password may be known to who shall not know it, and there is no other yet */
+  /** somebody who must not know the recorded password may know it, and there is no other yet */
   lockedOut: boolean;
   maxUserConnections: number;
   servers: {
     name: string;
     grants: Grant[];
-    /** what it may have as well: everybody has it there */
+    /** what it may have as well, because everybody has it there */
     granted: Grant[];
   }[];
 }
@@ -36,7 +36,7 @@ interface SeenServer {
   server: string;
   accounts: DatabaseAccount[];
   anonymousHosts: string[];
-  /** what the name may do though it has no account on host `%` */
+  /** rights of the name although it has no account on host `%` */
   leftovers: Grant[];
 }
 
@@ -44,14 +44,14 @@ interface SeenServer {
 const OUR_HOST = '%';
 
 /**
- * Ours is the name, which holds the number, on host `%`. For each server that can be read:
+ * Ours is the name, which contains the number, on host `%`. For each server that can be read:
  *
- * | wanted  | verifier | seen                              | step, in this order           | else              |
+ * | wanted  | verifier | seen                              | step, in this order           | otherwise         |
  * | ------- | -------- | --------------------------------- | ----------------------------- | ----------------- |
  * | nothing | any      | anything                          |                               |                   |
  * | absent  | any      | ours                              | db.dropUser                   |                   |
  * | present | any      | ours, not locked, should be       | db.setLocked                  |                   |
- * | present | any      | ours, locked, another limit or    | db.setLocked, once more       |                   |
+ * | present | any      | ours, locked, another limit or    | db.setLocked, again           |                   |
  * |         |          | its events run                    |                               |                   |
  * | present | any      | ours, more than is wanted         | db.revoke                     |                   |
  * | present | recorded | ours, a way in that is not wanted | db.setVerifier, a revoke; the connections end | |
@@ -65,36 +65,35 @@ const OUR_HOST = '%';
  * | present | current  | ours, not locked, another limit   | db.setLimit                   |                   |
  * | present | current  | ours, locked, should not be       | db.setLocked (unlock), last   |                   |
  * | present | recorded, of another epoch | anything        | only those above "missing"    | waiting for homes |
- * | present, put away | missing, or of another epoch | anything | only those above "missing" |          |
+ * | present, archived | missing, or of another epoch | anything | only those above "missing" |           |
  * | any     | any      | the same user on another host     | only what takes access away   | DATABASE_FOREIGN  |
  * | any     | any      | ours may act as another (PROXY)   | only what takes access away   | DATABASE_FOREIGN  |
  * | any     | any      | rights of the name, no account    | only what takes access away   | DATABASE_FOREIGN  |
  * | any     | any      | an anonymous account              | all                           | DATABASE_FOREIGN, advisory |
  *
- * A server that cannot be read gets no step; the others do, and the subject is not done.
+ * A server that cannot be read gets no step; the others do, and the subject is not finished.
  *
- * Locked is wanted where any line says so:
+ * A lock is wanted if any line says so:
  *
- * | subject                            | wanted epoch            | overlap       | the account is            |
- * | ---------------------------------- | ----------------------- | ------------- | ------------------------- |
- * | not active; or no realm member     | any                     | any           | locked                    |
- * | any                                | above the recorded one  | none: at once | locked until it is there  |
- * | any                                | above the recorded one  | some          | as before                 |
- * | any                                | recorded, or none is    | any           | as before                 |
+ * | subject                            | wanted epoch            | overlap       | the account is               |
+ * | ---------------------------------- | ----------------------- | ------------- | ---------------------------- |
+ * | not active, or not a realm member  | any                     | any           | locked                       |
+ * | any                                | above the recorded one  | none: at once | locked until it is recorded  |
+ * | any                                | above the recorded one  | some          | as before                    |
+ * | any                                | recorded, or none is    | any           | as before                    |
  *
- * Whoever made the second line true may know the recorded password, and can keep homes from making
- * another, for as long as they like, by what they put in its place. Where homes is as quick as it should
- * be, this role is not asked before the other password is there (`touch_generations`).
+ * Somebody who made the second line true may know the recorded password, and can prevent homes from creating
+ * another, for as long as they like, by what they put in its place. If homes is as quick as it should be, this
+ * role is not asked before the other password exists (`touch_generations`).
  *
- * Wanted ways in are the password that is recorded, and the one before while that works as well. A
- * server does not tell by which of them a connection came: where one goes, all connections of the
- * account end.
+ * The wanted ways in are the recorded password, and the previous one while that still works. A server does not
+ * say which of them a connection used: if one is removed, all connections of the account end.
  *
- * Events of a database run in their definer's account though it is locked, if that has the right
- * EVENT: so the grants of a locked account are all but that one. They stay as they are meanwhile.
+ * Events of a database run in their definer's account even if it is locked, provided that it has the privilege
+ * EVENT. So a locked account has all grants but that one. Meanwhile they stay as they are.
  *
- * Closing a way in (locking too) sets another limit in the same statement, and the right one when the
- * account's connections have ended: so a run that was cut between is seen, and done once more.
+ * Closing a way in (including locking) sets another limit in the same statement, and the right one when the
+ * account's connections have ended. So an interruption in between is seen, and the step is repeated.
  */
 export const databaseAccount: Target<DatabasesReader, DatabaseWant, DatabaseServerHave[]> = {
   name: 'database-account',
@@ -173,7 +172,7 @@ export const databaseAccount: Target<DatabasesReader, DatabaseWant, DatabaseServ
       plan.findings.push(...findings);
       plan.steps.push(...steps.filter(({ effect }) => !isUnmanaged || takesAway(effect)));
     }
-    // there is no home for a password while the subject is put away: it gets one when it is back
+    // while the subject is archived, there is no home for a password: it gets one when it is restored
     const isHomeless = wanted.state === 'archived';
     if (want.presence === 'present' && !want.current && !isHomeless) {
       plan.waitingFor = want.lockedOut ? `homes. ${describeLockedOut(wanted)}` : 'homes';
@@ -185,15 +184,15 @@ export const databaseAccount: Target<DatabasesReader, DatabaseWant, DatabaseServ
 
 const EVENTLESS = 'ALL but EVENT';
 
-/** Databases of their own are `<user>__<name>`; `_` is a wildcard in a pattern, so it is escaped. */
+/** The user's own databases are `<user>__<name>`; `_` is a wildcard in a pattern, so it is escaped. */
 const GRANTS: Record<'replica' | 'toolsdb', (user: string, locked: boolean) => Grant[]> = {
   replica: () => [],
   toolsdb: (user, locked) => [`${locked ? EVENTLESS : 'ALL'} on ${user}\\_\\_%.*`],
 };
 
 /**
- * What deploy/mariadb/*.sql grant to PUBLIC. Every account had it itself once: the server goes through all such rows when
- * it makes an account, 40,000 of them in 8 to 17 ms.
+ * What deploy/mariadb/*.sql grants to PUBLIC. Each account once had it itself: the server goes through all such
+ * rows when it creates an account, 40,000 of them in 8 to 17 ms.
  */
 const EVERYBODY: Record<'replica' | 'toolsdb', Grant[]> = {
   replica: ['role labsdbuser'],
@@ -262,8 +261,8 @@ function stepsOn(
     const [change, because] = !account.locked
       ? ['unlocked → locked', whyLocked(wanted)]
       : isLimitRight
-        ? ['locked, once more', 'it is locked, but its events run']
-        : ['locked, once more', 'it is locked, but its connections may not have ended'];
+        ? ['locked again', 'it is locked, but its events still run']
+        : ['locked again', 'it is locked, but its connections may not have ended'];
     const withoutEventsOn = runsEvents.map(patternOf);
     const action: Action = {
       verb: 'db.setLocked',
@@ -279,7 +278,7 @@ function stepsOn(
   );
   const missing = wantedGrants.filter((one) => !isCovered(one, account.grants));
   if (tooMuch.length > 0) {
-    add('revoke', `without ${tooMuch.join(', ')}`, 'it may do more than is wanted', {
+    add('revoke', `without ${tooMuch.join(', ')}`, 'it has more rights than it should', {
       verb: 'db.revoke',
       ...on,
       grants: tooMuch,
@@ -321,7 +320,7 @@ function stepsOn(
   }
   if (missing.length > 0) {
     const action: Action = { verb: 'db.grant', ...on, grants: missing };
-    add('change', `with ${missing.join(', ')}`, 'it may do less than is wanted', action);
+    add('change', `with ${missing.join(', ')}`, 'it lacks rights that it should have', action);
   }
   if (!locked && !isLimitRight && !isEnding) {
     const change = `at most ${account.maxUserConnections} → ${maxUserConnections} connections`;
@@ -338,9 +337,9 @@ function stepsOn(
   return steps;
 }
 
-/** Stands beside the ways to log in. */
+/** A value among the ways to log in. */
 const EXPIRED = 'expired';
-const LETS_IN = 'it lets in others than who has a recorded password';
+const LETS_IN = 'it accepts a login that is not recorded';
 const LACKS = 'it lacks a way to log in';
 
 function isSame(login: readonly string[], wanted: readonly string[]): boolean {
@@ -357,24 +356,24 @@ function isLetIn(wanted: Wanted): boolean {
 
 function whyLocked(wanted: Wanted): string {
   if (wanted.state !== 'active') return `${wanted.account} is ${wanted.state}`;
-  if (!isLetIn(wanted)) return `${wanted.account} is no realm member`;
-  return 'its password was to die at once, and homes has made no other yet';
+  if (!isLetIn(wanted)) return `${wanted.account} is not a realm member`;
+  return 'its password was revoked at once, and homes has not made a new one yet';
 }
 
 function describeLockedOut({ account }: Wanted): string {
   return [
-    'The old password may be known to somebody who lost access, so the database account is locked on',
-    `every server until homes has written another. \`chamberlain status ${account}\` says what keeps`,
-    `homes; mend that, then \`chamberlain repair ${account}\`.`,
+    'Somebody who lost access may know the old password, so the database account is locked on every',
+    `server until homes has written a new one. \`chamberlain status ${account}\` shows what prevents`,
+    `that. Correct it, then run \`chamberlain repair ${account}\`.`,
   ].join(' ');
 }
 
-/** Nearly always it is held as it is. */
+/** Nearly always it is held in the same form. */
 function isCovered(grant: Grant, held: readonly Grant[]): boolean {
   return held.includes(grant) || held.some((one) => covers(one, grant));
 }
 
-/** Whether who has `one` has all of `other`. */
+/** Whether `one` includes all of `other`. */
 function covers(one: Grant, other: Grant): boolean {
   if (one === other) return true;
   const [privileges, place] = splitGrant(one);
@@ -388,7 +387,7 @@ function covers(one: Grant, other: Grant): boolean {
   );
 }
 
-/** ALL on databases, where all but EVENT is wanted: it goes with the lock. */
+/** ALL on databases, although all but EVENT is wanted: it goes with the lock. */
 function isButForEvent(grant: Grant, wanted: readonly Grant[]): boolean {
   return grant.startsWith('ALL on ') && wanted.includes(`${EVENTLESS} on ${patternOf(grant)}.*`);
 }
@@ -403,7 +402,7 @@ function splitGrant(grant: Grant): [string[], string | undefined] {
   return [privileges.split(', '), place];
 }
 
-/** A default role gives nothing without the role; what is wrong with PROXY is a finding. */
+/** A default role gives nothing without the role; an unwanted PROXY is a finding. */
 function isHarmless(grant: Grant): boolean {
   return grant.startsWith('default role ') || isProxy(grant);
 }
@@ -427,27 +426,27 @@ function findingsOn(seen: SeenServer, user: string, wanted: Wanted): Finding[] {
   return [
     ...others.map(({ host }) =>
       host === ''
-        ? finding(user, `There is a role of this name. Drop it.`)
+        ? finding(user, `There is a role with this name. Drop it.`)
         : finding(
             `${user}@${host}`,
-            `Whoever comes from ${host} gets this account, not ${user}@${OUR_HOST}. Drop it.`,
+            `Connections from ${host} get this account instead of ${user}@${OUR_HOST}. Drop it.`,
           ),
     ),
-    // A GRANT that makes an account would give it these as well.
+    // a GRANT that creates an account would give it these as well
     ...(seen.leftovers.length === 0 || wanted.state === 'deleted'
       ? []
       : [
           finding(
             user,
-            `It has no account, but rights: ${seen.leftovers.join('; ')}. \`DROP USER IF EXISTS ${user}\` takes them away.`,
+            `There is no such account, but it has rights: ${seen.leftovers.join('; ')}. \`DROP USER IF EXISTS ${user}\` removes them.`,
           ),
         ]),
     ...proxies.map((grant) => finding(user, `It has ${grant}. Revoke that as an administrator.`)),
-    // The same for every subject; the account of this one is right nevertheless.
+    // the same for every subject; nevertheless the account of this one is right
     ...seen.anonymousHosts.map((host) => ({
       ...finding(
         `''@${host}`,
-        `Whoever comes from ${host} may get this nameless account. Drop it.`,
+        `Connections from ${host} may get this account, which has no name. Drop it.`,
       ),
       advisory: true as const,
     })),

@@ -1,4 +1,4 @@
-/** The own databases of a tool or a person that leaves: put away, dropped, or brought back. */
+/** The own databases of a tool or a person that leaves: archived, dropped, or restored. */
 import { codeOf, describeError } from '../shared/errors.ts';
 import { databaseUser } from '../identity/ids.ts';
 import type { PastArchive, Wanted } from '../reconcile/wanted.ts';
@@ -10,44 +10,45 @@ import type { Target } from './target.ts';
 export interface DatabaseArchiveWant {
   user: string;
   account: string;
-  /** nothing: no archival is open, so nothing is looked at */
+  /** nothing: no archival is open, so nothing is read */
   move: 'nothing' | 'put away' | 'bring back' | 'drop' | 'remove' | 'erase';
   archival: number;
-  /** of the archive that is recorded */
+  /** of the recorded archive */
   manifest: string | undefined;
-  /** those that hold databases of their own */
+  /** the servers for users' own databases */
   servers: string[];
-  /** archives of when it was away before, which are to be removed */
+  /** archives of earlier archivals that must be removed */
   past: readonly PastArchive[];
 }
 
 export interface DatabaseArchiveHave {
   /** by server, the names of the user's databases, or why they cannot be read */
   servers: ({ server: string; databases: string[] } | { server: string; unreadable: string })[];
-  /** looked at only where one is recorded and needed; `unreadable` says why it cannot be read */
+  /** read only if one is recorded and needed; `unreadable` says why it cannot be read */
   archive: DatabasesArchive | { unreadable: string } | undefined;
-  /** looked at only where it is wanted no more: whether something is left of one that was being made */
+  /** read only if it is no longer wanted: whether something is left of one that was being made */
   part?: { isThere: boolean } | { unreadable: string };
-  /** looked at only of who is erased: whether anything is left of any archive */
+  /** read only for an erased subject: whether anything is left of any archive */
   anyArchive?: boolean | { unreadable: string };
-  /** of each archive that is to be removed, in their order */
+  /** of each archive that must be removed, in order */
   past?: (DatabasesArchive | { unreadable: string } | undefined)[];
 }
 
 /**
- * Ours are the databases whose names begin with the user's, `s51234__`, on servers of tools. For each
- * server that can be read; `archive` is the one on disk, and `same` if its manifest is the recorded one:
+ * Ours are the databases whose names begin with the user's, `s51234__`, on servers of tools. The following
+ * holds for each server that can be read; `archive` is the one on disk, and `same` means that its manifest is
+ * the recorded one:
  *
- * | move       | recorded | seen                                         | step, or else               |
+ * | move       | recorded | seen                                         | step, or otherwise          |
  * | ---------- | -------- | -------------------------------------------- | --------------------------- |
- * | nothing    | any      | not looked at                                |                             |
+ * | nothing    | any      | not read                                     |                             |
  * | put away   | no       | every server can be read                     | databases.archive           |
  * | put away   | no       | one cannot                                   | nothing yet: unreadable     |
  * | put away   | yes      | anything                                     |                             |
- * | bring back | no       | something of an archive that is not done     | databases.removePart        |
+ * | bring back | no       | an unfinished archive                        | databases.removePart        |
  * |            |          | none: nothing was dropped                    |                             |
- * | bring back | yes      | same; one is missing, or it is not noted that | databases.restore          |
- * |            |          | all of it is back                            |                             |
+ * | bring back | yes      | same; one is missing, or nothing notes that  | databases.restore           |
+ * |            |          | everything was restored                      |                             |
  * | drop       | yes      | same; one that it holds                      | databases.drop              |
  * | drop       | yes      | same; one that it does not hold              | ARCHIVE_DIFFERS, left       |
  * | remove     | yes      | same; no database left, every server read    | databases.removeArchive     |
@@ -56,11 +57,11 @@ export interface DatabaseArchiveHave {
  * | erase      | no       | anything of any archive of the account       | databases.eraseArchives     |
  * | not put away | yes    | none, or not the same, and it is needed      | ARCHIVE_DAMAGED             |
  *
- * An archive is needed to bring back, and where a database is there still. One that is kept no longer and
- * not there is as it should be.
+ * An archive is needed to restore, and while a database still exists. An archive that need not be kept any
+ * longer may be absent.
  *
- * Of archives of when it was away before, and came back, those that are kept no longer are removed, whatever
- * the move is now. Where another than the recorded one is there, ARCHIVE_DAMAGED advises.
+ * Archives of earlier archivals that need not be kept any longer are removed, whatever the move is now. If
+ * another than the recorded one is in their place, ARCHIVE_DAMAGED is an advisory finding.
  */
 export const databaseArchive: Target<
   DatabaseArchiveReader,
@@ -134,7 +135,7 @@ export const databaseArchive: Target<
           const anyArchive = 'unreadable' in any ? any : any.isThere;
           return { servers: on, archive: undefined, anyArchive };
         }
-        // of nearly all that are deleted there is nothing left
+        // of nearly all deleted subjects there is nothing left
         const isNeeded =
           move !== 'drop' || on.some((seen) => 'databases' in seen && seen.databases.length > 0);
         return {
@@ -209,7 +210,7 @@ export const databaseArchive: Target<
       }
       for (const name of databases) {
         if (kept.databases.includes(name)) draft.drop(server, name);
-        else draft.stranger(server, name);
+        else draft.unmanaged(server, name);
       }
     }
     if (want.move === 'remove' && isEmpty && !draft.isUnreadable()) draft.remove();
@@ -225,13 +226,13 @@ function moveOf({ state, archive }: Wanted): DatabaseArchiveWant['move'] {
   return archive.expired ? 'remove' : 'drop';
 }
 
-/** Whatever is recorded already, or was never put away, needs no look. */
+/** If it is recorded already, or was never archived, it need not be read. */
 function isLookedAt({ move, manifest }: DatabaseArchiveWant): boolean {
   if (move === 'erase') return true;
   return move !== 'nothing' && (move === 'put away') === (manifest === undefined);
 }
 
-/** It comes back before its archive was recorded. */
+/** The subject is restored before its archive was recorded. */
 function isGivenUp({ move, manifest }: DatabaseArchiveWant): boolean {
   return move === 'bring back' && manifest === undefined;
 }
@@ -273,13 +274,13 @@ function drafting(
 
     removePart(): void {
       const action: Action = { verb: 'databases.removePart', ...of };
-      step(archiveName, 'change', 'unfinished → absent', `${account} comes back`, action);
+      step(archiveName, 'change', 'unfinished → absent', `${account} is being restored`, action);
     },
 
     restoreMissing(server: string, missing: readonly string[]): void {
       const object = `databases of ${user} on ${server}`;
       const change = missing.length > 0 ? `with ${missing.join(', ')}` : 'compared';
-      const because = `${account} comes back`;
+      const because = `${account} is being restored`;
       const action: Action = { verb: 'databases.restore', server, ...of, manifest };
       step(object, 'create', change, because, action);
     },
@@ -303,18 +304,18 @@ function drafting(
     },
 
     remove(which = { archival, manifest }): void {
-      const because = 'it has been kept for as long as is wanted';
+      const because = 'its retention time is over';
       const action: Action = { verb: 'databases.removeArchive', ...of, ...which };
       step(nameOf(which.archival), 'destroy', 'present → absent', because, action);
     },
 
-    stranger(server: string, database: string): void {
+    unmanaged(server: string, database: string): void {
       plan.findings.push({
         ...common,
         object: `${database} on ${server}`,
         code: 'ARCHIVE_DIFFERS',
         sentence:
-          'It is not in the archive of the databases; look at it, and drop it or keep it elsewhere.',
+          'It is not in the archive of the databases. Look at it, and drop it or move it elsewhere.',
       });
     },
 
@@ -324,8 +325,8 @@ function drafting(
         object: nameOf(which),
         code: 'ARCHIVE_DAMAGED',
         sentence: isGone
-          ? 'It is not there, though it was; put it back.'
-          : 'Its manifest is not the one that was recorded; put the right one back.',
+          ? 'It is missing, though it was made. Put it back.'
+          : 'Its manifest differs from the recorded one. Put the right archive back.',
         // nothing waits for one of before
         ...(which === archival ? {} : { advisory: true }),
       });

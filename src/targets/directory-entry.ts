@@ -1,6 +1,6 @@
 /**
  * What the directory's targets have in common: which of the entries found is ours, what differs,
- * and the steps and findings that follow. Pure.
+ * and which steps and findings follow. Pure.
  *
  * | found                                               | then                                |
  * | --------------------------------------------------- | ----------------------------------- |
@@ -8,9 +8,9 @@
  * | our name, our number, in our place                  | ours: compare, modify or delete     |
  * | our name (in any case) elsewhere, or another number | NAME_FOREIGN, that entry is left    |
  * | another name with our number                        | ID_FOREIGN, that entry is left      |
- * | none that is ours, and a foreign one                | the finding, no add                 |
- * | ours, and a foreign one as well                     | it is kept right; advisory finding  |
- * | ours, with a name more than its own                 | advisory NAME_FOREIGN; it is left   |
+ * | none of ours, and one that is not ours              | the finding, no add                 |
+ * | ours, and one that is not ours                      | ours is kept right; advisory finding |
+ * | ours, with an additional name                       | advisory NAME_FOREIGN; it is left   |
  * | ours, of another structural class                   | NAME_FOREIGN, only what is revoked  |
  */
 import { normalName } from '../identity/names.ts';
@@ -21,7 +21,7 @@ import type { Finding, Step, TargetPlan } from '../reconcile/plan.ts';
 import { readableRef, splitRef, type AnyRef, type DirectoryEntry } from './directory-reader.ts';
 import { oddityOf } from '../unmanaged/sightings.ts';
 
-/** One attribute's part of a modify: values go first, then values come. */
+/** One attribute's part of a modify: first values are removed, then values are added. */
 export interface Change {
   attribute: string;
   remove: string[];
@@ -38,15 +38,15 @@ export interface EntryWant {
   number?: { attribute: 'uidNumber' | 'gidNumber'; value: string };
   present: boolean;
   /**
-   * The whole shape. `objectClass` lists the least, first the structural one; every other attribute
-   * is exactly this, and `[]` means that it must be absent. What is not named is left alone.
+   * The whole shape. `objectClass` lists the minimum, first the structural one. Every other attribute must be
+   * exactly this, and `[]` means that it must be absent. Attributes that are not named are left alone.
    */
   attributes: Attributes;
-  /** values that must not be there, of attributes that are otherwise left alone */
+  /** values that must be absent, of attributes that are otherwise left alone */
   without?: Attributes;
 }
 
-/** For people: the entry, then what it should be; `absent` where it should not be there. */
+/** For people: the entry, then what it should be; `absent` if it should not exist. */
 export function describeEntry(want: EntryWant, ...shape: readonly string[]): string {
   return [readableRef(want.ref, want.realm), ...(want.present ? shape : ['absent'])].join(', ');
 }
@@ -94,7 +94,10 @@ export function isOurs(want: Pick<EntryWant, 'ref' | 'number'>, entry: Directory
   return number === undefined || (entry.attributes[number.attribute] ?? []).includes(number.value);
 }
 
-/** The finding about an entry that has our name or number and is not ours; `beside` one that is. */
+/**
+ * The finding about an entry that has our name or number and is not ours; `beside` if one that is ours exists
+ * as well.
+ */
 export function unmanagedFinding(
   want: EntryWant,
   entry: DirectoryEntry,
@@ -124,12 +127,12 @@ export function unmanagedFinding(
     object,
     code,
     sentence:
-      `${object}${stated.length === 0 ? '' : ` (${stated.join(', ')})`} is not ours, and has the ${shared} of ` +
+      `${object}${stated.length === 0 ? '' : ` (${stated.join(', ')})`} is not managed by Chamberlain, but has the ${shared} of ` +
       `${readableRef(want.ref, want.realm)}${needed}: ${whatToDo(want, entry, { hasNumber, namesake })}`,
   };
 }
 
-/** Someone may go by the other name, and only an admin knows who: it is not taken away. */
+/** Somebody may use the other name, and only an admin knows who, so it is not removed. */
 function otherNameFinding(want: EntryWant, { attribute, remove }: Change, wanted: Wanted): Finding {
   const sentence =
     remove.length > 3
@@ -140,15 +143,15 @@ function otherNameFinding(want: EntryWant, { attribute, remove }: Change, wanted
 
 /**
  * The finding about an entry of ours that is of another class, or too large to be read. RFC 4512, section
- * 2.4.2: an entry keeps its structural class, so no modify can mend it.
+ * 2.4.2: an entry keeps its structural class, so no modify can repair it.
  */
 export function otherClassFinding(want: EntryWant, entry: DirectoryEntry, wanted: Wanted): Finding {
   if (oddityOf(entry) === 'oversized') {
-    const sentence = 'is too large to be read as a whole: take away the values that nobody needs';
+    const sentence = 'is too large to be read as a whole: remove the values that nobody needs';
     return ownFinding(want, wanted, sentence);
   }
   const classes = (entry.attributes['objectClass'] ?? []).join(', ');
-  const sentence = `is of ${classes}, not of ${classOf(want)}: remove or rename it, and it is made anew`;
+  const sentence = `has the classes ${classes}, but not ${classOf(want)}: remove or rename it, and Chamberlain makes it again`;
   return ownFinding(want, wanted, sentence);
 }
 
@@ -160,7 +163,9 @@ function ownFinding(want: EntryWant, wanted: Wanted, sentence: string): Finding 
   return { target, subject, account, object, code, sentence: `${object} ${sentence}` };
 }
 
-/** Only an admin knows whether it is ours, changed by hand, or another's: what to do in either case. */
+/**
+ * Only an admin knows whether the entry is ours, changed by hand, or another's: says what to do in either case.
+ */
 function whatToDo(
   want: EntryWant,
   entry: DirectoryEntry,
@@ -169,10 +174,10 @@ function whatToDo(
   const { number } = want;
   if (namesake) return hasNumber ? 'give it another number, or remove it' : 'rename or remove it';
   if (number !== undefined && entry.ref === want.ref && oddityOf(entry) === undefined) {
-    return `set ${number.attribute} back to ${number.value}, or rename the entry if it is another's`;
+    return `set ${number.attribute} back to ${number.value}, or rename the entry if it belongs to something else`;
   }
   return hasNumber
-    ? "give it its old name and place back, or another number if it is another's"
+    ? 'restore its name and place, or give it another number if it belongs to something else'
     : 'rename or remove it';
 }
 
@@ -184,7 +189,7 @@ function isSame(values: readonly string[], others: readonly string[]): boolean {
   return true;
 }
 
-/** What a modify must do so that `have` becomes as wanted; an empty list where it is. */
+/** What a modify must do so that `have` becomes as wanted; empty if it is already. */
 export function compareEntry(want: EntryWant, have: Attributes): Change[] {
   const changes: Change[] = [];
   for (const attribute in want.attributes) {
@@ -210,8 +215,8 @@ export function compareEntry(want: EntryWant, have: Attributes): Change[] {
 }
 
 /**
- * Plans one entry. `split` cuts the changes of an entry that is there into what takes access away
- * and the rest; each part is one atomic modify. `gone` is the effect of deleting the entry.
+ * Plans one entry. `split` divides the changes of an existing entry into what takes access away and the rest;
+ * each part is one atomic modify. `gone` is the effect of deleting the entry.
  */
 export function planEntry(
   want: EntryWant,
@@ -233,7 +238,9 @@ export function planEntry(
         Object.entries(want.attributes).filter(([, values]) => values.length > 0),
       );
       const action: Action = { verb: 'ldap.add', entry: want.ref, attributes };
-      steps.push(entryStep(want, wanted, 'create', 'absent → present', 'it is not there', action));
+      steps.push(
+        entryStep(want, wanted, 'create', 'absent → present', 'it does not exist', action),
+      );
     }
   } else if (!want.present) {
     const action: Action = { verb: 'ldap.delete', entry: want.ref, expect };
@@ -312,21 +319,21 @@ function signed(sign: string, values: string[]): string[] {
   return values.map((value) => sign + shorten(value));
 }
 
-/** `it has too much: member; differs in cn, sn; lacks mail` */
+/** `it has extra values in member; differs in cn, sn; lacks mail` */
 function describeReason(changes: Change[]): string {
   const of = (text: string, isOne: (change: Change) => boolean) => {
     const names = changes.filter(isOne).map(({ attribute }) => attribute);
     return names.length === 0 ? [] : [`${text} ${names.join(', ')}`];
   };
   const reasons = [
-    ...of('has too much:', ({ add }) => add.length === 0),
+    ...of('has extra values in', ({ add }) => add.length === 0),
     ...of('differs in', ({ remove, add }) => remove.length > 0 && add.length > 0),
     ...of('lacks', ({ remove }) => remove.length === 0),
   ];
   return `it ${reasons.join('; ')}`;
 }
 
-/** A value that fits in a line: references by name, long ones (keys) by both their ends. */
+/** A value that fits in a line: references by name, long values (keys) by both their ends. */
 function shorten(value: string): string {
   const name = /^(?:people|toolAccounts|toolGroups|groups|policies|base)\/(.+)$/s.exec(value)?.[1];
   const text = printable(

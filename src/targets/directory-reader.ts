@@ -1,13 +1,13 @@
 /**
- * What the directory's targets look through, and how they speak of entries: by place and name.
- * They know no DN syntax; the edge alone builds DNs and filters.
+ * What the directory's targets read through, and how they name entries: by place and name. They know no DN
+ * syntax; only the backend builds DNs and filters.
  */
 import type { Attributes, EntryRef, Place } from '../reconcile/action.ts';
 
-/** An entry that may be anywhere: `dn:<DN>` where it lies in none of the realm's places. */
+/** An entry that may be anywhere: `dn:<DN>` if it is in none of the realm's places. */
 export type AnyRef = EntryRef | `dn:${string}`;
 
-/** An entry as it was read: only the attributes asked for, each sorted, none where it has none. */
+/** An entry as it was read: only the attributes asked for, each sorted, empty if it has none. */
 export interface DirectoryEntry {
   /** exact bytes of the name, so that `TOOLS.X` is not `tools.x` */
   ref: AnyRef;
@@ -15,7 +15,7 @@ export interface DirectoryEntry {
 }
 
 export interface DirectoryQuery {
-  /** only right below this place; otherwise anywhere below the base */
+  /** only directly below this place; otherwise anywhere below the base */
   place?: Place;
   /** the entry has one of these values, by the directory's own matching (most ignore case) */
   any: readonly { attribute: string; values: readonly string[] }[];
@@ -23,18 +23,18 @@ export interface DirectoryQuery {
 }
 
 /**
- * Reads, all bulk. Each answer is complete, or it throws BACKEND_UNREADABLE: what is not in an
- * answer is not in the directory.
+ * Reads in bulk. Each answer is complete, or it throws BACKEND_UNREADABLE: what is not in an answer is not in
+ * the directory.
  */
 export interface DirectoryReader {
   find(query: DirectoryQuery): Promise<DirectoryEntry[]>;
-  /** Everything right below a place, page by page, for surveys of all that is there. */
+  /** Everything directly below a place, page by page, for surveys of everything. */
   list(place: Place, attributes: readonly string[]): AsyncIterable<DirectoryEntry[]>;
-  /** Those of `members` that the group has; throws where there is no such group. */
+  /** Those of `members` that the group has; throws if there is no such group. */
   membersOf(group: EntryRef, members: readonly EntryRef[]): Promise<ReadonlySet<EntryRef>>;
 }
 
-/** Where each place lies: naming attributes and values below the base DN, innermost first. */
+/** The path of each place: naming attributes and values below the base DN, innermost first. */
 export function placePath(place: Place, realm: string): readonly (readonly [string, string])[] {
   const paths: Record<Place, readonly (readonly [string, string])[]> = {
     people: [['ou', 'people']],
@@ -69,12 +69,12 @@ export function entryRef(place: Place, attribute: string, name: string): EntryRe
   return `${place}/${attribute}=${name}`;
 }
 
-/** Takes `<place>/<attribute>=<name>` apart. The name may hold any character. */
+/** Splits `<place>/<attribute>=<name>`. The name may contain any character. */
 export function splitRef(ref: EntryRef): { place: Place; attribute: string; name: string } {
   const slash = ref.indexOf('/');
   const equals = ref.indexOf('=', slash);
   const place = ref.slice(0, slash) as Place;
-  if (equals < 0 || !PLACES.includes(place)) throw new TypeError(`no entry reference: ${ref}`);
+  if (equals < 0 || !PLACES.includes(place)) throw new TypeError(`not an entry reference: ${ref}`);
   return { place, attribute: ref.slice(slash + 1, equals), name: ref.slice(equals + 1) };
 }
 

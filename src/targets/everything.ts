@@ -1,4 +1,4 @@
-/** What a survey of everything reads beforehand, and what it learns beside the subjects' own. Pure. */
+/** What a survey of everything reads beforehand, and what it learns besides the state of the subjects. Pure. */
 import type { SeenDeletion } from '../archives/deletion.ts';
 import type { ErasedPerson } from '../lifecycle/erased-person.ts';
 import type { MarkerDoubt } from '../seals/heartbeat.ts';
@@ -7,35 +7,38 @@ import { normalName } from '../identity/names.ts';
 import type { Sighting } from '../unmanaged/sightings.ts';
 import type { JudgedEntry } from '../unmanaged/unmanaged-things.ts';
 
-/** All that a role can see, read at once. */
+/** Everything that a role can see, read at once. */
 export interface Everything<Reader> {
-  /** answer from what was read, as the role's own reader would have answered then */
+  /** answers from what was read, as the role's own reader would have answered then */
   reader: Reader;
-  /** each account, group, home or database user that stands there, ours or not */
+  /** each account, group, home or database user that exists, ours or not */
   sightings: Sighting[];
-  /** each number that stands there: of accounts, groups, owners */
+  /** each number in use: of accounts, groups, owners */
   numbers: ReadonlySet<number>;
   /** of the directory: the entries that are not ours */
   unmanaged?: readonly JudgedEntry[];
-  /** of the homes: who was erased by law. Throws BACKEND_UNREADABLE where that cannot be read */
+  /** of the homes: who was erased by law. Throws BACKEND_UNREADABLE if that cannot be read */
   readErased?: () => ErasedPerson[];
-  /** of homes and databases: what archives that are not recorded say. Throws likewise */
+  /** of homes and databases: the deletions that unrecorded archives show. Throws in the same way */
   readDeletions?: () => Promise<SeenDeletion[]>;
-  /** the time of the newest marker that the role's places show; undefined: none. Throws likewise */
+  /**
+   * the time of the newest marker that the role's places show; undefined if there is none. Throws in the same
+   * way
+   */
   readMarkedAt?: () => Promise<Date | undefined>;
-  /** why what was read is not to be acted on */
+  /** why no action may be based on what was read */
   doubt?: MarkerDoubt;
 }
 
-/** How a long look goes on: in pieces, and what happens between two of them. */
+/** How a long survey proceeds: in pieces, with a pause between two of them. */
 export interface Throttle {
   /** entries, rows or paths of one piece */
   piece: number;
-  /** returns when the next piece may begin; throws where nobody waits for the answer any more */
+  /** returns when the next piece may begin; throws if nobody waits for the answer any more */
   yieldTurn: () => Promise<void>;
 }
 
-/** What stands in an area of homes, whatever it is. */
+/** Anything that is in an area of homes. */
 export interface HomeSighting {
   area: 'toolHomes' | 'personHomes';
   name: string;
@@ -66,17 +69,17 @@ export function unmanagedAmong(
   return [...found.values()];
 }
 
-/** The names by which subjects stand in the one namespace, in normal form, with their numbers. */
+/** The names of subjects in the one namespace, in normal form, with their numbers. */
 export function namesOfSubjects(wanted: readonly Wanted[]): [name: string, uid: number][] {
   return wanted.map(({ account, uid }) => [normalName(account), uid]);
 }
 
-/** A home's name as the account that it would be, and its owner. */
+/** A home as a sighting: its name as the account that it would be, and its owner. */
 export function sightingOfHome(
   { area, name, uid }: HomeSighting,
   { realm }: Pick<Realm, 'realm'>,
 ): Sighting {
-  // a name that no home of ours could have takes nothing away
+  // a name that no home of ours could have reserves nothing
   const fits = /^[a-z][a-z0-9_-]{0,63}$/.test(name);
   const account = area === 'toolHomes' ? `${realm}.${name}` : name;
   return { name: fits ? account : undefined, id: uid };
@@ -88,7 +91,7 @@ export function numberOfUser(user: string): number | undefined {
   return number === undefined ? undefined : Number(number);
 }
 
-/** Of all numbers, those that lie in a range and are no subject's, in order. */
+/** Of all numbers, those that are in a range and belong to no subject, in order. */
 export function unmanagedNumbersAmong(
   numbers: ReadonlySet<number>,
   ranges: readonly { first: number; last: number }[],
@@ -101,7 +104,9 @@ export function unmanagedNumbersAmong(
     .toSorted((a, b) => a - b);
 }
 
-/** No request can want any other; PostgreSQL stores no U+0000, and has no index of very long texts. */
+/**
+ * Whether a request could ask for the name; PostgreSQL does not store U+0000, and cannot index very long texts.
+ */
 function mayBeAName(name: string): boolean {
   return name.length <= 255 && !name.includes('\0');
 }

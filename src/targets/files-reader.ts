@@ -1,9 +1,9 @@
-/** How the targets of the role `homes` look at the file server. An edge implements it. */
+/** How the targets of the role `homes` read the file server. A backend implements it. */
 import { ChamberlainError } from '../shared/errors.ts';
 import type { Erasure } from '../lifecycle/erased-person.ts';
 import type { HomePath, SeenPath } from '../reconcile/action.ts';
 
-/** What to look at: a home, whose it should be, and the folders in it that matter. */
+/** What to read: a home, its expected owner, and the folders in it that matter. */
 export interface AskedHome {
   home: HomePath;
   uid: number;
@@ -11,19 +11,18 @@ export interface AskedHome {
 }
 
 /**
- * Does a folder's default ACL keep group write for what is made in it? `unknown` where the area
- * keeps no default ACLs (homes of people, or a file system without them), and where it cannot be
- * told because the folder went away meanwhile.
+ * Whether a folder's default ACL keeps group write for what is created in it. `unknown` if the area keeps no
+ * default ACLs (homes of people, or a file system without them), or if the folder was removed meanwhile.
  */
 export type GroupWrite = 'kept' | 'lost' | 'unknown';
 
-/** A path that should be a directory; `what` names what it is instead, e.g. `a symbolic link`. */
+/** A path that should be a directory; `what` names what it is instead, such as `a symbolic link`. */
 export type FolderHave =
   | { kind: 'absent' }
   | { kind: 'irregular'; what: string }
   | { kind: 'directory'; seen: SeenPath; groupWrite: GroupWrite };
 
-/** A home. Its folders are looked at only where it belongs to the uid that was asked for. */
+/** A home. Its folders are read only if it belongs to the uid that was asked for. */
 export type HomeHave =
   | Exclude<FolderHave, { kind: 'directory' }>
   | {
@@ -34,8 +33,8 @@ export type HomeHave =
     };
 
 /**
- * The credentials file in a home. `blocked`: what is there cannot be replaced by a rename, or not
- * be looked at. `irregular`: it can be replaced. The password itself never leaves the edge.
+ * The credentials file in a home. `blocked`: what is there cannot be replaced by a rename, or cannot be read.
+ * `irregular`: it can be replaced. The password itself never leaves the backend.
  */
 export type CredentialsFileHave =
   | { kind: 'absent' }
@@ -43,13 +42,13 @@ export type CredentialsFileHave =
   | { kind: 'irregular'; what: string }
   | { kind: 'regular'; seen: SeenPath; links: number; user: string; verifier: string };
 
-/** `foreign`: the home is no directory, or another's; nothing in it was looked at. */
+/** `unmanaged`: the home is not a directory, or is another's; nothing in it was read. */
 export type CredentialsHave =
   | { home: 'absent' }
   | { home: 'unmanaged' }
   | { home: 'ours'; seen: SeenPath; file: CredentialsFileHave };
 
-/** What to look at of a home that is put away: its place, what was withdrawn, and its archive. */
+/** What to read of an archived home: its place, what was withdrawn, and its archive. */
 export interface AskedArchive {
   home: HomePath;
   account: string;
@@ -57,35 +56,35 @@ export interface AskedArchive {
   archival: number;
   /** SHA-256 of the recorded manifest */
   manifest: string | undefined;
-  /** the person is erased: whether the list beside the archives says so is looked at too */
+  /** the person is erased: whether the list next to the archives says so is read, too */
   erasure?: Erasure | undefined;
 }
 
 export interface ArchiveHave {
-  /** what has the place of the home */
+  /** what is at the home's place */
   place:
     | { kind: 'absent' }
     | { kind: 'irregular'; what: string }
     | { kind: 'directory'; seen: SeenPath };
-  /** what was withdrawn stands there, whole */
+  /** what was withdrawn is there, complete */
   left: boolean;
-  /** its removal was begun */
+  /** its removal has begun */
   going: boolean;
   /**
-   * Where a manifest is recorded, what the archive with that very manifest holds. `other`: another one
-   * is there. `emptied`: its folder is, and nothing in it: its removal was cut. `unrecorded`: no manifest is
-   * recorded, and something is there, half made or whole. `absent`: nothing is.
+   * If a manifest is recorded, what the archive with exactly that manifest holds. `other`: another archive is
+   * there. `emptied`: its folder is there, but empty, because its removal was interrupted. `unrecorded`: no
+   * manifest is recorded, but something is there, complete or not. `absent`: nothing is there.
    */
   archive: 'absent' | 'emptied' | 'unrecorded' | 'other' | 'nothing' | 'home';
-  /** looked at only of who is erased */
+  /** read only for an erased person */
   isListed?: boolean;
-  /** likewise: something that was withdrawn at any time, or is of any archive, recorded or not */
+  /** likewise: something that was withdrawn at any time, or belongs to any archive, recorded or not */
   leftovers?: boolean;
 }
 
 /**
- * Each gives one answer per question, in order, and throws BACKEND_UNREADABLE where an area cannot
- * be read, e.g. because it is not mounted.
+ * Each returns one answer for each question, in order, and throws BACKEND_UNREADABLE if an area cannot be read,
+ * for example because it is not mounted.
  */
 export interface FilesReader {
   readHomes(asked: readonly AskedHome[]): Promise<HomeHave[]>;
@@ -94,8 +93,8 @@ export interface FilesReader {
 }
 
 /**
- * Lays the answers beside the wants: `notWanted` where nothing is wanted, so nothing was asked.
- * Fewer answers than questions are BACKEND_UNREADABLE: what was not looked at is not absent.
+ * Pairs the answers with the wants: `notWanted` if nothing is wanted, so nothing was asked. Fewer answers than
+ * questions are BACKEND_UNREADABLE: what was not read must not be taken for absent.
  */
 export function layAnswers<Have>(
   wants: readonly unknown[],
@@ -106,7 +105,7 @@ export function layAnswers<Have>(
   const laid = wants.map((want) => (want === undefined ? notWanted : answers[next++]));
   const whole = laid.filter((have) => have !== undefined);
   if (whole.length !== wants.length || next !== answers.length) {
-    throw new ChamberlainError('BACKEND_UNREADABLE', 'looking at homes', {
+    throw new ChamberlainError('BACKEND_UNREADABLE', 'reading homes', {
       context: { asked: next, answered: answers.length },
     });
   }

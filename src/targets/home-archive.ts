@@ -1,4 +1,4 @@
-/** What becomes of the home of an account that is put away, brought back, or deleted. */
+/** What becomes of the home of an account that is archived, restored, or deleted. */
 import type { HomePath } from '../reconcile/action.ts';
 import type { Finding, Step, TargetPlan } from '../reconcile/plan.ts';
 import { NOTHING_TO_DO } from '../reconcile/plan.ts';
@@ -17,20 +17,22 @@ export interface HomeArchiveWant {
   uid: number;
   archival: number;
   manifest: string | undefined;
-  /** it is to be put away · brought back · gone, and its archive kept · gone with its archive · gone without one · left in place */
+  /**
+   * archived · restored · gone, and its archive kept · gone with its archive · gone without one · left in place
+   */
   end: 'away' | 'back' | 'gone' | 'forgotten' | 'erased' | 'stays';
-  /** of who is erased: by which request */
+  /** for an erased person: by which request */
   erasure: Erasure | undefined;
-  /** archives of when it was away before, which are to be removed */
+  /** archives of earlier archivals that must be removed */
   past: readonly PastArchive[];
 }
 
-/** `past`: what there is of each archive that is to be removed, in their order. */
+/** `past`: the state of each archive that must be removed, in order. */
 export type HomeArchiveHave = ArchiveHave & { past?: ArchiveHave['archive'][] };
 
 /**
- * `left`: what was withdrawn, out of reach. `going`: what is left of it, its removal was begun. Whole is
- * an archive whose manifest is the recorded one.
+ * `left`: what was withdrawn, out of reach. `going`: what is left of it after its removal was begun. An archive
+ * is whole if its manifest is the recorded one.
  *
  * | wanted    | place            | left, going | archive             | steps              | finding         |
  * | --------- | ---------------- | ----------- | ------------------- | ------------------ | --------------- |
@@ -61,11 +63,11 @@ export type HomeArchiveHave = ArchiveHave & { past?: ArchiveHave['archive'][] };
  * |           | another's        | any         | any                 | erase, if as below | PATH_FOREIGN    |
  * |           | absent           | leftovers, or not listed |  any   | erase              |                 |
  *
- * An archive of when it was away before, that is to be removed: as `forgotten`, with what is in place left. An erasure takes
- * all archives of the account, recorded or not, damaged or not.
+ * An archive of an earlier archival that must be removed is treated as `forgotten`, and what is in place is
+ * left. An erasure removes all archives of the account, recorded or not, damaged or not.
  *
- * All else: nothing. A place that is another's, or no directory, is left as it is, and nothing of it is
- * put away.
+ * In all other cases nothing is done. A place that belongs to another account, or is not a directory, is left
+ * as it is, and nothing of it is archived.
  */
 export const homeArchive: Target<FilesReader, HomeArchiveWant | undefined, HomeArchiveHave> = {
   name: 'home-archive',
@@ -163,11 +165,11 @@ function planAway(want: HomeArchiveWant, have: ArchiveHave, draft: Draft): void 
   const { home, uid, archival } = want;
   if (have.place.kind === 'directory' && have.place.seen.uid === uid) {
     if (have.left || want.manifest !== undefined) {
-      draft.taken('was put away already');
+      draft.taken('was already archived');
       return;
     }
     const { seen } = have.place;
-    draft.step('revoke', 'in place → withdrawn', 'the account is put away', {
+    draft.step('revoke', 'in place → withdrawn', 'the account is being archived', {
       verb: 'home.withdraw',
       home,
       uid,
@@ -198,7 +200,7 @@ function planErased(
     const action = { verb: 'home.withdraw' as const, home, uid, archival, seen: place.seen };
     draft.step('revoke', 'in place → withdrawn', because, action);
   } else if (place.kind !== 'absent') {
-    draft.taken(isOurs ? 'was put away already' : 'is to be erased');
+    draft.taken(isOurs ? 'was already archived' : 'is to be erased');
   }
   if (isOurs || leftovers || !isListed) {
     draft.step('destroy', 'any → erased, without an archive', because, {
@@ -213,7 +215,7 @@ function planBack(want: HomeArchiveWant, have: ArchiveHave, draft: Draft): void 
   const isOurs = have.place.kind === 'directory' && have.place.seen.uid === uid;
   const comes = have.left || have.archive === 'home';
   if (have.archive === 'unrecorded') {
-    draft.step('change', `unfinished ${draft.archive} → removed`, 'the account is brought back', {
+    draft.step('change', `unfinished ${draft.archive} → removed`, 'the account is being restored', {
       verb: 'home.removePart',
       home,
       uid,
@@ -221,18 +223,18 @@ function planBack(want: HomeArchiveWant, have: ArchiveHave, draft: Draft): void 
     });
   }
   if (have.place.kind !== 'absent') {
-    if (have.left || (!isOurs && comes)) draft.taken('is to be brought back');
+    if (have.left || (!isOurs && comes)) draft.taken('is to be restored');
     return;
   }
   if (have.left) {
-    draft.step('create', 'withdrawn → in place', 'the account is brought back', {
+    draft.step('create', 'withdrawn → in place', 'the account is being restored', {
       verb: 'home.return',
       home,
       uid,
       archival,
     });
   } else if (have.archive === 'home' && manifest !== undefined) {
-    draft.step('create', `absent → from ${draft.archive}`, 'the account is brought back', {
+    draft.step('create', `absent → from ${draft.archive}`, 'the account is being restored', {
       verb: 'home.restore',
       home,
       uid,
@@ -268,7 +270,7 @@ function planGone(want: HomeArchiveWant, have: ArchiveHave, draft: Draft): void 
   }
 }
 
-/** An archive that was kept as long as is wanted, whether what was in it is gone or has come back. */
+/** An archive that need not be kept any longer, whether its content is gone or was restored. */
 function planForgotten(
   { home, account, uid, archival, manifest }: HomeArchiveWant & { manifest: string },
   have: ArchiveHave,
@@ -278,7 +280,7 @@ function planForgotten(
   if (have.archive === 'other') {
     draft.damaged(have, true, archive);
   } else if (have.archive !== 'absent') {
-    draft.step('destroy', `${archive} → removed`, 'it was kept as long as is wanted', {
+    draft.step('destroy', `${archive} → removed`, 'its retention time is over', {
       verb: 'home.removeArchive',
       home,
       uid,
@@ -301,21 +303,21 @@ function drafting({ path, account, archival }: HomeArchiveWant, { uid }: Wanted)
       steps.push({ ...common, effect, change, because, action });
     },
 
-    /** something has the place of a home that was withdrawn */
+    /** something is at the place of a home that was withdrawn */
     taken(why: string): void {
-      const sentence = `There is something here, and the home ${why}; move it away.`;
+      const sentence = `Something is here, although the home ${why}. Move it away.`;
       findings.push({ ...common, code: 'PATH_FOREIGN', sentence });
     },
 
-    /** `advisory` where nothing waits for it */
+    /** `advisory` if nothing waits for it */
     damaged(have: ArchiveHave, advisory = false, of = archive): void {
       const is =
         have.archive === 'absent'
-          ? 'is not there'
+          ? 'is missing'
           : have.archive === 'other'
-            ? 'has another manifest than the one that was recorded'
+            ? 'has a manifest that differs from the recorded one'
             : 'holds no home';
-      const sentence = `The archive ${of} ${is}; put it there from a backup.`;
+      const sentence = `The archive ${of} ${is}. Put it back from a backup.`;
       findings.push({
         ...common,
         code: 'ARCHIVE_DAMAGED',

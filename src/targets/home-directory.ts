@@ -18,12 +18,12 @@ export interface HomeWant {
   skeleton: boolean;
 }
 
-/** The folders that every tool has: for its web pages, and for what its jobs print. */
+/** The folders that every tool has: for its web pages, and for the output of its jobs. */
 const TOOL_FOLDERS = ['public_html', 'logs'];
 
 /**
- * Where the home of a subject is, or undefined where it has none: a person who never had access,
- * and whoever is put away (home-archive.ts has what becomes of it).
+ * Where the home of a subject is; undefined if it has none: a person who never had access, and any archived
+ * subject (home-archive.ts decides what becomes of its home).
  */
 export function homeOf(wanted: Wanted, realm: Realm): { home: HomePath; path: string } | undefined {
   if (wanted.state === 'archived' || wanted.state === 'deleted') return undefined;
@@ -41,12 +41,12 @@ export function placeOf(wanted: Wanted, realm: Realm): { home: HomePath; path: s
   return { home, path: `${realm.personHomes}/${wanted.shellName}` };
 }
 
-/** A mode as `ls` and `chmod` speak of it: four octal digits. */
+/** A mode as `ls` and `chmod` show it: four octal digits. */
 export function formatMode(mode: number): string {
   return mode.toString(8).padStart(4, '0');
 }
 
-/** Taking rights from the group or from others is a revocation; anything else a change. */
+/** Taking rights from the group or from others is a revocation; anything else is a change. */
 export function effectOfMode(from: number, to: number): 'revoke' | 'change' {
   return (from & ~to & 0o077) === 0 ? 'change' : 'revoke';
 }
@@ -56,12 +56,12 @@ export function effectOfMode(from: number, to: number): 'revoke' | 'change' {
  * | ------------------------------------- | -------------------------- | ------------ |
  * | nothing wanted                        |                            |              |
  * | home absent                           | dir.create, with folders   |              |
- * | home no directory, or of another uid  |                            | PATH_FOREIGN |
+ * | home not a directory, or another uid's |                           | PATH_FOREIGN |
  * | mode differs                          | path.chmod                 |              |
  * | group differs                         | path.chgrp                 |              |
  * | default ACL does not keep group write | path.setAcl                |              |
  * | folder absent                         | folder.create              |              |
- * | folder no directory, or of another    | the others' steps          | PATH_FOREIGN |
+ * | folder not a directory, or another's  | the others' steps          | PATH_FOREIGN |
  * | folder's mode, group, ACL             | as for the home            |              |
  */
 export const homeDirectory: Target<FilesReader, HomeWant | undefined, HomeHave> = {
@@ -179,9 +179,9 @@ function drafting(wanted: Wanted) {
     ): void {
       const sentence =
         have.kind === 'irregular'
-          ? `There is ${have.what}, where a directory of uid ${uid} should be; move it away.`
-          : `The directory belongs to uid ${have.seen.uid}, not to ${uid}; ` +
-            'give it to that account if it is its own, or move it away.';
+          ? `There is ${have.what} where a directory of uid ${uid} should be. Move it away.`
+          : `The directory belongs to uid ${have.seen.uid}, not to ${uid}. ` +
+            "Correct its owner if it is this account's, or move it away.";
       findings.push({ ...common, object, code: 'PATH_FOREIGN', sentence });
     },
 
@@ -207,7 +207,7 @@ function drafting(wanted: Wanted) {
       }
       if (have.groupWrite === 'lost') {
         const change = 'default ACL → group rwx';
-        const because = 'what is made in it would not be writable for the group';
+        const because = 'the group could not write to what is made in it';
         step(object, 'change', change, because, { verb: 'path.setAcl', ...at });
       }
     },

@@ -1,17 +1,17 @@
 /**
- * A person's access to the realm: one `member` value of the realm group,
- * `cn=project-<realm>,ou=groups`. The group itself is seeded with the tree, with a placeholder
- * member (the marker `cn=chamberlain`), so that it is never empty; it is not made here.
+ * A person's access to the realm: one `member` value of the realm group, `cn=project-<realm>,ou=groups`. The
+ * group itself is seeded with the tree, with a placeholder member (`cn=chamberlain`, the heartbeat's entry), so
+ * that it is never empty; it is not created here.
  *
  * | person                        | wanted     |
  * | ----------------------------- | ---------- |
  * | active and a realm member     | a member   |
  * | any other                     | no member  |
  *
- * | account in the directory | a member comes        | a member goes |
- * | ------------------------ | --------------------- | ------------- |
- * | ours, or absent          | yes, after the account| yes           |
- * | not ours, or elsewhere   | no: another's access  | yes           |
+ * | account in the directory | add a member          | remove a member |
+ * | ------------------------ | --------------------- | --------------- |
+ * | ours, or absent          | yes, after the account| yes             |
+ * | not ours, or elsewhere   | no: another's access  | yes             |
  */
 import { ChamberlainError } from '../shared/errors.ts';
 import { unmanagedFinding, isOurs, modifyStep, type EntryWant } from './directory-entry.ts';

@@ -1,13 +1,13 @@
 /**
- * The seal of a person or a tool, `chamberlainSeal` on the account's entry: all that a login host may know of it,
- * signed (src/seals/seal.ts). What is wanted is the payload with its number; the writer alone signs. A survey
- * compares payloads, and verifies nothing: a login host does.
+ * The seal of a person or a tool, `chamberlainSeal` on the account's entry: everything that a login host may
+ * know of it, signed (src/seals/seal.ts). The wanted value is the payload with its number; only the writer
+ * signs. A survey compares payloads, and verifies nothing: a login host does that.
  *
  * | account in the directory              | seal there              | then                                          |
  * | ------------------------------------- | ----------------------- | --------------------------------------------- |
  * | ours                                  | of the wanted payload   | left                                          |
- * | ours                                  | another, several, other | the wanted one in its place, in one modify:   |
- * |                                       | text, or none           | `revoke` where it says less than before       |
+ * | ours                                  | another, several, other | replaced by the wanted one, in one modify:    |
+ * |                                       | text, or none           | `revoke` if it allows less than before        |
  * | absent, and wanted                    |                         | the seal, with what unix-account adds         |
  * | not ours, or elsewhere; or not wanted |                         | nothing: unix-account reports or deletes it   |
  */
@@ -34,7 +34,7 @@ import type { DirectoryEntry, DirectoryReader } from './directory-reader.ts';
 import type { Target } from './target.ts';
 import { accountRef, findInTheWay, unixAccount } from './unix-account.ts';
 
-export const CLASS = 'chamberlainSealed';
+const CLASS = 'chamberlainSealed';
 export const ATTRIBUTE = 'chamberlainSeal';
 
 export const seal: Target<DirectoryReader, EntryWant, DirectoryEntry | undefined> = {
@@ -93,14 +93,14 @@ export const seal: Target<DirectoryReader, EntryWant, DirectoryEntry | undefined
     const object = readableRef(want.ref, want.realm);
     const step = { ...modifyStep(want, wanted, effect, changes), object };
     const change = `seal ${first === undefined ? 'none' : (was?.number ?? 'unreadable')} → ${is?.number}`;
-    const because = first === undefined ? UNSEALED : 'its seal says something else';
+    const because = first === undefined ? UNSEALED : 'its seal is out of date';
     return { steps: [{ ...step, change, because }], findings: [] };
   },
 };
 
 /**
- * The steps of a subject as they are done: an account that is added is added with its seal. That is one write of the
- * directory instead of two, and nobody sees the account without a seal.
+ * The steps of a subject as they are run: a new account is added together with its seal. That is one write to
+ * the directory instead of two, and nobody sees the account without a seal.
  */
 export function addSealed(steps: readonly Step[]): Step[] {
   const ofSeal = steps.find(({ target }) => target === seal.name);
@@ -150,13 +150,13 @@ function payloadFor(wanted: Wanted, { number, until }: WantedSeal, realm: Realm)
   );
 }
 
-/** The deleted have no seal. */
+/** A deleted subject has no seal. */
 function livingState<T extends string>(state: T | 'deleted'): Exclude<T, 'deleted'> {
-  if (state === 'deleted') throw new TypeError('nothing is sealed of who is deleted');
+  if (state === 'deleted') throw new TypeError('a deleted subject has no seal');
   return state as Exclude<T, 'deleted'>;
 }
 
-/** Whether somebody may do less by the one than by the other. */
+/** Whether one seal allows less than the other. */
 function saysLess(was: Seal, is: Seal): boolean {
   if (was.state === 'active' && is.state !== 'active') return true;
   if (was.kind === 'person' && is.kind === 'person') {
@@ -168,7 +168,9 @@ function saysLess(was: Seal, is: Seal): boolean {
   return true;
 }
 
-/** Of what steps would replace: the seals that verify, and that have a higher number than the wanted one. */
+/**
+ * Of the seals that the steps would replace, those that verify and have a higher number than the wanted one.
+ */
 export function newerSealsIn(steps: readonly Step[], keys: SealKeys): Seal[] {
   return steps.flatMap(({ target, action }) => {
     if (target !== seal.name || action.verb !== 'ldap.modify') return [];

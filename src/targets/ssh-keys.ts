@@ -1,34 +1,32 @@
 /**
- * A person's keys: `sshPublicKey`, one canonical line each (options, type, base64; no comment),
- * written by this target alone. Whatever else is there is removed, first. And their labels, for
- * people on a login host to read: a `description` of the form `<fingerprint> <label>` for each key
- * that has one. Any other description is another's, and left.
+ * A person's keys: `sshPublicKey`, one canonical line each (options, type, base64; no comment), written only by
+ * this target. Any other value is removed, first. The target also writes the keys' labels, for people on a
+ * login host to read: a `description` of the form `<fingerprint> <label>` for each key that has one. Any other
+ * description belongs to somebody else, and is left.
  *
- * Keys are compared by options, type and base64: a value that also has a comment, as in a directory
- * that was taken over, is the same key, and is left. A label that stands as that comment needs no
- * `description`.
+ * Keys are compared by options, type and base64. A value that also has a comment, as in an imported directory,
+ * is the same key, and is left. A label that is already that comment needs no `description`.
  *
  * | state              | wanted                     |
  * | ------------------ | -------------------------- |
  * | active             | the keys, and their labels |
  * | suspended, deleted | none                       |
  *
- * | account in the directory | then                                                              |
- * | ------------------------ | ----------------------------------------------------------------- |
- * | ours                     | keys that go (revoke), then keys that come, and labels either way |
- * | ours, person deleted     | keys that go; labels go with the account                          |
- * | absent                   | keys and labels that come, after unix-account has added it        |
- * | not ours, or elsewhere   | nothing: unix-account reports it, and its keys are not ours       |
- * | of a class that takes no | keys that go: unix-account reports it                             |
- * | keys                     |                                                                   |
- * | oversized                | a finding: not all that is there was read                         |
+ * | account in the directory | then                                                               |
+ * | ------------------------ | ------------------------------------------------------------------ |
+ * | ours                     | remove keys (revoke), then add keys, and labels in either case     |
+ * | ours, person deleted     | remove keys; labels go with the account                            |
+ * | absent                   | add keys and labels, after unix-account has added the account      |
+ * | not ours, or elsewhere   | nothing: unix-account reports it, and its keys are not ours        |
+ * | of a class without keys  | remove keys: unix-account reports it                               |
+ * | oversized                | a finding: not everything was read                                 |
  *
  * | values with a wanted key                         | then                                         |
  * | ------------------------------------------------ | -------------------------------------------- |
  * | the line itself, or with a comment               | left                                         |
- * | several such                                     | one is left, the others go (revoke)          |
- * | with a comment that no login host would take     | the line in its place, in one modify         |
- * | with more than one line                          | goes (revoke), and the line comes            |
+ * | several such                                     | one is left, the others are removed (revoke) |
+ * | with a comment that no login host would accept   | replaced by the line, in one modify          |
+ * | with more than one line                          | removed (revoke), and the line is added      |
  */
 import { printable } from '../shared/printable.ts';
 import { parseSshKey } from '../ssh-keys/ssh-key.ts';
@@ -95,11 +93,11 @@ export const sshKeys: Target<DirectoryReader, EntryWant, DirectoryEntry | undefi
     const { revoke, rest } = keys === undefined ? NO_KEYS : splitKeys(keys);
     const steps: Step[] = [];
     if (revoke.length > 0) steps.push(modifyStep(want, wanted, 'revoke', revoke));
-    // Labels are no part of a revoke: one that is not as it was seen must not keep a key alive.
+    // labels are not part of a revoke: a label that has changed since must not keep a key alive
     const isTaken = want.present && (have === undefined || hasClass(have, 'inetOrgPerson'));
     const change = isTaken ? [...rest, ...labels] : [];
     if (change.length > 0) steps.push(modifyStep(want, wanted, 'change', change));
-    // no other target has read so much of the account
+    // no other target has read as much of the account
     const isOversized = have !== undefined && oddityOf(have) === 'oversized';
     return { steps, findings: isOversized ? [otherClassFinding(want, have, wanted)] : [] };
   },
@@ -125,7 +123,7 @@ function labelOf({ fingerprint, label }: WantedKey): string[] {
   return label.trim() === '' ? [] : [`${fingerprint} ${label.trim()}`];
 }
 
-/** What is wanted of keys and labels, given what is there: a value with a comment is left as it is. */
+/** The wanted keys and labels, given what is there: a value with a comment is left as it is. */
 function leaveComments(
   keys: readonly WantedKey[],
   values: readonly string[],
@@ -151,7 +149,7 @@ function leaveComments(
   };
 }
 
-/** Which of the wanted keys a value is, and its comment; undefined: none of them. */
+/** Which of the wanted keys a value is, and its comment; undefined if it is none of them. */
 function readValue(
   value: string,
   keys: readonly WantedKey[],
@@ -162,7 +160,7 @@ function readValue(
     const comment = value.slice(line.length).replace(/^ +| +$/g, '');
     return isTakenComment(comment) ? { value, line, comment } : undefined;
   }
-  // Other blanks, or options in other letters: what login hosts make of it, the parser knows.
+  // other blanks, or options in other letters: the parser knows what login hosts make of it
   if (!keys.some(({ line }) => value.includes(line.slice(line.lastIndexOf(' '))))) return undefined;
   const parsed = parseSshKey(value);
   if (!parsed.ok) return undefined;
@@ -171,12 +169,12 @@ function readValue(
   return keys.some((key) => key.line === line) ? { value, line, comment: label } : undefined;
 }
 
-/** As src/ssh-keys/ssh-key.ts has it: a value whose comment it refuses is no key on a login host. */
+/** Whether src/ssh-keys/ssh-key.ts accepts the comment: otherwise the value is not a key on a login host. */
 function isTakenComment(comment: string): boolean {
   return Array.from(comment).length <= 255 && printable(comment) === comment;
 }
 
-/** Whether a description is a label of ours, of a key that is wanted or not. */
+/** Whether a description is a label of ours, of any key, wanted or not. */
 function isLabel(description: string): boolean {
   return /^SHA256:[A-Za-z0-9+/]{43} /.test(description);
 }
@@ -184,8 +182,8 @@ function isLabel(description: string): boolean {
 const NO_KEYS: ReturnType<typeof splitKeys> = { revoke: [], rest: [] };
 
 /**
- * A value that only adds a comment to a line that comes opens no door that is to be closed: it is
- * replaced in one modify, so that the key is never away.
+ * A value that only adds a comment to an added line gives no access that must be revoked. It is replaced in one
+ * modify, so that the key is never absent.
  */
 function splitKeys({ attribute, remove, add }: Change): { revoke: Change[]; rest: Change[] } {
   const isCommented = (value: string) => add.some((line) => value.startsWith(`${line} `));

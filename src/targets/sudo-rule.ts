@@ -1,26 +1,26 @@
 /**
- * A tool's sudo rule, `cn=runas-<realm>.<n>` in the realm's own sudoers: members of the tool's group
- * may run anything as the tool, without a password.
+ * A tool's sudo rule, `cn=runas-<realm>.<n>` in the realm's own sudoers: members of the tool's group may run
+ * anything as the tool, without a password.
  *
  * | state             | wanted  |
  * | ----------------- | ------- |
  * | active            | present |
  * | disabled, deleted | absent  |
  *
- * | found, where one is wanted                      | then                                       |
+ * | found, if one is wanted                          | then                                       |
  * | ------------------------------------------------ | ------------------------------------------ |
  * | none                                             | ldap.add                                   |
  * | ours, that lets act as another account           | ldap.delete (revoke), then ldap.add        |
- * | ours, otherwise not as wanted                    | ldap.modify: what goes (revoke), then rest |
- * | another, that lets act as the tool               | NAME_FOREIGN, advisory; it is left         |
+ * | ours, otherwise not as wanted                    | ldap.modify: removals (revoke), then rest  |
+ * | not ours, that lets act as the tool              | NAME_FOREIGN, advisory; it is left         |
  *
- * Nothing but access hangs on a rule, so its removal is a revoke: it comes first, and needs no
- * right to destroy. A rule is ours by its name alone. Its account is not changed: a rule without one
- * lets act as root, so the directory's access rules let nobody take it away.
+ * A rule gives nothing but access, so its removal is a revoke: it comes first, and needs no right to destroy. A
+ * rule is ours by its name alone. Its account is not changed: a rule without one would let its users act as
+ * root, so the directory's access rules let nobody remove it.
  *
- * A rule names the group and the account by name, so it would let in, or let act as, whoever has
- * the name: it is not made while one of them has another's number (unix-group and unix-account
- * report that). It does not `need` them: taking a rule away must wait for nothing.
+ * A rule names the group and the account by name, so it would apply to whichever group and account have the
+ * names. It is not created while one of them has another's number (unix-group and unix-account report that). It
+ * does not `need` those targets, because removing a rule must wait for nothing.
  */
 import type { Wanted } from '../reconcile/wanted.ts';
 import type { Finding, TargetPlan } from '../reconcile/plan.ts';
@@ -56,9 +56,9 @@ const READ = [
 
 export interface SudoRuleHave {
   rules: DirectoryEntry[];
-  /** rules of another name that let someone act as the tool */
+  /** rules of another name that let somebody act as the tool */
   others?: DirectoryEntry[];
-  /** an account or a group of the tool's name has another number; looked for where no rule is */
+  /** an account or a group of the tool's name has another number; looked for only if there is no rule */
   namesakes: boolean;
 }
 
@@ -130,15 +130,15 @@ function actsAsAnother(want: EntryWant, { attributes }: DirectoryEntry): boolean
   return (attributes['sudoRunAsUser'] ?? []).some((account) => !right.includes(account));
 }
 
-/** The rule taken away, and made anew. */
+/** The rule is removed, and created anew. */
 function planAnew(want: EntryWant, rules: readonly DirectoryEntry[], wanted: Wanted): TargetPlan {
   const gone = planEntry({ ...want, present: false }, rules, wanted, splitValues, 'revoke');
   const made = planEntry(want, [], wanted, splitValues, 'revoke');
-  const because = 'it lets act as another account';
+  const because = 'it lets users act as another account';
   return {
     steps: [
       ...gone.steps.map((step) => ({ ...step, because })),
-      ...made.steps.map((step) => ({ ...step, because: 'the rule before it is taken away' })),
+      ...made.steps.map((step) => ({ ...step, because: 'the wrong rule is removed first' })),
     ],
     findings: gone.findings,
   };
@@ -154,12 +154,12 @@ function namesakeFinding(want: EntryWant, entry: DirectoryEntry, wanted: Wanted)
     account,
     object,
     code: 'NAME_FOREIGN',
-    sentence: `${object} is not ours, and lets ${who || 'nobody'} act as ${account}: remove it if nobody needs it`,
+    sentence: `${object} is not managed by Chamberlain, but lets ${who || 'nobody'} act as ${account}: remove it if nobody needs it`,
     advisory: true,
   };
 }
 
-/** The uids of those tools whose name an account or a group of another number has. */
+/** The uids of the tools whose name belongs to an account or a group of another number. */
 async function findNamesakes(
   reader: DirectoryReader,
   tools: readonly Wanted[],
@@ -189,7 +189,7 @@ function isAnothers({ attributes }: DirectoryEntry, number: string): boolean {
   return numbers.some((each) => each !== number);
 }
 
-/** Values that go may let someone in who should not be: they go first. */
+/** Values to remove may let in somebody who should not be let in, so they are removed first. */
 function splitValues(changes: Change[]): { revoke: Change[]; change: Change[] } {
   const parts = changes.map((change) => ({
     ...change,

@@ -1,6 +1,6 @@
 /**
  * The unix account of a person, `uid=<shell name>,ou=people`, or of a tool,
- * `uid=<realm>.<n>,ou=people,ou=servicegroups`. Keys are not its business (ssh-keys writes them).
+ * `uid=<realm>.<n>,ou=people,ou=servicegroups`. It does not contain keys (ssh-keys writes them).
  *
  * | subject | state     | wanted                                                          |
  * | ------- | --------- | --------------------------------------------------------------- |
@@ -15,17 +15,17 @@
  * | person                           | cn=disabled,ou=ppolicies | 000001010000Z                   |
  * | tool                             | likewise                 | none                            |
  * | tool with a deletion requested   | likewise                 | when that was, YYYYMMDDHHMMSSZ  |
- * | the same, being brought back     | likewise                 | none                            |
+ * | the same, being restored         | likewise                 | none                            |
  *
- * A person's binds are refused by 000001010000Z (slapo-ppolicy(5): locked for good, until an administrator
- * unlocks). A tool has no password. Of a tool other programs (Toolforge's disable-tool, maintain-kubeusers)
- * take any time for the begin of a countdown, 40 days by default, after which they archive and delete it,
- * and 000001010000Z for "at once". So that time is the request's alone: both count from the same moment.
+ * 000001010000Z refuses a person's binds (slapo-ppolicy(5): locked permanently, until an administrator
+ * unlocks). A tool has no password. For a tool, other programs (Toolforge's disable-tool, maintain-kubeusers)
+ * take any time as the start of a countdown, 40 days by default, after which they archive and delete it, and
+ * 000001010000Z as "at once". So the value is always the time of the request: both count from the same moment.
  *
  * Locking is a step of its own, before all others; unlocking removes pwdAccountLockedTime first.
  *
- * A tool that is not active says why in its gecos (passwd(5)), for `become` and its shell to tell: see
- * `disabledGecos`. It comes and goes with the lock. People's gecos is not ours.
+ * The gecos (passwd(5)) of a tool that is not active says why, for `become` and its shell to show: see
+ * `disabledGecos`. It is set and removed with the lock. The gecos of people is not ours.
  *
  * | the account, ours, has                  | step                      | finding    |
  * | --------------------------------------- | ------------------------- | ---------- |
@@ -59,23 +59,23 @@ const DISABLED_POLICY = entryRef('policies', 'cn', 'disabled');
 const DISABLED_SHELL = '/bin/disabledtoolshell';
 const SHELL = '/bin/bash';
 
-/** What a gecos of ours begins with; deploy/login-host/become takes it off again. */
+/** The prefix of our gecos; deploy/login-host/become removes it. */
 const DISABLED = 'disabled - ';
-/** Login hosts take no longer one. */
+/** Login hosts accept no longer one. */
 const GECOS_LENGTH = 200;
 
 const READ = (
   'objectClass uid cn sn uidNumber gidNumber homeDirectory loginShell gecos mail memberOf ' +
-  // operational: told only where they are asked for by name
+  // operational: returned only if they are asked for by name
   'pwdAccountLockedTime pwdPolicySubentry'
 ).split(' ');
 
-/** What locks. Of a tool pwdAccountLockedTime does not: its policy and its shell do. */
+/** What locks an account. For a tool, pwdAccountLockedTime does not lock: its policy and its shell do. */
 const LOCKS = {
   person: new Set(['pwdAccountLockedTime', 'pwdPolicySubentry']),
   tool: new Set(['pwdPolicySubentry', 'loginShell']),
 };
-/** What comes by the modify that locks a tool: why it is locked, and what becomes of it. */
+/** What the modify that locks a tool sets in addition: why it is locked, and what becomes of it. */
 const BY_THE_LOCK = new Set(['pwdAccountLockedTime', 'gecos']);
 
 export const unixAccount: Target<DirectoryReader, EntryWant, DirectoryEntry[]> = {
@@ -93,7 +93,7 @@ export const unixAccount: Target<DirectoryReader, EntryWant, DirectoryEntry[]> =
       ref: accountRef(wanted),
       number: { attribute: 'uidNumber', value: String(wanted.uid) },
       present: wanted.state !== 'deleted',
-      // The order of the lock's attributes is the order in which an unlock removes them.
+      // the order of the lock's attributes is the order in which an unlock removes them
       attributes: {
         pwdAccountLockedTime: locked ? lockedTime(wanted) : [],
         ...(locked ? { pwdPolicySubentry: [DISABLED_POLICY] } : {}),
@@ -129,8 +129,8 @@ export const unixAccount: Target<DirectoryReader, EntryWant, DirectoryEntry[]> =
       ['uid', subject.account],
       ['uidNumber', String(subject.uid)],
     ]);
-    // A display name is unique among people. A person of the realm who has it is another of ours,
-    // mid-rename perhaps: that resolves itself. Anything else that has it is not ours.
+    // A display name is unique among people. If a person of the realm has it, that is another subject, perhaps
+    // in the middle of a rename, which resolves itself. Anything else that has it is not ours.
     const foreign = found.filter(({ ref, attributes }) => {
       const gids = attributes['gidNumber'] ?? [];
       return ref.startsWith('people/') && !gids.includes(String(realm.realmGid));
@@ -163,7 +163,9 @@ export const unixAccount: Target<DirectoryReader, EntryWant, DirectoryEntry[]> =
   },
 };
 
-/** By what goes of memberOf, programs beside us let in: it goes before anything else is done. */
+/**
+ * Values to remove from memberOf may give access in other programs, so they are removed before anything else.
+ */
 function splitMemberOf(changes: Change[]): { taken: Change[]; others: Change[] } {
   const change = changes.find(({ attribute }) => attribute === 'memberOf');
   if (change === undefined || change.remove.length === 0) return { taken: [], others: changes };
@@ -172,12 +174,12 @@ function splitMemberOf(changes: Change[]): { taken: Change[]; others: Change[] }
   return { taken: [{ ...change, add: [] }], others: [...rest, ...added] };
 }
 
-/** The class that may say which groups hold it, where one does. */
+/** The class that may say which groups the account is in, if there are any. */
 function classOf(groups: readonly string[]): string[] {
   return groups.length > 0 ? ['chamberlainMember'] : [];
 }
 
-/** The groups that hold the account, as unix-group and realm-membership have it. */
+/** The groups that the account is in, as unix-group and realm-membership write them. */
 function memberOf(wanted: Wanted, realm: Realm): string[] {
   if (wanted.memberOf === undefined) return [];
   const isIn = wanted.kind === 'person' && wanted.realmMember && wanted.state === 'active';
@@ -188,9 +190,9 @@ function memberOf(wanted: Wanted, realm: Realm): string[] {
 }
 
 /**
- * An account's gidNumber that was changed is no step: where numbers of groups are unique (slapo-unique),
- * the directory lets no account be given one that a group has, but by the relax control, which only its
- * administrator may use.
+ * A changed gidNumber of an account is not a step: if numbers of groups are unique (slapo-unique), the
+ * directory refuses a number that a group has, except with the relax control, which only its administrator may
+ * use.
  */
 function withoutGroupNumber(
   want: EntryWant,
@@ -210,7 +212,10 @@ function withoutGroupNumber(
   return { known: { ...want, attributes: rest }, finding: [finding] };
 }
 
-/** A gecos that another has given is kept, as long as there is nothing to say there: many have one before an import. */
+/**
+ * A gecos that somebody else has set is kept as long as there is nothing to say there: many accounts have one
+ * before an import.
+ */
 function withoutUnmanagedGecos(want: EntryWant, have: readonly DirectoryEntry[]): EntryWant {
   const { gecos, ...rest } = want.attributes;
   if (gecos?.length !== 0) return want;
@@ -220,8 +225,8 @@ function withoutUnmanagedGecos(want: EntryWant, have: readonly DirectoryEntry[])
 }
 
 /**
- * Why a tool is disabled, as it stands in the fifth field of passwd(5): one line of ASCII, since the
- * attribute is an IA5String (RFC 2307, section 3), without the colon that ends the field.
+ * Why a tool is disabled, as the fifth field of passwd(5): one line of ASCII, because the attribute is an
+ * IA5String (RFC 2307, section 3), without the colon that ends the field.
  */
 export function disabledGecos(reason: string): string {
   return `${DISABLED}${reason}`
@@ -234,8 +239,8 @@ export function disabledGecos(reason: string): string {
 }
 
 /**
- * Where an account is absent and is not added, for something else has its name or number: that. Else
- * undefined. What hangs on an account must not come to an account that does not.
+ * If an account is absent and is not added because something else has its name or number: that entry. Otherwise
+ * undefined. What depends on an account must not be given to an account that is not ours.
  */
 export async function findInTheWay(
   reader: DirectoryReader,
@@ -265,14 +270,14 @@ function isLock({ attribute }: Change, { kind }: Wanted): boolean {
   return LOCKS[kind].has(attribute);
 }
 
-/** Whether a modify of an account, ours and open, locks it. */
+/** Whether a modify of an account that is ours and unlocked locks it. */
 export function locksAccount(changes: readonly Change[]): boolean {
   const isOf = (name: string) =>
     changes.some(({ attribute, add }) => attribute === name && add.length > 0);
   return isOf('pwdPolicySubentry') && (isOf('pwdAccountLockedTime') || isOf('loginShell'));
 }
 
-/** Whether a modify of an account takes a lock from it. */
+/** Whether a modify of an account removes a lock. */
 export function opensAccount(changes: readonly Change[], { kind }: Pick<Wanted, 'kind'>): boolean {
   return changes.some(({ attribute, remove }) =>
     attribute === 'loginShell'

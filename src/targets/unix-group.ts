@@ -1,14 +1,14 @@
 /**
- * A tool's group: `cn=<realm>.<n>,ou=servicegroups`, posixGroup and groupOfNames (rfc2307bis), with
- * the tool's effective members as DNs. Its members are ours alone: others are removed, first.
+ * A tool's group: `cn=<realm>.<n>,ou=servicegroups`, posixGroup and groupOfNames (rfc2307bis), with the tool's
+ * effective members as DNs. Only this target decides its members: any others are removed, first.
  *
  * | state                       | wanted                                        |
  * | --------------------------- | --------------------------------------------- |
  * | active, disabled, archived  | the group, its gid = the tool's uid, members  |
  * | deleted                     | absent                                        |
  *
- * A tool that nobody who may log in maintains any more has its group like any other: an advisory finding.
- * A member whose account in the directory has another number is somebody else: left out, a finding.
+ * A tool without any maintainer who may log in has its group like any other: an advisory finding. A member
+ * whose account in the directory has another number is somebody else: it is left out, with a finding.
  */
 import { ChamberlainError } from '../shared/errors.ts';
 import type { Member, Wanted, WantedTool } from '../reconcile/wanted.ts';
@@ -33,7 +33,7 @@ import { accountRef } from './unix-account.ts';
 
 export interface GroupHave {
   groups: DirectoryEntry[];
-  /** accounts that have a member's place, and another number than the member */
+  /** accounts at a member's place that have another number than the member */
   unmanaged: DirectoryEntry[];
 }
 
@@ -76,14 +76,15 @@ export const unixGroup: Target<DirectoryReader, EntryWant, GroupHave> = {
       }),
       findAccounts(reader, wanted),
     ]);
-    // The tool's account has the group's cn and gidNumber by right: what counts is groups, and
-    // whatever else has a group's own place.
+    // the tool's account has the group's cn and gidNumber, too: what counts are groups, and anything at a
+    // group's own place
     const groups = found.filter(
       ({ ref, attributes }) =>
         ref.startsWith('toolGroups/cn=') ||
         attributes['objectClass']?.some((name) => /^(posixGroup|groupOfNames)$/i.test(name)),
     );
-    // RFC 4519, section 3.5: there is always one; what access rules hide is not absent
+    // RFC 4519, section 3.5: there is always a member; members hidden by access rules must not be taken for
+    // absent
     const blind = groups.find(
       ({ attributes }) =>
         attributes['objectClass']?.some((name) => /^groupOfNames$/i.test(name)) &&
@@ -135,13 +136,13 @@ function orphanFindings(want: EntryWant, wanted: Wanted): Finding[] {
       object: readableRef(want.ref, want.realm),
       code: 'TOOL_ORPHANED',
       sentence:
-        'nobody who may log in maintains it, directly or through other tools; an admin can name somebody by maintainer.add',
+        'it has no maintainer who may log in, directly or through other tools; an admin can add one (maintainer.add)',
       advisory: true,
     },
   ];
 }
 
-/** Members besides the tool itself, whose account is another target's matter. */
+/** Members besides the tool itself, whose account belongs to another target. */
 function othersOf(wanted: Wanted): Member[] {
   const { members = [], uid } = wanted as WantedTool;
   return members.filter((member) => member.uid !== uid);
@@ -158,7 +159,7 @@ async function findAccounts(
   return new Map(accounts.map((entry) => [entry.ref, entry]));
 }
 
-/** Whose place a stranger has. */
+/** The account whose place another entry has. */
 function memberWant(entry: DirectoryEntry, wanted: Wanted): Pick<EntryWant, 'ref' | 'number'> {
   const member = othersOf(wanted).find((each) => accountRef(each) === entry.ref) as Member;
   return {
@@ -179,8 +180,8 @@ function membersOf(wanted: Wanted): string[] {
 }
 
 /**
- * Members that go are a step of their own, since access is taken away before anything else. A
- * groupOfNames is never empty: where none stays, those that come are in the same modify.
+ * Members to remove are a step of their own, because access is taken away before anything else. A groupOfNames
+ * is never empty: if no member stays, the new ones are added in the same modify.
  */
 function splitMembers(
   want: EntryWant,

@@ -1,4 +1,4 @@
-/** What is not ours, as text for people. Pure. */
+/** Unmanaged things, as text for people. Pure. */
 import { timeOf } from '../shared/time.ts';
 import {
   countKinds,
@@ -8,16 +8,17 @@ import {
   type UnmanagedThing,
 } from './unmanaged.ts';
 
-/** So many of each kind are named. */
+/** How many of each kind are named. */
 const SHOWN = 5;
 
-/** What a thing is, since when it is there and who made it, without a full stop. */
+/** What a thing is, when it was first seen, and who made it, without a full stop. */
 export function describeThing(thing: UnmanagedThing): string {
   const { object, kind, number, place, since, goneAt } = thing;
   const decided = describeDecision(thing);
   return [
     `${object}: ${kind}${kind === 'database user' ? ` on ${place}` : ''}`,
-    ...(number === null ? [] : [`${kind === 'home' ? 'owner' : 'number'} ${number}`]),
+    // the owner of a home is named below
+    ...(number === null || thing.madeBy === `uid ${number}` ? [] : [`number ${number}`]),
     describeMaking(thing),
     `first seen ${timeOf(since)}`,
     ...(goneAt === null ? [] : [`gone since ${timeOf(goneAt)}`]),
@@ -26,8 +27,8 @@ export function describeThing(thing: UnmanagedThing): string {
 }
 
 /**
- * `made 2026-11-24 21:11:05Z by cn=admin,…`. Of a home or an archive it is the owner, and the last change in
- * it; of a member, who changed the group last; of a database user, when its password was set.
+ * `made 2026-11-24 21:11:05Z by cn=admin,…`. For a home or an archive: its owner and the time of its last
+ * change. For a member: who last changed the group. For a database user: when its password was set.
  */
 export function describeMaking({
   kind,
@@ -39,17 +40,17 @@ export function describeMaking({
   switch (kind) {
     case 'home':
     case 'archive':
-      return `of ${madeBy ?? 'nobody knows whom'}, changed${at}`;
+      return `owned by ${madeBy ?? 'an unknown user'}, changed${at}`;
     case 'database user':
-      return at === '' ? 'the server does not say who made it' : `password set${at}`;
+      return at === '' ? 'the server does not record who made it' : `password set${at}`;
     case 'member':
-      return at + by === '' ? 'who added it is not known' : `the group was changed${at}${by}`;
+      return at + by === '' ? 'it is not known who added it' : `the group was changed${at}${by}`;
     default:
-      return at + by === '' ? 'the directory does not say who made it' : `made${at}${by}`;
+      return at + by === '' ? 'the directory does not record who made it' : `made${at}${by}`;
   }
 }
 
-/** `ignored 2026-11-24 21:11:05Z by unix:root: other projects`; nothing where nobody has decided. */
+/** `ignored 2026-11-24 21:11:05Z by unix:root: other projects`; empty where no admin has decided. */
 export function describeDecision({
   ignoredAt,
   ignoredBy,
@@ -58,7 +59,7 @@ export function describeDecision({
   return ignoredAt === null ? '' : `ignored ${timeOf(ignoredAt)} by ${ignoredBy}: ${reason}`;
 }
 
-/** What nobody has decided about, by kind, and how much was ignored; nothing where there is neither. */
+/** The undecided things, by kind, and how many are ignored; empty where there are none of either. */
 export function renderUnmanaged(things: readonly UnmanagedThing[]): string {
   const undecided = things.filter(isUndecided);
   const ignored = things.length - undecided.length;
@@ -71,9 +72,9 @@ export function renderUnmanaged(things: readonly UnmanagedThing[]): string {
     ];
   });
   const also = ignored === 0 ? '' : `${ignored} ignored: see \`chamberlain list unmanaged\``;
-  if (undecided.length === 0) return also === '' ? '' : `Not ours: ${also}`;
+  if (undecided.length === 0) return also === '' ? '' : `Unmanaged: ${also}`;
   return [
-    `Not ours, and nobody has decided: ${countKinds(undecided)}${also === '' ? '' : `; ${also}`}`,
+    `Unmanaged, and undecided: ${countKinds(undecided)}${also === '' ? '' : `; ${also}`}`,
     ...lines,
   ].join('\n');
 }

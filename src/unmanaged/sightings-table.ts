@@ -1,10 +1,10 @@
-/** The table `unmanaged_sightings`: names and numbers in the directory that are not ours. */
+/** The table `unmanaged_sightings`: names and numbers of unmanaged things. */
 import type { Sighting } from './sightings.ts';
 import type { Pool } from '../database/connection.ts';
 
 /**
- * Remembers those of the sightings that are not ours; intake refuses the names, and skips the numbers.
- * A name with U+0000 is passed over: nobody can ask for it.
+ * Remembers those of the sightings that are not ours. Intake refuses their names, and skips their numbers.
+ * A name with U+0000 is ignored, because no request can have it.
  */
 export async function rememberUnmanaged(pool: Pool, sightings: readonly Sighting[]): Promise<void> {
   const seen = sightings.filter(({ name }) => name?.includes('\0') !== true);

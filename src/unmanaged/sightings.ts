@@ -1,4 +1,4 @@
-/** What stands in the directory under a name or a number that a request could want, and is not ours. */
+/** Unmanaged entries of the directory with a name or a number that a request could want. */
 import { normalName } from '../identity/names.ts';
 import type { Place } from '../reconcile/action.ts';
 import type { Finding } from '../reconcile/plan.ts';
@@ -10,7 +10,7 @@ export interface Sighting {
   id: number | undefined;
 }
 
-/** Where accounts and groups lie, and by what they are known there. */
+/** The places of accounts and groups, with the attributes of their names and numbers. */
 const ACCOUNTS: Partial<Record<Place, readonly [name: string, number: string]>> = {
   people: ['uid', 'uidNumber'],
   toolAccounts: ['uid', 'uidNumber'],
@@ -18,7 +18,7 @@ const ACCOUNTS: Partial<Record<Place, readonly [name: string, number: string]>> 
   groups: ['cn', 'gidNumber'],
 };
 
-/** The names of an entry of that place, each with its number; the store knows which of them are ours. */
+/** The names of an entry in that place, each with its number. Only the database knows which of them are ours. */
 export function sightingsOf(
   place: Place,
   { attributes }: Pick<DirectoryEntry, 'attributes'>,
@@ -35,12 +35,12 @@ export function sightingsOf(
   }));
 }
 
-/** The one class that an entry is read with which is larger than is read (src/backends/ldap/ldap-messages.ts). */
+/** The only class of an entry that is too large to be read (src/backends/ldap/ldap-messages.ts). */
 export const OVERSIZED = 'oversized';
 
 /**
- * What an entry is that holds no account or group: an alias (RFC 4512, section 2.6), a referral (RFC 3296), or
- * one too large to be read; undefined for any other.
+ * The kind of an entry that cannot be an account or group: an alias (RFC 4512, section 2.6), a referral (RFC 3296), or
+ * an entry too large to be read; undefined for any other.
  */
 export function oddityOf({
   attributes,
@@ -49,7 +49,7 @@ export function oddityOf({
   return (['alias', 'referral', OVERSIZED] as const).find((name) => classes.includes(name));
 }
 
-/** What findings about one subject tell: its own name, or number, is another's there. */
+/** What findings about one subject show: its own name, or its number, is in use by something unmanaged. */
 export function unmanagedOf(findings: readonly Finding[]): Sighting[] {
   return findings
     .filter(({ code }) => code === 'NAME_FOREIGN' || code === 'ID_FOREIGN')

@@ -1,4 +1,4 @@
-/** The tables `unmanaged` and `unmanaged_looks`: what is in our places and is not ours. */
+/** The tables `unmanaged` and `unmanaged_looks`: unmanaged things, and when each place was looked at. */
 import type { Looked, UnmanagedThing } from './unmanaged.ts';
 import type { Role } from '../reconcile/wanted.ts';
 import { writeOperatorActions } from '../audit/operator-actions.ts';
@@ -7,8 +7,8 @@ import { type Client, type Pool, transact, withClient } from '../database/connec
 type Reader = Pick<Client | Pool, 'query'>;
 
 /**
- * The clock of PostgreSQL, as it writes it: what was seen for the first time later is no part of a look that began
- * then. A Date would lose the microseconds.
+ * The clock of PostgreSQL, as PostgreSQL prints it: a Date would lose the microseconds. A thing that was first seen
+ * after that time is not part of a look that began then.
  */
 export async function readClock(pool: Reader): Promise<string> {
   const { rows } = await pool.query('SELECT clock_timestamp()::text AS now');
@@ -16,10 +16,10 @@ export async function readClock(pool: Reader): Promise<string> {
 }
 
 /**
- * Writes what a role has seen in one place. A thing that was known stays as it is; one that is another by
- * now is to be decided anew; what is gone is dropped, and kept where it was ignored.
+ * Writes what a role has seen in one place. A known thing keeps its row; if another thing has replaced it, an admin
+ * must decide again. A thing that is gone is deleted from the list, unless it was ignored.
  *
- * @param began when the look began, by `readClock`
+ * @param began when the look began, from `readClock`
  */
 export async function recordLook(
   pool: Pool,
@@ -33,7 +33,7 @@ export async function recordLook(
       identity: textOf(identity),
       number: number !== undefined && isInt(number) ? number : null,
     },
-    // a tenant may give a folder any time
+    // a user can set the time of a folder to any value
     made_at: madeAt !== undefined && Math.abs(madeAt.getTime()) < Date.UTC(9000) ? madeAt : null,
   }));
   const [isRest, objects] =
@@ -79,14 +79,14 @@ function isInt(number: number): boolean {
   return number >= 0 && number < 2 ** 31;
 }
 
-/** No text of PostgreSQL holds U+0000. */
+/** PostgreSQL cannot store U+0000 in a text. */
 function textOf(text: string): string;
 function textOf(text: string | undefined): string | undefined;
 function textOf(text: string | undefined): string | undefined {
   return text?.replaceAll('\0', '\uFFFD');
 }
 
-/** What is listed of a place: to look whether it is there still. */
+/** The listed things in a place, for checking whether they still exist. */
 export async function readListed(
   pool: Reader,
   role: Role,
@@ -101,7 +101,7 @@ export async function readListed(
   return rows as { object: string; kind: string; identity: string | null }[];
 }
 
-/** All that is listed, in order. */
+/** All listed things, in order. */
 export async function readUnmanaged(client: Reader): Promise<UnmanagedThing[]> {
   const { rows } = await client.query(
     `SELECT role, place, object, kind, name, number, made_by AS "madeBy", made_at AS "madeAt", since,
@@ -119,7 +119,7 @@ export async function readLooks(
   return rows as { role: Role; place: string; at: Date }[];
 }
 
-/** How many things of each kind nobody has decided about. */
+/** How many undecided things there are of each kind. */
 export async function countUndecided(
   client: Reader,
 ): Promise<{ kind: UnmanagedThing['kind']; count: number }[]> {
@@ -129,7 +129,7 @@ export async function countUndecided(
   return rows as { kind: UnmanagedThing['kind']; count: number }[];
 }
 
-/** Ignores things, as that operator, for that reason; both go into the audit. */
+/** Ignores things. The audit records the operator and the reason. */
 export async function ignoreThings(
   client: Client,
   things: readonly Pick<UnmanagedThing, 'role' | 'place' | 'object'>[],
@@ -159,7 +159,7 @@ export async function ignoreThings(
   );
 }
 
-/** Of names of accounts, those that are ours, with their numbers. Whoever was deleted is ours too. */
+/** The names that are those of our accounts, also of deleted ones, with their numbers. */
 export async function readAccounts(
   pool: Reader,
   names: readonly string[],
@@ -174,7 +174,7 @@ export async function readAccounts(
   return mapOf(rows as { account: string; uid: number }[]);
 }
 
-/** The accounts of all that is ours, or was, with their numbers. */
+/** All our accounts, also deleted ones, with their numbers. */
 export async function readAllAccounts(pool: Reader): Promise<Map<string, number>> {
   const { rows } = await pool.query(
     'SELECT shell_name AS account, uid FROM people UNION ALL SELECT account, uid FROM tools',
@@ -186,7 +186,7 @@ function mapOf(rows: readonly { account: string; uid: number }[]): Map<string, n
   return new Map(rows.map(({ account, uid }) => [account, uid]));
 }
 
-/** Of numbers, those that are ours, with whose they are. */
+/** The numbers that are those of our accounts, with the accounts. */
 export async function readNumbers(
   pool: Reader,
   numbers: readonly number[],
@@ -202,7 +202,7 @@ export async function readNumbers(
   return new Map(found.map(({ uid, ...whose }) => [uid, whose]));
 }
 
-/** The names of archives that are ours: made, being made, or to be removed. */
+/** The names of our archives: made, being made, or to be removed. */
 export async function readArchiveNames(pool: Reader): Promise<Set<string>> {
   const { rows } = await pool.query({
     name: 'read-archive-names',
@@ -213,8 +213,7 @@ export async function readArchiveNames(pool: Reader): Promise<Set<string>> {
 }
 
 /**
- * Of people's names, those that belong into the realm group, or are on their way: whoever is behind is the
- * directory role's own matter.
+ * The names of people who belong in the realm group, or whose row is behind: the directory role is working on those.
  */
 export async function readRealmMembers(
   pool: Reader,
@@ -231,7 +230,7 @@ export async function readRealmMembers(
   return new Set((rows as { name: string }[]).map(({ name }) => name));
 }
 
-/** Of subjects, those about which the directory role has nothing to do, as far as we know. */
+/** The subjects for which the directory role has nothing to do, as far as is known. */
 export async function readAtRest(pool: Reader, subjects: readonly number[]): Promise<Set<number>> {
   const { rows } = await pool.query({
     name: 'read-at-rest',

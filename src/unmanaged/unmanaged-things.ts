@@ -1,6 +1,6 @@
 /**
- * What of the things in our places is not ours: entries, homes, archives, database users. Pure; which
- * accounts are ours, only our database knows.
+ * Judges which things in our places are unmanaged: entries, homes, archives, database users. Pure: only the
+ * database knows which accounts are ours.
  */
 import { oddityOf } from './sightings.ts';
 import type { SeenThing, UnmanagedKind } from './unmanaged.ts';
@@ -8,25 +8,25 @@ import type { Attributes, Place } from '../reconcile/action.ts';
 import type { Report } from '../reconcile/report.ts';
 import { readableRef, splitRef, type AnyRef } from '../targets/directory-reader.ts';
 
-/** An entry as it is judged here. */
+/** An entry to be judged. */
 export interface JudgedEntry {
   dn: string;
   ref: AnyRef;
-  /** the place that it lies in, however deep */
+  /** the place that contains it, at any depth */
   within: Place | undefined;
   attributes: Attributes;
 }
 
-/** What an entry is, if it is not ours. */
+/** What an entry is, unless it is ours. */
 export interface Candidate {
   kind: UnmanagedKind;
   name: string | undefined;
   number: number | undefined;
-  /** it is ours if this account is, with one of the numbers; undefined: it cannot be ours */
+  /** it is ours if this account is ours and has one of the numbers; undefined: it cannot be ours */
   claims: { account: string; numbers: readonly number[] | undefined } | undefined;
 }
 
-/** What is needed to judge an entry. */
+/** The context in which an entry is judged. */
 export interface EntryContext {
   realm: string;
   /** of numbers of people and tools */
@@ -43,17 +43,17 @@ interface Range {
 export const JUDGED_ATTRIBUTES = ['objectClass', 'uid', 'cn', 'uidNumber', 'gidNumber'] as const;
 
 /**
- * | entry                                              | then                                       |
+ * | entry                                              | result                                     |
  * | -------------------------------------------------- | ------------------------------------------ |
- * | seeded with the tree                               | nothing                                    |
- * | another project's group: `cn=project-…,ou=groups`, | nothing                                    |
- * | with no number of our ranges                       |                                            |
- * | named as the entry of an account would be          | unmanaged, unless the account is ours, and |
+ * | seeded with the tree                               | ignored                                    |
+ * | another project's group: `cn=project-…,ou=groups`, | ignored                                    |
+ * | without a number from our ranges                   |                                            |
+ * | named like the entry of an account                 | unmanaged, unless the account is ours and  |
  * |                                                    | has that number; a rule has none           |
- * | with a number of another realm                     | nothing                                    |
- * | any other in a place of ours, however deep         | unmanaged                                  |
- * | elsewhere, with a number of our ranges             | unmanaged                                  |
- * | any other                                          | nothing                                    |
+ * | with a number of another realm                     | ignored                                    |
+ * | any other in a place of ours, at any depth         | unmanaged                                  |
+ * | elsewhere, with a number from our ranges           | unmanaged                                  |
+ * | any other                                          | ignored                                    |
  */
 export function judgeEntry(
   { ref, within, attributes }: JudgedEntry,
@@ -95,7 +95,7 @@ export function judgeEntry(
   }
 }
 
-/** @param accounts the numbers of accounts that are ours, by name */
+/** Whether an entry is ours. `accounts` holds the numbers of our accounts, by name. */
 export function isOurs({ claims }: Candidate, accounts: ReadonlyMap<string, number>): boolean {
   if (claims === undefined) return false;
   const uid = accounts.get(claims.account);
@@ -122,7 +122,7 @@ function numbersOf(values: readonly string[] = []): number[] {
   return values.map(Number).filter((id) => Number.isSafeInteger(id) && id > 0 && id < 2 ** 31);
 }
 
-/** A member of a group of ours that nothing wants there. */
+/** A member of one of our groups that is not wanted there. */
 export function memberThing(
   { dn, name }: { dn: string; name: string | undefined },
   groupDn: string,
@@ -131,21 +131,21 @@ export function memberThing(
   return { object: `${dn} in ${groupDn}`, kind: 'member', name, identity: groupDn, ...made };
 }
 
-/** The archive that a name in the folder of archives belongs to: `<account>.<n>`, or what is made beside it. */
+/** The archive to which a name in the folder of archives belongs: `<account>.<n>`, or a temporary name beside it. */
 export function archiveOfName(name: string): string {
   const [, hidden] = /^\.(.+\.\d+)(?:\.part|\..+\.(?:loading|returned))$/u.exec(name) ?? [];
   return hidden ?? name;
 }
 
-/** Whether a name in the folder of archives is of any archive of the account, whole or in part. */
+/** Whether a name in the folder of archives belongs to any archive of the account, complete or not. */
 export function isArchiveOf(account: string, name: string): boolean {
   const archive = archiveOfName(name);
   return archive.startsWith(`${account}.`) && /^\d+$/u.test(archive.slice(account.length + 1));
 }
 
 /**
- * Of what is not ours, what no finding and no step about a subject of ours tells of already: an entry that is
- * in the way of an account, a member that a plan takes out.
+ * The unmanaged things that no finding and no step about a subject reports already: a finding reports an entry that is
+ * in the way of an account, a step reports a member that it removes.
  *
  * @param base the suffix of the directory
  */
@@ -156,13 +156,13 @@ export function notReportedOf<Thing extends { object: string }>(
 ): Thing[] {
   const dnOf = (ref: AnyRef) =>
     ref.startsWith('dn:') ? ref.slice('dn:'.length) : `${readableRef(ref, realm)},${base}`;
-  const told = new Set(findings.map(({ object }) => `${object},${base}`));
+  const reported = new Set(findings.map(({ object }) => `${object},${base}`));
   for (const { action } of steps) {
     if (action.verb !== 'ldap.modify') continue;
     const gone = action.changes.filter(({ attribute }) => attribute === 'member');
     for (const ref of gone.flatMap(({ remove }) => remove)) {
-      told.add(`${dnOf(ref as AnyRef)} in ${dnOf(action.entry)}`);
+      reported.add(`${dnOf(ref as AnyRef)} in ${dnOf(action.entry)}`);
     }
   }
-  return things.filter(({ object }) => !told.has(object));
+  return things.filter(({ object }) => !reported.has(object));
 }

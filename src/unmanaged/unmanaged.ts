@@ -1,7 +1,7 @@
-/** Unmanaged things: what is in our places, or has a number of our ranges, and is not ours. Pure. */
+/** Unmanaged things: what is in our places, or has a number from our ranges, but is not ours. Pure. */
 import type { Role } from '../reconcile/wanted.ts';
 
-/** In the order in which they are shown: what may let somebody in comes first. */
+/** In the order in which they are shown: things that may give somebody access come first. */
 export const UNMANAGED_KINDS = [
   'account',
   'member',
@@ -22,25 +22,25 @@ export interface SeenThing {
   /** a DN, `<DN> in <DN of a group>`, a path, `user@host` */
   object: string;
   kind: UnmanagedKind;
-  /** the name of an account that it has, or would have */
+  /** the account name that it has, or would have */
   name?: string | undefined;
   number?: number | undefined;
-  /** a DN, `uid 12345`; undefined: the place does not record it */
+  /** a DN, or `uid 12345`; undefined if the place does not record it */
   madeBy?: string | undefined;
   madeAt?: Date | undefined;
-  /** tells it from another thing of the same name */
+  /** distinguishes it from another thing of the same name */
   identity?: string | undefined;
 }
 
-/** What a role has seen in one place that can be read, or not, by itself. */
+/** What a role has seen in one place. Each place is read, or fails, independently of others. */
 export interface Looked {
   place: string;
   things: SeenThing[];
-  /** what was listed before and is not there any more: these objects, or all that is not among `things` */
+  /** what was listed before and is gone: these objects, or everything that is not among `things` */
   gone: readonly string[] | 'the rest';
 }
 
-/** A thing as it is listed. */
+/** A thing in the list. */
 export interface UnmanagedThing {
   role: Role;
   place: string;
@@ -52,21 +52,21 @@ export interface UnmanagedThing {
   madeAt: Date | null;
   /** first seen */
   since: Date;
-  /** ignored, and not there any more */
+  /** set if it was ignored and is gone */
   goneAt: Date | null;
   ignoredAt: Date | null;
   ignoredBy: string | null;
   reason: string | null;
 }
 
-/** Nobody has decided about it. */
+/** Whether no admin has decided on it. */
 export function isUndecided({ ignoredAt }: Pick<UnmanagedThing, 'ignoredAt'>): boolean {
   return ignoredAt === null;
 }
 
 /**
- * The things that a word on the command line names: by the object itself, a DN without the base or in other
- * case, a name, or a number.
+ * The things that a word on the command line names: by the object itself, by a DN without the base or with other
+ * case, by a name, or by a number.
  *
  * @param base the suffix of the directory
  */
@@ -75,7 +75,7 @@ export function thingsNamed<Thing extends Pick<UnmanagedThing, 'object' | 'name'
   word: string,
   base: string,
 ): Thing[] {
-  // a database user as the list shows it, with its server
+  // the list shows a database user with its server
   const text = word.trim().replace(/ on \S+$/u, '');
   const exact = things.filter(({ object }) => object === text);
   if (exact.length > 0) return exact;

@@ -1,17 +1,17 @@
 /**
- * Looks for entries and members in the directory that are not ours.
+ * Looks for unmanaged entries and members in the directory.
  *
  * | what is looked at                            | a cheap look                      | with a survey of everything |
  * | -------------------------------------------- | --------------------------------- | --------------------------- |
  * | entries                                      | what others have changed since    | all, as they were read      |
  * |                                              | the last look; at first, ever     |                             |
- * | what is listed                               | whether it is there still         | all                         |
- * | the realm group's members                    | if it was changed, by anybody     | the same                    |
+ * | what is listed                               | whether it still exists           | all                         |
+ * | the realm group's members                    | if anybody has changed the group  | the same                    |
  * | members of a tool's group                    | if others have changed it, or one | where one is listed         |
  * |                                              | is listed                         |                             |
  *
- * A member of a tool's group that nobody wants is drift as well. The realm group is looked at whoever has
- * changed it, since the directory role changes it too, one member at a time.
+ * An unwanted member of a tool's group is drift as well. The realm group is looked at no matter who has changed it,
+ * because the directory role changes it too, one member at a time.
  */
 import type { OpenDirectoryReader, TracedEntry } from '../backends/ldap/directory.ts';
 import type { Looked, SeenThing } from './unmanaged.ts';
@@ -32,11 +32,11 @@ import {
 import type { Watch, Watching } from './watch.ts';
 
 const PLACE = 'directory';
-/** So many of what is listed are looked at in one cheap look; a survey looks at all. */
+/** How many listed entries one cheap look checks; a survey checks all. */
 const MOST_LOOKED_AT = 200;
-/** Groups whose members are looked at together: where others have made the tree, those of all tools come at first. */
+/** How many groups are read together: if others have made the tree, the first look reads those of all tools. */
 const GROUPS_AT_ONCE = 100;
-/** What the reference of a tool's group begins with. */
+/** The beginning of the reference of a tool's group. */
 const TOOL_GROUP = 'toolGroups/cn=';
 
 type IsWanted = (member: AnyRef) => boolean;
@@ -49,7 +49,7 @@ export function watchDirectory(
   const realmGroup = entryRef('groups', 'cn', `project-${realm.realm}`);
   let since: string | undefined;
   let realmCsn: string | undefined;
-  /** DNs of groups that could not be judged yet, since the directory role was at them */
+  /** DNs of groups that could not be judged yet, because the directory role was working on them */
   let later = new Set<string>();
 
   async function look(
@@ -58,7 +58,7 @@ export function watchDirectory(
     const listed = await readListed(pool, 'directory', PLACE);
     const entries = listed.filter(({ kind }) => kind !== 'member').map(({ object }) => object);
     const isListed = new Set(entries);
-    /** DNs of what is listed, as far as it was looked at */
+    /** the DNs of listed entries that were looked at */
     const looked = new Set<string>();
     const things: SeenThing[] = [];
     const groups = new Set([
@@ -66,7 +66,7 @@ export function watchDirectory(
       ...listed.flatMap(({ identity, kind }) => (kind === 'member' ? (identity ?? []) : [])),
     ]);
 
-    // before: what is changed while it is read is read once more
+    // read first, so that what changes meanwhile is read again
     const next = candidates === undefined ? await reader.readNextCsn() : undefined;
     if (candidates === undefined) {
       for await (const page of reader.changedByOthers(since)) {
@@ -97,7 +97,7 @@ export function watchDirectory(
     since = next ?? since;
     realmCsn = csn;
     later = members.later;
-    // members of a group that could not be judged stay
+    // members of a group that could not be judged stay listed
     const isWhole = candidates !== undefined && members.later.size === 0;
     return { things: all, gone: isWhole ? 'the rest' : gone.map((row) => row.object) };
   }
@@ -119,7 +119,7 @@ export function watchDirectory(
       }));
   }
 
-  /** Members that nobody wants, of groups that are ours; a group that is gone has none. */
+  /** The unwanted members of our groups; a group that is gone has none. */
   async function membersOf(
     dns: readonly string[],
   ): Promise<{ things: SeenThing[]; later: Set<string> }> {
@@ -150,7 +150,7 @@ export function watchDirectory(
       member === 'base/cn=chamberlain' || wanted.has(nameOf(member, 'people') ?? '');
   }
 
-  /** Of the groups of tools that are ours, which members are wanted; `later`: the directory role is at it. */
+  /** Which members are wanted in the groups of our tools; `later` while the directory role works on a group. */
   async function wantedOfTools(
     groups: readonly TracedEntry[],
   ): Promise<Map<TracedEntry, IsWanted | 'later'>> {
@@ -186,7 +186,7 @@ export function watchDirectory(
   return (everything) => [{ place: PLACE, looking: look(everything?.unmanaged) }];
 }
 
-/** The name of an account that a reference is of. */
+/** The name of the account that a reference names. */
 function nameOf(ref: AnyRef, only?: 'people'): string | undefined {
   if (ref.startsWith('dn:')) return undefined;
   const { place, attribute, name } = splitRef(ref as EntryRef);

@@ -1,6 +1,6 @@
 /**
- * Looks for what is in a role's places and is not ours, with accounts that can only read: a cheap look
- * every so often, and a whole one with each survey of everything.
+ * Looks for unmanaged things in a role's places, with accounts that cannot write: a cheap look at regular
+ * intervals, and a complete one with each survey of everything.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Config, realmOf } from '../shared/config.ts';
@@ -18,7 +18,7 @@ import { type Leased, startLeased, untilAborted } from '../database/leased.ts';
 import type { Worker } from '../shared/loop.ts';
 import type { RoleParts } from '../reconcile/role.ts';
 
-/** Whatever appears is to be shown within a minute, also where one look fails. */
+/** Something new must be listed within a minute, even if one look fails. */
 const EVERY_MS = 20_000;
 
 /** What a look is given. */
@@ -33,20 +33,20 @@ export interface Watching {
 }
 
 /**
- * Looks once, at each place by itself: one that cannot be read fails alone. It may look at what has changed
- * since the last time only.
+ * Looks once, at each place independently: a place that cannot be read fails alone. It may look only at what has
+ * changed since the last time.
  *
- * @param everything what was just read, for a look at all of it
+ * @param everything what was just read, for a complete look
  */
 export type Watch<Reader> = (everything?: Everything<Reader>) => Look[];
 
-/** A look at one place, by its name. */
-export interface Look {
+/** A look at one place. */
+interface Look {
   place: string;
   looking: Promise<Omit<Looked, 'place'>>;
 }
 
-/** Looks for as long as it runs; of several processes of a role, one does. */
+/** Looks again and again until it is closed. Of several processes of a role, only one looks. */
 export function startWatching<Reader>(
   parts: RoleParts<Reader>,
   config: Config,
@@ -68,11 +68,11 @@ export function startWatching<Reader>(
       for (const error of failures) {
         const sentence = describeError(error);
         if (!held.aborted && !said.has(sentence))
-          log.warn({ role, error: sentence }, 'not watched');
+          log.warn({ role, error: sentence }, 'looking for unmanaged things failed');
         said.add(sentence);
       }
       if (failures.length === 0) said.clear();
-      // what was seen and could not be written is looked for anew
+      // after a failure, look again for what was seen but could not be written
       else watch = parts.openWatch(reader, watching);
       await progress();
       await sleep(everyMs, undefined, { signal: held }).catch(() => {});
@@ -102,8 +102,8 @@ export function watchingOf(config: Config, pool: Pool): Watching {
 }
 
 /**
- * One look, written place by place: one that hangs delays no other. A place that cannot be read is a trouble until it
- * can. Returns what failed.
+ * Looks once, and writes place by place, so that one that hangs does not delay the others. A place that cannot be
+ * read is recorded as a trouble until it can be read. Returns the errors.
  */
 export async function lookOnce<Reader>(
   watch: Watch<Reader>,
@@ -128,7 +128,7 @@ export async function lookOnce<Reader>(
   return failed.map(({ reason }) => reason as unknown);
 }
 
-/** Asks PostgreSQL in the middle of a look: where that fails, the place is not at fault. */
+/** Asks PostgreSQL in the middle of a look. If that fails, the place is not at fault. */
 export async function askPostgres<T>(asking: Promise<T>): Promise<T> {
   try {
     return await asking;
@@ -143,14 +143,14 @@ function isOfPlace(error: unknown): boolean {
   return codeOf(error) === 'BACKEND_UNREADABLE' && codeOf(cause) !== 'BACKEND_UNAVAILABLE';
 }
 
-/** No request gets the names and numbers of what is not ours. */
+/** Remembers the names and numbers of unmanaged things, so that no request gets them. */
 async function keepFromRequests(
   things: readonly SeenThing[],
   pool: Pool,
   realm: Realm,
 ): Promise<void> {
   const sightings = things.map(({ kind, name, number }) => ({
-    // a database user's name is no account's
+    // the name of a database user is not that of an account
     name: name === undefined || kind === 'database user' ? undefined : normalName(name),
     id: number,
   }));

@@ -1,10 +1,10 @@
 /**
- * Cuts each step that puts a home away, or brings it back, at every call of the file system that it
- * makes, and at every program that it starts: from there on, all that it tries fails, cleaning up
- * included. Then surveys and does what is planned, as the next run does. Prints, for each verb, how
- * many cuts there were and in how many different states they ended.
+ * Cuts each step that archives or restores a home at every call of the file system that it makes, and at every
+ * program that it starts: from there on, everything that it tries fails, including cleaning up. Then surveys
+ * and does what is planned, as the next run does. Prints, for each verb, how many cuts there were and in how
+ * many different states they ended.
  *
- * A program of its own, for it replaces functions of Node's modules, which jest hides.
+ * A program of its own, because it replaces functions of Node's modules, which jest hides.
  */
 import childProcess from 'node:child_process';
 import fs from 'node:fs';
@@ -13,7 +13,7 @@ import { syncBuiltinESMExports } from 'node:module';
 import type { Action } from '../../src/reconcile/action.ts';
 import type { WantedArchive, WantedTool } from '../../src/reconcile/wanted.ts';
 
-/** Calls left to live; undefined: for ever. */
+/** Remaining calls before the cut; undefined: no cut. */
 let left: number | undefined;
 let calls = 0;
 
@@ -74,10 +74,10 @@ async function converge(made: Made, end: End): Promise<void> {
     if (steps.length === 0) return;
     for (const { action } of steps) await server.do(action);
   }
-  throw new Error('it does not come to an end');
+  throw new Error('the runs do not come to an end');
 }
 
-/** What is where, with the contents of the one file. */
+/** What is where, with the content of the one file. */
 function stateOf(made: Made): string {
   const staging = server.path('project/.chamberlain');
   const of = (folder: string) => fs.readdirSync(folder).filter((name) => name.includes(made.name));
@@ -102,7 +102,7 @@ const CASES: [verb: Action['verb'], before: End[], end: End, after?: End][] = [
   ['home.archive', [], AWAY],
   ['home.return', [AWAY], BACK],
   ['home.destroy', [AWAY], GONE],
-  // wanted back after the cut: half of it may be gone
+  // the home is wanted back after the cut: half of it may be gone
   ['home.destroy', [AWAY], GONE, BACK],
   ['home.restore', [AWAY, GONE], BACK],
   ['home.removeArchive', [AWAY, GONE], FORGOTTEN],

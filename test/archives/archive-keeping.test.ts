@@ -8,7 +8,7 @@ const failing = (code: ConstructorParameters<typeof ChamberlainError>[0]) => asy
 };
 const endOf = (promise: Promise<unknown>) => promise.then(() => 'passed', codeOf);
 
-/** what is answered, one after another; how each question ends */
+/** the answers, one after another; how each question ends */
 const CASES: [string, number, (() => Promise<void>)[], string[]][] = [
   [
     'passes over a silence after an answer',

@@ -1,6 +1,7 @@
 /**
- * Writer of databases in a process of their own, to be killed or shut in: does the action that it is given as
- * JSON, `{realm, action}`, and writes how that ended. Beside its tests, since it needs no PostgreSQL.
+ * A writer of databases in a process of its own, which a test can kill or isolate: does the action that it is
+ * given as JSON, `{realm, action}`, and writes how that ended. It is next to its tests, because it needs no
+ * PostgreSQL.
  */
 import {
   openArchiveWriter,

@@ -45,7 +45,7 @@ const record = (changes: Partial<RecordedArchive> = {}) =>
   );
 const failedWith = (act: Promise<unknown>) => act.then(() => 'done', codeOf);
 
-test('a role records its own archive once, and again the same, but no other', async () => {
+test('a role records its own archive, may record it again, but can record no other', async () => {
   await record();
   await record();
   expect(await failedWith(record({ manifestSha256: 'b'.repeat(64) }))).toBe('STEP_STALE');
@@ -58,7 +58,7 @@ test('a role records its own archive once, and again the same, but no other', as
   expect(rows).toEqual([{ role: 'homes', manifest_sha256: 'a'.repeat(64), bytes: '7000000000' }]);
 });
 
-test('a long step is wanted while the subject is archived, in that direction, and nothing is frozen', async () => {
+test('a long step is wanted while the subject is archived in that direction and the realm is not frozen', async () => {
   const wanted = (archival = 2, returning = false) =>
     readStillWanted(homes, { subject, archival, returning });
   expect([await wanted(), await wanted(1), await wanted(2, true)]).toEqual([true, false, false]);
@@ -80,7 +80,7 @@ test('a long step is wanted while the subject is archived, in that direction, an
   ).toBe('BACKEND_UNAVAILABLE');
 });
 
-test('a step that destroys is wanted while the subject is deleted, not wanted back, and nothing is frozen', async () => {
+test('a step that destroys is wanted while the subject is deleted, is not being restored, and the realm is not frozen', async () => {
   for (const role of ['homes', 'databases']) {
     await owner.query(
       `INSERT INTO archives (subject, archival, role, manifest_sha256, path, bytes)
@@ -101,7 +101,7 @@ test('a step that destroys is wanted while the subject is deleted, not wanted ba
   expect(await wanted()).toBe(false);
 });
 
-test('progress is told, told anew, and taken away; where it cannot be told, nothing fails', async () => {
+test('progress is reported, updated, and cleared; if it cannot be reported, nothing fails', async () => {
   const told = async () =>
     (
       await owner.query('SELECT act, done, total FROM archive_progress WHERE subject = $1', [

@@ -25,7 +25,7 @@ const seen = (
 
 test.each<[string, SeenDeletion[], string]>([
   [
-    'nothing is back',
+    'nothing was restored',
     [seen('homes', 1, { back: 'no' }), seen('databases', 1, { back: 'no' })],
     'no',
   ],
@@ -35,15 +35,15 @@ test.each<[string, SeenDeletion[], string]>([
     'yes',
   ],
   [
-    'the home alone is back',
+    'only the home was restored',
     [seen('homes', 1, { back: 'yes' }), seen('databases', 1, { back: 'no' })],
     'partly',
   ],
-  ['some servers have it back', [seen('databases', 1, { back: 'partly' })], 'partly'],
+  ['it was restored on some servers', [seen('databases', 1, { back: 'partly' })], 'partly'],
   ['there was no home', [seen('homes', 1), seen('databases', 1, { back: 'yes' })], 'yes'],
   ['there was nothing at all', [seen('homes', 1), seen('databases', 1)], 'no'],
   [
-    'it was back, and went once more',
+    'it was restored, and archived again',
     [seen('databases', 2, { back: 'no' }), seen('databases', 1, { back: 'yes' })],
     'no',
   ],

@@ -1,4 +1,4 @@
-/** The audit's hash chain: what is sealed, and what a superuser who changes it cannot hide. */
+/** The audit's hash chain: what is sealed, and what a superuser cannot hide. */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { Client as PgClient } from 'pg';
 import { runCli } from '../cli/run-cli.ts';
@@ -30,13 +30,13 @@ let world: World;
 let relay: Pool;
 let admin: Pool;
 let owner: Pool;
-/** of the twelve rows, in the order of the chain */
+/** the twelve rows, in the order of the chain */
 let ids: string[];
 let heads: string[];
 
 const seal = () => sealAudit(relay);
 const verify = (head?: string) => withClient(admin, (client) => verifyAudit(client, { head }));
-/** Runs statements as whoever owns the machine: no trigger, no foreign key, no right stands in the way. */
+/** Runs statements as the owner of the machine could: no trigger, foreign key or right prevents them. */
 const tamper = (...statements: string[]) =>
   asSuperuser(world.postgres, world.config.postgres.database, async (client) => {
     await client.query('SET session_replication_role = replica');
@@ -90,7 +90,7 @@ test('an audit as it was sealed has no fault, and its head is the last hash', as
   expect(verdict.head).toMatch(/^[0-9a-f]{64}$/);
 });
 
-test('an empty one has the head 0, and any other that is given is not in it', async () => {
+test('an empty audit has the head 0, and any other given head is not in it', async () => {
   await tamper('TRUNCATE audit, audit_seals CASCADE');
   const none = '0'.repeat(64);
   expect(await verify(none)).toMatchObject({
@@ -117,7 +117,7 @@ const COLUMNS: [string, string][] = [
   ['code', `'NAME_TAKEN'`],
 ];
 
-describe('what a superuser changes is named, once:', () => {
+describe('each change by a superuser is named once:', () => {
   test('these are all the columns that there are', async () => {
     const { rows } = await owner.query(
       `SELECT attname FROM pg_attribute WHERE attrelid = 'audit'::regclass AND attnum > 0 ORDER BY attnum`,
@@ -256,7 +256,7 @@ describe('what a superuser changes is named, once:', () => {
     expect(faultsOf(await verify())).toEqual(expected.map(([kind, n]) => [kind, at(n)]));
   });
 
-  test('several that are next to each other, each', async () => {
+  test('several faults next to each other, each by itself', async () => {
     await tamper(
       `UPDATE audit SET verdict = 'x' WHERE id IN (${ids[3]}, ${ids[4]}, ${ids[5]})`,
       `DELETE FROM audit_seals WHERE audit_id IN (${ids[8]}, ${ids[9]})`,
@@ -278,7 +278,7 @@ describe('what a superuser changes is named, once:', () => {
     );
   });
 
-  test('a row and its seal are edited: the next row says that it may have been that one', async () => {
+  test("a row and its seal are edited: the next row's fault mentions that row", async () => {
     await tamper(`UPDATE audit SET requested_by = 'mallory' WHERE id = ${ids[5]}`);
     const { rows } = await owner.query(
       `SELECT ${HASHED_COLUMNS} FROM audit a WHERE id = ${ids[5]}`,
@@ -296,7 +296,7 @@ describe('what a superuser changes is named, once:', () => {
     ]);
   });
 
-  test('the row before an edited one is not suspected where it has a fault of its own, or none is', async () => {
+  test('the row before an edited one is not suspected if it has a fault of its own, or if there is none', async () => {
     await tamper(`UPDATE audit SET verdict = 'x' WHERE id IN (${ids[0]}, ${ids[5]}, ${ids[6]})`);
     const { faults } = await verify();
     expect(faults.map(({ row, sentence }) => [row, /row \d+, before it/u.test(sentence)])).toEqual([
@@ -306,7 +306,7 @@ describe('what a superuser changes is named, once:', () => {
     ]);
   });
 
-  test('a row that was put in with a seal of its own, and the places after it moved', async () => {
+  test('a row that was inserted with a seal of its own, with the places after it moved', async () => {
     const before = Buffer.from(heads[4] as string, 'hex');
     await tamper(
       `INSERT INTO audit (id, at, verdict) OVERRIDING SYSTEM VALUE VALUES (-7, now(), 'accepted')`,
@@ -323,7 +323,7 @@ describe('what a superuser changes is named, once:', () => {
 });
 
 describe('a head that was kept elsewhere', () => {
-  test('is found when rows came since', async () => {
+  test('is found when rows were added since', async () => {
     await write(3);
     await seal();
     const verdict = await verify(heads[11]);
@@ -331,7 +331,7 @@ describe('a head that was kept elsewhere', () => {
     expect(verdict.head).not.toBe(heads[11]);
   });
 
-  test('shows that the end was cut off, which the chain alone does not', async () => {
+  test('reveals that the end was cut off, which the chain alone does not', async () => {
     await tamper(
       `DELETE FROM audit_seals WHERE audit_id = ${ids[11]}`,
       `DELETE FROM audit WHERE id = ${ids[11]}`,
@@ -341,7 +341,7 @@ describe('a head that was kept elsewhere', () => {
     expect(await verify(heads[10])).toMatchObject({ headFound: true, faultsInAll: 0 });
   });
 
-  test('shows that all was rewritten and sealed anew, which the chain alone does not', async () => {
+  test('reveals that everything was rewritten and sealed again, which the chain alone does not', async () => {
     await tamper(
       `UPDATE audit SET requested_by = 'mallory' WHERE id = ${ids[2]}`,
       'TRUNCATE audit_seals',
@@ -353,8 +353,8 @@ describe('a head that was kept elsewhere', () => {
   });
 });
 
-describe('no row is passed over by the sealer', () => {
-  test('not that of a transaction which ends after later ones were sealed', async () => {
+describe('the sealer misses no row', () => {
+  test('of a transaction that ends after later ones were sealed', async () => {
     const late = new PgClient(connectionSettings(world.config, 'owner'));
     await late.connect();
     try {
@@ -380,7 +380,7 @@ describe('no row is passed over by the sealer', () => {
     }
   });
 
-  test('not one of many that come from both sides while it works', async () => {
+  test('of many that are written around it while it works', async () => {
     const rounds = Array.from({ length: 20 }, async (_, n) => {
       await owner.query(
         `BEGIN; INSERT INTO audit (verdict) VALUES ('a'); SELECT pg_sleep(${(n % 4) * 0.02}); INSERT INTO audit (verdict) VALUES ('b'); COMMIT`,
@@ -388,7 +388,7 @@ describe('no row is passed over by the sealer', () => {
     });
     let coming = true;
     const done = Promise.all(rounds).finally(() => (coming = false));
-    // one after another: two at once make one chain, but the second one fails
+    // one after the other: two at once would make one chain, but the second would fail
     while (coming) await seal();
     await done;
     await seal();
@@ -403,7 +403,7 @@ describe('no row is passed over by the sealer', () => {
     expect(await verify()).toMatchObject({ sealed: 52, waiting: 0, faultsInAll: 0 });
   });
 
-  test('rows of an act by the command line are marked though that role has no right to mark', async () => {
+  test('rows of a command are marked for sealing, though that role has no right to mark', async () => {
     await admin.query(`INSERT INTO audit (kind, verdict) VALUES ('thaw', 'accepted')`);
     await expect(admin.query('INSERT INTO audit_unsealed VALUES (1)')).rejects.toMatchObject({
       code: '42501',
@@ -412,7 +412,7 @@ describe('no row is passed over by the sealer', () => {
   });
 });
 
-test('no role of ours may change, delete or empty the audit, its seals, or forget what is unsealed', async () => {
+test('none of our roles may change, delete or truncate the audit or its seals, or drop the marks of unsealed rows', async () => {
   const { rows } = await owner.query(
     `SELECT rolname FROM pg_roles WHERE rolname LIKE 'chamberlain\\_%' ORDER BY 1`,
   );
@@ -524,20 +524,20 @@ describe('on the command line', () => {
     expect(await rowsOf('--subject', 'carol')).toEqual([[ids[2], ids[7], ids[11]], false]);
     const shown = await run('--subject', '50003', '--limit', '1');
     expect(shown.out).toMatch(
-      /^row +when +asked +approved +portal +kind +subject +fields +verdict +code\n/,
+      /^row +when +requested +approved +portal +kind +subject +fields +verdict +code\n/,
     );
     expect(shown.out).toMatch(
       /alice +bob +portal +tool\.create +tools\.t3 +name,title +accepted +-\n/,
     );
-    expect(shown.out).toContain('older ones are not shown');
+    expect(shown.out).toContain('older rows are not shown');
     expect((await run('--subject', 'nobody-here')).err).toMatch(/^PERSON_UNKNOWN: /);
   });
 
   test.each([
-    [['--since', 'yesterday'], 'It wants a time such as 2h'],
-    [['--since', '2026-02-30'], 'It wants a time such as 2h'],
-    [['--limit', '0'], 'It wants a whole number from 1'],
-    [['verify', '--head', 'abc'], 'It wants the 64 hexadecimal digits'],
+    [['--since', 'yesterday'], 'It must be a time such as 2h'],
+    [['--since', '2026-02-30'], 'It must be a time such as 2h'],
+    [['--limit', '0'], 'It must be a whole number from 1'],
+    [['verify', '--head', 'abc'], 'It must be the 64 hexadecimal digits'],
     [['verfy'], "too many arguments for 'audit'"],
   ])('%j is refused', async (args, words) => {
     const ended = await run(...args);

@@ -1,4 +1,4 @@
-/** The numbers of seals: they grow with what is wanted, and with nothing else. */
+/** The numbers of seals grow with the wanted state, and with nothing else. */
 import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
 import { renewSeals } from '../../src/lifecycle/calendar-queries.ts';
 import { openPool, type Pool, withClient } from '../../src/database/connection.ts';
@@ -61,7 +61,7 @@ async function rowOf(uid: number) {
   return rows[0] as { behind: number; targets: string[] | null; state: string };
 }
 
-test('each change of what the directory is to have gives the next number, and seven days', async () => {
+test('each change of what the directory must have gives the next number, and seven days', async () => {
   await change([first], ['directory']);
   expect(await sealOf(first)).toMatchObject({ number: 1, floor: 0, lost: false });
   await change([first, first, first + 1], ['directory', 'homes', 'directory']);
@@ -74,19 +74,19 @@ test('each change of what the directory is to have gives the next number, and se
   expect(hours(renewAt.getTime())).toBeLessThan(84.1);
 });
 
-test('what other roles are to have changes no seal', async () => {
+test('what other roles must have changes no seal', async () => {
   await change([first, first], ['homes', 'databases']);
   expect(await sealOf(first)).toBeUndefined();
 });
 
-test('to look again at what is wanted already gives no number', async () => {
+test('looking again at an unchanged wanted state gives no number', async () => {
   await change([first], ['directory']);
   await owner.query(`SELECT * FROM look_again($1, '{directory}', false, '{false}')`, [[first]]);
   expect((await sealOf(first))?.number).toBe(1);
   expect((await rowOf(first)).behind).toBe(2);
 });
 
-test('who may lose something has a floor: by urgent changes, and wherever they are not active', async () => {
+test('a subject that may lose something gets a floor: after urgent changes, and whenever it is not active', async () => {
   await change([first, first + 1], ['directory', 'directory']);
   await change([first], ['directory'], true);
   expect(await sealOf(first)).toMatchObject({ number: 2, floor: 2, lost: true });
@@ -97,7 +97,7 @@ test('who may lose something has a floor: by urgent changes, and wherever they a
   expect(await sealOf(first + 1)).toMatchObject({ number: 2, floor: 2, lost: true });
 });
 
-test('the heartbeat tells a floor once the directory has the newer seal, or two seconds after it should', async () => {
+test('the heartbeat publishes a floor once the directory has the newer seal, or two seconds after it should', async () => {
   await change([first], ['directory']);
   await apply();
   await change([first], ['directory'], true);
@@ -110,7 +110,7 @@ test('the heartbeat tells a floor once the directory has the newer seal, or two 
   expect((await readFloors(directory)).floors).toEqual([]);
 });
 
-test('a renewal has the seal alone made anew; a change meanwhile brings all of it', async () => {
+test('a renewal makes only the seal again; a change meanwhile applies everything', async () => {
   await change([first, first + 1], ['directory', 'directory']);
   await apply();
   const later = new Date(Date.now() + 5 * 86_400_000);
@@ -125,13 +125,13 @@ test('a renewal has the seal alone made anew; a change meanwhile brings all of i
   expect(await rowOf(first)).toEqual({ behind: 2, targets: null, state: 'due' });
 });
 
-test('a renewal of who is behind already leaves nothing of that out', async () => {
+test('a renewal of a subject that is already behind leaves out none of its work', async () => {
   await change([first], ['directory']);
   await intake.query('SELECT touch_seals($1)', [[first]]);
   expect(await rowOf(first)).toEqual({ behind: 2, targets: null, state: 'due' });
 });
 
-test('the dead are not renewed', async () => {
+test('deleted subjects are not renewed', async () => {
   await change([first], ['directory']);
   await owner.query('ALTER TABLE people DISABLE TRIGGER people_deleted');
   await owner.query(`UPDATE people SET state = 'deleted' WHERE uid = $1`, [first]);
@@ -142,7 +142,7 @@ test('the dead are not renewed', async () => {
   expect(await withClient(intake, (client) => renewSeals(client, later, 10))).toBe(0);
 });
 
-test('64 changes at once have 64 numbers', async () => {
+test('64 simultaneous changes have 64 numbers', async () => {
   await change([first], ['directory']);
   await Promise.all(Array.from({ length: 63 }, () => change([first], ['directory'])));
   expect((await sealOf(first))?.number).toBe(64);

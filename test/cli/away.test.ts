@@ -1,4 +1,4 @@
-/** What commands say where a server that they need is away: what was done, what was not, what to do. */
+/** What commands say when a server cannot be reached: what was done, what was not, what to do. */
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -32,7 +32,7 @@ const GRANT = ['submit', 'access.grant', '--person', 'steward'];
 
 let world: World;
 let owner: Pool;
-/** as the configuration, but that PostgreSQL is where nobody listens */
+/** the configuration, but with a PostgreSQL address where nothing listens */
 let withoutPostgres: string;
 
 beforeAll(async () => {
@@ -61,8 +61,8 @@ function run(...args: string[]): Promise<Ended> {
 }
 
 /**
- * Sends two requests that nobody takes: `act` comes between the first, which was sent, and the second, for which there are
- * so many seconds.
+ * Sends two requests that nobody takes. `act` runs between the first, which was sent, and the second, for which there are
+ * so many seconds left.
  */
 async function sendTwo(
   seconds: number,
@@ -87,7 +87,7 @@ async function countQueued(): Promise<number> {
   const redis = new Redis(world.redis.urlOf('owner'));
   try {
     const queue = `bull:${requestsQueue('admin.steward', false)}`;
-    // in a transaction: a job that intake takes is in one of the two
+    // in a transaction, so that a job that intake takes is in one of the two
     const lengths = await redis.multi().llen(`${queue}:wait`).llen(`${queue}:active`).exec();
     return (lengths ?? []).reduce((sum, [, length]) => sum + Number(length), 0);
   } finally {
@@ -99,7 +99,7 @@ describe('without Redis', () => {
   test('submit says that nothing was sent, and what to do', async () => {
     const before = await countQueued();
     await stopServer(world.redis);
-    const lost = `nothing was sent: putting a request into its queue: Redis does not answer at ${redisAddress(world.config)}`;
+    const lost = `nothing was sent: adding a request to its queue: Redis does not answer at ${redisAddress(world.config)}`;
     expect(await run(...GRANT)).toEqual({
       exit: EXIT.failed,
       out: '',
@@ -114,7 +114,7 @@ describe('without Redis', () => {
     expect(await countQueued()).toBe(before);
   });
 
-  test('submit says the same of a Redis that hangs, and it is true when that goes on', async () => {
+  test('submit says the same of a Redis that hangs, and it stays true when Redis continues', async () => {
     const before = await countQueued();
     signalTree(runningPid(world.redis) ?? 0, 'SIGSTOP');
     const { err } = await run(...GRANT);
@@ -134,8 +134,8 @@ describe('without Redis', () => {
     expect(first).toMatch(/^[0-9a-f-]{36}$/u);
   });
 
-  test('submit says which may have been sent, and by its id that one counts once', async () => {
-    // a Redis that has not answered for 4 s is sent nothing more
+  test('submit says which request may have been sent, and with its id that request counts once', async () => {
+    // nothing more is sent to a Redis that has not answered for 4 s
     const { err } = await sendTwo(3, () =>
       Promise.resolve(signalTree(runningPid(world.redis) ?? 0, 'SIGSTOP')),
     );
@@ -144,7 +144,7 @@ describe('without Redis', () => {
     expect(err).toMatch(told);
     const [, id = ''] = told.exec(err) ?? [];
     expect(err).toMatch(
-      /send that one again by `chamberlain submit .* --id \S{36}`: by the same id it counts once\.\n$/u,
+      /send that one again by `chamberlain submit .* --id \S{36}`: with the same id it counts once\.\n$/u,
     );
     signalTree(runningPid(world.redis) ?? 0, 'SIGCONT');
     const again = await runCli(['submit', '--file', '-', '--id', id], {
@@ -167,7 +167,7 @@ describe('without Redis', () => {
     expect(rows).toEqual([{ verdict: 'accepted' }]);
   });
 
-  test('status asks one that hangs once, and waits for it once', async () => {
+  test('status asks a hanging Redis only once', async () => {
     let asked = 0;
     const silent = createServer(() => (asked += 1)).listen(0, '127.0.0.1');
     await once(silent, 'listening');
@@ -183,7 +183,7 @@ describe('without Redis', () => {
     expect(asked).toBe(1);
   });
 
-  test('status names it, says what that stops, and ends with 3', async () => {
+  test('status names it, shows what that stops, and ends with 3', async () => {
     const address = redisAddress(world.config);
     // a busy machine may take longer than it waits
     await eventually('Redis to be there', async () => {
@@ -229,14 +229,14 @@ describe('without PostgreSQL', () => {
     });
   });
 
-  test('submit says that the request was sent, and how it is followed later', async () => {
+  test('submit says that the request was sent, and how to see its verdict later', async () => {
     const before = await countQueued();
     const { exit, out, err } = await away(...GRANT, '--wait');
     const id = out.trim();
     expect(exit).toBe(EXIT.failed);
     expect(err).toMatch(
       new RegExp(
-        `^BACKEND_UNAVAILABLE: ${id} was sent, and cannot be followed: .* \`chamberlain requests ${id}\` says what became of it\\.\n$`,
+        `^BACKEND_UNAVAILABLE: ${id} was sent, but cannot be followed: .* \`chamberlain requests ${id}\` shows the verdict\\.\n$`,
         'u',
       ),
     );
@@ -244,7 +244,7 @@ describe('without PostgreSQL', () => {
   });
 
   test.each(['freeze --reason upgrade', 'thaw', 'requests', 'sweep now'])(
-    '`%s` says that the command wants to be run again, not that it goes on by itself',
+    '`%s` says that the command must be run again, not that it continues by itself',
     async (command) => {
       const { exit, err } = await away(...command.split(' '));
       expect(exit).toBe(EXIT.failed);

@@ -1,11 +1,11 @@
-/** Long lines on a terminal are broken where a reader expects it. */
+/** Long lines on a terminal are broken where a reader expects that. */
 import { expect, test } from '@jest/globals';
 import { fold } from '../../src/cli/fold.ts';
 
 test.each([
   ['what fits stays as it is', '  + unix-group  cn=x', 20, '  + unix-group  cn=x'],
   [
-    'what follows stands below the last column of the left half',
+    'the rest is indented to the last column of the left half',
     '  ~ unix-account  uid=alice: sn Alice → Bob  since today',
     36,
     '  ~ unix-account  uid=alice: sn\n                  Alice → Bob  since\n                  today',
@@ -41,7 +41,7 @@ test.each([
   expect(fold(text, columns)).toBe(folded);
 });
 
-test('colour takes no room, and is kept', () => {
+test('colour codes have no width, and are kept', () => {
   const red = '\u001b[31mno: bob is suspended\u001b[39m';
   expect(fold(`  bob  ${red}`, 27)).toBe(`  bob  ${red}`);
   expect(fold(`  bob  ${red}`, 20)).toBe('  bob  \u001b[31mno: bob is\n       suspended\u001b[39m');

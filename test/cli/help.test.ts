@@ -1,4 +1,4 @@
-/** What the command line says of itself, and what it says to those who mistype. No servers. */
+/** The help of the command line, and its answers to mistyped commands. No servers. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { beforeAll, describe, expect, test } from '@jest/globals';
@@ -7,7 +7,7 @@ import { REQUEST_KINDS } from '../../src/requests/schema.ts';
 import { expectGolden } from '../golden.ts';
 import { runCli } from './run-cli.ts';
 
-/** The help of a command, and of each below it; of the kinds of request one stands for all. */
+/** The help of a command and of each subcommand; one kind of request stands for all. */
 async function readHelps(...command: string[]): Promise<[command: string, help: string][]> {
   const { exit, out, err } = await runCli([...command, '--help']);
   expect({ exit, err }).toEqual({ exit: 0, err: '' });
@@ -34,7 +34,7 @@ describe('the help of', () => {
   }, 120_000);
 
   test('every command, and of a kind of request, is in docs/cli.md', async () => {
-    // no command is found where the list of them is read wrongly
+    // if the list of commands were read wrongly, none would be found
     expect(helps.map(([command]) => command)).toEqual(
       expect.arrayContaining(['', 'survey', 'repair', 'audit verify', 'sweep release', 'recover']),
     );
@@ -49,7 +49,7 @@ describe('the help of', () => {
     expectGolden('../../docs/cli.md', CLI_HEAD + sections.join('\n\n'));
   });
 
-  test('every command says how it ends, and gives an example of itself', () => {
+  test('every command lists its exit codes, and has an example', () => {
     for (const [command, help] of helps.filter(([, text]) => !text.includes('\nCommands:\n'))) {
       for (const part of ['\nExit codes:\n', `  $ chamberlain ${command}`]) {
         expect([command, help]).toEqual([command, expect.stringContaining(part)]);
@@ -77,24 +77,24 @@ describe('a mistyped command line ends with 2 and one line on standard error:', 
     ['submit --fil x', "USAGE: unknown option '--fil' (did you mean --file?). See --help."],
     [
       'submit credentials.rotate --tool x --atOnce false',
-      "USAGE: unexpected 'false'. A value with blanks wants quotes. --atOnce is a switch: leave it out where it is not meant. See --help.",
+      "USAGE: unexpected 'false'. A value with spaces must be quoted. --atOnce takes no value: leave it out if it does not apply. See --help.",
     ],
     [
       'submit access.revoke --person x --reason has left us',
-      "USAGE: unexpected 'left us'. A value with blanks wants quotes. See --help.",
+      "USAGE: unexpected 'left us'. A value with spaces must be quoted. See --help.",
     ],
     [
       'submit access.grant alice',
-      "USAGE: unexpected 'alice'. A value stands behind its option, such as --person. See --help.",
+      "USAGE: unexpected 'alice'. A value must follow its option, such as --person. See --help.",
     ],
     [
       'status alice bob',
       "USAGE: too many arguments for 'status'. Expected 1 argument but got 2: alice, bob. See --help.",
     ],
-    ['submit', 'USAGE: it wants a KIND, or --file. See --help.'],
+    ['submit', 'USAGE: give a KIND, or --file. See --help.'],
     [
       'submit tool.create --file x',
-      "USAGE: --file and 'tool.create' at once: which of the two is meant? See --help.",
+      "USAGE: --file and 'tool.create' exclude each other: give one of them. See --help.",
     ],
     [
       'schema tool',
@@ -103,22 +103,22 @@ describe('a mistyped command line ends with 2 and one line on standard error:', 
     ['requests x', "USAGE: 'x' is neither a UUID nor a number. See --help."],
     [
       'requests --limit 0',
-      "USAGE: option '--limit <count>' argument '0' is invalid. It wants a whole number from 1 to 10000. See --help.",
+      "USAGE: option '--limit <count>' argument '0' is invalid. It must be a whole number from 1 to 10000. See --help.",
     ],
     [
       'requests --limit 10001',
-      "USAGE: option '--limit <count>' argument '10001' is invalid. It wants a whole number from 1 to 10000. See --help.",
+      "USAGE: option '--limit <count>' argument '10001' is invalid. It must be a whole number from 1 to 10000. See --help.",
     ],
     [
       'plan --all alice',
-      'USAGE: --all and a SUBJECT at once: which of the two is meant? See --help.',
+      'USAGE: --all and SUBJECT exclude each other: give one of them. See --help.',
     ],
   ])('%s', async (command, line) => {
     expect(await runCli(command.split(' '))).toEqual({ exit: 2, out: '', err: `${line}\n` });
   });
 });
 
-test('its version is that of package.json, with the last migration', async () => {
+test('--version prints the version of package.json and the last migration', async () => {
   const { version } = JSON.parse(readFileSync('package.json', 'utf8')) as { version: string };
   const last = readdirSync('migrations')
     .filter((name) => /^\d/u.test(name))
@@ -136,7 +136,7 @@ test('its version is that of package.json, with the last migration', async () =>
   });
 });
 
-test('without a command it shows its help on standard error and ends with 2', async () => {
+test('without a command, it prints its help on standard error and ends with 2', async () => {
   const { exit, out, err } = await runCli([]);
   expect({ exit, out }).toEqual({ exit: 2, out: '' });
   expect(err).toContain('Usage: chamberlain');
@@ -149,7 +149,7 @@ test.each([
     'nowhere',
     '/nowhere.yaml',
     [],
-    /there is no such file \(ENOENT\)\. Name the right file, or make it\.$/u,
+    /there is no such file \(ENOENT\)\. Name the right file, or create it\.$/u,
   ],
   ['a folder', tmpdir(), [], /it is a folder \(EISDIR\)\. Name the right file\.$/u],
   [
@@ -167,7 +167,7 @@ test.each([
   ]);
 });
 
-test('a reader that closes early ends it quietly', async () => {
+test('a reader that closes early ends it silently', async () => {
   const { spawn } = await import('node:child_process');
   const script = '"$0" src/cli/chamberlain.ts schema --json | true; echo "${PIPESTATUS[0]}"';
   const child = spawn('bash', ['-c', script, process.execPath], {
@@ -180,7 +180,7 @@ test('a reader that closes early ends it quietly', async () => {
   expect({ out, err }).toEqual({ out: '0\n', err: '' });
 });
 
-test('an output that cannot be written is said in one line, and ends with 1', async () => {
+test('a failed write to standard output is reported in one line, and ends with 1', async () => {
   const prefix = ['sh', '-c', '"$@" >/dev/full', 'sh'];
   expect(await runCli(['schema'], { prefix })).toEqual({
     exit: 1,
@@ -221,7 +221,7 @@ describe('kinds', () => {
     }
   });
 
-  test('say what they are and what each field is', () => {
+  test('describe themselves and each field', () => {
     expect(Object.keys(KIND_SUMMARIES)).toEqual(REQUEST_KINDS);
     for (const kind of REQUEST_KINDS) {
       for (const { name, description } of fieldsOf(kind)) {

@@ -1,6 +1,6 @@
 /**
- * What the command line shows of who leaves, on a real PostgreSQL: the moves themselves are played by
- * the test, so that each stands still to be looked at.
+ * What the command line shows about leaving subjects, on a real PostgreSQL. The moves are simulated by
+ * the test, so that each state lasts while it is checked.
  */
 import type { ChildProcess } from 'node:child_process';
 import { chownSync, mkdirSync, writeFileSync } from 'node:fs';
@@ -77,7 +77,7 @@ afterAll(async () => {
   await world.close();
 });
 
-describe('where nobody leaves', () => {
+describe('when nobody is leaving', () => {
   test('status has no section on it', async () => {
     const { out } = await run('status');
     expect(out).not.toContain('leaving');
@@ -88,7 +88,7 @@ describe('where nobody leaves', () => {
   });
 });
 
-describe('where some leave', () => {
+describe('when some are leaving', () => {
   const later = (days: number) => new Date(Date.now() + days * DAY);
 
   beforeAll(async () => {
@@ -150,7 +150,7 @@ describe('where some leave', () => {
     );
   });
 
-  test('status says who moves next, when, and how far that is', async () => {
+  test('status shows who moves next, when, and the progress', async () => {
     const { out, exit } = await run('status');
     expect(exit).toBe(3);
     expect(out).toMatch(
@@ -158,12 +158,12 @@ describe('where some leave', () => {
     );
     expect(out).toMatch(/^bob +suspended +\d{4}-\d\d-\d\d, in 3 days +reinstate +-$/mu);
     expect(out).toMatch(/^tools\.soon +disabled +\d{4}-\d\d-\d\d, in 30 days +archive +-$/mu);
-    // gone, but for what a server owes
+    // gone, except for what is owed to a server
     expect(out).toMatch(/^tools\.gone +deleted .*databases failing: BACKEND_UNAVAILABLE$/mu);
-    // why stands once, with the first that it was said of
+    // the reason is shown once, with the first subject that has it
     expect(out.match(/the replica does not answer at all/gu)).toHaveLength(1);
     expect(out).toMatch(/^tools\.lonely +databases .*BACKEND_UNAVAILABLE, as tools\.gone; next/mu);
-    // a suspension without an end is no move, and what is gone whole is at rest
+    // a suspension without an end is not a move, and what is gone completely is at rest
     expect(out).not.toMatch(/^(alice|carol) /mu);
     expect(out).toContain('1 person deleted, 2 people suspended (1 until a day), ');
     expect(out).toContain('1 tool orphaned: see `chamberlain status --orphaned`');
@@ -192,7 +192,7 @@ describe('where some leave', () => {
     expect(leaving.owed.map(({ code }) => code)).toContain('BACKEND_UNAVAILABLE');
   });
 
-  test('status of one says who closed it, why, and what comes next', async () => {
+  test('status of a subject shows who closed it, why, and what comes next', async () => {
     const { out } = await run('status', 'bob');
     expect(out).toMatch(/^ {2}suspended +since .* by steward “spam”, until /mu);
     expect(out).toMatch(/^ {2}next +reinstated: .*, in 3 days$/mu);
@@ -202,7 +202,7 @@ describe('where some leave', () => {
     });
   });
 
-  test('a hold is shown wherever the subject is, and by status alone', async () => {
+  test('a hold is shown wherever the subject is shown, and in the overview of status', async () => {
     await sql(
       `INSERT INTO holds (subject, held_by, held_at, reason, until)
        VALUES ($1, 'steward', now(), 'a dispute', $3), ($2, 'steward', now(), 'over', now())`,
@@ -229,14 +229,14 @@ describe('where some leave', () => {
     await sql('DELETE FROM holds');
   });
 
-  test('a tool that nobody can use is listed, with why, and how to give it to somebody', async () => {
+  test('an orphaned tool is listed, with the reason, and with how to add a maintainer', async () => {
     const { out } = await run('status', '--orphaned');
     expect(out).toMatch(
       /^tools\.lonely +active +5 d +alice \(suspended\), dora \(not a realm member\), tools\.going \(archived\) +A tool$/mu,
     );
     expect(out).toContain('maintainer.add --tool TOOL --person PERSON');
     expect(await json('status', '--orphaned')).toMatchObject({ orphans: [{ name: 'lonely' }] });
-    // from the moment that somebody can use it, or it is to be deleted, though the mark is still there
+    // no longer listed when somebody can use it, or when it is to be deleted, though the mark still exists
     for (const [change, back] of [
       [
         `INSERT INTO realm_members (person) SELECT uid FROM people WHERE shell_name = 'dora'`,
@@ -258,39 +258,39 @@ describe('where some leave', () => {
     expect(await run('status', '--orphaned', 'lonely')).toMatchObject({ exit: 2, out: '' });
   });
 
-  test('explain UID of the dead says whose it was, when, and where what it had lies', async () => {
+  test('explain UID of a deleted account shows whose it was, when, and where its archives are', async () => {
     const { out } = await run('explain', String(uids['gone']));
     expect(out).toMatch(
       new RegExp(
-        `^${uids['gone']} was the number of tools\\.gone, a tool that was deleted .*: neither number nor name is given again\\. ` +
-          'What it had is put away: home in /srv/chamberlain/homes/gone\\.1, databases in /srv/chamberlain/databases/gone\\.1, kept until ',
+        `^${uids['gone']} was the number of tools\\.gone, a tool that was deleted .*\\. Neither the number nor the name will be given again\\. ` +
+          'Its archives: home in /srv/chamberlain/homes/gone\\.1, databases in /srv/chamberlain/databases/gone\\.1, kept until ',
         'u',
       ),
     );
     expect(out).toContain(`SHA-256 of manifest.json ${HASH}`);
-    expect(out).toContain('nobody, as long as tools.gone is deleted');
+    expect(out).toContain('nobody while tools.gone is deleted');
     expect(out).toMatch(/^ {2}to restore +until then: `chamberlain restore tools\.gone`$/mu);
     const database = `s${uids['gone']}__data`;
     const { known } = (await json('explain', database)) as never as { known: string[] };
     expect(known[0]).toBe(
-      `${database} was a database of tools.gone: s${uids['gone']} is deleted, and what was there was put away before.`,
+      `${database} was a database of tools.gone: s${uids['gone']} is deleted, and its databases were archived before.`,
     );
     const locked = (await json('explain', `s${uids['soon']}__x`)) as never as { known: string[] };
-    expect(locked.known[0]).toContain('is locked, since tools.soon is disabled.');
+    expect(locked.known[0]).toContain('is locked, because tools.soon is disabled.');
   });
 
-  test('nobody gets in by way of what is being put away', async () => {
+  test('nobody can log in through a tool that is being archived', async () => {
     const { out } = await run('explain', 'tools.lonely');
     expect(out).toMatch(/through tools\.going, since .* no: .*tools\.going is archived/u);
   });
 
-  test('a file of the dead is explained by the number that it belongs to', async () => {
+  test('a file of a deleted account is explained by the uid that owns it', async () => {
     const file = join(world.dir, 'found later');
     writeFileSync(file, '');
     chownSync(file, uids['gone'] ?? 0, 0);
     const { known, subjects } = await json('explain', file);
     expect(known).toEqual([
-      `On this machine ${file} belongs to ${uids['gone']}, the number of tools.gone.`,
+      `On this machine, ${file} belongs to uid ${uids['gone']}, which is tools.gone.`,
       expect.stringContaining('was deleted'),
     ]);
     expect(subjects).toMatchObject([{ account: 'tools.gone' }]);
@@ -305,12 +305,12 @@ describe('where some leave', () => {
       { account: 'tools.gone' },
     ]);
     expect((inside['known'] as unknown as string[])[1]).toContain(
-      `belongs to ${uids['gone']}, the number of tools.gone`,
+      `belongs to uid ${uids['gone']}, which is tools.gone`,
     );
     chownSync(file, 4_000_000, 0);
     expect((await json('explain', file))['known']).toEqual(
       expect.arrayContaining([
-        expect.stringContaining('belongs to the number 4000000, which nobody of ours has'),
+        expect.stringContaining('belongs to uid 4000000, which no person or tool has'),
       ]),
     );
   });
@@ -327,7 +327,7 @@ describe('where some leave', () => {
   });
 });
 
-test('of very many only the next are shown, and all are counted', async () => {
+test('of many leaving subjects only the next are shown, but all are counted', async () => {
   for (let n = 0; n < 40; n += 1) await add('person', `many${n}`);
   await sql(
     `UPDATE people SET state = 'suspended', suspended_at = now(), suspended_until = now() + interval '9 days'
@@ -356,11 +356,11 @@ describe('what waits for an admin', () => {
     );
   });
 
-  test('is listed with who asked, why, and what decides it', async () => {
+  test('is listed with the requester, the reason, and the commands that decide it', async () => {
     const { out } = await run('requests');
     expect(out).toMatch(
       new RegExp(
-        `^Waiting for an admin's word\\nid .*\\n${ID} +portal +person\\.delete +dora +dora +\\d+ s +another admin has to approve a deletion \\(“I leave”\\)\\n` +
+        `^Waiting for an admin\\nid .*\\n${ID} +portal +person\\.delete +dora +dora +\\d+ s +another admin has to approve a deletion \\(“I leave”\\)\\n` +
           'chamberlain submit request\\.approve --request ID --wait\\nchamberlain submit request\\.reject --request ID --reason WHY --wait\\n\\n',
         'u',
       ),
@@ -368,7 +368,7 @@ describe('what waits for an admin', () => {
     expect(out).toMatch(new RegExp(`${ID} .*waiting +another admin has to approve`, 'u'));
     expect(await json('requests')).toMatchObject({ toApprove: [{ request: ID, account: 'dora' }] });
     expect((await run('status')).out).toContain(
-      "waiting for an admin's word: 1 to be approved: see `chamberlain requests`",
+      'waiting for an admin: 1 to be approved: see `chamberlain requests`',
     );
     expect((await run('status', 'dora')).out).toMatch(
       /^ {2}waits +person\.delete, requested by dora /mu,
@@ -390,12 +390,12 @@ describe('what waits for an admin', () => {
     );
   });
 
-  test('it is no request that a role is behind with', async () => {
+  test('it does not count as a request with which a role is behind', async () => {
     await sql(`DELETE FROM request_touches`);
     expect(await json('status')).toMatchObject({ oldestRequest: null });
   });
 
-  test('once decided it says by whom', async () => {
+  test('once it is decided, the page shows by whom', async () => {
     await sql(
       `UPDATE approvals SET state = 'rejected', decided_by = 'steward', decided_at = now(), body = NULL`,
     );
@@ -407,7 +407,9 @@ describe('what waits for an admin', () => {
     const { out } = await run('requests', ID);
     expect(out).toMatch(/approved by +-\n.*\n +verdict +rejected\n +why +rejected by steward/u);
     await sql(`UPDATE approvals SET state = 'approved'`);
-    expect((await run('requests', ID)).out).toMatch(/asked by +dora\n +approved by +steward\n/u);
+    expect((await run('requests', ID)).out).toMatch(
+      /requested by +dora\n +approved by +steward\n/u,
+    );
     await sql(`UPDATE people SET state = 'suspended', suspended_at = (SELECT decided_at FROM approvals),
                  suspended_by = 'dora', delete_after = now() WHERE shell_name = 'dora'`);
     for (const command of ['status', 'explain']) {
@@ -438,7 +440,7 @@ test('a suspension of many is shown with their names', async () => {
   expect(await json('requests', jti)).toMatchObject({ accounts: names });
 });
 
-describe('with intake at work: restore', () => {
+describe('with intake running: restore', () => {
   let workers: ChildProcess;
   beforeAll(() => {
     workers = startCli(['work', 'intake', 'relay'], { config: world.configFile });
@@ -450,14 +452,14 @@ describe('with intake at work: restore', () => {
     await ended;
   });
 
-  test('a field that is yes or no is a switch', async () => {
+  test('a boolean field is an option without a value', async () => {
     const { err } = await run(
       ...['submit', 'credentials.rotate', '--person', 'dora', '--atOnce', '--wait'],
     );
     expect(err).toMatch(/^CREDENTIALS_NONE: /mu);
   });
 
-  test('of what is not deleted is refused, with the code', async () => {
+  test('of a tool that is not deleted is refused, with the code', async () => {
     const { exit, out, err } = await run('restore', 'tools.lonely');
     expect({ exit, out }).toEqual({ exit: 1, out: '' });
     expect(err).toMatch(/^TOOL_NOT_DELETED: /mu);
@@ -469,17 +471,17 @@ describe('with intake at work: restore', () => {
     });
   });
 
-  test('of a person is refused before anything is sent, with the command that it takes', async () => {
+  test('of a person is refused before anything is sent, with the right command', async () => {
     expect(await run('restore', 'dora')).toEqual({
       exit: 1,
       out: '',
       err:
-        'TOOL_UNKNOWN: dora is a person, and no tool has this name. A deleted person comes back by ' +
+        'TOOL_UNKNOWN: dora is a person, and no tool has this name. To restore a deleted person, run ' +
         '`chamberlain submit person.restore --person dora --displayName NAME --email ADDRESS --wait`.\n',
     });
   });
 
-  test('is followed until the tool is active again and all of it is in place', async () => {
+  test('is followed until the tool is active again and everything is in place', async () => {
     const ended = run('restore', 'tools.gone', '--json');
     await played('archived', `returning_at IS NOT NULL`);
     await sql(
@@ -487,7 +489,7 @@ describe('with intake at work: restore', () => {
        WHERE subject = $1 OR role = 'directory'`,
       uids['gone'],
     );
-    // the calendar makes it active: then everything else is made, and it is followed on
+    // once the calendar has made it active, everything else is made, and is followed too
     await played('active', 'back_at IS NOT NULL');
     const still = sleep(1500, 'followed still');
     expect(await Promise.race([ended, still])).toBe('followed still');
@@ -507,7 +509,7 @@ describe('with intake at work: restore', () => {
     });
   });
 
-  test('what takes longer than --timeout ends with 5, and goes on', async () => {
+  test('a restoration that takes longer than --timeout ends with 5, and continues', async () => {
     await sql(
       `UPDATE archivals SET back_at = NULL, returning_at = NULL WHERE subject = $1`,
       uids['gone'],

@@ -1,4 +1,4 @@
-/** Before `migrate` every command says the same: what is the matter, and what to do. */
+/** Before `migrate`, every command says the same: what is wrong, and what to do. */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { asSuperuser, openWorld, type World } from '../stack.ts';
 import { runCli } from './run-cli.ts';

@@ -1,4 +1,4 @@
-/** What is said where the numbers for new accounts run out. */
+/** The warnings when the numbers for new accounts run out. */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { EXIT } from '../../src/cli/exit.ts';
 import { lookAtWork } from '../../src/doctor/work.ts';
@@ -25,7 +25,7 @@ function run(...args: string[]): Promise<Ended> {
   return runCli(args, { config: world.configFile });
 }
 
-/** As if so many of the 10,000 numbers for tools had been given. */
+/** Pretends that so many of the 10,000 numbers for tools were given. */
 async function give(count: number): Promise<void> {
   await owner.query(`UPDATE id_ranges SET next = first + $1 WHERE kind = 'tool'`, [count]);
 }
@@ -54,7 +54,7 @@ test('status and doctor warn when four in five are given out, and say what to do
   ]);
 });
 
-test('a number that an import has given, further on, is not left; a further range counts', async () => {
+test('a higher number that an import has given is not left; another range counts', async () => {
   await give(7_999);
   const { last } = world.config.ids.tools[0] as { last: number };
   await owner.query(`INSERT INTO posix_ids (id, kind) VALUES ($1, 'tool')`, [last]);

@@ -1,4 +1,4 @@
-/** Moves of the calendar that nobody makes, as `status` and `doctor` show them, on a real PostgreSQL. */
+/** Overdue moves of the calendar in `status` and `doctor`, on a real PostgreSQL. */
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from '@jest/globals';
 import { lookAtWork } from '../../src/doctor/work.ts';
 import { readOverdue } from '../../src/lifecycle/calendar-queries.ts';
@@ -48,7 +48,7 @@ const DEPARTED = `
   INSERT INTO archivals (subject, archival, began_at, returning_at)
   VALUES ($2, 1, $1::timestamptz - interval '1 day', CASE WHEN $3 THEN $1::timestamptz - interval '1 hour' END)`;
 
-/** what makes it due at $1, of the person or tool $2 */
+/** the statement that makes the move of the person or tool $2 due at $1 */
 const MOVES: [
   move: string,
   of: 'person' | 'tool' | 'nobody',
@@ -195,7 +195,7 @@ const doctor = async () => {
   return lines.filter(({ what }) => what.includes('overdue'));
 };
 
-test('`status` ends with 3 and names it, `doctor` too, but where the realm is frozen', async () => {
+test('`status` ends with 3 and names it, and `doctor` does too, unless the realm is frozen', async () => {
   expect(await status()).toMatchObject({ exit: 0, out: expect.not.stringContaining('verdue') });
   expect(await doctor()).toEqual([{ state: 'ok', what: 'no date is overdue' }]);
   await owner.query(`UPDATE people SET state = 'suspended', suspended_until = $1 WHERE uid = $2`, [
@@ -206,7 +206,7 @@ test('`status` ends with 3 and names it, `doctor` too, but where the realm is fr
   expect(await status()).toMatchObject({
     exit: 3,
     out: expect.stringContaining(
-      `Overdue: ${overdue}. The log of \`chamberlain work intake\` says why.\n`,
+      `Overdue: ${overdue}. The log of \`chamberlain work intake\` shows why.\n`,
     ),
   });
   expect(JSON.parse((await status('--json')).out)).toMatchObject({

@@ -1,4 +1,4 @@
-/** What a command that takes its time says meanwhile: a line that moves, or plain lines. */
+/** The progress of slow commands: a line that changes, or plain lines. */
 import { afterEach, beforeEach, expect, jest, test } from '@jest/globals';
 import { startProgress } from '../../src/cli/progress.ts';
 
@@ -15,7 +15,7 @@ function streamWith(isTTY: boolean, columns = 80) {
   return { written, stream: stream as unknown as NodeJS.WriteStream };
 }
 
-test.each([true, false])('what is faster than a second says nothing (terminal: %s)', (isTTY) => {
+test.each([true, false])('a command faster than a second shows nothing (terminal: %s)', (isTTY) => {
   const { written, stream } = streamWith(isTTY);
   const progress = startProgress({ stream });
   progress.say('homes 1 of 2');
@@ -25,7 +25,7 @@ test.each([true, false])('what is faster than a second says nothing (terminal: %
   expect(written).toEqual([]);
 });
 
-test('on a terminal it is one line that moves, fits, and is erased at the end', () => {
+test('on a terminal it is one line that changes, fits, and is erased at the end', () => {
   const { written, stream } = streamWith(true, 30);
   const progress = startProgress({ stream });
   progress.say('homes 1 of 2');
@@ -44,7 +44,7 @@ test('on a terminal it is one line that moves, fits, and is erased at the end', 
   expect(written).toHaveLength(length);
 });
 
-test('where nobody watches it is a plain line after a second, then one each five', () => {
+test('without a terminal it is a plain line after one second, then one every five seconds', () => {
   const { written, stream } = streamWith(false);
   const progress = startProgress({ stream });
   progress.say('homes 1 of 2');
@@ -55,7 +55,7 @@ test('where nobody watches it is a plain line after a second, then one each five
   expect(written).toEqual(['homes 1 of 2, 1 s\n', 'homes 2 of 2, 6 s\n']);
 });
 
-test('with JSON for a program there are no plain lines; who watches sees the line', () => {
+test('with --json there are no plain lines; on a terminal the line is shown', () => {
   const [log, terminal] = [streamWith(false), streamWith(true)];
   const both = [log, terminal].map(({ stream }) => startProgress({ json: true, stream }));
   for (const progress of both) progress.say('homes 1 of 2');

@@ -1,4 +1,4 @@
-/** A command that runs in the process of a test says and ends as it does in a process of its own. */
+/** A command that runs in the process of a test has the same output and exit code as in a process of its own. */
 import { expect, test } from '@jest/globals';
 import { endOf, runCli, startCli } from './run-cli.ts';
 
@@ -12,7 +12,7 @@ const COMMANDS = [
   [],
 ];
 
-test('each by itself, and all at once, with its own output and exit code', async () => {
+test('each by itself and all at once, with its own output and exit code', async () => {
   const apart = await Promise.all(COMMANDS.map((words) => endOf(startCli(words))));
   expect(new Set(apart.map(({ exit }) => exit))).toEqual(new Set([0, 2]));
   const alone = [];

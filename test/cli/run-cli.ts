@@ -1,4 +1,4 @@
-/** Runs the command line: in this process, or as people do, in another. */
+/** Runs the command line, in this process, or in another as people do. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { join } from 'node:path';
@@ -7,7 +7,7 @@ import { main } from '../../src/cli/main.ts';
 
 const CLI = join(import.meta.dirname, '../../src/cli/chamberlain.ts');
 
-/** Commands that want a process of their own: they hear signals, or leave what hangs behind. */
+/** Commands that need a process of their own: they handle signals, or leave something hanging. */
 const APART = new Set(['work', 'doctor', 'backup', 'recover', 'migrate']);
 
 export interface Ended {
@@ -20,10 +20,10 @@ export interface RunOptions {
   /** the configuration; none by default */
   config?: string;
   input?: string | Buffer;
-  /** with a terminal of its own, on which everything is written, as standard output */
+  /** with a terminal of its own; standard output has everything that is written on it */
   terminal?: true;
   env?: Record<string, string>;
-  /** words before the command, such as those that run it on another machine */
+  /** words to put before the command, such as those that run it on another machine */
   prefix?: readonly string[];
 }
 
@@ -37,7 +37,7 @@ export function startCli(args: readonly string[], options: RunOptions = {}): Chi
     stdio: ['pipe', 'pipe', 'pipe'],
     env: {
       PATH: process.env['PATH'] ?? '',
-      // what Node has compiled: a command then starts in half the time
+      // the compile cache of Node.js halves the time of a start
       NODE_COMPILE_CACHE: process.env['NODE_COMPILE_CACHE'] ?? '',
       ...(options.config === undefined ? {} : { CHAMBERLAIN_CONFIG: options.config }),
       ...options.env,
@@ -46,8 +46,8 @@ export function startCli(args: readonly string[], options: RunOptions = {}): Chi
 }
 
 /**
- * Runs `chamberlain ARGS…` to its end. A start takes ten times as much of a processor as what most commands do: so it
- * runs in this process, where nothing is asked for that only a process has.
+ * Runs `chamberlain ARGS…` to its end. Starting a process costs ten times the processor time of most commands, so it
+ * runs in this process, unless it needs something that only a process has.
  */
 export function runCli(args: readonly string[], options: RunOptions = {}): Promise<Ended> {
   const { config, ...others } = options;
@@ -70,7 +70,7 @@ export function endOf(child: ChildProcess, input: string | Buffer = ''): Promise
   });
 }
 
-/** What a command that runs here has for its own, of all that `process` is. */
+/** The parts of `process` that a command in this process has for itself. */
 interface Own {
   stdout: Writable;
   stderr: Writable;
@@ -78,7 +78,7 @@ interface Own {
   exit(this: void, code?: number): void;
 }
 
-/** Several may run at a time: what each does, and calls back, knows whose it is. */
+/** Several may run at a time, and each callback finds the context of its own command. */
 const own = new AsyncLocalStorage<Own>();
 let isDivided = false;
 
@@ -108,7 +108,7 @@ function collect(texts: string[]): Writable {
   });
 }
 
-/** Jest gives each suite a `process` of its own; each command here gets its part of that. */
+/** Jest gives each suite a `process` of its own, and each command here gets its own parts of that. */
 function divideProcess(): void {
   if (isDivided) return;
   isDivided = true;

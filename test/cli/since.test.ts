@@ -1,4 +1,4 @@
-/** How a time in the past is written, and how long a command waits. */
+/** Times in the past, and timeouts, on the command line. */
 import { expect, test } from '@jest/globals';
 import { parseSeconds } from '../../src/cli/seconds.ts';
 import { parseSince } from '../../src/cli/since.ts';
@@ -24,13 +24,13 @@ test.each([
 test.each(['', 'h', '2', '2y', '-2h', '2026-13-01', '2026-02-30', '2026-11-20T25:00', 'x2h'])(
   '%j is none',
   (text) => {
-    expect(() => parseSince(text, NOW)).toThrow('It wants a time');
+    expect(() => parseSince(text, NOW)).toThrow('It must be a time');
   },
 );
 
 test.each(['', ' ', '0', '-1', 'x', 'Infinity', '2000001', '1e300'])(
   '%j is no number of seconds that a timer takes',
   (text) => {
-    expect(() => parseSeconds(text)).toThrow('It wants a number of seconds');
+    expect(() => parseSeconds(text)).toThrow('It must be a number of seconds');
   },
 );

@@ -1,4 +1,4 @@
-/** How the program is started where it is installed: deploy/chamberlain, in a clone whose Node tells what it was given. */
+/** How an installed program is started: deploy/chamberlain, in a clone whose Node.js prints its arguments. */
 import { execFileSync } from 'node:child_process';
 import { chmodSync, chownSync, copyFileSync, mkdirSync, mkdtempSync } from 'node:fs';
 import { rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -25,7 +25,7 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
-/** Starts it with another /var/cache; the cache that Node was given, and its arguments up to the program. */
+/** Starts it with another /var/cache. Returns the cache that Node.js was given, and its arguments up to the program. */
 function start(uid: number, env: Record<string, string>, ...words: string[]): [string, string] {
   const inside = `mount --bind "$1" /var/cache; shift; exec setpriv --reuid=${uid} --regid=${uid} --clear-groups "$@"`;
   const args = ['--mount', 'sh', '-c', inside, 'sh', join(folder, 'cache'), program, ...words];
@@ -35,12 +35,12 @@ function start(uid: number, env: Record<string, string>, ...words: string[]): [s
   return [cache, rest.replace(/ \S*\/src\/cli\/chamberlain\.ts.*\n/, '')];
 }
 
-test('what Node has compiled is kept where the caller alone may write, and nowhere else', () => {
+test('the compile cache is kept only where nobody but the caller may write', () => {
   const home = join(folder, 'home');
   expect(start(SOMEBODY, { HOME: home }, 'status')[0]).toBe(`${home}/.cache/chamberlain`);
   const { mode, uid } = statSync(join(home, '.cache/chamberlain'));
   expect([mode & 0o777, uid]).toEqual([0o700, SOMEBODY]);
-  // root that has its caller's HOME; a home of root's in which anybody has put something
+  // root with its caller's HOME; a home of root into which somebody else has put something
   expect(start(0, { HOME: home }, 'status')[0]).toBe('/var/cache/chamberlain');
   expect(statSync(join(folder, 'cache/chamberlain')).mode & 0o777).toBe(0o700);
   chownSync(join(home, '.cache/chamberlain'), 0, 0);
@@ -50,7 +50,7 @@ test('what Node has compiled is kept where the caller alone may write, and nowhe
   expect(start(SOMEBODY, own, 'status')[0]).toBe('/own');
 });
 
-test('the heap of workers alone is kept small', () => {
+test('only the heap of workers is limited', () => {
   expect(start(0, {}, 'work', 'intake')[1]).toBe(`--disable-sigusr1 ${HEAP}`);
   expect(start(0, {}, '--json', 'work')[1]).toBe(`--disable-sigusr1 ${HEAP}`);
   expect(start(0, {}, 'status')[1]).toBe('--disable-sigusr1');

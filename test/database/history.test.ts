@@ -1,4 +1,4 @@
-/** What an admin's commands look through does not grow with what was ever asked. */
+/** What an admin's commands read does not grow with the number of past requests. */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { recover } from '../../src/recovery/write-recovery.ts';
 import { openPool, type Pool, withClient } from '../../src/database/connection.ts';
@@ -7,12 +7,12 @@ import { wantTool } from '../laws-world.ts';
 import { eventually } from '../scenarios/eventually.ts';
 import { asSuperuser, openWorld, type World } from '../stack.ts';
 
-/** Of each of requests, audit and events; of approvals a fourth. */
+/** Of requests, audit and events each; of approvals a fourth. */
 const HISTORY = 100_000;
 /** In pages: each of the tables has 1,000 and more. */
 const MOST_READ = 300;
 const GROWING = ['requests', 'audit', 'events', 'approvals'];
-/** The first of all: found last by who looks back from the end. */
+/** The first of all: a search that goes back from the end finds it last. */
 const FIRST = '00000000-0000-0000-0000-000000000001';
 
 let world: World;
@@ -30,7 +30,7 @@ afterAll(async () => {
   await world.close();
 });
 
-/** Requests of 500 hours, all done and told; in the last ten minutes 33. The first is the tool's. */
+/** Requests of 500 hours, all done and reported; 33 in the last ten minutes. The first is the tool's. */
 async function fill(): Promise<void> {
   const { postgres } = world.config;
   await asSuperuser(world.postgres, postgres.database, async (client) => {
@@ -59,10 +59,10 @@ async function fill(): Promise<void> {
   });
 }
 
-/** How many pages of the tables that grow, and of their indexes, were read so far by those who have gone. */
+/** How many pages of the growing tables, and of their indexes, were read so far by sessions that have ended. */
 async function readSoFar(): Promise<number> {
   return asSuperuser(world.postgres, world.config.postgres.database, async (client) => {
-    await eventually('the commands to have gone', async () => {
+    await eventually('the commands to have ended', async () => {
       const others = `SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
                         AND usename = 'chamberlain_admin'`;
       return (await client.query(others)).rowCount === 0;
@@ -126,7 +126,7 @@ test.each([
   `requests ${FIRST}`,
   'explain TOOL',
   'explain nobody',
-])('%s looks through little of it', async (command) => {
+])('%s reads little of it', async (command) => {
   await owner.query('ANALYZE');
   const args = command.replace('TOOL', tool.name).split(' ');
   const read = await readBy(async () => {
@@ -137,7 +137,7 @@ test.each([
   expect(read).toBeLessThan(MOST_READ);
 });
 
-test('the audit since a time, and of a subject, is the end of what fits', async () => {
+test('the audit since a time, and of a subject, is the end of the matching rows', async () => {
   const json = async (...args: string[]) =>
     JSON.parse((await runCli(['audit', ...args, '--json'], { config: world.configFile })).out) as {
       rows: { id: string }[];

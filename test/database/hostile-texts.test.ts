@@ -1,4 +1,4 @@
-/** U+0000, which a directory can hold and PostgreSQL cannot: what a role writes is written nevertheless. */
+/** U+0000, which a directory can store and PostgreSQL cannot: what a role writes is written nevertheless. */
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { writeOutcomes } from '../../src/reconcile/convergence-table.ts';
@@ -45,7 +45,7 @@ test('a report', async () => {
   ]);
 });
 
-test('how a run ended', async () => {
+test('the outcome of a run', async () => {
   await withClient(homes, (client) =>
     writeOutcomes(
       client,
@@ -58,7 +58,7 @@ test('how a run ended', async () => {
   expect(rows).toEqual([{ state: 'parked', sentence: 'x\uFFFD' }]);
 });
 
-test('how a part of a repair ended', async () => {
+test('the outcome of a part of a repair', async () => {
   const repair = randomUUID();
   await owner.query(`INSERT INTO repairs (id, asked_by) VALUES ($1, 'a test')`, [repair]);
   await owner.query(
@@ -72,7 +72,7 @@ test('how a part of a repair ended', async () => {
   expect(rows).toEqual([{ state: 'failed', sentence: 'x\uFFFD' }]);
 });
 
-test('a name that is not ours is passed over, and the others are remembered', async () => {
+test('a name that is not ours is skipped, and the others are recorded', async () => {
   await rememberUnmanaged(reader, [{ name: 'a\0', id: 1 }, { name: 'b' }, { id: 7 }] as never);
   const { rows } = await owner.query('SELECT name, id FROM unmanaged_sightings ORDER BY name');
   expect(rows).toEqual([

@@ -1,4 +1,7 @@
-/** A work is led by whoever has its lease, and gets on; what another writes under an older number is refused. */
+/**
+ * The process that has the lease of a work leads it, as long as it makes progress; what another writes under an
+ * older number is refused.
+ */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { forgetErasures, numberEvents, writeDelivery } from '../../src/events/deliveries.ts';
 import { sealAudit } from '../../src/audit/audit-seals.ts';
@@ -16,7 +19,7 @@ import { wantTool } from '../laws-world.ts';
 import { eventually } from '../scenarios/eventually.ts';
 import { openWorld, type World } from '../stack.ts';
 
-/** SQLSTATE: the object is not in the state that is wanted (another has the lease). */
+/** SQLSTATE: the object is not in the required state (another process has the lease). */
 const REFUSED = { code: '55000', message: 'another has the lease of chamberlain_relay' };
 
 let world: World;
@@ -37,7 +40,7 @@ afterAll(async () => {
   await world?.close();
 });
 
-/** Takes a lease as soon as the one who had it before is gone. */
+/** Takes a lease as soon as the process that had it is gone. */
 async function take(role: PostgresRole): Promise<Lease> {
   const lease = await eventually(`the lease of ${role}`, () => openLease(world.config, role));
   open.push(lease.client);
@@ -55,7 +58,7 @@ function poolOf({ epoch }: Lease): Pool {
 }
 
 describe('a lease', () => {
-  test('is one process’s, until its session ends', async () => {
+  test('belongs to one process, until its session ends', async () => {
     const first = await take('sweep');
     expect(await openLease(world.config, 'sweep')).toBeUndefined();
     await first.client.end();
@@ -63,10 +66,10 @@ describe('a lease', () => {
     expect(BigInt(second.epoch)).toBe(BigInt(first.epoch) + 1n);
   });
 
-  test('runs out without progress, and with progress it does not', async () => {
+  test('expires without progress, and does not expire with progress', async () => {
     await owner.query(`UPDATE leases SET lasts = '300 ms'`);
     const [idle, busy] = [await take('sweep'), await take('relay')];
-    const taken = eventually('the lease that has run out', async () => {
+    const taken = eventually('the expired lease', async () => {
       await renewLease(busy);
       expect(await openLease(world.config, 'relay')).toBeUndefined();
       return openLease(world.config, 'sweep');
@@ -75,14 +78,14 @@ describe('a lease', () => {
     await expect(renewLease(idle)).rejects.toMatchObject({ code: '55000' });
   });
 
-  test('that has run out is renewed as long as nobody has taken it', async () => {
+  test('that has expired is renewed if nobody has taken it', async () => {
     const lease = await take('relay');
     await runOut('relay');
     await renewLease(lease);
     expect(await openLease(world.config, 'relay')).toBeUndefined();
   });
 
-  test('runs out while its leader hangs, also where the clock of PostgreSQL goes back', async () => {
+  test('expires while its leader hangs, even if PostgreSQL’s clock goes back', async () => {
     await take('sweep');
     expect(await openLease(world.config, 'sweep')).toBeUndefined();
     await owner.query(
@@ -95,7 +98,7 @@ describe('a lease', () => {
     open.push(second!.client);
   });
 
-  test('is not taken before the transaction of the one who had it has ended', async () => {
+  test('is not taken before the transaction of its last leader has ended', async () => {
     const first = await take('intake');
     await runOut('intake');
     await transact(first.client, async () => {
@@ -115,7 +118,7 @@ describe('a lease', () => {
     expect(performance.now() - began).toBeLessThan(9900);
   });
 
-  test('is nobody’s to write but by the functions of the owner', async () => {
+  test('can be written only by the functions of the owner', async () => {
     const { client } = await take('relay');
     for (const sql of [
       `UPDATE leases SET epoch = 0`,
@@ -127,8 +130,8 @@ describe('a lease', () => {
   });
 });
 
-describe('whoever has lost a lease', () => {
-  test('changes nothing as the relay, on whichever connection; its successor does', async () => {
+describe('a process that has lost a lease', () => {
+  test('can change nothing as the relay, on any connection; its successor can', async () => {
     const tool = await wantTool(owner, world, []);
     await owner.query(`SELECT touch_generation($1, 'homes')`, [tool.uid]);
     await owner.query(`INSERT INTO audit (kind, fields, verdict) VALUES ('x', '{}', 'accepted')`);
@@ -152,7 +155,7 @@ describe('whoever has lost a lease', () => {
       forget: (by) => forgetErasures(by, 'portal', [1]),
       seal: (by) => sealAudit(by),
     };
-    await pool.query('SELECT 1'); // a connection from before
+    await pool.query('SELECT 1'); // an older connection
     await runOut('relay');
     const successor = await take('relay');
     const state = async () =>

@@ -4,7 +4,7 @@ import { leaseDue } from '../../src/reconcile/relay-queries.ts';
 import { wantTool } from '../laws-world.ts';
 import { openWorld, type World } from '../stack.ts';
 
-/** More than there is room for, of whatever class. */
+/** More than there is room for, in any class. */
 const MANY = 100;
 const ROOM = { urgent: 8, failed: 64, other: 64, slow: 2 };
 
@@ -45,7 +45,7 @@ async function become(subjects: readonly number[], { urgent = false, state = 'du
 const lease = async () => (await leaseDue(owner, ['homes'])).map(({ subject }) => subject);
 const sorted = (some: readonly number[]) => some.toSorted((a, b) => a - b);
 
-test('of what takes access away few are in Redis at a time, and whoever comes last comes first', async () => {
+test('few jobs that take access away are in Redis at a time, and the last one comes first', async () => {
   await become(uids.slice(1), { urgent: true });
   expect(sorted(await lease())).toEqual(uids.slice(-ROOM.urgent));
   expect(await lease()).toEqual([]);
@@ -64,14 +64,14 @@ test('of what takes access away few are in Redis at a time, and whoever comes la
   expect(await lease()).toEqual([late]);
 });
 
-test('whoever takes long holds up none of the others that are to be shut out', async () => {
+test('a subject that takes long delays no other that must lose access', async () => {
   await become(uids, { urgent: true });
   expect(sorted(await lease())).toEqual(uids.slice(-ROOM.urgent));
   await owner.query(`UPDATE convergence SET leased_until = leased_until - interval '2 s'`);
   expect(sorted(await lease())).toEqual(uids.slice(-2 * ROOM.urgent, -ROOM.urgent));
 });
 
-test('what failed before takes no room from those who were not tried yet', async () => {
+test('subjects that failed before take no room from those that were not tried yet', async () => {
   await become(uids.slice(0, 80), { urgent: true, state: 'failing' });
   await become(uids.slice(80), { urgent: true });
   const leased = await leaseDue(owner, ['homes']);
@@ -80,7 +80,7 @@ test('what failed before takes no room from those who were not tried yet', async
   expect(sorted(fresh)).toEqual(uids.slice(-ROOM.urgent));
 });
 
-test('all others come in their order, whatever is urgent or slow', async () => {
+test('all others come in order, whatever is urgent or slow', async () => {
   const [slow, others, urgent] = [uids.slice(0, 10), uids.slice(10, 90), uids.slice(90)];
   await become(others);
   await become(urgent, { urgent: true });
@@ -98,7 +98,7 @@ test('all others come in their order, whatever is urgent or slow', async () => {
   expect(await lease()).toEqual([]);
 });
 
-test('whose lease has run out comes after whoever had none, and alone', async () => {
+test('a subject whose lease has expired comes after those that had none, and alone', async () => {
   await become(uids, { urgent: true });
   const first = sorted(await lease());
   await owner.query(

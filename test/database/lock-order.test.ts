@@ -1,4 +1,4 @@
-/** Rows of `convergence` that several take at once: nobody waits in a circle. */
+/** Rows of `convergence` that several processes take at once: no two wait in a circle. */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { lockSubjects, writeOutcomes } from '../../src/reconcile/convergence-table.ts';
 import { touchPlaces } from '../../src/drift/drifts.ts';
@@ -69,7 +69,7 @@ async function beside(act: () => Promise<unknown>, waits: number): Promise<void>
   await acted;
 }
 
-test('outcomes of a run are written beside a batch of verdicts about the same subjects', async () => {
+test('outcomes of a run are written during a batch of verdicts about the same subjects', async () => {
   const rows = [A, B].map((subject) => ({ subject, wanted: '1', attempts: 0 }));
   await beside(() => writeOutcomes(directory, 'directory', rows, new Map()), 1);
   expect(
@@ -113,7 +113,7 @@ test('while a batch of verdicts holds one row, the others are written, and their
   ).toEqual([A, B].map((subject) => ({ subject, wanted: 3, applied: 3 })));
 });
 
-test('a sweep touches many beside it', async () => {
+test('a sweep touches many rows meanwhile', async () => {
   await query(world, `UPDATE convergence SET applied = wanted, state = 'applied'`);
   const places = [A, B].map((subject) => ({ subject, role: 'directory' as const }));
   const [row] = await query<{ id: string }>(
@@ -123,7 +123,7 @@ test('a sweep touches many beside it', async () => {
   await beside(() => touchPlaces(sweep, row?.id ?? '', places), 1);
 });
 
-test('all leases are given back beside it, but of rows that are just being written', async () => {
+test('meanwhile all leases are given back, except of rows that are just being written', async () => {
   await query(world, `UPDATE convergence SET leased_until = now() + interval '1 h'`);
   await beside(() => releaseAllLeases(relay), 0);
   expect(

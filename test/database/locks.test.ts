@@ -1,4 +1,7 @@
-/** The locks and the connections of the workers are theirs: no other login stops them, and `status` names who tries. */
+/**
+ * The locks and connections of the workers belong to them: no other login can stop them, and `status` names a
+ * login that tries.
+ */
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -20,14 +23,14 @@ import { runCli } from '../cli/run-cli.ts';
 import { asSuperuser, openWorld, type World } from '../stack.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
-/** a login with no right but to connect */
+/** a login whose only right is to connect */
 const STRANGER = 'stranger';
 
 let world: World;
 let open: pg.Client[] = [];
 
 beforeAll(async () => {
-  // rights and limits are the whole server's
+  // rights and limits apply to the whole server
   world = await openWorld('locks', { needs: ['postgres', 'redis'], own: true });
   await superuser(`CREATE ROLE ${STRANGER} LOGIN PASSWORD 'x' CONNECTION LIMIT 5`);
   await superuser(`GRANT CONNECT ON DATABASE ${world.config.postgres.database} TO ${STRANGER}`);
@@ -45,7 +48,7 @@ async function superuser(
   return asSuperuser(world.postgres, database, (client) => client.query(sql));
 }
 
-/** A connection of one of our roles, or of the stranger. */
+/** A connection of one of our roles, or of the other login. */
 async function connect(
   as: PostgresRole | typeof STRANGER,
   database = world.config.postgres.database,
@@ -62,7 +65,7 @@ async function connect(
   return client;
 }
 
-/** Every way of PostgreSQL's own to take an advisory lock, of which there are two forms each. */
+/** All of PostgreSQL's own functions that take an advisory lock, in both forms. */
 const WAYS = ['lock', 'xact_lock', 'lock_shared', 'xact_lock_shared'].flatMap((way) => [
   `pg_advisory_${way}`,
   `pg_try_advisory_${way}`,
@@ -78,14 +81,14 @@ async function takesNoLock(client: pg.Client): Promise<void> {
 
 describe('a lock', () => {
   test.each([STRANGER, ...POSTGRES_ROLES] as const)(
-    'is not for %s to take by a function of PostgreSQL’s own',
+    'cannot be taken by %s with PostgreSQL’s own functions',
     async (login) => {
       await takesNoLock(await connect(login));
     },
   );
 
   test.each([STRANGER, ...POSTGRES_ROLES] as const)(
-    'is as little for %s as a large object, by which it could fill the disk',
+    'cannot be taken by %s, which cannot create a large object either, and so fill the disk',
     async (login) => {
       const client = await connect(login);
       for (const way of [
@@ -115,7 +118,7 @@ describe('a lock', () => {
   const ways = new Set(Object.values(OWN).flat());
 
   test.each([STRANGER, ...POSTGRES_ROLES] as const)(
-    'is for %s to take where it is its own, and no other',
+    'can be taken by %s only if it is its own',
     async (login) => {
       const client = await connect(login);
       const taken: string[] = [];
@@ -124,7 +127,7 @@ describe('a lock', () => {
           () => taken.push(way),
           (error: unknown) => (error as { code?: string }).code,
         );
-        // the stranger does not even see that they are there
+        // the other login does not even see that they exist
         if (typeof refusal === 'string')
           expect(refusal).toBe(login === STRANGER ? '42883' : '42501');
       }
@@ -132,7 +135,7 @@ describe('a lock', () => {
     },
   );
 
-  test('of a role is of that role’s own class, and of those alone that nobody has', async () => {
+  test('of a role has that role’s class, and can be taken only if nobody has it', async () => {
     const [homes, other, databases] = [
       await connect('homes'),
       await connect('homes'),
@@ -153,7 +156,7 @@ describe('a lock', () => {
     ]);
   });
 
-  test('stays its own in a copy, and in a dump that the superuser brings back', async () => {
+  test('stays reserved in a copy, and in a dump that the superuser restores', async () => {
     const { database } = world.config.postgres;
     await copyDatabase(world.postgres, database, 'locks_copy');
     await superuser('CREATE DATABASE locks_back OWNER chamberlain', 'postgres');
@@ -175,7 +178,7 @@ describe('a lock', () => {
   });
 });
 
-describe('where the superuser has not left the locks to the owner', () => {
+describe('where the superuser has not reserved the locks for the owner', () => {
   beforeEach(() =>
     superuser(
       `DO $$ DECLARE takes regprocedure; BEGIN
@@ -186,7 +189,7 @@ describe('where the superuser has not left the locks to the owner', () => {
   );
   afterEach(() => superuser(readFileSync(LOCKS_SQL, 'utf8')));
 
-  test('all works as else, and doctor says how it is done', async () => {
+  test('everything works as usual, and doctor says how to reserve them', async () => {
     expect(await openLease(world.config, 'intake').then((lease) => end(lease?.client))).toBe(true);
     const line = (await lookAtPostgres(await connect('admin'), ROOT)).find(({ what }) =>
       what.includes('locks of the workers'),
@@ -199,14 +202,14 @@ describe('where the superuser has not left the locks to the owner', () => {
     const both = await lookAtPostgres(await connect('admin'), ROOT);
     expect(both.filter(({ state }) => state === 'fix').map(({ what }) => what)).toEqual([
       line?.what,
-      'may fill the disk with large objects, without a right to any table: everybody',
+      'can fill the disk with large objects, without a right on any table: everybody',
     ]);
     await superuser(readFileSync(LOCKS_SQL, 'utf8'));
     const lines = await lookAtPostgres(await connect('admin'), ROOT);
-    expect(lines.map(({ what }) => what)).toContain('the locks of the workers are theirs alone');
+    expect(lines.map(({ what }) => what)).toContain('only the workers can take their locks');
   });
 
-  test('status and doctor name the login that stands in the way of work', async () => {
+  test('status and doctor name the login that blocks work', async () => {
     const reader = await connect('homes_reader');
     await reader.query(`SELECT pg_advisory_lock(${LOCK_CLASS.databases}, s)
                         FROM unnest(ARRAY[50001, 50002, 50003]) AS s`);
@@ -222,8 +225,8 @@ describe('where the superuser has not left the locks to the owner', () => {
     expect(lines).toEqual([
       'In the way: ' +
         `the PostgreSQL user ${STRANGER} (PostgreSQL process ${its}) holds the lock of verdicts: ` +
-        `no request is decided. As PostgreSQL's superuser: SELECT pg_terminate_backend(${its}). ` +
-        '`chamberlain doctor` says how to keep others from the locks.',
+        `no request gets a verdict. Run, as PostgreSQL's superuser: SELECT pg_terminate_backend(${its}). ` +
+        '`chamberlain doctor` says how to deny others the locks.',
       expect.stringMatching(
         new RegExp(
           `the PostgreSQL user chamberlain_homes_reader \\(PostgreSQL process ${mine}, since .*Z\\) ` +
@@ -231,7 +234,7 @@ describe('where the superuser has not left the locks to the owner', () => {
         ),
       ),
     ]);
-    expect(out).toContain('\nnobody works as intake, relay, sweep: start');
+    expect(out).toContain('\nno process works as intake, relay, sweep: start');
 
     const json = await runCli(['status', '--json'], { config: world.configFile });
     const { holders } = JSON.parse(json.out) as { holders: Record<string, unknown>[] };
@@ -250,13 +253,13 @@ describe('where the superuser has not left the locks to the owner', () => {
     expect(found.map(({ what }) => what)).toEqual(
       expect.arrayContaining([
         expect.stringContaining('chamberlain_homes_reader'),
-        'nobody works as intake',
+        'no process works as intake',
       ]),
     );
   });
 });
 
-test('status says who is at work, and from when', async () => {
+test('status says which processes are running, and since when', async () => {
   const intake = await openLease(world.config, 'intake');
   const survey = await openSurvey(world.config, '00000000-0000-4000-8000-000000000001', []);
   try {
@@ -265,7 +268,9 @@ test('status says who is at work, and from when', async () => {
     expect(out).toMatch(
       /^at work +for +last progress +PostgreSQL process +from\nintake +\d+ s +\d+ s ago +\d+ +-$/m,
     );
-    expect(out).toMatch(/^nobody works as relay, sweep: start `chamberlain work relay sweep`$/m);
+    expect(out).toMatch(
+      /^no process works as relay, sweep: start `chamberlain work relay sweep`$/m,
+    );
     expect(out).not.toContain('In the way');
   } finally {
     await survey.close();
@@ -288,7 +293,7 @@ describe('connections', () => {
     expect((await about()).filter(({ state }) => state === 'fix')).toEqual([
       {
         state: 'fix',
-        what: 'may take every connection of the server, by no limit: chamberlain_homes',
+        what: 'no limit of connections, so may take all of the server: chamberlain_homes',
         todo: expect.stringMatching(/^Run `chamberlain migrate`\./),
       },
     ]);
@@ -301,7 +306,7 @@ describe('connections', () => {
     expect((await about()).filter(({ state }) => state === 'fix')).toEqual([]);
   });
 
-  test('are not for a login that was granted none', async () => {
+  test('are refused to a login that was granted none', async () => {
     await superuser(`CREATE ROLE nobody_known LOGIN PASSWORD 'x' CONNECTION LIMIT 1`);
     const { host, port, database } = world.config.postgres;
     const client = new pg.Client({ host, port, database, user: 'nobody_known', password: 'x' });
@@ -311,7 +316,7 @@ describe('connections', () => {
     expect((await about()).filter(({ state }) => state === 'fix')).toEqual([
       {
         state: 'fix',
-        what: 'every login of the server may connect to the database',
+        what: 'every login of the server can connect to the database',
         todo: 'Run `chamberlain migrate`.',
       },
     ]);
@@ -324,7 +329,7 @@ describe('connections', () => {
     expect((await about()).filter(({ state }) => state === 'fix')).toEqual([
       {
         state: 'fix',
-        what: 'may take every connection of the server, by no limit: greedy',
+        what: 'no limit of connections, so may take all of the server: greedy',
         todo: "As PostgreSQL's superuser, for each: ALTER ROLE greedy CONNECTION LIMIT 10.",
       },
     ]);
@@ -332,7 +337,7 @@ describe('connections', () => {
     expect((await about()).filter(({ state }) => state === 'fix')).toEqual([
       expect.objectContaining({
         what: expect.stringMatching(
-          /^the limits of all logins add up to \d{4} connections, and the server has 797$/,
+          /^the limits of all logins add up to \d{4} connections, but the server has only 797$/,
         ),
         todo: expect.stringMatching(/^Touch max_connections by \d+ in postgresql\.conf/),
       }),

@@ -32,7 +32,7 @@ async function tell(count: number): Promise<void> {
 const outstanding = async () =>
   (await withClient(admin, readPortalEvents)).map(({ last, outstanding: open }) => [last, open]);
 
-test('events that a portal has not taken are counted, not the numbers that a restoration leaves out', async () => {
+test('events that a portal has not taken are counted, not the numbers that a recovery skips', async () => {
   await tell(5);
   expect(await outstanding()).toEqual([['5', '5']]);
   await owner.query(`INSERT INTO event_deliveries (portal, completed) VALUES ('portal', 3)`);
@@ -44,14 +44,14 @@ test('events that a portal has not taken are counted, not the numbers that a res
   expect(await outstanding()).toEqual([['1000006', '3']]);
 });
 
-test('a heap of them is not counted to its end, and is said so', async () => {
+test('a great many are not counted to the end, and the output says so', async () => {
   await tell(MOST_OUTSTANDING);
   expect(await outstanding()).toEqual([['1010006', String(MOST_OUTSTANDING + 1)]]);
   const { out } = await runCli(['status'], { config: world.configFile });
   expect(out).toMatch(/^portal +1010006 +more than 10000 /mu);
 });
 
-test('the oldest request is named, also one that no portal has sent', async () => {
+test('the oldest request is named, even one that no portal has sent', async () => {
   await runCli(['bootstrap', 'steward'], { config: world.configFile });
   const { out } = await runCli(['status'], { config: world.configFile });
   expect(out).toMatch(/^oldest request not done: found, \d+ s old$/mu);

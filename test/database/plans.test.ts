@@ -1,4 +1,4 @@
-/** Whose statements are planned once, as PostgreSQL itself says. */
+/** Which roles' statements are planned once, as PostgreSQL itself says. */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { findSubjects } from '../../src/identity/names-table.ts';
 import { findPerson } from '../../src/identity/people-table.ts';
@@ -18,7 +18,7 @@ test.each<[PostgresRole, string]>([
   ['directory_reader', 'force_generic_plan'],
   ['homes', 'force_generic_plan'],
   ['databases_reader', 'force_generic_plan'],
-  // what these ask for at a time differs too much
+  // these ask for too different numbers of rows at a time
   ['intake', 'auto'],
   ['sweep', 'auto'],
   ['admin', 'auto'],
@@ -34,7 +34,7 @@ test.each<[PostgresRole, string]>([
   }
 });
 
-test('whoever asks, and whoever is named, is found by a plan that is kept', async () => {
+test('the requester, and everybody whom a request names, are found by a plan that is kept', async () => {
   const pool = openPool(world.config, 'intake', { max: 1, durable: false });
   try {
     await withClient(pool, async (client) => {

@@ -1,4 +1,7 @@
-/** How long records are kept: what goes after its time, what stays whatever its age, and that the rest is left alone. */
+/**
+ * How long records are kept: which are removed after their time, which stay whatever their age, and that all
+ * others are left alone.
+ */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { startIntake } from '../../workers/intake.ts';
 import { openLog } from '../../src/shared/log.ts';
@@ -29,7 +32,7 @@ afterAll(async () => {
   await world.close();
 });
 
-/** Removes all whose time is over, as the calendar does; returns how many went in each piece. */
+/** Removes all records whose time is over, as the calendar does; returns how many each piece removed. */
 async function expire(retention: Partial<World['config']['retention']> = {}): Promise<number[]> {
   const pieces: number[] = [];
   for (let run: typeof EXPIRY_BEGIN | undefined = EXPIRY_BEGIN; run !== undefined;) {
@@ -45,7 +48,7 @@ const namesIn = async (column: string, table: string): Promise<unknown[]> =>
     ({ name }: { name: unknown }) => name,
   );
 
-/** Requests of that age, named by what they are. */
+/** Requests of that age, named by their properties. */
 const request = (kind: string, days: number, columns: Record<string, string> = {}) => {
   const all = {
     at: `now() - interval '${days} days'`,
@@ -70,7 +73,7 @@ test('the defaults are those that docs/operations.md names', () => {
 });
 
 describe('requests', () => {
-  test('go after their time, unless they are not done', async () => {
+  test('are removed after their time, unless they are not done', async () => {
     await request('old', 731);
     await request('old, refused', 731, { verdict: `'refused'` });
     await request('old, not done', 900, { done_at: 'NULL' });
@@ -87,7 +90,7 @@ describe('requests', () => {
     const stay = [
       'old, done lately',
       'old, not done',
-      'old, touches something still',
+      'old, still touches something',
       'old, stuck',
       'young',
     ];
@@ -95,14 +98,14 @@ describe('requests', () => {
     expect(await expire()).toEqual([]);
   });
 
-  test('stay as long as a token may live, whatever is asked for', async () => {
+  test('stay as long as a token may live, whatever the caller asks for', async () => {
     await request('of a token that may live', 7.5);
     await request('of none', 8.5);
     expect(await expire({ requestsDays: 0 })).toEqual([1]);
     expect(await namesIn('kind', 'requests')).toEqual(['of a token that may live']);
   });
 
-  test('stay as long as an event of nobody, which is erased by who asked for it', async () => {
+  test('stay as long as an event without a subject, which is erased with its requester', async () => {
     const jti = '00000000-0000-4000-8000-000000000001';
     await request('old, refused', 731, {
       ...{ verdict: `'refused'`, portal: `'portal'`, jti: `'${jti}'::uuid` },
@@ -125,7 +128,7 @@ describe('requests', () => {
     expect(await namesIn('request', `audit WHERE request = ${id}`)).toEqual([id]);
   });
 
-  test('go by no more than 1,000 in a statement, past those that stay', async () => {
+  test('are removed 1,000 at most in a statement, past those that stay', async () => {
     await owner.query(
       `INSERT INTO requests (body_sha256, verdict, at, done_at)
        SELECT sha256(n::text::bytea), 'accepted', now() - interval '800 days',
@@ -149,7 +152,7 @@ describe('events', () => {
   });
   afterAll(() => relay.end());
 
-  test('go after their time where the portal has them, and their numbers never come again', async () => {
+  test('are removed after their time if the portal has them, and their numbers are never reused', async () => {
     await event('one', 'old', 31);
     await event('one', 'young', 29);
     await event('one', 'old again', 31);
@@ -178,7 +181,7 @@ describe('events', () => {
   });
 });
 
-test('what waited for an admin, and requests for access, go with requests, once they are decided', async () => {
+test('requests that waited for an admin, and requests for access, are removed like requests, once they are decided', async () => {
   const decided = { closed: '731', 'closed lately': '10', open: 'NULL' };
   for (const [name, days] of Object.entries(decided)) {
     await owner.query(
@@ -198,7 +201,7 @@ test('what waited for an admin, and requests for access, go with requests, once 
   expect(await namesIn('reason', 'access_requests')).toEqual(['closed lately', 'open']);
 });
 
-test('sweeps, what was asked of them, and repairs go after their time; the last 1,000 sweeps stay', async () => {
+test('sweeps, their releases, and repairs are removed after their time; the last 1,000 sweeps stay', async () => {
   await owner.query(
     `INSERT INTO sweeps (id, began_at, state, sentence)
      SELECT gen_random_uuid(), now() - make_interval(days => 1200 - n), 'clean', n::text FROM generate_series(1, 1003) AS n`,
@@ -225,7 +228,7 @@ test('sweeps, what was asked of them, and repairs go after their time; the last 
   expect(await namesIn('count(*)::int', 'repair_parts')).toEqual([2]);
 });
 
-test('names and numbers of others, and what is given for good, stay for ever', async () => {
+test('names and numbers of others, and permanently assigned ones, stay forever', async () => {
   await owner.query(
     `INSERT INTO unmanaged_sightings (name, id, at) VALUES ('theirs', 77, now() - interval '3000 days')`,
   );
@@ -268,7 +271,7 @@ describe('intake', () => {
     );
   const left = async () => (await namesIn('count(*)::int', 'requests'))[0] as number;
 
-  test('removes them, piece by piece; cut in the middle, it goes on', async () => {
+  test('removes them, piece by piece; after an interruption, it goes on', async () => {
     await many(3500);
     const session = await owner.connect();
     await session.query('BEGIN');
@@ -277,7 +280,7 @@ describe('intake', () => {
     );
     start();
     await eventually('a piece', async () => (await left()) === 2500);
-    await eventually('the next piece to be cut', async () => {
+    await eventually('the next piece to be interrupted', async () => {
       const { rowCount } = await owner.query(
         `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
          WHERE usename = 'chamberlain_intake' AND datname = current_database() AND wait_event_type = 'Lock'`,

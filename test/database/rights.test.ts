@@ -1,4 +1,4 @@
-/** What each PostgreSQL role may, and what the database itself refuses it. */
+/** What each PostgreSQL role may do, and what the database itself refuses. */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type { PoolClient } from 'pg';
 import { openPool, type Pool, type PostgresRole } from '../../src/database/connection.ts';
@@ -31,7 +31,7 @@ beforeAll(async () => {
     pools.set(role, openPool(world.config, role, { max: 1, durable: false }));
   ({ uid: person } = await wantPerson(owner, world));
   ({ uid: tool } = await wantTool(owner, world, [person]));
-  // of the audit it is each row that may not go
+  // in the audit, each single row must stay
   await owner.query(
     `WITH row AS (INSERT INTO audit (verdict) VALUES ('accepted') RETURNING id)
      INSERT INTO audit_seals (audit_id, hash, position) SELECT id, '', 1 FROM row`,
@@ -93,7 +93,7 @@ const REFUSED: [PostgresRole, string][] = [
     `INSERT INTO database_verifiers VALUES (:tool, 1, '*0000000000000000000000000000000000000000')`,
   ],
   ['databases_reader', `UPDATE convergence SET state = 'applied'`],
-  // freezing is an admin's, but for what the directory role alone can see
+  // only an admin may freeze, except for what only the directory role can see
   ['intake', `UPDATE frozen SET frozen_at = NULL`],
   ['relay', `UPDATE frozen SET frozen_at = NULL`],
   ['directory', `UPDATE frozen SET frozen_at = NULL`],
@@ -106,14 +106,14 @@ const REFUSED: [PostgresRole, string][] = [
   ['homes', `SELECT begin_publishing(now())`],
   ['homes', `SELECT end_publishing(now())`],
   ['homes', `UPDATE directory_heartbeat SET marker = ''`],
-  // what was told to a place, its role says, and touches nobody by it unless the place is in doubt
+  // a place's role records what was published to it, and touches nobody by it unless the place is in doubt
   ['homes', `INSERT INTO place_markers (role, place) VALUES ('databases', 'x')`],
   ['directory', `INSERT INTO place_markers (role, place) VALUES ('homes', 'x')`],
   ['homes_reader', `SELECT take_away('toolHomes', '{:tool}', '{home-directory}')`],
   ['directory', `SELECT freeze_older_than('toolHomes', 'because', now())`],
   ['admin', `UPDATE place_markers SET doubt = NULL`],
   ['admin', `INSERT INTO last_backup (made_at) VALUES (now())`],
-  // whoever asks for a repair does not say what became of it, and the other way round
+  // the role that requests a repair does not record its outcome, nor the other way round
   ['admin', `UPDATE repair_parts SET state = 'done'`],
   ['admin', `UPDATE repairs SET asked_by = 'another'`],
   ['homes', `INSERT INTO repairs (id, asked_by) VALUES (gen_random_uuid(), 'homes')`],
@@ -129,7 +129,7 @@ const REFUSED: [PostgresRole, string][] = [
   ['sweep', `INSERT INTO sweep_releases (digest, by) VALUES ('', 'sweep')`],
   ['sweep', `INSERT INTO reports VALUES (gen_random_uuid(), 'homes', now(), '{}')`],
   ['admin', `UPDATE sweeps SET state = 'clean'`],
-  // who leaves is intake's to say, and what is put away the role's own
+  // intake decides who leaves, and each role records its own archives
   ['intake', `INSERT INTO archives VALUES (:tool, 1, 'homes', repeat('0', 64), '/', 0)`],
   ['intake', `UPDATE database_verifiers SET previous_until = NULL`],
   ['intake', `SELECT verifier, previous_verifier FROM database_verifiers`],
@@ -161,7 +161,7 @@ describe('the database refuses', () => {
     await expect(as(role, sql)).rejects.toMatchObject({ code: '42501' });
   });
 
-  test.each(ROLES)('%s a change of what is append-only', async (role) => {
+  test.each(ROLES)('%s a change of an append-only table', async (role) => {
     for (const table of ['audit', 'audit_seals', 'audit_closings', 'posix_ids', 'names']) {
       await expect(as(role, `DELETE FROM ${table}`)).rejects.toMatchObject({ code: '42501' });
       const column = {
@@ -182,7 +182,7 @@ describe('the database refuses', () => {
     await expect(owner.query('TRUNCATE audit CASCADE')).rejects.toMatchObject({ code: '42501' });
   });
 
-  // so that it holds where somebody grants more than was meant, and where somebody drops a trigger
+  // so that it holds even if somebody grants more than was meant, or drops a trigger
   test.each(['audit', 'audit_seals', 'audit_closings', 'posix_ids', 'names'])(
     'a change of %s twice: by a trigger, and by rights that nobody has',
     async (table) => {
@@ -202,7 +202,7 @@ describe('the database refuses', () => {
 });
 
 test.each(['directory', 'homes', 'databases'] as const)(
-  '%s sees and changes how its own rows stand, and no other',
+  '%s sees and changes the status of its own rows, and of no others',
   async (role) => {
     const seen = await as(role, 'SELECT DISTINCT role FROM convergence');
     expect(seen.rows).toEqual([{ role }]);
@@ -214,8 +214,8 @@ test.each(['directory', 'homes', 'databases'] as const)(
   },
 );
 
-describe('a temporary table of the name of one of ours', () => {
-  // migrations take that right away, so that there is none to begin with
+describe('a temporary table with the name of one of our tables', () => {
+  // migrations revoke the right to create one in the first place
   beforeAll(() =>
     owner.query(`GRANT TEMPORARY ON DATABASE ${world.config.postgres.database} TO PUBLIC`),
   );
@@ -229,7 +229,7 @@ describe('a temporary table of the name of one of ours', () => {
     }
   };
 
-  test('gives nobody the right of whoever defined a function', async () => {
+  test('gives nobody the rights of a function’s definer', async () => {
     const { rows } = await owner.query(
       `SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND prosecdef
          AND NOT coalesce(proconfig, '{}') && '{"search_path=pg_catalog, public, pg_temp"}'`,
@@ -254,7 +254,7 @@ describe('a temporary table of the name of one of ours', () => {
     expect(emails.rows).toEqual([]);
   });
 
-  test('makes nobody look as if he were put away', async () => {
+  test('makes nobody look archived', async () => {
     await session('intake', async (client) => {
       await client.query(
         `CREATE TEMP TABLE archives AS SELECT ${tool} AS subject, 1 AS archival FROM generate_series(1, 2);
@@ -268,7 +268,7 @@ describe('a temporary table of the name of one of ours', () => {
   });
 });
 
-test('a role records what it has put away itself, and nothing of another', async () => {
+test('a role records only its own archives', async () => {
   await owner.query('INSERT INTO archivals (subject, archival) VALUES ($1, 1)', [tool]);
   const record = (role: string) =>
     `INSERT INTO archives (subject, archival, role, manifest_sha256, path, bytes)
@@ -279,7 +279,7 @@ test('a role records what it has put away itself, and nothing of another', async
   await as('databases', record('databases'));
 });
 
-test('a report is written by the reader of its own role alone', async () => {
+test('only the reader of a role can write its report', async () => {
   await as('admin', `INSERT INTO surveys (id) VALUES ('00000000-0000-4000-8000-000000000001')`);
   const report = (role: string) =>
     `INSERT INTO reports (survey, role, report) VALUES ('00000000-0000-4000-8000-000000000001', '${role}', '{}')`;
@@ -287,7 +287,7 @@ test('a report is written by the reader of its own role alone', async () => {
   await expect(as('homes_reader', report('directory'))).rejects.toMatchObject({ code: '42501' });
 });
 
-test('a survey is asked for by an admin and the sweep alone, and its reports are seen by no writer', async () => {
+test('only an admin and the sweep can request a survey, and no writer sees its reports', async () => {
   for (const role of ROLES) {
     const { rows } = await owner.query(
       `SELECT has_table_privilege($1, 'surveys', 'INSERT') AS asks,
@@ -302,7 +302,7 @@ test('a survey is asked for by an admin and the sweep alone, and its reports are
   }
 });
 
-test('a role says what became of its own parts of a repair alone', async () => {
+test('a role records only the outcome of its own parts of a repair', async () => {
   const repair = '00000000-0000-4000-8000-000000000002';
   await as('admin', `INSERT INTO repairs (id, asked_by) VALUES ('${repair}', 'unix:root')`);
   for (const role of ['directory', 'homes']) {
@@ -315,7 +315,7 @@ test('a role says what became of its own parts of a repair alone', async () => {
   expect(ended.rows).toEqual([{ role: 'homes' }]);
 });
 
-test('who asks for a survey that there is not is shown nothing', async () => {
+test('a survey that does not exist shows nothing', async () => {
   const reader = pools.get('directory_reader')!;
   for (const id of ['00000000-0000-4000-8000-000000000009', '', '*', "' OR true --"]) {
     expect(await readSurvey(reader, id)).toBeUndefined();

@@ -1,4 +1,4 @@
-/** Where the configuration lies: on a machine of its own, since the last place asked is one in /etc. */
+/** Where the configuration is: in a private machine, because the last place is in /etc. */
 import { generateKeyPairSync } from 'node:crypto';
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -29,7 +29,7 @@ function run(
   return machine.run([node, join(CLONE, program ?? ''), ...args], { env });
 }
 
-/** Writes a configuration whose folder of secrets, which is not there, says in an error which one was read. */
+/** Writes a configuration whose missing folder of secrets shows, in an error, which one was read. */
 function putConfig(path: string, secrets: string): void {
   const file = join(machine.root, path);
   mkdirSync(join(file, '..'), { recursive: true });
@@ -79,13 +79,13 @@ describe.each(PROGRAMS.map((program) => ({ program })))('$program.0 reads', ({ p
     ]);
   });
 
-  test('none where there is none, and says how to name one', async () => {
+  test('none if there is none, and says how to name one', async () => {
     rmSync(join(machine.root, '/etc/chamberlain/config.yaml'));
     const { code, stderr } = await run(program);
     expect([code === 0, stderr]).toEqual([
       false,
       expect.stringContaining(
-        'there is no configuration /etc/chamberlain/config.yaml. Give --config FILE, or set CHAMBERLAIN_CONFIG',
+        'there is no configuration file /etc/chamberlain/config.yaml. Give --config FILE, or set CHAMBERLAIN_CONFIG',
       ),
     ]);
   });

@@ -138,7 +138,7 @@ describe('the directory role', () => {
     ['the account of a rule', runas('tools.bridge'), 'add', 'sudoRunAsUser', 'root'],
     ['the options of a rule', runas('tools.bridge'), 'add', 'sudoOption', '!env_reset'],
     ['the order of a rule', runas('tools.bridge'), 'add', 'sudoOrder', '1'],
-    // names that it writes elsewhere
+    // names that it may write elsewhere
     ['a second name of a person', `uid=alice,${PEOPLE}`, 'add', 'uid', 'root'],
     ['another name of a person', `uid=alice,${PEOPLE}`, 'add', 'uid', 'bob] | [alice'],
     ['the name of a tool group', `cn=tools.bridge,${GROUPS}`, 'add', 'cn', 'tools.other'],
@@ -183,7 +183,7 @@ describe('the directory role', () => {
     expect(await change('directory', relabelled)).toBe(0);
   });
 
-  test('locks an account and unlocks it, so that it can and cannot bind', async () => {
+  test('locks an account and unlocks it, so that it cannot and can bind', async () => {
     const carol = `uid=carol,${PEOPLE}`;
     const locked = modify(
       carol,
@@ -216,20 +216,17 @@ describe('seals', () => {
   test.each([
     ['a person', () => `uid=carol,${PEOPLE}`],
     ['a tool account', () => account],
-  ])(
-    'the directory role seals %s, and puts a new seal in place of the one that it knows',
-    async (_, of) => {
-      const dn = of();
-      const swap = (old: string, next: string): string =>
-        modify(dn, ['delete', 'chamberlainSeal', old], ['add', 'chamberlainSeal', next]);
-      expect(await change('directory', sealed(dn, long('a')))).toBe(0);
-      expect(await change('directory', swap(long('A'), long('b')))).toBe(16);
-      expect(await change('directory', modify(dn, ['add', 'chamberlainSeal', 'x']))).not.toBe(0);
-      expect(await change('directory', swap(long('a'), long('b')))).toBe(0);
-      const { out } = await search('directory', dn, ['chamberlainSeal']);
-      expect(out.replaceAll('\n ', '')).toContain(`\nchamberlainSeal: ${long('b')}\n`);
-    },
-  );
+  ])('the directory role seals %s, and replaces the known seal by a new one', async (_, of) => {
+    const dn = of();
+    const swap = (old: string, next: string): string =>
+      modify(dn, ['delete', 'chamberlainSeal', old], ['add', 'chamberlainSeal', next]);
+    expect(await change('directory', sealed(dn, long('a')))).toBe(0);
+    expect(await change('directory', swap(long('A'), long('b')))).toBe(16);
+    expect(await change('directory', modify(dn, ['add', 'chamberlainSeal', 'x']))).not.toBe(0);
+    expect(await change('directory', swap(long('a'), long('b')))).toBe(0);
+    const { out } = await search('directory', dn, ['chamberlainSeal']);
+    expect(out.replaceAll('\n ', '')).toContain(`\nchamberlainSeal: ${long('b')}\n`);
+  });
 
   test('the directory role seals nothing else', async () => {
     const foreign = `uid=docker,ou=people,${GROUPS}`;
@@ -239,7 +236,7 @@ describe('seals', () => {
     }
   });
 
-  test('directory-reader and keys-agent read them, nobody else does, and nobody else writes them', async () => {
+  test('only directory-reader and keys-agent read them, and neither can write them', async () => {
     for (const dn of [`uid=carol,${PEOPLE}`, account]) {
       for (const who of READERS) {
         const may = ['directory-reader', 'keys-agent'].includes(who);
@@ -282,7 +279,7 @@ describe('the accounts that only read', () => {
     expect(await seen('mail-reader')).toEqual(['mail', 'uidNumber']);
   });
 
-  test('all others see of a tool whether it is locked, and why; none says so', async () => {
+  test('all others see whether a tool is locked, and why; none can write it', async () => {
     const dn = `uid=tools.why,ou=people,${GROUPS}`;
     expect(await change('directory', toolAccount('tools.why', toolId + 7))).toBe(0);
     const locked = modify(
@@ -301,7 +298,7 @@ describe('the accounts that only read', () => {
     expect(await change('directory', `dn: ${dn}\nchangetype: delete\n`)).toBe(0);
   });
 
-  test('nobody reads a password, or one that was', async () => {
+  test('nobody can read a password, or a former one', async () => {
     const carol = `uid=carol,${PEOPLE}`;
     const remembered = [
       modify(DISABLED, ['add', 'pwdInHistory', '3']),
@@ -329,7 +326,7 @@ describe('the accounts that only read', () => {
     }
   });
 
-  test('the keys agent can tell whether what it reads is whole', async () => {
+  test('the keys agent can find out whether what it reads is complete', async () => {
     const { out } = await search('keys-agent', BASE, ['contextCSN', 'entryCSN', 'description']);
     expect(out).toContain('contextCSN: ');
     expect(out).toContain('entryCSN: ');
@@ -337,7 +334,7 @@ describe('the accounts that only read', () => {
   });
 });
 
-describe('neighbouring programs', () => {
+describe('other programs', () => {
   const account = `uid=tools.seen,ou=people,${GROUPS}`;
   const alice = `uid=alice,${PEOPLE}`;
 
@@ -354,7 +351,7 @@ describe('neighbouring programs', () => {
       );
     const keys = ['objectClass: ldapPublicKey', 'sshPublicKey: x', 'description: x', ''].join('\n');
     expect(await change('directory', toolAccount('tools.seen', toolId + 10) + keys)).toBe(0);
-    // before the locks, which a new password would take away
+    // before the locks, which a new password would remove
     const password = modify(account, ['add', 'userPassword', 'lamplighter']);
     expect(await change('admin', password)).toBe(0);
     for (const dn of [account, alice]) expect(await change('directory', lock(dn))).toBe(0);
@@ -402,7 +399,7 @@ describe('neighbouring programs', () => {
     },
   );
 
-  test('reader finds nobody by what it may not read', async () => {
+  test('reader cannot search by what it may not read', async () => {
     const filters = ['mail=alice@example.org', 'sshPublicKey=*', 'description=*', 'userPassword=*'];
     for (const filter of [...filters, 'chamberlainSeal=*', 'cn=directory', 'creatorsName=*']) {
       expect(await search('reader', BASE, ['uid'], `(${filter})`)).toEqual({ code: 0, out: '' });
@@ -411,7 +408,7 @@ describe('neighbouring programs', () => {
     expect(out).toContain('uid: alice\n');
   });
 
-  test('reader finds tools, groups, who is in them and what is locked, as docs/directory.md says', async () => {
+  test('reader finds tools, groups, their members and locks, as docs/directory.md says', async () => {
     const found = async (base: string, filter: string): Promise<string[]> => {
       const { out } = await search('reader', base, ['1.1'], filter);
       return out.match(/(?<=^dn: )[^,]+/gm) ?? [];
@@ -438,7 +435,7 @@ describe('everyone else', () => {
     expect((await tool('ldapsearch', [...carol, '-b', BASE], '')).out).not.toContain('dn:');
   });
 
-  test('anonymous sees nothing', async () => {
+  test('anonymous users see nothing', async () => {
     for (const base of [BASE, PEOPLE, '', 'cn=Subschema']) {
       const { out } = await tool('ldapsearch', ['-LLL', '-s', 'base', '-b', base, '+', '*'], '');
       expect(out).not.toContain('dn:');
@@ -523,7 +520,7 @@ async function change(who: Account, ldif: string, options: string[] = []): Promi
   return (await tool('ldapmodify', [...bindOptions(who), ...options], ldif)).code;
 }
 
-/** The names of all that one entry shows to an account, in order. */
+/** The names of all attributes that one entry shows to an account, in order. */
 async function attributesOf(who: Account, dn: string): Promise<string[]> {
   const { out } = await search(who, dn, ['*', '+'], '(objectClass=*)', ['-s', 'base']);
   return [...new Set(out.match(/^(?!dn:)\w+(?=:)/gm))].sort();

@@ -27,7 +27,7 @@ describe('the pattern of id ranges', () => {
     );
   });
 
-  test('matches nothing that is not a number of digits alone', () => {
+  test('matches only numbers made of digits', () => {
     const pattern = new RegExp(idPattern([{ first: 1, last: 99 }]));
     for (const text of ['', '01', '1 ', '-1', '1.5', '1000', '1\n']) {
       expect(pattern.test(text)).toBe(false);

@@ -1,4 +1,4 @@
-/** Who may do what in a Redis with the users of deploy/redis: BullMQ as a portal, and what it is refused. */
+/** What each user of deploy/redis may do in Redis: BullMQ as a portal, and what a portal is refused. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { once } from 'node:events';
 import { rmSync } from 'node:fs';
@@ -35,7 +35,7 @@ afterAll(async () => {
   rmSync(dir, { recursive: true, force: true });
 });
 
-/** A connection as a user would open it who knows a password. */
+/** A connection of a user who knows a password. */
 async function as<T>(
   user: Parameters<RedisServer['urlOf']>[0],
   act: (redis: Redis) => Promise<T>,
@@ -48,7 +48,7 @@ async function as<T>(
   }
 }
 
-/** What Redis says to a command: `ok`, or the first word of its refusal. */
+/** Redis's answer to a command: `ok`, or the first word of its refusal. */
 async function answerTo(redis: Redis, words: readonly string[]): Promise<string> {
   const [command = '', ...args] = words;
   try {
@@ -59,7 +59,7 @@ async function answerTo(redis: Redis, words: readonly string[]): Promise<string>
   }
 }
 
-/** What has been refused in this test, as Redis has logged it. */
+/** The refusals in this test, as Redis has logged them. */
 async function refusals(): Promise<string[]> {
   const log = (await owner.acl('LOG')) as string[][];
   return log.map((entry) => {
@@ -68,7 +68,7 @@ async function refusals(): Promise<string[]> {
   });
 }
 
-test('the file of users is as it was', () => {
+test('the file of users has not changed', () => {
   expectGolden(
     'redis-users.acl',
     renderUsers(['bridge', 'admin.alice'], (user) => `the password of ${user}`),
@@ -151,7 +151,7 @@ describe.each([
 const NO_PERMISSION = 'NOPERM';
 const FOREIGN = [
   ...['bull:requests.other:wait', 'bull:requests.urgent.other:wait', 'bull:events.other:wait'],
-  // one that has a part of its name
+  // a portal that has a part of its name
   ...['bull:requests.bridge2:wait', 'bull:requests.bridge', 'bull:events.bridge.x:wait'],
   ...['bull:directory:wait', 'bull:homes.urgent:wait', 'bull:databases.slow:wait', 'else'],
 ];
@@ -173,7 +173,7 @@ test.each(FOREIGN)('a portal can neither read nor write %s', async (key) => {
     }
     const moves = ['RPOPLPUSH', 'bull:requests.bridge:x', key];
     expect(await answerTo(redis, moves)).toBe(NO_PERMISSION);
-    // a script has the rights of whoever sends it, whether it names the key beforehand or not
+    // a script has the rights of its sender, whether it names the key beforehand or not
     expect(await answerTo(redis, ['EVAL', 'return 1', '1', key])).toBe(NO_PERMISSION);
     const hidden = `return redis.call('LPUSH', '${key}', 'x')`;
     expect(await answerTo(redis, ['EVAL', hidden, '0'])).toBe('ERR');
@@ -204,7 +204,7 @@ const FORBIDDEN = [
 ];
 
 test.each(FORBIDDEN)(
-  'neither a portal nor a program of ours but the owner can do %s',
+  'only the owner can do %s, neither a portal nor a program of ours',
   async (text) => {
     const users: readonly RedisAccount[] = ['portal.bridge', 'intake', 'relay', 'homes', 'sweep'];
     for (const user of users) {
@@ -215,7 +215,7 @@ test.each(FORBIDDEN)(
   },
 );
 
-test('nobody comes in without a password, by another one, or as an admin whose key is known', async () => {
+test('nobody can log in without a password, with another one, or as an admin whose key is known', async () => {
   const { host } = new URL(server.url());
   for (const [user, refusal] of [
     ['', /NOAUTH/u],
@@ -265,7 +265,7 @@ test('each program of ours does its work by its own account, and is refused the 
   }
 });
 
-describe('a job that names keys of others moves nothing of theirs, by the rights of its portal:', () => {
+describe('a job that names keys of others cannot move them with the rights of its portal:', () => {
   const opened: { close(): Promise<unknown> }[] = [];
   afterEach(async () => void (await Promise.all(opened.splice(0).map((each) => each.close()))));
   const connection = (user: RedisAccount) => ({
@@ -279,7 +279,7 @@ describe('a job that names keys of others moves nothing of theirs, by the rights
   const theirs = async () =>
     (await owner.keys('*')).filter((key) => /other|homes/u.test(key)).toSorted();
 
-  test('as intake ends it, whose end is to make a job that hangs on the queue of another', async () => {
+  test('when intake ends it, and its end would add a job to the queue of another', async () => {
     await open('requests.bridge', 'portal.bridge').add('x', {}, { deduplication: { id: 'd' } });
     const parent = { pk: 'bull:requests.other:9', pd: '{}', pdk: 'bull:requests.other:wait' };
     const next = { name: 'request', data: '{}', opts: '{}', ...parent };
@@ -292,7 +292,7 @@ describe('a job that names keys of others moves nothing of theirs, by the rights
     expect(await theirs()).toEqual([]);
   });
 
-  test('as the relay removes it, whose children are the jobs of others', async () => {
+  test('when the relay removes it, and its children are jobs of others', async () => {
     for (const [name, user] of [
       ['events.other', 'portal.other'],
       ['homes', 'relay'],
@@ -309,7 +309,7 @@ describe('a job that names keys of others moves nothing of theirs, by the rights
   });
 });
 
-test('what scripts have written is there after Redis was killed', async () => {
+test('what scripts have written is still there after Redis was killed', async () => {
   await owner.config('SET', 'appendfsync', 'always');
   const connection = { url: server.urlOf('portal.bridge'), maxRetriesPerRequest: null };
   const queue = new bullmq.Queue('requests.bridge', { connection });
@@ -320,13 +320,13 @@ test('what scripts have written is there after Redis was killed', async () => {
   process.kill(runningPid(server) ?? 0, 'SIGKILL');
   while (runningPid(server) !== undefined) await new Promise(setImmediate);
   await startServer(server);
-  // it may have another port: somebody else may have taken the one before
+  // it may have another port: another program may have taken the old one
   owner = new Redis(server.urlOf('owner'));
   expect((await owner.keys('*')).toSorted()).toEqual(before);
   expect(await owner.llen('bull:requests.bridge:wait')).toBe(2);
 });
 
-test('no job is longer than a MiB, as Redis itself sees to', async () => {
+test('no job is longer than a MiB: Redis itself refuses it', async () => {
   await as('portal.bridge', async (redis) => {
     const most = Buffer.alloc(2 ** 20, 'x');
     expect(await answerTo(redis, ['SET', 'bull:requests.bridge:x', most.toString()])).toBe('ok');

@@ -1,4 +1,7 @@
-/** What the programs that render configurations say to who mistypes: one line, and no stack trace. No servers. */
+/**
+ * What the programs that render configurations print for a mistyped command line: one line, and no stack trace.
+ * No servers.
+ */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -8,13 +11,13 @@ import { expect, test } from '@jest/globals';
 const CLONE = join(import.meta.dirname, '../..');
 const NONE = ['--config', '/nowhere.yaml'];
 const NO_CONFIG =
-  'CONFIG_INVALID: reading the configuration /nowhere.yaml: there is no such file (ENOENT). Name the right file, or make it.\n';
+  'CONFIG_INVALID: reading the configuration /nowhere.yaml: there is no such file (ENOENT). Name the right file, or create it.\n';
 
 test.each([
   ['redis', ['--foo'], "USAGE: Unknown option '--foo'.\n"],
   ['redis', NONE, NO_CONFIG],
   ['ldap', ['--foo'], "USAGE: Unknown option '--foo'.\n"],
-  ['ldap', [], 'USAGE: it wants --out FOLDER and --admin-password-file FILE.\n'],
+  ['ldap', [], 'USAGE: --out FOLDER and --admin-password-file FILE are required.\n'],
   ['ldap', [...NONE, '--out', 'x', '--admin-password-file', 'x'], NO_CONFIG],
 ])('deploy/%s/render.ts %j', (of, args, said) => {
   const folder = mkdtempSync(join(tmpdir(), 'chamberlain-render-'));

@@ -1,4 +1,4 @@
-/** A benchmark that is ended early leaves nothing running. */
+/** A benchmark that is stopped early leaves nothing running. */
 import { spawn } from 'node:child_process';
 import { mkdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -17,7 +17,10 @@ afterEach(() => {
   rmSync(join(dir, '..'), { recursive: true, force: true });
 });
 
-/** Who works in the folder, or was told of it: the benchmark itself, its servers, and what they have started. */
+/**
+ * The processes in the folder, or that have its name among their arguments: the benchmark itself, its servers,
+ * and what they have started.
+ */
 function startedThere(): number[] {
   return processes().filter((pid) => {
     try {
@@ -35,7 +38,7 @@ function namesOf(pids: readonly number[]): Set<string> {
   return new Set(pids.map((pid) => readFileSync(`/proc/${pid}/comm`, 'utf8').trim()));
 }
 
-test('SIGTERM to `npm run bench` ends its servers too', async () => {
+test('SIGTERM to `npm run bench` also stops its servers', async () => {
   const npm = spawn('npm', ['run', 'bench', '--', 'chain', '--quick', '--dir', dir], {
     stdio: 'ignore',
   });

@@ -1,4 +1,4 @@
-/** What `dev/stack up` makes of the configuration that is there already. */
+/** What `dev/stack up` does with an existing configuration. */
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
@@ -23,7 +23,7 @@ const withRedisAt = (port: number) =>
     portals: [portalWith('portal', newPortalKey('portal').publicKey)],
   });
 
-test('edits of it stay, and Redis is where it is now', () => {
+test('edits of it stay, except the address of Redis', () => {
   const file = join(dir, 'config.yaml');
   keepConfig(file, withRedisAt(7001));
   const edited = readFileSync(file, 'utf8').replace(
@@ -42,7 +42,7 @@ test('one that cannot be read is named, and left alone', () => {
   const file = join(dir, 'config.yaml');
   writeFileSync(file, 'realm: [');
   expect(() => keepConfig(file, withRedisAt(7001))).toThrow(
-    `${file} cannot be read; mend it, or remove it: `,
+    `${file} cannot be read; correct it, or remove it: `,
   );
   expect(readFileSync(file, 'utf8')).toBe('realm: [');
 });

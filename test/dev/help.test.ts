@@ -1,4 +1,4 @@
-/** Who asks for help has it at once: nothing is installed for it. */
+/** Help comes at once: nothing is installed for it. */
 import { execFileSync } from 'node:child_process';
 import { cpSync, existsSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -24,6 +24,8 @@ test.each(['--help', '-h', 'help', 'up --help', 'status -h'])('dev/stack %s', (w
 
 test.each(['--help', '-h'])('dev/bootstrap %s', (word) => {
   const said = execFileSync(join(clone, 'dev/bootstrap'), [word], { encoding: 'utf8' });
-  expect(said).toMatch(/^Makes this machine .*\n {2}dev\/bootstrap --check {3}only say what/su);
+  expect(said).toMatch(
+    /^Prepares this machine .*\n {2}dev\/bootstrap --check {3}only report what/su,
+  );
   expect(existsSync(join(clone, 'node_modules'))).toBe(false);
 });

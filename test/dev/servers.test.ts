@@ -20,7 +20,7 @@ beforeEach(() => {
 afterEach(() => rmSync(dir, { recursive: true, force: true }));
 
 describe("a stack's place", () => {
-  test('is in its folder, where the servers can live there', () => {
+  test('is in its folder if the servers can live there', () => {
     expect(makePlace(dir).servers).toBe(join(dir, 'servers'));
   });
 
@@ -28,7 +28,7 @@ describe("a stack's place", () => {
     ['closed to other users', 'closed/stack', 0o700],
     ['too long for a socket', `${'long'.repeat(20)}/stack`, 0o755],
     ['of odd characters', "a b'c/stack", 0o755],
-  ])('is under /var/tmp, where its folder is %s', (_, below, mode) => {
+  ])('is under /var/tmp if its folder is %s', (_, below, mode) => {
     const stack = join(dir, below);
     mkdirSync(join(stack, '..'), { mode });
     const place = makePlace(stack);
@@ -103,7 +103,7 @@ describe('a server', () => {
     writeFileSync(file, noted);
   });
 
-  test('that is frozen is silent, is not waited for, and can be ended', async () => {
+  test('that is frozen is silent, is not waited for, and can be stopped', async () => {
     signalTree(runningPid(redis) ?? 0, 'SIGSTOP');
     expect(await serverState(redis)).toBe('silent');
     await expect(startServer(redis)).rejects.toThrow('redis is stopped: `kill -CONT');

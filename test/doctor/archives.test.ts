@@ -1,4 +1,4 @@
-/** Where archives are kept, and the programs that make them. */
+/** The folders of archives, and the programs that make archives. */
 import { chmodSync, chownSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -25,26 +25,26 @@ const statesOf = (lines: readonly Line[]) => lines.map(({ state }) => state);
 const make = (...names: string[]) =>
   names.forEach((name) => mkdirSync(join(dir, name), { recursive: true, mode: 0o700 }));
 
-test('what is there, closed, and the role’s own, is right', async () => {
+test('a folder that exists, is closed to others and belongs to the role is right', async () => {
   make('databases');
   const lines = await lookAtArchives(config, 'databases');
   expect(lines.map(({ what }) => what)).toEqual([
-    `${config.archives.databases} is there, for archives of databases`,
-    'the programs that put away databases are there',
+    `${config.archives.databases} is ready for archives of databases`,
+    'the programs that archive databases are installed',
   ]);
   expect(statesOf(lines)).toEqual(['ok', 'ok']);
 });
 
-test('where the role does not work nothing is missed', async () => {
+test('on a machine where the role does not run, nothing is missing', async () => {
   rmSync(join(dir, 'postgres-homes'));
   expect(statesOf(await lookAtArchives(config, 'homes'))).toEqual(['elsewhere']);
 });
 
-test('a folder that is not there, open to others, or no folder is told, with what to do', async () => {
+test('a folder that is missing, open to others, or not a folder is reported, with what to do', async () => {
   const first = async () => (await lookAtArchives(config, 'databases'))[0];
   expect(await first()).toMatchObject({
     state: 'fix',
-    what: expect.stringContaining('is not there: nothing can be put away'),
+    what: expect.stringContaining('does not exist: nothing can be archived'),
     todo: expect.stringContaining('install -d -m 700'),
   });
   make('databases');
@@ -54,10 +54,10 @@ test('a folder that is not there, open to others, or no folder is told, with wha
   });
   rmSync(config.archives.databases, { recursive: true });
   writeFileSync(config.archives.databases, '', { mode: 0o600 });
-  expect(await first()).toMatchObject({ what: expect.stringContaining('it is no folder') });
+  expect(await first()).toMatchObject({ what: expect.stringContaining('it is not a folder') });
 });
 
-test('archives of homes are root’s, and have the mark that tells one that is not mounted', async () => {
+test('archives of homes belong to root, and have the folder that shows whether they are mounted', async () => {
   if (me !== 0) return;
   const first = async () => (await lookAtArchives(config, 'homes'))[0];
   make('homes');
@@ -71,7 +71,7 @@ test('archives of homes are root’s, and have the mark that tells one that is n
   });
 });
 
-test('a program that is missing is named, with its package', async () => {
+test('a missing program is named, with its package', async () => {
   make('databases', 'bin');
   for (const name of ['ionice', 'mariadb', 'nice', 'setpriv']) {
     writeFileSync(join(dir, 'bin', name), '', { mode: 0o755 });
@@ -79,7 +79,7 @@ test('a program that is missing is named, with its package', async () => {
   const [, programs] = await lookAtArchives(config, 'databases', join(dir, 'bin'));
   expect(programs).toEqual({
     state: 'fix',
-    what: 'to put away databases, there is no mariadb-dump, zstd',
-    todo: 'Install them: `apt-get install mariadb-client zstd`.',
+    what: 'databases cannot be archived: mariadb-dump, zstd are missing',
+    todo: 'Run `apt-get install mariadb-client zstd`.',
   });
 });

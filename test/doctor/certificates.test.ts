@@ -1,4 +1,4 @@
-/** The dates and the trust of a certificate, as a real Redis shows it over TLS. */
+/** The dates and the trust of a certificate that a real Redis shows over TLS. */
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -57,7 +57,7 @@ function openssl(...args: string[]): void {
   execFileSync('openssl', args, { cwd: dir, stdio: 'pipe' });
 }
 
-/** A Redis whose certificate holds from one moment until another. @returns its port */
+/** Starts a Redis whose certificate is valid from one moment until another. @returns its port */
 async function serve(from: Date, until: Date): Promise<number> {
   const stamp = (at: Date) => at.toISOString().replace(/[-:T]|\.\d+/gu, '');
   openssl(
@@ -122,10 +122,10 @@ const look = (port: number, caFile = join(dir, 'ca.pem'), host = 'localhost') =>
 
 describe('a certificate', () => {
   test.each([
-    ['that lasts', -1, 40, 'ok', /^the certificate of Redis lasts until 20\d\d-/u],
-    ['near its end', -1, 20.5, 'fix', /^the certificate of Redis ends in 20 days, on 20/u],
-    ['that ended', -9, -2, 'fix', /^the certificate of Redis ended on 20\d\d-/u],
-    ['that has not begun', 2, 99, 'fix', /^the certificate of Redis begins on 20\d\d-/u],
+    ['that lasts', -1, 40, 'ok', /^the certificate of Redis is valid until 20\d\d-/u],
+    ['near its end', -1, 20.5, 'fix', /^the certificate of Redis expires in 20 days, on 20/u],
+    ['that ended', -9, -2, 'fix', /^the certificate of Redis expired on 20\d\d-/u],
+    ['that has not begun', 2, 99, 'fix', /^the certificate of Redis is not valid before 20\d\d-/u],
   ] as const)('%s', async (_what, from, until, state, what) => {
     const lines = await look(await serve(later(from), later(until)));
     expect(lines).toEqual([
@@ -137,7 +137,7 @@ describe('a certificate', () => {
     ]);
   });
 
-  test('of an authority that is not known, or for another host', async () => {
+  test('of an unknown authority, or for another host', async () => {
     const port = await serve(later(-1), later(400));
     const fixed = (why: RegExp) => [
       { state: 'fix', what: expect.stringMatching(why), todo: expect.stringContaining('caFile') },
@@ -147,7 +147,7 @@ describe('a certificate', () => {
     expect(await look(port, undefined, '127.0.0.1')).toEqual(fixed(/is not trusted: .*ALTNAME/u));
   });
 
-  test('of a server that hangs or is away is unreadable', async () => {
+  test('of a server that hangs or cannot be reached is unreadable', async () => {
     const silent = createServer(() => {}).listen(0, '127.0.0.1');
     await once(silent, 'listening');
     const { port } = silent.address() as { port: number };

@@ -1,4 +1,4 @@
-/** Checks run beside each other, each bounded; and what is judged from what was seen. */
+/** Checks run in parallel, each with a time limit; and how clocks and roles are judged. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from '@jest/globals';
 import { examine } from '../../src/doctor/examine.ts';
@@ -16,7 +16,7 @@ const check = (subject: string, look: () => Promise<Line[]>, limitMs?: number): 
 });
 const never = () => new Promise<Line[]>(() => {});
 
-test('one that hangs or fails is unreadable, with what to do; the others are told, in their order', async () => {
+test('a check that hangs or fails is unreadable, with what to do; the others are shown in order', async () => {
   const lines = await examine([
     check('one that hangs', never),
     check('a good one', async () => [ok('good')]),
@@ -33,7 +33,7 @@ test('one that hangs or fails is unreadable, with what to do; the others are tol
   ]);
 });
 
-test('all are begun before any has ended, and what is left is said', async () => {
+test('all begin before any has ended, and the progress names those that are left', async () => {
   let begun = 0;
   let open: () => void = () => {};
   const all = new Promise<void>((resolve) => (open = resolve));
@@ -51,22 +51,22 @@ test('all are begun before any has ended, and what is left is said', async () =>
     (text) => said.push(text),
   );
   expect(lines.map(({ what }) => what)).toEqual(Array.from({ length: 40 }, (_, n) => `${n}`));
-  expect(said[0]).toMatch(/^looking at check \d, check \d$/u);
-  expect(said).toContain('looking at check 1');
+  expect(said[0]).toMatch(/^checking check \d, check \d$/u);
+  expect(said).toContain('checking check 1');
 });
 
-test('of many that are left, a few are named', async () => {
+test('if many are left, a few are named', async () => {
   const said: string[] = [];
   const of = (n: number) => check(`check ${n}`, async () => [ok('good')]);
   await examine([1, 2, 3, 4, 5, 6, 7, 8].map(of), (text) => said.push(text));
-  expect(said[0]).toMatch(/^looking at (check \d, ){5}and 2 more$/u);
+  expect(said[0]).toMatch(/^checking (check \d, ){5}and 2 more$/u);
 });
 
 test.each([
-  // read at, between asked 10.0 s and answered 10.5 s
-  [10_200, 'ok', "the clock of it is this machine's"],
-  [9_001, 'ok', "the clock of it is this machine's"],
-  [11_499, 'ok', "the clock of it is this machine's"],
+  // the clock that was read between 10.0 s (asked) and 10.5 s (answered)
+  [10_200, 'ok', "the clock of it agrees with this machine's"],
+  [9_001, 'ok', "the clock of it agrees with this machine's"],
+  [11_499, 'ok', "the clock of it agrees with this machine's"],
   [8_900, 'fix', "the clock of it is 1.1 s behind this machine's"],
   [11_600, 'fix', "the clock of it is 1.1 s ahead of this machine's"],
   [3_610_500, 'fix', "the clock of it is 3600.0 s ahead of this machine's"],
@@ -77,7 +77,7 @@ test.each([
   });
 });
 
-test('a role is judged by its report: whether there is one, and by which clock', () => {
+test('a role is judged by its report and by its clock', () => {
   const report: Report = { steps: [], findings: [], waiting: [], unreadable: [], subjects: 0 };
   const at = Date.parse('2026-11-25T10:00:00Z');
   const reports = new Map<Role, Report>([
@@ -88,7 +88,7 @@ test('a role is judged by its report: whether there is one, and by which clock',
   const lines = judgeRoles(reports, { askedAt: at, answeredAt: at + 10 });
   expect(lines.map(({ state, what }) => [state, what])).toEqual([
     ['ok', 'directory answers'],
-    ['ok', "the clock of the machine of directory is this machine's"],
+    ['ok', "the clock of the machine of directory agrees with this machine's"],
     ['ok', 'homes answers'],
     ['fix', "the clock of the machine of homes is 120.0 s behind this machine's"],
     ['unreadable', 'databases: no answer'],

@@ -1,4 +1,4 @@
-/** What is looked at of files alone: the secrets, the keys, the program, a login host's agent. */
+/** Checks that only read files: the secrets, the keys, the program, the agent of a login host. */
 import { generateKeyPairSync } from 'node:crypto';
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -31,17 +31,17 @@ describe('secrets', () => {
     chmodSync(join(dir, name), mode);
   };
 
-  test('that are all there and closed are one line', () => {
+  test('that all exist and are closed to others are one line', () => {
     const names = secretsOf(configOf());
     expect(names).toContain('redis-portal.bridge');
     expect(names).not.toContain('redis-portal.admin.alice');
     for (const name of names) put(name);
     expect(statesOf(look())).toEqual([
-      ['ok', `${names.length} secrets are there, and closed to others`],
+      ['ok', `${names.length} secrets exist, and others cannot read them`],
     ]);
   });
 
-  test('that are empty, open, a folder, somebody’s are told, each with what to do; the rest is elsewhere', () => {
+  test('that are empty, open, a folder, or somebody else’s are reported, each with what to do; the rest is elsewhere', () => {
     put('postgres-admin', '');
     put('ldap-sssd', 'x', 0o640);
     mkdirSync(join(dir, 'mariadb-databases'));
@@ -50,43 +50,43 @@ describe('secrets', () => {
     chmodSync(dir, 0o777);
     const lines = look((uid) => uid !== process.getuid?.());
     expect(statesOf(lines)).toEqual([
-      ['fix', `${dir} has mode 0777: others may put secrets there`],
+      ['fix', `${dir} has mode 0777: others can put secrets there`],
       ['fix', `${join(dir, 'postgres-intake')} belongs to uid ${process.getuid?.()}`],
       ['fix', `${join(dir, 'postgres-admin')} is empty`],
       ['fix', `${join(dir, 'postgres-admin')} belongs to uid ${process.getuid?.()}`],
-      ['fix', `${join(dir, 'ldap-sssd')} has mode 0640: others may read it`],
+      ['fix', `${join(dir, 'ldap-sssd')} has mode 0640: others can read it`],
       ['fix', `${join(dir, 'ldap-sssd')} belongs to uid ${process.getuid?.()}`],
-      ['fix', `${join(dir, 'mariadb-databases')} is no file`],
+      ['fix', `${join(dir, 'mariadb-databases')} is not a file`],
       ['elsewhere', expect.stringMatching(/^secrets that are not on this machine: .*ldap-admin/u)],
     ]);
     for (const { todo } of lines) expect(todo).toMatch(/\.$/u);
   });
 
-  test('that are being replaced are told, each with how to go on', () => {
+  test('that are being replaced are reported, each with how to continue', () => {
     for (const name of ['redis-intake', 'postgres-homes', 'events-key']) put(name);
     for (const name of ['redis-intake.old', 'postgres-homes.next', 'events-key.next']) put(name);
     expect(look().filter(({ state }) => state === 'fix')).toEqual([
       {
         state: 'fix',
-        what: 'the rotation of postgres-homes was cut',
+        what: 'the rotation of postgres-homes was interrupted',
         todo: 'Run `chamberlain secret rotate postgres-homes` again.',
       },
       {
         state: 'fix',
-        what: 'redis-intake was replaced, and its old password is still valid',
-        todo: 'Run `chamberlain secret rotate redis-intake --finish` when each machine has the new one.',
+        what: 'redis-intake was replaced, but its old password is still valid',
+        todo: 'Run `chamberlain secret rotate redis-intake --finish` when each machine has the new password.',
       },
       {
         state: 'fix',
-        what: 'events-key is being replaced: the new key is made, and not in use',
-        todo: 'Run `chamberlain secret rotate events-key --finish` when all others know it.',
+        what: 'events-key is being replaced: the new key exists, but is not in use',
+        todo: 'Run `chamberlain secret rotate events-key --finish` when everybody who needs it knows the new key.',
       },
     ]);
   });
 
-  test('in a folder that is not there', () => {
+  test('in a folder that does not exist', () => {
     rmSync(dir, { recursive: true });
-    expect(statesOf(look())).toEqual([['fix', `${dir} is not there`]]);
+    expect(statesOf(look())).toEqual([['fix', `${dir} does not exist`]]);
   });
 
   test('may belong to root, to this user, and to the users of the roles', () => {
@@ -119,13 +119,13 @@ describe('keys', () => {
   const look = (...portals: ReturnType<typeof portal>[]) =>
     statesOf(lookAtKeys({ portals } as unknown as Config));
 
-  test('of portals are counted: the configuration is refused where one is none', () => {
+  test('of portals are counted: the configuration is refused if one is not a key', () => {
     expect(look(portal('a', pem('ed25519')), portal('b', pem('ed25519')))).toEqual([
       ['ok', '2 public keys of 2 portals are Ed25519'],
     ]);
   });
 
-  test('the admin’s: that of no portal, no key at all, not here', () => {
+  test('the admin’s: of no portal, not a key, or not on this machine', () => {
     const { privateKey } = generateKeyPairSync('ed25519');
     const file = join(dir, 'admin.pem');
     const config = { portals: [portal('a', pem('ed25519'))], adminKey: file } as unknown as Config;
@@ -136,7 +136,7 @@ describe('keys', () => {
     writeFileSync(file, privateKey.export({ type: 'pkcs8', format: 'pem' }), { mode: 0o600 });
     expect(statesOf(lookAtKeys(config))[1]).toEqual([
       'fix',
-      `the public half of adminKey ${file} is that of no portal`,
+      `no portal has the public half of adminKey ${file}`,
     ]);
     writeFileSync(file, 'SECRET-WORDS');
     const [, bad] = lookAtKeys(config);
@@ -144,7 +144,7 @@ describe('keys', () => {
     expect(JSON.stringify(bad)).not.toContain('SECRET-WORDS');
   });
 
-  test('the admin’s may be read by its owner alone, whatever its folder is called', () => {
+  test('only its owner may read the admin’s, whatever its folder is called', () => {
     const folder = join(dir, 'redis-portal.web');
     mkdirSync(folder);
     const file = join(folder, 'admin.pem');
@@ -153,12 +153,12 @@ describe('keys', () => {
     const config = { portals: [], adminKey: file } as unknown as Config;
     expect(statesOf(lookAtKeys(config))[1]).toEqual([
       'fix',
-      `adminKey ${file} has mode 0640: others may sign with it`,
+      `adminKey ${file} has mode 0640: others can sign with it`,
     ]);
   });
 });
 
-test('local names are those of passwd and group, but for lines of NIS and remarks', () => {
+test('local names are those of passwd and group, without lines of NIS and comments', () => {
   writeFileSync(
     join(dir, 'passwd'),
     'root:x:0:0::/root:/bin/sh\n+::::::\n-bad::::::\n#x:1:1\n\nweb:x:33:33::/:/bin/false\n',
@@ -171,7 +171,7 @@ test('local names are those of passwd and group, but for lines of NIS and remark
   ]);
 });
 
-test('the program: a Node that is too old, packages that are others or absent', () => {
+test('the program: a Node.js that is too old, packages of another version or missing', () => {
   const put = (file: string, value: unknown) => {
     mkdirSync(join(dir, file, '..'), { recursive: true });
     writeFileSync(join(dir, file), JSON.stringify(value));
@@ -191,7 +191,7 @@ test('the program: a Node that is too old, packages that are others or absent', 
   put('node_modules/a/node_modules/c/package.json', { version: '2.0.1' });
   expect(statesOf(lookAtProgram(dir, '22.1.0'))).toEqual([
     ['fix', 'Node 22.1.0 is too old'],
-    ['fix', 'npm packages: b is not there; c is 2.0.1, not 2.0.0'],
+    ['fix', 'npm packages: b is missing; c is 2.0.1, not 2.0.0'],
   ]);
   put('node_modules/b/package.json', { version: '1.0.0' });
   put('node_modules/a/node_modules/c/package.json', { version: '2.0.0' });
@@ -233,7 +233,7 @@ describe('a login host', () => {
     writeFileSync(join(dir, 'chamberlain/login-host.yaml'), stringify(config));
   });
 
-  test('that is at work and trusts what it reads is well', async () => {
+  test('that runs and trusts the directory is fine', async () => {
     writeStatus(login(), status);
     expect(statesOf(await look())).toEqual([['ok', 'this login host trusts the directory']]);
   });
@@ -243,12 +243,12 @@ describe('a login host', () => {
     [
       'whose helper is silent',
       { at: now.getTime() - 31_000 },
-      ['the login helper has said nothing since 2026-11-25T09:59:29.000Z'],
+      ['the login helper has not written its status since 2026-11-25T09:59:29.000Z'],
     ],
     [
       'whose agent is silent',
       { agentAt: now.getTime() - 31_000 },
-      ['the keys agent has told the login helper nothing since 2026-11-25T09:59:29.000Z'],
+      ['the keys agent has not reported to the login helper since 2026-11-25T09:59:29.000Z'],
     ],
     [
       'that does not trust',
@@ -267,12 +267,12 @@ describe('a login host', () => {
     for (const { todo } of lines) expect(todo).toMatch(/chamberlain-|keys-agent/u);
   });
 
-  test('whose configuration is wrong is told by its line', async () => {
+  test('whose configuration is wrong is reported with the line', async () => {
     writeFileSync(join(dir, 'chamberlain/login-host.yaml'), 'realm: tools\nfoo: 1\n');
     expect(statesOf(await look())).toEqual([['fix', expect.stringContaining('foo')]]);
   });
 
-  test('is looked at only where there is one', () => {
+  test('is checked only if this machine is one', () => {
     rmSync(join(dir, 'chamberlain'), { recursive: true });
     expect(loginHostConfig(dir)).toBeUndefined();
   });

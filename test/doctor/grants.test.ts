@@ -1,4 +1,4 @@
-/** Rights as they are written in SQL, and in what two lists of them differ. */
+/** Rights as SQL writes them, and how two lists of them differ. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
@@ -68,7 +68,7 @@ test.each(['migrations/roles.sql', 'deploy/mariadb/replica.sql', 'deploy/mariadb
   },
 );
 
-test('what one list lacks is told by account, and a long list is shortened', () => {
+test('what one list lacks is listed by account, and a long list is shortened', () => {
   const wanted = parseGrants(
     'GRANT SELECT, INSERT ON a TO x; GRANT SELECT ON b, c, d, e, f, g, h TO y;',
   );

@@ -1,4 +1,4 @@
-/** Functions and policies as they are written in SQL, and what of them was altered. */
+/** Functions and policies as SQL writes them, and which of them were altered. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
@@ -28,7 +28,7 @@ test('each function and policy of migrations/ is understood', () => {
     definer: true,
     settings: 'search_path=pg_catalog, public, pg_temp',
   });
-  // what is altered afterwards is altered in a way that is read
+  // every later ALTER has a form that is understood
   const altered = [...SQL.matchAll(/^ALTER FUNCTION (\w+)\(.*\) SET (\w+) = (.*);$/gmu)];
   expect(altered).toHaveLength(SQL.match(/ALTER FUNCTION/gu)?.length ?? 0);
   for (const [, name, setting, value] of altered) {
@@ -46,18 +46,18 @@ test('each function and policy of migrations/ is understood', () => {
   }
 });
 
-test('of two functions with one name the last one counts', () => {
+test('of two functions with the same name, the last one counts', () => {
   const sql = (body: string) => `CREATE OR REPLACE FUNCTION f() RETURNS int AS $$${body}$$;\n`;
   expect(parseFunctions(sql('a') + sql('b')).map(({ source }) => source)).toEqual(['b']);
 });
 
-test('one that is dropped is not wanted any more, until it is made anew', () => {
+test('a dropped function is no longer wanted, until it is created again', () => {
   const made = 'CREATE FUNCTION f() RETURNS int AS $$x$$;\n';
   expect(parseFunctions(`${made}DROP FUNCTION f();\n`)).toEqual([]);
   expect(parseFunctions(`${made}DROP FUNCTION f();\n${made}`)).toHaveLength(1);
 });
 
-test('a setting that is given afterwards counts, until the function is made anew', () => {
+test('a later setting counts, until the function is created again', () => {
   const made = 'CREATE OR REPLACE FUNCTION f(a int)\nRETURNS int SET search_path = a AS $$x$$;\n';
   const altered = 'ALTER FUNCTION f(int) SET search_path = a, pg_temp;\n';
   const settings = (sql: string) => parseFunctions(sql).map((each) => each.settings);
@@ -66,7 +66,7 @@ test('a setting that is given afterwards counts, until the function is made anew
   expect(settings(made + altered + made)).toEqual(['search_path=a']);
 });
 
-test('a function is altered by its source, its rights, its settings, a second one, or its absence', () => {
+test('a function counts as altered by its source, its rights, its settings, a second one, or its absence', () => {
   const f = { name: 'f', source: 'x', definer: true, settings: 'search_path=public' };
   expect(alteredFunctions([f, { ...f, name: 'g' }], [f])).toEqual([]);
   for (const had of [
@@ -94,10 +94,10 @@ describe('a policy', () => {
     special: false,
   };
 
-  test('is the same in each way that PostgreSQL writes it', () => {
+  test('is the same in each form in which PostgreSQL prints it', () => {
     const newer = `(role = SUBSTRING((CURRENT_USER)::text FROM '^c_([a-z]+)'::text))`;
     for (const using of [had.using, newer]) {
-      expect(alteredPolicies([{ ...had, using }], ours)).toEqual({ altered: [], foreign: [] });
+      expect(alteredPolicies([{ ...had, using }], ours)).toEqual({ altered: [], unmanaged: [] });
     }
   });
 
@@ -112,14 +112,14 @@ describe('a policy', () => {
   ])('altered in %s', (_, change) => {
     expect(alteredPolicies([{ ...had, ...change }], ours)).toEqual({
       altered: ['own of t'],
-      foreign: [],
+      unmanaged: [],
     });
   });
 
-  test('that is gone, or beside ours', () => {
+  test('that is missing, or additional', () => {
     expect(alteredPolicies([{ ...had, name: 'more' }], ours)).toEqual({
       altered: ['own of t'],
-      foreign: ['more of t'],
+      unmanaged: ['more of t'],
     });
   });
 });

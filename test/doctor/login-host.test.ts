@@ -1,4 +1,4 @@
-/** What `doctor` says of a login host's own files, on a machine that `install` may change. */
+/** What `doctor` says about a login host's own files, on a machine that `install` may change. */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
@@ -21,7 +21,7 @@ afterAll(() => machine.close());
 
 const sh = (script: string): Promise<string> => machine.must(['/bin/sh', '-ec', script]);
 
-/** `lookAtInstallation`, in that machine: as that user where one is named. */
+/** Runs `lookAtInstallation` on that machine, as that user if one is named. */
 async function look(uid = 0): Promise<unknown> {
   const script = `process.setgid(${uid}); process.setuid(${uid});
     const { lookAtInstallation } = await import('${CLONE}/src/doctor/login-host.ts');
@@ -30,12 +30,12 @@ async function look(uid = 0): Promise<unknown> {
   return JSON.parse(await machine.must([node, '--input-type=module', '-e', script]));
 }
 
-test('a machine that was not set up, one that is, one that has drifted; root alone may see it', async () => {
+test('a machine that is not set up, one that is, and one that has drifted; only root may check it', async () => {
   expect(await look()).toEqual([
     {
       state: 'unreadable',
       what: expect.stringMatching(/install --check: install: --ldap-uri is missing/u),
-      todo: `Run ${INSTALL} --check by hand.`,
+      todo: `Run ${INSTALL} --check yourself.`,
     },
   ]);
   await machine.must([INSTALL, ...TOLD]);

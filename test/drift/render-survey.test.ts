@@ -43,7 +43,7 @@ const DIRECTORY: Report = {
     step('tools.wikibot', 50_002, {
       effect: 'revoke',
       change: 'member −uid=mallory,ou=people',
-      because: 'it has too much: member',
+      because: 'it has extra values in member',
       action: {
         verb: 'ldap.modify',
         entry: 'toolGroups/cn=tools.wikibot',
@@ -108,7 +108,7 @@ const HOMES: Report = {
       object: '/data/project/bridgebot/logs',
       effect: 'change',
       change: 'default ACL → group rwx',
-      because: 'what is made in it would not be writable for the group',
+      because: 'the group could not write to what is made in it',
       action: {
         verb: 'path.setAcl',
         home: { area: 'toolHomes', name: 'bridgebot' },
@@ -146,7 +146,7 @@ const DATABASES: Report = {
       target: 'database-account',
       object: "''@localhost on replica",
       code: 'DATABASE_FOREIGN',
-      sentence: 'Whoever comes from localhost may get this nameless account. Drop it.',
+      sentence: 'Connections from localhost may get this account, which has no name. Drop it.',
       advisory: true,
     }),
   ),
@@ -170,15 +170,15 @@ test('a survey is shown in groups, worst first, each with its count and its firs
   expectGolden('survey.txt', renderSurvey(ALL));
 });
 
-test('a reason for which several targets are unread is said once', () => {
+test('a reason that leaves several targets unread is shown once', () => {
   const away = 'reading all of dc=example,dc=org: no answer in 3000 ms';
   const unreadable = ['unix-group', 'seal', 'unix-account'].map((target) => ({
     target,
     sentence: away,
   }));
   expect(renderSurvey({ ...NOTHING, unreadable })).toBe(
-    'UNREADABLE: seal, unix-account, unix-group; nothing is known, so nothing is concluded\n' +
-      `  ${away}\n\n0 subjects looked at: 3 UNREADABLE`,
+    'UNREADABLE: seal, unix-account, unix-group (could not be read, so nothing was concluded)\n' +
+      `  ${away}\n\n0 subjects checked: 3 UNREADABLE`,
   );
 });
 
@@ -186,7 +186,7 @@ test('a survey that found nothing says so', () => {
   expectGolden('survey-nothing.txt', renderSurvey({ ...NOTHING, subjects: 40_000 }));
 });
 
-test('headings are marked for who watches, and what others wrote does not steer a terminal', () => {
+test('headings are marked for readers, and text that others wrote does not control a terminal', () => {
   const text = renderSurvey(ALL, (heading) => `\u001b[1m${heading}\u001b[22m`);
   expect(text).toContain('\u001b[1mUNREADABLE: homes');
   // eslint-disable-next-line no-control-regex
@@ -194,7 +194,7 @@ test('headings are marked for who watches, and what others wrote does not steer 
   expect(text).toContain('/bin/sh?[2J');
 });
 
-test('every step, finding and unreadable is in one group, and counted once', () => {
+test('each step, finding and unreadable is in one group, and counted once', () => {
   const groups = groupSurvey(ALL);
   const count = (kind: string) =>
     groups.filter((group) => group.kind === kind).reduce((sum, group) => sum + group.count, 0);
@@ -215,7 +215,7 @@ test('every step, finding and unreadable is in one group, and counted once', () 
   });
 });
 
-test('the order of groups and items does not hang on who answered first', () => {
+test('the order of groups and items does not depend on which role answered first', () => {
   const shuffled = mergeReports([
     ...[DIRECTORY, HOMES, DATABASES].map((report) => ({
       ...report,
@@ -227,7 +227,7 @@ test('the order of groups and items does not hang on who answered first', () => 
   expect(renderSurvey(shuffled)).toBe(renderSurvey(ALL));
 });
 
-test('100,000 drifts are shown in a moment', () => {
+test('100,000 drifts are rendered quickly', () => {
   const many: Report = {
     ...NOTHING,
     subjects: 100_000,

@@ -1,4 +1,4 @@
-/** Whoever asks for a survey waits as long as the roles give signs of life, and no longer. */
+/** The caller of a survey waits as long as the roles give signs of life, and no longer. */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
@@ -47,10 +47,10 @@ const REPORT: Report = { steps: [], findings: [], waiting: [], unreadable: [], s
 const report = (role: Role, survey: string) =>
   writeReport(reader.get(role) as Pool, survey, role, REPORT);
 
-/** Far more than a role at work lets pass between two signs of life, on a busy machine too. */
+/** Far longer than a working role needs between two signs of life, even on a busy machine. */
 const SILENT_MS = 3000;
 
-/** Is at work with a survey for more than twice the time-out. */
+/** Works on a survey for more than twice the timeout. */
 async function workAt(survey: string): Promise<void> {
   const begin = performance.now();
   for (let done = 0; performance.now() - begin < 2.2 * SILENT_MS; done += 1) {
@@ -59,7 +59,7 @@ async function workAt(survey: string): Promise<void> {
   }
 }
 
-test('progress puts the time-out off, and an answer ends it', async () => {
+test('progress extends the timeout, and an answer ends the wait', async () => {
   await asking(async (id, asked) => {
     const told: (RoleProgress | undefined)[] = [];
     const collected = asked.collect(['homes'], SILENT_MS, (far) => told.push(far.get('homes')));
@@ -70,7 +70,7 @@ test('progress puts the time-out off, and an answer ends it', async () => {
   });
 });
 
-test('progress with a survey that comes before is a sign of life too', async () => {
+test('progress with an earlier survey is a sign of life too', async () => {
   await asking(async (before) => {
     await asking(async (id, asked) => {
       const collected = asked.collect(['homes'], SILENT_MS);
@@ -81,7 +81,7 @@ test('progress with a survey that comes before is a sign of life too', async () 
   });
 });
 
-test('a role without a connection is told apart from one that is silent', async () => {
+test('a role without a connection is distinguished from a silent one', async () => {
   await asking(async (_id, asked) => {
     await reader.get('homes')?.query('SELECT');
     const told: (RoleProgress | undefined)[][] = [];
@@ -93,7 +93,7 @@ test('a role without a connection is told apart from one that is silent', async 
   });
 });
 
-test('a role whose progress stands still has not answered, whatever the others do', async () => {
+test('a role without progress counts as not answering, whatever the others do', async () => {
   await asking(async (id, asked) => {
     await move('homes', id, 50);
     const start = performance.now();
@@ -104,7 +104,7 @@ test('a role whose progress stands still has not answered, whatever the others d
   });
 });
 
-test('a report may take longer to write than any other statement, since it may be large', async () => {
+test('a report may take longer to write than any other statement, because it may be large', async () => {
   const owner = openPool(world.config, 'owner', { max: 1, durable: false });
   await owner.query(
     `CREATE FUNCTION stall() RETURNS trigger LANGUAGE plpgsql AS
@@ -122,7 +122,7 @@ test('a report may take longer to write than any other statement, since it may b
   }
 });
 
-test('the survey is gone when nobody waits any more, answered or not', async () => {
+test('the survey is deleted when nobody waits any more, answered or not', async () => {
   let survey = '';
   await asking(async (id, asked) => {
     survey = id;

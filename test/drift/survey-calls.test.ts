@@ -1,4 +1,4 @@
-/** Roles hear calls on a connection that may be lost without a word. */
+/** Roles receive calls on a connection that may be lost without notice. */
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
@@ -19,7 +19,7 @@ afterAll(async () => {
   await world.close();
 });
 
-test('a connection whose other end is gone without a word is replaced, and the next call heard', async () => {
+test('a connection whose other end vanished without notice is replaced, and the next call is received', async () => {
   const { host, port } = world.config.postgres;
   const sockets: Socket[] = [];
   const relay = createServer((socket) => {
@@ -53,7 +53,7 @@ test('a connection whose other end is gone without a word is replaced, and the n
     );
   try {
     await hears('before', 10_000);
-    // as when the cable is out: nothing comes through any more, and nobody is told
+    // as if a cable were unplugged: nothing arrives any more, and neither end notices
     for (const socket of sockets) socket.unpipe().pause();
     await hears('after', 15_000);
     expect([...heard]).toEqual(['before', 'after']);

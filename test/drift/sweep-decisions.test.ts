@@ -1,4 +1,4 @@
-/** What a sweep does about what was reported: the tables of src/drift/sweep-decisions.ts. Pure. */
+/** What a sweep decides on the reports: the tables of src/drift/sweep-decisions.ts. Pure. */
 import { describe, expect, test } from '@jest/globals';
 import type { Role } from '../../src/reconcile/wanted.ts';
 import type { Effect } from '../../src/reconcile/action.ts';
@@ -61,7 +61,7 @@ function judge(homes: Partial<Report>, seen: Partial<Seen> = {}) {
 const many = (count: number) => Array.from({ length: count }, (_, index) => step(index + 1));
 const at = (subject: number, role: Role = 'homes') => ({ subject, role });
 
-describe('of a subject and role:', () => {
+describe('for a subject and role:', () => {
   test.each<[string, Partial<Report>, Partial<Seen>, string, number, number[]]>([
     ['nothing is clean', {}, {}, 'clean', 0, []],
     ['a step has drifted, and is touched', { steps: [step(1)] }, {}, 'touched', 1, [1]],
@@ -184,7 +184,7 @@ describe('of a subject and role:', () => {
     expect(touch.map(({ subject }) => subject)).toEqual(touched);
   });
 
-  test('of a directory in doubt nothing is touched, of the other roles all', () => {
+  test('nothing is touched in a directory in doubt, but everything in the other roles', () => {
     const reports = new Map<Role, Report>([
       ['directory', report({ steps: [step(1)] })],
       ['homes', report({ steps: [step(2)] })],
@@ -196,7 +196,7 @@ describe('of a subject and role:', () => {
       state: 'touched',
       drifted: 1,
       unreadable: 1,
-      sentence: 'the directory was not judged: an older copy',
+      sentence: 'nothing was concluded about the directory: an older copy',
     });
     expect(unseen.roles).toEqual(['directory']);
   });
@@ -215,7 +215,7 @@ describe('of a subject and role:', () => {
   });
 });
 
-describe('of a sweep:', () => {
+describe('for a sweep:', () => {
   test.each([
     ['5 % may be touched', 50, 1000, 'touched'],
     ['one more is held', 51, 1000, 'held'],
@@ -237,7 +237,7 @@ describe('of a sweep:', () => {
     expect(judge({}, { reports }).touch).toHaveLength(30);
   });
 
-  test('what is held is touched by its own digest, and by no other', () => {
+  test('a held sweep is released by its own digest, and by no other', () => {
     const steps = many(60);
     const { digest, sentence } = judge({ steps }).ending;
     expect(sentence).toContain(`chamberlain sweep release --expect ${digest}`);
@@ -245,12 +245,12 @@ describe('of a sweep:', () => {
     expect(judge({ steps }, { released }).touch).toHaveLength(60);
     expect(judge({ steps: [...steps, step(61)] }, { released }).ending.state).toBe('held');
     expect(judge({ steps: steps.slice(1) }, { released }).ending.state).toBe('held');
-    // what is in motion, and what is only reported, is no part of it
+    // the digest does not cover what is in motion, or what is only reported
     const beside = { steps: [...steps, step(99), step(98, 'destroy')], findings: [finding(97)] };
     expect(judge(beside, { released, moving: [at(99)] }).ending.state).toBe('touched');
   });
 
-  test('a held one touches not even what is parked, whose steps its digest covers', () => {
+  test('a held sweep does not even touch parked rows, whose steps its digest covers', () => {
     const steps = [...many(60), step(99)];
     const parked = [at(99), at(98)];
     const { ending, touch } = judge({ steps }, { parked });
@@ -261,7 +261,7 @@ describe('of a sweep:', () => {
     expect(judge({ steps }, { parked, released }).touch).toHaveLength(62);
   });
 
-  test('after a held one nothing is touched without a word, however little it is', () => {
+  test('after a held sweep nothing is touched without a release, however little it is', () => {
     const steps = [step(1)];
     const held = judge({ steps }, { held: true });
     expect(held).toMatchObject({ ending: { state: 'held', drifted: 1 }, touch: [] });
@@ -272,7 +272,7 @@ describe('of a sweep:', () => {
     const released = [held.ending.digest ?? ''];
     expect(judge({ steps }, { held: true, released }).touch).toEqual([at(1)]);
     expect(judge({}, { held: true }).ending.state).toBe('clean');
-    // somebody is at it: nothing is known of how it ends, so the hold goes on
+    // a worker is busy with it, and the outcome is not known, so the hold continues
     const worked = judge({ steps: [step(1), step(2)] }, { held: true, moving: [at(1), at(2)] });
     expect(worked.ending).toMatchObject({
       ...{ state: 'moving', drifted: 0, digest: null },
@@ -280,7 +280,7 @@ describe('of a sweep:', () => {
     });
   });
 
-  test('a frozen one is not released', () => {
+  test('a release does not override a freeze', () => {
     const steps = many(60);
     const released = [judge({ steps }).ending.digest ?? ''];
     expect(judge({ steps }, { released, frozen: true })).toMatchObject({
@@ -289,7 +289,7 @@ describe('of a sweep:', () => {
     });
   });
 
-  test('what could not be read is told beside what is touched', () => {
+  test('what could not be read is reported together with what is touched', () => {
     const unseen = [unreadable(1), unreadable(2)];
     expect(judge({ unreadable: unseen, steps: [step(3)] }).ending).toMatchObject({
       state: 'touched',
@@ -309,7 +309,7 @@ describe('of a sweep:', () => {
     expect(ending.state).toBe(state);
   });
 
-  test('drifts are what was seen at rest, and nothing is said of what was not', () => {
+  test('drifts are recorded for rows at rest, and unchanged for others', () => {
     const { drifts, unseen } = judge(
       { steps: [step(1), step(2)], findings: [finding(3)], unreadable: [unreadable(4)] },
       { moving: [at(2)] },

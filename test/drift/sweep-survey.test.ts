@@ -1,4 +1,4 @@
-/** How long the sweep waits for a role, and when it asks again. */
+/** How long the sweep waits for a role, and when it asks it again. */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Queue } from 'bullmq';
@@ -12,9 +12,9 @@ import { surveyEverything } from '../../src/drift/sweep-survey.ts';
 import { openWorld, type World } from '../stack.ts';
 
 const REPORT: Report = { steps: [], findings: [], waiting: [], unreadable: [], subjects: 7 };
-/** Far more than a role at work lets pass between two signs of life, on a busy machine too. */
+/** Far longer than a working role needs between two signs of life, even on a busy machine. */
 const PATIENCE = { askAgainMs: 500, silentMs: 1500 };
-/** Progress with other surveys puts it off so far. */
+/** How far progress on other surveys extends the wait. */
 const MOST_MS = 10 * PATIENCE.silentMs;
 
 let world: World;
@@ -40,7 +40,7 @@ afterAll(async () => {
   await world?.close();
 });
 
-/** A survey that all but homes have answered; `move` is done, as a role at work does, until it ends. */
+/** A survey that all roles but homes have answered; `move` is repeated until it ends, as by a working role. */
 async function waitForHomes(
   move: (survey: string, other: string, done: number) => Promise<unknown>,
 ): Promise<{ report: Report | undefined; jobs: number; ms: number }> {
@@ -81,7 +81,7 @@ const progress = (survey: string, done: number) =>
     [survey, done],
   );
 
-test('a role that shows nothing is asked again, and soon silent', async () => {
+test('a role without progress is asked again, and soon counts as silent', async () => {
   const { report, jobs, ms } = await waitForHomes(async () => {});
   expect(report?.unreadable).toMatchObject([
     { target: 'homes', sentence: expect.stringMatching(/^no answer for/) },
@@ -90,14 +90,14 @@ test('a role that shows nothing is asked again, and soon silent', async () => {
   expect(ms).toBeLessThan(MOST_MS / 2);
 });
 
-test('one that is at another survey is asked again too, is waited for longer, and not for ever', async () => {
+test('a role that works on another survey is asked again too, and is waited for longer, but not for ever', async () => {
   const { report, jobs, ms } = await waitForHomes((_, other, done) => progress(other, done));
   expect(report?.unreadable).toHaveLength(1);
   expect(jobs).toBeGreaterThan(5);
   expect(ms).toBeGreaterThan(MOST_MS - 100);
 });
 
-test('one that is at this survey is not asked again, and is waited for as long as it goes on', async () => {
+test('a role that works on this survey is not asked again, and is waited for as long as it makes progress', async () => {
   const begin = performance.now();
   const { report, jobs } = await waitForHomes(async (survey, _, done) => {
     await progress(survey, done);

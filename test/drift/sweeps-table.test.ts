@@ -1,4 +1,4 @@
-/** What sweeps write of themselves, and which words of admins they heed. */
+/** What sweeps write about themselves, and which releases they use. */
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
 import type { Role } from '../../src/reconcile/wanted.ts';
@@ -51,7 +51,7 @@ test('what had been given up is left until it is applied, however long it has be
     `INSERT INTO convergence (subject, role, wanted, applied, state, since)
      SELECT i, 'homes', 2, 1, 'parked', now() - interval '9 days' FROM generate_series(1, 3) AS i`,
   );
-  // another that nobody has touched
+  // another row that nobody has touched
   const left = async () =>
     withClient(sweep, async (client) => {
       const swept = await readSweep(client, id);
@@ -72,7 +72,7 @@ test('what had been given up is left until it is applied, however long it has be
   expect(await left()).toEqual([[1, 'homes', 'parked', true]]);
 });
 
-test('a word that nobody has heeded within an hour is none any more', async () => {
+test('a release expires if no sweep uses it within an hour', async () => {
   await owner.query(
     `INSERT INTO sweep_releases (digest, by, at) VALUES
        ('fresh', 'unix:root', now() - interval '59 min'), ('stale', 'unix:root', now() - interval '61 min')`,

@@ -1,4 +1,4 @@
-/** What an admin reads of one word is golden text. */
+/** The page of one word is golden text. */
 import { expect, test } from '@jest/globals';
 import type { Explanation, KeyFact, SubjectPage } from '../../src/explain/explanation.ts';
 import type { LeavingPage } from '../../src/lifecycle/leaving.ts';
@@ -145,7 +145,7 @@ const TOOL: SubjectPage = {
         {
           mark: '-',
           what: 'cn=tools.bridgebot,ou=servicegroups: member −uid=eve',
-          why: 'because it has too much: member',
+          why: 'because it has extra values in member',
           since: null,
         },
       ],
@@ -166,7 +166,7 @@ const TOOL: SubjectPage = {
         {
           mark: '?',
           what: '/data/project/bridgebot: PATH_FOREIGN',
-          why: 'There is a symbolic link, where a directory of uid 50001 should be; move it away.',
+          why: 'There is a symbolic link where a directory of uid 50001 should be. Move it away.',
           since: EARLIER,
         },
       ],
@@ -233,7 +233,7 @@ test('a person', () => {
   expectGolden('explain-person.txt', renderExplanation(of({ subjects: [ALICE] })));
 });
 
-test('a person who is suspended: what stops all ways is said once', () => {
+test('a suspended person: what stops all ways is shown once', () => {
   const stops = ['bob is suspended'];
   const way = (...path: string[]) => ({ account: path.at(-1) ?? '', path, since: EARLIER, stops });
   const page: SubjectPage = {
@@ -250,14 +250,14 @@ test('a person who is suspended: what stops all ways is said once', () => {
   expectGolden('explain-suspended.txt', renderExplanation(of({ subjects: [page] })));
 });
 
-test('what no request has made says so', () => {
+test('a page without requests says so', () => {
   const page = { ...ALICE, acts: 0, history: [] };
   expect(renderExplanation(of({ subjects: [page] }))).toContain(
-    'who approved\n  nobody by a request: it was bootstrapped, or taken over by an import\n\nwhat is wanted',
+    'who approved it\n  no request: created by `chamberlain bootstrap`, or taken over by an import\n\nwhat is wanted',
   );
 });
 
-test('a person who is deleted: nothing personal, and where what she had lies', () => {
+test('a deleted person: nothing personal, and where the archives are', () => {
   const made = (role: 'homes' | 'databases', bytes: number) => ({
     role,
     made: {
@@ -310,7 +310,7 @@ test('a person who is deleted: nothing personal, and where what she had lies', (
   expectGolden('explain-deleted.txt', renderExplanation(of({ subjects: [page] })));
 });
 
-test('a disabled tool: nobody gets in', () => {
+test('a disabled tool: nobody can become it', () => {
   const stops = ['tools.bridgebot is disabled'];
   const entrants = (TOOL.entrants ?? []).map((entrant) => ({
     ...entrant,
@@ -320,7 +320,7 @@ test('a disabled tool: nobody gets in', () => {
   const page = { ...TOOL, state: 'disabled', stops, entrants };
   const text = renderExplanation(of({ subjects: [page] }));
   expect(text.match(/tools\.bridgebot is disabled/gu)).toHaveLength(1);
-  expect(text).toContain('\n  nobody, as long as tools.bridgebot is disabled:\n  alice  through');
+  expect(text).toContain('\n  nobody while tools.bridgebot is disabled:\n  alice  through');
   expect(text).not.toContain('  by SHA256');
 });
 
@@ -329,15 +329,15 @@ test('a fingerprint that was removed, and its holder', () => {
   expectGolden('explain-key.txt', renderExplanation(of({ key, subjects: [ALICE] })));
 });
 
-test('a number that is not ours', () => {
+test('an unmanaged number', () => {
   const known = [
-    `olaf, number 1234, which is not ours, was seen at ${EARLIER} in the directory, among homes or among database users; it may be gone.`,
-    '1234 is in the range 1000–49999 of people, and was never given; the next number there is 1002.',
+    `olaf, number 1234, is not managed by Chamberlain. It was first seen at ${EARLIER} in the directory, among the homes or among the database users, and may be gone.`,
+    '1234 is in the range 1000–49999 for people, and was never given. The next number there is 1002.',
   ];
   expectGolden('explain-unmanaged-uid.txt', renderExplanation(of({ known })));
 });
 
-test('what others wrote does not steer a terminal, and colour is as it is given', () => {
+test('text that others wrote does not control a terminal, and colour is as given', () => {
   const hostile = '\u001b[2J\u202e\nx';
   const page: SubjectPage = {
     ...ALICE,

@@ -1,4 +1,4 @@
-/** What a word may mean is told by its form alone; hostile ones mean nothing. */
+/** A word is classified by its form alone; hostile words mean nothing. */
 import { describe, expect, test } from '@jest/globals';
 import { type Areas, classifyWord, MAX_WORD_LENGTH } from '../../src/explain/word.ts';
 
@@ -14,7 +14,7 @@ describe('names and numbers', () => {
     ['Alice Ångström', { kind: 'name', name: 'Alice Ångström' }],
     ['-rf', { kind: 'name', name: '-rf' }],
     ["x'; DROP TABLE people; --", { kind: 'name', name: "x'; DROP TABLE people; --" }],
-    // a person may be called so as well
+    // a person may have such a name too
     ['s50001', { kind: 'name', name: 's50001', databaseUser: { kind: 'tool', uid: 50001 } }],
     ['u1000', { kind: 'name', name: 'u1000', databaseUser: { kind: 'person', uid: 1000 } }],
     ['s9999999999', { kind: 'name', name: 's9999999999' }],
@@ -83,7 +83,7 @@ describe('hostile words mean nothing', () => {
     ['a name without end', 'a'.repeat(256)],
   ])('%s', (_what, text) => expect(of(text).kind).toBe('nothing'));
 
-  test('one of a megabyte, at once', () => {
+  test('a word of a megabyte, at once', () => {
     const begin = process.cpuUsage();
     for (const text of ['a', ' ', 'ssh-', '/data/project/', 's1__', '9'].map((each) =>
       each.repeat(2 ** 20 / each.length),
@@ -95,12 +95,12 @@ describe('hostile words mean nothing', () => {
     )) {
       of(text);
     }
-    // a fifth of a second; minutes with a pattern that tries every way to read a word
+    // a fifth of a second; a pattern that backtracks would take minutes
     expect(process.cpuUsage(begin).user / 1000).toBeLessThan(5000);
   });
 });
 
-test('the id of a request is told from a name, with where to look', () => {
+test('the id of a request is distinguished from a name, with where to look', () => {
   expect(of('0B0E7D0A-1c5b-4c5e-9f43-2f7d7d0c1a11')).toEqual({
     kind: 'nothing',
     because: expect.stringContaining('`chamberlain requests 0B0E7D0A-1c5b-4c5e-9f43-2f7d7d0c1a11`'),

@@ -1,6 +1,6 @@
 /**
- * A real directory with sealed people and tools in it, and the agent that follows it, in this process. In the
- * place of the root helper stands who only writes down what it is told.
+ * A real directory with sealed people and tools, and the agent that follows it, in this process. The root
+ * helper is replaced by one that only records what is reported.
  */
 import { execFileSync } from 'node:child_process';
 import { generateKeyPairSync } from 'node:crypto';
@@ -47,36 +47,7 @@ export function newKey(): string {
 /** In a week, whole seconds. */
 const nextWeek = () => new Date(Date.now() + 7 * 86_400_000).toISOString().replace(/\.\d+/, '');
 
-/** The LDIF of a person, without a seal. */
-export function person(
-  base: string,
-  name: string,
-  uid: number,
-  keys: readonly string[],
-  changes: Record<string, string> = {},
-): string {
-  const attributes: Record<string, string> = {
-    uid: name,
-    cn: `${name} of ${uid}`,
-    sn: name,
-    uidNumber: String(uid),
-    gidNumber: '500',
-    homeDirectory: `/home/${name}`,
-    loginShell: '/bin/bash',
-    ...changes,
-  };
-  return [
-    `dn: uid=${name},ou=people,${base}`,
-    'changetype: add',
-    ...['person', 'inetOrgPerson', 'ldapPublicKey', 'posixAccount'].map((c) => `objectClass: ${c}`),
-    ...Object.entries(attributes).map(([attribute, value]) => line(attribute, value)),
-    ...keys.map((key) => line('sshPublicKey', key)),
-    '',
-    '',
-  ].join('\n');
-}
-
-/** As LDIF, whatever the value holds. */
+/** As LDIF, whatever the value contains. */
 export function line(attribute: string, value: string | Buffer): string {
   return `${attribute}:: ${Buffer.from(value).toString('base64')}`;
 }
@@ -160,26 +131,26 @@ export function sealedEntries(world: World, key: SealKey) {
 
 // ---------------------------------------------------------------- who stands in the helper's place
 
-export interface RecordingHelper {
+interface RecordingHelper {
   path: string;
   /** every line of every report that was answered, in order, without `trouble` */
   lines(): ReportLine[];
   /** the last of those */
   trouble(): { server: string; why: string };
-  /** what it now knows of each name: its seal, '' where it has none */
+  /** what it now knows of each name: its seal, '' if it has none */
   known(): Map<string, string>;
   /** lines of a report that was answered, or not */
   reports: { at: number; lines: ReportLine[]; answered: boolean }[];
-  /** What it answers; undefined: it hangs up. */
+  /** its answer; undefined: it hangs up */
   answer: (lines: readonly ReportLine[]) => AnswerOf | Promise<AnswerOf>;
-  /** Another run, that knows nothing. */
+  /** Another run, which knows nothing. */
   restart(): Promise<void>;
   stop(): void;
   start(): Promise<void>;
 }
 type AnswerOf = Partial<ReportAnswer> | string | undefined;
 
-export function recordingHelper(path: string): RecordingHelper {
+function recordingHelper(path: string): RecordingHelper {
   let run = 1;
   let server: Server | undefined;
   const sockets = new Set<Socket>();
@@ -234,7 +205,7 @@ export function recordingHelper(path: string): RecordingHelper {
       server = createServer({ allowHalfOpen: true }, (socket) => {
         sockets.add(socket);
         let text = '';
-        socket.on('error', () => {}); // who told was ended
+        socket.on('error', () => {}); // the reporting agent was stopped
         socket.setEncoding('utf8').on('data', (chunk: string) => (text += chunk));
         socket.on('end', () => void serve(socket, text));
       }).listen(path);
@@ -249,7 +220,7 @@ export function recordingHelper(path: string): RecordingHelper {
 export interface AgentWorld extends ReturnType<typeof sealedEntries> {
   world: World;
   helper: RecordingHelper;
-  /** uris in the order in which they are asked; by default slapd's */
+  /** uris in the order in which they are tried; by default slapd's */
   start(options?: { uris?: string[]; passwordFile?: string; compareMs?: number }): void;
   stop(): Promise<void>;
   agentPassword(): string;
@@ -313,7 +284,7 @@ export async function openAgentWorld(name: string): Promise<AgentWorld> {
 
 // ---------------------------------------------------------------- other servers
 
-/** Another slapd of the same realm. It has what `like` writes down of the first one, or the seed alone. */
+/** Another slapd of the same realm. It has what `like` copies from the first one, or only the seed. */
 export async function openOther(world: World, name: string, like?: string): Promise<World> {
   const { ldap, realm, ids, secrets } = world.config;
   const slapd = slapdServer(join(world.dir, name), { base: ldap.base, realm, ids, secrets });
@@ -323,7 +294,7 @@ export async function openOther(world: World, name: string, like?: string): Prom
   return other;
 }
 
-/** All that a server holds, with what is operational. */
+/** Everything on a server, including operational attributes. */
 export function backUp({ slapd }: World): string {
   return execFileSync('slapcat', ['-F', join(slapd.folder, 'config'), '-n', '1'], {
     encoding: 'utf8',
@@ -331,7 +302,7 @@ export function backUp({ slapd }: World): string {
   });
 }
 
-/** Puts it in the place of what a server holds, whatever the schema says to it. */
+/** Replaces everything on a server by it, whatever the schema says. */
 export async function restore({ slapd }: World, backup: string): Promise<void> {
   await stopServer(slapd);
   const data = join(slapd.folder, 'data');
@@ -344,7 +315,7 @@ export async function restore({ slapd }: World, backup: string): Promise<void> {
   await startServer(slapd);
 }
 
-/** Stands between the agent and a server. */
+/** A proxy between the agent and a server. */
 export function openProxy(world: World, name: string, { slapd } = world) {
   const to = decodeURIComponent(slapd.uri.replace(/^ldapi:\/\//, ''));
   const path = join(world.dir, `${name}.sock`);

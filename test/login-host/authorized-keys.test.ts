@@ -1,5 +1,5 @@
 /**
- * sshd's AuthorizedKeysCommand, the very text that is installed, run by an account without rights in a mount
+ * sshd's AuthorizedKeysCommand, exactly as it is installed, run by an account without rights in a mount
  * namespace in which /var/lib and /run are folders of the test's own.
  */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
@@ -61,7 +61,7 @@ async function run(
 ): Promise<{ exit: number | null; out: string; err: string }> {
   const args = ['--mount', '--propagation', 'private', 'sh', '-c', ENTER, 'sh', root, ...command];
   const child = spawn('unshare', args, { stdio: ['ignore', 'pipe', 'pipe'], timeout: 10_000 });
-  // bytes one to one, so that a comparison is of bytes
+  // bytes one to one, so that bytes are compared
   const texts = [child.stdout, child.stderr].map(async (stream) => {
     let text = '';
     for await (const chunk of stream.setEncoding('latin1')) text += chunk as string;
@@ -125,8 +125,8 @@ describe('a file is printed byte for byte', () => {
 });
 
 describe('names', () => {
-  test('of the grammar alone are looked up, byte by byte, at most 64 long', async () => {
-    // every byte, as the first and as the second of a name; no file is there, so what is looked up ends with 0
+  test('are looked up only if they follow the grammar, byte by byte, at most 64 long', async () => {
+    // every byte, as the first and as the second of a name; there is no file, so a looked-up name ends with 0
     const tryAll = `
       for my $byte (1 .. 255) {
         for my $name (chr $byte, 'a' . chr $byte) {
@@ -169,7 +169,7 @@ describe('names', () => {
     keep('alice', 'key\n');
     mkdirSync(join(keys, 'a'));
     chmodSync(join(keys, 'a'), 0o755);
-    // a name that is no single one must not be found by its first part or its last
+    // a list of names must not be found by its first or last part
     for (const name of ['a'.repeat(65), 'Alice', '-n', 'al*']) keep(name, 'key\n');
     expect(await run(script, ...args)).toEqual({ exit: 1, out: '', err: '' });
   });
@@ -186,13 +186,13 @@ describe('what is there', () => {
       'a file where the folder should be',
       () => replaceFolder(() => writeFileSync(keys, '', { mode: 0o755 })),
     ],
-    ['a folder that is not ours to search', () => chmodSync(keys, 0o700)],
+    ['a folder that we may not search', () => chmodSync(keys, 0o700)],
     ['a FIFO', () => execFileSync('mkfifo', ['-m', '666', join(keys, 'alice')])],
     ['a folder', () => mkdirSync(join(keys, 'alice'))],
     ['a device', () => execFileSync('mknod', ['-m', '666', join(keys, 'alice'), 'c', '1', '5'])],
     ['a link to a file', () => symlinkSync('bob', join(keys, 'alice'))],
     ['a link to nothing', () => symlinkSync('nothing', join(keys, 'alice'))],
-    ['a file that is not ours to read', () => chmodSync(join(keys, 'bob'), 0o600)],
+    ['a file that we may not read', () => chmodSync(join(keys, 'bob'), 0o600)],
   ])('%s: nothing, exit 1', async (what, make) => {
     keep('bob', 'key\n');
     make();
@@ -205,7 +205,7 @@ describe('what is there', () => {
     make();
   }
 
-  test('a file that comes and goes is printed whole or not at all', async () => {
+  test('a file that comes and goes is printed completely or not at all', async () => {
     const content = keyLines(20);
     const lookups = 'i=0; while [ $i -lt 300 ]; do "$0" alice | wc -c; i=$((i + 1)); done';
     const looking = { now: true };
@@ -242,7 +242,7 @@ describe('a reader that closes early ends it, with 0', () => {
   test.each([
     ['after the first of 200 keys', 200, ONE_LINE],
     ['after the first of 2,000 keys', 2000, ONE_LINE],
-    ['in the midst of 200 keys', 200, MORE_THAN_READ],
+    ['in the middle of 200 keys', 200, MORE_THAN_READ],
   ])('%s', async (_, count, pipeline) => {
     keep('alice', keyLines(count));
     const { err } = await run('sh', '-c', pipeline, script, 'alice');
@@ -260,7 +260,7 @@ describe('one process, alone', () => {
     expect(await run(...forkless, script, 'alice')).toEqual({ exit: 0, out: content, err: '' });
   });
 
-  test('it asks no NSS', async () => {
+  test('it does not ask NSS', async () => {
     keep('alice', keyLines(200));
     const socket = join(root, 'run/nscd/socket');
     let asked = 0;
@@ -274,7 +274,7 @@ describe('one process, alone', () => {
     });
     chmodSync(socket, 0o777);
     try {
-      // setpriv, by which each is run, asks too
+      // setpriv, which runs each of them, asks as well
       const askedBy = async (...command: string[]): Promise<number> => {
         const before = asked;
         expect((await run(...command)).exit).toBe(0);

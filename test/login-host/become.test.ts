@@ -1,6 +1,6 @@
 /**
- * `become`, with the real sudo and accounts as the root helper writes them, in a mount namespace in which those files,
- * sudo's rules and /run are the test's own.
+ * `become`, with the real sudo and accounts as the root helper writes them, in a mount namespace in which those
+ * files, sudo's rules and /run are the test's own.
  */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { spawn } from 'node:child_process';
@@ -37,13 +37,13 @@ const uids: Record<string, number> = {
   'tools.why': 51_008,
   'tools.hostile': 51_009,
   'tools.fresh': 51_004,
-  // of no name that a tool may have
+  // groups with a name that no tool may have
   'tools.Odd': 51_006,
   'tools.9th': 51_007,
-  // of no account
+  // a group without an account
   nobody: 20_003,
 };
-/** The fifth field of those that are disabled. */
+/** The fifth field of the disabled ones. */
 const reasons: Record<string, string> = {
   'tools.off': 'Some gecos,,,',
   'tools.why': 'disabled - It floods; ask $(id) `id` %s\\n 100%',
@@ -59,7 +59,7 @@ const members = {
   'tools.fresh': ['alice', 'tools.fresh'],
   'tools.Odd': ['alice', 'tools.Odd'],
   'tools.9th': ['alice', 'tools.9th'],
-  // names that hold another's
+  // names that contain the name of another
   'tools.bridgebots': ['bob'],
   'x.tools.bridgebot': ['bob'],
 };
@@ -144,7 +144,7 @@ interface Session {
   input?: string;
 }
 
-/** Runs a command in a session of alice's, or as told. */
+/** Runs a command in a session of alice's, unless another is given. */
 async function run(
   command: string[],
   { user = 'alice', groups = [REALM_GID], input = '' }: Session = {},
@@ -191,7 +191,7 @@ describe('a member', () => {
     });
   });
 
-  test('has arguments passed as they are, also what looks like an option', async () => {
+  test('has arguments passed as they are, even if they look like options', async () => {
     const odd = ['a b', '*', ';id', '-n', '--help', `it's`, '\\', 'ß'];
     const { out } = await run([become, 'bridgebot', 'printf', '[%s]', ...odd]);
     expect(out).toBe(odd.map((word) => `[${word}]`).join(''));
@@ -207,14 +207,14 @@ describe('a member', () => {
     expect(exit).toBe(7);
   });
 
-  test('may be a tool: who reaches one through another goes there by both', async () => {
+  test('may be a tool: a person reaches one tool through another by both', async () => {
     expect(await run([become, 'archive', 'id', '-un'])).toEqual(notAMember('archive'));
     const { exit, out } = await run([become, 'bridgebot', become, 'archive', 'id', '-un']);
     expect({ exit, out }).toEqual({ exit: 0, out: 'tools.archive\n' });
   });
 
-  test('is whom NSS says, in a session that is older than that', async () => {
-    // alice's session has no group but the realm's in all of these tests; this one still has the tool's
+  test('is whoever NSS says, even in an older session', async () => {
+    // alice's session has only the realm's group in all of these tests; this one still has the tool's
     const session = { user: 'bob', groups: [REALM_GID, uids['tools.bridgebot'] ?? 0] };
     expect(await run([become, 'bridgebot', 'id', '-un'], session)).toEqual(notAMember('bridgebot'));
     setMembers({ 'tools.bridgebot': ['bob'] });
@@ -266,32 +266,30 @@ describe('no entry', () => {
   test('where the tool is disabled', async () => {
     const { exit, out, err } = await run([become, 'off', 'id']);
     expect({ exit, out }).toEqual({ exit: 1, out: '' });
-    expect(err).toBe(
-      "become: the tool 'off' is disabled; a maintainer can ask for it to be enabled\n",
-    );
+    expect(err).toBe("become: the tool 'off' is disabled; a maintainer can have it enabled\n");
     expect(await run([become, 'off'], { user: 'bob' })).toEqual(notAMember('off'));
   });
 
   test.each([
     ['why', 'It floods; ask $(id) `id` %s\\n 100%'],
     ['hostile', '[2Jroot'],
-  ])('where the tool is disabled, and it says why: %s', async (tool, why) => {
+  ])('where the tool is disabled, with the reason: %s', async (tool, why) => {
     expect(await run([become, tool, 'id'])).toEqual({
       exit: 1,
       out: '',
-      err: `become: the tool '${tool}' is disabled (${why}); a maintainer can ask for it to be enabled\n`,
+      err: `become: the tool '${tool}' is disabled (${why}); a maintainer can have it enabled\n`,
     });
   });
 
-  test('where the home is not made yet', async () => {
+  test('where the home is not created yet', async () => {
     expect(await run([become, 'fresh', 'id'])).toEqual({
       exit: 1,
       out: '',
-      err: "become: the home of 'fresh' is not there yet: it is being made; try again in a moment\n",
+      err: "become: the home of 'fresh' does not exist yet: it is being created; try again in a moment\n",
     });
   });
 
-  test('where sudo has no rule, as sudo says it', async () => {
+  test('where sudo has no rule, in sudo’s words', async () => {
     expect(await run([become, 'ruleless', 'id'])).toEqual({
       exit: 1,
       out: '',
@@ -325,14 +323,14 @@ describe('--list', () => {
     });
   });
 
-  test('does not name oneself, and is empty for who is in no group', async () => {
+  test('does not name the caller, and is empty for a person in no group', async () => {
     const tool = { user: 'tools.bridgebot' };
     expect(await run([become, '--list'], tool)).toEqual({ exit: 0, out: 'archive\n', err: '' });
     expect(await run([become, '--list'], { user: 'bob' })).toEqual({ exit: 0, out: '', err: '' });
   });
 });
 
-test('--help says how, and what the exit codes mean', async () => {
+test('--help explains the usage and the exit codes', async () => {
   const { exit, out, err } = await run([become, '--help']);
   expect({ exit, err }).toEqual({ exit: 0, err: '' });
   expect(out).toMatch(/^usage: become TOOL \[COMMAND/u);
@@ -345,14 +343,14 @@ test.each<[string, string[]]>([
   ['the name of a tool is missing', ['']],
   ["there is no option '-u'", ['-u', 'bridgebot']],
   ["there is no option '--lists'", ['--lists']],
-  ['--list stands alone', ['--list', 'bridgebot']],
-  ['--help stands alone', ['--help', 'bridgebot']],
+  ['--list takes no other arguments', ['--list', 'bridgebot']],
+  ['--help takes no other arguments', ['--help', 'bridgebot']],
 ])('wrong usage: %s', async (what, args) => {
   const err = `become: ${what}; see become --help\n`;
   expect(await run([become, ...args])).toEqual({ exit: 2, out: '', err });
 });
 
-test('no program but those of the system is run, whatever PATH says', async () => {
+test('only programs of the system are run, whatever PATH says', async () => {
   for (const name of ['id', 'getent', 'sudo', 'sort', 'cut', 'tr']) {
     const text = `#!/bin/sh\n: >${root}/evidence/${name}\n`;
     writeFileSync(join(root, 'evil', name), text, { mode: 0o755 });

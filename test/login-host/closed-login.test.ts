@@ -1,6 +1,6 @@
 /**
- * A login whose person is closed while it waits in PAM, by real ssh. Nobody ends processes here: what starts is what
- * those who do would have missed.
+ * A login of a person who loses access while the login waits in PAM, by real ssh. Nothing ends processes here:
+ * whatever starts is what the root helper would have missed.
  */
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import { spawn } from 'node:child_process';
@@ -51,7 +51,7 @@ beforeAll(async () => {
     useradd --system --shell /bin/bash local; cp ${PLACES.keys}/local /etc/ssh/authorized_keys.d/local
     chmod 755 /root`,
   ]);
-  // a module that holds a login up, for as long as the test says so
+  // a module that delays a login, for as long as the test says so
   put(
     '/usr/local/bin/hold',
     '#!/bin/sh\n[ "$PAM_TYPE" != close_session ] || exit 0\n>/tmp/at-$1\nwhile [ -e /tmp/hold-$1 ]; do sleep 0.02; done\n',
@@ -95,7 +95,7 @@ function login(name: string, ...args: string[]): Login {
   return { done, end: () => child.kill() };
 }
 
-/** Begins a login, closes alice when it has come to a point, and lets it go on. */
+/** Begins a login, revokes alice's access when it has come to a point, and lets it go on. */
 async function closeWhileAt(point: 'account' | 'session', begin: () => Login): Promise<Login> {
   put(`/tmp/hold-${point}`, '');
   const begun = begin();
@@ -107,7 +107,7 @@ async function closeWhileAt(point: 'account' | 'session', begin: () => Login): P
   return begun;
 }
 
-test('who is not closed gets in, however long it takes', async () => {
+test('a person with access gets in, however long it takes', async () => {
   put('/tmp/hold-session', '');
   const { done } = login('alice', 'echo in; id -un');
   await eventually('the login waits', async () => {
@@ -117,16 +117,16 @@ test('who is not closed gets in, however long it takes', async () => {
   expect(await done).toEqual({ code: 0, stdout: 'in\nalice\n' });
 });
 
-test('who is closed does not get as far as a session', async () => {
+test('a person without access does not get as far as a session', async () => {
   close('alice');
   expect(await login('alice', 'echo in').done).toEqual({ code: 255, stdout: '' });
   expect((await host.machine.run(['ls', '/tmp/at-session'])).code).not.toBe(0);
 });
 
-test('who is closed between account and session gets no session, and starts no unit', async () => {
+test('a person who loses access between account and session gets no session, and starts no unit', async () => {
   const { done } = await closeWhileAt('account', () => login('alice', 'touch /home/alice/was-in'));
   expect(await done).toMatchObject({ code: 254 });
-  // no module of the session was asked, so not pam_systemd
+  // no module of the session was called, so pam_systemd was not either
   for (const file of ['/home/alice/was-in', '/tmp/at-session']) {
     expect((await host.machine.run(['ls', file])).code).not.toBe(0);
   }
@@ -136,13 +136,13 @@ test.each([
   ['a command', ['touch /home/alice/was-in']],
   ['a shell', ['-tt', 'bash -lc "touch /home/alice/was-in"']],
   ['sftp', ['-s', 'sftp']],
-])('who is closed within the session has none: %s', async (_, args) => {
+])('a person who loses access while the session starts has no session: %s', async (_, args) => {
   const { done } = await closeWhileAt('session', () => login('alice', ...args));
   expect(await done).toMatchObject({ code: 254 });
   expect((await host.machine.run(['ls', '/home/alice/was-in'])).code).not.toBe(0);
 });
 
-test('and has no connection of the host forwarded', async () => {
+test('nor can they forward a connection of the host', async () => {
   const port = await freePort();
   const forward = [
     '-N',

@@ -1,4 +1,4 @@
-/** The configuration of a login host: whose seals it takes, and what is no setting. */
+/** The configuration of a login host: whose seals it accepts, and what cannot be configured. */
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -51,7 +51,7 @@ test.each<[string, object]>([
 });
 
 test.each(['keysFolder', 'stateFolder', 'helperSocket', 'passwdFile', 'passwdDb'])(
-  '%s is no setting: others name these places too',
+  '%s is not a setting: other programs name these places, too',
   (name) => {
     expect(() => load({ [name]: '/tmp/x' })).toThrow(name);
   },

@@ -16,7 +16,7 @@ import { heartbeat, newSigner, sign } from './seals.ts';
 export const AGENT = 19_900;
 const LOOKUP = 19_901;
 export const SOCKET = PLACES.socket;
-/** It keeps what Node has compiled, as its unit has it do: it is started often. */
+/** It keeps Node's compile cache, as in its unit, because it is started often. */
 const COMPILED = 'NODE_COMPILE_CACHE=/var/cache/compiled';
 export const HELPER = [
   '/usr/bin/env',
@@ -25,7 +25,7 @@ export const HELPER = [
   `${CLONE}/src/login-host/programs/login-helper.ts`,
 ];
 
-export const IDS = {
+const IDS = {
   people: [{ first: 10_000, last: 10_999 }],
   tools: [{ first: 50_000, last: 50_999 }],
 };
@@ -71,7 +71,7 @@ export async function openHelperHost() {
 
   const daemon = machine.daemon({
     name: 'login-helper',
-    // with no more rights than the unit of systemd leaves it, and a umask that forbids nothing
+    // with only the rights that the systemd unit leaves it, and a umask that forbids nothing
     command: () => [
       ...['/bin/sh', '-c', 'umask 0; exec setpriv "$@"', 'confined'],
       ...['--no-new-privs', `--bounding-set=-all${rightsOfUnit()}`, ...HELPER],
@@ -95,8 +95,8 @@ export async function openHelperHost() {
     read: (path: string): string | undefined =>
       existsSync(inside(path)) ? readFileSync(inside(path), 'utf8') : undefined,
     /**
-     * Ends the daemon, and starts the helper as a child of a shell: whose exit code can be had, and which can
-     * be stopped without its nsenter, which stops with a child of its own.
+     * Stops the daemon, and starts the helper as a child of a shell: this gives access to its exit code, and it
+     * can be stopped without its nsenter, which stops together with a child of its own.
      */
     async startBelowShell(): Promise<{ pid: string; ended: Promise<Ended> }> {
       await daemon.stop();
@@ -108,7 +108,7 @@ export async function openHelperHost() {
   };
 }
 
-/** What the unit leaves it, as setpriv(1) says it. */
+/** The rights that the unit leaves it, in the form of setpriv(1). */
 export function rightsOfUnit(): string {
   const unit = join(
     import.meta.dirname,

@@ -1,4 +1,4 @@
-/** A private machine for the root helper's tests, and processes in it that are to end, or to live on. */
+/** A private machine for the root helper's tests, and processes in it that must end, or live on. */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { openMachine, type Machine } from '../../dev/servers/private-machine.ts';
@@ -8,10 +8,10 @@ const PROJECT = join(import.meta.dirname, '../..');
 export const CLONE = '/opt/chamberlain';
 export const NODE = `${CLONE}/node_modules/.bin/node`;
 
-/** The loginuid of what no login stands behind. */
+/** The loginuid of processes that belong to no login. */
 export const NO_LOGIN = 4_294_967_295;
 
-/** Stays until it is ended; its file in /tmp says that it does, and what its number is. */
+/** Stays until it is ended; its file in /tmp shows that it is running, and its pid. */
 const STAY = `#!/usr/bin/perl
 use Time::HiRes 'sleep';
 use POSIX ();
@@ -54,8 +54,8 @@ sleep 1 while 1;
 `;
 
 /**
- * Starts a program with a loginuid, and buries what it and all below it leave (PR_SET_CHILD_SUBREAPER):
- * what hops would fill the list of processes with its dead.
+ * Starts a program with a loginuid, and reaps what it and all below it leave (PR_SET_CHILD_SUBREAPER): a
+ * program that hops would fill the list of processes with its dead.
  */
 const KEEP = `#!/usr/bin/perl
 my ($login, @program) = @ARGV;
@@ -69,10 +69,10 @@ if (!fork) {
 1 while wait > 0;
 `;
 
-export interface Victim {
+interface Victim {
   /** of its files in /tmp */
   readonly name: string;
-  /** as the machine numbers it */
+  /** the pid inside the machine */
   readonly pid: number;
   lives(): boolean;
   isStopped(): boolean;
@@ -124,7 +124,7 @@ export async function openHelperMachine(): Promise<HelperMachine> {
   };
 }
 
-/** One that has ended may stay in the list; and its first thread may have ended without it. */
+/** A process that has ended may stay in the list; and its first thread may have ended without it. */
 function lives(status: string): boolean {
   if (!existsSync(status)) return false;
   const text = readFileSync(status, 'utf8');

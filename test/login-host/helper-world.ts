@@ -1,4 +1,6 @@
-/** A root helper within this process, with places of its own, and an agent that tells it what it is told to. */
+/**
+ * A root helper within this process, with paths of its own, and an agent that reports to it what the test says.
+ */
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -23,17 +25,17 @@ export interface HelperWorld {
   /** what it has logged as warnings and errors */
   readonly logged: string[];
   start(): Promise<void>;
-  /** Ends the helper as a signal does; the same files are there at the next start. */
+  /** Stops the helper as a signal does; the same files are there at the next start. */
   stop(): Promise<void>;
   close(): Promise<void>;
-  /** Sends bytes as they are, half-closes, and returns what is answered. */
+  /** Sends bytes as they are, half-closes, and returns the answer. */
   ask(bytes: string | Buffer): Promise<string>;
   tell(...lines: ReportLine[]): Promise<ReportAnswer>;
   seal(...seals: (PersonSeal | ToolSeal)[]): ReportLine[];
   beat(more?: Partial<Marker>): ReportLine;
   /** Everything, with a heartbeat that counts it. */
   all(...seals: (PersonSeal | ToolSeal)[]): Promise<ReportAnswer>;
-  /** A file: its text; undefined where there is none. */
+  /** The text of a file; undefined if there is none. */
   read(path: string): string | undefined;
   key(name: string): string | undefined;
   list(name: 'passwd' | 'group' | 'shadow' | 'sudoers' | 'closed'): string | undefined;

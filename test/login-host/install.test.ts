@@ -42,7 +42,7 @@ const put = (path: string, text: string): void => {
 };
 const get = (path: string): string => readFileSync(join(machine.root, path), 'utf8');
 
-/** Says what is changed by `act`; not where those of this machine show through. */
+/** Shows what `act` changes, without the places where this machine's own files show through. */
 async function changes(act: () => Promise<unknown>): Promise<string[]> {
   await sh('touch /root/stamp');
   await act();
@@ -58,7 +58,7 @@ describe('on a bare machine', () => {
   beforeEach(openReady);
   afterEach(() => machine.close());
 
-  test('--check says what is missing, and changes nothing', async () => {
+  test('--check lists what is missing, and changes nothing', async () => {
     let checked: Ended | undefined;
     const changed = await changes(async () => {
       checked = await install('--check', ...TOLD);
@@ -74,10 +74,10 @@ describe('on a bare machine', () => {
     expect(changed).toEqual([]);
   });
 
-  test('it makes all of it, root its owner wherever a secret or a program lies', async () => {
+  test('it creates everything, owned by root wherever there is a secret or a program', async () => {
     const { code, stdout, stderr } = await install(...TOLD);
     expect([code, stderr]).toEqual([0, '']);
-    expect(stdout).toContain('systemd does not run here');
+    expect(stdout).toContain('systemd is not running here');
     expect(stdout.split('\n')).toEqual(
       expect.arrayContaining([
         'created: account chamberlain-keys',
@@ -139,7 +139,7 @@ describe('on a bare machine', () => {
     expect(changed).toEqual([]);
   });
 
-  test('what it installs passes the checks of those who read it', async () => {
+  test('the installed files pass the checks of the programs that read them', async () => {
     await install(...TOLD);
     await sh('visudo -c');
     await sh('sshd -t');
@@ -148,7 +148,7 @@ describe('on a bare machine', () => {
     );
   });
 
-  test('the password is told to nobody', async () => {
+  test('the password is shown to nobody', async () => {
     const { stdout, stderr } = await install(...TOLD);
     put('/etc/chamberlain/secrets/ldap-keys-agent', 'another');
     const checked = await install('--check', ...TOLD);
@@ -157,10 +157,10 @@ describe('on a bare machine', () => {
       `find /etc /usr /var /run /tmp -xdev -cnewer /root/ca.pem -type f -perm /044 -exec grep -lE '${SECRET}' {} + || :`,
     );
     expect([said.includes(SECRET), open]).toEqual([false, '']);
-    expect(checked.stdout).toBe('/etc/chamberlain/secrets/ldap-keys-agent: holds something else\n');
+    expect(checked.stdout).toBe('/etc/chamberlain/secrets/ldap-keys-agent: has another content\n');
   });
 
-  test('the keys of seals are kept, one is replaced by two and two by one', async () => {
+  test('the keys of seals are kept; one can be replaced by two, and two by one', async () => {
     const config = '/etc/chamberlain/login-host.yaml';
     await install(...TOLD);
     const first = get('/root/seal.pub').split('\n')[1] ?? '';
@@ -174,7 +174,7 @@ describe('on a bare machine', () => {
     expect(get(config)).not.toContain(first);
   });
 
-  test('what others have written stays', async () => {
+  test('lines that others have written stay', async () => {
     put(
       '/etc/nsswitch.conf',
       '# mine\npasswd: files systemd # kept?\ngroup:\tfiles [SUCCESS=merge] systemd sss\nhosts: dns\n',
@@ -210,13 +210,13 @@ describe('on a bare machine', () => {
     put('/etc/chamberlain/login-host.yaml', written);
     expect(await install()).toMatchObject({ code: 0 });
     expect(get('/etc/chamberlain/login-host.yaml')).toBe(written);
-    // another file says the rest; the servers are those that are installed
+    // another file gives the rest; the installed servers stay
     expect(await install('--config', '/root/begin.yaml')).toMatchObject({ code: 0 });
     expect(get('/etc/chamberlain/login-host.yaml')).toContain('base: dc=example,dc=org');
     expect(get('/etc/chamberlain/login-host.yaml')).toContain('offlineLimitSeconds: 3600');
   });
 
-  test('a wrong command line or file is told in a sentence, and changes nothing', async () => {
+  test('a wrong command line or file is reported in a sentence, and changes nothing', async () => {
     put('/root/odd.yaml', 'odd: 1\n');
     put('/root/low.yaml', 'realmGid: 499\n');
     const pem = { type: 'pkcs8', format: 'pem' } as const;
@@ -229,16 +229,16 @@ describe('on a bare machine', () => {
       [TOLD.slice(0, 8), '--seal-key is missing'],
       [[...TOLD.slice(0, 8), ...TOLD.slice(-2)], '--agent-password-file is missing, and '],
       [[...TOLD, '--ldap-uri', 'ldap://far.example.org'], 'ldap.uris.2'],
-      [[...TOLD, '--base', 'dc=x?sub?(uid=*)'], 'not a base of plain names'],
-      [[...TOLD, '--agent-password-file', '/root/ca.pem'], 'does not hold a password'],
-      [[...TOLD, '--seal-key', '/root/ca.pem'], '/root/ca.pem holds no public key'],
+      [[...TOLD, '--base', 'dc=x?sub?(uid=*)'], 'the base must consist of plain names'],
+      [[...TOLD, '--agent-password-file', '/root/ca.pem'], 'must contain a password'],
+      [[...TOLD, '--seal-key', '/root/ca.pem'], '/root/ca.pem contains no public key'],
       [[...TOLD, '--seal-key', '/root/private.pem'], '/root/private.pem holds a private key'],
       [[...TOLD, '--seal-key', '/root/rsa.pub'], 'sealKeys.1'],
       [[...TOLD, ...TOLD.slice(-2), ...TOLD.slice(-2)], 'sealKeys'],
       [[...TOLD, '--config', '/root/low.yaml'], 'realmGid and ids must be 500 or higher'],
       [[...TOLD, '--ca', '/root/agent'], 'holds no certificate'],
       [[...TOLD, '--force'], "Unknown option '--force'"],
-      [[...TOLD, '--json'], '--json goes with --check'],
+      [[...TOLD, '--json'], '--json requires --check'],
       [[...TOLD, '--config', '/root/odd.yaml'], 'Unrecognized key: "odd"'],
     ];
     const changed = await changes(async () => {
@@ -251,43 +251,43 @@ describe('on a bare machine', () => {
     expect(changed).toEqual([]);
   });
 
-  test('who is not root is told so', async () => {
+  test('only root may run it', async () => {
     const ended = await machine.run([INSTALL, ...TOLD], { user: 'nobody' });
-    expect(ended).toEqual({ code: 2, stdout: '', stderr: 'install: run it as root\n' });
+    expect(ended).toEqual({ code: 2, stdout: '', stderr: 'install: only root may run this\n' });
   });
 
   test.each([
     [
-      'keys in a home that would not count any more',
+      'keys in a home that would no longer count',
       'mkdir -m 700 /root/.ssh; echo ssh-ed25519 AAAA >/root/.ssh/authorized_keys',
       'install -D -m 644 /root/.ssh/authorized_keys /etc/ssh/authorized_keys.d/root',
       'install -D -m 644 /root/.ssh/authorized_keys /etc/ssh/authorized_keys.d/root',
     ],
     [
-      'a password that would not count any more',
+      'a password that would no longer count',
       `useradd --system -s /bin/bash -p '${PASSWORD}' local`,
-      'write public keys first into /etc/ssh/authorized_keys.d/local (',
+      'first write public keys to /etc/ssh/authorized_keys.d/local (',
       'install -D -m 644 /dev/null /etc/ssh/authorized_keys.d/local',
     ],
     [
       'a clone that others can write',
       'chmod 777 /opt',
-      '/opt can be written by others than root',
+      'others than root can write to /opt',
       'chmod 755 /opt',
     ],
     [
-      'a clone of another',
+      'a clone that belongs to somebody else',
       'chown nobody /opt',
       '/opt belongs to the account 65534',
       'chown root /opt',
     ],
     [
-      'a clone that is closed',
+      'a clone that the agent cannot enter',
       'chmod 700 /opt',
-      '/opt is closed to the keys agent',
+      'the keys agent cannot enter /opt',
       'chmod 755 /opt',
     ],
-  ])('%s: it does not begin', async (_, damage, sentence, remedy) => {
+  ])('%s: it changes nothing', async (_, damage, sentence, remedy) => {
     await sh(damage);
     let ended: Ended | undefined;
     const changed = await changes(async () => {
@@ -301,7 +301,7 @@ describe('on a bare machine', () => {
     expect(await install(...TOLD)).toMatchObject({ code: 0 });
   });
 
-  test('passwords that do not count hold nothing up', async () => {
+  test('passwords that do not count are no obstacle', async () => {
     await sh(`mkdir /run/sshd
       usermod -p '${PASSWORD}' root
       useradd --system -s /usr/sbin/nologin -p '${PASSWORD}' noshell
@@ -310,14 +310,14 @@ describe('on a bare machine', () => {
     expect((await install('--check', ...TOLD)).stdout).toMatch(
       /^passwords of local accounts: .* first into \/etc\/ssh\/authorized_keys.d\/local \(/m,
     );
-    // sshd takes one of root alone where it is told so
+    // sshd accepts a password of root only if it is configured so
     await sh('echo PermitRootLogin yes >/etc/ssh/sshd_config.d/root.conf');
     expect((await install(...TOLD)).stderr).toContain('authorized_keys.d/root, /etc/ssh/');
     await sh(
       `printf 'PasswordAuthentication no\nKbdInteractiveAuthentication no\n' >/etc/ssh/sshd_config.d/no.conf`,
     );
     expect(await install(...TOLD)).toMatchObject({ code: 0, stderr: '' });
-    // nor do they on a login host, whoever is added to it
+    // nor do they on a login host, whatever account is added
     await sh('rm /etc/ssh/sshd_config.d/no.conf');
     expect(await install('--check')).toEqual({ code: 0, stdout: '', stderr: '' });
   });
@@ -354,7 +354,7 @@ describe('on a login host that was set up with sssd', () => {
     await sh('pam-auth-update --enable sss');
     put(
       '/etc/pam.d/cron',
-      `# Chamberlain: nothing is started for those who are suspended, disabled or gone.
+      `# Chamberlain: nothing is started for accounts that are suspended, disabled or gone.
 account [success=1 default=ignore] pam_localuser.so
 account required pam_listfile.so onerr=succeed item=user sense=deny file=${list}
 @include common-account
@@ -369,13 +369,13 @@ account required pam_access.so
   });
   afterAll(() => machine.close());
 
-  test('it is told by which key seals are known', async () => {
+  test('it is given the key that verifies seals', async () => {
     expect(await install()).toMatchObject({ code: 2, stderr: 'install: --seal-key is missing\n' });
   });
 
-  test('sssd is asked after our own files, and goes on being asked', async () => {
+  test('sssd is still asked, after our own files', async () => {
     const stillAsked =
-      'sssd: is still asked, so this host believes anyone who may write the directory: run `keys-agent require-seals`\n';
+      'sssd: is still asked, so this host trusts everyone who may write to the directory: run `keys-agent require-seals`\n';
     expect(await install('--seal-key', '/root/seal.pub')).toMatchObject({
       ...{ code: 1, stderr: `install: ${stillAsked}` },
     });
@@ -387,7 +387,7 @@ account required pam_access.so
     expect(await install('--check')).toEqual({ code: 1, stdout: stillAsked, stderr: '' });
   });
 
-  test('nothing belongs to the agent any more that sshd, cron or at believes', async () => {
+  test('no file that sshd, cron or at trusts belongs to the agent any more', async () => {
     expect(await sh(`find ${KEYS} ! -user root; cat ${KEYS}/alice`)).toBe('a-key\n');
     expect(get('/etc/pam.d/cron')).not.toContain(list);
     expect(get('/etc/pam.d/cron').match(/pam_localuser/g)).toHaveLength(2);
@@ -397,11 +397,11 @@ account required pam_access.so
     }
   });
 
-  test('once nsswitch.conf does not name sssd, what is left of it is removed', async () => {
+  test('once nsswitch.conf does not name sssd, its remains are removed', async () => {
     await sh("sed -i 's/ sss$//' /etc/nsswitch.conf");
     expect((await install('--check')).stdout).toBe(
-      '/etc/chamberlain/secrets/ldap-sssd: is not needed any more\n' +
-        '/etc/sssd/sssd.conf: is not needed any more\n',
+      '/etc/chamberlain/secrets/ldap-sssd: is no longer needed\n' +
+        '/etc/sssd/sssd.conf: is no longer needed\n',
     );
     expect(await install()).toMatchObject({ code: 0 });
     expect(await thereOf()).toEqual([]);
@@ -415,14 +415,14 @@ describe('on a login host', () => {
     await openReady();
     put('/etc/pam.d/cron', '@include common-account\n');
     await install(...TOLD);
-    // of the package libpam-sss
+    // from the package libpam-sss
     put('/usr/share/pam-configs/sss', SSS_PROFILE);
   });
   afterAll(() => machine.close());
 
   const PLANT = 'touch WHAT/alice; chown chamberlain-keys WHAT/alice'.replaceAll('WHAT', KEYS);
   const DAMAGES: [what: string, damage: string, differs: RegExp][] = [
-    ['PAM', 'pam-auth-update --enable sss', /^asks sssd, which is not set up, in .*common-account/],
+    ['PAM', 'pam-auth-update --enable sss', /^asks sssd, which is not set up, by .*common-account/],
     [
       'account chamberlain-lookup',
       'usermod -s /bin/sh chamberlain-lookup',
@@ -433,7 +433,7 @@ describe('on a login host', () => {
     ['/var/lib/chamberlain/agent', 'chown root WHAT', /^belongs to 0:\d+, not chamberlain-keys:/],
     ['/usr/sbin/keys-agent', 'rm WHAT', /^is missing$/],
     ['/usr/lib/chamberlain/authorized-keys', 'sed -i 2d WHAT', /^line 2 is /],
-    ['/usr/bin/become', 'rm WHAT; ln -s /bin/true WHAT', /^is no regular file$/],
+    ['/usr/bin/become', 'rm WHAT; ln -s /bin/true WHAT', /^is not a regular file$/],
     [
       '/etc/nsswitch.conf',
       'sed -i "s/^passwd:.*/passwd: sss files/" WHAT',
@@ -443,21 +443,21 @@ describe('on a login host', () => {
     ['/var/lib/extrausers', 'chmod o+w WHAT', /^has the mode 0757, not 0755$/],
     ['/var/lib/chamberlain/login', 'chmod o+w WHAT', /^has the mode 0757, not 0755$/],
     ['files in /var/lib/chamberlain/keys', PLANT, /^1 do not belong to root$/],
-    ['/usr/lib/chamberlain/whoami', 'touch WHAT', /^is not needed any more$/],
-    ['/var/lib/chamberlain/agent/state.json', 'touch WHAT', /^is not needed any more$/],
+    ['/usr/lib/chamberlain/whoami', 'touch WHAT', /^is no longer needed$/],
+    ['/var/lib/chamberlain/agent/state.json', 'touch WHAT', /^is no longer needed$/],
     ['/etc/sudo.conf', 'sed -i s/dynamic$/static/ WHAT', /is `Set group_source static`/],
     ['/etc/sudoers.d/chamberlain', 'chmod 666 WHAT', /^has the mode 0666, not 0440$/],
     ['/etc/pam.d/cron', 'sed -i s/sense=deny/sense=allow/ WHAT', /^line 3 is `.*allow/],
     [DROP_IN, 'useradd --system new-daemon', /^line \d+ is `….*, not `….*,new-daemon`$/],
   ];
 
-  test('it sees and mends whatever has been changed', async () => {
+  test('it notices and corrects whatever was changed', async () => {
     for (const [what, damage] of DAMAGES) await sh(damage.replaceAll('WHAT', what));
     const { code, stdout } = await install('--check', '--json');
     const { differences } = JSON.parse(stdout) as {
       differences: { what: string; differs: string }[];
     };
-    // the new account is seen twice: it is in no file, and sshd would ask for its keys
+    // the new account is noticed twice: it is in no file, and sshd would look up its keys
     const seen = differences.filter(({ what }) => what !== 'sshd for local accounts');
     expect([code, seen.map(({ what }) => what).sort(), differences.length - seen.length]).toEqual([
       ...[1, DAMAGES.map(([what]) => what).sort(), 1],
@@ -477,7 +477,7 @@ describe('on a login host', () => {
 
   test.each([
     [
-      'another word on the command, in a file before ours',
+      'another setting of the command, in a file before ours',
       'echo AuthorizedKeysCommand /bin/true >/etc/ssh/sshd_config.d/00-a.conf',
       'rm /etc/ssh/sshd_config.d/00-a.conf',
       'sshd for people: authorizedkeyscommand is `/bin/true`, not `/usr/lib/chamberlain/authorized-keys %u`',
@@ -489,7 +489,7 @@ describe('on a login host', () => {
       'sshd for local accounts: for root, authorizedkeyscommand is ',
     ],
     [
-      'a block that takes a password',
+      'a block that accepts a password',
       String.raw`printf 'Match User root\n PasswordAuthentication yes\n' >/etc/ssh/sshd_config.d/50-a.conf`,
       'rm /etc/ssh/sshd_config.d/50-a.conf',
       'sshd for local accounts: for root, passwordauthentication is `yes`, not `no`',
@@ -510,15 +510,15 @@ describe('on a login host', () => {
       'a local account with a number of a person',
       'useradd -u 1234 -g nogroup local',
       'userdel local',
-      "local numbers: in the realm's ranges, so a person or tool could get them: account local 1234",
+      "local numbers: in the realm's ranges, so that a person or tool could get them: account local 1234",
     ],
     [
       'a local group with a number of a tool',
       'groupadd -g 50007 local',
       'groupdel local',
-      "local numbers: in the realm's ranges, so a person or tool could get them: group local 50007",
+      "local numbers: in the realm's ranges, so that a person or tool could get them: group local 50007",
     ],
-  ])('%s is for an admin to mend', async (_, damage, remedy, sentence) => {
+  ])('%s must be corrected by an admin', async (_, damage, remedy, sentence) => {
     await sh(damage);
     const checked = await install('--check');
     expect(checked.code).toBe(1);

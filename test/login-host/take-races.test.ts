@@ -107,7 +107,7 @@ test('a directory on the way that becomes a link is not followed', () => {
   const act = `fs.rmdirSync('${tree}/sub'); fs.symlinkSync('${victim}', '${tree}/sub');`;
   const meddling = meddleAt({ before: 'openSync' }, '/sub', act);
   expect(host.take(X, home, ['tree/sub/f'], meddling)).toEqual(
-    refusal('tree/sub/f: a name on the way to it is a symbolic link, or no directory'),
+    refusal('tree/sub/f: part of the path is a symbolic link, or not a directory'),
   );
   expect(ownerOf(`${victim}/f`)).toBe(BOB);
 });
@@ -129,7 +129,7 @@ test('a directory that is given away meanwhile is the caller’s no more', () =>
   const act = `fs.chownSync('${tree}', ${ALICE}, ${X});`;
   const meddling = meddleAt({ after: 'openSync' }, '/f', act);
   expect(host.take(X, home, ['tree'], meddling)).toEqual(
-    refusal('tree/f: the directory that it lies in is not yours'),
+    refusal('tree/f: its parent directory is not yours'),
   );
   expect(ownerOf(`${tree}/f`)).toBe(ALICE);
 });
@@ -146,7 +146,7 @@ test('from a directory that is moved meanwhile no way leads into where it went',
   const act = `fs.renameSync('${tree}/sub', '${elsewhere}/sub');`;
   const meddling = meddleAt({ before: 'openSync' }, '/deep', act);
   expect(host.take(X, home, ['tree'], meddling)).toEqual(
-    refusal('tree: something in it was moved while it was being taken: take it again'),
+    refusal('tree: something in it was moved meanwhile: take it again'),
   );
   expect(names.filter((name) => ownerOf(`${elsewhere}/${name}`) !== BOB)).toEqual([]);
   expect(host.take(X, home, ['tree'])).toEqual(DONE);
@@ -220,7 +220,7 @@ test('others of the group who make, swap and move things as fast as they can gai
   expectVictimUntouched();
   expect(ownerOf(host.path('elsewhere/kept'))).toBe(BOB);
   const known = ['', HARD_LINK, REPLACED, 'it is a FIFO, a socket or a device'];
-  known.push('something in it was moved while it was being taken: take it again');
+  known.push('something in it was moved meanwhile: take it again');
   expect([...reasons].filter((reason) => !known.includes(reason))).toEqual([]);
   expect(reasons.size).toBeGreaterThan(2);
 

@@ -103,7 +103,7 @@ describe('what a person has put into a home', () => {
         meddling,
       ).stdout;
     expect(look('site')).toBe('took 1 file, 2 directories and 1 link\r\n');
-    expect(look('site')).toBe('took nothing: it was yours already, or was refused\r\n');
+    expect(look('site')).toBe('took nothing: everything was yours already, or was refused\r\n');
     const hasHurry = `let nowMs = 0; performance.now = () => (nowMs += 600);`;
     expect(look('site', `data:text/javascript,${encodeURIComponent(hasHurry)}`)).toContain(
       '\rtake: 3 looked at\r\u001b[Ktook nothing',
@@ -137,7 +137,7 @@ describe('names', () => {
       expect(ownerOf(`${home}/f`)).toBe(X);
     }
     const theirs = makeDirectory(`${home}/theirs`, ALICE, X);
-    const why = 'it is not yours: name it from the directory that it lies in';
+    const why = 'it is not yours: name it from its parent directory';
     expect(host.take(X, theirs, ['.', '/', ''])).toEqual(
       refusal(`.: ${why}`, `/: ${why}`, ': there is no such file'),
     );
@@ -148,7 +148,7 @@ describe('names', () => {
     expect(host.take(X, home, ['gone', 'f/x', 'f'])).toEqual(
       refusal(
         'gone: there is no such file',
-        'f/x: a name on the way to it is a symbolic link, or no directory',
+        'f/x: part of the path is a symbolic link, or not a directory',
       ),
     );
     expect(ownerOf(`${home}/f`)).toBe(X);
@@ -159,7 +159,7 @@ describe('names', () => {
     makeFile(`${home}/real/f`, ALICE, X);
     symlinkSync('real', `${home}/way`);
     expect(host.take(X, home, ['way/f'])).toEqual(
-      refusal('way/f: a name on the way to it is a symbolic link, or no directory'),
+      refusal('way/f: part of the path is a symbolic link, or not a directory'),
     );
     expect(ownerOf(`${home}/real/f`)).toBe(ALICE);
 
@@ -200,8 +200,8 @@ describe('left as it is, and named:', () => {
     makeFile(`${theirs}/f`, ALICE, X);
     expect(host.take(X, home, ['theirs/f', 'theirs'])).toEqual(
       refusal(
-        'theirs/f: the directory that it lies in is not yours',
-        `theirs: its group (${REALM_GID}) is none of yours: its owner can run \`chgrp\``,
+        'theirs/f: its parent directory is not yours',
+        `theirs: its group (${REALM_GID}) is not one of yours: its owner can run \`chgrp\``,
       ),
     );
     expect([ownerOf(theirs), ownerOf(`${theirs}/f`)]).toEqual([ALICE, ALICE]);
@@ -211,7 +211,7 @@ describe('left as it is, and named:', () => {
     for (const gid of [0, REALM_GID, DAEMON]) {
       makeFile(`${home}/f`, ALICE, gid);
       expect(host.take(X, home, ['f'])).toEqual(
-        refusal(`f: its group (${gid}) is none of yours: its owner can run \`chgrp\``),
+        refusal(`f: its group (${gid}) is not one of yours: its owner can run \`chgrp\``),
       );
       expect(ownerOf(`${home}/f`)).toBe(ALICE);
     }
@@ -249,7 +249,7 @@ describe('left as it is, and named:', () => {
     host.as(ALICE, home, 'ln -s ../victim theirs');
     host.as(X, home, 'ln -s ../victim mine');
     expect(host.take(X, home, ['theirs', 'mine'])).toEqual(
-      refusal('theirs: it is a symbolic link: name what it leads to'),
+      refusal('theirs: it is a symbolic link: name its target'),
     );
     expect([ownerOf(`${home}/theirs`), ownerOf(host.path(`${homes}/victim`))]).toEqual([
       ALICE,
@@ -291,7 +291,7 @@ describe('left as it is, and named:', () => {
     host.asRoot(
       `mount -t tmpfs -o ${options} tmpfs ${mounted}; echo x >${mounted}/f; chown ${ALICE}:${X} ${mounted}/f`,
     );
-    const why = 'it is on another device than the directory that it lies in';
+    const why = 'it is not on the same device as its parent directory';
     expect(host.take(X, home, ['tree', 'tree/mounted'])).toEqual(
       refusal(`tree/mounted: ${why}`, `tree/mounted: ${why}`),
     );
@@ -352,7 +352,7 @@ describe('the program', () => {
     expect(host.take(X, home, ['--config', 'x'])).toEqual({
       code: 2,
       stdout: '',
-      stderr: 'take: --config is no option; a file of this name is ./--config\n',
+      stderr: 'take: there is no option --config; for a file of this name, use ./--config\n',
     });
     makeFile(`${home}/--help`, ALICE, X);
     expect(host.take(X, home, ['--', '--help'])).toEqual(DONE);
@@ -361,7 +361,9 @@ describe('the program', () => {
 
   test('serves people and tools alone, of whom sudo speaks', () => {
     const why = (uid: number) =>
-      refusal(`only people and tools of this host take files, and you (uid ${uid}) are neither`);
+      refusal(
+        `only people and tools of the realm may take files, and you (uid ${uid}) are neither`,
+      );
     for (const uid of [0, DAEMON, 3000, 3011, 53_100]) {
       const theirs = makeDirectory(`${home}/${uid}`, uid, X);
       makeFile(`${theirs}/f`, ALICE, X);
@@ -377,7 +379,9 @@ describe('the program', () => {
     expect(host.as(X, home, host.command, { SUDO_UID: String(X) })).toMatchObject(usage);
     expect(host.take(3010, home, ['f'])).toMatchObject({
       code: 1,
-      stderr: expect.stringMatching(/^take: BACKEND_UNREADABLE: asking who uid 3010 is: /u),
+      stderr: expect.stringMatching(
+        /^take: BACKEND_UNREADABLE: looking up the account of uid 3010: /u,
+      ),
     });
   });
 

@@ -143,7 +143,7 @@ test('it is a text for people, too, which steers no terminal', async () => {
     '',
     'key | fingerprint | options | taken until',
     `ssh-ed25519 | ${print(laptop)} | - | ${timeIn(2)}`,
-    expect.stringMatching(/^The last column /),
+    expect.stringMatching(/times in the last column /),
     '',
   ]);
   const off = await whoami(50_003);
@@ -181,7 +181,7 @@ test('it says what this host does not take, and when what it shows may be old', 
   expect((await whoami(UIDS.alice)).stdout).not.toContain('not for alice');
   tell({ at: Date.now() - 60_000 });
   expect((await whoami(UIDS.alice)).stdout).toContain(
-    'What this host knows may be old: the root helper is silent since ',
+    'What this host knows may be old: the root helper has been silent since ',
   );
 });
 
@@ -189,7 +189,7 @@ test('a local account learns nothing of the person who has its name and another 
   const { code, stderr } = await whoami(4242);
   expect([code, stderr]).toEqual([
     1,
-    expect.stringMatching(/^PERSON_UNKNOWN: you \(uid 4242\) are an account of this host, not /),
+    expect.stringMatching(/^PERSON_UNKNOWN: your account \(uid 4242\) belongs to this host, not /),
   ]);
   for (const uid of [4242, 4243, 0]) {
     expect(await ownKeys(uid, '-u', 'chamberlain-lookup', OWN_KEYS)).toEqual({

@@ -29,7 +29,7 @@ const DIRECTORY: Report = {
     step('tools.wikibot', 50002, {
       effect: 'revoke',
       change: 'member −uid=mallory,ou=people',
-      because: 'mallory is no maintainer',
+      because: 'mallory is not a maintainer',
     }),
     step('tools.bridgebot', 50001, {}),
     step('tools.bridgebot', 50001, {
@@ -115,7 +115,7 @@ test('where a role has not answered, it does not say that there is nothing to do
     ...NOTHING,
     unreadable: [{ target: 'homes', sentence: 'no answer within 30 s' }],
   };
-  expect(renderPlan(report, 'd')).toContain('\n0 subjects looked at: no step, 1 UNREADABLE\n');
+  expect(renderPlan(report, 'd')).toContain('\n0 subjects checked: no step, 1 UNREADABLE\n');
 });
 
 test('what was found beside many accounts is said once', () => {
@@ -128,7 +128,7 @@ test('what was found beside many accounts is said once', () => {
       account: `person-${String(n).padStart(5, '0')}`,
       object: "''@localhost on replica",
       code: 'DATABASE_FOREIGN' as const,
-      sentence: 'Whoever comes from localhost may get this nameless account. Drop it.',
+      sentence: 'Connections from localhost may get this account, which has no name. Drop it.',
       advisory: true as const,
     })),
   };

@@ -224,7 +224,7 @@ test('cut in the middle, there is no set', async () => {
     terminated.child.kill('SIGTERM');
     expect(await terminated.ended).toEqual({
       ...{ exit: 1, out: '' },
-      err: 'STEP_FAILED: SIGTERM has ended it, and nothing is left of it.\n',
+      err: 'STEP_FAILED: interrupted by SIGTERM; nothing was left behind.\n',
     });
     expect(readdirSync(sets)).toEqual(finished);
   });
@@ -286,7 +286,7 @@ test('doctor says when the last set is old, when none was ever made, and what is
       {
         state: 'fix',
         what: expect.stringMatching(/^the last set of backups is of \d{4}-/u),
-        todo: expect.stringMatching(/^Run `chamberlain backup DIR` by hand, /u),
+        todo: expect.stringMatching(/^Run `chamberlain backup DIR` yourself, /u),
       },
     ]);
     const env = { PATH: '/nowhere', TMPDIR: temporary };
@@ -301,7 +301,7 @@ test('doctor says when the last set is old, when none was ever made, and what is
       expect.objectContaining({ state: 'fix', what: expect.stringMatching(/^the last set /u) }),
       {
         ...{ group: 'backups', state: 'fix' },
-        what: 'to make sets of backups, there is no age',
+        what: 'sets of backups cannot be made: age is missing',
         todo: 'Run `apt-get install age`.',
       },
     ]);
@@ -313,7 +313,9 @@ test('doctor says when the last set is old, when none was ever made, and what is
     }
 
     await query(world, 'DELETE FROM last_backup');
-    expect(await look()).toEqual([{ state: 'ok', what: 'no set of backups yet' }]);
+    expect(await look()).toEqual([
+      { state: 'ok', what: 'no set of backups yet, since the realm is new' },
+    ]);
     await query(world, `UPDATE migrations SET run_on = run_on - interval '37 hours'`);
     const { backups: _, ...without } = world.config;
     expect(await look(without)).toEqual([
@@ -371,7 +373,7 @@ test.each([
     const [line = '', ...more] = err.split('\n');
     expect(more).toEqual(['']);
     expect(line).toMatch(
-      /^BACKUP_DAMAGED: .*\. Use another set, and find out what became of this one\.$/u,
+      /^BACKUP_DAMAGED: .*\. Use another set, and find out what happened to this one\.$/u,
     );
     expect(line).toContain(join(set, `${piece}.age`));
     expect(readdirSync(temporary)).toEqual([]);

@@ -90,7 +90,7 @@ async function lookOnce(options: Options = {}): Promise<Told> {
   expect(err).toBe('');
   const { lines } = JSON.parse(out) as { lines: GroupedLine[] };
   // what a role has found in the minute before is not what a test breaks now
-  const isNow = ({ todo = '' }: GroupedLine) => !/ Look at it from where /u.test(todo);
+  const isNow = ({ todo = '' }: GroupedLine) => !/ Check it on the machine where /u.test(todo);
   return { exit, lines: lines.filter(isNow), tookMs };
 }
 
@@ -169,22 +169,22 @@ test('where all is well every line is ok, and it ends with 0 without changing an
     /^configuration: \d+ secrets are there/mu,
     /^configuration: adminKey signs as admin\.steward/mu,
     /^PostgreSQL: roles that log in: intake, .*, admin, owner$/mu,
-    /^PostgreSQL: the tables are those of this program/mu,
+    /^PostgreSQL: the tables are those of this version/mu,
     /^PostgreSQL: each role has the rights of migrations\/roles\.sql, and no others$/mu,
     /^PostgreSQL: the clock of PostgreSQL is/mu,
     /^Redis: it keeps what it is given/mu,
     /^Redis: each portal has a user for its own queues, and for nothing else: portal$/mu,
-    /^directory: directory logs in, sees each place, may write$/mu,
-    /^directory: keys-agent logs in, sees each place, may not write$/mu,
-    /^directory: the directory's overlays and rules are those/mu,
-    /^databases: toolsdb: chamberlain_databases logs in, and has its rights/mu,
-    /^databases: replica: chamberlain_databases_reader logs in, and has its rights/mu,
+    /^directory: directory can log in, sees each place, and can write$/mu,
+    /^directory: keys-agent can log in, sees each place, and cannot write$/mu,
+    /^directory: the directory's overlays and rules match/mu,
+    /^databases: toolsdb: chamberlain_databases can log in, and has its rights/mu,
+    /^databases: replica: chamberlain_databases_reader can log in, and has its rights/mu,
     /^roles: the clock of the machine of homes/mu,
-    /^work: it is not frozen/mu,
+    /^work: the realm is not frozen/mu,
     /^this host: no local account/mu,
-    /^this host: .*archives\/homes is there, for archives of homes$/mu,
-    /^this host: .*archives\/databases is there, for archives of databases$/mu,
-    /^this host: the programs that put away homes are there$/mu,
+    /^this host: .*archives\/homes is ready for archives of homes$/mu,
+    /^this host: .*archives\/databases is ready for archives of databases$/mu,
+    /^this host: the programs that archive homes are installed$/mu,
   ]) {
     expect(text).toMatch(words);
   }
@@ -317,19 +317,19 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
         what: 'a trigger',
         break: sql('ALTER TABLE audit DISABLE TRIGGER audit_append_only'),
         mend: sql('ALTER TABLE audit ENABLE TRIGGER audit_append_only'),
-        says: [['fix', /keeps audit append-only is gone/u, /audit verify/u]],
+        says: [['fix', /keeps audit append-only is missing/u, /audit verify/u]],
       },
       {
         what: 'a trigger that guards what is not closed',
         break: sql('ALTER TABLE audit_seals DISABLE TRIGGER audit_seals_closed_only'),
         mend: sql('ALTER TABLE audit_seals ENABLE TRIGGER audit_seals_closed_only'),
-        says: [['fix', /keeps audit_seals append-only is gone/u, /audit verify/u]],
+        says: [['fix', /keeps audit_seals append-only is missing/u, /audit verify/u]],
       },
       {
         what: 'the trigger that refuses what a replaced leader writes',
         break: sql('ALTER TABLE events DISABLE TRIGGER check_lease'),
         mend: sql('ALTER TABLE events ENABLE TRIGGER check_lease'),
-        says: [['fix', /a leader that was replaced may write to events: /u, /migrate/u]],
+        says: [['fix', /a replaced leader can write to events: /u, /migrate/u]],
       },
       {
         what: 'the trigger that judges what is closed',
@@ -338,7 +338,7 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
           `CREATE TRIGGER audit_closings_check BEFORE INSERT ON audit_closings
            FOR EACH ROW EXECUTE FUNCTION check_closing()`,
         ),
-        says: [['fix', /keeps audit_closings append-only is gone/u, /audit verify/u]],
+        says: [['fix', /keeps audit_closings append-only is missing/u, /audit verify/u]],
       },
       {
         what: 'a trigger that never fires',
@@ -352,7 +352,7 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
            CREATE TRIGGER names_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON names
              FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()`,
         ),
-        says: [['fix', /keeps names append-only is gone/u, /audit verify/u]],
+        says: [['fix', /keeps names append-only is missing/u, /audit verify/u]],
       },
       {
         what: 'the functions of triggers',
@@ -371,8 +371,8 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
           );
         },
         says: [
-          ['fix', /^the function refuse_change is not the one/u, /audit verify/u],
-          ['fix', /^the function note_unsealed is not the one/u, /audit verify/u],
+          ['fix', /^the function refuse_change differs/u, /audit verify/u],
+          ['fix', /^the function note_unsealed differs/u, /audit verify/u],
         ],
       },
       {
@@ -389,9 +389,13 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
            ALTER POLICY every_row ON survey_progress TO chamberlain_admin, chamberlain_sweep`,
         ),
         says: [
-          ['fix', /^there is a policy everything of repair_parts$/u, /DROP it/u],
-          ['fix', /^the policy own_rows of reports is gone, or not that/u, /chamberlain migrate/u],
-          ['fix', /^the policy every_row of survey_progress is gone/u, /chamberlain migrate/u],
+          ['fix', /^there is an unknown policy everything of repair_parts$/u, /DROP it/u],
+          [
+            'fix',
+            /^the policy own_rows of reports is missing, or differs/u,
+            /chamberlain migrate/u,
+          ],
+          ['fix', /^the policy every_row of survey_progress is missing/u, /chamberlain migrate/u],
         ],
       },
       {
@@ -407,12 +411,12 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
         says: [
           [
             'fix',
-            /^chamberlain_homes_reader has SELECT on surveys with GRANT OPTION, too$/u,
+            /^chamberlain_homes_reader also has SELECT on surveys with GRANT OPTION$/u,
             /REVOKE/u,
           ],
           [
             'fix',
-            /^chamberlain_intake has UPDATE \(wanted\) on convergence with GRANT OPTION, too$/u,
+            /^chamberlain_intake also has UPDATE \(wanted\) on convergence with GRANT OPTION$/u,
             /REVOKE/u,
           ],
         ],
@@ -451,13 +455,13 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
         what: 'a right too many, of everybody',
         break: sql('GRANT SELECT ON people TO PUBLIC'),
         mend: sql('REVOKE SELECT ON people FROM PUBLIC'),
-        says: [['fix', /^everybody has SELECT on people, too$/u, /REVOKE/u]],
+        says: [['fix', /^everybody also has SELECT on people$/u, /REVOKE/u]],
       },
       {
         what: 'a role that may too much',
         break: sql('ALTER ROLE chamberlain_sweep CREATEDB'),
         mend: sql('ALTER ROLE chamberlain_sweep NOCREATEDB'),
-        says: [['fix', /^chamberlain_sweep is allowed to make databases$/u, /Take that away/u]],
+        says: [['fix', /^chamberlain_sweep is allowed to make databases$/u, /Revoke that/u]],
       },
       {
         what: 'a commit that does not wait for the disk',
@@ -469,7 +473,7 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
         what: 'the password of intake',
         ...replaced('postgres-intake', 'not-that-of-intake'),
         says: [
-          ['fix', /^cannot log in by the secret that is here: intake$/u, /docs\/install\.md/u],
+          ['fix', /^cannot log in with the secret on this machine: intake$/u, /docs\/install\.md/u],
         ],
       },
       {
@@ -498,9 +502,9 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
           `to dn.subtree="${ofBase}" by dn.exact="cn=keys-agent,ou=chamberlain,${ofBase}" write by anonymous read by * break`,
         ),
         says: [
-          ['fix', /^keys-agent may write people$/u, /access rules/u],
-          ['fix', /^keys-agent may write toolAccounts$/u, /access rules/u],
-          ['fix', /^who does not log in sees entries$/u, /access rules/u],
+          ['fix', /^keys-agent can write people$/u, /access rules/u],
+          ['fix', /^keys-agent can write toolAccounts$/u, /access rules/u],
+          ['fix', /^anonymous users see entries$/u, /access rules/u],
         ],
       },
       {
@@ -508,13 +512,13 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
         ...accessRule(
           `to dn.subtree="ou=people,${ofBase}" by dn.exact="cn=directory-reader,ou=chamberlain,${ofBase}" none by * break`,
         ),
-        says: [['fix', /^directory-reader does not see people: .* absent$/u, /access rules/u]],
+        says: [['fix', /^directory-reader cannot see people: .* exists there$/u, /access rules/u]],
       },
       {
         what: 'new entries',
         break: () => configureSlapd('replace: olcAddContentAcl\nolcAddContentAcl: FALSE'),
         mend: () => configureSlapd('replace: olcAddContentAcl\nolcAddContentAcl: TRUE'),
-        says: [['fix', /values of new entries are not judged/u, /olcAddContentAcl: TRUE/u]],
+        says: [['fix', /do not apply to values of new entries/u, /olcAddContentAcl: TRUE/u]],
       },
       {
         what: 'rights of the databases role',
@@ -534,8 +538,8 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
           ['fix', /^replica: chamberlain_databases lacks PROCESS on \*\.\*$/u, /replica\.sql/u],
           [
             'fix',
-            /^replica: chamberlain_databases_reader has SELECT on enwiki\.\*, too$/u,
-            /away/u,
+            /^replica: chamberlain_databases_reader also has SELECT on enwiki\.\*$/u,
+            /Revoke/u,
           ],
         ],
       },
@@ -551,7 +555,9 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
         what: 'an account without a name',
         break: () => administer(world.tools.socket, `CREATE USER ''@'10.0.0.1';`),
         mend: () => administer(world.tools.socket, `DROP USER ''@'10.0.0.1';`),
-        says: [['fix', /^toolsdb: the account without a name ''@'10\.0\.0\.1'/u, /DROP USER ''@/u]],
+        says: [
+          ['fix', /^toolsdb: the account ''@'10\.0\.0\.1', which has no name/u, /DROP USER ''@/u],
+        ],
       },
       {
         what: 'freezing',
@@ -586,14 +592,30 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
         break: () => undefined,
         mend: () => undefined,
         says: [
-          ['fix', /^alice is an account of ours, and a local account .*urgent$/u, /Rename/u],
-          ['fix', /^the local account postgres has \d+, which is alice's: urgent$/u, /number/u],
-          ['fix', /^the local account backup2 has \d+, which is in a range/u, /another number/u],
-          ['fix', /^the local group staff has \d+, as the realm group$/u, /ids\.realmGid/u],
           [
             'fix',
-            /could be given the local name backup2, ourteam$/u,
-            /`reservedNames` of the configuration: backup2, ourteam;/u,
+            /^alice is an account of the realm, and also a local account .*urgent$/u,
+            /Rename/u,
+          ],
+          [
+            'fix',
+            /^the local account postgres has the number \d+, which is also that of alice: urgent$/u,
+            /number/u,
+          ],
+          [
+            'fix',
+            /^the local account backup2 has the number \d+, which is in a range/u,
+            /another number/u,
+          ],
+          [
+            'fix',
+            /^the local group staff has the number \d+, which is that of the realm group$/u,
+            /ids\.realmGid/u,
+          ],
+          [
+            'fix',
+            /could get a name that is local here: backup2, ourteam$/u,
+            /`reservedNames` in the configuration: backup2, ourteam;/u,
           ],
         ],
       },
@@ -601,13 +623,13 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
         what: 'who may read a secret',
         break: () => chmodSync(secret('ldap-directory'), 0o644),
         mend: () => chmodSync(secret('ldap-directory'), 0o600),
-        says: [['fix', /ldap-directory has mode 0644: others may read it$/u, /chmod 600/u]],
+        says: [['fix', /ldap-directory has mode 0644: others can read it$/u, /chmod 600/u]],
       },
       {
         what: 'whose a secret is',
         break: () => chownSync(secret('postgres-relay'), 4242, 0),
         mend: () => chownSync(secret('postgres-relay'), 0, 0),
-        says: [['fix', /postgres-relay belongs to uid 4242$/u, /Give it to root/u]],
+        says: [['fix', /postgres-relay belongs to uid 4242$/u, /must be root/u]],
       },
       {
         what: 'the configuration and the admin’s key',
@@ -620,15 +642,21 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
           chmodSync(world.adminKey, 0o600);
         },
         says: [
-          ['fix', /config\.yaml has mode 0666: others may change it$/u, /chmod go-w/u],
-          ['fix', /^adminKey .* has mode 0640: others may sign/u, /make a new key/u],
+          ['fix', /config\.yaml has mode 0666: others can change it$/u, /chmod go-w/u],
+          ['fix', /^adminKey .* has mode 0640: others can sign/u, /make a new key/u],
         ],
       },
       {
         what: 'the mark of an area',
         break: () => renameSync(mark, `${mark}-away`),
         mend: () => renameSync(`${mark}-away`, mark),
-        says: [['fix', /data\/project has no mark: it is not mounted/u, /chamberlain prepare/u]],
+        says: [
+          [
+            'fix',
+            /data\/project has no folder \.chamberlain: it is not mounted/u,
+            /chamberlain prepare/u,
+          ],
+        ],
       },
       {
         what: 'an area where others write',
@@ -676,8 +704,8 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
           mend: () => undefined,
           says: [
             ['unreadable', /^directory: no answer within/u, /work directory/u],
-            ['fix', /^nobody works as relay$/u, /chamberlain work relay/u],
-            ['fix', /^nobody works as sweep$/u, /chamberlain work sweep/u],
+            ['fix', /^no process works as relay$/u, /chamberlain work relay/u],
+            ['fix', /^no process works as sweep$/u, /chamberlain work sweep/u],
             ['fix', /^the clock of the machine of homes is 3[56]\d\d\.\d s ahead of/u, /NTP/u],
           ],
         },
@@ -689,7 +717,7 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
           mend: sql(
             `UPDATE directory_heartbeat SET published_at = published_at + interval '10 min'`,
           ),
-          says: [['fix', /^the marker for login hosts is of 20/u, /work directory/u]],
+          says: [['fix', /^the last heartbeat for login hosts is of 20/u, /work directory/u]],
         },
         {
           what: 'the seals',
@@ -697,7 +725,13 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
             `INSERT INTO audit (at, verdict) VALUES (now() - interval '5 min', 'accepted')`,
           ),
           mend: () => undefined,
-          says: [['fix', /wait for their seal: 1, the oldest for 3[0-4]\d s$/u, /work relay/u]],
+          says: [
+            [
+              'fix',
+              /^1 rows of the audit wait to be sealed, the oldest for 3[0-4]\d s$/u,
+              /work relay/u,
+            ],
+          ],
         },
         {
           what: 'a request',
@@ -724,18 +758,20 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
           says: [
             ['unreadable', /^directory: no answer/u, /work directory/u],
             ['unreadable', /^databases: no answer/u, /work databases/u],
-            ['fix', /^nobody works as intake$/u, /work intake/u],
-            ['fix', /^nobody works as relay$/u, /work relay/u],
-            ['fix', /^nobody works as sweep$/u, /work sweep/u],
+            ['fix', /^no process works as intake$/u, /work intake/u],
+            ['fix', /^no process works as relay$/u, /work relay/u],
+            ['fix', /^no process works as sweep$/u, /work sweep/u],
             ['fix', /^the clock of the machine of homes/u, /NTP/u],
-            ['fix', /^rows of the audit that wait for their seal: 1,/u, /work relay/u],
+            ['fix', /^1 rows of the audit wait to be sealed,/u, /work relay/u],
           ],
         },
         {
           what: 'the directory is in doubt',
           break: sql(`UPDATE directory_heartbeat SET doubt = 'it is an older copy'`),
           mend: sql('UPDATE directory_heartbeat SET doubt = NULL'),
-          says: [['fix', /^login hosts are told nothing: it is an older copy$/u, /no key/u]],
+          says: [
+            ['fix', /^the heartbeat for login hosts has stopped: it is an older copy$/u, /no key/u],
+          ],
         },
         {
           what: 'a sweep that could not read',
@@ -751,7 +787,13 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
           what: 'a migration of a newer program',
           break: sql(`UPDATE migrations SET name = 'x' || name WHERE name = '0003_admin'`),
           mend: sql(`UPDATE migrations SET name = '0003_admin' WHERE name = 'x0003_admin'`),
-          says: [['fix', /x0003_admin, which this program does not know$/u, /newer version/u]],
+          says: [
+            [
+              'fix',
+              /x0003_admin, which this version of Chamberlain does not know$/u,
+              /newer version/u,
+            ],
+          ],
         },
         {
           what: 'the role of every tool',
@@ -783,7 +825,7 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
         expect(lines.filter(({ state }) => state !== 'ok')).toEqual([
           {
             state: 'fix',
-            what: 'the database has not had 0003_admin',
+            what: 'the database lacks the migrations 0003_admin',
             todo: 'Run `chamberlain migrate`.',
           },
         ]);
@@ -841,8 +883,8 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
       expect(await lookAtSlapd(world.config)).toEqual([
         {
           state: 'fix',
-          what: 'the overlay unique is not there',
-          todo: 'Add it as deploy/ldap/config.ldif has it.',
+          what: 'the overlay unique is missing',
+          todo: 'Add it as in deploy/ldap/config.ldif.',
         },
       ]);
     } finally {
@@ -857,12 +899,12 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
     expect(await lookAtSlapd({ ...config, ids: { ...config.ids, tools } })).toEqual([
       {
         state: 'fix',
-        what: 'the constraint overlay does not hold the range of ids of tools of this configuration',
+        what: 'the constraint overlay lacks the range of ids of tools in this configuration',
         todo: expect.stringContaining('Render deploy/ldap again'),
       },
       {
         state: 'fix',
-        what: 'the access rules do not hold the range of ids of tools of this configuration',
+        what: 'the access rules lack the range of ids of tools in this configuration',
         todo: expect.stringContaining('Load the access rules'),
       },
     ]);
@@ -964,7 +1006,7 @@ test('servers that are down are named, each', async () => {
     [
       /^PostgreSQL at \S+ cannot be reached: (.*) \((ENOENT|ECONNREFUSED)\) → Meanwhile .* `postgres` .* 6 other checks/u,
       /^Redis at \S+ cannot be reached: Redis does not answer at \S+ → Meanwhile .* `redis` /u,
-      /^the directory ldap\S+ cannot be reached: .* → Meanwhile no account, .* `ldap` .* 7 other checks need it/u,
+      /^the directory ldap\S+ cannot be reached: .* → Meanwhile no account, .* `ldap` .* 7 other checks need this server/u,
       /^replica cannot be reached: .* → Meanwhile no account on replica .* `databases\.servers` .* One other/u,
       /^toolsdb cannot be reached: /u,
     ].map((pattern) => expect.stringMatching(pattern)),
@@ -1089,11 +1131,11 @@ describe('with the secrets that are there:', () => {
     expect(text).toMatch(/^ok roles that log in: admin$/mu);
     expect(text).toMatch(/^ok each role has the rights/mu);
     expect(text).toMatch(/^ok homes answers$/mu);
-    expect(text).toMatch(/^elsewhere secrets that are not for this user: postgres-owner/mu);
+    expect(text).toMatch(/^elsewhere secrets that this user may not read: postgres-owner/mu);
     expect(text).toMatch(/^elsewhere the directory, as directory$/mu);
     expect(text).toMatch(/^elsewhere replica, as chamberlain_databases$/mu);
     expect(text).toMatch(/^elsewhere the directory's own rules$/mu);
-    expect(text).toMatch(/^elsewhere adminKey .* is not for this user$/mu);
+    expect(text).toMatch(/^elsewhere this user may not read adminKey .*$/mu);
     expect(told.exit).toBe(0);
   });
 
@@ -1107,7 +1149,7 @@ describe('with the secrets that are there:', () => {
     for (const [config, line] of [
       [
         { secrets: other, redis: { url } },
-        ['fix', /WRONGPASS/u, /^Render the users of Redis anew/u],
+        ['fix', /WRONGPASS/u, /^Render the users of Redis again/u],
       ],
       [{ secrets: none, redis: { url: withPassword } }, ['fix', /WRONGPASS/u, /`redis\.url`/u]],
       [{ secrets: none, redis: { url } }, ['elsewhere', /chamberlain_admin/u, /redis-admin/u]],
@@ -1125,7 +1167,7 @@ describe('with the secrets that are there:', () => {
     [
       'nobody is kept apart',
       ['default', 'on', 'nopass', '~*', '+@all'],
-      [/^its user `default` is on/u],
+      [/^its user `default` is enabled/u],
     ],
     [
       'the user that is off may not do what the append-only file says',
@@ -1135,12 +1177,12 @@ describe('with the secrets that are there:', () => {
     [
       'a portal has no user',
       ['DEL', 'portal.portal'],
-      [/^it has no user portal\.portal$/u, /^cannot log in by the secret.*: portal\.portal$/u],
+      [/^it has no user portal\.portal$/u, /^cannot log in with the secret.*: portal\.portal$/u],
     ],
     [
       'a portal has another password',
       ['portal.portal', 'resetpass', '>another-password'],
-      [/^cannot log in by the secret that is here: portal\.portal$/u],
+      [/^cannot log in with the secret on this machine: portal\.portal$/u],
     ],
     [
       'a portal may use the queues of others, and more',
@@ -1155,12 +1197,14 @@ describe('with the secrets that are there:', () => {
     [
       'somebody else may use them',
       ['monitoring', 'on', 'nopass', '~bull:*', '+@write', '-@dangerous'],
-      [/^the user monitoring, which is not Chamberlain's, may run LPUSH bull:requests\.portal/u],
+      [
+        /^the user monitoring, which does not belong to Chamberlain, may run LPUSH bull:requests\.portal/u,
+      ],
     ],
     [
       'a portal that was removed has a user still',
       ['portal.gone', 'on', 'nopass', '~bull:requests.gone:*', '+lpush'],
-      [/^the user portal\.gone is there, and the configuration has no such portal$/u],
+      [/^there is a user portal\.gone, but the configuration has no such portal$/u],
     ],
   ])('where %s in Redis, it is named', async (_, [user = '', ...rules], patterns) => {
     await redisCommand('ACL', ...(user === 'DEL' ? ['DELUSER'] : ['SETUSER', user]), ...rules);

@@ -77,7 +77,7 @@ export function change(
 }
 
 /** RFC 2849: in base64, since a value may hold a line end. */
-export function ldifLine(attribute: string, value: string): string {
+function ldifLine(attribute: string, value: string): string {
   return `${attribute}:: ${Buffer.from(value).toString('base64')}`;
 }
 

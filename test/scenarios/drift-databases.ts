@@ -48,7 +48,7 @@ const ACCOUNTS: readonly DriftCase[] = [
     shows: ['revoke database-account', 'revoke database-account'],
   },
   {
-    what: 'no password at all',
+    what: 'no password',
     of: 'tool',
     damage: on('replica', (one) => `ALTER USER ${quote(one)} IDENTIFIED BY '';`),
     shows: ['revoke database-account'],
@@ -60,7 +60,7 @@ const ACCOUNTS: readonly DriftCase[] = [
     shows: ['revoke database-account'],
   },
   {
-    what: 'a second way to log in beside the right one',
+    what: 'a second way to log in, besides the right one',
     of: 'tool',
     damage: on(
       'tools',
@@ -108,7 +108,7 @@ const ACCOUNTS: readonly DriftCase[] = [
     shows: ['change database-account'],
   },
   {
-    what: 'the limit that stands until connections have ended, of a run that was cut',
+    what: 'the limit that an interrupted run sets while it ends connections',
     of: 'tool',
     damage: on(
       'replica',
@@ -117,7 +117,7 @@ const ACCOUNTS: readonly DriftCase[] = [
     shows: ['revoke database-account'],
   },
   {
-    what: "other limits, and TLS asked for: an administrator's own matter",
+    what: 'other limits, and TLS required: left to the administrator',
     of: 'tool',
     damage: on(
       'replica',
@@ -126,7 +126,7 @@ const ACCOUNTS: readonly DriftCase[] = [
     shows: [],
   },
   {
-    what: 'no limit of connections for a person',
+    what: 'no limit of connections on a person',
     of: 'person',
     covers: 'database-account person maxUserConnections',
     damage: onBoth((one) => `ALTER USER ${quote(one)} WITH MAX_USER_CONNECTIONS 0;`),
@@ -149,7 +149,7 @@ const GRANTS: readonly DriftCase[] = [
     shows: ['revoke database-account'],
   },
   {
-    what: 'the right to grant what it has',
+    what: 'the right to grant its own rights to others',
     of: 'tool',
     damage: on(
       'tools',
@@ -180,13 +180,13 @@ const GRANTS: readonly DriftCase[] = [
     shows: ['revoke database-account'],
   },
   {
-    what: 'the role with the right to give it on',
+    what: 'the role with the right to grant it to others',
     of: 'tool',
     damage: on('replica', (one) => `GRANT labsdbuser TO ${quote(one)} WITH ADMIN OPTION;`),
     shows: ['revoke database-account'],
   },
   {
-    what: 'the role that everybody has, once more of its own',
+    what: 'the role that everybody has, also granted directly',
     of: 'tool',
     damage: on(
       'replica',
@@ -195,7 +195,7 @@ const GRANTS: readonly DriftCase[] = [
     shows: [],
   },
   {
-    what: 'its own databases taken away, and too much given instead',
+    what: 'rights on its own databases revoked, and too many others granted',
     of: 'tool',
     damage: on(
       'tools',
@@ -212,13 +212,13 @@ const GRANTS: readonly DriftCase[] = [
     shows: ['revoke database-account'],
   },
   {
-    what: 'the right to run events taken away',
+    what: 'the right to run events revoked',
     of: 'tool',
     damage: on('tools', ({ user }) => `REVOKE EVENT ON \`${user}\\_\\_%\`.* FROM '${user}'@'%';`),
     shows: ['change database-account'],
   },
   {
-    what: 'its own databases taken away',
+    what: 'rights on its own databases revoked',
     of: 'tool',
     damage: on(
       'tools',
@@ -230,14 +230,14 @@ const GRANTS: readonly DriftCase[] = [
 
 const FOREIGN: readonly DriftCase[] = [
   {
-    what: 'an account of the same user on another host',
+    what: 'an account with the same name on another host',
     of: 'tool',
     damage: on('tools', ({ user }) => `CREATE USER '${user}'@'localhost';`),
     shows: ['DATABASE_FOREIGN database-account'],
     decide: on('tools', ({ user }) => `DROP USER '${user}'@'localhost';`),
   },
   {
-    what: 'a role of the same name',
+    what: 'a role with the same name',
     of: 'tool',
     damage: on('replica', ({ user }) => `CREATE ROLE ${user};`),
     shows: ['DATABASE_FOREIGN database-account'],
@@ -251,7 +251,7 @@ const FOREIGN: readonly DriftCase[] = [
     decide: on('tools', (one) => `REVOKE PROXY ON root@localhost FROM ${quote(one)};`),
   },
   {
-    what: 'an account on another host, and too much for our own',
+    what: 'an account on another host, and too many rights on the right one',
     of: 'tool',
     damage: on(
       'tools',

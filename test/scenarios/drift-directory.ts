@@ -49,7 +49,7 @@ const GONE: readonly DriftCase[] = [
     shows: ['create sudo-rule'],
   },
   {
-    what: 'everything of a tool deleted from the directory',
+    what: 'all entries of a tool deleted from the directory',
     of: 'tool',
     damage: (subject, hand) =>
       hand.ldif([subject.dn, groupDn(subject, hand), ruleDn(subject, hand)].map(remove).join('\n')),
@@ -72,7 +72,7 @@ const LOCKS: readonly DriftCase[] = [
     shows: ['revoke unix-account'],
   },
   {
-    what: 'a suspended person given a key again',
+    what: 'a key given back to a suspended person',
     of: 'person',
     is: 'suspended',
     damage: ({ dn, name }, hand) => hand.ldif(change(dn, ['add', 'sshPublicKey', keyOf(name)])),
@@ -117,7 +117,7 @@ const LOCKS: readonly DriftCase[] = [
     shows: ['revoke unix-account', 'revoke sudo-rule'],
   },
   {
-    what: 'a disabled tool marked by hand to be deleted at once, as other programs read it',
+    what: 'a disabled tool marked by hand for deletion at once, as other programs read the mark',
     of: 'tool',
     is: 'disabled',
     damage: ({ dn }, hand) =>
@@ -132,7 +132,7 @@ const LOCKS: readonly DriftCase[] = [
     shows: ['change unix-account'],
   },
   {
-    what: 'a gecos that another has given a tool',
+    what: 'a gecos that somebody else has set on a tool',
     of: 'tool',
     damage: ({ dn }, hand) => hand.ldif(change(dn, ['add', 'gecos', 'A tool of ours,,,'])),
     shows: [],
@@ -141,13 +141,13 @@ const LOCKS: readonly DriftCase[] = [
 
 const CLASSES: readonly DriftCase[] = [
   {
-    what: 'an object class more than is needed',
+    what: 'an additional object class',
     of: 'person',
     damage: ({ dn }, hand) => hand.ldif(change(dn, ['add', 'objectClass', 'shadowAccount'])),
     shows: [],
   },
   {
-    what: 'an object class less',
+    what: 'an object class removed',
     of: 'tool',
     covers: 'unix-account tool objectClass',
     damage: ({ dn }, hand) => hand.ldif(change(dn, ['delete', 'objectClass', 'shadowAccount'])),
@@ -172,7 +172,7 @@ const CLASSES: readonly DriftCase[] = [
     shows: ['change seal'],
   })),
   {
-    what: 'no account for unix any more: the class and all that it carries removed',
+    what: 'no longer a unix account: the class and its attributes removed',
     of: 'person',
     damage: ({ dn }, hand) =>
       hand.ldif(
@@ -188,7 +188,7 @@ const CLASSES: readonly DriftCase[] = [
     decide: ({ dn }, hand) => hand.ldif(remove(dn)),
   },
   {
-    what: 'no group for unix any more: its class and number removed',
+    what: 'no longer a unix group: its class and number removed',
     of: 'tool',
     covers: 'unix-group tool objectClass',
     damage: (subject, hand) =>
@@ -210,7 +210,7 @@ const CLASSES: readonly DriftCase[] = [
     shows: 'refused',
   },
   {
-    what: 'something else in place of a sudo rule',
+    what: 'something else in the place of a sudo rule',
     of: 'tool',
     covers: 'sudo-rule tool objectClass',
     damage: (subject, hand) =>
@@ -262,14 +262,14 @@ const MEMBERS: readonly DriftCase[] = [
     shows: ['change unix-group'],
   },
   {
-    what: 'a person who is no maintainer added to the group',
+    what: 'a person who is not a maintainer added to the group',
     of: 'tool',
     damage: (subject, hand) =>
       hand.ldif(change(groupDn(subject, hand), ['add', 'member', personDn('steward', hand)])),
     shows: ['revoke unix-group'],
   },
   {
-    what: 'a member that no longer exists, and one that is no account',
+    what: 'a member that no longer exists, and one that is not an account',
     of: 'tool',
     damage: (subject, hand) =>
       hand.ldif(
@@ -283,7 +283,7 @@ const MEMBERS: readonly DriftCase[] = [
     shows: ['revoke unix-group'],
   },
   {
-    what: 'all members replaced by one who is none',
+    what: 'all members replaced by one who should not be a member',
     of: 'tool',
     damage: (subject, hand) =>
       hand.ldif(change(groupDn(subject, hand), ['replace', 'member', personDn('steward', hand)])),
@@ -307,7 +307,7 @@ const MEMBERS: readonly DriftCase[] = [
 
 const KEYS: readonly DriftCase[] = [
   {
-    what: 'a second key smuggled behind a line end',
+    what: 'a second key smuggled in after a line end',
     of: 'person',
     damage: ({ dn, name }, hand) =>
       hand.ldif(change(dn, ['replace', 'sshPublicKey', `${keyOf(name)} x\n${keyOf('mallory')}`])),
@@ -328,20 +328,20 @@ const KEYS: readonly DriftCase[] = [
     shows: ['revoke ssh-keys'],
   },
   {
-    what: 'a comment at the end of a key, as in a directory that was taken over',
+    what: 'a comment at the end of a key, as in an imported directory',
     of: 'person',
     damage: ({ dn, name }, hand) =>
       hand.ldif(change(dn, ['replace', 'sshPublicKey', `${keyOf(name)} laptop`])),
     shows: [],
   },
   {
-    what: 'a value that is no key',
+    what: 'a value that is not a key',
     of: 'person',
     damage: ({ dn }, hand) => hand.ldif(change(dn, ['add', 'sshPublicKey', 'ask me for the key'])),
     shows: ['revoke ssh-keys'],
   },
   {
-    what: 'bytes that are no text among the keys',
+    what: 'bytes that are not text among the keys',
     of: 'person',
     damage: ({ dn }, hand) =>
       hand.ldif(
@@ -350,7 +350,7 @@ const KEYS: readonly DriftCase[] = [
     shows: ['revoke ssh-keys'],
   },
   {
-    what: 'a description that is no label of a key',
+    what: 'a description that is not the label of a key',
     of: 'person',
     damage: ({ dn }, hand) => hand.ldif(change(dn, ['add', 'description', 'grows beans'])),
     shows: [],
@@ -373,14 +373,14 @@ const RENAMED: readonly DriftCase[] = [
       ),
   },
   {
-    what: "a person's account renamed in letters' case alone",
+    what: "only the letter case of a person's account changed",
     of: 'person',
     damage: ({ dn, name }, hand) => hand.ldif(rename(dn, `uid=${name.toUpperCase()}`)),
     shows: ['NAME_FOREIGN unix-account'],
     decide: ({ dn, name }, hand) => hand.ldif(rename(dn, `uid=${name}`)),
   },
   {
-    what: "a display name that differs in letters' case alone",
+    what: 'only the letter case of a display name changed',
     of: 'person',
     damage: ({ dn, name }, hand) => hand.ldif(change(dn, ['replace', 'cn', `THE ${name}`])),
     shows: ['change unix-account'],
@@ -397,7 +397,7 @@ const group = (cn: string, gid: number, hand: Hand): string =>
 
 const SIDE_CONDITIONS: readonly DriftCase[] = [
   {
-    what: 'a group of the same name beside, in another place',
+    what: 'another group with the same name, in another place',
     of: 'tool',
     damage: ({ account }, hand) =>
       hand.ldif(group(account.toUpperCase(), hand.freeNumber('tool'), hand)),
@@ -406,14 +406,14 @@ const SIDE_CONDITIONS: readonly DriftCase[] = [
       hand.ldif(remove(`cn=${account.toUpperCase()},ou=groups,${hand.base}`)),
   },
   {
-    what: 'a group of the same number beside',
+    what: 'another group with the same number',
     of: 'tool',
     damage: ({ name, uid }, hand) => hand.ldif(group(`other-${name}`, uid, hand)),
     shows: ['ID_FOREIGN unix-group (advisory)'],
     decide: ({ name }, hand) => hand.ldif(remove(`cn=other-${name},ou=groups,${hand.base}`)),
   },
   {
-    what: 'an account of the same number sideConditions: two people with one uid',
+    what: 'another account with the same number: two people with one uid',
     of: 'person',
     damage: ({ name, uid }, hand) =>
       hand.ldif(
@@ -431,7 +431,7 @@ const SIDE_CONDITIONS: readonly DriftCase[] = [
     decide: ({ name }, hand) => hand.ldif(remove(`uid=twin-${name},ou=people,${hand.base}`)),
   },
   {
-    what: 'a drift of the own entry with an entry of the same number beside',
+    what: 'drift of the right entry, and another entry with the same number',
     of: 'tool',
     damage: (subject, hand) =>
       hand.ldif(
@@ -447,21 +447,21 @@ const SIDE_CONDITIONS: readonly DriftCase[] = [
 
 const RULES: readonly DriftCase[] = [
   {
-    what: 'a sudo rule that lets act as root besides',
+    what: 'a sudo rule that also allows acting as root',
     of: 'tool',
     damage: (subject, hand) =>
       hand.ldif(change(ruleDn(subject, hand), ['add', 'sudoRunAsUser', 'root'])),
     shows: ['revoke sudo-rule', 'create sudo-rule'],
   },
   {
-    what: 'a sudo rule that lets act as anybody',
+    what: 'a sudo rule that allows acting as anybody',
     of: 'tool',
     damage: (subject, hand) =>
       hand.ldif(change(ruleDn(subject, hand), ['replace', 'sudoRunAsUser', 'ALL'])),
     shows: ['revoke sudo-rule', 'create sudo-rule'],
   },
   {
-    what: 'a sudo rule of another name that lets someone act as the tool',
+    what: 'a sudo rule with another name that lets somebody act as the tool',
     of: 'tool',
     damage: ({ account, name }, hand) =>
       hand.ldif(

@@ -24,25 +24,25 @@ const moveAway = (path: string) => renameSync(path, away(path));
 
 const HOMES: readonly DriftCase[] = [
   {
-    what: 'the home of a tool gone',
+    what: 'the home of a tool removed',
     of: 'tool',
     damage: ({ home }) => rmSync(home, { recursive: true }),
     shows: ['create home-directory', 'create credentials-file'],
   },
   {
-    what: 'the home of a person gone',
+    what: 'the home of a person removed',
     of: 'person',
     damage: ({ home }) => rmSync(home, { recursive: true }),
     shows: ['create home-directory', 'create credentials-file'],
   },
   {
-    what: 'the home moved to another name',
+    what: 'the home renamed',
     of: 'tool',
     damage: ({ home }) => renameSync(home, `${home}.old`),
     shows: ['create home-directory', 'create credentials-file'],
   },
   {
-    what: "the home another's",
+    what: 'the home owned by another account',
     of: 'tool',
     covers: 'home-directory tool uid',
     damage: ({ home }) => chownSync(home, 4242, 4242),
@@ -50,7 +50,7 @@ const HOMES: readonly DriftCase[] = [
     decide: ({ home, uid }) => chownSync(home, uid, uid),
   },
   {
-    what: "the home of a person root's",
+    what: 'the home of a person owned by root',
     of: 'person',
     covers: 'home-directory person uid',
     damage: ({ home }) => chownSync(home, 0, 0),
@@ -84,7 +84,7 @@ const HOMES: readonly DriftCase[] = [
     shows: ['change home-directory'],
   },
   {
-    what: 'the home of a tool with the group of another',
+    what: 'the home of a tool with the group of another account',
     of: 'tool',
     covers: 'home-directory tool gid',
     damage({ home, uid }) {
@@ -94,7 +94,7 @@ const HOMES: readonly DriftCase[] = [
     shows: ['change home-directory'],
   },
   {
-    what: 'the home of a person with the group of another',
+    what: 'the home of a person with the group of another account',
     of: 'person',
     covers: 'home-directory person gid',
     damage({ home, uid }) {
@@ -103,7 +103,7 @@ const HOMES: readonly DriftCase[] = [
     shows: ['change home-directory'],
   },
   {
-    what: 'a symbolic link in place of the home',
+    what: 'a symbolic link in the place of the home',
     of: 'tool',
     damage({ home }) {
       moveAway(home);
@@ -113,7 +113,7 @@ const HOMES: readonly DriftCase[] = [
     decide: ({ home }) => rmSync(home),
   },
   {
-    what: 'a file in place of the home',
+    what: 'a file in the place of the home',
     of: 'tool',
     damage({ home }) {
       moveAway(home);
@@ -138,7 +138,7 @@ const HOMES: readonly DriftCase[] = [
 
 const FOLDERS: readonly DriftCase[] = [
   {
-    what: 'the folders of a home gone',
+    what: 'the folders of a home removed',
     of: 'tool',
     covers: 'home-directory tool folders',
     damage({ home }) {
@@ -148,7 +148,7 @@ const FOLDERS: readonly DriftCase[] = [
     shows: ['create home-directory', 'create home-directory'],
   },
   {
-    what: 'a symbolic link in place of public_html',
+    what: 'a symbolic link in the place of public_html',
     of: 'tool',
     damage(subject) {
       rmdirSync(web(subject));
@@ -158,7 +158,7 @@ const FOLDERS: readonly DriftCase[] = [
     decide: (subject) => rmSync(web(subject)),
   },
   {
-    what: 'a file in place of public_html, and a loose mode of logs beside it',
+    what: 'a file in the place of public_html, and too open a mode on logs',
     of: 'tool',
     damage(subject) {
       rmdirSync(web(subject));
@@ -169,14 +169,14 @@ const FOLDERS: readonly DriftCase[] = [
     decide: (subject) => rmSync(web(subject)),
   },
   {
-    what: "public_html another's",
+    what: 'public_html owned by another account',
     of: 'tool',
     damage: (subject) => chownSync(web(subject), 4242, 4242),
     shows: ['PATH_FOREIGN home-directory'],
     decide: (subject) => moveAway(web(subject)),
   },
   {
-    what: 'public_html without the setgid bit, of another group, its ACL lost',
+    what: 'public_html with another group, without the setgid bit and without its ACL',
     of: 'tool',
     damage(subject, hand) {
       chownSync(web(subject), subject.uid, 4242);
@@ -242,7 +242,7 @@ const CREDENTIALS: readonly DriftCase[] = [
     ...NEW,
   },
   {
-    what: 'the file of another tool itself, as another name',
+    what: 'the file of another tool, as a hard link',
     of: 'tool',
     damage(one, { neighbour }) {
       rmSync(file(one));
@@ -251,7 +251,7 @@ const CREDENTIALS: readonly DriftCase[] = [
     ...NEW,
   },
   {
-    what: "the file root's, and its group's",
+    what: 'the file owned by root and its group',
     of: 'tool',
     covers: 'credentials-file tool uid',
     damage: (one) => chownSync(file(one), 0, 0),
@@ -259,68 +259,68 @@ const CREDENTIALS: readonly DriftCase[] = [
     shows: ['revoke credentials-file'],
   },
   {
-    what: "the file root's, of the account's group",
+    what: 'the file owned by root, with the group of the account',
     of: 'tool',
     damage: (one) => chownSync(file(one), 0, one.uid),
     shows: ['change credentials-file'],
   },
   {
-    what: 'the file of a person of another owner',
+    what: 'the file of a person owned by another account',
     of: 'person',
     covers: 'credentials-file person uid',
     damage: (one) => chownSync(file(one), 4242, one.uid),
     ...NEW,
   },
   {
-    what: 'readable for all',
+    what: 'readable by everybody',
     of: 'tool',
     damage: (one) => chmodSync(file(one), 0o644),
     shows: ['revoke credentials-file'],
   },
   {
-    what: 'readable for its owner alone',
+    what: 'readable only by its owner',
     of: 'tool',
     damage: (one) => chmodSync(file(one), 0o400),
     shows: ['change credentials-file'],
   },
   {
-    what: 'writable for its owner',
+    what: 'writable by its owner',
     of: 'tool',
     damage: (one) => chmodSync(file(one), 0o640),
     shows: ['change credentials-file'],
   },
   {
-    what: 'with another name as well, as backups have it',
+    what: 'with another hard link, as backups make them',
     of: 'tool',
     damage: (one) => linkSync(file(one), `${file(one)}.bak`),
     shows: [],
   },
   {
-    what: 'a symbolic link in place of the file',
+    what: 'a symbolic link in the place of the file',
     of: 'tool',
     damage: replaceBy((path) => symlinkSync('/etc/passwd', path)),
     ...NEW,
   },
   {
-    what: 'a FIFO in place of the file',
+    what: 'a FIFO in the place of the file',
     of: 'tool',
     damage: (one, hand) => replaceBy((path) => hand.run('mkfifo', path))(one),
     ...NEW,
   },
   {
-    what: 'a file of megabytes',
+    what: 'a file of several megabytes',
     of: 'tool',
     damage: (one) => truncateSync(file(one), 64 << 20),
     ...NEW,
   },
   {
-    what: 'bytes that are no credentials',
+    what: 'bytes that are not credentials',
     of: 'tool',
     damage: (one) => rewrite(one, readFileSync('/bin/true').subarray(0, 2000).toString('latin1')),
     ...NEW,
   },
   {
-    what: 'a directory in place of the file',
+    what: 'a directory in the place of the file',
     of: 'tool',
     damage: replaceBy((path) => mkdirSync(path)),
     shows: ['PATH_FOREIGN credentials-file'],

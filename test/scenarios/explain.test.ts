@@ -146,7 +146,9 @@ test('the realm group is the same by its name, its number and its DN', async () 
   const dn = `cn=project-tools,ou=groups,${BASE}`;
   for (const word of ['project-tools', '500', dn, 'cn=project-tools,ou=groups']) {
     expect(await about(word)).toMatchObject({
-      known: [`project-tools is the realm group, which has all realm members: number 500, ${dn}.`],
+      known: [
+        `project-tools is the realm group, whose members are all realm members: number 500, ${dn}.`,
+      ],
       subjects: [],
     });
   }
@@ -177,16 +179,16 @@ describe('survey and plan', () => {
     const tool = String(uids['tools.bridgebot']);
     const survey = await ask('survey', 'bridgebot', 'tools.bridgebot', tool, 'alice');
     // a person and a tool are called alice
-    expect([survey.exit, survey.out]).toEqual([0, '3 subjects looked at: all as wanted\n']);
+    expect([survey.exit, survey.out]).toEqual([0, '3 subjects checked: all as wanted\n']);
     const plan = await ask('plan', 'tools.alice');
     expect(plan.exit).toBe(0);
-    expect(plan.out).toMatch(/^1 subject looked at: nothing to do\ndigest [0-9a-f]{64}\n$/u);
+    expect(plan.out).toMatch(/^1 subject checked: nothing to do\ndigest [0-9a-f]{64}\n$/u);
   });
 
   test('of a target that nobody named can have there is nothing to see: exit 2', async () => {
     const { exit, out, err } = await ask('survey', 'bob', '--target', 'sudo-rule');
     expect({ exit, out }).toEqual({ exit: 2, out: '' });
-    expect(err).toBe('USAGE: bob: no sudo-rule is ever wanted for it. See --help.\n');
+    expect(err).toBe('USAGE: bob: this subject can never have a sudo-rule. See --help.\n');
     // a person and a tool are called alice
     expect((await ask('survey', 'alice', '--target', 'sudo-rule')).exit).toBe(0);
   });
@@ -453,7 +455,7 @@ describe('what differs', () => {
     await query(world, `UPDATE ssh_keys SET expires_at = now() WHERE person = $1`, [uids['bob']]);
     await query(world, `UPDATE tools SET state = 'disabled' WHERE name = 'relay'`);
     try {
-      expect(await stopsOf('alice')).toEqual(['alice is no realm member']);
+      expect(await stopsOf('alice')).toEqual(['alice is not a realm member']);
       expect(await stopsOf('bob')).toEqual([
         'every key of bob has expired',
         'tools.relay is disabled',
@@ -477,7 +479,7 @@ describe('keys', () => {
     expect(key?.removedAt).toEqual(expect.any(String));
     expect(subjects[0]?.becomes[0]?.stops).toEqual(['bob has no key']);
     const { out } = await run(fingerprint);
-    expect(out).toMatch(/opens +nothing: removed/u);
+    expect(out).toMatch(/gives access +to nothing: removed/u);
   });
 
   test('a key that nobody has, and one that is publicly known', async () => {
@@ -507,21 +509,23 @@ describe('what is nobody of ours: exit 1, and what is known', () => {
       const { exit, out, err } = await run(word);
       expect({ exit, err }).toEqual({ exit: 1, err: '' });
       expect(out).toMatch(
-        /^ *olaf, number \d+, which is not ours, was seen at 20\S+ \S+Z in the directory, among homes or among database users; it may be gone\.$/mu,
+        /^ *olaf, number \d+, is not managed by Chamberlain\. It was first seen at 20\S+ \S+Z in the directory, among the homes or among the database users, and may be gone\.$/mu,
       );
     }
     await expect(about('olaf')).resolves.toMatchObject({
-      known: expect.arrayContaining([expect.stringContaining("the name was seen as another's")]),
+      known: expect.arrayContaining([expect.stringContaining('something unmanaged had the name')]),
     });
   });
 
   test('free, reserved, refused', async () => {
     const said = async (word: string) => (await about(word)).known.join('\n');
-    expect(await said('newcomer')).toContain('no person newcomer, and never was; the name is free');
+    expect(await said('newcomer')).toContain(
+      'no person newcomer, and there never was; the name is free',
+    );
     for (const name of ['docker', 'keeper']) {
       expect(await said(name)).toContain('the name is reserved');
     }
-    expect(await said('No-Such!')).toContain('does not fit the grammar');
+    expect(await said('No-Such!')).toContain('has a form that is not allowed');
     await portal.ask({
       kind: 'person.create',
       requestedBy: 'docker',
@@ -535,8 +539,8 @@ describe('what is nobody of ours: exit 1, and what is known', () => {
   test('numbers: never given, out of all ranges, a group, never to be given', async () => {
     const said = async (word: number) => (await about(String(word))).known.join('\n');
     const { people, realmGid } = world.config.ids;
-    expect(await said((people[0]?.last ?? 0) - 1)).toContain('was never given; the next number');
-    expect(await said((people[0]?.last ?? 0) + 1)).toContain('in no range');
+    expect(await said((people[0]?.last ?? 0) - 1)).toContain('was never given. The next number');
+    expect(await said((people[0]?.last ?? 0) + 1)).toContain('not in any range');
     expect(await said(realmGid)).toContain('project-tools is the realm group');
     expect(await said(0)).toContain('no account may have');
     expect(await said(65_534)).toContain('no account may have');
@@ -598,7 +602,7 @@ describe('a role that does not answer', () => {
       runCli(['survey', 'bridgebot', '--timeout', '3', ...args], { config: world.configFile });
     const silent = await survey();
     expect(silent.exit).toBe(4);
-    expect(silent.out).toMatch(/^UNREADABLE: homes; .*\n {2}no answer within 3 s; is/u);
+    expect(silent.out).toMatch(/^UNREADABLE: homes \(.*\n {2}no answer within 3 s; is/u);
     expect((await survey('--role', 'homes', '--json')).exit).toBe(4);
     expect((await survey('--target', 'home-directory')).exit).toBe(4);
     expect((await survey('--role', 'directory')).exit).toBe(0);

@@ -162,7 +162,7 @@ test('where it is frozen already the new reason is written and audited, and the 
   const again = await cli('freeze', '--reason', 'another');
   expect(again).toMatchObject({ exit: 0, err: '' });
   expect(again.out).toMatch(
-    /^It is already frozen since .*, by unix:\S+: another\.\nThe reason was: a test \(unix:\S+\)\.\n$/,
+    /^The realm is already frozen since .*, by unix:\S+: another\.\nThe reason was: a test \(unix:\S+\)\.\n$/,
   );
   expect(await query(world, 'SELECT frozen_at, reason FROM frozen')).toEqual([
     { ...first, reason: 'another' },
@@ -183,9 +183,9 @@ test('freezing and thawing twice is no fault, and is told apart', async () => {
   expect(await freeze()).toMatchObject({ exit: 0, out: expect.stringContaining('Frozen: ') });
   const again = await freeze();
   expect(again).toMatchObject({ exit: 0, err: '' });
-  expect(again.out).toMatch(/^It is already frozen since .*, by unix:\S+: a test\.\n$/);
+  expect(again.out).toMatch(/^The realm is already frozen since .*, by unix:\S+: a test\.\n$/);
   expect((await cli('thaw')).out).toMatch(/^Thawed\. It was frozen since/);
-  expect(await cli('thaw')).toMatchObject({ exit: 0, out: 'It was not frozen.\n' });
+  expect(await cli('thaw')).toMatchObject({ exit: 0, out: 'The realm was not frozen.\n' });
   expect(JSON.parse((await cli('thaw', '--json')).out)).toEqual({ thawed: false, was: null });
 });
 

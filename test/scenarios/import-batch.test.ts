@@ -110,7 +110,7 @@ test('a leader that hangs is replaced when its lease has run out, and changes no
   first.child.kill('SIGCONT');
   await eventually('it to find out', () => {
     const given = ['intake', 'relay', 'sweep'].filter((role) =>
-      new RegExp(`"role":"${role}".*"the lease is given up"`, 'u').test(first.log.join('')),
+      new RegExp(`"role":"${role}".*"gave up the lease"`, 'u').test(first.log.join('')),
     );
     expect([given, first.log.slice(-20)]).toEqual([
       ['intake', 'relay', 'sweep'],
@@ -120,7 +120,7 @@ test('a leader that hangs is replaced when its lease has run out, and changes no
   });
   await untilVerdict('woken');
   expect(await leaders()).toEqual(led);
-  expect(other.log.join('')).not.toContain('"the lease is given up"');
+  expect(other.log.join('')).not.toContain('"gave up the lease"');
   for (const id of ids) {
     expect(portal.told(id)).toEqual(['request.accepted', 'tool.ready', 'request.done']);
   }
@@ -152,7 +152,7 @@ test('status and doctor name a leader that hangs, and the request that waits for
     UNTIL_NAMED_MS,
   );
   expect(page).toMatch(
-    /^No verdicts: a request of the portal portal has waited since \S+ \S+Z; intake \(PostgreSQL process \d+, since \S+ \S+Z\) had its last progress at \S+ \S+Z\.$/m,
+    /^No verdicts: a request of the portal portal has waited since \S+ \S+Z; intake \(PostgreSQL process \d+, since \S+ \S+Z\) made its last progress at \S+ \S+Z\.$/m,
   );
   expect(page).toMatch(
     /^Hangs: the leader of intake \(.*\) has made no progress since \S+ \S+Z; the leader of relay .* `chamberlain work intake relay sweep`, which takes over\.$/m,

@@ -38,7 +38,7 @@ interface DyingWork {
   death: Promise<void>;
 }
 
-export function startDyingWork(world: World, logFile: string): DyingWork {
+function startDyingWork(world: World, logFile: string): DyingWork {
   const child = fork(PROGRAM, [world.configFile, logFile], { stdio: 'inherit', execArgv: [] });
   const ready = once(child, 'message');
   const death = once(child, 'exit').then(() => undefined);

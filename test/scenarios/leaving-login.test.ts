@@ -234,7 +234,7 @@ describe('a tool that is disabled', () => {
       return (
         code === 1 &&
         output ===
-          "become: the tool 'cat' is disabled (It floods? see T1); a maintainer can ask for it to be enabled\n"
+          "become: the tool 'cat' is disabled (It floods? see T1); a maintainer can have it enabled\n"
       );
     });
     figures['disabled: become says why'] = Math.round(performance.now() - began);

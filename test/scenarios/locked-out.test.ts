@@ -104,7 +104,7 @@ test('is locked out on every server, is said to be, and gives way to the new one
   }
 
   // who looks is told what has happened, and what to do
-  const told = `The old password may be known to somebody who lost access`;
+  const told = `Somebody who lost access may know the old password`;
   const status = await cli('status', 'blocked');
   expect(status.exit).toBe(3);
   for (const text of [told, 'chamberlain repair tools.blocked', 'move it away']) {
@@ -112,7 +112,9 @@ test('is locked out on every server, is said to be, and gives way to the new one
   }
   expect((await cli('status', 'away')).out).toContain(told);
   const { out } = await cli('explain', 'tools.away');
-  expect(out).toMatch(/password of epoch 1 .*, which lets nobody in until homes has made that one/);
+  expect(out).toMatch(
+    /password of epoch 1 .*, which lets nobody in until homes has made the wanted one/,
+  );
   expect(out).toMatch(/database-account .* locked/);
   expect(out).toContain(told);
 

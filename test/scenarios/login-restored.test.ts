@@ -103,7 +103,7 @@ const CHANGED = ['alice', 'bob', 'tools.bot'];
 const isRefused = ({ refused }: AgentStatus, all: readonly string[] = CHANGED) =>
   String(refused.map(({ entry }) => entry).sort()) === String(all);
 
-const OLDER = /^the directory is as of \S+, and was seen as of \S+ before: it is an older copy/;
+const OLDER = /^the directory is of \S+, but a state of \S+ was seen before: it is an older copy/;
 
 describe('a replica that lags, while the other server hangs', () => {
   afterAll(() => signalMain('SIGCONT'));
@@ -117,7 +117,9 @@ describe('a replica that lags, while the other server hangs', () => {
     expect(CHANGED.map((name) => [name, reasons.get(name)])).toEqual(
       CHANGED.map((name) => [
         name,
-        expect.stringMatching(/^its seal has the number \d+, and none below \d+ counts: an older/),
+        expect.stringMatching(
+          /^its seal has the number \d+, below the lowest that counts, \d+: is it an older/,
+        ),
       ]),
     );
     await expectWhatIsRight();
@@ -158,7 +160,7 @@ describe('a directory that was restored from a backup', () => {
   test('accepted on the host, it may remove whom it does not have, and brings nothing back', async () => {
     const accepted = await login.host.keysAgent('accept');
     expect(accepted).toMatchObject({ code: 0 });
-    expect(accepted.stdout).toMatch(/^the directory as of \S+\ncarol has disappeared\n$/);
+    expect(accepted.stdout).toMatch(/^the directory of \S+\ncarol has disappeared\n$/);
     await eventually('the end of her session', () => !carols.isOpen);
     expect(await login.ssh('alice', 'true')).toMatchObject({ code: 0 });
     expect(await login.ssh('alice', 'true', { key: lost.file })).toMatchObject({ code: 255 });

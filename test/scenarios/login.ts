@@ -36,7 +36,7 @@ export interface Login extends Running {
   agentStatus(): Promise<AgentStatus>;
 }
 
-export interface Ended {
+interface Ended {
   code: number | null;
   stdout: string;
   stderr: string;

@@ -82,7 +82,7 @@ export interface Portal extends PortalIdentity {
   close(): Promise<void>;
 }
 
-export interface Answer {
+interface Answer {
   id: string;
   verdict: 'accepted' | 'refused';
   code?: string | undefined;
@@ -112,7 +112,7 @@ export function signClaims(
 }
 
 /** What a job for that portal says: a compact JWS by the relay's key. Throws for any other. */
-export function readEvents(
+function readEvents(
   world: Pick<World, 'eventsKey'>,
   portal: string,
   token: string,

@@ -151,7 +151,7 @@ test('run again, nothing is older, and it changes nothing', async () => {
   const { world } = running;
   const before = await readEntries();
   const again = await cli('recover');
-  expect(again).toMatchObject({ exit: 0, out: expect.stringMatching(/^Nothing is older /) });
+  expect(again).toMatchObject({ exit: 0, out: expect.stringMatching(/^No server is older /) });
   expect(await readEntries()).toEqual(before);
   const [act] = await query(
     world,

@@ -498,7 +498,7 @@ test('run again, it finds nothing older; told that all came back, it takes nothi
   const before = await readMoved();
   expect(await cli('recover')).toMatchObject({
     exit: 0,
-    out: expect.stringMatching(/^Nothing is older than another, /),
+    out: expect.stringMatching(/^No server is older than another, /),
   });
   expect((await readMoved()).slice(0, 3)).toEqual(before.slice(0, 3));
   expect(await readFrozen()).toMatchObject({ frozen_by: null });
@@ -509,7 +509,7 @@ test('run again, it finds nothing older; told that all came back, it takes nothi
     exit: 1,
     out: '',
     err: expect.stringMatching(
-      /^PLAN_MOVED: nothing is older .*; nothing was done, the realm stays frozen\. /m,
+      /^PLAN_MOVED: no server is older .*; nothing was done, and the realm stays frozen\. /m,
     ),
   });
   expect((await cli('recover')).out).toMatch(/\nThe realm stays frozen\.\n$/);

@@ -16,14 +16,14 @@ import { admit, openRunning, type Running } from './running.ts';
 export const ROLES = ['intake', 'relay', 'directory', 'homes', 'databases'];
 
 /** What `plan --json` says. */
-export interface Planned extends Report {
+interface Planned extends Report {
   exit: number | null;
   out: string;
   digest: string;
 }
 
 /** What `repair --json` says. */
-export interface Repaired extends Pick<Ended, 'exit' | 'err'> {
+interface Repaired extends Pick<Ended, 'exit' | 'err'> {
   repair: string | null;
   parts: { subject: number; account: string; role: Role; state: string; code?: string }[];
   owed: { account: string; code: string; sentence: string }[];

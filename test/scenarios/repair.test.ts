@@ -136,7 +136,9 @@ describe('what was read', () => {
       const before = await calls();
       const { exit, out, err } = await repairs.cli('repair', ...args);
       expect({ exit, out }).toEqual({ exit: 2, out: '' });
-      expect(err).toMatch(/^USAGE: nobody can be asked here; give --expect DIGEST, or --yes\./u);
+      expect(err).toMatch(
+        /^USAGE: there is no terminal to confirm on; give --expect DIGEST, or --yes\./u,
+      );
       expect(await calls()).toEqual(before);
     },
   );
@@ -146,7 +148,7 @@ describe('what was read', () => {
     const { exit, out } = await repairs.cli('repair', 'one', '--yes');
     expect(exit).toBe(0);
     expect(out).toMatch(
-      /^1 subject looked at: nothing to do\ndigest [0-9a-f]{64}\n\nnothing was to be done\n$/u,
+      /^1 subject checked: nothing to do\ndigest [0-9a-f]{64}\n\nthere was nothing to do\n$/u,
     );
     expect(await askedFor()).toEqual(before);
   });
@@ -263,7 +265,8 @@ describe('ground that moves after it was read', () => {
       parts: [
         {
           ...{ state: 'refused', code: 'PLAN_MOVED' },
-          sentence: 'no step is left; there is now: home-directory finding /data/project/found',
+          sentence:
+            'its plan has no step left, but now: home-directory finding /data/project/found',
         },
       ],
     });
@@ -459,7 +462,7 @@ test('what a role has given up on is looked at again, and so is applied once its
   rmSync(home('parked'));
   renameSync(`${home('parked')}.away`, home('parked'));
   const { exit, out } = await repairs.cli('repair', 'parked', '--yes');
-  expect(out).toMatch(/\n0 steps done, 1 that had been given up looked at again\n$/u);
+  expect(out).toMatch(/\n0 steps done, 1 given up earlier and tried again\n$/u);
   expect(exit).toBe(0);
   expect(await state()).toBe('applied');
 });

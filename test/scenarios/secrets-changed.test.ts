@@ -288,29 +288,29 @@ test('the command says what it does, asks, and shows no secret; the audit knows 
   ]);
   expect(unknown).toEqual({
     ...{ exit: 2, out: '' },
-    err: `USAGE: 'redis-nobody' is no secret of this realm: see docs/install.md, step 2. See --help.\n`,
+    err: `USAGE: 'redis-nobody' is not a secret of this realm: see docs/install.md, step 2. See --help.\n`,
   });
   expect(unasked).toMatchObject({
     ...{ exit: 2, out: '' },
-    err: expect.stringContaining('nobody can be asked here'),
+    err: expect.stringContaining('there is no terminal to confirm on'),
   });
   const path = join(world.config.secrets, 'redis-sweep');
   const what = 'redis-sweep, the password of chamberlain_sweep in Redis:\n';
   const planned =
     what +
-    '- Redis takes a new password beside the present one; sessions go on\n' +
+    '- Redis accepts a new password as well as the present one; sessions continue\n' +
     `- ${path} is replaced\n- the old password stays valid until --finish\n`;
   expect(checked).toEqual({ exit: 0, out: planned, err: '' });
   expect(textOf('redis-sweep')).toBe(before);
   const begun = await cli('redis-sweep', '--yes');
   expect(begun).toMatchObject({ exit: 0, err: '' });
   expect(begun.out).toBe(
-    `${planned}\nRotated: ${path} holds the new password; the old one is valid too.\n` +
+    `${planned}\nRotated: ${path} holds the new password; the old one stays valid too.\n` +
       'Replace the file on each other machine that has this secret. Then run\n' +
       '  chamberlain secret rotate redis-sweep --finish\n',
   );
   const finished = await cli('redis-sweep', '--finish', '--yes');
-  expect(finished.out).toContain('\nFinished: the old password is valid no more.\n');
+  expect(finished.out).toContain('\nFinished: the old password is no longer valid.\n');
   const rows = await query<{ by: string; fields: string[] }>(
     world,
     `SELECT requested_by AS by, fields FROM audit WHERE kind = 'secret.rotate' ORDER BY id DESC LIMIT 2`,

@@ -265,7 +265,7 @@ test('more than the share is held: nothing is touched until the very digest is r
   const shown = await cli('sweep');
   expect(shown.exit).toBe(3);
   expect(shown.out).toMatch(
-    /^Held: 3 of 12 subjects have drifted, and no more than 2 are touched/m,
+    /^Held: 3 of 12 subjects have drifted, but a sweep may correct only 2 without a release/m,
   );
 
   const wrong = await cli('sweep', 'release', '--expect', 'f'.repeat(64));
@@ -689,11 +689,11 @@ describe('in the middle of a sweep', () => {
         /^TIMEOUT: no sweep has begun; is `chamberlain work sweep` running\?/m,
       );
       expect((await cli('sweep')).out).toContain(
-        'No sweep will come: start `chamberlain work sweep`.',
+        'No worker runs sweeps: start `chamberlain work sweep`.',
       );
       const page = (await cli('status')).out;
       expect(page).toMatch(/^last sweep: \w+, \d+ s ago$/m);
-      expect(page).toMatch(/^nobody works as sweep: start `chamberlain work sweep`$/m);
+      expect(page).toMatch(/^no process works as sweep: start `chamberlain work sweep`$/m);
     } finally {
       await endProcess(first.child, 'SIGKILL');
       await endProcess(second.child, 'SIGKILL');
@@ -756,7 +756,7 @@ test('what cannot be mended is named, and the exit says so', async () => {
     await parked();
     expect(await ended).toEqual({
       exit: 1,
-      out: 'touched: 12 looked at, 2 drifted, 0 findings.\n1 mended, 1 not.\n',
+      out: 'touched: 12 checked, 2 drifted, 0 findings.\n1 corrected, 1 not.\n',
       err: expect.stringMatching(
         /^(.*,? \d+ s\n)*STEP_FAILED: tools\.t1, directory: sudo-rule: .*\n$/,
       ),
@@ -767,7 +767,7 @@ test('what cannot be mended is named, and the exit says so', async () => {
     await parked();
     expect(await tried).toEqual({
       exit: 1,
-      out: 'touched: 12 looked at, 0 drifted, 0 findings.\n1 that had been given up are tried again, 1 not mended.\n',
+      out: 'touched: 12 checked, 0 drifted, 0 findings.\n1 given up earlier and tried again, 1 not corrected.\n',
       err: expect.stringMatching(
         /^(.*,? \d+ s\n)*STEP_FAILED: tools\.t1, directory: sudo-rule: .*\n$/,
       ),
@@ -778,7 +778,7 @@ test('what cannot be mended is named, and the exit says so', async () => {
   const again = await cli('sweep', 'now');
   expect(again).toMatchObject({
     exit: 0,
-    out: 'touched: 12 looked at, 0 drifted, 0 findings.\n1 that had been given up are tried again.\n',
+    out: 'touched: 12 checked, 0 drifted, 0 findings.\n1 given up earlier and tried again.\n',
   });
   await expectAllWell();
 }, 120_000);

@@ -291,7 +291,7 @@ describe('planted by an admin of the directory, in MariaDB and among homes', () 
     const status = await cli('status');
     expect([status.exit, status.out]).toEqual([
       3,
-      expect.stringContaining('not ours, and nobody has decided: 2 accounts,'),
+      expect.stringContaining('unmanaged, and undecided: 2 accounts,'),
     ]);
     const survey = await cli('survey', '--json');
     const { unmanaged, steps } = JSON.parse(survey.out) as Report;
@@ -358,7 +358,7 @@ describe('an admin', () => {
       expect([exit, err]).toEqual([2, expect.stringContaining('chamberlain ignore')]);
     }
     expect((await cli('adopt', 'nobody', '--yes')).err).toContain(
-      "`list unmanaged` shows nothing that is called 'nobody'",
+      "`list unmanaged` shows nothing called 'nobody'",
     );
   }, 240_000);
 
@@ -372,7 +372,7 @@ describe('an admin', () => {
     expect((await list()).filter(({ ignoredAt }) => ignoredAt === null)).toEqual([]);
     const page = await cli('list', 'unmanaged');
     expect([page.exit, page.out]).toEqual([0, expect.stringContaining('known since the move')]);
-    expect((await cli('status')).out).not.toContain('nobody has decided');
+    expect((await cli('status')).out).not.toContain('undecided');
     const rows = await query<{ fields: string[] }>(
       world,
       `SELECT fields FROM audit WHERE kind = 'unmanaged.ignore' AND requested_by LIKE 'unix:%'`,

@@ -1,8 +1,8 @@
-/** Canonical JSON, and what PostgreSQL cannot hold of it. Pure. */
+/** Canonical JSON, and characters that PostgreSQL cannot store. Pure. */
 import { expect, test } from '@jest/globals';
 import { canonicalJson, withoutNuls } from '../../src/shared/canonical-json.ts';
 
-test('keys are in one order', () => {
+test('keys are sorted', () => {
   expect(canonicalJson({ b: [{ d: 1, c: 2 }], a: null })).toBe('{"a":null,"b":[{"c":2,"d":1}]}');
 });
 

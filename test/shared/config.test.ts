@@ -1,4 +1,4 @@
-/** What the configuration is refused for: before anything runs by it, and by name. */
+/** Faults for which a configuration is refused, by name, before anything uses it. */
 import { generateKeyPairSync } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -16,7 +16,7 @@ afterAll(() => rmSync(folder, { recursive: true }));
 const pem = (type: 'ed25519' | 'x25519') =>
   generateKeyPairSync(type as 'ed25519').publicKey.export({ type: 'spki', format: 'pem' });
 
-/** Loads a configuration with a portal that has these keys, beside one that is sound. */
+/** Loads a configuration with a valid portal, and one that has these keys. */
 const load = (...keys: unknown[]): Config => loadWith({ name: 'other', keys });
 
 function loadWith(other: { name: string; keys: unknown[] }, more: object = {}): Config {
@@ -35,7 +35,7 @@ function loadWith(other: { name: string; keys: unknown[] }, more: object = {}): 
   return loadConfig(path);
 }
 
-test('a portal does not speak for admins where nothing is said of that', () => {
+test('a portal does not speak for admins by default', () => {
   const { portals } = load({ kid: 'one', publicKey: pem('ed25519') });
   expect(portals.map(({ speaksForAdmins }) => speaksForAdmins)).toEqual([false, false]);
 });
@@ -64,22 +64,22 @@ describe('the keys of a portal', () => {
     expect(act).not.toThrow(/BEGIN/);
   });
 
-  test('are refused where two have one kid', () => {
+  test('are refused if two have the same kid', () => {
     const one = { kid: 'one', publicKey: pem('ed25519') };
     expect(() => load(one, one)).toThrow('portals.1.keys: two of them have the same kid');
   });
 });
 
-test('a reserved name that no person could have is a mistake', () => {
+test('a reserved name that no person could have is refused', () => {
   const portal = { name: 'other', keys: [{ kid: 'one', publicKey: pem('ed25519') }] };
   const reserving = (name: string) => () => loadWith(portal, { reservedNames: [name] });
   expect(reserving('keeper')().reservedNames).toEqual(['keeper']);
-  expect(reserving('Keeper')).toThrow('reservedNames.0: is no shell name');
+  expect(reserving('Keeper')).toThrow('reservedNames.0: is not a shell name');
 });
 
-test("a portal may not have the name by which its queue would be another's urgent one", () => {
+test('a portal may not have a name that makes its queue the urgent one of another', () => {
   const keys = [{ kid: 'one', publicKey: pem('ed25519') }];
   const named = (name: string) => () => loadWith({ name, keys });
-  expect(named('urgent.sound')).toThrow('portals.1.name: begins with `urgent.`');
+  expect(named('urgent.sound')).toThrow('portals.1.name: must not begin with `urgent.`');
   expect(named('urgent')).not.toThrow();
 });

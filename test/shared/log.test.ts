@@ -1,4 +1,4 @@
-/** What the log must never hold, whoever hands it over. */
+/** What the log must never contain, no matter who logs it. */
 import { expect, test } from '@jest/globals';
 import { ChamberlainError } from '../../src/shared/errors.ts';
 import { openLog, withoutSecrets } from '../../src/shared/log.ts';
@@ -23,7 +23,7 @@ test('fields with the name of a secret are cut out, two levels deep', () => {
   expect(text).toContain('[secret]');
 });
 
-test('an error is its code and its messages, not what a library hangs onto it', () => {
+test('an error is reduced to its code and its messages, without what a library attaches', () => {
   const cause = Object.assign(new Error('connection lost'), {
     command: { name: 'set', args: ['planted'] },
     sql: 'planted',

@@ -1,4 +1,4 @@
-/** The loop that runs when woken: never twice at once, never missing a wake, and again after a failure. */
+/** The loop runs when it is woken, never twice at once, misses no wake, and runs again after a failure. */
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { openLog } from '../../src/shared/log.ts';
 import { startLoop, type Loop } from '../../src/shared/loop.ts';
@@ -20,7 +20,7 @@ function start(everyMs: number, run: () => Promise<void>): Loop {
   return loop;
 }
 
-/** A run that lasts until it is let go. */
+/** A run that lasts until it is released. */
 function gated() {
   let runs = 0;
   let atOnce = 0;
@@ -52,13 +52,13 @@ describe('a loop', () => {
     await eventually('a run', () => named === loop);
   });
 
-  test('runs every so often without being woken', async () => {
+  test('runs regularly without being woken', async () => {
     let runs = 0;
     start(5, () => Promise.resolve(void (runs += 1)));
     await eventually('five runs', () => runs >= 5);
   });
 
-  test('woken during a run, it runs once more, and never twice at once', async () => {
+  test('runs once more if it is woken during a run, and never twice at once', async () => {
     const { run, runs, most, letGo } = gated();
     const loop = start(NEVER_MS, run);
     await eventually('a run', () => runs() === 1);
@@ -75,7 +75,7 @@ describe('a loop', () => {
     letGo();
   });
 
-  test('of two times to wake at, the nearer counts', async () => {
+  test('uses the nearer of two times to wake', async () => {
     let runs = 0;
     const loop = start(NEVER_MS, () => Promise.resolve(void (runs += 1)));
     await eventually('a run', () => runs === 1);
@@ -85,7 +85,7 @@ describe('a loop', () => {
     await eventually('another', () => runs === 2);
   });
 
-  test('a time to wake at that is named in a run holds after it', async () => {
+  test('keeps a time to wake that was set during a run', async () => {
     let runs = 0;
     const loop: Loop = start(NEVER_MS, () => {
       runs += 1;
@@ -95,7 +95,7 @@ describe('a loop', () => {
     await eventually('three runs', () => runs === 3);
   });
 
-  test('a run that fails is logged, and done again after a pause', async () => {
+  test('logs a run that fails, and repeats it after a pause', async () => {
     let runs = 0;
     lines.length = 0;
     start(NEVER_MS, () => {
@@ -109,7 +109,7 @@ describe('a loop', () => {
     ]);
   });
 
-  test('closing waits for the run in hand, and no other comes', async () => {
+  test('closing waits for the current run, and no other begins', async () => {
     const { run, runs, letGo } = gated();
     const loop = start(1, run);
     await eventually('a run', () => runs() === 1);

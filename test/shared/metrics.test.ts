@@ -1,4 +1,4 @@
-/** What Prometheus is told when it asks. */
+/** The metrics that Prometheus reads. */
 import { request } from 'node:http';
 import { connect } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
@@ -68,7 +68,7 @@ test.each([
   expect(await ask(path, method)).toMatchObject({ status: 404, text: '' });
 });
 
-test('who connects and says nothing keeps nobody out, and is let go at the end', async () => {
+test('a client that connects and sends nothing blocks nobody, and is disconnected at the end', async () => {
   const silent = [connect(served.port), connect(served.port)];
   await Promise.all(
     silent.map((socket) => new Promise((resolve) => socket.on('connect', resolve))),
@@ -96,7 +96,7 @@ describe('an address', () => {
   ])('%j is none', async (address) => {
     await expect(serveMetrics(address)).rejects.toMatchObject({
       code: 'USAGE',
-      message: expect.stringContaining('that is no address'),
+      message: expect.stringContaining('that is not an address'),
     });
   });
 
@@ -104,7 +104,7 @@ describe('an address', () => {
     await (await serveMetrics(address)).close();
   });
 
-  test('where another listens, it says so', async () => {
+  test('reports an address where another program listens', async () => {
     const taken = `127.0.0.1:${served.port}`;
     await expect(serveMetrics(taken)).rejects.toMatchObject({
       code: 'USAGE',

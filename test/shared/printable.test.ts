@@ -1,4 +1,4 @@
-/** What others wrote is shown on one line, and steers nothing. */
+/** Text that others wrote is shown on one line, and controls nothing. */
 import { expect, test } from '@jest/globals';
 import { printable, quote } from '../../src/shared/printable.ts';
 
@@ -18,7 +18,7 @@ test('letters of any kind stay as they are', () => {
   expect(printable('Ключ «ноутбук» 🔑 é')).toBe('Ключ «ноутбук» 🔑 é');
 });
 
-test('what is quoted ends where its quotes end, and is not long', () => {
+test('a quoted text ends where its quotes end, and is not long', () => {
   expect(quote('a "b" \\')).toBe('"a \\"b\\" \\\\"');
   expect(quote('🔑'.repeat(61))).toBe(`"${'🔑'.repeat(60)}…"`);
   expect(quote('abc', 2)).toBe('"ab…"');

@@ -96,9 +96,9 @@ const WAITING = { wantedEpoch: 4, recorded: { epoch: 3, verifier: VERIFIER } };
 /** the password that is recorded may be known to somebody who lost access */
 const KNOWN = { ...WAITING, atOnce: true };
 const LOCKED_OUT =
-  'waiting for homes. The old password may be known to somebody who lost access, so the database account' +
-  ' is locked on every server until homes has written another. `chamberlain status tools.bridgebot` says' +
-  ' what keeps homes; mend that, then `chamberlain repair tools.bridgebot`.';
+  'waiting for homes. Somebody who lost access may know the old password, so the database account' +
+  ' is locked on every server until homes has written a new one. `chamberlain status tools.bridgebot` shows' +
+  ' what prevents that. Correct it, then run `chamberlain repair tools.bridgebot`.';
 /** the password before works as well */
 const OVERLAPPING = {
   wantedEpoch: 3,
@@ -284,7 +284,7 @@ describe('database-account', () => {
       tool({ state: 'disabled' }),
       [account({ locked: true, maxUserConnections: limitWhileEnding(10) })],
       [
-        'revoke db.setLocked s51234 on replica: locked, once more',
+        'revoke db.setLocked s51234 on replica: locked again',
         'revoke db.setLocked s51234 on toolsdb: unlocked → locked',
       ],
     ],
@@ -422,7 +422,7 @@ describe('database-account', () => {
       'locks once more where a lock was cut before the limit was set again',
       { state: 'suspended' },
       [account({ locked: true, maxUserConnections: 1 })],
-      ['revoke db.setLocked u1234 on replica: locked, once more'],
+      ['revoke db.setLocked u1234 on replica: locked again'],
     ],
     [
       'wants nothing for a person who never had credentials',
@@ -486,7 +486,7 @@ describe('database-account', () => {
     [
       'stops the events of a locked account',
       account({ locked: true, grants: toolsdbGrants('s51234') }),
-      ['revoke db.setLocked s51234 on toolsdb: locked, once more'],
+      ['revoke db.setLocked s51234 on toolsdb: locked again'],
     ],
     [
       'stops the events with the lock',
@@ -533,7 +533,7 @@ describe('database-account', () => {
     const found = have('s51234', [account({ locked: true })], toolsdb);
     const [step] = planned(tool({ state: 'disabled' }), found).steps;
     expect(step).toMatchObject({
-      because: 'it is locked, but its events run',
+      because: 'it is locked, but its events still run',
       action: { locked: true, withoutEventsOn: ['s51234\\_\\_%'] },
     });
   });

@@ -108,7 +108,7 @@ describe('sudo-rule', () => {
       'NAME_FOREIGN cn=backdoor,ou=sudoers,cn=tools,ou=projects (advisory)',
     ]);
     expect(plan.findings[0]?.sentence).toBe(
-      'cn=backdoor,ou=sudoers,cn=tools,ou=projects is not ours, and lets eve act as tools.bot: ' +
+      'cn=backdoor,ou=sudoers,cn=tools,ou=projects is not managed by Chamberlain, but lets eve act as tools.bot: ' +
         'remove it if nobody needs it',
     );
   });

@@ -314,34 +314,34 @@ describe('unix-account', () => {
     [
       'another number in our place',
       alice({ uidNumber: ['7'] }),
-      'uid=alice,ou=people (uidNumber 7) is not ours, and has the name of ' +
+      'uid=alice,ou=people (uidNumber 7) is not managed by Chamberlain, but has the name of ' +
         'uid=alice,ou=people (uidNumber 1003): ' +
-        "set uidNumber back to 1003, or rename the entry if it is another's",
+        'set uidNumber back to 1003, or rename the entry if it belongs to something else',
     ],
     [
       'our number under another name',
       entry('people/uid=eve', { ...PERSON, uid: ['eve'] }),
-      'uid=eve,ou=people (uidNumber 1003) is not ours, and has the number of ' +
+      'uid=eve,ou=people (uidNumber 1003) is not managed by Chamberlain, but has the number of ' +
         'uid=alice,ou=people (uidNumber 1003): ' +
-        "give it its old name and place back, or another number if it is another's",
+        'restore its name and place, or give it another number if it belongs to something else',
     ],
     [
       'our name and number in another place',
       entry('groups/uid=alice', PERSON),
-      'uid=alice,ou=groups (uidNumber 1003) is not ours, and has the name of ' +
+      'uid=alice,ou=groups (uidNumber 1003) is not managed by Chamberlain, but has the name of ' +
         'uid=alice,ou=people (uidNumber 1003): ' +
-        "give it its old name and place back, or another number if it is another's",
+        'restore its name and place, or give it another number if it belongs to something else',
     ],
     [
       'our name in another place, another number',
       entry('dn:uid=Alice,o=far', { ...PERSON, uid: ['Alice'], uidNumber: ['7'] }),
-      'uid=Alice,o=far (uidNumber 7) is not ours, and has the name of ' +
+      'uid=Alice,o=far (uidNumber 7) is not managed by Chamberlain, but has the name of ' +
         'uid=alice,ou=people (uidNumber 1003): rename or remove it',
     ],
     [
       'our display name',
       entry('people/uid=eve', { ...PERSON, uid: ['eve'], uidNumber: ['7'] }),
-      'uid=eve,ou=people (uidNumber 7) is not ours, and has the display name of ' +
+      'uid=eve,ou=people (uidNumber 7) is not managed by Chamberlain, but has the display name of ' +
         'uid=alice,ou=people (uidNumber 1003): rename or remove it',
     ],
   ])(

@@ -1,4 +1,4 @@
-/** What is not ours, as an admin reads it, is golden text. */
+/** The texts on unmanaged things are golden text. */
 import { expect, test } from '@jest/globals';
 import type { UnmanagedThing } from '../../src/unmanaged/unmanaged.ts';
 import { digestSteps } from '../../src/reconcile/digest.ts';
@@ -44,7 +44,7 @@ const REPORT: Report = {
   unmanaged: THINGS,
 };
 
-test('in a survey each kind is a group, and what was ignored stands apart', () => {
+test('in a survey each kind is a group, and ignored things are separate', () => {
   expectGolden('survey-unmanaged.txt', renderSurvey(REPORT));
   expect(countSurvey(REPORT).findings).toBe(11);
 });
@@ -53,9 +53,9 @@ test('a plan names the first few of each kind', () => {
   expectGolden('plan-unmanaged.txt', renderPlan(REPORT, digestSteps([])));
 });
 
-test('where all was ignored, one line says so; where there is nothing, none', () => {
+test('if everything is ignored, one line says so; if there is nothing, there is no line', () => {
   expect(renderUnmanaged(THINGS.slice(-1))).toBe(
-    'Not ours: 1 ignored: see `chamberlain list unmanaged`',
+    'Unmanaged: 1 ignored: see `chamberlain list unmanaged`',
   );
   expect(renderUnmanaged([])).toBe('');
 });

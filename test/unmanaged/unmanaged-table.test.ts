@@ -1,4 +1,4 @@
-/** What is remembered of what is not ours, from look to look. */
+/** What is remembered about unmanaged things, from look to look. */
 import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
 import type { Looked, SeenThing } from '../../src/unmanaged/unmanaged.ts';
 import { openPool, type Pool, withClient } from '../../src/database/connection.ts';
@@ -46,7 +46,7 @@ const list = () => readUnmanaged(admin);
 const ignore = async (reason = 'known') =>
   withClient(admin, async (client) => ignoreThings(client, await list(), 'unix:root', reason));
 
-test('a thing keeps the time when it was first seen, and goes when a whole look does not see it', async () => {
+test('a thing keeps the time when it was first seen, and is dropped when a complete look does not see it', async () => {
   await look([home('eve'), home('mallory')]);
   const [first] = await list();
   await look([home('eve')]);
@@ -68,7 +68,7 @@ test('a look that began before a thing appeared does not drop it', async () => {
   expect(await list()).toHaveLength(1);
 });
 
-test('what was ignored stays when it is gone, and is back when it is back', async () => {
+test('an ignored thing stays listed when it is gone, and is updated when it reappears', async () => {
   await look([home('eve')]);
   await ignore();
   await look([]);
@@ -101,7 +101,7 @@ test('hostile values are listed like any other', async () => {
   expect(await readNumbers(reader, [9_999_999_999, -1])).toEqual(new Map());
 });
 
-test('readers write what they see of their own role, and decide nothing', async () => {
+test('readers write what their own role sees, and cannot decide', async () => {
   await look([home('eve')]);
   for (const sql of [
     `UPDATE unmanaged SET ignored_at = now()`,

@@ -1,4 +1,4 @@
-/** Which entries of the directory are not ours, by what they show; and what archives a name belongs to. */
+/** Which entries of the directory are unmanaged, judged by their attributes; and which archive a name belongs to. */
 import { describe, expect, test } from '@jest/globals';
 import type { Attributes, Place } from '../../src/reconcile/action.ts';
 import type { AnyRef } from '../../src/targets/directory-reader.ts';

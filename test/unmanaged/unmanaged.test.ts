@@ -1,4 +1,4 @@
-/** What a word on the command line names, of what is listed. */
+/** Which listed things a word on the command line names. */
 import { describe, expect, test } from '@jest/globals';
 import { countKinds, thingsNamed } from '../../src/unmanaged/unmanaged.ts';
 

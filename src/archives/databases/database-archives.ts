@@ -1,13 +1,13 @@
 /**
- * The archives of databases as they lie on disk, in a folder of the role's own:
+ * The archives of databases as they are on disk, in a folder of the role's own:
  *
  *     <account>.<archival>/              an archive: never written to again
  *       manifest.json                     what it holds; see src/archives/databases-manifest.ts
  *       <server>.<n>.sql.zst              one database each
- *       <server>.<n>.sql.zst.json         what the manifest says of it: its dump has been read back
- *     .<account>.<archival>.part/        one that is being made, taken up again where it was cut
- *     .<account>.<archival>.<server>.loading    what it holds of the server is being loaded
- *     .<account>.<archival>.<server>.returned   what it holds of the server is there again
+ *       <server>.<n>.sql.zst.json         its part of the manifest: its dump was read back
+ *     .<account>.<archival>.part/        one that is being made; an interrupted run is continued
+ *     .<account>.<archival>.<server>.loading    its content of the server is being loaded
+ *     .<account>.<archival>.<server>.returned   its content of the server was restored
  */
 import { createHash } from 'node:crypto';
 import {
@@ -39,14 +39,14 @@ import {
 import { parseArchiveName, type SeenDeletion } from '../deletion.ts';
 import { isArchiveOf } from '../../unmanaged/unmanaged-things.ts';
 
-export const MANIFEST = 'manifest.json';
+const MANIFEST = 'manifest.json';
 
 export interface ArchiveName {
   account: string;
   archival: number;
 }
 
-/** An archive as it lies there. */
+/** An archive as it is on disk. */
 export interface FoundArchive {
   path: string;
   /** of the manifest as it is on disk now */
@@ -54,11 +54,11 @@ export interface FoundArchive {
   manifest: DatabasesManifest;
 }
 
-/** The archive's folder, and beside it what belongs to it. */
+/** The archive's folder, and the paths next to it that belong to it. */
 export function placesOf(folder: string, { account, archival }: ArchiveName) {
-  // names of our grammar hold neither `/` nor a dot in front
+  // names of our grammar contain no `/` and do not begin with a dot
   if (!/^[a-z][a-z0-9._-]{0,70}$/.test(account) || !Number.isInteger(archival)) {
-    throw new TypeError('no archive of ours');
+    throw new TypeError('not the name of an archive');
   }
   const name = `${account}.${archival}`;
   return {
@@ -70,24 +70,24 @@ export function placesOf(folder: string, { account, archival }: ArchiveName) {
 }
 
 /**
- * Throws unless the folder is our own, and nobody else has rights on it. What something is mounted on is
- * root's, as a rule: where nothing is mounted it has no answer, and is not empty.
+ * Throws unless the folder is our own, and no other account has rights on it. A mount point usually belongs to
+ * root, so if nothing is mounted there, the folder is refused instead of being taken for empty.
  */
 function requireOwn(folder: string): void {
   const { uid, mode } = lstatSync(folder);
   const own = process.geteuid?.();
   const why =
     (mode & constants.S_IFMT) !== constants.S_IFDIR
-      ? 'it is no folder'
+      ? 'it is not a folder'
       : uid !== own
         ? `it belongs to uid ${uid}, not to ${own}`
         : (mode & 0o077) !== 0
           ? 'others have rights on it'
           : undefined;
-  if (why !== undefined) throw new Error(`${folder} is not used: ${why}`);
+  if (why !== undefined) throw new Error(`${folder} cannot be used: ${why}`);
 }
 
-/** Opens the folder of archives. Throws where it is not ours alone. */
+/** Opens the folder of archives. Throws if anyone else may use it. */
 export function openOwn(folder: string): { fd: number } {
   requireOwn(folder);
   return {
@@ -95,13 +95,16 @@ export function openOwn(folder: string): { fd: number } {
   };
 }
 
-/** Names in the folder that are of any archive of the account, whole or in part. Throws where the folder is not ours. */
+/**
+ * The names in the folder that belong to any archive of the account, complete or not. Throws if the folder is
+ * not ours.
+ */
 export function namesOfArchives(folder: string, account: string): string[] {
   requireOwn(folder);
   return readdirSync(folder).filter((name) => isArchiveOf(account, name));
 }
 
-/** Removes every archive of the account. What is cut is taken up again. */
+/** Removes every archive of the account. An interrupted removal is continued by the next call. */
 export function eraseArchives(folder: string, account: string): void {
   for (const name of namesOfArchives(folder, account)) {
     rmSync(join(folder, name), { recursive: true, force: true });
@@ -109,25 +112,28 @@ export function eraseArchives(folder: string, account: string): void {
   syncFolder(folder);
 }
 
-/** Looks for an archive. Undefined where there is none in a folder that is there, and ours. */
+/** Looks for an archive. Undefined if the folder exists and is ours, but holds no such archive. */
 export function findArchive(folder: string, name: ArchiveName): FoundArchive | undefined {
   requireOwn(folder);
   const path = placesOf(folder, name).whole;
   const bytes = ifThere(() => readFileSync(join(path, MANIFEST)));
   if (bytes === undefined) {
-    // an empty folder is what a removal has left
+    // an empty folder is left by an interrupted removal
     if ((ifThere(() => readdirSync(path)) ?? []).length === 0) return undefined;
     throw new Error(`${path} has no ${MANIFEST}`);
   }
   const manifest = parseManifest(bytes.toString('utf8'));
-  if (manifest === undefined) throw new Error(`${join(path, MANIFEST)} is none`);
+  if (manifest === undefined) throw new Error(`${join(path, MANIFEST)} is not a manifest`);
   if (manifest.account !== name.account || manifest.archival !== name.archival) {
-    throw new Error(`${path} holds what is another's`);
+    throw new Error(`${path} belongs to another archive`);
   }
   return { path, sha256: sha256Of(bytes), manifest };
 }
 
-/** What the archives say whose names are not among those. One whose manifest cannot be read says nothing. */
+/**
+ * The deletions that the archives show whose names are not in the set. An archive whose manifest cannot be read
+ * shows nothing.
+ */
 export function readDeletions(folder: string, recorded: ReadonlySet<string>): SeenDeletion[] {
   requireOwn(folder);
   return readdirSync(folder).flatMap((name): SeenDeletion[] => {
@@ -149,7 +155,7 @@ export function readDeletions(folder: string, recorded: ReadonlySet<string>): Se
   });
 }
 
-/** Whether what an archive holds is loaded again, as is noted beside it of each server. */
+/** Whether an archive's content was restored, by the notes next to it for each server. */
 function backOf(
   folder: string,
   name: ArchiveName,
@@ -162,27 +168,27 @@ function backOf(
   return { back: back.length > 0 || isBegun ? 'partly' : 'no' };
 }
 
-/** The archive, if its manifest is the one that was recorded. Throws ARCHIVE_DAMAGED otherwise. */
+/** The archive, if its manifest is the recorded one. Throws ARCHIVE_DAMAGED otherwise. */
 export function requireArchive(folder: string, name: ArchiveName, manifest: string): FoundArchive {
   const found = findArchive(folder, name);
   if (found !== undefined && found.sha256 === manifest) return found;
-  const what = found === undefined ? 'it is not there' : 'its manifest is another';
+  const what = found === undefined ? 'it does not exist' : 'its manifest is not the recorded one';
   throw archiveDamaged(placesOf(folder, name).whole, what);
 }
 
-/** What is there is not what an archive holds. */
+/** What exists differs from an archive. */
 export function archiveDiffers(what: string, why: string): ChamberlainError {
   return new ChamberlainError('ARCHIVE_DIFFERS', `comparing ${what} with its archive`, {
     cause: new Error(why),
   });
 }
 
-/** An archive is not the one that was recorded. */
+/** An archive is not the recorded one. */
 export function archiveDamaged(path: string, why: string): ChamberlainError {
   return new ChamberlainError('ARCHIVE_DAMAGED', `reading ${path}`, { cause: new Error(why) });
 }
 
-/** Throws ARCHIVE_DAMAGED unless a file of an archive has the bytes that its manifest says. */
+/** Throws ARCHIVE_DAMAGED unless a file of an archive has the length and hash of its manifest. */
 export async function checkFile(
   path: string,
   { file, sha256, bytes }: ArchivedDatabase,
@@ -200,12 +206,12 @@ export async function checkFile(
     signal.throwIfAborted();
     throw archiveDamaged(at, (cause as Error).message);
   }
-  if (length !== bytes || hash.digest('hex') !== sha256) throw archiveDamaged(at, 'it has changed');
+  if (length !== bytes || hash.digest('hex') !== sha256) throw archiveDamaged(at, 'it was changed');
 }
 
 /**
- * The databases of an archive that is being made whose dumps were read back; what is in its folder
- * beside them is removed. Makes the folder where there is none.
+ * The databases of an unfinished archive whose dumps were read back; removes everything else from its folder.
+ * Creates the folder if it does not exist.
  */
 export function resumePart(part: string): ArchivedDatabase[] {
   if (ifThere(() => statSync(part)) === undefined) {
@@ -228,20 +234,20 @@ export function resumePart(part: string): ArchivedDatabase[] {
   return pieces;
 }
 
-/** Whether anything is there of an archive that was never recorded: half made, or whole. */
+/** Whether anything exists of an archive that was never recorded, complete or not. */
 export function isPartThere(folder: string, name: ArchiveName): boolean {
   requireOwn(folder);
   const { part, whole } = placesOf(folder, name);
   return [part, whole].some((place) => ifThere(() => lstatSync(place)) !== undefined);
 }
 
-/** Removes what is made of an archive that was never recorded: half made, or whole. */
+/** Removes what exists of an archive that was never recorded, complete or not. */
 export function removePart(folder: string, name: ArchiveName): void {
   const { part, whole } = placesOf(folder, name);
   for (const place of [part, whole]) rmSync(place, { recursive: true, force: true });
 }
 
-/** Removes what earlier archivals of an account have left unfinished. */
+/** Removes what earlier archivals of an account left unfinished. */
 export function removeOlderParts(folder: string, { account, archival }: ArchiveName): void {
   const [before, after] = [`.${account}.`, '.part'];
   for (const name of readdirSync(folder)) {
@@ -252,7 +258,7 @@ export function removeOlderParts(folder: string, { account, archival }: ArchiveN
   }
 }
 
-/** The first name of a dump of that server that none of the pieces has. */
+/** The first file name for a dump of that server that no piece uses. */
 export function freeFile(server: string, pieces: readonly ArchivedDatabase[]): string {
   for (let n = 1; ; n += 1) {
     const file = `${server}.${n}.sql.zst`;
@@ -260,7 +266,7 @@ export function freeFile(server: string, pieces: readonly ArchivedDatabase[]): s
   }
 }
 
-/** Writes down that a database's dump was read back. */
+/** Records that a database's dump was read back. */
 export function writePiece(part: string, piece: ArchivedDatabase): void {
   writeDurably(part, `${piece.file}.json`, formatPiece(piece));
 }
@@ -270,7 +276,7 @@ export function removePiece(part: string, { file }: ArchivedDatabase): void {
   rmSync(join(part, file), { force: true });
 }
 
-/** Makes the archive of what is in its part, and reads its manifest back from its place. */
+/** Makes the unfinished archive a complete one, and reads its manifest back from its final place. */
 export function completeArchive(
   folder: string,
   name: ArchiveName,
@@ -279,7 +285,7 @@ export function completeArchive(
   const { part, whole } = placesOf(folder, name);
   writeDurably(part, MANIFEST, formatManifest(manifest));
   syncFolder(part);
-  if (ifThere(() => statSync(whole)) !== undefined) throw new Error(`${whole} is there already`);
+  if (ifThere(() => statSync(whole)) !== undefined) throw new Error(`${whole} already exists`);
   renameSync(part, whole);
   syncFolder(folder);
   const found = findArchive(folder, name);
@@ -287,7 +293,10 @@ export function completeArchive(
   return found;
 }
 
-/** Notes that loading what an archive holds of a server begins: what is there of it from now on is a part of that. */
+/**
+ * Notes that loading an archive's content of a server begins: whatever exists there from now on is a part of
+ * it.
+ */
 export function noteLoading(folder: string, name: ArchiveName, server: string): void {
   closeSync(openSync(placesOf(folder, name).loading(server), 'w', 0o600));
   syncFolder(folder);
@@ -297,7 +306,7 @@ export function isLoading(folder: string, name: ArchiveName, server: string): bo
   return ifThere(() => statSync(placesOf(folder, name).loading(server))) !== undefined;
 }
 
-/** Notes that what an archive holds of a server is there again. */
+/** Notes that an archive's content of a server was restored. */
 export function noteReturned(folder: string, name: ArchiveName, server: string): void {
   const { loading, returned } = placesOf(folder, name);
   closeSync(openSync(returned(server), 'w', 0o600));
@@ -309,7 +318,7 @@ export function isReturned(folder: string, name: ArchiveName, server: string): b
   return ifThere(() => statSync(placesOf(folder, name).returned(server))) !== undefined;
 }
 
-/** Removes an archive, its manifest last: what is cut between is taken up again. */
+/** Removes an archive, its manifest last, so that an interrupted removal can be continued. */
 export function removeArchive(folder: string, name: ArchiveName, found: FoundArchive): void {
   const { loading, returned } = placesOf(folder, name);
   for (const { name: server } of found.manifest.servers) {

@@ -1,14 +1,17 @@
 /**
- * Counts the tables, and the rows of each, in what mariadb-dump has written, byte by byte as it comes:
- * so a dump is known to hold what was there before that is dropped.
+ * Counts the tables, and the rows of each, in a dump of mariadb-dump, byte by byte as it comes. This proves
+ * that a dump holds everything before the original is dropped.
  *
- * Read as the client would read it, as far as counting needs: statements end with `;`, names stand in
+ * The dump is read as the client would read it, as far as counting needs: statements end with `;`, names are in
  * backticks, texts in quotes with backslashes, bodies of routines between two DELIMITER lines.
  */
 
 export interface DumpReader {
   write(chunk: Uint8Array): void;
-  /** The rows of each table that the dump makes. Throws where it ends in the middle, or fills a table that it did not make. */
+  /**
+   * The rows of each table that the dump creates. Throws if the dump ends in the middle, or fills a table that
+   * it did not create.
+   */
   end(): ReadonlyMap<string, number>;
 }
 
@@ -16,7 +19,7 @@ const [BACKTICK, QUOTE, DOUBLE, BACKSLASH, OPEN, CLOSE, SEMICOLON, NEWLINE, SPAC
   ...Buffer.from('`\'"\\();\n '),
 ] as [number, number, number, number, number, number, number, number, number];
 
-/** 1 for each byte that means something between the texts of rows. */
+/** 1 for each byte that has a meaning between the texts of rows. */
 const IN_ROWS = new Uint8Array(256);
 for (const byte of [BACKTICK, QUOTE, DOUBLE, OPEN, CLOSE, SEMICOLON]) IN_ROWS[byte] = 1;
 
@@ -27,13 +30,13 @@ const HEADS = [INSERT, ...MAKES, DELIMITER];
 const VALUES = Buffer.from('VALUES');
 /** How the dump ends a body. */
 const PLAIN_AGAIN = Buffer.from(';;\nDELIMITER ;\n');
-/** A line that begins so is a command to the client that reads it, wherever it stands. */
+/** A line that begins like this is a command to the client that reads it, wherever it is. */
 const COMMAND = 'delimiter';
 const ENDS_WITH_COMMAND = ';;\n'.length + COMMAND.length;
 
 /**
- * start: before a statement · head: in its first word · name: in the table's name · skip: to its end ·
- * columns: before VALUES · rows: behind it · body: until the delimiter is `;` again
+ * start: before a statement · head: in its first word · name: in the table's name · skip: to its end · columns:
+ * before VALUES · rows: after it · body: until the delimiter is `;` again
  */
 type Place = 'start' | 'head' | 'name' | 'skip' | 'columns' | 'rows' | 'body';
 
@@ -45,12 +48,12 @@ export function openDumpReader(): DumpReader {
   let table = '';
   let rows = 0;
   let depth = 0;
-  /** the quote that a text or name was begun with */
+  /** the quote that began the current text or name */
   let quoted = 0;
   let isEscaped = false;
-  /** how much of what is looked for has been seen */
+  /** how much of the searched pattern has been seen */
   let matched = 0;
-  /** of a body's line, the beginning */
+  /** the beginning of a body's line */
   let line = '';
 
   function enter(next: Place): void {
@@ -60,7 +63,7 @@ export function openDumpReader(): DumpReader {
     line = '';
   }
 
-  /** Whether the byte is outside all quotes, and no quote itself. */
+  /** Whether the byte is outside all quotes, and not a quote itself. */
   function isBare(byte: number): boolean {
     if (quoted === 0) {
       if (byte !== QUOTE && byte !== DOUBLE && byte !== BACKTICK) return true;
@@ -71,7 +74,10 @@ export function openDumpReader(): DumpReader {
     return false;
   }
 
-  /** Whether the pattern ends here. Of ours, only `;;;` is more than one beginning: the last two count. */
+  /**
+   * Whether the pattern ends here. Of our patterns, only in `;;;` can more than one beginning match: the last
+   * two count.
+   */
   function isMatched(pattern: Uint8Array, byte: number): boolean {
     if (byte !== pattern[matched]) matched = matched === 2 && byte === SEMICOLON ? 1 : 0;
     if (byte === pattern[matched]) matched += 1;
@@ -114,7 +120,7 @@ export function openDumpReader(): DumpReader {
         return;
       case 'name':
         if (byte === BACKTICK) {
-          matched += 1; // two are one of the name
+          matched += 1; // two stand for one in the name
           if (matched === 2) {
             name.push(byte);
             matched = 0;
@@ -161,7 +167,7 @@ export function openDumpReader(): DumpReader {
   return {
     write(chunk) {
       for (let at = 0; at < chunk.length; at += 1) {
-        // nearly all bytes are those of rows, in texts and between them
+        // nearly all bytes belong to rows, in texts and between them
         if (place === 'rows' && quoted === QUOTE && !isEscaped) {
           while (at < chunk.length && chunk[at] !== QUOTE && chunk[at] !== BACKSLASH) at += 1;
         } else if (place === 'rows' && quoted === 0) {

@@ -1,4 +1,6 @@
-/** Puts the databases of a user away: dumped, read back, compared, recorded. Nothing is dropped here. */
+/**
+ * Archives the databases of a user: they are dumped, read back, compared and recorded. Nothing is dropped here.
+ */
 import { ChamberlainError } from '../../shared/errors.ts';
 import {
   type Contents,
@@ -48,10 +50,10 @@ interface Databases {
 }
 
 /**
- * | in its place          | in its part                     | then                                        |
+ * | in its final place    | in its unfinished folder        | then                                        |
  * | --------------------- | ------------------------------- | ------------------------------------------- |
- * | an archive            |                                 | recorded, if it holds just what is there    |
- * | none                  | a dump of what is there         | kept                                        |
+ * | an archive            |                                 | recorded, if it holds exactly what exists   |
+ * | none                  | a dump of what exists           | kept                                        |
  * | none                  | no dump, or of something else   | dumped, and read back                       |
  * | none                  | a dump of each, all as before   | complete: renamed, read back, recorded      |
  */
@@ -63,7 +65,7 @@ export async function archiveDatabases(
 ): Promise<void> {
   const { user, account, uid, archival, subject } = action;
   const name = { account, archival };
-  if (uid !== subject) throw new TypeError('no user of that number');
+  if (uid !== subject) throw new TypeError('the user has another number');
   const there: Databases[] = [];
   for (const server of action.servers) {
     there.push(
@@ -78,7 +80,7 @@ export async function archiveDatabases(
   }
   const present = findArchive(realm.folder, name);
   if (present !== undefined) {
-    // cut before it was recorded
+    // an earlier run was interrupted before it was recorded
     await requireAsArchived(realm, present, there, signal);
     for (const piece of present.manifest.databases) await checkFile(present.path, piece, signal);
     return await record(terms, subject, name, present);
@@ -94,7 +96,7 @@ export async function archiveDatabases(
     databases: pieces.toSorted((a, b) => (a.file < b.file ? -1 : 1)),
   };
   const { part } = placesOf(realm.folder, name);
-  // nobody has the door's key; but what runs by itself, such as an event, may have written
+  // nobody can log in; but something that runs by itself, such as an event, may have written
   await requireAsArchived(realm, { path: part, manifest }, there, signal, (piece) =>
     removePiece(part, piece),
   );
@@ -121,7 +123,7 @@ async function dumpAll(
     for (const database of names) {
       const seen = await usePatiently(place, realm.login, signal, async (connection) => {
         const holds = await readInventory(connection, database);
-        if (holds === undefined) throw stale(user, server, `${database} vanished meanwhile`);
+        if (holds === undefined) throw stale(user, server, `${database} was dropped meanwhile`);
         const contents = await readContents(connection, database, holds);
         return { holds, contents, total: await estimateBytes(connection, database) };
       });
@@ -136,10 +138,10 @@ async function dumpAll(
         before.splice(before.indexOf(known), 1);
       }
       const file = freeFile(server, [...before, ...pieces]);
-      const tell = reporter(terms, subject, total);
+      const report = reporter(terms, subject, total);
       const dumped = await dumpDatabase(
         { place, login: realm.login, folder: part, file, database, holds },
-        tell,
+        report,
         signal,
       );
       const piece = { server, database, holds, contents, file, ...dumped };
@@ -147,12 +149,15 @@ async function dumpAll(
       pieces.push(piece);
     }
   }
-  // what is there no more
+  // databases that no longer exist
   for (const piece of before) if (!pieces.includes(piece)) removePiece(part, piece);
   return pieces;
 }
 
-/** Throws unless on each server there is just what the manifest says; `changed` hears of what is not. */
+/**
+ * Throws unless each server has exactly what the manifest says; `changed` is called with each database that
+ * differs.
+ */
 async function requireAsArchived(
   realm: ArchiveRealm,
   { path, manifest }: Pick<FoundArchive, 'path' | 'manifest'>,
@@ -163,8 +168,8 @@ async function requireAsArchived(
   const isKnown = (server: string, database: string) =>
     manifest.databases.some((each) => each.server === server && each.database === database);
   for (const { server, names } of there) {
-    const stranger = names.find((database) => !isKnown(server, database));
-    if (stranger !== undefined) throw archiveDiffers(path, `${stranger} on ${server} is not in it`);
+    const extra = names.find((database) => !isKnown(server, database));
+    if (extra !== undefined) throw archiveDiffers(path, `${extra} on ${server} is not in it`);
   }
   for (const piece of manifest.databases) {
     const { server, database } = piece;
@@ -178,7 +183,7 @@ async function requireAsArchived(
     if (changed === undefined)
       throw archiveDiffers(path, `${database} on ${server}: ${difference}`);
     changed(piece);
-    throw new ChamberlainError('STILL_CHANGING', `putting ${database} on ${server} away`, {
+    throw new ChamberlainError('STILL_CHANGING', `archiving ${database} on ${server}`, {
       cause: new Error(difference),
     });
   }

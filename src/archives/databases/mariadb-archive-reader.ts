@@ -1,4 +1,4 @@
-/** Looks which databases there are, by name, and which archives of them: for the reader of the role. */
+/** Reads which databases exist, by name, and which archives of them: for the reader of the role. */
 import { ChamberlainError } from '../../shared/errors.ts';
 import type { SeenDeletion } from '../deletion.ts';
 import type { DatabaseArchiveReader, DatabasesArchive } from '../../targets/databases-reader.ts';
@@ -20,16 +20,16 @@ import {
 import { prefixOf, readOwnDatabases } from '../../backends/mariadb/mariadb-inventory.ts';
 
 export interface OpenDatabaseArchiveReader extends DatabaseArchiveReader {
-  /** The same, with each server asked once, when it is first looked at: for a survey of everything. */
+  /** The same, but each server is asked only once, when it is first needed: for a survey of everything. */
   once(): DatabaseArchiveReader;
-  /** What stands in the folder of archives and is not ours. */
+  /** What is in the folder of archives and is not ours. */
   listUnmanaged(isOurs: Parameters<typeof listUnmanaged>[1]): Promise<ListedPath[]>;
-  /** What archives say of deletions, but for those of that name. Throws BACKEND_UNREADABLE. */
+  /** The deletions that archives show, except those with these names. Throws BACKEND_UNREADABLE. */
   readDeletions(recorded: ReadonlySet<string>): SeenDeletion[];
   close(): Promise<void>;
 }
 
-/** Opens the reader; nothing is looked at before it is asked for. */
+/** Opens the reader; it reads nothing until it is asked to. */
 export function openDatabaseArchiveReader(
   places: readonly DatabaseServerPlace[],
   login: DatabaseLogin,
@@ -37,7 +37,7 @@ export function openDatabaseArchiveReader(
 ): OpenDatabaseArchiveReader {
   const servers = openServers(places, login, 1);
 
-  /** By user, all databases of the server that are someone's own. */
+  /** By user, all databases of the server that belong to a user. */
   async function readAll(server: string): Promise<ReadonlyMap<string, string[]>> {
     try {
       const names = await servers.use(server, readOwnDatabases);

@@ -1,11 +1,11 @@
 /**
- * The writer that put databases away and bring them back: dumped by mariadb-dump, kept as zstd, loaded by
- * mariadb. What takes long asks every so often whether it is wanted still.
+ * The writer that archives databases and restores them: they are dumped by mariadb-dump, kept as zstd, and
+ * loaded by mariadb. Long steps ask repeatedly whether they are still wanted.
  *
- * A dump holds what a tenant wrote, bodies of routines included, and a client that reads it may be led
- * to take a part of it for a statement of its own. So it is loaded as the tenant's own account, with a
- * password that nobody else knows: it cannot do more than the tenant could. That also gives each
- * object its definer without the right to name any.
+ * A dump holds what a tenant wrote, including the bodies of routines, and a client that reads it may be tricked
+ * into executing a part of it as a statement of its own. So it is loaded as the tenant's own account, with a
+ * password that nobody else knows: it can then do no more than the tenant could. This also gives each object
+ * its definer, without the right to name any definer.
  */
 import { ChamberlainError, codeOf } from '../../shared/errors.ts';
 import type { Action } from '../../reconcile/action.ts';
@@ -31,23 +31,23 @@ export function openArchiveWriter(
   terms: ArchiveTerms,
 ): {
   do(action: ArchiveAction): Promise<void>;
-  /** ends what is being done, and whatever is begun after */
+  /** aborts the current action, and every later one */
   letGo(): void;
   close(): Promise<void>;
 } {
   const closing = new AbortController();
-  /** one after another: each may take all that a disk gives */
+  /** one after another: each may use the full speed of a disk */
   let last: Promise<unknown> = Promise.resolve();
 
   async function act(action: ArchiveAction): Promise<void> {
     const { user, archival, verb } = action;
     const subject = numberOfUser(user);
-    if (subject === undefined) throw new TypeError('no user of ours');
+    if (subject === undefined) throw new TypeError('not one of our database users');
     const wanted = (returning: boolean | undefined, { expired = false, erases = false } = {}) =>
       patiently(async () => {
         if (await terms.stillWanted({ subject, archival, returning, expired, erases })) return;
         throw new ChamberlainError('STEP_STALE', `going on with the databases of ${user}`, {
-          cause: new Error('it is wanted no more'),
+          cause: new Error('it is no longer wanted'),
           context: { user },
         });
       });

@@ -1,4 +1,4 @@
-/** What putting databases away and bringing them back have in common. */
+/** What archiving and restoring databases have in common. */
 import { ChamberlainError } from '../../shared/errors.ts';
 import type { Action } from '../../reconcile/action.ts';
 import type { ArchiveKeeping } from '../archive-keeping.ts';
@@ -8,7 +8,7 @@ import type {
   DatabaseLogin,
   DatabaseServerPlace,
 } from '../../backends/mariadb/mariadb-connections.ts';
-import type { Tell } from './mariadb-dumps.ts';
+import type { Progress } from './mariadb-dumps.ts';
 import { readInventory } from '../../backends/mariadb/mariadb-inventory.ts';
 
 export type ArchiveActionOf<Verb extends Action['verb']> = Extract<Action, { verb: Verb }> & {
@@ -16,21 +16,21 @@ export type ArchiveActionOf<Verb extends Action['verb']> = Extract<Action, { ver
   subject: number;
 };
 
-/** What is asked of our PostgreSQL, and what is chosen. */
+/** What is needed from our PostgreSQL, and what is configured. */
 export interface ArchiveTerms extends TenantMaker, ArchiveKeeping {
   progress(of: { subject: number; act: string; done: number; total: number | undefined }): void;
 }
 
 export interface ArchiveRealm {
-  /** the archives' folder: it must be there */
+  /** the archives' folder: it must exist */
   folder: string;
   places: readonly DatabaseServerPlace[];
   login: DatabaseLogin;
 }
 
-/** Drops a database with all that is in it. */
+/** Drops a database with everything in it. */
 export async function dropWhole(connection: Connection, database: string): Promise<void> {
-  // a key of another database may refer to it
+  // a foreign key of another database may refer to it
   await connection.query('SET SESSION foreign_key_checks = 0');
   await connection.query(`DROP DATABASE ${connection.escapeId(database)}`);
   if ((await readInventory(connection, database)) !== undefined) {
@@ -41,17 +41,17 @@ export async function dropWhole(connection: Connection, database: string): Promi
 /** At most one report a second. */
 const REPORT_EVERY_MS = 1_000;
 
-/** Counts the bytes of each act, and tells of them every so often. */
-export function reporter(terms: ArchiveTerms, subject: number, total: number): Tell {
-  let told = -REPORT_EVERY_MS;
+/** Counts the bytes of each act, and reports them from time to time. */
+export function reporter(terms: ArchiveTerms, subject: number, total: number): Progress {
+  let reportedAt = -REPORT_EVERY_MS;
   let current = '';
   let done = 0;
   return (act, bytes) => {
     done = act === current ? done + bytes : bytes;
     const now = performance.now();
-    if (act === current && now - told < REPORT_EVERY_MS) return;
+    if (act === current && now - reportedAt < REPORT_EVERY_MS) return;
     current = act;
-    told = now;
+    reportedAt = now;
     terms.progress({ subject, act, done, total });
   };
 }

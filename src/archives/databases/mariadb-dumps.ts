@@ -1,4 +1,4 @@
-/** A database into a compressed file, read back whole, and out of it again; by the programs for that. */
+/** Dumps a database into a compressed file, reads it back whole, and loads it again, by the client programs. */
 import { createHash } from 'node:crypto';
 import { closeSync, constants, createReadStream, fsync, openSync } from 'node:fs';
 import { join } from 'node:path';
@@ -18,8 +18,8 @@ import {
   withLogin,
 } from '../../backends/mariadb/mariadb-programs.ts';
 
-/** Hears how many bytes more of an act are done. */
-export type Tell = (act: string, bytes: number) => void;
+/** Is called with how many bytes more of an act are done. */
+export type Progress = (act: string, bytes: number) => void;
 
 const DUMP_ARGUMENTS = [
   ...['--single-transaction', '--quick', '--routines', '--triggers', '--events', '--hex-blob'],
@@ -27,8 +27,8 @@ const DUMP_ARGUMENTS = [
 ];
 
 /**
- * No statement of the file reaches a file or a program here: the client takes no commands from it, and
- * sends no file.
+ * No statement of the file can reach a file or a program here: the client takes no commands from it, and sends
+ * no file.
  */
 const LOAD_ARGUMENTS = [
   ...['--batch', '--binary-mode', '--comments', '--local-infile=0'],
@@ -36,8 +36,8 @@ const LOAD_ARGUMENTS = [
 ];
 
 /**
- * Dumps a database into a file that is not there yet, and reads it back from disk: throws unless it then
- * holds each table with as many rows as were counted.
+ * Dumps a database into a new file, and reads it back from disk. Throws unless it then holds each table with as
+ * many rows as were counted.
  */
 export async function dumpDatabase(
   {
@@ -55,7 +55,7 @@ export async function dumpDatabase(
     database: string;
     holds: Inventory;
   },
-  tell: Tell,
+  report: Progress,
   signal: AbortSignal,
 ): Promise<{ bytes: number; sha256: string }> {
   const path = join(folder, file);
@@ -73,7 +73,7 @@ export async function dumpDatabase(
           { name: 'mariadb-dump', args, options },
           { name: 'zstd', args: ['-q'], stdout: out },
         ],
-        { between: (chunk) => tell(`dumping ${database}`, chunk.length), signal },
+        { between: (chunk) => report(`dumping ${database}`, chunk.length), signal },
       ),
     );
     // gigabytes may have to be written: the other jobs of the role go on meanwhile
@@ -82,7 +82,7 @@ export async function dumpDatabase(
     closeSync(out);
   }
   syncFolder(folder);
-  const { rows, ...hashed } = await readBack(path, database, tell, signal);
+  const { rows, ...hashed } = await readBack(path, database, report, signal);
   const difference = whatIsMissing(holds, rows);
   if (difference !== undefined) throw new Error(`the dump of ${database}: ${difference}`);
   return hashed;
@@ -91,7 +91,7 @@ export async function dumpDatabase(
 async function readBack(
   path: string,
   database: string,
-  tell: Tell,
+  report: Progress,
   signal: AbortSignal,
 ): Promise<{ rows: ReadonlyMap<string, number>; bytes: number; sha256: string }> {
   const hash = createHash('sha256');
@@ -104,7 +104,7 @@ async function readBack(
     }),
     into(chunk) {
       reader.write(chunk);
-      tell(`reading ${database} back`, chunk.length);
+      report(`reading ${database} back`, chunk.length);
     },
     signal,
   });
@@ -114,13 +114,16 @@ async function readBack(
 function whatIsMissing(holds: Inventory, rows: ReadonlyMap<string, number>): string | undefined {
   for (const { name, rows: counted } of holds.tables) {
     const dumped = rows.get(name);
-    if (dumped === undefined) return `the table ${name} is not in it`;
-    if (dumped !== counted) return `${dumped} rows of ${counted} of the table ${name} are in it`;
+    if (dumped === undefined) return `it lacks the table ${name}`;
+    if (dumped !== counted) return `it holds ${dumped} of ${counted} rows of the table ${name}`;
   }
   return undefined;
 }
 
-/** Loads a database, which must be there, from its dump; throws unless the file is what the manifest says. */
+/**
+ * Loads a database, which must exist, from its dump. Throws unless the file is the one that the manifest
+ * describes.
+ */
 export async function loadDatabase(
   {
     place,
@@ -136,13 +139,13 @@ export async function loadDatabase(
     /** a folder of our own */
     scratch: string;
   },
-  tell: Tell,
+  report: Progress,
   signal: AbortSignal,
 ): Promise<void> {
   const { database, file, sha256, holds } = piece;
   const hash = createHash('sha256');
   const args = [LOGIN_ARGUMENT, ...placeArguments(place), ...LOAD_ARGUMENTS];
-  // no event whose only time is over would be made: of none it is, in the first second of 1970
+  // otherwise an event whose only time is past would not be created; in the first second of 1970, none is past
   const begin = `SET ROLE ${tenant.role}${holds.events.length > 0 ? '; SET timestamp = 1' : ''}`;
   await withLogin(scratch, tenant, (options) =>
     runPrograms(
@@ -157,13 +160,13 @@ export async function loadDatabase(
       {
         from: seen(createReadStream(join(path, file)), (chunk) => {
           hash.update(chunk);
-          tell(`loading ${database}`, chunk.length);
+          report(`loading ${database}`, chunk.length);
         }),
         signal,
       },
     ),
   );
-  if (hash.digest('hex') !== sha256) throw archiveDamaged(join(path, file), 'it has changed');
+  if (hash.digest('hex') !== sha256) throw archiveDamaged(join(path, file), 'it was changed');
 }
 
 async function* seen(

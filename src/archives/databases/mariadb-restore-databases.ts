@@ -1,4 +1,4 @@
-/** Brings databases back from their archive, and drops those that are in one, or are to be erased. */
+/** Restores databases from their archive, and drops those that are in one or that must be erased. */
 import { join } from 'node:path';
 import {
   type DatabasesManifest,
@@ -42,8 +42,8 @@ import { type Tenant, withTenant } from '../../backends/mariadb/mariadb-tenant.t
 type Piece = DatabasesManifest['databases'][number];
 
 /**
- * Drops a database that the archive holds, and that has nothing in it that the archive has not: what came back from a
- * backup since may have the same names, and as many rows.
+ * Drops a database that the archive holds, unless the database holds anything that the archive does not: one
+ * that came back from a backup since may have the same names, and as many rows.
  */
 export async function dropArchived(
   realm: ArchiveRealm,
@@ -52,7 +52,7 @@ export async function dropArchived(
   signal: AbortSignal,
 ): Promise<void> {
   const { server, user, database, manifest } = action;
-  if (!database.startsWith(prefixOf(user))) throw new TypeError('no database of that user');
+  if (!database.startsWith(prefixOf(user))) throw new TypeError('not a database of that user');
   const found = requireArchive(realm.folder, action, manifest);
   const piece = found.manifest.databases.find(
     (each) => each.server === server && each.database === database,
@@ -64,16 +64,16 @@ export async function dropArchived(
   await usePatiently(placeOf(realm, server), realm.login, signal, async (connection) => {
     await requireRights(connection, user);
     const now = await readInventory(connection, database);
-    if (now === undefined) throw stale(user, server, `${database} vanished meanwhile`);
+    if (now === undefined) throw stale(user, server, `${database} was dropped meanwhile`);
     await refuseUnlessHeld(connection, server, piece, now);
-    // to read the archive through may have taken an hour
+    // reading the archive may have taken an hour
     const isWanted = await terms.stillWanted({ ...action, returning: undefined });
-    if (!isWanted) throw stale(user, server, 'it is wanted no more');
+    if (!isWanted) throw stale(user, server, 'it is no longer wanted');
     await dropWhole(connection, database);
   });
 }
 
-/** Throws ARCHIVE_DIFFERS where anything in a database is not in its archive. */
+/** Throws ARCHIVE_DIFFERS if anything in a database is not in its archive. */
 async function refuseUnlessHeld(
   connection: Connection,
   server: string,
@@ -85,13 +85,13 @@ async function refuseUnlessHeld(
   if (came !== undefined) throw archiveDiffers(`${database} on ${server}`, came);
 }
 
-/** Drops a database that is in no archive: its user is erased. */
+/** Drops a database that is in no archive, because its user is erased. */
 export async function eraseDatabase(
   realm: ArchiveRealm,
   { server, user, database }: Extract<Action, { verb: 'databases.erase' }>,
   signal: AbortSignal,
 ): Promise<void> {
-  if (!database.startsWith(prefixOf(user))) throw new TypeError('no database of that user');
+  if (!database.startsWith(prefixOf(user))) throw new TypeError('not a database of that user');
   await usePatiently(placeOf(realm, server), realm.login, signal, async (connection) => {
     await requireRights(connection, user);
     await dropWhole(connection, database);
@@ -99,21 +99,21 @@ export async function eraseDatabase(
 }
 
 /**
- * Of each database that the archive holds on the server:
+ * For each database that the archive holds on the server:
  *
- * | there                                  | then                                               |
+ * | on the server                          | then                                               |
  * | -------------------------------------- | -------------------------------------------------- |
- * | just as archived                       | left                                               |
- * | none                                   | made, loaded, compared                             |
- * | some of its things, as archived        | dropped, then as above: a drop was cut             |
- * | a part of it, and a load had begun     | dropped, then as above: that load was cut          |
+ * | exactly as archived                    | left                                               |
+ * | none                                   | created, loaded, compared                          |
+ * | some of its things, as archived        | dropped, then as above: a drop was interrupted     |
+ * | a part of it, and a load had begun     | dropped, then as above: that load was interrupted  |
  * | something else                         | left, ARCHIVE_DIFFERS                              |
  *
- * That a load begins is noted beside the archive, when there is nothing else: what is loaded has what was archived in it,
- * but not to the byte.
+ * The beginning of a load is noted next to the archive, at a time when the database does not exist: what is
+ * loaded holds what was archived, but is not equal to the byte.
  *
- * A view may need what is in another database: what cannot be loaded is tried again after the others, as
- * long as one more has come.
+ * A view may need what is in another database. So what cannot be loaded is tried again after the others, as
+ * long as at least one more was loaded.
  */
 export async function restoreDatabases(
   realm: ArchiveRealm,
@@ -171,42 +171,42 @@ export async function restoreDatabases(
         [comment],
       );
     });
-    const tell = reporter(terms, subject, bytes);
+    const report = reporter(terms, subject, bytes);
     await loadDatabase(
       { place, tenant, path: found.path, piece, scratch: realm.folder },
-      tell,
+      report,
       signal,
     ).catch(async (cause: unknown) => {
       const others = holds.others ?? [];
       if (isForAnother(cause) && others.length > 0) {
         const file = join(found.path, piece.file);
-        // a tenant names the database, and an administrator runs the command
+        // tenants name databases, and an administrator will run the command
         const command = `zstd -dc ${shellWord(file)} | mariadb ${shellWord(database)}`;
         const few = others.slice(0, FEW).join(', ');
         const more = others.length > FEW ? `, and ${others.length - FEW} more` : '';
-        const why = `${database} holds what an administrator alone may make, ${few}${more}: load it on ${server} as one with \`${command}\`, and repair`;
+        const why = `${database} holds objects that only an administrator may create (${few}${more}): load it on ${server} as an administrator, with \`${command}\`, then run repair`;
         throw new Error(why, { cause });
       }
       if (!isServerAway(cause)) throw cause;
-      // where it answers it has hung up, as it does on a statement that is too long for it
+      // a server that answers has closed the connection, as it does for a statement that is too long for it
       const most = await inspect((connection) => readLongestStatement(connection));
-      const why = `${place.name} ended the connection that loads ${database}: where a row is longer as text than its max_allowed_packet of ${most} bytes, touch that to 1G`;
+      const why = `${place.name} closed the connection that loads ${database}: if a row is longer as text than the server's max_allowed_packet of ${most} bytes, set that to 1G`;
       throw new Error(why, { cause });
     });
     const now = await inspect((connection) => readInventory(connection, database));
-    const difference = now === undefined ? 'it is not there' : differenceOf(holds, now);
+    const difference = now === undefined ? 'it does not exist' : differenceOf(holds, now);
     if (difference !== undefined)
-      throw new Error(`${database} was not loaded whole: ${difference}`);
+      throw new Error(`${database} was not loaded completely: ${difference}`);
   };
   if (waiting.length > 0) {
     await withTenant({ place, login: realm.login, user }, terms, load, signal);
   } else {
-    // where a run was cut when all was loaded
+    // if an earlier run was interrupted after everything was loaded
     await inspect((connection) => connection.query(`DROP ROLE IF EXISTS ${loadingRole(user)}`));
   }
   signal.throwIfAborted();
   noteReturned(realm.folder, action, server);
 }
 
-/** So many objects are named to people. */
+/** At most this many objects are named to people. */
 const FEW = 5;

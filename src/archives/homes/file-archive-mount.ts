@@ -1,10 +1,10 @@
 /**
- * Where the archives of homes are, and what lies there.
+ * Where the archives of homes are, and what is there.
  *
- * `config.archives.homes` is root's own folder (0700). It holds a folder `<account>.<archival>` for
- * each home that was put away, with `manifest.json` and the files that this lists, and the mark
- * `.chamberlain`, by which one that is not mounted is not taken for empty. While an archive is made
- * it is the hidden sibling `.<account>.<archival>.part`: what has the name of an archive is whole.
+ * `config.archives.homes` is root's own folder (0700). It holds a folder `<account>.<archival>` for each
+ * archived home, with `manifest.json` and the files that this lists, and the mark `.chamberlain`, which shows
+ * that the folder is mounted, so that it is not taken for empty when it is not. While an archive is made, it is
+ * the hidden sibling `.<account>.<archival>.part`: a folder with the name of an archive is complete.
  */
 import { createHash } from 'node:crypto';
 import {
@@ -34,7 +34,7 @@ import {
 } from '../../backends/files/file-mount.ts';
 
 export const MANIFEST = 'manifest.json';
-/** A manifest is a kilobyte or so. */
+/** A manifest has a kilobyte or so. */
 const MANIFEST_MAX_BYTES = 1024 * 1024;
 
 export function sha256Of(bytes: Buffer): string {
@@ -46,7 +46,7 @@ export function archiveName({ account, archival }: ArchiveName): string {
   return `${account}.${archival}`;
 }
 
-/** While it is made: hidden, and no name that `within` would take. */
+/** The folder in which it is made: hidden, and not a name that `within` would accept. */
 export function partOf(archives: { fd: number }, archive: ArchiveName): string {
   const whole = within(archives, archiveName(archive));
   return `${itself(archives)}/.${whole.slice(whole.lastIndexOf('/') + 1)}.part`;
@@ -59,7 +59,7 @@ export function openArchives(folder: string): { fd: number } {
     const unsafe =
       whyUnsafe(fstatSync(archives.fd), STAGING_FORBIDS) ??
       whyUnsafe(lstatSync(`${itself(archives)}/${STAGING}`), STAGING_FORBIDS);
-    if (unsafe !== undefined) throw new Error(`${folder} is not used: ${unsafe}`);
+    if (unsafe !== undefined) throw new Error(`${folder} cannot be used: ${unsafe}`);
     return archives;
   } catch (cause) {
     closeSync(archives.fd);
@@ -67,7 +67,7 @@ export function openArchives(folder: string): { fd: number } {
   }
 }
 
-/** The bytes of the manifest of an archive; undefined where there is no such file, or one too long. */
+/** The bytes of the manifest of an archive; undefined if there is no such file, or one that is too long. */
 export function readManifest(archives: { fd: number }, archive: ArchiveName): Buffer | undefined {
   let fd: number | undefined;
   try {
@@ -84,7 +84,7 @@ export function readManifest(archives: { fd: number }, archive: ArchiveName): Bu
   }
 }
 
-/** The folder of an archive is there, and empty: all but the last of its removal was done. */
+/** Whether the folder of an archive exists and is empty: only the last act of its removal is missing. */
 export function isEmptied(archives: { fd: number }, archive: ArchiveName): boolean {
   try {
     return readdirSync(within(archives, archiveName(archive))).length === 0;
@@ -94,14 +94,14 @@ export function isEmptied(archives: { fd: number }, archive: ArchiveName): boole
   }
 }
 
-/** Whether anything of an archive is there: half made, or whole. */
+/** Whether anything of an archive exists, complete or not. */
 export function isBegun(archives: { fd: number }, archive: ArchiveName): boolean {
   return [partOf(archives, archive), within(archives, archiveName(archive))].some(
     (place) => lstatSync(place, { throwIfNoEntry: false }) !== undefined,
   );
 }
 
-/** Makes the folder of archives ready, as root, when it is mounted; again is harmless. */
+/** Prepares the folder of archives, as root, if it is mounted. It may be called again. */
 export async function prepareArchives(folder: string): Promise<void> {
   try {
     await mkdir(folder.slice(0, folder.lastIndexOf('/')) || '/', { recursive: true, mode: 0o755 });

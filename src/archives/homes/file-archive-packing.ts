@@ -1,17 +1,18 @@
 /**
- * Packs a folder that stands still, reads the file back, and unpacks it.
+ * Packs a folder that nobody changes, reads the file back, and unpacks it.
  *
- * Read back means, each over the whole file, in one reading of it from the disk:
- *  - its SHA-256;
- *  - byte for byte the same as the folder packed once more: names, contents, owners, modes, times,
- *    links, ACLs and extended attributes, and nothing that has come since (so the names are sorted, and
- *    holes are asked of the file system, not read: one of 8 EiB takes no time);
- *  - as many entries of each type, and bytes, as `find` counts in the folder, which is another program.
+ * Reading back checks the following, each over the whole file, in one reading from the disk:
  *
- * What somebody who still has a file open writes meanwhile is seen as a difference: STILL_CHANGING.
+ * - its SHA-256;
+ * - that it is byte for byte the same as the folder packed again: names, contents, owners, modes, times, links,
+ *   ACLs and extended attributes, and nothing that has come since (so the names are sorted, and holes are asked
+ *   of the file system, not read: one of 8 EiB takes no time);
+ * - that it has as many entries of each type, and bytes, as `find`, another program, counts in the folder.
  *
- * tar reads trees of any depth, but makes no path longer than PATH_MAX (4096 bytes). What is deeper is
- * unpacked under shorter names, by `file-archive-shorten.ts`, and then moved to where it belongs.
+ * If somebody who still has a file open writes to it meanwhile, that shows as a difference: STILL_CHANGING.
+ *
+ * tar reads trees of any depth, but creates no path longer than PATH_MAX (4096 bytes). Whatever is deeper is
+ * unpacked under shorter names, by `file-archive-shorten.ts`, and then moved to its place.
  */
 import { createHash } from 'node:crypto';
 import { open } from 'node:fs/promises';
@@ -28,10 +29,10 @@ type Entries = Extract<HomeManifest['what'], { kind: 'home' }>['entries'];
 /** What is in a folder, as `find` or as tar counts it. */
 export interface Counted {
   entries: Entries;
-  /** of files, each once */
+  /** of files, each counted once */
   bytes: bigint;
   sockets: number;
-  /** of what no one knows */
+  /** of entries of an unknown type */
   others: number;
 }
 
@@ -70,7 +71,7 @@ function countOne(counted: Counted, type: string, sizeBytes: string): void {
   if (kind === 'files') counted.bytes += BigInt(sizeBytes);
 }
 
-/** Calls back with the beginning of each line: a path in a deep tree has a megabyte. */
+/** Calls back with the beginning of each line: a path in a deep tree can be a megabyte long. */
 function beginningsOfLines(each: (beginning: string) => void): (chunk: Buffer) => void {
   let beginning = '';
   return (chunk) => {
@@ -98,7 +99,8 @@ export async function countFolder(folder: { fd: number }, step: LongStep): Promi
     signal: step.signal,
     onOutput: beginningsOfLines((line) => {
       const [type = '', links = '', inode = '', sizeBytes = ''] = line.split(' ');
-      // tar keeps further names of files and symbolic links as links, those of all else as if others
+      // tar keeps further names of files and symbolic links as links, and further names of all other types as
+      // separate entries
       const isLinked = (type === 'f' || type === 'l') && links !== '1';
       const isFurther = isLinked && linked.has(inode);
       if (isLinked) linked.add(inode);
@@ -106,12 +108,12 @@ export async function countFolder(folder: { fd: number }, step: LongStep): Promi
     }),
   });
   if (counted.others > 0) {
-    throw new ChamberlainError('STEP_FAILED', 'packing what is of a type that nobody knows');
+    throw new ChamberlainError('STEP_FAILED', 'packing an entry of an unknown type');
   }
   return counted;
 }
 
-/** Packs a folder into an open file, and makes it last. Counts meanwhile what is in the folder. */
+/** Packs a folder into an open file, and flushes it to disk. Meanwhile counts what is in the folder. */
 export async function packFolder(
   folder: { fd: number },
   into: FileHandle,
@@ -135,7 +137,7 @@ export async function packFolder(
       return true;
     },
   });
-  // neither program goes on when this has ended
+  // neither program goes on after this has ended
   const [counted, packed] = await Promise.allSettled([counting, packing]);
   if (packed.status === 'rejected') throw packed.reason;
   if (counted.status === 'rejected') throw counted.reason;
@@ -144,9 +146,9 @@ export async function packFolder(
 }
 
 /**
- * Reads an archive back whole, and compares it with the folder where there is one: that is packed once
- * more, and must give the same bytes. Returns its length and hash. Throws STILL_CHANGING where the folder
- * is not as it was packed, STEP_FAILED where the archive cannot be read.
+ * Reads an archive back whole, and compares it with the folder if there is one: the folder is packed again, and
+ * must give the same bytes. Returns its length and hash. Throws STILL_CHANGING if the folder is not as it was
+ * packed, STEP_FAILED if the archive cannot be read.
  */
 export async function readBack(
   path: string,
@@ -159,7 +161,7 @@ export async function readBack(
       ? ['reading the archive back', SCRIPTS.list]
       : [COMPARING, SCRIPTS.compare];
   const read = await feedTo(
-    { act, path, told: 'reading back' },
+    { act, path, progressAct: 'reading back' },
     {
       script,
       cwd: itself(folder ?? step.archives),
@@ -177,9 +179,9 @@ export async function readBack(
 }
 
 /**
- * Compares what was unpacked with the archive, as `readBack` does. Where another tar has made the archive,
- * or the same with other options, the bytes would not be the same again: then only what is in it is counted, and
- * the rest is tar's word. (tar --compare would read holes: one of 8 EiB.) Throws STEP_FAILED where they differ.
+ * Compares what was unpacked with the archive, as `readBack` does. If another tar made the archive, or the same
+ * with other options, the bytes would not be the same again: then only the entries are counted, and the rest
+ * relies on tar. (tar --compare would read holes: one of 8 EiB.) Throws STEP_FAILED if they differ.
  */
 export async function compareUnpacked(
   path: string,
@@ -195,7 +197,7 @@ export async function compareUnpacked(
   });
 }
 
-/** What packs here: the versions of tar, with its options, and of zstd. */
+/** The programs that pack here: the versions of tar, with its options, and of zstd. */
 export async function packedBy({ signal }: LongStep): Promise<HomeManifest['programs']> {
   let versions = '';
   await runScript('asking the programs for their versions', {
@@ -226,7 +228,7 @@ export async function hashFile(path: string, step: LongStep): Promise<string> {
 
 const COMPARING = 'comparing the archive with what it was made of';
 
-/** cmp found a difference: the archive itself was read, or that would have failed. */
+/** cmp found a difference: the archive itself was readable, or that would have failed first. */
 function asChange(error: unknown): unknown {
   const differs = / differ: |cmp: EOF on /u.test(describeError(error));
   if (codeOf(error) !== 'STEP_FAILED' || !differs) return error;
@@ -246,21 +248,22 @@ function refuseUnlessSame(counted: Counted, listed: Counted): void {
 }
 
 /**
- * Unpacks an archive into an empty folder, and makes it last. Throws unless its hash is that one. Returns
- * false, and leaves what it has made, where some of it is too deep: once more with `isDeep` then.
+ * Unpacks an archive into an empty folder, and flushes it to disk. Throws unless the archive has the given
+ * hash. Returns false, and leaves what it has created, if some of it is too deep: call it again with `isDeep`
+ * then.
  */
 export async function unpackInto(
   folder: { fd: number },
   { path, sha256, isDeep }: { path: string; sha256: string; isDeep: boolean },
   step: LongStep,
 ): Promise<boolean> {
-  // no name in it is the hash of the archive
+  // no name in the archive is its own hash
   const words = isDeep ? [`.${sha256}`, process.execPath, SHORTEN] : [];
   const script = isDeep ? SCRIPTS.unpackDeep : SCRIPTS.unpack;
   const act = 'unpacking the archive';
   try {
     const run = { script, words, cwd: itself(folder) };
-    const read = await feedTo({ act, path, told: 'unpacking' }, run, step);
+    const read = await feedTo({ act, path, progressAct: 'unpacking' }, run, step);
     if (read.sha256 === sha256) return true;
   } catch (error) {
     if (!isDeep && / File name too long/u.test(describeError(error))) return false;
@@ -271,9 +274,9 @@ export async function unpackInto(
 
 const SHORTEN = join(import.meta.dirname, `file-archive-shorten${extname(import.meta.filename)}`);
 
-/** Runs a script that reads an archive, and returns what was read: length and hash. */
+/** Runs a script that reads an archive, and returns the length and hash of what it read. */
 async function feedTo(
-  { act, path, told }: { act: string; path: string; told: string },
+  { act, path, progressAct }: { act: string; path: string; progressAct: string },
   run: Pick<Script, 'script' | 'words' | 'cwd' | 'onOutput'>,
   step: LongStep,
 ): Promise<{ bytes: number; sha256: string }> {
@@ -285,11 +288,11 @@ async function feedTo(
       ...run,
       signal: step.signal,
       async feed(program) {
-        program.on('error', () => {}); // its end tells
+        program.on('error', () => {}); // its exit reports that
         await readThrough(file, step.signal, async (chunk, done) => {
           hash.update(chunk);
           await writeTo(program, chunk);
-          step.report(told, done, bytes);
+          step.report(progressAct, done, bytes);
         });
         program.end();
       },

@@ -1,17 +1,17 @@
 /**
- * The programs that put homes away: GNU tar, zstd, find, cmp, rm, and perl where those are too slow.
+ * The programs that archive homes: GNU tar, zstd, find, cmp, rm, and perl where those are too slow.
  *
- * They run at low priority, and end with us: each is killed by the kernel when what started it dies
- * (PR_SET_PDEATHSIG, through setpriv), and all are one process group, which `signal` kills. Scripts
- * are constant; names and folders come as words and as the working directory, which is that of an
- * open descriptor, so no path can be swapped.
+ * They run at low priority, and end with this process: the kernel kills each when its parent dies
+ * (PR_SET_PDEATHSIG, through setpriv), and all are in one process group, which `signal` kills. Scripts are
+ * constant. Names and folders are passed as words and as the working directory, which is that of an open
+ * descriptor, so no path can be swapped.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import type { Readable, Writable } from 'node:stream';
 import { ChamberlainError } from '../../shared/errors.ts';
 
-/** Before each program of a script: `$as tar …`. */
+/** Precedes each program of a script: `$as tar …`. */
 const HEAD = `
 as='setpriv --pdeathsig KILL --'
 renice -n 19 -p $$ >/dev/null 2>&1
@@ -19,7 +19,7 @@ command -v ionice >/dev/null && ionice -c 2 -n 7 -p $$ 2>/dev/null
 set -o pipefail
 `;
 
-/** As much of what programs complain of as goes into a sentence. */
+/** How much of the programs' complaints goes into a sentence. */
 const MOST_COMPLAINTS = 500;
 
 export interface Script {
@@ -27,19 +27,19 @@ export interface Script {
   words?: readonly string[];
   /** an open directory: `/proc/self/fd/<n>` */
   cwd: string;
-  /** a descriptor that it writes into; else its output goes to `onOutput` */
+  /** a descriptor that it writes to; otherwise its output goes to `onOutput` */
   into?: number;
   signal: AbortSignal;
-  /** writes what it reads; a script that ends before it has read all is told by its end alone */
+  /** writes its input; if a script ends before it has read everything, only its exit counts */
   feed?: (into: Writable) => Promise<void>;
   onOutput?: (chunk: Buffer) => void;
-  /** a line on its standard error: true where it was no complaint */
+  /** receives each line of its standard error; returns true if it was not a complaint */
   onLine?: (line: string) => boolean;
 }
 
 /**
- * Runs a bash script to its end. Throws what it complained of where it ends with another code than 0:
- * STILL_CHANGING where the files changed meanwhile, else STEP_FAILED; and the reason of `signal`.
+ * Runs a bash script to its end. If it exits with another code than 0, throws what it complained of, as
+ * STILL_CHANGING if the files changed meanwhile, otherwise as STEP_FAILED; and the reason of `signal`.
  */
 export async function runScript(act: string, run: Script): Promise<void> {
   const { signal, feed, onOutput, onLine } = run;
@@ -68,7 +68,7 @@ export async function runScript(act: string, run: Script): Promise<void> {
     try {
       if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
     } catch {
-      // it has ended
+      // it has already ended
     }
   };
   signal.addEventListener('abort', kill);
@@ -85,16 +85,16 @@ export async function runScript(act: string, run: Script): Promise<void> {
     if (feeding.status === 'rejected') throw feeding.reason;
     if (ended.status === 'rejected') throw ended.reason;
     const [code, killedBy] = ended.value;
-    if (code !== 0) throw failureOf(act, complaints() || `ended with ${code ?? killedBy}`);
+    if (code !== 0) throw failureOf(act, complaints() || `it ended with ${code ?? killedBy}`);
   } finally {
     signal.removeEventListener('abort', kill);
   }
 }
 
-/** Flags of chattr(1), which root alone can set: the only thing that stops root. */
+/** Flags of chattr(1), which only root can set, and the only thing that stops root. */
 export const IMMUTABLE = 'something is immutable or append-only (lsattr -R): chattr -R -ia';
 
-/** What tar says where somebody writes while it reads. */
+/** What tar prints if somebody writes while it reads. */
 const CHANGED = /file changed as we read it|File removed before we read it|File shrank by/u;
 const WHY: readonly (readonly [RegExp, string])[] = [
   [/No space left on device|Disk quota exceeded/u, 'the disk is full'],
@@ -110,7 +110,7 @@ function failureOf(act: string, complaint: string): ChamberlainError {
   return new ChamberlainError('STEP_FAILED', act, { cause: new Error(cause) });
 }
 
-/** Gathers lines up to a bound: names of a hostile home are megabytes. */
+/** Collects lines up to a limit: names in a hostile home can be megabytes long. */
 function collectLines(from: Readable, onLine?: (line: string) => boolean): () => string {
   let complaints = '';
   let line = '';
@@ -134,7 +134,7 @@ function collectLines(from: Readable, onLine?: (line: string) => boolean): () =>
   };
 }
 
-/** The beginning and the end of a line: what a program complains of comes after the name. */
+/** The beginning and the end of a line: programs print the name before their complaint. */
 function shortened(line: string): string {
   return line.length <= 2 * HALF_LINE
     ? line
@@ -142,30 +142,33 @@ function shortened(line: string): string {
 }
 const HALF_LINE = 120;
 
-/** Writes to a program, until it has taken all; one that has closed its input is written to no more. */
+/**
+ * Writes to a program until it has taken everything. Once a program has closed its input, nothing more is
+ * written.
+ */
 export async function writeTo(program: Writable, chunk: Buffer): Promise<void> {
   if (program.destroyed || program.closed) return;
   await new Promise<void>((resolve) => program.write(chunk, () => resolve()));
 }
 
 /**
- * Every name, with all that tar can tell of it, in one order: two streams of the same tree are the
- * same bytes. Times of reading and of change of the inode are left out, for to read changes them; later
- * formats of sparse files hold the number of the process. ACLs are among the extended attributes: tar's
- * --acls would ask for them once more, and keep them twice.
+ * Every name, with everything that tar can record of it, in one order: two streams of the same tree are the
+ * same bytes. Access times and inode change times are left out, because reading changes them; later formats of
+ * sparse files contain the process id. ACLs are among the extended attributes: tar's --acls would read them
+ * again, and keep them twice.
  */
 export const PACKING =
   `--format=posix --pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime
   --sort=name --numeric-owner --xattrs --xattrs-include='*' --sparse --sparse-version=0.0 --one-file-system
   --warning=no-file-ignored --blocking-factor=128`.replaceAll(/\s+/gu, ' ');
 
-/** `$as ${WIDE} zstd …`: by way of pipes of 1 MiB (F_SETPIPE_SZ is 1031): its input, and one that it names last. */
+/** `$as ${WIDE} zstd …`: with pipes of 1 MiB (F_SETPIPE_SZ is 1031): its input, and one that it names last. */
 const WIDE = `perl -e 'fcntl STDIN, 1031, 1 << 20;
   $ARGV[-1] =~ m(^/dev/fd/) and open PIPE, "<", $ARGV[-1] and fcntl PIPE, 1031, 1 << 20; exec @ARGV'`;
 
 /**
- * Passes on what it reads, after a while: tar writes each line of its list by itself, and to wake a
- * reader for each costs as much as the half of packing.
+ * Passes its input on after a delay: tar writes each line of its list separately, and waking a reader for each
+ * costs half as much as packing.
  */
 const IN_LARGE_PIECES = `perl -e 'fcntl STDIN, 1031, 1 << 20;
   while (sysread STDIN, $_, 1 << 20) { print or die; select undef, undef, undef, 0.02 if 1 << 19 > length }'`;
@@ -175,14 +178,14 @@ const UNPACKING = `$as tar -xpf - --numeric-owner --same-owner --xattrs --xattrs
 
 export const SCRIPTS = {
   /**
-   * its directory → compressed, on its output. Says how far it is, in records of 64 KiB. Small jobs: zstd
-   * takes 20 MiB, not 57, for files 0.7 % larger.
+   * its directory → compressed, on its output. Reports its progress in records of 64 KiB. Small jobs: zstd
+   * takes 20 MiB instead of 57, for files 0.7 % larger.
    */
   pack: `$as tar ${PACKING} --checkpoint=100 --checkpoint-action=echo=%u -cf - . |
     $as ${WIDE} zstd -q -T2 -B2MiB -c`,
   /**
-   * compressed input, compared with its directory packed once more → one line for each entry of both.
-   * Both programs are waited for: what is read of them must be whole.
+   * compressed input, compared with its directory packed again → one line for each entry of both. It waits for
+   * both programs, because their output must be complete.
    */
   compare: `exec 3<&0 4> >(exec $as ${WIDE} cmp -- - <($as zstd -qdc <&3) >&2)
     cmp=$!
@@ -195,8 +198,8 @@ export const SCRIPTS = {
   /** compressed input → its directory */
   unpack: `$as zstd -qdc | ${UNPACKING} && $as sync -f .`,
   /**
-   * The same, in pieces that lie in the folder $1 meanwhile; $2 and $3 are Node and the program that names
-   * them. Each is put into its place, the innermost first, and the times of folders are as they were.
+   * The same, in pieces that are in the folder $1 meanwhile; $2 and $3 are Node and the program that names
+   * them. Each piece is moved to its place, the innermost first, and the times of folders are as they were.
    */
   unpackDeep: `$as zstd -qdc | $as "$2" "$3" "$1" | ${UNPACKING} || exit
     $as touch -r . "$1/root" && exec 5<"$1/root" || exit

@@ -1,4 +1,4 @@
-/** Looks at homes that are put away. Changes nothing. */
+/** Reads the state of homes that are archived. Changes nothing. */
 import { closeSync, lstatSync, readdirSync } from 'node:fs';
 import { parseArchiveName, type SeenDeletion } from '../deletion.ts';
 import { toolOf } from '../../identity/names.ts';
@@ -19,7 +19,7 @@ import {
 import type { FileServer } from '../../backends/files/file-mount.ts';
 import { lookAtEach, lookAtFolder } from '../../backends/files/file-looking.ts';
 
-/** Throws BACKEND_UNREADABLE where an area or the folder of archives cannot be read, or is not mounted. */
+/** Throws BACKEND_UNREADABLE if an area or the folder of archives cannot be read, or is not mounted. */
 export async function lookAtArchives(
   files: FileServer,
   folder: string,
@@ -43,8 +43,8 @@ export async function lookAtArchives(
 }
 
 /**
- * What the archives say whose names are not among those, and whether the home of each is in its place. One whose manifest
- * cannot be read says nothing. Throws BACKEND_UNREADABLE as above.
+ * The deletions that the archives show whose names are not in the set, and whether the home of each was
+ * restored. An archive whose manifest cannot be read shows nothing. Throws BACKEND_UNREADABLE as above.
  */
 export function readDeletions(
   files: FileServer,
@@ -113,7 +113,7 @@ function lookAtArchive(archives: { fd: number }, asked: AskedArchive): ArchiveHa
   return parseManifest(bytes, asked)?.what.kind ?? 'other';
 }
 
-/** The names beside the archives, and the list, read once for all that are asked about. */
+/** The names next to the archives, and the list of erasures, read once for all subjects. */
 function erasuresIn(archives: {
   fd: number;
 }): (area: { fd: number }, asked: AskedArchive) => Erased {
@@ -134,7 +134,7 @@ function erasuresIn(archives: {
 
 type Erased = Pick<ArchiveHave, 'isListed' | 'leftovers'>;
 
-/** Nobody where it cannot be read: whoever adds to it says why. */
+/** Empty if it cannot be read: the code that appends to it reports why. */
 function listIn(archives: { fd: number }): readonly ErasedPerson[] {
   try {
     return readErasures(archives);

@@ -1,19 +1,19 @@
 /**
- * A program: copies a tar stream of GNU tar's posix format, and gives what lies too deep a shorter name.
+ * A program: copies a tar stream of GNU tar's posix format, and gives entries that are too deep a shorter name.
  *
  *   node file-archive-shorten.ts PIECES < tar > tar
  *
- * What lies deeper than LONGEST in a folder `./a/b` is named `./PIECES/<n>/…` instead, and so are hard
- * links to it; before the first of it comes `./PIECES/<n>.to`, a symbolic link to that folder, by which it
- * is put there later. A piece may lie in one of a lower number. All else is copied byte for byte.
+ * Entries deeper than LONGEST in a folder `./a/b` are named `./PIECES/<n>/…` instead, and so are hard links to
+ * them. Before the first of them comes `./PIECES/<n>.to`, a symbolic link to that folder, which shows where
+ * they are moved later. A piece may be in one of a lower number. Everything else is copied byte for byte.
  *
- * POSIX.1-2017, pax, "pax Header Block": names that are no short ASCII ones stand in a header of type `x`
- * before the file's own, as records `<length> <keyword>=<value>\n`.
+ * POSIX.1-2017, pax, "pax Header Block": names that are not short and ASCII are in a header of type `x` before
+ * the file's own, as records `<length> <keyword>=<value>\n`.
  */
 import { createHash } from 'node:crypto';
 import { readSync, writeSync } from 'node:fs';
 
-/** XFS keeps no longer symbolic links than 1024 bytes. */
+/** XFS stores no symbolic link longer than 1024 bytes. */
 const LONGEST = 900;
 const BLOCK = 512;
 const PIECE_BYTES = 1024 * 1024;
@@ -24,10 +24,10 @@ const CHECKSUM = [148, 8] as const;
 const TYPE = 156;
 
 const [pieces = ''] = process.argv.slice(2);
-/** By a hash of the folder's name: a hostile tree has many, and long ones. */
+/** By a hash of the folder's name: a hostile tree has many of them, and long ones. */
 const cuts = new Map<string, number>();
 
-/** Fills a buffer from the input; returns how much there was. */
+/** Fills a buffer from the input; returns how many bytes there were. */
 function fill(into: Buffer): number {
   let done = 0;
   while (done < into.length) {
@@ -56,14 +56,14 @@ function inBlocks(size: number): number {
   return Math.ceil(size / BLOCK) * BLOCK;
 }
 
-/** Octal, or where it is more than 8 GiB and no `x` header says it, of base 256. */
+/** Octal; base 256 if it is more than 8 GiB and no `x` header gives it. */
 function sizeIn(header: Buffer): number {
   const field = header.subarray(SIZE[0], SIZE[0] + SIZE[1]);
   if (((field[0] ?? 0) & 0x80) !== 0) return Number(field.readBigUInt64BE(SIZE[1] - 8));
   return Number.parseInt(field.toString('latin1'), 8) || 0;
 }
 
-/** Writes a header of type `x`, or of the type given, with that many bytes to follow. */
+/** Writes a header of type `x`, or of the given type, with that many bytes to follow. */
 function writeHeader(like: Buffer, type: string, size: number): void {
   const header = Buffer.from(like);
   header.write(type, TYPE, 'latin1');
@@ -92,7 +92,7 @@ function readRecords(body: Buffer): [keyword: string, value: string][] {
   for (let at = 0; at < body.length;) {
     const blank = body.indexOf(' ', at);
     const length = Number(body.toString('latin1', at, blank));
-    if (!(length > 0)) throw new Error('a header of the archive is not as tar writes it');
+    if (!(length > 0)) throw new Error('a header of the archive is not in the format of tar');
     const equals = body.indexOf('=', blank);
     records.push([
       body.toString('latin1', blank + 1, equals),
@@ -103,7 +103,7 @@ function readRecords(body: Buffer): [keyword: string, value: string][] {
   return records;
 }
 
-/** The name of a file, shorter; what it leads to has been written by then. */
+/** The shorter name of a file; the link to its folder has been written by then. */
 function shortened(name: string, like: Buffer): string {
   const slash = name.endsWith('/') ? '/' : '';
   let short = slash === '' ? name : name.slice(0, -1);
@@ -127,18 +127,18 @@ function shortened(name: string, like: Buffer): string {
 }
 
 const header = Buffer.alloc(BLOCK);
-let told: { like: Buffer; records: [string, string][] } | undefined;
+let extended: { like: Buffer; records: [string, string][] } | undefined;
 for (;;) {
   if (fill(header) < BLOCK || header.every((byte) => byte === 0)) break;
   const type = String.fromCharCode(header[TYPE] ?? 0);
   if (type === 'x') {
     const size = sizeIn(header);
     const body = take(inBlocks(size)).subarray(0, size);
-    told = { like: Buffer.from(header), records: readRecords(body) };
+    extended = { like: Buffer.from(header), records: readRecords(body) };
     continue;
   }
-  if (told !== undefined) {
-    const { like, records } = told;
+  if (extended !== undefined) {
+    const { like, records } = extended;
     const isName = (keyword: string) =>
       keyword === 'path' || (keyword === 'linkpath' && type === '1');
     writeRecords(
@@ -150,11 +150,11 @@ for (;;) {
     );
   }
   write(header);
-  const stated = told?.records.find(([keyword]) => keyword === 'size')?.[1];
+  const stated = extended?.records.find(([keyword]) => keyword === 'size')?.[1];
   if (!'123456'.includes(type))
     copy(inBlocks(stated === undefined ? sizeIn(header) : Number(stated)));
-  told = undefined;
+  extended = undefined;
 }
 write(Buffer.alloc(2 * BLOCK));
-// what follows the end
+// the padding after the end
 while (fill(header) === BLOCK);

@@ -1,13 +1,13 @@
-/** Long steps: each asks again and again whether it is still wanted, and says how far it is. */
+/** Long steps: each asks repeatedly whether it is still wanted, and reports how far it is. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ChamberlainError } from '../../shared/errors.ts';
 import { type ArchiveKeeping, patiently } from '../archive-keeping.ts';
 
-/** What the writer is given to put homes away with. */
+/** What the writer needs to archive homes. */
 export interface ArchiveWriter extends ArchiveKeeping {
   /** `config.archives.homes` */
   folder: string;
-  /** the realm, of which the name of a tool's account begins */
+  /** the realm, with which the name of a tool's account begins */
   realm: string;
   report(progress: {
     subject: number;
@@ -17,13 +17,13 @@ export interface ArchiveWriter extends ArchiveKeeping {
   }): Promise<void>;
 }
 
-/** A long step that is being done. */
+/** A long step in progress. */
 export interface LongStep {
-  /** aborted, with an error of ours, when the step is to end */
+  /** aborted, with an error of ours, when the step must end */
   signal: AbortSignal;
   /** the folder of archives, open */
   archives: { fd: number };
-  /** bytes; told further at most once a second */
+  /** in bytes; passed on at most once a second */
   report(act: string, done: number, total: number | undefined): void;
 }
 
@@ -31,8 +31,8 @@ const ASK_MS = 2000;
 const REPORT_MS = 1000;
 
 /**
- * Does a long step. It ends with STEP_STALE when it is wanted no more, and when `closing` is aborted; with
- * BACKEND_UNAVAILABLE when it cannot be known for long.
+ * Runs a long step. It ends with STEP_STALE if it is no longer wanted or if `closing` is aborted, and with
+ * BACKEND_UNAVAILABLE if that cannot be known for too long.
  */
 export async function asLongStep<T>(
   writer: ArchiveWriter,
@@ -44,11 +44,11 @@ export async function asLongStep<T>(
   const ended = new AbortController();
   const over = new AbortController();
   const signal = AbortSignal.any([ended.signal, closing]);
-  let told = { act: '', at: 0, pending: Promise.resolve() };
+  let last = { act: '', at: 0, pending: Promise.resolve() };
 
   const refuseUnlessWanted = patiently(async () => {
     if (await writer.stillWanted({ subject, archival, returning, erases })) return;
-    throw new ChamberlainError('STEP_STALE', 'going on with what is not wanted any more');
+    throw new ChamberlainError('STEP_STALE', 'going on with a step that is no longer wanted');
   });
   async function askAgain(): Promise<void> {
     for (;;) {
@@ -59,24 +59,24 @@ export async function asLongStep<T>(
   }
 
   await refuseUnlessWanted();
-  const asking = askAgain().catch((error: unknown) => ended.abort(error));
+  const watching = askAgain().catch((error: unknown) => ended.abort(error));
   try {
     return await act({
       signal,
       archives,
       report(name, done, total) {
         const at = performance.now();
-        if (name === told.act && at - told.at < REPORT_MS) return;
-        const pending = told.pending
+        if (name === last.act && at - last.at < REPORT_MS) return;
+        const pending = last.pending
           .then(() => writer.report({ subject, act: name, done, total }))
           .catch(() => {});
-        told = { act: name, at, pending };
+        last = { act: name, at, pending };
       },
     });
   } finally {
     over.abort();
-    await asking;
-    await told.pending;
+    await watching;
+    await last.pending;
     await writer.clear(subject).catch(() => {});
   }
 }

@@ -1,21 +1,21 @@
 /**
- * Puts homes away, brings them back, and removes what was put away: verbs of the role `homes`.
+ * Archives homes, restores them, and removes what was archived: verbs of the role `homes`.
  *
  *   <area>/<name> ──withdraw──▶ .chamberlain/<name>.<n>.left ──archive──▶ <archives>/<account>.<n>
  *        ▲  ▲                        │      │                                  │
  *        │  ╰────────return──────────╯      ╰─destroy─▶ …<n>.gone ─▶           │
  *        ╰──────────────────restore── …<n>.back ◀──────────────────────────────╯
  *
- * An erasure by law removes what was withdrawn, at whatever time, and all archives (`erase`), and is noted in
- * `erasures.log` before.
+ * An erasure by law removes what was withdrawn at any time, and all archives (`erase`). It is first noted in
+ * `erasures.log`.
  *
- * A home that was withdrawn stands still: nobody but root reaches it by a name. What somebody has
- * open still may change, which the reading back notices. Whatever is half made or half removed has a
- * name of its own (`.part`, `.back`, `.gone`), so that it is never taken for whole, and the next run
- * does it anew or to its end. `.gone` is never returned.
+ * A withdrawn home does not change: only root can reach it by a name. Somebody who still has a file open may
+ * write to it, which reading back notices. Whatever is incomplete or partly removed has a name of its own
+ * (`.part`, `.back`, `.gone`), so that it is never taken for complete, and the next run starts it anew or
+ * finishes it. `.gone` is never returned.
  *
- * In this order, each lasting before the next: the file · read back whole · the manifest · the archive
- * gets its name · the manifest read back from there · recorded.
+ * The order is as follows, each durable before the next: the file; read back whole; the manifest; the archive
+ * gets its name; the manifest read back from there; recorded.
  */
 import { closeSync, fstatSync, fsync } from 'node:fs';
 import {
@@ -81,13 +81,13 @@ interface Moved {
 
 const PACKED = 'home.tar.zst';
 
-/** The names in the staging folder that what was withdrawn goes through. */
+/** The names of a withdrawn home in the staging folder. */
 export function asideNames({ home, archival }: Pick<Moved, 'home' | 'archival'>) {
   const name = `${home.name}.${archival}`;
   return { left: `${name}.left`, gone: `${name}.gone`, back: `${name}.back` };
 }
 
-/** Among names in the staging folder those of a home that was withdrawn, at whatever time. */
+/** Those of the names in the staging folder that belong to a home that was withdrawn, at any time. */
 export function stagedOf(names: readonly string[], { name }: HomePath): string[] {
   return names.filter((each) => /^(.+)\.\d+\.(?:left|gone|back)$/u.exec(each)?.[1] === name);
 }
@@ -112,7 +112,7 @@ export async function moveHomeAside(
   });
 }
 
-/** Gives a home that was withdrawn its place again. */
+/** Returns a withdrawn home to its place. */
 export async function returnHome(
   { area, staging }: Mount,
   action: ActionOf<'home.return'>,
@@ -127,7 +127,7 @@ export async function returnHome(
   });
 }
 
-/** Removes what was made of an archive that was never recorded: half made, or whole. */
+/** Removes what exists of an archive that was never recorded, complete or not. */
 export async function removeUnrecorded(
   action: ActionOf<'home.removePart'>,
   writer: ArchiveWriter,
@@ -139,7 +139,7 @@ export async function removeUnrecorded(
   });
 }
 
-/** Packs what was withdrawn, or says that there is nothing, and records the manifest. */
+/** Packs what was withdrawn, or states that there is nothing, and records the manifest. */
 export async function archiveHome(
   { area, staging }: Mount,
   action: ActionOf<'home.archive'>,
@@ -151,7 +151,7 @@ export async function archiveHome(
   const archive = nameOf(writer, action);
   await refuseIfThere(staging, gone);
   const inPlace = await lookAt(within(area, home.name));
-  // it is to be withdrawn first
+  // it must be withdrawn first
   if (inPlace?.isDirectory() === true && inPlace.uid === uid) throw stale(home.name);
   await withArchives(writer, (archives) =>
     asLongStep(writer, { ...action, returning: false }, { archives, closing }, async (step) => {
@@ -172,7 +172,7 @@ export async function archiveHome(
   );
 }
 
-/** What the manifest says beside what was packed. */
+/** What the manifest says besides what was packed. */
 async function noteOf(writer: ArchiveWriter, uid: number): Promise<Noted> {
   return { madeAt: writer.now().toISOString(), fingerprints: await writer.readFingerprints(uid) };
 }
@@ -198,8 +198,8 @@ async function record(
 }
 
 /**
- * Reads an archive back that an earlier run has made and not recorded. Undefined where there is none.
- * Throws ARCHIVE_DAMAGED where one is there that is not of what was withdrawn: nothing is written over.
+ * Reads back an archive that an earlier run has made and not recorded. Undefined if there is none. Throws
+ * ARCHIVE_DAMAGED if it is not an archive of what was withdrawn: nothing is overwritten.
  */
 async function readBackMade(
   archives: { fd: number },
@@ -209,17 +209,18 @@ async function readBackMade(
 ): Promise<Buffer | undefined> {
   const place = within(archives, archiveName(archive));
   if ((await lookAt(place)) === undefined) return undefined;
-  const act = `reading the archive ${archiveName(archive)} that is there already`;
+  const act = `reading the existing archive ${archiveName(archive)}`;
   const damaged = (cause: unknown) => new ChamberlainError('ARCHIVE_DAMAGED', act, { cause });
   const bytes = readManifest(archives, archive);
   const manifest = bytes && parseManifest(bytes, archive);
-  if (manifest === undefined) throw damaged(new Error('its manifest is none of this archive'));
+  if (manifest === undefined)
+    throw damaged(new Error('its manifest does not belong to this archive'));
   const [file] = manifest.files;
   if ((manifest.what.kind === 'nothing') !== (file === undefined)) {
     throw damaged(new Error('its manifest lists other files than it should'));
   }
   if (folder !== undefined && file === undefined) {
-    throw damaged(new Error('it says that there was no home, and there is one'));
+    throw damaged(new Error('it says that there was no home, but there is one'));
   }
   if (file === undefined) return bytes;
   const made = folder && { folder, counted: await countFolder(folder, step) };
@@ -232,7 +233,10 @@ async function readBackMade(
   return bytes;
 }
 
-/** Makes an archive beside, and gives it its name. Returns its manifest as it was read from there. */
+/**
+ * Makes an archive under a hidden name, and gives it its final name. Returns its manifest as it was read from
+ * there.
+ */
 async function makeArchive(
   archives: { fd: number },
   made: { archive: ArchiveName; action: Moved; folder: Opened | undefined } & Noted,
@@ -248,7 +252,7 @@ async function makeArchive(
       const bytes = renderManifest(await manifestOf(made, packed, step));
       await writeNew(`${itself(opened)}/${MANIFEST}`, bytes);
       await opened.sync();
-      // another run may have begun anew, if our lock was lost
+      // another run may have started anew if our lock was lost
       const [ours, named] = [fstatSync(opened.fd), await lstat(part)];
       if (ours.ino !== named.ino) throw stale(part);
       step.signal.throwIfAborted();
@@ -314,7 +318,10 @@ function boundedBytes({ bytes }: { bytes: bigint }): number {
   return Math.min(Number(bytes), Number.MAX_SAFE_INTEGER);
 }
 
-/** Removes what was withdrawn, if it is, byte for byte, what its archive holds: it may have come back from a backup. */
+/**
+ * Removes what was withdrawn if it is, byte for byte, what its archive holds: it may have come back from a
+ * backup.
+ */
 export async function destroyHome(
   { staging }: Mount,
   action: ActionOf<'home.destroy'>,
@@ -345,7 +352,10 @@ export async function destroyHome(
   });
 }
 
-/** Removes whatever was withdrawn of a home, and every archive of the account; the list of erasures has it first. */
+/**
+ * Removes whatever was withdrawn of a home, and every archive of the account. The list of erasures is written
+ * first.
+ */
 export async function eraseHome(
   { staging }: Mount,
   action: ActionOf<'home.erase'>,
@@ -375,7 +385,7 @@ export async function eraseHome(
   );
 }
 
-/** The name says first that it is to go; a run that was cut has done that already. */
+/** First gives it a name that says that it must go; an interrupted run has already done that. */
 async function removeWithdrawn(
   staging: Opened,
   {
@@ -403,7 +413,10 @@ async function removeWithdrawn(
   await removeFolder(staging, gone, step);
 }
 
-/** Who has it open on another machine may have written since it was packed: that is in no archive. */
+/**
+ * A process on another machine that has a file open may have written since it was packed: that is in no
+ * archive.
+ */
 async function refuseUnlessAsPacked(
   { path, madeBy }: { path: string; madeBy: string },
   folder: Opened,
@@ -414,7 +427,7 @@ async function refuseUnlessAsPacked(
       cause,
     });
   if ((await packedBy(step)).tar !== madeBy) {
-    throw differs(new Error(`it was packed by ${madeBy}: only that tar can compare it`));
+    throw differs(new Error(`it was packed by ${madeBy}, and only that tar can compare it`));
   }
   const counted = await countFolder(folder, step);
   await readBack(path, { folder, counted }, step).catch((cause: unknown) => {
@@ -422,7 +435,7 @@ async function refuseUnlessAsPacked(
   });
 }
 
-/** Unpacks the archive beside, compares, and gives it the place of the home. */
+/** Unpacks the archive in the staging folder, compares, and moves the result to the home's place. */
 export async function restoreHome(
   { area, staging }: Mount,
   action: ActionOf<'home.restore'>,
@@ -450,7 +463,7 @@ export async function restoreHome(
             await compareUnpacked(path, { folder, counted, madeBy }, step);
             if (fstatSync(folder.fd).uid !== uid) throw stale(back);
           });
-          // what is left of a removal that was cut: it is whole in the archive, and in `back`
+          // left by an interrupted removal: it is complete in the archive, and in `back`
           await removeWithdrawn(staging, { left: undefined, gone, uid }, step);
           step.signal.throwIfAborted();
           await refuseIfThere(area, home.name);
@@ -469,7 +482,7 @@ export async function restoreHome(
   });
 }
 
-/** Into a new folder; into another one in pieces, where something in it lies too deep for tar. */
+/** Unpacks into a new folder; again into another one, in pieces, if something in it is too deep for tar. */
 async function unpackBeside(
   staging: Opened,
   name: string,
@@ -486,10 +499,13 @@ async function unpackBeside(
   }
 }
 
-/** What it had begun to unpack is removed by the next run, where that takes longer. */
+/** If removing what was unpacked takes longer, the next run removes it. */
 const REMOVE_LIMIT_MS = 2000;
 
-/** Removes an archive that was kept long enough: its manifest last, by which a cut run goes on, or its empty folder. */
+/**
+ * Removes an archive that was kept long enough: its manifest last, so that an interrupted run can go on; or its
+ * empty folder.
+ */
 export async function removeArchive(
   { staging }: Mount,
   action: ActionOf<'home.removeArchive'>,
@@ -525,11 +541,11 @@ function recordedManifest(
   if (found !== undefined) return found;
   throw new ChamberlainError(
     'ARCHIVE_DAMAGED',
-    `reading the manifest of the archive ${archiveName(archive)} as it was recorded`,
+    `checking the manifest of the archive ${archiveName(archive)} against the recorded one`,
   );
 }
 
-/** What the recorded manifest says of the packed home, which has its length at least. */
+/** What the recorded manifest says of the packed home, which must have at least its length. */
 async function recordedHome(
   archives: { fd: number },
   archive: ArchiveName,
@@ -544,7 +560,7 @@ async function recordedHome(
   }
   throw new ChamberlainError(
     'ARCHIVE_DAMAGED',
-    `finding what the manifest of the archive ${archiveName(archive)} lists`,
+    `checking the files that the manifest of the archive ${archiveName(archive)} lists`,
   );
 }
 
@@ -552,7 +568,7 @@ function withoutSockets<Counted extends { sockets: number }>(counted: Counted): 
   return { ...counted, sockets: 0 };
 }
 
-/** The account whose archive it is. */
+/** The account that the archive belongs to. */
 function nameOf(writer: ArchiveWriter, { home, archival }: Moved): ArchiveName {
   const account = home.area === 'toolHomes' ? `${writer.realm}.${home.name}` : home.name;
   return { account, archival };
@@ -579,7 +595,7 @@ async function removePart(archives: { fd: number }, archive: ArchiveName): Promi
   await rm(partOf(archives, archive), { recursive: true, force: true });
 }
 
-/** Removes a folder of the staging folder, whatever is in it, but nothing that is mounted there. */
+/** Removes a folder of the staging folder with everything in it, but nothing that is mounted there. */
 async function removeFolder(staging: Opened, name: string, step: LongStep): Promise<void> {
   if ((await lookAt(within(staging, name))) === undefined) return;
   await withOpened(within(staging, name), OPEN_DIRECTORY, refuseMounts);
@@ -593,8 +609,9 @@ async function removeFolder(staging: Opened, name: string, step: LongStep): Prom
 }
 
 /**
- * Refuses what has something mounted in it: that would not be packed, or twice, and not be removed, or
- * elsewhere as well. proc(5), mountinfo: blanks and backslashes are octal, all other bytes as they are.
+ * Refuses a home that has something mounted in it: that would not be packed, or be packed twice, and it would
+ * not be removed, or be removed elsewhere as well. proc(5), mountinfo: blanks and backslashes are octal, all
+ * other bytes as they are.
  */
 async function refuseMounts(folder: Opened): Promise<void> {
   const path = (await realpath(itself(folder), 'latin1')).replace(

@@ -1,6 +1,6 @@
 /**
- * Default ACLs, through `getfacl` and `setfacl`: Node has no getxattr. Never a process per home:
- * new folders inherit from the staging folder, a survey asks once for all, and only mending costs
+ * Default ACLs, through `getfacl` and `setfacl`, because Node has no getxattr. There is never a process per
+ * home: new folders inherit from the staging folder, a survey asks once for all homes, and only a repair costs
  * a process for each.
  */
 import { spawn } from 'node:child_process';
@@ -20,20 +20,18 @@ import {
 } from './file-mount.ts';
 import type { Area, FileServer, Opened } from './file-mount.ts';
 
-/** A survey of 40,000 homes takes getfacl about a second. */
+/** For a survey of 40,000 homes, getfacl takes about a second. */
 const READ_TIMEOUT_MS = 60_000;
 const SET_TIMEOUT_MS = 5_000;
 
 /**
- * Makes the areas ready, once, by an admin who knows that they are mounted; doing it again is
- * harmless. Makes the staging folder in each, and gives that of the tools a default ACL, which
- * all that is made in it inherits.
+ * Prepares the areas, once, by an admin who knows that they are mounted. It may be called again. Creates the
+ * staging folder in each, and gives the one for tools a default ACL, which everything created in it inherits.
  *
- * Where the file system keeps no POSIX ACLs (NFSv4, ramfs), `groupWrite` says `unsupported`: homes
- * are made and kept without, and what a maintainer makes with umask 022 stays theirs to write.
+ * If the file system has no POSIX ACLs (NFSv4, ramfs), `groupWrite` says `unsupported`: homes are then created
+ * and kept without them, and only the maintainer who creates a file with umask 022 can write to it.
  *
- * @param files the paths, and `toolHomeMode` as octal digits, whose rights of others the default
- *   ACL repeats
+ * @param files the paths, and `toolHomeMode` as octal digits; the default ACL repeats its rights for others
  */
 export async function prepareFileAreas(
   files: FileServer & { toolHomeMode: string },
@@ -83,7 +81,7 @@ async function prepareArea<Result>(
   }
 }
 
-/** Gives an open directory a default ACL that keeps group write; other entries of it stay. */
+/** Gives an open directory a default ACL that keeps group write; other entries of the ACL stay. */
 export async function keepGroupWrite(directory: Opened): Promise<void> {
   const refused = await runSetfacl(['-d', '-m', 'u::rwx,g::rwx'], directory).catch(
     (cause: unknown) => {
@@ -99,17 +97,17 @@ async function runSetfacl(words: string[], directory: Opened): Promise<string | 
     fds: [directory.fd],
     timeoutMs: SET_TIMEOUT_MS,
   });
-  return code === 0 ? undefined : stderr.trim() || `setfacl ended with ${code}`;
+  return code === 0 ? undefined : stderr.trim() || `setfacl exited with code ${code}`;
 }
 
 /**
- * Reads the default ACLs of directories below an area, by paths relative to it, and says whether
- * each keeps group write. A path that went away, or is a link by now (`-P`), has no answer.
+ * Reads the default ACLs of directories below an area, by paths relative to it, and returns whether each keeps
+ * group write. A path that is gone, or has become a link (`-P`), has no answer.
  *
- * The names are our own grammar, so that getfacl quotes none. A tenant can swap a folder between
- * our look and this one: it then lies about its own folder, which it may change anyway.
+ * The names follow our own grammar, so getfacl quotes none of them. A tenant can swap a folder between our look
+ * and this one. The answer is then wrong about the tenant's own folder, which the tenant may change anyway.
  *
- * @returns undefined where the staging folder itself has none: this area keeps no default ACLs
+ * @returns undefined if the staging folder itself has none: this area keeps no default ACLs
  */
 export async function readGroupWrite(
   area: string,
@@ -126,14 +124,14 @@ export async function readGroupWrite(
     },
   });
   const staging = found.get(STAGING);
-  // The staging folder was asked for last: without it the answer is short. Code 1: some went away.
+  // the staging folder was asked for last: without it the answer is incomplete. Code 1: some paths are gone
   if (staging === undefined || (code !== 0 && code !== 1)) {
-    throw new Error(`getfacl ended with ${code} ${stderr.trim()}`);
+    throw new Error(`getfacl exited with code ${code}: ${stderr.trim()}`);
   }
   return staging === 'kept' ? found : undefined;
 }
 
-/** Reads one file's block of `getfacl --default`; a mask bounds what the group gets. acl(5) */
+/** Reads one file's block of `getfacl --default`. A mask limits the rights of the group. acl(5) */
 function keepsGroupWrite(block: string): boolean {
   const group = /^group::([rwx-]{3})/mu.exec(block)?.[1];
   const mask = /^mask::([rwx-]{3})/mu.exec(block)?.[1];
@@ -175,7 +173,7 @@ async function run(
       if (pending.trim() !== '') options.onBlock?.(pending);
       resolve({ code, stderr });
     });
-    // A program that ended before it read all is seen by its code.
+    // if a program ends before it has read everything, its exit code shows that
     child.stdin?.on('error', () => {});
     child.stdin?.end(options.stdin ?? '');
   });

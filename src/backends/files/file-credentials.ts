@@ -1,4 +1,4 @@
-/** Makes credentials and their file: the one place where a password is, besides the file itself. */
+/** Creates credentials and their file: the only place that holds a password, besides the file itself. */
 import {
   chmodSync,
   chownSync,
@@ -29,7 +29,7 @@ import {
 } from './file-mount.ts';
 import type { Mount, Opened } from './file-mount.ts';
 
-/** What the writer is given to make credentials with. */
+/** What the writer needs to create credentials. */
 export interface CredentialsWriter {
   newPassword(): string;
   /** records it and touches the role `databases`, in one transaction */
@@ -37,15 +37,15 @@ export interface CredentialsWriter {
     account: number;
     epoch: number;
     verifier: string;
-    /** whether others may know the password before */
+    /** whether others may know the previous password */
     known: boolean;
   }): Promise<void>;
 }
 
 /**
- * In this order, so that a cut anywhere ends in another new password and never in two truths: the
- * file lasts where nobody sees it · its verifier is recorded · it gets its place. The rename
- * replaces whatever has the name, link or FIFO, and writes through nothing.
+ * The order is as follows, so that an interruption at any point leads to another new password, and never to two
+ * different ones: the file is durable where nobody sees it; its verifier is recorded; the file gets its place.
+ * The rename replaces whatever has the name, link or FIFO, and writes through nothing.
  */
 export async function writeCredentials(
   { area, staging }: Mount,
@@ -76,9 +76,9 @@ export async function writeCredentials(
 }
 
 /**
- * Finds out before the verifier is recorded whether the rename will do: a file that cannot be put
- * in place must not cost the account the password that it has. A change of mode to what it is
- * already is refused (EPERM) where an admin has made home or file immutable with chattr.
+ * Finds out whether the rename will succeed before the verifier is recorded: if a file cannot be put in place,
+ * the account must keep the password that it has. If an admin has made the home or the file immutable with
+ * chattr, even setting the mode that it already has is refused (EPERM).
  */
 async function refuseUnlessReplaceable(home: Opened, staging: Opened): Promise<void> {
   const [ofHome, ofStaging] = [fstatSync(home.fd), fstatSync(staging.fd)];
@@ -95,7 +95,7 @@ async function refuseUnlessReplaceable(home: Opened, staging: Opened): Promise<v
   }
 }
 
-/** The errno of a connection to PostgreSQL says nothing about files. */
+/** The errno of a connection to PostgreSQL must not be taken for one of a file. */
 async function record(
   credentials: CredentialsWriter,
   ...[made]: Parameters<CredentialsWriter['recordVerifier']>
@@ -105,7 +105,7 @@ async function record(
   });
 }
 
-/** Opens a new file, and closes it in the end; one that a cut run has left is removed. */
+/** Opens a new file, and closes it in the end; removes one that an interrupted run has left. */
 async function withNew(path: string, use: (file: Opened) => Promise<void>): Promise<void> {
   const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
   rmSync(path, { force: true });
@@ -113,8 +113,8 @@ async function withNew(path: string, use: (file: Opened) => Promise<void>): Prom
 }
 
 /**
- * Acts through the magic link of what was looked at, without opening it: a lease cannot hold it
- * up, and what is swapped in is not touched. Never where it has another name as well.
+ * Acts through the magic link of the file that was examined, without opening it: a lease cannot delay it, and a
+ * file that is swapped in is not touched. Does nothing to a file that has another name as well.
  */
 export async function ownCredentials(
   { area }: Mount,

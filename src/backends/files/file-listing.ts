@@ -1,4 +1,4 @@
-/** What stands in the areas of homes, and whose it is. Nothing is opened, nothing followed. */
+/** Lists what is in the areas of homes, and who owns it. Nothing is opened or followed. */
 import { isUtf8 } from 'node:buffer';
 import { closeSync, fstatSync, lstatSync, readdirSync } from 'node:fs';
 import type { HomeSighting } from '../../targets/everything.ts';
@@ -6,30 +6,33 @@ import { ERASURES } from '../../lifecycle/erasure-list.ts';
 import { itself, openArea, STAGING, unreadable } from './file-mount.ts';
 import type { Area, FileServer } from './file-mount.ts';
 
-/** What stands in a folder under a name. */
+/** An entry of a folder. */
 export interface ListedPath {
   name: string;
   uid: number;
-  /** when what is in it was changed last */
+  /** when its content was last changed */
   changedAt: Date;
-  /** tells it from another of the same name */
+  /** distinguishes it from another of the same name */
   identity: string;
 }
 
-/** A folder as it was at a look: until a name in it comes, goes or changes, those that were not known are all there is. */
+/**
+ * A folder as it was at the last look: until a name in it is added, removed or changed, the unmanaged names of
+ * that look are complete.
+ */
 export interface FolderMemory {
-  /** when a name was last changed; undefined: it may have been in the very moment of the look */
+  /** when a name was last changed; undefined if it may have changed in the very moment of the look */
   changedAtNs?: bigint | undefined;
   unknown?: Buffer[];
 }
-/** A file system tells two moments apart that are so far from each other. */
+/** A file system distinguishes two moments that are this far apart. */
 const MOMENT_MS = 2000;
 
 /**
- * What stands in a folder, but for our own mark, of what `isOurs` does not know. Nothing else is looked at.
+ * Lists the entries of a folder that `isOurs` does not know, without our own mark. Nothing else is examined.
  *
  * @param open opens the folder, or throws
- * @param memory of the look before: 40,000 names are not listed anew for nothing
+ * @param memory of the previous look, so that 40,000 names are not listed again for nothing
  */
 export async function listUnmanaged(
   open: () => { fd: number },
@@ -41,7 +44,7 @@ export async function listUnmanaged(
     const now = Date.now();
     folder = open();
     const inFolder = Buffer.from(`${itself(folder)}/`);
-    // before: what is changed while it is listed is listed once more
+    // read before the listing: what changes during it is listed again next time
     const { ctimeNs, ctimeMs } = fstatSync(folder.fd, { bigint: true });
     const isAsBefore = memory.changedAtNs === ctimeNs;
     const entries =
@@ -55,9 +58,9 @@ export async function listUnmanaged(
       const name = names[at] as string;
       if (name === STAGING || name === ERASURES || isKnown(name)) return [];
       const stats = lstatSync(Buffer.concat([inFolder, entry]), { throwIfNoEntry: false });
-      // what mke2fs(8) makes; what went away meanwhile is not there
+      // lost+found is created by mke2fs(8); entries that are gone meanwhile are left out
       if (stats === undefined || (name === 'lost+found' && stats.uid === 0)) return [];
-      // not the device, whose number may be another after each mount
+      // without the device number, which may differ after each mount
       const identity = `${stats.ino}:${Math.trunc(stats.birthtimeMs)}`;
       return [{ name, uid: stats.uid, changedAt: stats.mtime, identity }];
     });
@@ -66,7 +69,10 @@ export async function listUnmanaged(
   }
 }
 
-/** Lists both areas, so many names at a time. A name may be any bytes: what is no ASCII reads as Latin-1. */
+/**
+ * Lists both areas, this many names at a time. A name may be any bytes: if it is not ASCII, it is read as
+ * Latin-1.
+ */
 export async function* listHomes(files: FileServer, piece: number): AsyncGenerator<HomeSighting[]> {
   for (const area of ['toolHomes', 'personHomes'] as const) yield* listArea(files, area, piece);
 }
@@ -86,7 +92,7 @@ async function* listArea(
       for (const entry of entries.slice(at, at + piece)) {
         const text = entry.toString('latin1');
         if (text === STAGING) continue;
-        // what went away meanwhile is not there
+        // entries that are gone meanwhile are left out
         const stats = lstatSync(Buffer.concat([inArea, entry]), { throwIfNoEntry: false });
         if (stats === undefined) continue;
         seen.push({ area: name, name: text, uid: stats.uid, gid: stats.gid });

@@ -1,6 +1,6 @@
 /**
- * Looks at folders of an area by a descriptor of it, and says of a tenant's ground what a tenant can have done to it. Changes
- * nothing.
+ * Examines folders of an area through a descriptor of it, and describes what a tenant may have done in a home.
+ * Changes nothing.
  */
 import { closeSync, lstatSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
@@ -9,10 +9,10 @@ import type { FolderHave } from '../../targets/files-reader.ts';
 import type { Area, FileServer } from './file-mount.ts';
 import { describeKind, errnoOf, openArea, seenOf, unreadable, within } from './file-mount.ts';
 
-/** Homes, before anything else may be done. */
+/** How many homes are examined before anything else may run. */
 const SLICE = 200;
 
-/** Opens each area once, and looks at one home after another through its descriptor. */
+/** Opens each area once, and examines one home after another through its descriptor. */
 export async function lookAtEach<Have, Asked extends { home: HomePath }>(
   files: FileServer,
   asked: readonly Asked[],
@@ -35,7 +35,7 @@ export async function lookAtEach<Have, Asked extends { home: HomePath }>(
   return haves;
 }
 
-/** Looks at a directory that nothing is looked at in: one call instead of three. */
+/** Examines a directory whose content does not matter: one call instead of three. */
 export function lookAtFolder(parent: { fd: number }, name: string): FolderHave {
   try {
     const stats = lstatSync(within(parent, name), { throwIfNoEntry: false });
@@ -47,25 +47,26 @@ export function lookAtFolder(parent: { fd: number }, name: string): FolderHave {
   }
 }
 
-/** What a failed look says of a tenant's mount; throws where it is the server's fault. */
+/** Describes a failed look at a tenant's home; throws if the server is at fault. */
 export function refusalOf(
   name: string,
   cause: unknown,
 ): { kind: 'absent' } | { kind: 'irregular'; what: string } {
   if (errnoOf(cause) === 'ENOENT') return { kind: 'absent' };
   const what = describeHostile(cause);
-  if (what === undefined) throw new Error(`looking at ${name}`, { cause });
+  if (what === undefined) throw new Error(`examining ${name}`, { cause });
   return { kind: 'irregular', what };
 }
 
 /**
- * Errors that a tenant can bring about in a home: by swapping a folder between two of our calls,
- * or by a mount of their own that keeps root out. For reader without root's rights the latter is a
- * fault of the reader. All others are the server's: undefined.
+ * Describes an error that a tenant can cause in a home: by swapping a folder between two of our calls, or by a
+ * mount of their own that keeps root out. For a reader without root's rights, the latter is a fault of the
+ * reader. All other errors are the server's: undefined.
  */
 export function describeHostile(error: unknown): string | undefined {
   const errno = errnoOf(error) ?? '';
-  if (['ENOTDIR', 'ELOOP'].includes(errno)) return 'something that was a directory a moment ago';
+  if (['ENOTDIR', 'ELOOP'].includes(errno))
+    return 'something that replaced a directory a moment ago';
   const isKeptOut = ['EACCES', 'ENOTCONN'].includes(errno) && process.geteuid?.() === 0;
-  return isKeptOut ? `something that cannot be looked at (${errno})` : undefined;
+  return isKeptOut ? `something that cannot be read (${errno})` : undefined;
 }

@@ -1,6 +1,7 @@
 /**
- * The marker of an area of homes (src/seals/heartbeat.ts): a file in the staging folder, which is root's alone, on the same
- * file system as the homes. Whatever brings an older copy of the area back brings the older marker too.
+ * The marker of an area of homes (src/seals/heartbeat.ts): a file in the staging folder, which belongs to root,
+ * on the same file system as the homes. If an older copy of the area is restored, the older marker comes back
+ * with it.
  */
 import { constants, fchmodSync, fstatSync, readFileSync, writeFileSync } from 'node:fs';
 import { rename } from 'node:fs/promises';
@@ -35,7 +36,7 @@ export function openAreaMarkers(files: FileServer, realm: string) {
           const unsafe =
             whyUnsafe(fstatSync(opened.fd), AREA_FORBIDS) ??
             whyUnsafe(fstatSync(staging.fd), STAGING_FORBIDS);
-          if (unsafe !== undefined) throw new Error(`${path} is not used: ${unsafe}`);
+          if (unsafe !== undefined) throw new Error(`${path} cannot be used: ${unsafe}`);
           return await work(staging);
         }),
       );
@@ -56,10 +57,10 @@ export function openAreaMarkers(files: FileServer, realm: string) {
   }
 
   return {
-    /** Undefined where there is none. */
+    /** Undefined if there is none. */
     read: (area: Area): Promise<string | undefined> => inStaging(area, 'reading', readIn),
 
-    /** False where another stands there than the one that was read: nothing is written then. */
+    /** Returns false, and writes nothing, if the marker is not the one that was read. */
     write: (area: Area, marker: string, instead: string | undefined): Promise<boolean> =>
       inStaging(area, 'writing', async (staging) => {
         if ((await readIn(staging)) !== instead) return false;

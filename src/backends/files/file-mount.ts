@@ -1,16 +1,15 @@
 /**
- * The ground that the file edges stand on: areas, the staging folder in each, and how to reach
- * into a home safely.
+ * What the file backends share: areas, the staging folder in each, and how to reach into a home safely.
  *
- * An area (`/data/project`, `/home`) is root's: only root makes names there, so a home cannot be
- * swapped by its tenant. What is inside a home is the tenant's, and may be swapped at any moment:
- * it is reached only through the open descriptor of the home (`/proc/self/fd/<n>/<name>`; Node has
- * no openat), never by a longer path, never through a link, and judged only by fstat of what was
- * opened. O_NONBLOCK is for FIFOs and for files with a lease, which would hold an open for 45 s.
+ * An area (`/data/project`, `/home`) is root's: only root creates names there, so a tenant cannot swap a home.
+ * What is inside a home belongs to the tenant, who may swap it at any moment. So it is reached only through the
+ * open descriptor of the home (`/proc/self/fd/<n>/<name>`; Node has no openat), never by a longer path, never
+ * through a link, and it is judged only by fstat of what was opened. O_NONBLOCK is for FIFOs and for files with
+ * a lease, which would delay an open for 45 s.
  *
- * The staging folder `.chamberlain` (root's, 0700) is where all that is made is made, on the same
- * file system. It is also the mark that an area is mounted: `prepareFileAreas` makes it once, and
- * an area without it is unreadable, not empty.
+ * Everything is created in the staging folder `.chamberlain` (root's, 0700), which is on the same file system.
+ * It also marks that an area is mounted: `prepareFileAreas` creates it once, and an area without it is
+ * unreadable, not empty.
  */
 import { closeSync, constants, fstatSync, fsync, lstatSync, openSync } from 'node:fs';
 import type { Stats } from 'node:fs';
@@ -23,7 +22,7 @@ export interface FileServer {
   root: string;
   toolHomes: string;
   personHomes: string;
-  /** what a person's home begins with; root's ground */
+  /** the initial content of a person's home; only root may write there */
   skel: string;
 }
 
@@ -31,7 +30,7 @@ export type Area = HomePath['area'];
 
 export const STAGING = '.chamberlain';
 
-/** For directories and for files alike: never through a link, never waiting. */
+/** For directories and files alike: never through a link, never waiting. */
 export const OPEN_SAFELY = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 export const OPEN_DIRECTORY = OPEN_SAFELY | constants.O_DIRECTORY;
 
@@ -46,7 +45,9 @@ export function areaPath(files: FileServer, area: Area): string {
   return files.root.replace(/\/+$/u, '') + files[area];
 }
 
-/** A name inside an open directory. Names are checked here, whatever was checked before. */
+/**
+ * The path of a name inside an open directory. Names are always checked here, even if they were checked before.
+ */
 export function within(directory: { fd: number }, name: string): string {
   if (!/^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$/u.test(name)) {
     throw new ChamberlainError('INTERNAL', `using ${JSON.stringify(name)} as a file name`);
@@ -54,7 +55,7 @@ export function within(directory: { fd: number }, name: string): string {
   return `/proc/self/fd/${directory.fd}/${name}`;
 }
 
-/** The staging folder of an open area. No name can be its own: names begin with no dot. */
+/** The staging folder of an open area. No home can have its name, because names do not begin with a dot. */
 export function stagingOf(area: { fd: number }): string {
   return `/proc/self/fd/${area.fd}/${STAGING}`;
 }
@@ -74,7 +75,7 @@ export function errnoOf(error: unknown): string | undefined {
   return typeof value === 'string' ? value : undefined;
 }
 
-/** What a path is that should be something else, as findings and plans put it. */
+/** The kind of something that should be of another kind, as findings and plans name it. */
 export function describeKind(stats: Stats): string {
   if (stats.isSymbolicLink()) return 'a symbolic link';
   if (stats.isDirectory()) return 'a directory';
@@ -84,7 +85,7 @@ export function describeKind(stats: Stats): string {
   return 'a file';
 }
 
-/** Why an area or its staging folder cannot be trusted, or undefined where it can. */
+/** Why an area or its staging folder cannot be trusted; undefined if it can. */
 export function whyUnsafe(
   stats: Pick<Stats, 'uid' | 'mode'>,
   forbidden: number,
@@ -94,23 +95,26 @@ export function whyUnsafe(
   return undefined;
 }
 
-/** Nobody but root may make names in an area, nor look into its staging folder. */
+/** Only root may create names in an area, or look into its staging folder. */
 export const AREA_FORBIDS = 0o022;
 export const STAGING_FORBIDS = 0o077;
 
-/** An area that cannot be read, or not be trusted. */
+/** The error for an area that cannot be read or trusted. */
 export function unreadable(cause: unknown): ChamberlainError {
-  return new ChamberlainError('BACKEND_UNREADABLE', 'looking at homes', { cause });
+  return new ChamberlainError('BACKEND_UNREADABLE', 'reading homes', { cause });
 }
 
-/** Opens an area, looking whether it is the one that was prepared: one that is not mounted is not empty. */
+/**
+ * Opens an area, and checks that it is the one that was prepared: one that is not mounted must not be taken for
+ * empty.
+ */
 export function openArea(files: FileServer, name: Area): { fd: number } {
   const area = { fd: openSync(areaPath(files, name), OPEN_DIRECTORY) };
   try {
     const unsafe =
       whyUnsafe(fstatSync(area.fd), AREA_FORBIDS) ??
       whyUnsafe(lstatSync(stagingOf(area)), STAGING_FORBIDS);
-    if (unsafe !== undefined) throw new Error(`${areaPath(files, name)} is not used: ${unsafe}`);
+    if (unsafe !== undefined) throw new Error(`${areaPath(files, name)} cannot be used: ${unsafe}`);
     return area;
   } catch (cause) {
     closeSync(area.fd);
@@ -119,8 +123,9 @@ export function openArea(files: FileServer, name: Area): { fd: number } {
 }
 
 /**
- * An open file or directory. Calls on it that do not wait for the disk are made at once (`fstatSync(opened.fd)`): handed
- * to a thread, as Node's promises are, each costs several times as much processor time.
+ * An open file or directory. Calls on it that do not wait for the disk are made synchronously
+ * (`fstatSync(opened.fd)`): passed to a thread, as Node's promises are, each costs several times as much
+ * processor time.
  */
 export interface Opened {
   readonly fd: number;
@@ -130,7 +135,7 @@ export interface Opened {
 
 const sync = promisify(fsync);
 
-/** Opens, hands on and closes. A file that is made is root's alone. */
+/** Opens something, passes it on and closes it. A file that is created is readable by root only. */
 export async function withOpened<Result>(
   path: string,
   flags: number,
@@ -150,7 +155,7 @@ export interface Mount {
   staging: Opened;
 }
 
-/** Opens a directory in an open one, and refuses it unless owner, and inode if known, are as seen. */
+/** Opens a directory in an open one, and refuses it unless its owner, and its inode if known, are as seen. */
 export async function withSeen<Result>(
   parent: Opened,
   name: string,
@@ -164,7 +169,7 @@ export async function withSeen<Result>(
   });
 }
 
-/** The refusal of a step that is stale. */
+/** The error for a step that is stale. */
 export function stale(name: string): ChamberlainError {
-  return new ChamberlainError('STEP_STALE', `finding ${name} as it was seen`);
+  return new ChamberlainError('STEP_STALE', `finding ${name} unchanged`);
 }

@@ -1,4 +1,4 @@
-/** Makes directories in the staging folder, which is root's alone: paths are safe there. */
+/** Creates directories in the staging folder. Only root can reach it, so paths are safe there. */
 import { chmodSync, constants, lchownSync, mkdirSync } from 'node:fs';
 import { copyFile, lchown, lstat, mkdir, readdir, readlink, rm, symlink } from 'node:fs/promises';
 import { OPEN_SAFELY, errnoOf, withOpened } from './file-mount.ts';
@@ -10,11 +10,14 @@ export interface Staged {
   mode: number;
   /** inside it, with the same owner and mode */
   folders: readonly string[];
-  /** a directory whose contents it begins with; root's ground */
+  /** a directory whose content is copied into it; only root may write there */
   skeleton: string | undefined;
 }
 
-/** Makes a directory with all that belongs in it, owned and with its modes; removes a cut run's. */
+/**
+ * Creates a directory with everything that belongs in it, with its owners and modes; removes the one of an
+ * interrupted run.
+ */
 export async function stageDirectory(path: string, staged: Staged): Promise<void> {
   await makeAnew(path);
   for (const folder of staged.folders) {
@@ -39,15 +42,15 @@ async function makeAnew(path: string): Promise<void> {
   }
 }
 
-/** Mode last: a change of owner may take setgid away. */
+/** The mode comes last, because a change of owner may clear setgid. */
 function own(path: string, { uid, gid, mode }: Staged): void {
   lchownSync(path, uid, gid);
   chmodSync(path, mode);
 }
 
 /**
- * Copies directories, files and symbolic links, with their permission bits but without setuid,
- * setgid and sticky; anything else in a skeleton is left out.
+ * Copies directories, files and symbolic links, with their permission bits but without setuid, setgid and
+ * sticky. Anything else in a skeleton is left out.
  */
 async function copySkeleton(from: string, to: string, owner: Staged): Promise<void> {
   for (const entry of await readdir(from, { withFileTypes: true })) {

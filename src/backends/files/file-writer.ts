@@ -1,19 +1,19 @@
 /**
  * Acts on homes on the file server, as root: the verbs of the role `homes`.
  *
- * Everything new is made in the staging folder, where no tenant can reach, gets its owner and mode
- * there, and is renamed to its place: nothing is ever half made where a tenant can see it. What is
- * there already is changed through an open descriptor only, after a look that it is still what
- * the step was planned on (inode and owner), else STEP_STALE.
+ * Everything new is created in the staging folder, which no tenant can reach, gets its owner and mode there,
+ * and is renamed to its place. So a tenant never sees anything incomplete. Whatever exists already is changed
+ * only through an open descriptor, after a check that it is still what the step was planned on (inode and
+ * owner); otherwise the step fails with STEP_STALE.
  *
- * Node has no renameat2, so no RENAME_NOREPLACE. rename(2) replaces nothing but an empty directory
- * by a directory, and in an area only root can have made one in the moment between look and rename.
+ * Node has no renameat2, so no RENAME_NOREPLACE. With a directory, rename(2) replaces only an empty directory,
+ * and in an area only root can have created one between the check and the rename.
  *
- * Lasting: one fsync of the parent after the rename. Journaling file systems (ext4, xfs, btrfs)
- * write with it all that was made before; files with contents have a fsync of their own.
+ * Durability: one fsync of the parent after the rename. Journaling file systems (ext4, xfs, btrfs) then also
+ * write everything that was created before; files with content have an fsync of their own.
  *
- * A cut run leaves something of the same name in staging, which the next one for the same account
- * removes. Two writer for one account at once are excluded by the worker's lock.
+ * An interrupted run leaves something of the same name in staging, which the next run for the same account
+ * removes. The worker's lock prevents two writers for one account at once.
  */
 import { fchmodSync, fchownSync, fstatSync, lstatSync, renameSync } from 'node:fs';
 import type { Action, HomePath, SeenPath } from '../../reconcile/action.ts';
@@ -58,7 +58,7 @@ export function openFilesWriter(
 ): { do(action: Action): Promise<void>; letGo(): void; close(): Promise<void> } {
   const closing = new AbortController();
   const letGo = () => {
-    const act = 'going on with a long step while the worker ends';
+    const act = 'going on with a long step while the worker stops';
     closing.abort(new ChamberlainError('BACKEND_UNAVAILABLE', act));
   };
   return {
@@ -107,7 +107,7 @@ export function openFilesWriter(
         case 'home.removeArchive':
           return await onMount(files, action, (mount) => removeArchive(mount, action, archives));
         default:
-          throw new ChamberlainError('INTERNAL', `doing ${action.verb} on the file server`);
+          throw new ChamberlainError('INTERNAL', `${action.verb} is not a verb of the file server`);
       }
     },
     letGo,
@@ -117,7 +117,7 @@ export function openFilesWriter(
   };
 }
 
-/** Opens area and staging folder for one step, and gives whatever goes wrong its code. */
+/** Opens the area and the staging folder for one step, and gives any error its code. */
 async function onMount(
   files: FileServer,
   action: { verb: string; home: HomePath },
@@ -132,14 +132,14 @@ async function onMount(
         const unsafe =
           whyUnsafe(fstatSync(area.fd), AREA_FORBIDS) ??
           whyUnsafe(fstatSync(staging.fd), STAGING_FORBIDS);
-        if (unsafe !== undefined) throw new Error(`${path} is not used: ${unsafe}`);
+        if (unsafe !== undefined) throw new Error(`${path} cannot be used: ${unsafe}`);
         await act({ area, staging });
       }),
     );
   } catch (cause) {
     if (codeOf(cause) !== 'INTERNAL') throw cause;
     const what = `${action.verb} in ${path}/${action.home.name}`;
-    // Not mounted, or never prepared.
+    // not mounted, or never prepared
     if (!arrived) throw new ChamberlainError('BACKEND_UNAVAILABLE', what, { cause });
     const ofStale = ['ENOENT', 'ENOTDIR', 'ELOOP', 'EEXIST', 'ENOTEMPTY', 'EISDIR'];
     const moved = ofStale.includes(errnoOf(cause) ?? '');
@@ -147,7 +147,7 @@ async function onMount(
   }
 }
 
-/** Opens a home, or the folder in it that a step is about, and acts on it if it is what was seen. */
+/** Opens a home, or the folder in it that a step concerns, and acts on it if it is what was seen. */
 async function onPath(
   files: FileServer,
   action: { verb: string; home: HomePath; folder?: string; seen: SeenPath },

@@ -1,8 +1,8 @@
 /**
- * Looks at homes on the file server. Changes nothing.
+ * Reads the state of homes on the file server. Changes nothing.
  *
- * Needs root or CAP_DAC_READ_SEARCH: homes of people are 0700. Looking uses synchronous calls (four
- * times as fast as promises: 40,000 small files in 0.8 s instead of 3.2), 200 homes at a time.
+ * Needs root or CAP_DAC_READ_SEARCH, because homes of people are 0700. The calls are synchronous (four times as
+ * fast as promises: 40,000 small files in 0.8 s instead of 3.2), 200 homes at a time.
  */
 import { closeSync, constants, fstatSync, lstatSync, openSync, readSync } from 'node:fs';
 import type { Stats } from 'node:fs';
@@ -45,18 +45,18 @@ import {
 import type { FileServer } from './file-mount.ts';
 import { describeHostile, lookAtEach, lookAtFolder, refusalOf } from './file-looking.ts';
 
-/** The reader of the role `homes`; `listHomes` tells all that stands in both areas, and whose it is. */
+/** The reader of the role `homes`; `listHomes` lists everything in both areas, and its owners. */
 export interface OpenFilesReader extends FilesReader {
   listHomes(piece: number): AsyncGenerator<HomeSighting[]>;
-  /** What stands in an area, or in the folder of archives, and is not ours. */
+  /** What is in an area, or in the folder of archives, and is not ours. */
   listUnmanaged(
     where: HomePath['area'] | 'archives',
     isOurs: Parameters<typeof listUnmanaged>[1],
     memory?: FolderMemory,
   ): Promise<ListedPath[]>;
-  /** Who was erased by law, as the list beside the archives has it. Throws BACKEND_UNREADABLE. */
+  /** The people who were erased by law, by the list next to the archives. Throws BACKEND_UNREADABLE. */
   readErased(): ErasedPerson[];
-  /** What archives say of deletions, but for those of that name. Throws BACKEND_UNREADABLE. */
+  /** The deletions that archives show, except those with these names. Throws BACKEND_UNREADABLE. */
   readDeletions(recorded: ReadonlySet<string>): SeenDeletion[];
   close(): Promise<void>;
 }
@@ -64,7 +64,7 @@ export interface OpenFilesReader extends FilesReader {
 /**
  * Opens the reader of the role `homes`.
  *
- * @param archives the folder of archives: root's own
+ * @param archives the folder of archives, which belongs to root
  */
 export function openFilesReader(files: FileServer, archives: string): OpenFilesReader {
   return {
@@ -118,7 +118,7 @@ function lookAtHome(area: { fd: number }, one: AskedHome): HomeHave {
   });
 }
 
-/** Opens a directory by its name in an open one, and says otherwise what stands there instead. */
+/** Opens a directory by its name in an open one, or describes what has its place instead. */
 function lookInside<Have>(
   parent: { fd: number },
   name: string,
@@ -130,7 +130,7 @@ function lookInside<Have>(
     try {
       fd = openSync(path, OPEN_DIRECTORY);
     } catch (cause) {
-      // what is no directory is not opened by this (open(2), O_DIRECTORY), and refused
+      // what is not a directory is not opened by this (open(2), O_DIRECTORY), but refused
       const stats = lstatSync(path, { throwIfNoEntry: false });
       if (stats === undefined) return { kind: 'absent' };
       if (!stats.isDirectory()) return { kind: 'irregular', what: describeKind(stats) };
@@ -154,7 +154,7 @@ function lookAtCredentials(area: { fd: number }, one: AskedHome): CredentialsHav
   return { home: have.kind === 'absent' ? 'absent' : 'unmanaged' };
 }
 
-/** Looks without opening, then opens exactly what was looked at, through its descriptor. */
+/** Examines a file without opening it, then opens exactly that file through its descriptor. */
 function lookAtFile(home: { fd: number }, uid: number): CredentialsFileHave {
   let looked: { fd: number } | undefined;
   let opened: { fd: number } | undefined;
@@ -170,7 +170,7 @@ function lookAtFile(home: { fd: number }, uid: number): CredentialsFileHave {
     if (stats.size > CREDENTIALS_MAX_BYTES) {
       return { kind: 'irregular', what: 'a file of more than 4 KiB' };
     }
-    // O_NOFOLLOW would refuse the magic link, which cannot be swapped.
+    // O_NOFOLLOW would refuse the magic link, which cannot be swapped
     opened = { fd: openSync(itself(looked), OPEN_SAFELY & ~constants.O_NOFOLLOW) };
     const credentials = parseCredentialsFile(readWhole(opened));
     if (credentials === undefined) {
@@ -181,10 +181,10 @@ function lookAtFile(home: { fd: number }, uid: number): CredentialsFileHave {
     return { kind: 'regular', seen: seenOf(stats), links: stats.nlink, user, verifier };
   } catch (cause) {
     if (errnoOf(cause) === 'ENOENT') return { kind: 'absent' };
-    // A lease of the tenant's (fcntl F_SETLEASE): the name can be replaced all the same.
+    // a lease of the tenant's (fcntl F_SETLEASE): the name can be replaced nevertheless
     if (errnoOf(cause) === 'EAGAIN') return { kind: 'irregular', what: 'a file under a lease' };
     const what = describeHostile(cause);
-    if (what === undefined) throw new Error(`looking at ${CREDENTIALS_NAME}`, { cause });
+    if (what === undefined) throw new Error(`examining ${CREDENTIALS_NAME}`, { cause });
     return { kind: 'blocked', what };
   } finally {
     if (opened !== undefined) closeSync(opened.fd);
@@ -192,18 +192,18 @@ function lookAtFile(home: { fd: number }, uid: number): CredentialsFileHave {
   }
 }
 
-/** One for all files: nothing comes between reading and taking the text out. */
+/** One buffer for all files: nothing runs between reading and taking the text out. */
 const READ_INTO = Buffer.alloc(CREDENTIALS_MAX_BYTES + 1);
 
 function readWhole(file: { fd: number }): string {
   // a regular file is read to its end, or as far as was asked (read(2))
   const sizeBytes = readSync(file.fd, READ_INTO, 0, READ_INTO.length, null);
   const text = READ_INTO.toString('latin1', 0, sizeBytes);
-  READ_INTO.fill(0, 0, sizeBytes); // passwords
+  READ_INTO.fill(0, 0, sizeBytes); // it holds passwords
   return text;
 }
 
-/** Asks getfacl once, for all homes of tools that are there and theirs. */
+/** Asks getfacl once, for all existing homes of tools that belong to them. */
 async function addGroupWrite(
   files: FileServer,
   asked: readonly AskedHome[],
@@ -229,7 +229,7 @@ async function addGroupWrite(
   if (found === undefined) return;
   for (const [path, directory] of ours) {
     const answer = found.get(path);
-    // A tenant can take a folder away meanwhile, but not a home: then the answer is short.
+    // a tenant can remove a folder meanwhile, but not a home: if that is missing, the answer is incomplete
     if (answer === undefined && homes.has(path)) throw unreadable(new Error(`no ACL of ${path}`));
     directory.groupWrite = answer ?? 'unknown';
   }

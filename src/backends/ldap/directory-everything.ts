@@ -1,9 +1,9 @@
 /**
- * Everything below the base, read in one walk: reader that answer a survey of everything from memory, as
- * the directory's own would have answered, where asking slapd for each subject takes ten times as long.
+ * Everything below the base, read in one walk: a reader that answers a survey of everything from memory, as the
+ * directory itself would have answered. Asking slapd for each subject takes ten times as long.
  *
- * An entry is found by what the directory compares without regard to case, in the normal form that the
- * targets compare by.
+ * An entry is found by what the directory compares case-insensitively, in the normal form that the targets
+ * compare.
  */
 import { ChamberlainError } from '../../shared/errors.ts';
 import { normalName } from '../../identity/names.ts';
@@ -27,7 +27,7 @@ import {
 import type { Names } from './directory-names.ts';
 import type { SentEntry } from './ldap-pages.ts';
 
-/** What targets ask for; to ask for another attribute is a fault of the program. */
+/** The attributes that targets ask for; asking for another is a fault of the program. */
 const WALKED: ReadonlySet<string> = new Set([
   ...['objectClass', 'uid', 'cn', 'sn', 'uidNumber', 'gidNumber', 'homeDirectory', 'loginShell'],
   ...['gecos', 'memberOf', 'chamberlainSeal'],
@@ -37,15 +37,17 @@ const WALKED: ReadonlySet<string> = new Set([
   ...['pwdAccountLockedTime', 'pwdPolicySubentry'],
 ]);
 
-/** What the walk asks for: all, and the operational ones. By name, slapd looks longer. */
+/**
+ * What the walk asks for: all attributes, and the operational ones. If asked for by name, slapd takes longer.
+ */
 export const WALKED_ATTRIBUTES = ['*', 'pwdAccountLockedTime', 'pwdPolicySubentry'] as const;
 
-/** Attributes that the directory compares without regard to case; the others by their bytes. */
+/** Attributes that the directory compares case-insensitively; it compares the others by their bytes. */
 const CASE_IGNORED = new Set(['uid', 'cn', 'sn', 'mail']);
 const NUMBERS = ['uidNumber', 'gidNumber'] as const;
 
 const NAMES = new Map([...WALKED].map((name) => [name.toLowerCase(), name]));
-/** As a walked attribute is called here, whatever case the server writes it in. */
+/** The name of a walked attribute as it is used here, whatever case the server writes it in. */
 const walkedName = (name: string): string | undefined =>
   WALKED.has(name) ? name : NAMES.get(name.toLowerCase());
 
@@ -60,22 +62,22 @@ const indexedName = (type: string): string | undefined => {
 /** Kept as it was sent, and read when it is asked for. */
 interface WalkedEntry {
   sent: SentEntry;
-  /** the place that it lies right below */
+  /** the place directly above it */
   below: Place | undefined;
 }
-/** One that was sent in more bytes, once read, is kept so: a large group is asked for again and again. */
+/** An entry of more bytes is kept in its parsed form once read: a large group is asked for again and again. */
 const LARGE_BYTES = 10_000;
-/** So many entries are kept as they were last read: several targets ask for the same ones. */
+/** This many entries are kept in their parsed form: several targets ask for the same ones. */
 const LAST_READ = 2000;
 
-/** What a walk has read: `people` counts the entries with a number among them. */
+/** What a walk has read: `people` counts the entries among them that have a number. */
 export interface WalkedDirectory extends Everything<DirectoryReader> {
   people: number;
-  /** what is not ours; none where it was not asked for */
+  /** what is not ours; empty if it was not asked for */
   unmanaged: JudgedEntry[];
 }
 
-/** What tells which entries are not ours; accounts by name, with their numbers. */
+/** What decides which entries are not ours; accounts by name, with their numbers. */
 export interface Ours extends EntryContext {
   accounts: ReadonlyMap<string, number>;
 }
@@ -87,7 +89,7 @@ export interface Walk {
 }
 
 /**
- * Begins to collect. `hidden` is what `membersOf` fails with where a group shows no member.
+ * Begins to collect. `hidden` is the error of `membersOf` for a group that shows no member.
  *
  * @param names of the realm whose tree is walked
  */
@@ -153,7 +155,7 @@ export function openWalk(
       const found = new Set<WalkedEntry>();
       for (const { attribute, values } of any) {
         const byValue = indexes.get(attribute);
-        if (byValue === undefined) throw new TypeError(`not looked for by ${attribute}`);
+        if (byValue === undefined) throw new TypeError(`the walk has no index of ${attribute}`);
         for (const value of values) {
           const there = byValue.get(keyOf(attribute, value));
           if (there === undefined) continue;
@@ -176,12 +178,12 @@ export function openWalk(
     },
   };
 
-  /** A reference as it stands among values: nearly all are so already. */
+  /** A reference in its form as a value: nearly all already have it. */
   function valueOf(ref: EntryRef): AnyRef {
     return /^[A-Za-z]+\/[a-z]+=[a-z0-9._-]+$/.test(ref) ? ref : names.value(names.dn(ref));
   }
 
-  /** What its class is does not matter here. */
+  /** The class of the entry does not matter here. */
   function isUnmanaged(
     dn: string,
     attributes: Attributes,
@@ -203,7 +205,7 @@ export function openWalk(
       .find(({ ref }) => ref === group);
     const all = new Set(entry?.attributes['member']);
     if (all.size === 0) {
-      const why = entry !== undefined ? hidden : 'it cannot be seen';
+      const why = entry !== undefined ? hidden : 'it is not visible';
       throw new ChamberlainError(
         'BACKEND_UNREADABLE',
         `reading the members of ${readableRef(group, realm)}`,
@@ -247,5 +249,5 @@ function keyOf(attribute: string, value: string): string {
 
 function requireWalked(attributes: readonly string[]): void {
   const missing = attributes.filter((attribute) => !WALKED.has(attribute));
-  if (missing.length > 0) throw new TypeError(`not read by the walk: ${missing.join(', ')}`);
+  if (missing.length > 0) throw new TypeError(`the walk does not read ${missing.join(', ')}`);
 }

@@ -1,4 +1,7 @@
-/** What `chamberlain doctor` asks of the directory: who sees what, who may write, how it is set up. */
+/**
+ * What `chamberlain doctor` checks in the directory: what each account sees, who may write, and how the server
+ * is configured.
+ */
 import { type Place } from '../../reconcile/action.ts';
 import { PLACES } from '../../targets/directory-reader.ts';
 import { namesOf } from './directory-names.ts';
@@ -11,7 +14,7 @@ const CODE = {
   insufficientAccessRights: 50,
 } as const;
 
-/** Where a login host looks for seals: it reads nothing else. */
+/** The places where a login host looks for seals: it reads nothing else. */
 const OF_THE_AGENT: readonly Place[] = ['people', 'toolAccounts', 'base'];
 
 export interface DirectoryPlace {
@@ -21,19 +24,19 @@ export interface DirectoryPlace {
   caFile?: string | undefined;
 }
 
-/** Whether an account may write: undefined where there was nothing to try it on. */
+/** Whether an account may write; undefined if there was nothing to try it on. */
 export interface AccountHealth {
   unseen: Place[];
   mayWrite: { what: string; allowed: boolean }[];
 }
 
 /**
- * Binds as an account below `ou=chamberlain`, and looks what it sees and may write.
+ * Binds as an account below `ou=chamberlain`, and checks what it sees and may write.
  *
- * Whether it may is tried by adding a value that the entry has: slapd judges the right first
- * (insufficientAccessRights), and then finds the value there (attributeOrValueExists). So nothing is
- * changed, whatever the right. An assertion that is false would not do: slapd looks at it before the
- * right, and an account that may write would be told the same as one that may not.
+ * The right to write is tested by adding a value that the entry has: slapd checks the right first
+ * (insufficientAccessRights), and then finds that the value exists (attributeOrValueExists). So nothing is
+ * changed, whatever the right. A false assertion would not work: slapd checks it before the right, and would
+ * give the same answer to an account that may write and one that may not.
  */
 export async function readAccountHealth(
   { uri, caFile, base, realm }: DirectoryPlace,
@@ -71,7 +74,7 @@ async function isSeen(ldap: LdapConnection, base: string): Promise<boolean> {
   }
 }
 
-/** An entry right below a place; only the first page is read. */
+/** One entry directly below a place; only the first page is read. */
 async function findOne(ldap: LdapConnection, base: string): Promise<string | undefined> {
   const search = { base, scope: 'one', attributes: ['1.1'], present: 'uid' } as const;
   for await (const page of ldap.pages(search)) {
@@ -100,7 +103,7 @@ async function mayWriteTo(ldap: LdapConnection, dn: string): Promise<boolean | u
   }
 }
 
-/** How many entries the base shows to whoever does not bind: there should be none. */
+/** How many entries the base shows to anonymous users: there should be none. */
 export async function countSeenByNobody({ uri, caFile, base }: DirectoryPlace): Promise<number> {
   return await withoutPassword({ uri, caFile }, 'nobody', async (ldap) => {
     let count = 0;
@@ -112,25 +115,25 @@ export async function countSeenByNobody({ uri, caFile, base }: DirectoryPlace): 
       try {
         count += (await ldap.search({ base: at, scope, attributes: ['1.1'] })).length;
       } catch (error) {
-        if (resultCodeOf(error) === undefined) throw error; // a refusal shows nothing
+        if (resultCodeOf(error) === undefined) throw error; // a refusal shows no entry
       }
     }
     return count;
   });
 }
 
-/** The server's own configuration, as far as it matters; undefined where this user may not read it. */
+/** The server's own configuration, as far as it matters; undefined if this user may not read it. */
 export interface SlapdConfig {
   overlays: string[];
   access: string[];
   constraints: string[];
-  /** whether the values of new entries are judged, too */
+  /** whether the access rules also apply to the values of new entries */
   judgesNewEntries: boolean;
   /** whether connections that are not encrypted are refused */
   refusesPlain: boolean;
 }
 
-/** Reads `cn=config` as root of the directory's own machine. */
+/** Reads `cn=config`, as root of the directory's own machine. */
 export async function readSlapdConfig({
   uri,
   base,

@@ -1,4 +1,4 @@
-/** The directory's names and values: DNs from references and back, for whoever reads or writes it. */
+/** The directory's names and values: converts references to DNs and back, for its reader and writer. */
 import { isUtf8 } from 'node:buffer';
 import { ChamberlainError } from '../../shared/errors.ts';
 import type { EntryRef, Place } from '../../reconcile/action.ts';
@@ -6,33 +6,35 @@ import { placePath, splitRef, type AnyRef } from '../../targets/directory-reader
 import { parseDn, readDnsOf } from './dn.ts';
 import { formatDn } from './ldap.ts';
 
-/** Attributes whose values are DNs; targets know them as references. */
+/** Attributes whose values are DNs; targets use references instead. */
 const DN_VALUED = new Set(['member', 'memberOf', 'pwdPolicySubentry']);
-/** How a value that is no UTF-8 stands in `Attributes` (and text that begins like this): in hex. */
+/**
+ * Prefix of a value in `Attributes` that is not UTF-8 (or of a text that begins like this): the rest is hex.
+ */
 const BYTES = 'bytes:';
 
 /** The names of one realm's directory. */
 export interface Names {
-  /** What a worker or login host binds as. */
+  /** The DN that a worker or login host binds as. */
   account(name: string): string;
-  /** What may write everything. Nothing of ours binds as it but to change passwords. */
+  /** The DN that may write everything. Our programs bind as it only to change passwords. */
   admin: string;
-  /** The entry by which the directory role tells login hosts how things stand. */
+  /** The entry in which the directory role publishes the heartbeat for login hosts. */
   marker: string;
   place(place: Place): string;
   dn(ref: AnyRef): string;
   /** The reference of an entry, and of a DN as a value. */
   entry(dn: string): AnyRef;
   value(dn: string): AnyRef;
-  /** The place that an entry lies right below, whatever its own name is. */
+  /** The place directly above an entry, whatever its own name is. */
   placeOf(dn: string): Place | undefined;
-  /** The innermost place that an entry lies in, however deep. */
+  /** The innermost place above an entry, however deep it is. */
   within(dn: string): Place | undefined;
   toDirectory(attribute: string, value: string): Buffer;
   fromDirectory(attribute: string, value: string | Buffer): string;
 }
 
-/** Throws CONFIG_INVALID where the base is no DN. */
+/** Throws CONFIG_INVALID if the base is not a DN. */
 export function namesOf(base: string, realm: string): Names {
   const suffix = parseDn(base);
   if (suffix === undefined)
@@ -65,7 +67,7 @@ export function namesOf(base: string, realm: string): Names {
       return Buffer.from(value);
     },
     fromDirectory(attribute, value) {
-      // One value that is no UTF-8, and the library gives all of its attribute as bytes.
+      // if one value is not UTF-8, the library returns all values of the attribute as bytes
       const text = typeof value === 'string' || !isUtf8(value) ? value : value.toString('utf8');
       if (typeof text !== 'string' || text.startsWith(BYTES)) {
         return BYTES + Buffer.from(text).toString('hex');

@@ -1,14 +1,14 @@
-/** The passwords of the accounts that bind to the directory, as its own admin changes them. */
+/** Changes the passwords of the accounts that bind to the directory, as the directory's own admin. */
 import { ChamberlainError } from '../../shared/errors.ts';
 import type { DirectoryPlace } from './directory-health.ts';
 import { namesOf } from './directory-names.ts';
 import { type LdapChange, openLdapPool, resultCodeOf, withoutPassword } from './ldap.ts';
 
 /**
- * Gives an account one password more, or this one alone; who is bound stays so.
+ * Gives an account an additional password, or replaces all of them by one; existing sessions stay bound.
  *
- * @param kept what slapd keeps of the password
- * @param adminPassword of `cn=admin`: no other account may write a password
+ * @param kept what slapd stores of the password
+ * @param adminPassword of `cn=admin`, the only account that may write a password
  */
 export async function changePassword(
   { uri, caFile, base, realm }: DirectoryPlace,
@@ -35,7 +35,7 @@ export async function changePassword(
   }
 }
 
-/** Gives the directory's admin another password: as root of its machine, by ldapi. */
+/** Gives the directory's admin another password, as root of its machine, by ldapi. */
 export async function changeAdminPassword(
   { uri, base }: DirectoryPlace,
   kept: string,

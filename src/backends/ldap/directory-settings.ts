@@ -1,7 +1,7 @@
 /** How the role directory reaches the directory, by the configuration. */
 import { type Config, sealKeyReader, secretReader } from '../../shared/config.ts';
 
-/** For the one that writes: with the key that it signs by. */
+/** The settings of the writer: they include the key that it signs with. */
 export function writerSettings(config: Config) {
   return { ...directorySettings(config, 'directory'), sealKey: sealKeyReader(config) };
 }

@@ -1,10 +1,10 @@
 /**
- * The directory: reader and writer over LDAP, each bound as an account of its own.
+ * The directory: a reader and a writer over LDAP, each bound as an account of its own.
  *
- * Reader read in bulk, and every answer is complete or it throws BACKEND_UNREADABLE. Writer do the
- * `ldap.*` verbs: STEP_STALE where the entry is not as it was seen, STEP_FAILED where the server
- * refuses, BACKEND_UNAVAILABLE where it does not answer (then the step may have been done or not:
- * the next survey sees).
+ * The reader reads in bulk: every answer is complete, or it throws BACKEND_UNREADABLE. The writer runs the
+ * `ldap.*` verbs. It throws STEP_STALE if the entry is not as it was seen, STEP_FAILED if the server refuses,
+ * and BACKEND_UNAVAILABLE if it does not answer (then the step may or may not have been done: the next survey
+ * shows it).
  */
 import { ChamberlainError, type Code } from '../../shared/errors.ts';
 import type { Action, EntryRef, Place } from '../../reconcile/action.ts';
@@ -50,14 +50,14 @@ export interface DirectorySettings {
 }
 
 /**
- * Values in one OR filter. slapd tests every candidate against every value, with its access rules:
- * measured for 1,000 tools, 0.6 s by 16 or 24 values, 1.0 s by 50, 1.6 s by 100.
+ * Values in one OR filter. slapd tests every candidate against every value, with its access rules: measured for
+ * 1,000 tools, 0.6 s by 16 or 24 values, 1.0 s by 50, 1.6 s by 100.
  */
 const CHUNK = 16;
-/** From so many on, reading all members of a group (30,000: 60 ms) is cheaper than asking for each. */
+/** Above this number, reading all members of a group (30,000: 60 ms) is cheaper than asking for each. */
 const ASK_EACH_UP_TO = 200;
 
-/** RFC 4511, appendix A, and RFC 4528 for the last. */
+/** RFC 4511, appendix A; for the last, RFC 4528. */
 const CODE = {
   sizeLimitExceeded: 4,
   noSuchAttribute: 16,
@@ -69,50 +69,55 @@ const CODE = {
 
 // ---------------------------------------------------------------- reader
 
-/** An entry with what the directory itself knows of it. */
+/** An entry with what the directory itself records of it. */
 export interface TracedEntry extends JudgedEntry {
   /** of a group, as references */
   members: AnyRef[];
   createdBy: string | undefined;
   createdAt: Date | undefined;
-  /** undefined where the directory role was the last */
+  /** undefined if it was the directory role */
   changedBy: string | undefined;
   changedAt: Date | undefined;
   uuid: string | undefined;
 }
 
-/** The directory's reader; `heartbeats` reads the texts of the heartbeat, `readEverything` all that is below the base. */
+/**
+ * The directory's reader. `heartbeats` reads the texts of the heartbeat, `readEverything` everything below the
+ * base.
+ */
 export interface OpenDirectoryReader extends DirectoryReader {
   heartbeats(): Promise<string[]>;
-  /** @param ours what tells which entries are not ours */
+  /** @param ours decides which entries are not ours */
   readEverything(throttle: Throttle, realmGid: number, ours?: Ours): Promise<WalkedDirectory>;
   /**
-   * Entries that another than the directory role has changed last, without their members, since a change
-   * sequence number or ever, page by page: at first that may be the whole tree.
+   * Entries that were last changed by an account other than the directory role, without their members, since a
+   * change sequence number or ever, page by page. The first time, this may be the whole tree.
    */
   changedByOthers(since?: string): AsyncGenerator<TracedEntry[]>;
-  /** The change sequence number from which on the next look must look; undefined: the server says none. */
+  /** The change sequence number from which the next look must start; undefined if the server reports none. */
   readNextCsn(): Promise<string | undefined>;
-  /** The entries of these DNs that are there. */
+  /** Those of these entries that exist. */
   trace(dns: readonly string[]): Promise<TracedEntry[]>;
-  /** The change sequence number of an entry; undefined where there is none. */
+  /** The change sequence number of an entry; undefined if there is no entry. */
   readCsn(ref: EntryRef): Promise<string | undefined>;
   /** The DN of a reference. */
   dnOf(ref: AnyRef): string;
   close(): Promise<void>;
 }
 
-/** What the directory itself knows of each entry (RFC 4512, section 3.4; RFC 4530). */
+/** What the directory itself records of each entry (RFC 4512, section 3.4; RFC 4530). */
 const TRACED_ATTRIBUTES = [
   ...JUDGED_ATTRIBUTES,
   ...['creatorsName', 'createTimestamp', 'modifiersName', 'modifyTimestamp', 'entryUUID'],
 ];
-const LOOKING_FOR_CHANGES = 'looking for what others have changed';
+const LOOKING_FOR_CHANGES = 'looking for changes by other accounts';
 /** Before every change. */
 const FIRST_CSN = '19700101000000.000000Z#000000#000#000000';
-/** A change may be seen so much later than its number says: clocks differ, and transactions take time. */
+/**
+ * A change may become visible this much later than its number says: clocks differ, and transactions take time.
+ */
 const CSN_MARGIN_MS = 60_000;
-/** From so many on, reading all that others have changed is cheaper than asking for each. */
+/** Above this number, reading everything that others have changed is cheaper than asking for each entry. */
 const TRACE_EACH_UP_TO = 200;
 
 /** Reads as `cn=directory-reader,ou=chamberlain`. */
@@ -214,7 +219,7 @@ export function openDirectoryReader(settings: DirectorySettings): OpenDirectoryR
         const read = { base: names.dn(group), scope: 'base' } as const;
         if (members.length > ASK_EACH_UP_TO) {
           const found = await pool.run((ldap) => ldap.search({ ...read, attributes: ['member'] }));
-          if (found[0] === undefined) throw new Error('it cannot be seen');
+          if (found[0] === undefined) throw new Error('it is not visible');
           const all = new Set(valuesOf(found[0], 'member', names));
           if (all.size === 0) throw new Error(NO_MEMBER);
           return new Set(members.filter((member) => all.has(names.value(names.dn(member)))));
@@ -255,7 +260,7 @@ export function openDirectoryReader(settings: DirectorySettings): OpenDirectoryR
       readable(LOOKING_FOR_CHANGES, () => pool.run((ldap) => readNextCsn(ldap, names))),
 
     trace: (dns) =>
-      readable('looking at entries of others', async () => {
+      readable('reading entries that other accounts have changed', async () => {
         if (dns.length <= TRACE_EACH_UP_TO) return (await Promise.all(dns.map(traceOne))).flat();
         const asked = new Set(dns);
         const found: TracedEntry[] = [];
@@ -266,7 +271,7 @@ export function openDirectoryReader(settings: DirectorySettings): OpenDirectoryR
       }),
 
     readCsn: (ref) =>
-      readable(`looking at ${readableRef(ref, realm)}`, async () => {
+      readable(`reading ${readableRef(ref, realm)}`, async () => {
         const [entry] = await readOne(names.dn(ref), ['entryCSN']);
         return entry === undefined ? undefined : valuesOf(entry, 'entryCSN', names)[0];
       }),
@@ -274,18 +279,18 @@ export function openDirectoryReader(settings: DirectorySettings): OpenDirectoryR
     dnOf: (ref) => names.dn(ref),
 
     heartbeats: () =>
-      readable('reading the marker', () => pool.run((ldap) => readHeartbeats(ldap, names))),
+      readable('reading the heartbeat', () => pool.run((ldap) => readHeartbeats(ldap, names))),
 
     close: pool.close,
   };
 }
 
-/** A groupOfNames always has one (RFC 4519, section 3.5), so access rules hide them. */
+/** A groupOfNames always has a member (RFC 4519, section 3.5), so access rules hide them. */
 const NO_MEMBER = 'none of its members may be read';
 
 /**
- * Looks whether every place can be seen: an account that may not read finds nothing, without an
- * error, and in a tree that was never seeded everything would seem to be absent.
+ * Checks that every place is visible: an account that may not read finds nothing, without an error, and in a
+ * tree that was never seeded everything would seem to be absent.
  */
 async function seeTree(ldap: LdapConnection, names: Names): Promise<void> {
   const look = async (place: Place) => {
@@ -297,13 +302,16 @@ async function seeTree(ldap: LdapConnection, names: Names): Promise<void> {
       if (resultCodeOf(error) === undefined) throw error;
     }
     throw new Error(
-      `${base} is not there, or may not be read: seed the tree and its access rules (deploy/ldap)`,
+      `${base} does not exist, or may not be read: seed the tree and its access rules (deploy/ldap)`,
     );
   };
   await Promise.all(PLACES.map(look));
 }
 
-/** From which change on the next look must look: the server's own latest, less a margin; undefined: it says none. */
+/**
+ * The change from which the next look must start: the server's own latest, less a margin; undefined if it
+ * reports none.
+ */
 async function readNextCsn(ldap: LdapConnection, names: Names): Promise<string | undefined> {
   const read = { base: names.place('base'), scope: 'base', attributes: ['contextCSN'] } as const;
   const latest = (await ldap.search(read)).flatMap((entry) => valuesOf(entry, 'contextCSN', names));
@@ -313,7 +321,7 @@ async function readNextCsn(ldap: LdapConnection, names: Names): Promise<string |
   return `${stamp}#000000#000#000000`;
 }
 
-/** The marker's texts: none where it was never written, or is gone. */
+/** The heartbeat's texts: empty if it was never published, or is gone. */
 async function readHeartbeats(ldap: LdapConnection, names: Names): Promise<string[]> {
   const read = { base: names.marker, scope: 'base', attributes: ['description'] } as const;
   try {
@@ -350,7 +358,7 @@ async function* readablePages<T>(act: string, pages: AsyncGenerator<T>): AsyncGe
 
 // ---------------------------------------------------------------- writer
 
-/** For each verb, how the act is called, and what says that the step is stale. */
+/** For each verb, the name of the act, and the result that means that the step is stale. */
 const VERBS = {
   'ldap.add': { act: 'adding', stale: [CODE.entryAlreadyExists] },
   'ldap.modify': {
@@ -368,9 +376,10 @@ const VERBS = {
 type DirectoryAction = Extract<Action, { verb: keyof typeof VERBS }>;
 
 /**
- * Does the `ldap.*` verbs as `cn=directory,ou=chamberlain`; any other verb is a fault. `told` reads the
- * texts of the marker, which login hosts read (src/seals/heartbeat.ts); `tell` writes a new one instead of
- * those that were read, or says false where another has done so meanwhile. What a seal is to say it signs.
+ * Runs the `ldap.*` verbs as `cn=directory,ou=chamberlain`; any other verb is a fault. `heartbeats` reads the
+ * texts of the heartbeat, which login hosts read (src/seals/heartbeat.ts). `tell` publishes a new one in place
+ * of those that were read, and returns false if another process has done so meanwhile. The writer signs the
+ * seals.
  */
 export function openDirectoryWriter(settings: DirectorySettings & { sealKey: () => SealKey }): {
   do(action: Action): Promise<void>;
@@ -385,7 +394,7 @@ export function openDirectoryWriter(settings: DirectorySettings & { sealKey: () 
   return {
     async do(action) {
       if (!isDirectoryAction(action)) {
-        throw new ChamberlainError('INTERNAL', `${action.verb} is not done in the directory`);
+        throw new ChamberlainError('INTERNAL', `${action.verb} is not a verb of the directory`);
       }
       try {
         await pool.run((ldap) => perform(ldap, action, names, sealKey));
@@ -451,7 +460,7 @@ async function perform(
         { operation: 'delete', attribute, values: bytes(attribute, remove) },
         { operation: 'add', attribute, values: bytes(attribute, signed(attribute, add)) },
       ]);
-      // A delete without values would remove them all.
+      // a delete without values would remove all values
       const full = changes.filter(({ values }) => values.length > 0);
       return ldap.modify(dn, full, expectation(action.expect));
     }

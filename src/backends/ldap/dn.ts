@@ -1,6 +1,6 @@
 /**
- * Reads distinguished names (RFC 4514) as the directory returns them, and says in which of the
- * realm's places they lie. Nothing here builds a DN: ldap.ts does, with its library.
+ * Reads distinguished names (RFC 4514) as the directory returns them, and finds the place of the realm that
+ * they are in. This file does not build DNs: ldap.ts does, with its library.
  */
 import { entryRef, placePath, PLACES, type AnyRef } from '../../targets/directory-reader.ts';
 import type { Place } from '../../reconcile/action.ts';
@@ -12,12 +12,12 @@ export interface Rdn {
   value: string;
 }
 
-// An attribute type, `=`, a string with escapes, then `,` or the end. Not taken: several values in
-// one RDN (`+`), values in hex (`#…`), quotes.
+// An attribute type, `=`, a string with escapes, then `,` or the end. Not accepted: several values in one RDN
+// (`+`), values in hex (`#…`), quotes.
 const RDN =
   /\s*([A-Za-z][A-Za-z0-9-]*|[0-9.]+)\s*=\s*((?:\\[0-9A-Fa-f]{2}|\\[ "#+,;<=>\\]|[^\\"+,;<>\0])*?)\s*(,|$)/y;
 
-/** The RDNs of a DN, innermost first; undefined where it has a form that no entry of ours has. */
+/** The RDNs of a DN, innermost first; undefined if it has a form that no entry of ours has. */
 export function parseDn(text: string): Rdn[] | undefined {
   const rdns: Rdn[] = [];
   RDN.lastIndex = 0;
@@ -40,7 +40,7 @@ function unescape(text: string): string {
   );
 }
 
-/** Names of ours are printable ASCII without outer blanks; an entry with another is none of ours. */
+/** Our names are printable ASCII without leading or trailing blanks; an entry with another name is not ours. */
 const PLAIN = /^[!-~](?:[ -~]*[!-~])?$/;
 
 /** Finds the place of a DN. */
@@ -48,19 +48,19 @@ export interface DnReader {
   /** An entry's own name: exact bytes. */
   entry: (dn: string) => AnyRef;
   /**
-   * A DN as a value, in normal form: lower case, single blanks, so that two texts are the same
-   * exactly where the directory takes them for the same.
+   * A DN as a value, in normal form: lower case, single blanks. Two texts are equal exactly if the directory
+   * considers them equal.
    */
   value: (dn: string) => AnyRef;
-  /** The place that an entry lies right below, whatever its own name is. */
+  /** The place directly above an entry, whatever its own name is. */
   placeOf: (dn: string) => Place | undefined;
-  /** The innermost place that an entry lies in, however deep. */
+  /** The innermost place above an entry, however deep it is. */
   within: (dn: string) => Place | undefined;
 }
 
-// The form of nearly every DN; the rest of it is the text of a place, which is known after the first.
+// the form of nearly every DN; the rest is the text of a place, which is known after the first time
 const SIMPLE = /^([A-Za-z][A-Za-z0-9-]*)=([A-Za-z0-9._-]+),(.*)$/s;
-// The own name, with whatever stands in it, up to the first comma that is not escaped.
+// the own name, whatever it contains, up to the first comma that is not escaped
 const OWN_NAME = /^(?:\\.|[^\\,])*,/s;
 
 function normal(value: string): string {

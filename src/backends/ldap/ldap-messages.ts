@@ -1,6 +1,6 @@
 /**
- * Cuts what a directory server sends into messages, for the library and for src/backends/ldap/ldap-pages.ts alike, so
- * that no entry takes all memory or time, however large it is. And reads BER.
+ * Splits what a directory server sends into messages, for the library and for src/backends/ldap/ldap-pages.ts
+ * alike, so that no entry takes all memory or time, however large it is. It also reads BER.
  *
  * Formats: RFC 4511, sections 4.1.1 (LDAPMessage), 4.5.2 (SearchResultEntry) and 5.1 (BER).
  */
@@ -19,30 +19,30 @@ export const TAG = {
   controls: 0xa0,
 } as const;
 
-/** Of a larger entry not all is read. A group with 250,000 members is as large. */
+/** A larger entry is not read completely. A group with 250,000 members has this size. */
 const MAX_ENTRY_BYTES = 16 * 2 ** 20;
 /** Of an oversized entry, an attribute is kept up to this size. */
 const MAX_ATTRIBUTE_BYTES = 2 ** 16;
-/** slapd takes no longer one; with twice as much of an entry, its DN has come. */
+/** slapd accepts no longer DN; once twice as much of an entry has come, its DN is complete. */
 const MAX_DN_BYTES = 8192;
 const HEAD_BYTES = 2 * MAX_DN_BYTES;
 
-/** An oversized entry, while it comes. */
+/** An oversized entry while it arrives. */
 interface Oversized {
   id: Buffer;
   dn: Buffer;
   kept: Buffer[];
   keptBytes: number;
-  /** of its attributes, bytes that have not been looked at */
+  /** bytes of its attributes that have not been examined */
   left: number;
-  /** of those, bytes to pass over */
+  /** bytes of those that must be skipped */
   skip: number;
 }
 
 /**
- * Returns what takes the parts that a socket brings, and tells `take` of each whole message, which lies in
- * `bytes` from `at` to `end`. An entry of more than 16 MiB is told of without its attributes of more than
- * 64 KiB, and as of the class `oversized` alone. Throws where the parts are no LDAP.
+ * Returns a function that takes the parts that a socket brings, and calls `take` with each whole message, which
+ * is in `bytes` from `at` to `end`. An entry of more than 16 MiB is passed on without its attributes of more
+ * than 64 KiB, and with `oversized` as its only class. Throws if the parts are not LDAP.
  */
 export function cutMessages(
   take: (bytes: Buffer, at: number, end: number) => void,
@@ -51,7 +51,7 @@ export function cutMessages(
   let [held, needed] = [0, 2];
   let oversized: Oversized | undefined;
 
-  /** Takes one message or attribute; returns where it ends, or -1 where more of it must come first. */
+  /** Takes one message or attribute; returns where it ends, or -1 if more of it must come first. */
   function step(bytes: Buffer, at: number): number {
     const there = bytes.length - at;
     if (oversized !== undefined) {
@@ -99,7 +99,7 @@ export function cutMessages(
     }
     needed = size;
     if (there < size) return -1;
-    // a copy: of the part that it came in nothing else is kept
+    // a copy, so that the rest of the part that it came in is not kept
     entry.kept.push(Buffer.from(bytes.subarray(at, end)));
     entry.keptBytes += size;
     entry.left -= size;
@@ -119,7 +119,7 @@ export function cutMessages(
   };
 }
 
-/** Goes to an entry's attributes, which must be all that is left of its message. */
+/** Goes to an entry's attributes, which must be the rest of its message. */
 function beginOversized(cursor: BerCursor, end: number): Oversized {
   cursor.enter(TAG.sequence);
   const id = cursor.octets(TAG.integer);
@@ -138,7 +138,7 @@ function beginOversized(cursor: BerCursor, end: number): Oversized {
   };
 }
 
-/** A message with an entry of these attributes, but its classes. */
+/** A message with an entry of these attributes, except its classes. */
 function messageOf(id: Buffer, dn: Buffer, attributes: readonly Buffer[]): Buffer {
   const others = attributes.filter((attribute) => {
     const cursor = new BerCursor(attribute);
@@ -159,7 +159,7 @@ function element(tag: number, ...content: Buffer[]): Buffer {
   return Buffer.concat([head, body]);
 }
 
-/** Goes through BER, one element after another. Throws where it is none, or not the one expected. */
+/** Goes through BER, one element after another. Throws if it is not BER, or not the expected element. */
 export class BerCursor {
   at: number;
   readonly #bytes: Buffer;
@@ -198,7 +198,7 @@ export class BerCursor {
     return text;
   }
 
-  /** ASCII, in one call: cheaper than `text` where the code is not compiled. */
+  /** ASCII, in one call: cheaper than `text` if the code is not compiled. */
   name(): string {
     const end = this.enter(TAG.octets);
     const name = this.#bytes.toString('latin1', this.at, end);
@@ -206,7 +206,7 @@ export class BerCursor {
     return name;
   }
 
-  /** A value as text; as bytes where it is no UTF-8. Without a byte order mark, as the library has it. */
+  /** A value as text, or as bytes if it is not UTF-8. Without a byte order mark, as in the library. */
   value(): string | Buffer {
     const end = this.enter(TAG.octets);
     const text = textOf(this.#bytes, this.at, end);
@@ -234,7 +234,7 @@ export class BerCursor {
   }
 }
 
-/** Where the element at an offset ends; undefined where its length has not come yet. */
+/** Where the element at an offset ends; undefined if its length has not come yet. */
 function endOfElement(bytes: Buffer, at: number): number | undefined {
   const first = bytes[at + 1];
   if (first === undefined || first < 0x80) return first === undefined ? undefined : at + 2 + first;
@@ -264,5 +264,5 @@ function textOf(bytes: Buffer, start: number, end: number): string {
 }
 
 export function malformed(): Error {
-  return new Error('the server sent what is no answer to a search');
+  return new Error('the server sent something other than an answer to a search');
 }

@@ -1,7 +1,7 @@
 /**
- * Reads a large search page by page, with a decoder of its own: the library makes some fifty objects of
- * each entry, which for a whole tree takes four times as long. An entry is kept as the server sent it, and
- * read when it is asked for.
+ * Reads a large search page by page, with a decoder of its own: the library creates some fifty objects for each
+ * entry, which takes four times as long for a whole tree. An entry is kept as the server sent it, and read when
+ * it is asked for.
  *
  * Formats: RFC 4511, section 4.5.2 (SearchResultEntry) and 5.1 (BER); RFC 2696 (pages).
  */
@@ -30,7 +30,7 @@ export class SentEntry {
     return new BerCursor(this.#bytes, this.#start, this.#end).text();
   }
 
-  /** The values of an attribute, as `LdapEntry` tells them. */
+  /** The values of an attribute, as `LdapEntry` returns them. */
   values(attribute: string): (string | Buffer)[] {
     const cursor = new BerCursor(this.#bytes, this.#start, this.#end);
     cursor.skip();
@@ -46,7 +46,7 @@ export class SentEntry {
     return [];
   }
 
-  /** Tells the values of each attribute that `nameOf` has a name for; `type` is as the server writes it. */
+  /** The values of each attribute that `nameOf` has a name for; `type` is as the server writes it. */
   attributes(nameOf: (type: string) => string | undefined): [string, (string | Buffer)[]][] {
     const found: [string, (string | Buffer)[]][] = [];
     const cursor = new BerCursor(this.#bytes, this.#start, this.#end);
@@ -63,10 +63,10 @@ export class SentEntry {
 }
 
 /**
- * Yields page after page; while one is being read, the next is asked for already. Throws where the
- * server refuses, hangs up, or sends nothing for `timeoutMs`: so what was yielded is all, or it throws.
+ * Yields page after page; while one is being read, the next is already requested. Throws if the server refuses,
+ * hangs up, or sends nothing for `timeoutMs`: so either everything is yielded, or it throws.
  *
- * @param socket bound, and from now on nobody else's
+ * @param socket bound, and from now on used by nobody else
  * @param requestOf the search as a message with that id, for the page after `cookie`
  */
 export async function* readPages(
@@ -80,7 +80,7 @@ export async function* readPages(
   const ask = (cookie: Buffer) => {
     socket.write(requestOf((id += 1), cookie));
     const page = pages.next(id);
-    page.catch(() => {}); // it is heard of when its turn comes, if that comes
+    page.catch(() => {}); // its error is thrown when its turn comes, if it does
     return page;
   };
   try {
@@ -97,11 +97,11 @@ export async function* readPages(
 
 interface Page {
   entries: SentEntry[];
-  /** of the next page; empty where this is the last */
+  /** of the next page; empty if this is the last */
   cookie: Buffer;
 }
 
-/** Puts together what the socket brings. */
+/** Assembles what the socket brings. */
 function receivePages(
   socket: Socket,
   timeoutMs: number,
@@ -154,7 +154,10 @@ function receivePages(
   return {
     next(id) {
       const settle = Promise.withResolvers<Page>();
-      const timer = setTimeout(() => fail(new Error(`no answer in ${timeoutMs} ms`)), timeoutMs);
+      const timer = setTimeout(
+        () => fail(new Error(`no answer within ${timeoutMs} ms`)),
+        timeoutMs,
+      );
       waiting = { id, settle, timer };
       if (failed !== undefined) fail(failed);
       return settle.promise;
@@ -163,14 +166,14 @@ function receivePages(
   };
 }
 
-/** The cookie of the page that ends with this; throws the server's refusal, with its `code`. */
+/** The cookie of the page that ends with this message; throws the server's refusal, with its `code`. */
 function readDone(cursor: BerCursor): Buffer {
   const end = cursor.enter(TAG.done);
   const code = cursor.integer(TAG.enumerated);
   cursor.skip(); // the DN that matched
   const said = cursor.text();
   if (code !== 0) {
-    throw Object.assign(new Error(`the server says ${code}${said === '' ? '' : `: ${said}`}`), {
+    throw Object.assign(new Error(`the server returned ${code}${said === '' ? '' : `: ${said}`}`), {
       code,
     });
   }

@@ -1,16 +1,16 @@
 /**
- * LDAP: the one file that speaks it. A few bound connections, and the operations that are needed on
- * them; filters and DNs are built here alone, by the library's classes. What the directory's
- * entries mean is src/backends/ldap/directory.ts's.
+ * LDAP: the only file that speaks it. It holds a few bound connections, and the operations that are needed on
+ * them. Only this file builds filters and DNs, with the library's classes. src/backends/ldap/directory.ts knows
+ * what the directory's entries mean.
  *
- * URIs: `ldapi://%2Fpath%2Fto%2Fsocket` and `ldaps://host[:port]`; plain `ldap://` only to this
- * machine (127.0.0.1, ::1, localhost), for development: passwords and keys would go in the clear.
+ * URIs: `ldapi://%2Fpath%2Fto%2Fsocket` and `ldaps://host[:port]`. Plain `ldap://` is allowed only to this
+ * machine (127.0.0.1, ::1, localhost), for development, because passwords and keys would be sent in the clear.
  *
- * ldapts reconnects a lost connection in silence, and then is *anonymous*: a search would see
- * nothing, and nothing would read as "absent". So a client gets one socket, once (`connectOnce`):
- * a second connection throws. One client is one connection; whatever is wrong with it ends both.
+ * ldapts silently reconnects a lost connection, which is then *anonymous*: a search would see nothing, and
+ * nothing would be read as "absent". So a client gets one socket, once (`connectOnce`): a second connection
+ * throws. One client is one connection; any error of one ends both.
  *
- * Longer than most, so that nothing else imports ldapts.
+ * This file is longer than most, so that nothing else imports ldapts.
  */
 import { readFileSync } from 'node:fs';
 import { connect as connectTcp, type Socket } from 'node:net';
@@ -23,7 +23,7 @@ import { readPages, type SentEntry } from './ldap-pages.ts';
 /** slapd drops a connection with more than 1,000 pending operations. */
 const MAX_IN_FLIGHT = 32;
 const CONNECTIONS = 4;
-/** For the connection, its bind and its first look. */
+/** For the connection, its bind and its first check. */
 const OPEN_TIMEOUT_MS = 3000;
 const OPERATION_TIMEOUT_MS = 5000;
 const PAGE = 100;
@@ -34,14 +34,14 @@ export interface LdapSettings {
   caFile?: string | undefined;
   bindDn: string;
   password: Secret;
-  /** looks whether the connection can be trusted, before anything else is done on it */
+  /** checks whether the connection can be trusted, before anything else is done on it */
   check(connection: LdapConnection): Promise<void>;
 }
 
 export interface LdapSearch {
   base: string;
   scope: 'base' | 'one' | 'sub';
-  /** the entry has one of these values; without it, every entry */
+  /** the entry has one of these values; if absent, every entry matches */
   any?: readonly (readonly [attribute: string, value: Buffer])[];
   /** without `any`: the entry was written at or after this change sequence number */
   since?: string;
@@ -50,13 +50,13 @@ export interface LdapSearch {
   /** without `any` and `since`: the entry has this attribute, by default objectClass, which all have */
   present?: string;
   attributes: readonly string[];
-  /** entries of a page, where it is read page by page; by default 100 */
+  /** entries of a page, if it is read page by page; by default 100 */
   pageSize?: number;
 }
 
 export interface LdapEntry {
   dn: string;
-  /** The values of an attribute, `[]` where it has none; a Buffer for what is no UTF-8. */
+  /** The values of an attribute, `[]` if it has none; a Buffer for a value that is not UTF-8. */
   values(attribute: string): (string | Buffer)[];
 }
 
@@ -67,13 +67,13 @@ export interface LdapChange {
 }
 
 /** What an entry must have for a change to be done (RFC 4528, the assertion control). */
-export type LdapExpectation = readonly (readonly [attribute: string, value: Buffer])[];
+type LdapExpectation = readonly (readonly [attribute: string, value: Buffer])[];
 
-/** Operations on one connection. Each is answered completely or throws. */
+/** Operations on one connection. Each answer is complete, or the operation throws. */
 export interface LdapConnection {
   /**
-   * Not paged (slapd keeps one paged search for each connection, no more): the server's size limit
-   * is an error here, code 4.
+   * Not paged (slapd allows only one paged search on each connection): exceeding the server's size limit is an
+   * error here, code 4.
    */
   search(search: LdapSearch): Promise<LdapEntry[]>;
   /** Page by page; one at a time on a connection. */
@@ -84,7 +84,7 @@ export interface LdapConnection {
 }
 
 export interface LdapPool {
-  /** Runs one operation on a bound connection. What fails by the connection costs the connection. */
+  /** Runs one operation on a bound connection. If the connection fails, it is closed. */
   run<T>(operation: (connection: LdapConnection) => Promise<T>): Promise<T>;
   /** Runs something longer on a connection of its own, and ends it. */
   stream<T>(operation: (connection: LdapConnection) => AsyncGenerator<T>): AsyncGenerator<T>;
@@ -100,23 +100,26 @@ export function formatDn(path: readonly (readonly [attribute: string, value: str
   return dn.toString();
 }
 
-/** The server's own verdict (RFC 4511, appendix A); undefined where it is the connection's fault. */
+/** The result code of the server (RFC 4511, appendix A); undefined if the connection is at fault. */
 export function resultCodeOf(error: unknown): number | undefined {
   const code = (error as { code?: unknown } | null)?.code;
   // busy, unavailable, and ldapts' "no result"
   return typeof code !== 'number' || code === 51 || code === 52 || code === 248 ? undefined : code;
 }
 
-/** What the server's own verdicts mean (RFC 4511, appendix A), where it says no more. */
+/** What the server's result codes mean (RFC 4511, appendix A), for answers without a text. */
 const VERDICTS: Record<number, string> = {
   32: 'there is no such entry',
-  49: 'the password is wrong, or the account is not there',
-  50: 'this account has no right to that',
+  49: 'the password is wrong, or the account does not exist',
+  50: 'this account does not have the right to do that',
   51: 'the server is busy',
-  52: 'the server is ending',
+  52: 'the server is shutting down',
 };
 
-/** What the library throws, in words for people: it tells of its messages and of codes. Anything else as it is. */
+/**
+ * Puts an error of the library into words for people: the library names its messages and codes. Any other error
+ * stays as it is.
+ */
 function inWords(error: unknown): Error {
   const { message, code } = error as Error & { code?: unknown };
   if (typeof code === 'number') {
@@ -125,7 +128,7 @@ function inWords(error: unknown): Error {
     return Object.assign(new Error(words), { code });
   }
   if (message.endsWith(': Operation timed out')) {
-    return new Error(`no answer in ${OPERATION_TIMEOUT_MS} ms`);
+    return new Error(`no answer within ${OPERATION_TIMEOUT_MS} ms`);
   }
   const words = /^Socket error\. Message type: .*\n(.*)/u.exec(message)?.[1];
   if (/ECONNRESET|EPIPE/u.test(words ?? '') || message.startsWith('Connection closed before')) {
@@ -134,12 +137,15 @@ function inWords(error: unknown): Error {
   return words === undefined ? (error as Error) : new Error(words);
 }
 
-/** The server's refusal of a bind is no verdict on the operation that waits for it: it has no code of its own. */
+/**
+ * If the server refuses a bind, that is not its answer to the operation that waits for it: the error has no
+ * code of its own.
+ */
 function failedBind({ bindDn, uri }: LdapSettings, error: unknown): Error {
   return new Error(`binding as ${bindDn} at ${uri}`, { cause: inWords(error) });
 }
 
-/** The same of what failed on a connection, with the server's name where it is the connection's fault. */
+/** The same for what failed on a connection, with the server's name if the connection is at fault. */
 function ofServer(uri: string, error: unknown): Error {
   const words = inWords(error);
   const isItsFault = resultCodeOf(error) === undefined && (words !== error || 'syscall' in words);
@@ -156,10 +162,10 @@ interface OpenConnection {
   destroy: () => void;
 }
 
-/** Opens a connection, binds and checks it; all within OPEN_TIMEOUT_MS, or it throws. */
+/** Opens a connection, binds and checks it, all within OPEN_TIMEOUT_MS; otherwise it throws. */
 async function openConnection(settings: LdapSettings): Promise<OpenConnection> {
   const password = secretNow(settings.password);
-  if (password === '') throw new Error('an empty password would bind as nobody');
+  if (password === '') throw new Error('an empty password would bind anonymously');
   let socket: Socket | undefined;
   const connectOnce = (make: () => Socket) => () => {
     if (socket !== undefined) throw new Error('the connection was lost');
@@ -169,7 +175,7 @@ async function openConnection(settings: LdapSettings): Promise<OpenConnection> {
   const client = clientFor(settings, connectOnce);
   const destroy = () => void socket?.destroy();
   const timer = setTimeout(
-    () => socket?.destroy(new Error(`no answer in ${OPEN_TIMEOUT_MS} ms`)),
+    () => socket?.destroy(new Error(`no answer within ${OPEN_TIMEOUT_MS} ms`)),
     OPEN_TIMEOUT_MS,
   );
   try {
@@ -191,8 +197,8 @@ async function openConnection(settings: LdapSettings): Promise<OpenConnection> {
 }
 
 /**
- * Gives the library whole messages. It would join what has come of a large one anew with each part (an entry
- * of 60 MB takes longer than OPERATION_TIMEOUT_MS), and would keep all of it.
+ * Passes whole messages to the library. It would join the parts of a large message again with each new part (an
+ * entry of 60 MB takes longer than OPERATION_TIMEOUT_MS), and would keep all of it.
  */
 function deliverWhole(socket: Socket): void {
   const listeners = socket.listeners('data') as ((data: Buffer) => void)[];
@@ -210,8 +216,8 @@ function deliverWhole(socket: Socket): void {
 }
 
 /**
- * Runs `act` on a connection without a password: `nobody` does not bind at all, `peer` is the unix user of
- * this process (SASL EXTERNAL, RFC 4422; by ldapi alone). Ends the connection.
+ * Runs `act` on a connection without a password: `nobody` does not bind at all; `peer` is the unix user of this
+ * process (SASL EXTERNAL, RFC 4422; only by ldapi). Ends the connection.
  */
 export async function withoutPassword<T>(
   place: Pick<LdapSettings, 'uri' | 'caFile'>,
@@ -259,7 +265,7 @@ function clientFor(
     const createConnection = connectOnce(() => connectTcp({ host, port })) as typeof connectTcp;
     return new ldapts.Client({ url: uri, timeout, createConnection });
   }
-  throw new Error(`${uri} is not ldapi:// or ldaps:// (nor ldap:// to this machine)`);
+  throw new Error(`${uri} must be ldapi:// or ldaps://, or ldap:// to this machine`);
 }
 
 function operationsOn(client: ldapts.Client): LdapConnection {
@@ -309,7 +315,9 @@ function equalities(pairs: LdapExpectation): ldapts.EqualityFilter[] {
   return pairs.map(([attribute, value]) => new ldapts.EqualityFilter({ attribute, value }));
 }
 
-/** A search for one page, as a message (RFC 4511, sections 4.1.1 and 4.5.1); no limits but the server's. */
+/**
+ * A search for one page, as a message (RFC 4511, sections 4.1.1 and 4.5.1); with no limits but the server's.
+ */
 function pageRequest(search: LdapSearch, id: number, cookie: Buffer): Buffer {
   const { base, scope, attributes, pageSize = PAGE } = search;
   const writer = new ldapts.BerWriter();
@@ -356,8 +364,9 @@ function nameIn(entry: ldapts.Entry, attribute: string): string {
 }
 
 /**
- * A referral is read as the entry that it is. RFC 3296. Without this, one anywhere below the base is in the
- * answer to each search there, whatever that looks for: and an answer with a part elsewhere is not complete.
+ * A referral is read as the entry that it is. RFC 3296. Otherwise, a referral anywhere below the base is in the
+ * answer to each search there, whatever the search looks for, and an answer with a part elsewhere is not
+ * complete.
  */
 class ManageDsaItControl extends ldapts.Control {
   constructor() {
@@ -381,7 +390,7 @@ class AssertionControl extends ldapts.Control {
 
 // ---------------------------------------------------------------- the pool
 
-/** Opens nothing yet: each connection opens when it is first needed, and again after it was lost. */
+/** Opens nothing yet: each connection is opened when it is first needed, and again after it was lost. */
 export function openLdapPool(settings: LdapSettings): LdapPool {
   const open = () => openConnection(settings);
   interface Slot {
@@ -401,7 +410,7 @@ export function openLdapPool(settings: LdapSettings): LdapPool {
     if (slot.connection === connection) slot.connection = undefined;
   };
 
-  /** The slot's connection; a new one where there is none, or where it was lost while idle. */
+  /** The slot's connection; a new one if there is none, or if it was lost while idle. */
   async function connectionOf(slot: Slot): Promise<[Promise<OpenConnection>, OpenConnection]> {
     for (let tries = 0; tries < 2; tries++) {
       const opening = (slot.connection ??= open());

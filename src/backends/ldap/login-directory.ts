@@ -1,10 +1,10 @@
 /**
- * The directory as a login host follows it, as `cn=keys-agent,ou=chamberlain`: the heartbeat, and of people
- * and tools their names and seals. Each answer is complete, or it throws BACKEND_UNREADABLE.
+ * The directory as a login host follows it, as `cn=keys-agent,ou=chamberlain`: the heartbeat, and the names and
+ * seals of people and tools. Each answer is complete, or it throws BACKEND_UNREADABLE.
  *
  * ldapts has no persistent search. So changes are followed by change sequence numbers (CSNs,
- * draft-ietf-ldup-model): the suffix's `contextCSN`, one for each server that writes, says in one small read
- * whether there is anything new; `entryCSN >= …` finds it. Deleted entries show in neither: they are found by
+ * draft-ietf-ldup-model): the suffix's `contextCSN`, one for each server that writes, shows in one small read
+ * whether there is anything new; `entryCSN >= …` finds it. Deleted entries appear in neither: they are found by
  * comparing names.
  */
 import { createHash } from 'node:crypto';
@@ -28,21 +28,24 @@ export interface LoginDirectorySettings {
   password: Secret;
 }
 
-/** An entry of a person, or of a tool's account, as it was read. */
+/** The entry of a person, or of a tool's account, as it was read. */
 export interface SeenEntry {
   dn: string;
-  /** by which it is told of: see `reportName` */
+  /** the name in reports: see `reportName` */
   name: string;
-  /** '' where it may not be read */
+  /** '' if it may not be read */
   csn: string;
-  /** undefined where it has none, or none was asked for; one that is no text verifies as little here as there */
+  /**
+   * undefined if it has none, or none was asked for. A seal that is not text becomes one, and neither can be
+   * verified
+   */
   seal: string | undefined;
 }
 
 export interface LoginDirectory {
   /** The suffix's contextCSN values. */
   contextCsns(): Promise<string[]>;
-  /** The heartbeat's text; '' where there is none. */
+  /** The heartbeat's text; '' if there is none. */
   heartbeat(): Promise<string>;
   /** Every person and tool, page by page. */
   everything(): AsyncGenerator<SeenEntry[]>;
@@ -50,7 +53,7 @@ export interface LoginDirectory {
   names(): AsyncGenerator<SeenEntry[]>;
   /** People and tools that were written at or after a CSN. */
   changedSince(csn: string): AsyncGenerator<SeenEntry[]>;
-  /** These entries, those that there are. */
+  /** Those of these entries that exist. */
   entries(dns: readonly string[]): Promise<SeenEntry[]>;
   close(): Promise<void>;
 }
@@ -64,13 +67,13 @@ const WHOLE = ['entryCSN', SEAL];
 const NAMES = ['entryCSN'];
 const PAGE = 500;
 /**
- * What is read of an entry is garbage at once, but survives two scavenges: where there is --expose-gc, it is
- * collected every so many pages.
+ * What is read of an entry is garbage at once, but survives two scavenges: if Node runs with --expose-gc, it is
+ * collected after this many pages.
  */
 const GC_EVERY_PAGES = { whole: 8, names: 60 };
-/** No name of ours is longer: of a longer one so much is told, and its hash. */
+/** None of our names is longer: a longer one is reported by this much of it, and its hash. */
 const MAX_NAME = 200;
-/** No seal of ours is longer: of a longer one so much is told, which verifies as little. */
+/** None of our seals is longer: of a longer one only this much is reported, which cannot be verified either. */
 const MAX_SEAL = 2 ** 18;
 
 /** Opens nothing yet. */
@@ -80,7 +83,10 @@ export function openLoginDirectory(settings: LoginDirectorySettings): LoginDirec
   const pool = openAgentPool(settings, names);
   const toolPrefix = `uid=${realm}.`;
 
-  /** As they are told, without those that are not named as accounts there are, such as another realm's. */
+  /**
+   * The entries as they are reported, without those whose name no account there may have, such as another
+   * realm's.
+   */
   function seen(place: AccountPlace, entries: readonly LdapEntry[], areWhole = true): SeenEntry[] {
     const found: SeenEntry[] = [];
     for (const entry of entries) {
@@ -177,8 +183,8 @@ function sealOf(entry: LdapEntry): string | undefined {
 const OWN_NAME = { people: /^uid=([a-z0-9_-]+),/i, toolAccounts: /^uid=([a-z0-9._-]+),/i };
 
 /**
- * The entry's own name, exact bytes; its DN where no account there may have that one, so that an entry beside
- * people cannot pass for a tool, nor end what is known of one.
+ * The entry's own name, exact bytes; its DN if no account there may have that name, so that an entry among
+ * people can neither pass for a tool nor end what is known of one.
  */
 function reportName(place: AccountPlace, dn: string): string {
   const name = OWN_NAME[place].exec(dn)?.[1] ?? dn;
@@ -186,7 +192,7 @@ function reportName(place: AccountPlace, dn: string): string {
   return `${name.slice(0, MAX_NAME)}… ${createHash('sha256').update(name).digest('hex')}`;
 }
 
-/** All that a search finds, where it fits into one page; undefined where it does not. */
+/** Everything that a search finds, if it fits into one page; undefined if it does not. */
 async function onlyPage(
   ldap: LdapConnection,
   search: LdapSearch,
@@ -199,7 +205,7 @@ async function onlyPage(
   return done === true ? first.value : undefined;
 }
 
-/** Connections of the login host's account, each of which has seen the marker. */
+/** Connections of the login host's account, each of which has seen the heartbeat's entry. */
 function openAgentPool(
   { uri, caFile, password }: Pick<LoginDirectorySettings, 'uri' | 'caFile' | 'password'>,
   names: Names,
@@ -212,13 +218,13 @@ function openAgentPool(
     // an account that may not read finds nothing, without an error
     check: async (ldap) => {
       if ((await readEntry(ldap, names.marker, ['1.1'])) === undefined) {
-        throw new Error(`${names.marker} is not there, or may not be read`);
+        throw new Error(`${names.marker} does not exist, or may not be read`);
       }
     },
   });
 }
 
-/** One entry; undefined where it is not there, or may not be seen. */
+/** One entry; undefined if it does not exist, or is not visible. */
 async function readEntry(
   ldap: LdapConnection,
   base: string,

@@ -1,6 +1,6 @@
 /**
- * MariaDB's own tables of accounts, read into the normal form of the target; and grants of that
- * form as SQL. Format of `mysql.global_priv.Priv`: JSON, see mariadb.com/kb/en/mysqlglobal_priv-table.
+ * Converts MariaDB's own tables of accounts into the normal form of the target, and grants of that form into
+ * SQL. Format of `mysql.global_priv.Priv`: JSON, see mariadb.com/kb/en/mysqlglobal_priv-table.
  */
 import type { DatabaseAccount, DatabaseServerView, Grant } from '../../targets/databases-reader.ts';
 
@@ -16,11 +16,11 @@ export interface AccountRows {
   tables_priv: readonly Row[];
   procs_priv: readonly Row[];
   proxies_priv: readonly Row[];
-  /** the columns of mysql.db with a privilege: ALL is whatever this version of the server has columns for */
+  /** the columns of mysql.db with a privilege: ALL means whatever this version of the server has columns for */
   privilegeColumns: readonly string[];
 }
 
-/** Reads the rows of many accounts. Throws where a row is not what MariaDB writes. */
+/** Reads the rows of many accounts. Throws if a row is not in MariaDB's format. */
 export function readAccounts(rows: AccountRows): DatabaseServerView {
   const users = new Map<string, DatabaseAccount[]>();
   const anonymousHosts: string[] = [];
@@ -60,11 +60,11 @@ const GLOBAL_PRIVILEGES = [
   'SHOW CREATE ROUTINE',
 ];
 
-/** `SELECT, SUPER on *.*`, `ALL, GRANT OPTION on *.*`; a bit that has no name here is `bit 40`. */
+/** `SELECT, SUPER on *.*`, `ALL, GRANT OPTION on *.*`; a bit without a name here is `bit 40`. */
 function readGlobal(access: number): Grant[] {
   // the first root of a server has all 64 bits, whatever they mean
   if (!Number.isSafeInteger(access)) return ['ALL, GRANT OPTION on *.*'];
-  // as text, since & reaches 32 bits
+  // as text, because & is limited to 32 bits
   const names = Array.from(access.toString(2))
     .toReversed()
     .flatMap((bit, at) => (bit === '1' ? [GLOBAL_PRIVILEGES[at] ?? `bit ${at}`] : []));
@@ -90,7 +90,7 @@ interface Priv extends Login {
 
 function readAccount(host: string, json: string, grants: Grant[]): DatabaseAccount {
   const priv = JSON.parse(json) as Priv;
-  // In auth_or, an empty object stands for the account's first way to log in.
+  // in auth_or, an empty object stands for the account's first way to log in
   const logins = (priv.auth_or ?? [priv]).map((login) =>
     login.plugin === undefined ? priv : login,
   );
@@ -144,7 +144,7 @@ function readGrants(rows: AccountRows): Map<string, Grant[]> {
   return grants;
 }
 
-/** Reads the privileges of a row of mysql.db. There are few different ones. */
+/** Reads the privileges of a row of mysql.db. There are few different ones, so each is computed once. */
 function readerOfPrivileges(columns: readonly string[]): (flags: string) => string {
   const known = new Map<string, string>();
   return (flags) => {
@@ -155,7 +155,8 @@ function readerOfPrivileges(columns: readonly string[]): (flags: string) => stri
 }
 
 function readPrivileges(columns: readonly string[], flags: string): string {
-  if (flags.length !== columns.length) throw new Error('a row of mysql.db has other privileges');
+  if (flags.length !== columns.length)
+    throw new Error('a row of mysql.db has an unexpected number of privileges');
   const held = columns.filter((_, i) => flags[i] === 'Y');
   const option = held.includes('Grant_priv') ? ['GRANT OPTION'] : [];
   const plain = held.filter((column) => column !== 'Grant_priv');
@@ -175,16 +176,16 @@ function text(row: Row, column: string): string {
   return String(row[column] ?? '');
 }
 
-/** Host and user as one key; neither holds a newline. */
+/** Host and user as one key; neither contains a newline. */
 function nameOf(row: Row): string {
   return `${text(row, 'User')}\n${text(row, 'Host')}`;
 }
 
 /**
- * The statement that gives a grant to an account (its name quoted already). Only the forms that the
+ * The statement that gives a grant to an account (its name quoted already). Accepts only the forms that the
  * target wants; throws a RangeError for any other.
  *
- * @param all what ALL is on this server, for a grant of all but one
+ * @param all what ALL means on this server, for a grant of all but one
  */
 export function grantStatement(
   grant: Grant,
@@ -194,8 +195,8 @@ export function grantStatement(
 ): string {
   const [privileges, pattern] = /^(ALL|ALL but EVENT) on (\S+)\.\*$/.exec(grant)?.slice(1) ?? [];
   if (privileges === undefined || pattern === undefined)
-    throw new RangeError(`no such grant: ${grant}`);
-  // each by its name: ALL, and EVENT taken away again, would let events begin in between
+    throw new RangeError(`unknown grant: ${grant}`);
+  // each by its name: granting ALL, and then revoking EVENT, would let events begin in between
   const named =
     privileges === 'ALL but EVENT' ? all.filter((each) => each !== 'EVENT').join(', ') : privileges;
   return `GRANT ${named} ON ${quote(pattern)}.* TO ${account}`;

@@ -1,21 +1,21 @@
 /**
- * A few connections to each database server. The only file that knows the package `mariadb`.
+ * A few connections to each database server. The only file that uses the package `mariadb`.
  *
- * Not the package's own pool: that one tries a server that refuses for the whole time-out, and after
- * failures waits up to 10 s before it tries again. Here a refusal is an error at once, and the next
- * piece of work tries anew.
+ * The package's own pool is not used: if a server refuses, it retries for the whole time-out, and after
+ * failures it waits up to 10 s before it tries again. Here a refusal is an error at once, and the next piece of
+ * work tries again.
  */
 import { createConnection } from 'mariadb';
 import { type Secret, secretNow } from '../../secrets/secret.ts';
 import { unlessAborted } from '../../shared/unless-aborted.ts';
 
-/** What the edge uses of a connection. */
+/** What the backend uses of a connection. */
 export interface Connection {
   query<T>(sql: string, values?: unknown): Promise<T>;
   escapeId(name: string): string;
 }
 
-/** Where a server is: a unix socket, or a host. There is no TLS: a host is one on a trusted network. */
+/** Where a server is: a unix socket, or a host. There is no TLS: a host must be on a trusted network. */
 export interface DatabaseServerPlace {
   name: string;
   socket?: string | undefined;
@@ -37,7 +37,7 @@ export interface Servers {
 /** Another piece of work is finding out whether the server is back. */
 class NotAnswering extends Error {}
 
-/** Not reached, not let in, lost on the way, or too late. */
+/** The server was not reached, refused the login, was lost on the way, or answered too late. */
 export function isUnavailable(error: unknown): boolean {
   const { fatal, sqlState, syscall } = error as {
     fatal?: boolean;
@@ -55,12 +55,12 @@ export function isUnavailable(error: unknown): boolean {
 type OpenConnection = Awaited<ReturnType<typeof createConnection>>;
 
 const CONNECT_TIMEOUT_MS = 3_000;
-/** Silence of the socket, after which the work has failed: a stopped server does not refuse, it hangs. */
+/** Work fails after this much silence on the socket: a stopped server does not refuse, it hangs. */
 const OPERATION_TIMEOUT_MS = 5_000;
-/** When an unused connection is closed; the socket's time-out counts on, so it must be less. */
+/** When an unused connection is closed; the socket's time-out continues, so this must be shorter. */
 const IDLE_MS = 2_000;
 
-/** Makes no connection yet. At most `limit` to each server. */
+/** Opens no connection yet. At most `limit` to each server. */
 export function openServers(
   places: readonly DatabaseServerPlace[],
   login: DatabaseLogin,
@@ -83,10 +83,10 @@ function openPool(place: DatabaseServerPlace, login: DatabaseLogin, limit: numbe
   const idle = new Map<OpenConnection, NodeJS.Timeout>();
   const queue: (() => void)[] = [];
   let inUse = 0;
-  // A server that hangs costs each who waits for it the whole time-out. So once it has not answered,
-  // one piece of work at a time finds out whether it does again, and all others fail at once.
+  // A server that hangs costs each piece of work the whole time-out. So once it has not answered, one piece of
+  // work at a time finds out whether it answers again, and all others fail at once.
   let silent = false;
-  let asking = false;
+  let isProbing = false;
   const closing = new AbortController();
 
   function take(): OpenConnection | undefined {
@@ -121,13 +121,13 @@ function openPool(place: DatabaseServerPlace, login: DatabaseLogin, limit: numbe
 
   return {
     async use<T>(work: (connection: Connection) => Promise<T>): Promise<T> {
-      const asks = silent;
-      if (asks && asking) throw new NotAnswering(`${place.name} does not answer`);
-      if (asks) asking = true;
+      const probes = silent;
+      if (probes && isProbing) throw new NotAnswering(`${place.name} does not answer`);
+      if (probes) isProbing = true;
       if (inUse >= limit) await new Promise<void>((resolve) => queue.push(resolve));
       else inUse += 1;
       try {
-        if (silent && !asks) throw new NotAnswering(`${place.name} does not answer`);
+        if (silent && !probes) throw new NotAnswering(`${place.name} does not answer`);
         const connection = take() ?? (await open());
         try {
           const result = await unlessAborted(work(connection), closing.signal);
@@ -140,15 +140,17 @@ function openPool(place: DatabaseServerPlace, login: DatabaseLogin, limit: numbe
         if (isUnavailable(error)) silent = true;
         throw error;
       } finally {
-        if (asks) asking = false;
+        if (probes) isProbing = false;
         const next = queue.shift();
         if (next === undefined) inUse -= 1;
         else next();
       }
     },
-    /** Closes what is unused, and cuts what is in use: a server that hangs is not waited for. */
+    /** Closes unused connections, and cuts those in use: a server that hangs must not delay this. */
     async close(): Promise<void> {
-      closing.abort(new NotAnswering(`${place.name} is not waited for any more`));
+      closing.abort(
+        new NotAnswering(`${place.name} did not answer before the connections were closed`),
+      );
       const connections = [...idle.keys()];
       for (const timer of idle.values()) clearTimeout(timer);
       idle.clear();
@@ -158,8 +160,8 @@ function openPool(place: DatabaseServerPlace, login: DatabaseLogin, limit: numbe
 }
 
 /**
- * Lends a connection of its own for work whose statements may take hours. Where `signal` aborts, what
- * the server does is ended too, and the signal's reason is thrown.
+ * Lends a connection of its own for work whose statements may take hours. If `signal` aborts, the statement on
+ * the server is ended, too, and the signal's reason is thrown.
  */
 export async function usePatiently<T>(
   place: DatabaseServerPlace,
@@ -174,7 +176,7 @@ export async function usePatiently<T>(
   try {
     const connection = await unlessAborted(connecting, signal);
     try {
-      // of a server that hangs, the package never says that a statement was cut
+      // for a server that hangs, the package never reports that a statement was cut
       return await unlessAborted(work(connection), signal);
     } finally {
       if (!signal.aborted) await unlessAborted(end(connection), signal);
@@ -187,7 +189,7 @@ export async function usePatiently<T>(
   }
 }
 
-/** Cuts a connection, also one that connects only when it is too late. */
+/** Cuts a connection, even one that is established only after the cut. */
 function cutOf(connecting: Promise<OpenConnection>): () => void {
   return () => void connecting.then((connection) => connection.destroy()).catch(() => {});
 }
@@ -206,7 +208,7 @@ async function connect(
     connectTimeout: CONNECT_TIMEOUT_MS,
     socketTimeout,
     sessionVariables: {
-      // Without NO_AUTO_CREATE_USER a GRANT to an account that has vanished makes it, with no password.
+      // without NO_AUTO_CREATE_USER, a GRANT to an account that was dropped creates it, without a password
       sql_mode: 'STRICT_ALL_TABLES,NO_AUTO_CREATE_USER,NO_ENGINE_SUBSTITUTION',
       lock_wait_timeout: 4,
     },
@@ -214,7 +216,7 @@ async function connect(
     autoJsonMap: false,
     arrayParenthesis: false,
   });
-  // The work in flight gets its own error; an unused connection that breaks is found to be invalid.
+  // the work in progress gets its own error; an unused connection that breaks is found to be invalid
   connection.on('error', () => undefined);
   return connection;
 }

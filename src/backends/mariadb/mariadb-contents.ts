@@ -1,13 +1,13 @@
-/** What is in a database, so exactly that two of the same names and numbers of rows are told apart. */
+/** What is in a database, so exactly that two with the same names and numbers of rows can be distinguished. */
 import { createHash } from 'node:crypto';
 import { type Contents, holdsRows, type Inventory } from '../../archives/databases-manifest.ts';
 import type { Row } from './mariadb-accounts.ts';
 import type { Connection } from './mariadb-connections.ts';
 
 /**
- * A hash of each thing that the inventory names: of the statement that makes it and, of a table, of the checksum of its
- * rows. What the server notes beside that, such as when a trigger was made or that an event is over, does not count. Each
- * row is read: as fast as it is counted where no index serves for that.
+ * A hash of each thing that the inventory names: of the statement that creates it and, for a table, of the
+ * checksum of its rows. What the server records besides, such as when a trigger was created or that an event is
+ * over, does not count. Each row is read, which is as fast as counting the rows if no index helps with that.
  */
 export async function readContents(
   connection: Connection,
@@ -45,7 +45,7 @@ export async function readContents(
   return contents;
 }
 
-/** What tells the rows of a table from others; of a sequence, where it is. */
+/** What distinguishes the rows of a table; for a sequence, its current value. */
 async function readRows(
   connection: Connection,
   at: string,

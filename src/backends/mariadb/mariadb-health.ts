@@ -1,4 +1,4 @@
-/** What `chamberlain doctor` asks of a MariaDB server. */
+/** What `chamberlain doctor` checks on a MariaDB server. */
 import {
   type Connection,
   type DatabaseLogin,
@@ -8,15 +8,15 @@ import {
 
 export interface ReaderHealth {
   version: string;
-  /** by the server's clock, milliseconds since the epoch */
+  /** by the server's clock, in milliseconds since the epoch */
   clock: number;
   connections: number;
   mostConnections: number;
-  /** hosts of accounts without a name, which stand before `'s50001'@'%'` */
+  /** hosts of accounts without a name, which take precedence over `'s50001'@'%'` */
   anonymousHosts: string[];
 }
 
-/** Looks as `chamberlain_databases_reader`. */
+/** Reads as `chamberlain_databases_reader`. */
 export async function readReaderHealth(
   place: DatabaseServerPlace,
   login: DatabaseLogin,
@@ -47,7 +47,7 @@ export async function readReaderHealth(
   }
 }
 
-/** What an account was granted, as `SHOW GRANTS` writes it: its password's verifier may be in it. */
+/** What an account was granted, as `SHOW GRANTS` writes it: this may include its password's verifier. */
 export async function readGrants(
   place: DatabaseServerPlace,
   login: DatabaseLogin,

@@ -1,17 +1,17 @@
-/** What databases a user has on a server, and what is in each: the tables with their rows, counted. */
+/** Which databases a user has on a server, and what is in each: the tables with their rows, counted. */
 import { ChamberlainError } from '../../shared/errors.ts';
 import { holdsRows, type Inventory } from '../../archives/databases-manifest.ts';
 import type { Row } from './mariadb-accounts.ts';
 import type { Connection } from './mariadb-connections.ts';
 
-/** The beginning of the names of a user's own databases. */
+/** The prefix of the names of a user's own databases. */
 export function prefixOf(user: string): string {
   return `${user}__`;
 }
 
 /**
- * The names of all databases that are someone's own. A server hides what one has no right to see:
- * without the right to see all, there is no answer.
+ * The names of all databases that belong to users. A server hides what an account has no right to see, so
+ * without the right to see everything, this throws.
  */
 export async function readOwnDatabases(connection: Connection): Promise<string[]> {
   const [right, rows] = await Promise.all([
@@ -23,17 +23,18 @@ export async function readOwnDatabases(connection: Connection): Promise<string[]
        WHERE SCHEMA_NAME REGEXP '^[su][1-9][0-9]*__'`,
     ),
   ]);
-  if (right.length === 0) throw new Error('no right to see which databases there are');
+  if (right.length === 0)
+    throw new Error('this account does not have the right to see all databases');
   return rows.map((row) => String(row['name'])).toSorted();
 }
 
-/** What it takes to see all that is in a database, and to dump and drop it. */
+/** The privileges that are needed to see everything in a database, and to dump and drop it. */
 const RIGHTS = [
   ...['SELECT', 'SHOW VIEW', 'TRIGGER', 'EVENT', 'EXECUTE', 'LOCK TABLES'],
   ...['CREATE', 'DROP', 'ALTER'],
 ];
 
-/** Throws unless we have on the databases of the user's kind what it takes not to see them short. */
+/** Throws unless we have the privileges that are needed to see the user's databases completely. */
 export async function requireRights(connection: Connection, user: string): Promise<void> {
   const pattern = ownPattern(user);
   const rows = await connection.query<Row[]>(
@@ -45,7 +46,7 @@ export async function requireRights(connection: Connection, user: string): Promi
   const missing = RIGHTS.filter((right) => !held.has(right));
   if (missing.length === 0) return;
   throw new ChamberlainError('STEP_FAILED', `looking at the databases of ${user}`, {
-    cause: new Error(`we have no ${missing.join(', ')} on ${pattern}.*`),
+    cause: new Error(`this account lacks ${missing.join(', ')} on ${pattern}.*`),
   });
 }
 
@@ -54,12 +55,12 @@ function ownPattern(user: string): string {
   return `${user.slice(0, 1)}%\\_\\_%`;
 }
 
-/** The role by which a tenant whose databases are loaded has the right EVENT. */
+/** The role that gives a tenant the privilege EVENT while their databases are loaded. */
 export function loadingRole(user: string): string {
   return `chamberlain_loads_${user}`;
 }
 
-/** What we have on the databases of the user's kind: ALL, by the names that the server has for it. */
+/** Our privileges on the databases of users of that kind: ALL, by the names that the server has for it. */
 export async function readOwnPrivileges(connection: Connection, user: string): Promise<string[]> {
   const rows = await connection.query<Row[]>(
     'SELECT PRIVILEGE_TYPE AS name FROM information_schema.SCHEMA_PRIVILEGES WHERE TABLE_SCHEMA = ?',
@@ -67,13 +68,13 @@ export async function readOwnPrivileges(connection: Connection, user: string): P
   );
   if (rows.length === 0) {
     throw new Error(
-      `our account has no rights on ${ownPattern(user)}: grant deploy/mariadb/toolsdb.sql`,
+      `this account has no rights on ${ownPattern(user)}: run deploy/mariadb/toolsdb.sql`,
     );
   }
   return rows.map((row) => String(row['name']));
 }
 
-/** What is in a database; undefined where there is none of that name. */
+/** What is in a database; undefined if there is no database of that name. */
 export async function readInventory(
   connection: Connection,
   database: string,
@@ -116,7 +117,7 @@ export async function readInventory(
   for (const row of tables) {
     const [name, type] = [String(row['name']), String(row['type'])];
     if (type === 'VIEW') continue;
-    // of a table that the server cannot open it knows no engine, and says why in the comment
+    // for a table that it cannot open, the server knows no engine, and gives the reason in the comment
     if (row['engine'] === null) throw new Error(`the table ${name}: ${row['comment']}`);
     const table = { name, type, engine: String(row['engine']), rows: 0 };
     if (holdsRows(table)) table.rows = await countRows(connection, database, table);
@@ -126,7 +127,7 @@ export async function readInventory(
   return inventory;
 }
 
-/** What in a database has another definer than the user whose database it is. */
+/** What in a database has another definer than the user who owns the database. */
 async function readOthers(connection: Connection, database: string): Promise<string[]> {
   const own = `${database.slice(0, database.indexOf(prefixOf('')))}@%`;
   const of = (kind: string, what: string, table: string, schema: string) =>
@@ -154,7 +155,7 @@ async function countRows(
   return Number(row?.['count']);
 }
 
-/** About how many bytes a database takes: for people who wait. */
+/** Approximate size of a database in bytes, for people who wait. */
 export async function estimateBytes(connection: Connection, database: string): Promise<number> {
   const [row] = await connection.query<Row[]>(
     'SELECT SUM(DATA_LENGTH) AS bytes FROM information_schema.TABLES WHERE TABLE_SCHEMA = ?',
@@ -168,7 +169,7 @@ export async function readVersion(connection: Connection): Promise<string> {
   return String(row?.['version']);
 }
 
-/** How many bytes of a statement the server takes; a blob is twice as long in a dump. */
+/** The longest statement that the server accepts, in bytes; a blob is twice as long in a dump. */
 export async function readLongestStatement(connection: Connection): Promise<number> {
   const [row] = await connection.query<Row[]>('SELECT @@GLOBAL.max_allowed_packet AS bytes');
   return Number(row?.['bytes']);

@@ -1,6 +1,7 @@
 /**
- * The marker of a MariaDB server (src/seals/heartbeat.ts): a row of `mysql.chamberlain_marker`, which deploy/mariadb makes. It
- * stands beside the accounts, so that whatever brings an older copy of those back brings the older marker too.
+ * The marker of a MariaDB server (src/seals/heartbeat.ts): a row of `mysql.chamberlain_marker`, which
+ * deploy/mariadb creates. It is next to the accounts, so if an older copy of those is restored, the older
+ * marker comes back with it.
  */
 import { ChamberlainError } from '../../shared/errors.ts';
 import { withoutSecrets } from './mariadb.ts';
@@ -11,14 +12,14 @@ import {
   openServers,
 } from './mariadb-connections.ts';
 
-/** ER_NO_SUCH_TABLE; ER_TABLEACCESS_DENIED_ERROR, which is said of a table that is not there too */
+/** ER_NO_SUCH_TABLE; ER_TABLEACCESS_DENIED_ERROR, which is also the answer if the table does not exist */
 const NO_TABLE = new Set([1146, 1142]);
 /** ER_DUP_ENTRY */
 const THERE_ALREADY = 1062;
 
 const errnoOf = (error: unknown) => (error as { errno?: number }).errno ?? 0;
 
-/** Opens the markers of servers; no connection is made before the first look. */
+/** Opens the markers of servers; no connection is made before the first call. */
 export function openServerMarkers(
   places: readonly DatabaseServerPlace[],
   login: DatabaseLogin,
@@ -36,7 +37,7 @@ export function openServerMarkers(
   }
 
   return {
-    /** Undefined where there is none, or not even its table. */
+    /** Undefined if there is no marker, or no table for it. */
     read: (server: string): Promise<string | undefined> =>
       use(server, 'reading', async (connection) => {
         try {
@@ -51,7 +52,7 @@ export function openServerMarkers(
         }
       }),
 
-    /** False where another stands there than the one that was read: nothing is written then. */
+    /** Returns false, and writes nothing, if the marker is not the one that was read. */
     write: (server: string, marker: string, instead: string | undefined): Promise<boolean> =>
       use(server, 'writing', async (connection) => {
         try {

@@ -1,4 +1,4 @@
-/** The passwords of Chamberlain's own accounts on a MariaDB server. */
+/** Changes the passwords of Chamberlain's own accounts on a MariaDB server. */
 import { ChamberlainError } from '../../shared/errors.ts';
 import { verifierOf } from '../../credentials/credentials.ts';
 import { identifiedBy } from './mariadb.ts';
@@ -9,7 +9,7 @@ import {
   openServers,
 } from './mariadb-connections.ts';
 
-/** Any of these passwords lets an account in from then on, and no other does; sessions go on. */
+/** From then on each of these passwords lets an account in, and no other does; open sessions go on. */
 export async function setPasswords(
   place: DatabaseServerPlace,
   login: DatabaseLogin,

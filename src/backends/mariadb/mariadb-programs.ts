@@ -1,8 +1,8 @@
 /**
  * Runs client programs of databases, zstd and age, one into the other, at low priority.
  *
- * They end with this process, however it ends (`setpriv --pdeathsig`). They get a password by an open
- * file that has no name any more: it is in no argument, no environment, and nothing is left behind.
+ * They end with this process, however it ends (`setpriv --pdeathsig`). They receive a password through an open
+ * file that no longer has a name: it is in no argument and no environment, and nothing is left.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, openSync, rmSync, writeFileSync } from 'node:fs';
@@ -14,29 +14,29 @@ import type { DatabaseLogin, DatabaseServerPlace } from './mariadb-connections.t
 export interface Program {
   name: string;
   args: readonly string[];
-  /** an open file that it reads; else what the program before writes, or `from` */
+  /** an open file that it reads; otherwise it reads the output of the program before, or `from` */
   stdin?: number;
-  /** an open file that it writes to; else what the next reads, or `into` */
+  /** an open file that it writes to; otherwise the next program reads its output, or `into` does */
   stdout?: number;
   /** an open file that it finds as /proc/self/fd/3 */
   options?: number;
-  /** whom it runs as, where that is not who we are */
+  /** the user that it runs as, if not our own */
   user?: { uid: number; gid: number };
 }
 
-/** What stands before each: it dies with us, and lets others go first. */
+/** Precedes each program: it dies with us, and runs at low priority. */
 const GENTLY = [
   ...['setpriv', '--pdeathsig', 'KILL', '--', 'nice', '-n', '10'],
   ...['ionice', '-t', '-c', '2', '-n', '7'],
 ];
 
-/** So much of what a program complains of is kept. */
+/** At most this much of a program's complaint is kept. */
 const COMPLAINT_BYTES = 2000;
 
 /**
- * Runs programs side by side, each reading what the one before writes. `from` gives the first its input,
- * `into` takes the output of the last. Throws the complaint of the last that failed: those before it have
- * then lost their reader. Where `signal` aborts, all are killed, and its reason is thrown.
+ * Runs programs in a pipeline, each reading what the one before writes. `from` gives the first its input,
+ * `into` takes the output of the last. Throws the complaint of the last program that failed: those before it
+ * failed because they lost their reader. If `signal` aborts, all are killed, and its reason is thrown.
  */
 export async function runPrograms(
   programs: readonly Program[],
@@ -57,7 +57,7 @@ export async function runPrograms(
   const running = programs.map((program) => start(program));
   const kill = () => running.forEach(({ child }) => child.kill('SIGKILL'));
   signal.addEventListener('abort', kill);
-  /** of what gives and hears here, not of a pipe to a program that has failed */
+  /** errors of `from` and `into`, not of a pipe to a program that has failed */
   const faults: unknown[] = [];
   const given = async function* (chunks: AsyncIterable<Uint8Array>) {
     try {
@@ -143,7 +143,7 @@ function start({ name, args, stdin, stdout, options, user }: Program): {
         );
     });
   });
-  end.catch(() => {}); // heard of when all have ended
+  end.catch(() => {}); // thrown when all have ended
   return { child, end };
 }
 
@@ -153,13 +153,13 @@ export function isServerAway(error: unknown): boolean {
   return typeof message === 'string' && /\b[Ee](?:rror|RROR):? 20(?:02|03|06|13)\b/.test(message);
 }
 
-/** Whether a client program was refused something whose definer is another. */
+/** Whether a client program was refused an object with another definer. */
 export function isForAnother(error: unknown): boolean {
   const { message } = error as { message?: unknown };
   return typeof message === 'string' && /\bERROR 1227\b/.test(message);
 }
 
-/** The one line that says what went wrong: mariadb shows the statement besides, with what is in it. */
+/** The one line that says what went wrong: mariadb also shows the statement, with its content. */
 function saidBy(name: string, complaint: string): string | undefined {
   const lines = complaint
     .split('\n')
@@ -169,10 +169,10 @@ function saidBy(name: string, complaint: string): string | undefined {
   return line.startsWith(`${name}: `) ? line : `${name}: ${line}`;
 }
 
-/** How a client program gets to a server: as arguments, beside the file with the login. */
+/** How a client program reaches a server: arguments in addition to the file with the login. */
 export function placeArguments({ socket, host, port }: DatabaseServerPlace): string[] {
   if (socket !== undefined) return ['--protocol=socket', `--socket=${socket}`];
-  // as our own connections: no TLS, since a host is one on a trusted network
+  // like our own connections: no TLS, because a host must be on a trusted network
   return [
     '--protocol=tcp',
     '--skip-ssl',
@@ -184,7 +184,7 @@ export function placeArguments({ socket, host, port }: DatabaseServerPlace): str
 /** The first argument of a client program that has the login as its file `options`. */
 export const LOGIN_ARGUMENT = '--defaults-file=/proc/self/fd/3';
 
-/** Lends an open file with a login, as clients read it; it had a name in `folder`, for a moment. */
+/** Lends an open file with a login, in the clients' format; for a moment it has a name in `folder`. */
 export async function withLogin<T>(
   folder: string,
   { user, password }: DatabaseLogin,
@@ -194,7 +194,7 @@ export async function withLogin<T>(
   return withUnnamedFile(folder, text, act);
 }
 
-/** Lends an open file with that text; it had a name in `folder`, for a moment. */
+/** Lends an open file with that text; for a moment it has a name in `folder`. */
 export async function withUnnamedFile<T>(
   folder: string,
   text: string,
@@ -218,7 +218,7 @@ export async function withUnnamedFile<T>(
 
 let logins = 0;
 
-/** As option files quote it. */
+/** Quotes a text as option files do. */
 function quoted(text: string): string {
   const escaped = text.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n');
   return `"${escaped}"`;

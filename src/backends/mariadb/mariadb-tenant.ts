@@ -1,4 +1,7 @@
-/** The door of a tenant's account on a server: closed while databases are put away, lent while they are loaded. */
+/**
+ * Access to a tenant's account on a server: locked while its databases are archived, lent to us while they are
+ * loaded.
+ */
 import { ChamberlainError } from '../../shared/errors.ts';
 import { verifierOf } from '../../credentials/credentials.ts';
 import { accountName, endConnections, give, isThere } from './mariadb.ts';
@@ -12,32 +15,32 @@ import {
 
 export interface TenantMaker {
   newPassword(): string;
-  /** the verifiers recorded for an account, the newest first; none where none is */
+  /** the verifiers recorded for an account, the newest first; empty if there are none */
   readVerifiers(uid: number): Promise<string[]>;
 }
 
-/** A server that does not answer for so long while an account is locked again is left as it is. */
+/** If a server does not answer for this long while an account is being locked again, it is left as it is. */
 const TAKE_BACK_MS = 30_000;
 
-/** Whose databases are loaded. */
+/** The user whose databases are loaded. */
 export interface Tenant extends DatabaseLogin {
-  /** a role with the right EVENT, that a session must take */
+  /** a role with the privilege EVENT, which a session must set */
   role: string;
 }
 
-/** Nobody gets in as the user, and nobody is in. */
+/** Locks the user's account, and ends its connections. */
 export async function lockUser(connection: Connection, user: string): Promise<void> {
   await connection.query(`ALTER USER IF EXISTS ${accountName(connection, user)} ACCOUNT LOCK`);
   await endConnections(connection, user);
 }
 
 /**
- * Lends the tenant's own account, made where there is none, with a password that is used for nothing
- * else. Afterwards it is locked, its connections ended, and it is what it was: not there, or with the
- * recorded password. Cut between, it is an account with a password that nobody knows.
+ * Lends the tenant's own account, created if it does not exist, with a password that is used for nothing else.
+ * Afterwards the account is locked, its connections are ended, and it is as it was before: absent, or with the
+ * recorded password. If this is interrupted, the account has a password that nobody knows.
  *
- * An event would run as soon as it is loaded, on what has come by then. It does not where its definer
- * has no right EVENT but by a role: the scheduler looks at what the account has itself.
+ * An event would run as soon as it is loaded, on whatever has been loaded by then. It does not run if its
+ * definer has the privilege EVENT only by a role, because the scheduler checks the account's own privileges.
  */
 export async function withTenant<T>(
   { place, login, user }: { place: DatabaseServerPlace; login: DatabaseLogin; user: string },
@@ -70,13 +73,13 @@ export async function withTenant<T>(
   try {
     result = await act({ user, password, role });
   } catch (error) {
-    await takeBack().catch(() => {}); // what went wrong first is what there is to be said
+    await takeBack().catch(() => {}); // the first error is the one to report
     throw error;
   }
   await takeBack();
   return result;
 
-  /** Also where the work was cut short: the door is not left open for that. */
+  /** Also if the work was interrupted: the account must not stay open because of that. */
   async function takeBack(): Promise<void> {
     const late = new AbortController();
     const why = new ChamberlainError('BACKEND_UNAVAILABLE', `locking ${user} on ${place.name}`, {

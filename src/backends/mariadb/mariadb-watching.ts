@@ -1,4 +1,4 @@
-/** What takes hours is given up as soon as it is known to be for nothing. */
+/** Ends work that takes hours as soon as it is known to be useless. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   type DatabaseLogin,
@@ -7,14 +7,14 @@ import {
 } from './mariadb-connections.ts';
 import { unlessAborted } from '../../shared/unless-aborted.ts';
 
-/** How often it is asked whether work is to go on. */
+/** How often the checks are repeated. */
 const ASK_EVERY_MS = 2_000;
-/** So often, one after another, a server must not have answered: each takes its own time-out. */
+/** A server must have failed to answer this many times in a row: each failure takes its own time-out. */
 const MOST_SILENT = 3;
 
 /**
- * Does work while each of the checks holds: each is asked at the beginning, and then every so often, by
- * itself. One that throws aborts the signal that the work is given; so does `closing`.
+ * Does work while each of the checks holds: each is called at the beginning, and then repeatedly, independently
+ * of the others. A check that throws aborts the signal that the work receives; so does `closing`.
  */
 export async function whileTrue<T>(
   checks: readonly (() => Promise<void>)[],
@@ -40,7 +40,7 @@ export async function whileTrue<T>(
   }
 }
 
-/** A check that fails where a server hangs: nothing else ends a statement that may take hours. */
+/** A check that fails if a server hangs: nothing else ends a statement that may take hours. */
 export function watchServers(
   places: readonly DatabaseServerPlace[],
   login: DatabaseLogin,

@@ -1,9 +1,9 @@
 /**
- * The database servers: reader that read the tables of accounts, writer that change accounts.
+ * The database servers: a reader that reads the tables of accounts, and a writer that changes accounts.
  *
- * Writer change accounts of our grammar alone (`s<uid>`, `u<uid>` on any host), and read verifiers,
- * never passwords. A verifier is a parameter, which the package does not log (`logParam: false`), and
- * what a server says is passed on without anything that looks like one.
+ * The writer changes only accounts of our grammar (`s<uid>`, `u<uid>` on any host), and reads verifiers, never
+ * passwords. A verifier is a parameter, which the package does not log (`logParam: false`), and a server's
+ * messages are passed on without anything that looks like one.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ChamberlainError, codeOf } from '../../shared/errors.ts';
@@ -30,7 +30,7 @@ import {
   openServers,
 } from './mariadb-connections.ts';
 
-/** How long a killed connection may take to go: looked at so often, this far apart. */
+/** A killed connection may take this many checks to go, this far apart. */
 const GONE_LOOKS = 40;
 const GONE_INTERVAL_MS = 50;
 
@@ -38,17 +38,17 @@ const VERIFIER = /\*[0-9A-Fa-f]{40}/g;
 
 // ---- reader -------------------------------------------------------------------------------------
 
-/** The reader of the role `databases`; `readEverything` reads whose accounts there are on every server. */
+/** The reader of the role `databases`; `readEverything` reads which users have accounts on every server. */
 export interface OpenDatabasesReader extends DatabasesReader {
   readEverything(throttle: Throttle): Promise<Everything<DatabasesReader>>;
-  /** The accounts of a server whose names have our form, on whatever host. */
+  /** The accounts of a server whose names have our form, on any host. */
   listUsers(server: string): Promise<ListedUser[]>;
-  /** Is another after any account of a server has changed. */
+  /** Changes whenever any account of a server changes. */
   digestAccounts(server: string): Promise<string>;
   close(): Promise<void>;
 }
 
-/** Opens the reader; no connection is made before the first look. */
+/** Opens the reader; no connection is made before the first call. */
 export function openDatabasesReader(
   places: readonly DatabaseServerPlace[],
   login: DatabaseLogin,
@@ -70,7 +70,7 @@ export function openDatabasesReader(
     async readEverything({ yieldTurn }) {
       const surveys = new Map<string, ServerSurvey>();
       const failures = new Map<string, unknown>();
-      // one after another: a server that fails is unreadable by itself, for whoever looks at it
+      // one after another: if a server fails, only that server is unreadable
       for (const { name } of places) {
         try {
           surveys.set(name, await beginSurvey((read) => reading(name, read)));
@@ -92,7 +92,7 @@ export function openDatabasesReader(
 
 type ActionOf<Verb extends Action['verb']> = Extract<Action, { verb: Verb }>;
 type DatabaseAction = Extract<Action, { verb: `db.${string}` }>;
-/** What is recorded: the verifier, and that of the password before while it works as well. */
+/** What is recorded: the verifier, and the previous one while that still works. */
 interface Recorded {
   verifier: string;
   previous?: string;
@@ -100,8 +100,8 @@ interface Recorded {
 type ReadVerifier = (uid: number, epoch: number) => Promise<Recorded | undefined>;
 
 /**
- * Opens writer. `readVerifier` gives what is recorded for an account and epoch, or undefined if there
- * is another by now.
+ * Opens the writer. `readVerifier` returns what is recorded for an account and epoch, or undefined if another
+ * epoch is recorded by now.
  */
 export function openDatabasesWriter(
   places: readonly DatabaseServerPlace[],
@@ -112,8 +112,10 @@ export function openDatabasesWriter(
   const servers = openServers(places, login, connections);
   return {
     async do(action) {
-      if (!isDatabaseAction(action)) throw new TypeError(`no verb of databases: ${action.verb}`);
-      if (!/^[su][1-9][0-9]{0,9}$/.test(action.user)) throw new TypeError('no user of ours');
+      if (!isDatabaseAction(action))
+        throw new TypeError(`${action.verb} is not a verb of databases`);
+      if (!/^[su][1-9][0-9]{0,9}$/.test(action.user))
+        throw new TypeError('not one of our database users');
       const act = `${action.verb} ${action.user} on ${action.server}`;
       const context = { server: action.server, user: action.user };
       try {
@@ -140,25 +142,25 @@ function isDatabaseAction(action: Action): action is DatabaseAction {
   return action.verb.startsWith('db.');
 }
 
-/** The verifiers that are to be the ways in, the newest first. */
+/** The verifiers that must be accepted, the newest first. */
 async function verifiersOf(
   { uid, epoch, overlaps, user, server }: ActionOf<'db.createUser' | 'db.setVerifier'>,
   readVerifier: ReadVerifier,
 ): Promise<string[]> {
   const recorded = await readVerifier(uid, epoch);
-  if (recorded === undefined) throw stale(user, server, 'another password was made meanwhile');
+  if (recorded === undefined) throw stale(user, server, 'another password was created meanwhile');
   const { verifier, previous } = recorded;
   if ((previous !== undefined) !== overlaps) {
-    throw stale(user, server, 'the time of the password before has ended meanwhile');
+    throw stale(user, server, 'the previous password has expired meanwhile');
   }
   const verifiers = previous === undefined ? [verifier] : [verifier, previous];
   if (!verifiers.every((each) => /^\*[0-9A-F]{40}$/.test(each))) {
-    throw new TypeError(`the verifier of ${user} is none`);
+    throw new TypeError(`the verifier of ${user} is invalid`);
   }
   return verifiers;
 }
 
-/** How one of several passwords lets in: any will do. With a parameter for each. */
+/** The clause that lets any one of several passwords in, with a parameter for each. */
 export function identifiedBy(verifiers: readonly string[]): string {
   if (verifiers.length === 1) return 'IDENTIFIED BY PASSWORD ?';
   return `IDENTIFIED VIA ${verifiers.map(() => 'mysql_native_password USING ?').join(' OR ')}`;
@@ -194,7 +196,7 @@ async function change(
       case 'db.grant':
         return await grant(action.grants);
       case 'db.revoke':
-        // Locked until it is done: cut anywhere, no connection has more than the account.
+        // locked until it is done: wherever it is interrupted, no connection has more rights than the account
         await run([`ALTER USER ${account} ACCOUNT LOCK`]);
         await endConnections(connection, user);
         await run([`REVOKE ALL PRIVILEGES, GRANT OPTION FROM ${account}`]);
@@ -204,10 +206,10 @@ async function change(
         return await run(action.locked ? [] : [`ALTER USER ${account} ACCOUNT UNLOCK`]);
       case 'db.setLocked': {
         if (!action.locked) return await run([`ALTER USER ${account} ACCOUNT UNLOCK`]);
-        // Another limit, until the connections have ended: a run that is cut leaves a difference.
+        // another limit until the connections have ended, so that an interrupted run leaves a difference
         const limit = action.maxUserConnections;
         await run([`ALTER USER ${account} ${limitOf(limitWhileEnding(limit))} ACCOUNT LOCK`]);
-        // Events run in a locked account too. What runs of one ends with the connections: it has one.
+        // events run in a locked account, too; a running one ends with the connections, because it has one
         await run(
           action.withoutEventsOn.map(
             (pattern) => `REVOKE EVENT ON ${connection.escapeId(pattern)}.* FROM ${account}`,
@@ -217,30 +219,31 @@ async function change(
         return await run([`ALTER USER ${account} ${limitOf(limit)}`]);
       }
       case 'db.dropUser':
-        // DROP USER leaves connections open: first nobody new, then nobody, then no account.
+        // DROP USER leaves connections open: first no new ones, then none at all, then no account
         await run([`ALTER USER ${account} ACCOUNT LOCK`]);
         await endConnections(connection, user);
         await run([`DROP USER ${account}`]);
         await run([`DROP ROLE IF EXISTS ${loadingRole(user)}`]);
-        if (await isThere(connection, user)) throw new Error('it is still there');
+        if (await isThere(connection, user)) throw new Error('it still exists');
         return;
     }
   } catch (error) {
     if (isUnavailable(error)) throw error;
-    // Servers have a code for each statement on an account that is not as it should be: look.
+    // servers have a different error code for each statement on an unexpected account, so look it up
     const there = await isThere(connection, user);
     if (there === (action.verb === 'db.createUser')) {
-      throw stale(user, server, there ? 'it appeared meanwhile' : 'it vanished meanwhile');
+      throw stale(user, server, there ? 'it was created meanwhile' : 'it was dropped meanwhile');
     }
     throw error;
   }
 }
 
 /**
- * Makes an account with its rights. Never OR REPLACE, which drops grants, and not IF NOT EXISTS, which takes another's for
- * ours. One that is open is made by its first GRANT, if it has any: among 40,000 that takes the server 19 ms, where CREATE
- * USER, which also looks through all rights for those of the name (a finding here), and GRANT take 28. A GRANT with a
- * password on an account that is there asks for UPDATE on mysql.*, so it is refused.
+ * Creates an account with its rights. Never with OR REPLACE, which drops grants, nor with IF NOT EXISTS, which
+ * would take another's account for ours. An unlocked account is created by its first GRANT, if it has any:
+ * among 40,000 accounts that takes the server 19 ms, while CREATE USER, which also looks through all rights for
+ * those of the name (a finding here), and GRANT take 28. A GRANT with a password for an existing account needs
+ * UPDATE on mysql.*, so it is refused.
  */
 async function createUser(
   connection: Connection,
@@ -261,7 +264,7 @@ export function accountName(connection: Connection, user: string): string {
   return `${connection.escapeId(user)}@${connection.escapeId('%')}`;
 }
 
-/** Gives the account of a user grants of the forms that the target wants. */
+/** Gives a user's account grants of the forms that the target wants. */
 export async function give(
   connection: Connection,
   user: string,
@@ -282,7 +285,7 @@ async function grantStatements(
   return grants.map((grant) => grantStatement(grant, accountName(connection, user), quote, all));
 }
 
-/** Runs statements one after another, in one round trip; the first that fails is the last. */
+/** Runs statements one after another, in one round trip, up to the first that fails. */
 async function runTogether(
   connection: Connection,
   statements: readonly string[],
@@ -294,7 +297,7 @@ async function runTogether(
 
 function limitOf(maxUserConnections: number): string {
   if (!Number.isInteger(maxUserConnections) || maxUserConnections < 0) {
-    throw new RangeError(`no limit of connections: ${maxUserConnections}`);
+    throw new RangeError(`not a limit of connections: ${maxUserConnections}`);
   }
   return `WITH MAX_USER_CONNECTIONS ${maxUserConnections}`;
 }
@@ -305,8 +308,8 @@ export async function isThere(connection: Connection, user: string): Promise<boo
 }
 
 /**
- * Ends a user's connections, and looks that they are gone. One that still rolls back runs nothing more.
- * Where there were none, as mostly, there is no look: it takes ten times as long as the KILL.
+ * Ends a user's connections, and checks that they are gone. One that still rolls back runs nothing more. If
+ * there were none, as is usual, the check is left out, because it takes ten times as long as the KILL.
  */
 export async function endConnections(connection: Connection, user: string): Promise<void> {
   const left =
@@ -318,7 +321,7 @@ export async function endConnections(connection: Connection, user: string): Prom
     if ((await connection.query<Row[]>(left, [user])).length === 0) return;
     await sleep(GONE_INTERVAL_MS);
   }
-  throw new Error(`connections of ${user} do not end`);
+  throw new Error(`connections of ${user} did not end`);
 }
 
 function stale(user: string, server: string, what: string): ChamberlainError {
@@ -328,7 +331,7 @@ function stale(user: string, server: string, what: string): ChamberlainError {
   });
 }
 
-/** The server's word alone: neither the statement, nor anything like a verifier. */
+/** The server's message alone: without the statement, and without anything like a verifier. */
 export function withoutSecrets(error: unknown): Error {
   const { sqlMessage, message, code } = error as {
     sqlMessage?: string;

@@ -1,8 +1,8 @@
 /**
  * Portals' queues of events, as the relay sees them: one job at a time in each.
  *
- * Whoever has the Redis password of a portal may write anything into its queue. So nothing is read there but the
- * state of a job that we know by its id, and a short answer.
+ * Anyone who has the Redis password of a portal may write anything into its queue. So only two things are read
+ * there: the state of a job that we know by its id, and a short answer.
  */
 import { Queue } from 'bullmq';
 import type { Redis } from 'ioredis';
@@ -17,12 +17,12 @@ import {
   type RedisPlace,
 } from './redis-connection.ts';
 
-/** So many entries of a queue's stream are kept, in which BullMQ tells what happened to jobs. */
+/** How many entries of a queue's stream are kept, in which BullMQ reports what happened to jobs. */
 const MOST_ENTRIES = 1000;
 /** A longer answer is not read: `{"have":9007199254740991}` has 25 bytes. */
 const MOST_ANSWER_BYTES = 200;
 
-/** So many jobs of each part of a queue are looked at in one go, beside the relay's own. */
+/** How many jobs of each part of a queue are examined in one go, besides the relay's own. */
 const MOST_OTHERS = 1000;
 
 /** As long as a verdict is kept. */
@@ -34,25 +34,25 @@ export type JobState =
   | { state: 'waiting' }
   /** the portal's worker has taken it */
   | { state: 'active' }
-  /** the portal's worker has returned something: `have` is undefined where that is no number of an event */
+  /** the portal's worker has returned something: `have` is undefined if that is not the number of an event */
   | { state: 'completed'; have: number | undefined }
   /** the portal's worker has thrown, or has died too often */
   | { state: 'failed' }
-  /** it is not there: Redis has lost it, or somebody has removed it */
+  /** it does not exist: Redis has lost it, or somebody has removed it */
   | { state: 'missing' };
 
 /** Every call may throw BACKEND_UNAVAILABLE. */
 export interface Outbox {
   add(portal: string, job: string, token: string): Promise<void>;
   look(portal: string, job: string): Promise<JobState>;
-  /** Removes a job, unless a worker has it under its lock: false. */
+  /** Removes a job. Returns false if a worker has locked it. */
   remove(portal: string, job: string): Promise<boolean>;
   /**
-   * Removes every job of a portal's queue but this one, such as one that was added and never recorded. False where a
-   * worker has one of them under its lock.
+   * Removes every job of a portal's queue but this one, such as one that was added and never recorded. Returns
+   * false if a worker has locked one of them.
    */
   removeOthers(portal: string, job: string | null): Promise<boolean>;
-  /** Writes, for an hour, how requests stand beside their queues. What cannot be written is not. */
+  /** Writes, for an hour, the status of requests next to their queues. What cannot be written is left out. */
   tellNews(news: readonly RequestNews[]): Promise<void>;
   close(): Promise<void>;
 }
@@ -74,7 +74,7 @@ export function openOutbox(config: RedisPlace): Outbox {
       found = {
         queue,
         redis,
-        // what somebody has made of another type would be in the way for ever
+        // a key that somebody has made of another type would block the queue forever
         guarded: (act, run) =>
           guarded(act, () =>
             run().catch(async (error: Error) => {
@@ -90,18 +90,18 @@ export function openOutbox(config: RedisPlace): Outbox {
   return {
     add(portal, job, token) {
       const { queue, guarded } = open(portal);
-      return guarded(`putting events into the queue of ${portal}`, async () => {
+      return guarded(`adding events to the queue of ${portal}`, async () => {
         await queue.add(
           'events',
           { token },
-          // kept when it ends, whatever the portal's worker says: the relay reads how
+          // kept when it ends, whatever the portal's worker says: the relay reads the outcome
           { jobId: job, attempts: 1, removeOnComplete: false, removeOnFail: false },
         );
       });
     },
     look(portal, job) {
       const { queue, redis, guarded } = open(portal);
-      return guarded(`looking at the queue of ${portal}`, async () => {
+      return guarded(`reading the queue of ${portal}`, async () => {
         const state = await queue.getJobState(job);
         const key = queue.toKey(job);
         if ((await redis.type(key)) !== 'hash') {
@@ -114,7 +114,7 @@ export function openOutbox(config: RedisPlace): Outbox {
           return { state, have: readAnswer(answer) };
         }
         if (state === 'failed' || state === 'active' || state === 'waiting') return { state };
-        // where no worker will find it soon: BullMQ 5 leaves a job in no list as it ends a pause
+        // if no worker will find it soon: BullMQ 5 leaves a job in no list when it ends a pause
         await removeJobs(redis, queue.toKey, [job]);
         return { state: 'missing' };
       });
@@ -130,10 +130,10 @@ export function openOutbox(config: RedisPlace): Outbox {
     removeOthers(portal, job) {
       const { queue, redis, guarded } = open(portal);
       return guarded(`tidying the queue of ${portal}`, async () => {
-        const asking = redis.pipeline();
-        for (const part of JOB_LISTS) asking.lrange(queue.toKey(part), 0, MOST_OTHERS);
-        for (const part of JOB_SETS) asking.zrange(queue.toKey(part), 0, `${MOST_OTHERS}`);
-        const ids = new Set(results<string[]>(await asking.exec()).flat());
+        const queries = redis.pipeline();
+        for (const part of JOB_LISTS) queries.lrange(queue.toKey(part), 0, MOST_OTHERS);
+        for (const part of JOB_SETS) queries.zrange(queue.toKey(part), 0, `${MOST_OTHERS}`);
+        const ids = new Set(results<string[]>(await queries.exec()).flat());
         const others = [...ids].filter((id) => id !== job);
         const locks = redis.pipeline();
         for (const id of others) locks.pttl(lockOf(queue.toKey(id)));
@@ -145,7 +145,7 @@ export function openOutbox(config: RedisPlace): Outbox {
       });
     },
     async tellNews(news) {
-      const told = [...Map.groupBy(news, ({ portal }) => portal)].map(async ([portal, of]) => {
+      const written = [...Map.groupBy(news, ({ portal }) => portal)].map(async ([portal, of]) => {
         const pipeline = open(portal).redis.pipeline();
         for (const { request, event, code, data } of of) {
           const text = JSON.stringify({ event, code, data });
@@ -153,7 +153,7 @@ export function openOutbox(config: RedisPlace): Outbox {
         }
         await pipeline.exec();
       });
-      await Promise.allSettled(told);
+      await Promise.allSettled(written);
     },
     async close() {
       const all = [...opened.values()];
@@ -168,8 +168,8 @@ function lockOf(jobKey: string): string {
 }
 
 /**
- * Whether a worker has a job, by PTTL of its lock. A lock of BullMQ ends by itself: whatever does not (-1) was written
- * by somebody else, and counts for nothing.
+ * Whether a worker has a job, by PTTL of its lock. A lock of BullMQ expires by itself: one that does not (-1)
+ * was written by somebody else, and does not count.
  */
 function isHeld(pttl: number | undefined): boolean {
   return pttl !== undefined && pttl > 0;

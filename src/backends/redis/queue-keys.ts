@@ -1,6 +1,6 @@
 /**
- * What BullMQ keeps of a queue in Redis, and how that is looked at and removed without BullMQ: its scripts follow
- * whatever a portal has written into a job, and fail where a key is of another type.
+ * What BullMQ keeps of a queue in Redis, and how that is read and removed without BullMQ: its scripts follow
+ * whatever a portal has written into a job, and fail if a key is of another type.
  */
 import type { Redis } from 'ioredis';
 
@@ -16,12 +16,12 @@ const TYPES: Record<string, string> = {
   ...{ pc: 'string', limiter: 'string', id: 'string' },
 };
 
-/** The parts of a queue in which ids of jobs lie. */
+/** The parts of a queue that hold ids of jobs. */
 export const JOB_LISTS = ['wait', 'active', 'paused'];
 export const JOB_SETS = ['prioritized', 'delayed', 'completed', 'failed', 'waiting-children'];
 
-/** A job itself, and what BullMQ keeps beside it. */
-const SIDE_CONDITIONS = [
+/** The suffixes of a job's keys: the job itself, and what BullMQ keeps with it. */
+const JOB_SUFFIXES = [
   '',
   ':lock',
   ':logs',
@@ -34,9 +34,9 @@ const SIDE_CONDITIONS = [
 /** Removes the parts of a queue that are of another type than BullMQ's; returns how many. */
 export async function mendTypes(redis: Redis, toKey: ToKey): Promise<number> {
   const parts = Object.keys(TYPES);
-  const asking = redis.pipeline();
-  for (const part of parts) asking.type(toKey(part));
-  const types = results<string>(await asking.exec());
+  const queries = redis.pipeline();
+  for (const part of parts) queries.type(toKey(part));
+  const types = results<string>(await queries.exec());
   const wrong = parts.filter((part, n) => types[n] !== 'none' && types[n] !== TYPES[part]);
   if (wrong.length > 0) await redis.unlink(...wrong.map(toKey));
   return wrong.length;
@@ -51,16 +51,16 @@ export async function removeJobs(
   if (ids.length === 0) return;
   const removing = redis
     .multi()
-    .unlink(...ids.flatMap((id) => SIDE_CONDITIONS.map((part) => toKey(`${id}${part}`))));
+    .unlink(...ids.flatMap((id) => JOB_SUFFIXES.map((part) => toKey(`${id}${part}`))));
   for (const id of ids) {
-    // most are at the end from which the next is taken: from there the search is short
+    // most are at the end from which the next is taken: searching from there is short
     for (const part of JOB_LISTS) removing.lrem(toKey(part), -1, id);
   }
   for (const part of JOB_SETS) removing.zrem(toKey(part), ...ids);
   results(await removing.exec());
 }
 
-/** What the commands of a pipeline have answered. Throws the first error. */
+/** The answers to the commands of a pipeline. Throws the first error. */
 export function results<T>(answers: [Error | null, unknown][] | null): T[] {
   return (answers ?? []).map(([error, value]) => {
     if (error !== null) throw error;

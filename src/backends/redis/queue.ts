@@ -1,13 +1,13 @@
 /**
- * The queues: with redis-connection.ts the one place that speaks to Redis and BullMQ.
+ * The queues: with redis-connection.ts, the only place that speaks to Redis and BullMQ.
  *
- * The queues of the roles, and adding to any. Taking requests is src/backends/redis/request-inbox.ts, giving events
- * to portals src/backends/redis/event-outbox.ts.
+ * This file has the queues of the roles, and adds to any queue. src/backends/redis/request-inbox.ts takes
+ * requests, src/backends/redis/event-outbox.ts delivers events to portals.
  *
- * Nothing in Redis is the truth. Jobs of the roles say who, never what, and may be lost, doubled or
- * reordered; jobs of portals are requests without a verdict yet; jobs for portals are copies of
- * rows. So no job has attempts, backoff or BullMQ's deduplication (measured: a job that is added
- * during a backoff is swallowed by deduplication).
+ * Nothing in Redis is the source of truth. Jobs of the roles name subjects, never what to do, and may be lost,
+ * doubled or reordered. Jobs of portals are requests without a verdict yet. Jobs for portals are copies of
+ * rows. So no job uses attempts, backoff or BullMQ's deduplication (measured: deduplication swallows a job that
+ * is added during a backoff).
  */
 import { Queue, WaitingError, Worker, type Job } from 'bullmq';
 import type { Redis } from 'ioredis';
@@ -20,16 +20,21 @@ import {
   type RedisPlace,
 } from './redis-connection.ts';
 
-/** The queues that a portal writes; the urgent one takes only what takes access away. */
+/** The queues that a portal writes; the urgent one accepts only requests that take access away. */
 export const requestsQueue = (portal: string, urgent: boolean): string =>
   urgent ? `requests.urgent.${portal}` : `requests.${portal}`;
-/** The queue of a role for what may take hours, so that nothing else waits for it. */
+/** The queue of a role for work that may take hours, so that nothing else waits for it. */
 export const slowQueue = (role: string): string => `${role}.slow`;
-/** The queue of a role for what takes access away: however much of it there is, nothing else waits for it. */
+/**
+ * The queue of a role for work that takes access away: however much of it there is, nothing else waits for it.
+ */
 export const urgentQueue = (role: string): string => `${role}.urgent`;
 /** The queue that a portal reads. */
 export const eventsQueue = (portal: string): string => `events.${portal}`;
-/** Where the relay writes for a portal how a request of it stands; among the keys of its queue, which it may read. */
+/**
+ * Where the relay writes the status of a request for its portal, among the keys of the portal's queue, which it
+ * may read.
+ */
 export const newsKey = (portal: string, request: string): string =>
   `bull:${requestsQueue(portal, false)}:news:${request}`;
 
@@ -37,43 +42,46 @@ const PASSING = { removeOnComplete: true, removeOnFail: true, attempts: 1 } as c
 
 /** What can be done with queues without working on them. Every call may throw BACKEND_UNAVAILABLE. */
 export interface Queues {
-  /** Puts a signed request into its portal's queue. Of what it throws, `mayHaveArrived` says whether it may lie there. */
+  /**
+   * Adds a signed request to its portal's queue. If it throws, `mayHaveArrived` says whether the request may be
+   * in the queue.
+   */
   addRequest(portal: string, token: string, urgent: boolean): Promise<SentRequest>;
   /**
-   * Puts jobs into a role's queues, each for some subjects. Of what is urgent the last comes first, but for
-   * what has failed before: that comes after whoever was not tried yet.
+   * Adds jobs to a role's queues, each for some subjects. In the urgent queue the last one comes first, except
+   * what has failed before: that comes after everything that was not tried yet.
    */
   addSubjects(
     role: string,
     jobs: readonly { subjects: readonly number[]; urgent: boolean; failing?: boolean }[],
   ): Promise<void>;
   /**
-   * Puts subjects whose turn may be hours away into a role's slow queue, or, so that they are shut out
-   * meanwhile, into its urgent one: a job each; one that lies there already is not doubled.
+   * Adds subjects to a role's slow queue, where they may wait for hours, or to its urgent one, so that they
+   * lose access meanwhile. Each is a job of its own; one that is already in the queue is not doubled.
    */
   addSlow(role: string, subjects: readonly number[], into?: 'slow' | 'urgent'): Promise<void>;
-  /** Asks a role for its parts of a repair, some subjects a job; what is not of a repair comes before. */
+  /** Asks a role for its parts of a repair, some subjects in each job; all other work comes first. */
   addRepair(role: string, repair: string, jobs: readonly (readonly number[])[]): Promise<void>;
-  /** Asks a role for a survey: before all else, or, in the background, when its turn comes. */
+  /** Asks a role for a survey: before everything else, or, in the background, when its turn comes. */
   addSurvey(role: string, survey: string, pace?: 'prompt' | 'background'): Promise<void>;
-  /** What an operator should change about Redis, a sentence each: that it keeps what it is given. */
+  /** What an operator should change in Redis so that it keeps its data, one sentence each. */
   settingsToMend(): Promise<string[]>;
-  /** Throws where Redis does not answer. */
+  /** Throws if Redis does not answer. */
   ping(): Promise<unknown>;
   close(): Promise<void>;
 }
 
-/** A request that lies in its queue. */
+/** A request in its queue. */
 export interface SentRequest {
-  /** Why intake found the job invalid; undefined where it has a verdict, or was not looked at yet. */
+  /** Why intake found the job invalid; undefined if it has a verdict, or was not examined yet. */
   readRefusal(): Promise<{ code: string; sentence: string } | undefined>;
-  /** The verdict, by the rights of the portal; undefined where there is none yet. */
+  /** The verdict, by the rights of the portal; undefined if there is none yet. */
   readVerdict(): Promise<{ verdict: string; code?: string; sentence?: string } | undefined>;
-  /** How it stands since, by its id; undefined where nothing is told yet. */
+  /** Its status since then, by its id; undefined if none was reported yet. */
   readNews(id: string): Promise<Pick<RequestNews, 'event' | 'code' | 'data'> | undefined>;
 }
 
-/** Opens the queues for adding and looking. */
+/** Opens the queues for adding and reading. */
 export function openQueues(config: RedisPlace, account: RedisAccount): Queues {
   const redis = connectProducer(config, account);
   const queues = new Map<string, Queue>();
@@ -94,13 +102,13 @@ export function openQueues(config: RedisPlace, account: RedisAccount): Queues {
   return {
     addRequest: (portal, token, urgent) =>
       noteArrival(redis, () =>
-        guarded('putting a request into its queue', async () => {
+        guarded('adding a request to its queue', async () => {
           const requests = queue(requestsQueue(portal, urgent));
           const job = await requests.add('request', { token }, { attempts: 1 });
           const key = requests.toKey(job.id as string);
           return {
             readRefusal: () =>
-              guarded('looking at a request in its queue', async () => {
+              guarded('reading a request in its queue', async () => {
                 const [, code, sentence] =
                   /^([A-Z_]+): (.*)$/su.exec((await redis.hget(key, 'failedReason')) ?? '') ?? [];
                 return code === undefined || sentence === undefined
@@ -112,14 +120,14 @@ export function openQueues(config: RedisPlace, account: RedisAccount): Queues {
                 parseOrNothing(await redis.hget(key, 'returnvalue')),
               ) as ReturnType<SentRequest['readVerdict']>,
             readNews: (id) =>
-              guarded('reading how a request stands', async () =>
+              guarded('reading the status of a request', async () =>
                 parseOrNothing(await redis.get(newsKey(portal, id))),
               ) as ReturnType<SentRequest['readNews']>,
           };
         }),
       ),
     addSubjects: (role, jobs) =>
-      guarded(`putting subjects into the queue ${role}`, async () => {
+      guarded(`adding subjects to the queue ${role}`, async () => {
         for (const isUrgent of [true, false]) {
           const of = jobs.filter(({ urgent }) => urgent === isUrgent);
           if (of.length === 0) continue;
@@ -133,34 +141,34 @@ export function openQueues(config: RedisPlace, account: RedisAccount): Queues {
         }
       }),
     addSlow: (role, subjects, into = 'slow') =>
-      guarded(`putting subjects into the queue ${role}.${into}`, async () => {
+      guarded(`adding subjects to the queue ${role}.${into}`, async () => {
         await queue(into === 'slow' ? slowQueue(role) : urgentQueue(role)).addBulk(
           subjects.map((subject) => ({
             name: 'converge',
             data: { subjects: [subject] },
-            // added again as long as it takes: BullMQ ignores the id of a job that it has
+            // added again and again while it takes: BullMQ ignores the id of a job that it has
             opts: { ...PASSING, jobId: `subject-${subject}` },
           })),
         );
       }),
     addRepair: (role, repair, jobs) =>
-      guarded(`putting a repair into the queue ${role}`, async () => {
+      guarded(`adding a repair to the queue ${role}`, async () => {
         await queue(role).addBulk(
           jobs.map((subjects) => ({
             name: 'repair',
             data: { repair, subjects },
-            // any priority comes after none (BullMQ)
+            // a job with a priority comes after all without one (BullMQ)
             opts: { ...PASSING, priority: 1 },
           })),
         );
       }),
     addSurvey: (role, survey, pace = 'prompt') =>
-      guarded(`putting a survey into the queue ${role}`, async () => {
+      guarded(`adding a survey to the queue ${role}`, async () => {
         const options = { ...PASSING, ...(pace === 'prompt' ? { lifo: true } : {}) };
         await queue(role).add('survey', { survey }, options);
       }),
     settingsToMend: () => guarded('reading the settings of Redis', () => readSettingsToMend(redis)),
-    ping: () => guarded('looking at Redis', () => redis.ping()),
+    ping: () => guarded('reaching Redis', () => redis.ping()),
     async close() {
       await Promise.allSettled([...queues.values()].map((each) => each.close()));
       redis.disconnect();
@@ -175,7 +183,7 @@ export function mayHaveArrived(error: unknown): boolean {
   return perhapsArrived.has(error as object);
 }
 
-/** Until its connection is ready nothing is sent; and what Redis refuses it has not done. */
+/** Nothing is sent until the connection is ready, and a command that Redis refuses has not been done. */
 async function noteArrival<T>(redis: Redis, send: () => Promise<T>): Promise<T> {
   let isSent = redis.status === 'ready';
   const onReady = () => (isSent = true);
@@ -195,7 +203,7 @@ function parseOrNothing(text: string | null): unknown {
   return text === null ? undefined : JSON.parse(text);
 }
 
-/** The least that Redis can be told; no job of ours is as long. */
+/** The lowest value that Redis accepts for this; none of our jobs is as long. */
 const LONGEST_VALUE_BYTES = 2 ** 20;
 
 async function readSettingsToMend(redis: Redis): Promise<string[]> {
@@ -206,34 +214,34 @@ async function readSettingsToMend(redis: Redis): Promise<string[]> {
   return [
     ...(value('appendonly') === 'yes'
       ? []
-      : ['Redis forgets requests without a verdict when it ends: set `appendonly yes`']),
+      : ['Redis loses requests without a verdict when it restarts: set `appendonly yes`']),
     ...(value('maxmemory-policy') === 'noeviction'
       ? []
       : ['Redis may drop requests when it is full: set `maxmemory-policy noeviction`']),
     ...(value('maxmemory') !== '0'
       ? []
-      : ['Redis takes all the memory of its machine: set `maxmemory`, such as `maxmemory 1gb`']),
+      : ['Redis may use all the memory of its machine: set `maxmemory`, such as `maxmemory 1gb`']),
     ...(Number(value('proto-max-bulk-len')) <= LONGEST_VALUE_BYTES
       ? []
-      : ['Redis takes values of any size, of a portal too: set `proto-max-bulk-len 1mb`']),
+      : ['Redis accepts values of any size, from portals, too: set `proto-max-bulk-len 1mb`']),
   ];
 }
 
-/** How a Redis stands, and what waits in it. */
+/** The state of a Redis, and what waits in it. */
 export interface RedisHealth {
   version: string;
-  /** by its clock, milliseconds since the epoch */
+  /** by its clock, in milliseconds since the epoch */
   clock: number;
-  /** what an operator should change; undefined where it does not let us see its settings */
+  /** what an operator should change; undefined if this account may not read the settings */
   toMend: string[] | undefined;
   usedBytes: number;
-  /** 0: no bound */
+  /** 0: no limit */
   mostBytes: number;
-  /** jobs that wait, by queue */
+  /** waiting jobs, by queue */
   waiting: Map<string, number>;
 }
 
-/** Looks at a Redis, and changes nothing. Throws BACKEND_UNAVAILABLE. */
+/** Reads the state of a Redis, and changes nothing. Throws BACKEND_UNAVAILABLE. */
 export async function readRedisHealth(
   config: RedisPlace,
   account: RedisAccount,
@@ -241,7 +249,7 @@ export async function readRedisHealth(
 ): Promise<RedisHealth> {
   const redis = connectProducer(config, account);
   try {
-    return await guardRedis(redis)('looking at Redis', async () => {
+    return await guardRedis(redis)('reading the state of Redis', async () => {
       const [seconds, microseconds] = (await redis.time()).map(Number) as [number, number];
       const clock = seconds * 1000 + microseconds / 1000;
       const info = `${await redis.info('server')}\n${await redis.info('memory')}`;
@@ -265,7 +273,7 @@ export async function readRedisHealth(
 }
 
 /** One job as handlers see it. */
-export interface QueueJob {
+interface QueueJob {
   name: string;
   data: unknown;
 }
@@ -276,8 +284,8 @@ export interface ConsumerOptions {
   queue: string;
   concurrency: number;
   /**
-   * Does one job; what it returns is the job's return value. A job whose handler throws is dropped:
-   * what it was about is known elsewhere. When `signal` aborts, throw `PutBack` to leave the job.
+   * Does one job; its result is the job's return value. A job whose handler throws is dropped, because its
+   * subject is recorded elsewhere. When `signal` aborts, throw `PutBack` to leave the job.
    */
   handle(job: QueueJob, signal: AbortSignal): Promise<unknown>;
   onError: (error: unknown) => void;
@@ -286,8 +294,8 @@ export interface ConsumerOptions {
 /** Pause after Redis has refused something. */
 const AFTER_REFUSAL_MS = 500;
 
-/** Thrown by a handler that leaves its job for another to do. */
-export class PutBack extends Error {}
+/** Thrown by a handler that leaves its job to another worker. */
+class PutBack extends Error {}
 
 export interface Consumer {
   /** Takes no more jobs, aborts the signal after `graceMs`, and returns when all are ended. */
@@ -345,8 +353,8 @@ export function startConsumer(options: ConsumerOptions): Consumer {
     }, AFTER_REFUSAL_MS);
   }
 
-  // BullMQ parses a job's bytes as it takes it, and gives up on it when they are not JSON: the job
-  // then lies among the active ones, and nobody works on it.
+  // BullMQ parses a job's bytes as it takes it, and gives up if they are not JSON: the job is then among the
+  // active ones, and nobody works on it
   let asked = false;
   let quarantining = false;
   async function quarantine(): Promise<void> {
@@ -355,7 +363,7 @@ export function startConsumer(options: ConsumerOptions): Consumer {
     quarantining = true;
     try {
       while (asked) {
-        asked = false; // one that is taken meanwhile asks again
+        asked = false; // a job that is taken meanwhile asks again
         await removeUnreadable();
       }
     } catch (error) {
@@ -384,7 +392,7 @@ export function startConsumer(options: ConsumerOptions): Consumer {
     async close(graceMs) {
       const timer = setTimeout(() => abort.abort(), graceMs);
       clearTimeout(resting);
-      // closing waits for the jobs in hand; while Redis is away it would wait for that too
+      // closing waits for the jobs in progress; while Redis is away it would wait for Redis, too
       const closed = worker.close();
       await Promise.race([
         closed,
@@ -397,7 +405,7 @@ export function startConsumer(options: ConsumerOptions): Consumer {
   };
 }
 
-/** Whether BullMQ can take a job, and it is none of its own repeated ones, which we never make. */
+/** Whether BullMQ can take a job, and it is not one of BullMQ's own repeated ones, which we never create. */
 function isReadable({ data, opts, parent, progress, rjk }: Record<string, string>): boolean {
   try {
     for (const text of [data, parent, progress]) JSON.parse(text || '{}');

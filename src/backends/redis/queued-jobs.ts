@@ -1,23 +1,26 @@
-/** Jobs that wait in a queue which anybody may have written: what they are, and how many there may be. */
+/** Jobs that wait in a queue that anyone may have written: what they are, and how many there may be. */
 import type { Redis } from 'ioredis';
 import { results, type ToKey } from './queue-keys.ts';
 
-/** A job that takes more memory of Redis than this is removed unread: 64 KiB of data at the most, and what is about it. */
+/**
+ * A job that takes more memory of Redis than this is removed unread: at most 64 KiB of data, and what surrounds
+ * it.
+ */
 const MOST_BYTES = 160 * 1024;
-/** So many jobs may wait in one queue, if they fit into their share of this memory, which all portals share. */
+/** This many jobs may wait in one queue, if they fit into its share of this memory, which all portals share. */
 const MOST_WAITING = 10_000;
 const MOST_WAITING_BYTES = 64 * 2 ** 20;
-/** So many are removed in one go from a queue that is too long: Redis is busy with it for 10 ms. */
+/** How many are removed in one go from a queue that is too long: Redis is busy with it for 10 ms. */
 const MOST_REMOVED = 1000;
-/** The size of this many is taken for that of all in the queue. */
+/** The size of this many jobs is taken as that of all jobs in the queue. */
 const SAMPLE = 16;
 
-/** Fields that BullMQ writes into a waiting job that nothing else hangs on, by its `add` of versions 5 and 6. */
+/** Fields that BullMQ's `add`, versions 5 and 6, writes into a waiting job that nothing else depends on. */
 const FIELDS: ReadonlySet<string> = new Set(
   (
     'name data opts timestamp delay priority atm ats stc processedOn progress pb tm omc ' +
     'failedReason stacktrace returnvalue finishedOn'
-  ) // of one that was put back after it had ended
+  ) // of a job that was put back after it had ended
     .split(' '),
 );
 
@@ -33,7 +36,7 @@ const NUMBERS = [
   'finishedOn',
 ];
 
-/** Where jobs wait. */
+/** The parts of a queue in which jobs wait. */
 const LISTS = ['wait', 'paused'];
 const SETS = ['prioritized', 'delayed'];
 /** The ids of jobs that intake can take, and those of jobs that are too large to be read. */
@@ -47,7 +50,7 @@ export async function findSound(
   toKey: ToKey,
   ids: readonly string[],
 ): Promise<Sound> {
-  // first how many fields there are: to measure each takes as long as there are many
+  // first how many fields there are, because measuring a job takes longer the more it has
   const counting = redis.pipeline();
   for (const id of ids) counting.hlen(toKey(id));
   const lengths = (await counting.exec()) ?? [];
@@ -67,7 +70,10 @@ export async function findSound(
   return Object.assign(sound, { tooLarge });
 }
 
-/** Whether BullMQ can take a job and end it, and nothing else hangs on it: no parent, no schedule, no deduplication. */
+/**
+ * Whether BullMQ can take and end a job, and nothing else depends on it: no parent, no schedule, no
+ * deduplication.
+ */
 function isSound(fields: unknown): boolean {
   const job = fields as Record<string, string>;
   if (!Object.keys(job).every((field) => FIELDS.has(field))) return false;
@@ -86,7 +92,7 @@ function isSound(fields: unknown): boolean {
  * Removes the newest jobs of a queue that is longer than it may be, some at a time; returns how many.
  *
  * @param total how many jobs it has
- * @param sharers how many portals have jobs, which share the memory
+ * @param sharers how many portals have jobs, and so share the memory
  */
 export async function removeSurplus(
   redis: Redis,
@@ -104,7 +110,7 @@ export async function removeSurplus(
   for (const set of sets) sample.zrandmember(set, SAMPLE);
   const sampled = results<string | string[] | null>(await sample.exec()).flat();
   const sizes = redis.pipeline();
-  // of so many fields the size is counted: by itself Redis takes the first five for all
+  // the size is computed over this many fields: by default, Redis measures the first five and extrapolates
   for (const id of sampled) {
     if (id !== null) sizes.memory('USAGE', toKey(id), 'SAMPLES', FIELDS.size);
   }

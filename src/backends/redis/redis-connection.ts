@@ -1,7 +1,7 @@
 /**
  * Connections to Redis, each by the account of the program that opens it.
  *
- * Where the secret of an account is missing, `redis.url` counts as it is: Redis then knows no users of ours.
+ * If the secret of an account is missing, `redis.url` is used as it is: Redis then does not have our users.
  */
 import { Redis, type RedisOptions } from 'ioredis';
 import { adminOfPortal, findSecret, type Config } from '../../shared/config.ts';
@@ -21,34 +21,39 @@ export const REDIS_ACCOUNTS = [
   'admin',
 ] as const;
 
-/** Whose rights a connection has; the password is the file `redis-<account>` of the secrets folder. */
+/**
+ * The account whose rights a connection has; its password is in the file `redis-<account>` of the secrets
+ * folder.
+ */
 export type RedisAccount = (typeof REDIS_ACCOUNTS)[number] | `portal.${string}`;
 
 /**
- * The account by which intake and the relay run BullMQ's scripts on what a portal has written. A job may name keys
- * of others (its parent, its children), and the script then follows them: with the rights of the portal it gets no
- * further than the portal itself. An admin's own key has no user: intake serves it.
+ * The account by which intake and the relay run BullMQ's scripts on what a portal has written. A job may name
+ * keys that belong to others (its parent, its children), and the script then follows them: with the rights of
+ * the portal it gets no further than the portal itself. An admin's own key has no user: it uses intake's.
  */
 export function portalAccount(portal: string): RedisAccount {
   return adminOfPortal(portal) === undefined ? `portal.${portal}` : 'intake';
 }
 
-/** The name of an account in Redis: `chamberlain_relay`, or `portal.bridge` of the portal bridge. */
+/** The name of an account in Redis: `chamberlain_relay`, or `portal.bridge` for the portal bridge. */
 export function redisUser(account: RedisAccount | 'owner'): string {
   return account.startsWith('portal.') ? account : `chamberlain_${account}`;
 }
 
-/** A command to Redis that is not answered in this time has failed. */
+/** A command to Redis that is not answered within this time has failed. */
 const COMMAND_TIMEOUT_MS = 4000;
-/** Longest pause between two tries to connect, so that work goes on soon after Redis is back. */
+/** The longest pause between two attempts to connect, so that work goes on soon after Redis is back. */
 const RECONNECT_MS = 500;
 
-/** A connection that fails fast: for adding and looking. Throws CONFIG_INVALID. */
+/** A connection that fails fast: for adding and reading. Throws CONFIG_INVALID. */
 export function connectProducer(config: RedisPlace, account: RedisAccount | 'owner'): Redis {
   return connect(config, account, { maxRetriesPerRequest: 1, commandTimeout: COMMAND_TIMEOUT_MS });
 }
 
-/** A connection that waits for Redis as long as it takes: for workers, which block on it. Throws CONFIG_INVALID. */
+/**
+ * A connection that waits for Redis as long as it takes: for workers, which block on it. Throws CONFIG_INVALID.
+ */
 export function connectConsumer(config: RedisPlace, account: RedisAccount): Redis {
   return connect(config, account, { maxRetriesPerRequest: null });
 }
@@ -69,7 +74,7 @@ function connect(
   const redis = new Redis(url.href, {
     ...options,
     connectTimeout: 3000,
-    // of this connection, or of one that BullMQ has copied from it: the secret may have been changed since
+    // of this connection, or of one that BullMQ has copied from it: the secret may have changed since
     retryStrategy(this: RedisOptions, times) {
       const now = findSecret(config, 'redis', account);
       if (now !== undefined) this.password = now;
@@ -80,19 +85,19 @@ function connect(
   return redis;
 }
 
-/** Where Redis is: `host:port`. */
+/** The address of Redis: `host:port`. */
 export function redisAddress({ redis }: Pick<Config, 'redis'>): string {
   const { hostname, port } = new URL(redis.url);
   return `${hostname}:${port || '6379'}`;
 }
 
-/** Its answers to whoever did not log in, or may not ask: it is there. */
+/** Its answers to a client that did not log in, or has no right to ask: they show that it is running. */
 const ANSWERS = /^(NOAUTH|NOPERM|WRONGPASS)\b/u;
 
 /**
- * Why Redis does no work; undefined where it answers, whoever asks: no secret is needed.
+ * Why Redis does not work; undefined if it answers. Anyone may ask: no secret is needed.
  *
- * @param limitMs what is not answered by then is not answered
+ * @param limitMs an answer after this time does not count
  */
 export async function findRedisFault(
   { redis: { url } }: Pick<Config, 'redis'>,
@@ -118,7 +123,7 @@ export async function findRedisFault(
   }
 }
 
-/** Runs what speaks to Redis by that connection; whatever goes wrong is BACKEND_UNAVAILABLE, with the act. */
+/** Runs commands on that connection; any error is BACKEND_UNAVAILABLE, with the act. */
 export type Guard = <T>(act: string, run: () => Promise<T>) => Promise<T>;
 
 export function guardRedis(redis: Redis): Guard {
@@ -127,15 +132,15 @@ export function guardRedis(redis: Redis): Guard {
       return await run();
     } catch (cause) {
       const isLate = /timed out/.test((cause as Error).message);
-      // what was not answered may lie in the connection still, and would be done by and by
+      // a command without an answer may still be in the connection, and would be done later
       if (isLate) redis.disconnect(true);
-      // ioredis says of it that it has tried as often as it was told to
+      // ioredis says this when it has tried as often as it may
       const isAway = isLate || (cause as Error).name === 'MaxRetriesPerRequestError';
       const { host, port } = redis.options;
       throw new ChamberlainError('BACKEND_UNAVAILABLE', act, {
         cause: isAway
           ? new Error(`Redis does not answer at ${host}:${port}`)
-          : new Error(`Redis at ${host}:${port}`, { cause }),
+          : new Error(`asking Redis at ${host}:${port}`, { cause }),
       });
     }
   };

@@ -1,4 +1,4 @@
-/** The passwords of the users of Redis (Redis, "ACL"), as its owner changes them. */
+/** Changes the passwords of the users of Redis (Redis, "ACL"), as its owner. */
 import { ChamberlainError } from '../../shared/errors.ts';
 import { redisHash } from '../../secrets/secret.ts';
 import {
@@ -9,8 +9,8 @@ import {
 } from './redis-connection.ts';
 
 /**
- * Any of these passwords lets a user in from then on, and no other does; connections go on. It is in Redis' own ACL file
- * when this returns. Nothing is changed where Redis cannot write that.
+ * From then on each of these passwords lets a user in, and no other does; open connections go on. When this
+ * returns, Redis has written its own ACL file. If Redis cannot write that file, nothing is changed.
  */
 export async function setPasswords(
   config: RedisPlace,
@@ -32,8 +32,8 @@ export async function setPasswords(
   };
   const save = () =>
     ask(
-      'writing the users of Redis into its ACL file',
-      'Name one as `aclfile`, in a folder that Redis may write: see docs/install.md, step 6.',
+      'writing the users of Redis to its ACL file',
+      'Set `aclfile` to a file in a folder that Redis may write to: see docs/install.md, step 6.',
       'SAVE',
     );
   try {

@@ -2,12 +2,12 @@
 import { ChamberlainError } from '../../shared/errors.ts';
 import { connectProducer, type RedisAccount, type RedisPlace } from './redis-connection.ts';
 
-/** By user: whether anybody can be that user, and the commands, each as one text, that it may do. */
+/** By user: whether the user is enabled, and the commands, each as one text, that it may run. */
 export type RedisRights = ReadonlyMap<string, { on: boolean; may: ReadonlySet<string> }>;
 
 /**
- * Asks for each user there is which of the commands it may do; none of them is done. Undefined where Redis does
- * not tell this account. Throws BACKEND_UNAVAILABLE.
+ * Asks Redis for each user which of the commands it may run; none of them is run. Undefined if this account may
+ * not ask. Throws BACKEND_UNAVAILABLE.
  *
  * @param commands without blanks in their words
  */
@@ -19,12 +19,12 @@ export async function readRedisRights(
   const redis = connectProducer(config, account);
   try {
     const users = await redis.acl('USERS');
-    const asking = redis.pipeline();
+    const queries = redis.pipeline();
     for (const user of users) {
-      asking.acl('GETUSER', user);
-      for (const command of commands) asking.call('ACL', 'DRYRUN', user, ...command.split(' '));
+      queries.acl('GETUSER', user);
+      for (const command of commands) queries.call('ACL', 'DRYRUN', user, ...command.split(' '));
     }
-    const answers = (await asking.exec()) ?? [];
+    const answers = (await queries.exec()) ?? [];
     const rights = new Map<string, { on: boolean; may: Set<string> }>();
     for (const [n, user] of users.entries()) {
       const of = answers.slice(n * (commands.length + 1), (n + 1) * (commands.length + 1));
@@ -44,7 +44,10 @@ export async function readRedisRights(
   }
 }
 
-/** Whether an account logs in by the secret that is here. Throws BACKEND_UNAVAILABLE where Redis does not answer. */
+/**
+ * Whether an account can log in with the secret that is here. Throws BACKEND_UNAVAILABLE if Redis does not
+ * answer.
+ */
 export async function logsInToRedis(config: RedisPlace, account: RedisAccount): Promise<boolean> {
   const redis = connectProducer(config, account);
   try {

@@ -1,8 +1,8 @@
 /**
  * The queues of requests, as intake sees them: every portal's two, taken from in turn.
  *
- * What lies there was written by portals, or by whoever has a portal's Redis password: anything at all. So a
- * job is measured by Redis before it is read, and whatever is not a job that intake could take is removed:
+ * Their content was written by portals, or by anyone who has a portal's Redis password: it can be anything. So
+ * Redis measures a job before it is read, and whatever is not a job that intake could take is removed:
  *
  * | what                                                | what becomes of it              | counted as          |
  * | --------------------------------------------------- | ------------------------------- | ------------------- |
@@ -14,8 +14,8 @@
  * | a request                                           | completes: the verdict is its   | not at all          |
  * |                                                     | return value, kept for an hour  |                     |
  *
- * One intake works at a time, so whatever is active and not in its hands was left by one that died. Jobs are
- * fetched without locks (BullMQ's token `0`), since nobody else fetches them.
+ * Only one intake works at a time, so a job that is active but not in its hands was left by one that died. Jobs
+ * are fetched without locks (BullMQ's token `0`), because nobody else fetches them.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Job, UnrecoverableError, Worker } from 'bullmq';
@@ -34,26 +34,26 @@ import {
   type RedisPlace,
 } from './redis-connection.ts';
 
-/** Intake has no more in hand; whatever else is active was put there by somebody else. */
+/** Intake holds at most this many; whatever else is active was put there by somebody else. */
 const MOST_ACTIVE = 64;
-/** A verdict is kept for an hour, for whoever waits for it; no more than this many of a queue. */
+/** A verdict is kept for an hour, for clients that wait for it; at most this many of a queue. */
 const KEPT_SECONDS = 3600;
 const MOST_KEPT = 10_000;
-/** So many invalid jobs of a queue are kept, with the reason. */
+/** How many invalid jobs of a queue are kept, with the reason. */
 const MOST_REFUSALS_KEPT = 100;
 
-/** What is not answered in this time has failed. */
+/** A command that is not answered within this time has failed. */
 const FETCH_TIMEOUT_MS = 4000;
-/** Waits this long at the most for a job: notices may be lost with a connection. */
+/** The longest wait for a job: notices may be lost with a connection. */
 const WAIT_SECONDS = 1;
 const AFTER_FAILURE_MS = 500;
-/** Code of BullMQ for a job that is to end and is not active. */
+/** BullMQ's code for a job that should end and is not active. */
 const NOT_ACTIVE = -3;
 /** Token of a job that is fetched without a lock (BullMQ). */
 const NO_LOCK = '0';
 
-/** One of the two queues that a portal writes requests into. */
-export interface RequestQueue {
+/** One of the two queues to which a portal writes requests. */
+interface RequestQueue {
   portal: string;
   urgent: boolean;
   /** by the rights of the portal */
@@ -61,7 +61,7 @@ export interface RequestQueue {
   worker: Worker;
 }
 
-/** A job in hand. */
+/** A job that intake holds. */
 export interface Taken {
   queue: RequestQueue;
   data: unknown;
@@ -69,7 +69,7 @@ export interface Taken {
 }
 
 /** Invalid jobs of a portal's queues, counted. */
-export interface Junk {
+interface Junk {
   portal: string;
   code: Code | 'QUEUE_FULL';
   count: number;
@@ -77,22 +77,20 @@ export interface Junk {
 
 /** The requests that wait. Every call that is awaited may throw BACKEND_UNAVAILABLE. */
 export interface Inbox {
-  /**
-   * Takes jobs: of each portal in turn one, what is urgent before the rest, until there are `most`.
-   */
+  /** Takes jobs, one from each portal in turn, urgent ones first, until there are `most`. */
   take(most: number): Promise<Taken[]>;
   /** Ends jobs, each with the verdict as its return value. */
   end(jobs: readonly { taken: Taken; verdict: unknown }[]): Promise<void>;
-  /** Ends invalid jobs: each fails, for the reason `CODE: sentence`. */
+  /** Ends invalid jobs: each fails, with the reason `CODE: sentence`. */
   refuse(jobs: readonly { taken: Taken; code: Code; sentence: string }[]): Promise<void>;
   /**
-   * Puts back what was taken and has not ended: to where the next is taken from, as `take` does too, or behind all
-   * others.
+   * Puts back what was taken and has not ended: to the end from which the next is taken, as `take` does too, or
+   * behind all others.
    */
   putBack(where: 'first' | 'last'): Promise<void>;
   /** Returns when something may have come, or after a second. */
   untilSomething(signal: AbortSignal): Promise<void>;
-  /** Removes what ended more than an hour ago, and what is newer than may wait. */
+  /** Removes what ended more than an hour ago, and jobs beyond the number that may wait, the newest first. */
   tidy(): Promise<void>;
   /** The invalid jobs since the last call. */
   countJunk(): Junk[];
@@ -122,7 +120,7 @@ export function openInbox(config: RedisPlace, portals: readonly string[]): Inbox
   let came: Promise<unknown> | undefined;
   /** the last look has removed something, so there may be more of it */
   let removed = false;
-  /** something that Redis has answered makes no sense */
+  /** an answer of Redis made no sense */
   let odd = true;
   /** why jobs of a portal could not be fetched */
   const troubles = new Map<string, string>();
@@ -133,7 +131,7 @@ export function openInbox(config: RedisPlace, portals: readonly string[]): Inbox
     junk.set(key, { portal, code, count: (junk.get(key)?.count ?? 0) + count });
   }
 
-  /** Runs it in bounded time. What is done later all the same is put back by the next `take`. */
+  /** Runs it in bounded time. If it is done later nevertheless, the next `take` puts it back. */
   const bounded: Guard = (act, run) =>
     guarded(act, async () => {
       const ended = new AbortController();
@@ -148,7 +146,9 @@ export function openInbox(config: RedisPlace, portals: readonly string[]): Inbox
       }
     });
 
-  /** Ends jobs by BullMQ, and removes those that cannot be ended for what somebody has done to them or to the queue. */
+  /**
+   * Ends jobs by BullMQ, and removes those that cannot be ended because somebody has changed them or the queue.
+   */
   async function endEach(
     jobs: readonly Taken[],
     end: (taken: Taken, n: number) => Promise<unknown>,
@@ -164,7 +164,7 @@ export function openInbox(config: RedisPlace, portals: readonly string[]): Inbox
     }
   }
 
-  /** Removes jobs, whatever was made of the queue. */
+  /** Removes jobs, whatever was done to the queue. */
   async function discard(queue: RequestQueue, ids: readonly string[]): Promise<void> {
     const { toKey } = queue.worker;
     try {
@@ -176,10 +176,10 @@ export function openInbox(config: RedisPlace, portals: readonly string[]): Inbox
     }
   }
 
-  /** How many jobs of each queue can be taken now, and lie there in all; and whether any is active. */
+  /** How many jobs of each queue can be taken now, and how many there are in all; and whether any is active. */
   async function countJobs(): Promise<{ counts: number[]; totals: number[]; active: boolean }> {
     const pipeline = redis.pipeline();
-    // whatever comes from here on sets its marker anew
+    // a job that comes from here on sets its marker again
     pipeline.unlink(...queues.map(({ worker }) => worker.toKey('marker')));
     // a delayed job has its time, in milliseconds, in the upper bits of its score (BullMQ)
     const due = (Date.now() + 1) * 0x1000;
@@ -200,7 +200,7 @@ export function openInbox(config: RedisPlace, portals: readonly string[]): Inbox
     const [, ...lengths] = results<number>(answers);
     const of = queues.map((_, n) => lengths.slice(6 * n, 6 * n + 6));
     return {
-      // one that cannot log in keeps nobody else waiting
+      // a portal whose account cannot log in delays no other
       counts: of.map(([wait = 0, prioritized = 0, isDue = 0], n) =>
         queues[n]?.connection.status === 'ready' ? wait + prioritized + isDue : 0,
       ),
@@ -212,7 +212,7 @@ export function openInbox(config: RedisPlace, portals: readonly string[]): Inbox
     };
   }
 
-  /** Removes what no intake could take from among the jobs that come next, and says how many are left of them. */
+  /** Removes those of the next jobs that no intake could take, and returns how many are left of them. */
   async function inspect(queue: RequestQueue, most: number): Promise<number> {
     const { portal, worker } = queue;
     const lists = results<string[]>(
@@ -244,7 +244,7 @@ export function openInbox(config: RedisPlace, portals: readonly string[]): Inbox
     }
   }
 
-  /** Puts back what is active, and removes of it what nobody could take. */
+  /** Puts back active jobs, and removes those that nobody could take. */
   async function reclaim(where: 'first' | 'last' = 'first'): Promise<void> {
     for (const queue of queues) {
       const { worker, portal } = queue;
@@ -255,7 +255,7 @@ export function openInbox(config: RedisPlace, portals: readonly string[]): Inbox
       const unsound = ids.filter((id) => !sound.has(id));
       countJunk(portal, 'REQUEST_MALFORMED', unsound.length);
       await discard(queue, unsound);
-      // the last that was taken is the first in the list
+      // the last one that was taken is the first in the list
       for (const id of where === 'first' ? sound : [...sound].toReversed()) {
         const wait = worker.toKey('wait');
         const moving = redis.multi().lrem(active, 0, id);
@@ -266,7 +266,7 @@ export function openInbox(config: RedisPlace, portals: readonly string[]): Inbox
     }
   }
 
-  /** Takes so many jobs of one queue, or fewer. */
+  /** Takes this many jobs of one queue, or fewer. */
   async function fetchFrom(queue: RequestQueue, wanted: number): Promise<Taken[]> {
     if (wanted === 0) return [];
     const left = Math.min(wanted, await inspect(queue, wanted));
@@ -285,8 +285,8 @@ export function openInbox(config: RedisPlace, portals: readonly string[]): Inbox
   }
 
   /**
-   * A job that BullMQ could not read is active now, and nobody works on it. Where it was not the job's fault, the next
-   * look puts it back.
+   * A job that BullMQ could not read is active now, and nobody works on it. If the job was not at fault, the
+   * next look puts it back.
    */
   async function mendFetch(queue: RequestQueue, taken: readonly Taken[], error: Error) {
     odd = true;
@@ -298,12 +298,12 @@ export function openInbox(config: RedisPlace, portals: readonly string[]): Inbox
       return;
     const inHand = new Set(taken.map(({ job }) => job.id));
     const active = await redis.lrange(queue.worker.toKey('active'), 0, MOST_ACTIVE - 1);
-    const stray = active.filter((id) => !inHand.has(id));
-    countJunk(queue.portal, 'REQUEST_MALFORMED', stray.length);
-    await discard(queue, stray);
+    const unheld = active.filter((id) => !inHand.has(id));
+    countJunk(queue.portal, 'REQUEST_MALFORMED', unheld.length);
+    await discard(queue, unheld);
   }
 
-  /** What is of another type than BullMQ's would stop every look at all queues. */
+  /** A key of another type than BullMQ's would break every look at all queues. */
   async function mendAll(): Promise<void> {
     for (const { worker, portal } of queues) {
       countJunk(portal, 'REQUEST_MALFORMED', await mendTypes(redis, worker.toKey));
@@ -337,7 +337,7 @@ export function openInbox(config: RedisPlace, portals: readonly string[]): Inbox
         return taken.flat();
       }),
     end: (jobs) =>
-      bounded('telling verdicts', () =>
+      bounded('reporting verdicts', () =>
         endEach(
           jobs.map(({ taken }) => taken),
           ({ job }, n) => {
@@ -359,7 +359,7 @@ export function openInbox(config: RedisPlace, portals: readonly string[]): Inbox
           },
         ),
       ),
-    putBack: (where) => bounded('putting requests back into their queues', () => reclaim(where)),
+    putBack: (where) => bounded('returning requests to their queues', () => reclaim(where)),
     async untilSomething(signal) {
       if (removed) return;
       const markers = queues.map(({ worker }) => worker.toKey('marker'));
@@ -418,7 +418,7 @@ export function openInbox(config: RedisPlace, portals: readonly string[]): Inbox
   };
 }
 
-/** An answer of Redis, or of a script of BullMQ, as opposed to a connection that is lost. */
+/** An answer of Redis, or of a script of BullMQ, as opposed to a lost connection. */
 function isAnswer(error: unknown): boolean {
   const { name, code } = (error ?? {}) as { name?: unknown; code?: unknown };
   return name === 'ReplyError' || typeof code === 'number';

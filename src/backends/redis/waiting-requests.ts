@@ -1,4 +1,4 @@
-/** For how long requests have waited for their verdict. Looks, by the admin's account, and changes nothing. */
+/** How long requests have waited for their verdict. Reads by the admin's account, and changes nothing. */
 import { requestsQueue } from './queue.ts';
 import { connectProducer, guardRedis, type RedisPlace } from './redis-connection.ts';
 
@@ -9,8 +9,8 @@ export interface Waiting {
 }
 
 /**
- * The oldest request that waits, or is in intake's hands; undefined where none does. Of each queue the one is asked
- * that comes next. Throws BACKEND_UNAVAILABLE.
+ * The oldest request that waits, or that intake holds; undefined if there is none. Of each queue, only the next
+ * request is read. Throws BACKEND_UNAVAILABLE.
  */
 export async function readOldestWaiting(
   config: RedisPlace,
@@ -21,11 +21,11 @@ export async function readOldestWaiting(
     const answers = (await redis.pipeline(commands.map((words) => [...words])).exec()) ?? [];
     const failed = answers.find(([error]) => error !== null && error.name !== 'ReplyError');
     if (failed?.[0]) throw failed[0];
-    // anything may lie in the queue of a portal: what is of another type is no request
+    // the queue of a portal may contain anything: a value of another type is not a request
     return answers.map(([error, answer]) => (error === null ? answer : null));
   };
   try {
-    return await guardRedis(redis)('looking at the requests that wait', async () => {
+    return await guardRedis(redis)('reading the requests that wait', async () => {
       const queues = portals.flatMap((portal) =>
         [true, false].map((urgent) => ({ portal, key: `bull:${requestsQueue(portal, urgent)}` })),
       );

@@ -1,4 +1,4 @@
-/** `chamberlain adopt`: takes over accounts and tools that are not ours, as `import` judges them. */
+/** `chamberlain adopt`: takes over unmanaged accounts and tools, which it judges as `import` does. */
 import type { Command } from 'commander';
 import { ChamberlainError } from '../../shared/errors.ts';
 import type { UnmanagedThing } from '../../unmanaged/unmanaged.ts';
@@ -20,19 +20,19 @@ export function defineAdopt(command: Command): void {
   command
     .description(
       'Takes over accounts and tools that `chamberlain list unmanaged` shows: people with their keys, tools\n' +
-        'with group, account and members. They are judged as by `chamberlain import`; what would be taken\n' +
-        'and what would not is shown, and confirmed, before anything is written. Home, database users and\n' +
-        'sudo rule of an account are ours with it. Nothing outside PostgreSQL is changed.\n\n' +
+        'with group, account and members. It judges them as `chamberlain import` does, shows what it would\n' +
+        'take over and what not, and asks for confirmation before it writes anything. The home, the database\n' +
+        'users and the sudo rule of an account are taken over with it. Nothing outside PostgreSQL is changed.\n\n' +
         'Runs as the owner of the database, like `import`, and reads with the same accounts.',
     )
-    .argument('<OBJECT...>', 'an account or a group of a tool, as `list unmanaged` shows it')
+    .argument('<OBJECT...>', 'an account, or the group of a tool, as `list unmanaged` shows it')
     .option(
       '--homes',
-      'look at their homes too, as root on the file server: a credentials file that is right stays',
+      'also check their homes, as root on the file server, and keep credentials files that are right',
     )
-    .option('--databases', 'compare their accounts on each database server too')
-    .option('--check', 'only show what would be taken')
-    .option('--yes', 'do not ask')
+    .option('--databases', 'also compare their accounts on each database server')
+    .option('--check', 'only show what would be taken over')
+    .option('--yes', 'do not ask for confirmation')
     .addHelpText(
       'after',
       describeExamples(
@@ -41,8 +41,8 @@ export function defineAdopt(command: Command): void {
       ) +
         `\n${describeExits({
           0: 'taken over, and as wanted',
-          3: 'something was not taken, or is not as wanted',
-          4: 'something is UNREADABLE; where it is the directory or homes, nothing was taken',
+          3: 'something was not taken over, or is not as wanted',
+          4: 'something is UNREADABLE; if it is the directory or a home, nothing was taken over',
         })}`,
     )
     .action(async (words: string[]) => {
@@ -50,19 +50,19 @@ export function defineAdopt(command: Command): void {
       const json = wantsJson(command);
       const isAsked = options.yes === true || options.check === true;
       if (!isAsked && (json || !canAsk())) {
-        command.error('error: nobody can be asked here; give --yes, or --check');
+        command.error('error: there is no terminal to confirm on; give --yes, or --check');
       }
       const config = configOf(command);
       const things = await withAdmin(config, readUnmanaged);
       const named = requireThings(config, things, words);
       const names = namesOf(config.ldap.base, config.realm);
-      // what it would let in is what somebody has put there
+      // the object may give access to whoever made it
       if (!json) for (const thing of named) print(withoutControls(describeThing(thing)));
       const only = new Set(named.flatMap((thing) => refsOf(thing, names.entry(thing.object))));
       const run = async (check: boolean): Promise<ImportReport | undefined> => {
         const { homes, databases } = options;
         const looked = { ...(homes && { homes }), ...(databases && { databases }) };
-        // what is left out was shown, and agreed to
+        // the operator has seen and confirmed what is left out
         const report = await runImport(
           config,
           { ...looked, ...(check && { check }), yes: true, only },
@@ -79,14 +79,16 @@ export function defineAdopt(command: Command): void {
         if (report === undefined || options.check === true) return;
         if (report.taken.people + report.taken.tools === 0) {
           print(
-            '\nNothing can be taken over. `chamberlain ignore OBJECT --reason TEXT` leaves it as it is.',
+            '\nNothing can be taken over. `chamberlain ignore OBJECT --reason TEXT` leaves an object as it is.',
           );
           return;
         }
         const warning =
-          report.taken.keys === 0 ? '' : 'Whoever has one of these SSH keys can log in then. ';
-        if (!(await confirm(`\n${warning}Take that over? [y/N] `))) {
-          print('Nothing was taken.');
+          report.taken.keys === 0
+            ? ''
+            : 'Whoever has one of these SSH keys will be able to log in. ';
+        if (!(await confirm(`\n${warning}Take these over? [y/N] `))) {
+          print('Nothing was taken over.');
           process.exitCode = EXIT.failed;
           return;
         }
@@ -95,7 +97,7 @@ export function defineAdopt(command: Command): void {
     });
 }
 
-/** The entries that belong together: a tool's group and account. Throws USAGE for what nobody can take over. */
+/** The entries that belong together: a tool's group and account. Throws USAGE for a kind that cannot be taken over. */
 function refsOf({ object, kind }: UnmanagedThing, ref: AnyRef): AnyRef[] {
   if (kind !== 'account' && kind !== 'group')
     throw new ChamberlainError('USAGE', whyNot(object, kind));
@@ -112,9 +114,9 @@ function whyNot(object: string, kind: UnmanagedThing['kind']): string {
     case 'home':
     case 'database user':
     case 'rule':
-      return `${object}: a ${kind} is ours when the account of its name or number is: adopt that; ${leave}`;
+      return `${object}: a ${kind} is taken over with the account of its name or number: adopt that account; ${leave}`;
     case 'member':
-      return `${object}: a member is asked for by a request (maintainer.add, access.grant); ${leave}`;
+      return `${object}: to keep a member, send a request (maintainer.add, access.grant); ${leave}`;
     default:
       return `${object}: an ${kind} cannot be taken over; ${leave}`;
   }

@@ -1,10 +1,10 @@
 /**
- * `chamberlain audit close`: puts a year of the audit into a signed file, and removes its rows from PostgreSQL.
+ * `chamberlain audit close`: writes a year of the audit into a signed file, and removes its rows from PostgreSQL.
  *
  *   rows ──▶ file, whole ──▶ read back ──▶ recorded ──▶ rows removed
  *
- * Each step is done once the one before it is on the disk, and is not done again: whoever is cut anywhere runs it
- * again, and it goes on from there.
+ * Each step begins when the one before it is on the disk, and is not repeated. A run that was interrupted anywhere
+ * is continued by running the command again.
  */
 import { InvalidArgumentError, type Command } from 'commander';
 import { existsSync } from 'node:fs';
@@ -25,20 +25,20 @@ import { print, printJson } from '../table.ts';
 
 export function defineClose(command: Command): void {
   command
-    .summary('put a year that is over into a signed file')
+    .summary('move a past year into a signed file')
     .description(
-      'Writes the rows of a year that is over, with their hashes, into a file that is signed with the\n' +
-        "admin's own key; reads it back, records its digest, and removes the rows. The chain goes on from\n" +
-        'the last of them. `audit verify FILE...` verifies such files. The oldest year comes first, and\n' +
-        'every request of it must be done. It may be interrupted anywhere, and run again. It writes as the\n' +
-        'owner of the database, and needs its secret. Times are UTC.',
+      "Writes the rows of a past year, with their hashes, into a file that is signed with the admin's own\n" +
+        'key; reads the file back, records its digest, and removes the rows. The chain continues from the\n' +
+        'last of them. `audit verify FILE...` verifies such files. The oldest year must be closed first, and\n' +
+        'every request of the year must be done. The command may be interrupted at any moment, and run\n' +
+        'again. It writes as the owner of the database, and needs that secret. Times are UTC.',
     )
     .argument('<YEAR>', 'such as 2025', parseYear)
-    .option('--out <folder>', 'where the file is to lie, and stay', '.')
+    .option('--out <folder>', 'the folder for the file, where it must stay', '.')
     .addHelpText(
       'after',
       describeExamples('audit close 2025 --out /srv/audit') +
-        `\n${describeExits({ 0: 'the year is in its file, and its rows are gone', 1: 'AUDIT_NOT_CLOSABLE: it cannot be closed as things are; or it failed' })}`,
+        `\n${describeExits({ 0: 'the year is in its file, and its rows are removed', 1: 'AUDIT_NOT_CLOSABLE: the year cannot be closed yet; or the command failed' })}`,
     )
     .action(async (year: number) => {
       const { out } = command.opts<{ out: string }>();
@@ -55,14 +55,14 @@ export function defineClose(command: Command): void {
     });
 }
 
-/** What has become of a year. */
+/** A closed year. */
 interface Closed extends Omit<store.AuditClosing, 'file' | 'closedAt'> {
   file: string;
-  /** rows that this run has removed */
+  /** how many rows this run has removed */
   removed: number;
 }
 
-/** Closes a year, or goes on where a run was cut. Throws AUDIT_NOT_CLOSABLE where that may not be. */
+/** Closes a year, or continues an interrupted run. Throws AUDIT_NOT_CLOSABLE if the year may not be closed. */
 export async function closeYear(
   config: Config,
   year: number,
@@ -79,7 +79,7 @@ export async function closeYear(
     const closing = known ?? (await fileAndRecord(client, config, { year, path, progress }));
     const removed = await remove(client, config, { closing, path, progress });
     const { closedAt: _at, ...rest } = { closedAt: undefined, ...closing };
-    // where nothing was left to do, the file was not looked for
+    // if nothing was left to do, nothing has looked for the file
     const file = known === undefined || removed > 0 ? path : known.file;
     return { ...rest, file, removed };
   } catch (error) {
@@ -90,7 +90,9 @@ export async function closeYear(
   }
 }
 
-/** Refuses where another year is closed whose rows are still there: its own file is looked at before they go. */
+/**
+ * Refuses while rows of another closed year are still there: they may go only when the file of that year was checked.
+ */
 async function requireRemoved(
   client: Client,
   last: store.AuditClosing | undefined,
@@ -109,7 +111,10 @@ interface Closing {
   progress: Pick<Progress, 'say'>;
 }
 
-/** Has the year in its file, reads that back, and records it. A file that is there counts if it is the very year. */
+/**
+ * Writes the file of the year unless it exists, reads it back, and records it. An existing file must hold this very
+ * year.
+ */
 async function fileAndRecord(
   client: Client,
   config: Config,
@@ -132,13 +137,13 @@ async function fileAndRecord(
   if (head.year !== year || head.first !== first || head.after !== after || end.hash !== hash) {
     throw new ChamberlainError(
       'AUDIT_NOT_CLOSABLE',
-      `${path} is there, and holds other rows than PostgreSQL: move it away, and keep it`,
+      `${path} exists, and holds other rows than PostgreSQL: move it away, and keep it`,
     );
   }
   if (!isSignedByAdmin(config, end)) {
     throw new ChamberlainError(
       'AUDIT_NOT_CLOSABLE',
-      `${path} is signed with a key that the configuration gives no admin: move it away`,
+      `${path} is signed with a key that is not an admin's in the configuration: move it away`,
     );
   }
   const closing = { year, first, last, row, hash, file: basename(path), sha256: file.sha256 };
@@ -155,7 +160,7 @@ async function fileAndRecord(
   }
 }
 
-/** Removes what rows are still there, once the file that was recorded is seen. Returns how many. */
+/** Removes the rows that are still there, once the recorded file has been checked. Returns how many. */
 async function remove(
   client: Client,
   config: Config,
@@ -171,15 +176,15 @@ async function remove(
 ): Promise<number> {
   const total = await store.countClosed(client);
   if (total === 0) return 0;
-  const sentence = `${year} is closed, and its rows are still in PostgreSQL: they are removed when its file ${file} (sha256 ${sha256}) is seen`;
+  const sentence = `${year} is closed, and its rows are still in PostgreSQL: they can be removed only when its file ${file} (sha256 ${sha256}) is at hand`;
   if (!existsSync(path)) {
     throw new ChamberlainError(
       'AUDIT_NOT_CLOSABLE',
-      `${sentence}; it is not at ${path}: give its folder with --out`,
+      `${sentence}; there is no ${path}: give the folder with --out`,
     );
   }
   if ((await readBack(path, config.realm)).sha256 !== sha256) {
-    throw new ChamberlainError('AUDIT_NOT_CLOSABLE', `${sentence}; ${path} is another`);
+    throw new ChamberlainError('AUDIT_NOT_CLOSABLE', `${sentence}; ${path} is a different file`);
   }
   let removed = 0;
   for (let more = true; more;) {
@@ -194,19 +199,19 @@ async function remove(
 function renderClosed({ year, first, last, file, sha256, hash, removed }: Closed): string {
   return [
     removed === 0
-      ? `${year} was closed before: ${last - first + 1} rows`
+      ? `${year} was already closed: ${last - first + 1} rows`
       : `closed ${year}: ${last - first + 1} rows, ${removed} of them removed from PostgreSQL now`,
     `file   ${file}`,
     `sha256 ${sha256}`,
     `head   ${hash}`,
-    'Keep the file, and a copy of it elsewhere: nothing else holds these rows any more.',
+    'Keep the file, and a copy of it elsewhere: nothing else holds these rows now.',
   ].join('\n');
 }
 
 function parseYear(text: string): number {
   const year = Number(text);
   if (!/^\d{4}$/u.test(text) || year < 2000) {
-    throw new InvalidArgumentError('It wants a year such as 2025.');
+    throw new InvalidArgumentError('It must be a year such as 2025.');
   }
   return year;
 }

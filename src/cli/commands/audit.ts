@@ -33,17 +33,20 @@ const MOST_ROWS = 1_000_000;
 export function defineAudit(command: Command): void {
   command
     .description(
-      'Shows who asked for what, who approved it, and what came of it, oldest first: requests, and what\n' +
-        'admins did by the command line (`unix:NAME`: what the machine said of them). It holds no personal\n' +
-        'data: which fields changed, not to what. Times are UTC.',
+      'Shows who requested what, who approved it, and the outcome, oldest first. It lists requests, and\n' +
+        'what admins did on the command line (as `unix:NAME`, the name that the machine reports). It holds no\n' +
+        'personal data: it says which fields changed, but not their values. Times are UTC.',
     )
-    .option('--subject <subject>', 'rows about a person or a tool: a name, an account, or a uid')
+    .option(
+      '--subject <subject>',
+      'only rows about this person or tool: a name, an account, or a uid',
+    )
     .option(
       '--since <time>',
-      'rows of 2h, 3d, 1w, or from 2026-11-24 or 2026-11-24T09:30 on',
+      'only rows of the last 2h, 3d or 1w, or from 2026-11-24 or 2026-11-24T09:30 on',
       (text) => parseSince(text, new Date()),
     )
-    .option('--limit <count>', 'the last so many', limitUpTo(MOST_ROWS), 100)
+    .option('--limit <count>', 'how many rows, counted from the newest', limitUpTo(MOST_ROWS), 100)
     .addHelpText(
       'after',
       describeExamples(
@@ -68,10 +71,12 @@ export function defineAudit(command: Command): void {
         printPage(renderAudit(rows));
         if (hasOlder)
           print(
-            paint('dim', `older ones are not shown: --limit ${Math.min(limit * 10, MOST_ROWS)}`),
+            paint('dim', `older rows are not shown: --limit ${Math.min(limit * 10, MOST_ROWS)}`),
           );
         else if (closedUpTo !== null && (since?.getUTCFullYear() ?? 0) <= closedUpTo) {
-          print(paint('dim', `those of ${closedUpTo} and before are in the files of closed years`));
+          print(
+            paint('dim', `the rows of ${closedUpTo} and before are in the files of closed years`),
+          );
         }
       }
     });
@@ -83,17 +88,17 @@ function defineVerify(command: Command): void {
   command
     .summary('recompute the hash chain')
     .description(
-      'Recomputes the hash chain over all rows and prints its head: the last hash, with the number of its\n' +
-        'row. What was edited, is missing or was put in is named. What a chain cannot show by itself is\n' +
-        'that its end was cut off, or that all of it was made anew: keep a head where nobody who can write\n' +
-        'the database can change it, and give it with --head later.\n' +
-        'Of years that are closed, PostgreSQL holds the last hash alone: give their files, all of them, to\n' +
-        'verify those too, and that each joins the next.',
+      'Recomputes the hash chain over all rows, and prints its head: the last hash, with the number of its\n' +
+        'row. Names each row that was edited, removed or inserted.\n\n' +
+        'A chain cannot show by itself that its end was cut off, or that all of it was made again. So keep a\n' +
+        'head where nobody who can write to the database can change it, and give it later with --head.\n\n' +
+        'For closed years, PostgreSQL holds only the last hash. To verify those years too, and that each\n' +
+        'joins the next, give the files of all of them.',
     )
-    .argument('[FILE...]', 'files of closed years, as `audit close` has written them')
+    .argument('[FILE...]', 'the files of closed years, as `audit close` wrote them')
     .option(
       '--head <hash>',
-      'a head that was printed before: it must still be in the chain',
+      'a head that was printed earlier, which must still be in the chain',
       parseHead,
     )
     .addHelpText(
@@ -104,7 +109,7 @@ function defineVerify(command: Command): void {
         'audit verify --json | jq -r .head',
         'audit verify /srv/audit/*.jsonl',
       ) +
-        `\n${describeExits({ 0: 'every row is as it was sealed', 1: 'AUDIT_BROKEN: something was changed; or it failed' })}`,
+        `\n${describeExits({ 0: 'every row is as it was sealed', 1: 'AUDIT_BROKEN: something was changed; or the command failed' })}`,
     )
     .action(async (paths: string[]) => {
       const { head } = command.opts<{ head?: string }>();
@@ -126,7 +131,7 @@ function defineVerify(command: Command): void {
     });
 }
 
-/** Verifies the files that are given, what PostgreSQL holds, and that they join. */
+/** Verifies the given files, the rows in PostgreSQL, and that they join. */
 export async function verifyAll(
   config: Config,
   paths: readonly string[],
@@ -161,7 +166,7 @@ function parseHead(text: string): string {
   const hash = text.trim().toLowerCase();
   if (!/^[0-9a-f]{64}$/u.test(hash)) {
     throw new InvalidArgumentError(
-      'It wants the 64 hexadecimal digits that `audit verify` prints.',
+      'It must be the 64 hexadecimal digits that `audit verify` prints.',
     );
   }
   return hash;
@@ -169,7 +174,18 @@ function parseHead(text: string): string {
 
 function renderAudit(rows: readonly AuditRow[]): string {
   return renderTable(
-    ['row', 'when', 'asked', 'approved', 'portal', 'kind', 'subject', 'fields', 'verdict', 'code'],
+    [
+      'row',
+      'when',
+      'requested',
+      'approved',
+      'portal',
+      'kind',
+      'subject',
+      'fields',
+      'verdict',
+      'code',
+    ],
     rows.map((row) => [
       row.id,
       timeOf(row.at),
@@ -194,14 +210,14 @@ function renderVerdict(verdict: ChainVerdict): string {
     row === undefined
       ? 'no row is sealed'
       : `row  ${row}, ${at ?? (sealed === 0 ? 'which is in a file' : 'which is gone')}`,
-    `${sealed} rows are sealed, ${waiting} wait for it`,
+    `${sealed} rows are sealed, ${waiting} wait to be sealed`,
     ...(last === undefined
       ? []
       : [`the years up to ${last.year} are closed: ${last.last} rows, in files`]),
     ...(toRemove === 0
       ? []
       : [`${toRemove} of those are still in PostgreSQL: run \`chamberlain audit close\` again`]),
-    ...(headFound === true ? ['the head that was given is in the chain'] : []),
+    ...(headFound === true ? ['the given head is in the chain'] : []),
   ];
   if (faults.length > 0) {
     const table = renderTable(

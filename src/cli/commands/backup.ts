@@ -1,4 +1,4 @@
-/** `chamberlain backup`: makes a set of backups, and proves that one can be restored. */
+/** `chamberlain backup`: makes a set of backups, or proves that one can be restored. */
 import { basename, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { makeSet, type Made } from '../../backup/make.ts';
@@ -17,16 +17,17 @@ interface BackupOptions {
 export function defineBackup(command: Command): void {
   command
     .description(
-      'Makes one set of backups, a new folder in DIR: PostgreSQL as of one moment, the directory as read\n' +
-        'after it, the secrets, the configuration, and the list of archives with their digests. Each file\n' +
-        'is encrypted by age to the keys of `backups.recipients`; nothing is frozen. A folder whose name\n' +
-        'begins with a dot is no set. It prints nothing unless somebody watches, or --json is given. It\n' +
-        'reads as the owner of the database and as cn=directory-reader; run it where the secrets are.\n\n' +
-        '--verify restores a set into servers of its own, which end with it, and compares the rows of each\n' +
-        'table, the entries, and the archives that are on this machine. It needs no configuration.',
+      'Makes a set of backups, as a new folder in DIR. The set holds PostgreSQL as of one moment, the\n' +
+        'directory as read after it, the secrets, the configuration, and a list of the archives with their\n' +
+        'digests. Each file is encrypted with age to the keys of `backups.recipients`. The realm is not frozen\n' +
+        'meanwhile. A folder whose name begins with a dot is not a set. The command prints nothing, unless it\n' +
+        'runs on a terminal or has --json. It reads as the owner of the database and as cn=directory-reader:\n' +
+        'run it where the secrets are.\n\n' +
+        '--verify restores a set into temporary servers, and compares the rows of each table, the entries of\n' +
+        'the directory, and the archives that are on this machine. It needs no configuration.',
     )
-    .argument('[DIR]', 'the folder that the set is made in')
-    .option('--verify <set>', 'restore that set into private servers, and compare')
+    .argument('[DIR]', 'the folder in which to make the set')
+    .option('--verify <set>', 'restore this set into temporary servers, and compare')
     .option('--key <file>', 'with --verify: the private key, as `age-keygen` makes it')
     .addHelpText(
       'after',
@@ -35,18 +36,18 @@ export function defineBackup(command: Command): void {
         'backup --verify /mnt/chamberlain-tools-20261129T221700Z --key /media/key/backup.txt',
       ) +
         `\n${describeExits({
-          0: 'the set is made; or it can be restored',
-          1: 'no set was made; or BACKUP_DAMAGED: it cannot be restored',
-          3: 'it can be restored, and archives are missing on this machine',
+          0: 'the set was made; with --verify: it can be restored',
+          1: 'no set was made; with --verify: BACKUP_DAMAGED, it cannot be restored',
+          3: 'with --verify: it can be restored, but archives are missing on this machine',
         })}`,
     )
     .action(async (folder: string | undefined) => {
       const { verify, key } = command.opts<BackupOptions>();
       if ((folder === undefined) === (verify === undefined)) {
-        throw usage('it wants a DIR, or --verify');
+        throw usage('give either DIR or --verify');
       }
       if ((verify === undefined) !== (key === undefined)) {
-        throw usage('--verify and --key go together');
+        throw usage('--verify and --key must be given together');
       }
       if (verify !== undefined && key !== undefined) await verifyThere(command, verify, key);
       else if (folder !== undefined) await makeThere(command, folder);
@@ -71,7 +72,7 @@ async function verifyThere(command: Command, verify: string, key: string): Promi
   if (verified.archives.missing.length > 0) process.exitCode = EXIT.pending;
 }
 
-/** Shows how far it is, where somebody watches. A signal ends what runs, and what is half made goes. */
+/** Shows progress on a terminal. A signal ends what runs, and what is half made is removed. */
 async function interruptibly<T>(
   act: (say: (text: string) => void, signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
@@ -79,7 +80,7 @@ async function interruptibly<T>(
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.once(name, () => {
       ending.abort(
-        new ChamberlainError('STEP_FAILED', `${name} has ended it, and nothing is left of it`, {
+        new ChamberlainError('STEP_FAILED', `interrupted by ${name}; nothing was left behind`, {
           action: '',
         }),
       );
@@ -97,15 +98,15 @@ function usage(sentence: string): ChamberlainError {
   return new ChamberlainError('USAGE', sentence);
 }
 
-function renderMade({ set, bytes, archives, ...told }: Made): string {
+function renderMade({ set, bytes, archives, ...contents }: Made): string {
   return [
     `made ${set}, ${Math.ceil(bytes / 1024)} KiB`,
-    ...renderContents(told),
+    ...renderContents(contents),
     `archives    ${archives} listed`,
   ].join('\n');
 }
 
-function renderVerified({ set, at, archives, ...told }: Verified): string {
+function renderVerified({ set, at, archives, ...contents }: Verified): string {
   const { present, missing, elsewhere } = archives;
   const counted = [
     ...(present > 0 ? [`${present} here`] : []),
@@ -114,7 +115,7 @@ function renderVerified({ set, at, archives, ...told }: Verified): string {
   ];
   return [
     `${basename(set)} can be restored, to ${at}`,
-    ...renderContents(told),
+    ...renderContents(contents),
     `archives    ${counted.join(', ') || 'none'}`,
     ...missing.map(({ account, role, path }) => `  ${account}, ${role}: ${path}`),
   ].join('\n');

@@ -1,4 +1,4 @@
-/** `chamberlain bootstrap`: the first admin, made without a request because nobody could approve one. */
+/** `chamberlain bootstrap`: creates the first admin without a request, because nobody could approve one. */
 import type { Command } from 'commander';
 import { bootstrap } from '../../requests/bootstrap.ts';
 import { nameOfServer, openPool } from '../../database/connection.ts';
@@ -10,14 +10,14 @@ import { print, printJson } from '../table.ts';
 export function defineBootstrap(command: Command): void {
   command
     .description(
-      'Makes PERSON the first admin: the person, with access to the realm, and the admin tool with\n' +
-        'this one maintainer. Works once, on an empty realm, as the owner of the database. The admin then\n' +
-        'signs with the key that the configuration lists for the portal `admin.PERSON`.',
+      'Creates PERSON as the first admin: the person, with access to the realm, and the admin tool with this\n' +
+        'one maintainer. Works only once, in an empty realm, as the owner of the database. The admin then\n' +
+        'signs requests with the key that the configuration lists for the portal `admin.PERSON`.',
     )
     .argument('<PERSON>', 'a shell name')
     .option('--displayName <name>', 'the name that others see (default: PERSON)')
-    .option('--email <address>', 'one mail address (default: PERSON@localhost)')
-    .option('--key <line>', 'a public SSH key as in a .pub file')
+    .option('--email <address>', 'a mail address (default: PERSON@localhost)')
+    .option('--key <line>', 'a public SSH key, as in a .pub file')
     .addHelpText(
       'after',
       describeExamples(

@@ -1,4 +1,4 @@
-/** `chamberlain doctor`: whether everything that it stands on is right. Looks, and changes nothing. */
+/** `chamberlain doctor`: checks everything that the realm depends on. Changes nothing. */
 import { type Command } from 'commander';
 import type { Config } from '../../shared/config.ts';
 import { lookAtArchives } from '../../doctor/archives.ts';
@@ -29,7 +29,7 @@ import {
   lookAtAgent,
   lookAtInstallation,
 } from '../../doctor/login-host.ts';
-import { lookAsAdmin, lookAtLogins, lookAtPostgres, tellLogins } from '../../doctor/postgres.ts';
+import { lookAsAdmin, lookAtLogins, lookAtPostgres, linesOnLogins } from '../../doctor/postgres.ts';
 import { findRoot, lookAtProgram } from '../../doctor/program.ts';
 import { lookAtRedis } from '../../doctor/redis.ts';
 import { judgeRoles } from '../../doctor/roles.ts';
@@ -46,7 +46,7 @@ import { startProgress } from '../progress.ts';
 import { askRoles } from '../../drift/surveying.ts';
 import { paint, printJson, renderAge, withoutControls } from '../table.ts';
 
-/** How long a role may take to answer a survey of nobody. */
+/** How long a role may take to answer a survey of no subject. */
 const ROLE_TIMEOUT_MS = 1500;
 
 const SHOWN: Record<State, string> = {
@@ -56,19 +56,18 @@ const SHOWN: Record<State, string> = {
   ok: 'ok',
 };
 
-/** What is shown where nobody asks for more. */
+/** What is shown without --verbose. */
 const WRONG: ReadonlySet<State> = new Set(['fix', 'unreadable']);
 
 export function defineDoctor(command: Command): void {
   command
     .description(
-      'Looks at everything that Chamberlain stands on: configuration, secrets, servers, logins, rights,\n' +
-        'clocks, certificates, the roles, this host; by the secrets that this machine has and this user\n' +
-        'may read. What is wrong stands first, with what to do. Nothing is changed. A server that hangs\n' +
-        'costs 3 s.',
+      'Checks everything that the realm depends on: configuration, secrets, servers, logins, rights, clocks,\n' +
+        'certificates, the roles, and this host. It uses the secrets that this machine has and this user may\n' +
+        'read. Problems come first, each with what to do. Changes nothing. A server that hangs costs 3 s.',
     )
-    .option('--verbose', 'show what is right, and what is not looked at here, too')
-    .option('--etc <folder>', "where this host's passwd and group lie", '/etc')
+    .option('--verbose', 'also show what is right, and what cannot be checked from here')
+    .option('--etc <folder>', "the folder of this host's passwd and group", '/etc')
     .addHelpText(
       'after',
       describeExamples(
@@ -77,8 +76,8 @@ export function defineDoctor(command: Command): void {
         'doctor --json | jq \'.lines[] | select(.state == "fix")\'',
       ) +
         `\n${describeExits({
-          0: 'what could be looked at is right',
-          3: 'there is something to do',
+          0: 'everything that could be checked is right',
+          3: 'there is something to correct',
           4: 'something is UNREADABLE: a server or a role did not answer',
         })}`,
     )
@@ -96,16 +95,16 @@ export function defineDoctor(command: Command): void {
         totals.unreadable > 0 ? EXIT.unreadable : totals.fix > 0 ? EXIT.pending : EXIT.done;
       if (json) printJson({ totals, lines });
       else printPage(renderLines(lines, totals, verbose === true));
-      // what hangs is left hanging
+      // do not wait for a check that hangs
       process.stdout.write('', () => process.exit(exit));
     });
 }
 
 interface Checks {
   checks: Check[];
-  /** when they are done: since when a server is away */
+  /** once the checks are done: since when a server cannot be reached */
   sinceOf: (server: Server) => string;
-  /** after that: what only a role on another machine cannot reach */
+  /** after that: what a role on another machine cannot reach */
   othersAway: () => GroupedLine[];
 }
 
@@ -125,7 +124,7 @@ function checksOf(config: Config, configFile: string, etc: string): Checks {
     act: () => Line[] | Promise<Line[]>,
     needs: readonly Server[] = [],
   ): Check => ({ group, subject, todo, needs, look: async () => act() });
-  const here = 'Look at what is named.';
+  const here = 'Check what the message names.';
   const loginHost = loginHostConfig(etc);
   const { postgres, redis, directory, databases } = serversOf(config);
   let troubles: readonly Trouble[] = [];
@@ -135,7 +134,7 @@ function checksOf(config: Config, configFile: string, etc: string): Checks {
       lookAtSecrets(config, plausibleOwners(`${etc}/passwd`)),
     ),
     at('configuration', 'the keys', here, () => lookAtKeys(config)),
-    at('PostgreSQL', 'PostgreSQL', postgres.todo, () => tellLogins(logins), [postgres]),
+    at('PostgreSQL', 'PostgreSQL', postgres.todo, () => linesOnLogins(logins), [postgres]),
     at(
       'PostgreSQL',
       'what PostgreSQL holds',
@@ -175,7 +174,7 @@ function checksOf(config: Config, configFile: string, etc: string): Checks {
       ...at(
         'roles',
         'the roles',
-        'They are asked by way of PostgreSQL and Redis: look there.',
+        'The roles are asked through PostgreSQL and Redis: check these.',
         () => lookAsAdmin(admin, 'the roles', () => lookAtRoles(config)),
         [postgres, redis],
       ),
@@ -184,7 +183,7 @@ function checksOf(config: Config, configFile: string, etc: string): Checks {
     at(
       'work',
       'the work',
-      'It is read from PostgreSQL: look there.',
+      'It is read from PostgreSQL: check the server.',
       () =>
         lookAsAdmin(admin, 'the work', async (client) => {
           troubles = await readTroubles(client);
@@ -195,7 +194,7 @@ function checksOf(config: Config, configFile: string, etc: string): Checks {
     at(
       'work',
       'the requests that wait',
-      'They lie in Redis: look there.',
+      'They are in Redis: check the server.',
       () =>
         lookAsAdmin(admin, 'the requests that wait', (client) =>
           lookAtWaiting(client, config, now),
@@ -205,7 +204,7 @@ function checksOf(config: Config, configFile: string, etc: string): Checks {
     at(
       'this host',
       'the local accounts',
-      'They are compared with PostgreSQL: look there.',
+      'They are compared with PostgreSQL: check the server.',
       () =>
         lookAsAdmin(admin, 'the local accounts', (client) =>
           lookAtLocalAccounts(client, config, etc),
@@ -215,7 +214,7 @@ function checksOf(config: Config, configFile: string, etc: string): Checks {
     at(
       'backups',
       'the last set of backups',
-      'It is read from PostgreSQL: look there.',
+      'It is read from PostgreSQL: check the server.',
       () =>
         lookAsAdmin(admin, 'the last set of backups', (client) =>
           lookAtLastBackup(client, config, now),
@@ -237,30 +236,30 @@ function checksOf(config: Config, configFile: string, etc: string): Checks {
             lookAtAgent(loginHost, now),
           ),
           {
-            ...at('this login host', 'its files', 'Run `install --check` by hand.', () =>
+            ...at('this login host', 'its files', 'Run `install --check` yourself.', () =>
               lookAtInstallation(root),
             ),
             limitMs: INSTALL_LIMIT_MS,
           },
         ]),
   ];
-  const told = new Set<string>();
+  const shown = new Set<string>();
   const sinceWhen = ({ since }: Trouble) => `since ${timeOf(since)} (${renderAge(since, now)})`;
   return {
     checks,
     sinceOf({ place }) {
-      told.add(place);
+      shown.add(place);
       const trouble = troubles.find((each) => each.place === place);
       return trouble === undefined ? '' : `, ${sinceWhen(trouble)}`;
     },
     othersAway: () =>
       troubles
-        .filter(({ place }) => !told.has(place))
+        .filter(({ place }) => !shown.has(place))
         .map((each) => ({
           group: 'work',
           ...fix(
             `${each.role}, ${sinceWhen(each)}: ${each.sentence}`,
-            `Meanwhile ${each.stops}. Look at it from where \`chamberlain work ${each.role}\` runs.`,
+            `Meanwhile ${each.stops}. Check it on the machine where \`chamberlain work ${each.role}\` runs.`,
           ),
         })),
   };
@@ -276,7 +275,7 @@ function serversOf({ postgres, redis, ldap, databases }: Config) {
     postgres: {
       name: nameOfServer(postgres),
       place: 'postgres',
-      stops: 'nothing is judged and nothing changes; logins go on',
+      stops: 'no request gets a verdict and nothing changes; logins still work',
       todo: look('postgres'),
     },
     redis: server('relay', 'redis', `Redis at ${redisAddress({ redis })}`, 'redis'),
@@ -300,7 +299,7 @@ function countStates(lines: readonly GroupedLine[]): Record<State, number> {
   return totals;
 }
 
-/** What is wrong first, each with what to do below it; within a state in the order of the checks; then how much of each. */
+/** Problems first, each with what to do below it; within a state in the order of the checks. The totals come last. */
 function renderLines(
   lines: readonly GroupedLine[],
   totals: Record<State, number>,

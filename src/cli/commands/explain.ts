@@ -1,4 +1,4 @@
-/** `chamberlain explain`: all that is known about one word, on one page. Has no writer. */
+/** `chamberlain explain`: all that is known about one word, on one page. Changes nothing. */
 import type { Command } from 'commander';
 import type { Explanation } from '../../explain/explanation.ts';
 import { renderExplanation } from '../../explain/render-explain.ts';
@@ -9,21 +9,21 @@ import { printPage } from '../fold.ts';
 import { parseSeconds } from '../seconds.ts';
 import { paint, printJson } from '../table.ts';
 
-/** The page is there as soon as all have answered: a role that hangs costs no more than this. */
+/** The longest wait for a role that hangs. The page is shown as soon as all roles have answered. */
 const TIMEOUT_SECONDS = 0.3;
 
 export function defineExplain(command: Command): void {
   command
     .description(
-      'Shows all that is known about WORD: who it is, who asked for it and who approved it, what is\n' +
-        'wanted, what is there now on each system and since when it differs, who can get in as it,\n' +
-        'through which chain of tools, and by which key. Nothing is touched.',
+      'Shows all that is known about WORD: who or what it is, who requested and approved it, what is\n' +
+        'wanted, what each system has now and since when it differs, and who can become it, through which\n' +
+        'chain of tools and with which key. Changes nothing.',
     )
     .argument(
       '<WORD>',
       'a shell name, display name, tool, uid, DN, database or its user, path in a home, fingerprint or public key',
     )
-    .option('--timeout <seconds>', 'how long the roles may take', parseSeconds, TIMEOUT_SECONDS)
+    .option('--timeout <seconds>', 'how long to wait for the roles', parseSeconds, TIMEOUT_SECONDS)
     .addHelpText(
       'after',
       `
@@ -39,9 +39,9 @@ Marks:
           'explain "$(cat id_ed25519.pub)"',
         ) +
         `\n${describeExits({
-          0: 'all of it is as wanted',
-          1: 'it names nobody of ours: standard output says what is known of it; or it failed',
-          3: 'something differs, waits, or is to be decided',
+          0: 'everything is as wanted',
+          1: 'WORD names no person or tool (standard output says what is known of it), or the command failed',
+          3: 'something differs or waits, or an admin must decide',
           4: 'something is UNREADABLE, or a role did not answer in time',
         })}`,
     )

@@ -1,4 +1,4 @@
-/** `chamberlain freeze`: no verdict is given and no worker acts, until thawed. */
+/** `chamberlain freeze`: stops all verdicts and all work until `thaw`. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import type { Config } from '../../shared/config.ts';
@@ -12,7 +12,7 @@ import { parseSeconds } from '../seconds.ts';
 import { withAdmin } from '../admin.ts';
 import { print, printJson, withoutControls } from '../table.ts';
 
-/** How often it is looked who still acts. */
+/** How often it checks which workers are still at work. */
 const LOOK_MS = 100;
 
 interface FreezeOptions {
@@ -25,13 +25,13 @@ interface FreezeOptions {
 export function defineFreeze(command: Command): void {
   command
     .description(
-      'From now on no request gets a verdict and no worker acts, until `chamberlain thaw`; both survive\n' +
-        'restarts. Surveys, events, the audit and the heartbeat for login hosts go on. Returns when what\n' +
-        'was in hand is done. Requests that come meanwhile wait in their queue. Where it is frozen\n' +
-        'already, the new reason replaces the one before.',
+      'Freezes the realm: until `chamberlain thaw`, no request gets a verdict and no worker acts, even after\n' +
+        'a restart. Surveys, events, the audit and the heartbeat for login hosts continue. Requests that\n' +
+        'arrive meanwhile wait in their queue. The command returns when the work in progress is done. If the\n' +
+        'realm is already frozen, the new reason replaces the old one.',
     )
     .requiredOption('--reason <text>', 'why: `status` shows it')
-    .option('--timeout <seconds>', 'how long to wait for what is in hand', parseSeconds, 60)
+    .option('--timeout <seconds>', 'how long to wait for the work in progress', parseSeconds, 60)
     .addHelpText(
       'after',
       describeExamples(
@@ -39,8 +39,8 @@ export function defineFreeze(command: Command): void {
         'freeze --reason "a backup is restored" --json',
       ) +
         `\n${describeExits({
-          0: 'frozen, and nothing acts any more; also where it was frozen before',
-          5: 'frozen, but a worker is still at what it had begun',
+          0: 'the realm is frozen, or was so already, and no worker is at work',
+          5: 'the realm is frozen, but a worker has not finished its work in progress',
         })}`,
     )
     .action(async () => {
@@ -59,26 +59,28 @@ export function defineFreeze(command: Command): void {
       }
       print(renderFrozen(held, was, reason.trim()));
       if (acting.length > 0) {
-        print(`Still at work: ${describeActing(acting)}. Run the same command again to wait on.`);
+        print(
+          `Still at work: ${describeActing(acting)}. Run the same command again to wait longer.`,
+        );
       }
     });
 }
 
-function renderFrozen(held: Freeze, was: Freeze | undefined, told: string): string {
+function renderFrozen(held: Freeze, was: Freeze | undefined, given: string): string {
   if (was === undefined) {
-    return 'Frozen: no verdict is given and no worker acts. `chamberlain thaw` ends it.';
+    return 'Frozen: no request gets a verdict and no worker acts. `chamberlain thaw` ends the freeze.';
   }
-  const already = `It is already ${describeFreeze(held)}.`;
-  if (held.reason !== told) {
-    return `${already} Your reason is not recorded: \`chamberlain recover\` alone ends that freeze.`;
+  const already = `The realm is already ${describeFreeze(held)}.`;
+  if (held.reason !== given) {
+    return `${already} Your reason is not recorded: only \`chamberlain recover\` ends that freeze.`;
   }
-  if (was.reason === told) return already;
+  if (was.reason === given) return already;
   return `${already}\nThe reason was: ${withoutControls(was.reason ?? 'none')} (${was.frozenBy}).`;
 }
 
 /**
- * Freezes, and waits until nothing acts any more, or `timeoutMs`: then what still does is returned. With `keep`, a
- * freeze that holds already keeps its reason.
+ * Freezes the realm, and waits until no worker is at work, for at most `timeoutMs`; returns those that still are.
+ * With `keep`, an existing freeze keeps its reason.
  */
 export async function freezeAndWait(
   config: Config,
@@ -91,10 +93,10 @@ export async function freezeAndWait(
       const { freeze: held, was } = await freeze(client, terms);
       const deadline = performance.now() + timeoutMs;
       for (;;) {
-        progress.say('frozen; waiting for verdicts in hand');
+        progress.say('frozen; waiting for verdicts in progress');
         const acting = await readActing(client);
         if (acting.length === 0 || performance.now() >= deadline) return { held, was, acting };
-        progress.say(`frozen; waiting for what is in hand: ${describeActing(acting)}`);
+        progress.say(`frozen; waiting for the work in progress: ${describeActing(acting)}`);
         await sleep(LOOK_MS);
       }
     } finally {

@@ -1,4 +1,4 @@
-/** `chamberlain ignore`: leaves what is not ours as it is. */
+/** `chamberlain ignore`: leaves unmanaged things as they are. */
 import type { Command } from 'commander';
 import type { Config } from '../../shared/config.ts';
 import { ChamberlainError } from '../../shared/errors.ts';
@@ -14,12 +14,15 @@ export function defineIgnore(command: Command): void {
   command
     .description(
       'Leaves OBJECTs that `chamberlain list unmanaged` shows as they are. They stay listed for good, as\n' +
-        'ignored, with who did it and why; the audit has both too. No request gets their names and\n' +
-        "numbers. Another thing of the same name is to be decided about again. A member of a tool's\n" +
-        'group goes with the next sweep all the same.',
+        'ignored, with the operator and the reason; the audit records both too. No request gets their\n' +
+        'names or numbers. Another thing with the same name needs a new decision. The next sweep removes\n' +
+        "an unmanaged member of a tool's group even if it is ignored.",
     )
-    .argument('<OBJECT...>', 'as `list unmanaged` shows it; or a name or number that one thing has')
-    .requiredOption('--reason <text>', 'why, for those who come later')
+    .argument(
+      '<OBJECT...>',
+      'as `list unmanaged` shows it, or a name or number that only one thing has',
+    )
+    .requiredOption('--reason <text>', 'why, for later readers')
     .addHelpText(
       'after',
       describeExamples(
@@ -50,8 +53,8 @@ export function defineIgnore(command: Command): void {
 }
 
 /**
- * The things that words name, each once. Throws USAGE where a word names nothing that is listed, or where a
- * mere name or number is that of several things.
+ * The things that the words name, each once. Throws USAGE if a word names nothing in the list, or if several
+ * things have a name or number.
  */
 export function requireThings(
   { ldap: { base } }: Config,
@@ -62,11 +65,11 @@ export function requireThings(
     const named = thingsNamed(things, word, base);
     const objects = [...new Set(named.map(({ object }) => object))];
     if (objects.length === 0) {
-      const sentence = `\`list unmanaged\` shows nothing that is called '${word}'`;
+      const sentence = `\`list unmanaged\` shows nothing called '${word}'`;
       throw new ChamberlainError('USAGE', sentence);
     }
     if (objects.length > 1) {
-      const sentence = `'${word}' may be ${objects.join(' or ')}: name the one that is meant`;
+      const sentence = `'${word}' may mean ${objects.join(' or ')}: give one of them`;
       throw new ChamberlainError('USAGE', sentence);
     }
     return named;

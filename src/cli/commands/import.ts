@@ -1,4 +1,4 @@
-/** `chamberlain import`: takes over a running platform. Reads with accounts that cannot write. */
+/** `chamberlain import`: takes over a running platform. It reads with accounts that cannot write. */
 import type { Command } from 'commander';
 import { DATABASES } from '../../../workers/databases.ts';
 import { DIRECTORY } from '../../../workers/directory.ts';
@@ -43,12 +43,12 @@ import { operatorName } from '../operator.ts';
 import { startProgress } from '../progress.ts';
 import { print, printJson } from '../table.ts';
 
-/** What is looked at, and whether it is undone at the end; `only`: of the directory, these entries alone. */
+/** What to look at, and whether to undo everything at the end. `only`: just these entries of the directory. */
 export interface ImportOptions {
   homes?: true;
   databases?: true;
   check?: true;
-  /** what others lose by it is agreed to */
+  /** the operator agrees to what others lose by it */
   yes?: true;
   only?: ReadonlySet<AnyRef>;
 }
@@ -56,24 +56,27 @@ export interface ImportOptions {
 export function defineImport(command: Command): void {
   command
     .description(
-      'Takes over people, tools, numbers, names, members and keys from the directory into the database, in\n' +
-        'one transaction, and says what it cannot take and why: that stays another’s, and no request gets\n' +
-        'its name or number. Nothing outside PostgreSQL is changed. What differs from what is wanted then\n' +
-        'is told, and waits for a repair, a request or the sweep; to look at it in peace, run\n' +
-        '`chamberlain freeze --reason TEXT` first. May be run again: it takes what is new. Where a member is\n' +
-        'left out, or somebody would have no key any more, all of them are named and it asks before anything\n' +
-        'is written.\n\n' +
-        'Runs as the owner of the database; reads with the accounts directory-reader and databases-reader.\n' +
-        'Requests wait for their verdict while it writes.',
+      'Takes over people, tools, numbers, names, members and keys from the directory into PostgreSQL, in one\n' +
+        'transaction. Shows what it cannot take over, and why: such an entry stays unmanaged, and no request\n' +
+        'gets its name or number. Nothing outside PostgreSQL is changed.\n\n' +
+        'Then shows what differs from what is wanted. A repair, a request or the sweep may correct that; to\n' +
+        'read it undisturbed, run `chamberlain freeze --reason TEXT` first. If the import would leave out a\n' +
+        'member of a group, or leave a person without any key, it lists all of them and asks for confirmation\n' +
+        'before it writes anything. It may be run again, and then takes over what is new.\n\n' +
+        'Runs as the owner of the database, and reads with the accounts directory-reader and\n' +
+        'databases-reader. Requests wait for their verdict while it writes.',
     )
-    .option('--from-directory', 'what to import from; the only source there is')
+    .option('--from-directory', 'import from the directory, which is the only source')
     .option(
       '--homes',
-      'look at homes too, as root on the file server: a credentials file that is right stays',
+      'also check homes, as root on the file server, and keep credentials files that are right',
     )
-    .option('--databases', 'compare the accounts of each database server too')
-    .option('--check', 'do all that, and undo it at the end')
-    .option('--yes', 'do not ask; needed without a terminal where somebody loses something')
+    .option('--databases', 'also compare the accounts on each database server')
+    .option('--check', 'do all of this, and undo it at the end')
+    .option(
+      '--yes',
+      'do not ask for confirmation; required without a terminal if members or keys are left out',
+    )
     .addHelpText(
       'after',
       describeExamples(
@@ -82,15 +85,15 @@ export function defineImport(command: Command): void {
         'import --from-directory --check --json | jq .refusals',
       ) +
         `\n${describeExits({
-          0: 'all was taken, or known before, and is as wanted',
-          3: 'something was not taken, or is not as wanted',
-          4: 'something is UNREADABLE; where it is the directory or homes, nothing was taken',
+          0: 'everything was taken over, now or before, and is as wanted',
+          3: 'something was not taken over, or is not as wanted',
+          4: 'something is UNREADABLE; if it is the directory or a home, nothing was taken over',
         })}`,
     )
     .action(async () => {
       const options = command.opts<ImportOptions & { fromDirectory?: true }>();
       if (options.fromDirectory !== true) {
-        command.error('error: it wants --from-directory: there is no other source');
+        command.error('error: give --from-directory: there is no other source');
       }
       const report = await runImport(configOf(command), options, wantsJson(command));
       if (report === undefined) return;
@@ -100,7 +103,7 @@ export function defineImport(command: Command): void {
     });
 }
 
-/** Runs one, with progress; says what could not be read, and returns undefined: nothing was taken then. */
+/** Runs an import, with progress. Returns undefined if nothing was taken over, after it has reported why. */
 export async function runImport(
   config: Config,
   options: ImportOptions,
@@ -116,12 +119,12 @@ export async function runImport(
   } catch (error) {
     progress.end();
     if (error instanceof Declined) {
-      print('Nothing was taken.');
+      print('Nothing was taken over.');
       process.exitCode = EXIT.failed;
       return undefined;
     }
     if (codeOf(error) !== 'BACKEND_UNREADABLE') throw error;
-    const sentence = `nothing was taken: ${describeError(error)}`;
+    const sentence = `nothing was taken over: ${describeError(error)}`;
     process.stderr.write(`${failureLine('BACKEND_UNREADABLE', sentence, RUN_AGAIN)}\n`);
     process.exitCode = EXIT.unreadable;
     return undefined;
@@ -130,20 +133,20 @@ export async function runImport(
   }
 }
 
-/** Nobody has agreed. */
+/** The operator has not agreed. */
 class Declined extends Error {}
 
-/** Names what others lose by it, and asks. Throws USAGE where nobody can be asked. */
+/** Lists what others lose by the import, and asks. Throws USAGE if there is no terminal. */
 async function agree(losses: Losses, yes: boolean, json: boolean): Promise<boolean> {
   const text = renderLosses(losses);
   if (text === '' || yes) return true; // the report names them
   if (!json) print(`${text}\n`);
   if (json || !canAsk()) {
     const sentence =
-      'this import would leave out members, or leave people without a key, and nobody can be asked here; give --yes, or --check';
+      'this import would leave out members, or leave people without a key, and there is no terminal to confirm on; give --yes, or --check';
     throw new ChamberlainError('USAGE', sentence);
   }
-  return await confirm('Take over the rest all the same? [y/N] ');
+  return await confirm('Take over the rest anyway? [y/N] ');
 }
 
 export function exitOf({ refusals, foreseen, adminless }: ImportReport): number {
@@ -152,18 +155,18 @@ export function exitOf({ refusals, foreseen, adminless }: ImportReport): number 
   return open > 0 || adminless !== undefined ? EXIT.pending : EXIT.done;
 }
 
-/** In pieces as large as they come: nobody else waits for this process. */
+/** Large pieces, without pauses: nothing else waits for this process. */
 const THROTTLE: Throttle = { piece: 1000, yieldTurn: async () => {} };
 
 type Losses = Pick<Judgement, 'refusals' | 'keyless'>;
 
-/** What somebody loses, each in a line of its own. */
+/** What somebody loses, one line each. */
 function listLosses({ refusals, keyless }: Losses): string[] {
   const members = lostMembers(refusals).map(({ object, sentence }) => `${object}: ${sentence}`);
   return [...members, ...keyless];
 }
 
-/** @param agrees is told what others lose, before anything is written */
+/** @param agrees is called with what others lose, before anything is written */
 async function importWith(
   config: Config,
   { homes, databases, check: isCheck, only }: ImportOptions,
@@ -205,7 +208,7 @@ async function importWith(
     const sightings = [directory.sightings, sightingsOfUnmanaged(seen.unmanaged, realm.realmGid)];
 
     const known = await readKnown(owner);
-    // of named entries, those who were known before get nothing
+    // with named entries, people and tools that were taken over before get nothing
     const candidatesIn = (judged: Judgement, ours: KnownRealm) =>
       candidatesOf(judged, only === undefined ? ours : { ...ours, people: [], tools: [] });
     const judgedBefore = judgeAll(known);
@@ -223,7 +226,7 @@ async function importWith(
 
     if (!check && !(await agrees(judgedBefore))) throw new Declined();
     const named = new Set(listLosses(judgedBefore));
-    say('waiting for verdicts in hand');
+    say('waiting for verdicts in progress');
     const { judgement, credentials, batch, admins, wanted } = await importBatch(
       owner,
       {
@@ -231,12 +234,12 @@ async function importWith(
         portals: portalNames(config),
       },
       (now) => {
-        // once more, since something may have been given meanwhile
+        // again, since a name or number may have been given meanwhile
         const judged = judgeAll(now);
         const unnamed = listLosses(judged).filter((line) => !named.has(line));
         if (!check && unnamed.length > 0) {
           const cause = new Error(`not named before: ${listSome(unnamed)}`);
-          throw new ChamberlainError('PLAN_MOVED', 'nothing was taken', {
+          throw new ChamberlainError('PLAN_MOVED', 'nothing was taken over', {
             cause,
             action: 'Run the import again, and read what it leaves out now.',
           });
@@ -246,14 +249,14 @@ async function importWith(
         return {
           judgement: judged,
           credentials: ofHomes,
-          batch: batchOf(judged, ofHomes, foreign(sightings.flat(), judged, now, realm)),
+          batch: batchOf(judged, ofHomes, unmanagedOf(sightings.flat(), judged, now, realm)),
         };
       },
     );
 
     const away = accounts === undefined ? [] : await findAway(config, accounts.reader);
     const foreseen = [
-      // the directory role seals whoever is taken over by itself
+      // the directory role seals accounts that are taken over by itself
       await foresee(
         TARGETS.directory.filter((target) => target !== seal),
         directory.reader,
@@ -266,7 +269,7 @@ async function importWith(
         : []),
       ...(accounts === undefined
         ? []
-        : // who is taken over does not leave
+        : // nobody who is taken over is leaving
           [await foresee([databaseAccount], accounts.reader, wanted.databases, realm, say)]),
     ];
     const merged = mergeReports(foreseen);
@@ -296,7 +299,7 @@ async function importWith(
   }
 }
 
-/** Each database server that could not be read: also where no account of those taken is to be on it. */
+/** Each database server that could not be read, even if no account that was taken over is to be on it. */
 async function findAway(
   { databases }: Pick<Config, 'databases'>,
   reader: DatabasesReader,
@@ -313,17 +316,20 @@ async function findAway(
   return (await Promise.all(looks)).flat();
 }
 
-function isReportedIn({ sentence }: Unreadable, told: readonly Unreadable[]): boolean {
-  return told.some((each) => each.sentence.includes(sentence));
+function isReportedIn({ sentence }: Unreadable, reported: readonly Unreadable[]): boolean {
+  return reported.some((each) => each.sentence.includes(sentence));
 }
 
-/** Actions name what is to go by its whole value, and that may be a private key that somebody has put there. */
+/** Actions hold whole values that are to be removed, and one may be a private key that somebody has put there. */
 export function withoutActions({ foreseen, ...report }: ImportReport): unknown {
   const steps = foreseen.steps.map((step) => ({ ...step, action: undefined }));
   return { ...report, foreseen: { ...foreseen, steps } };
 }
 
-/** A right password is lost all the same where a plan makes a new one, such as of a file that all could read. */
+/**
+ * A password that is right is lost nevertheless if a plan makes a new one, for example because all could read the
+ * file.
+ */
 function keptOrLost({ kept, lost }: JudgedHomes, steps: readonly Step[]): ImportReport['homes'] {
   const made = new Map(
     steps
@@ -342,15 +348,15 @@ function keptOrLost({ kept, lost }: JudgedHomes, steps: readonly Step[]): Import
   };
 }
 
-/** What lies in no place of ours has a name and a number all the same. */
+/** Entries outside our places have names and numbers too. */
 function sightingsOfUnmanaged(unmanaged: SeenDirectory['unmanaged'], realmGid: number): Sighting[] {
   return unmanaged.flatMap((entry) =>
     sightingsOf(hasClass(entry, 'posixAccount') ? 'people' : 'groups', entry, realmGid),
   );
 }
 
-/** What is there and stays another's. */
-function foreign(
+/** What exists and stays unmanaged. */
+function unmanagedOf(
   sightings: readonly Sighting[],
   judgement: Judgement,
   ours: KnownRealm,

@@ -1,4 +1,4 @@
-/** `chamberlain key check`: what the strict parser makes of a pasted key. No config, no server. */
+/** `chamberlain key check`: parses a pasted key strictly. Needs no configuration and no server. */
 import { createReadStream } from 'node:fs';
 import type { Command } from 'commander';
 import { cannotRead } from '../../shared/errors.ts';
@@ -7,26 +7,26 @@ import { wantsJson } from '../configuration.ts';
 import { describeExamples, EXIT } from '../exit.ts';
 import { print, printJson } from '../table.ts';
 
-/** More than this is no key, and is not read further. */
+/** A longer input cannot be a key, and is not read further. */
 const MAX_INPUT_BYTES = 64 * 1024;
 
 export function defineKey(key: Command): void {
   key
-    .description('Looks at public SSH keys. Needs no configuration and no server.')
+    .description('Checks public SSH keys. Needs no configuration and no server.')
     .helpCommand(false)
     .addHelpText('after', describeExamples('key check ~/.ssh/id_ed25519.pub'));
-  const check = key.command('check').summary('read one key in a file, or on standard input');
+  const check = key.command('check').summary('check one key in a file or on standard input');
   check
     .description(
-      'Reads one public SSH key in FILE, or on standard input, exactly as it was pasted, and says what\n' +
-        'it is, or why it is not taken: on standard error, in one line, a code and what the person\n' +
-        'should do.',
+      'Reads one public SSH key from FILE, or from standard input, exactly as it was pasted, and shows its\n' +
+        'properties. If the key is not accepted, prints one line to standard error: a code, and what the\n' +
+        'person should do.',
     )
-    .argument('[FILE]', 'where the key is; `-` for standard input', '-')
+    .argument('[FILE]', 'the file with the key; `-` for standard input', '-')
     .addHelpText(
       'after',
       describeExamples('key check ~/.ssh/id_ed25519.pub', 'key check --json < pasted.txt') +
-        '\n\nExit codes:\n  0  the key is taken\n  2  it is not, and `KEY_…: sentence` says why',
+        '\n\nExit codes:\n  0  the key is accepted\n  2  the key is not accepted: see standard error, `KEY_…: sentence`',
     )
     .action(async (file: string) => {
       const verdict = parseSshKey(await readInput(file));
@@ -65,7 +65,7 @@ async function readInput(file: string): Promise<string> {
   } catch (cause) {
     throw cannotRead('file', file, cause, 'USAGE');
   }
-  input.destroy(); // whoever still writes is told so
+  input.destroy(); // so that a writer gets EPIPE
   const bytes = Buffer.concat(chunks);
   try {
     return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);

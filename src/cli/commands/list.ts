@@ -1,4 +1,4 @@
-/** `chamberlain list`; `list unmanaged`: what is in our places and is not ours. Reads PostgreSQL alone. */
+/** `chamberlain list` and `list unmanaged`. Reads only PostgreSQL. */
 import type { Command } from 'commander';
 import type { Config } from '../../shared/config.ts';
 import { timeOf } from '../../shared/time.ts';
@@ -19,10 +19,10 @@ import { defineListing } from './listing.ts';
 import { withAdmin } from '../admin.ts';
 import { paint, printJson, renderTable } from '../table.ts';
 
-/** Every place is looked at several times in this. */
+/** Every place is looked at several times within this time. */
 const LATE_MS = 120_000;
 
-/** A place that was not looked at for long, or never. */
+/** A place that was never looked at, or not for a long time. */
 interface Unseen {
   role: Role;
   /** for people */
@@ -40,15 +40,18 @@ export function defineList(command: Command): void {
         `\n${describeExits({})}`,
     );
   defineListing(command);
-  const unmanaged = command.command('unmanaged').summary('what is in our places and is not ours');
+  const unmanaged = command
+    .command('unmanaged')
+    .summary('what Chamberlain does not manage, though it is where Chamberlain works');
   unmanaged
     .description(
-      'Shows what is in our places, or has a number of our ranges, and is not ours: accounts, members,\n' +
-        'groups, sudo rules and other entries of the directory, homes, database users, archives. It says\n' +
-        'what each is, when it was first seen, and who made it, as far as its place records that. The\n' +
-        'roles look every 20 seconds. What is gone is listed no more; what was ignored stays for good.\n' +
-        'Nothing of it is ever removed: `chamberlain adopt` or `chamberlain ignore` it. A member of one\n' +
-        "of our groups is a value in an entry of ours: of a tool's group, the sweep takes it out.",
+      'Lists what Chamberlain does not manage, though it is where Chamberlain works or has a number from\n' +
+        'its ranges: accounts, members, groups, sudo rules and other entries of the directory, homes,\n' +
+        'database users, archives. Shows what each is, when it was first seen, and who made it, as far as\n' +
+        'that is recorded. The roles look every 20 seconds.\n\n' +
+        'Chamberlain never removes such a thing: run `chamberlain adopt` or `chamberlain ignore`. When it is\n' +
+        'gone, it is no longer listed; if it was ignored, it stays listed for good. There is one exception:\n' +
+        "the sweep removes an unmanaged member from a tool's group, because the group itself is managed.",
     )
     .addHelpText(
       'after',
@@ -57,8 +60,8 @@ export function defineList(command: Command): void {
         "list unmanaged --json | jq -r '.things[] | select(.ignoredAt == null) | .object'",
       ) +
         `\n${describeExits({
-          3: 'there is something that nobody has decided about',
-          4: 'a place was not looked at for two minutes, so the list may not be complete',
+          3: 'no admin has decided yet on something in the list',
+          4: 'a place was not looked at for two minutes, so the list may be incomplete',
         })}`,
     )
     .action(async () => {
@@ -113,13 +116,16 @@ function renderList(things: readonly UnmanagedThing[], unseen: readonly Unseen[]
       const last = lookedAt === null ? 'never looked at' : `last looked at ${timeOf(lookedAt)}`;
       return `  ${role}: ${place}: ${last}`;
     });
-    parts.push([paint('red', 'UNREADABLE: what is there now is not known'), ...lines].join('\n'));
+    parts.push(
+      [paint('red', 'UNREADABLE: not looked at in the last two minutes'), ...lines].join('\n'),
+    );
   }
   parts.push(
     undecided.length === 0
       ? 'Nothing waits for a decision.'
-      : `Nobody has decided: ${countKinds(undecided)}. \`chamberlain adopt OBJECT\` takes an account or a tool over, ` +
-          '`chamberlain ignore OBJECT --reason TEXT` leaves it as it is. What is removed by hand is listed no more.',
+      : `Undecided: ${countKinds(undecided)}. \`chamberlain adopt OBJECT\` takes over an account or a tool; ` +
+          '`chamberlain ignore OBJECT --reason TEXT` leaves an object as it is. An object that you remove by hand ' +
+          'is no longer listed.',
   );
   return parts.join('\n\n');
 }

@@ -1,4 +1,4 @@
-/** `chamberlain list people`, `list tools`, `list keys`: page by page. Reads PostgreSQL alone. */
+/** `chamberlain list people`, `list tools`, `list keys`: page by page. Reads only PostgreSQL. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { Config } from '../../shared/config.ts';
 import { withoutRealm } from '../../identity/names.ts';
@@ -23,7 +23,7 @@ import { limitUpTo } from '../limit.ts';
 import { unknownSubject, withAdmin } from '../admin.ts';
 import { paint, print, printJson, renderTable } from '../table.ts';
 
-/** Of the maintainers of a tool, so many are named in the table; the JSON names all. */
+/** How many maintainers of a tool the table names; the JSON names all. */
 const FEW_NAMED = 3;
 
 interface KeyOptions {
@@ -42,7 +42,7 @@ interface Listing<Row> {
   read: (client: Client, limit: number) => Promise<Row[]>;
   headings: readonly string[];
   cells: (row: Row) => (string | number | null)[];
-  /** by what the next page is asked for after this row */
+  /** the value of --after for the page after this row */
   keyOf: (row: Row) => string | number;
 }
 
@@ -56,8 +56,7 @@ function definePeople(command: Command): void {
   defineSubjects(command, PERSON_STATES)
     .description(
       'Lists people by shell name: number, state, whether they have access to the realm, how many keys\n' +
-        'they have, display name and mail address. Those who were deleted are listed too, without the\n' +
-        'last two.',
+        'they have, display name and mail address. Deleted people are listed too, without the last two.',
     )
     .addHelpText(
       'after',
@@ -91,8 +90,8 @@ function definePeople(command: Command): void {
 function defineTools(command: Command): void {
   defineSubjects(command, TOOL_STATES)
     .description(
-      'Lists tools by name: number, state, maintainers and title. Those that were deleted are listed too.\n' +
-        'A name may be written as the account is, such as tools.bridgebot.',
+      'Lists tools by name: number, state, maintainers and title. Deleted tools are listed too. A name\n' +
+        'may also be given as the account, such as tools.bridgebot.',
     )
     .addHelpText(
       'after',
@@ -131,12 +130,12 @@ function defineTools(command: Command): void {
 function defineKeys(command: Command): void {
   definePaging(command, 'number', (option) => option.argParser(parseNumber).default(0, 'none'))
     .description(
-      'Lists SSH keys in the order in which they first came: whose each is, until when it is good, and its\n' +
-        'fingerprint, as ssh-keygen -l prints it. Keys that were removed are listed by --removed alone.',
+      'Lists SSH keys in the order in which they were first added: the person, when the key expires, and\n' +
+        'its fingerprint, as ssh-keygen -l prints it. Removed keys are listed only with --removed.',
     )
-    .option('--person <name>', 'only those of this person')
-    .option('--expired', 'only those that have expired')
-    .option('--removed', 'the removed ones, instead of those that are there')
+    .option('--person <name>', 'only the keys of this person')
+    .option('--expired', 'only keys that have expired')
+    .option('--removed', 'the removed keys instead of the present ones')
     .addHelpText(
       'after',
       describeExamples(
@@ -178,7 +177,7 @@ function defineKeys(command: Command): void {
     });
 }
 
-/** The flags of a list of people or tools. */
+/** The options of a list of people or tools. */
 function defineSubjects(command: Command, states: readonly string[]): Command {
   return definePaging(command, 'name', (option) => option.default('', 'none'))
     .addOption(new Option('--state <state>', 'only those in this state').choices(states))
@@ -198,11 +197,11 @@ function definePaging(command: Command, key: string, finish: (option: Option) =>
 }
 
 function parseNumber(text: string): number {
-  if (!/^[0-9]{1,15}$/u.test(text)) throw new InvalidArgumentError('It wants a whole number.');
+  if (!/^[0-9]{1,15}$/u.test(text)) throw new InvalidArgumentError('It must be a whole number.');
   return Number(text);
 }
 
-/** Reads one row more than it shows, to know whether there is a next page. */
+/** Reads one row more than it shows, to learn whether there is a next page. */
 async function show<Row>(command: Command, listing: Listing<Row>): Promise<void> {
   const { limit } = command.opts<{ limit: number }>();
   const read = await withAdmin(configOf(command), (client) => listing.read(client, limit + 1));

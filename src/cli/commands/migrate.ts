@@ -1,4 +1,4 @@
-/** `chamberlain migrate`: brings the database to this version, then the rights of each role. */
+/** `chamberlain migrate`: brings the schema to this version, then grants each role its rights. */
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Command } from 'commander';
@@ -12,15 +12,15 @@ import { describeExamples, describeExits } from '../exit.ts';
 import { startProgress } from '../progress.ts';
 import { print, printJson } from '../table.ts';
 
-/** Advisory lock: two that migrate at once would grant the same rights at once, which fails. */
+/** An advisory lock. Two migrations at once would grant the same rights at once, which fails. */
 const LOCK = 7_001;
 
 export function defineMigrate(command: Command): void {
   command
     .description(
-      'Applies the migrations that the database has not had, then migrations/roles.sql, which makes the\n' +
-        'PostgreSQL roles and grants each its rights, table by table. Runs as the owner `chamberlain`.\n' +
-        'May be run again at any time. Sets no passwords.',
+      'Applies the migrations that the database lacks, then migrations/roles.sql, which creates the\n' +
+        'PostgreSQL roles and grants each its rights, table by table. Runs as the owner `chamberlain`. May\n' +
+        'be run again at any time. Sets no passwords.',
     )
     .addHelpText('after', describeExamples('migrate') + `\n${describeExits({})}`)
     .action(async () => {
@@ -35,7 +35,7 @@ export function defineMigrate(command: Command): void {
 /**
  * Returns the names of the migrations that were missing.
  *
- * @param say is told what is being done
+ * @param say is called with what is being done
  */
 export async function migrate(
   config: Config,
@@ -62,7 +62,7 @@ export async function migrate(
   try {
     say('waiting for another `chamberlain migrate` to end');
     await client.query('SELECT pg_advisory_lock($1)', [LOCK]);
-    say('looking which migrations are missing');
+    say('checking which migrations are missing');
     const applied = await runner({
       dbClient: client,
       dir: folder,
@@ -92,7 +92,7 @@ export async function migrate(
   }
 }
 
-/** The folder `migrations` beside the sources, wherever these were compiled to. */
+/** The folder `migrations` next to the sources, wherever these were compiled to. */
 function findMigrations(): string {
   for (let at = import.meta.dirname; at !== dirname(at); at = dirname(at)) {
     const folder = join(at, 'migrations');

@@ -1,4 +1,4 @@
-/** `chamberlain plan`: the survey by the roles, as steps. Has no writer: it asks, merges and renders. */
+/** `chamberlain plan`: a survey as steps. Changes nothing: it asks the roles, merges and renders. */
 import type { Command } from 'commander';
 import { countPlan, renderPlan } from '../../reconcile/render-plan.ts';
 import { wantsJson } from '../configuration.ts';
@@ -10,9 +10,9 @@ import { paint, printJson } from '../table.ts';
 export function definePlan(command: Command): void {
   addSurveyOptions(
     command.description(
-      'Asks the roles to survey SUBJECTs, or everything, and shows what they would do: each step with\n' +
-        'its reason, each finding that an admin must decide, what could not be read. Nothing is touched.\n' +
-        'The digest at the end is that of the steps shown; `repair --expect` takes it.',
+      'Asks the roles to look at SUBJECTs, or at everything, and shows what they would do: each step with\n' +
+        'its reason, each finding on which an admin must decide, and what could not be read. Changes\n' +
+        'nothing. The digest at the end identifies the steps shown: give it to `repair --expect`.',
     ),
   )
     .addHelpText(
@@ -29,8 +29,8 @@ Marks:
         ) +
         `\n${describeExits({
           0: 'as wanted: no step, no finding',
-          3: 'there is something to do, or to decide',
-          4: 'something is UNREADABLE: a role did not answer, or could not read',
+          3: 'there is a step or a finding',
+          4: 'something is UNREADABLE: a role did not answer, or could not read a server',
         })}`,
     )
     .action(async (words: string[]) => {

@@ -1,4 +1,4 @@
-/** `chamberlain recover`: makes it safe to go on after a server came back from a backup. */
+/** `chamberlain recover`: makes it safe to continue after a server was restored from a backup. */
 import type { Command } from 'commander';
 import { ChamberlainError } from '../../shared/errors.ts';
 import { isByItself, readFreeze } from '../../database/freeze.ts';
@@ -15,25 +15,31 @@ import { print, printJson, withoutControls } from '../table.ts';
 export function defineRecover(command: Command): void {
   command
     .description(
-      'After a server came back from a backup: finds out which one is older than the others, by what the\n' +
-        'heartbeat has left there, and goes on from there. No recovery gives anybody access.\n\n' +
-        'PostgreSQL is older: freezes the realm, asks the roles for all that they can see, and shows what it\n' +
-        'takes from that evidence, and what only you can decide: of each person and tool the lesser of what\n' +
-        'the backup says and what the servers show counts; a newer seal counts as the decision that it was.\n' +
-        'No date of the backup reinstates or deletes anybody before you say so. Numbers of accounts and of\n' +
-        'events go on beyond all that were given; names in use that the backup does not know are taken for\n' +
-        'another’s; who has a password that the backup does not know gets a new one; who was erased by law\n' +
-        'is erased again. Once you have confirmed the list, all of that is done in one transaction, and the\n' +
-        'realm is thawed.\n\n' +
-        'The directory is older: everybody’s entries are brought up to date, first where something is to be\n' +
-        'taken away; then login hosts are told again.\n\n' +
-        'The workers must run. It may be interrupted at any moment, and run again; until it has ended well a\n' +
-        'frozen realm stays frozen. Writes as the owner of the database, and needs its secret.',
+      'Run this after a server was restored from a backup. It compares the markers that the heartbeat has\n' +
+        'left on each server, finds out which server is older than the others, and continues from there. A\n' +
+        'recovery gives nobody access.\n\n' +
+        'If PostgreSQL is older: freezes the realm, asks the roles for all that they can see, and lists what it\n' +
+        'will take from that evidence, and what only you can decide. For each person and tool, the lesser of\n' +
+        'what the backup says and what the servers show counts; a newer seal counts as the decision that it\n' +
+        'was. No date in the backup reinstates or deletes anybody before you confirm it. New numbers of\n' +
+        'accounts and events begin above all that were ever used. Names in use that the backup does not know\n' +
+        'become unmanaged. An account with a password that the backup does not know gets a new one. A person\n' +
+        'who was erased by law is erased again. Once you have confirmed the list, all of this is done in one\n' +
+        'transaction, and the realm is thawed.\n\n' +
+        'If the directory is older: brings all entries up to date, beginning with what must be taken away;\n' +
+        'then the heartbeat for login hosts continues.\n\n' +
+        'The workers must be running. The command may be interrupted at any moment, and run again; a frozen\n' +
+        'realm stays frozen until it succeeds. It writes as the owner of the database, and needs that secret.',
     )
-    .option('--expect <digest>', 'do not ask: do what the list with this digest says')
-    .option('--database', 'PostgreSQL came back, though nothing shows it: so did all the rest')
-    .option('--keep <accounts>', 'of these the backup counts, not the evidence: a,b', (text) =>
-      text.split(','),
+    .option('--expect <digest>', 'do not ask for confirmation if the list has this digest')
+    .option(
+      '--database',
+      'PostgreSQL was restored, and so were all other servers, so that nothing shows it',
+    )
+    .option(
+      '--keep <accounts>',
+      'for these accounts the backup counts, not the evidence: a,b',
+      (text) => text.split(','),
     )
     .option(
       '--seals <file...>',
@@ -54,11 +60,11 @@ export function defineRecover(command: Command): void {
         'recover --expect "$(chamberlain recover --json | jq -r .digest)"',
       ) +
         `\n${describeExits({
-          0: 'it is done; or nothing came back from a backup, as far as the servers show',
-          1: 'it failed, or the answer was no: standard error says why',
-          3: 'the list is to be read and confirmed; the realm stays frozen',
+          0: 'the recovery is complete, or the servers show that none was restored from a backup',
+          1: 'the command failed (see standard error), or the answer was no',
+          3: 'the list must be read and confirmed; the realm stays frozen',
           4: 'a role or a server did not answer, so nothing was done',
-          5: 'a worker is still at what it had begun; or the directory is not all up to date yet',
+          5: 'a worker has not finished its work in progress, or the directory is not up to date yet',
         })}`,
     )
     .action(async () => {
@@ -74,13 +80,13 @@ export function defineRecover(command: Command): void {
       else if (surveyed.doubt?.older === 'directory') await recoverDirectory(command, surveyed);
       else if (!refuseUnread(command, surveyed.unreadable, 'nothing was frozen')) {
         if (frozen !== undefined && expect !== undefined) throw nothingTo(expect);
-        tellPlaces(command, await withAdmin(config, readPlaceDoubts), frozen !== undefined);
+        reportPlaces(command, await withAdmin(config, readPlaceDoubts), frozen !== undefined);
       }
     });
 }
 
-/** A place that is older is brought up to date by its role alone; else nothing is older. */
-function tellPlaces(command: Command, places: readonly PlaceDoubt[], isFrozen: boolean): void {
+/** The role of an older place brings it up to date by itself; otherwise nothing is older. */
+function reportPlaces(command: Command, places: readonly PlaceDoubt[], isFrozen: boolean): void {
   const older = places.filter((place) => place.older === 'place');
   if (wantsJson(command)) printJson({ recovered: false, older });
   else if (older.length === 0)
@@ -93,19 +99,22 @@ function tellPlaces(command: Command, places: readonly PlaceDoubt[], isFrozen: b
 }
 
 const NOTHING_OLDER =
-  'Nothing is older than another, as far as the servers show, so nothing was done. If all of them came back\n' +
-  'from backups of one moment, run `chamberlain recover --database`.';
+  'No server is older than another, as far as their markers show, so nothing was done. If all of them were\n' +
+  'restored from backups of the same moment, run `chamberlain recover --database`.';
 const STILL_FROZEN = 'The realm stays frozen.';
 
-/** A list that was confirmed, and is none: whoever goes on as if that were done goes on with a frozen realm. */
+/** The error for a confirmed list that does not exist. Exit 0 would mislead a script: the realm is still frozen. */
 function nothingTo(digest: string): ChamberlainError {
   return new ChamberlainError(
     'PLAN_MOVED',
-    `nothing is older than another, as far as the servers show, so no list has the digest ${digest}; nothing was done, the realm stays frozen`,
-    { action: 'Where all came back from backups of one moment, give `--database` too.' },
+    `no server is older than another, as far as their markers show, so no list has the digest ${digest}; nothing was done, and the realm stays frozen`,
+    {
+      action:
+        'If all servers were restored from backups of the same moment, give `--database` too.',
+    },
   );
 }
 
 const OLDER_PLACE =
-  '\nWhat it gives and should not is being taken away, and the doubt ends by itself: see `chamberlain status`.\n' +
-  'What is lacking there then, the sweep gives, or `chamberlain repair --all`.';
+  '\nIts role removes the access that it should not give, and the doubt ends by itself: see `chamberlain status`.\n' +
+  'After that, the sweep or `chamberlain repair --all` restores what is missing there.';

@@ -1,4 +1,4 @@
-/** `chamberlain repair`: has the roles do what `plan` shows. Has no writer: it asks, and waits. */
+/** `chamberlain repair`: has the roles take the steps that `plan` shows. It asks them, and waits. */
 import { randomUUID } from 'node:crypto';
 import type { Command } from 'commander';
 import type { Config } from '../../shared/config.ts';
@@ -36,20 +36,23 @@ interface RepairOptions extends SurveyOptions {
 export function defineRepair(command: Command): void {
   addSurveyOptions(
     command.description(
-      'Asks the roles to do what `plan` shows for the same words and options, exactly that: each plans\n' +
-        'anew, and acts on a subject only where its plan is still the one that was read; the other\n' +
-        'subjects go on. A finding withholds only the steps on that very object. Ends when what follows\n' +
-        'from the steps, such as a new verifier on every server, is there too.',
+      'Asks the roles to take exactly the steps that `plan` shows for the same arguments and options. Each\n' +
+        'role plans again, and skips a subject whose plan has changed since it was shown. A finding\n' +
+        'withholds only the steps on its own object. The command ends when the consequences of the steps\n' +
+        'are in place too, such as a new verifier on every database server.',
     ),
   )
     .option('--expect <digest>', 'do nothing unless the plan has this digest')
-    .option('--destroy', 'do steps that destroy (`!`), too')
-    .option('--yes', 'do not ask; without a terminal this or --expect is needed')
+    .option('--destroy', 'also take steps that destroy data (`!`)')
+    .option(
+      '--yes',
+      'do not ask for confirmation; without a terminal, this or --expect is required',
+    )
     .addHelpText(
       'after',
       `
-It may be interrupted at any moment. What was asked for by then may still be done; run it again for the
-rest. What a role has given up on (\`parked\`) is looked at again.
+The command may be interrupted at any moment. The roles may still take the steps that they were asked
+for; run the command again for the rest. Subjects that a role has given up on (\`parked\`) are tried again.
 ` +
         describeExamples(
           'repair tools.bridgebot',
@@ -57,8 +60,8 @@ rest. What a role has given up on (\`parked\`) is looked at again.
           'repair --all --expect "$(chamberlain plan --all --json | jq -r .digest)"',
         ) +
         `\n${describeExits({
-          0: 'every step shown was done, or there was none; findings do not count',
-          1: 'a step was refused, withheld or failed, or does not show on every server yet',
+          0: 'every step shown was taken, or there was none; findings do not count',
+          1: 'a step was refused, withheld or failed, or is not in place on every server yet',
           4: 'nothing failed, but something is UNREADABLE',
         })}`,
     )
@@ -67,7 +70,7 @@ rest. What a role has given up on (\`parked\`) is looked at again.
       const json = wantsJson(command);
       const isAsked = options.yes === true || options.expect !== undefined;
       if (!isAsked && (json || !canAsk())) {
-        command.error('error: nobody can be asked here; give --expect DIGEST, or --yes');
+        command.error('error: there is no terminal to confirm on; give --expect DIGEST, or --yes');
       }
       const config = configOf(command);
       await withAdmin(config, refuseFrozen);
@@ -113,7 +116,7 @@ async function draft(
   { reports }: Asked,
   { target, destroy }: RepairOptions,
 ): Promise<ReturnType<typeof draftParts>> {
-  // one target alone does not mend all that a role has given up
+  // a repair of one target does not correct all that a role has given up on
   const roles = target === undefined ? [...reports.keys()] : [];
   const subjects = await subjectsOf(config, words);
   const givenUp = await withAdmin(config, (client) => readGivenUp(client, roles, subjects));
@@ -153,8 +156,8 @@ async function repair(
   const onSignal = () => {
     progress.end();
     process.stderr.write(
-      `interrupted: repair ${id} was asked for, and the roles may still do what is left of it. ` +
-        'Run it again to see.\n',
+      `interrupted: the roles were asked for repair ${id}, and may still do the rest of it. ` +
+        'Run the command again to see.\n',
     );
     process.exit(EXIT.failed);
   };
@@ -171,8 +174,8 @@ async function repair(
 function questionOf(steps: number, withheld: number): string {
   const what =
     steps === 0
-      ? 'No step is left; have the roles look again at what they have given up?'
-      : `Do ${steps === 1 ? 'this step' : `these ${steps} steps`}?`;
-  const left = withheld === 0 ? '' : ` (${withheld} that destroy are left out: --destroy)`;
+      ? 'There is no step to take. Have the roles try again what they have given up on?'
+      : `Take ${steps === 1 ? 'this step' : `these ${steps} steps`}?`;
+  const left = withheld === 0 ? '' : ` (without ${withheld} that destroy data: see --destroy)`;
   return `\n${what}${left} [y/N] `;
 }

@@ -1,4 +1,4 @@
-/** `chamberlain requests`: what waits for approval, and each verdict. */
+/** `chamberlain requests`: the requests that wait for an admin, and the verdict on each request. */
 import type { Command } from 'commander';
 import { ChamberlainError } from '../../shared/errors.ts';
 import { timeOf } from '../../shared/time.ts';
@@ -27,8 +27,8 @@ const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/iu;
 export function defineRequests(command: Command): void {
   command
     .description(
-      'Shows what waits for an admin: requests for access, and requests that another admin has to\n' +
-        'approve; then the verdict on each request, newest first. With ID: one request, and what of it\n' +
+      'Shows what waits for an admin: requests for access, and requests that another admin must approve.\n' +
+        'Then shows the verdict on each request, newest first. With ID, shows one request, and what of it\n' +
         'is not applied yet.',
     )
     .argument('[ID]', 'the id that `submit` printed, or the number in the first column')
@@ -86,8 +86,9 @@ async function showAll(client: Client, limit: number, json: boolean): Promise<vo
 async function showOne(client: Client, id: string, json: boolean): Promise<void> {
   const found = await findRequests(client, id);
   if (found.length === 0) {
-    throw new ChamberlainError('USAGE', `no request ${id} has had a verdict`, {
-      action: 'Check the id; where it was sent, `chamberlain status` says what it waits for.',
+    throw new ChamberlainError('USAGE', `there is no verdict on a request ${id}`, {
+      action:
+        'Check the id. If the request was sent, `chamberlain status` shows what it waits for.',
     });
   }
   for (const request of found) {
@@ -100,7 +101,7 @@ async function showOne(client: Client, id: string, json: boolean): Promise<void>
       ['number', request.number],
       ['portal', request.portal],
       ['kind', request.kind],
-      ['asked by', request.requestedBy],
+      ['requested by', request.requestedBy],
       ['approved by', approversOf(request)],
       ['subject', subjectOf(request, MOST_NAMED)],
       ['verdict', stageOf(request)],
@@ -110,7 +111,7 @@ async function showOne(client: Client, id: string, json: boolean): Promise<void>
     ];
     print(paint('bold', request.id ?? `request ${request.number}`));
     for (const [name, value] of rows)
-      printPage(`  ${name.padEnd(11)}  ${withoutControls(value || '-')}`);
+      printPage(`  ${name.padEnd(12)}  ${withoutControls(value || '-')}`);
     if (open.length > 0) {
       print('');
       printPage(
@@ -128,7 +129,7 @@ async function showOne(client: Client, id: string, json: boolean): Promise<void>
   }
 }
 
-/** Of many, so many are named: in a table, and on a page of one request; the JSON names all. */
+/** How many accounts are named: in a table, and on the page of one request. The JSON names all. */
 const FEW_NAMED = 3;
 const MOST_NAMED = 40;
 
@@ -146,7 +147,7 @@ function renderWaiting(waiting: readonly OpenAccessRequest[]): string {
   )}`;
 }
 
-/** Where it waited for an admin, that admin; and who approved before at a portal, where that was another. */
+/** The admin that it waited for; before that, whoever approved it at a portal, if that was somebody else. */
 function approversOf({ requestedBy, approvedBy, approval }: RequestView): string | null {
   if (approval === null) return approvedBy;
   return [
@@ -155,16 +156,16 @@ function approversOf({ requestedBy, approvedBy, approval }: RequestView): string
   ].join(', then ');
 }
 
-/** What is not approved is not done, though nothing of it is open. */
+/** A request that is not approved is not done, though nothing of it is open. */
 function isDone({ approval }: RequestView): boolean {
   return approval === null || approval.state === 'approved';
 }
 
-/** Each is decided by its id, by an admin's own key: so what to type stands below. */
+/** An admin decides on each by its id, with their own key: so the commands are shown below the table. */
 function renderToApprove(waiting: readonly WaitingRequest[]): string {
   const now = new Date();
   return [
-    paint('bold', "Waiting for an admin's word"),
+    paint('bold', 'Waiting for an admin'),
     renderTable(
       ['id', 'portal', 'kind', 'subject', 'by', 'since', 'why'],
       waiting.map((w) => [
@@ -183,8 +184,8 @@ function renderToApprove(waiting: readonly WaitingRequest[]): string {
 }
 
 /**
- * refused, or how far it is: accepted → done, or stuck where a role has given up on it. What was to be
- * approved waits first; rejected, nothing comes of it.
+ * `refused`, or how far the request is: `accepted`, then `done`, or `stuck` where a role has given up. A request
+ * that needs approval is `waiting` first; it may end `rejected`.
  */
 function stageOf({ verdict, doneAt, stuckAt, approval }: RequestView): string {
   if (verdict === 'refused') return 'refused';

@@ -1,22 +1,22 @@
-/** `chamberlain restore`: a deleted tool comes back from its archives. What it does is in restoring.ts. */
+/** `chamberlain restore`: restores a deleted tool from its archives. The work is done in restoring.ts. */
 import { Option, type Command } from 'commander';
 import { describeExamples, describeExits } from '../exit.ts';
 import { parseSeconds } from '../seconds.ts';
 
-/** A large home takes its time. */
+/** A large home takes hours. */
 const TIMEOUT_SECONDS = 24 * 3600;
 
 export function defineRestore(command: Command): void {
   command
     .description(
-      'Brings a deleted tool back from its archives: the same number, name and databases, its home as\n' +
-        "it was, a new database password. Asked for with the admin's own key, as `submit tool.restore`\n" +
-        'does; then it is followed to its end, which may be interrupted: it goes on by itself.',
+      'Restores a deleted tool from its archives, with the same number, name, databases and home, and a\n' +
+        "new database password. Signs the request with the admin's own key, like `submit tool.restore`, and\n" +
+        'follows it to its end. If the command is interrupted, the restoration continues by itself.',
     )
     .argument('<TOOL>', 'a tool (bridgebot or tools.bridgebot)')
-    .option('--portal-key <file>', "the admin's key (default: as `submit` finds it)")
+    .option('--portal-key <file>', "the admin's key (default: as for `submit`)")
     .addOption(
-      new Option('--timeout <seconds>', 'how long it is followed')
+      new Option('--timeout <seconds>', 'how long to follow it')
         .argParser(parseSeconds)
         .default(TIMEOUT_SECONDS),
     )
@@ -24,9 +24,9 @@ export function defineRestore(command: Command): void {
       'after',
       describeExamples('restore tools.bridgebot', 'restore bridgebot --json') +
         `\n${describeExits({
-          0: 'the tool is active, and all of it is in place',
-          1: 'refused, or a role has given up: standard error says `CODE: sentence`',
-          5: 'not all is in place after --timeout seconds; it goes on',
+          0: 'the tool is active, and everything is in place',
+          1: 'refused, or a role has given up: see standard error, `CODE: sentence`',
+          5: 'not everything is in place after --timeout seconds; the restoration continues',
         })}`,
     )
     .action(async (tool: string) => {

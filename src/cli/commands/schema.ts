@@ -1,4 +1,4 @@
-/** `chamberlain schema`: what a request of each kind holds. */
+/** `chamberlain schema`: the fields of each kind of request. */
 import type { Command } from 'commander';
 import { ChamberlainError } from '../../shared/errors.ts';
 import { REQUEST_KINDS, URGENT_KINDS } from '../../requests/schema.ts';
@@ -11,7 +11,7 @@ export function defineSchema(command: Command): void {
   command
     .description(
       'Prints the JSON Schema (2020-12) of one kind of request: the private claim `request` of the\n' +
-        'signed token. Without KIND, lists the kinds; with --json, prints the schemas of all.',
+        'signed token. Without KIND, lists the kinds, or with --json prints the schemas of all.',
     )
     .argument('[KIND]', 'such as tool.create')
     .addHelpText(

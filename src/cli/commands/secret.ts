@@ -26,23 +26,23 @@ export function defineSecret(secret: Command): void {
   const command = secret.command('rotate').summary('replace one password or key');
   command
     .description(
-      'Makes a new password or key for NAME, a file of the folder `secrets`, in a running realm: no login\n' +
-        'is refused, and nothing is restarted. The file keeps its owner and mode. It may be interrupted at\n' +
-        'any moment, and run again. Run it as root, where the file is; it needs the secrets named here, and\n' +
-        'postgres-admin, by which it writes the audit.\n\n' +
-        '  postgres-ROLE         by the role itself, at once; not while other machines log in by it\n' +
-        '  ldap-ACCOUNT          by ldap-admin; the old password is valid until --finish\n' +
-        '  ldap-admin            by root on the machine of the directory (ldapi://), at once\n' +
-        '  mariadb-ACCOUNT       by mariadb-databases; the old password is valid until --finish\n' +
-        '  redis-USER            by redis-owner; the old password is valid until --finish\n' +
-        '  seal-key, events-key  a key is made, and its public half printed; login hosts or portals must\n' +
-        '                        know it before --finish puts it to use\n\n' +
-        'Keys of portals and of admins are not kept here: the configuration lists their public halves.',
+      'Makes a new password or key for NAME, a file in the folder `secrets`, while the realm runs: no login\n' +
+        'is refused, and nothing is restarted. The file keeps its owner and mode. The command may be\n' +
+        'interrupted at any moment, and run again. Run it as root on the machine that has the file. It needs\n' +
+        'the secrets named below, and postgres-admin to write the audit.\n\n' +
+        '  postgres-ROLE         changed by the role itself, at once; not while other machines log in with it\n' +
+        '  ldap-ACCOUNT          changed by ldap-admin; the old password stays valid until --finish\n' +
+        '  ldap-admin            changed by root on the machine of the directory (ldapi://), at once\n' +
+        '  mariadb-ACCOUNT       changed by mariadb-databases; the old password stays valid until --finish\n' +
+        '  redis-USER            changed by redis-owner; the old password stays valid until --finish\n' +
+        '  seal-key, events-key  a new key is made, and its public half printed; login hosts or portals must\n' +
+        '                        know it before --finish takes it into use\n\n' +
+        'The keys of portals and admins are not kept here: the configuration lists their public halves.',
     )
     .argument('<NAME>', 'such as redis-intake, postgres-homes or seal-key')
-    .option('--finish', 'the second step: end the old password, or use the new key')
+    .option('--finish', 'the second step: end the old password, or take the new key into use')
     .option('--check', 'only show what would be done')
-    .option('--yes', 'do not ask; without a terminal this is needed')
+    .option('--yes', 'do not ask for confirmation; required without a terminal')
     .addHelpText(
       'after',
       describeExamples(
@@ -50,18 +50,21 @@ export function defineSecret(secret: Command): void {
         'secret rotate ldap-keys-agent --check',
         'secret rotate ldap-keys-agent --finish',
         'secret rotate events-key --yes --json',
-      ) + `\n${describeExits({ 1: 'it failed, or the answer was no: standard error says why' })}`,
+      ) +
+        `\n${describeExits({ 1: 'the command failed (see standard error), or the answer was no' })}`,
     )
     .action(async (name: string) => {
       const options = command.opts<RotateOptions>();
       const json = wantsJson(command);
       const isAsked = options.yes === true || options.check === true;
       if (!isAsked && (json || !canAsk())) {
-        command.error('error: nobody can be asked here; give --yes, or --check');
+        command.error('error: there is no terminal to confirm on; give --yes, or --check');
       }
       const config = configOf(command);
       if (!secretsOf(config).includes(name)) {
-        command.error(`error: '${name}' is no secret of this realm: see docs/install.md, step 2`);
+        command.error(
+          `error: '${name}' is not a secret of this realm: see docs/install.md, step 2`,
+        );
       }
       const its = rotationOf(config, name);
       const { path, next } = readSecretFiles(config, name);
@@ -92,37 +95,37 @@ function describeFirst(secret: Rotation, path: string): string[] {
   switch (secret.way) {
     case 'key':
       return [
-        `a new key is made in ${nextOf(path)}; the present one stays in use`,
-        `its public half is printed: give it to each ${secret.others}, beside the present one`,
+        `a new key is made in ${nextOf(path)}; the present key stays in use`,
+        `its public half is printed: give it to each ${secret.others}, which must also keep the present one`,
       ];
     case 'one at a time':
       return [
-        `${secret.server} takes a new password in the place of the present one; sessions go on`,
-        `${path} is replaced; where it is on other machines too, end what logs in there by it first`,
+        `${secret.server} accepts a new password instead of the present one; sessions continue`,
+        `${path} is replaced; if other machines have this file too, first end the programs that log in with it`,
       ];
     default:
       return [
-        `${secret.server} takes a new password beside the present one; sessions go on`,
+        `${secret.server} accepts a new password as well as the present one; sessions continue`,
         `${path} is replaced`,
         'the old password stays valid until --finish',
       ];
   }
 }
 
-/** @param next the key that is to be used */
+/** @param next the key that is to be taken into use */
 function describeFinish(secret: Rotation, next: string | undefined): string[] {
   if (secret.way === 'key') {
     return [
-      `the new key is used from now on: a ${secret.others} that does not know it refuses what it signs`,
+      `the new key is taken into use: a ${secret.others} that does not know it refuses what it signs`,
       secret.name === 'seal-key' && next !== undefined
         ? `nothing here shows whether each login host knows it: ${lookFor(next)}`
-        : `nothing here shows whether each ${secret.others} knows it: ask there first`,
+        : `nothing here shows whether each ${secret.others} knows it: check that first`,
     ];
   }
   return [
     secret.way === 'two at once'
-      ? `${secret.server} takes the present password alone: a program that has the old one is refused`
-      : 'there is no second step: the first does all',
+      ? `${secret.server} accepts only the present password: a program that has the old one is refused`
+      : 'there is no second step: the first one did everything',
   ];
 }
 
@@ -133,7 +136,7 @@ function describeRotated(rotated: Rotated, secret: Rotation, path: string): stri
       return `Rotated: ${path} holds the new password.`;
     case 'beside':
       return (
-        `Rotated: ${path} holds the new password; the old one is valid too.\n` +
+        `Rotated: ${path} holds the new password; the old one stays valid too.\n` +
         `Replace the file on each other machine that has this secret. Then run\n  ${again}`
       );
     case 'announced':
@@ -141,29 +144,29 @@ function describeRotated(rotated: Rotated, secret: Rotation, path: string): stri
     case 'finished':
       return secret.way === 'key'
         ? `Finished: ${path} is the new key. ${describeLast(secret)}`
-        : 'Finished: the old password is valid no more.';
+        : 'Finished: the old password is no longer valid.';
     default:
       return 'There is nothing to finish.';
   }
 }
 
-/** Where a login host shows that it knows the seal key. */
+/** How a login host shows that it knows the seal key. */
 function lookFor(key: string): string {
-  return `\`keys-agent status\` of each must name ${sealKeyId(createPublicKey(key))} in its row "sealed by" first`;
+  return `\`keys-agent status\` on each must name ${sealKeyId(createPublicKey(key))} in its row "sealed by"`;
 }
 
 function describeOthers({ name }: Rotation, { publicKey = '' }: Rotated): string {
   return name === 'seal-key'
     ? 'Put this key into a file, and run on each login host\n' +
         '  deploy/login-host/install --seal-key OLD.pem --seal-key NEW.pem\n' +
-        `${lookFor(publicKey)}.`
-    : 'Give this key to each portal, which must take events by either key.';
+        `Before the next step, ${lookFor(publicKey)}.`
+    : 'Give this key to each portal, which must accept events signed with either key.';
 }
 
 function describeLast({ name }: Rotation): string {
   return name === 'seal-key'
-    ? 'Seals are renewed with it within four days.\n' +
-        'When `keys-agent status` of a host shows no seal of the old key, give it the new key alone.\n' +
-        'Make a set of backups now: after a restore of an older one, what the old key has signed shows nothing.'
-    : 'When a portal has had an event that is signed by it, the portal can forget the old key.';
+    ? 'All seals are renewed with it within four days.\n' +
+        'When `keys-agent status` of a host shows no seal by the old key, give the host only the new key.\n' +
+        'Make a set of backups now: after the restoration of an older set, seals by the old key prove nothing.'
+    : 'A portal that has received an event signed with it can remove the old key.';
 }

@@ -1,4 +1,4 @@
-/** `chamberlain status`: what is wanted, applied, behind and failing, and why. */
+/** `chamberlain status`: what is applied, behind or failing, and why. */
 import type { Command } from 'commander';
 import type { Config } from '../../shared/config.ts';
 import { ChamberlainError, codeOf } from '../../shared/errors.ts';
@@ -29,26 +29,33 @@ import {
 import { printPage } from '../fold.ts';
 import { paint, print, printJson, renderAge, renderTable, withoutControls } from '../table.ts';
 
-/** The table shows no more rows that are behind; the totals count them all. */
+/** How many rows that are behind the table shows. The totals count all of them. */
 const BEHIND_LIMIT = 100;
 const DAY_MS = 24 * 3600 * 1000;
-/** A reason as short as this is said of each. */
+/** A reason up to this length is repeated for each row. */
 const SHORT = 40;
 
 export function defineStatus(command: Command): void {
   command
     .description(
-      'Shows how what is applied stands to what is wanted. Without SUBJECT: which server or folder cannot\n' +
-        'be reached, since when, and what that stops; whether the realm is frozen, a sweep is held, the\n' +
-        'directory, a MariaDB server or an area of homes is an older copy of itself, and by how much; whether\n' +
-        'a date is overdue, requests wait too long or numbers for accounts run out;\n' +
-        'totals per role, what is behind, failing or parked and why, who leaves and when, events that portals\n' +
-        'have not taken, invalid jobs in their queues, how much is not ours, who is at work, since when and\n' +
-        'whether they get on, and who holds a lock that is not theirs. With SUBJECT: what is wanted of one\n' +
-        'person or tool, how it leaves, and how far each role is with it.',
+      'Compares what is applied with what is wanted.\n\n' +
+        'Without SUBJECT, it shows for the whole realm:\n' +
+        '- which server or folder cannot be reached, since when, and what that stops;\n' +
+        '- whether the realm is frozen, or a sweep is held;\n' +
+        '- whether the directory, a MariaDB server or an area of homes is an older copy of itself, and by how\n' +
+        '  much;\n' +
+        '- whether a date is overdue, requests wait too long, or numbers for accounts run out;\n' +
+        '- the totals of each role, and what is behind, failing or parked, and why;\n' +
+        '- who is leaving, and when;\n' +
+        '- events that portals have not taken, and invalid jobs in their queues;\n' +
+        '- how much there is that Chamberlain does not manage;\n' +
+        '- which workers run, since when, and whether they make progress;\n' +
+        '- who holds a lock that should belong to a worker.\n\n' +
+        'With SUBJECT, it shows what is wanted of one person or tool, how it is leaving, and how far each\n' +
+        'role is with it.',
     )
     .argument('[SUBJECT]', 'a shell name, a tool (bridgebot or tools.bridgebot), or a uid')
-    .option('--orphaned', 'the tools that nobody who may log in maintains, to be given to somebody')
+    .option('--orphaned', 'show the tools that have no maintainer who may log in')
     .addHelpText(
       'after',
       describeExamples(
@@ -57,13 +64,16 @@ export function defineStatus(command: Command): void {
         'status alice --json',
         'status --orphaned',
       ) +
-        `\n${describeExits({ 3: 'something fails, hangs, runs out, is parked, overdue or not ours; frozen, held or in doubt; a server is away' })}`,
+        `\n${describeExits({ 3: 'something fails, hangs, runs out, or is parked, overdue, unmanaged, frozen, held, in doubt or unreachable' })}`,
     )
     .action(async (subject: string | undefined) => {
       const config = configOf(command);
       const { orphaned } = command.opts<{ orphaned?: true }>();
       if (orphaned && subject !== undefined) {
-        throw new ChamberlainError('USAGE', '--orphaned and a SUBJECT at once: which is meant?');
+        throw new ChamberlainError(
+          'USAGE',
+          '--orphaned and SUBJECT exclude each other: give one of them',
+        );
       }
       const json = wantsJson(command);
       const isAll = !orphaned && subject === undefined;
@@ -78,7 +88,7 @@ export function defineStatus(command: Command): void {
     });
 }
 
-/** What is said where PostgreSQL cannot be read. */
+/** What is shown when PostgreSQL cannot be read. */
 function showAway(away: readonly Away[], json: boolean): void {
   process.exitCode = EXIT.pending;
   if (json) printJson({ away });
@@ -107,7 +117,7 @@ async function showAll(
   const leaving = await readLeavingOverview(client);
   const unmanaged = await countUndecided(client);
   const numbers = await readNumbersLeft(client);
-  const { away, blockers } = tellOnce(redisAway, found);
+  const { away, blockers } = mergeRedisAway(redisAway, found);
   const warnings = [
     ...away.map(describeAway),
     ...describeBlockers(blockers),
@@ -160,26 +170,24 @@ async function showAll(
   if (oldestRequest !== null) {
     const { kind, id, at } = oldestRequest;
     const what = [kind ?? '?', ...(id === null ? [] : [id])].join(' ');
-    print(`\noldest request not done: ${what}, ${renderAge(at, now)} old`);
+    print(`\noldest unfinished request: ${what}, ${renderAge(at, now)} old`);
   }
   const waits = [
     ...(waitingForApproval.length === 0 ? [] : [`${waitingForApproval.length} for access`]),
     ...(toApprove.length === 0 ? [] : [`${toApprove.length} to be approved`]),
   ];
   if (waits.length > 0) {
-    print(`\nwaiting for an admin's word: ${waits.join(', ')}: see \`chamberlain requests\``);
+    print(`\nwaiting for an admin: ${waits.join(', ')}: see \`chamberlain requests\``);
   }
   if (unmanaged.length > 0) {
     const kinds = unmanaged.map(({ kind, count: many }) => `${many} ${nounOf(kind, many)}`);
-    print(
-      `\nnot ours, and nobody has decided: ${kinds.join(', ')}: see \`chamberlain list unmanaged\``,
-    );
+    print(`\nunmanaged, and undecided: ${kinds.join(', ')}: see \`chamberlain list unmanaged\``);
   }
   printPage(`\n${describeWork(blockers, now)}\n${describeLastSweep(blockers, now)}`);
 }
 
-/** What is found of Redis now takes the place of what the relay found, but for since when. */
-function tellOnce(
+/** What is seen of Redis now replaces what the relay saw, except for the time since when. */
+function mergeRedisAway(
   away: readonly Away[],
   found: Blockers,
 ): { away: readonly Away[]; blockers: Blockers } {
@@ -208,7 +216,7 @@ function renderPortals(
       last,
       Number(open) > overview.MOST_OUTSTANDING ? `more than ${overview.MOST_OUTSTANDING}` : open,
       since === null ? '' : renderAge(since, now),
-      listed.has(portal) ? (wrong ?? '') : 'it is not in the configuration any more',
+      listed.has(portal) ? (wrong ?? '') : 'it is no longer in the configuration',
     ]),
   );
 }
@@ -299,15 +307,15 @@ function renderSubject(subject: SubjectView, leaving: LeavingPage): string {
 }
 
 /**
- * Each row that is not as wanted is followed by why, and by when it is tried again. What was said of
- * another before, such as that a server is away, is not said again.
+ * Each row that is not as wanted shows why, and when it is tried again. A reason that an earlier row has
+ * given, such as an unreachable server, is not repeated.
  */
 function renderRoleStatuses(rows: readonly RoleStatus[], now: Date): string {
-  const told = new Map<string, string>();
+  const shown = new Map<string, string>();
   const whyOf = ({ account, role, code, sentence }: RoleStatus): string => {
     const text = [code, sentence].filter(Boolean).join(': ');
-    const first = told.get(`${role} ${text}`);
-    if (first === undefined) told.set(`${role} ${text}`, account);
+    const first = shown.get(`${role} ${text}`);
+    if (first === undefined) shown.set(`${role} ${text}`, account);
     return first === undefined || text.length <= SHORT ? text : `${code}, as ${first}`;
   };
   return renderTable(

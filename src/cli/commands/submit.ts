@@ -1,4 +1,4 @@
-/** `chamberlain submit`: its flags, made from the kinds of request. What it does is in sending.ts. */
+/** `chamberlain submit`: its options, derived from the kinds of request. The work is done in sending.ts. */
 import { Option, type Command } from 'commander';
 import { ChamberlainError } from '../../shared/errors.ts';
 import { REQUEST_KINDS, type RequestKind } from '../../requests/schema.ts';
@@ -8,29 +8,32 @@ import { parseSeconds } from '../seconds.ts';
 import type { SubmitOptions } from '../sending.ts';
 
 const EXITS = describeExits({
-  0: 'sent; with --wait: all that it touched is applied',
-  1: 'with --wait: refused, or given up on; standard error says `CODE: sentence`',
-  2: 'the command line, the configuration or a request is wrong: nothing is sent',
-  3: "with --wait: it waits for an admin's word",
-  5: 'with --wait: not all is applied after --timeout seconds',
+  0: 'sent; with --wait: applied everywhere',
+  1: 'with --wait: refused, or a role has given up: see standard error, `CODE: sentence`',
+  2: 'the command line, the configuration or a request is wrong: nothing was sent',
+  3: 'with --wait: the request waits for an admin',
+  5: 'with --wait: not applied everywhere after --timeout seconds',
 });
 
 export function defineSubmit(command: Command): void {
   command
     .description(
-      'Signs a request, puts it into its queue, and prints its id. Without --portal it is signed with\n' +
-        "the admin's own key, and the admin is the one who asks; with --portal it speaks for\n" +
-        '--requestedBy. Nothing is sent where a request does not fit the schema of its kind: every problem\n' +
-        'is told. Whether it is allowed is for intake to say: use --wait to hear.',
+      'Signs a request, puts it into its queue, and prints its id. Without --portal, the request is\n' +
+        "signed with the admin's own key and is that admin's request. With --portal, it is a request of the\n" +
+        'person --requestedBy. If a request does not fit the schema of its kind, every problem is listed and\n' +
+        'nothing is sent. Intake decides whether the request is allowed: give --wait to see its verdict.',
     )
     .usage('KIND [--FIELD VALUE...] [options]\n       chamberlain submit --file F [options]')
     .option('--file <file>', 'JSON lines, one request each, `-` for standard input')
-    .option('--portal <name>', 'speak as this portal')
-    .option('--portal-key <file>', 'the key that signs: PKCS #8 in PEM, Ed25519')
-    .option('--requestedBy <person>', "who asks (default: the admin's own name)")
-    .option('--approvedBy <person>', 'who approved (default: who asks)')
+    .option('--portal <name>', 'send as this portal')
+    .option('--portal-key <file>', 'the key to sign with: Ed25519, PKCS #8 in PEM')
+    .option(
+      '--requestedBy <person>',
+      "the person whose request it is (default: the admin's own name)",
+    )
+    .option('--approvedBy <person>', 'the person who approved it (default: --requestedBy)')
     .option('--id <uuid>', 'the id of the request (default: a new one)')
-    .option('--wait', 'follow it until it is refused, or all that it touched is applied')
+    .option('--wait', 'follow the request until it is refused, or applied everywhere')
     .addOption(
       new Option('--timeout <seconds>', 'how long --wait follows each')
         .argParser(parseSeconds)
@@ -42,8 +45,8 @@ export function defineSubmit(command: Command): void {
       'after',
       `
 A line of --file holds {"kind": …, fields…}, and may hold "requestedBy", "approvedBy" and "id".
-They are sent in their order, none where one is wrong; with --wait each is followed to its end
-before the next is sent.
+The requests are sent in order, or none of them if one is wrong. With --wait, each is followed to its
+end before the next is sent.
 ` +
         describeExamples(
           'submit tool.create --help',
@@ -56,7 +59,7 @@ before the next is sent.
         `\n${EXITS}`,
     )
     .action(async () => {
-      // a known kind is a command of its own: what comes here is none, or not known
+      // a known kind is a command of its own, so here the kind is missing or unknown
       const [word] = command.args;
       const { file } = command.opts<SubmitOptions>();
       if (word?.startsWith('-') === true) {
@@ -65,14 +68,14 @@ before the next is sent.
       }
       if (word !== undefined && file !== undefined) throw twoSources(word);
       if (word !== undefined) throw usage(`unknown kind '${word}'${suggest(word, REQUEST_KINDS)}`);
-      if (file === undefined) throw usage('it wants a KIND, or --file');
+      if (file === undefined) throw usage('give a KIND, or --file');
       const sending = await import('../sending.ts');
       await sending.submit(command, sending.readRequestLines(file));
     });
   for (const kind of REQUEST_KINDS) defineKind(command, kind);
 }
 
-/** Each kind is a command below `submit`, its fields are flags of the same name. */
+/** Each kind is a subcommand of `submit`, and its fields are options of the same name. */
 function defineKind(parent: Command, kind: RequestKind): void {
   const fields = fieldsOf(kind);
   const command = parent
@@ -106,7 +109,10 @@ function splitList(text: string): string[] {
     .filter((item) => item !== '');
 }
 
-/** Words that belong to no flag: a value without its flag, a text without quotes, or `--atOnce false`. */
+/**
+ * The error for words that belong to no option: a value without its option, a text without quotes, or `--atOnce
+ * false`.
+ */
 function excess(
   words: readonly string[],
   fields: readonly Field[],
@@ -115,16 +121,16 @@ function excess(
   const missing = fields.find(({ name, required }) => required && given[name] === undefined);
   const advice =
     missing === undefined
-      ? 'A value with blanks wants quotes.'
-      : `A value stands behind its option, such as --${missing.name}.`;
+      ? 'A value with spaces must be quoted.'
+      : `A value must follow its option, such as --${missing.name}.`;
   const are = fields
     .filter(({ isSwitch }) => isSwitch)
-    .map(({ name }) => ` --${name} is a switch: leave it out where it is not meant.`);
+    .map(({ name }) => ` --${name} takes no value: leave it out if it does not apply.`);
   return usage(`unexpected '${words.join(' ')}'. ${advice}${are.join('')}`);
 }
 
 function twoSources(kind: string): ChamberlainError {
-  return usage(`--file and '${kind}' at once: which of the two is meant?`);
+  return usage(`--file and '${kind}' exclude each other: give one of them`);
 }
 
 function usage(sentence: string): ChamberlainError {

@@ -1,4 +1,4 @@
-/** `chamberlain survey`: what has drifted, in groups. Has no writer: it asks, merges and renders. */
+/** `chamberlain survey`: what has drifted, in groups. Changes nothing: it asks the roles, merges and renders. */
 import type { Command } from 'commander';
 import { countSurvey, renderSurvey } from '../../drift/render-survey.ts';
 import { groupSurvey } from '../../drift/survey-groups.ts';
@@ -8,16 +8,16 @@ import { printPage } from '../fold.ts';
 import { addSurveyOptions, askByOptions, exitOf } from '../../drift/surveying.ts';
 import { paint, printJson } from '../table.ts';
 
-/** So many accounts of a group are named in JSON; the lists beside the groups hold all. */
+/** How many accounts of a group the JSON names; the lists beside the groups hold all. */
 const FIRST = 5;
 
 export function defineSurvey(command: Command): void {
   addSurveyOptions(
     command.description(
-      'Asks the roles to look at SUBJECTs, or at everything, and shows what differs from what is\n' +
-        'wanted, in groups, worst first: what could not be read; findings, which only an admin can\n' +
-        'decide, with what is not ours; then drift: too much access, what is missing, what is\n' +
-        'different. Nothing is touched.',
+      'Asks the roles to look at SUBJECTs, or at everything, and shows what differs from what is wanted,\n' +
+        'in groups, worst first: what could not be read; findings, on which an admin must decide, with\n' +
+        'what Chamberlain does not manage; then drift: too much access, what is missing, what is different.\n' +
+        'Changes nothing.',
     ),
   )
     .addHelpText(
@@ -31,7 +31,7 @@ export function defineSurvey(command: Command): void {
         `\n${describeExits({
           0: 'clean: no drift, no finding',
           3: 'there is drift, or a finding',
-          4: 'something is UNREADABLE: a role did not answer, or could not read',
+          4: 'something is UNREADABLE: a role did not answer, or could not read a server',
         })}`,
     )
     .action(async (words: string[]) => {

@@ -1,4 +1,4 @@
-/** `chamberlain sweep`: what the last sweeps found; `sweep now`; `sweep release`. */
+/** `chamberlain sweep`: shows the last sweeps; `sweep now`; `sweep release`. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import type { Config } from '../../shared/config.ts';
@@ -8,7 +8,7 @@ import { renderUnmanaged } from '../../unmanaged/render-unmanaged.ts';
 import { isFrozen } from '../../database/freeze.ts';
 import { isAtWork, readLeaders } from '../../database/locks.ts';
 import type { Client } from '../../database/connection.ts';
-import { readFar } from '../../drift/sweep-reports.ts';
+import { readSurveyProgress } from '../../drift/sweep-reports.ts';
 import * as store from '../../drift/sweeps-table.ts';
 import { readUnmanaged } from '../../unmanaged/unmanaged-table.ts';
 import { configOf, wantsJson } from '../configuration.ts';
@@ -22,46 +22,47 @@ import { paint, print, printJson, renderAge, renderTable, withoutControls } from
 
 const LOOK_MS = 250;
 const SHOWN = 10;
-/** What is not mended is named, so many of it. */
+/** How many of the subjects that are not corrected are named. */
 const MOST_NAMED = 20;
 const NOBODY = 'is `chamberlain work sweep` running?';
 const RESULT_EXITS = {
-  0: 'swept: what had drifted is mended',
-  1: 'it failed, or something could not be mended: standard error says what',
-  3: 'held: more has drifted than is mended without an admin; or frozen; or some is being worked on',
-  4: 'something is UNREADABLE, so not everything was seen',
-  5: 'not all was done within --timeout seconds; it goes on: what was asked is heeded for an hour',
+  0: 'swept: what had drifted is corrected',
+  1: 'the command failed, or something could not be corrected: see standard error',
+  3: 'held, because too much has drifted; or frozen; or somebody is working on the rest',
+  4: 'something is UNREADABLE, so not everything was checked',
+  5: 'not finished within --timeout seconds; it continues. A release expires after an hour.',
 };
 
 export function defineSweep(command: Command): void {
   command
     .description(
-      'Shows the last sweeps, when the next one comes, and what is held and waits for a word. A sweep\n' +
-        'surveys everything, on a timer (`sweep.everyMinutes`), and has the roles mend what has drifted:\n' +
-        'never more than a share of all subjects (`sweep.mostShare`, at least `sweep.atLeast`), and it\n' +
-        'never destroys.',
+      'Shows the last sweeps, when the next one comes, and whether one is held until an admin releases it.\n' +
+        'A sweep runs on a timer (`sweep.everyMinutes`). It surveys everything, and has the roles correct\n' +
+        'what has drifted. If more than a share of all subjects has drifted (`sweep.mostShare`, at least\n' +
+        '`sweep.atLeast`), it corrects none of them and is held. It never destroys data.',
     )
     .addHelpText(
       'after',
       `
 States:
   clean        nothing had drifted
-  touched       what had drifted, or had been given up, the roles mend now
-  held         more had drifted than may be mended without a word
-  frozen       something had drifted, and the realm is frozen
-  unreadable   of what could be read, nothing had drifted
-  moving       nothing had drifted but what is being worked on
-  cut          it failed, or its process ended, in the middle; it is done again
+  touched      the roles are correcting what had drifted, or trying again what they had given up on
+  held         too much had drifted; an admin must release the sweep
+  frozen       something had drifted, but the realm is frozen
+  unreadable   something could not be read; nothing else had drifted
+  moving       only subjects that are being worked on differ
+  cut          it failed, or its process ended; it is repeated
 ` +
         describeExamples('sweep', 'sweep now', 'sweep release --expect DIGEST') +
-        `\n${describeExits({ 3: 'one is held' })}`,
+        `\n${describeExits({ 3: 'a sweep is held' })}`,
     )
     .action(() => withAdmin(configOf(command), (client) => show(client, command)));
 
-  const now = command.command('now').summary('sweep at once, and wait for what comes of it');
+  const now = command.command('now').summary('sweep at once, and wait for the result');
   now
     .description(
-      'Has the sweep come at once, under the same rules as any, and waits until what had drifted is mended.',
+      'Starts a sweep at once, under the same rules as any other, and waits until what had drifted is\n' +
+        'corrected.',
     )
     .option('--timeout <seconds>', 'how long to wait', parseSeconds, 600)
     .addHelpText(
@@ -70,12 +71,13 @@ States:
     )
     .action(() => ask(now, undefined));
 
-  const release = command.command('release').summary('let the sweep that is held go on');
+  const release = command.command('release').summary('let the sweep that is held continue');
   release
     .description(
-      'Sweeps anew at once; if what has drifted is what was read, it is mended, however much it is.\n' +
-        'Read it before: `chamberlain plan --all`. It shows the same digest, unless some of its steps\n' +
-        'destroy, are on their way already, or follow from a backend in doubt: a sweep leaves those.',
+      'Sweeps again at once. If what has drifted still has the given digest, the roles correct all of it,\n' +
+        'however much it is. Read it first, with `chamberlain plan --all`. That shows the same digest, unless\n' +
+        'it has steps that a sweep leaves out: those that destroy data, are already being taken, or follow\n' +
+        'from a server in doubt. A release expires if no sweep uses it within an hour.',
     )
     .requiredOption('--expect <digest>', 'as `chamberlain sweep` shows it')
     .option('--timeout <seconds>', 'how long to wait', parseSeconds, 600)
@@ -84,7 +86,7 @@ States:
       describeExamples('sweep release --expect DIGEST') +
         `\n${describeExits({
           ...RESULT_EXITS,
-          1: 'it failed, something could not be mended, or another thing has drifted now: standard error says what',
+          1: 'the command failed, something could not be corrected, or something else has drifted: see standard error',
         })}`,
     )
     .action(async () => {
@@ -104,20 +106,20 @@ function moved({ digest, sentence }: store.Sweep): ChamberlainError {
   return new ChamberlainError(
     'PLAN_MOVED',
     digest === null
-      ? (sentence ?? 'nothing is known of it')
-      : `what is held has the digest ${digest}`,
+      ? (sentence ?? 'the held sweep has no digest')
+      : `the held sweep has the digest ${digest}`,
   );
 }
 
-/** A sweep that has ended, and what of the drifted is not mended. */
+/** A sweep that has ended, and what is not corrected yet. */
 interface Outcome {
   swept: store.Sweep;
   left: readonly store.Left[];
-  /** why it is not waited for any more, though some may be mended yet */
+  /** why the command waits no longer, though the rest may still be corrected */
   why?: string;
 }
 
-/** Asks for a sweep, waits until what it touched is mended, and shows what came of it. */
+/** Asks for a sweep, waits until what it touched is corrected, and shows the outcome. */
 async function ask(command: Command, digest: string | undefined): Promise<void> {
   const config = configOf(command);
   const json = wantsJson(command);
@@ -141,7 +143,7 @@ async function ask(command: Command, digest: string | undefined): Promise<void> 
   if (why !== undefined) process.stderr.write(`${why}\n`);
 }
 
-/** What came of it; a text where it has not ended in that time. */
+/** The outcome; a text if the sweep has not ended in that time. */
 async function waitForSweep(
   config: Config,
   digest: string | undefined,
@@ -154,11 +156,12 @@ async function waitForSweep(
     try {
       const asked = await store.askForSweep(client, operatorName(), digest);
       for (;;) {
-        const swept = await store.readHeeding(client, asked);
+        const swept = await store.readSweepOf(client, asked);
         if (swept !== undefined) return await followMending(client, swept, deadline, progress.say);
         const [last] = await store.readSweeps(client, 1);
         const isThere = isAtWork(await readLeaders(client), 'sweep');
-        if (isThere && last?.state === 'running') progress.say(await describeFar(client, last.id));
+        if (isThere && last?.state === 'running')
+          progress.say(await describeSweeping(client, last.id));
         else progress.say(isThere ? 'waiting for the sweep' : `waiting; ${NOBODY}`);
         if (performance.now() >= deadline) {
           return isThere ? 'the sweep has not ended' : `no sweep has begun; ${NOBODY}`;
@@ -181,17 +184,17 @@ async function followMending(
     const left = swept.touched === 0 ? [] : await store.readLeft(client, swept);
     const open = left.filter(({ state }) => state !== 'parked');
     if (open.length === 0) return { swept, left };
-    if (await isFrozen(client)) return { swept, left, why: 'The realm was frozen meanwhile.' };
+    if (await isFrozen(client)) return { swept, left, why: 'The realm has been frozen meanwhile.' };
     if (performance.now() >= deadline) {
-      return { swept, left, why: `TIMEOUT: not mended yet: ${open.length}; it goes on` };
+      return { swept, left, why: `TIMEOUT: ${open.length} not corrected yet; the work continues` };
     }
-    say(`mending: ${open.length} left`);
+    say(`correcting: ${open.length} left`);
     await sleep(LOOK_MS);
   }
 }
 
-async function describeFar(client: Client, sweep: string): Promise<string> {
-  const far = await readFar(client, sweep);
+async function describeSweeping(client: Client, sweep: string): Promise<string> {
+  const far = await readSurveyProgress(client, sweep);
   const roles = far.map(({ role, done, total }) => `${role} ${done} of ${total}`);
   return ['sweeping', ...(roles.length === 0 ? [] : [roles.join(', ')])].join(': ');
 }
@@ -203,20 +206,24 @@ function exitOf({ swept: { state, unreadable }, left, why }: Outcome): number {
   return unreadable > 0 ? EXIT.unreadable : EXIT.done;
 }
 
-/** One sweep in some sentences, a line each. */
+/** One sweep in a few sentences, one on each line. */
 function describeOutcome({ swept, left }: Outcome): string {
   const { state, subjects, drifted, touched, findings, sentence } = swept;
-  const lines = [`${state}: ${subjects} looked at, ${drifted} drifted, ${findings} findings.`];
+  const lines = [`${state}: ${subjects} checked, ${drifted} drifted, ${findings} findings.`];
   if (sentence !== null) lines.push(`${sentence}.`);
   if (drifted > 0 && touched > 0) {
-    const notMended = countSubjects(left.filter(({ again }) => !again));
-    const mended = Math.max(0, drifted - notMended);
-    lines.push(notMended === 0 ? `${mended} mended.` : `${mended} mended, ${notMended} not.`);
+    const notCorrected = countSubjects(left.filter(({ again }) => !again));
+    const corrected = Math.max(0, drifted - notCorrected);
+    lines.push(
+      notCorrected === 0
+        ? `${corrected} corrected.`
+        : `${corrected} corrected, ${notCorrected} not.`,
+    );
   }
   if (touched > drifted) {
     const stuck = countSubjects(left.filter(({ again }) => again));
-    const tried = `${touched - drifted} that had been given up are tried again`;
-    lines.push(stuck === 0 ? `${tried}.` : `${tried}, ${stuck} not mended.`);
+    const tried = `${touched - drifted} given up earlier and tried again`;
+    lines.push(stuck === 0 ? `${tried}.` : `${tried}, ${stuck} not corrected.`);
   }
   return lines.map(withoutControls).join('\n');
 }
@@ -265,7 +272,7 @@ async function show(client: Client, command: Command): Promise<void> {
           each.findings,
           each.unreadable,
           each.digest?.slice(0, 12),
-          // what is held says so above; what was held before names a word that is of no more use
+          // the held sweep is shown above, and the release that an earlier one names is of no more use
           each.state === 'held' && (each.digest !== null || each.id === held?.id)
             ? null
             : each.sentence,
@@ -284,8 +291,8 @@ function describeNext(
   everyMinutes: number,
   now: Date,
 ): string {
-  if (!isThere) return 'No sweep will come: start `chamberlain work sweep`.';
-  if (nextAt === null || nextAt <= now) return `The next comes within ${everyMinutes} min.`;
+  if (!isThere) return 'No worker runs sweeps: start `chamberlain work sweep`.';
+  if (nextAt === null || nextAt <= now) return `The next sweep comes within ${everyMinutes} min.`;
   const minutes = Math.ceil((nextAt.getTime() - now.getTime()) / 60_000);
-  return `The next comes in ${minutes} min.`;
+  return `The next sweep comes in ${minutes} min.`;
 }

@@ -11,19 +11,19 @@ import { print, printJson } from '../table.ts';
 export function defineThaw(command: Command): void {
   command
     .description(
-      'Ends a freeze: requests that wait get their verdicts, and what is due is done, within a second.\n' +
-        'Where the program itself has frozen, because the database is an older copy, it refuses: run\n' +
-        '`chamberlain recover`, which thaws when it is safe.',
+      'Ends a freeze: within a second, waiting requests get their verdicts and due work begins. It refuses\n' +
+        'if Chamberlain has frozen the realm itself, because PostgreSQL is an older copy: then run\n' +
+        '`chamberlain recover`, which thaws the realm when that is safe.',
     )
     .addHelpText(
       'after',
       describeExamples('thaw', 'thaw --json') +
-        `\n${describeExits({ 0: 'thawed; also where nothing was frozen' })}`,
+        `\n${describeExits({ 0: 'the realm is thawed, or was not frozen' })}`,
     )
     .action(async () => {
       const ended = await withAdmin(configOf(command), (client) => thaw(client, operatorName()));
       if (wantsJson(command)) printJson({ thawed: ended !== undefined, was: ended ?? null });
-      else if (ended === undefined) print('It was not frozen.');
-      else print(`Thawed. It was ${describeFreeze(ended)}.`);
+      else if (ended === undefined) print('The realm was not frozen.');
+      else print(`Thawed. The realm was ${describeFreeze(ended)}.`);
     });
 }

@@ -1,4 +1,4 @@
-/** `chamberlain work`: the workers, in this process, until a signal. */
+/** `chamberlain work`: runs workers in this process until a signal. */
 import { Argument, type Command } from 'commander';
 import { startWork, WORK_ROLES } from '../../../workers/main.ts';
 import { serveMetrics } from '../../shared/metrics.ts';
@@ -6,22 +6,19 @@ import { openLog } from '../../shared/log.ts';
 import { configOf } from '../configuration.ts';
 import { describeExamples, describeExits } from '../exit.ts';
 
-/** Whatever is still in hand then is left; it is done again at the next start. To exit takes a while too. */
+/** Work that is not finished by then is left, and done again at the next start. Exiting takes some time too. */
 const CLOSE_MS = 4500;
 
 export function defineWork(command: Command): void {
   command
     .description(
-      'Works on the queues until SIGTERM or SIGINT: then finishes what is in hand and exits 0 within\n' +
-        '5 s; a second signal ends it at once. Without ROLE, all roles in this process. Each role opens\n' +
-        'its own accounts alone, so run each as a unix user of its own for real. Logs JSON lines to\n' +
-        'standard error.',
+      'Runs workers until SIGTERM or SIGINT. Then it finishes the work in progress and exits 0 within\n' +
+        '5 s; a second signal ends it at once. Without ROLE, it runs all roles in this process. Each role\n' +
+        'uses only its own accounts, so in production run each role as a unix user of its own. The log\n' +
+        'goes to standard error, one JSON object a line.',
     )
-    .addArgument(new Argument('[ROLE...]', 'some roles').choices(WORK_ROLES))
-    .option(
-      '--metrics <address>',
-      'HOST:PORT where Prometheus may ask for /metrics; nowhere by default',
-    )
+    .addArgument(new Argument('[ROLE...]', 'the roles to run').choices(WORK_ROLES))
+    .option('--metrics <address>', 'serve /metrics for Prometheus at HOST:PORT (default: nowhere)')
     .addHelpText(
       'after',
       describeExamples(
@@ -29,7 +26,7 @@ export function defineWork(command: Command): void {
         'work intake relay',
         'work homes                 (needs root)',
         'work --metrics 127.0.0.1:9464',
-      ) + `\n${describeExits({ 0: 'ended by a signal, as asked' })}`,
+      ) + `\n${describeExits({ 0: 'a signal ended it' })}`,
     )
     .action(async (roles: string[]) => {
       const config = configOf(command);
@@ -37,14 +34,14 @@ export function defineWork(command: Command): void {
       const log = openLog(process.env['CHAMBERLAIN_LOG_LEVEL'] ?? 'info');
       const asked = untilSignal();
       const served = metrics === undefined ? undefined : await serveMetrics(metrics);
-      if (served !== undefined) log.info({ port: served.port }, 'metrics are told');
+      if (served !== undefined) log.info({ port: served.port }, 'serving metrics');
       const work = await startWork(config, {
         roles: roles.length === 0 ? [...WORK_ROLES] : [...new Set(roles)],
         log,
       });
       log.info({ roles: roles.length === 0 ? WORK_ROLES : roles }, 'working');
       const signal = await asked;
-      log.info({ signal }, 'ending: finishing what is in hand');
+      log.info({ signal }, 'ending: finishing the work in progress');
       await Promise.all([work.close(), served?.close()]);
       log.info('ended');
       process.exit(0);
@@ -52,8 +49,8 @@ export function defineWork(command: Command): void {
 }
 
 /**
- * The first SIGTERM or SIGINT. From then on the process ends within CLOSE_MS, even when it was
- * still starting, and at once at a second signal.
+ * Waits for the first SIGTERM or SIGINT. From then on the process ends within CLOSE_MS, even if it was
+ * still starting; a second signal ends it at once.
  */
 function untilSignal(): Promise<NodeJS.Signals> {
   return new Promise((resolve) => {

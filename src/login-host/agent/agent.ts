@@ -1,17 +1,17 @@
 /**
- * The agent of a login host: follows the directory, and tells the root helper what it shows. It judges nothing
- * and keeps nothing on disk; of each entry it knows the entryCSN of what it has told.
+ * The agent of a login host: follows the directory, and reports to the root helper what it shows. It judges
+ * nothing and keeps nothing on disk. Of each entry it remembers the entryCSN that it last reported.
  *
  * | when                                                                       | reads                          |
  * | -------------------------------------------------------------------------- | ------------------------------ |
  * | four times a second                                                        | the suffix's contextCSN        |
  * | that has moved                                                             | the heartbeat and what changed |
  * | every minute, and when it can be read again                                | all names                      |
- * | it starts; the helper is another run; the contextCSN went back, or lacks a | everything                     |
+ * | it starts; the helper was restarted; the contextCSN went back, or lacks a  | everything                     |
  * | server (an older copy, another directory); another server may do better    |                                |
  *
- * What was told counts as told once the helper has answered. One thing is read and told after another, from one
- * server: nothing that was read earlier can overtake what was read later.
+ * A report counts once the helper has answered it. The agent reads and reports one thing after another, from
+ * one server, so nothing that was read earlier can overtake what was read later.
  */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -27,12 +27,12 @@ import type { ReportLine } from '../report-lines.ts';
 import { openReporting, type Reporting } from './reporting.ts';
 
 const LOOK_MS = 250;
-/** The helper hears from the agent so often at least. */
+/** The agent reports to the helper at least this often. */
 const SPEAK_MS = 5000;
 const COMPARE_MS = 60_000;
-/** After one that has failed. */
+/** After a comparison that failed. */
 const COMPARE_AGAIN_MS = 5000;
-/** What a compare asks for is read entry by entry; of more, everything is read. */
+/** Up to this many entries of a comparison are read one by one; if there are more, everything is read. */
 const READ_SINGLY = 500;
 
 export interface Agent {
@@ -46,20 +46,20 @@ interface State {
   readonly compareMs: number;
   readonly servers: DirectoryServers;
   readonly reporting: Reporting;
-  /** of readings of everything, and of turns from a server that another may do better than */
+  /** for readings of everything, and for leaving a server when another may do better */
   readonly readingBackoff: Backoff;
   readonly turnBackoff: Backoff;
-  /** the run of the helper that was told everything; undefined where it must be told anew */
+  /** the run of the helper that has received everything; undefined if it must be sent anew */
   reportedRun: string | undefined;
-  /** up to where changes have been told */
+  /** the changes up to here have been reported */
   csns: Csns;
   /** as it was last read */
   heartbeat: string;
   /** by performance.now() */
   compareAt: number;
-  /** servers that were passed over since one was looked at */
+  /** how many servers have been skipped since one was last read */
   passedOver: number;
-  /** why the directory could not be read; '' once a look was whole */
+  /** why the directory could not be read; '' after a complete look */
   trouble: string;
   isHelperAway: boolean;
 }
@@ -105,19 +105,21 @@ export function startAgent(
 async function lookOnce(state: State): Promise<void> {
   const { log, servers, reporting } = state;
   try {
-    if (state.isHelperAway) await reporting.tell();
+    if (state.isHelperAway) await reporting.send();
     if (state.isHelperAway) log.info('the root helper answers again');
     state.isHelperAway = false;
     const isWhole = await look(state);
     if (!isWhole || state.trouble === '') return;
     log.info({ server: servers.uri() }, 'the directory can be read again');
     state.trouble = '';
-    // what came back may be an older copy that was written to since: its contextCSN does not say so
+    // the server that came back may be an older copy that was written to since; its contextCSN does not show
+    // that
     state.compareAt = -Infinity;
-    await reporting.tell();
+    await reporting.send();
   } catch (error) {
     if (codeOf(error) === 'BACKEND_UNAVAILABLE') {
-      if (!state.isHelperAway) log.warn({ error: describeError(error) }, 'the root helper is away');
+      if (!state.isHelperAway)
+        log.warn({ error: describeError(error) }, 'the root helper does not answer');
       state.isHelperAway = true;
       return;
     }
@@ -125,13 +127,13 @@ async function lookOnce(state: State): Promise<void> {
     state.trouble = describeError(error);
     if (isNew) log.warn({ error: state.trouble }, 'the directory cannot be read');
     if (isNew || performance.now() >= reporting.spokeAt() + SPEAK_MS) {
-      await reporting.tell().catch(() => (state.isHelperAway = true));
+      await reporting.send().catch(() => (state.isHelperAway = true));
     }
     await servers.turnAway();
   }
 }
 
-/** False where this server is passed over. */
+/** Returns false if this server is skipped. */
 async function look(state: State): Promise<boolean> {
   const { log, servers, reporting } = state;
   const now = parseCsns(await servers.open().contextCsns());
@@ -141,7 +143,7 @@ async function look(state: State): Promise<boolean> {
   const older = olderThan(now, state.csns);
   if (older !== undefined) {
     state.heartbeat = await servers.open().heartbeat();
-    const { tryAnother } = await reporting.tell(['heartbeat', state.heartbeat]);
+    const { tryAnother } = await reporting.send(['heartbeat', state.heartbeat]);
     if (tryAnother === true && state.passedOver < servers.count - 1) {
       state.passedOver += 1;
       await servers.turnAway();
@@ -161,13 +163,16 @@ async function look(state: State): Promise<boolean> {
   }
   const mayTurn = servers.count > 1 && reporting.answer()?.tryAnother === true;
   if (mayTurn && state.turnBackoff.take()) {
-    state.reportedRun = undefined; // the next one may show what this one hides, and no contextCSN says so
+    state.reportedRun = undefined; // the next one may show what this one hides, and its contextCSN does not show that
     await servers.turnAway();
   }
   return true;
 }
 
-/** Also if the helper still waits for the end of a reading: this agent is in none, so another has begun it. */
+/**
+ * Also true if the helper still waits for the end of a reading while this agent is in none: another agent began
+ * it.
+ */
 function isEverythingDue({ reportedRun, reporting }: State): boolean {
   const answer = reporting.answer();
   return reportedRun === undefined || reportedRun !== answer?.run || answer.reading !== undefined;
@@ -177,7 +182,7 @@ async function readEverything(state: State, now: Csns): Promise<void> {
   const { servers, reporting } = state;
   const token = randomUUID();
   state.heartbeat = await servers.open().heartbeat();
-  const { run } = await reporting.tell(['heartbeat', state.heartbeat], ['all', token, 'begin']);
+  const { run } = await reporting.send(['heartbeat', state.heartbeat], ['all', token, 'begin']);
   const isAnother = () => reporting.answer()?.run !== run;
   reporting.beginAnew();
   state.csns = now;
@@ -191,18 +196,21 @@ async function readEverything(state: State, now: Csns): Promise<void> {
   await follow(state, parseCsns(await servers.open().contextCsns())); // what has changed meanwhile
   if (isAnother()) return;
   state.compareAt = performance.now() + state.compareMs;
-  await reporting.tell(['all', token, 'end']);
+  await reporting.send(['all', token, 'end']);
   state.reportedRun = run;
 }
 
-/** Tells what has changed, then the heartbeat that was read before: all that it counts on has been told. */
+/**
+ * Reports what has changed, then the heartbeat that was read before it: everything that it counts has then been
+ * reported.
+ */
 async function follow(state: State, now: Csns): Promise<void> {
   const { servers, reporting } = state;
   const from = changesFrom(now, state.csns);
   if (from === undefined && performance.now() < reporting.spokeAt() + SPEAK_MS) return;
   const before = state.heartbeat;
   state.heartbeat = await servers.open().heartbeat();
-  // it was written, and the contextCSN has not moved: the clock of that server was ahead before
+  // it was written, but the contextCSN has not moved: the clock of that server was ahead before
   if (from === undefined && state.heartbeat !== before) state.compareAt = -Infinity;
   const report = reporting.report();
   if (from !== undefined) {
@@ -214,19 +222,19 @@ async function follow(state: State, now: Csns): Promise<void> {
   state.csns = now;
 }
 
-/** Compares names: tells who is no more, and what no contextCSN has shown. */
+/** Compares names: reports the entries that are gone, and those that no contextCSN has shown. */
 async function compare(state: State): Promise<void> {
   const { compareMs, servers, reporting } = state;
   state.compareAt = performance.now() + Math.min(compareMs, COMPARE_AGAIN_MS);
-  const told = reporting.told();
-  const gone = new Set(told.keys());
+  const reported = reporting.reported();
+  const gone = new Set(reported.keys());
   const differing: string[] = [];
-  // access rules that no longer hide a seal change no entry
+  // a change of access rules can reveal a seal without changing the entry
   const unsealed: string[] = [];
   for await (const page of servers.open().names()) {
     for (const { dn, name, csn } of page) {
       gone.delete(name);
-      const before = told.get(name);
+      const before = reported.get(name);
       if (before === '') unsealed.push(dn);
       else if (before !== csn || csn === '') differing.push(dn);
     }

@@ -1,6 +1,9 @@
-/** Change sequence numbers of the directory (draft-ietf-ldup-model): what is new, and what is older than it was. */
+/**
+ * Change sequence numbers of the directory (draft-ietf-ldup-model): which changes are new, and whether a server
+ * is older than it was.
+ */
 
-/** Of each writing server (by its id), the last change that was seen. */
+/** The last change that was seen of each writing server, by its id. */
 export type Csns = Readonly<Record<string, string>>;
 
 /** `20261124175931.123456Z#000000#001#000000`: time, count, server, modification. */
@@ -13,21 +16,21 @@ export function parseCsns(values: readonly string[]): Csns {
   );
 }
 
-/** Why this is an older copy than was seen before, or another directory; undefined where it is neither. */
+/** Why this is an older copy than was seen before, or another directory; undefined if it is neither. */
 export function olderThan(now: Csns, known: Csns): string | undefined {
   if (Object.keys(now).length === 0) return 'the directory shows no contextCSN';
   for (const [server, csn] of Object.entries(known)) {
     const present = now[server];
     if (present === undefined || present < csn) {
-      return `the directory is at ${present ?? 'no change'} of server ${server}, and was at ${csn}: an older copy`;
+      return `the directory is an older copy: it has ${present ?? 'no change'} of server ${server}, and had ${csn} before`;
     }
   }
   return undefined;
 }
 
 /**
- * The CSN from which on changes are to be read: the lowest known of the servers that have new ones. Of
- * one that was not known, all that was written since anything was.
+ * The CSN from which changes must be read: the lowest known CSN of the servers that have new changes. If one of
+ * these servers was not known before, it is the lowest CSN of all known servers.
  */
 export function changesFrom(now: Csns, known: Csns): string | undefined {
   const lowest = (csns: readonly string[]) => csns.toSorted()[0];

@@ -1,4 +1,4 @@
-/** The servers of the directory, of which the agent reads one at a time. */
+/** The servers of the directory. The agent reads from one of them at a time. */
 import { readFileSync } from 'node:fs';
 import { openLoginDirectory, type LoginDirectory } from '../../backends/ldap/login-directory.ts';
 import type { LoginHostConfig } from '../config.ts';
@@ -6,9 +6,9 @@ import type { LoginHostConfig } from '../config.ts';
 export interface DirectoryServers {
   count: number;
   uri(): string;
-  /** The one that is being read. Throws as node:fs does where the password cannot be read. */
+  /** The server in use. Throws as node:fs does if the password cannot be read. */
   open(): LoginDirectory;
-  /** Goes on to the next; with one alone, to new connections. */
+  /** Goes on to the next server; if there is only one, opens new connections to it. */
   turnAway(): Promise<void>;
 }
 
@@ -24,7 +24,7 @@ export function openDirectoryServers({
     count: uris.length,
     uri,
     open() {
-      // for each connection anew: it may be replaced
+      // read for each connection, because it may be replaced
       const password = () => readFileSync(passwordFile, 'utf8').replace(/\r?\n$/, '');
       password();
       return (directory ??= openLoginDirectory({ uri: uri(), base, realm, caFile, password }));

@@ -1,17 +1,17 @@
 /**
- * Asks the root helper of a login host (src/login-host/helper/helper.ts); what is asked and answered stands in
- * src/login-host/report-lines.ts. A connection for each report.
+ * The client of a login host's root helper (src/login-host/helper/helper.ts). src/login-host/report-lines.ts
+ * describes reports and answers. Each report has its own connection.
  */
 import { connect } from 'node:net';
 import { ChamberlainError } from '../../shared/errors.ts';
 
-/** The files of everybody may have to be written first, on a disk that is busy. */
+/** The helper may first have to write everybody's files, on a busy disk. */
 const ANSWER_TIMEOUT_MS = 60_000;
 
 export interface LoginHelper {
   /**
-   * Sends a report, and returns the answer, a line. Throws BACKEND_UNAVAILABLE where the helper cannot be
-   * reached, hangs up, or has not answered in 60 s. A report may be repeated.
+   * Sends a report, and returns the answer, one line. Throws BACKEND_UNAVAILABLE if the helper cannot be
+   * reached, hangs up, or does not answer within 60 s. A report may be repeated.
    */
   report(text: string): Promise<string>;
 }
@@ -25,7 +25,9 @@ export function openLoginHelper(socketPath: string, timeoutMs = ANSWER_TIMEOUT_M
         if (answer.endsWith('\n')) return answer;
         throw new Error('the answer was cut short');
       } catch (cause) {
-        throw new ChamberlainError('BACKEND_UNAVAILABLE', 'telling the root helper', { cause });
+        throw new ChamberlainError('BACKEND_UNAVAILABLE', 'reporting to the root helper', {
+          cause,
+        });
       }
     },
   };
@@ -36,7 +38,7 @@ function exchange(socketPath: string, request: string, timeoutMs: number): Promi
     let answer = '';
     const socket = connect(socketPath).setEncoding('utf8');
     const timer = setTimeout(
-      () => socket.destroy(new Error(`${socketPath} has not answered in ${timeoutMs / 1000} s`)),
+      () => socket.destroy(new Error(`${socketPath} did not answer within ${timeoutMs / 1000} s`)),
       timeoutMs,
     );
     socket.on('data', (chunk: string) => (answer += chunk));
@@ -44,7 +46,7 @@ function exchange(socketPath: string, request: string, timeoutMs: number): Promi
     socket.once('error', reject);
     socket.once('close', () => {
       clearTimeout(timer);
-      reject(new Error(`${socketPath} has closed the connection`));
+      reject(new Error(`${socketPath} closed the connection`));
     });
     socket.end(request);
   });

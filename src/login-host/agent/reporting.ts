@@ -1,4 +1,4 @@
-/** What the agent has told the root helper, and how that answered. */
+/** What the agent has reported to the root helper, and what the helper answered. */
 import type { SeenEntry } from '../../backends/ldap/login-directory.ts';
 import type { LoginHelper } from './helper-client.ts';
 import { ChamberlainError } from '../../shared/errors.ts';
@@ -10,53 +10,58 @@ import {
   type ReportLine,
 } from '../report-lines.ts';
 
-/** No report is much larger. */
+/** Upper limits of one report; it may exceed them by one line. */
 const REPORT = { lines: 500, characters: 2 * 2 ** 20 };
 
 export interface Reporting {
-  /** Tells lines, one report after another. Throws BACKEND_UNAVAILABLE: then they may not have been heard. */
-  tell(...lines: ReportLine[]): Promise<ReportAnswer>;
-  /** Begins to tell more than may fit into one report. */
+  /**
+   * Sends lines, one report after another. Throws BACKEND_UNAVAILABLE; the helper may then not have received
+   * them.
+   */
+  send(...lines: ReportLine[]): Promise<ReportAnswer>;
+  /** Begins to send more than may fit into one report. */
   report(): Report;
   /** the last answer */
   answer(): ReportAnswer | undefined;
   /** when it came, by performance.now() */
   spokeAt(): number;
-  /** the entryCSN of what was told under each name; '' where it had no seal */
-  told(): ReadonlyMap<string, string>;
-  /** Forgets what was told. */
+  /** the entryCSN that was reported of each name; '' if the entry had no seal */
+  reported(): ReadonlyMap<string, string>;
+  /** Forgets what was reported. */
   beginAnew(): void;
-  /** Whether an entry says anything that was not told. */
+  /** Whether an entry says anything that was not reported. */
   isNews(entry: SeenEntry): boolean;
 }
 
-/** Reports of bounded size: the next one is collected while one is being told. Each call throws as `tell`. */
-export interface Report {
+/**
+ * Reports of bounded size: the next one is collected while one is being sent. Each call throws as `send` does.
+ */
+interface Report {
   add(entry: SeenEntry): Promise<void>;
   addGone(name: string): Promise<void>;
-  /** Returns once all of it was told, and these lines last. */
+  /** Returns once everything has been sent, these lines last. */
   end(...last: ReportLine[]): Promise<void>;
 }
 
-/** What `told` says once a line was answered; undefined: nothing any more. */
+/** What `reported` returns for a name once the line is answered; undefined removes the name. */
 type News = [name: string, csn: string | undefined];
 
 /** @param preface what every report begins with */
 export function openReporting(helper: LoginHelper, preface: () => ReportLine, log: Log): Reporting {
-  let told = new Map<string, string>();
+  let reported = new Map<string, string>();
   let answer: ReportAnswer | undefined;
   let spokeAt = -Infinity;
   let before: Promise<unknown> = Promise.resolve();
 
-  async function tell(...lines: ReportLine[]): Promise<ReportAnswer> {
-    return await tellText(lines.map(formatReportLine).join(''));
+  async function send(...lines: ReportLine[]): Promise<ReportAnswer> {
+    return await sendText(lines.map(formatReportLine).join(''));
   }
 
-  async function tellText(lines: string): Promise<ReportAnswer> {
+  async function sendText(lines: string): Promise<ReportAnswer> {
     const report = formatReportLine(preface()) + lines;
     const earlier = before;
     const answered = (async () => {
-      await earlier.catch(() => {}); // whoever told that hears of it
+      await earlier.catch(() => {}); // its caller handles the error
       return parseAnswer(await helper.report(report));
     })();
     before = answered;
@@ -65,42 +70,42 @@ export function openReporting(helper: LoginHelper, preface: () => ReportLine, lo
     spokeAt = performance.now();
     const { run, trusted, why } = now;
     if (run !== last?.run || trusted !== last.trusted) {
-      log.info({ run, trusted, ...(trusted ? {} : { why }) }, 'the root helper has answered');
+      log.info({ run, trusted, ...(trusted ? {} : { why }) }, 'the root helper answered');
     }
     return now;
   }
 
-  async function tellNews(lines: string, news: readonly News[]): Promise<void> {
-    await tellText(lines);
+  async function sendNews(lines: string, news: readonly News[]): Promise<void> {
+    await sendText(lines);
     for (const [name, csn] of news) {
-      if (csn === undefined) told.delete(name);
-      else told.set(name, csn);
+      if (csn === undefined) reported.delete(name);
+      else reported.set(name, csn);
     }
   }
 
   return {
-    tell,
-    report: () => openReport(tellNews),
+    send,
+    report: () => openReport(sendNews),
     answer: () => answer,
     spokeAt: () => spokeAt,
-    told: () => told,
-    beginAnew: () => void (told = new Map()),
+    reported: () => reported,
+    beginAnew: () => void (reported = new Map()),
     isNews({ name, csn, seal }) {
-      const known = told.get(name);
+      const known = reported.get(name);
       return seal === undefined ? known !== '' : known !== csn || csn === '';
     },
   };
 }
 
-function openReport(tellNews: (lines: string, news: readonly News[]) => Promise<void>): Report {
+function openReport(sendNews: (lines: string, news: readonly News[]) => Promise<void>): Report {
   let lines = '';
   let news: News[] = [];
   let sent: Promise<void> = Promise.resolve();
 
   async function sendNext(): Promise<void> {
     await sent;
-    sent = tellNews(lines, news);
-    sent.catch(() => {}); // it is heard of with the next one
+    sent = sendNews(lines, news);
+    sent.catch(() => {}); // the next call reports the error
     [lines, news] = ['', []];
   }
 
@@ -128,7 +133,7 @@ function parseAnswer(text: string): ReportAnswer {
   try {
     return parseReportAnswer(text);
   } catch (cause) {
-    const act = 'reading what the root helper answers';
+    const act = 'reading the answer of the root helper';
     throw new ChamberlainError('BACKEND_UNAVAILABLE', act, { cause });
   }
 }

@@ -2,13 +2,13 @@
  * Brings this host to what the registry knows. After a piece of a report, and after a tick, in this order:
  *
  * 1. what was taken is kept in the journal, so that no number goes back;
- * 2. key files of those who have lost something;
- * 3. lists: closed, sudoers, group, passwd, shadow, each only where it says something else;
+ * 2. key files of accounts that have lost something;
+ * 3. lists: closed, sudoers, group, passwd, shadow, each only if its content changes;
  * 4. the other key files;
- * 5. sessions end: by then, whoever is closed finds no way back in.
+ * 5. sessions end: by then, a closed account cannot log in again.
  *
- * A list is as long as the realm. So while everything is being told, lists are written within a second where somebody
- * has lost something, and else at the end.
+ * A list is as long as the realm. While everything is being reported, lists are therefore written within a
+ * second if an account has lost something, and otherwise at the end.
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
@@ -47,7 +47,9 @@ export async function apply(host: Host): Promise<void> {
   if (isKeptNew) keepState(host, true);
 }
 
-/** Once at the start: what was known when the last run ended, in the background where it takes its time. */
+/**
+ * Runs once at the start: applies what was known when the last run ended, in the background if it takes time.
+ */
 export async function applyKnown(host: Host): Promise<void> {
   const { registry, folder, places, ending } = host;
   ending.end(registry.consequences().ended);
@@ -58,13 +60,13 @@ export async function applyKnown(host: Host): Promise<void> {
   for (const { isPerson, name } of registry.subjects()) {
     if (!isPerson) continue;
     folder.settle(name, Date.now());
-    // the agent is telling everything meanwhile: that has precedence
+    // the agent is reporting everything meanwhile, which takes precedence
     if ((count += 1) % SETTLED_AT_ONCE === 0) await sleep(SETTLE_PAUSE_MS);
   }
   folder.settlePresent(Date.now());
 }
 
-/** Everything was told for the first time: from now on what is not known is not there. */
+/** Everything has been reported for the first time. From now on, what is not known does not exist. */
 export function becomeWhole(host: Host): void {
   host.isWhole = true;
   makeStale(host, ALL_LISTS);
@@ -92,7 +94,7 @@ async function writeLists(host: Host): Promise<void> {
   await host.lists.write(lists);
 }
 
-/** Whatever somebody else has changed, or could not be written, is as it must be again. */
+/** Restores whatever somebody else has changed, and writes again what could not be written. */
 export function mend(host: Host): void {
   const { registry, folder, lists, places, troubles, ending } = host;
   ending.endLeft([...registry.subjects()].flatMap(({ isClosed, uid }) => (isClosed ? [uid] : [])));
@@ -105,7 +107,7 @@ export function mend(host: Host): void {
   keepState(host, false);
 }
 
-/** Where something could not be kept, and there is room now: it must be told once more. */
+/** If something could not be kept and there is room now, everything must be reported again. */
 export function keepUnkept(host: Host): void {
   if (!host.isUnkept) return;
   const hasRoom = tryJournal(host, (file) => file.requireRoom());
@@ -114,7 +116,7 @@ export function keepUnkept(host: Host): void {
   host.needsFullReport = true;
 }
 
-/** Returns whether it could. */
+/** Returns whether it succeeded. */
 function tryJournal(
   { journal, places, troubles }: Host,
   act: (journal: SealJournal) => void,
@@ -122,7 +124,7 @@ function tryJournal(
   return troubles.attempt(join(places.login, JOURNAL_FILE), () => act(journal));
 }
 
-/** Returns whether it could. */
+/** Returns whether it succeeded. */
 export function keepState(
   { registry, places, troubles, rules, isWhole }: Host,
   flush: boolean,

@@ -1,7 +1,7 @@
 /**
- * Ends what people and tools run who may run nothing any more: as soon as it is known, two seconds later what a login
- * that was let in right before has begun since, and every minute what is left of all of them. What does not end,
- * such as a process that waits for a file server, holds up nobody else.
+ * Ends the processes of people and tools that may not run any: as soon as this is known, two seconds later (for
+ * a login that was let in just before), and every minute (for whatever is left of all of them). A process that
+ * does not end, such as one that waits for a file server, delays nothing else.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describeError } from '../../shared/errors.ts';
@@ -9,19 +9,19 @@ import type { Log } from '../../shared/log.ts';
 import { endSessions } from './sessions.ts';
 
 export interface Ending {
-  /** Ends what these run, and looks again later. */
+  /** Ends the processes of these uids, and looks again later. */
   end(uids: readonly number[]): void;
-  /** Ends what all these still run, unless the last call still does. */
+  /** Ends what is left of all these uids, unless the last call is still running. */
   endLeft(uids: readonly number[]): void;
 }
 
 const AGAIN_MS = 2000;
-/** One may wait for what does not end. */
+/** One call may wait for a process that does not end. */
 const MOST_AT_ONCE = 2;
 
 /**
- * @param mayEnd whether what runs by that uid may still be ended, when it comes to it
- * @param end as `endSessions`
+ * @param mayEnd whether the processes of that uid may still be ended, asked just before they are
+ * @param end like `endSessions`
  */
 export function openEnding(
   mayEnd: (uid: number) => boolean,
@@ -40,8 +40,11 @@ export function openEnding(
       if (processes === 0) return;
       log.info({ uids: now.slice(0, 10), count: now.length, processes }, 'sessions ended');
     } catch (error) {
-      // they are tried again with all that is left
-      log.warn({ uids: now.slice(0, 10), error: describeError(error) }, 'sessions are not ended');
+      // all that is left is tried again
+      log.warn(
+        { uids: now.slice(0, 10), error: describeError(error) },
+        'some sessions did not end',
+      );
     }
   }
 

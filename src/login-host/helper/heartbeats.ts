@@ -1,35 +1,38 @@
 /**
- * Decides whether what the agent reads is of now, by the heartbeats that it passes on.
+ * Decides whether what the agent reads is current, by the heartbeats that it passes on.
  *
- * | the last heartbeat that was told            | then                                                    |
+ * | the last heartbeat that was reported        | then                                                    |
  * | ------------------------------------------- | ------------------------------------------------------- |
  * | none, not signed by us, or of another realm | doubt                                                   |
  * | its `at` is before one that was accepted    | an older copy, or a replica that lags: doubt            |
- * | else                                        | accepted: its counts and floors count                   |
- * | accepted, its `clock` a minute off ours     | doubt: nobody writes it any more, or a clock is wrong   |
+ * | otherwise                                   | accepted: its counts and floors count                   |
+ * | accepted, its `clock` a minute off ours     | doubt: it is no longer published, or a clock is wrong   |
  * | accepted, and its `clock` within the minute | no doubt                                                |
  */
 import { parseHeartbeat, type Marker } from '../../seals/heartbeat.ts';
 import type { Verified } from '../../seals/seal.ts';
 import { shown } from './judge.ts';
 
-/** How old a heartbeat may be, and how far this clock may be behind its writer's. */
+/** The maximum age of a heartbeat, and how far this clock may be behind its writer's. */
 const MAX_OFF_MS = 60_000;
 
 export interface Heartbeats {
-  /** Takes a heartbeat as it was told; undefined: there is none. True where it is accepted. */
+  /** Takes a heartbeat as it was reported; undefined if there is none. Returns whether it is accepted. */
   take(verified: Verified | undefined): boolean;
-  /** Why what is read cannot be taken to be of now; undefined where it can. */
+  /** Why what is read may not be current; undefined if it is. */
   doubt(now: number): string | undefined;
-  /** The last that was accepted in this run. */
+  /** The last heartbeat that was accepted in this run. */
   last(): Marker | undefined;
-  /** The highest `at` that was accepted, ever. */
+  /** The highest `at` that was ever accepted. */
   at(): number;
-  /** Takes the one that was told last, if only its `at` is in the way; what it says of that, undefined if nothing was. */
+  /**
+   * Accepts the heartbeat that was reported last if only its `at` prevents that. Returns a sentence about it;
+   * undefined if nothing was to accept.
+   */
   accept(): string | undefined;
 }
 
-/** @param at the highest that was accepted before this run; 0 for none */
+/** @param at the highest that was accepted before this run; 0 if none was */
 export function openHeartbeats(realm: string, at = 0): Heartbeats {
   let highest = at;
   let last: Marker | undefined;
@@ -40,13 +43,13 @@ export function openHeartbeats(realm: string, at = 0): Heartbeats {
     if (verified === undefined) {
       return 'the directory shows no heartbeat (does `chamberlain work directory` run?)';
     }
-    if (!verified.ok) return `the heartbeat of the directory is not taken: ${verified.why}`;
+    if (!verified.ok) return `the heartbeat of the directory is not accepted: ${verified.why}`;
     const marker = parseHeartbeat(verified.payload);
     if (marker === undefined) {
-      return 'the heartbeat of the directory is not of a form that this version reads';
+      return 'the heartbeat of the directory has a form that this version cannot read';
     }
     if (marker.realm === realm) return marker;
-    return `the heartbeat of the directory is of the realm ${shown(marker.realm)}`;
+    return `the heartbeat of the directory belongs to the realm ${shown(marker.realm)}`;
   }
 
   function accept(marker: Marker): void {
@@ -67,7 +70,7 @@ export function openHeartbeats(realm: string, at = 0): Heartbeats {
       if (Date.parse(marker.at) < highest) {
         older = marker;
         wrong =
-          `the directory is as of ${marker.at}, and was seen as of ${new Date(highest).toISOString()} before: ` +
+          `the directory is of ${marker.at}, but a state of ${new Date(highest).toISOString()} was seen before: ` +
           'it is an older copy, or a replica that lags; if it is the right one, run `keys-agent accept`';
         return false;
       }
@@ -80,10 +83,10 @@ export function openHeartbeats(realm: string, at = 0): Heartbeats {
       const off = now - Date.parse(last.clock);
       if (Math.abs(off) <= MAX_OFF_MS) return undefined;
       const by = `${Math.round(Math.abs(off) / 1000)} s`;
-      const which = `it was ${last.clock} by the clock of its database, and is ${new Date(now).toISOString()} here`;
+      const which = `its clock was ${last.clock}, and this host has ${new Date(now).toISOString()}`;
       return off > 0
-        ? `the directory role has not been heard of for ${by} (does \`chamberlain work directory\` run? Is this host's clock right?): ${which}`
-        : `the heartbeat of the directory is ${by} ahead of this host: ${which}; set the clock right that is wrong`;
+        ? `the directory role has published no heartbeat for ${by}: ${which}; check that \`chamberlain work directory\` runs and that this host's clock is right`
+        : `the heartbeat of the directory is ${by} ahead of this host: ${which}; correct the clock that is wrong`;
     },
     last: () => last,
     at: () => highest,
@@ -91,7 +94,7 @@ export function openHeartbeats(realm: string, at = 0): Heartbeats {
       if (older === undefined) return undefined;
       const { at: of } = older;
       accept(older);
-      return `the directory as of ${of}`;
+      return `the directory of ${of}`;
     },
   };
 }

@@ -1,9 +1,9 @@
 /**
- * The root helper of a login host: it is told by the agent what stands in the directory, believes what the directory
- * role has signed, and makes files of it. It has no network, and the agent has no rights.
+ * The root helper of a login host: the agent reports to it what the directory shows; it believes what the
+ * directory role has signed, and makes files of it. It has no network, and the agent has no rights.
  *
- * What is told, and how it answers, stands in report-lines.ts; what counts of it in registry.ts; what is done then in
- * apply.ts. One thing is done after the other: a piece of a report, or a tick.
+ * report-lines.ts describes reports and answers; registry.ts decides what counts of them; apply.ts does what
+ * follows. The helper does one thing at a time: a piece of a report, or a tick.
  */
 import { randomUUID } from 'node:crypto';
 import { lstatSync } from 'node:fs';
@@ -29,26 +29,26 @@ const TICK_MS = 500;
 const MINUTE_MS = 60_000;
 const SCAN_MS = 5000;
 const STATUS_MS = 5000;
-/** Of a report, before anything else may be done. */
+/** Lines of a report that are handled before anything else may be done. */
 const LINES_AT_ONCE = 100;
-/** Lines that are none, before anything else may be done. */
+/** Invalid lines that are skipped before anything else may be done. */
 const GARBAGE_AT_ONCE = 10_000;
-/** So many, and the rest of the report is not read. */
+/** After this many invalid lines, the rest of the report is not read. */
 const MOST_GARBAGE = 100_000;
-/** Key files at one scan. */
+/** Key files that one scan renews at most. */
 const RENEWED_AT_ONCE = 500;
-/** A clock that differs so much from the time that has passed was set. */
+/** A clock that differs by more than this from the time that has passed was set. */
 const CLOCK_SET_MS = 5000;
 const MOST_NAMED = 1000;
 
 export interface Helper {
-  /** Ends it, once what is in hand is done. */
+  /** Stops the helper once the current work is done. */
   close(): Promise<void>;
 }
 
 /**
- * Starts it. Throws CONFIG_INVALID where a folder is not root's alone to write, a group is missing, or another helper
- * serves.
+ * Starts the helper. Throws CONFIG_INVALID if anyone but root can write to a folder, a group is missing, or
+ * another helper is running.
  */
 export async function startHelper(
   config: LoginHostConfig,
@@ -69,7 +69,9 @@ export async function startHelper(
   const queue = openQueue();
   socket.serve((lines) => report(host, queue, lines));
   if (host.isWhole) watchFolder(host);
-  void applyKnown(host).catch((error: unknown) => log.error({ error }, 'the start has failed'));
+  void applyKnown(host).catch((error: unknown) =>
+    log.error({ error }, 'applying what was known at the start failed'),
+  );
   const stopTicking = startTicking(host, queue);
   return {
     async close() {
@@ -84,17 +86,19 @@ export async function startHelper(
   };
 }
 
-/** Only once everything was told: before that, it would be woken by each of its own 30,000 files. */
+/**
+ * Only after everything was reported once: before that, each of the helper's own 30,000 files would wake it.
+ */
 function watchFolder({ folder, log }: Host): void {
   const onError = (error: unknown) => log.warn({ error }, 'the folder of key files is not watched');
   try {
     folder.watch(Date.now, onError);
   } catch (error) {
-    onError(error); // it is looked through every minute
+    onError(error); // it is still checked every minute
   }
 }
 
-/** Does one thing after the other. */
+/** Runs one action after another. */
 type Queue = (act: () => Promise<void>) => Promise<void>;
 
 function openQueue(): Queue {
@@ -111,7 +115,7 @@ async function report(host: Host, queue: Queue, lines: Iterable<Buffer>): Promis
   try {
     let unread = 0;
     let piece: ReportLine[] = [];
-    /** the piece whose seals are verified while the one before it is made into files */
+    /** the piece whose seals are being verified while files are made of the piece before it */
     let ahead = beginPiece(host, []);
     for (const bytes of lines) {
       const line = readLine(bytes);
@@ -124,7 +128,7 @@ async function report(host: Host, queue: Queue, lines: Iterable<Buffer>): Promis
       await queue(() => takeAndApply(host, some));
     }
     const last = beginPiece(host, piece);
-    if (unread > 0) log.warn({ unread }, 'lines of a report are not understood');
+    if (unread > 0) log.warn({ unread }, 'some lines of a report are invalid');
     await queue(async () => {
       await takeAndApply(host, ahead);
       await takeAndApply(host, last);
@@ -133,9 +137,9 @@ async function report(host: Host, queue: Queue, lines: Iterable<Buffer>): Promis
     });
     return answer(host);
   } catch (error) {
-    log.error({ error }, 'a report has failed');
+    log.error({ error }, 'a report failed');
     host.needsFullReport = true; // perhaps only a part of it was taken
-    const why = `the login helper has failed: ${describeError(error)}`;
+    const why = `the login helper failed: ${describeError(error)}`;
     return { run: host.run, trusted: false, why };
   }
 }
@@ -148,11 +152,11 @@ async function takeAndApply(host: Host, piece: Piece): Promise<void> {
   }
 }
 
-/** What follows from all that was told. */
+/** Draws the conclusions from all that was reported. */
 async function conclude(host: Host): Promise<void> {
   const { registry, log, trust } = host;
   const now = Date.now();
-  // after that time no old key file is valid, so what is not known here may be removed
+  // by that time no old key file is valid, so files of unknown accounts may be removed
   const isPastLimit = now - host.startedAt > host.config.offlineLimitSeconds * 1000;
   if (!host.isWhole && (registry.hasRead() || isPastLimit)) {
     becomeWhole(host);
@@ -162,7 +166,7 @@ async function conclude(host: Host): Promise<void> {
   if (next.trusted !== trust.trusted) {
     host.since = now;
     if (next.trusted) log.info(registry.counts(), 'the directory is trusted');
-    else log.warn({ why: next.why }, 'the directory is not trusted: nothing is renewed');
+    else log.warn({ why: next.why }, 'the directory is not trusted: no key file is renewed');
   }
   host.trust = next;
   if (next.trusted) host.trustedAt = now;
@@ -171,17 +175,17 @@ async function conclude(host: Host): Promise<void> {
 }
 
 function answer({ run, trust, registry }: Host): ReportAnswer {
-  const told = { run, ...defined({ reading: registry.reading() }) };
-  if (trust.trusted) return { ...told, trusted: true };
+  const common = { run, ...defined({ reading: registry.reading() }) };
+  if (trust.trusted) return { ...common, trusted: true };
   const { why, tryAnother } = trust;
-  return { ...told, trusted: false, why, ...(tryAnother ? { tryAnother } : {}) };
+  return { ...common, trusted: false, why, ...(tryAnother ? { tryAnother } : {}) };
 }
 
-/** Returns how to stop. */
+/** Returns a function that stops the ticks. */
 function startTicking(host: Host, queue: Queue): () => void {
   const due = openTimes();
   const repeating = openBackoff();
-  due('mend', MINUTE_MS); // the start does what it does
+  due('mend', MINUTE_MS); // the start has just done the same
   let shownState = '';
   let isTicking = false;
   let offset = Date.now() - performance.now();
@@ -202,7 +206,7 @@ function startTicking(host: Host, queue: Queue): () => void {
     if (due('mend', MINUTE_MS)) mend(host);
     await acceptIfAsked(host);
     await conclude(host);
-    // not during a reading: each new refusal would cut it off
+    // not during a reading: each new refusal would interrupt it
     const isReading = host.registry.reading() !== undefined;
     if (host.needsFullReport && !isReading && repeating.take()) askAnew(host);
     const { trust, registry, server, trouble } = host;
@@ -217,13 +221,13 @@ function startTicking(host: Host, queue: Queue): () => void {
     if (isTicking) return;
     isTicking = true;
     void queue(onTick)
-      .catch((error: unknown) => host.log.error({ error }, 'a tick has failed'))
+      .catch((error: unknown) => host.log.error({ error }, 'a tick failed'))
       .finally(() => (isTicking = false));
   }, TICK_MS);
   return () => clearInterval(timer);
 }
 
-/** Answers whether so much time has passed since it last said so; at first it has. */
+/** Returns a function that says whether a time has passed since it last said so; at the first call it has. */
 function openTimes(): (what: string, everyMs: number) => boolean {
   const last = new Map<string, number>();
   return (what, everyMs) => {
@@ -248,16 +252,16 @@ function rereadLocal(host: Host): void {
 function askAnew(host: Host): void {
   host.needsFullReport = false;
   host.run = randomUUID();
-  host.log.info('everything must be told once more: what was refused may be taken now');
+  host.log.info('everything must be reported again: entries that were refused may be accepted now');
 }
 
 async function acceptIfAsked(host: Host): Promise<void> {
   const file = join(host.places.login, ACCEPT_FILE);
   if (lstatSync(file, { throwIfNoEntry: false }) === undefined) return;
   host.accepted = { at: Date.now(), what: host.registry.accept(Date.now()) };
-  host.log.warn(host.accepted, 'accepted, as root asked');
+  host.log.warn(host.accepted, 'accepted what root asked for');
   await conclude(host);
-  reportStatus(host); // whoever has asked reads it once the file is gone
+  reportStatus(host); // the caller reads it once the file is gone
   host.troubles.attempt(file, () => removeFile(file));
 }
 
@@ -287,7 +291,7 @@ function reportStatus({ places, troubles, ...host }: Host): void {
   troubles.attempt(join(places.login, 'status.json'), () => writeStatus(places.login, status));
 }
 
-/** Without what is undefined. */
+/** Leaves out undefined values. */
 function defined<T extends object>(values: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
   const entries = Object.entries(values).filter(([, value]) => value !== undefined);
   return Object.fromEntries(entries) as { [K in keyof T]?: Exclude<T[K], undefined> };

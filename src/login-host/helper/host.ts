@@ -1,4 +1,4 @@
-/** What the root helper knows, and has in hand: opened once, and passed to all that it does. */
+/** What the root helper knows and holds open: opened once, and passed to everything that it does. */
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { randomUUID } from 'node:crypto';
@@ -17,7 +17,7 @@ import { openRegistry, type ListName, type Registry, type Trust } from './regist
 import { JOURNAL_FILE, openSealJournal, type SealJournal } from './seal-journal.ts';
 import { openTroubles, type Troubles } from './troubles.ts';
 
-/** Of sshd's AuthorizedKeysCommandUser. */
+/** The group of sshd's AuthorizedKeysCommandUser. */
 const LOOKUP_GROUP = 'chamberlain-lookup';
 
 export interface Host {
@@ -32,32 +32,34 @@ export interface Host {
   readonly ending: Ending;
   readonly troubles: Troubles;
   readonly localFiles: LocalFiles;
-  /** which rules the journal is judged by */
+  /** the rules by which the journal is judged */
   readonly rules: string;
   readonly startedAt: number;
   local: LocalAccounts;
-  /** of this run: another one has to be told everything */
+  /** the id of this run; everything must be reported to a new run */
   run: string;
-  /** everything was told once at least: what is not known is not there */
+  /** everything was reported at least once: what is not known does not exist */
   isWhole: boolean;
   trust: Trust;
-  /** since when it is trusted, or not; and when it last was */
+  /** since when the directory is trusted, or not; and when it last was */
   since: number;
   trustedAt: number | undefined;
-  /** what the agent says of itself, and when it last said anything */
+  /** what the agent says of itself, and when it last sent anything */
   server: string;
   trouble: string;
   agentAt: number | undefined;
   accepted: { at: number; what: string[] } | undefined;
-  /** lists that are not as they must be; since when, by performance.now(); somebody has lost something by it */
+  /**
+   * lists that are out of date; since when, by performance.now(); whether an account has lost something by it
+   */
   stale: { lists: Set<ListName>; since: number; isLoss: boolean };
-  /** some of what was taken could not be kept */
+  /** some of what was accepted could not be kept */
   isUnkept: boolean;
-  /** everything must be told once more */
+  /** everything must be reported again */
   needsFullReport: boolean;
 }
 
-/** Opens everything, and knows again what the last run knew. Throws CONFIG_INVALID, and as node:fs does. */
+/** Opens everything, and loads what the last run knew. Throws CONFIG_INVALID, and as node:fs does. */
 export function openHost(config: LoginHostConfig, log: Log, places: Places): Host {
   const troubles = openTroubles(log, Date.now);
   const localFiles = openLocalFiles(places);
@@ -83,7 +85,7 @@ export function openHost(config: LoginHostConfig, log: Log, places: Places): Hos
   return host;
 }
 
-/** Throws CONFIG_INVALID where the host has no such group. */
+/** Throws CONFIG_INVALID if the host has no such group. */
 export function gidOf(group: string, { groups }: LocalAccounts, places: Places): number {
   const gid = groups.get(group);
   if (gid !== undefined) return gid;
@@ -101,7 +103,7 @@ function loadRegistry(
   try {
     before = readKeptState(places.login);
   } catch (error) {
-    log.warn({ error: describeError(error) }, 'what was kept cannot be read: it begins anew');
+    log.warn({ error: describeError(error) }, 'the kept state cannot be read: it begins anew');
   }
   const rules = rulesOf(config);
   const heartbeats = openHeartbeats(config.realm, before?.at);
@@ -110,7 +112,7 @@ function loadRegistry(
   const { journal, unread } = openSealJournal(path, (line) =>
     registry.load(line, before?.rules !== rules),
   );
-  if (unread > 0) log.warn({ path, unread }, 'lines of the journal cannot be read');
+  if (unread > 0) log.warn({ path, unread }, 'some lines of the journal cannot be read');
   registry.setLocal(local, Date.now());
   return { registry, journal, rules, isWhole: before?.isWhole === true && unread === 0 };
 }

@@ -1,4 +1,4 @@
-/** The file `state.json`: what the helper must know after a restart, beside the journal. */
+/** The file `state.json`: what the helper must know after a restart, besides the journal. */
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -19,15 +19,15 @@ const schema = z.strictObject({
 });
 
 export interface KeptState extends Kept {
-  /** by which rules what is kept was judged */
+  /** the rules by which the kept seals were judged */
   rules: string;
-  /** everything was told at least once: what is not known is not there */
+  /** everything was reported at least once: what is not known does not exist */
   isWhole: boolean;
 }
 
 const FILE = 'state.json';
 
-/** Undefined where there is none. Throws where it cannot be read: then the last heartbeat is not known. */
+/** Undefined if there is no file. Throws if it cannot be read; then the last heartbeat is not known. */
 export function readKeptState(folder: string): KeptState | undefined {
   let text;
   try {
@@ -44,7 +44,7 @@ export function writeKeptState(folder: string, state: KeptState, flush: boolean)
   replaceFile(join(folder, FILE), JSON.stringify(state), { mode: 0o600 }, flush);
 }
 
-/** The same for the same rules. */
+/** A digest of the rules: the same for the same rules. */
 export function rulesOf({ realm, ids, homes, knownBadKeys }: LoginHostConfig): string {
   const rules = JSON.stringify([realm, ids, homes, knownBadKeys]);
   return createHash('sha256').update(rules).digest('hex');

@@ -1,10 +1,10 @@
 /**
- * The folder of key files: one for each person who may log in, replaced by rename, so that whoever reads sees the
- * old file or the new one. Root owns folder and files; the group (setgid) may read. Synchronous: 30,000 files take two
- * seconds so, and five times as long by promises.
+ * The folder of key files: one for each person who may log in, replaced by rename, so that readers see either
+ * the old file or the new one. Root owns the folder and the files; the group (setgid) may read them. Everything
+ * is synchronous: 30,000 files take two seconds this way, and five times as long with promises.
  *
- * A file is compared by content: it is remembered as it was written (inode, time of change, size), and where it is
- * another now, it is read, and written again. The folder is watched, and looked through every minute.
+ * A file is compared by content. The helper remembers each file as it wrote it (inode, time of change, size); a
+ * file that differs is read, and written again. The folder is watched, and checked every minute.
  *
  * | the file, of a person with keys                   | trusted                     | not trusted                      |
  * | ------------------------------------------------- | --------------------------- | -------------------------------- |
@@ -15,8 +15,9 @@
  * | is not there                                      | written for the whole limit | written for what is left of the  |
  * |                                                   |                             | limit since the last heartbeat   |
  *
- * No line lasts longer than the seal. How long a file lasts is judged by what it says and by the clock, as sshd does
- * it, and by nothing that was worked out before: a clock that jumps makes some files due, and no other harm.
+ * No line lasts longer than the seal. How long a file lasts is judged by its text and the clock, as sshd does
+ * it, and not by anything computed before. A clock that jumps therefore makes some files due, and does no other
+ * harm.
  */
 import {
   closeSync,
@@ -42,59 +43,60 @@ import type { Troubles } from './troubles.ts';
 
 /** What a file must be. */
 export interface KeyWish {
-  /** canonical lines with line ends between; '': there must be no file */
+  /** canonical lines separated by line ends; '' if there must be no file */
   list: string;
   /** when the seal ends */
   until: number;
-  /** until when a file that is not there may last, where it may not be renewed */
+  /** how long a missing file may last if it may not be renewed */
   untrustedUntil: number;
   mayRenew: boolean;
 }
 
 export interface KeyFolder {
-  /** Brings a file to what it must be. */
+  /** Brings a file to its wanted state. */
   settle(name: string, now: number): void;
-  /** The same for files that do not last for half of the limit any more: for so many at most. */
+  /** The same for files that no longer last for half of the limit, at most this many. */
   renew(now: number, most: number): void;
-  /** Brings what was there at the start, and nobody has asked for, to what it must be. */
+  /** Brings the files that existed at the start, and that no call has settled yet, to their wanted state. */
   settlePresent(now: number): void;
-  /** Looks at all files, and brings those that are not as they were written to what they must be. */
+  /** Checks all files, and brings those that were changed to their wanted state. */
   checkAll(clock: () => number): Promise<void>;
-  /** From now on does the same, for each file as soon as it is changed. */
+  /** Starts to do the same for each file as soon as it is changed. */
   watch(clock: () => number, onError: (error: Error) => void): void;
-  /** Returns when all that was removed and replaced would outlive a loss of power. */
+  /** Returns when everything removed and replaced so far would survive a power loss. */
   flush(): void;
   count(): number;
-  /** When the first and the last file ends; undefined without any. */
+  /** When the first and the last file ends; undefined if there is no file. */
   lasting(): { first: number; last: number } | undefined;
   close(): void;
 }
 
 interface Mark {
-  /** the keys that it holds */
+  /** the keys in the file */
   list: string;
-  /** until when */
+  /** until when they are granted */
   grant: number;
   ino: number;
   ctimeMs: number;
   size: number;
 }
 
-/** No name of a person begins so: nobody can be given an unfinished file. */
+/** No person's name begins like this, so an unfinished file is never used for a login. */
 const UNFINISHED = '.new';
-/** Of a file system of its own. */
+/** These names belong to a file system of its own. */
 const NOT_OURS = new Set([UNFINISHED, 'lost+found']);
 const MODE = 0o640;
-/** A clock that is set right by so much makes no file last too long. */
+/** A clock that is corrected by up to this much makes no file last too long. */
 const SLACK_MS = 60_000;
 const CHECKED_AT_ONCE = 500;
-/** One writing is several changes. */
+/** One writing causes several changes. */
 const SETTLE_MS = 50;
 
 /**
- * Opens the folder, and makes it root's. Throws CONFIG_INVALID where it cannot be.
+ * Opens the folder, and makes root its owner. Throws CONFIG_INVALID if that is not possible.
  *
- * @param wishOf what a person's file must be; undefined: nothing is known, and what is there is left
+ * @param wishOf the wanted state of a person's file; undefined if nothing is known: an existing file is then
+ *   left
  */
 export function openKeyFolder(
   folder: string,
@@ -107,7 +109,7 @@ export function openKeyFolder(
   prepareFolder(folder, self, gid);
   const unfinished = join(folder, UNFINISHED);
   const marks = new Map<string, Mark>();
-  /** files of before this start that have not been looked at */
+  /** files from before this start that have not been checked */
   const present = new Set(readdirSync(folder).filter((name) => !NOT_OURS.has(name)));
   const failed = new Set<string>();
   const changed = new Set<string>();
@@ -125,12 +127,12 @@ export function openKeyFolder(
     return mark;
   }
 
-  /** What a file grants that was not written by this run, or was changed since. */
+  /** What a file grants that this run did not write, or that was changed since. */
   function look(name: string, list: string): Pick<Mark, 'list' | 'grant'> | undefined {
     const path = join(folder, name);
     const stat = lstatSync(path, { throwIfNoEntry: false });
     if (stat === undefined || !stat.isFile()) return undefined;
-    // what another has written says nothing; nor may root read it without CAP_DAC_OVERRIDE
+    // the text of a file that another account wrote says nothing; nor may root read it without CAP_DAC_OVERRIDE
     const isOurs = stat.uid === self && (stat.mode & 0o400) !== 0;
     const text = isOurs ? readFileSync(path, 'utf8') : '';
     const grant = marks.get(name)?.grant ?? grantOf(text);
@@ -182,8 +184,8 @@ export function openKeyFolder(
     try {
       write(name, list, grant);
     } catch (error) {
-      // no key that is gone is kept because there is no room for the others
-      if (is?.list !== list) remove(name); // says why itself, where that fails too
+      // a key that is gone must not stay because there is no room for the others
+      if (is?.list !== list) remove(name); // reports its own failure
       throw error;
     }
   }
@@ -196,7 +198,7 @@ export function openKeyFolder(
       return;
     }
     failed.add(name);
-    present.add(name); // whatever is there is looked at when it is tried again
+    present.add(name); // the next attempt checks whatever is there
   }
 
   function check(name: string, now: number): void {
@@ -274,7 +276,7 @@ export function openKeyFolder(
 function prepareFolder(folder: string, self: number, gid: number): void {
   try {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
-    // it was the agent's once: without CAP_DAC_OVERRIDE, root may open it only when it is root's
+    // it once belonged to the agent: without CAP_DAC_OVERRIDE, root can open it only as its owner
     lchownSync(folder, self, gid);
     const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW } = constants;
     const fd = openSync(folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);

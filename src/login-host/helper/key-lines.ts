@@ -1,7 +1,7 @@
 /**
- * The lines of a person's key file, as sshd reads them: options, type, base64. Each ends at a time,
- * `expiry-time="YYYYMMDDHHMMSSZ"` (sshd(8), AUTHORIZED_KEYS FILE FORMAT), which sshd itself enforces:
- * the grant of the host, or the key's own end if that is sooner. Times are UTC, whole seconds.
+ * The lines of a person's key file, as sshd reads them: options, type, base64. Each has an end,
+ * `expiry-time="YYYYMMDDHHMMSSZ"` (sshd(8), AUTHORIZED_KEYS FILE FORMAT), which sshd itself enforces: the end
+ * of the host's grant, or of the key itself if that is sooner. Times are UTC, in whole seconds.
  */
 import { ChamberlainError } from '../../shared/errors.ts';
 import type { SshKey } from '../../ssh-keys/ssh-key.ts';
@@ -14,14 +14,17 @@ export interface KeyLine {
   line: string;
   /** without `expiry-time` */
   options: string[];
-  /** the key's own, in milliseconds since the epoch */
+  /** the key's own end, in milliseconds since the epoch */
   end: number | undefined;
 }
 
 const EXPIRY = /^expiry-time="(\d{4})(\d\d)(\d\d)(?:(\d\d)(\d\d)(\d\d)?)?(Z?)"$/;
 const EXPIRY_IN_LINE = /expiry-time="(\d{14})Z"/g;
 
-/** A key that the strict parser took. Its own end without `Z` is in the host's time, as sshd has it. */
+/**
+ * Converts a key that the strict parser accepted. If its own end has no `Z`, it is in the host's time zone, as
+ * in sshd.
+ */
 export function toKeyLine({ line, options }: Pick<SshKey, 'line' | 'options'>): KeyLine {
   const ends = options.flatMap((option) => timeOf(EXPIRY.exec(option)) ?? []);
   return {
@@ -32,8 +35,8 @@ export function toKeyLine({ line, options }: Pick<SshKey, 'line' | 'options'>): 
 }
 
 /**
- * The keys that a seal holds, canonical lines with line ends between. They were parsed when the seal was taken;
- * each has its options before the type, as `toKeyLine` has them.
+ * The keys of a seal: canonical lines separated by line ends. They were parsed when the seal was accepted. Each
+ * line has its options before the type, as `toKeyLine` returns them.
  */
 export function readKeyLines(list: string): KeyLine[] {
   return list.split('\n').map((text) => {
@@ -55,7 +58,7 @@ export function renderKeyFile(keys: readonly KeyLine[], until: number): string {
     .join('');
 }
 
-/** Until when the file's grant lasts: the latest end in it; undefined where it has none. */
+/** How long the file's grant lasts: the latest end in it; undefined if it has none. */
 export function grantOf(text: string): number | undefined {
   const ends = [...text.matchAll(EXPIRY_IN_LINE)].map(([, digits = '']) =>
     Date.parse(digits.replace(/^(....)(..)(..)(..)(..)(..)$/, '$1-$2-$3T$4:$5:$6Z')),

@@ -1,19 +1,19 @@
 /**
- * The files that say who has an account here: passwd, group and shadow of libnss-extrausers, the rules of sudo, and
- * for PAM the names of those who may run nothing. Each is made of what the registry knows, and takes the place of
- * the one before by rename, where it says something else.
+ * The files that say who has an account here: passwd, group and shadow of libnss-extrausers, the rules of sudo,
+ * and, for PAM, the names of accounts that may run nothing. Each is made of what the registry knows, and
+ * replaced by rename if its content changes.
  *
  * | file    | a line                                      | for                                                       |
  * | ------- | ------------------------------------------- | --------------------------------------------------------- |
  * | passwd  | `name:*:uid:gid:gecos:home:shell`           | people (the realm's gid) and tools (their own)            |
  * | shadow  | `name:*:::::::`                             | the same                                                  |
  * | group   | `project-<realm>:*:gid:`                    | the realm                                                 |
- * |         | `tool:*:gid:alice,tools.other`              | tools; without members where their seal does not count    |
- * | sudoers | `%tool ALL=(tool) NOPASSWD: ALL`            | tools that are active                                     |
- * | closed  | `name`                                      | those whose processes end                                 |
+ * |         | `tool:*:gid:alice,tools.other`              | tools; without members if their seal does not count       |
+ * | sudoers | `%tool ALL=(tool) NOPASSWD: ALL`            | active tools                                              |
+ * | closed  | `name`                                      | accounts whose processes end                              |
  *
- * With `x` in the second field of passwd, pam_unix(8) would ask shadow whether an account has ended; with `*` it
- * does not. Members are those alone who have an account here by a seal: no local user comes into a tool's group.
+ * With `x` in the second field of passwd, pam_unix(8) would ask shadow whether an account has expired; with `*`
+ * it does not. Only accounts that exist here by a seal are members: no local user gets into a tool's group.
  */
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -35,13 +35,13 @@ const VISUDO = '/usr/sbin/visudo';
 const VISUDO_TIMEOUT_MS = 10_000;
 const PIECE_LENGTH = 65_536;
 
-/** What takes something away comes first. */
+/** Lists that take something away come first. */
 const ORDER: ListName[] = ['closed', 'sudoers', 'group', 'passwd', 'shadow'];
 
 export interface ListFiles {
-  /** Makes these anew. One that cannot be made is named, and the one before stands. */
+  /** Writes these lists anew. A list that cannot be written is named, and its old file stays. */
   write(lists: ReadonlySet<ListName>): Promise<void>;
-  /** Which could not be made, or do not stand as they were written. */
+  /** Which lists could not be written, or differ from what was written. */
   check(): Set<ListName>;
 }
 
@@ -62,7 +62,7 @@ export function openListFiles(
 ): ListFiles {
   let ordered: Subject[] = [];
 
-  /** By their numbers, so that the same are the same text. */
+  /** In the order of their numbers, so that the same subjects give the same text. */
   function* shownSubjects(): Generator<Subject> {
     const { size } = registry;
     if (ordered.length !== size) {
@@ -109,7 +109,7 @@ export function openListFiles(
   function* closed(): Generator<string> {
     const names: string[] = [];
     for (const { isClosed, name } of registry.subjects()) {
-      // another may have the name of one who is gone
+      // another account may have the name of one that is gone
       if (isClosed && registry.subjectNamed(name)?.isClosed !== false) names.push(name);
     }
     for (const name of names.sort()) yield `${name}\n`;
@@ -185,13 +185,13 @@ function* inPieces(
   yield piece;
 }
 
-/** Another file at the same path, or the same one changed, has another identity. */
+/** A file that replaces another at the same path, or that was changed, has another identity. */
 function identify(path: string): string {
   const stat = lstatSync(path, { throwIfNoEntry: false });
   return stat === undefined ? 'none' : `${stat.ino} ${stat.ctimeMs} ${stat.size}`;
 }
 
-/** Throws with what visudo(8) says where sudo would not take the file. */
+/** Throws with the message of visudo(8) if sudo would not accept the file. */
 async function checkSudoers(path: string): Promise<void> {
   const child = spawn(VISUDO, ['--check', '--file', path], {
     env: {},
@@ -202,5 +202,5 @@ async function checkSudoers(path: string): Promise<void> {
   const [said, [exit]] = await Promise.all([text(child.stderr), once(child, 'close')]);
   if (exit === 0) return;
   const [first = ''] = said.split('\n');
-  throw new Error(`visudo does not take it: ${first || 'it did not end in time'}`);
+  throw new Error(`visudo does not accept it: ${first || 'it did not end in time'}`);
 }

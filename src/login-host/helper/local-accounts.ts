@@ -1,4 +1,4 @@
-/** The accounts and groups of the host itself, from its files, without the name service. */
+/** The accounts and groups of the host itself, read from its files without the name service. */
 import { readFileSync, statSync } from 'node:fs';
 import { ChamberlainError } from '../../shared/errors.ts';
 import type { Places } from '../places.ts';
@@ -11,7 +11,7 @@ export interface LocalAccounts {
   readonly gids: ReadonlySet<number>;
 }
 
-/** Reads what files of passwd(5) and group(5) hold. */
+/** Parses the texts of passwd(5) and group(5). */
 export function parseLocalAccounts(passwd: string, group: string): LocalAccounts {
   const accounts = numbered(passwd);
   const groups = numbered(group);
@@ -34,7 +34,7 @@ function numbered(text: string): Map<string, number> {
 }
 
 export interface LocalFiles {
-  /** What they hold now: the same object until a file is another. Throws BACKEND_UNREADABLE. */
+  /** What they hold now: the same object until a file changes. Throws BACKEND_UNREADABLE. */
   read(): LocalAccounts;
 }
 

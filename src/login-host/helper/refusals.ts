@@ -1,6 +1,6 @@
 /**
- * What of the directory is not taken, and why: no more than a thousand entries by name, known subjects first, and the
- * number of the others. So a million entries fill neither this host's memory nor its status.
+ * What of the directory is refused, and why: at most a thousand entries by name, known subjects first, and the
+ * number of the others. So even a million entries fill neither this host's memory nor its status.
  */
 import { shown } from './judge.ts';
 import type { Refusal } from '../status.ts';
@@ -8,11 +8,11 @@ import type { Refusal } from '../status.ts';
 const MOST_NAMED = 1000;
 
 interface Named extends Refusal {
-  /** it may be taken one day as it stands: what it clashes with may go, or a clock be set right */
+  /** it may be accepted later as it is: what it conflicts with may go, or a clock be corrected */
   mayPass: boolean;
-  /** the reading of everything in which it was last told */
+  /** the last reading of everything in which it was reported */
   reading: number;
-  /** of a subject that this host knows: it is named before all others */
+  /** it belongs to a subject that this host knows: it is named before all others */
   isKnown: boolean;
 }
 
@@ -24,15 +24,17 @@ export interface Refusals {
     what?: { mayPass?: boolean; isKnown?: boolean },
   ): void;
   remove(name: string): void;
-  /** Everything is being told, from here on to `endReading`. */
+  /** A reading of everything begins; it lasts until `endReading`. */
   beginReading(): void;
-  /** Everything was told: what was not refused in it is not refused any more. */
+  /** Everything was reported: an entry that was not refused in this reading is no longer refused. */
   endReading(): void;
   list(): Refusal[];
   count(): number;
-  /** Some were not named, and there is room to name them: if everything were told once more. */
+  /**
+   * Whether some entries were not named, and there would be room for them if everything were reported again.
+   */
   hasRoom(): boolean;
-  /** Some may be taken as they stand, now that something else has changed. */
+  /** Whether some may be accepted as they are, now that something else has changed. */
   mayPass(): boolean;
 }
 

@@ -1,33 +1,37 @@
 /**
- * The people and tools that a login host knows by their seals: what counts, who is there, and whether what is told
- * may be trusted. It is pure: what is told, verified, and the time are passed in; what must be done comes out.
+ * The people and tools that a login host knows by their seals: what counts, which subjects exist, and whether
+ * the reports may be trusted. It is pure: verified reports and the time are passed in, and the necessary
+ * actions come out.
  *
  * What an entry shows:
  *
- * | told of an entry                                    | then                                                  |
+ * | report of an entry                                  | then                                                  |
  * | --------------------------------------------------- | ----------------------------------------------------- |
  * | the seal that is known                              | it is there                                           |
- * | a valid seal                                        | it counts at once, however many                       |
- * | … while the heartbeat is in doubt                   | what it takes away counts at once; what it gives,     |
- * |                                                     | once there is no doubt and it is told again: an older |
- * |                                                     | seal may be one below a floor that is not known here  |
- * | another seal, of a subject that is known            | refused by name: what is known stays, not renewed     |
+ * | a valid seal                                        | it counts at once, however many there are             |
+ * | … while the heartbeat is in doubt                   | what it takes away counts at once; what it gives      |
+ * |                                                     | counts once there is no doubt and it is reported      |
+ * |                                                     | again: an older seal may be one below a floor that is |
+ * |                                                     | not known here                                        |
+ * | another seal, of a known subject                    | refused by name: the known seal stays, not renewed    |
  * | another seal, of an unknown subject                 | refused by name                                       |
- * | no seal; or gone; or everything was told without it | it has disappeared                                    |
+ * | no seal; or gone; or missing from a whole reading   | it has disappeared                                    |
  *
- * A seal is valid if it is signed, fits the rules (judge.ts), has a number not below the highest known of its uid, nor
- * below its floor in the heartbeat, has not ended, and no other subject has its name or uid.
+ * A seal is valid if it is signed, fits the rules (judge.ts), has a number that is not below the highest known
+ * number of its uid nor below its floor in the heartbeat, and has not ended, and if no other subject has its
+ * name or uid.
  *
- * What has disappeared is held: it stays as it was, and is not renewed. Once there is no doubt about the heartbeat, and
- * but for what is signed not while everything is being told, which may show it:
+ * A subject that has disappeared is held: it stays as it was, and is not renewed. Once there is no doubt about
+ * the heartbeat, the following holds. (While everything is being reported, only the signed case is decided,
+ * because the reading may still show the subject.)
  *
  * | what has disappeared, of its kind (people, tools)                     | then                                |
  * | --------------------------------------------------------------------- | ----------------------------------- |
- * | has a floor above its number: that it ended is signed                 | is honoured                         |
- * | and without it the directory shows as many as the heartbeat says      | is honoured                         |
- * | is not more than ten or 5 %, with all within an hour, nor are more    | is honoured                         |
- * | than that missing then, of those that the heartbeat says              |                                     |
- * | else                                                                  | distrust, until root accepts it     |
+ * | has a floor above its number: its end is signed                       | is honoured                         |
+ * | the directory shows as many without it as the heartbeat says          | is honoured                         |
+ * | is at most ten or 5 %, counting all within an hour, and no more than  | is honoured                         |
+ * | that are missing of those that the heartbeat says                     |                                     |
+ * | otherwise                                                             | distrust, until root accepts it     |
  *
  * What counts of a subject:
  *
@@ -41,12 +45,12 @@
  * | … has the name or number of a local account   | no              | no                  | left          |
  * | disappeared, honoured                         | no              | no                  | end           |
  * | … without a signature, and it was active      | no              | no                  | left          |
- * | of another configuration, not told since      | no              | no                  | left          |
+ * | of another configuration, not reported since  | no              | no                  | left          |
  *
- * Code that runs as the agent may tell lies. So when a known subject is refused or disappears, and nothing signed says
- * so, everything must be told once more. The agent then corrects what was told in between.
+ * Code that runs as the agent may lie. So if a known subject is refused or disappears, and nothing signed says
+ * so, everything must be reported again. The agent then corrects what was reported in between.
  *
- * Longer than most, so that who is known and what follows from it change in one place.
+ * This file is longer than most, so that what is known and what follows from it change in one place.
  */
 import { parseSeal, payloadOf, type Verified } from '../../seals/seal.ts';
 import type { Heartbeats } from './heartbeats.ts';
@@ -81,29 +85,32 @@ export type ListName = 'passwd' | 'shadow' | 'group' | 'sudoers' | 'closed';
 export interface Consequences {
   /** lines that must be kept before anything else is done */
   journal: string[];
-  /** one of these lines takes something away, and is signed: they must outlive a loss of power, and a full disk */
+  /** one of these lines takes something away, and is signed: they must survive a power loss and a full disk */
   isLoss: boolean;
-  /** who has lost something, and who has changed in any way */
+  /** the subjects that have lost something, and those that have changed in any way */
   lost: Set<Subject>;
   changed: Set<Subject>;
-  /** which lists are not as they must be any more */
+  /** the lists that are out of date */
   lists: Set<ListName>;
-  /** whose processes end from now on */
+  /** the uids whose processes end from now on */
   ended: number[];
-  /** what `kept` says is not what it was */
+  /** `kept` returns something new */
   isKeptNew: boolean;
 }
 
-/** What the next run must know beside the journal. */
+/** What the next run must know besides the journal. */
 export interface Kept {
   /** of the last heartbeat */
   at: number;
   floors: [uid: number, number: number][];
-  /** how many may be missing, as root has accepted it */
+  /** how many may be missing, as root has accepted */
   accepted: { people: number; tools: number };
-  /** who has disappeared within the last hour without a signature, and when */
+  /** which subjects disappeared within the last hour without a signature, and when */
   disappeared: [uid: number, at: number][];
-  /** when the directory was last trusted; before that ever was, the time of the first heartbeat; 0 for neither */
+  /**
+   * when the directory was last trusted; if it never was, the time of the first heartbeat; 0 if there was
+   * neither
+   */
   confirmedAt: number;
   /** tools that are refused or have disappeared, and since when */
   doubted: [uid: number, since: number][];
@@ -120,55 +127,61 @@ export const NOTHING_KEPT: Kept = {
 
 export type Trust = { trusted: true } | { trusted: false; why: string; tryAnother: boolean };
 
-/** A seal that was told: the one that is known, or what was found of it. */
-export type Reported = 'known' | { text: string; digest: number; verdict: Verdict };
+/** A reported seal: the one that is known, or the verdict about it. */
+type Reported = 'known' | { text: string; digest: number; verdict: Verdict };
 
 export interface Registry {
   /**
-   * Takes a line of the journal, which root has written: it is not verified. False where it is none.
+   * Takes a line of the journal, which root has written, so it is not verified. Returns false if it is not a
+   * valid line.
    *
-   * @param isJudgedAnew the rules are others than those by which it was written
+   * @param isJudgedAnew whether the rules have changed since it was written
    */
   load(line: string, isJudgedAnew: boolean): boolean;
-  /** Whether this is the seal that is known under this name, so that it need not be verified. */
+  /** Whether this is the known seal of this name, so that it need not be verified. */
   knows(name: string, digest: number): boolean;
-  seal(name: string, told: Reported, now: number): void;
+  seal(name: string, reported: Reported, now: number): void;
   unsealed(name: string, now: number): void;
   gone(name: string): void;
   heartbeat(verified: Verified | undefined, now: number): void;
   all(token: string, edge: 'begin' | 'end'): void;
-  /** Why the agent cannot read; '' where it can. */
+  /** Why the agent cannot read; '' if it can. */
   trouble(why: string): void;
-  /** What follows from all that was told, and from the time. */
+  /** Draws the conclusions from all reports and from the time. */
   settle(now: number): Trust;
-  /** Looks again at all of whom the time alone may have changed something. */
+  /** Checks every subject for which the passing of time may have changed something. */
   look(now: number): void;
   setLocal(local: LocalAccounts, now: number): void;
-  /** Returns what root accepts by this, in sentences. */
+  /** Accepts what is in doubt, at root's request; returns what was accepted, in sentences. */
   accept(now: number): string[];
-  /** What must be done since the last call. */
+  /** What must be done because of everything since the last call. */
   consequences(): Consequences;
   kept(): Kept;
-  /** The `at` of the last heartbeat that was accepted, in this run or before; 0 for none. */
+  /** The `at` of the last accepted heartbeat, in this run or an earlier one; 0 if there is none. */
   lastHeartbeat(): number;
-  /** Since the last call: some that were refused may be taken if everything is told once more. */
+  /**
+   * Whether, since the last call, something that was refused may be accepted if everything is reported again.
+   */
   needsFullReport(): boolean;
-  /** The token of the reading of everything that is under way. */
+  /** The token of the current reading of everything. */
   reading(): string | undefined;
-  /** Everything was told, once in this run at least. */
+  /** Whether everything was reported at least once in this run. */
   hasRead(): boolean;
-  /** They could not be kept: they must be told, verified and kept once more. Disappearances are kept at the next try. */
+  /**
+   * These could not be kept: they must be reported, verified and kept again. Disappearances are kept at the
+   * next attempt.
+   */
   unkept(subjects: Iterable<Subject>): void;
   readonly size: number;
   subjects(): Iterable<Subject>;
   subject(uid: number): Subject | undefined;
-  /** The one that has the name now. */
+  /** The subject that has the name now. */
   subjectNamed(name: string): Subject | undefined;
   counts(): Record<Kind, number>;
-  /** How many of those who are there each key has signed. */
+  /** How many seals of existing subjects each key has signed. */
   signers(): [keyId: string, seals: number][];
   held(): { names: string[]; since: number } | undefined;
-  /** Names of those who have disappeared within the last hour without a signature, and were honoured. */
+  /** Names of subjects that disappeared within the last hour without a signature, and were honoured. */
   disappeared(): string[];
   refusals: Pick<Refusals, 'list' | 'count' | 'mayPass'>;
 }
@@ -179,12 +192,12 @@ const HOUR_MS = 3_600_000;
 const FEW = 10;
 const SHARE = 0.05;
 
-/** Before a seal that was not taken whole: it must be judged whole after a restart, too. */
+/** Marks a seal that was not accepted whole: after a restart, it must be judged whole again. */
 const REMARKED = '!';
-/** Before a seal that was told in doubt: what it takes away counts, and what it gives does not. */
+/** Marks a seal that was reported in doubt: what it takes away counts, and what it gives does not. */
 const HELD_BACK = '?';
 
-/** @param keyIds of the keys that this host knows: by no other may what it has kept be signed */
+/** @param keyIds of the keys that this host knows: a kept seal counts only if one of them signed it */
 export function openRegistry(
   rules: Rules & Pick<LoginHostConfig, 'offlineLimitSeconds'>,
   keyIds: ReadonlySet<string>,
@@ -193,9 +206,9 @@ export function openRegistry(
   before: Kept = NOTHING_KEPT,
 ): Registry {
   const byUid = new Map<number, Subject>();
-  /** but of those who are gone */
+  /** without the subjects that are gone */
   const byName = new Map<string, Subject>();
-  /** with a seal in the directory that is taken, and is not below its floor */
+  /** how many have an accepted seal in the directory that is not below its floor */
   const present = { people: 0, tools: 0 };
   const held = new Set<Subject>();
   const refusals = openRefusals();
@@ -204,7 +217,7 @@ export function openRegistry(
   let floors = new Map(before.floors);
   let local = firstLocal;
   let heldSince = 0;
-  /** the token of a reading of everything that is under way */
+  /** the token of the current reading of everything */
   let open: string | undefined;
   let readings = 0;
   let hasRead = false;
@@ -213,7 +226,7 @@ export function openRegistry(
   /** what some seals give does not count yet */
   let isHeldBack = false;
   const doubted = new Map(before.doubted);
-  /** so that all subjects of a key share one string */
+  /** all subjects of a key share one string */
   const knownKeys = new Map([...keyIds].map((id) => [id, id]));
   let { confirmedAt } = before;
   const limitMs = rules.offlineLimitSeconds * 1000;
@@ -229,7 +242,7 @@ export function openRegistry(
     return local.gids.has(uid) ? `a local group of this host has its number ${uid}` : undefined;
   }
 
-  /** Only for tools: each line of a person's key file says itself when it ends. */
+  /** Only for tools: each line of a person's key file has its own end. */
   function isLate({ isPerson, doubtedSince }: Subject, now: number): boolean {
     return !isPerson && now > Math.min(confirmedAt, doubtedSince ?? Infinity) + limitMs;
   }
@@ -238,7 +251,7 @@ export function openRegistry(
     return counts(subject, now) && !isLate(subject, now);
   }
 
-  /** Finds what counts of a subject now, and what follows from it. */
+  /** Decides what counts of a subject now, and what follows from it. */
   function look(subject: Subject, now: number): void {
     const clash = clashOf(subject);
     const isShown = isThere(subject) && clash === undefined;
@@ -267,7 +280,7 @@ export function openRegistry(
 
   function lookAtAll(now: number): void {
     for (const subject of byUid.values()) {
-      // the clock went back
+      // the clock was set back
       if (subject.doubtedSince !== undefined && subject.doubtedSince > now) doubt(subject, now);
       const isInForce = subject.isShown && isInForceNow(subject, now);
       if (subject.isInForce !== isInForce) look(subject, now);
@@ -320,7 +333,7 @@ export function openRegistry(
     const namesake = byName.get(name);
     const lowest = Math.max(known?.number ?? 0, known?.floor ?? 0, floors.get(uid) ?? 0);
     if (number < lowest) {
-      const why = `its seal has the number ${number}, and none below ${lowest} counts: an older copy?`;
+      const why = `its seal has the number ${number}, below the lowest that counts, ${lowest}: is it an older copy?`;
       return { why, mayPass: false };
     }
     if (until <= now) {
@@ -331,7 +344,7 @@ export function openRegistry(
     }
     if (namesake !== undefined && namesake !== known && isThere(namesake)) {
       return {
-        why: `it has the number ${uid}, and ${name} has ${namesake.uid} here`,
+        why: `its number is ${uid}, but ${name} has the number ${namesake.uid} here`,
         mayPass: true,
       };
     }
@@ -401,13 +414,16 @@ export function openRegistry(
   }
 
   function raiseFloors(now: number): void {
-    const told = heartbeats.last()?.floors ?? [];
-    if (told.length === floors.size && told.every(([uid, floor]) => floors.get(uid) === floor)) {
+    const published = heartbeats.last()?.floors ?? [];
+    if (
+      published.length === floors.size &&
+      published.every(([uid, floor]) => floors.get(uid) === floor)
+    ) {
       return;
     }
-    floors = new Map(told);
+    floors = new Map(published);
     pending.isKeptNew = true;
-    for (const [uid, floor] of told) {
+    for (const [uid, floor] of published) {
       const subject = byUid.get(uid);
       if (subject === undefined || subject.floor >= floor) continue;
       subject.floor = floor;
@@ -419,7 +435,7 @@ export function openRegistry(
 
   // ------------------------------------------------------------ trust
 
-  /** Why nothing may be concluded from what is not there. */
+  /** Why no conclusion may be drawn from what is missing. */
   function doubtOf(now: number): string | undefined {
     if (trouble !== '') return trouble;
     return hasRead ? heartbeats.doubt(now) : 'the directory has not been read yet';
@@ -437,7 +453,7 @@ export function openRegistry(
     for (const [uid, at] of disappeared) {
       const subject = byUid.get(uid);
       if (at < now - HOUR_MS || subject?.presence !== 'missing') disappeared.delete(uid);
-      else if (at > now) disappeared.set(uid, now); // the clock went back
+      else if (at > now) disappeared.set(uid, now); // the clock was set back
     }
   }
 
@@ -464,8 +480,8 @@ export function openRegistry(
   /**
    * From then on nothing is known of it but its number.
    *
-   * @param isEnded its processes end, too: a floor or root says so. (Counts do not say which subject is gone.) A subject
-   *   that its seal had closed stays closed in any case.
+   * @param isEnded whether its processes end, too: a floor or root says so. (Counts do not say which subject is
+   *   gone.) A subject that its seal had closed stays closed in any case.
    */
   function honour(subject: Subject, isEnded: boolean, now: number): void {
     setPresence(subject, isEnded || !subject.isActive ? 'gone' : 'missing');
@@ -482,7 +498,10 @@ export function openRegistry(
     keepGone(subject, true);
   }
 
-  /** @param isLoss a floor or root says so. A lie of the agent must not use up the room that is kept for losses. */
+  /**
+   * @param isLoss whether a floor or root says so. A lie of the agent must not use up the room that is kept for
+   *   losses.
+   */
   function keepGone(subject: Subject, isLoss: boolean): void {
     const { presence, uid, name, number } = subject;
     pending.journal.push(`${presence} ${uid} ${name} ${number}`);
@@ -497,14 +516,16 @@ export function openRegistry(
     }
     const [one] = held;
     if (one !== undefined) {
-      return distrust(`${held.size} have disappeared from the directory, ${one.name} among them`);
+      return distrust(
+        `${held.size} ${held.size === 1 ? 'entry has' : 'entries have'} disappeared from the directory, ${one.name} among them`,
+      );
     }
     for (const kind of KINDS) {
       const shows = `the directory shows valid seals of ${present[kind]} ${kind}`;
       if (missing(kind) > mayBeMissing(kind)) {
-        return distrust(`${shows} where there are ${heartbeats.last()?.[kind]}`);
+        return distrust(`${shows}, but the heartbeat counts ${heartbeats.last()?.[kind]}`);
       }
-      // what has come back must not disappear once more
+      // what has come back must not be allowed to disappear again
       accepted[kind] = Math.min(accepted[kind], Math.max(0, missing(kind)));
     }
     confirmedAt = now;
@@ -546,13 +567,13 @@ export function openRegistry(
     knows(name, digest) {
       return byName.get(name)?.digest === digest;
     },
-    seal(name, told, now) {
-      if (told === 'known') {
+    seal(name, reported, now) {
+      if (reported === 'known') {
         const known = byName.get(name);
         if (known !== undefined) accept(known, now);
         return;
       }
-      const { verdict, digest, text } = told;
+      const { verdict, digest, text } = reported;
       if (!verdict.ok) {
         refuse(name, verdict.why, now);
         return;
@@ -567,7 +588,7 @@ export function openRegistry(
       const taken = heartbeats.doubt(now) === undefined ? account : lesserOf(known, account);
       const isWhole = taken === account;
       isHeldBack ||= !isWhole;
-      // not where it is signed anew alone, perhaps by somebody who changes what base64 leaves open
+      // a seal that was only signed again is not news: somebody may have changed what base64 leaves open
       const isNews =
         known === undefined ? isWhole : (isWhole && known.digest === 0) || !isSame(known, taken);
       const mark = !isWhole ? HELD_BACK : account.remark === undefined ? '' : REMARKED;
@@ -610,7 +631,7 @@ export function openRegistry(
       trouble = shown(why, 300);
     },
     settle(now) {
-      confirmedAt = Math.min(confirmedAt, now); // the clock went back
+      confirmedAt = Math.min(confirmedAt, now); // the clock was set back
       for (const subject of held) if (subject.doubtedSince === undefined) doubt(subject, now);
       forgetDisappeared(now);
       if (held.size > 0 && doubtOf(now) === undefined) settleHeld(now);
@@ -684,7 +705,7 @@ export function openRegistry(
     unkept(subjects) {
       for (const subject of subjects) {
         subject.digest = 0;
-        // the agent tells of a disappearance only once
+        // the agent reports a disappearance only once
         if (!keepsName(subject.presence)) keepGone(subject, isBelowFloor(subject));
       }
     },
@@ -728,7 +749,7 @@ function nothing(): Consequences {
 
 function distrust(what: string): Trust {
   const why =
-    `${what}, and nothing that is signed says so: see what is refused, and whether access rules hide it; ` +
-    'or run `keys-agent accept`';
+    `${what}, and nothing signed says so: check what is refused, and whether access rules hide it; ` +
+    'if it is right, run `keys-agent accept`';
   return { trusted: false, why, tryAnother: true };
 }

@@ -1,4 +1,4 @@
-/** Replaces a file so that whoever reads finds the old one or the new one, whole. */
+/** Replaces a file so that readers find either the old one or the new one, whole. */
 import {
   closeSync,
   constants,
@@ -13,17 +13,18 @@ import {
 
 export interface FileRights {
   mode: number;
-  /** root's where none is named */
+  /** root's by default */
   gid?: number;
-  /** that of the process where none is named */
+  /** that of the process by default */
   uid?: number;
 }
 
 /**
- * Writes the file temporary, gives it its owner and mode, and renames it into place. Throws as node:fs does; then the
- * old one stands.
+ * Writes a temporary file, sets its owner and mode, and renames it into place. Throws as node:fs does; the old
+ * file then stays.
  *
- * @param flush it must outlive a loss of power: the text does, and the name once `flushFolder` has returned
+ * @param flush whether it must survive a power loss: the text does, and the name does once `flushFolder` has
+ *   returned
  */
 export function replaceFile(path: string, text: string, rights: FileRights, flush = false): void {
   const temporary = `${path}.new`;
@@ -31,14 +32,16 @@ export function replaceFile(path: string, text: string, rights: FileRights, flus
   moveInto(temporary, path);
 }
 
-/** Writes a file that takes another's place by `moveInto`. Throws as node:fs does, and leaves none then. */
+/**
+ * Writes a file that `moveInto` will put in place of another. Throws as node:fs does, and then leaves no file.
+ */
 export function writeNew(
   temporary: string,
   pieces: Iterable<string>,
   { mode, gid = 0, uid }: FileRights,
   flush = false,
 ): void {
-  removeFile(temporary); // of a run that was cut
+  removeFile(temporary); // left by a run that was interrupted
   const { O_WRONLY, O_CREAT, O_EXCL } = constants;
   const fd = openSync(temporary, O_WRONLY | O_CREAT | O_EXCL, 0o600);
   try {
@@ -66,7 +69,7 @@ export function moveInto(temporary: string, path: string): void {
   }
 }
 
-/** Removes a file; one that is not there is no error. */
+/** Removes a file. It is no error if there is none. */
 export function removeFile(path: string): void {
   try {
     unlinkSync(path);
@@ -75,7 +78,7 @@ export function removeFile(path: string): void {
   }
 }
 
-/** Returns when what was renamed and removed in a folder would outlive a loss of power. */
+/** Returns when everything renamed and removed in a folder would survive a power loss. */
 export function flushFolder(folder: string): void {
   const fd = openSync(folder, constants.O_RDONLY | constants.O_DIRECTORY);
   try {
@@ -86,8 +89,8 @@ export function flushFolder(folder: string): void {
 }
 
 /**
- * Writes at a position, or at the current one; returns how many bytes it wrote. A disk that becomes full takes a part,
- * and fails at the next call.
+ * Writes at a position, or at the current one; returns how many bytes it wrote. A disk that becomes full takes
+ * a part, and the next call fails.
  */
 export function writeAll(fd: number, text: string, position?: number): number {
   const bytes = Buffer.from(text);

@@ -1,12 +1,12 @@
 /**
  * The socket on which the agent reports.
  *
- * Who may: Node cannot ask the kernel who is at the other end (SO_PEERCRED), so the rights of the files are the
- * check. The socket's folder is root:chamberlain-keys 0750 and the socket 0660, and never more, not for an instant: it is
- * bound under a umask. Connecting takes the right to write to it, unix(7).
+ * Node cannot ask the kernel who is at the other end (SO_PEERCRED), so the rights of the files are the access
+ * check. The socket's folder is root:chamberlain-keys 0750 and the socket 0660, and never more open, not even
+ * for an instant: it is bound under a umask. Connecting requires the right to write to it, see unix(7).
  *
- * One report is read and handled at a time, in the order of their connections: whoever sends many large ones fills no
- * memory.
+ * One report is read and handled at a time, in the order of the connections, so a client that sends many large
+ * ones cannot fill the memory.
  */
 import { once } from 'node:events';
 import {
@@ -36,17 +36,17 @@ type Handler = (lines: Iterable<Buffer>) => Promise<ReportAnswer>;
 
 export interface ReportSocket {
   /**
-   * From now on whoever has connected is served.
+   * Starts to serve the clients that have connected.
    *
-   * @param handle is given the lines of a report: each ended in a line end, and none is decoded yet
+   * @param handle receives the lines of a report: each was ended by a line end, and none is decoded yet
    */
   serve(handle: Handler): void;
   close(): void;
 }
 
 /**
- * Takes the socket's place. Throws CONFIG_INVALID where its folder is not root's alone to write, and where another
- * helper serves; replaces the socket of one that has ended.
+ * Takes the socket's place, and replaces the socket of a helper that has ended. Throws CONFIG_INVALID if anyone
+ * but root can write to its folder, or if another helper is running.
  *
  * @param gid the agent's
  */
@@ -56,17 +56,17 @@ export async function openReportSocket(path: string, gid: number, log: Log): Pro
   const { promise: handler, resolve } = Promise.withResolvers<Handler>();
   let before: Promise<unknown> = handler;
   const server = createServer({ allowHalfOpen: true }, (socket) => {
-    socket.on('error', () => socket.destroy()); // whoever asked has gone
+    socket.on('error', () => socket.destroy()); // the client has gone
     before = before
       .then(async () => serve(socket, await handler))
       .catch((error: unknown) => {
-        log.warn({ error }, 'a connection has failed');
+        log.warn({ error }, 'a connection failed');
         socket.destroy();
       });
   });
   server.maxConnections = MAX_CONNECTIONS;
   server.on('drop', () =>
-    log.warn({ most: MAX_CONNECTIONS }, 'too many at once: one is sent away'),
+    log.warn({ most: MAX_CONNECTIONS }, 'too many connections at once: one was closed'),
   );
   await bind(server, path, gid);
   return { serve: resolve, close: () => void server.close() };
@@ -78,7 +78,7 @@ async function serve(socket: Socket, handle: Handler): Promise<void> {
   else socket.end(`${JSON.stringify(await handle(linesOf(chunks)))}\n`);
 }
 
-/** The bytes of a report; undefined where they are too many, or the last line was cut. */
+/** The bytes of a report; undefined if there are too many, or if the last line was cut. */
 async function readReport(socket: Socket): Promise<Buffer[] | undefined> {
   const timer = setTimeout(() => socket.destroy(), READ_TIMEOUT_MS);
   const chunks: Buffer[] = [];
@@ -95,7 +95,7 @@ async function readReport(socket: Socket): Promise<Buffer[] | undefined> {
   return size === 0 || chunks.at(-1)?.at(-1) === LINE_END ? chunks : undefined;
 }
 
-/** One after the other, so that a report is not in memory twice. */
+/** One at a time, so that a report is not in memory twice. */
 function* linesOf(chunks: Buffer[]): Generator<Buffer> {
   let parts: Buffer[] = [];
   for (let chunk = chunks.shift(); chunk !== undefined; chunk = chunks.shift()) {
@@ -127,7 +127,7 @@ function prepareFolder(folder: string, gid: number): void {
   try {
     const { uid, mode } = fstatSync(fd);
     if (uid !== self || (mode & 0o022) !== 0) {
-      const act = `${folder} must be a folder of uid ${self} that nobody else may write`;
+      const act = `${folder} must be a folder of uid ${self} that no other account can write to`;
       throw new ChamberlainError('CONFIG_INVALID', act);
     }
     fchownSync(fd, self, gid);
@@ -137,11 +137,11 @@ function prepareFolder(folder: string, gid: number): void {
   }
 }
 
-/** Removes the socket that a killed helper has left behind. */
+/** Removes the socket that a killed helper has left. */
 async function removeStale(path: string): Promise<void> {
   const there = lstatSync(path, { throwIfNoEntry: false });
   if (there === undefined) return;
-  if (!there.isSocket()) throw new ChamberlainError('CONFIG_INVALID', `${path} is no socket`);
+  if (!there.isSocket()) throw new ChamberlainError('CONFIG_INVALID', `${path} is not a socket`);
   const socket = connect(path);
   try {
     await once(socket, 'connect');
@@ -154,13 +154,13 @@ async function removeStale(path: string): Promise<void> {
   } finally {
     socket.destroy();
   }
-  throw new ChamberlainError('CONFIG_INVALID', `another helper serves at ${path}`);
+  throw new ChamberlainError('CONFIG_INVALID', `another login helper already serves ${path}`);
 }
 
 async function bind(server: Server, path: string, gid: number): Promise<void> {
   const umask = process.umask(0o177);
   try {
-    server.listen(path); // binds before it returns
+    server.listen(path); // it is bound when this returns
   } finally {
     process.umask(umask);
   }

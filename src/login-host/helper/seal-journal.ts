@@ -1,19 +1,20 @@
 /**
- * The file `seals`: a line for each seal that was taken, and for each disappearance that was honoured. The last line
- * of a uid counts. It is the helper's own, and what a restart begins with: nothing of it is verified again.
+ * The file `seals`: a line for each seal that was accepted, and for each disappearance that was honoured. The
+ * last line of a uid counts. Only the helper writes it, and a restart begins with it: nothing in it is verified
+ * again.
  *
  * | line                          | says                                                 |
  * | ----------------------------- | ---------------------------------------------------- |
- * | `<key> <signature> <payload>` | the seal as it stood in the directory                |
- * | `!<key> …`                    | the same; not every key or member of it was taken    |
- * | `?<key> …`                    | the same; nothing was taken that the one before it   |
- * |                               | does not say as well                                 |
+ * | `<key> <signature> <payload>` | the seal as it was in the directory                  |
+ * | `!<key> …`                    | the same; some keys or members of it were refused    |
+ * | `?<key> …`                    | the same; only what the line before it also says     |
+ * |                               | was accepted                                         |
  * | `gone <uid> <name> <number>`  | it has disappeared; the highest number of its seals  |
  * | `missing <uid> …`             | the same, but its processes go on                    |
  *
- * A line that a loss of power has cut costs itself alone. Behind the last line there are NUL bytes as room for more. On
- * ext4 and XFS, which write in place, this room stays when the disk becomes full, so that a loss (`isLoss`) outlives a
- * restart. Half of the room is kept for losses.
+ * If a power loss cuts a line, only that line is lost. After the last line there are NUL bytes as room for
+ * more. On ext4 and XFS, which write in place, this room stays when the disk becomes full, so that a loss
+ * (`isLoss`) survives a restart. Half of the room is kept for losses.
  */
 import {
   closeSync,
@@ -34,33 +35,33 @@ export const JOURNAL_FILE = 'seals';
 const CHUNK_BYTES = 2 ** 18;
 const LINE_END = 10;
 const ROOM = 0;
-/** Of some 5,000 seals. */
+/** Enough for some 5,000 seals. */
 const ROOM_BYTES = 2 ** 21;
-/** A file that has no more to spare is not worth being written anew. */
+/** A file with less than this to save is not rewritten. */
 const SPARE_BYTES = 2 ** 22;
 const UID =
   /^(?:[!?]?[0-9a-f]{16} \S+ \{"kind":"\w+","realm":"[^"]*","name":"[^"]*","uid":(\d+),|(?:gone|missing) (\d+) )/;
 
 export interface SealJournal {
   /**
-   * Adds lines. Throws as node:fs does; then none of them is there.
+   * Appends lines. Throws as node:fs does; then none of them is in the file.
    *
-   * @param isLoss they must outlive a loss of power, and find room on a full disk
+   * @param isLoss whether they must survive a power loss, and find room on a full disk
    */
   append(lines: readonly string[], isLoss: boolean): void;
   /**
-   * Writes it anew, with the last line of each uid, if more than half of it is not needed, or some of it could not be
-   * read. Throws as node:fs does.
+   * Rewrites the file with the last line of each uid, if more than half of it is not needed, or if some of it
+   * could not be read. Throws as node:fs does.
    */
   tidy(): void;
-  /** Makes room for lines that are no loss. Throws if there is none, and as node:fs does. */
+  /** Makes room for lines that are not losses. Throws if there is no room, and as node:fs does. */
   requireRoom(): void;
   close(): void;
 }
 
 /**
- * Opens it, and hands each line to `take`, which says whether it could read it. `unread` are those that it could not,
- * but for a last one that was cut. Throws as node:fs does.
+ * Opens the file, and passes each line to `take`, which returns whether it could read it. `unread` counts the
+ * lines that it could not read, without a last one that was cut. Throws as node:fs does.
  */
 export function openSealJournal(
   path: string,
@@ -76,13 +77,13 @@ export function openSealJournal(
   });
   if (isCutWithin(fd, size)) unread += 1;
   let room = fstatSync(fd).size - size;
-  /** the disk had no more room; each further try would fill it for other programs for a moment */
+  /** the disk had no more room; each further attempt would fill it for other programs for a moment */
   let isFull = false;
   makeRoom();
   let neededBytes = needed.values().reduce((sum, bytes) => sum + bytes, 0);
   needed.clear();
 
-  /** Makes as much room as there should be. If the disk has no more, what there is stays. */
+  /** Makes as much room as there should be. If the disk is full, the existing room stays. */
   function makeRoom(): void {
     if (isFull) return;
     try {
@@ -95,13 +96,13 @@ export function openSealJournal(
     }
   }
 
-  /** Whether there is room for losses alone; tries to make more first. */
+  /** Whether there is only room for losses; tries to make more first. */
   function lacksRoom(): boolean {
     if (room < ROOM_BYTES / 2) makeRoom();
     return room < ROOM_BYTES / 2;
   }
 
-  /** Copies the last line of each uid; returns how many bytes they have. */
+  /** Copies the last line of each uid; returns their length in bytes. */
   function copyNeeded(to: number): number {
     const last = new Map<number, number>();
     let index = 0;
@@ -142,7 +143,7 @@ export function openSealJournal(
         size += written;
         room = Math.max(0, room - written);
       } catch (error) {
-        clearRoom(fd, size, room); // half a line would take the next one with it
+        clearRoom(fd, size, room); // half a line would spoil the next one
         ftruncateSync(fd, size + room);
         throw error;
       }
@@ -180,7 +181,7 @@ export function openSealJournal(
 }
 
 function noRoom(): Error {
-  return new Error('ENOSPC: the room that is left is kept for what takes something away');
+  return new Error('ENOSPC: the room that is left is reserved for lines that take something away');
 }
 
 function clearRoom(fd: number, size: number, bytes: number): void {
@@ -190,7 +191,7 @@ function clearRoom(fd: number, size: number, bytes: number): void {
   }
 }
 
-/** Whether anything but NULs stands behind the first NUL: lines behind a page that was lost with the power. */
+/** Whether anything but NULs follows the first NUL: lines after a page that was lost in a power loss. */
 function isCutWithin(fd: number, size: number): boolean {
   const buffer = Buffer.allocUnsafe(CHUNK_BYTES);
   let isInRoom = false;
@@ -207,7 +208,7 @@ function isCutWithin(fd: number, size: number): boolean {
   }
 }
 
-/** The uid; below 0 of a line that needs the one before it. */
+/** The uid; negative for a line that needs the one before it. */
 function keyOf(line: string): number | undefined {
   const [, sealed, gone] = UID.exec(line) ?? [];
   const uid = sealed ?? gone;
@@ -215,12 +216,12 @@ function keyOf(line: string): number | undefined {
   return line.startsWith('?') ? -Number(uid) : Number(uid);
 }
 
-/** Reads line by line, whatever the size of the file; returns how many bytes whole lines have. */
+/** Reads line by line, whatever the size of the file; returns the length of all whole lines in bytes. */
 function forEachLine(fd: number, take: (line: string, bytes: number) => void): number {
   let buffer = Buffer.allocUnsafe(CHUNK_BYTES);
   let size = 0;
   for (let kept = 0; ;) {
-    // a line that fills the buffer: none of ours
+    // a line that fills the buffer is not ours
     if (kept === buffer.length) buffer = Buffer.concat([buffer], 2 * buffer.length);
     const read = readSync(fd, buffer, kept, buffer.length - kept, size + kept);
     if (read === 0) return size;

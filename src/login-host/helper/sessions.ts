@@ -1,58 +1,64 @@
 /**
- * Ends the sessions of people on this host: every process that is a person's, whatever it runs as. So
- * too what runs as a tool, which nobody logs in as: there the second line is what counts.
+ * Ends the sessions of people on this host: every process of a person, whatever it runs as. It also ends what
+ * runs as a tool. Nobody logs in as a tool, so there the second line of the table counts.
  *
- * | a process is hers                        | because                                                 |
+ * | a process is theirs                      | because                                                 |
  * | ---------------------------------------- | ------------------------------------------------------- |
- * | whose loginuid is her uid                | pam_loginuid(8) set it at login, all below inherits it, |
+ * | if its loginuid is their uid             | pam_loginuid(8) set it at login, all below inherits it, |
  * |                                          | through sudo and after the session's own end too        |
- * | one of whose four uids is hers           | it acts with her rights                                 |
- * | without a loginuid, below one of hers    | a host without pam_loginuid: it was started from her    |
- * |                                          | sshd process, which runs as long as her connection      |
+ * | if one of its four uids is theirs        | it acts with their rights                               |
+ * | without a loginuid, below one of theirs  | a host without pam_loginuid: it was started from their  |
+ * |                                          | sshd process, which runs as long as the connection      |
  *
- * What others have started has their loginuid: a tool's tmux server of another maintainer lives on.
- * Not found where the kernel keeps no loginuid: what she has started as a tool and has let go of (setsid,
- * and its parent has ended) before the call. It runs as the tool, and nothing tells whose it was.
- * Never ended: pid 1, this process, and the daemons of the host, which she may have started as an admin.
+ * What others have started has their loginuid: a tool's tmux server that another maintainer started lives on.
+ * If the kernel keeps no loginuid, one kind of process is not found: one that the person started as a tool and
+ * detached (setsid, and its parent has ended) before the call. It runs as the tool, and nothing shows whose it
+ * was. Three are never ended: pid 1, this process, and the daemons of the host, which the person may have
+ * started as an admin.
  *
- * | a look finds                                | then                                                  |
- * | ------------------------------------------- | ----------------------------------------------------- |
- * | some of hers that no look has found before  | SIGSTOP: it starts nothing more, and keeps its place  |
- * |                                             | in the tree                                           |
- * | … still, at the sixth look                  | SIGKILL to those: somebody may wake what is stopped   |
- * | none but those                              | SIGKILL to all                                        |
- * | none                                        | it counts, unless a process that is new has ended      |
- * |                                             | before it could be read: who knows what it has started |
+ * | a look finds                                | then                                                   |
+ * | ------------------------------------------- | ------------------------------------------------------ |
+ * | some of theirs that no look has found yet   | SIGSTOP: it starts nothing more, and keeps its place   |
+ * |                                             | in the tree                                            |
+ * | … still, at the sixth look                  | SIGKILL to those: somebody may wake what is stopped    |
+ * | only those that were found before           | SIGKILL to all                                         |
+ * | none                                        | it counts, unless a new process has ended before it    |
+ * |                                             | could be read, because it may have started others      |
  *
- * There is no SIGTERM: whoever hears it may use the time to start what is not found.
+ * There is no SIGTERM: a process that receives it may use the time to start others that are not found.
  *
- * Node has no pidfd. So that a number which meanwhile is another process's is not hit, a process is known
- * by number and birth, read before it is judged and once more right before each signal.
+ * Node has no pidfd. To avoid a signal to another process that has received the same pid meanwhile, a process
+ * is identified by its pid and start time, read before it is judged and again right before each signal.
  */
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { extname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ChamberlainError } from '../../shared/errors.ts';
 
-/** (uid_t)-1: no login stands behind the process, or the kernel keeps none. */
+/** (uid_t)-1: the process belongs to no login, or the kernel does not record it. */
 const NO_LOGIN = 4_294_967_295;
 
-/** What is left then, such as a read from a file server that hangs, makes the call fail. */
+/**
+ * If any process is left after this time, such as one that reads from a file server that hangs, the call fails.
+ */
 const END_MS = 5000;
 const FIRST_PAUSE_MS = 2;
 const LONGEST_PAUSE_MS = 20;
-/** Looks that may find somebody new; the second finds what was started during the first. */
+/** Looks that may find new processes. The second finds what was started during the first. */
 const CHASES = 5;
-/** Numbers of processes go up, so one whole look shows everybody, but for the moment when they begin anew. */
+/** Pids go up, so one complete look shows every process, except at the moment when they wrap around. */
 const EMPTY_LOOKS = 2;
 
-/** Whoever may call himself one of them had the rights of root, or of a system account (Debian policy 9.2.2). */
+/** A process with a uid up to this one had the rights of root, or of a system account (Debian policy 9.2.2). */
 const LAST_SYSTEM_UID = 999;
-/** What a login host cannot do without, and what somebody may have started by hand: by the file that runs. */
+/** Daemons that a login host needs, and that somebody may have started by hand: by the file that runs. */
 const DAEMONS: ReadonlySet<string> = new Set(['/usr/sbin/cron', '/usr/sbin/atd']);
 const SSHD = '/usr/sbin/sshd';
 const LISTENER = /^sshd: .*\[listener\]/;
-/** The keys agent of this installation. Node must run it: a waiting `sudo -p WORD` can show any words as arguments. */
+/**
+ * The keys agent of this installation. It must also be run by Node, because a waiting `sudo -p WORD` can show
+ * any words as its arguments.
+ */
 const AGENT = join(
   import.meta.dirname,
   '../programs',
@@ -62,24 +68,24 @@ const AGENT = join(
 interface Process {
   pid: number;
   parent: number;
-  /** clock ticks from boot to its start */
+  /** its start, in clock ticks since boot */
   birth: string;
-  /** real, effective, saved, of file access */
+  /** real, effective, saved, file system */
   uids: number[];
   login: number;
 }
 
 interface Look {
   hers: Process[];
-  /** how many of them no look has found before: they have been sent its signal */
+  /** how many of them no look has found before: the signal was sent to these */
   fresh: number;
-  /** every process was read that no look has listed before */
+  /** every process that no look has listed before could be read */
   isWhole: boolean;
 }
 
 /**
- * Ends every process of these people and tools, until two looks find none. Returns how many it has met.
- * Throws STEP_FAILED where some are left after five seconds, or where it cannot be known that none is.
+ * Ends every process of these people and tools, until two looks find none. Returns how many it has found.
+ * Throws STEP_FAILED if some are left after five seconds, or if it cannot be sure that none is left.
  *
  * @param proc where proc(5) is mounted
  */
@@ -108,16 +114,16 @@ function notSure({ hers }: Look): ChamberlainError {
   return new ChamberlainError(
     'STEP_FAILED',
     hers.length > 0
-      ? `ending sessions: ${hers.length} processes do not end`
-      : 'ending sessions: processes come and go too fast to say that none of them is left',
+      ? `ending sessions: ${hers.length} processes did not end`
+      : 'ending sessions: processes start and end too fast to be sure that none is left',
   );
 }
 
 /**
- * Returns a function that looks once, and sends a signal to whom no look has found before. The newest are read
- * first and hit as soon as they are read, for what forks and exits all the time is among them: of chains whose
- * processes live for 0.1 ms and less, among 800 others, each was stopped within 3 s. (To read all, and then
- * send, hits none.)
+ * Returns a function that looks once, and sends a signal to each process that no look has found before. It
+ * reads the newest processes first, and signals each as soon as it is read, because processes that fork and
+ * exit all the time are among them: of chains whose processes live for 0.1 ms or less, among 800 others, each
+ * was stopped within 3 s. (Reading all processes first, and then sending the signals, hits none.)
  */
 function openLooks(
   uids: ReadonlySet<number>,
@@ -166,7 +172,7 @@ function isSpared({ pid, uids }: Process, ended: ReadonlySet<number>, proc: stri
   return uids.every((uid) => uid <= LAST_SYSTEM_UID && !ended.has(uid)) && isDaemon(pid, proc);
 }
 
-/** Exactly, for `take` runs as root, with arguments that anybody has chosen. */
+/** An exact match, because `take` runs as root with arguments that anyone can choose. */
 function isDaemon(pid: number, proc: string): boolean {
   const file = fileOf(proc, pid);
   const title = read(proc, pid, 'cmdline');
@@ -190,14 +196,14 @@ function nameOf({ pid, birth }: Process): string {
   return `${pid} ${birth}`;
 }
 
-/** Undefined for what has ended, though its parent may not have asked about it yet. */
+/** Undefined for a process that has ended, even if its parent has not yet waited for it. */
 function readProcess(pid: number, proc: string): Process | undefined {
   const stat = statOf(pid, proc);
   if (stat === undefined) return undefined;
   const uids = /^Uid:((?:\s+\d+){4})$/m.exec(read(proc, pid, 'status'))?.[1];
   if (uids === undefined) return undefined;
   const login = read(proc, pid, 'loginuid');
-  // a kernel without auditing does not have the file; nor has who has just ended
+  // a kernel without auditing does not have the file; nor has a process that has just ended
   if (login === '' && statOf(pid, proc)?.birth !== stat.birth) return undefined;
   return {
     ...{ pid, ...stat, uids: uids.trim().split(/\s+/).map(Number) },
@@ -205,28 +211,29 @@ function readProcess(pid: number, proc: string): Process | undefined {
   };
 }
 
-/** Of proc_pid_stat(5). The second field is a name in brackets that may hold anything. */
+/** Reads proc_pid_stat(5). The second field is a name in parentheses that may contain anything. */
 function statOf(pid: number, proc: string): Pick<Process, 'parent' | 'birth'> | undefined {
   const text = read(proc, pid, 'stat');
   const [state, parent, ...more] = text.slice(text.lastIndexOf(')') + 2).split(' ');
   const threads = more[15];
   const birth = more[17];
-  // The first thread of a process may have ended while others go on: it looks dead, and is not.
+  // the first thread of a process may have ended while others go on: the process looks dead, but is not
   if (birth === undefined || (/[ZX]/.test(state ?? '') && threads === '1')) return undefined;
   return { parent: Number(parent), birth };
 }
 
-/** The numbers of all processes, the highest first. Throws STEP_FAILED where not every process is shown. */
+/** All pids, the highest first. Throws STEP_FAILED if not every process is shown. */
 function pidsOf(proc: string): number[] {
   const pids = readdirSync(proc)
     .filter((name) => /^\d+$/.test(name))
     .map(Number);
-  // root's own, so it is the first that proc(5)'s hidepid= hides from whom CAP_SYS_PTRACE was taken
+  // pid 1 belongs to root, so it is the first that proc(5)'s hidepid= hides from a process without
+  // CAP_SYS_PTRACE
   if (pids.includes(1)) return pids.toSorted((a, b) => b - a);
   throw new ChamberlainError('STEP_FAILED', `ending sessions: ${proc} hides processes (hidepid)`);
 }
 
-/** A file of a process; empty where the process is gone. */
+/** A file of a process; empty if the process is gone. */
 function read(proc: string, pid: number, name: string): string {
   try {
     return readFileSync(`${proc}/${pid}/${name}`, 'latin1');
@@ -236,7 +243,9 @@ function read(proc: string, pid: number, name: string): string {
   }
 }
 
-/** The path of the file that a process runs, also where a newer one has its place by now; empty where it is gone. */
+/**
+ * The path of the file that a process runs, even if a newer file has replaced it; empty if the process is gone.
+ */
 function fileOf(proc: string, pid: number): string {
   try {
     return readlinkSync(`${proc}/${pid}/exe`).replace(/ \(deleted\)$/, '');

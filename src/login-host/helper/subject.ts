@@ -1,37 +1,37 @@
-/** One person or tool that a login host knows: what is remembered of it, and what follows from that alone. */
+/** A person or tool that a login host knows: what is remembered of it, and what follows from that alone. */
 import { hash } from 'node:crypto';
 import type { Account } from './judge.ts';
 
 /**
- * Only the number still counts of a subject in one of the last three.
+ * Of a subject in one of the last three states, only the number still counts.
  *
- * | presence      | it                                                                                    |
+ * | presence      | the subject                                                                           |
  * | ------------- | ------------------------------------------------------------------------------------- |
- * | `present`     | was last told with a seal                                                             |
+ * | `present`     | was last reported with a seal                                                         |
  * | `held`        | has disappeared, and stays as it was                                                  |
  * | `gone`        | has disappeared; a floor or root says so, or its seal closed it: its processes end    |
  * | `missing`     | has disappeared, and nothing signed says so: its processes go on                      |
- * | `unconfirmed` | was known before the configuration changed, and has not been told since               |
+ * | `unconfirmed` | was known before the configuration changed, and has not been reported since           |
  */
 export type Presence = 'present' | 'held' | 'gone' | 'missing' | 'unconfirmed';
 
 export interface Subject extends Account {
-  /** of the text that was verified; 0 where it must be verified anew */
+  /** of the text that was verified; 0 if it must be verified again */
   digest: number;
-  /** by which its seal is signed; '' where nothing of a seal counts */
+  /** the key that signed its seal; '' if nothing of a seal counts */
   keyId: string;
   /** no seal below this number counts */
   floor: number;
   presence: Presence;
-  /** what the directory shows of it now is not taken */
+  /** what the directory shows of it now is refused */
   isRefused: boolean;
-  /** since when it is refused, or has disappeared; undefined where neither */
+  /** since when it is refused or has disappeared; undefined if it is neither */
   doubtedSince: number | undefined;
-  /** among those that are compared with what the heartbeat counts: when it was looked at last */
+  /** whether, at the last look, it was one of those that are compared with the heartbeat's count */
   isCounted: boolean;
-  /** in which reading of everything it was told last */
+  /** the last reading of everything in which it was reported */
   reading: number;
-  /** it has an account here; its keys and members count; its processes end: when it was looked at last */
+  /** whether, at the last look, it has an account here; its keys and members count; its processes end */
   isShown: boolean;
   isInForce: boolean;
   isClosed: boolean;
@@ -40,8 +40,8 @@ export interface Subject extends Account {
 export type Kind = 'people' | 'tools';
 
 /**
- * Of the text of a seal: 48 bits, for 40,000 are held. Another text with the same digest would be taken for the seal
- * that is known already: nobody gains more by it than by telling that seal.
+ * A digest of a seal's text: 48 bits, because 40,000 of them are held. Another text with the same digest would
+ * be taken for the known seal, which gains an attacker no more than reporting the known seal.
  */
 export function digestOf(text: string): number {
   return Number(`0x${hash('sha256', text).slice(0, 12)}`);
@@ -55,7 +55,7 @@ export const NOBODY: Account = {
 
 const GONE = /^(gone|missing) ([1-9][0-9]{0,9}) (\S{1,100}) ([1-9][0-9]{0,15})$/;
 
-/** Field by field: V8 needs twice the memory for an object that is put together from parts. */
+/** Written field by field: V8 needs twice the memory for an object that is put together from parts. */
 export function newSubject(account: Account, digest: number, floor: number): Subject {
   return {
     isPerson: account.isPerson,
@@ -95,7 +95,10 @@ export function keepsName(presence: Presence): boolean {
   return presence !== 'gone' && presence !== 'missing';
 }
 
-/** The directory shows it with a seal that counts. (Somebody may put an old seal back, which is below its floor.) */
+/**
+ * Whether the directory shows it with a seal that counts. (Somebody may put back an old seal, which is below
+ * its floor.)
+ */
 export function isSound(subject: Subject): boolean {
   return subject.presence === 'present' && !subject.isRefused && !isBelowFloor(subject);
 }
@@ -104,21 +107,23 @@ export function counts(subject: Subject, now: number): boolean {
   return !isBelowFloor(subject) && subject.until > now;
 }
 
-/** The directory role has signed that no seal of this subject that this host has seen counts any more. */
+/**
+ * Whether the directory role has signed that no seal of this subject that this host has seen counts any more.
+ */
 export function isBelowFloor({ number, floor }: Subject): boolean {
   return floor > number;
 }
 
-/** Its processes end. */
+/** Whether its processes end. */
 export function isOver(subject: Subject): boolean {
   return subject.presence === 'gone' || (isThere(subject) && !subject.isActive);
 }
 
-/** Why a seal that was taken does not count now, in a sentence without a full stop. */
+/** Why an accepted seal does not count now, in a sentence without a full stop. */
 export function flawOf(subject: Subject, now: number): string | undefined {
   const { number, floor, until } = subject;
   if (isBelowFloor(subject)) {
-    return `its seal has the number ${number}, and none below ${floor} counts: the newer one is missing`;
+    return `its seal has the number ${number}, below the lowest that counts, ${floor}: the newer seal is missing`;
   }
   return until > now ? undefined : `its seal ended at ${time(until)} (is this host's clock right?)`;
 }
@@ -136,7 +141,7 @@ export function isSame(one: Account, other: Account): boolean {
   );
 }
 
-/** No more than is known already, of what a seal says; the account itself if that is all of it. */
+/** The part of what a seal says that is already known; the account itself if that is all of it. */
 export function lesserOf(known: Subject | undefined, account: Account): Account {
   const isKnown = known !== undefined && isThere(known);
   const separator = account.isPerson ? '\n' : ',';
@@ -147,7 +152,8 @@ export function lesserOf(known: Subject | undefined, account: Account): Account 
     .join(separator);
   const isActive = account.isActive && (!isKnown || known.isActive);
   if (list === account.list && isActive === account.isActive && isKnown) return account;
-  const remark = 'what its seal gives is not taken before the heartbeat of the directory is';
+  const remark =
+    'what its seal gives does not count until the heartbeat of the directory is accepted';
   return { ...account, list, isActive, remark };
 }
 
@@ -160,7 +166,7 @@ export function isLess(one: Account, other: Account): boolean {
   return one.list.split(separator).some((each) => !left.has(each));
 }
 
-/** Reads a line of the journal that says that somebody has disappeared. */
+/** Reads a line of the journal that says that a subject has disappeared. */
 export function readGone(
   line: string,
 ): { presence: 'gone' | 'missing'; account: Account } | undefined {

@@ -1,4 +1,7 @@
-/** Takes what the agent reports, line by line: each costs itself alone, and nothing of it is believed unverified. */
+/**
+ * Handles what the agent reports, line by line. A bad line affects only itself, and nothing is believed
+ * unverified.
+ */
 import { describeError } from '../../shared/errors.ts';
 import { verifyAside } from '../../seals/seal.ts';
 import type { Host } from './host.ts';
@@ -7,37 +10,40 @@ import { judgePayload, shown, type Verdict } from './judge.ts';
 import { parseReportLine, type ReportLine } from '../report-lines.ts';
 import { digestOf } from './subject.ts';
 
-/** Some lines of a report, whose seals are being verified. */
+/** Some lines of a report whose seals are being verified. */
 export interface Piece {
   lines: readonly ReportLine[];
   looks: Promise<(Look | undefined)[]>;
 }
 
-/** Starts to verify the seals, side by side, on other threads. */
+/** Starts to verify the seals in parallel, on other threads. */
 export function beginPiece(host: Host, lines: readonly ReportLine[]): Piece {
   const looks = Promise.all(
     lines.map(async (line) =>
       line[0] === 'seal' ? await lookAtSeal(host, line[1], line[2]) : undefined,
     ),
   );
-  looks.catch(() => {}); // `takePiece` reports it
+  looks.catch(() => {}); // `takePiece` handles it
   return { lines, looks };
 }
 
-/** Takes lines in their order. */
+/** Handles lines in their order. */
 export async function takePiece(host: Host, piece: Piece): Promise<void> {
   const looks = await piece.looks;
   for (const [index, line] of piece.lines.entries()) {
     try {
       await takeLine(host, line, looks[index]);
     } catch (error) {
-      // whatever is wrong with us, the next line may take a right away
-      host.log.error({ error, line: [line[0], shown(line[1])] }, 'a line has not been taken');
+      // whatever went wrong, the next line may take a right away
+      host.log.error(
+        { error, line: [line[0], shown(line[1])] },
+        'a line of a report was not handled',
+      );
     }
   }
 }
 
-/** Reads one line of a report; undefined where it is none. */
+/** Reads one line of a report; undefined if it is not a valid line. */
 export function readLine(bytes: Buffer): ReportLine | undefined {
   if (bytes.length < SHORTEST_LINE) return undefined;
   try {
@@ -53,7 +59,7 @@ const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 interface Look {
   digest: number;
-  /** undefined where it is the seal that is known */
+  /** undefined if it is the known seal */
   verdict: Verdict | undefined;
 }
 
@@ -68,7 +74,7 @@ async function judge({ keys, config, log }: Host, name: string, text: string): P
     const verified = await verifyAside(text, keys);
     return verified.ok ? judgePayload(name, verified.payload, config) : verified;
   } catch (error) {
-    log.error({ error, name: shown(name) }, 'a seal has not been judged');
+    log.error({ error, name: shown(name) }, 'a seal could not be judged');
     return { ok: false, why: `it cannot be judged: ${describeError(error)}` };
   }
 }
@@ -79,11 +85,11 @@ async function takeLine(host: Host, line: ReportLine, look: Look | undefined): P
     case 'seal': {
       const [, name, text] = line;
       const { digest, verdict } = look ?? (await lookAtSeal(host, name, text));
-      // a line before it may have changed what is known
+      // an earlier line may have changed what is known
       if (registry.knows(name, digest)) registry.seal(name, 'known', Date.now());
       else {
-        const told = { text, digest, verdict: verdict ?? (await judge(host, name, text)) };
-        registry.seal(name, told, Date.now());
+        const reported = { text, digest, verdict: verdict ?? (await judge(host, name, text)) };
+        registry.seal(name, reported, Date.now());
       }
       break;
     }

@@ -1,13 +1,13 @@
-/** Files that are not as they must be: each costs itself alone, is named, and is tried again. */
+/** Files that are not in their wanted state: each affects only itself, is named, and is tried again. */
 import { describeError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import type { LoginStatus } from '../status.ts';
 
 export interface Troubles {
-  /** Does it, and returns whether it could. */
+  /** Runs `act`, and returns whether it succeeded. */
   attempt(path: string, act: () => void): boolean;
   add(path: string, error: unknown): void;
-  /** It is as it must be. */
+  /** The file is as it must be. */
   remove(path: string): void;
   list(): LoginStatus['unwritten'];
 }
@@ -20,7 +20,7 @@ export function openTroubles(log: Log, clock: () => number): Troubles {
   function add(path: string, error: unknown): void {
     const why = describeError(error);
     const before = troubles.get(path);
-    if (before?.why !== why) log.warn({ path, why }, 'a file cannot be written as it must be');
+    if (before?.why !== why) log.warn({ path, why }, 'a file cannot be written');
     troubles.set(path, { why, since: before?.since ?? clock() });
   }
 

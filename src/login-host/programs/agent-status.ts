@@ -1,24 +1,24 @@
-/** What `keys-agent status` says: in lines, as JSON, and by its exit code. */
+/** The output of `keys-agent status`: as lines, as JSON, and its exit code. */
 import type { LoginStatus } from '../status.ts';
 import { EXIT } from '../../cli/exit.ts';
 import { paint, renderAge, renderTable, withoutControls } from '../../cli/table.ts';
 
 /** The helper writes its status every 5 s, and hears from the agent as often; either may hang for a while. */
 const SILENT_MS = 30_000;
-/** Of a row's text. */
+/** The width of a row's text. */
 const WIDTH = 88;
-/** Names of those who are kept; the JSON has them all. */
+/** How many names of kept subjects are shown; the JSON has all of them. */
 const NAMES_SHOWN = 20;
 
 export interface Running {
-  /** its process lives, and has written the status lately */
+  /** its process lives, and has recently written the status */
   helper: boolean;
   /** its process lives */
   lives: boolean;
   agent: boolean;
 }
 
-/** Who runs: `lives` says of a process that it does. */
+/** Which programs run. `lives` says whether a process exists. */
 export function runningOf(
   status: LoginStatus,
   now: number,
@@ -93,7 +93,7 @@ export function renderStatus(status: LoginStatus, now: number, running: Running)
   if (accepted !== undefined) {
     rows.push([
       'accepted',
-      `${age(accepted.at)} ago: ${withoutControls(accepted.what.join('; ')) || 'nothing needed it'}`,
+      `${age(accepted.at)} ago: ${withoutControls(accepted.what.join('; ')) || 'nothing was in doubt'}`,
     ]);
   }
   return [
@@ -107,7 +107,7 @@ export function renderStatus(status: LoginStatus, now: number, running: Running)
 
 type Row = readonly [word: string, text: string, colour?: 'green' | 'red'];
 
-/** Wraps a long text; each further line stands below the first. */
+/** Wraps a long text; further lines are aligned with the first. */
 function renderRow(word: string, text: string, colour: Row[2]): string[] {
   const lines: string[] = [];
   for (const next of text.split(' ')) {
@@ -124,19 +124,19 @@ function renderRow(word: string, text: string, colour: Row[2]): string[] {
 function rowsOfPrograms(status: LoginStatus, running: Running, age: Age): Row[] {
   const { startedAt, at, agentAt } = status;
   const dead = running.lives
-    ? `has written no status for ${age(at)}: is the disk full? See the log of chamberlain-login-helper`
-    : `does not run: last heard of ${age(at)} ago; start chamberlain-login-helper`;
+    ? `has written no status for ${age(at)}: is the disk full? see the log of chamberlain-login-helper`
+    : `is not running: it last wrote its status ${age(at)} ago; start chamberlain-login-helper`;
   const silence = agentAt === undefined ? 'so far' : `for ${age(agentAt)}`;
   const silent = `silent ${silence}; start chamberlain-keys-agent`;
   return [
-    running.helper ? ['helper', `has run for ${age(startedAt)}`] : ['helper', dead, 'red'],
-    running.agent ? ['agent', `heard of ${age(agentAt ?? at)} ago`] : ['agent', silent, 'red'],
+    running.helper ? ['helper', `running for ${age(startedAt)}`] : ['helper', dead, 'red'],
+    running.agent ? ['agent', `last report ${age(agentAt ?? at)} ago`] : ['agent', silent, 'red'],
   ];
 }
 
 function rowsOfDirectory(status: LoginStatus, running: Running, age: Age): Row[] {
   const { trusted, at, since = at, why = '', server, trouble = '' } = status;
-  const isSame = why === trouble; // the next row says it
+  const isSame = why === trouble; // the next row says so
   const judged: Row = trusted
     ? running.helper
       ? ['directory', 'trusted', 'green']
@@ -162,7 +162,7 @@ export function renderRefused({ refused, refusedInAll }: LoginStatus, age: Age):
   const more = refusedInAll - refused.length;
   return [
     '',
-    `Not taken from the directory (${refusedInAll}):`,
+    `Refused entries of the directory (${refusedInAll}):`,
     renderTable(
       ['ENTRY', 'SINCE', 'WHY'],
       refused.map(({ entry, since, why }) => [entry, age(since), why]),
@@ -175,9 +175,9 @@ function renderHeld({ held }: LoginStatus, age: Age): string[] {
   if (held === undefined) return [];
   return [
     '',
-    `Gone from the directory without a seal that says so, more at once than is believed (${held.inAll}, for ${age(held.since)}):`,
+    `Entries that have disappeared from the directory, too many at once, and nothing signed confirms it (${held.inAll}, for ${age(held.since)}):`,
     renderNames(held.names, held.inAll),
-    'They are kept as they were. Where they are to go: `keys-agent accept`, as root.',
+    'They are kept as they were. To let them go, run `keys-agent accept` as root.',
   ];
 }
 
@@ -185,9 +185,9 @@ function renderDisappeared({ disappeared = [] }: LoginStatus): string[] {
   if (disappeared.length === 0) return [];
   return [
     '',
-    `Disappeared in the last hour without a seal that says so (${disappeared.length}):`,
+    `Entries that disappeared in the last hour, and nothing signed confirms it (${disappeared.length}):`,
     renderNames(disappeared, disappeared.length),
-    'Their accounts and keys are removed; their processes go on. To end those: `keys-agent accept`, as root.',
+    'Their accounts and keys are removed; their processes go on. To end these, run `keys-agent accept` as root.',
   ];
 }
 
@@ -201,7 +201,7 @@ function renderUnwritten({ unwritten }: LoginStatus, age: Age): string[] {
   if (unwritten.length === 0) return [];
   return [
     '',
-    `Cannot be written (${unwritten.length}), and tried again each minute:`,
+    `Files that cannot be written, and are tried again every minute (${unwritten.length}):`,
     renderTable(
       ['PATH', 'SINCE', 'WHY'],
       unwritten.map(({ path, since, why }) => [path, age(since), why]),

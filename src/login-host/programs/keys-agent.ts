@@ -1,5 +1,5 @@
 #!/usr/bin/env -S node --disable-sigusr1 --expose-gc --max-semi-space-size=2 --no-opt --no-maglev
-/** The agent of a login host, and what an admin asks there. */
+/** The agent of a login host, and the commands that an admin runs there. */
 import { flushCompileCache } from 'node:module';
 import { Command } from 'commander';
 import { ChamberlainError } from '../../shared/errors.ts';
@@ -14,13 +14,11 @@ import { exitOf, renderRefused, renderStatus, runningOf, statusJson } from './ag
 import { describeExits, EXIT, endCommand } from '../../cli/exit.ts';
 import { paint, print, printJson, renderAge } from '../../cli/table.ts';
 
-/** What is in hand when a signal comes is done anew at the next start. */
+/** Work that a signal interrupts is done again at the next start. */
 const CLOSE_MS = 1000;
 
 const program = new Command('keys-agent')
-  .description(
-    'Follows the directory on this login host, and says how old what the host knows of it is.',
-  )
+  .description('Follow the directory on this login host, and show how current the host is.')
   .helpCommand(false)
   .configureHelp({ helpWidth: 100 })
   .configureOutput({ outputError: () => {} }) // below
@@ -30,18 +28,18 @@ program
   .command('run')
   .summary('follow the directory until SIGTERM')
   .description(
-    'Reads the directory, and tells the root helper (login-helper) what it shows, until SIGTERM or\n' +
-      'SIGINT. The helper verifies all of it. Run it as its own user (chamberlain-keys), which needs no\n' +
-      "right but to write to the helper's socket. Logs JSON lines to standard error.",
+    'Reads the directory, and reports to the root helper (login-helper) what it shows, until SIGTERM\n' +
+      'or SIGINT. The helper verifies everything. Run it as its own user (chamberlain-keys), which only\n' +
+      "needs the right to write to the helper's socket. Logs JSON lines to standard error.",
   )
   .option('--config <file>', 'the configuration of this login host', LOGIN_HOST_CONFIG)
-  .addHelpText('after', describeExits({ 0: 'ended by a signal, as asked' }))
+  .addHelpText('after', describeExits({ 0: 'ended by a signal, as requested' }))
   .action(async ({ config: file }: { config: string }) => {
     const config = loadLoginHostConfig(file);
     const log = openLog(process.env['CHAMBERLAIN_LOG_LEVEL'] ?? 'info');
     const agent = startAgent(config, log);
     log.info({ servers: config.ldap.uris }, 'following the directory');
-    flushCompileCache(); // for the next start, where the unit names a folder for it
+    flushCompileCache(); // for the next start, if the unit names a folder for it
     for (const signal of ['SIGTERM', 'SIGINT'] as const) {
       process.once(signal, () => {
         setTimeout(() => process.exit(0), CLOSE_MS).unref();
@@ -53,19 +51,19 @@ program
 
 program
   .command('status')
-  .summary('how old its knowledge is, how long it lasts, what is refused')
+  .summary('show how current this host is, how long it can go on alone, and what it refuses')
   .description(
-    'Tells how old the knowledge of this host is, how long people can log in by it if nothing more is\n' +
-      'heard of the directory, and what in the directory is not taken, why, and since when.',
+    'Shows how old the knowledge of this host is, how long people can still log in if the directory\n' +
+      'cannot be read any more, and which entries of the directory are refused, why, and since when.',
   )
   .option('--json', 'print JSON for programs')
   .addHelpText(
     'after',
     describeExits({
-      0: 'the directory is trusted, and all of it is taken',
-      1: 'the root helper or the agent does not run',
-      3: 'something is not taken, is kept though it is gone, or cannot be written',
-      4: 'the directory cannot be read, or not be trusted',
+      0: 'the directory is trusted, and every entry is accepted',
+      1: 'the root helper or the agent is not running',
+      3: 'an entry is refused or kept though it is gone, or a file cannot be written',
+      4: 'the directory cannot be read, or is not trusted',
     }),
   )
   .action((options: { json?: true }) => {
@@ -85,37 +83,40 @@ program
 
 program
   .command('accept')
-  .summary('believe the directory as it is')
+  .summary('accept the directory as it is')
   .description(
-    'Has the root helper believe the directory as it is, once an admin has seen that it is the right\n' +
-      'one: whoever is gone from it goes, fewer people and tools than the heartbeat counts are enough,\n' +
-      'and its heartbeat may be older than the last one. Seals older than those seen are refused all\n' +
-      'the same. Only root may run it.',
+    'Makes the root helper accept the directory as it is. Run it only once an admin has checked that\n' +
+      'it is the right directory: whoever has disappeared from it is removed here, it may hold fewer\n' +
+      'people and tools than its heartbeat counts, and its heartbeat may be older than the last one.\n' +
+      'Seals older than those seen are still refused. Only root may run it.',
   )
-  .addHelpText('after', describeExits({ 0: 'it is accepted' }))
+  .addHelpText('after', describeExits({ 0: 'the directory is accepted' }))
   .action(async () => {
     requireRoot('accept');
     const accepted = await acceptDirectory(PLACES.login);
-    for (const sentence of accepted.length > 0 ? accepted : ['nothing needed it']) {
+    for (const sentence of accepted.length > 0 ? accepted : ['nothing was in doubt']) {
       print(sentence);
     }
   });
 
 program
   .command('require-seals')
-  .summary('switch a host that was set up with sssd to seals alone')
+  .summary('switch a host from sssd to seals only')
   .description(
-    'Takes sssd out of nsswitch.conf and PAM, and stops it, so that this host believes seals alone.\n' +
-      'While anybody here has no seal that the host takes, it says who, and changes nothing. Only root\n' +
-      'may run it.',
+    'Removes sssd from nsswitch.conf and PAM, and stops it, so that this host believes only seals. If\n' +
+      'an account here has no seal that the host accepts, it names the account, and changes nothing.\n' +
+      'Only root may run it.',
   )
   .option(
     '--without <names>',
-    'entries that may stay without a seal, separated by commas: they can no longer log in here',
+    'entries that need no seal, separated by commas: they can no longer log in here',
   )
   .addHelpText(
     'after',
-    describeExits({ 0: 'this host asks sssd nothing', 3: 'not yet: something stands against it' }),
+    describeExits({
+      0: 'this host does not use sssd',
+      3: 'nothing is changed: the host is not ready',
+    }),
   )
   .action(({ without = '' }: { without?: string }) => {
     requireRoot('require-seals');
@@ -134,7 +135,7 @@ program
       isAsked = true;
       print(sentence);
     }
-    if (!isAsked) print('sssd is not asked here');
+    if (!isAsked) print('this host does not use sssd');
   });
 
 const NEVER = paint(
@@ -148,14 +149,15 @@ function whatStandsAgainst(status: LoginStatus, now: number): string[] {
   if (why.length === 0) return [];
   const age = (ms: number) => renderAge(new Date(ms), new Date(now));
   return [
-    'Not switched; nothing is changed:',
+    'Nothing is changed, because the host is not ready:',
     ...why.map((sentence) => `  ${sentence}`),
     ...renderRefused(status, age),
   ];
 }
 
 function requireRoot(command: string): void {
-  if (process.getuid?.() !== 0) throw new ChamberlainError('USAGE', `${command} is for root`);
+  if (process.getuid?.() !== 0)
+    throw new ChamberlainError('USAGE', `only root may run \`${command}\``);
 }
 
 function lives(pid: number): boolean {

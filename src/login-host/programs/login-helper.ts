@@ -11,15 +11,15 @@ import { describeFailure, EXIT } from '../../cli/exit.ts';
 
 const HELP = `Usage: login-helper [--config FILE]
 
-Verifies what the keys agent reads of the directory, and keeps this login host's files by it: key files, accounts,
-groups, the rules of sudo, and the list of those who may run nothing, whose sessions it ends. Serves the agent on
+Verifies what the keys agent reads from the directory, and keeps the files of this login host up to date: key files,
+accounts, groups, sudo rules, and the list of accounts that may run nothing, whose sessions it ends. Serves the agent on
 ${PLACES.socket} until SIGTERM or SIGINT, then exits 0. Logs JSON lines to standard error.
 
   --config FILE  the login host's configuration (default: ${LOGIN_HOST_CONFIG})
   -h, --help     this text
 
 Exit codes:
-  0  ended by a signal, as asked
+  0  ended by a signal, as requested
   1  it failed: standard error says \`CODE: sentence. What to do.\`
   2  the command line or the configuration is wrong, or another helper serves
 
@@ -27,7 +27,7 @@ Variables:
   CHAMBERLAIN_LOG_LEVEL  debug, info (default), warn, error
 `;
 
-/** What is in hand when a signal comes is done anew at the next start. */
+/** Work that a signal interrupts is done again at the next start. */
 const CLOSE_MS = 1000;
 
 async function main(args: string[]): Promise<void> {
@@ -47,7 +47,7 @@ async function main(args: string[]): Promise<void> {
     });
   }
   log.info({ socket: PLACES.socket }, 'serving');
-  flushCompileCache(); // for the next start, where the unit names a folder for it
+  flushCompileCache(); // for the next start, if the unit names a folder for it
 }
 
 function readOptions(args: string[]) {
@@ -66,5 +66,5 @@ try {
 } catch (error) {
   const { line, exit } = describeFailure(error);
   process.stderr.write(`${line}\n`);
-  process.exit(exit); // what a failed start has left open does not keep it
+  process.exit(exit); // whatever a failed start has left open must not keep the process
 }

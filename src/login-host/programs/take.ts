@@ -1,7 +1,7 @@
 #!/usr/bin/env -S node --disable-sigusr1
 /**
- * `take FILE…`: root's side, started through sudo by a rule that lets everyone run exactly this.
- * Of its caller it believes what sudo says, SUDO_UID; of the rest, arguments and working directory.
+ * `take FILE…`: the part that runs as root, started through sudo by a rule that lets everyone run exactly this
+ * command. The caller controls the arguments and the working directory; their uid is SUDO_UID, which sudo sets.
  */
 import { readFileSync } from 'node:fs';
 import { LOGIN_HOST_CONFIG, loadLoginHostConfig } from '../config.ts';
@@ -13,19 +13,20 @@ import { EXIT, describeFailure } from '../../cli/exit.ts';
 
 const HELP = `Usage: take FILE…
 
-Makes files and directories yours, with all that is in them, that others have put into a directory of
-yours. After \`scp -r site login:/data/project/mytool/\`, say:
+Makes files and directories yours, with everything in them, that others have put into a directory of
+yours. For example, after \`scp -r site login:/data/project/mytool/\`:
 
   $ become mytool
   $ take site
 
-What is taken lies in a directory that you own and on the same device, has one of your groups and no
-other name (hard link), and is not setuid or setgid. Links in a directory that is taken become yours
-too; what they lead to does not. FIFOs, sockets and devices are left. Groups and modes stay.
+A file must lie in a directory that you own and on the same device, must have one of your groups and no
+other name (hard link), and must not be setuid or setgid. Links in a directory that you take become
+yours too; what they lead to does not. FIFOs, sockets and devices are left. Groups and modes do not
+change.
 
 Exit codes:
-  0  all of it is yours
-  1  something could not be taken: standard error says what, and why
+  0  everything is yours
+  1  something could not be taken: standard error names it and the reason
   2  the command line or the configuration is wrong
 `;
 
@@ -39,17 +40,17 @@ function main(): number {
     return EXIT.done;
   }
   const names = first === '--' ? asked.slice(1) : asked;
-  if (names.length === 0) return usage('it needs a name; `take --help` says more');
+  if (names.length === 0) return usage('a file name is missing; see `take --help`');
   if (first?.startsWith('-') === true && first !== '--') {
     const shown = showName(asked[0]!);
-    return usage(`${shown} is no option; a file of this name is ./${shown}`);
+    return usage(`there is no option ${shown}; for a file of this name, use ./${shown}`);
   }
   const uid = callerUid();
   if (uid === undefined) return usage('run it as /usr/bin/take, which starts it through sudo');
   const { ids } = loadLoginHostConfig(LOGIN_HOST_CONFIG);
   if (!isWithin(uid, [...ids.people, ...ids.tools])) {
     return refuse(
-      `only people and tools of this host take files, and you (uid ${uid}) are neither`,
+      `only people and tools of the realm may take files, and you (uid ${uid}) are neither`,
     );
   }
 
@@ -69,7 +70,7 @@ function main(): number {
     progress({ looked }) {
       if (!process.stderr.isTTY || performance.now() < nextMs) return;
       nextMs = performance.now() + PROGRESS_MS;
-      process.stderr.write(`\rtake: ${looked} looked at`);
+      process.stderr.write(`\rtake: ${looked} checked`);
       isLineOpen = true;
     },
   });
@@ -96,7 +97,7 @@ function summarize({ files, directories, links }: Taken): string {
     [directories, 'directory', 'directories'] as const,
     [links, 'link', 'links'] as const,
   ].flatMap(([count, one, many]) => (count === 0 ? [] : [`${count} ${count === 1 ? one : many}`]));
-  if (parts.length === 0) return 'took nothing: it was yours already, or was refused';
+  if (parts.length === 0) return 'took nothing: everything was yours already, or was refused';
   return `took ${new Intl.ListFormat('en-GB').format(parts)}`;
 }
 
@@ -110,7 +111,7 @@ function refuse(sentence: string): number {
   return EXIT.failed;
 }
 
-// Whoever does not listen is not what decides.
+// the result must not depend on whether anyone reads the output
 for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
 
 try {

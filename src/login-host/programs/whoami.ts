@@ -1,7 +1,8 @@
 #!/usr/bin/env -S node --disable-sigusr1
 /**
- * `chamberlain-whoami`: what this login host knows of the account that asks. It runs as that account, and reads what
- * everybody may read. Only the account's own key file is read by another, `own-keys`, through sudo.
+ * `chamberlain-whoami`: what this login host knows of the account that runs it. It runs as that account, and
+ * reads files that everybody may read. Only the account's own key file is read by another program, `own-keys`,
+ * through sudo.
  */
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -19,20 +20,20 @@ import { paint, print, printJson, renderTable, withoutControls } from '../../cli
 
 const HELP = `Usage: chamberlain-whoami [--json]
 
-Shows who you are to this login host: your access, the tools that you may become, and your SSH keys by
-their fingerprints, with the time until which this host takes each if it hears nothing more of the
+Shows who you are to this login host: your access, the tools that you may become, and the fingerprints
+of your SSH keys, with the time until which this host accepts each key if it can no longer read the
 directory. As a tool (after \`become\`): its maintainers.
 
-A login host does not know the labels of keys: \`ssh-keygen -lf FILE\` prints the fingerprint of yours.
+A login host does not know the labels of keys: \`ssh-keygen -lf FILE\` prints the fingerprint of a key.
 
 Exit codes:
-  0  all of it is shown
+  0  everything is shown
   1  it failed: standard error says why
   2  the command line or the configuration is wrong
 `;
 
 const PUT_OFF =
-  'The last column is put off again and again for as long as the directory can be read.';
+  'While the directory can be read, the times in the last column are extended again and again.';
 const DISABLED_SHELL = '/bin/disabledtoolshell';
 const OWN_KEYS = ['-n', '-u', 'chamberlain-lookup', '/usr/lib/chamberlain/own-keys'];
 /** The helper writes its status every 5 s. */
@@ -51,7 +52,9 @@ interface Key {
   fingerprint: string;
   /** without `expiry-time` */
   options: string[];
-  /** RFC 3339: until when this host takes it if nothing more is heard; null where that is past */
+  /**
+   * RFC 3339: until when this host accepts it if the directory can no longer be read; null if that time is past
+   */
   takenUntil: string | null;
 }
 
@@ -62,16 +65,16 @@ interface Answer {
   kind: 'person' | 'tool';
   /** a closed person is suspended, archived or without access */
   state: 'active' | 'closed' | 'disabled';
-  /** of a disabled tool: why, as a maintainer or an admin has said */
+  /** why a tool is disabled, in the words of a maintainer or an admin */
   reason: string | null;
-  /** the tools that one may become */
+  /** the tools that the account may become */
   tools: string[];
-  /** null of a person */
+  /** null for a person */
   maintainers: string[] | null;
   keys: Key[];
-  /** why this host does not take what the directory now shows of the account */
+  /** why this host refuses what the directory now shows of the account */
   refused: string | null;
-  /** why what is shown may be old; null where it is of now */
+  /** why what is shown may be old; null if it is current */
   trouble: string | null;
 }
 
@@ -102,7 +105,7 @@ function lookUp(realm: string, uid: number, now: number): Answer {
   const accounts = readAccounts();
   const account = accounts.find((each) => each.uid === uid);
   if (account === undefined) {
-    const sentence = `you (uid ${uid}) are an account of this host, not of the realm`;
+    const sentence = `your account (uid ${uid}) belongs to this host, not to the realm`;
     throw new ChamberlainError('PERSON_UNKNOWN', sentence);
   }
   const { name, gecos, shell } = account;
@@ -144,7 +147,7 @@ function readMembers(realm: string): Map<string, string[]> {
   );
 }
 
-/** None where there is no file: then the helper has not written any yet. */
+/** Empty if there is no file: then the helper has not written any yet. */
 function readLines(path: string): string[] {
   try {
     return readFileSync(path, 'utf8').split('\n').slice(0, -1);
@@ -154,7 +157,7 @@ function readLines(path: string): string[] {
   }
 }
 
-/** The keys that sshd is given for the account. */
+/** The keys that sshd receives for the account. */
 function readKeys(now: number): Key[] {
   const { status, stdout, stderr } = spawnSync('/usr/bin/sudo', OWN_KEYS, { encoding: 'utf8' });
   if (status !== 0) {
@@ -173,8 +176,9 @@ function readKeys(now: number): Key[] {
 function readDoubts(name: string, now: number): Pick<Answer, 'refused' | 'trouble'> {
   const status = readStatus(PLACES.login);
   if (status === undefined) return { refused: null, trouble: 'the root helper has never run' };
-  const { at, trusted, why = 'it says no more', refused } = status;
-  const silence = now - at > SILENT_MS ? `the root helper is silent since ${renderTime(at)}` : null;
+  const { at, trusted, why = 'it gives no reason', refused } = status;
+  const silence =
+    now - at > SILENT_MS ? `the root helper has been silent since ${renderTime(at)}` : null;
   const distrust = trusted ? null : `it does not trust what the directory shows: ${why}`;
   return {
     refused: refused.find(({ entry }) => entry === name)?.why ?? null,
@@ -202,9 +206,7 @@ function render(answer: Answer): string {
     ),
   );
   const doubts = [
-    ...(refused === null
-      ? []
-      : [`This host does not take your entry in the directory: ${refused}.`]),
+    ...(refused === null ? [] : [`This host refuses your entry in the directory: ${refused}.`]),
     ...(trouble === null ? [] : [`What this host knows may be old: ${trouble}.`]),
   ];
   return [

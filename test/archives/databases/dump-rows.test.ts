@@ -12,7 +12,7 @@ function count(text: string, piece: number): Record<string, number> {
   return Object.fromEntries(reader.end());
 }
 
-/** what it is · the dump · the rows of each table in it */
+/** case · the dump · the rows of each table in it */
 const DUMPS: [string, string, Record<string, number>][] = [
   ['nothing', HEAD, {}],
   ['an empty table', `${HEAD}${T}`, { t: 0 }],
@@ -38,7 +38,7 @@ const DUMPS: [string, string, Record<string, number>][] = [
     { 'a`b\'"\\;\nü': 1 },
   ],
   [
-    'a view, whose place a table of the same name held once',
+    'a view that replaces a table of the same name',
     "/*!50001 CREATE VIEW `v` AS SELECT\n 1 AS `a;` */;\n/*!50001 VIEW `v` AS select 'CREATE TABLE `x` (' */;\n",
     {},
   ],
@@ -66,11 +66,11 @@ test.each([
   ['in a text', `${T}INSERT INTO \`t\` VALUES\n('1;`],
   ['in a statement', T.slice(0, -2)],
   ['in a body', 'DELIMITER ;;\nCREATE PROCEDURE p() BEGIN'],
-])('a dump that ends %s is none', (_, dump) => {
+])('a dump that ends %s is refused', (_, dump) => {
   expect(() => count(dump, 10)).toThrow('in the middle of a statement');
 });
 
-test('a dump that fills a table that it did not make is none', () => {
+test('a dump that fills a table that it did not create is refused', () => {
   expect(() => count('INSERT INTO `t` VALUES (1);', 10)).toThrow('without making it');
 });
 

@@ -1,4 +1,4 @@
-/** Databases put away, dropped and brought back, by real programs on a real server. */
+/** Archives, drops and restores databases, by real programs on a real server. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { execFile, execFileSync, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -57,15 +57,15 @@ let world: World;
 let realm: ArchiveRealm;
 let writer: ReturnType<typeof openArchiveWriter>;
 let admin: Connection;
-/** a folder in front of PATH, for programs that die or stall */
+/** a folder at the front of PATH, for programs that die or stall */
 let doubles: string;
 const PATH = process.env['PATH'] ?? '';
 
-/** what the writer told our PostgreSQL */
+/** what the writer reported to our PostgreSQL */
 const recorded: Parameters<ArchiveTerms['record']>[0][] = [];
 const told: string[] = [];
 let isWanted = true;
-/** so often it is wanted whatever `isWanted` says */
+/** this often it is wanted, whatever `isWanted` says */
 let stillAsked = 0;
 /** whether our PostgreSQL is away, and how often it was asked meanwhile */
 let isSilent = false;
@@ -79,7 +79,7 @@ const terms: ArchiveTerms = {
   async stillWanted() {
     if (isSilent) {
       silentAsked += 1;
-      throw new ChamberlainError('BACKEND_UNAVAILABLE', 'asking whether a step is wanted still');
+      throw new ChamberlainError('BACKEND_UNAVAILABLE', 'checking whether a step is still wanted');
     }
     return (stillAsked -= 1) >= 0 || isWanted;
   },
@@ -132,7 +132,7 @@ afterAll(async () => {
   await world.close();
 });
 
-/** Every kind of thing that a database may hold, with the names and contents that are most trouble. */
+/** Every kind of thing that a database may hold, with the names and content that cause most trouble. */
 const HOSTILE = '`we``ird"\'\\\\%_ü\nx`';
 const EVERYTHING = [
   `CREATE DATABASE s51234__a CHARACTER SET latin1 COLLATE latin1_german1_ci COMMENT 'it''s; "\\\\ ü'`,
@@ -193,11 +193,11 @@ const EVERYTHING = [
   'CREATE TABLE s51234__a.of_empty_too (id INT, FOREIGN KEY (id) REFERENCES s51234__empty.base (id))',
   'CREATE VIEW s51234__empty.of_a AS SELECT id FROM s51234__a.main',
 ];
-// what looks alike, and is not the tenant's
+// databases with similar names that are not the tenant's
 const OTHERS = ['s512345__a', 's51234_a', 's51234xxa', 'S51234__a', 'u51234__a', 's5123__a'];
 
-describe('putting away, dropping and bringing back', () => {
-  test('brings every table and row back, and touches nothing of others', async () => {
+describe('archiving, dropping and restoring', () => {
+  test('restores every table and row, and changes nothing of others', async () => {
     await asTenant(EVERYTHING);
     for (const name of OTHERS) await admin.query(`CREATE DATABASE IF NOT EXISTS ${name}`);
     const before = await snapshot();
@@ -252,13 +252,13 @@ describe('putting away, dropping and bringing back', () => {
     expect(await snapshot()).toEqual(before);
   });
 
-  test('says so where there is nothing to put away', async () => {
+  test('records that there was nothing to archive', async () => {
     await writer.do(ARCHIVE);
     expect(readManifest().databases).toEqual([]);
     expect(recorded).toHaveLength(1);
   });
 
-  test('a person’s databases are no other’s with the same number', async () => {
+  test('a person’s databases are not those of a tool with the same number', async () => {
     await asTenant(['CREATE DATABASE s51234__a']);
     const of = { ...ARCHIVE, user: `u${UID}`, account: 'alice' };
     await admin.query(`CREATE DATABASE u${UID}__own`);
@@ -273,7 +273,7 @@ describe('putting away, dropping and bringing back', () => {
     await admin.query(`DROP DATABASE u${UID}__own`);
   });
 
-  test('closes the door first: who is in is out, and nobody gets in', async () => {
+  test('first locks the account: open connections end, and nobody can log in', async () => {
     await asTenant(['CREATE DATABASE s51234__a']);
     const tenant = await connect(USER, PASSWORD);
     await writer.do(ARCHIVE);
@@ -281,7 +281,7 @@ describe('putting away, dropping and bringing back', () => {
     await expect(connect(USER, PASSWORD)).rejects.toThrow('locked');
   });
 
-  test('lends the account for loading alone: afterwards it is locked, with the recorded password', async () => {
+  test('lends the account only for loading: afterwards it is locked, with the recorded password', async () => {
     await asTenant(SMALL);
     await writer.do(ARCHIVE);
     await writer.do(drop('s51234__small'));
@@ -292,7 +292,7 @@ describe('putting away, dropping and bringing back', () => {
     await expect(connect(USER, 'forloadingalone')).rejects.toThrow('denied');
   });
 
-  test('an archive that was not recorded is recorded later, and not made again', async () => {
+  test('an archive that was not recorded is recorded later, not created again', async () => {
     await asTenant(SMALL);
     failRecord = true;
     expect(await failureOf(ARCHIVE)).toContain('PostgreSQL is away');
@@ -305,7 +305,7 @@ describe('putting away, dropping and bringing back', () => {
     expect(recorded).toHaveLength(1);
   });
 
-  test('an archive in its place is not written over, where something else is there now', async () => {
+  test('an existing archive is not overwritten when the databases have changed', async () => {
     await asTenant(SMALL);
     await writer.do(ARCHIVE);
     await admin.query('INSERT INTO s51234__small.t VALUES (7)');
@@ -314,7 +314,7 @@ describe('putting away, dropping and bringing back', () => {
     expect(readFileSync(manifestPath()).equals(before)).toBe(true);
   });
 
-  test('what was half dropped, or half loaded, is loaded again', async () => {
+  test('a database that was partly dropped or partly loaded is loaded again', async () => {
     await asTenant(SMALL);
     const before = await snapshot();
     await writer.do(ARCHIVE);
@@ -334,20 +334,20 @@ describe('putting away, dropping and bringing back', () => {
   });
 
   test.each(['UPDATE s51234__small.t SET a = 9 LIMIT 1', 'DELETE FROM s51234__small.t LIMIT 1'])(
-    'what came back from a backup is in the way, and is left: %s',
+    'a database that came back from a backup stops the restore, and is left: %s',
     async (sql) => {
       await asTenant(SMALL);
       await writer.do(ARCHIVE);
       await admin.query(sql);
       const before = await snapshot();
       expect(await failureOf(restore())).toMatch(
-        /^ARCHIVE_DIFFERS .*the table t holds something else than its archive/,
+        /^ARCHIVE_DIFFERS .*the content of the table t differs from its archive/,
       );
       expect(await snapshot()).toEqual(before);
     },
   );
 
-  test('a run that was cut when all was loaded leaves no role behind for good', async () => {
+  test('a run that was interrupted after loading leaves no role permanently', async () => {
     await asTenant(SMALL);
     await writer.do(ARCHIVE);
     const role = `chamberlain_loads_${USER}`;
@@ -358,15 +358,15 @@ describe('putting away, dropping and bringing back', () => {
     expect(await admin.query(left, [role])).toEqual([]);
   });
 
-  test('what came later is in the way, and is left', async () => {
+  test('a newer table stops the restore, and is left', async () => {
     await asTenant(SMALL);
     await writer.do(ARCHIVE);
     await admin.query('CREATE TABLE s51234__small.later AS SELECT 1 AS a');
-    expect(await failureOf(restore())).toMatch(/^ARCHIVE_DIFFERS .*there is a table later now/);
+    expect(await failureOf(restore())).toMatch(/^ARCHIVE_DIFFERS .*the table later is new/);
     expect(await admin.query('SELECT * FROM s51234__small.later')).toHaveLength(1);
   });
 
-  test('is removed when asked for, also where an earlier removal was cut', async () => {
+  test('is removed on request, even if an earlier removal was interrupted', async () => {
     await asTenant(SMALL);
     await writer.do(ARCHIVE);
     const remove = { verb: 'databases.removeArchive', ...OF, manifest: manifestOf() } as const;
@@ -377,7 +377,7 @@ describe('putting away, dropping and bringing back', () => {
   });
 });
 
-test('events come back as they were, and none runs in between, not even while it is loaded', async () => {
+test('events are restored as they were, and none runs in between, not even during loading', async () => {
   await admin.query('SET GLOBAL event_scheduler = ON');
   const write = "DO INSERT INTO s51234__events.log VALUES ('written')";
   await asTenant([
@@ -386,7 +386,7 @@ test('events come back as they were, and none runs in between, not even while it
     `CREATE EVENT s51234__events.often ON SCHEDULE EVERY 1 SECOND ${write}`,
     `CREATE EVENT s51234__events.off ON SCHEDULE EVERY 1 SECOND DISABLE ${write}`,
     `CREATE EVENT s51234__events.once ON SCHEDULE AT now() + INTERVAL 1 DAY ${write}`,
-    // its time is over when it comes back
+    // its time is over when it is restored
     `CREATE EVENT s51234__events.over ON SCHEDULE AT now() + INTERVAL 2 SECOND ${write}`,
   ]);
   // as the lock of the account does
@@ -399,7 +399,7 @@ test('events come back as they were, and none runs in between, not even while it
     );
     return row?.at ?? undefined;
   };
-  await eventually('the last that has a time', async () => tried('over'));
+  await eventually('the last event with a time', async () => tried('over'));
   const before = await snapshot();
   await writer.do(ARCHIVE);
   await writer.do(drop('s51234__events'));
@@ -424,7 +424,7 @@ test('events come back as they were, and none runs in between, not even while it
   await admin.query('SET GLOBAL event_scheduler = OFF');
 });
 
-test('a row that is too long for the server as text is said to be that, and waits in the archive', async () => {
+test('a row that is too long for the server as text is reported as such, and stays in the archive', async () => {
   await asTenant([
     'CREATE DATABASE s51234__long',
     'CREATE TABLE s51234__long.t (a LONGBLOB)',
@@ -435,7 +435,7 @@ test('a row that is too long for the server as text is said to be that, and wait
   await writer.do(ARCHIVE);
   await writer.do(drop('s51234__long'));
   expect(await failureOf(restore())).toMatch(
-    /^STEP_FAILED .*longer as text than its max_allowed_packet of 16777216 bytes, touch that to 1G/,
+    /^STEP_FAILED .*longer as text than its max_allowed_packet of 16777216 bytes, set that to 1G/,
   );
   await admin.query('SET GLOBAL max_allowed_packet = 1073741824');
   try {
@@ -446,7 +446,7 @@ test('a row that is too long for the server as text is said to be that, and wait
   expect(await snapshot()).toEqual(before);
 });
 
-test('what has another definer is named, with the command that loads it; then all is compared', async () => {
+test('objects with another definer are named, with the command that loads them; then everything is compared', async () => {
   const odd = "`s51234__it's $(touch pwned)`";
   await asTenant([`CREATE DATABASE ${odd}`, `CREATE TABLE ${odd}.t AS SELECT 1 AS a`]);
   await admin.query(`CREATE VIEW ${odd}.made_by_elder AS SELECT 1 AS a`);
@@ -484,7 +484,7 @@ describe('nothing is dropped', () => {
         bytes[20]! ^= 1;
         writeFileSync(path, bytes);
       },
-      /^ARCHIVE_DAMAGED .*it has changed/,
+      /^ARCHIVE_DAMAGED .*it was changed/,
     ],
     [
       'if its dump was cut short',
@@ -492,32 +492,32 @@ describe('nothing is dropped', () => {
       /^ARCHIVE_DAMAGED/,
     ],
     [
-      'that has a table which came later',
+      'that has a newer table',
       () => admin.query('CREATE TABLE s51234__small.later (a INT)'),
-      /^ARCHIVE_DIFFERS .*there is a table later now/,
+      /^ARCHIVE_DIFFERS .*the table later is new/,
     ],
     [
-      'that has rows which came later',
+      'that has newer rows',
       () => admin.query('INSERT INTO s51234__small.t VALUES (4)'),
-      /^ARCHIVE_DIFFERS .*the table t has 4 rows, not 3/,
+      /^ARCHIVE_DIFFERS .*the table t has 4 rows instead of 3/,
     ],
     [
-      'that has a routine which came later',
+      'that has a newer routine',
       () => admin.query('CREATE PROCEDURE s51234__small.p() SELECT 1'),
-      /^ARCHIVE_DIFFERS .*there is a routine PROCEDURE p now/,
+      /^ARCHIVE_DIFFERS .*the routine PROCEDURE p is new/,
     ],
     [
-      'that came back with other rows, as many',
+      'that came back with as many other rows',
       () => admin.query('UPDATE s51234__small.t SET a = 9 LIMIT 1'),
-      /^ARCHIVE_DIFFERS .*the table t holds something else than its archive/,
+      /^ARCHIVE_DIFFERS .*the content of the table t differs from its archive/,
     ],
     [
       'that came back with another view of the same name',
       () => admin.query('CREATE OR REPLACE VIEW s51234__small.v AS SELECT 1 AS a'),
-      /^ARCHIVE_DIFFERS .*the view v holds something else than its archive/,
+      /^ARCHIVE_DIFFERS .*the content of the view v differs from its archive/,
     ],
     [
-      'whose archive tells no contents',
+      'whose archive records no contents',
       () => {
         const manifest = readManifest();
         for (const piece of manifest.databases) delete piece.contents;
@@ -533,24 +533,26 @@ describe('nothing is dropped', () => {
     await writer.do(ARCHIVE);
     const [step, were] = [drop('s51234__small'), recorded.length];
     await spoil();
-    // one that was recorded anew is the one that is asked for
+    // an archive that was recorded again is the one that is asked for
     const asked = recorded.length === were ? step : drop('s51234__small');
     expect(await failureOf(asked)).toMatch(why);
     expect(await ownDatabases()).toEqual(['s51234__small']);
   });
 
-  test('that is not in the archive, or another’s', async () => {
+  test('that is not in the archive, or belongs to another user', async () => {
     await asTenant(SMALL);
     await writer.do(ARCHIVE);
     await admin.query('CREATE DATABASE s51234__later');
     expect(await failureOf(drop('s51234__later'))).toMatch(/^ARCHIVE_DIFFERS/);
     await expect(writer.do(drop('mysql'))).rejects.toThrow();
-    await expect(writer.do({ ...drop('mysql'), user: 'mysql' })).rejects.toThrow('no user of ours');
+    await expect(writer.do({ ...drop('mysql'), user: 'mysql' })).rejects.toThrow(
+      'not one of our database users',
+    );
     await expect(writer.do({ ...drop('s51234__small'), account: '../x' })).rejects.toThrow();
     expect(await ownDatabases()).toEqual(['s51234__later', 's51234__small']);
   });
 
-  test('that is wanted no more: frozen meanwhile, or wanted back; nor is an archive removed', async () => {
+  test('that is no longer to be dropped: the realm was frozen, or the subject is being restored; nor is an archive removed', async () => {
     await asTenant(SMALL);
     await writer.do(ARCHIVE);
     // at first it is
@@ -564,7 +566,7 @@ describe('nothing is dropped', () => {
     expect([await ownDatabases(), existsSync(manifestPath())]).toEqual([['s51234__small'], true]);
   });
 
-  test('nor is an archive removed whose manifest is another', async () => {
+  test('nor is an archive removed whose manifest is not the recorded one', async () => {
     await asTenant(SMALL);
     await writer.do(ARCHIVE);
     const manifest = manifestOf().replace(/^./, (digit) => (digit === '0' ? '1' : '0'));
@@ -575,7 +577,7 @@ describe('nothing is dropped', () => {
   });
 });
 
-describe('a dump that fails leaves everything, and says why', () => {
+describe('a dump that fails changes nothing, and reports the reason', () => {
   afterEach(async () => {
     expect(recorded).toEqual([]);
     expect(existsSync(join(realm.folder, `${ACCOUNT}.1`))).toBe(false);
@@ -588,7 +590,7 @@ describe('a dump that fails leaves everything, and says why', () => {
 
   test.each<[string, string, RegExp]>([
     [
-      'it is killed half-way',
+      'it is killed halfway',
       '"$real" "$@" 2>/dev/null | head -c 700; kill -9 $$',
       /^STEP_FAILED .*mariadb-dump: SIGKILL/,
     ],
@@ -598,14 +600,14 @@ describe('a dump that fails leaves everything, and says why', () => {
       /^STEP_FAILED .*mariadb-dump: no/,
     ],
     [
-      'it ends half-way as if it were done',
+      'it ends halfway as if it were done',
       '"$real" "$@" | head -c 700',
       /^STEP_FAILED .*in the middle of a statement|is not in it/,
     ],
     [
       'a row is not in it',
       `"$real" "$@" | sed '/^(2),$/d'`,
-      /^STEP_FAILED .*2 rows of 3 of the table t are in it/,
+      /^STEP_FAILED .*it holds 2 of 3 rows of the table t/,
     ],
     [
       'a table is not in it',
@@ -619,7 +621,7 @@ describe('a dump that fails leaves everything, and says why', () => {
     expect(await ownDatabases()).toEqual(['s51234__small']);
   });
 
-  test('where what is dumped changes meanwhile', async () => {
+  test('where the database changes meanwhile', async () => {
     await asTenant(SMALL);
     double(
       'mariadb-dump',
@@ -628,7 +630,7 @@ describe('a dump that fails leaves everything, and says why', () => {
     expect(await failureOf(ARCHIVE)).toMatch(/^STILL_CHANGING .*had 3 rows, and has 4/);
   });
 
-  test('where it is wanted no more: all ends at once', async () => {
+  test('where it is no longer wanted: everything ends at once', async () => {
     await asTenant(SMALL);
     const at = join(world.dir, 'stalled');
     double('mariadb-dump', `echo $$ > '${at}'; exec sleep 1000`);
@@ -640,7 +642,7 @@ describe('a dump that fails leaves everything, and says why', () => {
     isWanted = true;
   });
 
-  test('where the worker is told to end: all ends at once', async () => {
+  test('where the worker is told to stop: everything ends at once', async () => {
     await asTenant(SMALL);
     const at = join(world.dir, 'stalled too');
     double('mariadb-dump', `echo $$ > '${at}'; exec sleep 1000`);
@@ -653,7 +655,7 @@ describe('a dump that fails leaves everything, and says why', () => {
     expect(isAlive(pid)).toBe(false);
   });
 
-  test('where the worker is told to end while a server lets nobody in: at once, and nobody comes in later', async () => {
+  test('where the worker is told to stop while a server accepts no login: at once, and no connection is opened later', async () => {
     const server = runningPid(world.tools) as number;
     const ended = new ChamberlainError('BACKEND_UNAVAILABLE', 'the worker ends');
     const ending = new AbortController();
@@ -683,7 +685,7 @@ describe('a dump that fails leaves everything, and says why', () => {
     });
   });
 
-  test('where a load fails, and then the account cannot be locked: the load is what is said to fail', async () => {
+  test('where a load fails, and then the account cannot be locked: the failure of the load is reported', async () => {
     const [place] = realm.places.filter(({ name }) => name === 'toolsdb');
     const at = { place: place!, login: realm.login, user: 's777' };
     const failure = new Error('the load fails');
@@ -695,7 +697,7 @@ describe('a dump that fails leaves everything, and says why', () => {
     await expect(lent).rejects.toBe(failure);
   });
 
-  test('where a view is of something that is gone', async () => {
+  test('where a view refers to something that is gone', async () => {
     await asTenant([
       ...SMALL,
       'CREATE TABLE s51234__small.x (a INT)',
@@ -706,7 +708,7 @@ describe('a dump that fails leaves everything, and says why', () => {
     await admin.query('DROP VIEW s51234__small.w');
   });
 
-  test('where a routine would lead the client that loads it astray', async () => {
+  test('where a routine would mislead the client that loads it', async () => {
     await asTenant([
       ...SMALL,
       'CREATE PROCEDURE s51234__small.p() BEGIN\n/*\nDELIMITER ;\n; GRANT ALL ON *.* TO s51234;\n*/\nSELECT 1; END',
@@ -715,16 +717,16 @@ describe('a dump that fails leaves everything, and says why', () => {
     await admin.query('DROP PROCEDURE s51234__small.p');
   });
 
-  test('where the role has too few rights: what is hidden from it is not taken for nothing', async () => {
+  test('where the role has too few rights: hidden databases are not taken for absent', async () => {
     await asTenant(SMALL);
     const restoreRights = readFileSync(
       new URL('../../../deploy/mariadb/toolsdb.sql', import.meta.url),
       'utf8',
     );
     for (const [rights, said] of [
-      ['SELECT ON `s%\\_\\_%`.*', /^STEP_FAILED .*we have no SELECT/],
-      ['TRIGGER, EVENT ON `s%\\_\\_%`.*', /^STEP_FAILED .*we have no TRIGGER, EVENT/],
-      ['SHOW DATABASES ON *.*', /^STEP_FAILED .*no right to see/],
+      ['SELECT ON `s%\\_\\_%`.*', /^STEP_FAILED .*this account lacks SELECT/],
+      ['TRIGGER, EVENT ON `s%\\_\\_%`.*', /^STEP_FAILED .*this account lacks TRIGGER, EVENT/],
+      ['SHOW DATABASES ON *.*', /^STEP_FAILED .*does not have the right to see/],
     ] as const) {
       await admin.query(`REVOKE ${rights} FROM chamberlain_databases`);
       try {
@@ -736,13 +738,13 @@ describe('a dump that fails leaves everything, and says why', () => {
   });
 });
 
-describe('a run that is cut', () => {
+describe('a run that is interrupted', () => {
   const MANY = ['one', 'two', 'three'].flatMap((name) => [
     `CREATE DATABASE s51234__${name}`,
     `CREATE TABLE s51234__${name}.t AS SELECT seq AS a FROM s51234__${name}.seq_1_to_10`,
   ]);
 
-  test('goes on while our PostgreSQL is away for a moment, but begins nothing, and drops nothing', async () => {
+  test('goes on while our PostgreSQL is away for a moment, but starts nothing, and drops nothing', async () => {
     await asTenant(MANY);
     const at = join(world.dir, 'waiting');
     double('mariadb-dump', `until [ -e '${at}' ]; do sleep 0.1; done; exec "$real" "$@"`);
@@ -759,7 +761,7 @@ describe('a run that is cut', () => {
     expect(await ownDatabases()).toContain('s51234__one');
   });
 
-  test('is taken up where it was, when its worker was killed; its programs end with it', async () => {
+  test('continues where it was after its worker was killed; its programs end with it', async () => {
     await asTenant(MANY);
     const at = join(world.dir, 'killed');
     double(
@@ -790,7 +792,7 @@ describe('a run that is cut', () => {
     expect(readdirSync(realm.folder)).toEqual([`${ACCOUNT}.1`]);
   });
 
-  test('is taken up where it was, when the server has died; it is away, and nothing is refused', async () => {
+  test('continues where it was after the server has died; the server is away, and nothing is refused', async () => {
     await asTenant([
       ...MANY,
       'CREATE TABLE s51234__two.large AS SELECT seq AS a, REPEAT(MD5(seq), 6) AS b FROM s51234__two.seq_1_to_20000',
@@ -813,7 +815,7 @@ describe('a run that is cut', () => {
     expect(rowsOf(readManifest(), 's51234__two')).toEqual({ large: 20_000, t: 10 });
   });
 
-  test('dumps again what has changed since, and forgets what is gone', async () => {
+  test('dumps again what has changed since, and drops what is gone from the archive', async () => {
     await asTenant(MANY);
     failRecord = true;
     double('mariadb-dump', `case "$*" in *__two) exit 1;; *) "$real" "$@";; esac`);
@@ -830,14 +832,14 @@ describe('a run that is cut', () => {
         .databases.map(({ database }) => database)
         .toSorted(),
     ).toEqual(['s51234__one', 's51234__two']);
-    // of what an earlier archival has left, nothing stays
+    // nothing stays of what an earlier archival has left
     mkdirSync(join(realm.folder, `.${ACCOUNT}.1.part`));
     await writer.do({ ...ARCHIVE, archival: 2 });
     expect(readdirSync(realm.folder)).toEqual([`${ACCOUNT}.1`, `${ACCOUNT}.2`]);
   });
 });
 
-test('a full disk is said to be one, and the data stays', async () => {
+test('a full disk is reported as such, and the data stays', async () => {
   await asTenant([
     'CREATE DATABASE s51234__large',
     'CREATE TABLE s51234__large.t AS SELECT MD5(RAND(seq)) AS a FROM s51234__large.seq_1_to_40000',
@@ -866,8 +868,8 @@ test('a full disk is said to be one, and the data stays', async () => {
   expect(await admin.query('SELECT COUNT(*) AS n FROM s51234__large.t')).toEqual([{ n: 40_000n }]);
 });
 
-describe('reader', () => {
-  test('see which databases and archives there are, and nothing that is in a database', async () => {
+describe('the reader', () => {
+  test('sees which databases and archives exist, and nothing that is in a database', async () => {
     const reader = openDatabaseArchiveReader(realm.places, login('databases-reader'), realm.folder);
     await asTenant([...SMALL, "CREATE DATABASE `s51234__ü'x_p`"]);
     await admin.query('CREATE DATABASE IF NOT EXISTS s512345__a');
@@ -907,7 +909,7 @@ describe('reader', () => {
     await reader.close();
   });
 
-  test('call unreadable what they cannot read, never empty', async () => {
+  test('reports what it cannot read as unreadable, never as empty', async () => {
     const nowhere = openDatabaseArchiveReader(
       realm.places,
       login('databases-reader'),
@@ -917,7 +919,7 @@ describe('reader', () => {
       code: 'BACKEND_UNREADABLE',
     });
     await nowhere.close();
-    // what nobody has mounted anything on is root's, as a rule
+    // an unmounted mount point usually belongs to root
     const folder = realm.folder;
     const others: [() => void, () => void][] = [
       [() => chmodSync(folder, 0o755), () => chmodSync(folder, 0o700)],
@@ -930,7 +932,7 @@ describe('reader', () => {
       await expect(there.lookAtArchive(ACCOUNT, 1)).rejects.toMatchObject({
         code: 'BACKEND_UNREADABLE',
       });
-      expect(await failureOf(ARCHIVE)).toMatch(/^STEP_FAILED .* is not used: /);
+      expect(await failureOf(ARCHIVE)).toMatch(/^STEP_FAILED .* cannot be used: /);
       await there.close();
       mend();
     }
@@ -993,7 +995,7 @@ function rowsOf({ databases }: DatabasesManifest, database: string): Record<stri
   return Object.fromEntries(piece?.holds.tables.map(({ name, rows }) => [name, rows]) ?? []);
 }
 
-/** What was dumped; of what takes long is told more than once. */
+/** What was dumped; long dumps are reported more than once. */
 function dumped(): string[] {
   return [...new Set(told.filter((act) => act.startsWith('dumping')))];
 }
@@ -1078,7 +1080,7 @@ async function ownDatabases(): Promise<string[]> {
     .toSorted();
 }
 
-/** All that is in the tenant's databases: how each thing was made, and every row. */
+/** Everything in the tenant's databases: how each thing was created, and every row. */
 async function snapshot(): Promise<Map<string, unknown>> {
   const all = new Map<string, unknown>();
   const id = (name: string) => admin.escapeId(name);

@@ -1,4 +1,4 @@
-/** A home that is deeper than a path can be long is put away, removed and brought back. */
+/** Archives, removes and restores a home that is deeper than a path can be long. */
 import { spawnSync } from 'node:child_process';
 import { existsSync, lstatSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -13,7 +13,7 @@ beforeAll(async () => {
 });
 afterAll(stopFileServers);
 
-test('what no path leads to comes back with every byte, owner, mode, time, link, hole and ACL', async () => {
+test('files that no path can reach are restored with every byte, owner, mode, time, link, hole and ACL', async () => {
   const { uid, name, home } = await server.madeTool();
   await fillDeep(home, uid);
   const before = deepTreeOf(home);
@@ -32,7 +32,7 @@ test('what no path leads to comes back with every byte, owner, mode, time, link,
     expect(readdirSync(home).filter((each) => /^\.[0-9a-f]{64}$/u.test(each))).toEqual([]);
     expect(existsSync(join(server.archives, `tools.${name}.1`, 'home.tar.zst'))).toBe(true);
   } finally {
-    // no path leads to all of it: rmSync does not reach it
+    // no path leads to all of it, so rmSync cannot reach it
     spawnSync('rm', ['-rf', home]);
   }
 });

@@ -1,4 +1,4 @@
-/** Putting homes away while something goes wrong: nothing is lost, and nothing half made is left. */
+/** Archiving homes while something goes wrong: nothing is lost, and nothing incomplete is left. */
 import { spawn, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import {
@@ -32,13 +32,13 @@ afterEach(() => {
 });
 afterAll(async () => {
   for (const pid of stopped) {
-    // one that should have been killed
+    // a program that should have been killed
     if (existsSync(`/proc/${pid}`)) process.kill(pid, 'SIGKILL');
   }
   await stopFileServers();
 });
 
-/** A tool whose home was withdrawn, with so many bytes that no program can make small. */
+/** A tool whose home was withdrawn, with so many bytes that no program can compress. */
 async function withdrawn({ bytes = 10 } = {}) {
   const made = await server.madeTool();
   const { uid, name } = made;
@@ -74,8 +74,8 @@ function programsIn(folder: string): string[] {
 }
 
 /**
- * Stops tar and zstd in a folder, when they are at work: they do not end by themselves then. Not the shells,
- * of which one may be about to become a program: stopped there it is nobody's.
+ * Stops tar and zstd in a folder while they are working, because they do not end by themselves then. The shells
+ * are not stopped: one may be about to become a program, and would then be lost.
  */
 async function stopProgramsIn(folder: string): Promise<void> {
   const found = await eventually('programs at work', () => {
@@ -118,7 +118,7 @@ test('a step is asked again and again whether it is wanted, and ends when it is 
   expect([existsSync(made.part), existsSync(made.left)]).toEqual([false, true]);
 });
 
-test('a worker that ends lets go at once', async () => {
+test('a worker that stops ends the step at once', async () => {
   const made = await withdrawn({ bytes: 50_000_000 });
   const writer = server.openWriter();
   const put = failedWith(made.put(writer));
@@ -135,7 +135,7 @@ test('a worker that ends lets go at once', async () => {
   await made.put();
 });
 
-test('the programs of a worker that was killed end with it, and the next run begins anew', async () => {
+test('the programs of a worker that was killed end with it, and the next run starts again', async () => {
   const made = await withdrawn({ bytes: 50_000_000 });
   const child = spawn(
     process.execPath,
@@ -161,7 +161,7 @@ test('the programs of a worker that was killed end with it, and the next run beg
   expect([existsSync(made.part), existsSync(made.archive)]).toEqual([false, true]);
 });
 
-test('an archive that was made and not recorded is read back, not made anew', async () => {
+test('an archive that was created but not recorded is read back, not created again', async () => {
   const made = await withdrawn();
   server.archiveDouble.record = async () => await Promise.reject(new Error('no PostgreSQL'));
   expect(await failedWith(made.put())).toMatch(/no PostgreSQL/u);
@@ -173,7 +173,7 @@ test('an archive that was made and not recorded is read back, not made anew', as
   const hashes = server.archived.filter(({ subject }) => subject === made.uid);
   expect(new Set(hashes.map(({ manifestSha256 }) => manifestSha256)).size).toBe(1);
 
-  // one that is of something else is left as it is, and nothing is recorded
+  // an archive of something else is left as it is, and nothing is recorded
   server.archived.length = 0;
   writeFileSync(`${made.left}/more`, '');
   expect(await failedWith(made.put())).toMatch(/^ARCHIVE_DAMAGED/u);
@@ -181,7 +181,7 @@ test('an archive that was made and not recorded is read back, not made anew', as
   expect(existsSync(`${made.archive}/home.tar.zst`)).toBe(true);
 });
 
-test('two that put the same home away at once end in one whole archive, or in an error', async () => {
+test('two runs that archive the same home at once end in one complete archive, or in an error', async () => {
   const made = await withdrawn({ bytes: 1_000_000 });
   const outcomes = await Promise.all([failureOf(made.put()), failureOf(made.put())]);
   if (outcomes.every((error) => error !== undefined)) await made.put();
@@ -191,7 +191,7 @@ test('two that put the same home away at once end in one whole archive, or in an
   expect(existsSync(made.left)).toBe(true);
 });
 
-test('a byte of the archive that is not as it was written is noticed where it is unpacked', async () => {
+test('a changed byte of the archive is noticed when it is unpacked', async () => {
   const made = await withdrawn({ bytes: 100_000 });
   await made.put();
   const { manifestSha256: manifest } = server.archived.at(-1)!;
@@ -210,7 +210,7 @@ test('a byte of the archive that is not as it was written is noticed where it is
   expect(lstatSync(`${made.home}/noise`).size).toBe(100_000);
 });
 
-test('a full disk, and something that is mounted in the home, are told, and the data stays', () => {
+test('a full disk, and a mount in the home, are reported, and the data stays', () => {
   const source = (name: string) => JSON.stringify(join(import.meta.dirname, name));
   const script = `
     const { startFileServer, stopFileServers } = await import(${source('../../backends/files/file-server.ts')});
@@ -240,7 +240,7 @@ test('a full disk, and something that is mounted in the home, are told, and the 
     }
     await stopFileServers();
     console.log(JSON.stringify(told));`;
-  // mountinfo has such a path in bytes
+  // mountinfo contains such a path as bytes
   const place = mkdtempSync(join(tmpdir(), 'chamberlain-fäults '));
   const { stdout, stderr } = spawnSync(
     'unshare',

@@ -1,4 +1,4 @@
-/** Homes put away and brought back, on a real file server. */
+/** Archives and restores homes, on a real file server. */
 import { spawnSync } from 'node:child_process';
 import {
   existsSync,
@@ -57,7 +57,7 @@ async function look(wanted: WantedTool) {
   return homeArchive.plan(homeArchive.want(wanted, REALM), have!, wanted);
 }
 
-/** Surveys, does the steps, and gives their verbs and the codes of findings. */
+/** Surveys, does the steps, and returns their verbs and the codes of findings. */
 async function converge(wanted: WantedTool): Promise<string[]> {
   const { steps, findings } = await look(wanted);
   for (const { action } of steps) await server.do(action);
@@ -81,7 +81,7 @@ const failedWith = async (act: Promise<unknown>) => {
   return `${codeOf(error)}: ${describeError(error)}`;
 };
 
-test('a hostile home is put away, removed, and brought back with every byte, owner, mode, link and ACL', async () => {
+test('a hostile home is archived, removed, and restored with every byte, owner, mode, link and ACL', async () => {
   const made = await server.madeTool();
   await fillHostile(made.home, made.uid);
   const before = treeOf(made.home);
@@ -109,7 +109,7 @@ test('a hostile home is put away, removed, and brought back with every byte, own
   expect(server.staged()).toEqual([]);
 });
 
-test('what another tar has packed comes back too, counted', async () => {
+test('an archive that another tar has packed is restored, too, and counted', async () => {
   const made = await server.madeTool();
   await fillHostile(made.home, made.uid);
   const before = treeOf(made.home);
@@ -137,7 +137,7 @@ test('what another tar has packed comes back too, counted', async () => {
   expect(treeOf(made.home)).toEqual(before.filter((line) => !line.startsWith('socket ')));
 });
 
-test('FIFOs and devices come back, those with two names as two', async () => {
+test('FIFOs and devices are restored, those with two names as two', async () => {
   const made = await server.madeTool();
   const make =
     'mkfifo fifo && ln fifo fifo-too && mknod null c 1 3 && ln null null-too && chmod 640 null';
@@ -151,7 +151,7 @@ test('FIFOs and devices come back, those with two names as two', async () => {
   expect(treeOf(made.home)).toEqual(before.map((line) => line.replace(/ same as \S+/u, '')));
 });
 
-test('what is immutable is told, with what to do, and is removed afterwards', async () => {
+test('an immutable file is reported with what to do, and is removed afterwards', async () => {
   const made = await server.madeTool();
   mkdirSync(`${made.home}/folder`);
   writeFileSync(`${made.home}/folder/fixed`, 'x');
@@ -179,14 +179,14 @@ test('what is immutable is told, with what to do, and is removed afterwards', as
   await archiveHome(home);
 });
 
-test('what was withdrawn and is there still is given back as it is', async () => {
+test('a withdrawn home that still exists is returned as it is', async () => {
   const made = await server.madeTool();
   const inode = lstatSync(made.home).ino;
   await archiveHome(made);
   expect(await converge(wantedAs(made, 'archived', { returning: true }))).toEqual(['home.return']);
   expect(lstatSync(made.home).ino).toBe(inode);
   expect(await converge(wantedAs(made, 'archived', { returning: true }))).toEqual([]);
-  // put away again, another time: another archive, and the first as it was
+  // archived again, another time: another archive, and the first as it was
   const first = readFileSync(`${archiveOf(made)}/manifest.json`);
   const again = wantedAs(made, 'archived', { archival: 2, manifest: undefined });
   expect(await converge(again)).toEqual(['home.withdraw', 'home.archive']);
@@ -194,7 +194,7 @@ test('what was withdrawn and is there still is given back as it is', async () =>
   expect(readFileSync(`${archiveOf(made)}/manifest.json`)).toEqual(first);
 });
 
-test('an archive that was made and not recorded is removed when the account comes back', async () => {
+test('an archive that was created but not recorded is removed when the account is restored', async () => {
   const made = await server.madeTool();
   server.archiveDouble.record = async () => {
     throw new Error('killed');
@@ -207,7 +207,7 @@ test('an archive that was made and not recorded is removed when the account come
   expect(await converge(back)).toEqual([]);
 });
 
-test('where there is no home, or another’s, the archive says that there was nothing', async () => {
+test('if there is no home, or another’s, the archive says that there was nothing', async () => {
   for (const place of ['absent', 'unmanaged'] as const) {
     const made = await server.madeTool();
     rmSync(made.home, { recursive: true });
@@ -253,7 +253,7 @@ test('nothing is destroyed before it is recorded, nor with another manifest, nor
   expect(await converge(asDeleted)).toEqual(['home.destroy']);
 });
 
-test('what was written since it was packed is in no archive: nothing is removed', async () => {
+test('data that was written after packing is in no archive: nothing is removed', async () => {
   const made = await server.madeTool();
   writeFileSync(`${made.home}/file`, 'contents');
   const packedAt = new Date('2026-01-01T00:00:00Z');
@@ -264,7 +264,7 @@ test('what was written since it was packed is in no archive: nothing is removed'
     expect(existsSync(leftOf(made))).toBe(true);
   };
   const file = `${leftOf(made)}/file`;
-  // the last as what comes back from a backup: of the same name, length and time
+  // the last is like a file from a backup: of the same name, length and time
   for (const text of ['contents, and more', 'CONTENTS']) {
     writeFileSync(file, text);
     utimesSync(file, packedAt, packedAt);
@@ -279,7 +279,7 @@ test('what was written since it was packed is in no archive: nothing is removed'
   expect(await converge(wantedAs(made, 'deleted'))).toEqual(['home.destroy']);
 });
 
-test('what is half removed has another name by then, and is never given back', async () => {
+test('a partly removed home has another name by then, and is never returned', async () => {
   const made = await server.madeTool();
   writeFileSync(`${made.home}/file`, 'contents');
   await archiveHome(made);
@@ -297,7 +297,7 @@ test('what is half removed has another name by then, and is never given back', a
   expect(server.staged().filter((name) => name.startsWith(made.name))).toEqual([]);
 });
 
-test('an archive that was kept long enough is removed, also where that was cut', async () => {
+test('an archive that was kept long enough is removed, even after an interruption', async () => {
   const made = await server.madeTool();
   await archiveHome(made);
   await converge(wantedAs(made, 'deleted'));
@@ -313,7 +313,7 @@ test('an archive that was kept long enough is removed, also where that was cut',
   expect(existsSync(archiveOf(made))).toBe(false);
 });
 
-test('what somebody still writes is noticed, and nothing is recorded; then it is tried again', async () => {
+test('a file that somebody still writes to is noticed, and nothing is recorded; then it is tried again', async () => {
   const made = await server.madeTool();
   const tenant = await startAs(
     made.uid,
@@ -328,19 +328,19 @@ test('what somebody still writes is noticed, and nothing is recorded; then it is
 });
 
 test.each<[string, (home: string) => void]>([
-  ['a file has come', (home) => writeFileSync(`${home}/new`, '')],
-  ['a byte is another', (home) => writeFileSync(`${home}/file`, 'Contents')],
-  ['an ACL is another', (home) => void spawnSync('setfacl', ['-m', 'u:7:r', `${home}/file`])],
-  ['a time is another', (home) => void spawnSync('touch', ['-d@1.000000001', `${home}/file`])],
+  ['a file was added', (home) => writeFileSync(`${home}/new`, '')],
+  ['a byte was changed', (home) => writeFileSync(`${home}/file`, 'Contents')],
+  ['an ACL was changed', (home) => void spawnSync('setfacl', ['-m', 'u:7:r', `${home}/file`])],
+  ['a time was changed', (home) => void spawnSync('touch', ['-d@1.000000001', `${home}/file`])],
   ['a folder is gone', (home) => rmSync(`${home}/logs`, { recursive: true })],
-])('the reading back notices that %s', async (_what, change) => {
+])('reading back notices that %s', async (_what, change) => {
   const made = await server.madeTool();
   writeFileSync(`${made.home}/file`, 'contents');
   server.archiveDouble.report = async ({ act, done }) => {
     if (act === 'packing' && done === 0) packed.resolve();
   };
   const packed = Promise.withResolvers<void>();
-  // after it was packed: when the file that was packed into is made lasting, before it is read back
+  // after it was packed: when the packed file is flushed to disk, before it is read back
   const { putting, changed } = { putting: converge(wantedAs(made, 'archived')), changed: packed };
   await changed.promise;
   const file = `${server.archives}/.tools.${made.name}.1.part/home.tar.zst`;

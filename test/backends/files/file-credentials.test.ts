@@ -65,7 +65,7 @@ describe('credentials', () => {
       'it names another user',
       (file) => writeFileSync(file, readFileSync(file, 'utf8').replace(/s\d+/, 's1')),
     ],
-  ])('are made anew where the file %s', async (_what, because, spoil) => {
+  ])('are created anew if the file %s', async (_what, because, spoil) => {
     const { uid, file, wanted } = await madeTool();
     const before = server.recorded.get(uid);
     spoil(file, uid);
@@ -77,18 +77,18 @@ describe('credentials', () => {
     expect(await linesOf(wanted())).toEqual([]);
   });
 
-  test('keep their password where only owner or mode are wrong', async () => {
+  test('keep their password if only owner or mode is wrong', async () => {
     const { uid, file, wanted } = await madeTool();
     const [before, { ino }] = [server.recorded.get(uid), lstatSync(file)];
     chownSync(file, 0, 0);
     chmodSync(file, 0o600);
-    expect(await linesOf(wanted())).toEqual(['credentials.own: owner, group or mode differ']);
+    expect(await linesOf(wanted())).toEqual(['credentials.own: its owner, group or mode is wrong']);
     await server.converge(wanted());
     expect(ownership(file)).toBe(`${uid}:${uid} 440`);
     expect([server.recorded.get(uid), lstatSync(file).ino]).toEqual([before, ino]);
   });
 
-  test('are not taken away because someone made a backup of links', async () => {
+  test('are not replaced because somebody made a backup of links', async () => {
     const { file, wanted } = await madeTool();
     linkSync(file, server.path('victim/backup'));
     expect(await linesOf(wanted())).toEqual([]);
@@ -120,7 +120,7 @@ describe('credentials', () => {
     expect(server.recorded.has(uid + 500)).toBe(false);
   });
 
-  test('are not made where a directory stands, and the password that is there lasts', async () => {
+  test('are not created in place of a directory, and the present password stays valid', async () => {
     const { uid, file, wanted } = await madeTool();
     rmSync(file);
     const { steps } = await server.survey(wanted());
@@ -150,10 +150,10 @@ describe('credentials', () => {
     expect(await linesOf(wanted())).toEqual([]);
   });
 
-  test('end in another new password when cut after the verifier is recorded', async () => {
+  test('end in another new password when interrupted after the verifier is recorded', async () => {
     const { uid, file, home, wanted } = await madeTool();
     rmSync(file);
-    // What is left then: a verifier recorded, the file with its password only in staging.
+    // what is left then: a verifier recorded, the file with its password only in staging
     server.recorded.set(uid, { epoch: 1, verifier: verifierOf('cut') });
     const staged = home.replace('/project/', '/project/.chamberlain/');
     writeFileSync(`${staged}.credentials`, `[client]\nuser = s${uid}\npassword = cut\n`);
@@ -166,7 +166,7 @@ describe('credentials', () => {
   test.each<[string, (staged: string, victim: string) => void]>([
     ['a link', (staged, victim) => symlinkSync(victim, staged)],
     ['a file that has another name as well', (staged, victim) => linkSync(victim, staged)],
-  ])('go through nothing that was left in staging: %s', async (_what, leave) => {
+  ])('are not written through anything left in staging: %s', async (_what, leave) => {
     const { file, home, wanted } = await madeTool();
     const victim = server.path('victim', `left${wanted().uid}`);
     writeFileSync(victim, 'precious', { mode: 0o666 });
@@ -179,7 +179,7 @@ describe('credentials', () => {
     expect(server.staged()).toEqual([]);
   });
 
-  test('cost nobody their password where an admin made the file immutable', async () => {
+  test('leave the present password valid if an admin made the file immutable', async () => {
     const { uid, file, home, wanted } = await madeTool();
     const before = server.recorded.get(uid);
     chmodSync(file, 0o444);
@@ -196,12 +196,12 @@ describe('credentials', () => {
     expect(server.recorded.get(uid)).toEqual(before);
   });
 
-  test('under a lease of the tenant hold nobody up', async () => {
+  test('under a lease of the tenant delay nothing', async () => {
     const { uid, file, home, wanted } = await madeTool();
     const tenant = await startAs(
       uid,
       home,
-      // F_SETLEASE 1024, F_WRLCK 1: an open by another waits until it is given up, 45 s at most.
+      // F_SETLEASE 1024, F_WRLCK 1: an open by another waits until it is given up, 45 s at most
       `chmod 0640, "replica.my.cnf"; open(F, "+<", "replica.my.cnf") or die; $SIG{IO} = "IGNORE";
        fcntl(F, 1024, 1) or die "lease: $!"; print "held\\n"; sleep 1 while 1;`,
     );
@@ -217,7 +217,7 @@ describe('credentials', () => {
     expect(ownership(file)).toBe(`${uid}:${uid} 440`);
   });
 
-  test('leave no password in plans, in what a reader gives, or in errors', async () => {
+  test('leave no password in plans, in a reader’s answers, or in errors', async () => {
     const { wanted, uid, name, file } = await madeTool();
     chmodSync(file, 0o444);
     const asked = [{ home: { area: 'toolHomes' as const, name }, uid, folders: [] }];

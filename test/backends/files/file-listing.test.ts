@@ -1,4 +1,4 @@
-/** What stands in a folder and is not ours, looked at again and again. */
+/** What is in a folder and is not ours, read again and again. */
 import { chownSync, mkdirSync, mkdtempSync, openSync, rmdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -25,7 +25,7 @@ async function look() {
 }
 const make = (name: string) => mkdirSync(join(folder, name));
 
-test('a folder is listed whole until its last change is past, and then after each change of a name', async () => {
+test('a folder is listed completely until its last change is past, and then after each change of a name', async () => {
   for (const name of ['ours-1', 'ours-2', 'theirs']) make(name);
   expect(await look()).toEqual({
     names: ['ours-1', 'ours-2', 'theirs'],
@@ -35,13 +35,13 @@ test('a folder is listed whole until its last change is past, and then after eac
   const { changedAtNs = 0n } = memory;
   expect(Date.now() - Number(changedAtNs / 1_000_000n)).toBeGreaterThanOrEqual(2000);
   const settled = async () => ((await look()).names.length === 1 ? true : undefined);
-  await eventually('what is ours to be listed no more', settled, 20_000);
+  await eventually('our names to be no longer listed', settled, 20_000);
 
   chownSync(join(folder, 'theirs'), 1, 1);
   expect(await look()).toEqual({ names: ['theirs'], found: ['theirs of 1'] });
   make('stray');
   expect((await look()).names).toEqual(['ours-1', 'ours-2', 'stray', 'theirs']);
-  await eventually('it to be listed no more', async () =>
+  await eventually('it to be no longer listed', async () =>
     (await look()).names.length === 2 ? true : undefined,
   );
   rmdirSync(join(folder, 'theirs'));

@@ -1,7 +1,7 @@
 /**
- * Tenants that swap things in their homes as fast as they can, while writer and reader work there.
- * What counts: nothing outside the home changes, nothing hangs, no error but STEP_STALE, and one
- * more run after the tenant has stopped puts all right.
+ * Tenants swap things in their homes as fast as they can, while writer and reader work there. The following
+ * must hold: nothing outside the home changes, nothing hangs, there is no error but STEP_STALE, and one more
+ * run after the tenant has stopped corrects everything.
  */
 import { chmodSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from '@jest/globals';
@@ -20,9 +20,9 @@ import {
 import type { FileServerOfTest } from './file-server.ts';
 
 const RACE_MS = 2000;
-/** For what must come to happen in a race, where the machine is busy. */
+/** For events that must happen in a race, even if the machine is busy. */
 const LONGEST_RACE_MS = 60_000;
-/** A step takes a millisecond or so; what waits for a FIFO takes for ever. */
+/** A step takes a millisecond or so; waiting for a FIFO takes forever. */
 const STEP_MS = 20_000;
 
 let server: FileServerOfTest;
@@ -49,8 +49,8 @@ function expectVictimUntouched(): void {
 }
 
 /**
- * Acts over and over for a while, and until all that is to happen has happened; gives how often it did, how often it was
- * stale, and all else.
+ * Acts over and over for a while, and until everything has happened that must happen; returns how often it
+ * succeeded, how often it was stale, and all other results.
  */
 async function raceFor(act: () => Promise<unknown>, least: { done?: number; stale?: number } = {}) {
   const seen = { done: 0, stale: 0, other: [] as string[], slowestMs: 0 };
@@ -108,7 +108,7 @@ test.each(['path.chmod', 'path.chgrp', 'path.setAcl'] as const)(
   },
 );
 
-test('a folder is made where it is swapped for a link at once, and never through one', async () => {
+test('a folder is created even if it is swapped for a link at once, and never through a link', async () => {
   const { uid, name, home, wanted } = await server.madeTool();
   rmSync(`${home}/logs`, { recursive: true });
   const { steps } = await server.survey(wanted());
@@ -135,7 +135,7 @@ test('a folder is made where it is swapped for a link at once, and never through
   expect(server.staged()).toEqual([]);
 });
 
-test('credentials are written where links, FIFOs and links to a FIFO come and go', async () => {
+test('credentials are written while links, FIFOs and links to a FIFO come and go', async () => {
   const { uid, name, home, file, wanted } = await server.madeTool();
   const tenant = await startAs(
     uid,
@@ -172,7 +172,7 @@ test('credentials are written where links, FIFOs and links to a FIFO come and go
   expect(server.staged()).toEqual([]);
 });
 
-test('owner and mode go to the file that was seen, or to none', async () => {
+test('owner and mode are set on the file that was seen, or on none', async () => {
   const { uid, name, home, wanted } = await server.madeTool();
   runAs(uid, uid, home, 'chmod 0600 replica.my.cnf');
   const [have] = await server.reader.readCredentials([
@@ -212,7 +212,7 @@ test('owner and mode go to the file that was seen, or to none', async () => {
   expect(await server.linesOf(wanted())).toEqual([]);
 });
 
-test('a home is whole, owned and closed enough in the very moment that it is there', async () => {
+test('a home is complete, owned and protected from the moment it exists', async () => {
   const names = Array.from({ length: 60 }, (_, index) => `new${index}`);
   const first = 53000;
   const watcher = await startAs(
@@ -230,7 +230,7 @@ test('a home is whole, owned and closed enough in the very moment that it is the
   for (const [index, name] of names.entries()) {
     await server.converge(server.tool(name, first + index));
   }
-  await eventually('the watcher to have seen all', () => watcher.lines.includes('end'));
+  await eventually('the watcher to have seen everything', () => watcher.lines.includes('end'));
   await watcher.end();
   expect(watcher.lines.slice(1, -1)).toEqual(
     names.map((_, index) => {
@@ -240,7 +240,7 @@ test('a home is whole, owned and closed enough in the very moment that it is the
   );
 });
 
-test('credentials have their owner and mode in the very moment that they are there', async () => {
+test('credentials have their owner and mode from the moment they exist', async () => {
   const { uid, name, home } = await server.madeTool();
   const watcher = await startAs(
     60001,
@@ -269,7 +269,7 @@ test('credentials have their owner and mode in the very moment that they are the
   expect(watcher.lines).toEqual(['watching', `${uid} ${uid} 440`]);
 });
 
-test('the staging folder is closed to a tenant, while things are made in it', async () => {
+test('a tenant cannot reach the staging folder while it is in use', async () => {
   const { uid, home, wanted } = await server.madeTool();
   const tenant = await startAs(
     uid,
@@ -289,7 +289,7 @@ test('the staging folder is closed to a tenant, while things are made in it', as
   expect(tenant.lines).toEqual(['looking']);
 });
 
-test('a survey is not stopped by a tenant who takes folders away', async () => {
+test('a survey is not stopped by a tenant who removes folders', async () => {
   const { uid, home, wanted } = await server.madeTool();
   const tenant = await startAs(uid, home, swapFolder('/proc/self/root'));
   const race = await raceFor(async () => await server.survey(wanted()), { done: 1 });

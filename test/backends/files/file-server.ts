@@ -1,4 +1,4 @@
-/** A file server of its own for a test: areas in a temporary folder, and a tenant to be hostile. */
+/** A file server for one test: areas in a temporary folder, and a tenant that can be hostile. */
 import { spawn, spawnSync } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
@@ -31,7 +31,7 @@ export const REALM: Realm = {
 
 type RecordedHome = Parameters<ArchiveWriter['record']>[0];
 
-/** What is to be removed and ended, also where a test fails half way. */
+/** What must be removed and ended, even if a test fails halfway. */
 const roots = new Set<string>();
 const tenants = new Set<ChildProcess>();
 
@@ -48,7 +48,7 @@ export async function endTenants(): Promise<void> {
 
 export type FileServerOfTest = Awaited<ReturnType<typeof startFileServer>>;
 
-/** Makes areas, reader and writer; `recorded` is what PostgreSQL would hold, by uid. */
+/** Creates areas, reader and writer; `recorded` stands for the content of PostgreSQL, by uid. */
 export async function startFileServer() {
   const root = mkdtempSync(join(tmpdir(), 'chamberlain-files-'));
   roots.add(root);
@@ -68,7 +68,7 @@ export async function startFileServer() {
   const archives = join(root, 'archives');
   await prepareArchives(archives);
   const archived: RecordedHome[] = [];
-  /** what may be wanted no more, be told of, or die at a chosen point */
+  /** may say that a step is no longer wanted, receive progress, or fail at a chosen point */
   const archiveDouble = {
     stillWanted: async (): Promise<boolean> => true,
     report: async (_progress: { act: string; done: number }): Promise<void> => {},
@@ -139,7 +139,7 @@ export async function startFileServer() {
     return steps;
   };
 
-  /** A tool with home and credentials, as the writer made it. */
+  /** A tool with home and credentials, as the writer created it. */
   let lastUid = 51000;
   const madeTool = async () => {
     const uid = (lastUid += 1);
@@ -185,7 +185,7 @@ export async function startFileServer() {
   };
 }
 
-/** What an act failed with, or undefined. */
+/** The error that an act failed with, or undefined. */
 export async function failureOf(act: Promise<unknown>): Promise<unknown> {
   return await act.then(
     () => undefined,
@@ -199,7 +199,7 @@ export function ownership(path: string): string {
   return `${uid}:${gid} ${(mode & 0o7777).toString(8)}`;
 }
 
-/** The tenant dies with the test, whatever ends that. */
+/** The tenant dies with the test, however that ends. */
 const asTenant = (uid: number, gid: number) =>
   `--reuid ${uid} --regid ${gid} --clear-groups --pdeathsig KILL --`.split(' ');
 
@@ -215,8 +215,8 @@ export function runAs(uid: number, gid: number, cwd: string, script: string): st
 }
 
 /**
- * Starts a Perl program as an account, and waits until it has printed its first line. Perl is part
- * of Debian's base and has the bare system calls.
+ * Starts a Perl program as an account, and waits until it has printed its first line. Perl is part of Debian's
+ * base and has the bare system calls.
  */
 export async function startAs(uid: number, cwd: string, program: string): Promise<Tenant> {
   const child = spawn('setpriv', [...asTenant(uid, uid), 'perl', '-e', `$| = 1; ${program}`], {

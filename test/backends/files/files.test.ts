@@ -1,4 +1,4 @@
-/** Reader and writer on a real file system, as root. What tenants do against them: file-races.test.ts. */
+/** Reader and writer on a real file system, as root. Tests of hostile tenants are in file-races.test.ts. */
 import { spawnSync } from 'node:child_process';
 import {
   chmodSync,
@@ -37,7 +37,7 @@ beforeAll(async () => {
 afterAll(stopFileServers);
 
 describe('a home', () => {
-  test('of a tool is made with folders and credentials, and a second run does nothing', async () => {
+  test('of a tool is created with folders and credentials, and a second run does nothing', async () => {
     const { uid, home, file, wanted } = await madeTool();
     for (const path of [home, `${home}/public_html`, `${home}/logs`]) {
       expect(ownership(path)).toBe(`${uid}:${uid} 2775`);
@@ -50,7 +50,7 @@ describe('a home', () => {
     expect(server.staged()).toEqual([]);
   });
 
-  test('keeps group write for what maintainers make with a umask of 022', async () => {
+  test('keeps group write for what maintainers create with a umask of 022', async () => {
     const { uid, home } = await madeTool();
     runAs(1003, uid, `${home}/public_html`, 'umask 022; echo x >index.html; mkdir sub; : >sub/x');
     expect(ownership(`${home}/public_html/index.html`)).toBe(`1003:${uid} 664`);
@@ -58,7 +58,7 @@ describe('a home', () => {
     expect(ownership(`${home}/public_html/sub/x`)).toBe(`1003:${uid} 664`);
   });
 
-  test('of a person is closed, and begins as the skeleton', async () => {
+  test('of a person is private, and begins as a copy of the skeleton', async () => {
     const skel = server.files.skel;
     mkdirSync(`${skel}/.config`);
     writeFileSync(`${skel}/.profile`, 'umask 022\n', { mode: 0o644 });
@@ -77,7 +77,7 @@ describe('a home', () => {
     expect(await server.converge(server.person('alice', 1003))).toEqual([]);
   });
 
-  test('that is something else is reported and left', async () => {
+  test('that is not a directory is reported and left', async () => {
     const [link, file, other] = [
       server.tool('link', 52001),
       server.tool('file', 52002),
@@ -93,7 +93,7 @@ describe('a home', () => {
     expect(ownership(server.path('project/other'))).toBe('0:0 700');
   });
 
-  test('is mended: mode, group, default ACL and folders', async () => {
+  test('is repaired: mode, group, default ACL and folders', async () => {
     const { uid, home, wanted } = await madeTool();
     chmodSync(home, 0o777);
     chownSync(home, uid, 500);
@@ -102,8 +102,8 @@ describe('a home', () => {
     expect(await linesOf(wanted())).toEqual([
       'path.chmod: the mode differs',
       'path.chgrp: the group differs',
-      'path.setAcl: what is made in it would not be writable for the group',
-      'path.setAcl: what is made in it would not be writable for the group',
+      'path.setAcl: the group could not write to what is made in it',
+      'path.setAcl: the group could not write to what is made in it',
       'folder.create: there is none',
     ]);
     await server.converge(wanted());
@@ -115,7 +115,7 @@ describe('a home', () => {
     expect(ownership(`${home}/logs/x`)).toBe(`1003:${uid} 664`);
   });
 
-  test('is mended alone: what is in it keeps owner, group and mode, links and all', async () => {
+  test('is repaired itself, but its content keeps owner, group and mode, including links', async () => {
     const { uid, home, wanted } = await madeTool();
     const victim = server.path('victim', `in${uid}`);
     writeFileSync(victim, '', { mode: 0o600 });
@@ -140,7 +140,7 @@ describe('a home', () => {
     ['a link', (path: string) => symlinkSync('/etc', path)],
     ['a file', (path: string) => writeFileSync(path, '')],
     ["root's directory", (path: string) => mkdirSync(path)],
-  ])('has %s where a folder should be: that folder is reported, no more', async (_what, put) => {
+  ])('has %s in place of a folder: only that folder is reported', async (_what, put) => {
     const { home, wanted } = await madeTool();
     rmdirSync(`${home}/logs`);
     put(`${home}/logs`);
@@ -155,7 +155,7 @@ describe('a home', () => {
     expect(ownership('/etc')).toBe('0:0 755');
   });
 
-  test('of a run that was cut is made anew, over what is left in staging', async () => {
+  test('is created after an interrupted run, despite its remains in staging', async () => {
     const staged = server.path('project/.chamberlain');
     mkdirSync(`${staged}/cut.home/public_html`, { recursive: true });
     writeFileSync(`${staged}/cut.home/rest`, '');
@@ -169,14 +169,14 @@ describe('a home', () => {
     expect(server.staged()).toEqual([]);
   });
 
-  test('that is there by now makes the step stale', async () => {
+  test('that exists by now makes the step stale', async () => {
     const { steps } = await server.survey(server.tool('late', 52020));
     mkdirSync(server.path('project/late'));
     expect(codeOf(await failureOf(server.do(steps[0]!.action)))).toBe('STEP_STALE');
     expect(ownership(server.path('project/late'))).toMatch(/^0:0 /);
   });
 
-  test('that was exchanged by an admin makes steps stale, those in it too', async () => {
+  test('that was replaced by an admin makes steps stale, including those in it', async () => {
     const { uid, home, file, wanted } = await madeTool();
     chmodSync(home, 0o700);
     chmodSync(file, 0o400);
@@ -272,7 +272,7 @@ describe('an area', () => {
     ['project', 0o775],
     ['project', 0o1777],
     ['project/.chamberlain', 0o750],
-  ])('is not used where others than root have rights: %s %o', async (path, mode) => {
+  ])('is refused if others than root have rights: %s %o', async (path, mode) => {
     const other = await startFileServer();
     chmodSync(other.path(path), mode);
     const wanted = other.tool('bot', 50001);
@@ -282,7 +282,7 @@ describe('an area', () => {
     expect(existsSync(other.path('project/bot'))).toBe(false);
   });
 
-  test('is surveyed in the order that was asked, whatever is absent', async () => {
+  test('is surveyed in the requested order, whatever is absent', async () => {
     const made = await madeTool();
     const asked = Array.from({ length: 1001 }, (_, index) => ({
       home: { area: 'toolHomes' as const, name: index % 500 === 0 ? made.name : `none${index}` },
@@ -298,7 +298,7 @@ describe('an area', () => {
     });
   });
 
-  test('whose names would lead out of it is not reached into', async () => {
+  test('is not entered by names that would lead out of it', async () => {
     for (const name of ['..', '.', 'a/b', '', '.chamberlain', '.chamberlain/x', 'a\0b', '-x']) {
       const home = { area: 'toolHomes' as const, name };
       const error = await failureOf(
@@ -319,7 +319,7 @@ describe('an area', () => {
   });
 
   test('on a file system without ACLs has homes without, and no drift', () => {
-    // In a mount namespace of its own; ramfs keeps no extended attributes.
+    // in a mount namespace of its own; ramfs keeps no extended attributes
     const script = `
       import { prepareFileAreas } from ${source('file-acls.ts')};
       import { openFilesWriter } from ${source('file-writer.ts')};

@@ -1,7 +1,9 @@
-/** A home with everything in it that a tenant can make, and root by mistake; and what a tree is. */
+/**
+ * A home with everything in it that a tenant can create, and root by mistake; and the description of a tree.
+ */
 import { spawnSync } from 'node:child_process';
 
-/** Fills the home of an account, as root, with things of the tenant's and of others'. */
+/** Fills the home of an account, as root, with files of the tenant's and of others. */
 export async function fillHostile(home: string, uid: number): Promise<void> {
   perl(
     home,
@@ -79,7 +81,10 @@ function perl(cwd: string, program: string, ...words: string[]): string {
   return stdout;
 }
 
-/** Makes a branch of folders 3,000 deep and one of 400, some with names of 200 bytes, and what can lie there at some depths. */
+/**
+ * Creates a branch of folders 3,000 deep and one of 400, some with names of 200 bytes, and everything that can
+ * be at some depth.
+ */
 export async function fillDeep(home: string, uid: number): Promise<void> {
   perl(
     home,
@@ -106,7 +111,10 @@ export async function fillDeep(home: string, uid: number): Promise<void> {
   );
 }
 
-/** One line for each entry, also where no path leads; names of the same file together. By programs that go step by step. */
+/**
+ * One line for each entry, even if no path leads to it; names of the same file together. By programs that go
+ * step by step.
+ */
 export function deepTreeOf(root: string): string[] {
   const listed = run(
     root,

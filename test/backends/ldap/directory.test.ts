@@ -140,7 +140,7 @@ const bot = (changes: Parameters<typeof tool>[0] = {}) =>
 // ---------------------------------------------------------------- tests
 
 describe('the directory’s targets, through reader and writer', () => {
-  test('bring people and tools from each state to each, and then have nothing to do', async () => {
+  test('bring people and tools from each state to each other, and then have nothing to do', async () => {
     const alone = bot().members!.slice(1);
     expect(await converge(person(), bot())).toEqual([
       'create unix-group',
@@ -175,7 +175,7 @@ describe('the directory’s targets, through reader and writer', () => {
     await converge(person({ state: 'deleted', uid: 1004 }));
   });
 
-  test('make entries in the shape of the realm', async () => {
+  test('create entries in the shape of the realm', async () => {
     const key = { line: OTHER_KEY, fingerprint: '', label: '' };
     await converge(
       person({ displayName: 'Ünder, Älice', keys: [key] }),
@@ -251,7 +251,7 @@ describe('the directory’s targets, through reader and writer', () => {
     ]);
   });
 
-  test('see no drift in a DN that is only written otherwise', async () => {
+  test('see no drift in a DN that is only written differently', async () => {
     const group = `cn=tools.bot,ou=servicegroups,${BASE}`;
     write(
       `dn: ${group}\nchangetype: modify\nreplace: member\nmember: UID=Alice , OU=People,DC=Example,dc=org\nmember: uid=tools\\2Ebot,ou=people,ou=servicegroups,${BASE}\n`,
@@ -259,7 +259,7 @@ describe('the directory’s targets, through reader and writer', () => {
     expect(await survey([bot({ state: 'disabled' })])).toEqual({ steps: [], findings: [] });
   });
 
-  test('remove what another has added: members, keys (bytes that are no text, too)', async () => {
+  test('remove what somebody else has added: members, keys (including bytes that are not text)', async () => {
     const alice = `uid=alice,ou=people,${BASE}`;
     write(
       `dn: ${alice}\nchangetype: modify\nadd: sshPublicKey\nsshPublicKey:: /wBh\nsshPublicKey: bytes:ff\n`,
@@ -276,7 +276,7 @@ describe('the directory’s targets, through reader and writer', () => {
     expect(read(alice, 'sshPublicKey')).toEqual([`dn: ${alice}`, `sshPublicKey: ${KEY}`]);
   });
 
-  test('see no sudo rule but the realm’s own, and leave those of another project', async () => {
+  test('see only the realm’s own sudo rules, and leave those of another project', async () => {
     const project = `cn=far,ou=projects,${BASE}`;
     const rule = `cn=runas-tools.near,ou=sudoers,${project}`;
     write(
@@ -336,7 +336,7 @@ describe('the directory’s targets, through reader and writer', () => {
   });
 });
 
-describe('writer', () => {
+describe('the writer', () => {
   const add = (name: string, number: number): Action => ({
     verb: 'ldap.add',
     entry: `toolGroups/cn=${name}`,
@@ -359,7 +359,7 @@ describe('writer', () => {
     expect: { gidNumber: gid },
   });
 
-  test('refuse a step that is stale, and change nothing', async () => {
+  test('refuses a step that is stale, and changes nothing', async () => {
     const stale = { code: 'STEP_STALE' };
     const dn = `cn=tools.stale,ou=servicegroups,${BASE}`;
     await expect(writer.do(modify({ add: ['people/uid=bob'] }))).rejects.toMatchObject(stale);
@@ -379,7 +379,7 @@ describe('writer', () => {
     await writer.do(remove('52000'));
   });
 
-  test('say what the server refuses, and why', async () => {
+  test('reports what the server refuses, and why', async () => {
     const error: unknown = await writer
       .do(add('tools.out', 777))
       .catch((caught: unknown) => caught);
@@ -390,7 +390,7 @@ describe('writer', () => {
     expect(describeError(error)).toMatch(/constraint/);
   });
 
-  test('add an account with its seal in one write, signed', async () => {
+  test('adds an account with its signed seal in one write', async () => {
     const subject = {
       ...named(1950, 'sealed'),
       seal: { number: 7, until: '2026-12-06T00:00:00Z' },
@@ -417,15 +417,15 @@ describe('writer', () => {
     });
   });
 
-  test('know no other verbs', async () => {
+  test('knows no other verbs', async () => {
     const action: Action = { verb: 'db.dropUser', server: 'x', user: 's1' };
     await expect(writer.do(action)).rejects.toMatchObject({ code: 'INTERNAL' });
   });
 
-  test('keep a name that looks like more than one RDN in its place', async () => {
+  test('keeps a name that looks like more than one RDN in its place', async () => {
     const name = 'x,ou=groups+cn=y "\\#<>;=';
     const entry: EntryRef = `people/uid=${name}`;
-    // the role itself is let to write no such name
+    // the access rules do not let the role itself write such a name
     write(
       [
         String.raw`dn: uid=x\,ou=groups\+cn=y \"\\#\<\>\;=,ou=people,${BASE}`,
@@ -449,7 +449,7 @@ describe('writer', () => {
   });
 });
 
-describe('reader', () => {
+describe('the reader', () => {
   const many = Array.from({ length: 620 }, (_, i) => named(2000 + i, `many${i}`));
 
   beforeAll(async () => {
@@ -467,7 +467,7 @@ describe('reader', () => {
       attributes: ['uid', 'mail', 'title'],
     });
 
-  test('find each of many once, with what was asked for, absent as an empty list', async () => {
+  test('finds each of many entries once, with the requested attributes, absent ones as an empty list', async () => {
     const found = await findMany();
     expect(found).toHaveLength(620);
     expect(found.find(({ ref }) => ref === 'people/uid=many7')).toEqual({
@@ -476,7 +476,7 @@ describe('reader', () => {
     });
   });
 
-  test('find in a place only what is right below it', async () => {
+  test('finds in a place only what is directly below it', async () => {
     const name = 'tools.below';
     const account = { account: name as never, name: 'below' as never, uid: 51002 };
     const members = [{ kind: 'tool' as const, account: name as never, uid: 51002 }];
@@ -489,7 +489,7 @@ describe('reader', () => {
     await converge(tool({ ...account, members, state: 'deleted' }));
   });
 
-  test('list a place page by page, and only what is right below it', async () => {
+  test('lists a place page by page, and only what is directly below it', async () => {
     const sizes: number[] = [];
     const refs = new Set<string>();
     for await (const page of reader.list('people', ['uid'])) {
@@ -503,7 +503,7 @@ describe('reader', () => {
     }
   });
 
-  test('tell page by page what others have changed, and by whom, however much that is', async () => {
+  test('returns page by page what others have changed, and who did, however much that is', async () => {
     const before = await changedByOthers();
     expect(many.some(({ account }) => before.has(`people/uid=${account}`))).toBe(false);
     const change = ({ account }: Wanted) =>
@@ -530,14 +530,14 @@ describe('reader', () => {
   }
 
   test.each(['*', 'many1*', '*)(uid=*', 'x)(|(uid=*', '\\2a', 'many1\0', '(', ''])(
-    'take the value %j for itself, not for a pattern',
+    'takes the value %j literally, not as a pattern',
     async (value) => {
       const any = [{ attribute: 'uid', values: [value] }];
       expect(await reader.find({ any, attributes: ['uid'] })).toEqual([]);
     },
   );
 
-  test('tell members of a group, few and many alike, whatever the case', async () => {
+  test('returns the members of a group, few or many, whatever the case', async () => {
     const members = many.map(({ account }) => `people/uid=${account}` as const);
     const half = members.filter((_, i) => i % 2 === 0);
     await writer.do({
@@ -555,7 +555,7 @@ describe('reader', () => {
     );
   });
 
-  test('say unreadable, not "no member", where there is no such group', async () => {
+  test('reports "unreadable", not "no member", if there is no such group', async () => {
     const members = many.map(({ account }) => `people/uid=${account}` as const);
     for (const count of [1, members.length]) {
       await expect(
@@ -564,7 +564,7 @@ describe('reader', () => {
     }
   });
 
-  test('are not cut short by a size limit of the server: complete, or unreadable', async () => {
+  test('is not cut short by a size limit of the server: complete, or unreadable', async () => {
     const limits = (size: string) =>
       writeConfig(
         'dn: olcDatabase={1}mdb,cn=config\nchangetype: modify\nreplace: olcLimits\n' +
@@ -586,7 +586,7 @@ describe('reader', () => {
     expect(await list()).toBe(all);
   });
 
-  test('may not write, and do not open what writer open', async () => {
+  test('may not write, and cannot open what the writer opens', async () => {
     const asReader = [
       ...['-H', slapd.uri, '-x', '-D', `cn=directory-reader,ou=chamberlain,${BASE}`],
       ...['-y', join(folder, 'secrets/ldap-directory-reader'), `uid=many1,ou=people,${BASE}`],
@@ -610,7 +610,7 @@ describe('a connection', () => {
     changes: [{ attribute: 'loginShell', remove, add }],
   });
 
-  test('that binds but may see nothing is unreadable: absent is not empty', async () => {
+  test('that binds but sees nothing is unreadable: absent is not empty', async () => {
     const access = execFileSync(
       'ldapsearch',
       [
@@ -640,7 +640,7 @@ describe('a connection', () => {
     try {
       const error: unknown = await blind.find(ALICE).catch((caught: unknown) => caught);
       expect(error).toMatchObject(unreadable);
-      expect(describeError(error)).toMatch(/is not there, or may not be read/);
+      expect(describeError(error)).toMatch(/does not exist, or may not be read/);
     } finally {
       replace(rules);
     }
@@ -658,7 +658,7 @@ describe('a connection', () => {
     }
   });
 
-  test('that is plain leads to this machine only', async () => {
+  test('without encryption is possible only to this machine', async () => {
     for (const uri of [
       'ldap://ldap.example.org',
       'ldap://127.0.0.1.example.org',
@@ -669,7 +669,7 @@ describe('a connection', () => {
       const far = openDirectoryReader(settings('directory-reader', { uri }));
       const error: unknown = await far.find(ALICE).catch((caught: unknown) => caught);
       expect(error).toMatchObject(unreadable);
-      expect(describeError(error)).toContain('is not ldapi:// or ldaps://');
+      expect(describeError(error)).toContain('must be ldapi:// or ldaps://');
     }
     const near = openDirectoryReader(settings('directory-reader', { uri: slapd.tcpUri() }));
     expect(await near.find(ALICE)).toHaveLength(1);
@@ -711,8 +711,8 @@ describe('a connection', () => {
     server.close();
   });
 
-  test('that is cut is opened anew and bound: no answer is ever taken from an anonymous one', async () => {
-    // Here the anonymous may search, and find nothing: the worst that a directory can do.
+  test('that is cut is opened again and bound: no answer of an anonymous connection is ever used', async () => {
+    // here anonymous users may search, and find nothing: the worst that a directory can do
     const rules = 'dn: olcDatabase={1}mdb,cn=config\nchangetype: modify\n';
     const rule = `to dn.base="${BASE}" attrs=entry by anonymous read by * break`;
     writeConfig(`${rules}add: olcAccess\nolcAccess: {0}${rule}\n`);
@@ -759,7 +759,7 @@ describe('a connection', () => {
     }
   });
 
-  test('whose server ends fails at once, and is there again when the server is', async () => {
+  test('whose server stops fails at once, and works again when the server does', async () => {
     let right = 0;
     let failed = 0;
     const stop = new AbortController();
@@ -789,7 +789,7 @@ describe('a connection', () => {
       await expect(writer.do(change([], ['/x']))).rejects.toMatchObject({
         code: 'BACKEND_UNAVAILABLE',
       });
-      // a connection that does not come is given up after 3 s
+      // the attempt to connect is given up after 3 s
       expect(performance.now() - at).toBeLessThan(2900);
       await startServer(slapd);
     }
@@ -803,7 +803,7 @@ describe('a connection', () => {
     await writer.do(change(['/bin/sh'], ['/bin/bash']));
   });
 
-  test('that hangs is given up in time, and works again once the server does', async () => {
+  test('to a server that hangs is given up in time, and works again once the server does', async () => {
     await reader.find(ALICE);
     const pid = runningPid(slapd);
     if (pid === undefined) throw new Error('slapd is gone');

@@ -21,8 +21,8 @@ describe('DNs', () => {
   });
 
   test.each([
-    ['it lies elsewhere', 'uid=alice,ou=people,dc=example,dc=com'],
-    ['it lies deeper', 'uid=alice,ou=x,ou=people,dc=example,dc=org'],
+    ['it is elsewhere', 'uid=alice,ou=people,dc=example,dc=com'],
+    ['it is deeper', 'uid=alice,ou=x,ou=people,dc=example,dc=org'],
     ['it has two values in its name', 'uid=alice+cn=x,ou=people,dc=example,dc=org'],
     ['its place has two values', 'uid=alice,ou=people+ou=x,dc=example,dc=org'],
     ['its place is only written like ours', String.raw`uid=alice,ou=people\,dc\=example,dc=org`],
@@ -33,14 +33,14 @@ describe('DNs', () => {
     ['its name has a line end', String.raw`uid=alice\0a,ou=people,dc=example,dc=org`],
     ['it is the suffix', 'dc=example,dc=org'],
     ['it is empty', ''],
-    ['it is no DN', 'alice'],
+    ['it is not a DN', 'alice'],
     ['it ends in a comma', 'uid=alice,ou=people,dc=example,dc=org,'],
-  ])('a DN stays as it is where %s', (_, dn) => {
+  ])('a DN stays as it is if %s', (_, dn) => {
     expect(dns.value(dn)).toBe(`dn:${dn}`);
     expect(dns.entry(dn)).toBe(`dn:${dn}`);
   });
 
-  test('an entry’s own name keeps its bytes, so that another case is another name', () => {
+  test('an entry’s own name keeps its bytes, so that a different case is a different name', () => {
     expect(dns.entry('uid=Alice,OU=people,dc=example,dc=org')).toBe('people/uid=Alice');
   });
 });

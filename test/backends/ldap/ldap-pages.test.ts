@@ -1,6 +1,6 @@
 /**
- * The decoder of large searches, on what a server may send: in any pieces, cut, or not as it should be.
- * What a real slapd sends is test/scenarios/everything.test.ts's.
+ * The decoder of large searches, given what a server may send: in any pieces, cut, or malformed.
+ * test/scenarios/everything.test.ts covers what a real slapd sends.
  */
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
@@ -59,7 +59,7 @@ const done = (id: number, code: number, cookie?: string) =>
 let server: Server | undefined;
 afterEach(() => void server?.close());
 
-/** A server that answers the request with that id by `answer`. */
+/** A server that answers the request with that id by calling `answer`. */
 async function connectTo(answer: (id: number, to: Socket) => void): Promise<Socket> {
   server = createServer((socket) => {
     socket.on('error', () => {});
@@ -106,7 +106,7 @@ test('reads page after page', async () => {
   expect(await readAll((id, to) => to.write(twoPages(id)))).toEqual(AS_READ);
 });
 
-test.each([1, 7, 4096])('it does not matter in which pieces they come: %d bytes', async (piece) => {
+test.each([1, 7, 4096])('pages may come in any pieces: %d bytes', async (piece) => {
   const answer = async (id: number, to: Socket) => {
     const bytes = twoPages(id);
     // the large value in the middle need not come byte by byte
@@ -125,7 +125,7 @@ test.each([1, 7, 4096])('it does not matter in which pieces they come: %d bytes'
   expect(await readAll((id, to) => void answer(id, to))).toEqual(AS_READ);
 });
 
-test('a page without entries is not the end where the server has more', async () => {
+test('a page without entries is not the end if the server has more', async () => {
   const pages = await readAll((id, to) =>
     to.write(id % 2 === 1 ? done(id, 0, 'more') : twoPages(id)),
   );
@@ -133,17 +133,17 @@ test('a page without entries is not the end where the server has more', async ()
 });
 
 test.each<[string, (id: number) => Buffer, string]>([
-  ['a refusal', (id) => done(id, 4), 'the server says 4: no more'],
+  ['a refusal', (id) => done(id, 4), 'the server returned 4: no more'],
   ['a referral', (id) => message(id, ber(0x73, octets('ldap://x'))), 'on another server'],
-  ['an answer to something else', (id) => done(id + 1, 0), 'no answer to a search'],
-  ['a notice that it ends', () => message(0, ber(0x78)), 'no answer to a search'],
+  ['an answer to something else', (id) => done(id + 1, 0), 'other than an answer to a search'],
+  ['a notice that it ends', () => message(0, ber(0x78)), 'other than an answer to a search'],
   [
-    'what is no LDAP',
+    'data that is not LDAP',
     () => Buffer.from('HTTP/1.1 400 Bad Request\r\n\r\n'),
-    'no answer to a search',
+    'other than an answer to a search',
   ],
-  ['a length without end', () => Buffer.of(0x30, 0x80, 0, 0), 'no answer to a search'],
-  ['a part that is longer than the whole', (id) => message(id, 0x65, 0x20), 'no answer'],
+  ['a length without end', () => Buffer.of(0x30, 0x80, 0, 0), 'other than an answer to a search'],
+  ['a part that is longer than the whole', (id) => message(id, 0x65, 0x20), 'other than an answer'],
 ])('%s is an error', async (_, answer, said) => {
   await expect(readAll((id, to) => to.write(answer(id)))).rejects.toThrow(said);
 });
@@ -157,14 +157,14 @@ test('a connection that ends in the middle is an error', async () => {
   await expect(readAll(cut)).rejects.toThrow('the connection was lost');
 });
 
-test('a server that says nothing for too long is an error', async () => {
+test('a server that is silent for too long is an error', async () => {
   const stall = (id: number, to: Socket) => to.write(twoPages(id).subarray(0, 60));
-  await expect(readAll(stall, 100)).rejects.toThrow('no answer in 100 ms');
+  await expect(readAll(stall, 100)).rejects.toThrow('no answer within 100 ms');
 });
 
 const MEGABYTES = 'x'.repeat(17 << 20);
 
-test('an oversized entry is read without its large attributes, and what follows as it is', async () => {
+test('an oversized entry is read without its large attributes, and what follows is read normally', async () => {
   const large = (id: number) =>
     entry(id, 'uid=large', {
       ...{ cn: ['before'], mail: [MEGABYTES], ObjectClass: ['person'] },
@@ -178,7 +178,7 @@ test('an oversized entry is read without its large attributes, and what follows 
 });
 
 test.each([65_536, 65_537, 1_000_003, 40_000_000])(
-  'it does not matter in which pieces an oversized entry comes: %d bytes',
+  'an oversized entry may come in any pieces: %d bytes',
   (piece) => {
     const attributes = { mail: [MEGABYTES], uid: ['a'], info: [LARGE.slice(0, 60_000)] };
     const bytes = Buffer.concat([entry(7, 'uid=l', attributes), done(7, 0)]);
@@ -192,7 +192,10 @@ test.each([65_536, 65_537, 1_000_003, 40_000_000])(
 );
 
 test.each<[string, Buffer]>([
-  ['what is no entry', message(7, ber(0x65, ber(0x0a, 0), octets(MEGABYTES), octets('')))],
+  [
+    'a message that is not an entry',
+    message(7, ber(0x65, ber(0x0a, 0), octets(MEGABYTES), octets(''))),
+  ],
   ['an entry with an endless DN', entry(7, MEGABYTES, {})],
   [
     'an entry with more after it',
@@ -206,5 +209,5 @@ test.each<[string, Buffer]>([
     ),
   ],
 ])('%s that is oversized is an error', (_, bytes) => {
-  expect(() => cutMessages(() => {})(bytes)).toThrow('no answer to a search');
+  expect(() => cutMessages(() => {})(bytes)).toThrow('other than an answer to a search');
 });

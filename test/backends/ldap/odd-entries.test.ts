@@ -1,6 +1,7 @@
 /**
- * What a directory may hold besides accounts and groups, on a real slapd: referrals, aliases, entries and values
- * of any size and bytes. Each is read as an entry that is not ours, and everybody else is read as without it.
+ * What a directory may hold besides accounts and groups, on a real slapd: referrals, aliases, entries and
+ * values of any size and bytes. Each is read as an entry that is not ours, and all others are read as if it did
+ * not exist.
  */
 import { execFileSync } from 'node:child_process';
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
@@ -123,7 +124,7 @@ async function all<T>(pages: AsyncIterable<readonly T[]>): Promise<T[]> {
   return found;
 }
 
-/** Everything that anybody reads of the directory goes on, and nothing of ours has changed. */
+/** Everything that reads the directory goes on, and nothing of ours has changed. */
 async function expectAllGoesOn(): Promise<void> {
   const everything = await reader.readEverything(THROTTLE, REALM.realmGid);
   for (const through of [reader, everything.reader]) {
@@ -164,7 +165,10 @@ const PLACES: [string, string][] = [
   ['the base', BASE],
 ];
 
-/** `ref: what it is` of each odd entry in a place, as the reader of everything and a look at the place yield it. */
+/**
+ * `ref: what it is` of each odd entry in a place, as the reader of everything and a look at the place return
+ * it.
+ */
 async function odditiesIn(place: Place): Promise<string[]> {
   const everything = await reader.readEverything(THROTTLE, REALM.realmGid);
   const listed = async (through: DirectoryReader) =>
@@ -180,20 +184,20 @@ describe('a referral', () => {
   const refer = (dn: string, ...values: [string, string][]) =>
     plant(dn, ['referral', 'extensibleObject'], ['ref', 'ldap://ldap.elsewhere/o=far'], ...values);
 
-  test.each(PLACES)('in %s stops nobody', async (_, place) => {
+  test.each(PLACES)('in %s stops nothing', async (_, place) => {
     refer(`uid=far,${place}`, ['uid', 'far']);
     refer(`ou=far,${place}`, ['ou', 'far']);
     await expectAllGoesOn();
   });
 
-  test('is told of as what it is', async () => {
+  test('is reported as what it is', async () => {
     refer(`cn=far,ou=groups,${BASE}`, ['cn', 'far']);
     expect(await odditiesIn('groups')).toEqual(['groups/cn=far: referral']);
     const { sightings } = await reader.readEverything(THROTTLE, REALM.realmGid);
     expect(sightings).toContainEqual({ name: 'far', id: undefined });
   });
 
-  test('in the place of one of ours is a finding about that one', async () => {
+  test('in the place of one of our entries is a finding about that entry', async () => {
     refer(`uid=carol,ou=people,${BASE}`, ['uid', 'carol']);
     const carol = person({
       account: 'carol' as never,
@@ -204,7 +208,7 @@ describe('a referral', () => {
     const everything = await reader.readEverything(THROTTLE, REALM.realmGid);
     for (const through of [reader, everything.reader]) {
       expect(await findingsOf(through, carol, alice)).toEqual([
-        'carol: NAME_FOREIGN uid=carol,ou=people (referral, uidNumber none) is not ours, and has the name of ' +
+        'carol: NAME_FOREIGN uid=carol,ou=people (referral, uidNumber none) is not managed by Chamberlain, but has the name of ' +
           'uid=carol,ou=people (uidNumber 1004): rename or remove it',
       ]);
     }
@@ -215,14 +219,14 @@ describe('an alias', () => {
   const alias = (dn: string, name: string, to: string) =>
     plant(dn, ['alias', 'extensibleObject'], ['cn', name], ['aliasedObjectName', to]);
 
-  test.each(PLACES)('in %s, and a loop of them, stops nobody', async (_, place) => {
+  test.each(PLACES)('in %s, and a loop of them, stops nothing', async (_, place) => {
     alias(`cn=one,${place}`, 'one', `cn=two,${place}`);
     alias(`cn=two,${place}`, 'two', `cn=one,${place}`);
     alias(`cn=three,${place}`, 'three', `uid=alice,ou=people,${BASE}`);
     await expectAllGoesOn();
   });
 
-  test('is told of as what it is, not as what it leads to', async () => {
+  test('is reported as what it is, not as its target', async () => {
     alias(`cn=one,ou=people,${BASE}`, 'one', `uid=alice,ou=people,${BASE}`);
     expect(await odditiesIn('people')).toEqual(['people/cn=one: alias']);
   });
@@ -233,7 +237,7 @@ describe('an entry with large values', () => {
   const MEGABYTE = 'x'.repeat(2 ** 20);
 
   test('of 100,000 values is read', async () => {
-    const dn = `cn=tools.bot,ou=groups,${BASE}`; // of a tool's name, so in its answer
+    const dn = `cn=tools.bot,ou=groups,${BASE}`; // it has a tool's name, so it is in the answer about the tool
     plant(dn, ['groupOfNames'], ['cn', 'tools.bot'], ['member', 'cn=nobody']);
     for (let from = 0; from < 100_000; from += 25_000) {
       const values = Array.from({ length: 25_000 }, (_, i) => `uid=u${from + i},ou=people,o=far`);
@@ -243,17 +247,17 @@ describe('an entry with large values', () => {
     expect(await findingsOf(reader, bot)).toHaveLength(1);
   });
 
-  test.each(PLACES)('that is oversized in %s stops nobody', async (_, place) => {
+  test.each(PLACES)('that is oversized in %s stops nothing', async (_, place) => {
     const dn = `uid=large,${place}`;
     const isOurPlace = place === `ou=people,${BASE}`;
-    // by its number it is in alice's answer
+    // it has alice's number, so it is in the answer about her
     const number: [string, string][] = isOurPlace ? [] : [['uidNumber', '1003']];
     plant(dn, classes, ['uid', 'large'], ...number);
     for (let i = 0; i < 17; i++) addValues(dn, 'mail', [i + MEGABYTE]);
     await expectAllGoesOn();
   });
 
-  test('that is oversized is a finding, told of by what could be read of it', async () => {
+  test('that is oversized is a finding that shows what could be read of it', async () => {
     const dn = `uid=large,ou=groups,${BASE}`;
     plant(dn, classes, ['uid', 'large'], ['uidNumber', '1003']);
     for (let i = 0; i < 70; i++) addValues(dn, 'mail', [i + MEGABYTE]);
@@ -261,7 +265,7 @@ describe('an entry with large values', () => {
     const everything = await reader.readEverything(THROTTLE, REALM.realmGid);
     for (const through of [reader, everything.reader]) {
       expect(await findingsOf(through, alice)).toEqual([
-        'alice: ID_FOREIGN uid=large,ou=groups (oversized, uidNumber 1003) is not ours, and has the number of ' +
+        'alice: ID_FOREIGN uid=large,ou=groups (oversized, uidNumber 1003) is not managed by Chamberlain, but has the number of ' +
           'uid=alice,ou=people (uidNumber 1003): give it another number, or remove it',
       ]);
     }
@@ -283,7 +287,7 @@ describe('an entry with large values', () => {
       expect((await look(reader)).flatMap(({ steps }) => steps)).toEqual([]);
       expect(await findingsOf(reader, alice, bot)).toEqual([
         'alice: NAME_FOREIGN uid=alice,ou=people is too large to be read as a whole: ' +
-          'take away the values that nobody needs',
+          'remove the values that nobody needs',
       ]);
     } finally {
       const [key] = alice.keys!;
@@ -327,7 +331,7 @@ describe('rubbish', () => {
     [...Buffer.from(name)].map((byte) => `\\${byte.toString(16).padStart(2, '0')}`).join('');
   const any = ['account', 'extensibleObject'];
 
-  test.each(PLACES)('in names and values in %s stops nobody', async (_, place) => {
+  test.each(PLACES)('in names and values in %s stops nothing', async (_, place) => {
     ODD.forEach((name, i) => {
       plant(
         `uid=${escaped(name)},${place}`,

@@ -1,4 +1,4 @@
-/** A change of an account that is cut at any statement: seen by the next run, and done. */
+/** A change of an account that is interrupted at any statement: the next run sees it, and completes it. */
 import { createConnection, type Connection } from 'mariadb';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { join } from 'node:path';
@@ -14,7 +14,7 @@ import { openStatementCutter, type StatementCutter } from './statement-cutter.ts
 
 const UID = 51235;
 const USER = `s${UID}`;
-/** More statements than any change makes. */
+/** More statements than any change needs. */
 const MANY = 40;
 
 interface Recorded {
@@ -39,7 +39,7 @@ const opened: Connection[] = [];
 
 beforeAll(async () => {
   world = await openWorld('mariadb cut', { needs: ['mariadb'] });
-  // one server is enough: each is changed by itself
+  // one server is enough, because each is changed independently
   const { config } = world;
   realm = { ...realmOf(config), databaseServers: [{ name: 'toolsdb', kind: 'toolsdb' }] };
   cutter = await openStatementCutter(join(world.dir, 'cut'), world.tools.socket);
@@ -55,7 +55,7 @@ afterAll(async () => {
   await world.close();
 });
 
-test('an account is made, with all that it may do, by one statement', async () => {
+test('an account is created with all its rights by one statement', async () => {
   const through = openDatabasesWriter(
     [{ name: 'toolsdb', socket: cutter.socket }],
     login('databases'),
@@ -83,7 +83,7 @@ const CHANGES: { what: string; from: number; to: number; ends: boolean; locked?:
 ];
 
 describe.each(CHANGES)('$what', ({ from, to, ends, locked }) => {
-  test('is the same whichever statement it was cut at', async () => {
+  test('ends the same, whichever statement it was interrupted at', async () => {
     const statements = await changeCutAt(MANY, 'before');
     expect(statements.length).toBeGreaterThan(0);
     const right = await accountRow();
@@ -96,7 +96,10 @@ describe.each(CHANGES)('$what', ({ from, to, ends, locked }) => {
     }
   });
 
-  /** Makes the account, changes it by a writer that dies at a statement, and then by others; the statements. */
+  /**
+   * Creates the account, and changes it first by a writer that dies at a statement, and then by others; returns
+   * the statements.
+   */
   async function changeCutAt(n: number, when: 'before' | 'after'): Promise<string[]> {
     await converge(tool(from), writer);
     const connection = locked ? undefined : await connect(await passwordThatWorks());
@@ -112,7 +115,7 @@ describe.each(CHANGES)('$what', ({ from, to, ends, locked }) => {
     const statements = [...cutter.came];
     expect({ n, when, isCut: troubles.length > 0 }).toEqual({ n, when, isCut: n < MANY });
     await dying.close();
-    // whatever has been done: one password of those that are, or were, recorded lets in
+    // whatever has been done, one of the passwords that are, or were, recorded lets in
     if (!locked) await connect(await passwordThatWorks());
 
     expect(await converge(wanted, writer)).toEqual([]);
@@ -127,11 +130,11 @@ describe.each(CHANGES)('$what', ({ from, to, ends, locked }) => {
 });
 
 describe.each<[string, WantedTool['state'] | undefined, WantedTool['state']]>([
-  ['a lock, with which its events stop', 'active', 'disabled'],
+  ['a lock, which stops its events', 'active', 'disabled'],
   ['an unlock', 'disabled', 'active'],
-  ['an account that is made locked', undefined, 'disabled'],
+  ['an account that is created locked', undefined, 'disabled'],
 ])('%s', (_, from, to) => {
-  test('is the same whichever statement it was cut at', async () => {
+  test('ends the same, whichever statement it was interrupted at', async () => {
     const cutAt = async (n: number, when: 'before' | 'after') => {
       if (from !== undefined) await converge(tool(1, from), writer);
       const connection = from === 'active' ? await connect('old') : undefined;
@@ -188,7 +191,7 @@ async function stepsOf(wanted: WantedTool): Promise<string[]> {
   return found!.steps.map(({ effect, change }) => `${effect} ${change}`);
 }
 
-/** One of the passwords that lets in. Fails where none does. */
+/** One of the passwords that lets in. Fails if none does. */
 async function passwordThatWorks(): Promise<string> {
   for (const password of ['old', 'new', 'newest']) {
     const connection = await createConnection({
@@ -209,7 +212,7 @@ async function connect(password: string): Promise<Connection> {
   return connection;
 }
 
-/** The account as the server keeps it, but for the times. */
+/** The account as the server stores it, without the times. */
 async function accountRow(): Promise<string> {
   const sql = `SELECT Priv FROM mysql.global_priv WHERE User = '${USER}'; SHOW GRANTS FOR ${USER}`;
   const row = await administer(world.tools.socket, sql);

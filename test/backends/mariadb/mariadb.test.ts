@@ -39,7 +39,7 @@ const opened: Connection[] = [];
 
 beforeAll(async () => {
   world = await openWorld('mariadb', { needs: ['mariadb'], own: true });
-  // Lax servers, where GRANT makes accounts without a password: the writer must not rely on the mode.
+  // lax servers, where GRANT creates accounts without a password: the writer must not rely on the mode
   for (const { socket } of [world.replica, world.tools]) {
     await administer(socket, "SET GLOBAL sql_mode = 'NO_BACKSLASH_ESCAPES'");
   }
@@ -77,7 +77,7 @@ describe('a database account', () => {
     await expect(connect('replica', 'wrong')).rejects.toThrow('denied');
   });
 
-  test('has its own databases on the tools database, and none of those that look alike', async () => {
+  test('has its own databases on the tools database, and none with similar names', async () => {
     await converge(tool());
     const toolsdb = await connect('toolsdb');
     await toolsdb.query(`CREATE DATABASE ${USER}__own`);
@@ -107,7 +107,7 @@ describe('a database account', () => {
       'SELECT 1 FROM enwiki_p.page WHERE false',
     ],
   ] as const)(
-    'that has what everybody may read itself is as wanted; the file of the server takes that row away: %s',
+    'that itself has the rights of everybody is as wanted; the server’s SQL file removes that row: %s',
     async (key, give, read) => {
       const name = key === 'tools' ? 'toolsdb' : key;
       await converge(tool());
@@ -127,7 +127,7 @@ describe('a database account', () => {
     },
   );
 
-  test('is not made where its name has rights, as a DROP USER that was cut leaves them', async () => {
+  test('is not created if its name has rights, as an interrupted DROP USER leaves them', async () => {
     await converge(tool());
     await administer(
       world.tools.socket,
@@ -138,7 +138,7 @@ describe('a database account', () => {
     expect(found?.findings).toMatchObject([
       {
         code: 'DATABASE_FOREIGN',
-        sentence: `It has no account, but rights: ALL on ${USER}\\_\\_%.*. \`DROP USER IF EXISTS ${USER}\` takes them away.`,
+        sentence: `There is no such account, but it has rights: ALL on ${USER}\\_\\_%.*. \`DROP USER IF EXISTS ${USER}\` removes them.`,
       },
     ]);
     await administer(world.tools.socket, `DROP USER IF EXISTS ${USER}`);
@@ -152,7 +152,7 @@ describe('a database account', () => {
     await expect(connect('replica')).rejects.toThrow('max_user_connections');
   });
 
-  test('is made locked for a disabled tool, and unlocked later', async () => {
+  test('is created locked for a disabled tool, and unlocked later', async () => {
     await converge(tool({ state: 'disabled' }));
     await expect(connect('replica')).rejects.toThrow('locked');
     await converge(tool());
@@ -175,7 +175,7 @@ describe('a database account', () => {
     ['a table', `GRANT SELECT ON mysql.global_priv TO ${USER}`],
     ['a column', `GRANT SELECT (User) ON mysql.global_priv TO ${USER}`],
     ['a role', `CREATE ROLE IF NOT EXISTS elders; GRANT elders TO ${USER} WITH ADMIN OPTION`],
-  ])('is mended where it has %s, with the steps that the survey said', async (_, drift) => {
+  ])('is repaired if it has %s, with the steps of the survey', async (_, drift) => {
     await converge(tool());
     const right = await grantsOf('replica');
     await administer(world.replica.socket, drift);
@@ -185,7 +185,7 @@ describe('a database account', () => {
     await connect('replica');
   });
 
-  test('loses its connections with what was too much', async () => {
+  test('loses its connections together with excess rights', async () => {
     await converge(tool());
     const connection = await connect('replica');
     await administer(world.replica.socket, `GRANT SELECT ON mysql.* TO ${USER}`);
@@ -204,7 +204,7 @@ describe('a database account', () => {
     await expect(connect('replica')).rejects.toThrow('locked');
   });
 
-  test('has no event run on while it is locked, nor begin; unlocked, each goes on as it was', async () => {
+  test('has no event run or start while it is locked; when unlocked, each goes on as before', async () => {
     await administer(world.tools.socket, 'SET GLOBAL event_scheduler = ON');
     await converge(tool());
     const toolsdb = await connect('toolsdb');
@@ -232,7 +232,7 @@ describe('a database account', () => {
         `SELECT EVENT_NAME, DEFINER, STATUS, EVENT_DEFINITION FROM information_schema.EVENTS
          WHERE EVENT_SCHEMA = '${USER}__own' ORDER BY 1`,
       );
-    /** when an event, whoever's, was last tried */
+    /** when an event of any user was last tried */
     const tried = () =>
       administer(
         world.tools.socket,
@@ -258,11 +258,11 @@ describe('a database account', () => {
     );
   });
 
-  test('of one that was locked by other writer, the events are stopped; one that was made locked has none', async () => {
+  test('that another writer locked has its events stopped; one that was created locked has none', async () => {
     await converge(tool());
     await administer(world.tools.socket, `ALTER USER ${USER} ACCOUNT LOCK`);
     expect(await converge(tool({ state: 'disabled' }))).toContain(
-      `revoke ${USER} on toolsdb: locked, once more`,
+      `revoke ${USER} on toolsdb: locked again`,
     );
     const grants = await grantsOf('toolsdb');
     expect(grants).not.toMatch(/ALL|EVENT/);
@@ -272,7 +272,7 @@ describe('a database account', () => {
     expect(await converge(tool({ state: 'disabled' }))).toEqual([]);
   });
 
-  test('loses its connections even if a lock was cut before they were ended', async () => {
+  test('loses its connections even if a lock was interrupted before they ended', async () => {
     await converge(tool());
     const connection = await connect('replica');
     await administer(
@@ -281,13 +281,13 @@ describe('a database account', () => {
        ACCOUNT LOCK`,
     );
     expect(await converge(tool({ state: 'disabled' }))).toContain(
-      `revoke ${USER} on replica: locked, once more`,
+      `revoke ${USER} on replica: locked again`,
     );
     await expect(connection.query('SELECT 1')).rejects.toThrow();
     expect(await converge(tool({ state: 'disabled' }))).toEqual([]);
   });
 
-  test('goes, with its connections, when the tool is deleted; its databases stay', async () => {
+  test('is dropped, with its connections, when the tool is deleted; its databases stay', async () => {
     await converge(tool());
     const connection = await connect('toolsdb');
     await connection.query(`CREATE DATABASE ${USER}__kept`);
@@ -305,7 +305,7 @@ describe('a database account', () => {
     await administer(world.tools.socket, `DROP DATABASE ${USER}__kept`);
   });
 
-  test('takes a new password when there is a new verifier, and the old one dies', async () => {
+  test('gets a new password when there is a new verifier, and the old one stops working', async () => {
     await converge(tool());
     const credentials = record(2, 'another');
     const [old, elsewhere] = [await connect('replica'), await connect('toolsdb')];
@@ -338,7 +338,7 @@ describe('a database account', () => {
     }
   });
 
-  test('is made with both passwords while they overlap', async () => {
+  test('is created with both passwords while they overlap', async () => {
     await converge(tool({ credentials: record(2, 'another', PASSWORD) }));
     await connect('replica');
     await connect('replica', 'another');
@@ -354,7 +354,7 @@ describe('a database account', () => {
       `revoke ${USER} on toolsdb: verifier`,
     ]);
     await expect(connect('replica')).rejects.toThrow('denied');
-    // a server does not tell by which password a connection came
+    // a server does not say which password a connection used
     for (const connection of [old, young]) {
       await expect(connection.query('SELECT 1')).rejects.toThrow();
     }
@@ -378,7 +378,7 @@ describe('a database account', () => {
     await connect('replica', 'another');
   });
 
-  test('loses its connections even if a run was cut when the password had gone', async () => {
+  test('loses its connections even if a run was interrupted after the password was removed', async () => {
     await converge(tool({ credentials: record(2, 'another', PASSWORD) }));
     const connection = await connect('replica');
     const credentials = record(2, 'another');
@@ -387,7 +387,7 @@ describe('a database account', () => {
       `ALTER USER ${USER} IDENTIFIED BY PASSWORD '${verifierOf('another')}'
        WITH MAX_USER_CONNECTIONS ${limitWhileEnding(realm.maxUserConnections)}`,
     );
-    // whoever comes meanwhile has the new password, and is not kept out
+    // a user who connects meanwhile has the new password, and is not kept out
     for (let count = 0; count < realm.maxUserConnections; count += 1) {
       await connect('replica', 'another');
     }
@@ -399,7 +399,7 @@ describe('a database account', () => {
   });
 });
 
-describe('what another made', () => {
+describe('what somebody else created', () => {
   test('is reported and left: the same user on another host', async () => {
     await administer(
       world.replica.socket,
@@ -416,8 +416,8 @@ describe('what another made', () => {
     );
   });
 
-  test('an anonymous account is reported, and the account made nevertheless', async () => {
-    // of a host that the workers do not come from: they could not log in beside it
+  test('an anonymous account is reported, and the account is created nevertheless', async () => {
+    // of a host that the workers do not come from, or they could not log in
     await administer(world.replica.socket, "CREATE USER ''@'10.%'");
     const [found] = await survey([databaseAccount], [tool()], realm, reader);
     expect(found?.findings).toMatchObject([{ object: "''@10.% on replica", advisory: true }]);
@@ -426,7 +426,7 @@ describe('what another made', () => {
 });
 
 test.each(['replica', 'toolsdb'] as const)(
-  'an anonymous account is gone when the rights of %s are set',
+  'an anonymous account is removed when the rights of %s are set',
   async (name) => {
     const { socket } = name === 'replica' ? world.replica : world.tools;
     const file = new URL(`../../../deploy/mariadb/${name}.sql`, import.meta.url);
@@ -439,7 +439,7 @@ test.each(['replica', 'toolsdb'] as const)(
   },
 );
 
-describe('writer', () => {
+describe('the writer', () => {
   const on = { server: 'replica', user: USER };
   const create: Action = {
     verb: 'db.createUser',
@@ -464,7 +464,7 @@ describe('writer', () => {
     ['replica', []],
     ['toolsdb', [`ALL on ${USER}\\_\\_%.*`]],
   ] as const)(
-    'do not make an account that appeared meanwhile, nor change it: on %s',
+    'neither creates nor changes an account that appeared meanwhile: on %s',
     async (server, grants) => {
       const { socket } = server === 'replica' ? world.replica : world.tools;
       await administer(socket, `CREATE USER ${USER} IDENTIFIED BY 'x'`);
@@ -489,19 +489,19 @@ describe('writer', () => {
     },
     { verb: 'db.setLocked', ...on, locked: false, maxUserConnections: 10, withoutEventsOn: [] },
     { verb: 'db.dropUser', ...on },
-  ])('do not make an account that vanished meanwhile: $verb', async (action) => {
+  ])('does not create an account that vanished meanwhile: $verb', async (action) => {
     expect(await failureOf(action)).toMatchObject({ code: 'STEP_STALE' });
     const count = `SELECT COUNT(*) FROM mysql.global_priv WHERE User = '${USER}'`;
     expect(await administer(world.replica.socket, count)).toBe('0\n');
     expect(await administer(world.tools.socket, count)).toBe('0\n');
   });
 
-  test('refuse a verifier that is not recorded any more', async () => {
+  test('refuses a verifier that is no longer recorded', async () => {
     expect(await failureOf({ ...create, epoch: 7 })).toMatchObject({ code: 'STEP_STALE' });
   });
 
   test.each([true, false])(
-    'refuse a step whose overlap has ended, or begun, meanwhile: planned with one: %j',
+    'refuses a step whose overlap has ended, or begun, meanwhile: planned with one: %j',
     async (overlaps) => {
       await converge(tool());
       const before = await grantsOf('replica');
@@ -513,7 +513,7 @@ describe('writer', () => {
   );
 
   test.each(['root', 's1`; DROP USER root', "s1'@'%", 's0', 'S1', 's1\n', ''])(
-    'refuse the user %j, who is not one of ours',
+    'refuses the user %j, which is not one of ours',
     async (user) => {
       await expect(writer.do({ verb: 'db.dropUser', server: 'replica', user })).rejects.toThrow(
         'no user',
@@ -522,7 +522,7 @@ describe('writer', () => {
   );
 
   test.each(['SUPER on *.*', 'ALL on mysql.x', 'role a; DROP USER root', 'GRANT OPTION on x.*'])(
-    'refuse the grant %j, which is none that we want',
+    'refuses the grant %j, which we never want',
     async (grant) => {
       await converge(tool());
       expect(await failureOf({ verb: 'db.grant', ...on, grants: [grant] })).toBeDefined();
@@ -530,7 +530,7 @@ describe('writer', () => {
     },
   );
 
-  test('can give no rights on what is not the databases of tools and people', async () => {
+  test('can give rights only on the databases of tools and people', async () => {
     await converge(tool());
     const connection = await createConnection({
       socketPath: world.tools.socket,
@@ -554,7 +554,7 @@ describe('writer', () => {
     }
   });
 
-  test('say nothing of verifiers when a server refuses', async () => {
+  test('reveals no verifiers when a server refuses', async () => {
     const unprivileged = openDatabasesWriter(
       world.config.databases.servers,
       login('databases-reader'),
@@ -573,8 +573,8 @@ describe('writer', () => {
   });
 });
 
-describe('reader', () => {
-  test('see a thousand subjects at once, each with its own', async () => {
+describe('the reader', () => {
+  test('sees a thousand subjects at once, each with its own accounts', async () => {
     const uids = Array.from({ length: 1000 }, (_, index) => 60_000 + index);
     const made = uids.filter((uid) => uid % 3 === 0);
     await administer(
@@ -592,7 +592,7 @@ describe('reader', () => {
     await administer(world.replica.socket, `DROP USER ${made.map((uid) => `s${uid}`).join(', ')}`);
   });
 
-  test('survey those whose numbers have few digits and many, of tools and people together', async () => {
+  test('surveys numbers with few and with many digits, of tools and people together', async () => {
     const users = ['s9', 's10', 's99999', 's100000', 'u7', 'u123456'];
     const { socket } = world.replica;
     await administer(socket, users.map((user) => `CREATE USER ${user};`).join('\n'));
@@ -605,7 +605,7 @@ describe('reader', () => {
     await administer(socket, `DROP USER ${users.join(', ')}`);
   });
 
-  test('tell by one word whether any account of a server has changed', async () => {
+  test('shows by one digest whether any account of a server has changed', async () => {
     const { socket } = world.replica;
     const digest = () => reader.digestAccounts('replica');
     const before = await digest();
@@ -614,7 +614,7 @@ describe('reader', () => {
       `CREATE USER s1000, s1001`,
       `ALTER USER s1000 IDENTIFIED BY 'x'`,
       `ALTER USER s1000 ACCOUNT LOCK`,
-      // as many, and of names whose bytes have the same sum
+      // as many accounts, and names whose bytes have the same sum
       `RENAME USER s1000 TO s1002, s1001 TO s1003`,
       `RENAME USER s1002 TO s1002@localhost`,
     ]) {
@@ -628,7 +628,7 @@ describe('reader', () => {
     expect(await digest()).toBe(before);
   });
 
-  test('name global privileges as the server does', async () => {
+  test('names global privileges as the server does', async () => {
     const { socket } = world.replica;
     await administer(socket, `CREATE USER ${USER}`);
     const seen = async () => (await reader.look('replica', [USER])).users.get(USER)?.[0]?.grants;
@@ -651,7 +651,7 @@ describe('reader', () => {
     expect(await seen()).toEqual(['ALL, GRANT OPTION on *.*']);
   });
 
-  test('cannot change anything, nor read what tools keep', async () => {
+  test('cannot change anything, nor read the databases of tools', async () => {
     const connection = await createConnection({
       socketPath: world.tools.socket,
       ...login('databases-reader'),
@@ -674,7 +674,7 @@ describe('reader', () => {
     }
   });
 
-  test('call a server that they may not read unreadable, never empty', async () => {
+  test('reports a server that it may not read as unreadable, never as empty', async () => {
     const wrong = openDatabasesReader(world.config.databases.servers, {
       user: 'chamberlain_databases_reader',
       password: 'x',
@@ -688,11 +688,11 @@ describe('reader', () => {
 });
 
 describe('a server that is away', () => {
-  test('refuses at once, hides no other, and is used again as soon as it is back', async () => {
+  test('is refused at once, hides no other server, and is used again as soon as it is back', async () => {
     await stopServer(world.replica);
     const begin = performance.now();
     expect(await converge(tool(), true)).toEqual([`create ${USER} on toolsdb: absent → present`]);
-    // one that does not answer is given up after 3 s
+    // a server that does not answer is given up after 3 s
     expect(performance.now() - begin).toBeLessThan(2_900);
     const [found] = await survey([databaseAccount], [tool()], realm, reader);
     expect(found?.unreadable).toMatchObject([{ code: 'BACKEND_UNREADABLE' }]);
@@ -708,7 +708,7 @@ describe('a server that is away', () => {
     await converge(tool());
     const pid = runningPid(world.replica) as number;
     process.kill(pid, 'SIGSTOP');
-    await eventually('it to stand still', () => stateOf(pid) === 'T');
+    await eventually('it to be stopped', () => stateOf(pid) === 'T');
     try {
       const begin = performance.now();
       const limit: Action = {
@@ -723,7 +723,7 @@ describe('a server that is away', () => {
       expect(step).toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
       // both at once, each after 5 s
       expect(performance.now() - begin).toBeLessThan(9_900);
-      // The next attempt gets no connection.
+      // the next attempt gets no connection
       expect(await failureOfLook(reader)).toMatchObject({ code: 'BACKEND_UNREADABLE' });
     } finally {
       process.kill(pid, 'SIGCONT');
@@ -746,7 +746,7 @@ function tool(changes: Partial<WantedTool> = {}): WantedTool {
   };
 }
 
-/** Surveys and applies once; the steps in short. */
+/** Surveys and applies once; the steps in short form. */
 async function converge(wanted: WantedTool, isPartial = false): Promise<string[]> {
   const [found] = await survey([databaseAccount], [wanted], realm, reader);
   if (found === undefined) throw new Error('no survey');
@@ -786,7 +786,7 @@ async function readVerifier(uid: number, epoch: number) {
   return recorded.get(`${uid} ${epoch}`);
 }
 
-/** Records a password, and one before that works as well, for the writer; returns what is wanted then. */
+/** Records a password, and a previous one that works as well, for the writer; returns what is wanted then. */
 function record(epoch: number, password: string, before?: string) {
   const made = {
     verifier: verifierOf(password),
@@ -806,7 +806,7 @@ function verifierOf(password: string): string {
   return `*${createHash('sha1').update(once).digest('hex').toUpperCase()}`;
 }
 
-/** All properties of an error and its causes, also those that JSON leaves out. */
+/** All properties of an error and its causes, including those that JSON leaves out. */
 function everythingIn(value: unknown): unknown {
   if (typeof value !== 'object' || value === null) return value;
   return Object.fromEntries(

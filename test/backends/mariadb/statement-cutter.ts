@@ -1,6 +1,6 @@
 /**
- * A way to a database server that is cut at a chosen statement: before the server has it, or when the
- * server has done it and nobody is told. The protocol: mariadb.com/kb, "0 - Packet" and "COM_QUERY".
+ * A proxy to a database server that is cut at a chosen statement: before the server has it, or after the server
+ * has done it but before the client knows. The protocol: mariadb.com/kb, "0 - Packet" and "COM_QUERY".
  */
 import { connect, createServer, type Server, type Socket } from 'node:net';
 
@@ -13,12 +13,12 @@ export interface StatementCutter {
   socket: string;
   /** the first words of the statements that have come since the last `cutAt` */
   readonly came: readonly string[];
-  /** Cuts at the n-th statement from now, counted from 0; beyond the last: never. */
+  /** Cuts at the n-th statement from now, counted from 0; never, if there are fewer. */
   cutAt(n: number, when: 'before' | 'after'): void;
   close(): Promise<void>;
 }
 
-/** Opens a way to `target`, both unix sockets. */
+/** Opens a proxy to `target`, both unix sockets. */
 export async function openStatementCutter(
   socket: string,
   target: string,
@@ -93,7 +93,7 @@ export async function openStatementCutter(
   };
 }
 
-/** The text of a query that is counted. The packets before the first query are of the handshake. */
+/** The text of a query that is counted. The packets before the first query belong to the handshake. */
 function statementIn(packet: Buffer): string | undefined {
   if (packet[3] !== 0 || packet[4] !== COM_QUERY) return undefined;
   const text = packet.toString('utf8', 5);

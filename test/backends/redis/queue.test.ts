@@ -1,4 +1,4 @@
-/** The queues of the roles on a real Redis: what is not JSON, and what Redis is set to. */
+/** The queues of the roles on a real Redis: jobs that are not JSON, and Redis's settings. */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { Queue } from 'bullmq';
 import { join } from 'node:path';
@@ -11,7 +11,7 @@ import { openWorld, type World } from '../../stack.ts';
 let world: World;
 let redis: Redis;
 let queues: Queues;
-/** Without secrets: the owner's URL counts, for the queues here are nobody's. */
+/** Without secrets: the owner's URL is used, because these queues belong to no role. */
 let config: RedisPlace;
 
 beforeAll(async () => {
@@ -56,7 +56,7 @@ test('a job whose data or options are not JSON is removed, and the next is done'
   await queue.close();
 });
 
-test('while Redis refuses, a worker asks now and then, and goes on when it no longer does', async () => {
+test('while Redis refuses, a worker asks from time to time, and goes on when Redis no longer refuses', async () => {
   await redis.set('bull:refused:wait', 'of another type');
   const errors: unknown[] = [];
   const seen: unknown[] = [];
@@ -84,7 +84,7 @@ test('while Redis refuses, a worker asks now and then, and goes on when it no lo
   }
 });
 
-test('settings by which Redis loses requests are told', async () => {
+test('settings with which Redis loses requests are reported', async () => {
   expect(await queues.settingsToMend()).toEqual([]);
   await redis.config('SET', 'maxmemory-policy', 'allkeys-lru', 'appendonly', 'no');
   await redis.config('SET', 'maxmemory', '0', 'proto-max-bulk-len', `${2 ** 20 + 1}`);

@@ -1,4 +1,4 @@
-/** The queues of requests on a real Redis: whose turn it is, and what is done with what is none. */
+/** The queues of requests on a real Redis: whose turn it is, and what happens to jobs that are not requests. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -44,7 +44,7 @@ const tokens = (taken: readonly Taken[]) =>
   taken.map(({ queue: from, data }) => `${from.portal} ${(data as { token: string }).token}`);
 const many = (count: number, of: string) => Array.from({ length: count }, (_, n) => `${of}${n}`);
 
-test('portals are served in turn, each in the order of its requests, what is urgent first', async () => {
+test('portals are served in turn, each in the order of its requests, urgent ones first', async () => {
   await add('requests.one', ...many(100, 'a'));
   await add('requests.two', 'b0', 'b1');
   await add('requests.urgent.three', 'c0');
@@ -54,7 +54,7 @@ test('portals are served in turn, each in the order of its requests, what is urg
   ]);
 });
 
-test('a verdict is the return value of the job, for whoever waits for it', async () => {
+test('a verdict is the return value of the job, for clients that wait for it', async () => {
   const [job] = await add('requests.one', 'a');
   const [taken] = (await inbox.take(16)) as [Taken];
   await inbox.end([{ taken, verdict: { verdict: 'accepted' } }]);
@@ -65,7 +65,7 @@ test('a verdict is the return value of the job, for whoever waits for it', async
   expect(await inbox.take(16)).toEqual([]);
 });
 
-test('what is no request fails, says why, and does not stay for long', async () => {
+test('a job that is not a request fails with a reason, and does not stay for long', async () => {
   const jobs = await add('requests.one', ...many(150, 'x'));
   for (let taken = await inbox.take(16); taken.length > 0; taken = await inbox.take(16)) {
     await inbox.refuse(
@@ -81,7 +81,7 @@ test('what is no request fails, says why, and does not stay for long', async () 
   expect(inbox.countJunk()).toEqual([]);
 });
 
-test('what was in hand when its intake died comes first, in its order', async () => {
+test('jobs that a dead intake held come first, in order', async () => {
   await add('requests.one', ...many(5, 'a'));
   expect(await inbox.take(3)).toHaveLength(3);
   await inbox.close();
@@ -89,7 +89,7 @@ test('what was in hand when its intake died comes first, in its order', async ()
   expect(tokens(await inbox.take(16))).toEqual(many(5, 'one a'));
 });
 
-test('whoever waits is woken by a request of any portal', async () => {
+test('a waiting intake is woken by a request of any portal', async () => {
   const signal = new AbortController().signal;
   while ((await redis.exists('bull:requests.two:marker')) > 0) await inbox.untilSomething(signal);
   const waits = inbox.untilSomething(signal).then(() => 'woken');
@@ -98,7 +98,7 @@ test('whoever waits is woken by a request of any portal', async () => {
   expect(tokens(await inbox.take(16))).toEqual(['two a']);
 });
 
-test('a portal whose account does not log in keeps no other waiting', async () => {
+test('a portal whose account cannot log in delays no other', async () => {
   await inbox.close();
   writeFileSync(join(world.config.secrets, 'redis-portal.locked'), 'not its password');
   inbox = openInbox(world.config, ['locked', ...PORTALS]);
@@ -106,7 +106,7 @@ test('a portal whose account does not log in keeps no other waiting', async () =
   await add('requests.two', 'b');
   const begin = performance.now();
   await eventually('the other portal', async () => tokens(await inbox.take(16)).includes('two b'));
-  // waited for, it would be given up after 4 s
+  // waiting for it would take 4 s
   expect(performance.now() - begin).toBeLessThan(3900);
   expect([...inbox.shutOut().keys()]).toEqual(['locked']);
 });
@@ -138,7 +138,7 @@ describe('whatever a portal does to its own queues', () => {
       'a job that is a text',
       () => redis.multi().set(`${prefix}:t`, 'x').lpush(`${prefix}:wait`, 't').exec(),
     ],
-    ['a job that is not there', () => redis.lpush(`${prefix}:wait`, 'gone')],
+    ['a job that does not exist', () => redis.lpush(`${prefix}:wait`, 'gone')],
     [
       'a job with a parent in the queue of another',
       () =>
@@ -187,7 +187,7 @@ describe('whatever a portal does to its own queues', () => {
     ['ended jobs that are a text', () => redis.set(`${prefix}:completed`, 'x')],
     ['paused jobs that are a text', () => redis.set(`${prefix}:paused`, 'x')],
     [
-      'a heap of markers',
+      'a great many markers',
       () => redis.zadd(`${prefix}:marker`, ...many(2000, 'm').flatMap((m) => [1, m])),
     ],
     ['a list of jobs that is a text', () => redis.set(`${prefix}:wait`, 'x')],
@@ -197,7 +197,7 @@ describe('whatever a portal does to its own queues', () => {
     ['a thousand strange active jobs', () => redis.lpush(`${prefix}:active`, ...many(1000, 'x'))],
     ['a pause', () => redis.hset(`${prefix}:meta`, 'paused', '1')],
     ['a limit', () => redis.hset(`${prefix}:meta`, 'concurrency', '0')],
-  ])('%s: the others are served, and then it is again', async (_what, harm) => {
+  ])('%s: the other portals are served, and later this one again', async (_what, harm) => {
     await harm();
     await add('requests.two', 'b');
     const served: string[] = [];
@@ -252,7 +252,7 @@ describe('whatever a portal does to its own queues', () => {
     expect(await redis.exists(`${prefix}:p`)).toBe(0);
   });
 
-  test('of more than may wait the newest are removed, and counted', async () => {
+  test('if more jobs wait than may, the newest are removed, and counted', async () => {
     for (let n = 0; n < 12; n += 1) await add('requests.one', ...many(1000, `${n}-`));
     expect(tokens(await inbox.take(2))).toEqual(['one 0-0', 'one 0-1']);
     await eventually('the surplus to be removed', async () => {
@@ -266,7 +266,7 @@ describe('whatever a portal does to its own queues', () => {
     expect(full?.count).toBeGreaterThanOrEqual(2000 - 16);
   });
 
-  test('what is paused, delayed or of a priority counts too', async () => {
+  test('paused, delayed and prioritized jobs count, too', async () => {
     const later = { delay: 3_600_000 };
     for (const [opts, name] of [
       [later, 'later'],
@@ -285,7 +285,7 @@ describe('whatever a portal does to its own queues', () => {
     });
   });
 
-  test('large jobs are fewer, since all portals share the room', async () => {
+  test('fewer large jobs may wait, because all portals share the memory', async () => {
     const data = { token: 'x'.repeat(60 * 1024) };
     for (let n = 0; n < 3; n += 1) {
       await queue('requests.one').addBulk(many(500, '').map(() => ({ name: 'request', data })));
@@ -308,7 +308,7 @@ test('a verdict of an hour ago is forgotten, and a younger one is not', async ()
   expect(await redis.exists(`bull:requests.one:${old}`)).toBe(0);
   expect(await redis.exists(`bull:requests.one:${young}`)).toBe(1);
   expect(await redis.zrange('bull:requests.one:completed', '0', '-1')).toEqual([young]);
-  // nothing grows by looking
+  // looking does not make anything grow
   for (let n = 0; n < 10; n += 1) await inbox.tidy();
   expect(await redis.xlen('bull:requests.one:events')).toBe(length);
 });

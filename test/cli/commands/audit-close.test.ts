@@ -1,4 +1,4 @@
-/** A year of the audit in a file: what goes into it, what is told of it later, and what a run that is cut leaves. */
+/** A year of the audit in a file: what goes into it, how it is verified later, and what an interrupted run leaves. */
 import { createHash } from 'node:crypto';
 import {
   appendFileSync,
@@ -64,7 +64,7 @@ const tamper = (...statements: string[]) =>
 const empty = () =>
   tamper('TRUNCATE audit, audit_seals, audit_unsealed, audit_closings, requests CASCADE');
 
-/** Rows of a year, spread over it, in the chain. Whoever wrote them then is played by the owner. */
+/** Rows spread over a year, in the chain. The owner writes them in the place of the real writers. */
 async function write(year: number, count: number): Promise<void> {
   await owner.query(
     `INSERT INTO audit (at, portal, kind, requested_by, subject, account, fields, verdict)
@@ -99,7 +99,7 @@ async function faults(...paths: string[]): Promise<string[]> {
   );
 }
 
-test('the rows of a year are in its file, and no more in PostgreSQL; the chain goes on', async () => {
+test('the rows of a year are in its file and no longer in PostgreSQL; the chain continues', async () => {
   await write(2023, 2500);
   await write(2024, 30);
   const { head } = await verify();
@@ -121,11 +121,11 @@ test('the rows of a year are in its file, and no more in PostgreSQL; the chain g
     { fields: ['2023', `sha256:${createHash('sha256').update(text).digest('hex')}`] },
   ]);
   expect((await close(2023)).out).toMatch(
-    /^2023 was closed before: 2500 rows\nfile   audit-tools-2023.jsonl\n/u,
+    /^2023 was already closed: 2500 rows\nfile   audit-tools-2023.jsonl\n/u,
   );
 });
 
-test('of a realm in which nothing happened since, the chain goes on too', async () => {
+test('the chain continues too in a realm where nothing has happened since', async () => {
   await write(2023, 3);
   expect(await close(2023)).toMatchObject(good);
   expect(await rowsOf('audit_seals')).toBe(0);
@@ -136,7 +136,7 @@ test('of a realm in which nothing happened since, the chain goes on too', async 
   expect(rows).toEqual([{ position: 4 }]);
 });
 
-test('rows of a year that is closed, by a clock that went back, are in the file of the next one', async () => {
+test('rows that a clock that went back dates into a closed year are in the file of the next year', async () => {
   await write(2022, 3);
   await done(2022);
   await owner.query(`INSERT INTO audit (at, verdict) VALUES ('2022-12-31 23:59:59Z', 'again')`);
@@ -161,7 +161,7 @@ test('rows of the next year that were sealed before the last of this one are in 
   expect(await faults(fileOf(2024), fileOf(2023))).toEqual([]);
 });
 
-describe('what is wrong with a file is told by its name', () => {
+describe('faults of a file are reported with its name', () => {
   let heads: string[];
   beforeEach(async () => {
     await write(2022, 20);
@@ -218,11 +218,11 @@ describe('what is wrong with a file is told by its name', () => {
 
   const idOf = (line = '') => (JSON.parse(line) as { row: { id: string } }).row.id;
 
-  test('it was cut, lines were exchanged, left out, or put in', async () => {
+  test('it was cut, or lines were exchanged, removed or inserted', async () => {
     const lines = linesOf(2022);
     put(2022, lines.slice(0, 15));
     expect(await all()).toEqual([
-      'file audit-tools-2022.jsonl: it ends with line 15, without a signature: what came then was cut off',
+      'file audit-tools-2022.jsonl: it ends with line 15, without a signature: the rest was cut off',
     ]);
     put(2022, [...lines.slice(0, 4), lines[5] ?? '', lines[4] ?? '', ...lines.slice(6)]);
     expect(await all()).toEqual([
@@ -233,17 +233,19 @@ describe('what is wrong with a file is told by its name', () => {
       expect.stringMatching(/2022.jsonl: line 5, row \d+, is not what was sealed/u),
     ]);
     put(2022, [...lines.slice(0, -2), lines.at(-1) ?? '']);
-    expect(await all()).toEqual(['file audit-tools-2022.jsonl: it is not as it was signed']);
+    expect(await all()).toEqual([
+      'file audit-tools-2022.jsonl: it was changed after it was signed',
+    ]);
     put(2022, [...lines.slice(0, 5), '{}\n', ...lines.slice(5)]);
-    expect(await all()).toEqual(['file audit-tools-2022.jsonl: line 6 is no row of the audit']);
+    expect(await all()).toEqual(['file audit-tools-2022.jsonl: line 6 is not a row of the audit']);
     put(2022, lines);
     appendFileSync(fileOf(2022), '\n');
     expect(await all()).toEqual([
-      expect.stringContaining('2022.jsonl: line 22 is no row of the audit'),
+      expect.stringContaining('2022.jsonl: line 22 is not a row of the audit'),
     ]);
   });
 
-  test('it was left out, or given as another', async () => {
+  test('it was not given, or was given as another', async () => {
     const missing = (year: number) =>
       expect.stringContaining(
         `file-missing audit-tools-${year}.jsonl: the file of ${year} was not given`,
@@ -256,7 +258,7 @@ describe('what is wrong with a file is told by its name', () => {
     );
   });
 
-  test('it was written and signed anew, by an admin or by a stranger', async () => {
+  test('it was written and signed again, by an admin or by somebody else', async () => {
     const kept = linesOf(2022);
     await tamper('TRUNCATE audit, audit_seals, audit_unsealed, audit_closings CASCADE');
     await write(2022, 20);
@@ -268,7 +270,7 @@ describe('what is wrong with a file is told by its name', () => {
       `UPDATE audit_closings SET sha256 = '${createHash('sha256').update(kept.join('')).digest('hex')}'`,
     );
     expect(await faults(fileOf(2022))).toEqual([
-      'file audit-tools-2022.jsonl: it is not the file that was recorded when 2022 was closed',
+      'file audit-tools-2022.jsonl: it differs from the file that was recorded when 2022 was closed',
     ]);
     await tamper('TRUNCATE audit_closings');
     put(2022, forged);
@@ -283,7 +285,7 @@ describe('what is wrong with a file is told by its name', () => {
       rowsFrom(forged.slice(1, -1)),
     );
     expect((await faults(stranger))[0]).toBe(
-      'file by-a-stranger: the configuration knows no admin with the key that has signed it (admin.steward)',
+      'file by-a-stranger: it is signed with a key that the configuration does not list for any admin (admin.steward)',
     );
   });
 
@@ -296,20 +298,18 @@ describe('what is wrong with a file is told by its name', () => {
     expect((await run('verify', '--head', heads[0] ?? '')).exit).toBe(0);
     const alone = await run('verify', '--head', inside);
     expect(alone.exit).toBe(1);
-    expect(alone.out).toContain('or it is in the file of a closed year, which is to be given too');
+    expect(alone.out).toContain('or it is in the file of a closed year, which must be given too');
     const both = await run('verify', '--head', inside, fileOf(2022), fileOf(2023));
     expect(both).toMatchObject(good);
-    expect(both.out).toContain('the head that was given is in the chain');
+    expect(both.out).toContain('the given head is in the chain');
     expect(both.out).toContain('the years up to 2023 are closed: 40 rows, in files');
   });
 
-  test('what PostgreSQL holds does not join', async () => {
+  test('the rows in PostgreSQL do not join it', async () => {
     await write(2025, 2);
     await tamper(`UPDATE audit_closings SET hash = sha256('x') WHERE year = 2023`);
     const said = await all();
-    expect(said).toContain(
-      'file audit-tools-2023.jsonl: the chain does not go on from where it ends',
-    );
+    expect(said).toContain('file audit-tools-2023.jsonl: the chain does not continue from its end');
     expect(said.some((text) => text.startsWith('edited '))).toBe(true);
   });
 });
@@ -341,7 +341,7 @@ describe('a year is not closed', () => {
     await sealAudit(relay);
     await refused(year, 'it is not over');
     await refused(year + 1, 'it is not over');
-    await refused(year - 3, 'it has no row that is not closed');
+    await refused(year - 3, 'it has no row left to close');
   });
 
   test('while a request of it is not done, or a row is not sealed', async () => {
@@ -359,7 +359,7 @@ describe('a year is not closed', () => {
     await done(2023);
   });
 
-  test('where its rows are not as they were sealed', async () => {
+  test('if its rows are not as they were sealed', async () => {
     await write(2023, 4);
     await tamper(`UPDATE audit SET verdict = 'x' WHERE subject = 2`);
     const ended = await close(2023);
@@ -368,7 +368,7 @@ describe('a year is not closed', () => {
     expect(await rowsOf('audit')).toBe(4);
   });
 
-  test('onto a disk that is full, and in a folder that is not there', async () => {
+  test('onto a full disk, or into a folder that does not exist', async () => {
     await write(2023, 600);
     const small = join(out, 'small');
     await onSmallDisk(small, '64k', async () => {
@@ -431,7 +431,7 @@ describe('cut', () => {
     });
     child.kill('SIGKILL');
     await ended;
-    // else its last statement is done when it has waited long enough
+    // otherwise its last statement is done when it has waited long enough
     await owner.query(
       `SELECT pg_terminate_backend(pid) FROM pg_locks WHERE NOT granted AND database =
          (SELECT oid FROM pg_database WHERE datname = current_database()) OR pid IN (
@@ -449,7 +449,7 @@ describe('cut', () => {
     expect(await rowsOf('audit_closings')).toBe(1);
   }
 
-  test('while it writes the file: that is written anew', async () => {
+  test('while it writes the file: the file is written again', async () => {
     const child = startCli(['audit', 'close', '2023', '--out', out], { config: world.configFile });
     const ended = endOf(child);
     await eventually('a part of the file', () =>
@@ -507,7 +507,7 @@ describe('cut', () => {
       copyFileSync(fileOf(2023), moved);
       rmSync(fileOf(2023));
       expect((await close(2023)).err).toMatch(
-        /^AUDIT_NOT_CLOSABLE: 2023 is closed, .* give its folder with --out/u,
+        /^AUDIT_NOT_CLOSABLE: 2023 is closed, .* give the folder with --out/u,
       );
       writeFileSync(fileOf(2023), readFileSync(moved).subarray(0, -10));
       expect((await close(2023)).err).toMatch(/^AUDIT_NOT_CLOSABLE: /u);
@@ -520,7 +520,7 @@ describe('cut', () => {
     60_000,
   );
 
-  test('after the record: no other year is closed before its rows are gone, for which its file is seen', async () => {
+  test('after the record: no other year is closed before its rows are removed, which needs its file', async () => {
     await session.query('BEGIN');
     await session.query('SELECT FROM audit ORDER BY id LIMIT 1 FOR UPDATE');
     await killWaiting();
@@ -532,7 +532,7 @@ describe('cut', () => {
     expect([await rowsOf('audit'), await rowsOf('audit_closings')]).toEqual([COUNT + 11, 1]);
   });
 
-  test('after the record: what was lost since is in the file, and keeps nothing back', async () => {
+  test('after the record: a row that was lost since is in the file, and blocks nothing', async () => {
     await session.query('BEGIN');
     await session.query('SELECT FROM audit ORDER BY id LIMIT 1 FOR UPDATE');
     await killWaiting();
@@ -562,21 +562,21 @@ describe('cut', () => {
     expect(await ended).toMatchObject(good);
     expect(other).toMatchObject({
       exit: 1,
-      err: expect.stringContaining('another `chamberlain audit close` is at work'),
+      err: expect.stringContaining('another `chamberlain audit close` is running'),
     });
     expect(readdirSync(elsewhere)).toEqual([]);
     await expectWhole();
   });
 
-  test('by a process whose number the next one has', async () => {
+  test('by a process whose pid the next one has', async () => {
     writeFileSync(`${fileOf(2023)}.${process.pid}.new`, 'half');
     await done(2023);
     expect(readdirSync(out)).toEqual(['audit-tools-2023.jsonl']);
   });
 });
 
-describe('a database that came back from a backup', () => {
-  test('of before the year was closed has the rows again, and is closed by the same file', async () => {
+describe('a database that was restored from a backup', () => {
+  test('made before the year was closed has the rows again, and is closed with the same file', async () => {
     await write(2023, 50);
     await write(2024, 5);
     const backup = await dumpDatabase(world);
@@ -592,7 +592,7 @@ describe('a database that came back from a backup', () => {
     expect(await faults(fileOf(2023))).toEqual([]);
   }, 120_000);
 
-  test('of the middle of that year does not go on from its file, and the file stays', async () => {
+  test('made in the middle of that year does not match its file, and the file stays', async () => {
     await write(2023, 50);
     const backup = await dumpDatabase(world);
     await owner.query(
@@ -607,11 +607,11 @@ describe('a database that came back from a backup', () => {
     open();
     await write(2024, 5);
     expect(await faults(fileOf(2023))).toEqual([
-      'file audit-tools-2023.jsonl: the chain does not go on from where it ends',
+      'file audit-tools-2023.jsonl: the chain does not continue from its end',
     ]);
     const again = await close(2023);
     expect(again.err).toMatch(
-      /^AUDIT_NOT_CLOSABLE: .* is there, and holds other rows than PostgreSQL: move it away/u,
+      /^AUDIT_NOT_CLOSABLE: .* exists, and holds other rows than PostgreSQL: move it away/u,
     );
     expect(readFileSync(fileOf(2023)).equals(written)).toBe(true);
     expect(await rowsOf('audit')).toBe(55);
@@ -638,7 +638,7 @@ describe('the guard in PostgreSQL', () => {
     return `INSERT INTO audit_closings (${Object.keys(values).join()}) SELECT ${Object.values(values).join()}`;
   };
 
-  test('lets the rows of a recorded year go, and no other, whoever asks', async () => {
+  test('allows the removal of the rows of a recorded year, and of no others, to anybody', async () => {
     await owner.query(closing());
     for (const sql of [
       'DELETE FROM audit',
@@ -678,7 +678,7 @@ describe('the guard in PostgreSQL', () => {
     await expect(owner.query(closing())).rejects.toMatchObject({ code: '55000' });
   });
 
-  test('no role of ours may record one, or delete', async () => {
+  test('none of our roles may record a closing, or delete rows', async () => {
     for (const pool of [admin, relay]) {
       await expect(pool.query(closing())).rejects.toMatchObject({ code: '42501' });
       await expect(pool.query('DELETE FROM audit')).rejects.toMatchObject({ code: '42501' });

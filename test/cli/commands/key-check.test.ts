@@ -1,4 +1,4 @@
-/** `chamberlain key check`: one key in, a verdict out; needs nothing but itself. */
+/** `chamberlain key check`: one key in, a verdict out, without a configuration or a server. */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,7 +7,7 @@ import { runCli } from '../run-cli.ts';
 
 const LINE = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHwwFAceayxlC7ibzWxB5JcHwtZy4AOS8Q2k+Cc4B2Tw';
 
-test('a good key is described in JSON with these fields, and nothing is on standard error', async () => {
+test('a good key is described in JSON with these fields, and standard error is empty', async () => {
   const { exit, out, err } = await runCli(['key', 'check', '--json'], {
     input: `from="192.0.2.0/24" ${LINE} alice@laptop\r\n`,
   });
@@ -31,7 +31,7 @@ test('a good key is described for people, with its label', async () => {
   );
 });
 
-test('a key is read from a file that is named, and from standard input where that is `-`', async () => {
+test('a key is read from the named file, or from standard input for `-`', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'chamberlain-key-'));
   const file = join(folder, 'key.pub');
   try {

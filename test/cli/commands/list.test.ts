@@ -72,7 +72,7 @@ describe('list people', () => {
     ]);
   });
 
-  test('says how the next page is had; the pages together are all, each once', async () => {
+  test('shows how to get the next page; all pages together hold each row once', async () => {
     const seen: string[] = [];
     let args = ['list', 'people', '--state', 'active', '--prefix', 'p', '--limit', '2'];
     for (;;) {
@@ -89,7 +89,7 @@ describe('list people', () => {
     expect((await run('list', 'people', '--after', 'z')).out).toBe('no people\n');
   });
 
-  test('refuses a state that there is not, and a page without a bound', async () => {
+  test('refuses an unknown state, and a page without a limit', async () => {
     const state = await run('list', 'people', '--state', 'disabled');
     expect(state.exit).toBe(EXIT.usage);
     expect(state.err).toContain('Allowed choices are active, suspended, archived, deleted.');
@@ -98,7 +98,7 @@ describe('list people', () => {
 });
 
 describe('list tools', () => {
-  test('shows few maintainers, and all in JSON; a name may be written as the account', async () => {
+  test('shows a few maintainers, and all in JSON; a name may be given as the account', async () => {
     const { out } = await run('list', 'tools');
     expect(out).toMatch(
       /^tools\.bridge +4000001 +active +[\d-]{10} +p1, p2, p3 and 2 more +A bridge$/mu,
@@ -116,7 +116,7 @@ describe('list tools', () => {
 });
 
 describe('list keys', () => {
-  test('shows whose each is and until when; removed ones by --removed alone', async () => {
+  test('shows the person and the expiry of each; removed keys only with --removed', async () => {
     const { out } = await run('list', 'keys');
     expect(out).toMatch(/^1 +p1 +ssh-ed25519 +SHA256:one +[\d-]{10} +- +laptop$/mu);
     const of = (...flags: string[]) => names('keys', 'fingerprint', ...flags);
@@ -134,14 +134,14 @@ describe('list keys', () => {
     ]);
   });
 
-  test('says how the next page is had, with the same filters', async () => {
+  test('shows how to get the next page, with the same filters', async () => {
     const { out } = await run('list', 'keys', '--person', 'p1', '--limit', '1');
     expect(out).toMatch(
       /^there are more: chamberlain list keys --limit 1 --person p1 --after 1$/mu,
     );
   });
 
-  test('of a person whom nobody knows ends with 1', async () => {
+  test('of an unknown person ends with 1', async () => {
     expect(await run('list', 'keys', '--person', 'p9')).toEqual({
       exit: EXIT.failed,
       out: '',

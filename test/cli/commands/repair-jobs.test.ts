@@ -7,7 +7,7 @@ const part = (subject: number, ...verbs: Action['verb'][]) => ({
   steps: verbs.map((verb) => ({ action: { verb } })) as never[],
 });
 
-test('what may take hours is a job of its own, apart from the rest', () => {
+test('a part that may take hours is a job of its own, apart from the rest', () => {
   const parts = [
     ...Array.from({ length: 17 }, (_, n) => part(n + 1, 'dir.create')),
     part(20, 'home.withdraw', 'home.archive'),

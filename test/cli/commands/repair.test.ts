@@ -1,4 +1,4 @@
-/** What a repair asks of the roles, and what it says in the end. */
+/** The parts of a repair, and its report at the end. */
 import { describe, expect, test } from '@jest/globals';
 import { draftParts } from '../../../src/drift/repair-parts.ts';
 import { failuresOf, type Repaired, renderRepaired, toJson } from '../../../src/drift/repaired.ts';
@@ -36,7 +36,7 @@ describe('draftParts', () => {
     expect(withheld).toEqual([]);
   });
 
-  test('makes none of what destroys alone, unless it may', () => {
+  test('makes none for steps that only destroy, unless --destroy is given', () => {
     const destroys = [step(1, 'unix-group', 'destroy')];
     const of = new Map<Role, Report>([['directory', { ...NOTHING, steps: destroys }]]);
     expect(draftParts(of, EVERYTHING, [])).toEqual({ parts: [], withheld: destroys });
@@ -44,7 +44,7 @@ describe('draftParts', () => {
     expect([parts.map((part) => part.steps), withheld]).toEqual([[destroys], []]);
   });
 
-  test('makes one without a step of what a role has given up, where none has a step', () => {
+  test('makes one without a step for a subject that a role has given up on', () => {
     const givenUp = [1, 3].map((subject) => ({
       ...{ subject, account: `tools.t${subject}`, role: 'directory' as const },
     }));
@@ -56,7 +56,7 @@ describe('draftParts', () => {
     ]);
   });
 
-  test('says beside each what its subject and its whole role have besides steps', () => {
+  test('gives each part the side conditions of its subject and of its whole role', () => {
     const finding = {
       ...{ target: 'unix-group', subject: 1, account: 'tools.t1', object: 'cn=x' },
       ...{ code: 'NAME_FOREIGN' as const, sentence: 'Look.' },
@@ -73,7 +73,7 @@ describe('draftParts', () => {
   });
 });
 
-describe('what it says in the end', () => {
+describe('the report at the end', () => {
   const part = (subject: number, role: Role, steps: number, rest = {}) => ({
     ...{ subject, account: `tools.t${subject}`, role, sideConditions: [], state: 'done' as const },
     ...{ steps: Array.from({ length: steps }, () => step(subject, 'unix-group')), ...rest },
@@ -86,7 +86,7 @@ describe('what it says in the end', () => {
   };
   const moved = {
     ...{ state: 'refused' as const, code: 'PLAN_MOVED' },
-    sentence: 'its plan is another one now, of one step',
+    sentence: 'its plan has changed, and now has one step',
   };
   const mixed: Repaired = {
     ...done,
@@ -125,20 +125,20 @@ describe('what it says in the end', () => {
   test.each<[string, Repaired, string]>([
     ['all done', done, '\n2 steps done\n'],
     ['one done', { ...done, parts: [part(1, 'homes', 1)] }, '\n1 step done\n'],
-    ['nothing to do', { ...done, parts: [] }, '\nnothing was to be done\n'],
+    ['nothing to do', { ...done, parts: [] }, '\nthere was nothing to do\n'],
     ['nothing known', { ...done, parts: [], report: unread }, '\nnothing was done, 1 UNREADABLE\n'],
     ['not all known', { ...done, report: unread }, '\n2 steps done, 1 UNREADABLE\n'],
     [
       'looked at again',
       { ...done, parts: [part(1, 'homes', 0)] },
-      '\n0 steps done, 1 that had been given up looked at again\n',
+      '\n0 steps done, 1 given up earlier and tried again\n',
     ],
   ])('%s: one line, and none on standard error', (_, repaired, text) => {
     expect(whole(repaired)).toBe(text);
     expect(failuresOf(repaired)).toEqual([]);
   });
 
-  test('much is cut for people, and whole for programs', () => {
+  test('a long report is cut for people, and complete for programs', () => {
     const parts = Array.from({ length: 1000 }, (_, n) => part(n, 'homes', 1, moved));
     const text = renderRepaired({ ...done, parts });
     expect(text.split('\n').length).toBeLessThan(60);

@@ -1,6 +1,6 @@
 /**
  * The command line against a real PostgreSQL and a real Redis, with the real intake and relay. The
- * roles are played by the test, so that each can be slow, fail, or be silent when it should.
+ * roles are simulated by the test, so that each can be slow, fail or be silent on demand.
  */
 import type { ChildProcess } from 'node:child_process';
 import { generateKeyPairSync } from 'node:crypto';
@@ -48,7 +48,7 @@ function runWith(input: string, ...args: string[]): Promise<Ended> {
   return runCli(args, { config: world.configFile, input });
 }
 
-/** How many requests the admin has ever put into a queue: BullMQ numbers them. */
+/** How many requests the admin has put into a queue so far: BullMQ numbers them. */
 async function countSent(): Promise<number> {
   const redis = new Redis(world.redis.urlOf('owner'));
   try {
@@ -85,7 +85,7 @@ async function withRoles<T>(act: Promise<T>): Promise<T> {
   }
 }
 
-/** Waits until a question to the database has an answer. */
+/** Waits until a query returns a row. */
 async function until(query: string, ...values: unknown[]): Promise<void> {
   await eventually(query, async () => (await owner.query(query, values)).rows.length > 0);
 }
@@ -103,7 +103,7 @@ const PERSON = (name: string) => [
 ];
 
 describe('submit', () => {
-  test('prints the id alone, and the request has its verdict under it', async () => {
+  test('prints only the id, under which the request has its verdict', async () => {
     const { exit, out, err } = await run('submit', ...PERSON('alice'));
     expect({ exit, err }).toEqual({ exit: 0, err: '' });
     const id = out.trim();
@@ -122,14 +122,14 @@ describe('submit', () => {
     });
   });
 
-  test('on a terminal it says how to hear what became of it', async () => {
+  test('on a terminal it says how to see the verdict', async () => {
     const { out } = await runCli(['submit', ...PERSON('told')], {
       config: world.configFile,
       terminal: true,
     });
     const [id = '', hint] = out.trimEnd().split('\r\n');
     expect(id).toMatch(UUID);
-    expect(hint).toContain(`sent; \`chamberlain requests ${id}\` says what became of it`);
+    expect(hint).toContain(`sent; \`chamberlain requests ${id}\` shows the verdict`);
   });
 
   test('--wait follows until all is applied, and ticks off each role on standard error', async () => {
@@ -289,7 +289,7 @@ describe('submit', () => {
     test('what is not done in time is said', async () => {
       const late = await ask(...PERSON('late'), '--requestedBy=late', '--timeout=8');
       expect(late.exit).toBe(5);
-      expect(late.err).toMatch(/^TIMEOUT: it is accepted, and the relay has not said/mu);
+      expect(late.err).toMatch(/^TIMEOUT: it is accepted, but the relay has not reported/mu);
     });
   });
 
@@ -371,8 +371,8 @@ describe('submit', () => {
   });
 });
 
-describe('what takes its time says on a terminal what it waits for, and erases that:', () => {
-  /** All that is written on the terminal; `during` what is done when that was said. */
+describe('a slow command shows on a terminal what it waits for, and erases that:', () => {
+  /** Everything that is written on the terminal; `during` runs when that text appears. */
   async function watch(said: RegExp, config: string, args: string[], during = applyAll) {
     const child = startCli(args, { config, terminal: true });
     let out = '';
@@ -382,7 +382,7 @@ describe('what takes its time says on a terminal what it waits for, and erases t
     const playing = setInterval(() => void during(), 200);
     await ended;
     clearInterval(playing);
-    // whatever is written next has a line of its own
+    // later output must be on a line of its own
     const drawn = out.split('\r\u001B[K').filter((part) => said.test(part));
     for (const part of drawn) expect(part).toMatch(/ \d+ s$/u);
     return out;
@@ -479,7 +479,7 @@ describe('submit --file', () => {
     ).toEqual(['PERSON_UNKNOWN']);
   });
 
-  test('sent again with the same ids it changes nothing and gets the first verdicts', async () => {
+  test('sent again with the same ids, it changes nothing and gets the first verdicts', async () => {
     const id = '5f0c4c1e-0b6d-4f0e-9a57-0c3f6a1f2b11';
     const line = JSON.stringify({
       id,
@@ -501,7 +501,7 @@ describe('submit --file', () => {
     expect(rows).toEqual([{ count: 1 }]);
   });
 
-  test('sends nothing at all when a line is wrong, and tells every problem of every line', async () => {
+  test('sends nothing if a line is wrong, and lists every problem of every line', async () => {
     const before = await countSent();
     const lines = [
       '{"kind": "access.grant", "person": "alice"}',
@@ -527,7 +527,7 @@ describe('submit --file', () => {
       'line 7 of standard input: kind is missing',
       'line 8 of standard input: shellName is empty; displayName is empty',
       'line 9 of standard input: requestedBy: Invalid input: expected string, received number; Unrecognized key: "why"',
-      'USAGE: 7 of 8 requests are wrong, and nothing was sent. See --help.',
+      'USAGE: 7 of 8 requests are wrong, so nothing was sent. See --help.',
       '',
     ]);
     expect(await countSent()).toBe(before);
@@ -536,7 +536,7 @@ describe('submit --file', () => {
     expect(one.err).toMatch(/^USAGE: line 2 of standard input: it is not JSON: .*\n$/u);
   });
 
-  test('sends no name of which a letter was lost: what is not UTF-8 is wrong', async () => {
+  test('refuses a line that is not UTF-8, so that no letter of a name is lost', async () => {
     const before = await countSent();
     const file = join(world.dir, 'latin1.jsonl');
     const line = '{"kind": "person.update", "person": "alice", "displayName": "José"}\n';
@@ -563,14 +563,14 @@ describe('a key', () => {
     [
       "that is no admin's",
       () => ['--portal-key', strange()],
-      /^USAGE: the key .* is none of an admin's/u,
+      /^USAGE: the configuration does not list the key .* for any admin/u,
     ],
     [
       "that is another portal's",
       () => ['--portal', 'portal', '--portal-key', world.adminKey, '--requestedBy', 'alice'],
-      /^USAGE: the key .* is none of the portal portal's/u,
+      /^USAGE: the configuration does not list the key .* for the portal portal/u,
     ],
-    ['that is missing', () => ['--portal', 'portal'], /^USAGE: --portal wants --portal-key FILE/u],
+    ['that is missing', () => ['--portal', 'portal'], /^USAGE: --portal needs --portal-key FILE/u],
     [
       'of nobody',
       () => ['--portal', 'portal', '--portal-key', world.portalKey],
@@ -584,12 +584,12 @@ describe('a key', () => {
     [
       'that is no key',
       () => ['--portal-key', world.configFile],
-      /^CONFIG_INVALID: the signing key .* is no Ed25519 private key in PEM, without a passphrase\. Name the right file: `openssl/u,
+      /^CONFIG_INVALID: the signing key .* is not an Ed25519 private key in PEM without a passphrase\. Name the right file: `openssl/u,
     ],
     [
       'that is nowhere',
       () => ['--portal-key', '/nowhere.pem'],
-      /^CONFIG_INVALID: reading the signing key \/nowhere\.pem: there is no such file \(ENOENT\)\. Name the right file, or make it\.$/u,
+      /^CONFIG_INVALID: reading the signing key \/nowhere\.pem: there is no such file \(ENOENT\)\. Name the right file, or create it\.$/u,
     ],
   ])('%s is refused before anything is sent', async (_, flags, message) => {
     const { exit, out, err } = await run('submit', 'access.grant', '--person', 'alice', ...flags());
@@ -600,18 +600,18 @@ describe('a key', () => {
 });
 
 describe('requests', () => {
-  test('of an id that has no verdict says where to look', async () => {
+  test('for an id without a verdict, says where to look', async () => {
     const id = '00000000-0000-4000-8000-00000000abcd';
     expect(await run('requests', id)).toEqual({
       exit: EXIT.usage,
       out: '',
       err:
-        `USAGE: no request ${id} has had a verdict. Check the id; ` +
-        'where it was sent, `chamberlain status` says what it waits for.\n',
+        `USAGE: there is no verdict on a request ${id}. Check the id. ` +
+        'If the request was sent, `chamberlain status` shows what it waits for.\n',
     });
   });
 
-  test('shows first who waits for approval, then verdicts, newest first', async () => {
+  test('shows first what waits for approval, then verdicts, newest first', async () => {
     await withRoles(run('submit', ...PERSON('erin'), '--wait'));
     await withRoles(
       run(
@@ -640,7 +640,7 @@ describe('requests', () => {
 });
 
 describe('status', () => {
-  test('is 0 when nothing fails, and names a person by name and uid, a tool by name and account', async () => {
+  test('ends with 0 if nothing fails, and finds a person by name and uid, a tool by name and account', async () => {
     await withRoles(until(`SELECT FROM convergence HAVING every(applied = wanted)`));
     const all = await run('status', '--json');
     expect(all.exit).toBe(0);
@@ -671,7 +671,7 @@ describe('status', () => {
     }
   });
 
-  test('with a capital is told what to name', async () => {
+  test('suggests the right name for one with a capital letter', async () => {
     const { err } = await run('submit', 'access.grant', '--person', 'Alice', '--wait');
     expect(err).toBe(
       'PERSON_UNKNOWN: There is no person named Alice. Shell names have no capital letters. Use alice.\n',
@@ -680,7 +680,7 @@ describe('status', () => {
 });
 
 describe('plan', () => {
-  /** Answers every survey as these roles would, in the table where their reports go. */
+  /** Answers every survey in the place of these roles, in the table of reports. */
   async function answering<T>(reports: Record<string, object>, act: Promise<T>): Promise<T> {
     const done = new AbortController();
     const playing = (async () => {
@@ -714,15 +714,15 @@ describe('plan', () => {
     action: {},
   };
 
-  test('is 0 when every role has nothing to do, and the survey is gone afterwards', async () => {
+  test('ends with 0 if no role has anything to do, and deletes the survey', async () => {
     const reports = { directory: {}, homes: {}, databases: {} };
     const { exit, out } = await answering(reports, run('plan', 'alice'));
     expect(exit).toBe(0);
-    expect(out).toMatch(/^1 subject looked at: nothing to do\ndigest [0-9a-f]{64}\n$/u);
+    expect(out).toMatch(/^1 subject checked: nothing to do\ndigest [0-9a-f]{64}\n$/u);
     expect((await owner.query('SELECT count(*)::int FROM surveys')).rows).toEqual([{ count: 0 }]);
   });
 
-  test('is 3 when there is a step or a finding', async () => {
+  test('ends with 3 if there is a step or a finding', async () => {
     const reports = { directory: { steps: [STEP] }, homes: {}, databases: {} };
     const { exit, out } = await answering(reports, run('plan', '--all', '--json'));
     expect(exit).toBe(3);
@@ -739,7 +739,7 @@ describe('plan', () => {
     expect((await answering(found, run('plan', '--role', 'homes'))).exit).toBe(3);
   });
 
-  test('is 4 when a role does not answer, whatever the others say', async () => {
+  test('ends with 4 if a role does not answer, whatever the others say', async () => {
     const reports = { directory: { steps: [STEP] }, homes: {} };
     const { exit, out } = await answering(reports, run('plan', '--timeout', '3'));
     expect(exit).toBe(4);
@@ -762,7 +762,7 @@ describe('plan', () => {
   });
 });
 
-test('bootstrap, where there are people, names the command by which an admin makes another', async () => {
+test('bootstrap in a realm with people names the command with which an admin makes another admin', async () => {
   expect(await run('bootstrap', 'alice')).toEqual({
     exit: EXIT.failed,
     out: '',
@@ -781,7 +781,7 @@ test('migrate may be run again at any time', async () => {
   );
 });
 
-test('work ends with 0 within 5 s at SIGTERM, and says so', async () => {
+test('work ends with 0 within 5 s of SIGTERM, and logs that', async () => {
   const child = startCli(['work', 'intake', 'relay'], { config: world.configFile });
   const ended = endOf(child);
   await new Promise<void>((resolve) => {
@@ -792,7 +792,7 @@ test('work ends with 0 within 5 s at SIGTERM, and says so', async () => {
   const start = performance.now();
   child.kill('SIGTERM');
   const { exit, out, err } = await ended;
-  // it ends itself after 5 s, whatever is in hand
+  // it ends itself after 5 s, whatever work is in progress
   expect(performance.now() - start).toBeLessThan(20_000);
   expect({ exit, out }).toEqual({ exit: 0, out: '' });
   expect(err).toContain('"msg":"ended"');

@@ -1,4 +1,6 @@
-/** What the agent does when a server, or the root helper, hangs, lies, goes away or comes back as another. */
+/**
+ * What the agent does when a server, or the root helper, hangs, lies, disappears or comes back as another one.
+ */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -45,10 +47,10 @@ const wasTold = (word: string, name: string, text?: string) => (line: ReportLine
   line[0] === word && line[1] === name && (text === undefined || line[2] === text);
 const isEnd = ([word, , edge]: ReportLine) => word === 'all' && edge === 'end';
 const tells = async (what: string, is: (line: ReportLine) => boolean): Promise<void> => {
-  await eventually(`it tells ${what}`, () => lines().some(is));
+  await eventually(`it reports ${what}`, () => lines().some(is));
 };
 const knows = (expected: ReadonlyMap<string, string>) =>
-  eventually('it has been told everything', () => {
+  eventually('everything was reported', () => {
     const known = agents.helper.known();
     const names = new Set([...known.keys(), ...expected.keys()]);
     expect([...names].filter((name) => known.get(name) !== expected.get(name))).toEqual([]);
@@ -79,7 +81,7 @@ const troubled = async (why: RegExp): Promise<void> => {
 };
 
 describe('the root helper', () => {
-  test('is away: what has changed meanwhile is told when it is back', async () => {
+  test('is away: what has changed meanwhile is reported when it is back', async () => {
     await start();
     agents.helper.answer = () => undefined;
     // more than one at a look
@@ -92,7 +94,7 @@ describe('the root helper', () => {
       changed.map((name) => agents.reseal(agents.personDn(name), seals.get(name))).join('') +
         agents.beat(agents.heartbeat()),
     );
-    await eventually('it has looked, and could not tell', () =>
+    await eventually('it has looked, and could not report', () =>
       agents.helper.reports.some((report) => report.lines.some(wasTold('seal', 'p1'))),
     );
     agents.helper.stop();
@@ -104,10 +106,10 @@ describe('the root helper', () => {
 
   test.each([
     ['hangs up', undefined],
-    ['answers what is none', 'ok\n'],
+    ['answers nonsense', 'ok\n'],
     ['answers in part', '{"run":"run 1","trusted":tr'],
     ['answers of another version', '{"run":1}\n'],
-  ])('%s: the report is told again', async (_, answer) => {
+  ])('%s: the report is sent again', async (_, answer) => {
     await start();
     let times = 0;
     agents.helper.answer = (report) => {
@@ -115,14 +117,14 @@ describe('the root helper', () => {
       return isIt && (times += 1) <= 2 ? answer : {};
     };
     const seal = await reseal('p3');
-    await eventually('it has been told three times', () => times === 3);
+    await eventually('it was sent three times', () => times === 3);
     await knows(seals);
     expect(lines().some(wasTold('seal', 'p3', seal))).toBe(true);
   });
 
-  test('is another run: everything is told again, in the middle of a reading too', async () => {
+  test('is another run: everything is reported again, even in the middle of a reading', async () => {
     agents.helper.answer = (report) => {
-      // page by page the first time: it is another one after the first
+      // page by page the first time: it is another run after the first page
       if (!report.some(wasTold('seal', 'p1'))) return {};
       agents.helper.answer = () => ({});
       void agents.helper.restart();
@@ -144,7 +146,7 @@ describe('the root helper', () => {
 });
 
 describe('a server', () => {
-  test('hangs: the helper hears of it, and it goes on when it answers again', async () => {
+  test('hangs: the agent reports that, and goes on when the server answers again', async () => {
     await start();
     const pid = runningPid(agents.world.slapd) ?? 0;
     signalTree(pid, 'SIGSTOP');
@@ -159,12 +161,12 @@ describe('a server', () => {
     await knows(seals);
   });
 
-  test('is away, and the helper hears of it every few seconds', async () => {
+  test('is away: the agent reports that every few seconds', async () => {
     await start();
     await stopServer(agents.world.slapd);
     try {
       const heard = () => agents.helper.reports.filter(({ lines: [first] }) => first?.[2] !== '');
-      await eventually('it is said again', () => heard().length > 1);
+      await eventually('it is reported again', () => heard().length > 1);
       const [first, second] = heard().map(({ at }) => at) as [number, number];
       expect(second - first).toBeGreaterThan(3000);
     } finally {
@@ -175,7 +177,7 @@ describe('a server', () => {
     await knows(seals);
   });
 
-  test('hangs up in the middle of everything: that has no end, and everything is read again', async () => {
+  test('hangs up while everything is read: that reading does not count, and everything is read again', async () => {
     const proxy = openProxy(agents.world, 'cut');
     try {
       const cut = proxy.cutAt('uid=p510,');
@@ -192,7 +194,7 @@ describe('a server', () => {
     }
   });
 
-  test('hangs up while it says who is there: nobody is gone by that', async () => {
+  test('hangs up while names are read: nobody is taken for gone', async () => {
     const proxy = openProxy(agents.world, 'cut');
     try {
       await start({ uris: [proxy.uri], compareMs: 700 });
@@ -207,7 +209,7 @@ describe('a server', () => {
     }
   });
 
-  test('comes back as an older copy: everything is told again, with the seals of then', async () => {
+  test('comes back as an older copy: everything is reported again, with the older seals', async () => {
     await start();
     const backup = backUp(agents.world);
     const before = new Map(seals);
@@ -221,7 +223,7 @@ describe('a server', () => {
     await knows(seals);
   });
 
-  test('comes back as an older copy that was written to meanwhile: what is older there is told too', async () => {
+  test('comes back as an older copy that was written to since: older entries are reported, too', async () => {
     let proxy = openProxy(agents.world, 'again');
     try {
       await start({ uris: [proxy.uri] });
@@ -243,7 +245,7 @@ describe('a server', () => {
     }
   });
 
-  test('whose clock was ahead before shows no new contextCSN: changes are found all the same', async () => {
+  test('whose clock was ahead before shows no new contextCSN: changes are found nevertheless', async () => {
     const backup = backUp(agents.world).replace(/^contextCSN: \d{4}/m, 'contextCSN: 2099');
     await restore(agents.world, backup);
     try {
@@ -261,7 +263,7 @@ describe('a server', () => {
     }
   });
 
-  test('may not be asked yet: there is no password, or none that is right', async () => {
+  test('cannot be read yet: there is no password, or not the right one', async () => {
     const passwordFile = join(agents.world.dir, 'password');
     agents.start({ passwordFile });
     await troubled(/password: there is no such file \(ENOENT\)/);
@@ -285,7 +287,7 @@ describe('access rules', () => {
     }
   }
 
-  test('that hide entries: they are gone, and come back when they are shown', async () => {
+  test('that hide entries: these are gone, and come back when they are visible', async () => {
     await start({ compareMs: 500 });
     await hiding(`dn.base="${agents.personDn('p20')}"`, () =>
       tells('who is gone', wasTold('gone', 'p20')),
@@ -294,7 +296,7 @@ describe('access rules', () => {
     expect(lines().filter(([word]) => word === 'gone')).toHaveLength(1);
   });
 
-  test('that hide seals at the start: those who have none are told, and their seals when they are shown', async () => {
+  test('that hide seals at the start: entries without a seal are reported, and their seals when they are visible', async () => {
     const few = `dn.regex="^uid=p1[0-9],.*" attrs=chamberlainSeal`;
     await hiding(few, async () => {
       agents.start({ compareMs: 500 });
@@ -304,7 +306,7 @@ describe('access rules', () => {
     await knows(seals);
   });
 
-  test('that hide all seals: everything is read again as long as the helper does not trust it', async () => {
+  test('that hide all seals: everything is read again as long as the helper does not trust the directory', async () => {
     const isHidden = () => [...agents.helper.known().values()].includes('');
     agents.helper.answer = () => ({ trusted: !isHidden() });
     await hiding(`dn.onelevel="ou=people,dc=example,dc=org" attrs=chamberlainSeal`, async () => {
@@ -315,7 +317,7 @@ describe('access rules', () => {
     await knows(seals);
   });
 
-  test('that hide the contextCSN: the helper hears of it', async () => {
+  test('that hide the contextCSN: the agent reports that', async () => {
     await start();
     await hiding('dn.base="dc=example,dc=org" attrs=contextCSN', () =>
       troubled(/shows no contextCSN/),
@@ -336,7 +338,7 @@ describe('of two servers', () => {
     expect(agents.helper.trouble().server).toBe(agents.world.slapd.uri);
   });
 
-  test('a stale one is left for the other, which is read whole; and it stays where that is trusted', async () => {
+  test('the agent leaves a stale one for the other, which it reads completely; and it stays there if that is trusted', async () => {
     const other = await openOther(agents.world, 'other', backUp(agents.world));
     try {
       await start({ uris: [other.slapd.uri, agents.world.slapd.uri] });
@@ -357,7 +359,7 @@ describe('of two servers', () => {
     }
   });
 
-  test('both stale, it turns ever more seldom, and takes what changes where it is', async () => {
+  test('if both are stale, the agent changes servers less and less often, and follows the one that it reads', async () => {
     const proxies = [openProxy(agents.world, 'one'), openProxy(agents.world, 'two')];
     try {
       agents.helper.answer = () => ({ trusted: false, tryAnother: true });
@@ -380,7 +382,7 @@ describe('of two servers', () => {
     }
   });
 
-  test('an older one that is stale is passed over as long as there is another, and taken where there is none', async () => {
+  test('an older one that is stale is skipped as long as there is another, and used if there is none', async () => {
     const old = await openOther(agents.world, 'old', backUp(agents.world));
     const before = new Map(seals);
     const beat = agents.heartbeat();
@@ -399,7 +401,7 @@ describe('of two servers', () => {
       const pid = runningPid(agents.world.slapd) ?? 0;
       proxy(pid, 'SIGSTOP');
       try {
-        await eventually('the old one is read whole', () => lines().some(isEnd));
+        await eventually('the old one is read completely', () => lines().some(isEnd));
         await knows(before);
       } finally {
         proxy(pid, 'SIGCONT');

@@ -22,7 +22,7 @@ const BEAT_MS = 3000;
 let world: World;
 let host: LoginHost;
 let entries: ReturnType<typeof sealedEntries>;
-/** what the heartbeat says; undefined: it does not beat */
+/** the content of the heartbeat; undefined: none is published */
 let beat: Parameters<typeof entries.heartbeat>[0] | undefined;
 let beating: NodeJS.Timeout;
 
@@ -48,10 +48,10 @@ const change = (ldif: string) => changeDirectory(world, 'ldapmodify', ldif);
 let pulsing: Promise<unknown> = Promise.resolve();
 const pulse = () => {
   const pulsed = change(entries.beat(entries.heartbeat(beat)));
-  pulsing = pulsed.catch(() => {}); // where slapd is away, the next one comes
+  pulsing = pulsed.catch(() => {}); // if slapd is away, the next one follows
   return pulsed;
 };
-/** Nobody writes heartbeats any more. */
+/** Stops publishing heartbeats. */
 const fallSilent = async () => {
   beat = undefined;
   await pulsing;
@@ -120,9 +120,9 @@ beforeEach(async () => {
   beat = { people: NAMES.length, tools: TOOLS.length };
   await pulse();
   await host.agent.start();
-  await eventually('all is as at the beginning', async () => {
+  await eventually('everything is as at the beginning', async () => {
     const { exit, json, text } = await status();
-    expect(exit === 0 ? '' : text).toBe(''); // what it says is in the failure
+    expect(exit === 0 ? '' : text).toBe(''); // its output is then in the failure
     expect(json).toMatchObject({ people: 40, tools: 12, files: 40 });
     return true;
   });
@@ -177,7 +177,7 @@ describe('a directory that is trusted', () => {
     await eventually('no account', () => !list('passwd').includes('gone:'));
   });
 
-  test('is found again after restarts of the agent and of the helper: no file is written anew', async () => {
+  test('is trusted again after restarts of the agent and of the helper: no file is rewritten', async () => {
     const inodes = () => NAMES.map((name) => statSync(join(inside(PLACES.keys), name)).ino);
     const before = inodes();
     for (const daemon of [host.agent, host.helper]) {
@@ -191,7 +191,7 @@ describe('a directory that is trusted', () => {
     await change(reseal('p5'));
   });
 
-  test('killed in the middle of a thousand changes, both end equal to it', async () => {
+  test('killed in the middle of a thousand changes, both end up in line with it', async () => {
     const wanted: Record<string, string> = {};
     let changes = '';
     for (let n = 0; n < 1000; n += 1) {
@@ -218,12 +218,12 @@ describe('a directory that is trusted', () => {
 });
 
 describe('a directory that is not trusted', () => {
-  test('by its heartbeat, which is old: what a seal takes counts, and what it gives waits', async () => {
+  test('because its heartbeat is old: what a seal takes counts, and what it gives waits', async () => {
     await fallSilent();
     const old = new Date(Date.now() - 61_000).toISOString();
     const people = { people: 40, tools: 12 };
     await change(entries.beat(entries.heartbeat({ ...people, clock: old })));
-    await distrusts(/not been heard of for \d{2,3} s/);
+    await distrusts(/has published no heartbeat for \d{2,3} s/);
     const key = newKey();
     const kept = KEYS['p12'] ?? '';
     await change(
@@ -231,11 +231,11 @@ describe('a directory that is not trusted', () => {
         reseal('p11', { state: 'suspended' }) +
         reseal('p12', { keys: [kept, key] }),
     );
-    await eventually('what is taken', () => !('p10' in files() || 'p11' in files()));
+    await eventually('what is taken away', () => !('p10' in files() || 'p11' in files()));
     expect(bare(file('p12'))).toBe(`${kept}\n`);
-    await eventually('what waits to be told', async () => {
+    await eventually('the report of what waits', async () => {
       expect((await status()).text).toMatch(
-        /^p12 +\d+ s +what its seal gives is not taken before/m,
+        /^p12 +\d+ s +what its seal gives does not count until/m,
       );
       return true;
     });
@@ -246,7 +246,7 @@ describe('a directory that is not trusted', () => {
     await change(reseal('p10') + reseal('p11') + reseal('p12'));
   });
 
-  test('by seals that are hidden: everybody keeps theirs', async () => {
+  test('because seals are hidden: all keep what they have', async () => {
     const before = files();
     const hide = (operation: 'add' | 'delete') => {
       const rule = `{0}to dn.onelevel="ou=people,${world.config.ldap.base}" attrs=chamberlainSeal by * none`;
@@ -273,11 +273,11 @@ describe('a directory that is not trusted', () => {
     expect(files()).toEqual(before);
   });
 
-  test('by an older copy: no seal of before is taken, and of what is sealed anew nothing is given', async () => {
+  test('because it is an older copy: no older seal is accepted, and new seals give nothing', async () => {
     const backup = backUp(world);
     const key = newKey();
     await pulse();
-    // told with the heartbeat of then
+    // reported with the heartbeat of that time
     await change(reseal('p13', { keys: [key] }));
     await eventually('the new key', () => bare(file('p13')) === `${key}\n`);
     await fallSilent();
@@ -285,7 +285,7 @@ describe('a directory that is not trusted', () => {
     await distrusts(/older copy/);
     expect(bare(file('p13'))).toBe(`${key}\n`);
     // the heartbeat may be read before the seal is
-    await eventually('the seal of before to be named', async () => {
+    await eventually('the older seal to be named', async () => {
       const { json, text } = await status();
       expect(json.refused).toEqual([
         expect.objectContaining({ entry: 'p13', why: expect.stringMatching(/number.*older copy/) }),
@@ -303,7 +303,7 @@ describe('a directory that is not trusted', () => {
     await change(reseal('p13'));
   });
 
-  test('by silence: files stay, and it goes on when the server is back', async () => {
+  test('because it is silent: files stay, and work goes on when the server is back', async () => {
     const before = files();
     const pid = runningPid(world.slapd) ?? 0;
     signalTree(pid, 'SIGSTOP');
@@ -318,8 +318,8 @@ describe('a directory that is not trusted', () => {
   });
 });
 
-describe('what does not belong there', () => {
-  test('is refused, named with its reason and since when, and costs nobody else anything', async () => {
+describe('an entry that does not belong there', () => {
+  test('is refused, is named with its reason and since when, and affects nobody else', async () => {
     const forger = sealedEntries(world, newSealKey());
     const uid = (n: number) => entries.personUid(50 + n);
     await change(
@@ -327,7 +327,7 @@ describe('what does not belong there', () => {
         entries.addPerson('forged', uid(1), forger.personSeal('forged', uid(1))) +
         entries.addPerson('other', uid(2), entries.personSeal('p1', uidOf('p1'))) +
         entries.addPerson('daemon', uid(3)) +
-        // beside people, where no overlay compares it with accounts
+        // next to people, where no overlay compares it with accounts
         entries
           .addPerson('tools.t1', uid(4), entries.toolSeal('t1', entries.toolUid(1)))
           .replace('objectClass: posixAccount', 'objectClass: inetOrgPerson')
@@ -374,7 +374,7 @@ describe('keys-agent require-seals', () => {
     return (await once(child, 'exit'))[0] === 0;
   };
 
-  test('takes sssd away once everybody has a seal, and nothing before', async () => {
+  test('removes sssd once everybody has a seal, and changes nothing before', async () => {
     const { file: key, line } = await host.newKey('p20');
     const canonical = line.replace(/ p20$/, '');
     await change(reseal('p20', { keys: [canonical] }));
@@ -393,14 +393,14 @@ describe('keys-agent require-seals', () => {
         "sssd.service enabled enabled" "sssd-nss.socket enabled enabled" "sssd-nss.service indirect enabled"\\n' >/usr/bin/systemctl
       chmod 755 /usr/bin/systemctl`);
     expect(nsswitch()).toMatch(/^passwd:.* sss \[NOTFOUND=return\]$/m);
-    expect(await isLetIn(key)).toBe(false); // by pam_sss
+    expect(await isLetIn(key)).toBe(false); // refused by pam_sss
     const before = nsswitch();
     const refusal = await host.machine.run(['/usr/sbin/keys-agent', 'require-seals'], {
       user: 'nobody',
     });
     expect(refusal).toMatchObject({
       code: 2,
-      stderr: expect.stringMatching(/^USAGE: require-seals is for root\./),
+      stderr: expect.stringMatching(/^USAGE: only root may run `require-seals`\./),
     });
 
     await change(entries.addPerson('late', entries.personUid(90), ''));
@@ -408,12 +408,12 @@ describe('keys-agent require-seals', () => {
     const refused = await agentCommand('require-seals');
     expect(refused.code).toBe(3);
     expect(refused.stdout).toMatch(
-      /^Not switched; nothing is changed:\n {2}entries without a seal that this host takes: 1\n/,
+      /^Nothing is changed, because the host is not ready:\n {2}1 entry has no seal that this host accepts\n/,
     );
     expect(refused.stdout).toMatch(/^late +\d+ s +its entry has no seal$/m);
     expect(nsswitch()).toBe(before);
 
-    // one more, who is not ours and needs no login
+    // one more entry, which is not ours and needs no login
     await change(
       entries.remove(entries.personDn('late')) +
         entries.addPerson(
@@ -428,12 +428,12 @@ describe('keys-agent require-seals', () => {
       return exit === 3 && json.refused.length === 1 && json.refused[0]?.entry === 'unmanaged';
     });
     expect((await agentCommand('require-seals', '--without', 'other')).code).toBe(3);
-    const done = await agentCommand('require-seals', '--without', 'other,foreign');
+    const done = await agentCommand('require-seals', '--without', 'other,unmanaged');
     expect([done.code, done.stderr]).toEqual([0, '']);
     expect(done.stdout.trim().split('\n')).toEqual([
-      '/etc/nsswitch.conf asks sssd for no account, group or sudo rule any more',
-      'PAM asks sssd no more',
-      'stopped, and not started any more: sssd.service, sssd-nss.socket',
+      '/etc/nsswitch.conf no longer asks sssd for accounts, groups or sudo rules',
+      'PAM no longer asks sssd',
+      'stopped, and no longer started at boot: sssd.service, sssd-nss.socket',
     ]);
     expect(nsswitch()).toBe(before.replaceAll(/ +sss \[NOTFOUND=return\]$/gm, ''));
     expect(await sh('grep -l "^[^#]*pam_sss" /etc/pam.d/common-* || :')).toBe('');
@@ -445,7 +445,7 @@ describe('keys-agent require-seals', () => {
     writeFileSync(inside('/usr/bin/systemctl'), '#!/bin/sh\n');
     expect(await agentCommand('require-seals', '--without', 'unmanaged')).toMatchObject({
       code: 0,
-      stdout: 'sssd is not asked here\n',
+      stdout: 'this host does not use sssd\n',
     });
     await change(
       ['late', 'unmanaged'].map((name) => entries.remove(entries.personDn(name))).join('') +
@@ -457,7 +457,7 @@ describe('keys-agent require-seals', () => {
 });
 
 describe('keys-agent', () => {
-  test('accept: who disappeared is gone, once root says so', async () => {
+  test('accept: entries that disappeared are gone once root accepts it', async () => {
     const gone = TOOLS.slice(0, 11).map((tool) => entries.toolDn(`tools.${tool}`));
     const kept = backUp(world);
     await change(gone.map((dn) => entries.remove(dn)).join(''));
@@ -468,7 +468,7 @@ describe('keys-agent', () => {
     const refusal = await host.machine.run(['/usr/sbin/keys-agent', 'accept'], { user: 'nobody' });
     expect(refusal).toMatchObject({
       code: 2,
-      stderr: expect.stringMatching(/^USAGE: accept is for root\./),
+      stderr: expect.stringMatching(/^USAGE: only root may run `accept`\./),
     });
     expect(list('group')).toMatch(/^tools\.t1:/m);
     const accepted = await agentCommand('accept');
@@ -480,18 +480,18 @@ describe('keys-agent', () => {
     await restore(world, kept);
   });
 
-  test('accept: without a helper it says so, and nothing is asked any more', async () => {
+  test('accept: without a helper it says so, and removes its request', async () => {
     await host.helper.stop();
     const { code, stderr } = await agentCommand('accept');
     expect(code).toBe(1);
     expect(stderr).toMatch(
-      /^NOT_ACCEPTED: the root helper has not answered in 10 s\. See `keys-agent status`\./,
+      /^NOT_ACCEPTED: the root helper did not answer within 10 s\. See `keys-agent status`\./,
     );
     expect(existsSync(join(inside(PLACES.login), 'accept'))).toBe(false);
     const { exit, text } = await status();
     expect(exit).toBe(1);
     expect(text).toMatch(
-      /^helper +does not run: last heard of \d+ s ago; start chamberlain-login-helper$/m,
+      /^helper +is not running: it last wrote its status \d+ s ago; start chamberlain-login-helper$/m,
     );
     await host.helper.start();
   });

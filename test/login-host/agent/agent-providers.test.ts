@@ -1,4 +1,7 @@
-/** The agent at one of two servers that both are written to, each of which has the other's changes a while later. */
+/**
+ * The agent with two servers that are both written to, each of which receives the other's changes a while
+ * later.
+ */
 import { execFileSync } from 'node:child_process';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { eventually } from '../../scenarios/eventually.ts';
@@ -16,7 +19,7 @@ const configure = ({ slapd }: World, ldif: string) =>
     input: ldif,
     stdio: ['pipe', 'ignore', 'pipe'],
   });
-/** Has a server take what another one is told, or no more. */
+/** Makes a server receive the changes of another, or stop doing so. */
 function replicate(operation: 'add' | 'delete', to: World, from: World, id: number): void {
   const { dn, password } = agents.world.ldapAdmin;
   const consumer =
@@ -70,7 +73,7 @@ const knowsAll = () =>
     return true;
   });
 
-test('what is written at either is told, though the other’s comes later with an earlier number', async () => {
+test('changes at either are reported, even if the other’s come later with an earlier number', async () => {
   await knowsAll();
   await reseal('p0', other); // of a server that was not known
   await knowsAll();
@@ -90,7 +93,7 @@ test('what is written at either is told, though the other’s comes later with a
   expect(agents.helper.lines().filter(([word]) => word === 'all')).toHaveLength(2);
 });
 
-test('a server that lacks a change of the other is read whole, and followed', async () => {
+test('a server that lacks a change of the other is read completely, and followed', async () => {
   replicate('delete', other, agents.world, 1);
   const before = new Map(seals);
   await reseal('p4', agents.world);
@@ -98,11 +101,11 @@ test('a server that lacks a change of the other is read whole, and followed', as
   await agents.stop();
   agents.helper.reports.length = 0;
   await agents.helper.restart();
-  // at first the one that has it; then that is away
+  // at first the server that has it; then that is away
   agents.start({ uris: [agents.world.slapd.uri, other.slapd.uri], compareMs: 600_000 });
   await knowsAll();
   await stopServer(agents.world.slapd);
-  await eventually('what the other has is known', () => {
+  await eventually('the other’s content is known', () => {
     expect(Object.fromEntries(agents.helper.known())).toEqual(Object.fromEntries(before));
     return true;
   });

@@ -1,4 +1,4 @@
-/** The agent against a real slapd: what it tells the root helper, and in which order. */
+/** The agent against a real slapd: what it reports to the root helper, and in which order. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ReportLine } from '../../../src/login-host/report-lines.ts';
@@ -10,7 +10,7 @@ const NAMES = Array.from({ length: 620 }, (_, n) => `p${n}`);
 const TOOLS = ['bot', 'cat'];
 
 let agents: AgentWorld;
-/** what stands in the directory, by name */
+/** the content of the directory, by name */
 let seals: Map<string, string>;
 
 beforeAll(async () => {
@@ -36,20 +36,20 @@ beforeEach(() => {
 afterEach(() => agents.stop());
 
 const tells = (what: string, is: (line: ReportLine) => boolean) =>
-  eventually(`it tells ${what}`, () => agents.helper.lines().some(is));
+  eventually(`it reports ${what}`, () => agents.helper.lines().some(is));
 const wasTold =
   (word: string, name: string, text?: string) =>
   ([first, second, third]: ReportLine) =>
     first === word && second === name && (text === undefined || third === text);
 const knowsAll = () =>
-  eventually('it has been told everything', () => {
+  eventually('everything was reported', () => {
     const known = agents.helper.known();
     const names = new Set([...known.keys(), ...seals.keys()]);
     expect([...names].filter((name) => known.get(name) !== seals.get(name))).toEqual([]);
     return true;
   });
 
-/** Starts the agent, and waits until it has told everything. */
+/** Starts the agent, and waits until it has reported everything. */
 async function start(options: Parameters<AgentWorld['start']>[0] = {}): Promise<void> {
   agents.start(options);
   await tells('the end', ([word, , edge]) => word === 'all' && edge === 'end');
@@ -66,7 +66,7 @@ async function reseal(name: string): Promise<string> {
 }
 
 describe('at its start', () => {
-  test('it tells everything: the heartbeat, then each seal once, between a beginning and an end', async () => {
+  test('it reports everything: the heartbeat, then each seal once, between a beginning and an end', async () => {
     agents.start();
     await tells('the end', ([word, , edge]) => word === 'all' && edge === 'end');
     const lines = agents.helper.lines();
@@ -116,7 +116,7 @@ describe('at its start', () => {
 });
 
 describe('while it runs', () => {
-  test('it tells what has come and changed, at once, and nothing else', async () => {
+  test('it reports what was added and changed, at once, and nothing else', async () => {
     await start();
     await agents.change(
       agents.addPerson('new', agents.personUid(700)) +
@@ -144,7 +144,7 @@ describe('while it runs', () => {
     );
   });
 
-  test('it tells who is gone at the next compare', async () => {
+  test('it reports at the next compare which entries are gone', async () => {
     await start({ compareMs: 500 });
     await agents.change(
       agents.addPerson('old', agents.personUid(701)) + agents.addTool('old', agents.toolUid(51)),
@@ -160,7 +160,7 @@ describe('while it runs', () => {
     expect(agents.helper.lines().filter(([word]) => word === 'gone')).toHaveLength(2);
   });
 
-  test('the heartbeat comes after what it counts on', async () => {
+  test('the heartbeat comes after the entries that it counts', async () => {
     await start();
     const seal = agents.personSeal('p6', agents.personUid(6), { number: 2 });
     seals.set('p6', seal);
@@ -174,7 +174,7 @@ describe('while it runs', () => {
     expect(lines.some(wasTold('seal', 'p6', seal))).toBe(true);
   });
 
-  test('more changes than fit into a page are told, page by page', async () => {
+  test('more changes than fit into a page are reported, page by page', async () => {
     await start();
     for (const [n, name] of NAMES.entries()) {
       seals.set(name, agents.personSeal(name, agents.personUid(n), { number: 4 }));
@@ -188,7 +188,7 @@ describe('while it runs', () => {
     expect(agents.helper.lines().filter(([word]) => word === 'all')).toEqual([]);
   });
 
-  test('of an entry that is renamed it tells the new name, and that the old one is gone', async () => {
+  test('it reports the new name of a renamed entry, and that the old one is gone', async () => {
     await start({ compareMs: 500 });
     const rename = (from: string, to: string) =>
       agents.change(
@@ -201,17 +201,17 @@ describe('while it runs', () => {
     await knowsAll();
   });
 
-  test('it is heard of at least every five seconds', async () => {
+  test('it reports at least every five seconds', async () => {
     await start();
     const begin = performance.now();
     await tells('the heartbeat again', ([word]) => word === 'heartbeat');
-    // twice five seconds, where one beat is left out
+    // twice five seconds, because one report may be left out
     expect(performance.now() - begin).toBeLessThan(9900);
     expect(agents.helper.lines()).toHaveLength(1);
   });
 });
 
-test('it tells everything anew where somebody else has begun to, for nothing else counts until then', async () => {
+test('it reports everything again if another agent has begun to, because nothing else counts until then', async () => {
   await start();
   agents.helper.answer = (lines) => {
     const isBegun = agents.helper.lines().some(([word]) => word === 'all');
@@ -221,21 +221,21 @@ test('it tells everything anew where somebody else has begun to, for nothing els
   expect(agents.helper.lines().filter(([word]) => word === 'seal')).toHaveLength(seals.size);
 });
 
-describe('what does not belong there', () => {
-  /** Adds entries, and returns what is then told of names that are not ours. */
+describe('an entry that does not belong there', () => {
+  /** Adds entries, and returns what is then reported of names that are not ours. */
   async function toldOf(ldif: string): Promise<Map<string, string>> {
     if (ldif !== '') await agents.change(ldif);
-    await reseal('p2'); // all that was written before has been told with it
+    await reseal('p2'); // everything that was written before is reported with it
     await knowsOurs();
     return new Map([...agents.helper.known()].filter(([name]) => !seals.has(name)));
   }
   const knowsOurs = () =>
-    eventually('all of ours are known', () =>
+    eventually('all of our entries are known', () =>
       [...seals].every(([name, seal]) => agents.helper.known().get(name) === seal),
     );
   const { stringify: json } = JSON;
 
-  test('costs nobody else anything: a name that is none is told as a DN, cut where it is long', async () => {
+  test('affects nobody else: an invalid name is reported as a DN, shortened if it is long', async () => {
     await start();
     const { base } = agents.world.config.ldap;
     const seal = seals.get('tools.bot') ?? '';
@@ -265,7 +265,7 @@ describe('what does not belong there', () => {
         await agents.change(add(rdn, n));
         added.push(`uid=${rdn},ou=people,${base}`);
       } catch (error) {
-        // what slapd itself refuses cannot stand there
+        // what slapd itself refuses cannot be there
         expect(json(rdn)).toBe(json(rdns.invalid));
         expect(String(error)).toMatch(/nvalid/);
       }
@@ -286,7 +286,7 @@ describe('what does not belong there', () => {
     expect(agents.helper.trouble().why).toBe('');
   });
 
-  test('costs nobody else anything: a seal that is no text, and several of them', async () => {
+  test('affects nobody else: a seal that is not text, and several seals', async () => {
     await start();
     const seal = seals.get('p3') ?? '';
     const dn = agents.personDn('p3');
@@ -305,7 +305,7 @@ describe('what does not belong there', () => {
     const controls = Buffer.alloc(2 ** 20, 1); // six times as long in a report
     const cut = await tellsOther('a long one', () => agents.change(agents.reseal(dn, controls)));
     expect(cut).toBe('\u0001'.repeat(2 ** 18));
-    // no schema lets two stand there
+    // no schema allows two
     const two = [seal, seals.get('p4') ?? ''];
     const encoded = two.map(
       (each) => `\nchamberlainSeal:: ${Buffer.from(each).toString('base64')}`,

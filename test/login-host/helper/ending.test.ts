@@ -1,4 +1,7 @@
-/** Whose processes end, and when: src/login-host/helper/ending.ts. The end of a process itself is in sessions.test.ts. */
+/**
+ * Which processes end, and when: src/login-host/helper/ending.ts. sessions.test.ts covers how a process is
+ * ended.
+ */
 import { expect, test } from '@jest/globals';
 import { ChamberlainError } from '../../../src/shared/errors.ts';
 import { openLog } from '../../../src/shared/log.ts';
@@ -7,7 +10,7 @@ import { eventually } from '../../scenarios/eventually.ts';
 
 const STUCK = 10_666;
 
-/** Stands for what ends processes: one never does. */
+/** Replaces the function that ends processes: one of them never ends. */
 function openEnds(mayEnd = (_uid: number) => true) {
   const calls: { at: number; uids: number[] }[] = [];
   let letGo = () => {};
@@ -17,7 +20,7 @@ function openEnds(mayEnd = (_uid: number) => true) {
     calls.push({ at: performance.now(), uids: [...uids] });
     if (!uids.has(STUCK)) return uids.size;
     await stuck;
-    throw new ChamberlainError('STEP_FAILED', 'ending sessions: 1 processes do not end');
+    throw new ChamberlainError('STEP_FAILED', 'ending sessions: 1 processes did not end');
   });
   return { calls, ending, letGo };
 }

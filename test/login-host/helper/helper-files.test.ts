@@ -1,4 +1,4 @@
-/** The root helper, with real files: from what the agent tells to what sshd, NSS, sudo and PAM read. */
+/** The root helper, with real files: from the agent's reports to what sshd, NSS, sudo and PAM read. */
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
@@ -28,7 +28,7 @@ const bot = tool('bot', 1, { members: ['alice', 'bob'] });
 const people = (count: number) =>
   Array.from({ length: count }, (_, n) => person(`p${n}`, 100 + n, { keys: [KEY] }));
 
-/** The folder is watched, and looked through every minute from the start. */
+/** The folder is watched, and checked every minute from the start. */
 const SEEN_MS = 20_000;
 
 let world: HelperWorld;
@@ -41,11 +41,11 @@ const begin = async (more: Partial<LoginHostConfig> = {}) => {
 beforeEach(async () => begin());
 afterEach(async () => {
   await world.close();
-  // whatever it was told, it has had no fault of its own
+  // whatever was reported, the helper itself had no fault
   expect(world.logged.filter((line) => line.includes('"level":"error"'))).toEqual([]);
 });
 
-test('makes files of what is signed, and says what it is', async () => {
+test('makes files of what is signed, and shows it in its status', async () => {
   expect(await world.all(alice, bob, bot)).toEqual({ run: expect.any(String), trusted: true });
   expect(world.key('alice')).toMatch(/^expiry-time="\d{14}Z" ssh-ed25519 \S+\n$/);
   expect(world.list('passwd')).toContain(`alice:*:${PEOPLE + 1}:1500::/home/alice:/bin/bash\n`);
@@ -113,7 +113,7 @@ test('five hundred are suspended by one report', async () => {
 });
 
 describe('on a host that is new', () => {
-  test('lists come once everything was told, and keys at once; who is closed is a list from the start', async () => {
+  test('lists are written once everything was reported, and keys at once; the list of closed accounts exists from the start', async () => {
     await eventually('there is a list', () => world.list('closed') === '');
     await world.tell(world.beat({ people: 2 }), ['all', 'a', 'begin'], ...world.seal(alice));
     expect(world.key('alice')).toContain(KEY);
@@ -122,7 +122,7 @@ describe('on a host that is new', () => {
     expect(world.list('passwd')?.split('\n')).toHaveLength(3);
   });
 
-  test('whatever files stand are left until everything was told', async () => {
+  test('existing files are left until everything was reported', async () => {
     await world.stop();
     rmSync(world.places.login, { recursive: true });
     mkdirSync(world.places.keys, { recursive: true });
@@ -133,7 +133,7 @@ describe('on a host that is new', () => {
     expect([world.key('carol'), world.list('passwd')]).not.toContain(undefined);
     await world.all(alice);
     expect(world.list('passwd')).toMatch(/^alice/);
-    await eventually('the file of nobody is gone', async () => {
+    await eventually('the file of an unknown person is gone', async () => {
       await world.tell();
       return world.key('carol') === undefined;
     });
@@ -145,7 +145,7 @@ describe('what is not believed', () => {
     await world.all(alice, bob, bot);
   });
 
-  test('costs itself alone, and is named with why and since when', async () => {
+  test('affects only itself, and is named with its reason and since when', async () => {
     const before = [world.key('alice'), world.list('group'), world.list('passwd')];
     const began = Date.now();
     await world.tell(
@@ -180,7 +180,7 @@ describe('what is not believed', () => {
     }
   });
 
-  test('is that everybody is gone: it is shown, and lasts until the counts agree', async () => {
+  test('such as that everybody is gone, is shown, and lasts until the counts agree', async () => {
     const all = people(30);
     await world.all(...all);
     await eventually('they are there', () => world.status().people === 30);
@@ -191,7 +191,7 @@ describe('what is not believed', () => {
     );
     expect(answer).toMatchObject({
       ...{ trusted: false, tryAnother: true },
-      why: expect.stringContaining('30 have disappeared from the directory'),
+      why: expect.stringContaining('30 entries have disappeared from the directory'),
     });
     expect(readdirSync(world.places.keys)).toHaveLength(30);
     expect(world.list('closed')).not.toContain('p');
@@ -199,11 +199,11 @@ describe('what is not believed', () => {
     await world.tell(world.beat({ people: 0 }));
     expect(readdirSync(world.places.keys)).toEqual([]);
     expect(world.list('passwd')).toBe('');
-    // counts do not say who is gone: nothing of theirs ends
+    // counts do not say who is gone: none of their processes end
     expect(world.list('closed')).not.toContain('p');
   });
 
-  test('or until root accepts it, which says what that was', async () => {
+  test('or until root accepts it, and the status says what was accepted', async () => {
     const all = people(30);
     await world.all(...all);
     await world.tell(world.beat({ people: 30 }), ['all', 'x', 'begin'], ['all', 'x', 'end']);
@@ -227,7 +227,7 @@ describe('what is not believed', () => {
     expect(await world.tell(world.beat(older))).toMatchObject({
       ...{ trusted: false, why: expect.stringContaining('keys-agent accept') },
     });
-    expect(await world.accept()).toEqual([expect.stringContaining('the directory as of')]);
+    expect(await world.accept()).toEqual([expect.stringContaining('the directory of')]);
     expect((await world.tell()).trusted).toBe(true);
   });
 });
@@ -239,7 +239,7 @@ describe('keys', () => {
     return (Date.parse(iso) - Date.now()) / 1000;
   };
 
-  test('are renewed while there is trust, and not without', async () => {
+  test('are renewed only while the directory is trusted', async () => {
     await world.close();
     await begin({ offlineLimitSeconds: 8 });
     await world.all(alice);
@@ -256,7 +256,7 @@ describe('keys', () => {
     await eventually('it is renewed', () => seconds('alice') > 4);
   });
 
-  test('are not renewed of somebody whose entry shows no valid seal any more', async () => {
+  test('are not renewed for a person whose entry no longer shows a valid seal', async () => {
     await world.close();
     await begin({ offlineLimitSeconds: 8 });
     await world.all(alice, bob);
@@ -268,7 +268,7 @@ describe('keys', () => {
     expect(world.key('alice')).toBe(first);
   });
 
-  test('go when the seal ends', async () => {
+  test('are removed when the seal ends', async () => {
     const soon = until(Date.now() + 3000);
     await world.all({ ...alice, until: soon }, { ...bot, until: soon, members: ['alice'] });
     expect(world.key('alice')).toContain(`expiry-time="${soon.replaceAll(/[-:T]/g, '')}"`);
@@ -279,7 +279,7 @@ describe('keys', () => {
     expect(world.list('closed')).toBe('');
   });
 
-  test('that somebody has planted are gone at once', async () => {
+  test('that somebody has added are removed at once', async () => {
     await world.all(alice);
     appendFileSync(join(world.places.keys, 'alice'), `${OTHER_KEY}\n`);
     writeFileSync(join(world.places.keys, 'eve'), `${OTHER_KEY}\n`);
@@ -301,7 +301,7 @@ describe('after a restart', () => {
   const files = () =>
     ['passwd', 'group', 'shadow', 'sudoers', 'closed'].map((name) => world.list(name as 'passwd'));
 
-  test('it knows everybody while the directory is away, and puts right what is not as it was', async () => {
+  test('it knows everybody while the directory is away, and corrects what was changed', async () => {
     const before = files();
     const key = world.key('alice');
     for (const name of ['passwd', 'group', 'shadow']) rmSync(join(world.places.extrausers, name));
@@ -319,7 +319,7 @@ describe('after a restart', () => {
     expect((await world.tell()).trusted).toBe(false);
   });
 
-  test('a line that somebody plants is gone at once, too', async () => {
+  test('a line that somebody adds is removed at once, too', async () => {
     const before = world.key('alice');
     await world.start();
     appendFileSync(join(world.places.keys, 'alice'), `${OTHER_KEY}\n`);
@@ -328,8 +328,8 @@ describe('after a restart', () => {
     expect(performance.now() - began).toBeLessThan(SEEN_MS);
   });
 
-  test('nothing is verified again that is known, and the number of one who is gone is', async () => {
-    // with no key at all, whatever was verified before is still there
+  test('nothing known is verified again, and the number of a subject that is gone is still known', async () => {
+    // with no key at all, whatever was verified before still counts
     await world.start();
     await world.all(alice, bot, person('carol', 3, { state: 'suspended' }), { ...bob, number: 4 });
     await eventually('it is named', () => world.status().refused[0]?.entry === 'bob');
@@ -362,7 +362,7 @@ describe('after a restart', () => {
   });
 });
 
-test('memberships and rules end with the limit, also where it is not known who else there is', async () => {
+test('memberships and rules end with the limit, even if not everybody is known', async () => {
   await world.close();
   await begin({ offlineLimitSeconds: 4 });
   await world.all(alice, bob, bot);
@@ -376,7 +376,7 @@ test('memberships and rules end with the limit, also where it is not known who e
   expect(world.list('passwd')).toContain('bob');
 });
 
-test('it asks once more when a reading is over, not at each refusal within it', async () => {
+test('it asks for another reading when one is over, not at each refusal within it', async () => {
   const { run } = await world.all(alice, bob, bot);
   await world.tell(['all', 'x', 'begin'], ['seal', 'alice', 'x']);
   await eventually('it is named', () => world.status().refused[0]?.entry === 'alice');
@@ -385,7 +385,7 @@ test('it asks once more when a reading is over, not at each refusal within it', 
   await eventually('it asks', async () => (await world.tell()).run !== run);
 });
 
-test('a local account that is added keeps its name, and gives it back', async () => {
+test('a new local account takes its name, and the name is free again once it is removed', async () => {
   await world.all(alice, bob);
   const passwd = readFileSync(world.places.passwd, 'utf8');
   appendFileSync(world.places.passwd, 'alice:x:70:70::/:/bin/sh\n');
@@ -396,7 +396,7 @@ test('a local account that is added keeps its name, and gives it back', async ()
   await eventually('it is back', () => world.key('alice') !== undefined);
 });
 
-test('everything is asked for once more where something that was refused may be taken', async () => {
+test('everything must be reported again if something that was refused may be accepted', async () => {
   const { run } = await world.all(alice);
   await world.tell(...world.seal(person('carol', 1, { number: 9 })));
   await world.tell(world.beat({ floors: [[alice.uid, 6]] }), ['gone', 'alice']);
@@ -407,7 +407,7 @@ test('everything is asked for once more where something that was refused may be 
   expect(answer.run).not.toBe(run);
 });
 
-describe('whatever the agent says, it goes on', () => {
+describe('whatever the agent sends, the helper goes on', () => {
   beforeEach(async () => {
     await world.all(alice, bob, bot);
   });
@@ -416,7 +416,7 @@ describe('whatever the agent says, it goes on', () => {
     expect(world.key('alice')).toContain(KEY);
   });
 
-  test('a report that was cut is not taken', async () => {
+  test('a report that was cut is ignored', async () => {
     const half = connect(world.places.socket);
     half.write('["gone","alice"]\n["gone","b');
     half.end();
@@ -426,7 +426,7 @@ describe('whatever the agent says, it goes on', () => {
   });
 
   test.each<[string, () => string | Buffer]>([
-    ['lines that are none', () => 'x\n["gone"]\n[[[[\n\n["all","t","x"]\n'.repeat(1000)],
+    ['invalid lines', () => 'x\n["gone"]\n[[[[\n\n["all","t","x"]\n'.repeat(1000)],
     ['what is not UTF-8', () => Buffer.from('["gone","a\xff"]\n', 'latin1')],
     ['one long line', () => `["seal","a","${'x'.repeat(30 * 2 ** 20)}"]\n`],
     ['brackets', () => `${'['.repeat(30 * 2 ** 20)}\n`],
@@ -434,9 +434,9 @@ describe('whatever the agent says, it goes on', () => {
       'names without end',
       () => Array.from({ length: 200_000 }, (_, n) => `["unsealed","n${n}"]\n`).join(''),
     ],
-    ['seals that are none', () => '["seal","alice","x"]\n'.repeat(50_000)],
+    ['invalid seals', () => '["seal","alice","x"]\n'.repeat(50_000)],
     ['an end without a beginning', () => '["all","x","end"]\n'],
-    ['heartbeats that are none', () => '["heartbeat",""]\n["heartbeat","x"]\n'],
+    ['invalid heartbeats', () => '["heartbeat",""]\n["heartbeat","x"]\n'],
   ])('%s', async (_, report) => {
     expect(JSON.parse(await world.ask(report()))).toMatchObject({ run: expect.any(String) });
     expect(world.list('closed')).toBe('');
@@ -476,7 +476,7 @@ describe('where files cannot be written', () => {
     for (const folder of mounted.splice(0)) execFileSync('umount', [folder]);
   });
 
-  test('rules of sudo that are read-only are named, and all else goes on', async () => {
+  test('read-only rules of sudo are named, and everything else goes on', async () => {
     await world.all(alice, bot);
     const folder = join(world.places.sudoers, '..');
     mount(folder, '--bind', folder);
@@ -495,14 +495,14 @@ describe('where files cannot be written', () => {
     expect(world.status().unwritten[0]?.why).toContain('EROFS');
   });
 
-  test('on a full disk what is taken counts, what is lost is kept, and the rest is asked for again', async () => {
+  test('on a full disk seals still count, losses are kept, and the rest must be reported again', async () => {
     await world.stop();
     mount(world.places.login, '-t', 'tmpfs', '-o', 'size=8m', 'tmpfs');
     await world.start();
     const { run } = await world.all(alice, bob);
     const full = join(world.places.login, 'full');
     expect(() => writeFileSync(full, Buffer.alloc(2 ** 23))).toThrow('ENOSPC');
-    const many = people(4000); // more than the half that is not for losses
+    const many = people(4000); // more than fits into the half that is not reserved for losses
     await world.tell(...world.seal(...many));
     await world.tell(...world.seal({ ...alice, state: 'suspended', number: 6 }));
     expect(world.key('alice')).toBeUndefined();
@@ -521,7 +521,7 @@ describe('where files cannot be written', () => {
     await world.stop();
   });
 
-  test('a folder in the place of a key file costs itself alone', async () => {
+  test('a folder in place of a key file affects only itself', async () => {
     mkdirSync(join(world.places.keys, 'bob'));
     writeFileSync(join(world.places.keys, 'bob/x'), '');
     await world.all(alice, bob);

@@ -1,4 +1,6 @@
-/** A person whom a login host knows by a seal alone: gets in by real ssh, works as a tool, and is put out. */
+/**
+ * A person whom a login host knows only by a seal: they log in by real ssh, work as a tool, and are put out.
+ */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { once } from 'node:events';
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -83,7 +85,7 @@ test('gets in', async () => {
   });
 });
 
-test('and is put out, with all that was started as a tool; another who is that tool stays', async () => {
+test('is put out, with everything that was started as a tool; another maintainer of that tool stays', async () => {
   const asTool = (what: string) => `sudo -niu tools.bot /usr/local/bin/stay ${what}`;
   const sessions = [
     ssh('alice', asTool('alices stubborn')),

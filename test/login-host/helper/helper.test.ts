@@ -1,4 +1,4 @@
-/** The root helper as a program: who may tell it, how it starts and ends, and whose processes it ends. */
+/** The root helper as a program: who may report to it, how it starts and stops, and which processes it ends. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { appendFileSync, existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -16,7 +16,7 @@ const KEY = newKey();
 const person = (name: string, uid: number, more = {}) =>
   seals.person(name, 0, { uid, keys: [KEY], ...more });
 const tool = (name: string, uid: number, more = {}) => seals.tool(name, 0, { uid, ...more });
-/** Numbers only grow, whatever was told by a test before. */
+/** Numbers only grow, whatever earlier tests have reported. */
 let number = 10;
 const next = () => ({ number: (number += 1) });
 
@@ -30,7 +30,7 @@ beforeAll(async () => {
 afterAll(async () => machine.close());
 beforeEach(async () => daemon.start());
 
-describe('who may tell it something', () => {
+describe('the accounts that may report to it', () => {
   const CLIENT = `
     use IO::Socket::UNIX;
     my $socket = IO::Socket::UNIX->new(Peer => '${SOCKET}') or do { print "$!\\n"; exit };
@@ -41,12 +41,12 @@ describe('who may tell it something', () => {
       ...['perl', '-e', CLIENT],
     ]);
 
-  test('the agent, and nobody else', async () => {
+  test('are only that of the agent', async () => {
     expect(JSON.parse(await askAs(AGENT, AGENT))).toMatchObject({ trusted: false });
     expect(await askAs(ALICE, 500)).toBe('Permission denied\n');
   });
 
-  test('because folder and socket say so, each for itself', () => {
+  test('are limited by folder and socket, each by itself', () => {
     const folder = statSync(machine.inside('/run/chamberlain'));
     expect([folder.mode & 0o7777, folder.uid, folder.gid]).toEqual([0o750, 0, AGENT]);
     const socket = statSync(machine.inside(SOCKET));
@@ -60,7 +60,7 @@ describe('it starts', () => {
     await machine.must(['rm', '-rf', '/run/chamberlain']);
   });
 
-  test('in a folder of root that was there, and closes it', async () => {
+  test('in an existing folder of root’s, and restricts it', async () => {
     await daemon.stop();
     await machine.must(['rm', '-rf', '/run/chamberlain']);
     await machine.must(['mkdir', '-m', '755', '/run/chamberlain']);
@@ -68,14 +68,14 @@ describe('it starts', () => {
     expect(statSync(machine.inside('/run/chamberlain')).mode & 0o7777).toBe(0o750);
   });
 
-  test('in the place of one that was killed', async () => {
+  test('in place of one that was killed', async () => {
     await daemon.stop('SIGKILL');
     expect(existsSync(machine.inside(SOCKET))).toBe(true);
     await daemon.start();
     expect(await host.tell()).toMatchObject({ trusted: false });
   });
 
-  test('and not beside one that serves, whose files it leaves alone', async () => {
+  test('but not next to a running one, whose files it leaves alone', async () => {
     await host.all(person('alice', ALICE, next()));
     const journal = machine.inside(join(PLACES.login, 'seals'));
     appendFileSync(journal, 'half of a line that the other is writing');
@@ -87,9 +87,9 @@ describe('it starts', () => {
   });
 
   test.each([
-    ['that all may write', 'mkdir -m 777 /run/chamberlain', 'nobody else may write'],
-    ['that a group may write', 'mkdir -m 770 /run/chamberlain', 'nobody else may write'],
-    ['of another', `mkdir /run/chamberlain; chown ${ALICE} /run/chamberlain`, 'nobody else'],
+    ['that all may write', 'mkdir -m 777 /run/chamberlain', 'no other account can write'],
+    ['that a group may write', 'mkdir -m 770 /run/chamberlain', 'no other account can write'],
+    ['of another', `mkdir /run/chamberlain; chown ${ALICE} /run/chamberlain`, 'no other account'],
     ['that is a link', 'mkdir /run/x; ln -s /run/x /run/chamberlain', 'as a folder'],
   ])('not in a folder %s', async (_, prepare, why) => {
     await daemon.stop();
@@ -100,9 +100,9 @@ describe('it starts', () => {
     expect(await machine.must(['stat', '-L', '-c', '%a:%u', '/run/chamberlain'])).toBe(before);
   });
 
-  test('with a socket that is closed to others from its first instant', async () => {
+  test('with a socket that others can never open', async () => {
     await daemon.stop();
-    // who may not give it to the group gets no further than that instant
+    // without the right to give it to the group, the helper gets no further than that instant
     const { code, stderr } = await machine.run([
       ...['sh', '-c', 'umask 0; exec setpriv --bounding-set=-chown "$@"', 'sh', ...HELPER],
     ]);
@@ -110,7 +110,7 @@ describe('it starts', () => {
     expect(statSync(machine.inside(SOCKET)).mode & 0o7777).toBe(0o600);
   });
 
-  test('not in the place of what is no socket', async () => {
+  test('not in place of something that is not a socket', async () => {
     await daemon.stop();
     writeFileSync(machine.inside(SOCKET), 'kept');
     const { code, stderr } = await machine.run(HELPER, { timeoutMs: 10_000 });
@@ -137,7 +137,7 @@ describe('it starts', () => {
     ]);
   });
 
-  test('with a folder of keys that was the agent’s, and takes it', async () => {
+  test('with a folder of keys that belonged to the agent, and takes it over', async () => {
     await daemon.stop();
     const planted = `${newKey()}\n`;
     await machine.must([
@@ -179,7 +179,7 @@ describe('what a seal ends', () => {
     await machine.must(['kill', '-KILL', String(other.pid)]);
   });
 
-  test('is a tool, whoever has started it, and nobody else', async () => {
+  test('is a tool, whoever has started its processes, and nobody else', async () => {
     await host.tell(host.beat(), ...host.seal(person('alice', ALICE, next())));
     const started = [
       await machine.start(NO_LOGIN, [`--reuid=${BOT}`], ['stubborn']),
@@ -199,7 +199,7 @@ describe('what a seal ends', () => {
     await eventually('they have ended', () => others.every((one) => !one.lives()));
   });
 
-  test('is a login that was let in right before, too', async () => {
+  test('is also a login that was let in right before', async () => {
     await host.tell(host.beat(), ...host.seal(person('alice', ALICE, next())));
     const first = await machine.start(ALICE, [`--reuid=${ALICE}`]);
     await host.tell(
@@ -207,17 +207,17 @@ describe('what a seal ends', () => {
       ...host.seal(person('alice', ALICE, { state: 'suspended', ...next() })),
     );
     await eventually('it has ended', () => !first.lives());
-    // it would end the next, maybe before that has begun
+    // the helper would end the next one, maybe before that has begun
     daemon.signal('SIGSTOP');
     const late = await machine.start(ALICE, [`--reuid=${ALICE}`]);
     daemon.signal('SIGCONT');
     await eventually('it has ended', () => !late.lives());
   });
 
-  test('is nothing of a local account, though it has the number', async () => {
+  test('is no process of a local account, even with the same number', async () => {
     const passwd = host.read('/etc/passwd') ?? '';
     appendFileSync(machine.inside('/etc/passwd'), `localadmin:x:${BOB}:${BOB}::/:/bin/sh\n`);
-    // alice is suspended: it would end hers, maybe before that has begun
+    // alice is suspended: her process would be ended, maybe before it has begun
     await daemon.stop();
     const own = await machine.start(BOB, [`--reuid=${BOB}`]);
     const hers = await machine.start(ALICE, [`--reuid=${ALICE}`]);
@@ -250,7 +250,7 @@ describe('what a seal ends', () => {
   });
 });
 
-test('what has disappeared is ended once a floor says so, and stays ended over a restart', async () => {
+test('a subject that has disappeared is ended once a floor says so, and stays ended after a restart', async () => {
   const alice = person('alice', ALICE, next());
   const bob = person('bob', BOB, next());
   await host.all(alice, bob, tool('bot', BOT, next()));
@@ -276,7 +276,7 @@ test('what has disappeared is ended once a floor says so, and stays ended over a
   await machine.must(['kill', '-KILL', String(other.pid)]);
 });
 
-test('NSS and sudo take what it writes', async () => {
+test('NSS and sudo accept what it writes', async () => {
   await daemon.stop();
   await machine.must(['rm', '-rf', PLACES.login]);
   await daemon.start();

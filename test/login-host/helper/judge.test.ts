@@ -1,4 +1,4 @@
-/** Which signed payloads a login host makes accounts of: src/login-host/helper/judge.ts. */
+/** Which signed payloads a login host turns into accounts: src/login-host/helper/judge.ts. */
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { formatSeal, type PersonSeal, type ToolSeal } from '../../../src/seals/seal.ts';
@@ -30,7 +30,7 @@ const accountOf = (seal: PersonSeal | ToolSeal) => {
   return verdict.account;
 };
 
-describe('what fits is taken', () => {
+describe('a valid payload is accepted', () => {
   const long = `a${'b'.repeat(31)}`;
   test.each<[string, PersonSeal | ToolSeal]>([
     ['a person', alice()],
@@ -46,7 +46,7 @@ describe('what fits is taken', () => {
     expect(accountOf(seal)).toMatchObject({ name, uid, shell, number, remark: undefined });
   });
 
-  test('and who is active', () => {
+  test('with the state of the subject', () => {
     const states: [PersonSeal | ToolSeal, boolean][] = [
       [alice(), true],
       [alice({ member: false }), false],
@@ -65,7 +65,7 @@ describe('what fits is taken', () => {
     expect(accountOf(bot({ members: ['alice', 'tools.other'] })).list).toBe('alice,tools.other');
   });
 
-  test('and why a tool is disabled, where it is said in our form', () => {
+  test('with the reason why a tool is disabled, if it has our form', () => {
     const gecos = (text: string) => accountOf(bot({ state: 'disabled', gecos: text })).gecos;
     expect(gecos('disabled - too loud (see /etc)')).toBe('disabled - too loud (see /etc)');
     for (const other of [
@@ -79,15 +79,19 @@ describe('what fits is taken', () => {
   });
 });
 
-describe('what does not fit is refused, and says why', () => {
+describe('an invalid payload is refused with a reason', () => {
   test.each<[string, PersonSeal | ToolSeal, string]>([
-    ['another realm', alice({ realm: 'wiki' }), 'of the realm wiki'],
-    ['a number below the range', alice({ uid: PEOPLE - 1 }), 'in no range of ids.people'],
-    ['a number above the range', alice({ uid: PEOPLE + 1000 }), 'in no range'],
-    ['root', alice({ uid: 0 }), 'in no range'],
-    ['a number that wraps to root', alice({ uid: 4_294_967_296 }), 'in no range'],
-    ['a number of a tool', alice({ uid: TOOLS + 1 }), 'in no range'],
-    ['a tool with a number of a person', bot({ uid: PEOPLE + 1 }), 'in no range of ids.tools'],
+    ['another realm', alice({ realm: 'wiki' }), 'belongs to the realm wiki'],
+    ['a number below the range', alice({ uid: PEOPLE - 1 }), 'outside every range of ids.people'],
+    ['a number above the range', alice({ uid: PEOPLE + 1000 }), 'outside every range'],
+    ['root', alice({ uid: 0 }), 'outside every range'],
+    ['a number that wraps to root', alice({ uid: 4_294_967_296 }), 'outside every range'],
+    ['a number of a tool', alice({ uid: TOOLS + 1 }), 'outside every range'],
+    [
+      'a tool with a number of a person',
+      bot({ uid: PEOPLE + 1 }),
+      'outside every range of ids.tools',
+    ],
     ['the home of another', alice({ home: '/home/bob' }), 'its home /home/bob is not /home/alice'],
     ['a home with more path', alice({ home: '/home/alice/..' }), 'its home'],
     ['a home with a colon', alice({ home: '/home/alice:/bin/sh' }), 'its home'],
@@ -129,23 +133,23 @@ describe('what does not fit is refused, and says why', () => {
     ['no number', formatSeal(alice()).replace('"number":5', '"number":0')],
     ['a fraction', formatSeal(alice()).replace('"number":5', '"number":5.5')],
     [
-      'a time that is none',
+      'an invalid time',
       formatSeal(alice()).replace(/"until":"[^"]*"/, '"until":"2026-02-31T00:00:00Z"'),
     ],
     ['no time', formatSeal(alice()).replace(/"until":"[^"]*"/, '"until":"later"')],
   ])('a payload of another form: %s', (_, payload) => {
     expect(judgePayload('alice', payload, RULES)).toEqual({
-      ...{ ok: false, why: 'its seal is not of a form that this version reads' },
+      ...{ ok: false, why: 'its seal has a form that this version cannot read' },
     });
   });
 
-  test('the sentence holds nothing of the seal that would break it', () => {
+  test('the sentence contains nothing of the seal that could break it', () => {
     const verdict = judge(alice({ home: `\u0000\u009b\u2028\n${'b'.repeat(500)}` }));
     expect(verdict.ok ? '' : verdict.why).toMatch(/^[\x20-\x7e…]{1,150}$/);
   });
 });
 
-describe('a key that does not fit costs itself alone', () => {
+describe('an invalid key affects only itself', () => {
   const good = newKey();
   test.each([
     ['no key', 'x', 'KEY_MALFORMED'],
@@ -153,7 +157,7 @@ describe('a key that does not fit costs itself alone', () => {
     ['a line end within it', `${KEY}\n${newKey()}`, 'KEY_MALFORMED'],
     ['a line end after it', `${KEY}\n`, 'not in canonical form'],
     ['a comment', `${KEY} alice@host`, 'not in canonical form'],
-    ['two blanks', KEY.replace(' ', '  '), 'a key is not taken'],
+    ['two blanks', KEY.replace(' ', '  '), 'a key is not accepted'],
     ['a program', `command="/bin/sh" ${KEY}`, 'KEY_OPTION'],
     ['a certificate authority', `cert-authority ${KEY}`, 'KEY_OPTION'],
     ['an option in capitals', `RESTRICT ${KEY}`, 'not in canonical form'],
@@ -175,7 +179,7 @@ describe('a key that does not fit costs itself alone', () => {
   });
 });
 
-test('whatever is signed, an account that is taken is of the realm', () => {
+test('whatever is signed, an accepted account belongs to the realm', () => {
   const field = fc.oneof(
     ...['alice', 'root', 'tools.a', '../x', 'x', '*', '', '0', '/home/alice', '/bin/bash', '/'].map(
       (each) => fc.constant(each),

@@ -1,4 +1,4 @@
-/** The folder of key files: what is written, compared by content, and left where it cannot be written. */
+/** The folder of key files: what is written, compared by content, and left if it cannot be written. */
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import {
   appendFileSync,
@@ -70,7 +70,7 @@ const file = (list: string, until: number) => renderKeyFile(readKeyLines(list), 
 const check = async () => folder.checkAll(() => NOW);
 
 describe('a file', () => {
-  test('is written for the whole limit, for its readers alone', () => {
+  test('is written for the whole limit, and only for its readers', () => {
     wish('alice', KEY);
     folder.settle('alice', NOW);
     expect(read('alice')).toBe(file(KEY, NOW + LIMIT_MS));
@@ -90,7 +90,7 @@ describe('a file', () => {
     );
   });
 
-  test('goes where there are no keys any more', () => {
+  test('is removed if there are no keys any more', () => {
     wish('alice', KEY);
     folder.settle('alice', NOW);
     wish('alice', '');
@@ -101,9 +101,14 @@ describe('a file', () => {
   test.each<[string, number, boolean, boolean]>([
     ['is left while it lasts for half of the limit', NOW + LIMIT_MS / 2 - 1000, true, false],
     ['is renewed after that', NOW + LIMIT_MS / 2, true, true],
-    ['is not renewed where it may not be', NOW + LIMIT_MS, false, false],
-    ['is cut where it lasts too long, for the clock went back', NOW - 61_000, false, true],
-    ['is left where the clock went back by little', NOW - 59_000, true, false],
+    ['is not renewed if it must not be', NOW + LIMIT_MS, false, false],
+    [
+      'is shortened if it lasts too long, because the clock was set back',
+      NOW - 61_000,
+      false,
+      true,
+    ],
+    ['is left if the clock was set back a little', NOW - 59_000, true, false],
   ])('%s', (_, now, mayRenew, isWritten) => {
     wish('alice', KEY);
     folder.settle('alice', NOW);
@@ -112,7 +117,7 @@ describe('a file', () => {
     expect(read('alice')).toBe(file(KEY, isWritten ? now + LIMIT_MS : NOW + LIMIT_MS));
   });
 
-  test('is renewed once only where the seal is about to end', () => {
+  test('is renewed only once if the seal is about to end', () => {
     wish('alice', KEY, { until: NOW + HOUR_MS });
     folder.settle('alice', NOW);
     const before = statSync(join(path, 'alice')).ino;
@@ -120,7 +125,7 @@ describe('a file', () => {
     expect(statSync(join(path, 'alice')).ino).toBe(before);
   });
 
-  test('of many is renewed so many at a time', () => {
+  test('is renewed in batches if there are many', () => {
     for (let n = 0; n < 10; n += 1) {
       wish(`p${n}`, KEY);
       folder.settle(`p${n}`, NOW);
@@ -134,7 +139,7 @@ describe('a file', () => {
     expect(renewed()).toHaveLength(10);
   });
 
-  test('with other keys lasts no longer than before where it may not be renewed', () => {
+  test('with other keys lasts no longer than before if it must not be renewed', () => {
     wish('alice', KEY);
     folder.settle('alice', NOW);
     wish('alice', OTHER_KEY, { mayRenew: false });
@@ -145,7 +150,7 @@ describe('a file', () => {
     expect(read('alice')).toBe(file(KEY, NOW + HOUR_MS + LIMIT_MS));
   });
 
-  test('first and last say how long all last', () => {
+  test('the first and the last end say how long all files last', () => {
     expect(folder.lasting()).toBeUndefined();
     wish('alice', KEY);
     wish('bob', KEY, { until: NOW + HOUR_MS });
@@ -162,7 +167,7 @@ describe('after a restart a file', () => {
     folder.settle(name, now);
   };
 
-  test('that holds what it must is left', () => {
+  test('that has the right content is left', () => {
     wish('alice', KEY);
     folder.settle('alice', NOW);
     const { ino } = statSync(join(path, 'alice'));
@@ -183,7 +188,7 @@ describe('after a restart a file', () => {
         symlinkSync(`${root}/elsewhere`, name);
       },
     ],
-  ])('that %s is written anew, and lasts no longer than it did', (_, change) => {
+  ])('that %s is rewritten, and lasts no longer than before', (_, change) => {
     wish('alice', KEY, { until: NOW + 3 * HOUR_MS });
     folder.settle('alice', NOW);
     change(join(path, 'alice'));
@@ -194,7 +199,7 @@ describe('after a restart a file', () => {
     expect([mode & 0o7777, uid, gid]).toEqual([0o640, 0, GID]);
   });
 
-  test('that is of another owner is written anew, whatever it says', () => {
+  test('that belongs to another owner is rewritten, whatever it contains', () => {
     wish('alice', KEY);
     folder.settle('alice', NOW);
     chownSync(join(path, 'alice'), 12_345, GID);
@@ -204,7 +209,7 @@ describe('after a restart a file', () => {
     expect(statSync(join(path, 'alice')).uid).toBe(0);
   });
 
-  test('that is not there, while nothing is trusted, lasts for what is left since the last heartbeat', () => {
+  test('that is missing while nothing is trusted lasts for the rest of the limit since the last heartbeat', () => {
     wish('alice', KEY, { mayRenew: false, untrustedUntil: NOW + HOUR_MS });
     folder.settle('alice', NOW);
     expect(read('alice')).toBe(file(KEY, NOW + HOUR_MS));
@@ -213,7 +218,7 @@ describe('after a restart a file', () => {
     expect(readdirSync(path)).toEqual(['alice']);
   });
 
-  test('of an unknown person is removed, and what is not whole is left until it is', () => {
+  test('of an unknown person is removed, but not before everything was reported', () => {
     wish('alice', KEY);
     folder.settle('alice', NOW);
     wishes.clear();
@@ -227,7 +232,7 @@ describe('after a restart a file', () => {
     expect(readdirSync(path)).toEqual([]);
   });
 
-  test('that a cut run has left unfinished is gone', () => {
+  test('that an interrupted run has left unfinished is removed', () => {
     mkdirSync(join(path, '.new'));
     writeFileSync(join(path, '.new/x'), '');
     folder.close();
@@ -238,13 +243,13 @@ describe('after a restart a file', () => {
   });
 });
 
-describe('what somebody else changes is put right', () => {
+describe('changes by somebody else are corrected', () => {
   beforeEach(() => {
     wish('alice', KEY);
     folder.settle('alice', NOW);
   });
   const changes: [string, () => void][] = [
-    ['a line that is planted', () => appendFileSync(join(path, 'alice'), `${OTHER_KEY}\n`)],
+    ['an added line', () => appendFileSync(join(path, 'alice'), `${OTHER_KEY}\n`)],
     [
       'another file in its place',
       () => {
@@ -253,7 +258,7 @@ describe('what somebody else changes is put right', () => {
       },
     ],
     [
-      'a letter, with the times put back',
+      'a letter, with the times restored',
       () => {
         const { atime, mtime } = statSync(join(path, 'alice'));
         const text = read('alice');
@@ -280,13 +285,13 @@ describe('what somebody else changes is put right', () => {
       },
     );
     change();
-    await eventually('it is put right', () => {
+    await eventually('it is corrected', () => {
       const isThere = existsSync(join(path, 'alice'));
       return isThere && read('alice') === file(KEY, NOW + LIMIT_MS);
     });
   });
 
-  test('a file of nobody is removed, of a tool too', async () => {
+  test('a file of an unknown person is removed, and of a tool', async () => {
     for (const name of ['eve', 'tools.bot', '.hidden', 'a b']) writeFileSync(join(path, name), KEY);
     await check();
     expect(readdirSync(path)).toEqual(['alice']);
@@ -300,7 +305,7 @@ describe('what somebody else changes is put right', () => {
     expect(readdirSync(path)).toEqual(['alice']);
   });
 
-  test('all of many at once', async () => {
+  test('many at once', async () => {
     for (let n = 0; n < 1200; n += 1) {
       wish(`p${n}`, KEY);
       folder.settle(`p${n}`, NOW);
@@ -311,8 +316,8 @@ describe('what somebody else changes is put right', () => {
   });
 });
 
-describe('what cannot be written costs itself alone, is named, and is tried again', () => {
-  test('a folder in the place of a file', async () => {
+describe('a file that cannot be written affects only itself, is named, and is tried again', () => {
+  test('a folder in place of a file', async () => {
     mkdirSync(join(path, 'alice'));
     writeFileSync(join(path, 'alice/x'), '');
     for (const name of ['alice', 'bob']) {
@@ -329,7 +334,7 @@ describe('what cannot be written costs itself alone, is named, and is tried agai
     expect(troubles.list()).toEqual([]);
   });
 
-  test('a folder of nobody, but one of the file system itself is left', async () => {
+  test('a folder of an unknown name; but one of the file system itself is left', async () => {
     mkdirSync(join(path, 'stray'));
     mkdirSync(join(path, 'lost+found'));
     await check();
@@ -363,7 +368,7 @@ describe('what cannot be written costs itself alone, is named, and is tried agai
     expect(troubles.list()).toEqual([]);
   });
 
-  test('on a full disk no key stays that is gone', async () => {
+  test('on a full disk no removed key stays', async () => {
     folder.close();
     await onSmallDisk(path, '16k', async () => {
       open();

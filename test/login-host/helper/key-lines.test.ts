@@ -28,7 +28,7 @@ test('each line ends with the grant, or with the key if that is sooner', () => {
   );
 });
 
-test('an end without a zone is in the time of this host, as sshd has it', () => {
+test('an end without a zone is in the time zone of this host, as in sshd', () => {
   const { end } = keyLine(`expiry-time="202611242000" ${newKey()}`);
   expect(end).toBe(new Date(2026, 10, 24, 20).getTime());
 });

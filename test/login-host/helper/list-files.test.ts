@@ -1,4 +1,4 @@
-/** The lists of a login host: passwd, group, shadow, sudoers and who is closed, as NSS and sudo read them. */
+/** The lists of a login host: passwd, group, shadow, sudoers and closed accounts, as NSS and sudo read them. */
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { execFileSync } from 'node:child_process';
 import {
@@ -87,7 +87,7 @@ const pathOf = (list: ListName) =>
 const read = (list: ListName) => readFileSync(pathOf(list), 'utf8');
 const inode = (list: ListName) => statSync(pathOf(list)).ino;
 
-test('say who is there', async () => {
+test('name all accounts', async () => {
   told(
     tool('bot', 1, { members: ['alice', 'bob', 'tools.other'] }),
     tool('other', 2, { state: 'disabled', shell: '/bin/disabledtoolshell', members: ['bob'] }),
@@ -135,11 +135,11 @@ test('say who is there', async () => {
   expect(readdirSync(join(root, 'sudoers.d'))).toEqual(['chamberlain-tools']);
 });
 
-describe('who is in no group of a tool', () => {
+describe('accounts that are in no group of a tool', () => {
   test.each<[string, string, () => void]>([
-    ['one who is not there', 'alice', () => {}],
+    ['one that does not exist', 'alice', () => {}],
     ['a local account', 'localadmin', () => told(person('localadmin', 7))],
-    ['one who disappeared', 'carol', () => told(person('carol', 8))],
+    ['one that disappeared', 'carol', () => told(person('carol', 8))],
   ])('%s', async (_, name, tell) => {
     local = parseLocalAccounts('localadmin:x:70:70::/:/bin/sh\n', '');
     registry.setLocal(local, Date.now());
@@ -154,7 +154,7 @@ describe('who is in no group of a tool', () => {
     expect(read('group')).toContain(`tools.bot:*:${TOOLS + 1}:bob\n`);
   });
 
-  test('those of a tool whose seal does not count, and there is no rule for it', async () => {
+  test('those of a tool whose seal does not count, which has no rule either', async () => {
     told(person('bob', 2), tool('bot', 1, { members: ['bob'] }));
     const floors: [number, number][] = [[TOOLS + 1, 6]];
     const text = heartbeat(Date.now(), signer, { floors });
@@ -169,13 +169,13 @@ describe('who is in no group of a tool', () => {
 test.each([
   ['name', 'project-tools:x:70:\n'],
   ['number', 'other:x:1500:\n'],
-])("the realm's group is the host's own where a local one has its %s", async (_, group) => {
+])("the realm's group is the host's own if a local one has its %s", async (_, group) => {
   local = parseLocalAccounts('', group);
   await lists.write(ALL);
   expect(read('group')).toBe('');
 });
 
-test('one who is gone is closed, but not another who has the name now', async () => {
+test('an account that is gone is closed, but not another that has the name now', async () => {
   told(person('alice', 1), person('bob', 2));
   registry.all('t', 'begin');
   registry.all('t', 'end');
@@ -191,7 +191,7 @@ test('one who is gone is closed, but not another who has the name now', async ()
   expect(read('passwd')).toBe(`alice:*:${PEOPLE + 3}:1500::/home/alice:/bin/bash\n`);
 });
 
-test('are as long as they have to be', async () => {
+test('are as long as they must be', async () => {
   told(...Array.from({ length: 3000 }, (_, n) => person(`p${n}`, n)));
   await lists.write(ALL);
   expect(read('passwd').split('\n')).toHaveLength(3001);
@@ -203,7 +203,7 @@ describe('a list', () => {
     await lists.write(ALL);
   });
 
-  test('is not replaced where it says the same, and is where somebody has touched it', async () => {
+  test('is not replaced if it says the same, but is if somebody has changed it', async () => {
     const before = [...ALL].map(inode);
     await lists.write(ALL);
     expect([...ALL].map(inode)).toEqual(before);
@@ -218,14 +218,14 @@ describe('a list', () => {
     expect(existsSync(pathOf('closed'))).toBe(true);
   });
 
-  test('is made over what a cut run has left', async () => {
+  test('is written despite the remains of an interrupted run', async () => {
     writeFileSync(`${pathOf('passwd')}.new`, 'half');
     told(person('bob', 2));
     await lists.write(ALL);
     expect(read('passwd').split('\n')).toHaveLength(4);
   });
 
-  test('that cannot be made costs itself alone, is named, and is made again', async () => {
+  test('that cannot be written affects only itself, is named, and is written again', async () => {
     mkdirSync(`${pathOf('group')}.new`);
     told(person('bob', 2), tool('bot', 1, { members: ['bob'], number: 6 }));
     await lists.write(ALL);
@@ -239,7 +239,7 @@ describe('a list', () => {
     expect(troubles.list()).toEqual([]);
   });
 
-  test('stays where there is no room for a new one', async () => {
+  test('stays if there is no room for a new one', async () => {
     const folder = places.extrausers;
     await onSmallDisk(folder, '64k', async () => {
       await lists.write(ALL);
@@ -253,26 +253,26 @@ describe('a list', () => {
     });
   });
 
-  test('of rules that visudo does not take is not taken, and the one before stands', async () => {
-    // as if a name had come through that sudo reads otherwise
+  test('of rules that visudo does not accept is not installed, and the old one stays', async () => {
+    // as if a name had come through that sudo reads differently
     const bot = registry.subjectNamed('tools.bot');
     if (bot === undefined) throw new Error('it is there');
     bot.name = 'tools.bot ALL=(ALL) ((';
     await lists.write(new Set<ListName>(['sudoers']));
     expect(read('sudoers')).toBe('%tools.bot ALL=(tools.bot) NOPASSWD: ALL\n');
     expect(troubles.list()).toMatchObject([
-      { path: places.sudoers, why: expect.stringContaining('visudo does not take it') },
+      { path: places.sudoers, why: expect.stringContaining('visudo does not accept it') },
     ]);
     expect(readdirSync(join(root, 'sudoers.d'))).toEqual(['chamberlain-tools']);
   });
 
-  test('of no rules is taken, too', async () => {
+  test('without any rules is accepted, too', async () => {
     told(tool('bot', 1, { state: 'archived', number: 6 }));
     await lists.write(ALL);
     expect([read('sudoers'), troubles.list()]).toEqual(['', []]);
   });
 
-  test('in a folder that is read-only is named, and the others are made', async () => {
+  test('in a read-only folder is named, and the others are written', async () => {
     const folder = join(root, 'sudoers.d');
     execFileSync('mount', ['--bind', folder, folder]);
     execFileSync('mount', ['-o', 'remount,bind,ro', folder]);

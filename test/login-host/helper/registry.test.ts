@@ -1,4 +1,4 @@
-/** What a login host makes of what it is told: the case tables of src/login-host/helper/registry.ts. */
+/** What a login host makes of the reports: the case tables of src/login-host/helper/registry.ts. */
 import { beforeEach, describe, expect, test } from '@jest/globals';
 import type { Marker } from '../../../src/seals/heartbeat.ts';
 import { verifyPayload, type PersonSeal, type ToolSeal } from '../../../src/seals/seal.ts';
@@ -64,7 +64,7 @@ function open(kept?: Kept, local = LOCAL): Registry {
   return openRegistry(RULES, new Set(keys.keys()), heartbeats, local, kept);
 }
 
-/** Tells of an entry that shows a text, as the helper does. */
+/** Reports an entry that shows a text, as the helper does. */
 function show(name: string, text: string): void {
   const digest = digestOf(text);
   if (registry.knows(name, digest)) {
@@ -86,7 +86,7 @@ function beat(more: Partial<Marker> = {}): void {
   registry.heartbeat(verifyPayload(text, keys), now);
 }
 
-/** Everything is told: these alone are there. */
+/** Everything is reported: only these entries exist. */
 function all(...seals: (PersonSeal | ToolSeal)[]): void {
   registry.all('token', 'begin');
   told(...seals);
@@ -103,17 +103,17 @@ const refused = () => registry.refusals.list().map(({ entry, why }) => `${entry}
 const many = (count: number, from = 100) =>
   Array.from({ length: count }, (_, n) => person(`p${from + n}`, from + n));
 
-describe('while the heartbeat is in doubt, since an older seal may be one below a floor', () => {
+describe('while the heartbeat is in doubt, because an older seal may be below a floor', () => {
   beforeEach(() => {
     registry = open();
   });
   const listOf = (name: string) => registry.subjectNamed(name)?.list;
 
-  test('a seal of somebody unknown gives no key, and no member; told again after a heartbeat it counts', () => {
+  test('a seal of an unknown subject gives no key and no member; reported again after a heartbeat, it counts', () => {
     told(alice(), bot());
     expect([listOf('alice'), listOf('tools.bot')]).toEqual(['', '']);
     expect(follows().journal).toEqual([]);
-    expect(refused()).toContainEqual(expect.stringContaining('is not taken before the heartbeat'));
+    expect(refused()).toContainEqual(expect.stringContaining('does not count until the heartbeat'));
     beat({ people: 1, tools: 1 });
     follows();
     expect(registry.needsFullReport()).toBe(true);
@@ -123,7 +123,7 @@ describe('while the heartbeat is in doubt, since an older seal may be one below 
     expect(refused()).toEqual([]);
   });
 
-  test('or it counts no more, if the heartbeat says so', () => {
+  test('or it does not count any more, if the heartbeat says so', () => {
     told(alice({ number: 2 }));
     beat({ people: 1, tools: 0, floors: [[alice().uid, 4]] });
     follows();
@@ -132,7 +132,7 @@ describe('while the heartbeat is in doubt, since an older seal may be one below 
     expect(registry.subjectNamed('alice')?.isInForce).toBe(false);
   });
 
-  test('what a seal takes from who is known counts at once, and what it gives does not', () => {
+  test('what a seal takes from a known subject counts at once, and what it gives does not', () => {
     beat({ people: 1, tools: 1 });
     told(alice({ number: 2, keys: [KEY] }), bot({ number: 2 }));
     follows();
@@ -163,7 +163,7 @@ describe('while the heartbeat is in doubt, since an older seal may be one below 
   });
 });
 
-describe('what was told in doubt is kept over a restart', () => {
+describe('what was reported in doubt is kept over a restart', () => {
   const restart = (lines: string[]) => {
     registry = open(registry.kept());
     for (const line of lines) expect(registry.load(line, false)).toBe(true);
@@ -184,7 +184,7 @@ describe('what was told in doubt is kept over a restart', () => {
     expect(registry.subjectNamed('alice')).toMatchObject({ isClosed: true, list: '', number: 3 });
     expect(listOf('tools.bot')).toBe('bob');
     told(alice({ number: 2 }));
-    expect(refused()).toEqual([expect.stringContaining('none below 3 counts')]);
+    expect(refused()).toEqual([expect.stringContaining('below the lowest that counts, 3')]);
   });
 
   test('where it takes something away and gives something else, without what it gives', () => {
@@ -202,7 +202,7 @@ describe('what was told in doubt is kept over a restart', () => {
     expect(listOf('alice')).toBe(OTHER_KEY);
   });
 
-  test('and closes where the line before it is lost', () => {
+  test('and the account is closed if the line before it is lost', () => {
     told(alice({ number: 3, keys: [KEY, OTHER_KEY].sort() }));
     restart(follows().journal);
     expect(listOf('alice')).toBe('');
@@ -223,17 +223,17 @@ describe('a valid seal', () => {
     expect(trust()).toMatchObject({ trusted: false });
   });
 
-  test('that is told again changes nothing, and is not kept again', () => {
+  test('that is reported again changes nothing, and is not kept again', () => {
     told(alice());
     follows();
     told(alice());
     expect(follows()).toMatchObject({ journal: [], changed: new Set(), lists: new Set() });
   });
 
-  test('signed anew with the same number and words is not kept again', () => {
+  test('signed again with the same number and content is not kept again', () => {
     told(alice());
     follows();
-    // four bits of the last letter mean nothing
+    // four bits of the last letter have no meaning
     const text = sign(alice(), signer).replace(/(.)==/, (_, last: string) => {
       const letters = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/';
       return `${letters[letters.indexOf(last) ^ 1]}==`;
@@ -246,9 +246,9 @@ describe('a valid seal', () => {
   test.each<[string, PersonSeal | ToolSeal, string[], boolean]>([
     ['a suspended person', alice({ state: 'suspended', number: 6 }), ['closed'], true],
     ['an archived person', alice({ state: 'archived', number: 6 }), ['closed'], true],
-    ['a person put out of the realm', alice({ member: false, number: 6 }), ['closed'], true],
-    ['a key that is gone', alice({ keys: [], number: 6 }), [], false],
-    ['a key that came', alice({ keys: [KEY, OTHER_KEY].sort(), number: 6 }), [], false],
+    ['a person removed from the realm', alice({ member: false, number: 6 }), ['closed'], true],
+    ['a removed key', alice({ keys: [], number: 6 }), [], false],
+    ['an added key', alice({ keys: [KEY, OTHER_KEY].sort(), number: 6 }), [], false],
     ['another shell', alice({ shell: '/bin/zsh', number: 6 }), ['passwd'], false],
     ['a renewal', alice({ until: until(NOW + 200 * HOUR_MS), number: 6 }), [], false],
     [
@@ -257,8 +257,8 @@ describe('a valid seal', () => {
       ['closed', 'passwd', 'sudoers'],
       true,
     ],
-    ['a member who is gone', bot({ members: [], number: 6 }), ['group'], false],
-  ])('of %s has its lists made anew, and no others', (_, seal, lists, ends) => {
+    ['a removed member', bot({ members: [], number: 6 }), ['group'], false],
+  ])('of %s makes its lists be rewritten, and no others', (_, seal, lists, ends) => {
     told(alice(), bot());
     follows();
     told(seal);
@@ -269,12 +269,12 @@ describe('a valid seal', () => {
   });
 
   test.each<[string, PersonSeal | ToolSeal, boolean]>([
-    ['a key that is gone', alice({ keys: [OTHER_KEY], number: 6 }), true],
-    ['a key that came', alice({ keys: [KEY, OTHER_KEY].sort(), number: 6 }), false],
-    ['a member who is gone', bot({ members: ['carol'], number: 6 }), true],
+    ['a removed key', alice({ keys: [OTHER_KEY], number: 6 }), true],
+    ['an added key', alice({ keys: [KEY, OTHER_KEY].sort(), number: 6 }), false],
+    ['a removed member', bot({ members: ['carol'], number: 6 }), true],
     ['a suspended person', alice({ state: 'suspended', number: 6 }), true],
     ['a renewal', bot({ until: until(NOW + 200 * HOUR_MS), number: 6 }), false],
-  ])('of %s says whether something is lost by it', (_, seal, isLoss) => {
+  ])('of %s shows whether something is lost by it', (_, seal, isLoss) => {
     told(alice(), bot());
     follows();
     told(seal);
@@ -291,7 +291,7 @@ describe('a valid seal', () => {
     expect(trust()).toEqual({ trusted: true });
   });
 
-  test('of somebody who was closed opens again', () => {
+  test('of a closed account opens it again', () => {
     told(alice({ state: 'suspended' }));
     expect(follows().ended).toEqual([PEOPLE + 1]);
     told(alice({ number: 6 }));
@@ -301,7 +301,7 @@ describe('a valid seal', () => {
   });
 });
 
-describe('a seal that is not valid costs itself alone, and is named', () => {
+describe('an invalid seal affects only itself, and is named', () => {
   test.each<[string, string, () => string, string]>([
     ['no seal', 'alice', () => 'x', 'the value is not a seal'],
     ['of another key', 'alice', () => sign(alice(), newSigner()), 'does not know the key'],
@@ -311,13 +311,13 @@ describe('a seal that is not valid costs itself alone, and is named', () => {
       () => sign(alice(), signer).replace('"number":5', '"number":7'),
       'the signature is not valid',
     ],
-    ['of another entry', 'bob', () => sign(alice(), signer), 'its seal is of alice'],
-    ['a heartbeat', 'alice', () => heartbeat(now, signer), 'not of a form that this version reads'],
+    ['of another entry', 'bob', () => sign(alice(), signer), 'its seal belongs to alice'],
+    ['a heartbeat', 'alice', () => heartbeat(now, signer), 'a form that this version cannot read'],
     [
       'older',
       'alice',
       () => sign(alice({ number: 4 }), signer),
-      'it has the number 4, and none below 5 counts',
+      'it has the number 4, below the lowest that counts, 5',
     ],
     [
       'ended',
@@ -335,7 +335,7 @@ describe('a seal that is not valid costs itself alone, and is named', () => {
       'with the name of another',
       'alice',
       () => sign(person('alice', 2, { number: 9 }), signer),
-      `it has the number ${PEOPLE + 2}, and alice has ${PEOPLE + 1} here`,
+      `its number is ${PEOPLE + 2}, but alice has the number ${PEOPLE + 1} here`,
     ],
   ])('%s', (_, name, text, why) => {
     told(alice());
@@ -354,7 +354,7 @@ describe('a seal that is not valid costs itself alone, and is named', () => {
     });
   });
 
-  test('and since when, until it is taken', () => {
+  test('with the time since when, until it is accepted', () => {
     show('alice', 'x');
     now += 1000;
     show('alice', 'y');
@@ -363,13 +363,13 @@ describe('a seal that is not valid costs itself alone, and is named', () => {
     expect(refused()).toEqual([]);
   });
 
-  test('a key or a member that is not taken costs itself alone', () => {
+  test('a key or a member that is refused affects only itself', () => {
     told(alice({ keys: [KEY, 'ssh-ed25519 AAAA'] }), bot({ members: ['John.Doe', 'alice'] }));
     expect(registry.subjectNamed('alice')).toMatchObject({ list: KEY, isInForce: true });
     expect(registry.subjectNamed('tools.bot')).toMatchObject({ list: 'alice', isInForce: true });
     expect(refused()).toEqual([
-      expect.stringMatching(/^alice: a key is not taken/),
-      'tools.bot: its member John.Doe is not taken: no account may be called so',
+      expect.stringMatching(/^alice: a key is not accepted/),
+      'tools.bot: its member John.Doe is not accepted: no account may have this name',
     ]);
     // and is judged whole again after a restart
     expect(follows().journal.map((line) => line[0])).toEqual(['!', '!']);
@@ -385,7 +385,7 @@ describe('a seal that is not valid costs itself alone, and is named', () => {
     expect(registry.refusals.count()).toBe(0);
   });
 
-  test('those whom this host knows are named before all others', () => {
+  test('subjects that this host knows are named before all others', () => {
     told(alice());
     for (let n = 0; n < 2000; n += 1) registry.unsealed(`x${n}`, now);
     show('alice', 'x');
@@ -393,12 +393,12 @@ describe('a seal that is not valid costs itself alone, and is named', () => {
     expect([registry.refusals.list().length, registry.refusals.count()]).toEqual([1000, 2001]);
   });
 
-  test('the names of a refusal hold nothing that would break a terminal', () => {
+  test('the names of a refusal contain nothing that could disturb a terminal', () => {
     registry.unsealed(`a\u0000\u009b\u2028\t${'b'.repeat(500)}`, now);
     expect(refused()[0]).toMatch(/^[\x20-\x7e]{1,91}…: its entry has no seal$/);
   });
 
-  test('those beyond the first thousand are asked for once there is room', () => {
+  test('entries beyond the first thousand are asked for once there is room', () => {
     all();
     for (let n = 0; n < 1200; n += 1) registry.unsealed(`x${n}`, now);
     expect(registry.needsFullReport()).toBe(false);
@@ -417,7 +417,7 @@ describe('a floor in the heartbeat', () => {
   test.each([
     ['a person', PEOPLE + 1, 'alice', []],
     ['a tool', TOOLS + 1, 'tools.bot', ['group', 'sudoers']],
-  ])('takes what %s had by an older seal, and ends nothing', (_, uid, name, lists) => {
+  ])('takes away what %s had by an older seal, and ends no process', (_, uid, name, lists) => {
     beat({ people: 1, tools: 1, floors: [[uid, 6]] });
     const found = follows();
     expect([names(found.lost), found.ended]).toEqual([[name], []]);
@@ -426,13 +426,13 @@ describe('a floor in the heartbeat', () => {
       ...{ isShown: true, isInForce: false, isClosed: false },
     });
     expect(refused()).toEqual([
-      expect.stringContaining('none below 6 counts: the newer one is missing'),
+      expect.stringContaining('below the lowest that counts, 6: the newer seal is missing'),
     ]);
     expect(found.isKeptNew).toBe(true);
     expect(registry.kept().floors).toEqual([[uid, 6]]);
   });
 
-  test('has no older seal come back, nor one of a person who was never seen', () => {
+  test('keeps older seals from coming back, even of a person who was never seen', () => {
     beat({
       people: 1,
       tools: 1,
@@ -450,18 +450,18 @@ describe('a floor in the heartbeat', () => {
     expect(refused()).toEqual([]);
   });
 
-  test('counts after a restart, and after it is told no more', () => {
+  test('counts after a restart, and after it is no longer reported', () => {
     beat({ people: 1, tools: 1, floors: [[PEOPLE + 1, 6]] });
     beat({ people: 1, tools: 1 });
     expect(registry.subjectNamed('alice')).toMatchObject({ isInForce: false });
     beat({ people: 1, tools: 1, floors: [[PEOPLE + 9, 3]] });
     registry = open(registry.kept());
     told(person('eve', 9, { number: 2 }));
-    expect(refused()).toEqual([expect.stringMatching(/^eve: .* none below 3 counts/)]);
+    expect(refused()).toEqual([expect.stringMatching(/^eve: .* below the lowest that counts, 3/)]);
   });
 });
 
-test('a seal that has ended is as one below its floor, and says so', () => {
+test('a seal that has ended is treated like one below its floor, and reported as such', () => {
   all(alice({ until: until(NOW + HOUR_MS) }));
   beat({ people: 1 });
   follows();
@@ -476,7 +476,7 @@ test('a seal that has ended is as one below its floor, and says so', () => {
   expect(refused()).toEqual([]);
 });
 
-describe('whoever disappears', () => {
+describe('a subject that disappears', () => {
   const people = many(300);
   const tools = Array.from({ length: 40 }, (_, n) => tool(`t${n}`, n));
   beforeEach(() => {
@@ -492,7 +492,7 @@ describe('whoever disappears', () => {
     for (const { name } of tools.slice(from, to)) registry.gone(name);
   };
 
-  test('alone is honoured: no key, no account; what it runs goes on, and its number stays', () => {
+  test('alone is honoured: no key, no account; its processes go on, and its number stays', () => {
     gone(0, 1);
     const found = follows();
     expect([...found.lists].sort()).toEqual(['group', 'passwd', 'shadow']);
@@ -500,7 +500,7 @@ describe('whoever disappears', () => {
     expect(found.journal).toEqual([`missing ${PEOPLE + 100} p100 5`]);
     expect(trust()).toEqual({ trusted: true });
     told({ ...people[0]!, number: 4 });
-    expect(refused()).toEqual([expect.stringContaining('none below 5 counts')]);
+    expect(refused()).toEqual([expect.stringContaining('below the lowest that counts, 5')]);
     told(people[0]!);
     expect(registry.subjectNamed('p100')).toMatchObject({ isInForce: true, isClosed: false });
   });
@@ -508,13 +508,13 @@ describe('whoever disappears', () => {
   test.each<[string, () => void]>([
     ['has an entry without a seal', () => registry.unsealed('p100', now)],
     ['is gone', () => registry.gone('p100')],
-    ['is not named where everything is told', () => all(...people.slice(1), ...tools)],
+    ['is not named while everything is reported', () => all(...people.slice(1), ...tools)],
   ])('it does so when it %s', (_, tell) => {
     tell();
     expect(names(follows().lost)).toEqual(['p100']);
   });
 
-  test('within 5 % is honoured, and beyond that, of an hour, is held: nothing more is lost', () => {
+  test('within 5 % is honoured; beyond that, within an hour, it is held: nothing more is lost', () => {
     gone(0, 15); // 5 % of 300
     expect(follows().lost.size).toBe(15);
     gone(15, 16);
@@ -522,7 +522,7 @@ describe('whoever disappears', () => {
     expect(registry.held()).toEqual({ names: ['p115'], since: NOW });
     expect(trust()).toMatchObject({
       trusted: false,
-      why: expect.stringContaining('1 have disappeared from the directory, p115 among them'),
+      why: expect.stringContaining('1 entry has disappeared from the directory, p115 among them'),
       tryAnother: true,
     });
     expect(registry.subjectNamed('p115')).toMatchObject({ isShown: true, isInForce: true });
@@ -538,7 +538,7 @@ describe('whoever disappears', () => {
     ['people', () => all(...tools)],
     ['tools', () => all(...people)],
     ['everybody', () => all()],
-  ])('is held where %s are hidden, and nothing of theirs ends', (_, tell) => {
+  ])('is held if %s are hidden, and none of their processes end', (_, tell) => {
     tell();
     const found = follows();
     expect([found.ended, found.lost.size, found.lists.size, found.journal]).toEqual([[], 0, 0, []]);
@@ -546,7 +546,7 @@ describe('whoever disappears', () => {
     expect(names(registry.subjects()).length).toBe(340);
   });
 
-  test('of one kind is counted by itself', () => {
+  test('of one kind is counted separately', () => {
     gone(0, 15);
     toolsGone(0, 10); // ten, though 5 % are two
     expect(follows().lost.size).toBe(25);
@@ -557,19 +557,19 @@ describe('whoever disappears', () => {
   test.each([
     ['people', 16, gone],
     ['tools', 11, toolsGone],
-  ])('too many %s within an hour are held, though few are missed', (_, count, go) => {
-    // fifteen people and ten tools go, and are counted: 300 and 40 were there
+  ])('too many %s within an hour are held, even if few are missing', (_, count, go) => {
+    // fifteen people and ten tools disappear, and are counted: there were 300 and 40
     for (let n = 0; n < count - 1; n += 1) {
       go(n, n + 1);
       expect(follows().lost.size).toBe(1);
     }
-    // so that no more than six will be missed: the hour alone decides
+    // so that at most six will be missing: only the hour decides
     beat({ people: 290, tools: 35 });
     go(count - 1, count);
     expect(follows().lost.size).toBe(0);
   });
 
-  test('is held for as long as it stays away, and returns as it was', () => {
+  test('is held as long as it stays away, and returns as it was', () => {
     gone(0, 20);
     follows();
     now += 2 * HOUR_MS;
@@ -595,7 +595,7 @@ describe('whoever disappears', () => {
     expect(trust()).toEqual({ trusted: true });
   });
 
-  test('beyond 5 % is not honoured while those who are back are being told', () => {
+  test('beyond 5 % is not honoured while returned entries are being reported', () => {
     gone(0, 20);
     follows();
     registry.all('again', 'begin');
@@ -607,7 +607,7 @@ describe('whoever disappears', () => {
     expect(trust()).toEqual({ trusted: true });
   });
 
-  test('may do so again after an hour, as long as no more than 5 % are missing in all', () => {
+  test('may do so again after an hour, if no more than 5 % are missing in all', () => {
     gone(0, 10);
     expect(follows().lost.size).toBe(10);
     now += HOUR_MS + 1;
@@ -635,7 +635,7 @@ describe('whoever disappears', () => {
     expect(registry.held()?.names).toEqual(['p115']);
   });
 
-  test('by a floor above its number is honoured, whoever else is, and is not counted', () => {
+  test('by a floor above its number is honoured, whatever else disappears, and is not counted', () => {
     const floors = people.slice(0, 100).map(({ uid }): [number, number] => [uid, 6]);
     gone(0, 100);
     expect(follows().ended).toEqual([]);
@@ -644,12 +644,12 @@ describe('whoever disappears', () => {
     expect(trust()).toEqual({ trusted: true });
     gone(100, 110);
     expect(follows()).toMatchObject({ ended: [], journal: { length: 10 } });
-    // the heartbeat says of one of them that it is over: later, and once
+    // the heartbeat says later, and once, that one of them has ended
     beat({ people: 190, tools: 40, floors: [...floors, [people[100]!.uid, 6]] });
     expect(follows()).toMatchObject({ ended: [people[100]!.uid], lists: new Set(['closed']) });
   });
 
-  test('is honoured where the signed counts say that it is missed by nobody', () => {
+  test('is honoured if the signed counts say that nothing is missing', () => {
     gone(0, 100);
     follows();
     beat({ people: 200, tools: 40 });
@@ -658,7 +658,7 @@ describe('whoever disappears', () => {
   });
 
   test.each<[string, () => void]>([
-    ['the heartbeat is not of now', () => (now += 61_000)],
+    ['the heartbeat is not current', () => (now += 61_000)],
     ['there is none', () => registry.heartbeat(undefined, now)],
     ['the agent cannot read', () => registry.trouble('it does not answer')],
   ])('is not concluded while %s', (_, doubt) => {
@@ -670,7 +670,7 @@ describe('whoever disappears', () => {
     expect(names(follows().lost)).toEqual(['p100']);
   });
 
-  test('is not concluded from a reading that was begun anew, or in another run', () => {
+  test('is not concluded from a reading that was started again, or in another run', () => {
     registry.all('one', 'begin');
     registry.all('two', 'begin');
     registry.all('one', 'end');
@@ -688,7 +688,7 @@ describe('whoever disappears', () => {
     expect(registry.subjectNamed('p100')).toMatchObject({ isInForce: true, isRefused: true });
   });
 
-  test('is honoured once root accepts it, and what is missing then is missed no more', () => {
+  test('is honoured once root accepts it, and what is missing then is no longer missed', () => {
     gone(0, 100);
     follows();
     const what = registry.accept(now);
@@ -697,7 +697,7 @@ describe('whoever disappears', () => {
     expect(what).toContain('100 people are missing');
     expect(follows().lost.size).toBe(100);
     expect(trust()).toEqual({ trusted: true });
-    // who has come back must not vanish unnoticed, over a restart too
+    // entries that have come back must not vanish unnoticed, even after a restart
     told(...people.slice(0, 80));
     expect(trust()).toEqual({ trusted: true });
     expect(registry.kept().accepted).toEqual({ people: 20, tools: 0 });
@@ -710,9 +710,9 @@ describe('whoever disappears', () => {
   test.each<[string, () => void]>([
     ['has disappeared', () => gone(0, 1)],
     ['is held with many', () => gone(0, 100)],
-    ['is not named where everything is told', () => all(...tools)],
-    ['has a seal that is none', () => show('p100', 'x')],
-  ])('who %s is asked for once more, once: it may have been made up', (_, tell) => {
+    ['is not named while everything is reported', () => all(...tools)],
+    ['has an invalid seal', () => show('p100', 'x')],
+  ])('that %s is asked for again, once: the report may have been false', (_, tell) => {
     expect(registry.needsFullReport()).toBe(false);
     tell();
     follows();
@@ -725,14 +725,14 @@ describe('whoever disappears', () => {
     expect(registry.subjectNamed('p100')).toMatchObject({ isInForce: true, isClosed: false });
   });
 
-  test('but not where a floor says that it is over', () => {
+  test('but not if a floor says that it has ended', () => {
     beat({ people: 299, tools: 40, floors: [[PEOPLE + 100, 6]] });
     gone(0, 1);
     follows();
     expect(registry.needsFullReport()).toBe(false);
   });
 
-  test('without a signature is told by name for an hour, or until it is back', () => {
+  test('without a signature is reported by name for an hour, or until it is back', () => {
     gone(0, 3);
     follows();
     expect(registry.disappeared()).toEqual(['p100', 'p101', 'p102']);
@@ -748,18 +748,18 @@ describe('whoever disappears', () => {
     expect(registry.kept().disappeared).toEqual([]);
   });
 
-  test('ends no session because the counts agree: they do not say who it was', () => {
-    // p101 is deleted, and somebody goes on showing the old seal
+  test('ends no session because the counts agree: they do not say which subject it was', () => {
+    // p101 is deleted, and somebody keeps showing the old seal
     beat({ people: 299, tools: 40, floors: [[PEOPLE + 101, 6]] });
     gone(0, 1);
     expect(follows()).toMatchObject({ ended: [], journal: [`missing ${PEOPLE + 100} p100 5`] });
-    // a new one is shown whom the heartbeat does not count yet
+    // a new entry is shown that the heartbeat does not count yet
     told(person('new', 999));
     gone(2, 3);
     expect(follows().ended).toEqual([]);
   });
 
-  test('is no loss that needs the last room of a full disk: somebody may make it up for ever', () => {
+  test('is not a loss that may use the last room of a full disk: false reports could go on forever', () => {
     told({ ...people[1]!, state: 'suspended', number: 6 });
     expect(follows().isLoss).toBe(true);
     for (let count = 0; count < 3; count += 1) {
@@ -773,10 +773,10 @@ describe('whoever disappears', () => {
     expect(follows().isLoss).toBe(true);
   });
 
-  test('is not made up for by an old seal of somebody deleted, which somebody has put back', () => {
+  test('is not offset by the old seal of a deleted person that somebody has put back', () => {
     beat({ people: 299, tools: 40, floors: [[PEOPLE + 101, 6]] });
     expect(registry.counts()).toEqual({ people: 299, tools: 40 });
-    gone(0, 12); // with p101 among them
+    gone(0, 12); // p101 is among them
     follows();
     expect(registry.counts().people).toBe(288);
     told(people[1]!);
@@ -785,7 +785,7 @@ describe('whoever disappears', () => {
     expect(registry.counts().people).toBe(289);
   });
 
-  test('leaves who was closed closed, in whatever order it is told', () => {
+  test('leaves a closed account closed, in whatever order this is reported', () => {
     told({ ...people[0]!, state: 'suspended', number: 6 });
     expect(follows().ended).toEqual([PEOPLE + 100]);
     gone(0, 1);
@@ -797,7 +797,7 @@ describe('whoever disappears', () => {
     expect(registry.subject(PEOPLE + 101)?.isClosed).toBe(true);
   });
 
-  test('is kept again as long as it could not be, for nobody will tell of it once more', () => {
+  test('is kept again until that succeeds, because it will not be reported again', () => {
     gone(0, 1);
     for (let count = 0; count < 3; count += 1) {
       const { journal, changed, isLoss } = follows();
@@ -808,7 +808,7 @@ describe('whoever disappears', () => {
     expect(follows().journal).toEqual([]);
   });
 
-  test('is ended by a later floor, and after a restart without that floor, too', () => {
+  test('is ended by a later floor, even after a restart without that floor', () => {
     gone(0, 1);
     const before = follows().journal;
     beat({ people: 299, tools: 40, floors: [[PEOPLE + 100, 6]] });
@@ -820,7 +820,7 @@ describe('whoever disappears', () => {
     expect(registry.consequences().ended).toEqual([PEOPLE + 100]);
   });
 
-  test('is ended once root accepts it, though it was honoured before', () => {
+  test('is ended once root accepts it, even if it was honoured before', () => {
     gone(0, 2);
     expect(follows().ended).toEqual([]);
     expect(registry.accept(now)).toEqual(['p100 has disappeared', 'p101 has disappeared']);
@@ -847,7 +847,7 @@ describe('a tool that cannot be confirmed for longer than the limit has no membe
     follows();
   });
 
-  test('since the directory is not trusted', () => {
+  test('because the directory is not trusted', () => {
     later(LIMIT_MS);
     expect(isInForce()).toBe(true);
     registry.look((now += 1));
@@ -856,7 +856,7 @@ describe('a tool that cannot be confirmed for longer than the limit has no membe
       ['tools.bot'],
       ['group', 'sudoers'],
     ]);
-    // her keys say themselves when they end
+    // a person's keys have their own ends
     expect(registry.subjectNamed('alice')?.isInForce).toBe(true);
     beat({ people: 1, tools: 1 });
     expect(trust()).toEqual({ trusted: true });
@@ -872,7 +872,7 @@ describe('a tool that cannot be confirmed for longer than the limit has no membe
         all(alice());
       },
     ],
-  ])('since %s, and the limit begins anew once it is shown', (_, tell) => {
+  ])('because %s, and the limit starts again once it is shown', (_, tell) => {
     tell();
     follows();
     const beats = () => beat({ people: 1, tools: 1 });
@@ -889,7 +889,7 @@ describe('a tool that cannot be confirmed for longer than the limit has no membe
     expect(isInForce()).toBe(true);
   });
 
-  test('by a clock that was a year ahead, too', () => {
+  test('even with a clock that was a year ahead', () => {
     const year = 365 * 24 * HOUR_MS;
     registry = open({
       ...NOTHING_KEPT,
@@ -908,7 +908,7 @@ describe('a tool that cannot be confirmed for longer than the limit has no membe
     expect(registry.kept()).toMatchObject({ confirmedAt: NOW, doubted: [[TOOLS + 1, NOW]] });
   });
 
-  test('and since when it is refused is kept', () => {
+  test('and the time since when it is refused is kept', () => {
     show('tools.bot', 'x');
     expect(follows().isKeptNew).toBe(true);
     expect(registry.kept().doubted).toEqual([[TOOLS + 1, NOW]]);
@@ -916,7 +916,7 @@ describe('a tool that cannot be confirmed for longer than the limit has no membe
     expect(registry.kept().doubted).toEqual([]);
   });
 
-  test('over a restart, too', () => {
+  test('even after a restart', () => {
     const { confirmedAt } = registry.kept();
     expect(confirmedAt).toBe(NOW);
     now = NOW + LIMIT_MS + 1;
@@ -924,7 +924,7 @@ describe('a tool that cannot be confirmed for longer than the limit has no membe
     registry.load(sign(bot(), signer), false);
     registry.setLocal(LOCAL, now);
     expect(isInForce()).toBe(false);
-    // a restart gives no tool that is refused more time
+    // a restart gives a refused tool no more time
     registry = open({ ...NOTHING_KEPT, at: now, confirmedAt: now, doubted: [[TOOLS + 1, NOW]] });
     registry.load(sign(bot(), signer), false);
     registry.setLocal(LOCAL, now);
@@ -962,8 +962,8 @@ describe('trust', () => {
   });
 
   test.each([
-    ['people', { people: 30, tools: 0 }, 'seals of 19 people where there are 30'],
-    ['tools', { people: 19, tools: 11 }, 'seals of 0 tools where there are 11'],
+    ['people', { people: 30, tools: 0 }, 'seals of 19 people, but the heartbeat counts 30'],
+    ['tools', { people: 19, tools: 11 }, 'seals of 0 tools, but the heartbeat counts 11'],
   ])('is not there where %s are hidden from the beginning', (_, counts, why) => {
     all(...many(19));
     beat(counts);
@@ -988,27 +988,27 @@ describe('trust', () => {
     [
       'it is a seal',
       () => registry.heartbeat(verifyPayload(sign(alice(), signer), keys), now),
-      /not of a form/,
+      /has a form that this version cannot read/,
     ],
-    ['it is of another realm', () => beat({ realm: 'wiki' }), /of the realm wiki/],
+    ['it is of another realm', () => beat({ realm: 'wiki' }), /belongs to the realm wiki/],
     [
-      'it is older than one before, though it is signed',
+      'it is older than an earlier one, although it is signed',
       () => beat({ at: new Date(NOW - 1).toISOString() }),
-      /is as of 2026-11-25T09:59:59.999Z.*keys-agent accept/,
+      /is of 2026-11-25T09:59:59.999Z.*keys-agent accept/,
     ],
     [
       'its clock is behind',
       () => beat({ people: 1, clock: new Date(NOW - 61_000).toISOString() }),
-      /not been heard of for 61 s.*does `chamberlain work directory` run.*this host's clock.*09:58:59.000Z by the clock of its database, and is 2026-11-25T10:00:00.000Z here/,
+      /published no heartbeat for 61 s: its clock was .*09:58:59.000Z, and this host has 2026-11-25T10:00:00.000Z; check that `chamberlain work directory` runs and that this host's clock/,
     ],
     [
       'its clock is ahead',
       () => beat({ people: 1, clock: new Date(NOW + 61_000).toISOString() }),
-      /61 s ahead of this host.*set the clock right that is wrong/,
+      /61 s ahead of this host.*correct the clock that is wrong/,
     ],
-    ['this clock has gone on', () => (now += 61_000), /not been heard of/],
+    ['this clock has gone on', () => (now += 61_000), /published no heartbeat/],
     ['this clock has jumped back', () => (now -= 61_000), /ahead of this host/],
-  ])('goes where %s, and says what to do', (_, doubt, why) => {
+  ])('is lost if %s, with advice', (_, doubt, why) => {
     all(alice());
     beat({ people: 1 });
     expect(trust()).toEqual({ trusted: true });
@@ -1040,14 +1040,14 @@ describe('trust', () => {
     at = NOW - HOUR_MS;
     beat({ people: 1 });
     told(alice());
-    expect(registry.accept(now)).toEqual(['the directory as of 2026-11-25T09:00:00.001Z']);
+    expect(registry.accept(now)).toEqual(['the directory of 2026-11-25T09:00:00.001Z']);
     expect(trust()).toEqual({ trusted: true });
     expect(registry.kept().at).toBe(NOW - HOUR_MS + 1);
     told(alice());
-    expect(refused()).toEqual([expect.stringContaining('none below 7 counts')]);
+    expect(refused()).toEqual([expect.stringContaining('below the lowest that counts, 7')]);
   });
 
-  test('an older heartbeat is not taken after a restart either', () => {
+  test('an older heartbeat is not accepted after a restart either', () => {
     beat();
     const kept = registry.kept();
     registry = open(kept);
@@ -1068,7 +1068,7 @@ describe('local accounts', () => {
     ['gid of a tool', '', `other:x:${TOOLS + 1}:\n`],
   ];
 
-  test.each(locals)('the %s is its own, and what it runs is left', (what, passwd, group) => {
+  test.each(locals)('the %s stays its own, and its processes are left', (what, passwd, group) => {
     const name = what.endsWith('person') ? 'alice' : 'tools.bot';
     all(alice({ state: 'suspended' }), bot({ state: 'disabled' }));
     beat({ people: 1, tools: 1 });
@@ -1084,7 +1084,7 @@ describe('local accounts', () => {
     expect(refused()).toEqual([]);
   });
 
-  test('from the beginning keep a person without an account', () => {
+  test('that exist from the beginning keep a person without an account', () => {
     registry = open(undefined, parseLocalAccounts('alice:x:70:70::/:/bin/sh\n', ''));
     told(alice());
     expect(registry.subjectNamed('alice')).toMatchObject({ isShown: false });
@@ -1092,7 +1092,7 @@ describe('local accounts', () => {
   });
 });
 
-test('what was refused for another is asked for again when the other is gone', () => {
+test('an entry that was refused because of another is asked for again when the other is gone', () => {
   all(alice());
   show('carol', sign(person('carol', 1, { number: 9, until: until(NOW + HOUR_MS) }), signer));
   beat({ people: 1 });
@@ -1114,7 +1114,7 @@ describe('after a restart', () => {
     return taken;
   };
 
-  test('it knows what it knew, and whose processes end', () => {
+  test('it knows what it knew before, and whose processes end', () => {
     told(alice(), bot(), person('bob', 2, { state: 'suspended' }), person('carol', 3));
     all(alice(), bot(), person('bob', 2, { state: 'suspended' }));
     beat({ people: 2, tools: 1 });
@@ -1129,7 +1129,7 @@ describe('after a restart', () => {
     expect(registry.knows('alice', digestOf(sign(alice(), signer)))).toBe(true);
   });
 
-  test('what somebody runs is left of whom only the directory knows nothing any more', () => {
+  test('the processes are left of a subject that merely disappeared from the directory', () => {
     all(alice(), person('carol', 3));
     beat({ people: 2, tools: 0 });
     follows();
@@ -1139,10 +1139,10 @@ describe('after a restart', () => {
     load(...journal);
     expect(follows().ended).toEqual([]);
     told(person('carol', 3, { number: 4 }));
-    expect(refused()).toEqual([expect.stringContaining('none below 5 counts')]);
+    expect(refused()).toEqual([expect.stringContaining('below the lowest that counts, 5')]);
   });
 
-  test('it knows by which key each seal is', () => {
+  test('it knows which key signed each seal', () => {
     told(alice(), bot());
     beat({ people: 1, tools: 1 });
     const { journal } = follows();
@@ -1157,18 +1157,18 @@ describe('after a restart', () => {
   });
 
   test.each(['', 'x', 'gone x', 'gone 5 alice', sign(alice(), signer).slice(0, -1)])(
-    'a line that is none is not taken: %j',
+    'an invalid line is ignored: %j',
     (line) => {
       expect(load(line, sign(bot(), signer))).toEqual([false, true]);
       expect(registry.size).toBe(1);
     },
   );
 
-  test('nothing counts of what a key has signed that this host knows no more, but its number', () => {
+  test('of a seal whose key this host no longer knows, only the number counts', () => {
     load(sign(alice({ state: 'suspended', number: 9 }), newSigner()));
     expect(registry.subject(PEOPLE + 1)).toMatchObject({ isShown: false, isClosed: false });
     told(alice({ number: 8 }));
-    expect(refused()).toEqual([expect.stringContaining('none below 9 counts')]);
+    expect(refused()).toEqual([expect.stringContaining('below the lowest that counts, 9')]);
     told(alice({ number: 9 }));
     expect(registry.subjectNamed('alice')).toMatchObject({ isInForce: true });
   });
@@ -1187,15 +1187,15 @@ describe('after a restart', () => {
     expect(registry.subjectNamed('tools.bot')).toMatchObject({ isShown: true, list: '' });
   });
 
-  test('a key that was not taken is not taken then', () => {
+  test('a key that was refused is refused again', () => {
     told(alice({ keys: [KEY, 'ssh-ed25519 AAAA'] }));
     load(...follows().journal);
     expect(registry.subjectNamed('alice')).toMatchObject({ list: KEY });
-    expect(refused()).toEqual([expect.stringContaining('a key is not taken')]);
+    expect(refused()).toEqual([expect.stringContaining('a key is not accepted')]);
   });
 });
 
-test('what could not be kept is verified and kept again when it is told again', () => {
+test('a seal that could not be kept is verified and kept again when it is reported again', () => {
   told(alice());
   const { journal, changed } = follows();
   registry.unkept(changed);

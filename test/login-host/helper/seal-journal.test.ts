@@ -1,4 +1,4 @@
-/** The journal of seals: what is read again, whatever has happened to the file. */
+/** The journal of seals: what is read from it, whatever has happened to the file. */
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import {
   mkdirSync,
@@ -46,7 +46,7 @@ function open(accepts: (line: string) => boolean = () => true): {
   return { journal, lines, unread };
 }
 
-test('what was added is read again, and nobody else may read it', () => {
+test('added lines are read again, and nobody else may read them', () => {
   const { journal, lines } = open();
   expect(lines).toEqual([]);
   journal.append([line(1), line(2)], true);
@@ -58,7 +58,7 @@ test('what was added is read again, and nobody else may read it', () => {
   expect(statSync(path).mode & 0o7777).toBe(0o600);
 });
 
-test('many are read again, whatever the length of their lines', () => {
+test('many lines are read again, whatever their length', () => {
   const { journal } = open();
   const all = Array.from({ length: 2000 }, (_, n) => line(n));
   const long = sign(person('long', 1, { keys: ['x'.repeat(2 ** 20)] }), signer);
@@ -66,7 +66,7 @@ test('many are read again, whatever the length of their lines', () => {
   expect(open().lines).toEqual([...all.slice(0, 1000), long, ...all.slice(1000)]);
 });
 
-test('a last line that was cut costs itself alone, and what is added then is whole', () => {
+test('a last line that was cut affects only itself, and lines added afterwards are complete', () => {
   open().journal.append([line(1), line(2)], true);
   const whole = readFileSync(path).indexOf(0);
   truncateSync(path, whole - 20);
@@ -76,7 +76,7 @@ test('a last line that was cut costs itself alone, and what is added then is who
   expect(open().lines).toEqual([line(1), line(3)]);
 });
 
-test('a last line of which only a part was written into the room costs itself alone', () => {
+test('a last line that was only partly written into the room affects only itself', () => {
   open().journal.append([line(1), `gone ${PEOPLE + 1} p1 12345`], true);
   const bytes = readFileSync(path);
   bytes.fill(0, bytes.indexOf(0) - 3);
@@ -87,19 +87,19 @@ test('a last line of which only a part was written into the room costs itself al
   expect(open().lines).toEqual([line(1), 'x']);
 });
 
-test('a line that cannot be read costs itself alone, and is counted', () => {
+test('a line that cannot be read affects only itself, and is counted', () => {
   writeFileSync(path, `${line(1)}\nx\u0000\n\n${line(2)}\n`);
   const { lines, unread } = open((each) => each.endsWith('}'));
   expect([lines, unread]).toEqual([[line(1), 'x\u0000', '', line(2)], 2]);
 });
 
-test('what cannot be read is gone when it is written anew', () => {
+test('unreadable lines are gone when the file is rewritten', () => {
   writeFileSync(path, `${line(1)}\nx\n${line(2)}\n`);
   open((each) => each !== 'x').journal.tidy();
   expect(open()).toMatchObject({ lines: [line(1), line(2)], unread: 0 });
 });
 
-test('on a disk that is full nothing of what was to be added is there', async () => {
+test('on a full disk nothing of a failed addition is in the file', async () => {
   const small = join(folder, 'small');
   await onSmallDisk(small, '64k', () => {
     path = join(small, 'seals');
@@ -113,7 +113,7 @@ test('on a disk that is full nothing of what was to be added is there', async ()
   });
 });
 
-test('on a disk that gets full there is room for thousands who lose something, and half of it for nothing else', async () => {
+test('when the disk becomes full, there is room for thousands of losses, and half of it is reserved for them', async () => {
   const small = join(folder, 'small');
   await onSmallDisk(small, '4m', () => {
     path = join(small, 'seals');
@@ -145,7 +145,7 @@ test('on a disk that gets full there is room for thousands who lose something, a
   });
 });
 
-test('lines of which a page was not written are missed, and said to be', () => {
+test('lines of a page that was not written are missing, and reported as such', () => {
   const all = Array.from({ length: 3000 }, (_, n) => line(n));
   const begins = `${all.slice(0, 1000).join('\n')}\n`.length;
   open().journal.append(all, true);
@@ -154,7 +154,7 @@ test('lines of which a page was not written are missed, and said to be', () => {
   for (const [from, to] of [
     [begins, begins + 300], // at the beginning of a line
     [begins + 10, begins + 4096],
-    [begins, begins + 600_000], // more than is read at once: what comes behind is taken for room
+    [begins, begins + 600_000], // more than is read at once: what follows is taken for room
   ]) {
     const bytes = Buffer.from(whole);
     bytes.fill(0, from, to);
@@ -168,7 +168,7 @@ test('lines of which a page was not written are missed, and said to be', () => {
   }
 });
 
-test('it is written anew, with the last line of each, once more than half of it is not needed', () => {
+test('it is rewritten, with the last line of each uid, once more than half of it is not needed', () => {
   const { journal } = open();
   const rounds = Array.from({ length: 40 }, (_, number) =>
     Array.from({ length: 300 }, (__, n) => line(n, number + 1)),
@@ -190,7 +190,7 @@ test('it is written anew, with the last line of each, once more than half of it 
   expect(statSync(path).mode & 0o7777).toBe(0o600);
 });
 
-test('a line that needs the one before it keeps that, and goes with what comes after it', () => {
+test('a line that needs the one before it keeps that line, and is replaced together with it', () => {
   const { journal } = open();
   for (let number = 1; number <= 40; number += 1) {
     journal.append(
@@ -207,7 +207,7 @@ test('a line that needs the one before it keeps that, and goes with what comes a
   expect(of(2)).toEqual([line(2, 42)]);
 });
 
-test('it is left as it is where it cannot be written anew', () => {
+test('it is left as it is if it cannot be rewritten', () => {
   const { journal } = open();
   for (let number = 1; number <= 40; number += 1) {
     journal.append(

@@ -1,4 +1,4 @@
-/** Ending a person's sessions: which processes are hers, on a machine with process ids of its own. */
+/** Ending a person's sessions: which processes are theirs, on a machine with process ids of its own. */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { existsSync, statSync, writeFileSync } from 'node:fs';
 import { eventually } from '../../scenarios/eventually.ts';
@@ -25,7 +25,7 @@ async function endBy(proc: string, uids: number[]): Promise<number> {
   return Number(await machine.must([NODE, '--input-type=module', '--eval', ending(proc, uids)]));
 }
 
-/** As the agent does: asks again where it could not be sure, as on a machine that is busy. */
+/** As the agent does: tries again if it could not be sure, for example on a busy machine. */
 const endAtLast = (...uids: number[]): Promise<boolean> =>
   eventually('their sessions to be ended', async () => {
     const { code, stderr } = await machine.run([
@@ -44,30 +44,35 @@ const ending = (proc: string, uids: number[]): string => `
 
 describe('is ended', () => {
   test.each([
-    ['what she has started', ALICE, as(ALICE), []],
-    ['what she has started as a tool', ALICE, as(BOT), []],
-    ['what she has started as root', ALICE, ['--reuid=0'], []],
-    ['what hears neither SIGHUP nor SIGTERM', ALICE, as(BOT), ['stubborn']],
-    ['what another has started as her', BOB, as(ALICE), []],
-    ['what has her real uid', NO_LOGIN, [`--ruid=${ALICE}`, `--euid=${BOT}`], []],
-    ['what has her effective uid', NO_LOGIN, [`--ruid=${BOT}`, `--euid=${ALICE}`], []],
+    ['a process that she has started', ALICE, as(ALICE), []],
+    ['a process that she has started as a tool', ALICE, as(BOT), []],
+    ['a process that she has started as root', ALICE, ['--reuid=0'], []],
+    ['a process that ignores SIGHUP and SIGTERM', ALICE, as(BOT), ['stubborn']],
+    ['a process that somebody else has started as her', BOB, as(ALICE), []],
+    ['a process with her real uid', NO_LOGIN, [`--ruid=${ALICE}`, `--euid=${BOT}`], []],
+    ['a process with her effective uid', NO_LOGIN, [`--ruid=${BOT}`, `--euid=${ALICE}`], []],
     [
-      'what can have her uid again',
+      'a process that can get her uid back',
       NO_LOGIN,
       [`--ruid=${BOT}`, `--euid=${ALICE}`],
       ['euid is ruid'],
     ],
-    ['what goes on when its first thread has ended', ALICE, as(BOT), ['headless']],
-    ['what calls itself the sshd that listens', ALICE, as(ALICE), ['title sshd: x [listener]']],
-    ['what calls itself cron as a tool', ALICE, as(BOT), ['title cron']],
+    ['a process that goes on after its first thread has ended', ALICE, as(BOT), ['headless']],
+    [
+      'a process that calls itself the listening sshd',
+      ALICE,
+      as(ALICE),
+      ['title sshd: x [listener]'],
+    ],
+    ['a tool’s process that calls itself cron', ALICE, as(BOT), ['title cron']],
     ...(
       [
         ['cron', 'cron'],
-        ['the sshd that listens', 'sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups'],
-        ['sssd, which a login host has no more', '/usr/sbin/sssd'],
+        ['the listening sshd', 'sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups'],
+        ['sssd, which a login host no longer has', '/usr/sbin/sssd'],
       ] as const
     ).map(([what, title]): [string, number, string[], string[]] => [
-      `what runs as root and calls itself ${what}`,
+      `a process of root's that calls itself ${what}`,
       ALICE,
       ['--reuid=0'],
       [`title ${title}`],
@@ -79,12 +84,12 @@ describe('is ended', () => {
     expect(victim.lives()).toBe(false);
   });
 
-  test('without loginuids, what is below hers, also when hers is gone first', async () => {
+  test('without loginuids, a process below hers, even if hers is gone first', async () => {
     const hers = await machine.start(
       NO_LOGIN,
       [`--ruid=${ALICE}`],
       [
-        // as by way of sudo
+        // as if through sudo
         ...['then', 'setpriv', '--reuid=0', 'stay', 'low', 'stubborn'],
         ...['then', 'setpriv', `--reuid=${BOT}`, 'stay', 'lower', 'stubborn'],
       ],
@@ -95,7 +100,7 @@ describe('is ended', () => {
     expect([hers, low, lower].map((one) => one.lives())).toEqual([false, false, false]);
   });
 
-  describe('among many others, what forks and exits all the time', () => {
+  describe('among many others, processes that fork and exit all the time', () => {
     beforeAll(async () => {
       const many = 'i=0; while [ $((i += 1)) -le 500 ]; do sleep 86400 & done; : >/tmp/many; wait';
       await machine.start(CAROL, as(CAROL), ['then', 'sh', '-c', many]);
@@ -118,7 +123,7 @@ describe('is ended', () => {
       await machine.must(['kill', '-STOP', stopped]);
       const hopping = await machine.start(ALICE, setpriv, ['stubborn', `hopping by ${places}`]);
       await endAtLast(ALICE);
-      // a look of ours may miss it, too
+      // one of our looks may miss it, too
       const beats = () => statSync(machine.inside(`/tmp/${hopping.name}.beat`)).size;
       const before = beats();
       for (let round = 0; round < 5; round += 1) await machine.must(['true']);
@@ -132,7 +137,7 @@ describe('is ended', () => {
     });
   });
 
-  test('what would flee from a signal that it hears, also without loginuids', async () => {
+  test('a process that would flee from a signal that it receives, even without loginuids', async () => {
     const hers = await machine.start(
       NO_LOGIN,
       [`--ruid=${ALICE}`],
@@ -154,7 +159,7 @@ describe('is ended', () => {
   });
 });
 
-describe('where /proc shows a process only to who may trace it (hidepid)', () => {
+describe('where /proc shows a process only to those who may trace it (hidepid)', () => {
   const PROC = '/tmp/hidden';
   beforeAll(async () => {
     await machine.must([
@@ -166,8 +171,8 @@ describe('where /proc shows a process only to who may trace it (hidepid)', () =>
 
   test.each([
     ['is ended', `-all${rightsOfUnit()}`, { code: 0, stdout: '1\n' }, false],
-    ['is not, and it is said', '-all,+dac_override,+kill', { code: 1, stdout: '' }, true],
-  ])('what is hers %s', async (_, rights, said, isLeft) => {
+    ['is not, and that is reported', '-all,+dac_override,+kill', { code: 1, stdout: '' }, true],
+  ])('her process %s', async (_, rights, said, isLeft) => {
     const hers = await machine.start(ALICE, as(BOT));
     const program = [NODE, '--input-type=module', '--eval', ending(PROC, [ALICE])];
     const ended = await machine.run(['setpriv', `--bounding-set=${rights}`, ...program]);
@@ -179,10 +184,10 @@ describe('where /proc shows a process only to who may trace it (hidepid)', () =>
 
 describe('lives on', () => {
   test.each([
-    ['what another has started', BOB, as(BOB), []],
-    ['what another has started as the same tool', BOB, as(BOT), []],
-    ['what nobody has started', NO_LOGIN, ['--reuid=0'], []],
-    ['what a number that begins like hers has started', ALICE * 10, as(ALICE * 10), []],
+    ['a process that somebody else has started', BOB, as(BOB), []],
+    ['a process that somebody else has started as the same tool', BOB, as(BOT), []],
+    ['a process that nobody has started', NO_LOGIN, ['--reuid=0'], []],
+    ['a process of a uid that begins like hers', ALICE * 10, as(ALICE * 10), []],
   ])('%s', async (_, login, setpriv, how) => {
     const hers = await machine.start(ALICE, as(BOT));
     const bystander = await machine.start(login, setpriv, how);
@@ -194,7 +199,7 @@ describe('lives on', () => {
 
   describe('a daemon that she has started as an admin', () => {
     beforeAll(async () => {
-      // the file that runs is what counts: here it is perl's, by that name
+      // the file that runs is what counts: here it is perl's, under that name
       const copy = 'cp "$(readlink -f /usr/bin/perl)" "$1.new" && mv "$1.new" "$1"';
       for (const path of ['/usr/sbin/sshd', '/usr/sbin/cron', '/usr/sbin/atd']) {
         await machine.must(['sh', '-c', copy, 'copy', path]);
@@ -218,7 +223,7 @@ describe('lives on', () => {
 
   describe('the keys agent, which she has started as an admin', () => {
     const BIN = `${CLONE}/src/login-host/programs`;
-    /** Stays until it is ended, in the place of a program; its file in /tmp is called as it is. */
+    /** Stays until it is ended, in place of a program; its file in /tmp has the name of that program. */
     const STAY = `import { renameSync, writeFileSync } from 'node:fs';
       import { basename } from 'node:path';
       const file = '/tmp/' + basename(process.argv[1]);
@@ -234,10 +239,10 @@ describe('lives on', () => {
 
     test.each([
       ['as it is started', 991, 'keys-agent.ts', ['run'], true],
-      ['that does not run', 991, 'keys-agent.ts', ['status'], false],
+      ['with another command', 991, 'keys-agent.ts', ['status'], false],
       ['as a person', BOB, 'keys-agent.ts', ['run'], false],
       [
-        'named in what another program is told',
+        'named in the arguments of another program',
         0,
         'take.ts',
         ['x', `${BIN}/keys-agent.ts`, 'run', 'x'],
@@ -254,7 +259,7 @@ describe('lives on', () => {
     });
   });
 
-  test('what is no Node, whatever its arguments are', async () => {
+  test('a process that is not Node, whatever its arguments are', async () => {
     const wait = 'echo $$ >/tmp/tail.new && mv /tmp/tail.new /tmp/tail && exec tail -f "$@"';
     const words = ['sh', '-c', wait, 'sh', `${CLONE}/src/login-host/programs/keys-agent.ts`, 'run'];
     await machine.start(ALICE, as(0), ['then', ...words]);
@@ -263,7 +268,7 @@ describe('lives on', () => {
     expect(tail.lives()).toBe(false);
   });
 
-  test('what another login has started below hers', async () => {
+  test('a process that another login has started below hers', async () => {
     const hers = await machine.start(
       NO_LOGIN,
       [`--ruid=${ALICE}`],
@@ -287,7 +292,7 @@ describe('lives on', () => {
     await machine.must(['kill', '-KILL', String(guest.pid)]);
   });
 
-  test('what has been given the number of one that has ended meanwhile', async () => {
+  test('a process that has received the pid of one that has ended meanwhile', async () => {
     const first = await machine.start(ALICE, as(BOT));
     const heir = machine.must([
       '/bin/sh',
@@ -309,9 +314,9 @@ describe('lives on', () => {
   });
 });
 
-test('a number that was given to another between look and signal is let alone', async () => {
+test('a pid that was given to another process between look and signal is left alone', async () => {
   const heir = await machine.start(BOB, as(BOB));
-  // Stands for /proc. It tells of hers until the last file has been read, and of the heir from then on.
+  // Replaces /proc. It shows her process until its last file has been read, and its successor from then on.
   const folder = `/tmp/proc/${heir.pid}`;
   await machine.must([
     '/bin/sh',
@@ -327,21 +332,21 @@ test('a number that was given to another between look and signal is let alone', 
   await machine.must(['kill', '-KILL', String(heir.pid)]);
 });
 
-test('what does not end is said', async () => {
-  // Stands for /proc, and tells of one who is there whatever is sent.
+test('a process that does not end is reported', async () => {
+  // Replaces /proc, and shows a process that is there whatever is sent.
   await machine.must([
     ...['sh', '-c'],
     `mkdir -p /tmp/fast/1 && cp /proc/1/status /proc/1/stat /tmp/fast/1 &&
      cp -r /tmp/fast/1 /tmp/fast/4000000 && echo -n ${ALICE} >/tmp/fast/4000000/loginuid`,
   ]);
-  await expect(endBy('/tmp/fast', [ALICE])).rejects.toThrow('1 processes do not end');
+  await expect(endBy('/tmp/fast', [ALICE])).rejects.toThrow('1 processes did not end');
 });
 
-test('nobody there is no error', async () => {
+test('it is no error if there is no process', async () => {
   expect(await end(ALICE)).toBe(0);
 });
 
-test('what has ended already is not waited for, though nobody has buried it', async () => {
+test('a process that has ended already is not waited for, even if it was not reaped', async () => {
   const parent = await machine.start(
     BOB,
     ['--reuid=0'],
@@ -354,7 +359,7 @@ test('what has ended already is not waited for, though nobody has buried it', as
   await machine.must(['kill', '-KILL', String(parent.pid)]);
 });
 
-test('who calls is not ended, though he is hers', async () => {
+test('the calling process is not ended, even if it is hers', async () => {
   const program = `
     import { endSessions } from '${CLONE}/src/login-host/helper/sessions.ts';
     await endSessions(new Set([${ALICE}]));

@@ -23,8 +23,8 @@ const GOOD: LoginStatus = {
 const BAD: LoginStatus = {
   ...GOOD,
   ...{ trusted: false, since: NOW - 7 * MINUTE, trustedAt: NOW - 7 * MINUTE },
-  why: 'the directory role has not been heard of for 480 s\u001b[31m (does it run?)',
-  trouble: 'reading dc=example,dc=org: no answer in 5000 ms',
+  why: 'the directory role has published no heartbeat for 480 s\u001b[31m (does it run?)',
+  trouble: 'reading dc=example,dc=org: no answer within 5000 ms',
   refused: [
     { entry: 'alice', why: 'the signature is not valid', since: NOW - 90 * MINUTE },
     { entry: 'tools.bridgebot', why: 'its entry has no seal', since: NOW - 4000 },

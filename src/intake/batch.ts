@@ -1,0 +1,182 @@
+/** One batch of requests: fetched from the portals' queues, decided in one transaction, and answered. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type pg from 'pg';
+import type { Inbox, Taken } from '../backends/redis/request-inbox.ts';
+import { confirmLease, transact } from '../database/connection.ts';
+import { holdThawed } from '../database/freeze.ts';
+import { writeEvents } from '../events/events-table.ts';
+import type { HostedCalendar } from '../lifecycle/calendar-runs.ts';
+import { addJunk } from '../requests/junk-table.ts';
+import {
+  checkJob,
+  type Given,
+  giveVerdict,
+  lookAhead,
+  recordTogether,
+  type SignedJob,
+  type Verdict,
+} from '../requests/verdict.ts';
+import type { Config } from '../shared/config.ts';
+import { describeError } from '../shared/errors.ts';
+import type { Log } from '../shared/log.ts';
+import type { Failures } from './failures.ts';
+
+/** Most requests that are decided in one transaction: an urgent request waits for one batch at most. */
+const BATCH = 32;
+/** Pause after Redis did not answer as it should. */
+const REDIS_AWAY_MS = 500;
+/** Invalid jobs are counted in PostgreSQL no more often than this, and verdicts of an hour ago are forgotten this often. */
+const COUNT_JUNK_MS = 1000;
+const TIDY_MS = 60_000;
+
+/** The realm is frozen: no verdict. */
+class Frozen extends Error {}
+
+/** A request of a portal, in hand. */
+export interface Waiting {
+  job: SignedJob;
+  taken: Taken;
+}
+
+/** What intake works with from a thaw to a freeze, or to the end of its lease. */
+export interface Intaking {
+  readonly config: Config;
+  readonly log: Log;
+  readonly clock: () => Date;
+  readonly failures: Failures;
+  /** the connection that has the lease */
+  readonly client: pg.Client;
+  /** aborts when the lease ends; a fault ends it */
+  readonly held: AbortController;
+  /** aborts at a freeze */
+  readonly frozen: AbortController;
+  /** aborts at either */
+  readonly stop: AbortSignal;
+  readonly inbox: Inbox;
+  readonly calendar: HostedCalendar;
+  /** ends the wait for the next request */
+  woken: AbortController;
+  countedAt: number;
+  tidiedAt: number;
+  /** the transaction of the last batch failed */
+  hasFailed: boolean;
+  /** no request waits that may stop a move of the calendar */
+  isAllTaken: boolean;
+}
+
+/** The requests that come next; undefined where Redis does not answer. Refuses invalid jobs at once. */
+export async function takeJobs(of: Intaking): Promise<Waiting[] | undefined> {
+  const { client, failures, inbox, config, clock } = of;
+  // active jobs belong to the process that has the lease
+  await confirmLease(client);
+  of.isAllTaken = false;
+  try {
+    const most = failures.any() ? 1 : BATCH;
+    const taken = await inbox.take(most);
+    of.isAllTaken = taken.length < most;
+    const checked = await Promise.all(
+      taken.map(({ data, queue }) => checkJob(config, queue.portal, data, clock())),
+    );
+    const invalid = checked.flatMap((each, n) =>
+      'signed' in each ? [] : [{ ...each, taken: taken[n] as Taken }],
+    );
+    if (invalid.length > 0) await inbox.refuse(invalid).catch((error) => redisIsAway(of, error));
+    return checked.flatMap((each, n) =>
+      'signed' in each ? [{ job: each, taken: taken[n] as Taken }] : [],
+    );
+  } catch (error) {
+    await redisIsAway(of, error);
+    return undefined;
+  }
+}
+
+/** Decides the batch in one transaction, and answers each of its requests after COMMIT. */
+export async function decideBatch(of: Intaking, batch: readonly Waiting[]): Promise<void> {
+  const { stop, client, log, failures, calendar, inbox } = of;
+  if (stop.aborted) return;
+  const jobs = batch.map(({ job }) => job);
+  let verdicts: Verdict[];
+  try {
+    verdicts = await transact(client, async () => {
+      // sent first, and answered first
+      const thawed = holdThawed(client);
+      const [given] = await Promise.all([decide(of, batch), thawed]);
+      if (!(await thawed)) throw new Frozen();
+      await writeEvents(
+        client,
+        given.flatMap(({ events }) => events),
+      );
+      return given.map(({ verdict }) => verdict);
+    });
+  } catch (error) {
+    if (error instanceof Frozen) return freeze(of);
+    log.warn({ error: describeError(error) }, 'requests wait');
+    await failures.count(client, jobs, error);
+    of.hasFailed = true;
+    of.held.abort();
+    return;
+  }
+  failures.forget(jobs);
+  calendar.decided(jobs.map(({ signed }) => signed.kind));
+  try {
+    await inbox.end(batch.map(({ taken }, n) => ({ taken, verdict: verdicts[n] })));
+  } catch (error) {
+    // the verdicts are given: a request that is taken once more has the same again
+    await redisIsAway(of, error);
+  }
+}
+
+async function decide(
+  { client, config, clock, failures }: Intaking,
+  batch: readonly Waiting[],
+): Promise<Given[]> {
+  const judged = batch.map(({ job }) => failures.judge(job));
+  const together = judged.length > 1 ? await lookAhead(client, config, judged) : undefined;
+  const given: Given[] = [];
+  try {
+    for (const [n, job] of judged.entries()) {
+      const of = { urgentQueue: batch[n]?.taken.queue.urgent === true, now: clock(), together };
+      given.push(await giveVerdict(client, config, job, of));
+    }
+    if (together !== undefined) await recordTogether(client, together);
+    return given;
+  } catch (error) {
+    // a write after the one that failed says only that the transaction is over
+    await Promise.all(together?.writing ?? []);
+    throw error;
+  }
+}
+
+/** Stops at a freeze: requests wait from now on. */
+export function freeze({ log, frozen }: Intaking): void {
+  log.info('the realm is frozen: requests wait');
+  frozen.abort();
+}
+
+/** Counts invalid jobs, and forgets verdicts of long ago. */
+export async function tidy(of: Intaking): Promise<void> {
+  const { client, log, inbox } = of;
+  const now = performance.now();
+  if (now - of.countedAt >= COUNT_JUNK_MS) {
+    of.countedAt = now;
+    const junk = inbox.countJunk();
+    if (junk.length > 0) {
+      log.warn({ junk }, 'invalid jobs came into queues of requests');
+      await addJunk(client, junk);
+    }
+  }
+  if (now - of.tidiedAt >= TIDY_MS) {
+    of.tidiedAt = now;
+    for (const [portal, error] of inbox.shutOut()) {
+      log.warn({ portal, error }, 'requests of this portal cannot be fetched');
+    }
+    await inbox.tidy().catch((error) => redisIsAway(of, error));
+  }
+}
+
+async function redisIsAway({ log, stop, woken }: Intaking, cause: unknown): Promise<void> {
+  log.warn({ error: describeError(cause) }, 'the queues of requests are troubled');
+  await sleep(REDIS_AWAY_MS, undefined, {
+    signal: AbortSignal.any([stop, woken.signal]),
+  }).catch(() => {});
+}

@@ -1,0 +1,117 @@
+/**
+ * Intake gives requests their verdicts, one after another: the portals by turns, and the requests that take access away
+ * before the others of their portal.
+ *
+ * One intake works at a time in all processes: the one that has the lease, on the very connection that it writes with.
+ * Requests that wait at the same time are decided in one transaction, so that they wait for the disk together; each
+ * portal is told after COMMIT. If PostgreSQL is lost, the jobs in hand go back into their queue, and nothing is taken
+ * until the lease is held again. While Redis is away the lease is not renewed: another process may reach it.
+ *
+ * An invalid job (one that is not a request signed by the portal in whose queue it lies) costs a look and a check of
+ * its signature. It is counted by portal and code, and nothing of it is kept.
+ *
+ * Between batches intake makes the moves of the calendar that are due (src/lifecycle/calendar.ts), on the same
+ * connection, and never beside a batch.
+ *
+ * While the realm is frozen no request is taken, and those in hand go back. Each transaction of verdicts looks under the
+ * row that says so. A thaw is announced by NOTIFY.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type pg from 'pg';
+import { openInbox } from '../backends/redis/request-inbox.ts';
+import { confirmLease } from '../database/connection.ts';
+import { isFrozen } from '../database/freeze.ts';
+import type { Leased } from '../database/leased.ts';
+import { syncRanges } from '../identity/ids-table.ts';
+import { hostCalendar } from '../lifecycle/calendar-runs.ts';
+import { decideBatch, freeze, type Intaking, takeJobs, tidy } from './batch.ts';
+
+/** Notices of a thaw are lost when a connection breaks, so intake also looks this often. */
+const LOOK_THAWED_MS = 500;
+/** How often the queues are tidied while the realm is frozen. */
+const TIDY_MS = 60_000;
+
+export type IntakeTerms = Pick<Intaking, 'config' | 'log' | 'clock' | 'failures'>;
+
+/** Takes requests in whenever the realm is not frozen, as long as the lease is held. */
+export async function takeIn(leased: Leased, terms: IntakeTerms): Promise<void> {
+  const { client, held } = leased;
+  let tidiedAt = performance.now();
+  while (!held.signal.aborted) {
+    if (!(await isFrozen(client))) {
+      await takeInThawed(leased, terms);
+      continue;
+    }
+    if (performance.now() - tidiedAt >= TIDY_MS) {
+      tidiedAt = performance.now();
+      await tidyFrozen(terms);
+    }
+    await leased.progress();
+    await untilNotice(client, held.signal);
+  }
+}
+
+/** Works until the realm is frozen, or the lease ends. */
+async function takeInThawed({ client, held, progress }: Leased, terms: IntakeTerms): Promise<void> {
+  const frozen = new AbortController();
+  const of: Intaking = {
+    ...{ ...terms, client, held, frozen },
+    stop: AbortSignal.any([held.signal, frozen.signal]),
+    inbox: openPortals(terms),
+    calendar: hostCalendar({ ...terms, client }, () => of.woken.abort()),
+    woken: new AbortController(),
+    ...{ countedAt: 0, tidiedAt: 0, hasFailed: false, isAllTaken: false },
+  };
+  const { stop, inbox, calendar } = of;
+  try {
+    await syncRanges(client, terms.config);
+    while (!stop.aborted) {
+      of.woken = new AbortController();
+      const taken = await takeJobs(of);
+      const jobs = taken ?? [];
+      if (jobs.length > 0) await decideBatch(of, jobs);
+      if (calendar.isDue() && !stop.aborted && !(await calendar.turn(of.isAllTaken))) freeze(of);
+      await tidy(of);
+      if (taken !== undefined) await progress();
+      if (jobs.length > 0 || calendar.isDue() || stop.aborted) continue;
+      await inbox.untilSomething(AbortSignal.any([stop, of.woken.signal]));
+    }
+  } finally {
+    calendar.close();
+    // a batch that failed lets the others pass; the process that takes next does the same
+    await confirmLease(client)
+      .then(() => inbox.putBack(of.hasFailed ? 'last' : 'first'))
+      .catch(() => {});
+    await inbox.close();
+  }
+}
+
+/** Takes nothing, but forgets what ended as ever, so that no queue becomes too long. */
+async function tidyFrozen(terms: IntakeTerms): Promise<void> {
+  const inbox = openPortals(terms);
+  await inbox.tidy().catch(() => {});
+  await inbox.close();
+}
+
+function openPortals({ config }: IntakeTerms) {
+  return openInbox(
+    config,
+    config.portals.map(({ name }) => name),
+  );
+}
+
+/**
+ * Returns when PostgreSQL says that something is due, as a thaw does; or soon anyway. Thawed, only the calendar
+ * listens, while it waits for a role.
+ */
+async function untilNotice(client: pg.Client, signal: AbortSignal): Promise<void> {
+  const woken = new AbortController();
+  const wake = () => woken.abort();
+  client.once('notification', wake);
+  await client.query('LISTEN chamberlain');
+  await sleep(LOOK_THAWED_MS, undefined, {
+    signal: AbortSignal.any([woken.signal, signal]),
+  }).catch(() => {});
+  client.removeListener('notification', wake);
+  await client.query('UNLISTEN chamberlain');
+}
