@@ -38,8 +38,8 @@ export async function recordRepair(client: Client, repair: NewRepair): Promise<v
       );
       await client.query(
         `INSERT INTO repair_parts (repair, subject, role, digest, side_conditions)
-         SELECT $1, p.subject, p.role, p.digest, p.side_conditions FROM jsonb_to_recordset($2::jsonb)
-           AS p (subject int, role text, digest text, side_conditions text[])`,
+         SELECT $1, p.subject, p.role, p.digest, p."sideConditions" FROM jsonb_to_recordset($2::jsonb)
+           AS p (subject int, role text, digest text, "sideConditions" text[])`,
         [id, JSON.stringify(parts)],
       );
       await writeOperatorActions(client, acts);

@@ -59,7 +59,7 @@ interface PartRow {
 }
 
 const PARTS = `
-  SELECT p.subject, p.digest, p.side_conditions, r.destroy, r.target, c.wanted, c.attempts
+  SELECT p.subject, p.digest, p.side_conditions AS "sideConditions", r.destroy, r.target, c.wanted, c.attempts
   FROM repair_parts p JOIN repairs r ON r.id = p.repair
     LEFT JOIN convergence c ON c.subject = p.subject AND c.role = p.role AND c.applied < c.wanted
   WHERE p.repair = $1 AND p.role = $2 AND p.subject = ANY ($3) AND p.state = 'asked'
