@@ -196,7 +196,7 @@ describe('where the superuser has not reserved the locks for the owner', () => {
     );
     expect(line).toEqual({
       state: 'fix',
-      what: 'may take the locks of the workers, and so stop all work: everybody',
+      what: 'can take the locks of the workers, and so stop all work: everybody',
       todo: `As PostgreSQL's superuser: psql -d ${world.config.postgres.database} -f ${LOCKS_SQL}`,
     });
     const both = await lookAtPostgres(await connect('admin'), ROOT);
@@ -339,7 +339,7 @@ describe('connections', () => {
         what: expect.stringMatching(
           /^the limits of all logins add up to \d{4} connections, but the server has only 797$/,
         ),
-        todo: expect.stringMatching(/^Touch max_connections by \d+ in postgresql\.conf/),
+        todo: expect.stringMatching(/^Raise max_connections by \d+ in postgresql\.conf/),
       }),
     ]);
     await superuser('DROP ROLE greedy');

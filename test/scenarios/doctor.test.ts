@@ -168,7 +168,7 @@ test('where all is well every line is ok, and it ends with 0 without changing an
   for (const words of [
     /^configuration: \d+ secrets are there/mu,
     /^configuration: adminKey signs as admin\.steward/mu,
-    /^PostgreSQL: roles that log in: intake, .*, admin, owner$/mu,
+    /^PostgreSQL: these roles can log in: intake, .*, admin, owner$/mu,
     /^PostgreSQL: the tables are those of this version/mu,
     /^PostgreSQL: each role has the rights of migrations\/roles\.sql, and no others$/mu,
     /^PostgreSQL: the clock of PostgreSQL is/mu,
@@ -1128,7 +1128,7 @@ describe('with the secrets that are there:', () => {
     const told = await doctor({ config, uid: 65534 });
     const text = told.lines.map(({ state, what }) => `${state} ${what}`).join('\n');
     expect(only('unreadable', told)).toEqual([]);
-    expect(text).toMatch(/^ok roles that log in: admin$/mu);
+    expect(text).toMatch(/^ok these roles can log in: admin$/mu);
     expect(text).toMatch(/^ok each role has the rights/mu);
     expect(text).toMatch(/^ok homes answers$/mu);
     expect(text).toMatch(/^elsewhere secrets that this user may not read: postgres-owner/mu);

@@ -184,7 +184,7 @@ test('freezing and thawing twice is no fault, and is told apart', async () => {
   const again = await freeze();
   expect(again).toMatchObject({ exit: 0, err: '' });
   expect(again.out).toMatch(/^The realm is already frozen since .*, by unix:\S+: a test\.\n$/);
-  expect((await cli('thaw')).out).toMatch(/^Thawed\. It was frozen since/);
+  expect((await cli('thaw')).out).toMatch(/^Thawed\. The realm was frozen since/);
   expect(await cli('thaw')).toMatchObject({ exit: 0, out: 'The realm was not frozen.\n' });
   expect(JSON.parse((await cli('thaw', '--json')).out)).toEqual({ thawed: false, was: null });
 });

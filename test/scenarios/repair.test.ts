@@ -201,7 +201,7 @@ describe('on a terminal it shows what it asks for', () => {
     const before = await askedFor();
     const { exit, out } = await typeInto(answer, 'asked');
     expect(out).toMatch(/~ unix-account {2}.* loginShell \/bin\/zsh → \/bin\/bash\n/u);
-    expect(out).toMatch(/\ndigest [0-9a-f]{64}\n\nDo this step\? \[y\/N\] /u);
+    expect(out).toMatch(/\ndigest [0-9a-f]{64}\n\nTake this step\? \[y\/N\] /u);
     expect(out).toMatch(/Nothing was done\.\n$/u);
     expect(exit).toBe(1);
     expect(await askedFor()).toEqual(before);
@@ -212,7 +212,7 @@ describe('on a terminal it shows what it asks for', () => {
     await DAMAGE.shell(repairs, 'asked');
     await DAMAGE.rule(repairs, 'asked');
     const { exit, out } = await typeInto('y\r', 'asked');
-    expect(out).toContain('Do these 2 steps? [y/N] ');
+    expect(out).toContain('Take these 2 steps? [y/N] ');
     expect(out).toMatch(/\n2 steps done\n$/u);
     expect(exit).toBe(0);
     expect(await damageOf(repairs, 'asked')).toEqual([]);
@@ -369,7 +369,7 @@ describe('a part of it', () => {
     const { exit, err, withheld } = await repairs.repair('gone', '--yes');
     expect(exit).toBe(1);
     expect(err).toMatch(
-      /DESTROY_WITHHELD: not done for tools\.gone\. Read them, then give --destroy\.\n$/u,
+      /DESTROY_WITHHELD: not done for tools\.gone\. Read these steps, then give --destroy\.\n$/u,
     );
     expect(withheld).toEqual(destroys);
     expect(await own()).toHaveLength(2); // its sudo rule was access

@@ -306,7 +306,7 @@ test('more than the share is held: nothing is touched until the very digest is r
 }, 120_000);
 
 test.each([
-  ['mostShare: 5', 'sweep.mostShare: is a share of all subjects, from 0 to 1, such as 0.05'],
+  ['mostShare: 5', 'sweep.mostShare: must be a share of all subjects, from 0 to 1, such as 0.05'],
   ['everyMinutes: 0', 'sweep.everyMinutes: Too small'],
   ['atLeast: 1.5', 'sweep.atLeast: Invalid input'],
   ['minutes: 5', 'sweep: Unrecognized key: "minutes"'],

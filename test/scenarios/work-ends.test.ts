@@ -31,7 +31,7 @@ afterAll(async () => {
 });
 
 test('tells Prometheus how the places stand to what they were told', async () => {
-  const port = /"port":(\d+),"msg":"metrics are told"/.exec(log)?.[1];
+  const port = /"port":(\d+),"msg":"serving metrics"/.exec(log)?.[1];
   for (const place of ['role="directory",place="directory"', 'role="homes",place="toolHomes"']) {
     await eventually(place, async () => {
       const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();

@@ -333,7 +333,7 @@ describe('a year is not closed', () => {
     await owner.query(`INSERT INTO audit (verdict) VALUES ('accepted')`);
     await sealAudit(relay);
     const [first] = (await owner.query('SELECT min(id) AS id FROM audit')).rows as { id: string }[];
-    await refused(year - 1, `row ${first?.id} is of ${year - 2}, which is to be closed first`);
+    await refused(year - 1, `row ${first?.id} belongs to ${year - 2}, which must be closed first`);
     await done(year - 2);
     rmSync(fileOf(year - 2));
     await done(year - 1);
