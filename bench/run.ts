@@ -42,11 +42,11 @@ const USAGE = `usage: npm run bench -- chain|login|sweep|lifecycle|failover|reco
   recover    a recovery in a large realm: the time until its list is ready, who has more access afterwards than before
              the loss, and how soon \`status\` names a server that came back older
 
-  -- json     one object a line: {"figure","value","unit","floor","ratio","goal","holds"} quick    small sizes,
-  -- to try the benchmark itself; its figures are void profile  also show a CPU profile by package and function:
-  -- of \`chamberlain work\` under the load,
+  --json     one object a line: {"figure","value","unit","floor","ratio","goal","holds"}
+  --quick    small sizes, to try the benchmark itself; its figures are void
+  --profile  also show a CPU profile by package and function: of \`chamberlain work\` under the load,
              of a first start of a login host's programs, or of \`work\` over surveys of everything or a rotation
-  -- dir DIR  where the servers' data is stored: the disk that is measured (default: ${tmpdir()})
+  --dir DIR  where the servers' data is stored: the disk that is measured (default: ${tmpdir()})
 
 Exit: 0 every figure reaches its goal · 1 a figure misses its goal, or could not be measured · 2 wrong usage
 `;

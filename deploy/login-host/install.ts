@@ -11,9 +11,9 @@ Makes this machine (Debian 13; run it as root) a login host: people log in with 
 directory, become their tools, and take files. It may be run again at any time: what is right is left
 alone, and settings without an option stay as they were.
 
-  -- check                       change nothing; print what differs, one line each json
-  -- with --check: {"differences": [{"what": "…", "differs": "…"}]} ldap-uri URI                a server of the
-  -- directory, ldaps://HOST (ldap:// and ldapi:// on this machine);
+  --check                       change nothing; print what differs, one line each
+  --json                        with --check: {"differences": [{"what": "…", "differs": "…"}]}
+  --ldap-uri URI                a server of the directory, ldaps://HOST (ldap:// and ldapi:// on this machine);
                                 may be repeated; servers are tried in this order
   --base DN                     such as dc=example,dc=org
   --ca FILE                     the certificates (PEM) of the CA that signs the servers' certificates, if it is your own;

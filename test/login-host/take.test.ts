@@ -106,7 +106,7 @@ describe('what a person has put into a home', () => {
     expect(look('site')).toBe('took nothing: everything was yours already, or was refused\r\n');
     const hasHurry = `let nowMs = 0; performance.now = () => (nowMs += 600);`;
     expect(look('site', `data:text/javascript,${encodeURIComponent(hasHurry)}`)).toContain(
-      '\rtake: 3 looked at\r\u001b[Ktook nothing',
+      '\rtake: 3 checked\r\u001b[Ktook nothing',
     );
   });
 });

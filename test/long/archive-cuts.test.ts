@@ -1,9 +1,9 @@
-/** Each step that puts a home away or brings it back is cut at every call that it makes. */
+/** Each step that archives or restores a home is cut at every call that it makes. */
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { expect, test } from '@jest/globals';
 
-test('a step that was cut anywhere is done by the next run, and nothing is lost', () => {
+test('a step that was cut anywhere is completed by the next run, and nothing is lost', () => {
   const program = join(import.meta.dirname, '../archives/archive-cuts.ts');
   const { stdout } = spawnSync(process.execPath, [program], { encoding: 'utf8' });
   const lines = stdout

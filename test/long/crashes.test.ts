@@ -18,7 +18,7 @@ afterAll(async () => {
 }, 60_000);
 
 test(
-  `killed ${ROUNDS} times, all are whole in the end`,
+  `killed ${ROUNDS} times, everything is complete in the end`,
   async () => {
     const seed = Number(process.env['CHAMBERLAIN_SEED'] ?? Date.now() % 1_000_000);
     process.stdout.write(`crashes: CHAMBERLAIN_SEED=${seed}\n`);

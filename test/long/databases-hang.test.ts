@@ -1,4 +1,4 @@
-/** A server that hangs while databases are put away: no statement of hours keeps the step for ever. */
+/** A server hangs while databases are archived: a statement of hours must not keep the step forever. */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -17,7 +17,7 @@ afterAll(async () => {
   await world.close();
 });
 
-test('the step ends, the server is called away, and it is done when that goes on', async () => {
+test('the step ends, the server is reported as away, and the step is done when the server goes on', async () => {
   const folder = join(world.dir, 'put away');
   const doubles = join(world.dir, 'doubles');
   for (const path of [folder, doubles]) mkdirSync(path, { mode: 0o700 });
@@ -71,7 +71,7 @@ test('the step ends, the server is called away, and it is done when that goes on
   await writer.close();
 });
 
-test('an account that is lent is given up where the server hangs while it is locked again', async () => {
+test('a lent account is given up if the server hangs while it is locked again', async () => {
   const server = runningPid(world.tools) as number;
   const [place] = world.config.databases.servers.filter(({ name }) => name === 'toolsdb');
   const login = {
@@ -81,7 +81,7 @@ test('an account that is lent is given up where the server hangs while it is loc
   await administer(world.tools.socket, 'CREATE USER s51235');
   const terms = {
     newPassword: () => 'unused',
-    // asked when the account is locked, and before its password is set
+    // asked for when the account is locked, and before its password is set
     async readVerifiers() {
       process.kill(server, 'SIGSTOP');
       return Promise.resolve([`*${'A'.repeat(40)}`]);
@@ -103,7 +103,7 @@ test('an account that is lent is given up where the server hangs while it is loc
     process.kill(server, 'SIGCONT');
   }
   expect(performance.now() - begin).toBeLessThan(40_000);
-  // as the first of what is done
+  // as the first action
   const locked = `SELECT JSON_VALUE(Priv, '$.account_locked') FROM mysql.global_priv WHERE User = 's51235'`;
   expect((await administer(world.tools.socket, locked)).trim()).toBe('1');
 }, 60_000);

@@ -1,4 +1,4 @@
-/** Every move of who leaves, with the workers killed before and after each action of each role. */
+/** Every move of a subject that leaves, with the workers killed before and after each action of each role. */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { type Cuts, MOVES, openCuts, OPTIONS, placesOf } from '../scenarios/leaving-cuts.ts';
 import { type LeavingWorld, openLeavingWorld } from '../scenarios/leaving-world.ts';
@@ -18,7 +18,7 @@ afterAll(async () => {
 }, 60_000);
 
 test.each(Object.keys(MOVES))(
-  'killed at every action of “%s”: others go on to the same end',
+  'killed at every action of “%s”: other workers go on to the same end',
   async (name) => {
     const whole = await cuts.run(name);
     const places = placesOf(whole);

@@ -16,7 +16,7 @@ afterAll(async () => {
 }, 60_000);
 
 test(
-  `killed every 10 of ${CHANGES} changes, all files are in the end what the seals say`,
+  `killed every 10 of ${CHANGES} changes, all files match the seals in the end`,
   async () => {
     const seed = Number(process.env['CHAMBERLAIN_SEED'] ?? Date.now() % 1_000_000);
     process.stdout.write(`login crashes: CHAMBERLAIN_SEED=${seed}\n`);

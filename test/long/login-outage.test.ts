@@ -1,4 +1,7 @@
-/** Every server of ours frozen: people get in by what the login host knows, until the limit, and then no more. */
+/**
+ * Every server of ours is frozen: people get in by what the login host knows, until the limit, and then no
+ * longer.
+ */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { runningPid, signalTree } from '../stack.ts';
 import { eventually } from '../scenarios/eventually.ts';
@@ -7,18 +10,20 @@ import { openLogin, type Login } from '../scenarios/login.ts';
 const PEOPLE = Array.from({ length: 40 }, (_, n) => `p${n}`);
 /** These have logged in before; the host has never seen the others. */
 const SEEN = PEOPLE.slice(0, 20);
-/** Renewed at half of it: so each key lives for 30 to 60 s after the servers have gone, while all get in. */
+/**
+ * Renewed at half of it, so each key lives for 30 to 60 s after the servers have gone, while all people get in.
+ */
 const LIMIT_SECONDS = 60;
 /** At once: as many as two cores serve without waiting for each other. */
 const AT_ONCE = 3;
 /**
- * A login takes a tenth of a second, and more on a busy machine: hence it is compared with one before. Whoever waits for
- * a server that hangs waits for this long at least.
+ * A login takes a tenth of a second, and more on a busy machine, so it is compared with an earlier one. A login
+ * that waits for a server that hangs waits for at least this long.
  */
 const NO_WAIT_MS = 1000;
 
 let login: Login;
-/** the longest that it took while all was well, in milliseconds */
+/** the longest time that it took while all was well, in milliseconds */
 const before = { login: 0, work: 0 };
 
 beforeAll(async () => {
@@ -79,7 +84,7 @@ async function expectWork(name: string): Promise<number> {
   return performance.now() - began;
 }
 
-test('all get in at once, also those whom the host has never seen', async () => {
+test('all people get in at once, including those whom the host has never seen', async () => {
   signalServers('SIGSTOP');
   const tookMs: number[] = [];
   const all = [...PEOPLE.slice(SEEN.length), ...SEEN];
@@ -97,11 +102,11 @@ test('all get in at once, also those whom the host has never seen', async () => 
   process.stdout.write(
     `frozen: of ${tookMs.length} logins p50 ${p50} ms, p95 ${p95} ms, slowest ${slowest} ms\n`,
   );
-  // two may be held up by whatever else this machine does
+  // two may be delayed by whatever else this machine does
   expect(p95).toBeLessThan(NO_WAIT_MS + 2 * before.login);
 });
 
-test('id, become and sudo know what they knew', async () => {
+test('id, become and sudo still know what they knew', async () => {
   expect(await expectWork('p39')).toBeLessThan(2 * NO_WAIT_MS + 2 * before.work);
 });
 
@@ -112,7 +117,7 @@ test('a host that boots meanwhile lets people in, and they work', async () => {
   await helper.start();
   await sshd.start();
   await expectWork('p0');
-  await agent.start(); // it says that it cannot read
+  await agent.start(); // it reports that it cannot read
   await expectWork('p39');
   const status = await eventually('the trouble to be shown', async () => {
     const now = await login.agentStatus();
@@ -121,7 +126,7 @@ test('a host that boots meanwhile lets people in, and they work', async () => {
   expect(status).toMatchObject({ trusted: false, people: PEOPLE.length + 1 });
 });
 
-test('after the limit none gets in, and sshd says that the key has expired', async () => {
+test('after the limit nobody gets in, and sshd says that the key has expired', async () => {
   const some = [PEOPLE[0], SEEN.at(-1), PEOPLE[SEEN.length], PEOPLE.at(-1)] as string[];
   await eventually(
     'the end of the keys',

@@ -1,6 +1,6 @@
 /**
- * 500 people suspended in one request, while a portal makes tools: all are shut out, also on a login host; and before
- * that one by one, of whom most wait for an admin's release.
+ * 500 people are suspended in one request, while a portal creates tools: all lose access, even on a login host.
+ * Before that, they are suspended one by one, and most of them wait for an admin's release.
  */
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -53,7 +53,7 @@ beforeAll(async () => {
   await wantMany();
   await settled(world, 120_000);
   login = await addLoginHost(leaving);
-  await eventually('all on the login host', async () => {
+  await eventually('everybody on the login host', async () => {
     return difference(filesOf(login), await filesBySeals(login)) === undefined;
   });
   for (let n = 0; n < TOOLS; n += 1) old.set(n, readCredentials(world, { tool: `many-${n}` }));
@@ -109,7 +109,7 @@ async function statesOfMany(): Promise<Record<string, number>> {
   return Object.fromEntries(rows.map(({ state, count }) => [state, count]));
 }
 
-/** How much is not applied yet of all that was asked. */
+/** How much of everything that was requested is not applied yet. */
 async function countTouches(): Promise<number> {
   const [row] = await query<{ count: number }>(
     world,
@@ -118,7 +118,9 @@ async function countTouches(): Promise<number> {
   return row?.count ?? 0;
 }
 
-/** Makes tools at a steady pace until `act` has ended; returns how long each took until all of it was there. */
+/**
+ * Creates tools at a steady rate until `act` has ended; returns how long each took until everything was there.
+ */
 async function makingTools(prefix: string, act: () => Promise<unknown>): Promise<number[]> {
   const { portal } = leaving;
   const over = new AbortController();
@@ -129,9 +131,9 @@ async function makingTools(prefix: string, act: () => Promise<unknown>): Promise
       const began = performance.now();
       const name = `${prefix}-${making.length}`;
       const made = portal.get({ ...wish, name }).then(() => performance.now() - began);
-      made.catch(() => {}); // told where all are waited for
+      made.catch(() => {}); // reported when all are awaited
       making.push(made);
-      // the pace of a portal: nothing is waited for
+      // the rate of a portal: it does not wait
       await sleep(EVERY_MS, undefined, { signal: over.signal }).catch(() => {});
     }
   })();
@@ -146,7 +148,10 @@ async function makingTools(prefix: string, act: () => Promise<unknown>): Promise
 
 const isOfMany = (uid: number) => uid >= first.person && uid < first.person + PEOPLE;
 
-/** Has everybody who is not suspended run something on the login host; returns their processes, as /proc has them. */
+/**
+ * Lets everybody who is not suspended run something on the login host; returns their processes, by this
+ * machine's /proc.
+ */
 async function startProcesses(): Promise<string[]> {
   const active = await query<{ uid: number }>(
     world,
@@ -170,7 +175,10 @@ const keyFiles = () =>
     name.startsWith('many-'),
   );
 
-/** From `began` until nothing is left, in milliseconds. It looks seldom: the workers run in this process too. */
+/**
+ * From `began` until nothing is left, in milliseconds. It looks rarely, because the workers run in this
+ * process, too.
+ */
 async function untilNone(left: () => readonly string[], began: number): Promise<number> {
   while (left().length > 0) await sleep(100);
   return Math.round(performance.now() - began);
@@ -178,9 +186,9 @@ async function untilNone(left: () => readonly string[], began: number): Promise<
 
 const median = (of: number[]) => Math.round(of.toSorted((a, b) => a - b)[of.length >> 1] ?? 0);
 
-test('500 one by one: beyond those of an hour they wait, and an admin releases them', async () => {
+test('500 one by one: beyond the hourly limit they wait, and an admin releases them', async () => {
   const { portal } = leaving;
-  // who asks may not release
+  // the requester may not release
   const promotion = { kind: 'maintainer.add', requestedBy: 'steward', tool: 'admin' };
   await portal.get({ ...promotion, person: 'alice' });
   const ids = await Promise.all(
@@ -212,12 +220,12 @@ test('500 one by one: beyond those of an hour they wait, and an admin releases t
   expect(await statesOfMany()).toEqual({ active: PEOPLE - MOST - 1, suspended: MOST + 1 });
 }, 60_000);
 
-test('500 in one request: every door is closed, and nothing else is slowed', async () => {
+test('500 in one request: all access is revoked, and nothing else is slowed down', async () => {
   const { portal } = leaving;
   await settled(world);
   const running = await startProcesses();
   expect(keyFiles()).toHaveLength(running.length);
-  // what is measured is a pace
+  // what is measured is a rate
   const before = await makingTools('before', () => sleep(EVERY_MS * 20));
   let tookMs = 0;
   const waiting: number[] = [];
@@ -240,7 +248,7 @@ test('500 in one request: every door is closed, and nothing else is slowed', asy
     await portal.get({ kind: 'access.revoke', requestedBy: 'steward', person: 'carol' });
     waiting.push(await countTouches());
     await eventually(
-      'all doors to be closed',
+      'all access to be revoked',
       () => portal.told(id).includes('request.done'),
       90_000,
     );
@@ -252,14 +260,14 @@ test('500 in one request: every door is closed, and nothing else is slowed', asy
       `${median(meanwhile)} ms meanwhile (of ${meanwhile.length}); ` +
       `on the login host the last key was gone after ${noKeyMs} ms, the last process after ${noProcessMs} ms\n`,
   );
-  await eventually('what the seals say, on the login host', async () => {
+  await eventually('the state of the seals, on the login host', async () => {
     return difference(filesOf(login), await filesBySeals(login)) === undefined;
   });
   const closed = login.file(join(PLACES.login, 'closed')).split('\n');
   expect(closed.filter((name) => name.startsWith('many-'))).toEqual(names.toSorted());
   expect(await login.agentStatus()).toMatchObject({ trusted: true, refused: [], held: null });
 
-  // who is shut out alone meanwhile has not waited for the many
+  // a single suspension meanwhile has not waited for the many
   const [atFirst = 0, afterwards = 0] = waiting;
   expect(afterwards).toBeGreaterThan(atFirst / 2);
   expect(await statesOfMany()).toEqual({ suspended: PEOPLE });

@@ -1,4 +1,4 @@
-/** Outages of many lengths: shorter than a time-out, just as long, and long enough for the longest pause. */
+/** Outages of many lengths: shorter than a time-out, as long as one, and long enough for the longest pause. */
 import { afterAll, beforeAll, test } from '@jest/globals';
 import { expectWhole, OUTAGES, surviveOutage } from '../scenarios/outage.ts';
 import { admit, openRunning, type Running } from '../scenarios/running.ts';
@@ -26,6 +26,6 @@ test.each(OUTAGES.flatMap((outage) => LENGTHS_SECONDS.map((seconds) => ({ ...out
   180_000,
 );
 
-test('in the end all is whole', async () => {
+test('in the end everything is complete', async () => {
   await expectWhole(running, names);
 }, 120_000);

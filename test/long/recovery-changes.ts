@@ -1,11 +1,11 @@
-/** What happens between a backup and a loss, and what is put right before the next. */
+/** What happens between a backup and a loss, and what is restored before the next. */
 import type { Login } from '../scenarios/login.ts';
 import { newKey } from '../login-host/agent-world.ts';
 import { eventually } from '../scenarios/eventually.ts';
 import { query } from '../scenarios/outside.ts';
 import type { Wish } from '../scenarios/portal.ts';
 
-/** `alice` is reinstated by a request that waits in the queue; `mallory` is an admin, too. */
+/** A request that waits in the queue reinstates `alice`; `mallory` is an admin, too. */
 export const PEOPLE = ['alice', 'bob', 'carol', 'dave', 'erin', 'mallory'];
 export const TOOLS = ['one', 'two', 'three', 'four'];
 const HOUR_MS = 3_600_000;
@@ -24,15 +24,15 @@ export const newTool = (name: string, ...maintainers: string[]): Wish =>
   asSteward('tool.create', { name, title: name, maintainers: ['steward', ...maintainers] });
 
 export interface Changes {
-  /** Makes so many changes, and waits for the verdicts. */
+  /** Makes this many changes, and waits for the verdicts. */
   make(count: number): Promise<void>;
-  /** Suspends dave until a date; the first change of those that come next is that he is suspended for longer. */
+  /** Suspends dave until a date; the first of the following changes suspends him for longer. */
   suspendUntil(): Promise<void>;
-  /** In our database, dates come due. */
+  /** Makes dates in our database become due. */
   letDatesPass(): Promise<void>;
-  /** Lets everybody in again. */
+  /** Reinstates everybody. */
   reopen(): Promise<void>;
-  /** names of people and tools that were made, and keys that were added to PEOPLE */
+  /** names of people and tools that were created, and keys that were added to PEOPLE */
   readonly made: Record<'people' | 'tools' | 'keys', string[]>;
 }
 
@@ -88,7 +88,7 @@ export function changesOf({ world, portal }: Login, random: () => number): Chang
     });
   }
 
-  /** A key that seals show, and somebody whom but the directory and the login host nobody knows. */
+  /** A key that seals show, and a person whom only the directory and the login host know. */
   async function endWithWhatFewShow(): Promise<void> {
     await ask(asSteward('person.reinstate', { person: 'erin' }));
     await ask(asSteward('access.grant', { person: 'erin' }));
@@ -101,7 +101,7 @@ export function changesOf({ world, portal }: Login, random: () => number): Chang
   const until = () => new Date(Date.now() + HOUR_MS).toISOString();
   function draw(): () => Promise<unknown> {
     const [person, tool] = [one(PEOPLE), one(TOOLS)];
-    // of who is suspended nothing shows which keys there were: see docs/operations.md
+    // nothing shows which keys a suspended person had: see docs/operations.md
     const owner = person === 'alice' ? 'bob' : person;
     count += 1;
     const name = `new${count}`;

@@ -1,6 +1,7 @@
 /**
- * What everybody may do, whose every number, name and key is, and what portals have heard: read from the servers by
- * their own tools, and by nothing of src/, so that what is wrong there is not wrong here.
+ * What everybody may do, to whom every number, name and key belongs, and which events portals have received:
+ * read from the servers by their own tools, and with nothing of src/, so that an error there is not repeated
+ * here.
  */
 import { createHash } from 'node:crypto';
 import { lstatSync, readdirSync, readFileSync } from 'node:fs';
@@ -20,22 +21,22 @@ const HOST = {
 export interface Look {
   /** lines: the account, a blank, what it may do and where */
   access: Set<string>;
-  /** whose each key is, by its base64 */
+  /** the holder of each key, by its base64 */
   keys: Map<string, string>;
   /** what MariaDB has of each account, by `s51234 on replica`: the row as JSON, and whether it may log in */
   accounts: Map<string, { row: string; isOpen: boolean; verifier: string }>;
 }
 
-/** What was seen of whom in the whole drill, over every loss. */
+/** What was seen of each account in the whole drill, over every loss. */
 export interface Checker {
   look(): Promise<Look>;
-  /** Looks, and takes for withdrawn every password that was in a file once and is not now. */
+  /** Looks, and treats every password that was once in a file and is not now as withdrawn. */
   lookBeforeLoss(): Promise<Look>;
   /** What of `now` nobody had before: lines of access, and passwords that were withdrawn. */
   more(before: Look, now: Look): string[];
-  /** What somebody could do before and cannot now: lines of access. */
+  /** What somebody could do before and cannot do now: lines of access. */
   less(before: Look, now: Look): string[];
-  /** Numbers, names and keys that were ever seen with two. */
+  /** Numbers, names and keys that were ever seen with two holders. */
   readonly twice: readonly string[];
   isKnown(numberOrName: number | string): boolean;
   /** Files of passwords that are not right on every server; those of these accounts are tried. */
@@ -261,7 +262,7 @@ function readCredentials(path: string): Credentials | undefined {
   }
 }
 
-/** As MariaDB keeps a password: mysql_native_password. */
+/** As MariaDB stores a password: mysql_native_password. */
 function verifierOf(password: string): string {
   const once = createHash('sha1').update(password).digest();
   return `*${createHash('sha1').update(once).digest('hex').toUpperCase()}`;
@@ -281,21 +282,21 @@ function rdnOf(dn: string): string {
   return /^[^=]+=([^,]+)/.exec(dn)?.[1] ?? basename(dn);
 }
 
-/** Whose a line of access is. */
+/** The account of a line of access. */
 export function accountOf(line: string): string {
   return line.slice(0, line.indexOf(' '));
 }
 
-/** That account, and of a membership the tool. */
+/** That account, and for a membership the tool. */
 export function accountsOf(line: string): string[] {
   const [, tool] = / a member of (\S+)$/.exec(line) ?? [];
   return [accountOf(line), ...(tool === undefined ? [] : [tool])];
 }
 
 /**
- * What a portal has heard wrong, once it has heard the last event.
+ * What is wrong with the events that a portal has received, once it has received the last one.
  *
- * @param gaps how often numbers may have gone on elsewhere: once for each time that PostgreSQL came back
+ * @param gaps how often numbers may have continued elsewhere: once for each time that PostgreSQL came back
  */
 export async function wrongEvents({ world, portal }: Login, gaps: number): Promise<string[]> {
   const rows = await query<{ seq: string; id: string }>(

@@ -1,4 +1,7 @@
-/** How each server is lost and comes back, and what an operator does then, as docs/recovery.md and docs/backups.md say. */
+/**
+ * How each server is lost and comes back, and what an operator does then, as docs/recovery.md and
+ * docs/backups.md say.
+ */
 import { readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { join } from 'node:path';
@@ -32,7 +35,7 @@ export const PLACES_TO_LOSE = [
 ];
 export type Lost = (typeof PLACES_TO_LOSE)[number];
 
-/** The programs' own loops look every 3 s and every 20 s; these beside them five times a second. */
+/** The programs' own loops look every 3 s and every 20 s; these additional ones look five times a second. */
 const LOOK_MS = 200;
 
 const CLOSED = `${PLACES.login}/closed`;
@@ -42,13 +45,13 @@ type Back = () => Promise<void> | void;
 export interface Realm {
   startWork(): Promise<void>;
   stopWork(): Promise<void>;
-  /** Until every place has been told of a time after now. */
+  /** Until every place has a marker of a later time than now. */
   nextBeat(): Promise<void>;
-  /** Makes a backup of each; returns what brings it back. Nobody may be at work. */
+  /** Makes a backup of each; returns a function that restores it. No worker may be running. */
   backUp(lost: readonly Lost[]): Promise<() => Promise<void>>;
   /** A copy of what the login host remembers. */
   copySeals(): string;
-  /** Until the login host trusts the directory, and lets in whom its seals let in. */
+  /** Until the login host trusts the directory, and lets in everybody whom its seals let in. */
   hostSettled(): Promise<void>;
   /** `chamberlain recover`, read and confirmed: the list. */
   recover(...args: string[]): Promise<Record<string, unknown>>;
@@ -74,7 +77,7 @@ export function realmOf(login: Login): Realm {
     await host.agent.start();
   }
 
-  /** Each makes a backup, and returns what brings it back. */
+  /** Each makes a backup, and returns a function that restores it. */
   const copies: Record<Lost, () => Promise<Back> | Back> = {
     async database() {
       const file = await dumpDatabase(world);
@@ -118,7 +121,7 @@ export function realmOf(login: Login): Realm {
         world,
         'SELECT clock_timestamp() AS now',
       );
-      await eventually('every place to be told', async () => {
+      await eventually('every place to have a new marker', async () => {
         const told = await query(
           world,
           `SELECT FROM directory_heartbeat WHERE published_at > $1
@@ -141,12 +144,12 @@ export function realmOf(login: Login): Realm {
       return file;
     },
     async hostSettled() {
-      // what was deleted is seen when the agent compares all names, which it does each minute and when it starts
+      // deletions are noticed when the agent compares all names, which it does each minute and when it starts
       await host.agent.stop();
       await host.agent.start();
       let accepted = '';
-      await eventually('the login host to be as the seals say', async () => {
-        // the helper's own word: `keys-agent status` is a process more for each look
+      await eventually('the login host to match the seals', async () => {
+        // the helper's own status: `keys-agent status` would be one more process for each look
         const text = login.file(`${PLACES.login}/status.json`);
         const { trusted, held } = JSON.parse(text) as Partial<AgentStatus>;
         const of = String(held?.names ?? '');
@@ -154,7 +157,7 @@ export function realmOf(login: Login): Realm {
         accepted = of;
         const are = filesOf(login);
         const mustBe = await filesBySeals(login);
-        // of who is gone it remembers that they were shut out
+        // of gone subjects it remembers that their access was revoked
         const wrong = difference(are, { ...mustBe, [CLOSED]: are[CLOSED] ?? [] });
         if (trusted && wrong === undefined) return true;
         await sleep(LOOK_MS);

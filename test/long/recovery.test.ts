@@ -1,13 +1,15 @@
 /**
- * The drill of a recovery: each server, each pair of servers and all of them come back from backups that are 0, 1 and 50
- * changes old, in one realm that lives through it all. What everybody may do is read from the servers themselves, before
- * the loss and afterwards: nobody has more.
+ * The drill of a recovery: each server, each pair of servers and all of them come back from backups that are 0,
+ * 1 and 50 changes old, in one realm that lives through everything. What everybody may do is read from the
+ * servers themselves, before the loss and afterwards: nobody has more.
  *
- * - 50 changes take long: that old are the backups of single servers, of all, and of PostgreSQL with any other.
- * - PostgreSQL and the directory of one age show nothing of what was taken away since. So the operator gives `recover` what
- *   the login host remembers, in a copy that was made before the loss. Where that is lost too, nothing shows it.
- * - `alice` is reinstated by a request that waits in the queue, as somebody who has one key and keeps it: of who is
- *   suspended nothing shows which keys they had.
+ * - 50 changes take long: only the backups of single servers, of all servers, and of PostgreSQL with any other
+ *   server are that old.
+ * - If PostgreSQL and the directory are equally old, they show nothing of what was taken away since. So the
+ *   operator gives `recover` what the login host remembers, in a copy that was made before the loss. If that is
+ *   lost, too, nothing shows it.
+ * - A request that waits in the queue reinstates `alice`, who has one key and keeps it: nothing shows which
+ *   keys a suspended person had.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { spawn } from 'node:child_process';
@@ -114,7 +116,7 @@ async function round(lost: readonly Lost[], age: number): Promise<void> {
   for (const list of [people, tools, keys]) list.length = 0;
   await changes.make(age);
   await settled(world);
-  // what came back within one beat cannot be told from the present
+  // a state that came back within one heartbeat cannot be distinguished from the present one
   await realm.nextBeat();
   await realm.hostSettled();
   const before = await checker.lookBeforeLoss();
@@ -134,7 +136,7 @@ async function round(lost: readonly Lost[], age: number): Promise<void> {
     expect(await realm.cli('freeze', '--reason', 'a drill')).toMatchObject({ exit: 0 });
   }
   await realm.startWork();
-  // as portals do where they have heard no verdict
+  // as portals do if they have received no verdict
   if (has('redis')) for (const { wish, id } of waiting) await portal.send(wish, { id });
   await portal.resume();
 
@@ -165,7 +167,7 @@ const steward = (kind: string, fields: object): Wish => ({
 
 const tried = () => [...PEOPLE, ...TOOLS.map((name) => `tools.${name}`)];
 
-/** What both portals' admins have asked for, before anybody knew of the loss. */
+/** What both portals' admins have requested before anybody knew of the loss. */
 function waitingRequests(): { wish: Wish; id: string }[] {
   return [
     steward('person.reinstate', { person: 'alice' }),
@@ -181,7 +183,7 @@ async function verdictOn(id: string): Promise<void> {
   );
 }
 
-/** Does as the documents say; returns all that an admin has been told. */
+/** Does as the documents say; returns everything that an admin was shown. */
 async function recoverFrom(lost: readonly Lost[], seals: string): Promise<string> {
   const has = (each: Lost) => lost.includes(each);
   const lists: unknown[] = [];
@@ -192,7 +194,7 @@ async function recoverFrom(lost: readonly Lost[], seals: string): Promise<string
     query<{ older: string | null }>(login.world, 'SELECT older FROM directory_heartbeat').then(
       ([row]) => row?.older === 'directory',
     );
-  // of everything that came back from backups of one moment none is the older
+  // if everything comes from backups of one moment, none is the older
   if (has('directory') && !has('database')) {
     await eventually('the doubt', isOlder);
     lists.push(await realm.recover());
@@ -200,7 +202,7 @@ async function recoverFrom(lost: readonly Lost[], seals: string): Promise<string
   return JSON.stringify(lists);
 }
 
-/** The roles take away what an older server gives; what it lacks, the sweep gives. */
+/** The roles take away what an older server gives; the sweep gives what it lacks. */
 async function expectPlacesMended(before: Look): Promise<void> {
   await eventually('no place to be in doubt', async () => {
     const doubted = await query(login.world, 'SELECT FROM place_markers WHERE older IS NOT NULL');
@@ -225,7 +227,7 @@ function expectNoMore(before: Look, after: Look): void {
   expect(checker.twice).toEqual([]);
 }
 
-/** Nobody new is given what somebody has had, as far as anything that is left shows it. */
+/** Nobody new gets what somebody else has had, as far as anything that is left shows it. */
 async function expectNewOnes(before: Look, lost: readonly Lost[]): Promise<void> {
   const { world, portal } = login;
   probes += 1;
@@ -237,7 +239,7 @@ async function expectNewOnes(before: Look, lost: readonly Lost[]): Promise<void>
     [[name, `tools.${name}`]],
   );
   expect(rows.filter(({ id }) => checker.isKnown(id))).toEqual([]);
-  // of both the login host alone knows: the keys of those whom it lets in
+  // only the login host knows of both: the keys of the people that it lets in
   const isLost = lost.includes('database') && lost.includes('directory');
   const shown = [...before.access].filter((line) => !isLost || line.includes(' by seal the key '));
   const keys = changes.made.keys.filter((key) => shown.some((line) => line.includes(key)));
@@ -252,7 +254,7 @@ async function expectNewOnes(before: Look, lost: readonly Lost[]): Promise<void>
 }
 
 async function expectEvents(): Promise<void> {
-  await eventually('all events to be heard', async () => {
+  await eventually('all events to be received', async () => {
     const [row] = await query<{ last: string }>(
       login.world,
       `SELECT coalesce(max(seq), 0) AS last, count(*) FILTER (WHERE seq IS NULL) AS left FROM events WHERE portal = 'portal'`,
@@ -262,7 +264,7 @@ async function expectEvents(): Promise<void> {
   expect(await wrongEvents(login, databaseLosses)).toEqual([]);
 }
 
-test(`killed at ${KILLS} moments and run again, it takes all or nothing`, async () => {
+test(`killed at ${KILLS} moments and run again, it takes everything or nothing`, async () => {
   const { world, portal } = login;
   await changes.reopen();
   await settled(world);

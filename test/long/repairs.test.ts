@@ -27,7 +27,7 @@ import { ROLES } from '../scenarios/repair-world.ts';
 
 const POPULATION = { people: 200, tools: 400 };
 const CUTS = Number(process.env['CHAMBERLAIN_CUTS'] ?? 50);
-/** With fewer left the damage is done again, so that each cut is one of much work. */
+/** If fewer are left, the damage is done again, so that each cut interrupts much work. */
 const FEW = 200;
 
 let world: World;
@@ -50,7 +50,7 @@ afterAll(async () => {
 const toolHome = (n: number) => homeOf(world, { tool: toolName(n) });
 const range = (from: number, to: number) => Array.from({ length: to - from }, (_, n) => from + n);
 
-/** Damages 1,000 things, or what of them is whole again. */
+/** Damages 1,000 things, or those of them that are whole again. */
 async function damage(): Promise<void> {
   const { base } = world.config.ldap;
   const below = `ou=servicegroups,${base}`;
@@ -78,7 +78,7 @@ async function damage(): Promise<void> {
       ...['changetype: modify', 'delete: member', `member: ${person(n)}`],
     ]),
   ];
-  // refused is what is damaged still
+  // whatever is still damaged is refused
   spawnSync(
     'ldapmodify',
     [
@@ -102,7 +102,7 @@ async function plan(): Promise<Report & { exit: number | null }> {
   return { ...(JSON.parse(out) as Report), exit };
 }
 
-/** Entries, homes and limits, but for passwords and the marker. */
+/** Entries, homes and limits, except passwords and the heartbeat. */
 async function look(): Promise<Map<string, unknown>> {
   const seen = new Map<string, unknown>(await readDirectory(world));
   seen.delete(`cn=chamberlain,${world.config.ldap.base}`);
@@ -137,7 +137,7 @@ async function countParts(): Promise<number> {
   return row?.parts ?? 0;
 }
 
-/** Waits until a role has the lock of a subject: it is at work. */
+/** Waits until a role has the lock of a subject, that is, until it is working. */
 const atWork = () =>
   eventually('a role at work', async () => {
     const locks = await query(
@@ -186,7 +186,7 @@ test(`cut ${CUTS} times, it ends right`, async () => {
         lefts.push(left);
       }
       await Promise.race([atWork(), new Promise((ended) => command?.once('exit', ended))]);
-      await sleep(random() * 120); // the moment is what is tried
+      await sleep(random() * 120); // the moment is what is tested
       const what =
         (['worker', 'both', 'both', 'command'] as const)[Math.floor(random() * 4)] ?? 'both';
       cuts[what] += 1;
@@ -207,9 +207,9 @@ test(`cut ${CUTS} times, it ends right`, async () => {
     );
 
     worker ??= (await startWorkers(world, ROLES)).child;
-    // what was half done is another plan for the repair that is still at work: it is refused, and asked anew
+    // for a repair in progress, partly done work is another plan: it is refused, and requested again
     await eventually(
-      'a repair that is not cut',
+      'a repair that is not interrupted',
       async () => {
         const { exit } = await runCli(['repair', '--yes', '--json'], { config: world.configFile });
         return exit === 0;

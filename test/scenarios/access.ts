@@ -1,6 +1,6 @@
 /**
- * A person in the middle of work, by every door at once, and when each of them is closed: an open ssh session,
- * what she runs as herself and as a tool, a `become` in flight, a connection to each database server.
+ * A person in the middle of work, with every kind of access at once, and when each of them ends: an open ssh
+ * session, processes of her own and of a tool, a `become` in progress, a connection to each database server.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -13,9 +13,9 @@ import { query, readCredentials } from './outside.ts';
 export interface Process {
   pid: number;
   uid: number;
-  /** who has logged in to start it; undefined where the kernel keeps none */
+  /** who has logged in to start it; undefined if the kernel keeps no record */
   login: number | undefined;
-  /** its arguments, with blanks between */
+  /** its arguments, separated by blanks */
   command: string;
 }
 
@@ -45,14 +45,14 @@ export function processesOf({ host }: Login): Process[] {
 export interface Access {
   uid: number;
   session: Session;
-  /** Whether each is closed; asks the servers. */
+  /** Whether each has ended; asks the servers. */
   closed: Record<string, () => boolean | Promise<boolean>>;
-  /** From `began` until each is closed, in milliseconds. */
+  /** From `began` until each has ended, in milliseconds. */
   untilClosed(began: number): Promise<Record<string, number>>;
   close(): Promise<void>;
 }
 
-/** Opens every door of a person who maintains the tool `tool`, and waits until each is in use. */
+/** Opens every kind of access of a person who maintains the tool `tool`, and waits until each is in use. */
 export async function openAccess(login: Login, name: string, tool: string): Promise<Access> {
   const { world } = login;
   const [{ uid } = { uid: 0 }] = await query<{ uid: number }>(
@@ -70,12 +70,12 @@ export async function openAccess(login: Login, name: string, tool: string): Prom
   await eventually(`${name} becomes ${tool}`, async () => {
     return (await session.run(`become ${tool} true`)).code === 0;
   });
-  // as a tool: one that waits for its end, one that was let go of; as herself: one that outlives a session
+  // as a tool: one process whose end is awaited, one that was detached; as herself: one that outlives a session
   const left = '</dev/null >/dev/null 2>&1';
   await session.run(`become ${tool} sleep 3001 ${left} & `);
   await session.run(`become ${tool} setsid -f nohup sleep 3002 ${left}`);
   await session.run(`setsid -f nohup sleep 3003 ${left}`);
-  // one after another, so that one is under way whenever it is
+  // one after another, so that one is always in progress
   await session.run(`sh -c 'while :; do become ${tool} true; done' ${left} & `);
 
   const connections = await Promise.all(
@@ -99,7 +99,7 @@ export async function openAccess(login: Login, name: string, tool: string): Prom
   };
   for (const [what, isThere] of Object.entries(processes)) await eventually(what, isThere);
 
-  // a program for each look would be half of what the machine does meanwhile
+  // a program for each look would be half of the machine's load
   const directory = new Client({ url: world.slapd.tcpUri() });
   await directory.bind(world.ldapAdmin.dn, world.ldapAdmin.password);
   const base = world.config.ldap.base;
@@ -126,7 +126,7 @@ export async function openAccess(login: Login, name: string, tool: string): Prom
     closed,
     async untilClosed(began) {
       const entries = Object.entries(closed).map(async ([what, isClosed]) => {
-        await eventually(`${what} to be closed`, isClosed);
+        await eventually(`${what} to end`, isClosed);
         return [what, Math.round(performance.now() - began)] as const;
       });
       return Object.fromEntries(await Promise.all(entries));

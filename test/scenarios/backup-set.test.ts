@@ -41,11 +41,11 @@ let keys: string;
 let running: Running;
 /** where sets are made */
 let sets: string;
-/** what --verify has for its servers */
+/** the answers of --verify for its servers */
 let temporary: string;
 /** made under load */
 let first: string;
-/** made when all was quiet */
+/** made when everything was quiet */
 let last: string;
 
 const cli = (...args: string[]): Promise<Ended> =>
@@ -86,7 +86,7 @@ beforeAll(async () => {
   await recordArchives();
 }, 120_000);
 
-/** Archives of botty, who is back: one is there, one is not, and one is on another machine. */
+/** Archives of botty, who was restored: one exists, one is missing, and one is on another machine. */
 async function recordArchives(): Promise<void> {
   const { world } = running;
   const there = join(world.dir, 'archived/tools.botty.1');
@@ -116,7 +116,7 @@ afterAll(async () => {
   rmSync(keys, { recursive: true, force: true });
 });
 
-test('made while people come in, it is of one moment, and says nothing', async () => {
+test('made while people are added, it is of one moment, and prints nothing', async () => {
   const { world, portal } = running;
   const countPeople = async () => (await query(world, 'SELECT FROM people')).length;
   const before = await countPeople();
@@ -137,7 +137,7 @@ test('made while people come in, it is of one moment, and says nothing', async (
   expect(tables['people']).toBeLessThanOrEqual(await countPeople());
 });
 
-test('neither a secret nor a name is in it in clear', () => {
+test('it contains neither a secret nor a name in clear', () => {
   const { secrets } = running.world.config;
   const planted = [
     ...readdirSync(secrets).map((name) => readFileSync(join(secrets, name), 'utf8').trim()),
@@ -149,12 +149,12 @@ test('neither a secret nor a name is in it in clear', () => {
     expect(bytes.subarray(0, 21).toString()).toBe('age-encryption.org/v1');
     for (const text of planted) expect([file, bytes.includes(text)]).toEqual([file, false]);
   }
-  // and all of them are in it
+  // and it contains all of them
   const tar = decrypt(first, 'secrets.tar');
   for (const text of planted.slice(0, -4)) expect(tar.includes(text)).toBe(true);
 });
 
-/** Has pg_dump wait, and tells when it does. */
+/** Makes pg_dump wait, and reports when it does. */
 async function withWaitingDump<T>(act: (start: () => Promise<Waiting>) => Promise<T>): Promise<T> {
   const { world } = running;
   const known: number[] = [];
@@ -188,7 +188,7 @@ interface Waiting {
   ended: Promise<Ended>;
 }
 
-/** What of the program and those that it runs anybody, or root, can look at. */
+/** What other users, or root, can see of the program and its children. */
 function lookAt(pid: number): string {
   const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim();
   const own = ['cmdline', 'environ'].map((name) => readFileSync(`/proc/${pid}/${name}`, 'utf8'));
@@ -201,7 +201,7 @@ function lookAt(pid: number): string {
   ].join();
 }
 
-test('cut in the middle, there is no set', async () => {
+test('interrupted in the middle, there is no set', async () => {
   const { config } = running.world;
   const finished = readdirSync(sets);
   await withWaitingDump(async (start) => {
@@ -230,7 +230,7 @@ test('cut in the middle, there is no set', async () => {
   });
 });
 
-test('the directory is read after PostgreSQL, and knows more', async () => {
+test('the directory is read after PostgreSQL, and contains more', async () => {
   const { world, portal } = running;
   const finished = readdirSync(sets);
   const { ended } = await withWaitingDump(async (start) => {
@@ -250,9 +250,9 @@ test('the directory is read after PostgreSQL, and knows more', async () => {
   expect(manifestOf(last).tables['people']).toBe((now?.count ?? 0) - 1);
 });
 
-test('it can be restored into private servers, of which nothing is left', async () => {
+test('it can be restored into private servers, which leave nothing behind', async () => {
   const lost = join(running.world.dir, 'archived/lost');
-  // with the key of either
+  // with either key
   const { exit, out, err } = await cli('backup', '--verify', last, '--key', key('bob'));
   expect({ exit, err }).toEqual({ exit: 3, err: '' });
   const { tables, entries, secrets } = manifestOf(last);
@@ -272,7 +272,7 @@ test('it can be restored into private servers, of which nothing is left', async 
   expect(readdirSync(temporary)).toEqual([]);
 });
 
-test('doctor says when the last set is old, when none was ever made, and what is not installed', async () => {
+test('doctor reports when the last set is old, when none was ever made, and what is not installed', async () => {
   const { world } = running;
   const [recorded] = await query<{ made_at: Date }>(world, 'SELECT made_at FROM last_backup');
   expect(recorded?.made_at.toISOString()).toBe(manifestOf(last).at);
@@ -365,7 +365,7 @@ test.each([
     (set: string) => cpSync(join(last, 'database.dump.age'), join(set, 'database.dump.age')),
   ],
 ])(
-  'a set that has lost %s is refused, by its name',
+  'a set that has lost %s is refused, and the part is named',
   async (_, piece, change) => {
     const set = changed('damaged', change);
     const { exit, out, err } = await verify(set);
@@ -396,7 +396,7 @@ test('a key that the set was not made for, and a configuration without one, are 
   });
 });
 
-/** Makes a set say something else, as somebody could who has the public key: all digests fit. */
+/** Makes a set say something else, as anyone with the public key could: all digests match. */
 function forge(
   set: string,
   { piece, text = '', ...other }: { piece?: string; text?: string } & Partial<Manifest>,
@@ -428,7 +428,7 @@ test.each([
     /^BACKUP_DAMAGED: restoring the directory from .*: the directory had (\d+) entries, but has \1 after restoring, and some differ\. /u,
   ],
 ])(
-  'a set that lacks %s is whole, and refused once it is restored',
+  'a set that lacks %s seems complete, and is refused once it is restored',
   async (_, other, refusal) => {
     const set = changed('forged', (at) => forge(at, other(manifestOf(at))));
     const { exit, out, err } = await verify(set);
@@ -438,7 +438,7 @@ test.each([
   30_000,
 );
 
-test('no line of a forged set is taken for a command of psql', async () => {
+test('no line of a forged set is executed as a command of psql', async () => {
   const trace = join(running.world.dir, 'trace');
   const text = `${decrypt(first, 'roles.sql').toString()}\n\\! touch ${trace}\n`;
   const { exit, err } = await verify(
@@ -451,7 +451,7 @@ test('no line of a forged set is taken for a command of psql', async () => {
   });
 });
 
-test('where this machine is at fault, the set is not', async () => {
+test('if this machine is at fault, the set is not', async () => {
   const long = join(temporary, 'l'.repeat(100));
   mkdirSync(long, { mode: 0o711 });
   const closed = join(temporary, 'closed');
@@ -470,7 +470,7 @@ test('where this machine is at fault, the set is not', async () => {
   }
 });
 
-/** The commands of a page with that mark, which may stand in a list. */
+/** The commands of a page with that mark, which may be in a list. */
 function blockOf(page: 'backups' | 'recovery', mark: string): string {
   const text = readFileSync(join(PROJECT, `docs/${page}.md`), 'utf8');
   const [, indent = '', block = ''] =
@@ -479,7 +479,7 @@ function blockOf(page: 'backups' | 'recovery', mark: string): string {
   return block.replaceAll(new RegExp(`^${indent}`, 'gmu'), '');
 }
 
-/** Who may do what: all that a dump does not hold by itself, and all that names a role. */
+/** Who may do what: everything that a dump does not contain by itself, and everything that names a role. */
 async function readRights(server: PostgresServer, database: string): Promise<unknown[]> {
   return asSuperuser(server, database, async (client) => {
     const rights = [];
@@ -502,7 +502,7 @@ async function readRights(server: PostgresServer, database: string): Promise<unk
   });
 }
 
-test('restored as docs/recovery.md says, on a fresh server, there is no error, and every right is there', async () => {
+test('restored as docs/recovery.md says, on a fresh server, there is no error, and every right exists', async () => {
   const { world } = running;
   const there = join(world.dir, 'restored');
   mkdirSync(there, { mode: 0o755 });
@@ -548,7 +548,7 @@ test('restored as docs/recovery.md says, on a fresh server, there is no error, a
     const { stdout } = await run('slapcat', slapcat, { maxBuffer: 1 << 26 });
     const restored = parseLdif(stdout);
     for (const [dn, entry] of await readStillDirectory(world)) {
-      // the suffix and the accounts are made anew
+      // the suffix and the accounts are created again
       if (dn === world.config.ldap.base || /(^|,)ou=chamberlain,/u.test(dn)) continue;
       for (const type of ['entryDN', 'hasSubordinates', 'subschemaSubentry']) delete entry[type];
       expect([dn, restored.get(dn)]).toEqual([dn, entry]);

@@ -1,4 +1,4 @@
-/** Backups of each server, made and brought back with the servers' own tools. */
+/** Backups of each server, made and restored with the servers' own tools. */
 import { execFile, execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -16,7 +16,7 @@ export async function dumpDatabase(world: World): Promise<string> {
   return file;
 }
 
-/** Brings it back, as docs/backups.md says: nobody may be at work. */
+/** Restores it, as docs/backups.md says: no worker may be running. */
 export async function restoreDatabaseCopy(world: World, file: string): Promise<void> {
   const { database } = world.config.postgres;
   const name = pg.escapeIdentifier(database);
@@ -48,7 +48,7 @@ export function dumpDirectory({ slapd }: World): string {
   });
 }
 
-/** Stops the directory, has it begin anew with what the LDIF says, and starts it. */
+/** Stops the directory, replaces its content by the LDIF, and starts it. */
 export async function restoreDirectoryCopy({ slapd }: World, ldif: string): Promise<void> {
   await stopServer(slapd);
   const data = join(slapd.folder, 'data');
@@ -61,13 +61,13 @@ export async function restoreDirectoryCopy({ slapd }: World, ldif: string): Prom
   await startServer(slapd);
 }
 
-/** The accounts of this world alone: others share the server. */
+/** Only the accounts of this world: other worlds share the server. */
 const accountsOf = ({ config: { ids } }: World) =>
   `User REGEXP '^[su][0-9]+$' AND SUBSTR(User, 2) BETWEEN ${ids.people[0]?.first} AND ${ids.tools.at(-1)?.last}`;
 export const markerOf = ({ config }: World) => `realm = '${markerName(config)}'`;
 const OF_ACCOUNTS = ['global_priv', 'db', 'roles_mapping'];
 
-/** Dumps the accounts and the marker of the server of tools. */
+/** Dumps the accounts and the marker of the tools server. */
 export function dumpServer(world: World): string {
   const dump = (where: string, ...tables: string[]) =>
     execFileSync(
@@ -82,7 +82,7 @@ export function dumpServer(world: World): string {
   return dump(accountsOf(world), ...OF_ACCOUNTS) + dump(markerOf(world), 'chamberlain_marker');
 }
 
-/** Brings them back: who has come since is gone. */
+/** Restores them: newer accounts are gone. */
 export async function restoreServerCopy(world: World, dump: string): Promise<void> {
   await administer(
     world.tools.socket,
@@ -101,7 +101,7 @@ function foldersOf({ config: { files, archives } }: World): string[] {
   return [files.root + files.toolHomes, files.root + files.personHomes, archives.homes];
 }
 
-/** Copies what the file server has; returns the folder. */
+/** Copies the content of the file server; returns the folder. */
 export function copyHomes(world: World): string {
   const copy = join(world.dir, `homes-${process.hrtime.bigint()}`);
   foldersOf(world).forEach((folder, n) => {
@@ -111,7 +111,7 @@ export function copyHomes(world: World): string {
   return copy;
 }
 
-/** Brings it back into the same folders, which others may have mounted. */
+/** Restores it into the same folders, which others may have mounted. */
 export function restoreHomesCopy(world: World, copy: string): void {
   foldersOf(world).forEach((folder, n) => {
     if (!existsSync(folder)) return;

@@ -1,6 +1,6 @@
 /**
- * Every kind of request, end to end on real servers, looked at from outside. One scenario, told in order:
- * hence one long file.
+ * Every kind of request, end to end on real servers, seen from outside. It is one scenario in order, and
+ * therefore one long file.
  */
 import { generateKeyPairSync } from 'node:crypto';
 import { existsSync, lstatSync, readdirSync } from 'node:fs';
@@ -88,7 +88,7 @@ const membersOf = async (dn: string) => (await readDirectory(world)).get(dn)?.['
 const dataOf = ({ event, data }: HeardEvent) => ({ event, data });
 
 describe('people', () => {
-  test('person.create makes the account, in the shape of the directory', async () => {
+  test('person.create creates the account, in the shape of the directory', async () => {
     const key = newSshKey('alice@laptop');
     const id = await portal.get({
       kind: 'person.create',
@@ -121,7 +121,7 @@ describe('people', () => {
     expect((await readAccounts(world, 'tools')).has(`u${uid}`)).toBe(false);
   });
 
-  test('person.update changes name and mail, and what stays the same is no change', async () => {
+  test('person.update changes name and mail, and an equal value is not a change', async () => {
     const id = await portal.get({
       kind: 'person.update',
       requestedBy: 'alice',
@@ -161,7 +161,7 @@ describe('people', () => {
     expect(await keys()).not.toContain(line);
   });
 
-  test('a key with an end carries it into the directory', async () => {
+  test('a key with an end has it in the directory, too', async () => {
     const key = newSshKey();
     const id = await portal.get({
       kind: 'key.add',
@@ -179,7 +179,7 @@ describe('people', () => {
 });
 
 describe('access', () => {
-  test('a request for access waits, visible, and an admin grants it: the portal that asked is told', async () => {
+  test('a request for access waits, visibly, and an admin grants it: the requesting portal is told', async () => {
     await wiki.get({
       kind: 'person.create',
       requestedBy: 'bob',
@@ -249,7 +249,7 @@ describe('access', () => {
     );
   });
 
-  test("an admin's own key grants unasked, by the command line", async () => {
+  test("an admin's own key grants access without a request, by the command line", async () => {
     await wiki.get({
       kind: 'person.create',
       requestedBy: 'carol',
@@ -263,7 +263,7 @@ describe('access', () => {
 });
 
 describe('tools', () => {
-  test('tool.create makes group, account, sudo rule, home, credentials and database accounts', async () => {
+  test('tool.create creates group, account, sudo rule, home, credentials and database accounts', async () => {
     const id = await portal.get({
       kind: 'tool.create',
       requestedBy: 'alice',
@@ -325,7 +325,7 @@ describe('tools', () => {
     expect(await faultsOf(world, ['bridgebot', 'admin'])).toEqual([]);
   });
 
-  test("the file's password logs in on both servers, and may do what it should and no more", async () => {
+  test("the file's password logs in on both servers, and may do what it should, but no more", async () => {
     const uid = await uidOf('tools.bridgebot');
     const { path } = readCredentials(world, { tool: 'bridgebot' });
     for (const server of ['replica', 'tools'] as const) {
@@ -373,7 +373,7 @@ describe('tools', () => {
       'request.done',
     ]);
     expect(await membersOf(toolGroup('bridgebot'))).not.toContain(person('carol'));
-    // a tool that is a maintainer may not ask for anything: only people ask
+    // a maintaining tool cannot request anything: only people can
     const asTool = await portal.ask({
       kind: 'tool.update',
       requestedBy: 'tools.helper',
@@ -395,7 +395,7 @@ describe('tools', () => {
     expect((await dumpTables(world, []))['convergence']).toEqual(before['convergence']);
   });
 
-  test('after credentials.rotate at once the old password is dead and the new one lives, on both servers', async () => {
+  test('after credentials.rotate at once, only the new password works, on both servers', async () => {
     const uid = await uidOf('tools.bridgebot');
     const before = readCredentials(world, { tool: 'bridgebot' });
     const old = keepCopy(world, before);
@@ -422,7 +422,7 @@ describe('tools', () => {
   });
 });
 
-describe('taking access away', () => {
+describe('revoking access', () => {
   test('access.revoke takes membership and all groups, locks the database account, keeps the data', async () => {
     const uid = await uidOf('bob');
     const { path } = readCredentials(world, { person: 'bob' });
@@ -434,7 +434,7 @@ describe('taking access away', () => {
     });
     expect(portal.told(id)).toEqual([
       'request.accepted',
-      // of bridgebot and helper, whose passwords are others from now on
+      // of bridgebot and helper, whose passwords differ from now on
       'credentials.revoked',
       'credentials.revoked',
       'access.revoked',
@@ -458,7 +458,7 @@ describe('taking access away', () => {
     expect(asked.code).toBe('PERSON_NOT_REALM_MEMBER');
   });
 
-  test('granted again, all of it is back, and the same password opens', async () => {
+  test('granted again, everything is back, and the same password works', async () => {
     await portal.get({ kind: 'access.grant', requestedBy: 'steward', person: 'bob' });
     const directory = await readDirectory(world);
     expect(directory.get(toolGroup('bridgebot'))?.['member']).toContain(person('bob'));
@@ -471,9 +471,9 @@ describe('taking access away', () => {
 });
 
 describe('the whole', () => {
-  test('the same requests again change nothing, and are told their first verdict', async () => {
+  test('the same requests again change nothing, and get their first verdict', async () => {
     await settled(world);
-    await eventually('no orphan to be left, since all have access again', async () => {
+    await eventually('no orphan to be left, because everybody has access again', async () => {
       const orphans = await query(world, 'SELECT FROM tools WHERE orphaned_at IS NOT NULL');
       return orphans.length === 0;
     });
@@ -494,7 +494,7 @@ describe('the whole', () => {
     };
     const heard = portal.heard.length;
     await portal.send(wish, { id });
-    await portal.ask(wish); // refused: by now the one before has been through
+    await portal.ask(wish); // refused: by now the previous one has been handled
     await settled(world);
     expect(portal.heard.slice(heard).filter(({ request }) => request === id)).toEqual([]);
     const now = await dumpTables(world, []);
@@ -523,7 +523,7 @@ describe('the whole', () => {
     expect(plan).toMatchObject({ steps: [], findings: [], waiting: [], unreadable: [] });
   });
 
-  test('a worker that comes to a subject again does nothing to it', async () => {
+  test('a worker that handles a subject again does nothing', async () => {
     const before = await readStillDirectory(world);
     const file = readCredentials(world, { tool: 'bridgebot' });
     await query(
@@ -536,7 +536,7 @@ describe('the whole', () => {
     expect(readCredentials(world, { tool: 'bridgebot' })).toEqual(file);
   });
 
-  test("every portal's events came in order, none twice and none left out", async () => {
+  test("every portal's events came in order, none twice and none missing", async () => {
     for (const each of [portal, wiki]) {
       expect(each.disorder).toEqual([]);
       const [row] = await query<{ last: string }>(
@@ -551,7 +551,7 @@ describe('the whole', () => {
     ).toEqual([]);
   });
 
-  test('the audit tells who asked and who approved, and nothing of people but their names', async () => {
+  test('the audit names requesters and approvers, and nothing of people but their names', async () => {
     const rows = await query<{ text: string }>(
       world,
       'SELECT to_jsonb(a)::text AS text FROM audit a',

@@ -21,7 +21,7 @@ export function randomFrom(seed: number): () => number {
   };
 }
 
-/** Starts `chamberlain work` as a process of its own; returns when it says that it works. */
+/** Starts `chamberlain work` as a process of its own; returns when it reports that it is running. */
 export async function startWorkers(
   { configFile, prefix = [] }: Pick<World, 'configFile'> & { prefix?: readonly string[] },
   args: readonly string[] = [],
@@ -51,8 +51,8 @@ export async function endProcess(
 }
 
 /**
- * Sends `toolsPerRound` new tools (and a rotation of an older one) in each round, and kills the workers
- * at a moment of it. In the end all must be whole, each request with one verdict and its events.
+ * Sends `toolsPerRound` new tools (and a rotation of an older one) in each round, and kills the workers at some
+ * moment. In the end everything must be complete, each request with one verdict and its events.
  */
 export async function surviveCrashes(
   running: Running,
@@ -67,7 +67,7 @@ export async function surviveCrashes(
     ids.push({ id, told: ['request.accepted', event, 'request.done'] });
   };
   for (let round = 0; round < rounds; round += 1) {
-    // no order is promised between a tool and a rotation that has not waited for it
+    // no order is guaranteed between a tool and a rotation that has not waited for it
     const ready = portal.heard.flatMap(({ event, data }) =>
       event === 'tool.ready' ? [data['tool'] as string] : [],
     );
@@ -84,7 +84,7 @@ export async function surviveCrashes(
       await send(tool(name), 'tool.ready');
     }
     const { child } = await startWorkers(world);
-    await sleep(random() * 800); // the moment is what is tried
+    await sleep(random() * 800); // the moment is what is tested
     await endProcess(child, 'SIGKILL');
   }
   const { child } = await startWorkers(world);

@@ -15,13 +15,13 @@ afterAll(async () => {
   await running?.close();
 });
 
-test('killed 5 times while 20 tools are requested, all are whole in the end', async () => {
+test('killed 5 times while 20 tools are requested, all are complete in the end', async () => {
   const seed = Number(process.env['CHAMBERLAIN_SEED'] ?? Date.now() % 1_000_000);
   process.stdout.write(`crashes: CHAMBERLAIN_SEED=${seed}\n`);
   await surviveCrashes(running, { rounds: 5, toolsPerRound: 4, seed });
 }, 180_000);
 
-test('SIGTERM ends it soon with exit code 0, under load too', async () => {
+test('SIGTERM stops it soon with exit code 0, even under load', async () => {
   const { portal, world } = running;
   const sending = Promise.all(
     Array.from({ length: 40 }, (_, n) =>
@@ -34,7 +34,7 @@ test('SIGTERM ends it soon with exit code 0, under load too', async () => {
   const exit = new Promise<number | null>((resolve) => child.once('exit', resolve));
   child.kill('SIGTERM');
   expect(await exit).toBe(0);
-  // it ends itself after 5 s, whatever is in hand
+  // it ends itself after 5 s, whatever work is in progress
   expect(performance.now() - asked).toBeLessThan(20_000);
   const ids = await sending;
   await running.startWork();

@@ -1,6 +1,6 @@
 /**
- * The databases of a tool that leaves, by the role's own reader and writer, on real servers: put away, dropped,
- * brought back, removed. Each move is cut at each of its steps, and a second run does nothing.
+ * The databases of a tool that leaves, by the role's own reader and writer, on real servers: archived, dropped,
+ * restored, removed. Each move is cut at each of its steps, and a second run does nothing.
  */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
@@ -72,7 +72,7 @@ async function run(uid: number): Promise<void> {
   await laws.run('databases', uid);
 }
 
-/** Databases with what is in them, and whether there is an account. */
+/** Databases with their content, and whether there is an account. */
 async function standing(uid: number): Promise<string[]> {
   const names = (await tools(`SHOW DATABASES LIKE 's${uid}\\\\_\\\\_%'`))
     .split('\n')
@@ -93,7 +93,7 @@ const recordedOf = async (uid: number) =>
     )
   ).rows as { path: string }[];
 
-/** name · what comes before · what is wanted then · the steps · how all stands afterwards */
+/** name · what comes before · what is wanted then · the steps · the state afterwards */
 const MOVES: [string, ((uid: number) => Promise<unknown>)[], string[], string[]][] = [
   [
     'put away',
@@ -113,7 +113,7 @@ const MOVES: [string, ((uid: number) => Promise<unknown>)[], string[], string[]]
     ['no account'],
   ],
   [
-    'brought back',
+    'restored',
     [archiveAll, run, left, run, comeBack],
     [
       'create databases.restore databases of USER on toolsdb',
@@ -150,7 +150,7 @@ describe.each(MOVES)('databases are %s', (_name, moves, expected, after) => {
   });
 
   test.each(expected.map((step, n) => [step, n] as const))(
-    'also when that was cut at %s, before or after it',
+    'even if that was cut at %s, before or after it',
     async (_, n) => {
       for (const when of ['before', 'after'] as const) {
         const uid = await ready();
@@ -188,7 +188,7 @@ test.each([
   },
 );
 
-test('a replica that is down holds neither the archive nor the drop up; the tools’ own server does', async () => {
+test('a replica that is down delays neither the archive nor the drop; the tools’ own server does', async () => {
   const { uid } = await settledTool();
   await archiveAll(uid);
   const { replica, tools: own } = laws.world;
@@ -217,10 +217,10 @@ test('a replica that is down holds neither the archive nor the drop up; the tool
   }
   await run(another.uid);
   expect(await recordedOf(another.uid)).toHaveLength(1);
-  expect(await laws.run('databases', uid)).toHaveLength(1); // the account on the replica was owed
+  expect(await laws.run('databases', uid)).toHaveLength(1); // the account on the replica was still to be dropped
 });
 
-test('a database that came after the archive is told of, and stays; the others go', async () => {
+test('a database newer than the archive is reported, and stays; the others are dropped', async () => {
   const { uid } = await settledTool();
   await archiveAll(uid);
   await run(uid);
@@ -236,7 +236,7 @@ test('a database that came after the archive is told of, and stays; the others g
   expect(await standing(uid)).toEqual(['later', 'no account']);
 });
 
-test('no archive, no deletion: the database of ours refuses it', async () => {
+test('no archive, no deletion: our own database refuses it', async () => {
   const { uid } = await settledTool();
   await archiveAll(uid);
   await expect(left(uid)).rejects.toThrow('is not put away');

@@ -1,6 +1,7 @@
 /**
- * PostgreSQL came back from a backup that is older than deletions: archives prove them. What was deleted stays so, and
- * can be brought back; what was restored since stays; names, numbers and keys go to nobody else.
+ * PostgreSQL came back from a backup that is older than deletions: archives prove them. What was deleted stays
+ * deleted, and can be restored; what was restored since stays; names, numbers and keys are given to nobody
+ * else.
  */
 import { chownSync, existsSync, mkdirSync } from 'node:fs';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
@@ -25,7 +26,7 @@ import { admit } from './running.ts';
 
 let leaving: LeavingWorld;
 let world: World;
-/** deleted · deleted and restored · deleted, with a home in its place that nobody explains: all after the backup */
+/** deleted · deleted and restored · deleted, with an unexplained home in its place: all after the backup */
 let goner: Subject;
 let phoenix: Subject;
 let halfway: Subject;
@@ -35,7 +36,7 @@ let carol: Subject;
 let late: Subject;
 let laura: Subject;
 let treasure: Treasure;
-/** carol's, of before the backup and after it, and laura's */
+/** carol's, from before the backup and after it, and laura's */
 const keys = [newKey(), newKey(), newKey()];
 
 const cli = (...args: string[]) => runCli(args, { config: world.configFile });
@@ -76,7 +77,7 @@ beforeAll(async () => {
       'published_at'
     ] as Date;
   const before = await marker();
-  await eventually('a beat', async () => (await marker()) > before);
+  await eventually('a heartbeat', async () => (await marker()) > before);
   const backup = await dumpDatabase(world);
 
   treasure = await treasureOf(world, goner);
@@ -107,7 +108,7 @@ beforeAll(async () => {
 
 afterAll(async () => leaving?.close(), 60_000);
 
-test('archives of after the backup have their accounts deleted, whether it knows them or not', async () => {
+test('accounts with archives newer than the backup are deleted, whether it knows them or not', async () => {
   expect(await stateOf(world, goner)).toBe('active');
   const { exit, out, err } = await confirmRecovery(world, '--json');
   expect({ exit, err }).toEqual({ exit: 0, err: expect.any(String) });
@@ -148,7 +149,7 @@ test('archives of after the backup have their accounts deleted, whether it knows
   ]);
 }, 120_000);
 
-test('what had come back since stays, and what was archived before is known: the next has a number of its own', async () => {
+test('what was restored since stays, and earlier archives are known: the next has a number of its own', async () => {
   expect(await stateOf(world, phoenix)).toBe('active');
   const known = await query(
     world,
@@ -163,7 +164,7 @@ test('what had come back since stays, and what was archived before is known: the
   ]);
 });
 
-test('where evidence disagrees nobody gets in, nothing is destroyed, and nothing goes on by itself', async () => {
+test('if evidence disagrees, nobody gets in, nothing is destroyed, and nothing goes on by itself', async () => {
   expect(await stateOf(world, halfway)).toBe('archived');
   expect(existsSync(homeOf(world, halfway.leaver))).toBe(true);
   expect(await query(world, 'SELECT subject FROM holds')).toEqual([{ subject: halfway.uid }]);
@@ -189,10 +190,10 @@ test('their names, numbers and keys are given to nobody', async () => {
   expect(given).toHaveLength(2);
 });
 
-test('what was deleted comes back from its own archive', async () => {
+test('what was deleted is restored from its own archive', async () => {
   expect(await cli('restore', 'goner')).toMatchObject({ exit: 0 });
   expect(await treasureOf(world, goner)).toEqual(treasure);
-  // and an admin may decide so of what is undecided
+  // and an admin may decide the undecided cases in the same way
   await leaving.askAsAdmin({ kind: 'tool.restore', tool: 'halfway' });
   await leaving.becomes(halfway, 'active');
 });

@@ -1,6 +1,6 @@
 /**
- * `chamberlain doctor`, on a system where all is well, and with each thing that it looks at broken by hand:
- * it names it, says what to do, and ends in time.
+ * `chamberlain doctor`, on a healthy system, and with each thing that it checks broken by hand: it names it,
+ * says what to do, and ends in time.
  */
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
@@ -42,15 +42,15 @@ import { admit, openRunning, type Running } from './running.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 const CLI = join(ROOT, 'src/cli/chamberlain.ts');
-/** With one that hangs, and what a busy machine takes to start the program. */
+/** With one check that hangs, and the time that a busy machine takes to start the program. */
 const MOST_MS = 20_000;
 const REDIS_PASSWORD = 'the-password-of-redis';
 
 let running: Running;
 let world: World;
-/** stands for /etc: nothing in it is in the way */
+/** stands for /etc: nothing in it interferes */
 let etc: string;
-/** all that any run has written */
+/** everything that any run has written */
 const said: string[] = [];
 
 interface Told {
@@ -61,10 +61,10 @@ interface Told {
 
 type Options = { config?: string; etc?: string; uid?: number; env?: Record<string, string> };
 
-/** Where nothing hangs. */
+/** If nothing hangs. */
 const doctor = (options: Options = {}) => lookedInTime([], options);
 
-/** On a busy machine a check may take longer than its time: it is looked again until those alone do that hang. */
+/** On a busy machine a check may take longer than its time: it is repeated until only the hanging ones do. */
 async function lookedInTime(hanging: readonly RegExp[], options: Options = {}): Promise<Told> {
   return eventually('the other checks to be in time', async () => {
     const told = await lookOnce(options);
@@ -95,7 +95,7 @@ async function lookOnce(options: Options = {}): Promise<Told> {
 }
 
 /**
- * Arguments of unshare(1) for the command line of another user, who may not be let into the clone: it is
+ * Arguments of unshare(1) for the command line of another user, who may not be allowed into the clone: it is
  * mounted a second time, in a place that only this process sees.
  */
 function asOther(uid: number, args: readonly string[]): string[] {
@@ -130,7 +130,7 @@ beforeAll(async () => {
   });
   await settled(world);
   etc = makeEtc('etc', ['root:x:0:0:root:/root:/bin/sh'], ['root:x:0:']);
-  // who leads makes no progress while what it needs is broken, and a look may take its time
+  // a leader makes no progress while what it needs is broken, and a look may take its time
   await query(world, `UPDATE leases SET lasts = '1 hour'`);
 });
 afterAll(() => running.close());
@@ -143,7 +143,7 @@ function makeEtc(name: string, passwd: readonly string[], group: readonly string
   return folder;
 }
 
-/** A configuration beside the world's own. */
+/** A configuration next to the world's own. */
 function writeVariant(name: string, change: (config: StackConfig) => StackConfig): string {
   const file = join(world.dir, `${name}.yaml`);
   const config = parse(readFileSync(world.configFile, 'utf8')) as StackConfig;
@@ -152,10 +152,10 @@ function writeVariant(name: string, change: (config: StackConfig) => StackConfig
   return file;
 }
 
-test('where all is well every line is ok, and it ends with 0 without changing anything', async () => {
+test('on a healthy system every line is ok, and it ends with 0 without changing anything', async () => {
   const look = async () => {
     const entries = [...(await readDirectory(world, { operational: true }))];
-    // the marker's beat goes on
+    // the heartbeat goes on
     return entries.filter(([dn]) => !/^(cn=chamberlain,)?dc=/u.test(dn));
   };
   const before = await look();
@@ -163,7 +163,7 @@ test('where all is well every line is ok, and it ends with 0 without changing an
   expect(notOk(told)).toEqual([]);
   expect(told.exit).toBe(0);
   expect(await look()).toEqual(before);
-  // each thing that docs/operations.md promises was looked at
+  // each thing that docs/operations.md promises was checked
   const text = told.lines.map(({ group, what }) => `${group}: ${what}`).join('\n');
   for (const words of [
     /^configuration: \d+ secrets are there/mu,
@@ -190,7 +190,7 @@ test('where all is well every line is ok, and it ends with 0 without changing an
   }
 });
 
-test('for people: what is wrong, with what to do and a sum; with --verbose what is right below it, aligned', async () => {
+test('for people: what is wrong, with what to do and a sum; with --verbose also what is right, below and aligned', async () => {
   await query(world, `GRANT UPDATE (verdict) ON audit TO chamberlain_homes`);
   try {
     const look = (...args: string[]) =>
@@ -225,11 +225,11 @@ interface Broken {
   what: string;
   break(): unknown;
   mend(): unknown;
-  /** what must be said of it, and what to do */
+  /** the message about it, and what to do */
   says: [state: State, what: RegExp, todo: RegExp][];
 }
 
-/** Breaks all of them, looks once, mends them: each must be named, and nothing else. */
+/** Breaks all of them, checks once, repairs them: each must be named, and nothing else. */
 async function expectNamed(broken: readonly Broken[], options?: Parameters<typeof doctor>[0]) {
   const done: Broken[] = [];
   let told: Told;
@@ -666,10 +666,10 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
       },
     ];
     expect((await expectNamed(broken, { etc: inTheWay })).exit).toBe(3);
-    await eventually('all is well again', async () => (await doctor()).exit === 0);
+    await eventually('everything to be well again', async () => (await doctor()).exit === 0);
   });
 
-  describe('where work stands still,', () => {
+  describe('where work has stopped,', () => {
     let late: ChildProcess | undefined;
     beforeAll(async () => {
       // the last test's own acts are in the audit
@@ -911,7 +911,7 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
   });
 });
 
-describe('a server that hangs is named in one line, and costs no more than its time:', () => {
+describe('a server that hangs is named in one line, and takes no longer than its time:', () => {
   test.each([
     ['redis', /^Redis at .* cannot be reached(, since .*)?: no answer within/u, 2],
     ['slapd', /^the directory ldap.* cannot be reached(, since .*)?: no answer within/u, 7],

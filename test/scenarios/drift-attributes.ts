@@ -1,7 +1,7 @@
 /**
- * Cases made from what the directory's targets want: each attribute of each, changed, removed, and
- * doubled. An attribute that a target comes to want is in the table by itself; where another value
- * of it must have a form of its own, OTHER says it, and where something else follows, EXCEPT.
+ * Cases made from what the directory's targets want: each attribute of each target, changed, removed, and
+ * doubled. If a target starts to want another attribute, it is in the table automatically; if another value of
+ * it must have a special form, OTHER gives it, and if the consequence differs, EXCEPT says so.
  */
 import type { AccountName } from '../../src/identity/names.ts';
 import type { Wanted } from '../../src/reconcile/wanted.ts';
@@ -20,7 +20,7 @@ export interface Shape {
   without?: Attributes;
 }
 
-/** Another value that the attribute's syntax takes; by default what is wanted, and an x. */
+/** Another value that the attribute's syntax accepts; by default the wanted value, and an x. */
 const OTHER: Record<string, (subject: Subject, hand: Hand) => string> = {
   uidNumber: ({ kind }, hand) => String(hand.freeNumber(kind)),
   gidNumber: ({ kind }, hand) => String(kind === 'person' ? 501 : hand.freeNumber('tool')),
@@ -47,21 +47,21 @@ const OTHER: Record<string, (subject: Subject, hand: Hand) => string> = {
   sudoOrder: () => '9',
 };
 
-/** What must follow, by way: values that let someone in are taken away before others come. */
+/** What must follow, by kind of change: values that let somebody in are removed before others are added. */
 type Follows = Partial<Record<Way, DriftCase['shows']>>;
 
 const NUMBERS = {
   removed: 'refused', // an account or group must have one
   doubled: 'refused', // and has but one
 } as const;
-/** What an entry is named by: RFC 4511, section 4.6, lets nobody remove it. */
+/** The naming attribute of an entry: RFC 4511, section 4.6, does not allow its removal. */
 const nameOf = (target: string): Follows => ({
   removed: 'refused',
   doubled: [`NAME_FOREIGN ${target} (advisory)`],
 });
 
 /**
- * What is not as `usually` has it, by `<target> <kind> <attribute>`. Names and numbers make an entry
+ * Where the result is not as in `usually`, by `<target> <kind> <attribute>`. Names and numbers make an entry
  * ours: with another one it is not, and only an admin can say what it is.
  */
 const EXCEPT: Record<string, Follows> = {
@@ -85,7 +85,7 @@ const EXCEPT: Record<string, Follows> = {
   'seal person chamberlainSeal': { doubled: 'refused' }, // it has one value
   'seal tool chamberlainSeal': { doubled: 'refused' },
   'ssh-keys person description': { changed: ['change ssh-keys'], doubled: ['change ssh-keys'] },
-  // ours by its name alone: under another it is another, beside a new one
+  // ours only by its name: under another name it is another rule, next to a new one
   'sudo-rule tool cn': {
     ...nameOf('sudo-rule'),
     changed: ['create sudo-rule', 'NAME_FOREIGN sudo-rule (advisory)'],
@@ -105,7 +105,7 @@ function usually(target: string, attribute: string, way: Way): DriftCase['shows'
     : [`revoke ${target}`];
 }
 
-/** Every attribute that a target of the directory wants, or wants away, by kind of subject. */
+/** Every attribute that a target of the directory wants, or wants removed, by kind of subject. */
 export function wantedAttributes(
   target: (typeof TARGETS.directory)[number],
   wanted: Wanted,
@@ -143,7 +143,7 @@ export const ATTRIBUTE_CASES: readonly DriftCase[] = ENTRY_TARGETS.flatMap(
   },
 );
 
-/** What is not there cannot be changed or removed; classes are told apart in drift-directory.ts. */
+/** An absent attribute cannot be changed or removed; drift-directory.ts distinguishes classes. */
 function waysOf(attribute: string, { attributes }: Shape): Way[] {
   if (attribute === 'objectClass') return [];
   const isThere = (attributes[attribute] ?? []).length > 0 || attribute === 'description';
@@ -191,7 +191,7 @@ function caseOf(
           if (way === 'doubled')
             return hand.ldif(change(dn, ['delete', attribute, `${wanted(subject)}x`]));
           const other = dn.replace(/^[^,]+/, renamed(subject));
-          // its own rule has been made anew meanwhile
+          // its own rule has been created again meanwhile
           const isBeside = target === 'sudo-rule';
           return hand.ldif(
             isBeside ? remove(other) : rename(other, `${attribute}=${wanted(subject)}`),

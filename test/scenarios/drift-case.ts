@@ -1,7 +1,7 @@
-/** What a case of drift is: one damage done by hand to a subject of its own, and what must follow. */
+/** A case of drift: damage done by hand to a subject of its own, and what must follow. */
 import type { World } from '../stack.ts';
 
-/** A person or tool of one case alone, everything as it should be until the damage. */
+/** A person or tool of one case only, everything as wanted until the damage. */
 export interface Subject {
   kind: 'person' | 'tool';
   name: string;
@@ -10,19 +10,19 @@ export interface Subject {
   uid: number;
   /** of the account in the directory */
   dn: string;
-  /** where the home lies on this machine */
+  /** the path of the home on this machine */
   home: string;
   /** in the databases: `s<uid>`, `u<uid>` */
   user: string;
 }
 
-/** The hand that does damage: the administrator of every server, who knows nothing of us. */
+/** The hand that does damage: the administrator of every server, who does not know Chamberlain. */
 export interface Hand {
   world: World;
   base: string;
-  /** a tool that no case damages; `alice` and `bob` are its maintainers, and those of every tool */
+  /** a tool that no case damages; `alice` and `bob` maintain it, and every other tool */
   neighbour: Subject;
-  /** Changes the directory past its overlays; fails where the directory refuses. */
+  /** Changes the directory past its overlays; fails if the directory refuses. */
   ldif(text: string): Promise<void>;
   sql(server: 'replica' | 'tools', text: string): Promise<void>;
   /** Runs a program, e.g. setfacl. */
@@ -32,21 +32,21 @@ export interface Hand {
 }
 
 /**
- * One row of the table. `shows` says what the plan must hold about the subject, in its order: first
- * the steps, each as `<effect> <target>`, then the findings, each as `<CODE> <target>`, with
- * ` (advisory)` where all that is the subject's own is right nevertheless. `[]` is: left alone.
+ * One row of the table. `shows` lists what the plan must contain about the subject, in order: first the steps,
+ * each as `<effect> <target>`, then the findings, each as `<CODE> <target>`, with ` (advisory)` if everything
+ * that belongs to the subject is right nevertheless. `[]` means: left alone.
  */
 export interface DriftCase {
   what: string;
   of: 'person' | 'tool';
-  /** the state that is wanted; active, and for a person with access, by default */
+  /** the wanted state; active, and for a person with access, by default */
   is?: 'suspended' | 'disabled' | 'without access';
   damage(subject: Subject, hand: Hand): unknown;
-  /** `refused`: the directory does not let even its administrator do it */
+  /** `refused`: the directory does not even let its administrator do it */
   shows: readonly string[] | 'refused';
   /**
-   * Does what the finding's sentence asks for. Where it is given, findings are gone after it and
-   * another repair; where not, the finding must be gone with the first repair.
+   * Does what the finding's sentence asks for. If it is given, findings are gone after it and another repair;
+   * if not, the finding must be gone with the first repair.
    */
   decide?: ((subject: Subject, hand: Hand) => unknown) | undefined;
   /** the attribute or field of a target's want that this is about, `<target> <kind> <attribute>` */

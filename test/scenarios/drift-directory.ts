@@ -1,4 +1,6 @@
-/** Drifts of the directory beside single attributes: entries gone, renamed, doubled; locks, members, keys. */
+/**
+ * Drifts of the directory besides single attributes: entries removed, renamed, doubled; locks, members, keys.
+ */
 import {
   change,
   entry,

@@ -19,7 +19,7 @@ import type { DriftCase, Subject } from './drift-case.ts';
 const file = ({ home }: Subject) => join(home, 'replica.my.cnf');
 const web = ({ home }: Subject) => join(home, 'public_html');
 const away = (path: string) => join(dirname(dirname(path)), `away-${path.replaceAll('/', '-')}`);
-/** What the sentence asks for: away with what stands in the place of something of ours. */
+/** Does what the sentence asks for: moves away whatever has the place of something of ours. */
 const moveAway = (path: string) => renameSync(path, away(path));
 
 const HOMES: readonly DriftCase[] = [
@@ -187,7 +187,7 @@ const FOLDERS: readonly DriftCase[] = [
   },
 ];
 
-/** New credentials: the verifier on the servers follows by itself. */
+/** New credentials: the verifier on the servers follows automatically. */
 const NEW: Pick<DriftCase, 'shows'> = { shows: ['change credentials-file'] };
 
 const replaceBy = (make: (path: string) => unknown) => (subject: Subject) => {
@@ -255,7 +255,7 @@ const CREDENTIALS: readonly DriftCase[] = [
     of: 'tool',
     covers: 'credentials-file tool uid',
     damage: (one) => chownSync(file(one), 0, 0),
-    // its group could read it: root's group holds nobody who should
+    // its group could read it: root's group contains nobody who should
     shows: ['revoke credentials-file'],
   },
   {

@@ -1,4 +1,4 @@
-/** Looks at one subject's things from outside, so that what was mended can be compared with what was. */
+/** Reads one subject's things from outside, so that the repaired state can be compared with the earlier one. */
 import { execFileSync } from 'node:child_process';
 import { lstatSync } from 'node:fs';
 import { join } from 'node:path';
@@ -10,7 +10,7 @@ import { readAccounts, readCredentials, readDirectory, type Entry } from './outs
 /** Everything outside, by what it is: entries by DN, paths, accounts as `<server> <user>`. */
 export type Outside = Map<string, unknown>;
 
-/** What stands outside of these subjects, without what changes with every password and every write. */
+/** The outside state of these subjects, without what changes with every password and every write. */
 export async function lookOutside(world: World, subjects: Iterable<Subject>): Promise<Outside> {
   const seen: Outside = new Map<string, unknown>();
   for (const [dn, entry] of await readDirectory(world, { operational: true })) {
@@ -41,8 +41,9 @@ export async function lookOutside(world: World, subjects: Iterable<Subject>): Pr
 }
 
 /**
- * All that the servers know of an account but its password, and when that was changed; without three
- * forms that say nothing: one way to log in as a list of it, the lifetime that is the server's, and that it is not locked.
+ * Everything that the servers know of an account except its password, and when that was changed; without three
+ * forms that mean nothing: one way to log in as a list of it, the lifetime that is the server's, and that it is
+ * not locked.
  */
 const ACCOUNTS_SQL = `
   SELECT * FROM (
@@ -68,7 +69,7 @@ function ofEntry(entry: Entry): Entry {
   );
 }
 
-/** The part of it that is this subject's. */
+/** The part of it that belongs to this subject. */
 export function ownIn(seen: Outside, { account, dn, home, user }: Subject): Outside {
   return new Map(
     [...seen].filter(
@@ -83,7 +84,7 @@ export function ownIn(seen: Outside, { account, dn, home, user }: Subject): Outs
   );
 }
 
-/** For each subject: whether the password in its file is the one that both servers know. */
+/** For each subject: whether both servers know the password in its file. */
 export async function passwordFaults(
   world: World,
   subjects: Iterable<Subject>,

@@ -1,8 +1,8 @@
 /**
- * Drifts that everybody has at once, on servers of their own: an anonymous account, a database server
- * that was rebuilt empty, a new one in the configuration, the realm group. For each: a survey names it,
- * a plan shows it, a repair mends it or leaves it to who must decide, and then nothing is left to do.
- * (PostgreSQL restored from an older backup: recover.test.ts.)
+ * Drifts that everybody has at once, on servers of their own: an anonymous account, a database server that was
+ * rebuilt empty, a new one in the configuration, the realm group. For each: a survey names it, a plan shows it,
+ * a repair repairs it or leaves it to an admin, and then nothing is left to do. (PostgreSQL restored from an
+ * older backup: recover.test.ts.)
  */
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -48,7 +48,7 @@ afterAll(async () => {
   await drift?.close();
 });
 
-/** What a plan holds of each of WHO, as the table of drift.test.ts says it, with the object. */
+/** The plan of each of WHO, in the form of the table of drift.test.ts, with the object. */
 function shown({ steps, findings }: PlanSeen): Record<string, string[]> {
   const text = (subject: Subject, object: string) =>
     object.replaceAll(subject.user, 'USER').replaceAll(subject.name, 'NAME');
@@ -70,13 +70,13 @@ function shown({ steps, findings }: PlanSeen): Record<string, string[]> {
   );
 }
 
-/** The same of each of WHO, but for those who have none. */
+/** The same for each of WHO, except those who have none. */
 const each = (lines: string[], ...without: string[]) =>
   Object.fromEntries(WHO.map(({ what }) => [what, without.includes(what) ? [] : lines]));
 
 const targetsOf = ({ unreadable }: PlanSeen) => [...new Set(unreadable.map((one) => one.target))];
 
-/** Survey and plan say the same; gives the plan. */
+/** Survey and plan say the same; returns the plan. */
 async function look(): Promise<PlanSeen> {
   const [surveyed, planned] = await Promise.all([
     drift.ask('survey', '--all'),
@@ -87,7 +87,7 @@ async function look(): Promise<PlanSeen> {
   return planned;
 }
 
-/** Does what was read, all of it; then there is nothing to do. */
+/** Does everything of the plan; then there is nothing to do. */
 async function mend(plan: PlanSeen): Promise<void> {
   expect(await drift.repair('--all', '--expect', plan.digest)).toMatchObject({ exit: 0, err: '' });
   await expectClean();
@@ -99,7 +99,7 @@ async function expectClean(): Promise<void> {
   });
 }
 
-/** The same as in the beginning, to the password in every file. */
+/** The same as in the beginning, including the password in every file. */
 async function expectAsBefore(): Promise<void> {
   const after = await lookOutside(drift.world, subjects.values());
   for (const subject of subjects.values())
@@ -108,7 +108,7 @@ async function expectAsBefore(): Promise<void> {
 
 const fileOf = (who: string) => join(subjects.get(who)?.home ?? '', 'replica.my.cnf');
 
-/** Starts the workers again: with new connections, and with what the configuration says now. */
+/** Starts the workers again: with new connections, and the present configuration. */
 async function restartWork(): Promise<void> {
   await drift.stopWork();
   await changedWork?.close();
@@ -143,7 +143,7 @@ describe('an anonymous account before everybody’s', () => {
     await expectAsBefore();
   });
 
-  test('of the host that workers come from: they cannot look, so nothing is known of the server', async () => {
+  test('of the workers’ own host: they cannot look, so nothing is known of the server', async () => {
     await sql(`CREATE USER ''@'localhost';`);
     await restartWork();
     await expect(loginWith(drift.world, 'replica', fileOf('a tool'))).rejects.toThrow();
@@ -177,10 +177,10 @@ describe('a database server that was rebuilt empty', () => {
       readFileSync(fileOf('a tool'), 'utf8') + readFileSync(fileOf('a person'), 'utf8');
     const { config, replica } = drift.world;
     await createMariadbAccounts(replica, config.secrets);
-    // it has no marker: nothing is given there before it is told one
+    // it has no marker: nothing is given there before it has one
     const told = `SELECT FROM place_markers WHERE place = 'replica' AND published_at > $1`;
     const now = await query<{ at: Date }>(drift.world, 'SELECT clock_timestamp() AS at');
-    await eventually('its marker to be told', async () => {
+    await eventually('its marker to be published', async () => {
       return (await query(drift.world, told, [now[0]?.at])).length > 0;
     });
     const seen = await look();
@@ -213,7 +213,7 @@ test('a new third server in the configuration gets every account', async () => {
       world.configFile,
       stringify({ ...config, databases: { ...config.databases, servers } }),
     );
-    // the passwords that repairs have just set are nobody else's: for them no account is looked at again
+    // repairs have just set the passwords, not somebody else: no account is checked again because of them
     await query(world, `UPDATE convergence SET next_try_at = now() WHERE role = 'databases'`);
     await restartWork();
     const seen = await look();
@@ -236,7 +236,7 @@ test('a new third server in the configuration gets every account', async () => {
   }
 });
 
-/** Of all accounts those of whoever is not active. */
+/** Of all accounts, those of subjects that are not active. */
 function expectLocked(accounts: Awaited<ReturnType<typeof readAccounts>>): void {
   const locked = [...accounts].flatMap(([user, one]) => (one.locked ? [user] : []));
   const inactive = ['a suspended person', 'a disabled tool'].map((who) => subjects.get(who)?.user);
@@ -250,7 +250,7 @@ function* haveAccounts(): Iterable<Subject> {
 describe('the realm group', () => {
   const dn = () => `cn=project-tools,ou=groups,${drift.hand.base}`;
 
-  test('without its members: each comes back', async () => {
+  test('without its members: each is restored', async () => {
     const { hand } = drift;
     const placeholder = `cn=chamberlain,${hand.base}`;
     await hand.ldif(change(dn(), ['replace', 'member', placeholder]));
@@ -278,7 +278,7 @@ describe('the realm group', () => {
     await expectClean();
   });
 
-  test('under another name: nothing is known of who is in it', async () => {
+  test('under another name: its members are unknown', async () => {
     const { hand } = drift;
     await hand.ldif(rename(dn(), 'cn=project-other'));
     const seen = await look();

@@ -1,4 +1,4 @@
-/** The world of the cases of drift: who is in it, the hand that damages, and what the commands say. */
+/** The world of the cases of drift: its subjects, the hand that damages, and the output of the commands. */
 import { execFileSync } from 'node:child_process';
 import { createHash, createPrivateKey, createPublicKey } from 'node:crypto';
 import type { Report } from '../../src/reconcile/report.ts';
@@ -10,9 +10,9 @@ import type { DriftCase, Hand, Subject } from './drift-case.ts';
 
 export interface DriftWorld extends Running {
   hand: Hand;
-  /** Makes a subject for each case, all as wanted. */
+  /** Creates a subject for each case, all as wanted. */
   populate(cases: readonly DriftCase[]): Promise<Map<DriftCase, Subject>>;
-  /** What a survey or a plan says, as JSON. */
+  /** The output of a survey or a plan, as JSON. */
   ask(command: 'survey' | 'plan', ...args: string[]): Promise<PlanSeen>;
   repair(...args: string[]): Promise<RepairSeen>;
 }
@@ -27,7 +27,7 @@ export interface RepairSeen extends Pick<Ended, 'exit' | 'err'> {
   said: Record<string, unknown>;
 }
 
-/** Every role but the sweep, which would mend on its own time what is damaged here. */
+/** Every role except the sweep, which would repair by itself what is damaged here. */
 const ROLES = ['intake', 'relay', 'directory', 'homes', 'databases'];
 
 export async function openDriftWorld(
@@ -111,7 +111,8 @@ export async function openDriftWorld(
         }),
       );
       await settled(world);
-      // the watcher mends a password that was changed after its account had rested for 10 s: they do not rest yet
+      // the watcher corrects a password that was changed after its account had rested for 10 s: these do not
+      // rest yet
       await query(
         world,
         `UPDATE convergence SET next_try_at = now() + interval '1 hour'
@@ -132,7 +133,7 @@ export async function openDriftWorld(
   };
 }
 
-/** A key of nobody else, the same in every run (RFC 8410: an Ed25519 key from its seed). */
+/** A key that nobody else has, the same in every run (RFC 8410: an Ed25519 key from its seed). */
 export function keyOf(name: string): string {
   const seed = createHash('sha256').update(name).digest();
   const key = createPrivateKey({

@@ -1,7 +1,7 @@
 /**
- * Every case of drift of drift-cases.ts, on real servers: the damage is done by hand, `survey` names
- * it, `plan` shows these steps and findings, `repair` mends it or leaves it to who must decide, and
- * once that is decided, another repair leaves nothing to do.
+ * Every case of drift of drift-cases.ts, on real servers: the damage is done by hand, `survey` names it, `plan`
+ * shows these steps and findings, `repair` repairs it or leaves it to an admin, and once that is decided,
+ * another repair leaves nothing to do.
  *
  * Each case has a subject of its own, so that one survey, plan and repair serve them all.
  */
@@ -20,7 +20,7 @@ let drift: DriftWorld;
 let subjects: Map<DriftCase, Subject>;
 let clean: PlanSeen;
 let before: Outside;
-/** damage that the directory let nobody do */
+/** damage that the directory did not allow */
 const refused = new Set<DriftCase>();
 let surveyed: PlanSeen;
 let damaged: PlanSeen;
@@ -57,7 +57,7 @@ afterAll(async () => {
   await drift?.close();
 });
 
-/** What a plan holds of one subject, as the table says it. */
+/** The plan of one subject, in the form of the table. */
 function shown(plan: PlanSeen, { uid }: Subject): string[] {
   return [
     ...plan.steps
@@ -110,7 +110,7 @@ describe.each(DRIFT_CASES.map((one) => [one.what, one] as const))('%s', (_, one)
     expect(shown(damaged, subject())).toEqual(shows);
   });
 
-  test('is mended by a repair, but for what an admin must decide', () => {
+  test('is repaired, except for what an admin must decide', () => {
     expect(shown(repaired, subject())).toEqual(findings);
   });
 
@@ -121,15 +121,15 @@ describe.each(DRIFT_CASES.map((one) => [one.what, one] as const))('%s', (_, one)
   });
 });
 
-test('the repair did every step, and says so', () => {
+test('the repair did every step, and reports that', () => {
   expect(repair).toMatchObject({ exit: 0, err: '' });
   expect(repaired).toMatchObject({ steps: [], waiting: [], unreadable: [], exit: 3 });
   expect(decided).toMatchObject({ steps: [], findings: [], unreadable: [], exit: 3 });
-  // homes that were moved aside, and have a name of nobody's
+  // homes that were moved away have names that belong to nobody
   expect(new Set(decided.unmanaged?.map(({ kind }) => kind))).toEqual(new Set(['home']));
 });
 
-test('the passwords in all files are those that the servers know', async () => {
+test('the servers know the passwords in all files', async () => {
   const cases = [...subjects].filter(([one]) => one.is !== 'without access');
   const faults = await passwordFaults(
     drift.world,
@@ -172,10 +172,13 @@ describe('no attribute that is wanted is without a case', () => {
     expect({ attribute, isChanged: isChanged || isFound }).toEqual({ attribute, isChanged: true });
   });
 
-  /** What a want holds to find the thing by, or to speak of it: it cannot differ. */
+  /** What a want needs to find the thing, or to name it: it cannot differ. */
   const NOT_SEEN = ['home', 'path', 'skeleton', 'user', 'epoch', 'current', 'lockedOut'];
 
-  /** Of who stays, nothing is put away: nothing to differ. test/scenarios/leaving.test.ts has the others. */
+  /**
+   * Nothing of a subject that stays is archived: nothing can differ. test/scenarios/leaving.test.ts has the
+   * others.
+   */
   const OF_WHO_STAYS = [...TARGETS.homes, ...TARGETS.databases].filter(
     ({ name }) => !name.endsWith('-archive'),
   );

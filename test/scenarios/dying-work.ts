@@ -1,6 +1,7 @@
 /**
- * `chamberlain work` that dies of SIGKILL at a chosen action of a role: node dying-work.ts CONFIG LOG. Told by IPC:
- * which roles to start, and where to die. Each action is written to LOG before it is done: `homes home.archive`.
+ * `chamberlain work` that dies of SIGKILL at a chosen action of a role: node dying-work.ts CONFIG LOG. By IPC
+ * it receives which roles to start, and where to die. Each action is written to LOG before it is done: `homes
+ * home.archive`.
  */
 import { writeFileSync } from 'node:fs';
 import { loadConfig } from '../../src/shared/config.ts';

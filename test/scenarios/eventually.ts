@@ -1,13 +1,16 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** Longest wait for what must come: the machine may be busy with other things. */
+/** The longest wait for something that must happen: the machine may be busy with other things. */
 const PATIENCE_MS = 60_000;
-/** Between two looks; as long as a look takes, so that one that starts programs does not fill a processor. */
+/**
+ * The pause between two looks; as long as a look takes, so that a look that starts programs does not fill a
+ * processor.
+ */
 const PAUSE_MS = { least: 20, most: 500 };
 
 /**
- * Asks again until there is an answer (not undefined, not false), and returns it; fails after
- * `timeoutMs`, with what was waited for. An error of `look` is no answer yet.
+ * Calls `look` again until there is an answer (not undefined, not false), and returns it; fails after
+ * `timeoutMs`, and names what was awaited. An error of `look` is not an answer yet.
  */
 export async function eventually<T>(
   what: string,
@@ -26,7 +29,7 @@ export async function eventually<T>(
       last = error;
     }
     if (performance.now() > deadline) {
-      throw new Error(`waited ${timeoutMs / 1000} s in vain for ${what}`, { cause: last });
+      throw new Error(`timed out after ${timeoutMs / 1000} s waiting for ${what}`, { cause: last });
     }
     const tookMs = performance.now() - began;
     await sleep(Math.min(Math.max(tookMs, PAUSE_MS.least), PAUSE_MS.most));

@@ -1,6 +1,6 @@
 /**
- * A survey of everything reads in bulk, and must say what looking at each subject by itself says, to the
- * byte: here of a world with every kind of drift in it. What it could not read to the end is UNREADABLE.
+ * A survey of everything reads in bulk, and must say exactly what a look at each subject says, byte by byte:
+ * here in a world with every kind of drift. What it could not read to the end is UNREADABLE.
  *
  * The roles are the real ones; a test may stop one between two pieces of what it reads in bulk.
  */
@@ -40,10 +40,10 @@ const roles: Worker[] = [];
 
 /** What happens after each piece that a role has read in bulk; by default nothing. */
 const afterPiece = new Map<Role, (piece: number) => unknown>();
-/** What happens when it has read all. */
+/** What happens when it has read everything. */
 const afterAllRead = new Map<Role, (pace: Throttle) => unknown>();
 
-/** The role itself, but that it reads few at a time, and that a test hears of each piece. */
+/** The role itself, except that it reads little at a time, and that a test is told of each piece. */
 function heard<Reader, Open extends Reader>(
   parts: RoleParts<Reader, Open>,
 ): RoleParts<Reader, Open> {
@@ -105,7 +105,7 @@ async function ask(uids?: readonly number[], of: readonly Role[] = ROLES) {
   return await askRoles(world.config, uids, { roles: of, timeoutMs: 30_000 });
 }
 
-/** All that people and programs read of a report. */
+/** Everything that people and programs read of a report. */
 function asRead(report: Report): string {
   return [
     renderSurvey(report, (text) => text),
@@ -115,7 +115,7 @@ function asRead(report: Report): string {
 }
 
 describe('with every kind of drift', () => {
-  test('it says the same as looking at few subjects at a time', async () => {
+  test('it says the same as surveys of few subjects at a time', async () => {
     const uids = await uidsOfAll();
     const slow: Report[] = [];
     for (let at = 0; at < uids.length; at += 30) {
@@ -180,13 +180,13 @@ describe('what changes between the reading and the look', () => {
     return report?.steps.filter(({ subject }) => subject === drift.hand.neighbour.uid) ?? [];
   };
 
-  test('drift that was mended meanwhile is none', async () => {
+  test('drift that was repaired meanwhile is not reported', async () => {
     await shell('/bin/false');
     afterAllRead.set('directory', () => shell('/bin/bash'));
     expect(await ofNeighbour()).toEqual([]);
   });
 
-  test('drift that became another meanwhile is shown as it is now', async () => {
+  test('drift that changed meanwhile is shown as it is now', async () => {
     await shell('/bin/false');
     afterAllRead.set('directory', () => shell('/bin/dash'));
     expect(JSON.stringify(await ofNeighbour())).toContain('/bin/dash');
@@ -194,7 +194,7 @@ describe('what changes between the reading and the look', () => {
     expect(await ofNeighbour()).toEqual([]);
   });
 
-  test('what became wanted and was made meanwhile is no drift', async () => {
+  test('what became wanted and was created meanwhile is not drift', async () => {
     const { uid } = drift.hand.neighbour;
     const dn = `cn=${drift.hand.neighbour.account},ou=servicegroups,${drift.hand.base}`;
     const member = `uid=steward,ou=people,${drift.hand.base}`;
@@ -209,7 +209,7 @@ describe('what changes between the reading and the look', () => {
     // no verdict has given it the next seal
     const ofGroup = async () => (await ofNeighbour()).filter(({ target }) => target !== 'seal');
     expect(await ofGroup()).toEqual([]);
-    // the look was at the new want indeed: without the value it is a step
+    // the look did use the new want: without the value it is a step
     afterAllRead.clear();
     await drift.hand.ldif(change(dn, ['delete', 'member', member]));
     expect((await ofGroup()).map(({ target }) => target)).toEqual(['unix-group']);
@@ -217,7 +217,7 @@ describe('what changes between the reading and the look', () => {
   });
 });
 
-describe('a server that fails in the middle of what is read in bulk', () => {
+describe('a server that fails in the middle of a bulk read', () => {
   const pid = (server: 'slapd' | 'replica') => {
     const found = runningPid(world[server]);
     if (found === undefined) throw new Error(`${server} does not run`);
@@ -225,7 +225,7 @@ describe('a server that fails in the middle of what is read in bulk', () => {
   };
   const everyStep = async (role: Role) => (await ask(undefined, [role])).get(role);
 
-  test('a directory that hangs is UNREADABLE, and no step comes of it', async () => {
+  test('a directory that hangs is UNREADABLE, and leads to no step', async () => {
     afterPiece.set('directory', (piece) => {
       if (piece === 2) signalTree(pid('slapd'), 'SIGSTOP');
     });
@@ -241,7 +241,7 @@ describe('a server that fails in the middle of what is read in bulk', () => {
     }
   });
 
-  test('a directory that dies is UNREADABLE, and no step comes of it', async () => {
+  test('a directory that dies is UNREADABLE, and leads to no step', async () => {
     afterPiece.set('directory', (piece) => {
       if (piece === 2) signalTree(pid('slapd'), 'SIGKILL');
     });
@@ -279,7 +279,7 @@ describe('a server that fails in the middle of what is read in bulk', () => {
     120_000,
   );
 
-  test('what was read of a database server that died shows nobody, before it is looked at again', async () => {
+  test('what was read of a database server that died shows no account, before it is read again', async () => {
     const reader = DATABASES.openReader(world.config);
     const pool = openPool(world.config, 'databases_reader', { max: 2, durable: false });
     const realm = realmOf(world.config);
@@ -308,7 +308,7 @@ describe('a server that fails in the middle of what is read in bulk', () => {
     }
   });
 
-  test('an area of homes that goes away is UNREADABLE, and no home is missing', async () => {
+  test('an area of homes that disappears is UNREADABLE, and no home is missing', async () => {
     const area = `${world.dataRoot}${world.config.files.personHomes}`;
     afterPiece.set('homes', () => {
       afterPiece.clear();
@@ -331,7 +331,7 @@ describe('a server that fails in the middle of what is read in bulk', () => {
 describe('a directory that shows too little, without an error', () => {
   const marker = () => `cn=chamberlain,${drift.hand.base}`;
 
-  /** As if access rules hid so many people: the marker tells of as many more than are there. */
+  /** As if access rules hid so many people: the heartbeat counts as many more than are visible. */
   async function whileMissing<T>(count: number, act: () => Promise<T>): Promise<T> {
     const reader = DIRECTORY.openReader(world.config);
     try {
@@ -354,7 +354,7 @@ describe('a directory that shows too little, without an error', () => {
   }
   const lookAtAll = async () => (await ask(undefined, ['directory'])).get('directory');
 
-  test('is UNREADABLE where many people are missing, and no step comes of it', async () => {
+  test('is UNREADABLE if many people are missing, and leads to no step', async () => {
     const report = await whileMissing(1000, lookAtAll);
     expect(report?.steps).toEqual([]);
     expect(report?.unreadable.map(({ target }) => target)).toEqual(
@@ -363,15 +363,15 @@ describe('a directory that shows too little, without an error', () => {
     expect(report?.unreadable[0]?.sentence).toContain('but its heartbeat says');
   });
 
-  test('is read where a few are: they were removed by hand', async () => {
+  test('is read if a few are missing: they were removed by hand', async () => {
     const report = await whileMissing(10, lookAtAll);
     expect(report?.unreadable).toEqual([]);
     expect(report?.steps.length).toBeGreaterThan(10);
   });
 });
 
-describe('a long survey beside others', () => {
-  /** Stops a role between two pieces until it is let go. */
+describe('a long survey next to others', () => {
+  /** Stops a role between two pieces until it is released. */
   function stall(role: Role): { stalled: Promise<void>; letGo: () => void } {
     let letGo = () => {};
     let tell = () => {};

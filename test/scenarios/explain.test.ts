@@ -1,4 +1,4 @@
-/** `explain`: all that is known about a word, on real servers, and what it says when it cannot know. */
+/** `explain`: everything that is known about a word, on real servers, and what it says when it cannot know. */
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import {
   chmodSync,
@@ -129,7 +129,7 @@ describe('what a word names', () => {
     expect(subjects.map(({ account }) => account)).toEqual(accounts);
   });
 
-  test('what a path and a database are is said', async () => {
+  test('a path and a database are described', async () => {
     const said = async (word: string) => (await about(word)).known.join('\n');
     expect(await said('/data/project/deep')).toContain('is the home of tools.deep');
     expect(await said('/home/alice/replica.my.cnf')).toContain('the credentials file of alice');
@@ -167,7 +167,7 @@ test.each([
   ['tools.dep', 'tools.deep'],
   [`uid=bb,ou=people,${BASE}`, 'bob'],
   ['/data/project/bridgebt/logs', 'bridgebot'],
-])('of %s nothing is known but who may be meant', async (word, meant) => {
+])('of %s only the possible matches are known', async (word, meant) => {
   const { known, subjects } = await about(word);
   expect([known.at(-1), subjects]).toEqual([`Did you mean ${meant}?`, []]);
 });
@@ -175,7 +175,7 @@ test.each([
 describe('survey and plan', () => {
   const ask = (...args: string[]) => runCli(args, { config: world.configFile });
 
-  test('take every name of a subject, and each subject once', async () => {
+  test('accept every name of a subject, and show each subject once', async () => {
     const tool = String(uids['tools.bridgebot']);
     const survey = await ask('survey', 'bridgebot', 'tools.bridgebot', tool, 'alice');
     // a person and a tool are called alice
@@ -185,7 +185,7 @@ describe('survey and plan', () => {
     expect(plan.out).toMatch(/^1 subject checked: nothing to do\ndigest [0-9a-f]{64}\n$/u);
   });
 
-  test('of a target that nobody named can have there is nothing to see: exit 2', async () => {
+  test('of a target that none of the subjects can have, there is nothing to see: exit 2', async () => {
     const { exit, out, err } = await ask('survey', 'bob', '--target', 'sudo-rule');
     expect({ exit, out }).toEqual({ exit: 2, out: '' });
     expect(err).toBe('USAGE: bob: this subject can never have a sudo-rule. See --help.\n');
@@ -200,7 +200,7 @@ describe('survey and plan', () => {
     ['no-such-thing', ''],
     ['99999999999', ''],
     ['\u001b[2J', ''],
-  ])('of %s there is nothing to see: exit 2, and who may be meant', async (word, meant) => {
+  ])('of %s there is nothing to see: exit 2, with the possible matches', async (word, meant) => {
     const { exit, out, err } = await ask('survey', 'alice', word);
     const shown = word === '\u001b[2J' ? '' : word;
     expect({ exit, out }).toEqual({ exit: 2, out: '' });
@@ -209,10 +209,10 @@ describe('survey and plan', () => {
 });
 
 describe('a page', () => {
-  test('everything as wanted: exit 0, and who asked and approved', async () => {
+  test('everything as wanted: exit 0, with requester and approver', async () => {
     const begin = performance.now();
     const { exit, out, err } = await run('tools.bridgebot', '--json');
-    // it ends with the last answer, not with the time that there was for it
+    // it ends with the last answer, not when its time is over
     expect(performance.now() - begin).toBeLessThan(PATIENT_MS / 2);
     expect({ exit, err }).toEqual({ exit: 0, err: '' });
     const [tool] = (JSON.parse(out) as Explanation).subjects as [SubjectPage];
@@ -272,7 +272,7 @@ describe('a page', () => {
     expect(carol?.ways).toMatchObject([{ stops: ['carol has no key'] }]);
   });
 
-  test('for people, with no letter that steers a terminal', async () => {
+  test('for people, without characters that control a terminal', async () => {
     const title = (text: string) =>
       query(world, `UPDATE tools SET title = $1 WHERE name = 'bridgebot'`, [text]);
     await title('A \u001b[2J\u202ebridge\nas wanted');
@@ -286,7 +286,7 @@ describe('a page', () => {
   });
 });
 
-/** The lines that a command writes on a terminal of so many columns. */
+/** The lines that a command writes on a terminal with so many columns. */
 async function onTerminal(columns: number, words: string, color = 'NO_COLOR'): Promise<string[]> {
   const command = `stty cols ${columns}; '${process.execPath}' '${CLI}' ${words}`;
   const env = { ...process.env, CHAMBERLAIN_CONFIG: world.configFile, [color]: '1' };
@@ -294,14 +294,14 @@ async function onTerminal(columns: number, words: string, color = 'NO_COLOR'): P
   return stdout.split('\r\n');
 }
 
-test('on a terminal no line is wider than it', async () => {
+test('no line is wider than the terminal', async () => {
   const lines = await onTerminal(100, `explain alice --timeout ${PATIENT_MS / 1000}`);
   expect(lines.filter((line) => line.length > 100)).toEqual([]);
   // what follows stays in its column
   expect(lines).toContainEqual(expect.stringMatching(/^ {32}\S/u));
 });
 
-test.each(['audit', 'requests'])('nor is one of `%s`, where nobody watches whole', async (word) => {
+test.each(['audit', 'requests'])('nor is one of `%s`', async (word) => {
   const isWide = (line: string) => line.length > 80;
   expect((await onTerminal(80, word)).filter(isWide)).toEqual([]);
   const { out } = await runCli([word], { config: world.configFile });
@@ -309,7 +309,7 @@ test.each(['audit', 'requests'])('nor is one of `%s`, where nobody watches whole
 });
 
 describe('what differs', () => {
-  // without relay and sweep nothing is mended meanwhile
+  // without relay and sweep nothing is repaired meanwhile
   beforeAll(async () => {
     await running.stopWork();
     await running.startWork(ROLES);
@@ -343,7 +343,7 @@ describe('what differs', () => {
          WHERE subject = $1 AND role = 'homes'`,
         [uids['tools.relay'], days],
       );
-    // that of the sweep was mended a day later: this one is another
+    // the sweep's difference was repaired a day later: this one is another
     await appliedDaysAgo(2);
     expect(target(await page('relay'), 'home-directory')).toMatchObject({
       state: 'differs',
@@ -364,7 +364,7 @@ describe('what differs', () => {
     expect((await run('relay')).exit).toBe(3);
   });
 
-  test('what is behind differs since it was touched, or since it was seen if that is earlier', async () => {
+  test('a role that is behind differs since it was touched, or since it was seen if that is earlier', async () => {
     for (const role of ['directory', 'homes']) {
       await query(world, 'SELECT touch_generation($1, $2)', [uids['tools.relay'], role]);
     }
@@ -383,7 +383,7 @@ describe('what differs', () => {
     );
   });
 
-  test('what was not looked at, since what it needs is a finding, is not called as wanted', async () => {
+  test('a target that was not checked, because one that it needs has a finding, is not reported as wanted', async () => {
     const home = homeOf(world, { tool: 'deep' });
     renameSync(home, `${home}.away`);
     writeFileSync(home, '');
@@ -418,7 +418,7 @@ describe('what differs', () => {
       renameSync(`${home}.away`, home);
       await number(uids['carol'] ?? 0);
     }
-    // a file where a folder of the home should be hides nothing of the credentials
+    // a file in place of a folder of the home hides nothing of the credentials
     const logs = join(home, 'logs');
     renameSync(logs, `${logs}.away`);
     writeFileSync(logs, '');
@@ -429,7 +429,7 @@ describe('what differs', () => {
     renameSync(`${logs}.away`, logs);
   });
 
-  test('a suspended person comes in by no chain, and is locked nowhere yet', async () => {
+  test('a suspended person has no access by any chain, and is locked nowhere yet', async () => {
     await query(world, `UPDATE people SET state = 'suspended' WHERE shell_name = 'bob'`);
     try {
       const { entrants = [] } = await page('deep');
@@ -448,7 +448,7 @@ describe('what differs', () => {
     }
   });
 
-  test('so does one who is no realm member, whose keys have expired, or behind a disabled tool', async () => {
+  test('nor has a person who is not a realm member, whose keys have expired, or behind a disabled tool', async () => {
     const stopsOf = async (person: string) =>
       (await page('deep')).entrants?.find((each) => each.person === person)?.ways[0]?.stops;
     await query(world, 'DELETE FROM realm_members WHERE person = $1', [uids['alice']]);
@@ -471,7 +471,7 @@ describe('what differs', () => {
 });
 
 describe('keys', () => {
-  test('a key that was removed: whose it was, since when, and that it opens nothing', async () => {
+  test('a removed key: its holder, since when, and that it gives no access', async () => {
     const fingerprint = fingerprints['bob'] ?? '';
     await portal.get({ kind: 'key.remove', requestedBy: 'bob', person: 'bob', fingerprint });
     const { key, subjects } = await about(fingerprint);
@@ -492,8 +492,8 @@ describe('keys', () => {
   });
 });
 
-describe('what is nobody of ours: exit 1, and what is known', () => {
-  test('foreign names and numbers, since when they were seen', async () => {
+describe('unknown words: exit 1, and what is known', () => {
+  test('unmanaged names and numbers, since when they were seen', async () => {
     const uid = (world.config.ids.people.at(-1)?.last ?? 0) - 5;
     await addUnmanagedEntry(
       world,
@@ -571,7 +571,7 @@ describe('a role that does not answer', () => {
     await running.startWork();
   });
 
-  test('is shown as such, in time, and the rest is there: exit 4', async () => {
+  test('is shown as such, in time, together with the rest: exit 4', async () => {
     await running.stopWork();
     await running.startWork(['directory', 'databases']);
     homes = spawn(process.execPath, [CLI, 'work', 'homes'], {
@@ -585,7 +585,7 @@ describe('a role that does not answer', () => {
     );
     homes.kill('SIGSTOP');
     const begin = performance.now();
-    // far more than the others need, and far less than homes would be waited for without an end
+    // far more than the others need, and far less than an unlimited wait for homes
     const tool = await about('bridgebot', 3000);
     expect(performance.now() - begin).toBeLessThan(20_000);
     expect(tool.subjects[0]?.targets.map(({ role, state }) => [role, state])).toEqual([
@@ -610,7 +610,7 @@ describe('a role that does not answer', () => {
     await eventually('homes', async () => states(await page('bridgebot')).join() === 'as wanted');
   });
 
-  test('one that has lost its connection hears the next call', async () => {
+  test('a role that has lost its connection receives the next call', async () => {
     const listening = `FROM pg_stat_activity
       WHERE query = 'LISTEN chamberlain_surveys' AND datname = current_database()`;
     await eventually('every role to listen', async () => {
@@ -626,7 +626,7 @@ describe('a role that does not answer', () => {
 });
 
 describe('rights', () => {
-  test('it needs the PostgreSQL role admin alone: no other secret, and no Redis', async () => {
+  test('it needs only the PostgreSQL role admin: no other secret, and no Redis', async () => {
     const secrets = join(world.dir, 'admin-only');
     mkdirSync(secrets);
     copyFileSync(join(world.config.secrets, 'postgres-admin'), join(secrets, 'postgres-admin'));
@@ -643,7 +643,7 @@ describe('rights', () => {
     });
   });
 
-  test('no verifier is told, nor can the role read one', async () => {
+  test('no verifier is shown, nor can the role read one', async () => {
     const rows = await query<{ verifier: string }>(
       world,
       'SELECT verifier FROM database_verifiers',
@@ -661,7 +661,7 @@ describe('rights', () => {
     }
   });
 
-  test('what every role has answered leaves nothing behind', async () => {
+  test('the answers of the roles leave nothing behind', async () => {
     const read = () => query(world, 'SELECT id FROM surveys ORDER BY id');
     const before = await read();
     expect(states(await page('bridgebot'))).toEqual(['as wanted']);

@@ -34,13 +34,16 @@ const cli = (...args: string[]): Promise<Ended> =>
 
 const freeze = (...args: string[]): Promise<Ended> => cli('freeze', '--reason', 'a test', ...args);
 
-/** All that roles change, but for the markers, whose beat goes on; and every verdict. A line each. */
+/**
+ * Everything that roles change, except the heartbeats and markers, which go on; and every verdict. One line
+ * each.
+ */
 async function snapshot(): Promise<Set<string>> {
   const { world } = running;
   const directory = await readStillDirectory(world);
   const files = execFileSync('find', [
     world.dataRoot,
-    // where the areas' markers are written
+    // the areas' markers are written here
     ...['-name', '.chamberlain', '-prune', '-o', '-printf', '%p %m %U %G %s %T@ %C@\\n'],
   ]);
   const ranges = [...world.config.ids.people, ...world.config.ids.tools];
@@ -48,7 +51,7 @@ async function snapshot(): Promise<Set<string>> {
     (['replica', 'tools'] as const).map((server) =>
       administer(
         world[server].socket,
-        // the servers are others' too
+        // others use the servers, too
         `SELECT * FROM mysql.global_priv WHERE ${ranges
           .map(({ first, last }) => `substr(User, 2) BETWEEN ${first} AND ${last}`)
           .join(' OR ')} ORDER BY User, Host;`,
@@ -66,7 +69,7 @@ async function snapshot(): Promise<Set<string>> {
   ]);
 }
 
-test('frozen in the middle of load, nothing changes any more; thawed, all is done and nothing lost', async () => {
+test('frozen under load, nothing changes any more; thawed, everything is done and nothing is lost', async () => {
   const { world, portal } = running;
   const names = Array.from({ length: 50 }, (_, index) => `load${index}`);
   const ids = await Promise.all(
@@ -80,7 +83,7 @@ test('frozen in the middle of load, nothing changes any more; thawed, all is don
   expect(JSON.parse(frozen.out)).toMatchObject({ already: false, acting: [], reason: 'a test' });
   const before = await snapshot();
 
-  // requests that come now wait too; what takes access away is no exception
+  // requests that come now wait, too; even those that take access away
   const late = await portal.send(
     { kind: 'key.remove', requestedBy: 'alice', person: 'alice', fingerprint: 'SHA256:x' },
     { queue: 'requests.urgent' },
@@ -95,11 +98,11 @@ test('frozen in the middle of load, nothing changes any more; thawed, all is don
     /TIMEOUT: it waits: the realm is frozen since .*, by unix:.*: a test\n/,
   );
 
-  // restarted, the workers stay still
+  // the restarted workers do nothing
   await running.stopWork();
   await running.startWork();
   // the heartbeat goes on, and surveys are answered
-  await eventually('a beat', async () => (await beat()).at > at);
+  await eventually('a heartbeat', async () => (await beat()).at > at);
   const planned = await cli('plan', 'steward');
   expect(planned.exit).toBe(0);
   expect([...(await snapshot()).symmetricDifference(before)]).toEqual([]);
@@ -139,7 +142,7 @@ test('frozen in the middle of load, nothing changes any more; thawed, all is don
 test.each([
   ['none', [], "required option '--reason <text>' not specified"],
   ['an empty one', ['--reason', ' '], '--reason is empty: say why'],
-])('it asks for a reason, and takes %s for none', async (_, args, sentence) => {
+])('it requires a reason, and refuses %s', async (_, args, sentence) => {
   const { exit, out, err } = await cli('freeze', ...args);
   expect({ exit, out, err }).toEqual({
     exit: 2,
@@ -149,7 +152,7 @@ test.each([
   expect((await cli('status')).out).not.toContain('frozen');
 });
 
-test('where it is frozen already the new reason is written and audited, and the one before is said', async () => {
+test('if it is frozen already, the new reason is recorded and audited, and the previous one is shown', async () => {
   const { world } = running;
   const acts = () =>
     query(
@@ -179,7 +182,7 @@ async function beat(): Promise<Marker> {
   return parseMarker(entry?.['description']?.[0] ?? '') as Marker;
 }
 
-test('freezing and thawing twice is no fault, and is told apart', async () => {
+test('freezing and thawing twice is not an error, and is reported differently', async () => {
   expect(await freeze()).toMatchObject({ exit: 0, out: expect.stringContaining('Frozen: ') });
   const again = await freeze();
   expect(again).toMatchObject({ exit: 0, err: '' });
@@ -189,9 +192,9 @@ test('freezing and thawing twice is no fault, and is told apart', async () => {
   expect(JSON.parse((await cli('thaw', '--json')).out)).toEqual({ thawed: false, was: null });
 });
 
-test('it waits for what is in hand, and says who is at it', async () => {
+test('it waits for work in progress, and says who does it', async () => {
   const { postgres, config } = running.world;
-  // as a role that works on a subject does, as long as its connection lives
+  // like a role that works on a subject, as long as its connection lives
   await asSuperuser(postgres, config.postgres.database, async (client) => {
     await client.query('SELECT pg_advisory_lock(102, 4711)');
     const waiting = await freeze('--timeout', '1');
@@ -199,7 +202,7 @@ test('it waits for what is in hand, and says who is at it', async () => {
     expect(waiting.out).toContain('Still at work: homes (1 subject).');
   });
   expect(await freeze()).toMatchObject({ exit: 0 });
-  // a verdict in hand is waited for too
+  // it also waits for a verdict in progress
   await asSuperuser(postgres, config.postgres.database, async (client) => {
     await client.query('BEGIN; SELECT FROM frozen FOR KEY SHARE');
     const waiting = await freeze('--timeout', '1');
@@ -209,7 +212,7 @@ test('it waits for what is in hand, and says who is at it', async () => {
   expect(await cli('thaw')).toMatchObject({ exit: 0 });
 });
 
-test('what drifts meanwhile is seen and left, also by a job that lay in the queue; then it is mended at once', async () => {
+test('drift meanwhile is noticed and left, even by a job that was in the queue; later it is repaired at once', async () => {
   const { world } = running;
   const home = homeOf(world, { tool: 'load0' });
   const [tool] = await query<{ uid: number }>(world, `SELECT uid FROM tools WHERE name = 'load0'`);
@@ -247,8 +250,8 @@ test('what drifts meanwhile is seen and left, also by a job that lay in the queu
   try {
     const start = performance.now();
     await withClient(admin, (client) => thaw(client, 'unix:test'));
-    await eventually('the home to be mended', () => (statSync(home).mode & 0o7777) === 0o2775);
-    // a poll comes every second; what counts as a failure is tried again ever later
+    await eventually('the home to be repaired', () => (statSync(home).mode & 0o7777) === 0o2775);
+    // a poll comes every second; after a failure, the next attempts come later and later
     expect(performance.now() - start).toBeLessThan(10_000);
   } finally {
     await admin.end();
@@ -256,7 +259,7 @@ test('what drifts meanwhile is seen and left, also by a job that lay in the queu
   await settled(world);
 });
 
-test('the program’s own freeze is not thawed, also not where it comes while an admin thaws', async () => {
+test('the program’s own freeze is not thawed, even if it comes while an admin thaws', async () => {
   const { world } = running;
   const { postgres, config } = world;
   expect(await freeze()).toMatchObject({ exit: 0 });

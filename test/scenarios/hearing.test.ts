@@ -1,6 +1,6 @@
 /**
- * What a portal hears, by the sample of docs/portals.md as it stands: each event at least once and in order, whatever
- * fails, dies or is lost; with BullMQ 6 and 5.
+ * What a portal receives, by the sample of docs/portals.md as it is: each event at least once and in order,
+ * whatever fails, dies or is lost; with BullMQ 6 and 5.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -55,7 +55,7 @@ afterAll(async () => {
 
 /** A process that runs the sample. */
 interface SamplePortal {
-  /** numbers as it has printed them, one list for each life of the process */
+  /** the numbers that it has printed, one list for each life of the process */
   readonly lives: number[][];
   readonly errors: string[];
   end(signal: NodeJS.Signals): Promise<void>;
@@ -112,7 +112,7 @@ function startPortal(version: string, inHandler = '', inJob = ''): SamplePortal 
 }
 
 let told = 0;
-/** Has the portal told of so many events more, some transactions of them. */
+/** Sends the portal this many more events, in some transactions. */
 async function tell(count: number): Promise<void> {
   for (let left = count; left > 0; left -= 10) {
     await query(
@@ -125,7 +125,7 @@ async function tell(count: number): Promise<void> {
   told += count;
 }
 
-/** Waits until the portal has all that it was told, and checks that each life had its events in order. */
+/** Waits until the portal has everything that was sent, and checks that each life had its events in order. */
 async function expectAll({ lives, errors }: SamplePortal, timeoutMs = 30_000): Promise<void> {
   await eventually(
     'the last event',
@@ -165,7 +165,7 @@ describe.each(['bullmq', 'bullmq5'])('with %s', (version) => {
     await expectAll(portal);
   });
 
-  test('a handler that throws now and then, and a job that fails, get each event all the same', async () => {
+  test('a handler that sometimes throws, and a job that fails, get each event nevertheless', async () => {
     const portal = startPortal(
       version,
       `  if (Math.random() < 0.02) throw new Error('not now');`,
@@ -176,7 +176,7 @@ describe.each(['bullmq', 'bullmq5'])('with %s', (version) => {
     expect(portal.errors).toEqual(expect.arrayContaining(['not now', 'not this']));
   });
 
-  test('a portal that is killed in its handler gets all when it is back', async () => {
+  test('a portal that is killed in its handler gets everything when it is back', async () => {
     const portal = startPortal(
       version,
       `  if (last === ${told + 20}) process.kill(process.pid, 'SIGKILL');`,
@@ -189,7 +189,7 @@ describe.each(['bullmq', 'bullmq5'])('with %s', (version) => {
     await expectAll(portal);
   });
 
-  test('a paused queue loses nothing, also where Redis loses all meanwhile', async () => {
+  test('a paused queue loses nothing, even if Redis loses everything meanwhile', async () => {
     const connection = { connection: { url: world.redis.urlOf('portal.portal') } };
     const queue =
       version === 'bullmq5'
@@ -211,7 +211,7 @@ describe.each(['bullmq', 'bullmq5'])('with %s', (version) => {
     await queue.close();
   });
 
-  test('Redis that loses all, again and again, loses no event', async () => {
+  test('a Redis that loses everything, again and again, loses no event', async () => {
     const portal = startPortal(version);
     for (let n = 0; n < 10; n += 1) {
       await tell(40);
@@ -229,10 +229,10 @@ const openJob = async (): Promise<string | undefined> =>
     )
   )[0]?.job ?? undefined;
 
-describe('whoever has the portal’s password of Redis', () => {
+describe('somebody with the portal’s password of Redis', () => {
   const queue = () => new Queue('events.portal', { connection: redis });
 
-  test('cannot tell an event: a forged one changes nothing', async () => {
+  test('cannot send an event: a forged one changes nothing', async () => {
     const portal = startPortal('bullmq');
     await tell(1);
     await expectAll(portal);
@@ -241,7 +241,7 @@ describe('whoever has the portal’s password of Redis', () => {
     const claims = { iss: 'tools', aud: 'portal', iat: 1, after: told, events };
     await queue().add('events', { token: signClaims(stranger, { alg: 'EdDSA' }, claims) });
     await queue().add('events', { after: 0, events });
-    // what the relay has said to another portal
+    // what the relay has sent to another portal
     const own = createPrivateKey(readFileSync(join(world.config.secrets, 'events-key')));
     const toOther = signClaims(own, { alg: 'EdDSA' }, { ...claims, aud: 'wiki' });
     await queue().add('events', { token: toOther });

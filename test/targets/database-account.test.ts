@@ -70,7 +70,7 @@ const seen = (
   leftovers,
 });
 
-/** What is on both servers: as it should be, but for these changes on the replica. */
+/** The state of both servers: as it should be, except for these changes on the replica. */
 function have(user: string, replica: DatabaseAccount[], toolsdb?: DatabaseAccount[]) {
   const right = account({ grants: toolsdbGrants(user) });
   return [seen('replica', replica), seen('toolsdb', toolsdb ?? [right])];
@@ -93,13 +93,13 @@ const lines = (wanted: WantedTool | WantedPerson, found: DatabaseServerHave[]) =
 };
 
 const WAITING = { wantedEpoch: 4, recorded: { epoch: 3, verifier: VERIFIER } };
-/** the password that is recorded may be known to somebody who lost access */
+/** somebody who lost access may know the recorded password */
 const KNOWN = { ...WAITING, atOnce: true };
 const LOCKED_OUT =
-  'waiting for homes. Somebody who lost access may know the old password, so the database account' +
-  ' is locked on every server until homes has written a new one. `chamberlain status tools.bridgebot` shows' +
-  ' what prevents that. Correct it, then run `chamberlain repair tools.bridgebot`.';
-/** the password before works as well */
+  'waiting for homes. The old password may be known to somebody who lost access, so the database account' +
+  ' is locked on every server until homes has written another. `chamberlain status tools.bridgebot` says' +
+  ' what keeps homes; mend that, then `chamberlain repair tools.bridgebot`.';
+/** the previous password works as well */
 const OVERLAPPING = {
   wantedEpoch: 3,
   recorded: { epoch: 3, verifier: VERIFIER, previous: OTHER_VERIFIER },
@@ -133,7 +133,7 @@ describe('database-account', () => {
       ['waiting for homes'],
     ],
     [
-      'locks out who may know the old password while there is no other, and says what to do',
+      'locks the account while there is no password but the known one, and says what to do',
       tool({ credentials: KNOWN }),
       [account()],
       [
@@ -143,13 +143,13 @@ describe('database-account', () => {
       ],
     ],
     [
-      'does nothing more once they are locked out',
+      'does nothing more once it is locked',
       tool({ credentials: KNOWN }),
       [account({ locked: true })],
       ['revoke db.setLocked s51234 on toolsdb: unlocked → locked', LOCKED_OUT],
     ],
     [
-      'has another password before it unlocks, when homes has made it',
+      'sets another password before it unlocks, once homes has created one',
       tool({ credentials: { ...KNOWN, recorded: { epoch: 4, verifier: OTHER_VERIFIER } } }),
       [account({ locked: true })],
       [
@@ -159,13 +159,13 @@ describe('database-account', () => {
       ],
     ],
     [
-      'locks nothing out for a password that was never made',
+      'locks nothing because of a password that was never created',
       tool({ credentials: { ...UNMADE, atOnce: true } }),
       [account()],
       ['waiting for homes'],
     ],
     [
-      'locks and takes away while it waits, and gives nothing',
+      'locks and revokes while it waits, and gives nothing',
       tool({ state: 'disabled', credentials: WAITING }),
       [account({ maxUserConnections: 5, grants: ['SUPER on *.*'] })],
       [
@@ -176,7 +176,7 @@ describe('database-account', () => {
       ],
     ],
     [
-      'locks what is put away, and waits for nothing: there is no home to keep a password in',
+      'locks the account of an archived subject, and waits for nothing: there is no home to keep a password in',
       tool({ state: 'archived', credentials: WAITING }),
       [account()],
       [
@@ -206,7 +206,7 @@ describe('database-account', () => {
       ],
     ],
     [
-      'adds the new way in beside the old one, and ends nothing',
+      'adds the new way in to the old one, and ends nothing',
       tool({ credentials: OVERLAPPING }),
       [account({ login: [way(OTHER_VERIFIER)] })],
       [
@@ -215,7 +215,7 @@ describe('database-account', () => {
       ],
     ],
     [
-      'takes the oldest of three ways in away',
+      'removes the oldest of three ways in',
       tool({ credentials: OVERLAPPING }),
       [account({ login: [way(OTHER_VERIFIER), way(THIRD_VERIFIER)] })],
       [
@@ -224,13 +224,13 @@ describe('database-account', () => {
       ],
     ],
     [
-      'takes the old way in away when its time has ended',
+      'removes the old way in when its time has ended',
       tool(),
       [account({ login: BOTH })],
       ['revoke db.setVerifier s51234 on replica: verifier'],
     ],
     [
-      'takes a way in away while it waits for another password',
+      'removes a way in while it waits for another password',
       tool({ credentials: WAITING }),
       [account({ login: BOTH })],
       ['revoke db.setVerifier s51234 on replica: verifier', 'waiting for homes'],
@@ -247,25 +247,25 @@ describe('database-account', () => {
       ['waiting for homes'],
     ],
     [
-      'takes no way in away before a password was made',
+      'removes no way in before a password was created',
       tool({ credentials: UNMADE }),
       [account({ login: [way(OTHER_VERIFIER)] })],
       ['waiting for homes'],
     ],
     [
-      'ends the connections that a run which was cut has left',
+      'ends the connections that an interrupted run has left',
       tool(),
       [account({ maxUserConnections: limitWhileEnding(10) })],
       ['revoke db.setLimit s51234 on replica: connections → ended'],
     ],
     [
-      'ends them before a password was made, too',
+      'ends them even before a password was created',
       tool({ credentials: UNMADE }),
       [account({ maxUserConnections: limitWhileEnding(10) })],
       ['revoke db.setLimit s51234 on replica: connections → ended', 'waiting for homes'],
     ],
     [
-      'ends them once, where a way in is to go as well',
+      'ends them once if a way in must be removed as well',
       tool(),
       [account({ login: BOTH, maxUserConnections: limitWhileEnding(10) })],
       ['revoke db.setVerifier s51234 on replica: verifier'],
@@ -280,7 +280,7 @@ describe('database-account', () => {
       ],
     ],
     [
-      'ends them with the lock, once more, where it is to stay locked',
+      'ends them by locking again if it must stay locked',
       tool({ state: 'disabled' }),
       [account({ locked: true, maxUserConnections: limitWhileEnding(10) })],
       [
@@ -295,7 +295,7 @@ describe('database-account', () => {
       ['revoke db.setVerifier s51234 on replica: verifier'],
     ],
     [
-      'takes a second password away',
+      'removes a second password',
       tool(),
       [
         account({
@@ -305,7 +305,7 @@ describe('database-account', () => {
       ['revoke db.setVerifier s51234 on replica: verifier'],
     ],
     [
-      'takes an empty password away',
+      'removes an empty password',
       tool(),
       [account({ login: ['mysql_native_password '] })],
       ['revoke db.setVerifier s51234 on replica: verifier'],
@@ -323,7 +323,7 @@ describe('database-account', () => {
       ['change db.setLimit s51234 on replica: at most 0 → 10 connections'],
     ],
     [
-      'leaves the role that everybody has to an account that has it itself',
+      'leaves the role that everybody has if an account has it itself',
       tool(),
       [account({ grants: ['default role labsdbuser', 'role labsdbuser'] })],
       [],
@@ -349,7 +349,7 @@ describe('database-account', () => {
       ],
     ],
     [
-      'takes the right to grant the role that everybody has for too much',
+      'treats the right to grant everybody’s role as too much',
       tool(),
       [account({ grants: ['default role labsdbuser', 'role labsdbuser with admin option'] })],
       ['revoke db.revoke s51234 on replica: without role labsdbuser with admin option'],
@@ -370,7 +370,7 @@ describe('database-account', () => {
       ['DATABASE_FOREIGN s51234@localhost on replica'],
     ],
     [
-      'takes away in spite of the same user on another host',
+      'revokes in spite of the same user on another host',
       tool(),
       [account({ host: '10.%' }), account({ grants: ['SELECT on *.*'] })],
       [
@@ -419,7 +419,7 @@ describe('database-account', () => {
     ],
     ['leaves a locked account locked', { state: 'suspended' }, [account({ locked: true })], []],
     [
-      'locks once more where a lock was cut before the limit was set again',
+      'locks again if a lock was interrupted before the limit was set again',
       { state: 'suspended' },
       [account({ locked: true, maxUserConnections: 1 })],
       ['revoke db.setLocked u1234 on replica: locked again'],
@@ -444,12 +444,12 @@ describe('database-account', () => {
       [],
     ],
     [
-      'takes a part of what is wanted for too little, not for too much',
+      'treats a part of what is wanted as too little, not as too much',
       ['SELECT on %\\_p.*', 'INSERT, SELECT on s51234\\_\\_%.*'],
       ['change db.grant s51234 on toolsdb: with ALL on s51234\\_\\_%.*'],
     ],
     [
-      'leaves what everybody may read to an account that has it itself',
+      'leaves what everybody may read if an account has it itself',
       ['SELECT, SHOW VIEW on %\\_p.*', ...toolsdbGrants('s51234')],
       [],
     ],
@@ -464,7 +464,7 @@ describe('database-account', () => {
       ['revoke db.revoke s51234 on toolsdb: without ALL, GRANT OPTION on s51234\\_\\_%.*'],
     ],
     [
-      'revokes a pattern with wildcards in it, which is another than ours',
+      'revokes a pattern with wildcards in it, which is not ours',
       ['ALL on s51234__%.*', ...toolsdbGrants('s51234')],
       ['revoke db.revoke s51234 on toolsdb: without ALL on s51234__%.*'],
     ],
@@ -494,12 +494,12 @@ describe('database-account', () => {
       ['revoke db.setLocked s51234 on toolsdb: unlocked → locked'],
     ],
     [
-      'takes EVENT by another grant for too much',
+      'treats EVENT by another grant as too much',
       account({ locked: true, grants: ['EVENT on x.*', ...lockedGrants('s51234')] }),
       ['revoke db.revoke s51234 on toolsdb: without EVENT on x.*'],
     ],
     [
-      'takes the right to grant away, and EVENT with it',
+      'revokes the right to grant, and EVENT with it',
       account({
         locked: true,
         grants: ['ALL, GRANT OPTION on s51234\\_\\_%.*', 'SELECT, SHOW VIEW on %\\_p.*'],
@@ -507,7 +507,7 @@ describe('database-account', () => {
       ['revoke db.revoke s51234 on toolsdb: without ALL, GRANT OPTION on s51234\\_\\_%.*'],
     ],
     [
-      'takes a part for too little, but for EVENT',
+      'treats a part as too little, except for EVENT',
       account({ locked: true, grants: ['EVENT, SELECT on s51234\\_\\_%.*'] }),
       [
         'revoke db.revoke s51234 on toolsdb: without EVENT, SELECT on s51234\\_\\_%.*',
@@ -562,7 +562,7 @@ describe('database-account', () => {
     ]);
   });
 
-  test('makes no account whose name has rights already', () => {
+  test('creates no account whose name has rights already', () => {
     const right = seen('replica', [account()]);
     const found = [right, seen('toolsdb', [], [], ['ALL on x.*'])];
     expect(lines(tool(), found)).toEqual(['DATABASE_FOREIGN s51234 on toolsdb']);
@@ -571,7 +571,7 @@ describe('database-account', () => {
     ]);
   });
 
-  test('makes the account on the servers that can be read, and is not done', () => {
+  test('creates the account on the servers that can be read, and is not finished', () => {
     const found = [
       { server: 'replica', unreadable: 'reading the accounts of replica' },
       seen('toolsdb', []),
@@ -582,7 +582,7 @@ describe('database-account', () => {
     ]);
   });
 
-  test('drops nothing where nothing can be read', () => {
+  test('drops nothing if nothing can be read', () => {
     const found = [
       { server: 'replica', unreadable: 'a' },
       { server: 'toolsdb', unreadable: 'b' },

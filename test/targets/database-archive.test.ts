@@ -56,7 +56,7 @@ const leaving = (changes: Partial<WantedArchive> = {}): WantedArchive => ({
 const recorded = (changes: Partial<WantedArchive> = {}) =>
   leaving({ manifest: MANIFEST, ...changes });
 
-/** What is on `one`; `two` has nothing. */
+/** The content of `one`; `two` has nothing. */
 const have = (
   databases: string[] | { unreadable: string },
   archive?: DatabaseArchiveHave['archive'],
@@ -68,7 +68,7 @@ const have = (
   archive,
 });
 
-/** Holds these of `one`, and nothing of `two`, all of it there again if `isReturned`. */
+/** Holds these of `one`, and nothing of `two`; everything was restored if `isReturned`. */
 const archived = (
   databases: string[],
   isReturned = false,
@@ -106,9 +106,9 @@ describe('database-archive', () => {
   test.each<[string, Wanted, DatabaseArchiveHave, string[]]>([
     ['does nothing while no archival is open', tool('active'), have([A]), []],
     ['does nothing for a tool that is disabled', tool('disabled'), have([A]), []],
-    ['puts away', tool('archived', leaving()), have([A]), [ARCHIVE]],
+    ['archives', tool('archived', leaving()), have([A]), [ARCHIVE]],
     [
-      'puts away where there is nothing, so that it is known',
+      'archives even if there is nothing, to record that',
       tool('archived', leaving()),
       have([]),
       [ARCHIVE],
@@ -162,9 +162,14 @@ describe('database-archive', () => {
       have([A], { unreadable: 'reading the archive' }),
       ['unreadable: reading the archive'],
     ],
-    ['is done when all is dropped', tool('deleted', recorded()), have([], archived([A])), []],
     [
-      'drops on one server what another that is away does not hold up',
+      'is done when everything is dropped',
+      tool('deleted', recorded()),
+      have([], archived([A])),
+      [],
+    ],
+    [
+      'drops on one server even if another is away',
       tool('deleted', recorded()),
       {
         servers: [
@@ -195,49 +200,49 @@ describe('database-archive', () => {
     ],
     ['is done when it is removed', tool('deleted', recorded({ expired: true })), have([]), []],
     [
-      'tells of what is there when it is removed',
+      'reports what is there when it is removed',
       tool('deleted', recorded({ expired: true })),
       have([A]),
       [DAMAGED],
     ],
     [
-      'has nothing to bring back before the archive is recorded: nothing was dropped',
+      'has nothing to restore before the archive is recorded: nothing was dropped',
       tool('archived', leaving({ returning: true })),
       have([A]),
       [],
     ],
     [
-      'brings back what is missing',
+      'restores what is missing',
       tool('archived', recorded({ returning: true })),
       have([B], archived([A, B])),
       [back('one', `with ${A}`), back('two', 'compared')],
     ],
     [
-      'compares what is all there',
+      'compares if everything exists',
       tool('archived', recorded({ returning: true })),
       have([A], archived([A])),
       [back('one', 'compared'), back('two', 'compared')],
     ],
     [
-      'is done when all is noted as back',
+      'is done when everything is noted as restored',
       tool('archived', recorded({ returning: true })),
       have([A], archived([A], true)),
       [],
     ],
     [
-      'brings back again what is gone in spite of the note',
+      'restores again what is gone in spite of the note',
       tool('archived', recorded({ returning: true })),
       have([], archived([A], true)),
       [back('one', `with ${A}`)],
     ],
     [
-      'brings nothing back from an archive that is not there, or another',
+      'restores nothing from a missing archive, or from another one',
       tool('archived', recorded({ returning: true })),
       have([A], archived([A], false, OTHER)),
       [DAMAGED],
     ],
     [
-      'brings back on the servers that can be read',
+      'restores on the servers that can be read',
       tool('archived', recorded({ returning: true })),
       have({ unreadable: 'reading one' }, archived([A])),
       [back('two', 'compared'), 'unreadable: reading one'],
@@ -246,7 +251,7 @@ describe('database-archive', () => {
     expect(lines(wanted, found)).toEqual(expected);
   });
 
-  test('tells each step which user, archival and manifest it is for', () => {
+  test('gives each step its user, archival and manifest', () => {
     const wanted = tool('deleted', recorded());
     const [step] = databaseArchive.plan(
       databaseArchive.want(wanted, REALM),
@@ -264,7 +269,7 @@ describe('database-archive', () => {
     });
   });
 
-  test('asks only servers of tools, only for those who leave, and reads an archive only where it is needed', async () => {
+  test('asks only servers of tools, only for subjects that leave, and reads an archive only if it is needed', async () => {
     const asked: string[] = [];
     const reader: DatabaseArchiveReader = {
       async lookForDatabases(server, users) {
@@ -300,7 +305,7 @@ describe('database-archive', () => {
     expect(asked).toEqual(['one: u1234, s51234', 'two: u1234, s51234', 'tools.bridgebot.2']);
   });
 
-  test('looks at nothing where nobody leaves', async () => {
+  test('reads nothing if no subject leaves', async () => {
     const never = () => Promise.reject(new Error('looked'));
     const reader = {
       lookForDatabases: never,
@@ -314,7 +319,7 @@ describe('database-archive', () => {
 
   test.each<[string, () => Promise<boolean>, string[]]>([
     [
-      'removes what is left of an archive that is wanted no more',
+      'removes what is left of an archive that is no longer wanted',
       async () => true,
       ['change databases.removePart archive 2 of the databases of s51234: unfinished → absent'],
     ],
@@ -335,7 +340,7 @@ describe('database-archive', () => {
     expect(lines(wanted, found!)).toEqual(expected);
   });
 
-  test('of who is erased every database is dropped, and every archive goes; a server that is away is owed', async () => {
+  test('an erasure drops every database, and removes every archive; a server that is away is done later', async () => {
     const erasure = {
       ...{ portal: 'admin.steward', request: '0b6c0b43-6f52-4b4e-9f0e-3b1c5a0e7a11' },
       ...{ requestedBy: 'steward', approvedBy: 'second', approvedAt: '2026-11-28T08:00:00Z' },
@@ -376,31 +381,38 @@ describe('database-archive', () => {
       archived([A], true),
       ['destroy databases.removeArchive archive 1 of the databases of s51234: present → absent'],
     ],
-    ['is done when it is not there', undefined, []],
+    ['is done when it does not exist', undefined, []],
     ['leaves another', archived([A], true, OTHER), ['ARCHIVE_DAMAGED, advisory']],
-  ])('of who came back, whose archive is kept no longer, %s', async (_, archive, expected) => {
-    const never = () => Promise.reject(new Error('looked'));
-    const reader = {
-      ...{ lookForDatabases: never, isAnyThere: () => Promise.resolve(false), isPartThere: never },
-      lookAtArchive: (account: string, archival: number) => {
-        expect([account, archival]).toEqual(['tools.bridgebot', 1]);
-        return Promise.resolve(archive);
-      },
-    };
-    const wanted = { ...tool('active'), pastArchives: [{ archival: 1, manifest: MANIFEST }] };
-    const [found] = await databaseArchive.observe(reader, [wanted], REALM);
-    const { steps, findings } = databaseArchive.plan(
-      databaseArchive.want(wanted, REALM),
-      found!,
-      wanted,
-    );
-    expect([
-      ...steps.map(
-        ({ effect, action, object, change }) => `${effect} ${action.verb} ${object}: ${change}`,
-      ),
-      ...findings.map(({ code, advisory }) => `${code}${advisory ? ', advisory' : ''}`),
-    ]).toEqual(expected);
-  });
+  ])(
+    'for a restored subject whose archive need not be kept any longer: %s',
+    async (_, archive, expected) => {
+      const never = () => Promise.reject(new Error('looked'));
+      const reader = {
+        ...{
+          lookForDatabases: never,
+          isAnyThere: () => Promise.resolve(false),
+          isPartThere: never,
+        },
+        lookAtArchive: (account: string, archival: number) => {
+          expect([account, archival]).toEqual(['tools.bridgebot', 1]);
+          return Promise.resolve(archive);
+        },
+      };
+      const wanted = { ...tool('active'), pastArchives: [{ archival: 1, manifest: MANIFEST }] };
+      const [found] = await databaseArchive.observe(reader, [wanted], REALM);
+      const { steps, findings } = databaseArchive.plan(
+        databaseArchive.want(wanted, REALM),
+        found!,
+        wanted,
+      );
+      expect([
+        ...steps.map(
+          ({ effect, action, object, change }) => `${effect} ${action.verb} ${object}: ${change}`,
+        ),
+        ...findings.map(({ code, advisory }) => `${code}${advisory ? ', advisory' : ''}`),
+      ]).toEqual(expected);
+    },
+  );
 
   test('an archive that cannot be read is unreadable', async () => {
     const reader: DatabaseArchiveReader = {

@@ -54,7 +54,7 @@ export function entry(ref: AnyRef, attributes: Attributes): DirectoryEntry {
   return { ref, attributes };
 }
 
-/** One line a step, `effect object: change`, then one a finding, `CODE object (advisory)`. */
+/** One line for each step, `effect object: change`, then one for each finding, `CODE object (advisory)`. */
 export function linesOf({ steps, findings }: TargetPlan): string[] {
   return [
     ...steps.map((step) => `${step.effect} ${step.object}: ${step.change}`),

@@ -9,7 +9,7 @@ import { person, REALM, tool } from './directory-cases.ts';
 const MANIFEST = 'a'.repeat(64);
 type End = 'away' | 'back' | 'gone' | 'forgotten';
 
-/** How an account is wanted that is to end so; `recorded`: its archive is. */
+/** The wanted state of an account with this end; `recorded`: whether its archive is. */
 function archiveWanted(end: End, recorded: boolean) {
   const archive: WantedArchive = {
     archival: 3,
@@ -30,7 +30,7 @@ const of = (uid: number): ArchiveHave['place'] => ({
 const OURS = of(50001);
 const FOREIGN = of(4711);
 
-/** Verbs, in the order in which they are done, and codes of findings. */
+/** Verbs, in the order in which they run, and codes of findings. */
 function planned(end: End, recorded: boolean, have: ArchiveHave): string[] {
   const wanted = tool(archiveWanted(end, recorded));
   const { steps, findings } = homeArchive.plan(homeArchive.want(wanted, REALM), have, wanted);
@@ -59,10 +59,10 @@ describe('home-archive', () => {
     [FOREIGN, { leftovers: true, isListed: true }, [ERASE, 'PATH_FOREIGN']],
     [FOREIGN, { isListed: true }, ['PATH_FOREIGN']],
     [LINK, { isListed: true }, ['PATH_FOREIGN']],
-    // nothing is there, and it is to be in the list all the same
+    // there is nothing, but the person must be in the list nevertheless
     [ABSENT, {}, [ERASE]],
     [ABSENT, { isListed: true }, []],
-  ])('who is erased, %j, %j: %j', (place, have, steps) => {
+  ])('an erased person, %j, %j: %j', (place, have, steps) => {
     const archive = { archival: 3, manifest: undefined, returning: false, expired: true };
     const wanted = person({
       state: 'deleted',
@@ -141,7 +141,7 @@ describe('home-archive', () => {
     expect(planned(end, !['none', 'unrecorded'].includes(archive), have)).toEqual(lines);
   });
 
-  test('wants nothing of who is not put away, and asks for nobody then', async () => {
+  test('wants nothing for subjects that are not archived, and asks for none of them', async () => {
     const asked: AskedArchive[] = [];
     const reader = {
       async readArchives(some: readonly AskedArchive[]) {
@@ -168,38 +168,41 @@ describe('home-archive', () => {
     ['emptied', [REMOVE]],
     ['absent', []],
     ['other', ['ARCHIVE_DAMAGED, advisory']],
-  ])('of who came back, and whose archive is kept no longer, %s: %j', async (archive, lines) => {
-    const pastArchives = [{ archival: 1, manifest: MANIFEST }];
-    const reader = {
-      readArchives: async (asked: readonly AskedArchive[]) =>
-        asked.map(({ archival }) => ({
-          ...{ place: OURS, left: false, going: false },
-          archive: archival === 1 ? archive : 'absent',
-        })),
-    } as unknown as FilesReader;
-    // the others' answers stay their own
-    const others = [tool(), person(archiveWanted('away', false))];
-    const [, , have] = await homeArchive.observe(
-      reader,
-      [...others, tool({ pastArchives })],
-      REALM,
-    );
-    for (const wanted of [
-      tool({ pastArchives }),
-      tool({ ...archiveWanted('away', true), pastArchives }),
-    ]) {
-      const want = homeArchive.want(wanted, REALM);
-      const seen = { ...have!, place: wanted.state === 'active' ? OURS : ABSENT };
-      const { steps, findings } = homeArchive.plan(want, seen, wanted);
-      expect([
-        ...steps.map(({ action, effect }) => `${action.verb} (${effect})`),
-        ...findings.map(({ code, advisory }) => `${code}${advisory ? ', advisory' : ''}`),
-      ]).toEqual(lines);
-      for (const { action } of steps) expect(action).toMatchObject({ archival: 1 });
-    }
-  });
+  ])(
+    'a restored subject whose archive need not be kept any longer, %s: %j',
+    async (archive, lines) => {
+      const pastArchives = [{ archival: 1, manifest: MANIFEST }];
+      const reader = {
+        readArchives: async (asked: readonly AskedArchive[]) =>
+          asked.map(({ archival }) => ({
+            ...{ place: OURS, left: false, going: false },
+            archive: archival === 1 ? archive : 'absent',
+          })),
+      } as unknown as FilesReader;
+      // the others' answers stay their own
+      const others = [tool(), person(archiveWanted('away', false))];
+      const [, , have] = await homeArchive.observe(
+        reader,
+        [...others, tool({ pastArchives })],
+        REALM,
+      );
+      for (const wanted of [
+        tool({ pastArchives }),
+        tool({ ...archiveWanted('away', true), pastArchives }),
+      ]) {
+        const want = homeArchive.want(wanted, REALM);
+        const seen = { ...have!, place: wanted.state === 'active' ? OURS : ABSENT };
+        const { steps, findings } = homeArchive.plan(want, seen, wanted);
+        expect([
+          ...steps.map(({ action, effect }) => `${action.verb} (${effect})`),
+          ...findings.map(({ code, advisory }) => `${code}${advisory ? ', advisory' : ''}`),
+        ]).toEqual(lines);
+        for (const { action } of steps) expect(action).toMatchObject({ archival: 1 });
+      }
+    },
+  );
 
-  test('takes a short answer for no answer', async () => {
+  test('treats an incomplete answer as no answer', async () => {
     const reader = { readArchives: async () => [] } as unknown as FilesReader;
     const wanted = tool(archiveWanted('gone', true));
     const error: unknown = await homeArchive

@@ -53,17 +53,17 @@ describe('home-directory', () => {
       [`change ${PATH}: mode 0755 → 2775`],
     ],
     [
-      'calls it a change where only a special bit goes',
+      'calls it a change if only a special bit is removed',
       home({ seen: { ...SEEN, mode: 0o7775 } }),
       [`change ${PATH}: mode 7775 → 2775`],
     ],
     [
-      'gives back the group',
+      'restores the group',
       home({ seen: { ...SEEN, gid: 500 } }),
       [`change ${PATH}: group 500 → 50001`],
     ],
     [
-      'gives back a default ACL that keeps group write',
+      'restores a default ACL that keeps group write',
       home({ groupWrite: 'lost' }),
       [`change ${PATH}: default ACL → group rwx`],
     ],
@@ -127,7 +127,7 @@ describe('home-directory', () => {
     });
   });
 
-  test('asks only for what is wanted, and takes a short answer for no answer', async () => {
+  test('asks only for what is wanted, and treats an incomplete answer as no answer', async () => {
     const asked: string[] = [];
     const reader = (short: boolean): FilesReader => ({
       async readHomes(homes) {

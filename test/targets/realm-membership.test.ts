@@ -22,7 +22,7 @@ describe('realm-membership', () => {
   test.each<[string, Parameters<typeof person>[0], MembershipHave, string[]]>([
     ['adds a realm member', {}, have(false), JOINS],
     [
-      'adds one whose account is still to be made',
+      'adds a person whose account must still be created',
       {},
       { ...have(false), account: undefined },
       JOINS,
@@ -30,13 +30,13 @@ describe('realm-membership', () => {
     ['leaves a member', {}, have(true), []],
     ['leaves one who was never admitted', { realmMember: false }, have(false), []],
     [
-      'takes the access of one who is no member any more',
+      'revokes the access of a person who is no longer a member',
       { realmMember: false },
       have(true),
       LEAVES,
     ],
-    ['takes the access of a suspended person', { state: 'suspended' }, have(true), LEAVES],
-    ['takes the access of a deleted person', { state: 'deleted' }, have(true), LEAVES],
+    ['revokes the access of a suspended person', { state: 'suspended' }, have(true), LEAVES],
+    ['revokes the access of a deleted person', { state: 'deleted' }, have(true), LEAVES],
     [
       'gives no access to an account that is not ours',
       {},
@@ -50,7 +50,7 @@ describe('realm-membership', () => {
       [],
     ],
     [
-      'takes access even where the account is not ours',
+      'revokes access even if the account is not ours',
       { realmMember: false },
       have(true, entry('people/uid=alice', { uidNumber: ['7'] })),
       LEAVES,
@@ -74,7 +74,7 @@ describe('realm-membership', () => {
     });
   });
 
-  test('looks for what stands in the way of an account that is absent', async () => {
+  test('looks for what blocks an absent account', async () => {
     const renamed = entry('people/uid=ALICE', { uid: ['ALICE'], uidNumber: ['1003'] });
     const reader: Partial<DirectoryReader> = {
       find: ({ place }) =>
@@ -86,7 +86,7 @@ describe('realm-membership', () => {
     ]);
   });
 
-  test('is unreadable, not empty, where there is no realm group', async () => {
+  test('is unreadable, not empty, if there is no realm group', async () => {
     const reader: Partial<DirectoryReader> = {
       find: () => Promise.resolve([]),
       membersOf: () => Promise.resolve(new Set()),

@@ -35,7 +35,7 @@ const keysOf = (...lines: string[]) =>
   lines.map((line) => ({ line, fingerprint: `SHA256:${line.length}`, label: 'x' }));
 
 describe('seal', () => {
-  test('covers all that a login host may know of a person', () => {
+  test('covers everything that a login host may know of a person', () => {
     expect(
       parseSeal(wantedPayload(person({ ...numbered(5), keys: keysOf(OTHER_KEY, KEY) }))),
     ).toEqual({
@@ -45,7 +45,7 @@ describe('seal', () => {
     });
   });
 
-  test('and of a tool, with the members of its group but itself, and why it is disabled', () => {
+  test('covers a tool, with the members of its group except itself, and why it is disabled', () => {
     const off = tool({ ...numbered(3), state: 'disabled', disabledReason: 'too: loud' });
     expect(parseSeal(wantedPayload(off))).toEqual({
       ...{ kind: 'tool', realm: 'tools', name: 'tools.bot', uid: 50001, home: '/data/project/bot' },
@@ -64,13 +64,13 @@ describe('seal', () => {
     ],
     ['makes one where the account has none', bot, have(bot, []), [`change ${BOT}: seal none → 3`]],
     [
-      'puts the next one in the place of the last',
+      'replaces the last one by the next',
       alice,
       have(alice, [sealed(person(numbered(4)))]),
       [`change ${ALICE}: seal 4 → 5`],
     ],
     [
-      'replaces what is no seal, and a second value',
+      'replaces an invalid seal, and a second value',
       alice,
       have(alice, ['nonsense', sealed(alice)]),
       [`change ${ALICE}: seal unreadable → 5`],
@@ -88,19 +88,19 @@ describe('seal', () => {
       [`revoke ${ALICE}: seal 5 → 6`],
     ],
     [
-      'no realm member any more',
+      'no longer a realm member',
       person({ ...numbered(6), realmMember: false }),
       have(alice, [sealed(alice)]),
       [`revoke ${ALICE}: seal 5 → 6`],
     ],
     [
-      'a maintainer less',
+      'a removed maintainer',
       tool({ ...numbered(4), members: [] }),
       have(bot, [sealed(bot)]),
       [`revoke ${BOT}: seal 3 → 4`],
     ],
     [
-      'does nothing for who is deleted',
+      'does nothing for a deleted subject',
       person({ ...numbered(6), state: 'deleted' }),
       have(alice, [sealed(alice)]),
       [],
@@ -127,7 +127,7 @@ describe('seal', () => {
     ]);
   });
 
-  test('comes with the account where that is added, in one write, and else by itself', () => {
+  test('is written together with a new account, and separately otherwise', () => {
     const added = unixAccount.plan(unixAccount.want(alice, REALM), [], alice).steps;
     const alone = planned(alice, have(alice, [])).steps;
     const [step, ...others] = addSealed([...added, ...planned(alice, undefined).steps]);

@@ -52,7 +52,7 @@ describe('ssh-keys', () => {
     ['adds a key', {}, have([]), [`change ${ALICE}: sshPublicKey +${KEY}`]],
     ['removes a key', { keys: [] }, have([KEY]), [`revoke ${ALICE}: sshPublicKey −${KEY}`]],
     [
-      'takes keys away from an account of a class that no keys can come to',
+      'removes keys from an account of a class that cannot have keys',
       { keys: both.slice(1) },
       have([KEY], '1003', [], ['account', 'ldapPublicKey']),
       [`revoke ${ALICE}: sshPublicKey −${KEY}`],
@@ -72,10 +72,20 @@ describe('ssh-keys', () => {
         `change ${ALICE}: sshPublicKey +${KEY}`,
       ],
     ],
-    ['takes a line that only has a comment more for the same key', {}, have([`${KEY} me`]), []],
-    ['takes one with options the same way', { keys: both.slice(1) }, have([`${OTHER_KEY} me`]), []],
     [
-      'takes a real key with other blanks and letters for the same key',
+      'treats a line that only has an additional comment as the same key',
+      {},
+      have([`${KEY} me`]),
+      [],
+    ],
+    [
+      'treats one with options the same way',
+      { keys: both.slice(1) },
+      have([`${OTHER_KEY} me`]),
+      [],
+    ],
+    [
+      'treats a key with other blanks and letters as the same key',
       {
         keys: [
           { line: `restrict,no-pty ${REAL_KEY}`, fingerprint: PRINT, label: 'my laptop' },
@@ -86,7 +96,7 @@ describe('ssh-keys', () => {
       [],
     ],
     [
-      'replaces a line whose comment no login host takes in one modify, so that the key is never away',
+      'replaces a line whose comment no login host accepts in one modify, so that the key is never absent',
       {},
       have([`${KEY} \u0007me`]),
       [`change ${ALICE}: sshPublicKey ${KEY} \\u0007me → ${KEY}`],
@@ -104,7 +114,7 @@ describe('ssh-keys', () => {
       [`revoke ${ALICE}: sshPublicKey −${KEY} home`],
     ],
     [
-      'writes no label that stands as the comment, and leaves one that is there all the same',
+      'writes no label that is already the comment, and leaves one that is present nevertheless',
       {
         keys: [
           { line: KEY, fingerprint: PRINT, label: 'laptop' },
@@ -115,13 +125,13 @@ describe('ssh-keys', () => {
       [],
     ],
     [
-      'writes a label that is another than the comment',
+      'writes a label that differs from the comment',
       labelled('laptop'),
       have([`${KEY} me@home`]),
       [`change ${ALICE}: description +${shown('laptop')}`],
     ],
     [
-      'removes a line that smuggles a second key behind a line end, first',
+      'first removes a line that smuggles in a second key after a line end',
       {},
       have([`${KEY} x\nssh-ed25519 B`]),
       [
@@ -130,13 +140,13 @@ describe('ssh-keys', () => {
       ],
     ],
     [
-      'takes the keys of a suspended person',
+      'removes the keys of a suspended person',
       { state: 'suspended' },
       have([KEY]),
       [`revoke ${ALICE}: sshPublicKey −${KEY}`],
     ],
     [
-      'takes the keys of a deleted person',
+      'removes the keys of a deleted person',
       { state: 'deleted' },
       have([KEY]),
       [`revoke ${ALICE}: sshPublicKey −${KEY}`],
@@ -159,31 +169,31 @@ describe('ssh-keys', () => {
     ['cuts the blanks around a label', labelled(' my  laptop '), labelHave('my  laptop'), []],
     ['writes no label of blanks', labelled('  '), have([KEY]), []],
     [
-      'changes a label that differs in its letters’ case alone',
+      'changes a label that differs only in case',
       labelled('Laptop'),
       labelHave('laptop'),
       [`change ${ALICE}: description ${shown('laptop')} → ${shown('Laptop')}`],
     ],
     [
-      'takes a key away by itself, and then its label: nothing about a label may keep a key',
+      'removes a key separately, and then its label: nothing about a label may keep a key',
       { keys: [] },
       labelHave('laptop'),
       [`revoke ${ALICE}: sshPublicKey −${KEY}`, `change ${ALICE}: description −${shown('laptop')}`],
     ],
     [
-      'takes the labels of a suspended person',
+      'removes the labels of a suspended person',
       { ...labelled('laptop'), state: 'suspended' },
       labelHave('laptop'),
       [`revoke ${ALICE}: sshPublicKey −${KEY}`, `change ${ALICE}: description −${shown('laptop')}`],
     ],
     [
-      'leaves the labels of a deleted person to who deletes the account',
+      'leaves the labels of a deleted person to the target that deletes the account',
       { ...labelled('laptop'), state: 'deleted' },
       labelHave('laptop'),
       [`revoke ${ALICE}: sshPublicKey −${KEY}`],
     ],
     [
-      'takes the label of a key that is not wanted',
+      'removes the label of a key that is not wanted',
       {},
       have([KEY], '1003', [`${OTHER_PRINT} old`]),
       [`change ${ALICE}: description −${OTHER_PRINT} old`],
@@ -198,7 +208,7 @@ describe('ssh-keys', () => {
     expect(linesOf(planned(changes, found))).toEqual(lines);
   });
 
-  test('takes a key that differs in case alone for another, which it is', () => {
+  test('treats a key that differs only in case as another, which it is', () => {
     const swapped = KEY.replace(/.$/u, (last) =>
       last === last.toLowerCase() ? last.toUpperCase() : last.toLowerCase(),
     );
@@ -209,7 +219,7 @@ describe('ssh-keys', () => {
     ]);
   });
 
-  test('gives no keys while the account stands under another name', async () => {
+  test('gives no keys while the account has another name', async () => {
     const renamed = entry('people/uid=ALICE', { uid: ['ALICE'], uidNumber: ['1003'] });
     const reader = {
       find: ({ place }: { place?: string }) => Promise.resolve(place === 'people' ? [] : [renamed]),

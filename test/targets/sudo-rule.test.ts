@@ -32,26 +32,26 @@ describe('sudo-rule', () => {
     ['makes the rule', {}, [], [`create ${OBJECT}: absent → present`]],
     ['leaves a rule that is as it should be', {}, [rule()], []],
     [
-      'takes the rule of a disabled tool',
+      'removes the rule of a disabled tool',
       { state: 'disabled' },
       [rule()],
       [`revoke ${OBJECT}: present → absent`],
     ],
     [
-      'takes the rule of a deleted tool',
+      'removes the rule of a deleted tool',
       { state: 'deleted' },
       [rule()],
       [`revoke ${OBJECT}: present → absent`],
     ],
     ['has nothing to do for a disabled tool without one', { state: 'disabled' }, [], []],
     [
-      'takes a user that is not wanted, before it adds what is missing',
+      'removes an unwanted user before it adds what is missing',
       {},
       [rule({ sudoUser: ['%tools.bot', 'eve'], sudoOption: [] })],
       [`revoke ${OBJECT}: sudoUser −eve`, `change ${OBJECT}: sudoOption +!authenticate`],
     ],
     [
-      'takes what would widen the rule by another attribute',
+      'removes another attribute that would widen the rule',
       {},
       [rule({ sudoRunAsGroup: ['root'], sudoRunAs: ['root'] })],
       [`revoke ${OBJECT}: sudoRunAs −root; sudoRunAsGroup −root`],
@@ -63,13 +63,13 @@ describe('sudo-rule', () => {
       [`revoke ${OBJECT}: sudoCommand /bin/sh → ALL`],
     ],
     [
-      'takes a rule away that lets act as another account, and makes it anew',
+      'removes a rule that lets act as another account, and creates it again',
       {},
       [rule({ sudoRunAsUser: ['tools.other'] })],
       [`revoke ${OBJECT}: present → absent`, `create ${OBJECT}: absent → present`],
     ],
     [
-      'takes one away that lets act as another account besides, and makes it anew',
+      'removes a rule that also lets act as another account, and creates it again',
       {},
       [rule({ sudoRunAsUser: ['root', 'tools.bot'] })],
       [`revoke ${OBJECT}: present → absent`, `create ${OBJECT}: absent → present`],
@@ -95,7 +95,7 @@ describe('sudo-rule', () => {
     ['and makes its own', {}, [], false, [`create ${OBJECT}: absent → present`]],
     ['and makes none for a namesake', {}, [], true, []],
     [
-      'and takes its own of a disabled tool',
+      'and removes its own for a disabled tool',
       { state: 'disabled' },
       [rule()],
       false,
@@ -113,7 +113,7 @@ describe('sudo-rule', () => {
     );
   });
 
-  test('looks for rules of another name that let someone act as the tool', async () => {
+  test('looks for rules of another name that let somebody act as the tool', async () => {
     const reader: Partial<DirectoryReader> = {
       find: ({ place }) => Promise.resolve(place === 'sudoRules' ? [rule(), BACKDOOR] : []),
     };
@@ -130,13 +130,13 @@ describe('sudo-rule', () => {
     });
   });
 
-  test('makes no rule while the name is another’s, but takes and mends one', () => {
+  test('creates no rule while the name is another’s, but removes and repairs one', () => {
     expect(linesOf(planned({}, [], true))).toEqual([]);
     expect(linesOf(planned({ state: 'disabled' }, [rule()], true))).toHaveLength(1);
     expect(linesOf(planned({}, [rule({ sudoUser: ['%tools.bot', 'eve'] })], true))).toHaveLength(1);
   });
 
-  test('waits for no other target, since taking a rule away must not', () => {
+  test('waits for no other target, because removing a rule must not wait', () => {
     expect(sudoRule.needs).toEqual([]);
   });
 

@@ -32,13 +32,13 @@ const LOCK: Attributes = {
   pwdPolicySubentry: ['policies/cn=disabled'],
 };
 const LOCKING = 'pwdAccountLockedTime +000001010000Z; pwdPolicySubentry +cn=disabled';
-/** A tool that is locked: without a time, which other programs would count from. */
+/** A locked tool: without a time, because other programs would count from it. */
 const DISABLED: Attributes = {
   pwdPolicySubentry: ['policies/cn=disabled'],
   loginShell: ['/bin/disabledtoolshell'],
 };
 const DISABLING = 'pwdPolicySubentry +cn=disabled; loginShell /bin/bash → /bin/disabledtoolshell';
-/** When the deletion of a tool was requested, and how the directory has it. */
+/** When the deletion of a tool was requested, and how the directory stores that. */
 const REQUESTED = { deleteRequestedAt: new Date('2026-11-24T21:11:05.678Z') };
 const TIME: Attributes = { pwdAccountLockedTime: ['20261124211105Z'] };
 const ALICE = 'uid=alice,ou=people';
@@ -54,8 +54,8 @@ describe('unix-account', () => {
   test.each<[string, Wanted, DirectoryEntry[], string[]]>([
     ['makes a person', person(), [], [`create ${ALICE}: absent → present`]],
     ['makes a tool', tool(), [], [`create ${BOT}: absent → present`]],
-    ['leaves a person who is as should be', person(), [alice()], []],
-    ['leaves a tool that is as should be', tool(), [bot()], []],
+    ['leaves a person who is as wanted', person(), [alice()], []],
+    ['leaves a tool that is as wanted', tool(), [bot()], []],
     [
       'says which groups hold a person',
       person({ memberOf: ['tools.bot' as AccountName] }),
@@ -63,7 +63,7 @@ describe('unix-account', () => {
       [`change ${ALICE}: objectClass +chamberlainMember; memberOf +cn=project-tools +cn=tools.bot`],
     ],
     [
-      'first takes away those that hold them no more',
+      'first removes those that they are no longer in',
       person({ memberOf: ['tools.new' as AccountName] }),
       [
         alice({
@@ -85,7 +85,7 @@ describe('unix-account', () => {
       [bot({ memberOf: ['toolGroups/cn=tools.bot'] })],
       [`change ${BOT}: objectClass +chamberlainMember; memberOf +cn=tools.other`],
     ],
-    ['leaves what is not of its shape', person(), [alice({ description: ['x'] })], []],
+    ['leaves attributes that it does not manage', person(), [alice({ description: ['x'] })], []],
     [
       'changes what differs in one modify',
       person({ displayName: 'Alice Over' }),
@@ -96,13 +96,13 @@ describe('unix-account', () => {
       ],
     ],
     [
-      'removes a second value of what has one',
+      'removes a second value of a single-valued attribute',
       person(),
       [alice({ mail: ['alice@example.org', 'eve@example.org'] })],
       [`change ${ALICE}: mail −eve@example.org`],
     ],
     [
-      'reports a second name, and takes none away',
+      'reports a second name, and removes none',
       person(),
       [alice({ uid: ['alice', 'root'], loginShell: ['/bin/sh'] })],
       [`change ${ALICE}: loginShell /bin/sh → /bin/bash`, `NAME_FOREIGN ${ALICE} (advisory)`],
@@ -114,14 +114,14 @@ describe('unix-account', () => {
       [`revoke ${ALICE}: ${LOCKING}`, `NAME_FOREIGN ${ALICE}`],
     ],
     [
-      'locks a suspended person first, and apart from what else differs',
+      'locks a suspended person first, and separately from other differences',
       person({ state: 'suspended' }),
       [alice({ loginShell: ['/bin/sh'] })],
       [`revoke ${ALICE}: ${LOCKING}`, `change ${ALICE}: loginShell /bin/sh → /bin/bash`],
     ],
     ['leaves a locked person locked', person({ state: 'suspended' }), [alice(LOCK)], []],
     [
-      'locks for good where a lock would pass',
+      'locks permanently if a lock would expire',
       person({ state: 'suspended' }),
       [alice({ ...LOCK, pwdAccountLockedTime: ['20260101000000Z'] })],
       [`revoke ${ALICE}: pwdAccountLockedTime 20260101000000Z → 000001010000Z`],
@@ -133,13 +133,13 @@ describe('unix-account', () => {
       [`change ${ALICE}: pwdAccountLockedTime −000001010000Z; pwdPolicySubentry −cn=disabled`],
     ],
     [
-      'leaves a policy that another has set',
+      'leaves a policy that somebody else has set',
       person(),
       [alice({ pwdPolicySubentry: ['policies/cn=strict'] })],
       [],
     ],
     [
-      'makes a person who is suspended locked',
+      'creates a suspended person locked',
       person({ state: 'suspended' }),
       [],
       [`create ${ALICE}: absent → present`],
@@ -179,19 +179,19 @@ describe('unix-account', () => {
       [`change ${BOT}: pwdAccountLockedTime +20261124211105Z`],
     ],
     [
-      'puts the time of the request in the place of any other',
+      'replaces any other time by that of the request',
       tool({ state: 'archived', ...REQUESTED }),
       [bot({ ...DISABLED, pwdAccountLockedTime: ['000001010000Z'] })],
       [`change ${BOT}: pwdAccountLockedTime 000001010000Z → 20261124211105Z`],
     ],
     [
-      'leaves the time of the request while the tool is put away',
+      'leaves the time of the request while the tool is archived',
       tool({ state: 'archived', ...REQUESTED }),
       [bot({ ...DISABLED, ...TIME })],
       [],
     ],
     [
-      'takes the time from a tool that is brought back, and leaves it locked',
+      'removes the time from a tool that is being restored, and leaves it locked',
       tool({ state: 'archived' }),
       [bot({ ...DISABLED, ...TIME })],
       [`change ${BOT}: pwdAccountLockedTime −20261124211105Z`],
@@ -212,13 +212,13 @@ describe('unix-account', () => {
       [`revoke ${BOT}: ${DISABLING}; gecos +disabled - It floods`],
     ],
     [
-      'says another reason without locking once more',
+      'writes another reason without locking again',
       tool({ state: 'archived', disabledReason: 'It goes' }),
       [bot({ ...DISABLED, gecos: ['disabled - It floods'] })],
       [`change ${BOT}: gecos disabled - It floods → disabled - It goes`],
     ],
     [
-      'takes the reason away with the lock',
+      'removes the reason with the lock',
       tool(),
       [bot({ ...DISABLED, gecos: ['disabled - It floods'] })],
       [
@@ -228,14 +228,14 @@ describe('unix-account', () => {
       ],
     ],
     [
-      'takes the reason away where none is known any more',
+      'removes the reason if none is known any more',
       tool({ state: 'disabled' }),
       [bot({ ...DISABLED, gecos: ['disabled - It floods'] })],
       [`change ${BOT}: gecos −disabled - It floods`],
     ],
-    ['leaves a gecos that another gave a tool', tool(), [bot({ gecos: ['Bot,,,'] })], []],
+    ['leaves a gecos that somebody else gave a tool', tool(), [bot({ gecos: ['Bot,,,'] })], []],
     [
-      'puts the reason in the place of a gecos that another gave',
+      'replaces a gecos that somebody else gave by the reason',
       tool({ state: 'disabled', disabledReason: 'It floods' }),
       [bot({ ...DISABLED, gecos: ['Bot,,,'] })],
       [`change ${BOT}: gecos Bot,,, → disabled - It floods`],
@@ -254,7 +254,7 @@ describe('unix-account', () => {
       [`NAME_FOREIGN ${ALICE}`],
     ],
     [
-      'reports an entry of the name that is no unix account',
+      'reports an entry of the name that is not a unix account',
       person(),
       [entry('people/uid=alice', { objectClass: ['inetOrgPerson'], uid: ['alice'] })],
       [`NAME_FOREIGN ${ALICE}`],
@@ -266,7 +266,7 @@ describe('unix-account', () => {
       ['NAME_FOREIGN uid=tools.bot,ou=people'],
     ],
     [
-      'reports the number under another name, and makes nothing beside it',
+      'reports the number under another name, and creates nothing',
       person(),
       [entry('people/uid=eve', { ...PERSON, uid: ['eve'], cn: ['Eve'] })],
       ['ID_FOREIGN uid=eve,ou=people'],
@@ -284,7 +284,7 @@ describe('unix-account', () => {
       ['NAME_FOREIGN uid=eve,ou=people'],
     ],
     [
-      'locks ours even where another has our number',
+      'locks ours even if another has our number',
       person({ state: 'suspended' }),
       [alice(), entry('dn:uid=eve,o=far', { ...PERSON, uid: ['eve'] })],
       [`revoke ${ALICE}: ${LOCKING}`, 'ID_FOREIGN uid=eve,o=far (advisory)'],
@@ -299,7 +299,7 @@ describe('unix-account', () => {
     ['a suspended person', person({ state: 'suspended' }), { ...PERSON, ...LOCK }],
     ['a disabled tool', tool({ state: 'disabled' }), { ...TOOL, ...DISABLED }],
     [
-      'a tool that is put away, with why',
+      'an archived tool, with the reason',
       tool({ state: 'archived', disabledReason: 'It goes', ...REQUESTED }),
       { ...TOOL, ...DISABLED, ...TIME, gecos: ['disabled - It goes'] },
     ],
@@ -345,7 +345,7 @@ describe('unix-account', () => {
         'uid=alice,ou=people (uidNumber 1003): rename or remove it',
     ],
   ])(
-    'says of a finding what is there, what should be, and what to do: %s',
+    'says in a finding what is there, what should be, and what to do: %s',
     (_, found, sentence) => {
       const [finding] = planned(person(), [found]).findings;
       expect(finding?.sentence).toBe(sentence);
@@ -355,7 +355,7 @@ describe('unix-account', () => {
   test.each<[string, Wanted, DirectoryEntry, string[]]>([
     ['of a person', person(), alice({ gidNumber: ['501'] }), [`ID_FOREIGN ${ALICE}`]],
     [
-      'beside what can be mended',
+      'next to what can be repaired',
       person({ state: 'suspended' }),
       alice({ gidNumber: ['501'], loginShell: ['/bin/zsh'] }),
       [
@@ -366,7 +366,7 @@ describe('unix-account', () => {
     ],
     ['that is missing', person(), alice({ gidNumber: [] }), [`change ${ALICE}: gidNumber +500`]],
     [
-      'of who is deleted',
+      'of a deleted person',
       person({ state: 'deleted' }),
       alice({ gidNumber: ['501'] }),
       [`destroy ${ALICE}: present → absent`],
@@ -382,7 +382,7 @@ describe('unix-account', () => {
     }
   });
 
-  test('says what is in the way of an account that is absent', async () => {
+  test('says what blocks an absent account', async () => {
     const renamed = entry('people/uid=ALICE', { ...PERSON, uid: ['ALICE'] });
     const reader = { find: () => Promise.resolve([renamed]) } as unknown as DirectoryReader;
     const other = person({ uid: 1009, account: 'zoe' as AccountName, displayName: 'Zoe' });
@@ -393,7 +393,7 @@ describe('unix-account', () => {
     expect(await findInTheWay(blind, [], REALM)).toEqual(new Map());
   });
 
-  test('takes a display name that another of ours has for a rename under way', async () => {
+  test('treats a display name that another of our subjects has as a rename in progress', async () => {
     const ours = { ...PERSON, uid: ['eve'], uidNumber: ['1004'] };
     const found = [
       entry('people/uid=eve', ours),

@@ -20,10 +20,10 @@ const planned = (wanted: ReturnType<typeof tool>, have: DirectoryEntry[]) =>
 
 describe('unix-group', () => {
   test.each<[string, Parameters<typeof tool>[0], DirectoryEntry[], string[]]>([
-    ['makes the group where there is none', {}, [], [`create ${OBJECT}: absent → present`]],
+    ['creates the group if there is none', {}, [], [`create ${OBJECT}: absent → present`]],
     ['leaves a group that is as it should be', {}, [group()], []],
     ['keeps the group of a disabled tool', { state: 'disabled' }, [group()], []],
-    ['keeps the group of a tool that is put away', { state: 'archived' }, [group()], []],
+    ['keeps the group of an archived tool', { state: 'archived' }, [group()], []],
     [
       'reports a tool that nobody who may log in maintains, and keeps its group',
       { orphaned: true },
@@ -50,7 +50,7 @@ describe('unix-group', () => {
       [`revoke ${OBJECT}: member −dn:cn=eve,o=far`, `change ${OBJECT}: member +uid=alice`],
     ],
     [
-      'replaces all members in one modify, since the group may not be empty',
+      'replaces all members in one modify, because the group must not be empty',
       { members: tool().members!.slice(2) },
       [group({ member: ['people/uid=eve'] })],
       [`revoke ${OBJECT}: member uid=eve → uid=tools.bot`],
@@ -62,7 +62,7 @@ describe('unix-group', () => {
       [`change ${OBJECT}: objectClass +posixGroup`],
     ],
     [
-      'reports a name besides its own, and takes none away',
+      'reports a name besides its own, and removes none',
       {},
       [group({ cn: ['tools.bot', 'wheel'] })],
       [`NAME_FOREIGN ${OBJECT} (advisory)`],
@@ -103,7 +103,7 @@ describe('unix-group', () => {
       ['ID_FOREIGN cn=eve,o=far'],
     ],
     [
-      'keeps ours right beside one that has our number',
+      'keeps ours right although another has our number',
       {},
       [
         group({ member: [...MEMBERS, 'people/uid=eve'] }),
@@ -179,7 +179,7 @@ describe('unix-group', () => {
     ]);
   });
 
-  test('takes a group whose members may not be read for unreadable, not for empty', async () => {
+  test('treats a group whose members may not be read as unreadable, not as empty', async () => {
     const { member: _, ...hidden } = SHAPE;
     const reader = {
       find: () => Promise.resolve([entry('toolGroups/cn=tools.bot', hidden)]),
