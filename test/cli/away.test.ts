@@ -127,7 +127,7 @@ describe('without Redis', () => {
     const before = await countQueued();
     const { exit, err, first } = await sendTwo(10, () => stopServer(world.redis));
     expect(exit).toBe(EXIT.failed);
-    expect(err).toMatch(/^BACKEND_UNAVAILABLE: 1 of 2 requests were sent: putting a request/mu);
+    expect(err).toMatch(/^BACKEND_UNAVAILABLE: 1 of 2 requests were sent: adding a request/mu);
     expect(err).toMatch(/ Look at the server, and send the others when it is back\.\n$/u);
     await startServer(world.redis);
     expect(await countQueued()).toBe(before + 1);

@@ -335,7 +335,7 @@ test('--help explains the usage and the exit codes', async () => {
   expect({ exit, err }).toEqual({ exit: 0, err: '' });
   expect(out).toMatch(/^usage: become TOOL \[COMMAND/u);
   expect(out).toContain('such as tools.bridgebot');
-  expect(out).toContain('Exit code:');
+  expect(out).toContain('Exit codes:');
 });
 
 test.each<[string, string[]]>([

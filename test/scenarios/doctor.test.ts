@@ -488,7 +488,7 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
         },
         says: [
           ['fix', /Redis may drop requests when it is full/u, /maxmemory-policy noeviction/u],
-          ['fix', /Redis forgets requests/u, /appendonly yes/u],
+          ['fix', /Redis loses requests/u, /appendonly yes/u],
         ],
       },
       {

@@ -81,7 +81,10 @@ describe('it starts', () => {
     appendFileSync(journal, 'half of a line that the other is writing');
     const before = [statSync(journal).ino, readFileSync(journal, 'utf8')];
     const { code, stderr } = await machine.run(HELPER);
-    expect([code, stderr]).toEqual([2, expect.stringContaining('another helper serves')]);
+    expect([code, stderr]).toEqual([
+      2,
+      expect.stringContaining('another login helper already serves'),
+    ]);
     expect([statSync(journal).ino, readFileSync(journal, 'utf8')]).toEqual(before);
     expect(await host.tell()).toMatchObject({ trusted: true });
   });
@@ -114,7 +117,7 @@ describe('it starts', () => {
     await daemon.stop();
     writeFileSync(machine.inside(SOCKET), 'kept');
     const { code, stderr } = await machine.run(HELPER, { timeoutMs: 10_000 });
-    expect([code, stderr]).toEqual([2, expect.stringContaining(`${SOCKET} is no socket`)]);
+    expect([code, stderr]).toEqual([2, expect.stringContaining(`${SOCKET} is not a socket`)]);
     expect(readFileSync(machine.inside(SOCKET), 'utf8')).toBe('kept');
   });
 
