@@ -1,17 +1,14 @@
-/** The documents: their generated parts are those of the code, and every link leads somewhere. */
-import { existsSync, globSync, readFileSync } from 'node:fs';
+/** The documents: their generated parts are those of the code, every link leads somewhere, every block of commands is run. */
+import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
 import { fieldsOf } from '../src/cli/kinds.ts';
 import { CODES } from '../src/shared/errors.ts';
 import { REQUEST_KINDS } from '../src/requests/schema.ts';
 import { expectGolden } from './golden.ts';
+import { commandBlocks, PAGES, readPage as read } from './page-blocks.ts';
 
 const ROOT = join(import.meta.dirname, '..');
-const PAGES = globSync(['*.md', 'docs/**/*.md'], { cwd: ROOT }).sort();
-
-const read = (page: string) => readFileSync(join(ROOT, page), 'utf8');
-
 test('README has at most 200 lines', () => {
   expect(read('README.md').split('\n').length).toBeLessThanOrEqual(201);
 });
@@ -70,3 +67,62 @@ function headingsOf(text: string): string[] {
       .replaceAll(' ', '-'),
   );
 }
+
+/** The test that runs each block of commands: its file names it. */
+const RUN_BY: Record<string, readonly string[]> = {
+  'scenarios/pages': [
+    ...[
+      'readme:stack',
+      'portal:send',
+      'login-hosts:install',
+      'login-hosts:renew-seals',
+      'backups:key',
+    ],
+    ...['operations:day', 'operations:look', 'operations:unmanaged', 'operations:upgrade'],
+    ...['real:users', 'real:secrets', 'real:keys', 'real:postgres', 'real:redis', 'real:ldap'],
+    ...['real:mariadb', 'real:prepare', 'real:found', 'install:portal-gone'],
+    ...['install:redis-restart', 'install:slapd-start', 'recovery:slapd'],
+    ...['backups:wal-server', 'backups:wal-receiver', 'restore:log'],
+  ],
+  'scenarios/hearing': ['portal:hear'],
+  'scenarios/leaving': ['lifecycle:archives'],
+  'scenarios/backup-set': [
+    ...['backups:cron', 'backups:verify', 'recovery:set', 'recovery:freeze', 'recovery:everything'],
+    ...['recovery:suspend', 'recovery:after'],
+    ...['restore:files', 'restore:postgres', 'restore:directory'],
+  ],
+};
+
+const SYSTEMD = 'systemd does not run where the tests do';
+/** Why a block is run by no test. */
+const NOT_RUN: Record<string, string> = {
+  'readme:demo': '.ci/run runs both',
+  'contributing:setup': 'installs packages on the machine of the reader',
+  'contributing:tests': '.ci/run runs them, with everything',
+  'contributing:golden': 'writes what tests are compared with',
+  'install:packages': 'installs packages',
+  'install:slapd': 'installs a package',
+  'install:workers': SYSTEMD,
+  'recovery:start': SYSTEMD,
+  'restore:mariadb':
+    'mariadb-backup is a package that no test needs, and replaces a whole server, under systemd',
+};
+
+describe('every block of commands is run by a test, or a reason says why not:', () => {
+  const listed = [...Object.values(RUN_BY).flat(), ...Object.keys(NOT_RUN)];
+
+  test('each has one name, which is listed once', () => {
+    const unnamed = commandBlocks().filter(({ name }) => name === undefined);
+    expect(unnamed).toEqual([]);
+    expect(
+      commandBlocks()
+        .map(({ name }) => name ?? '')
+        .toSorted(),
+    ).toEqual(listed.toSorted());
+  });
+
+  test.each(Object.entries(RUN_BY))('test/%s.test.ts runs its own', (file, names) => {
+    const text = readFileSync(join(ROOT, `test/${file}.test.ts`), 'utf8');
+    for (const name of names) expect(text).toContain(`'${name}'`);
+  });
+});

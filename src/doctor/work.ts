@@ -233,7 +233,7 @@ function lookAtPortals(
         return [
           fix(
             what,
-            'List the portal again, or drop the events: see docs/install.md, "Removing one".',
+            'List the portal again, or drop the events: see docs/install.md, "Add or remove a portal".',
           ),
         ];
       }

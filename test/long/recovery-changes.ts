@@ -101,7 +101,7 @@ export function changesOf({ world, portal }: Login, random: () => number): Chang
   const until = () => new Date(Date.now() + HOUR_MS).toISOString();
   function draw(): () => Promise<unknown> {
     const [person, tool] = [one(PEOPLE), one(TOOLS)];
-    // nothing shows which keys a suspended person had: see docs/operations.md
+    // nothing shows which keys a suspended person had: see docs/recovery.md
     const owner = person === 'alice' ? 'bob' : person;
     count += 1;
     const name = `new${count}`;

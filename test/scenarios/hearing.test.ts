@@ -15,6 +15,7 @@ import { Redis } from 'ioredis';
 import { startRelay } from '../../workers/relay.ts';
 import { openLog } from '../../src/shared/log.ts';
 import { openPool } from '../../src/database/connection.ts';
+import { blockOf } from '../page-blocks.ts';
 import { openWorld, type World } from '../stack.ts';
 import { eventually } from './eventually.ts';
 import { query } from './outside.ts';
@@ -22,8 +23,7 @@ import { signClaims } from './portal.ts';
 import { createPrivateKey, generateKeyPairSync } from 'node:crypto';
 
 const ROOT = join(import.meta.dirname, '../..');
-const PAGE = readFileSync(join(ROOT, 'docs/portals.md'), 'utf8');
-const SAMPLE = /<!-- portal:hear -->\s+```js\n(.*?)```/su.exec(PAGE)?.[1] ?? '';
+const SAMPLE = blockOf('portal:hear');
 
 let world: World;
 let redis: Redis;

@@ -2,12 +2,14 @@
  * A tool and a person that leave, from the request to the tombstone, and what comes back: all of it compared.
  * Half-way it is looked at, repaired and swept.
  */
+import { execFileSync } from 'node:child_process';
 import { chownSync, existsSync, mkdirSync, rmdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { type Connection, createConnection } from 'mariadb';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type { Step } from '../../src/reconcile/plan.ts';
 import { runCli } from '../cli/run-cli.ts';
+import { blockOf } from '../page-blocks.ts';
 import type { World } from '../stack.ts';
 import { eventually } from './eventually.ts';
 import { fill, snapshotOf, type Treasure, treasureOf } from './leaving-snapshot.ts';
@@ -214,6 +216,18 @@ describe('a tool that is deleted', () => {
     const { out } = await cli('explain', String(tool.uid));
     expect(out).toMatch(/was the number of tools\.leaver, a tool that was deleted/);
     expect(out).toContain('databases/tools.leaver.1');
+    // looked at as docs/lifecycle.md says
+    const { homes, databases } = world.config.archives;
+    const block = blockOf('lifecycle:archives')
+      .replaceAll('tools.bridgebot', 'tools.leaver')
+      .replace('/srv/chamberlain/homes', homes)
+      .replace('/srv/chamberlain/databases', databases);
+    const said = execFileSync('bash', ['-eo', 'pipefail', '-c', block], { encoding: 'utf8' });
+    const [manifest = '', ...files] = said.trim().split('\n');
+    expect(out).toContain(manifest.split(' ')[0]);
+    expect(files[0]).toBe('home.tar.zst: OK');
+    expect(files.length).toBeGreaterThan(1);
+    for (const file of files.slice(1)) expect(file).toMatch(/^toolsdb.*: OK$/u);
   });
 
   test('what is found of it later is shown, and removed by no sweep', async () => {

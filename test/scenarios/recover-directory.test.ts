@@ -1,5 +1,5 @@
 /**
- * The directory came back from a backup: what docs/operations.md says of it, done on a real one with slapcat and
+ * The directory came back from a backup: what docs/recovery.md says of it, done on a real one with slapcat and
  * slapadd.
  */
 import { writeFileSync } from 'node:fs';

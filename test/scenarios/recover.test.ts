@@ -1,4 +1,4 @@
-/** PostgreSQL came back from a backup: what docs/operations.md says of it, done on real servers with a true backup. */
+/** PostgreSQL came back from a backup: what docs/recovery.md says of it, done on real servers with a true backup. */
 import type { Report } from '../../src/reconcile/report.ts';
 import { parseMarker } from '../../src/seals/heartbeat.ts';
 import { spawn } from 'node:child_process';
