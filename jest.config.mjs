@@ -2,11 +2,10 @@
 const long = process.env.CHAMBERLAIN_TESTS === 'long';
 
 export default {
-  testEnvironment: 'node',
+  runner: '<rootDir>/dev/jest/runner.ts',
   testMatch: [long ? '<rootDir>/test/long/**/*.test.ts' : '<rootDir>/test/**/*.test.ts'],
   testPathIgnorePatterns: long ? [] : ['<rootDir>/test/long/'],
   modulePathIgnorePatterns: ['<rootDir>/dist/', '<rootDir>/.stack/'],
-  extensionsToTreatAsEsm: ['.ts'],
   transform: {}, // Node strips the types itself
   maxWorkers: 4, // on two cores too: most of the time a suite waits
   testTimeout: 120_000, // ends what hangs; a busy machine is slow

@@ -1,5 +1,6 @@
 /**
- * Runs the tests against servers of their own, which it starts for the first suite that wants them, and ends after.
+ * Runs the tests against servers of their own, which it starts for the first suite that wants them, and leaves to the
+ * next run (test/warm-servers.ts).
  *
  *     node dev/test.ts [--long] [JEST ARGUMENT…]
  *
@@ -10,29 +11,24 @@
  * The tests see the same environment everywhere: of the caller's they get PATH and what is named CHAMBERLAIN_… alone.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
+import { mkdirSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { join } from 'node:path';
-import { makePlace } from './servers/place.ts';
 import { statFields } from './servers/processes.ts';
-import { describeStack } from './servers/stack.ts';
-import {
-  socketOf,
-  makeTemporaryFolder,
-  SHARED_SERVERS,
-  startShared,
-  stopShared,
-} from '../test/shared-servers.ts';
+import { socketOf, SHARED_SERVERS } from '../test/shared-servers.ts';
+import { takeServers } from '../test/warm-servers.ts';
 
 const PROJECT = join(import.meta.dirname, '..');
 
-const temporary = makeTemporaryFolder();
-settleEnvironment(temporary);
+process.umask(0o022); // of the servers' folders, too
+const servers = await takeServers();
+const { place } = servers.stack;
+settleEnvironment(join(place.dir, 'home'));
 
 const long = process.argv.includes('--long');
 const extra = process.argv.slice(2).filter((argument) => argument !== '--long');
 const resultFile = process.env['CHAMBERLAIN_TEST_RESULT'];
 
-const stack = describeStack(makePlace(temporary));
 let jest: ChildProcess | undefined;
 let interrupted: NodeJS.Signals | undefined;
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
@@ -42,7 +38,7 @@ for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   });
 }
 
-const begin = performance.now();
+const [begin, beginSeconds] = [performance.now(), processorSeconds()];
 const listener = listenForSuites();
 try {
   process.exitCode = interrupted === undefined ? await runJest() : 130;
@@ -51,9 +47,9 @@ try {
   process.exitCode = 1;
 } finally {
   listener.close();
-  await stopShared(stack);
+  await servers.end(interrupted === undefined);
 }
-const took = [(performance.now() - begin) / 1000, processorSeconds()];
+const took = [(performance.now() - begin) / 1000, processorSeconds() - beginSeconds];
 const [wall, processor] = took.map((seconds) => (seconds / 60).toFixed(1));
 process.stdout.write(`${wall} min wall, ${processor} min of processor time\n`);
 
@@ -62,44 +58,43 @@ function listenForSuites(): Server {
   let starting: Promise<void> | undefined;
   const server = createServer((asker) => {
     asker.on('error', () => {}); // ended meanwhile
-    starting ??= startShared(stack);
+    starting ??= servers.start();
     starting.then(
       () => asker.end(),
       (error: unknown) => asker.end(error instanceof Error ? error.message : String(error)),
     );
   });
-  return server.listen(socketOf(stack.place.dir));
+  return server.listen(socketOf(place.dir));
 }
 
-/** Of this process and all that it has started and that has ended, servers too (proc_pid_stat(5), fields 14 to 17). */
+/** Of this process, of all that it has started and that has ended, and of the servers (proc_pid_stat(5), fields 14 to 17). */
 function processorSeconds(): number {
-  const ticks = (statFields(process.pid) ?? []).slice(11, 15).map(Number);
+  const ticks = [process.pid, ...servers.pids()].flatMap((pid) =>
+    (statFields(pid) ?? []).slice(11, 15).map(Number),
+  );
   return ticks.reduce((sum, each) => sum + each, 0) / 100; // clock ticks (sysconf(3)) on every Linux
 }
 
-/** What programs read of their surroundings: variables, and the mode of new files. */
+/** The variables that programs read of their surroundings. */
 function settleEnvironment(home: string): void {
   for (const name of Object.keys(process.env)) {
     if (!/^(?:PATH|TMPDIR|JITI_FS_CACHE|UPDATE_GOLDEN|CHAMBERLAIN_.*)$/.test(name))
       delete process.env[name];
   }
+  mkdirSync(home, { recursive: true });
   Object.assign(process.env, { HOME: home, LANG: 'C.UTF-8', TERM: 'xterm', TZ: 'UTC' });
-  process.umask(0o022);
 }
 
 function runJest(): Promise<number> {
   const args = [
-    '--experimental-vm-modules',
-    '--disable-warning=ExperimentalWarning',
     join(PROJECT, 'node_modules/jest/bin/jest.js'),
     ...(resultFile === undefined ? [] : ['--json', `--outputFile=${resultFile}`]),
     ...extra,
   ];
   const env = {
     ...process.env,
-    [SHARED_SERVERS]: stack.place.dir,
+    [SHARED_SERVERS]: place.dir,
     CHAMBERLAIN_TESTS: long ? 'long' : 'plain',
-    NODE_OPTIONS: '--experimental-vm-modules --disable-warning=ExperimentalWarning',
     // of dev/chamberlain: hundreds of commands start in half the time
     NODE_COMPILE_CACHE: join(PROJECT, 'node_modules/.cache/chamberlain'),
   };

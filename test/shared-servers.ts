@@ -17,7 +17,7 @@ import { stopServer } from '../dev/servers/daemon.ts';
 import { createOwnedDatabase, setRolePasswords, widenLimits } from '../dev/servers/postgres.ts';
 import { ensureSigningKey } from '../dev/servers/secret.ts';
 import { processes, signal } from '../dev/servers/processes.ts';
-import { runCli, startServers, stopServers, type Stack } from '../dev/servers/stack.ts';
+import { startServers, stopServers, type Stack } from '../dev/servers/stack.ts';
 
 export type Need = 'postgres' | 'redis' | 'slapd' | 'mariadb';
 
@@ -69,20 +69,31 @@ export async function startShared(
 
 /** Ends what startShared started, and what worlds that were not closed have left running. */
 export async function stopShared(stack: Stack): Promise<void> {
-  for (const world of worldFolders(stack)) {
-    const ends = ['redis', 'slapd'].map((name) =>
-      stopServer({ name, folder: join(world, name), stopSignal: 'SIGTERM' }),
-    );
-    await Promise.all(ends);
-  }
+  await endWorlds(stack);
   await stopServers(stack);
   endLeftBehind(stack.place.dir);
   rmSync(stack.place.servers, { recursive: true, force: true });
   rmSync(stack.place.dir, { recursive: true, force: true });
 }
 
-/** Ends what a suite that failed has left running, and says so: its environment names a place in the folder. */
-function endLeftBehind(dir: string): void {
+/** Ends the servers of worlds that were not closed, and deletes the folders of worlds. */
+export async function endWorlds(stack: Stack): Promise<void> {
+  for (const world of worldFolders(stack)) {
+    const ends = ['redis', 'slapd'].map((name) =>
+      stopServer({ name, folder: join(world, name), stopSignal: 'SIGTERM' }),
+    );
+    await Promise.all(ends);
+    rmSync(world, { recursive: true, force: true });
+  }
+  rmSync(slotsOf(stack), { recursive: true, force: true });
+}
+
+/**
+ * Ends what a suite that failed has left running, and says so: its environment names a place in the folder.
+ *
+ * @param kept the folders of the servers that stay
+ */
+export function endLeftBehind(dir: string, kept: readonly string[] = []): void {
   for (const pid of processes()) {
     const [environment, command] = ['environ', 'cmdline'].map((file) => {
       try {
@@ -91,13 +102,15 @@ function endLeftBehind(dir: string): void {
         return ''; // ended meanwhile
       }
     }) as [string, string];
-    if (!environment.includes(`=${dir}`)) continue;
+    if (pid === process.pid || !environment.includes(`=${dir}`)) continue;
+    if (kept.some((folder) => environment.includes(`=${folder}\0`))) continue;
     process.stderr.write(`left running, and ended now: ${command.replaceAll('\0', ' ')}\n`);
     signal(pid, 'SIGKILL');
   }
 }
 
-async function makeTemplate(stack: Stack, times: number): Promise<void> {
+/** @param times how many times as many connections as one realm each role may have; as before by default */
+export async function makeTemplate(stack: Stack, times = 1): Promise<void> {
   const { place, postgres } = stack;
   await createOwnedDatabase(postgres, TEMPLATE, place.secrets);
   const file = join(place.dir, 'template.yaml');
@@ -113,9 +126,18 @@ async function makeTemplate(stack: Stack, times: number): Promise<void> {
     portals: [portalWith('portal', ensureSigningKey(join(place.keys, 'portal.pem')))],
   });
   writeConfig(file, config);
-  await runCli(file, 'migrate');
+  const { loadConfig, migrate } = await loadProgram();
+  await migrate(loadConfig(file));
   await setRolePasswords(postgres, place.secrets);
   await widenLimits(postgres, times);
+}
+
+/** Loaded where it is needed: a run whose servers are there already does without. */
+async function loadProgram() {
+  return {
+    ...(await import('../src/shared/config.ts')),
+    ...(await import('../src/cli/commands/migrate.ts')),
+  };
 }
 
 /**
@@ -144,7 +166,7 @@ export function idsOf(
 
 /** Takes the next free number among the worlds of these servers, and its folder. mkdir is the lock. */
 export function takeSlot(stack: Stack, name: string): { slot: number; dir: string } {
-  const slots = join(stack.place.servers, 'slots');
+  const slots = slotsOf(stack);
   mkdirSync(slots, { recursive: true });
   for (let slot = 1; ; slot++) {
     try {
@@ -158,6 +180,10 @@ export function takeSlot(stack: Stack, name: string): { slot: number; dir: strin
     writeFileSync(join(dir, 'name'), name);
     return { slot, dir };
   }
+}
+
+function slotsOf(stack: Stack): string {
+  return join(stack.place.servers, 'slots');
 }
 
 function worldFolders(stack: Stack): string[] {

@@ -7,16 +7,20 @@ import type { Place } from './place.ts';
  * abstract sockets (unix(7), "abstract") leaves no file to clean up.
  */
 export async function lock(place: Place): Promise<() => void> {
-  const name = `\0chamberlain-stack-${place.mark}`;
   for (;;) {
-    const server = createServer();
-    const held = await new Promise<boolean>((done, fail) => {
-      server.once('error', (error: NodeJS.ErrnoException) =>
-        error.code === 'EADDRINUSE' ? done(false) : fail(error),
-      );
-      server.listen(name, () => done(true));
-    });
-    if (held) return () => server.close();
+    const unlock = await tryLock(place);
+    if (unlock !== undefined) return unlock;
     await sleep(50);
   }
+}
+
+/** As `lock`, but undefined where another process holds it. */
+export function tryLock(place: Place): Promise<(() => void) | undefined> {
+  const server = createServer();
+  return new Promise((done, fail) => {
+    server.once('error', (error: NodeJS.ErrnoException) =>
+      error.code === 'EADDRINUSE' ? done(undefined) : fail(error),
+    );
+    server.listen(`\0chamberlain-stack-${place.mark}`, () => done(() => server.close()));
+  });
 }

@@ -87,10 +87,10 @@ function othersMayEnter(folder: string): boolean {
 }
 
 /**
- * Creates a folder, or takes an existing one if it is ours: in /var/tmp somebody else could have created it
- * first.
+ * Creates a folder, or takes an existing one if it is ours: in a place where everybody may write, somebody else could have
+ * created it first.
  */
-function makeOwnFolder(folder: string): void {
+export function makeOwnFolder(folder: string): void {
   try {
     mkdirSync(folder, { mode: 0o755 });
   } catch (cause) {

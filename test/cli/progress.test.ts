@@ -1,9 +1,26 @@
 /** The progress of slow commands: a line that changes, or plain lines. */
-import { afterEach, beforeEach, expect, jest, test } from '@jest/globals';
+import { mock } from 'node:test';
+import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { startProgress } from '../../src/cli/progress.ts';
 
-beforeEach(() => void jest.useFakeTimers());
-afterEach(() => void jest.useRealTimers());
+let nowMs: number;
+beforeEach(() => {
+  nowMs = 0;
+  mock.timers.enable({ apis: ['setTimeout', 'setInterval'] });
+  mock.method(performance, 'now', () => nowMs);
+});
+afterEach(() => {
+  mock.timers.reset();
+  mock.restoreAll();
+});
+
+/** Lets time pass, a timer's least at a time. */
+function pass(ms: number): void {
+  for (let passed = 0; passed < ms; passed += 1) {
+    nowMs += 1;
+    mock.timers.tick(1);
+  }
+}
 
 function streamWith(isTTY: boolean, columns = 80) {
   const written: string[] = [];
@@ -19,9 +36,9 @@ test.each([true, false])('a command faster than a second shows nothing (terminal
   const { written, stream } = streamWith(isTTY);
   const progress = startProgress({ stream });
   progress.say('homes 1 of 2');
-  jest.advanceTimersByTime(990);
+  pass(990);
   progress.end();
-  jest.advanceTimersByTime(60_000);
+  pass(60_000);
   expect(written).toEqual([]);
 });
 
@@ -29,10 +46,10 @@ test('on a terminal it is one line that changes, fits, and is erased at the end'
   const { written, stream } = streamWith(true, 30);
   const progress = startProgress({ stream });
   progress.say('homes 1 of 2');
-  jest.advanceTimersByTime(1000);
+  pass(1000);
   expect(written).toEqual(['\r\u001b[Khomes 1 of 2 1 s']);
   progress.say(`homes \u001b[2J${'x'.repeat(100)}`);
-  jest.advanceTimersByTime(1000);
+  pass(1000);
   const last = written.at(-1) as string;
   expect(last.replace('\r\u001b[K', '')).toMatch(/^homes \?\[2Jx+ 2 s$/u);
   expect(last.length).toBe('\r\u001b[K'.length + 29);
@@ -40,7 +57,7 @@ test('on a terminal it is one line that changes, fits, and is erased at the end'
   expect(written.at(-1)).toBe('\r\u001b[K');
   const { length } = written;
   progress.end();
-  jest.advanceTimersByTime(60_000);
+  pass(60_000);
   expect(written).toHaveLength(length);
 });
 
@@ -48,9 +65,9 @@ test('without a terminal it is a plain line after one second, then one every fiv
   const { written, stream } = streamWith(false);
   const progress = startProgress({ stream });
   progress.say('homes 1 of 2');
-  jest.advanceTimersByTime(1000);
+  pass(1000);
   progress.say('homes 2 of 2');
-  jest.advanceTimersByTime(9999);
+  pass(9999);
   progress.end();
   expect(written).toEqual(['homes 1 of 2, 1 s\n', 'homes 2 of 2, 6 s\n']);
 });
@@ -59,7 +76,7 @@ test('with --json there are no plain lines; on a terminal the line is shown', ()
   const [log, terminal] = [streamWith(false), streamWith(true)];
   const both = [log, terminal].map(({ stream }) => startProgress({ json: true, stream }));
   for (const progress of both) progress.say('homes 1 of 2');
-  jest.advanceTimersByTime(20_000);
+  pass(20_000);
   for (const progress of both) progress.end();
   expect(log.written).toEqual([]);
   expect(terminal.written.length).toBeGreaterThan(10);

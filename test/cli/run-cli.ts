@@ -108,20 +108,24 @@ function collect(texts: string[]): Writable {
   });
 }
 
-/** Jest gives each suite a `process` of its own, and each command here gets its own parts of that. */
+/** Each command here gets its own parts of `process`. */
 function divideProcess(): void {
   if (isDivided) return;
   isDivided = true;
-  const { stdout, stderr, exitCode } = process;
-  const whole = { stdout, stderr, exitCode, exit: process.exit.bind(process) } as unknown as Own;
-  for (const name of ['stdout', 'stderr', 'exitCode', 'exit'] as const) {
+  const { stdout, stderr } = process;
+  const whole = { stdout, stderr, exit: process.exit.bind(process) };
+  for (const name of ['stdout', 'stderr', 'exit'] as const) {
     Object.defineProperty(process, name, {
       configurable: true,
       enumerable: true,
       get: () => (own.getStore() ?? whole)[name],
-      set(value: never) {
-        (own.getStore() ?? whole)[name] = value;
-      },
     });
   }
+  // Node lets nobody define this one anew
+  const partOf = (real: object, name: PropertyKey): object =>
+    name === 'exitCode' ? (own.getStore() ?? real) : real;
+  globalThis.process = new Proxy(process, {
+    get: (real, name) => Reflect.get(partOf(real, name), name) as unknown,
+    set: (real, name, value) => Reflect.set(partOf(real, name), name, value),
+  });
 }

@@ -1,5 +1,6 @@
 /** What a recovery writes, on only a database. */
-import { afterAll, beforeAll, expect, jest, test } from '@jest/globals';
+import { mock } from 'node:test';
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import type { Taking } from '../../src/recovery/taking.ts';
 import { findPerson } from '../../src/identity/people-table.ts';
 import { recover, type Recovery, type SeenSince } from '../../src/recovery/write-recovery.ts';
@@ -209,12 +210,12 @@ test('any number of takings needs the same number of statements, and each has it
         };
       }),
     ];
-    let asked: { mock: { calls: unknown[] } } = { mock: { calls: [] } };
+    let asked: { mock: { calls: readonly unknown[] } } = { mock: { calls: [] } };
     await recovered(takings, {}, (client) => {
-      asked = jest.spyOn(client, 'query');
+      asked = mock.method(client, 'query');
     });
     statements.push(asked.mock.calls.length);
-    jest.restoreAllMocks();
+    mock.restoreAll();
   }
   expect(statements[1]).toBe(statements[0]);
   const closed = await query<{ state: string; isOwn: boolean; epochs: number }>(

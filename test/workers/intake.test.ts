@@ -1,6 +1,7 @@
 /** How many requests intake decides at a time, after the program itself has failed on one. */
 import { randomUUID } from 'node:crypto';
-import { afterAll, afterEach, beforeAll, expect, jest, test } from '@jest/globals';
+import { mock } from 'node:test';
+import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import { Redis } from 'ioredis';
 import { openLog } from '../../src/shared/log.ts';
 import { openPool, type Pool } from '../../src/database/connection.ts';
@@ -27,7 +28,7 @@ beforeAll(async () => {
   intake = startIntake(world.config, openLog('trace', { write }));
 });
 afterEach(() => {
-  jest.restoreAllMocks();
+  mock.restoreAll();
 });
 afterAll(async () => {
   await intake?.close();
@@ -75,6 +76,6 @@ test('one that failed and was lost with Redis is forgotten: requests share a tra
   expect(await transactionsOfEight()).toBe(8);
   // a minute later
   const now = performance.now.bind(performance);
-  jest.spyOn(performance, 'now').mockImplementation(() => now() + 61_000);
+  mock.method(performance, 'now', () => now() + 61_000);
   expect(await transactionsOfEight()).toBe(1);
 });

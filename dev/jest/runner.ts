@@ -1,0 +1,63 @@
+/**
+ * The runner of jest.config.mjs: each test file runs in a Node process of its own, which loads modules as the program
+ * does, with what Node has compiled before. Jest's own runner reads, strips and compiles every module again for every
+ * file.
+ */
+import { fork } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import type { Test, TestResult } from '@jest/test-result';
+import type { Order, Outcome } from './suite.ts';
+
+type Settings = Order['globalConfig'] & { maxWorkers: number };
+
+interface Watcher {
+  isInterrupted(): boolean;
+}
+
+const SUITE = join(import.meta.dirname, 'suite.ts');
+
+/** Called by jest, with `new`. */
+export default function makeRunner(settings: Settings): object {
+  return {
+    supportsEventEmitters: false,
+    async runTests(
+      tests: readonly Test[],
+      watcher: Watcher,
+      onStart: (test: Test) => Promise<void>,
+      onResult: (test: Test, result: TestResult) => Promise<void>,
+      onFailure: (test: Test, error: { message: string; stack: string }) => Promise<void>,
+    ): Promise<void> {
+      const waiting = tests.values();
+      const runWaiting = async (): Promise<void> => {
+        for (const test of waiting) {
+          if (watcher.isInterrupted()) return;
+          await onStart(test);
+          await runSuite(test, settings).then(
+            (result) => onResult(test, result),
+            ({ message, stack = message }: Error) => onFailure(test, { message, stack }),
+          );
+        }
+      };
+      await Promise.all(Array.from({ length: settings.maxWorkers }, runWaiting));
+    },
+  };
+}
+
+/** Runs one test file. Rejects if it cannot be loaded, or its process ends before it has a result. */
+async function runSuite({ path, context }: Test, globalConfig: Settings): Promise<TestResult> {
+  const suite = fork(SUITE, {
+    stdio: ['ignore', 'pipe', 'pipe', 'ipc'], // never a terminal: tests see the same everywhere
+    env: { ...process.env, ...(process.stderr.isTTY ? { FORCE_COLOR: '1' } : {}) },
+  });
+  suite.stdout?.pipe(process.stderr, { end: false });
+  suite.stderr?.pipe(process.stderr, { end: false });
+  let outcome: Outcome | undefined;
+  suite.once('message', (message) => (outcome = message as Outcome));
+  const order: Order = { path, config: context.config, globalConfig };
+  suite.send(order);
+  const [[code, signal]] = await Promise.all([once(suite, 'exit'), once(suite, 'disconnect')]);
+  if (outcome === undefined) throw new Error(`its process ended early: ${signal ?? code}`);
+  if ('error' in outcome) throw outcome.error as Error;
+  return outcome.result;
+}

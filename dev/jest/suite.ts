@@ -1,0 +1,149 @@
+/** The process of one test file: dev/jest/runner.ts says which. It runs the file and sends what jest reports. */
+import { registerHooks } from 'node:module';
+import { pathToFileURL } from 'node:url';
+import { jestExpect } from '@jest/expect';
+import { createEmptyTestResult, type AssertionResult, type TestResult } from '@jest/test-result';
+import { addEventHandler, getState, run } from 'jest-circus';
+import { formatExecError, formatResultsErrors } from 'jest-message-util';
+
+export interface Order {
+  path: string;
+  config: Parameters<typeof formatResultsErrors>[1] & { slowTestThreshold: number };
+  globalConfig: Parameters<typeof formatResultsErrors>[2] & {
+    testNamePattern?: string;
+    testTimeout?: number;
+  };
+}
+
+/** The result, or why the file could not be loaded. */
+export type Outcome = { result: TestResult } | { error: { message: string; stack: string } };
+
+type RunResult = Awaited<ReturnType<typeof run>>;
+
+/** How long a file may take to close what its tests have opened. */
+const CLOSE_MS = 10_000;
+
+const { unhandledErrors } = getState();
+
+process.once('message', (order) => void runSuite(order as Order));
+
+async function runSuite(order: Order): Promise<void> {
+  process.once('disconnect', () => process.exit(1)); // the runner has been ended
+  process.channel?.unref();
+  const start = Date.now();
+  Error.stackTraceLimit = 100;
+  provideGlobals();
+  heedErrors();
+  heedExpectations();
+  const { path, globalConfig } = order;
+  const { testNamePattern, testTimeout = 120_000 } = globalConfig;
+  const state = getState();
+  if (testNamePattern) state.testNamePattern = new RegExp(testNamePattern, 'i');
+  state.testTimeout = testTimeout;
+  try {
+    await import(pathToFileURL(path).href);
+  } catch (cause) {
+    const { message, stack = message } = cause as Error;
+    return send({ error: { message, stack } });
+  }
+  const ran = await run();
+  const end = Date.now();
+  const sendResult = (): void => send({ result: resultOf(order, ran, { start, end }) });
+  process.once('beforeExit', sendResult); // nothing is open any more
+  setTimeout(() => {
+    const open = process.getActiveResourcesInfo().join(', ');
+    unhandledErrors.push(new Error(`The tests have ended, and this is still open: ${open}`));
+    sendResult();
+  }, CLOSE_MS).unref();
+}
+
+function send(outcome: Outcome): void {
+  process.send?.(outcome, () => process.exit());
+}
+
+/** `@jest/globals` itself refuses to be imported outside of jest's own runner. */
+function provideGlobals(): void {
+  const url = new URL('globals.ts', import.meta.url).href;
+  registerHooks({
+    resolve: (specifier, context, next) =>
+      specifier === '@jest/globals' ? { url, shortCircuit: true } : next(specifier, context),
+  });
+}
+
+/** What nobody catches fails the test that runs; a promise may be caught late. */
+function heedErrors(): void {
+  const rejected = new Map<Promise<unknown>, unknown>();
+  process.on('uncaughtException', (error) => {
+    (getState().currentlyRunningTest?.errors ?? unhandledErrors).push(error);
+  });
+  process.on('unhandledRejection', (error, promise) => void rejected.set(promise, error));
+  process.on('rejectionHandled', (promise) => void rejected.delete(promise));
+  addEventHandler(({ name }) => {
+    if (name === 'run_finish') unhandledErrors.push(...(rejected.values() as Iterable<Error>));
+  });
+}
+
+/** `expect.assertions` and the like hold for one test. */
+function heedExpectations(): void {
+  addEventHandler((event) => {
+    if (event.name !== 'test_done') return;
+    const failed = jestExpect.extractExpectedAssertionsErrors();
+    event.test.errors.push(...failed.map(({ error }) => error));
+  });
+}
+
+function resultOf(
+  { path, config, globalConfig }: Order,
+  { testResults }: RunResult,
+  { start, end }: { start: number; end: number },
+): TestResult {
+  const all = testResults.map(assertionResultOf);
+  const count = (status: AssertionResult['status']): number =>
+    all.filter((each) => each.status === status).length;
+  const failures = [
+    formatResultsErrors(all, config, globalConfig, path),
+    ...unhandledErrors.map((error) => {
+      const thrown = (Array.isArray(error) ? error[0] : error) as Error; // of a hook, with where it stands
+      return formatExecError(thrown, config, globalConfig, path);
+    }),
+  ].filter((text) => text !== null);
+  const empty = createEmptyTestResult();
+  const runtime = end - start;
+  return {
+    ...empty,
+    failureMessage: failures.length === 0 ? null : failures.join('\n\n'),
+    numFailingTests: count('failed'),
+    numPassingTests: count('passed'),
+    numPendingTests: count('pending'),
+    numTodoTests: count('todo'),
+    perfStats: {
+      ...{ ...empty.perfStats, start, end, runtime },
+      slow: runtime > config.slowTestThreshold * 1000,
+    },
+    skipped: count('pending') === all.length,
+    ...(unhandledErrors.length === 0
+      ? {}
+      : { testExecError: { message: '', stack: unhandledErrors.join('\n') } }),
+    testFilePath: path,
+    testResults: all.map((each) => ({ ...each, failureDetails: [] })), // errors cannot be sent
+  };
+}
+
+function assertionResultOf(of: RunResult['testResults'][number]): AssertionResult {
+  const [, ...names] = of.testPath.map(String); // the first is the file's
+  const ended = of.errors.length > 0 ? 'failed' : 'passed';
+  return {
+    ancestorTitles: names.slice(0, -1),
+    title: names.at(-1) ?? '',
+    fullName: names.join(' '),
+    status: { skip: 'pending', todo: 'todo', done: ended }[of.status] as AssertionResult['status'],
+    duration: of.duration ?? null,
+    failureDetails: of.errorsDetailed,
+    failureMessages: of.errors,
+    invocations: of.invocations,
+    location: of.location ?? null,
+    numPassingAsserts: of.numPassingAsserts,
+    retryReasons: of.retryReasons,
+    startAt: of.startedAt ?? null,
+  };
+}
