@@ -3,6 +3,17 @@
 -- The wanted state: which people and tools should exist, and how. One transaction per request writes it; LDAP,
 -- disks and database servers are made to match it, never the other way round.
 
+-- The roles, as src/roles/index.ts lists them: `chamberlain migrate` writes them (src/database/roles-table.ts).
+CREATE TABLE roles (
+  name        text PRIMARY KEY,
+  -- the class of the advisory locks by which the role holds a subject
+  lock_class  integer NOT NULL UNIQUE,
+  -- the role archives what leaves, and records that
+  archives    boolean NOT NULL,
+  -- how many connections the role's login may have at a time (roles.sql)
+  connections integer NOT NULL
+);
+
 -- Every number that was ever given to an account, or must not be given. Append-only: never reused.
 CREATE TABLE posix_ids (
   id    integer PRIMARY KEY CHECK (id > 0 AND id NOT IN (65534, 65535)),

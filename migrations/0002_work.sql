@@ -38,7 +38,7 @@ CREATE UNIQUE INDEX requests_unsigned ON requests (body_sha256) WHERE jti IS NUL
 --    └──▶ parked               only a touch, a repair or the sweep makes it due again
 CREATE TABLE convergence (
   subject      integer NOT NULL REFERENCES posix_ids,
-  role         text NOT NULL CHECK (role IN ('directory', 'homes', 'databases')),
+  role         text NOT NULL REFERENCES roles,
   wanted       bigint NOT NULL DEFAULT 1,
   applied      bigint NOT NULL DEFAULT 0,
   state        text NOT NULL DEFAULT 'due' CHECK (state IN ('due', 'applied', 'waiting', 'failing', 'parked')),
@@ -204,7 +204,7 @@ CREATE TABLE surveys (
 );
 CREATE TABLE reports (
   survey uuid NOT NULL REFERENCES surveys ON DELETE CASCADE,
-  role   text NOT NULL CHECK (role IN ('directory', 'homes', 'databases')),
+  role   text NOT NULL REFERENCES roles,
   at     timestamptz NOT NULL DEFAULT now(),
   report jsonb NOT NULL,
   PRIMARY KEY (survey, role)

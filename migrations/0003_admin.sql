@@ -9,7 +9,7 @@ ALTER TABLE surveys ADD COLUMN pace text NOT NULL DEFAULT 'prompt'
 -- How far a role is with a long survey. It is worthless after a crash.
 CREATE UNLOGGED TABLE survey_progress (
   survey uuid NOT NULL REFERENCES surveys ON DELETE CASCADE,
-  role   text NOT NULL CHECK (role IN ('directory', 'homes', 'databases')),
+  role   text NOT NULL REFERENCES roles,
   done   integer NOT NULL,
   total  integer NOT NULL,
   PRIMARY KEY (survey, role)
@@ -53,7 +53,7 @@ CREATE TABLE repairs (
 CREATE TABLE repair_parts (
   repair   uuid NOT NULL REFERENCES repairs ON DELETE CASCADE,
   subject  integer NOT NULL REFERENCES posix_ids,
-  role     text NOT NULL CHECK (role IN ('directory', 'homes', 'databases')),
+  role     text NOT NULL REFERENCES roles,
   digest   text NOT NULL,
   -- the side conditions of the steps, see src/reconcile/policy.ts: any new one means that the situation has
   -- changed
@@ -109,7 +109,7 @@ CREATE TRIGGER sweep_releases_notify AFTER INSERT ON sweep_releases
 -- The differences and findings of the last sweep, and the sweep that first saw each.
 CREATE TABLE drifts (
   subject integer NOT NULL REFERENCES posix_ids,
-  role    text NOT NULL CHECK (role IN ('directory', 'homes', 'databases')),
+  role    text NOT NULL REFERENCES roles,
   target  text NOT NULL,
   object  text NOT NULL,
   -- the step's change, or the finding's code

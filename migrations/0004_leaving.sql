@@ -63,7 +63,7 @@ CREATE UNIQUE INDEX archivals_open ON archivals (subject) WHERE back_at IS NULL;
 CREATE TABLE archives (
   subject   integer NOT NULL,
   archival integer NOT NULL,
-  role      text NOT NULL CHECK (role IN ('homes', 'databases')),
+  role      text NOT NULL REFERENCES roles,
   -- of the manifest's bytes, lower case hex; the manifest has the hash of each file
   manifest_sha256 text NOT NULL CHECK (manifest_sha256 ~ '^[0-9a-f]{64}$'),
   -- the path, as the role sees it
@@ -78,7 +78,7 @@ CREATE TABLE archives (
 -- How far a role is with archiving or restoring. It is worthless after a crash.
 CREATE UNLOGGED TABLE archive_progress (
   subject integer NOT NULL,
-  role    text NOT NULL CHECK (role IN ('homes', 'databases')),
+  role    text NOT NULL REFERENCES roles,
   -- the current act, for people: 'packing', 'reading back', 'dumping s51234__data'
   act     text NOT NULL,
   -- bytes; total is NULL if it is not known

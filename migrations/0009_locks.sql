@@ -33,9 +33,7 @@ END $$;
 CREATE FUNCTION lock_subjects(subjects integer[]) RETURNS SETOF integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE
-  class integer := CASE session_user WHEN 'chamberlain_directory' THEN 101
-                                     WHEN 'chamberlain_homes' THEN 102
-                                     WHEN 'chamberlain_databases' THEN 103 END;
+  class integer := (SELECT lock_class FROM roles WHERE name = substr(session_user, length('chamberlain_') + 1));
 BEGIN
   IF class IS NULL THEN
     RAISE insufficient_privilege USING MESSAGE = format('%s works on no subjects', session_user);
@@ -47,7 +45,7 @@ END $$;
 CREATE FUNCTION hold_survey(survey uuid) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
-  PERFORM pg_advisory_lock_shared(104, hashtext(survey::text));
+  PERFORM pg_advisory_lock_shared(100, hashtext(survey::text));
 END $$;
 
 -- Who holds which locks, one row for each session and class of locks. `class` is 0 if `number` says which lock
@@ -62,6 +60,6 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_te
   WHERE l.locktype = 'advisory' AND l.granted
     AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
     AND (l.classid = 0 AND l.objsubid = 1 AND l.objid BETWEEN 1 AND 7
-         OR l.classid BETWEEN 101 AND 103 AND l.objsubid = 2)
+         OR l.classid IN (SELECT lock_class FROM roles) AND l.objsubid = 2)
   GROUP BY 1, 2, 5, 6, 7, 8 ORDER BY 1, 2, a.backend_start, 6
 $$;

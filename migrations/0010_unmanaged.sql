@@ -4,7 +4,7 @@
 -- gone, or is ours; a thing that an admin has ignored stays permanently. Names and numbers stay in
 -- unmanaged_sightings, so that they are never given out.
 CREATE TABLE unmanaged (
-  role    text NOT NULL CHECK (role IN ('directory', 'homes', 'databases')),
+  role    text NOT NULL REFERENCES roles,
   -- a part of the role's places that can be read, or not, independently: an area, a folder, a server
   place   text NOT NULL,
   -- a DN, `<DN> in <DN of a group>`, a path, `user@host`
@@ -30,7 +30,7 @@ CREATE UNIQUE INDEX unmanaged_object ON unmanaged (role, place, md5(object));
 
 -- When each place was last read: in a place that was not read, nothing is known to be gone.
 CREATE TABLE unmanaged_looks (
-  role  text NOT NULL CHECK (role IN ('directory', 'homes', 'databases')),
+  role  text NOT NULL REFERENCES roles,
   place text NOT NULL,
   at    timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (role, place)

@@ -18,9 +18,8 @@ CREATE TABLE leases (
   -- FOR KEY SHARE
   UNIQUE (name, epoch)
 );
--- a look for unmanaged things comes every 20 s, and may take some time
-INSERT INTO leases (name, lasts) VALUES ('intake', '10 s'), ('relay', '10 s'), ('sweep', '10 s'),
-  ('directory_reader', '90 s'), ('homes_reader', '90 s'), ('databases_reader', '90 s');
+-- those of the roles are made with the roles (src/database/roles-table.ts)
+INSERT INTO leases (name, lasts) VALUES ('intake', '10 s'), ('relay', '10 s'), ('sweep', '10 s');
 
 -- Takes the lease of the login, and returns its new number; NULL if another process has it. A leader that is in
 -- the middle of a transaction may end it, or PostgreSQL ends it (idle_in_transaction_session_timeout).
@@ -104,7 +103,7 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_te
   WHERE l.locktype = 'advisory' AND l.granted
     AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
     AND (l.classid = 0 AND l.objsubid = 1 AND l.objid = 4
-         OR l.classid BETWEEN 101 AND 103 AND l.objsubid = 2)
+         OR l.classid IN (SELECT lock_class FROM roles) AND l.objsubid = 2)
   GROUP BY 1, 2, 5, 6, 7, 8 ORDER BY 1, 2, a.backend_start, 6
 $$;
 

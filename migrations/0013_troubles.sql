@@ -2,7 +2,8 @@
 
 -- Servers and folders that a role cannot read at present: the role that reads one writes and clears its row.
 CREATE TABLE troubles (
-  role     text NOT NULL CHECK (role IN ('directory', 'homes', 'databases', 'relay')),
+  -- a role, or `relay`; row-level security lets each write only its own rows
+  role     text NOT NULL,
   -- as in unmanaged_looks; for the relay: `redis`
   place    text NOT NULL,
   since    timestamptz NOT NULL DEFAULT now(),

@@ -7,7 +7,7 @@ ALTER TABLE directory_heartbeat ADD COLUMN marker text, ADD COLUMN key text,
 
 -- The same as in directory_heartbeat, for each MariaDB server and each area of homes: src/seals/heartbeat.ts.
 CREATE TABLE place_markers (
-  role       text NOT NULL CHECK (role IN ('homes', 'databases')),
+  role       text NOT NULL REFERENCES roles,
   place      text NOT NULL,
   publishing_at timestamptz,
   published_at    timestamptz,

@@ -1,5 +1,10 @@
 -- One PostgreSQL role per worker, table by table. Run by `chamberlain migrate` after the
 -- migrations; may be run again. Sets no passwords: the operator does (see docs/install.md).
+--
+-- The roles of src/roles are not named here. What they all have is granted to a word in capitals, for which
+-- src/database/rights.ts writes their logins: EACH_ROLE, by which a role works; EACH_READER, by which it reads
+-- (`…_reader`); EACH_ARCHIVER and EACH_ARCHIVE_READER, of those that put away what leaves. EACH_LOGIN is every login of
+-- ours. What one role has beyond that stands in its folder, and is run after this.
 
 -- `most` is a limit of connections: as many as two whole `chamberlain work` open (src/reconcile/role.ts and others),
 -- and a few for `doctor`, or what the command line opens. It counts for the whole server. One that is set stays:
@@ -10,9 +15,10 @@ DECLARE
   most integer;
 BEGIN
   FOR role, most IN
-    SELECT 'chamberlain_' || n, m FROM (VALUES
-      ('intake', 5), ('relay', 12), ('directory', 30), ('directory_reader', 12), ('homes', 28), ('homes_reader', 12),
-      ('databases', 28), ('databases_reader', 12), ('sweep', 5), ('admin', 20)) AS v (n, m)
+    SELECT 'chamberlain_' || n, m FROM (
+      VALUES ('intake', 5), ('relay', 12), ('sweep', 5), ('admin', 20)
+      UNION ALL SELECT name, connections FROM roles
+      UNION ALL SELECT name || '_reader', 12 FROM roles) AS v (n, m)
   LOOP
     BEGIN
       IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role) THEN
@@ -35,27 +41,20 @@ BEGIN
 END $$;
 
 REVOKE ALL ON SCHEMA public FROM PUBLIC;
-GRANT USAGE ON SCHEMA public TO chamberlain_intake, chamberlain_relay, chamberlain_directory,
-  chamberlain_directory_reader, chamberlain_homes, chamberlain_homes_reader, chamberlain_databases,
-  chamberlain_databases_reader, chamberlain_sweep, chamberlain_admin;
+GRANT USAGE ON SCHEMA public TO EACH_LOGIN;
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA public FROM PUBLIC;
 -- whoever else is to connect is granted that; and a table of one's own that has the name of one of ours is of use
 -- to nobody honest
 DO $$ BEGIN
   EXECUTE format('REVOKE CONNECT, TEMPORARY ON DATABASE %I FROM PUBLIC', current_database());
-  EXECUTE format('GRANT CONNECT ON DATABASE %I TO chamberlain_intake, chamberlain_relay, '
-    'chamberlain_directory, chamberlain_directory_reader, chamberlain_homes, chamberlain_homes_reader, '
-    'chamberlain_databases, chamberlain_databases_reader, chamberlain_sweep, chamberlain_admin', current_database());
+  EXECUTE format('GRANT CONNECT ON DATABASE %I TO EACH_LOGIN', current_database());
 END $$;
 -- what an older version granted and this one does not
-REVOKE ALL ON ALL TABLES IN SCHEMA public FROM chamberlain_intake, chamberlain_relay,
-  chamberlain_directory, chamberlain_directory_reader, chamberlain_homes, chamberlain_homes_reader,
-  chamberlain_databases, chamberlain_databases_reader, chamberlain_sweep, chamberlain_admin;
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA public FROM chamberlain_intake, chamberlain_relay,
-  chamberlain_directory, chamberlain_directory_reader, chamberlain_homes, chamberlain_homes_reader,
-  chamberlain_databases, chamberlain_databases_reader, chamberlain_sweep, chamberlain_admin;
+REVOKE ALL ON ALL TABLES IN SCHEMA public FROM EACH_LOGIN;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA public FROM EACH_LOGIN;
 
 -- intake: writes the wanted state, and nothing that a worker says
+GRANT SELECT ON roles TO chamberlain_intake, chamberlain_admin;
 GRANT SELECT, INSERT ON posix_ids, names TO chamberlain_intake;
 GRANT SELECT, INSERT, UPDATE ON id_ranges, people, tools, access_requests, ssh_keys, credentials
   TO chamberlain_intake;
@@ -103,23 +102,19 @@ GRANT INSERT ON audit_seals TO chamberlain_relay;
 GRANT SELECT, DELETE ON audit_unsealed, event_erasures TO chamberlain_relay;
 
 -- the roles: each reads what its targets want, and writes how its own rows stand
-GRANT SELECT ON tools, realm_members, maintainers, ssh_keys, names, posix_ids, login_seals
-  TO chamberlain_directory, chamberlain_directory_reader;
 -- not why and by whom somebody was suspended
-GRANT SELECT (uid, shell_name, display_name, email, state, admitted_at) ON people
-  TO chamberlain_directory, chamberlain_directory_reader;
-GRANT EXECUTE ON FUNCTION look_at_passwords(integer[], integer[]) TO chamberlain_databases_reader;
-GRANT SELECT, INSERT ON unmanaged_sightings TO chamberlain_directory, chamberlain_directory_reader,
-  chamberlain_homes_reader, chamberlain_databases_reader;
-GRANT SELECT ON names, posix_ids TO chamberlain_homes_reader, chamberlain_databases_reader;
+GRANT SELECT (uid, shell_name, state, admitted_at) ON people TO EACH_ROLE, EACH_READER;
+GRANT SELECT ON tools, realm_members TO EACH_ROLE, EACH_READER;
+GRANT SELECT, INSERT ON unmanaged_sightings TO EACH_READER;
+GRANT SELECT ON names, posix_ids TO EACH_READER;
 -- what an admin has decided, an admin alone writes
 GRANT SELECT, DELETE, INSERT (role, place, object, kind, name, number, made_by, made_at, identity),
   UPDATE (kind, name, number, made_by, made_at, identity, gone_at) ON unmanaged
-  TO chamberlain_directory_reader, chamberlain_homes_reader, chamberlain_databases_reader;
+  TO EACH_READER;
 GRANT SELECT, INSERT (role, place), UPDATE (at) ON unmanaged_looks
-  TO chamberlain_directory_reader, chamberlain_homes_reader, chamberlain_databases_reader;
+  TO EACH_READER;
 GRANT SELECT, DELETE, INSERT (role, place, sentence), UPDATE (since, last_at, sentence) ON troubles
-  TO chamberlain_directory_reader, chamberlain_homes_reader, chamberlain_databases_reader, chamberlain_relay;
+  TO EACH_READER, chamberlain_relay;
 GRANT SELECT ON unmanaged, unmanaged_looks TO chamberlain_admin, chamberlain_sweep;
 GRANT SELECT ON troubles TO chamberlain_admin;
 GRANT UPDATE (ignored_at, ignored_by, reason) ON unmanaged TO chamberlain_admin;
@@ -144,19 +139,13 @@ CREATE POLICY own_rows ON troubles
   WITH CHECK (role = substring(current_user::text from '^chamberlain_([a-z]+)'));
 DROP POLICY IF EXISTS every_row ON troubles;
 CREATE POLICY every_row ON troubles TO chamberlain_admin USING (true);
-GRANT SELECT (uid, shell_name, state, admitted_at) ON people
-  TO chamberlain_homes, chamberlain_homes_reader, chamberlain_databases, chamberlain_databases_reader;
-GRANT SELECT ON tools, realm_members, credentials, database_verifiers
-  TO chamberlain_homes, chamberlain_homes_reader, chamberlain_databases, chamberlain_databases_reader;
-GRANT INSERT, UPDATE ON database_verifiers TO chamberlain_homes;
-GRANT SELECT ON convergence TO chamberlain_directory, chamberlain_homes, chamberlain_databases,
-  chamberlain_directory_reader, chamberlain_homes_reader, chamberlain_databases_reader;
+GRANT SELECT ON convergence TO EACH_ROLE, EACH_READER;
 GRANT UPDATE (applied, state, code, sentence, attempts, next_try_at, leased_until, urgent)
-  ON convergence TO chamberlain_directory, chamberlain_homes, chamberlain_databases;
+  ON convergence TO EACH_ROLE;
 GRANT SELECT ON surveys, reports
-  TO chamberlain_directory_reader, chamberlain_homes_reader, chamberlain_databases_reader;
+  TO EACH_READER;
 GRANT INSERT ON reports
-  TO chamberlain_directory_reader, chamberlain_homes_reader, chamberlain_databases_reader;
+  TO EACH_READER;
 
 ALTER TABLE convergence ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS own_rows ON convergence;
@@ -169,15 +158,12 @@ CREATE POLICY every_row ON convergence
   USING (true) WITH CHECK (true);
 
 -- leaving: who puts something away says so
-GRANT SELECT ON archivals, archives
-  TO chamberlain_homes, chamberlain_homes_reader, chamberlain_databases, chamberlain_databases_reader;
+GRANT SELECT ON archivals, archives TO EACH_ARCHIVER, EACH_ARCHIVE_READER;
 -- for the manifest: which keys go to nobody else
-GRANT SELECT (person, fingerprint) ON ssh_keys TO chamberlain_homes, chamberlain_databases;
+GRANT SELECT (person, fingerprint) ON ssh_keys TO EACH_ARCHIVER;
 GRANT SELECT ON archivals TO chamberlain_relay;
-GRANT INSERT (subject, archival, role, manifest_sha256, path, bytes) ON archives
-  TO chamberlain_homes, chamberlain_databases;
-GRANT SELECT, INSERT, DELETE, UPDATE (act, done, total, at) ON archive_progress
-  TO chamberlain_homes, chamberlain_databases;
+GRANT INSERT (subject, archival, role, manifest_sha256, path, bytes) ON archives TO EACH_ARCHIVER;
+GRANT SELECT, INSERT, DELETE, UPDATE (act, done, total, at) ON archive_progress TO EACH_ARCHIVER;
 ALTER TABLE archives ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS own_rows ON archives;
 CREATE POLICY own_rows ON archives
@@ -203,24 +189,14 @@ DROP POLICY IF EXISTS every_row ON reports;
 CREATE POLICY every_row ON reports TO chamberlain_admin, chamberlain_sweep USING (true);
 
 -- freezing: workers look, intake holds the row against it
-GRANT SELECT ON frozen TO chamberlain_intake, chamberlain_relay, chamberlain_directory,
-  chamberlain_homes, chamberlain_databases, chamberlain_sweep, chamberlain_admin;
+GRANT SELECT ON frozen TO chamberlain_intake, chamberlain_relay, EACH_ROLE, chamberlain_sweep, chamberlain_admin;
 -- FOR KEY SHARE wants the right to update a column, and this one cannot be changed
 GRANT UPDATE (single) ON frozen TO chamberlain_intake;
 GRANT UPDATE (frozen_at, frozen_by, reason) ON frozen TO chamberlain_admin;
 
--- the marker
-GRANT SELECT ON directory_heartbeat TO chamberlain_directory, chamberlain_directory_reader,
-  chamberlain_sweep, chamberlain_admin;
-GRANT UPDATE (doubt, older) ON directory_heartbeat TO chamberlain_directory;
-GRANT EXECUTE ON FUNCTION begin_publishing(timestamptz), end_publishing(timestamptz, text, text), freeze_older(text, timestamptz)
-  TO chamberlain_directory;
-GRANT SELECT (marker, key) ON directory_heartbeat TO chamberlain_homes, chamberlain_databases;
-GRANT SELECT ON place_markers TO chamberlain_directory, chamberlain_homes, chamberlain_databases, chamberlain_admin;
-GRANT DELETE, INSERT (role, place, publishing_at), UPDATE (publishing_at, published_at, doubt, older, doubted_at) ON place_markers
-  TO chamberlain_homes, chamberlain_databases;
-GRANT EXECUTE ON FUNCTION freeze_older_than(text, text, timestamptz), take_away(text, integer[], text[])
-  TO chamberlain_homes, chamberlain_databases;
+-- the markers
+GRANT SELECT ON directory_heartbeat TO chamberlain_sweep, chamberlain_admin;
+GRANT SELECT ON place_markers TO EACH_ROLE, chamberlain_admin;
 ALTER TABLE place_markers ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS own_rows ON place_markers;
 CREATE POLICY own_rows ON place_markers
@@ -231,7 +207,7 @@ CREATE POLICY every_row ON place_markers TO chamberlain_admin USING (true);
 
 -- surveys: a reader says how far it is
 GRANT SELECT, INSERT, UPDATE (done, total) ON survey_progress
-  TO chamberlain_directory_reader, chamberlain_homes_reader, chamberlain_databases_reader;
+  TO EACH_READER;
 ALTER TABLE survey_progress ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS own_rows ON survey_progress;
 CREATE POLICY own_rows ON survey_progress
@@ -242,9 +218,8 @@ CREATE POLICY every_row ON survey_progress TO chamberlain_admin, chamberlain_swe
 
 -- repairs: an admin asks, a role says what became of its own parts
 GRANT SELECT, INSERT ON repairs, repair_parts TO chamberlain_admin;
-GRANT SELECT ON repairs, repair_parts TO chamberlain_directory, chamberlain_homes, chamberlain_databases;
-GRANT UPDATE (state, code, sentence, ended_at) ON repair_parts
-  TO chamberlain_directory, chamberlain_homes, chamberlain_databases;
+GRANT SELECT ON repairs, repair_parts TO EACH_ROLE;
+GRANT UPDATE (state, code, sentence, ended_at) ON repair_parts TO EACH_ROLE;
 ALTER TABLE repair_parts ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS own_rows ON repair_parts;
 CREATE POLICY own_rows ON repair_parts
@@ -285,12 +260,10 @@ GRANT SELECT ON last_backup TO chamberlain_admin;
 
 -- leases and locks: each role takes its own (0009_locks.sql, 0012_leases.sql)
 GRANT EXECUTE ON FUNCTION take_lease(), renew_lease()
-  TO chamberlain_intake, chamberlain_relay, chamberlain_sweep, chamberlain_directory_reader, chamberlain_homes_reader,
-  chamberlain_databases_reader;
+  TO chamberlain_intake, chamberlain_relay, chamberlain_sweep, EACH_READER;
 GRANT EXECUTE ON FUNCTION confirm_lease() TO chamberlain_intake;
 GRANT EXECUTE ON FUNCTION hold_verdicts(boolean) TO chamberlain_intake, chamberlain_sweep;
-GRANT EXECUTE ON FUNCTION lock_subjects(integer[])
-  TO chamberlain_directory, chamberlain_homes, chamberlain_databases;
+GRANT EXECUTE ON FUNCTION lock_subjects(integer[]) TO EACH_ROLE;
 GRANT EXECUTE ON FUNCTION hold_survey(uuid), lock_holders(), leaders() TO chamberlain_admin;
 
 -- Every write of a leader is checked, in every table. Nobody else's connection carries a number.

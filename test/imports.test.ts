@@ -9,7 +9,9 @@ const FILES = globSync('{src,workers}/**/*.ts', { cwd: ROOT }).sort();
 /** Decides from what it is given: no server, no clock, no randomness, no file. */
 const PURE = [
   'src/targets/',
-  'src/reconcile/{engine,plan,action,digest,policy,report,render-plan,wanted}.ts',
+  'src/reconcile/{engine,plan,action,digest,policy,report,render-plan,wanted,wanted-columns}.ts',
+  'src/roles/*.ts',
+  'src/roles/*/{role,verbs,columns}.ts',
   'src/identity/{names,reserved-names,ids,id-pattern,reach}.ts',
   'src/credentials/credentials.ts',
   'src/ssh-keys/{ssh-key,ssh-key-blob,ssh-key-options,known-bad-keys,ed25519-point,private-key}.ts',
@@ -64,6 +66,11 @@ const RULES: readonly Rule[] = [
     of: ['src/'],
     never: PROCESSES,
   },
+  {
+    rule: 'what a role does is loaded by way of its descriptor, when it is started or looked at',
+    of: ['src/', ...PROCESSES],
+    never: ['src/roles/*/{worker,checks}.ts'],
+  },
 ];
 /** Starts them; or asks what roles would find, before there are any. */
 const STARTS = ['src/cli/commands/work.ts', 'src/cli/commands/import.ts'];
@@ -96,10 +103,15 @@ function among(patterns: readonly string[]): Set<string> {
 
 const texts = new Map(FILES.map((file) => [file, readFileSync(join(ROOT, file), 'utf8')]));
 
+/** Names what a role does, for whoever starts it; loads none of it. */
+const isDescriptor = (file: string): boolean => /^src\/roles\/\w+\/role\.ts$/.test(file);
+
 /** What is loaded with it, now or later; a type is not. */
 function importsOf(file: string): string[] {
   const text = (texts.get(file) ?? '').replaceAll(/^(?:im|ex)port type [^;]*;/gm, '');
-  const found = text.matchAll(/(?:\bfrom|\bimport\()\s*'([^']+)'/g);
+  const found = text.matchAll(
+    isDescriptor(file) ? /\bfrom\s*'([^']+)'/g : /(?:\bfrom|\bimport\()\s*'([^']+)'/g,
+  );
   return [...found].map(([, name = '']) =>
     name.startsWith('.') ? join(dirname(file), name) : name,
   );

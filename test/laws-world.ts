@@ -10,9 +10,9 @@ import type { Action } from '../src/reconcile/action.ts';
 import { apply, type Writer, survey, type SubjectSurvey } from '../src/reconcile/engine.ts';
 import { connectionSettings, openPool, type Pool } from '../src/database/connection.ts';
 import { readWanted } from '../src/reconcile/wanted-queries.ts';
-import { DATABASES } from '../workers/databases.ts';
-import { DIRECTORY } from '../workers/directory.ts';
-import { HOMES } from '../workers/homes.ts';
+import { DATABASES } from '../src/roles/databases/worker.ts';
+import { DIRECTORY } from '../src/roles/directory/worker.ts';
+import { HOMES } from '../src/roles/homes/worker.ts';
 import type { RoleParts } from '../src/reconcile/role.ts';
 import { openWorld, type World, type WorldOptions } from './stack.ts';
 

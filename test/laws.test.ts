@@ -22,7 +22,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import type { Role } from '../src/reconcile/wanted.ts';
-import { TARGETS } from '../src/targets/index.ts';
+import { describedRole } from '../src/roles/index.ts';
 import {
   differences,
   dyingWriter,
@@ -436,7 +436,7 @@ describe('an unreadable backend yields UNREADABLE, and no step', () => {
   const lookAt = async (role: Role, uid: number) => {
     const [seen] = await laws.look(role, [uid]);
     // of who stays, archives are not looked at
-    const targets = TARGETS[role].filter(
+    const targets = describedRole(role).targets.filter(
       ({ name, of }) => (of as readonly string[]).includes('tool') && !name.endsWith('-archive'),
     );
     expect(seen!.steps).toEqual([]);

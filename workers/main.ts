@@ -1,46 +1,45 @@
 /** Starts workers: all in one process, or some. */
 import type { Config } from '../src/shared/config.ts';
 import type { Log } from '../src/shared/log.ts';
-import { DATABASES, openDatabasesMarkers } from './databases.ts';
-import { DIRECTORY } from './directory.ts';
-import { HOMES, openHomesMarkers } from './homes.ts';
 import { startIntake } from './intake.ts';
+import type { RoleDescriptor } from '../src/roles/descriptor.ts';
+import { REGISTRY } from '../src/roles/index.ts';
 import type { Worker } from '../src/shared/loop.ts';
-import { startMarker } from '../src/seals/publish-heartbeat.ts';
 import { startPlaceMarkers } from '../src/seals/publish-place-markers.ts';
 import { startRelay } from './relay.ts';
 import { startRole } from '../src/reconcile/role.ts';
 import { startSweep } from './sweep.ts';
 import { startWatching } from '../src/unmanaged/watch.ts';
 
-type Start = (config: Config, log: Log, looksMs?: number) => Worker;
+type Start = (config: Config, log: Log, looksMs?: number) => Promise<Worker>;
 
-const START: Record<string, Start> = {
-  intake: (config, log) => startIntake(config, log),
-  relay: startRelay,
-  directory: (config, log, looksMs) =>
-    together([
-      startRole(DIRECTORY, config, log),
-      startMarker(config, log),
-      startWatching(DIRECTORY, config, log, looksMs),
-    ]),
-  homes: (config, log, looksMs) =>
-    together([
-      startRole(HOMES, config, log),
-      startPlaceMarkers(HOMES, openHomesMarkers(config), config, log, looksMs),
-      startWatching(HOMES, config, log, looksMs),
-    ]),
-  databases: (config, log, looksMs) =>
-    together([
-      startRole(DATABASES, config, log),
-      startPlaceMarkers(DATABASES, openDatabasesMarkers(config), config, log, looksMs),
-      startWatching(DATABASES, config, log, looksMs),
-    ]),
-  sweep: (config, log) => startSweep(config, log),
-};
+const START = new Map<string, Start>([
+  ['intake', async (config, log) => startIntake(config, log)],
+  ['relay', async (config, log) => startRelay(config, log)],
+  ...REGISTRY.map((role): [string, Start] => [role.name, (...of) => startAllOf(role, ...of)]),
+  ['sweep', async (config, log) => startSweep(config, log)],
+]);
 
 /** What `chamberlain work` can be told to do. */
-export const WORK_ROLES = Object.keys(START);
+export const WORK_ROLES = [...START.keys()];
+
+/** What a role does: its subjects, the markers of its places, looking for what is not ours, and more of its own. */
+async function startAllOf(
+  { loadParts }: RoleDescriptor,
+  config: Config,
+  log: Log,
+  looksMs?: number,
+): Promise<Worker> {
+  const parts = await loadParts();
+  const markers = parts.openMarkers?.(config);
+  const more = parts.startMore?.(config, log);
+  return together([
+    startRole(parts, config, log),
+    ...(markers === undefined ? [] : [startPlaceMarkers(parts, markers, config, log, looksMs)]),
+    ...(more === undefined ? [] : [more]),
+    startWatching(parts, config, log, looksMs),
+  ]);
+}
 
 function together(workers: readonly Worker[]): Worker {
   return {
@@ -59,5 +58,6 @@ export async function startWork(
   config: Config,
   { roles, log, looksMs }: { roles: readonly string[]; log: Log; looksMs?: number },
 ): Promise<Worker> {
-  return together(roles.map((role) => (START[role] as Start)(config, log, looksMs)));
+  const starts = roles.map((role) => START.get(role) as Start);
+  return together(await Promise.all(starts.map((start) => start(config, log, looksMs))));
 }

@@ -18,7 +18,7 @@ import {
   type RedisAccount,
 } from '../../src/backends/redis/redis-connection.ts';
 import { redisHash } from '../../src/secrets/secret.ts';
-import { ROLES } from '../../src/reconcile/wanted.ts';
+import { ROLES } from '../../src/roles/index.ts';
 
 /**
  * The users whose passwords are in an ACL file: those of the programs, and the owner, who may do everything.
@@ -51,12 +51,10 @@ const ROLE_KEYS = ROLES.flatMap(keysOfRole);
  * The keys of each of our programs. What portals have written is handled with the rights of the portal
  * (portalAccount).
  */
-const KEYS: Record<(typeof REDIS_ACCOUNTS)[number], readonly string[]> = {
+const KEYS: Partial<Record<RedisAccount, readonly string[]>> = {
   intake: ['~bull:requests.*'],
   relay: ROLE_KEYS,
-  directory: keysOfRole('directory'),
-  homes: keysOfRole('homes'),
-  databases: keysOfRole('databases'),
+  ...Object.fromEntries(ROLES.map((role) => [role, keysOfRole(role)])),
   sweep: ROLE_KEYS,
   admin: ['~bull:requests.*', ...ROLE_KEYS, '%R~bull:events.*'],
 };
@@ -89,7 +87,7 @@ export function renderUsers(
     'user default off resetpass ~* &* +@all',
     `user ${redisUser('owner')} on #${hash(passwordOf('owner'))} ~* &* +@all`,
     ...REDIS_ACCOUNTS.map((account) =>
-      user(account, KEYS[account], [...WORK, ...(MORE[account] ?? [])]),
+      user(account, KEYS[account] ?? [], [...WORK, ...(MORE[account] ?? [])]),
     ),
     ...portals
       .filter((portal) => adminOfPortal(portal) === undefined)

@@ -3,14 +3,11 @@ import { ChamberlainError } from '../shared/errors.ts';
 import type { Role } from '../reconcile/wanted.ts';
 import { type Client, faultOf, type Pool } from '../database/connection.ts';
 
-/** The roles that archive something. */
-export type ArchivingRole = Exclude<Role, 'directory'>;
-
 /** An archive whose manifest was read back. */
 export interface RecordedArchive {
   subject: number;
   archival: number;
-  role: ArchivingRole;
+  role: Role;
   /** SHA-256 of the manifest's bytes, lower case hex */
   manifestSha256: string;
   /** the path, as the role sees it */
@@ -121,7 +118,7 @@ export async function readStillWanted(
 /** How far a role is with a subject. */
 export interface ArchiveProgress {
   subject: number;
-  role: ArchivingRole;
+  role: Role;
   /** the current act, in words for people: `packing`, `reading back` */
   act: string;
   /** bytes; `total` is undefined if it is not known */
@@ -147,7 +144,7 @@ export async function reportArchiveProgress(
 /** Nothing is being done any more. */
 export async function clearArchiveProgress(
   pool: Pick<Pool, 'query'>,
-  { subject, role }: { subject: number; role: ArchivingRole },
+  { subject, role }: { subject: number; role: Role },
 ): Promise<void> {
   const query = {
     name: 'clear-archive-progress',

@@ -1,8 +1,9 @@
 /** The deletions that archives show by their manifests: evidence if our database is older than they are. */
 import { z } from 'zod';
+import { ARCHIVING_ROLES } from '../roles/index.ts';
 
 const SEEN_DELETION = z.object({
-  role: z.enum(['homes', 'databases']),
+  role: z.enum(ARCHIVING_ROLES),
   uid: z.int(),
   account: z.string(),
   kind: z.enum(['person', 'tool']),

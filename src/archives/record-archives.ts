@@ -1,7 +1,6 @@
 /** How a role records what it archives. */
 import type { ArchiveKeeping } from './archive-keeping.ts';
 import {
-  type ArchivingRole,
   clearArchiveProgress,
   readFingerprints,
   readStillWanted,
@@ -9,9 +8,10 @@ import {
 } from './archives-table.ts';
 import { isLost } from '../database/connection.ts';
 import type { RoleStore } from '../reconcile/role.ts';
+import type { Role } from '../reconcile/wanted.ts';
 
 /** Records on the connection that holds the subject's lock; if the lock is lost, no step is wanted any more. */
-export function keepArchives(role: ArchivingRole, { pool, holderOf }: RoleStore): ArchiveKeeping {
+export function keepArchives(role: Role, { pool, holderOf }: RoleStore): ArchiveKeeping {
   return {
     now: () => new Date(),
     readFingerprints: (subject) => readFingerprints(pool, subject),

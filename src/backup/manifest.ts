@@ -12,6 +12,7 @@
  * A folder whose name begins with a dot is not a set: it is being made, or was never completed.
  */
 import { z } from 'zod';
+import { ARCHIVING_ROLES } from '../roles/index.ts';
 
 export const MANIFEST = 'manifest.json';
 const PIECES = [
@@ -67,7 +68,7 @@ const archive = z.strictObject({
   subject: z.int(),
   account: z.string(),
   archival: z.int(),
-  role: z.enum(['homes', 'databases']),
+  role: z.enum(ARCHIVING_ROLES),
   manifestSha256: z.string(),
   /** where it is, as the role sees it */
   path: z.string(),

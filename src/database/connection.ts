@@ -5,6 +5,7 @@ import pg from 'pg';
 import { type Config, findSecret, nextOf, secretPath, secretReader } from '../shared/config.ts';
 import { ChamberlainError, codeOf } from '../shared/errors.ts';
 import type { Role } from '../reconcile/wanted.ts';
+import { describedRole, ROLES } from '../roles/index.ts';
 
 export type Client = pg.PoolClient | pg.Client;
 export type Pool = pg.Pool;
@@ -13,33 +14,40 @@ export type Pool = pg.Pool;
  * The roles besides the owner, who runs migrations and `bootstrap`: `chamberlain_<role>`. migrations/roles.sql
  * says what each may read and write.
  */
-export const POSTGRES_ROLES = [
+export const POSTGRES_ROLES: readonly Exclude<PostgresRole, 'owner'>[] = [
   'intake',
   'relay',
-  'directory',
-  'directory_reader',
-  'homes',
-  'homes_reader',
-  'databases',
-  'databases_reader',
+  ...ROLES.flatMap((role) => [role, readerOf(role)]),
   'sweep',
   'admin',
-] as const;
-export type PostgresRole = 'owner' | (typeof POSTGRES_ROLES)[number];
+];
+export type PostgresRole =
+  'owner' | 'intake' | 'relay' | Role | `${Role}_reader` | 'sweep' | 'admin';
+
+/** The login by which a role reads. */
+export function readerOf(role: Role): `${Role}_reader` {
+  return `${role}_reader`;
+}
 
 /**
  * Roles whose statements are planned once for each connection. The plans were checked in a realm of 40,000
  * subjects, and are the same that PostgreSQL made anew for each list of subjects. Intake is not among them: it
  * looked through all people and tools for the next move of the calendar (6 ms instead of 0.04).
  */
-const PLANNED_ONCE = /^(relay|(directory|homes|databases)(_reader)?)$/;
+const PLANNED_ONCE: ReadonlySet<PostgresRole> = new Set([
+  'relay',
+  ...ROLES.flatMap((role) => [role, readerOf(role)]),
+]);
 
 /**
  * Those of them whose statements find a few rows by their keys: a plan that was made while the tables were
  * small would read whole tables for as long as it is kept. Roles that count all subjects now and then are not
  * among them.
  */
-const BY_KEY = /^(relay|homes|databases)$/;
+const BY_KEY: ReadonlySet<PostgresRole> = new Set([
+  'relay',
+  ...ROLES.filter((role) => describedRole(role).countsAll !== true),
+]);
 
 /** The name of that role in PostgreSQL. */
 export function loginOf(role: PostgresRole): string {
@@ -67,8 +75,8 @@ export function connectionSettings(config: Config, role: PostgresRole): pg.Clien
     // hours, or for a quarter of an hour if something was being sent to it
     options:
       '-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3 -c tcp_user_timeout=20000' +
-      (PLANNED_ONCE.test(role) ? ' -c plan_cache_mode=force_generic_plan' : '') +
-      (BY_KEY.test(role) ? ' -c enable_seqscan=off' : ''),
+      (PLANNED_ONCE.has(role) ? ' -c plan_cache_mode=force_generic_plan' : '') +
+      (BY_KEY.has(role) ? ' -c enable_seqscan=off' : ''),
     // queries that are not awaited one by one are sent at once, and answered in order
     pipeline: true,
     stream: () => new GatheringSocket(secretPath(config, 'postgres', role)),
@@ -350,8 +358,13 @@ export function isLeaseLost(error: unknown): boolean {
  */
 export const VERDICTS_LOCK = 4;
 
-/** The class of a role's advisory locks; the second number of the lock is the subject that is worked on. */
-export const LOCK_CLASS: Record<Role, number> = { directory: 101, homes: 102, databases: 103 };
+/**
+ * The class of a role's advisory locks, as in the table `roles`; the second number of the lock is the subject that is
+ * worked on.
+ */
+export const LOCK_CLASS = Object.fromEntries(
+  ROLES.map((role, index) => [role, 101 + index]),
+) as Record<Role, number>;
 
 /** Connects; if the password was refused, connects again, because it may have been changed. */
 async function connect(pool: Pool): Promise<pg.PoolClient> {

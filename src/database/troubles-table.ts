@@ -1,5 +1,6 @@
 /** The table `troubles`: the servers and folders that a role cannot read, and since when. */
 import type { Role } from '../reconcile/wanted.ts';
+import { describedRole } from '../roles/index.ts';
 import { sentenceColumn } from '../reconcile/convergence-table.ts';
 import type { Client, Pool } from './connection.ts';
 
@@ -56,10 +57,7 @@ export async function readTroubles(client: Client): Promise<Trouble[]> {
 
 /** What does not happen while a place cannot be read, such as `no account changes`. */
 export function stoppedBy({ role, place }: Pick<Trouble, 'role' | 'place'>): string {
-  if (role === 'directory') return 'no account, group or key changes, and login hosts renew no key';
   if (role === 'relay') return 'no request gets a verdict, no role gets work, and no event is sent';
   if (place === 'archives') return `no ${role} are archived or restored`;
-  return role === 'homes'
-    ? 'no home or database password is created, changed or revoked'
-    : `no account on ${place} is created, changed or locked`;
+  return describedRole(role).stops(place);
 }

@@ -6,7 +6,7 @@ import {
   redisUser,
 } from '../backends/redis/redis-connection.ts';
 import { logsInToRedis, readRedisRights, type RedisRights } from '../backends/redis/redis-users.ts';
-import { ROLES } from '../reconcile/wanted.ts';
+import { ROLES } from '../roles/index.ts';
 import { elsewhere, fix, type Line, ok } from './line.ts';
 
 const RENDER = 'Render the users of Redis again, and run `ACL LOAD`: see docs/install.md, step 6.';

@@ -2,7 +2,7 @@
 import { type Config, findSecret } from '../shared/config.ts';
 import { readRedisHealth, requestsQueue } from '../backends/redis/queue.ts';
 import { describeError } from '../shared/errors.ts';
-import { ROLES } from '../reconcile/wanted.ts';
+import { ROLES } from '../roles/index.ts';
 import { elsewhere, expectThat, fix, judgeClock, type Line, notHere, ok } from './line.ts';
 import { lookAtRedisUsers } from './redis-users.ts';
 

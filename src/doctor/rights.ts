@@ -12,6 +12,7 @@ import {
 } from './guards-queries.ts';
 import { readAbsentRoles, readExcessPowers, readGrants } from './health-queries.ts';
 import type { Client } from '../database/connection.ts';
+import { readRights } from '../database/rights.ts';
 import { missingFrom, parseGrants } from './grants.ts';
 import { alteredFunctions, alteredPolicies, parseFunctions, parsePolicies } from './guards.ts';
 import { fix, type Line, ok } from './line.ts';
@@ -41,7 +42,7 @@ export async function lookAtRights(
     await readFunctions(client),
     parseFunctions(listMigrations(root).map(readSql).join('\n')),
   );
-  const roles = readSql('roles.sql');
+  const roles = readRights(join(root, 'migrations'));
   const policies = alteredPolicies(await readPolicies(client), parsePolicies(roles));
   const unguarded = await readUnguarded(client);
   const unfenced = await readUnfenced(client);

@@ -2,8 +2,8 @@
 import type { Config } from '../shared/config.ts';
 import { openQueues, type Queues, slowQueue } from '../backends/redis/queue.ts';
 import { describeError } from '../shared/errors.ts';
-import { ROLES, type Role } from '../reconcile/wanted.ts';
-import type { Action } from '../reconcile/action.ts';
+import type { Role } from '../reconcile/wanted.ts';
+import { ROLES, verbOf } from '../roles/index.ts';
 import { describeProgress } from '../lifecycle/render-leaving.ts';
 import { readDatabasesStatuses, readEnded, readUnderWay } from './asked-repairs.ts';
 import { readFreeze } from '../database/freeze.ts';
@@ -218,17 +218,8 @@ function makesVerifier(steps: AskedPart['steps']): boolean {
   return steps.some(({ action }) => action.verb === 'credentials.write');
 }
 
-const TAKES_HOURS: ReadonlySet<string> = new Set<Action['verb']>([
-  'home.archive',
-  'home.restore',
-  'home.destroy',
-  'databases.archive',
-  'databases.restore',
-  'databases.drop',
-]);
-
 function takesHours({ steps }: Pick<AskedPart, 'steps'>): boolean {
-  return steps.some(({ action }) => TAKES_HOURS.has(action.verb));
+  return steps.some(({ action }) => verbOf(action)?.takesHours === true);
 }
 
 /**

@@ -2,7 +2,8 @@
 import type { Step } from '../reconcile/plan.ts';
 import { failureLine, RUN_AGAIN } from '../cli/exit.ts';
 import type { FollowedPart, Owed } from './follow-repair.ts';
-import { type Asked, roleOfTarget } from './surveying.ts';
+import { roleOfTarget } from '../roles/index.ts';
+import type { Asked } from './surveying.ts';
 import { renderTable } from '../cli/table.ts';
 
 export interface Repaired extends Asked {

@@ -1,6 +1,7 @@
 /** What a survey found, in groups for reading, worst first. Pure. */
 import type { Code } from '../shared/errors.ts';
 import type { Action, Effect } from '../reconcile/action.ts';
+import { verbOf } from '../roles/index.ts';
 import { isUndecided } from '../unmanaged/unmanaged.ts';
 import { describeThing } from '../unmanaged/render-unmanaged.ts';
 import type { Report } from '../reconcile/report.ts';
@@ -104,65 +105,5 @@ function nameOf({ code, target, what }: Group): string {
 
 /** Which part of its target an action concerns, in words that many accounts may share. */
 function describePart(action: Action): string {
-  switch (action.verb) {
-    case 'ldap.add':
-    case 'ldap.delete':
-      return 'the entry';
-    case 'ldap.modify':
-      return action.changes
-        .map(({ attribute }) => attribute)
-        .toSorted()
-        .join(', ');
-    case 'dir.create':
-      return 'the home';
-    case 'folder.create':
-      return `the folder ${action.folder}`;
-    case 'path.chmod':
-      return `mode${ofFolder(action)}`;
-    case 'path.chgrp':
-      return `group${ofFolder(action)}`;
-    case 'path.setAcl':
-      return `default ACL${ofFolder(action)}`;
-    case 'credentials.write':
-      return 'the password';
-    case 'credentials.own':
-      return 'owner, group or mode';
-    case 'home.withdraw':
-    case 'home.return':
-    case 'home.restore':
-    case 'home.destroy':
-    case 'home.erase':
-      return 'the home of a leaving account';
-    case 'home.archive':
-    case 'home.removePart':
-    case 'home.removeArchive':
-      return 'the archive of the home';
-    case 'databases.archive':
-    case 'databases.eraseArchives':
-    case 'databases.removePart':
-    case 'databases.removeArchive':
-      return 'the archive of the databases';
-    case 'databases.drop':
-    case 'databases.erase':
-    case 'databases.restore':
-      return `databases on ${action.server}`;
-    case 'db.createUser':
-    case 'db.dropUser':
-      return `the account on ${action.server}`;
-    case 'db.setVerifier':
-      return `the verifier on ${action.server}`;
-    case 'db.setLimit':
-      return `the connection limit on ${action.server}`;
-    case 'db.grant':
-    case 'db.revoke':
-      return `grants on ${action.server}`;
-    case 'db.setLocked':
-      return `the lock on ${action.server}`;
-    default:
-      return action satisfies never;
-  }
-}
-
-function ofFolder({ folder }: { folder?: string }): string {
-  return folder === undefined ? '' : ` of ${folder}`;
+  return verbOf(action)?.part(action) ?? action.verb;
 }

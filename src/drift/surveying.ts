@@ -4,13 +4,13 @@ import { Option, type Command } from 'commander';
 import type { Config } from '../shared/config.ts';
 import { openQueues } from '../backends/redis/queue.ts';
 import { ChamberlainError } from '../shared/errors.ts';
-import { ROLES, type Role } from '../reconcile/wanted.ts';
+import type { Role } from '../reconcile/wanted.ts';
+import { REGISTRY, ROLES, roleOfTarget, targetNamed } from '../roles/index.ts';
 import { digestSteps } from '../reconcile/digest.ts';
 import { mergeReports, onlyTarget, type Report, undecidedOf } from '../reconcile/report.ts';
 import { findSubjectsByWord } from '../database/overview.ts';
 import { openSurvey, type RoleProgress } from './survey-answers.ts';
 import { readUnmanaged } from '../unmanaged/unmanaged-table.ts';
-import { TARGETS } from '../targets/index.ts';
 import { notReportedOf } from '../unmanaged/unmanaged-things.ts';
 import { configOf, wantsJson } from '../cli/configuration.ts';
 import { EXIT } from '../cli/exit.ts';
@@ -110,7 +110,7 @@ export async function subjectsOf(
   target?: string,
 ): Promise<number[] | undefined> {
   if (words.length === 0) return undefined;
-  const kinds = targetNamed(target)?.of;
+  const kinds = target === undefined ? undefined : targetNamed(target)?.of;
   return await withAdmin(config, async (client) => {
     const uids = new Set<number>();
     let canHave = kinds === undefined;
@@ -163,21 +163,8 @@ export async function askRoles(
   }
 }
 
-/** The role of a target, or undefined where there is no such target. */
-export function roleOfTarget(name: string): Role | undefined {
-  return targetNamed(name)?.role;
-}
-
-function targetNamed(name: string | undefined) {
-  return Object.values(TARGETS)
-    .flat()
-    .find((target) => target.name === name);
-}
-
 function targetNames(): string[] {
-  return Object.values(TARGETS)
-    .flat()
-    .map(({ name }) => name);
+  return REGISTRY.flatMap(({ targets }) => targets.map(({ name }) => name));
 }
 
 function describeProgress(far: RoleProgress | undefined): string {

@@ -27,7 +27,7 @@ export async function readSurvey(pool: Pool, id: string): Promise<AskedSurvey | 
  * The class of the advisory lock that the caller of a survey holds (hold_survey); the second number is the hash of
  * the survey's id. The lock tells a role whether the caller still lives. (The next sweep removes one that was cut.)
  */
-const ACTOR_LOCK_CLASS = 104;
+const ACTOR_LOCK_CLASS = 100;
 
 const HAS_ASKER = `
   (pace = 'background' OR EXISTS (SELECT FROM pg_locks

@@ -1,5 +1,6 @@
 /** What a sweep does about what the roles have reported. Pure: no clock, no server. */
-import { type Role, ROLES } from '../reconcile/wanted.ts';
+import type { Role } from '../reconcile/wanted.ts';
+import { ROLES } from '../roles/index.ts';
 import { digestSteps } from '../reconcile/digest.ts';
 import { mergeReports, type Report } from '../reconcile/report.ts';
 import type { Drift, Place, Unseen } from './drifts.ts';

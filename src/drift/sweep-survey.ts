@@ -2,7 +2,8 @@
 import type pg from 'pg';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Queues } from '../backends/redis/queue.ts';
-import { type Role, ROLES } from '../reconcile/wanted.ts';
+import type { Role } from '../reconcile/wanted.ts';
+import { ROLES } from '../roles/index.ts';
 import type { Report } from '../reconcile/report.ts';
 import { readReports, readSigns } from './sweep-reports.ts';
 

@@ -11,6 +11,7 @@ import {
 import { isReservedName } from '../identity/reserved-names.ts';
 import { timeOf } from '../shared/time.ts';
 import type { Realm } from '../reconcile/wanted.ts';
+import { describedRole } from '../roles/index.ts';
 import type { Word } from './word.ts';
 import type { SubjectPage } from './explanation.ts';
 import type { Unknown } from './explain-unknown.ts';
@@ -112,7 +113,7 @@ function describeTombstone({ account, kind, uid, leaving }: SubjectPage): string
   const gone = `${uid} was the number of ${account}, a ${kind} ${kind === 'person' ? 'who' : 'that'} was deleted${when}. Neither the number nor the name will be given again.`;
   if (open === undefined) return gone;
   const archives = open.archives.flatMap(({ role, made }) =>
-    made === null ? [] : [`${role === 'homes' ? 'home' : 'databases'} in ${made.path}`],
+    made === null ? [] : [`${describedRole(role).archives} in ${made.path}`],
   );
   if (open.expiredAt !== null)
     return `${gone} Its archives were kept until ${timeOf(open.expiredAt)}.`;

@@ -9,9 +9,8 @@ import type { LeavingPage } from '../lifecycle/leaving.ts';
 import type { Report } from '../reconcile/report.ts';
 import type { Facts, KeyRow, NodeRow, SubjectRow } from './explain-facts.ts';
 import type { Leaver } from '../lifecycle/leaving-facts.ts';
-import type { AnyTarget } from '../reconcile/engine.ts';
+import { isArchiving, REGISTRY } from '../roles/index.ts';
 import { readableRef } from '../targets/directory-reader.ts';
-import { TARGETS } from '../targets/index.ts';
 import { accountRef } from '../targets/unix-account.ts';
 import { groupRef } from '../targets/unix-group.ts';
 
@@ -187,7 +186,7 @@ function leavingPage(uid: number, { leaving }: Facts): LeavingPage {
 /** Its archive, as a role sees it. */
 function archiveOf(role: Role, { archivals }: LeavingPage): { archive?: WantedArchive } {
   const open = archivals.findLast(({ backAt }) => backAt === null);
-  if (open === undefined || role === 'directory') return {};
+  if (open === undefined || !isArchiving(role)) return {};
   const { archival, returningAt, expiredAt, archives } = open;
   const made = archives.find((archive) => archive.role === role)?.made;
   return {
@@ -211,17 +210,19 @@ function credentialsOf(row: SubjectRow, wantedEpoch: number): WantedCredentials 
 function targetPages(uid: number, row: SubjectRow, parts: PageParts): TargetPage[] {
   const wanted = parts.wanted.find((each) => each.uid === uid) as Wanted;
   const leaving = leavingPage(uid, parts.facts);
-  const targets = Object.values(TARGETS).flat() as readonly AnyTarget<unknown>[];
   const pages: TargetPage[] = [];
-  for (const target of targets.filter(({ of }) => of.includes(row.kind))) {
-    const { role, name, needs } = target;
+  const targets = REGISTRY.flatMap(({ name: role, targets: its }) =>
+    its.filter(({ of }) => of.includes(row.kind)).map((target) => ({ role, target })),
+  );
+  for (const { role, target } of targets) {
+    const { name, needs } = target;
     const whole: Wanted = {
       ...wanted,
       ...(row.wanted_epoch === null ? {} : { credentials: credentialsOf(row, row.wanted_epoch) }),
       ...archiveOf(role, leaving),
     };
     const wantedText: string = target.describe(target.want(whole, parts.realm));
-    const own = troubleWith(target, uid, parts);
+    const own = troubleWith({ role, name }, uid, parts);
     const report = parts.answers.get(role);
     const need =
       report === undefined || own.length > 0 || wantedText === 'none'
@@ -265,7 +266,7 @@ function stateOf(role: Role, trouble: readonly Trouble[], { answers }: PageParts
 }
 
 function troubleWith(
-  { role, name }: AnyTarget<unknown>,
+  { role, name }: { role: Role; name: string },
   uid: number,
   { facts, answers, timeoutMs }: PageParts,
 ): Trouble[] {

@@ -7,7 +7,7 @@ import { statPaths } from '../shared/path-stat.ts';
 import { KNOWN_BAD_KEYS } from '../ssh-keys/known-bad-keys.ts';
 import { normalName } from '../identity/names.ts';
 import { isUndecided, thingsNamed, type UnmanagedThing } from '../unmanaged/unmanaged.ts';
-import { ROLES } from '../reconcile/wanted.ts';
+import { REGISTRY, ROLES } from '../roles/index.ts';
 import { classifyWord, type Word } from './word.ts';
 import type { EntryRef } from '../reconcile/action.ts';
 import type { Explanation, KeyPage, SubjectPage } from './explanation.ts';
@@ -18,6 +18,7 @@ import { readUnknown } from './explain-unknown.ts';
 import { readNamesLike } from '../database/overview.ts';
 import type { Client } from '../database/connection.ts';
 import { readUnmanaged } from '../unmanaged/unmanaged-table.ts';
+import type { Wanted } from '../reconcile/wanted.ts';
 import { readWanted } from '../reconcile/wanted-queries.ts';
 import { splitRef } from '../targets/directory-reader.ts';
 import { describeFound, describeUnknown, type OwnedPath } from './explain-known.ts';
@@ -216,11 +217,7 @@ async function readPages(
   { timeoutMs, now }: ExplainOptions,
 ): Promise<{ subjects: SubjectPage[]; facts: Facts }> {
   const uids = found.map(({ uid }) => uid);
-  const [facts, wanted] = await Promise.all([
-    readFacts(client, uids),
-    // the wanted state of the directory has everything but the credentials, and no secret
-    readWanted(client, 'directory', uids),
-  ]);
+  const [facts, wanted] = await Promise.all([readFacts(client, uids), readOpenWants(client, uids)]);
   const answers = await reports(ROLES, timeoutMs);
   const subjects = uids.map((uid) =>
     subjectPage(uid, {
@@ -229,6 +226,14 @@ async function readPages(
     }),
   );
   return { subjects, facts };
+}
+
+/** All that is wanted, but for what is a role's own: credentials, and archives, are known from elsewhere. */
+async function readOpenWants(client: Client, uids: readonly number[]): Promise<Wanted[]> {
+  const open = REGISTRY.filter(({ wanted }) => wanted !== undefined && wanted.own !== true);
+  const wants = await Promise.all(open.map(({ name }) => readWanted(client, name, uids)));
+  const bySubject = Map.groupBy(wants.flat(), ({ uid }) => uid);
+  return [...bySubject.values()].map((parts): Wanted => Object.assign({}, ...parts));
 }
 
 function keyOf(config: Config, word: Word, facts: Facts, now: Date): KeyPage | null {

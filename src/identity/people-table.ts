@@ -3,7 +3,8 @@ import type { AccountName, ShellName } from './names.ts';
 import { normalName } from './names.ts';
 import type { PosixId } from './ids.ts';
 import { IS_ERASING } from '../requests/approvals-table.ts';
-import type { Touch } from '../reconcile/convergence-table.ts';
+import type { Change } from '../roles/descriptor.ts';
+import { type RoleTouch, touchesOfChange } from '../roles/touches.ts';
 import type { Client } from '../database/connection.ts';
 
 /** A person, as the rules need it. */
@@ -245,16 +246,21 @@ export async function wantPersonDeleted(
  * Touches for everything that depends on a person's state and access: the account, its database account if there is
  * one, and the groups of which the person is an effective member only while they are active and a realm member.
  */
-export async function touchesOfAccess(client: Client, people: readonly number[]): Promise<Touch[]> {
+export async function touchesOfAccess(
+  client: Client,
+  people: readonly number[],
+): Promise<RoleTouch[]> {
   const { rows } = await client.query({
     name: 'touches-of-access',
-    text: `SELECT uid AS subject, 'directory' AS role FROM unnest($1::int[]) AS uid
-           UNION ALL SELECT account, 'databases' FROM credentials WHERE account = ANY ($1)
-           UNION SELECT m.tool, 'directory' FROM maintainers m JOIN tools t ON t.uid = m.tool
+    text: `SELECT uid AS subject, 'access' AS change FROM unnest($1::int[]) AS uid
+           UNION ALL SELECT account, 'databaseAccess' FROM credentials WHERE account = ANY ($1)
+           UNION SELECT m.tool, 'members' FROM maintainers m JOIN tools t ON t.uid = m.tool
              WHERE m.maintainer = ANY ($1) AND t.state <> 'deleted'`,
     values: [people],
   });
-  return rows as Touch[];
+  return (rows as { subject: number; change: Change }[]).flatMap(({ subject, change }) =>
+    touchesOfChange(subject, change),
+  );
 }
 
 /** Whether the realm has no person at all. */

@@ -3,7 +3,8 @@ import pg from 'pg';
 import type { Config } from '../shared/config.ts';
 import { normalName } from '../identity/names.ts';
 import type { KnownRealm, ImportBatch } from './import-batch.ts';
-import { ROLES, type Role, type Wanted } from '../reconcile/wanted.ts';
+import type { Wanted } from '../reconcile/wanted.ts';
+import { ROLES } from '../roles/index.ts';
 import { type OperatorAction, writeOperatorActions } from '../audit/operator-actions.ts';
 import { goOnWithEvents, goOnWithSeals } from '../recovery/numbers-go-on.ts';
 import { markNewOrphans } from '../lifecycle/orphans.ts';
@@ -72,7 +73,7 @@ export interface Written {
   /** the number of admins */
   admins: number;
   /** what each role will read about the imported subjects */
-  wanted: Record<Role, Wanted[]>;
+  wanted: Record<'directory' | 'homes' | 'databases', Wanted[]>;
 }
 
 /**

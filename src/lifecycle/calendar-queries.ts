@@ -3,6 +3,7 @@ import { timeOf } from '../shared/time.ts';
 import { IS_APPROVED_ERASURE, IS_ERASING } from '../requests/approvals-table.ts';
 import { RECOVERY } from './holds-table.ts';
 import type { Client } from '../database/connection.ts';
+import { ARCHIVING_ROLES, sqlList } from '../roles/index.ts';
 
 type Reader = Pick<Client, 'query'>;
 
@@ -65,14 +66,15 @@ const PATIENCE = `interval '1 minute'`;
 // the renewal of a seal does not count, because it gives no access
 const IS_APPLIED = (subject: string) => `NOT EXISTS (
   SELECT FROM convergence c WHERE c.subject = ${subject} AND c.applied < c.wanted AND c.targets IS NULL)`;
-// both archives exist; both roles have restored what they archived
+const ARCHIVING = sqlList(ARCHIVING_ROLES);
+// all archives exist; each role has restored what it archived
 const IS_ARCHIVED = `(SELECT count(*) FROM archives a
-  WHERE a.subject = d.subject AND a.archival = d.archival) = 2`;
+  WHERE a.subject = d.subject AND a.archival = d.archival) = ${ARCHIVING_ROLES.length}`;
 const ARCHIVED_SINCE = `SELECT max(made_at) FROM archives a WHERE a.subject = d.subject AND a.archival = d.archival`;
 const IS_BACK = `(SELECT count(*) FROM convergence c
-  WHERE c.subject = d.subject AND c.role IN ('homes', 'databases') AND c.applied = c.wanted) = 2`;
+  WHERE c.subject = d.subject AND c.role IN (${ARCHIVING}) AND c.applied = c.wanted) = ${ARCHIVING_ROLES.length}`;
 // `next_try_at` of an applied row is the time at which it was applied
-const BACK_SINCE = `SELECT max(next_try_at) FROM convergence c WHERE c.subject = d.subject AND c.role IN ('homes', 'databases')`;
+const BACK_SINCE = `SELECT max(next_try_at) FROM convergence c WHERE c.subject = d.subject AND c.role IN (${ARCHIVING})`;
 
 // Subjects that are to be deleted. Each part uses a partial index, so the cost does not grow with the number of
 // subjects.

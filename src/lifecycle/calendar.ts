@@ -67,7 +67,13 @@ import {
   readDueMoves,
   renewSeals,
 } from './calendar-queries.ts';
-import type { Touch } from '../reconcile/convergence-table.ts';
+import {
+  type RoleTouch,
+  touchesOfChange,
+  touchesOfEveryRole,
+  touchesOfEach,
+} from '../roles/touches.ts';
+import { touchAll } from '../reconcile/convergence-table.ts';
 import { noteKnown, wantNewEpoch, wantNewEpochAgain } from '../credentials/credentials-table.ts';
 import {
   beginArchival,
@@ -85,7 +91,6 @@ import { touchesOfAccess, reinstatePeople, reopenPerson } from '../identity/peop
 import { type Client, transact } from '../database/connection.ts';
 import { recordVerdict } from '../requests/requests-table.ts';
 import { openTools, readMaintained, readMaintainers } from '../identity/tools-table.ts';
-import { touches, touchesOfMembers, touchesWithCredentials } from '../requests/context.ts';
 import { eventsForPortals, eventsOfWaiting } from '../events/done.ts';
 
 /** The requester that the audit and `chamberlain requests` name. */
@@ -111,7 +116,7 @@ export interface Turn extends Ahead {
 /** What a move did, apart from its writes. */
 interface Made {
   fields: string[];
-  touches?: Touch[];
+  touches?: RoleTouch[];
   /** the move takes access away */
   urgent?: true;
   /** sent at once */
@@ -217,7 +222,7 @@ const MAKE: Record<MoveName, (moving: Moving) => Promise<Made>> = {
     const rejected = await forgetPerson(moving);
     return {
       fields: ['state', 'erasure'],
-      touches: everything(due.subject),
+      touches: touchesOfEveryRole(due.subject),
       // at once: a server that is down must not delay the portals
       events: [...eventsOf(moving, 'person.erased'), ...rejected],
       onDone: { event: 'person.erased', data: {}, each: [] },
@@ -235,8 +240,8 @@ const MAKE: Record<MoveName, (moving: Moving) => Promise<Made>> = {
       ...made,
       touches: [
         ...made.touches,
-        ...maintained.flatMap((tool) => touches(tool, 'directory')),
-        ...touchesOfMembers([...maintainers]),
+        ...touchesOfEach(maintained, 'members'),
+        ...touchesOfEach(maintainers, 'memberOf'),
       ],
     };
   },
@@ -250,9 +255,11 @@ const MAKE: Record<MoveName, (moving: Moving) => Promise<Made>> = {
     return {
       fields: ['state', ...(epoch === undefined ? [] : ['credentials'])],
       touches: [
-        ...(epoch === undefined
-          ? touches(due.subject, 'directory')
-          : touchesWithCredentials(due.subject, 'directory')),
+        ...touchesOfChange(
+          due.subject,
+          'access',
+          ...(epoch === undefined ? [] : ['credentials' as const]),
+        ),
         ...access.filter(({ subject }) => subject !== due.subject),
       ],
       onDone: { event: 'person.restored', data: dataOf(due) },
@@ -266,7 +273,7 @@ const MAKE: Record<MoveName, (moving: Moving) => Promise<Made>> = {
     await wantNewEpoch(client, due.subject);
     return {
       fields: ['state', 'credentials'],
-      touches: touchesWithCredentials(due.subject, 'directory'),
+      touches: touchesOfChange(due.subject, 'access', 'credentials'),
       onDone: { event: 'tool.restored', data: dataOf(due) },
     };
   },
@@ -274,7 +281,7 @@ const MAKE: Record<MoveName, (moving: Moving) => Promise<Made>> = {
   'tool.expire': (moving) => expire(moving, 'tool'),
   'archives.expire': async ({ client, due, now }) => {
     await expirePastArchives(client, due.subject, now);
-    return { fields: ['archives'], touches: touches(due.subject, 'homes', 'databases') };
+    return { fields: ['archives'], touches: touchesOfChange(due.subject, 'archives') };
   },
   'overlaps.end': async ({ client, now }) => {
     const accounts = await endOverlaps(client, now, MOST_AT_ONCE);
@@ -304,7 +311,7 @@ async function makeAgain(moving: Moving): Promise<Made> {
   return {
     fields: ['credentials'],
     urgent: true,
-    touches: touchesWithCredentials(due.subject),
+    touches: touchesOfChange(due.subject, 'credentials'),
     events: eventsOf(moving, 'credentials.revoked', { epoch, maintainers, because: due.move }),
   };
 }
@@ -326,7 +333,7 @@ async function warn(moving: Moving, kind: string): Promise<Made> {
 
 async function archiveSubject({ client, due, now }: Moving): Promise<Made> {
   await beginArchival(client, due.subject, now);
-  return { fields: ['state'], touches: everything(due.subject) };
+  return { fields: ['state'], touches: touchesOfEveryRole(due.subject) };
 }
 
 /** Erases what our tables hold about a deleted person. Returns the events about their waiting requests. */
@@ -352,11 +359,11 @@ function keepUntil({ config, now }: Moving): Date {
   return new Date(now.getTime() + config.archives.keepDays * DAY_MS);
 }
 
-function deleted(moving: Moving, kind: string): Made & { touches: Touch[] } {
+function deleted(moving: Moving, kind: string): Made & { touches: RoleTouch[] } {
   const { due } = moving;
   return {
     fields: ['state'],
-    touches: everything(due.subject),
+    touches: touchesOfEveryRole(due.subject),
     events: eventsOf(moving, `${kind}.archived`),
     onDone: { event: `${kind}.deleted`, data: dataOf(due) },
   };
@@ -366,13 +373,9 @@ async function expire({ client, due, now }: Moving, kind: string): Promise<Made>
   await expireArchives(client, due.subject, now);
   return {
     fields: ['archives'],
-    touches: touches(due.subject, 'homes', 'databases'),
+    touches: touchesOfChange(due.subject, 'archives'),
     onDone: { event: `${kind}.expired`, data: dataOf(due) },
   };
-}
-
-function everything(subject: number): Touch[] {
-  return touches(subject, 'directory', 'homes', 'databases');
 }
 
 function dataOf({ account, tool }: DueMove): Record<string, unknown> {
@@ -425,9 +428,13 @@ async function findOrphans(
   return transact(client, async () => {
     if (!(await holdThawed(client))) return undefined;
     const changed = await keepOrphans(client, now, MOST_AT_ONCE);
-    await client.query(`SELECT touch_generation(s, 'directory') FROM unnest($1::int[]) AS s`, [
-      changed.map(({ uid }) => uid),
-    ]);
+    await touchAll(
+      client,
+      touchesOfEach(
+        changed.map(({ uid }) => uid),
+        'account',
+      ),
+    );
     await writeEvents(
       client,
       changed

@@ -4,6 +4,7 @@ import { IS_APPROVED_ERASURE } from '../requests/approvals-table.ts';
 import { ERASED_AT, ARCHIVED_AT } from './calendar-queries.ts';
 import { KEPT } from './orphans.ts';
 import type { Client } from '../database/connection.ts';
+import { ARCHIVING_ROLES, sqlList } from '../roles/index.ts';
 
 // Each role that makes an archive has its line, even if it has not begun.
 const ARCHIVALS = `
@@ -16,7 +17,7 @@ const ARCHIVALS = `
             'bytes', a.bytes, 'manifestSha256', a.manifest_sha256) END,
           'progress', CASE WHEN p.role IS NOT NULL THEN jsonb_build_object('act', p.act,
             'done', p.done, 'total', p.total, 'at', p.at) END) ORDER BY r.role DESC)
-        FROM unnest(ARRAY['homes', 'databases']) AS r (role)
+        FROM unnest(ARRAY[${sqlList(ARCHIVING_ROLES)}]) AS r (role)
           LEFT JOIN archives a ON a.subject = d.subject AND a.archival = d.archival AND a.role = r.role
           LEFT JOIN archive_progress p ON p.subject = d.subject AND p.role = r.role AND d.back_at IS NULL)
     ) ORDER BY d.archival), '[]')

@@ -4,6 +4,7 @@
  */
 import type { Erasure } from './erased-person.ts';
 import type { Role } from '../reconcile/wanted.ts';
+import { describedRole } from '../roles/index.ts';
 
 /** The archive of one role, and its progress. */
 export interface ArchivePage {
@@ -100,7 +101,7 @@ export type LeavingFacts = Omit<LeavingPage, 'next'> & {
  * | suspended, disabled | to be deleted              | archived, on its day                          |
  * | suspended           | until a day                | reinstated, on that day                       |
  * | suspended, disabled | neither                    | none without a request                        |
- * | archived            | not being restored         | deleted, when both archives exist             |
+ * | archived            | not being restored         | deleted, when all archives exist              |
  * | archived            | being restored             | open again, when the roles have restored all  |
  * | deleted             | archives kept until a day  | archives removed, on that day                 |
  * | deleted             | no archives are kept       | none                                          |
@@ -159,10 +160,10 @@ function nextUnheld(facts: LeavingFacts): NextMove | null {
 function whenArchived(open: ArchivalPage | undefined): string {
   const missing = (open?.archives ?? []).filter(({ made }) => made === null);
   return missing.length === 0
-    ? 'deleted; both archives are made'
+    ? 'deleted; all archives are made'
     : `deleted, when everything is archived and verified; missing: ${missing.map(nounOf).join(', ')}`;
 }
 
 function nounOf({ role }: ArchivePage): string {
-  return role === 'homes' ? 'home' : role;
+  return describedRole(role).archives ?? role;
 }

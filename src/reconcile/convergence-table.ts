@@ -1,5 +1,6 @@
 /** The table `convergence`: which generation of a subject is wanted of a role, and which is applied. */
 import type { Role, Wanted } from './wanted.ts';
+import type { RoleTouch } from '../roles/touches.ts';
 import { type KnownPlace, PLACES_OF } from '../seals/place-markers-table.ts';
 import {
   type Client,
@@ -12,20 +13,10 @@ import {
 } from '../database/connection.ts';
 import { readWanted } from './wanted-queries.ts';
 
-/** A generation to touch. */
-export interface Touch {
-  subject: number;
-  role: Role;
-  /** another role of the same subject is touched too, and touches this one again when it is done */
-  waits?: true;
-  /** of this target alone something changes, and nothing that a seal says */
-  target?: string;
-}
-
 /** Touches generations as they are, without a request; `isUrgent`: access is taken away by it. */
 export async function touchAll(
   client: Client,
-  touches: readonly Touch[],
+  touches: readonly RoleTouch[],
   isUrgent = false,
 ): Promise<void> {
   await client.query(

@@ -1,6 +1,7 @@
 /** Which steps of a plan a repair may do. Pure: the admin's side and the worker's ask the same. */
 import type { Action } from './action.ts';
 import type { Step } from './plan.ts';
+import { verbOf } from '../roles/index.ts';
 
 export interface Policy {
   /** the one target whose steps are meant; undefined: every target */
@@ -57,7 +58,7 @@ export function sideConditionsOf(
 
 /** Whether a step takes access away, and loses no data: it may be done wherever, whoever came back from a backup. */
 export function takesAway({ effect, action }: Pick<Step, 'effect' | 'action'>): boolean {
-  return effect === 'revoke' || action.verb === 'db.dropUser';
+  return effect === 'revoke' || verbOf(action)?.losesNothing === true;
 }
 
 /** The MariaDB servers, or the area of homes, that an action changes. */

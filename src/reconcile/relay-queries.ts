@@ -3,6 +3,7 @@ import type { Role } from './wanted.ts';
 import { adminOfPortal } from '../shared/config.ts';
 import { type NewEvent, type OnDone, writeEvents } from '../events/events-table.ts';
 import { type Client, inTransaction, type Pool } from '../database/connection.ts';
+import { isArchiving, ROLES, sqlList } from '../roles/index.ts';
 
 /**
  * How long a job may be unheard of before its subject is enqueued again: a job that was lost is made
@@ -58,10 +59,13 @@ const CLASSES = [
   { which: 'true', slow: true, room: 2, heldSeconds: LEASE_SECONDS, first: 'next_try_at' },
 ];
 
+/** Of a row of `convergence`: its role may be at it for hours, to put something away. */
+const ARCHIVES = `role NOT IN (${sqlList(ROLES.filter((role) => !isArchiving(role)))})`;
+
 const LEASE = `
   WITH due AS (
     ${CLASSES.map(({ which, slow, room, heldSeconds, first }) => {
-      const isIt = `role = r.role AND ${which} AND ${slow ? '' : 'NOT'} (role <> 'directory'
+      const isIt = `role = r.role AND ${which} AND ${slow ? '' : 'NOT'} (${ARCHIVES}
         AND subject IN (SELECT d.subject FROM archivals d WHERE d.back_at IS NULL))`;
       return `
     SELECT c.subject, c.role, c.lost, ${slow} AS slow FROM unnest($1::text[]) AS r (role), LATERAL (
@@ -100,7 +104,7 @@ export async function readSlow(
   const { rows } = await pool.query({
     name: 'slow',
     text: `SELECT subject, role FROM archivals JOIN convergence w USING (subject)
-           WHERE back_at IS NULL AND role = ANY ($1) AND role <> 'directory'
+           WHERE back_at IS NULL AND role = ANY ($1) AND ${ARCHIVES}
              AND applied < wanted AND w.state <> 'parked'
            ORDER BY w.next_try_at LIMIT ${MOST_SLOW}`,
     values: [roles],

@@ -4,7 +4,7 @@ import type { ErasedPerson } from '../lifecycle/erased-person.ts';
 import type { MarkerDoubt } from '../seals/heartbeat.ts';
 import type { Seal } from '../seals/seal.ts';
 import { isUndecided, type UnmanagedThing } from '../unmanaged/unmanaged.ts';
-import { ROLES } from './wanted.ts';
+import { ROLES } from '../roles/index.ts';
 import type { Finding, Step } from './plan.ts';
 
 /** A subject that waits for another role: nothing is wrong. */

@@ -21,11 +21,12 @@ import type { Step } from './plan.ts';
 import { takesAway } from './policy.ts';
 import { type Held, type Outcome, withSubjects } from './convergence-table.ts';
 import { olderOf } from '../seals/place-markers-table.ts';
-import { type Client, openPool, type Pool } from '../database/connection.ts';
+import { type Client, openPool, type Pool, readerOf } from '../database/connection.ts';
 import type { Everything, Throttle } from '../targets/everything.ts';
 import { startAnswering } from '../drift/answering.ts';
 import { type Holders, holding } from './held-writer.ts';
 import type { Worker } from '../shared/loop.ts';
+import { isArchiving } from '../roles/index.ts';
 import { NO_GUARD, openPlaceGuard } from '../seals/place-guard.ts';
 import type { PlaceMarkers } from '../seals/publish-place-markers.ts';
 import { type Watch, type Watching, watchingOf } from '../unmanaged/watch.ts';
@@ -72,9 +73,15 @@ export interface RoleParts<Reader, Open extends Reader = Reader> {
   newerSeals?(found: readonly SubjectSurvey[], watching: Watching): Seal[];
   /** a subject's steps as they are done: those that the backend can do in one */
   together?(steps: readonly Step[]): Step[];
+  /** of a role that does more than its subjects: starts that */
+  startMore?(config: Config, log: Log): Worker;
   /** what one subject's survey tells about the world, e.g. a foreign name */
   remember?(found: SubjectSurvey, pool: Pool): Promise<void>;
 }
+
+/** Of any role: what its reader and writer are, its own files alone know. */
+// eslint-disable-next-line @typescript-eslint/no-explicit-any
+export type AnyParts = RoleParts<any, any>;
 
 /** A job with more subjects is none of ours. */
 const MOST_SUBJECTS = 100;
@@ -85,7 +92,7 @@ const STILL_AT_IT = {
   sentence: 'an earlier run has lost its lock, and is in the middle of a step still',
 } as const;
 
-function isArchiving(target: string): boolean {
+function isOfArchives(target: string): boolean {
   return target.endsWith('-archive');
 }
 
@@ -94,7 +101,7 @@ export function startRole<Reader>(parts: RoleParts<Reader>, config: Config, log:
   const realm = realmOf(config);
   const pool = openPool(config, role, { max: 2 * parts.concurrency + 4, durable: false });
   const reader = parts.openReader(config);
-  const readers = openPool(config, `${role}_reader`, { max: 4, durable: false });
+  const readers = openPool(config, readerOf(role), { max: 4, durable: false });
   const holders: Holders = new Map();
   const writer = parts.openWriter(config, {
     pool,
@@ -121,7 +128,7 @@ export function startRole<Reader>(parts: RoleParts<Reader>, config: Config, log:
     consume(role, parts.concurrency),
     consume(urgentQueue(role), parts.concurrency),
     // one at a time: putting a home away takes hours, and all that a disk gives
-    ...(role === 'directory' ? [] : [consume(slowQueue(role), 1)]),
+    ...(isArchiving(role) ? [consume(slowQueue(role), 1)] : []),
   ];
 
   async function handle(
@@ -142,7 +149,7 @@ export function startRole<Reader>(parts: RoleParts<Reader>, config: Config, log:
         subjects.filter((each) => Number.isInteger(each) && each > 0 && each < 2 ** 31),
         // it would hold the others of its job up for hours: here its doors alone are closed
         ({ archive }, behind) =>
-          isPrompt && archive !== undefined && behind?.some(isArchiving) !== false,
+          isPrompt && archive !== undefined && behind?.some(isOfArchives) !== false,
       );
     }
   }
@@ -213,7 +220,7 @@ export function startRole<Reader>(parts: RoleParts<Reader>, config: Config, log:
   /** What takes access away from who is put away, without what puts away. */
   function accessStepsOf(found: SubjectSurvey): SubjectSurvey {
     const isAccess = ({ target, effect }: SubjectSurvey['steps'][number]) =>
-      effect === 'revoke' && !isArchiving(target);
+      effect === 'revoke' && !isOfArchives(target);
     return { ...found, steps: found.steps.filter(isAccess) };
   }
 

@@ -4,10 +4,10 @@
  */
 import type { Erasure } from '../lifecycle/erased-person.ts';
 import type { AccountName, ShellName, ToolName } from '../identity/names.ts';
+import type { REGISTRY } from '../roles/index.ts';
 
-/** A worker's right, and its queue. */
-export type Role = 'directory' | 'homes' | 'databases';
-export const ROLES: readonly Role[] = ['directory', 'homes', 'databases'];
+/** A worker's right, and its queue: one of src/roles. */
+export type Role = (typeof REGISTRY)[number]['name'];
 
 /**
  * The credentials of an account: the epoch that is wanted, and the verifier last recorded

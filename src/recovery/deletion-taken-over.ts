@@ -20,7 +20,7 @@ import { ChamberlainError } from '../shared/errors.ts';
 import { type Deletion, readEvidence, type SeenDeletion } from '../archives/deletion.ts';
 import type { PosixId } from '../identity/ids.ts';
 import { type AccountName, type ShellName, type ToolName, toolOf } from '../identity/names.ts';
-import { ROLES } from '../reconcile/wanted.ts';
+import { touchesOfEveryRole, touchesOfEach } from '../roles/touches.ts';
 import { writeOperatorActions } from '../audit/operator-actions.ts';
 import { rejectWaiting } from '../requests/approvals-table.ts';
 import { touchAll } from '../reconcile/convergence-table.ts';
@@ -131,7 +131,7 @@ async function takeOver(client: Client, deletion: Deletion, terms: Terms): Promi
     ...(kind === 'person'
       ? await touchesOfAccess(client, [uid])
       : await touchesOfTool(client, uid)),
-    ...ROLES.map((role) => ({ subject: uid, role })),
+    ...touchesOfEveryRole(uid),
   ];
   if (kind === 'tool') await noteKnown(client, uid);
   await closeAccess(client, deletion, { by: terms.by, reason: REASON, now });
@@ -285,5 +285,5 @@ function nameFor({ uid, account }: Account): string {
 
 async function touchesOfTool(client: Client, uid: number) {
   const others = [...(await readMaintained(client, uid)), ...(await readMaintainers(client, uid))];
-  return others.map((subject) => ({ subject, role: 'directory' as const }));
+  return touchesOfEach(others, 'members');
 }

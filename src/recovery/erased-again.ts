@@ -3,7 +3,7 @@ import { ChamberlainError } from '../shared/errors.ts';
 import type { ErasedPerson } from '../lifecycle/erased-person.ts';
 import type { ShellName } from '../identity/names.ts';
 import type { PosixId } from '../identity/ids.ts';
-import { ROLES } from '../reconcile/wanted.ts';
+import { touchesOfEveryRole } from '../roles/touches.ts';
 import { rejectWaiting } from '../requests/approvals-table.ts';
 import { touchAll } from '../reconcile/convergence-table.ts';
 import { beginErasure } from '../lifecycle/archivals-table.ts';
@@ -43,7 +43,7 @@ export async function eraseAgain(
     await beginErasure(client, uid, now);
     await rejectWaiting(client, uid, { by: BY, now });
     await erasePerson(client, uid);
-    await touchAll(client, [...access, ...ROLES.map((role) => ({ subject: uid, role }))]);
+    await touchAll(client, [...access, ...touchesOfEveryRole(uid)]);
     again.push({ account, uid });
   }
   if (again.length > 0 && admins > 0 && (await countAdmins(client, adminTool)) === 0) {

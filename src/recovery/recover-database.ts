@@ -8,7 +8,8 @@ import { type Deletion, parseDeletions, type SeenDeletion } from '../archives/de
 import { parseErasedPeople } from '../lifecycle/erased-person.ts';
 import { verifying } from '../seals/seal.ts';
 import type { Taking } from './taking.ts';
-import { ROLES, type Role } from '../reconcile/wanted.ts';
+import type { Role } from '../reconcile/wanted.ts';
+import { ROLES } from '../roles/index.ts';
 import type { Step } from '../reconcile/plan.ts';
 import { count, nameFew } from '../reconcile/render-plan.ts';
 import type { Report } from '../reconcile/report.ts';

@@ -5,7 +5,8 @@ import type { ErasedPerson } from '../lifecycle/erased-person.ts';
 import type { Open, Taking } from './taking.ts';
 import type { Role } from '../reconcile/wanted.ts';
 import { type OperatorAction, writeOperatorActions } from '../audit/operator-actions.ts';
-import { type Touch, touchAll } from '../reconcile/convergence-table.ts';
+import { touchAll } from '../reconcile/convergence-table.ts';
+import { type RoleTouch, touchesOfEach } from '../roles/touches.ts';
 import { takeOverDeletion, type TakenOver } from './deletion-taken-over.ts';
 import { type Account, eraseAgain } from './erased-again.ts';
 import { type NewEvent, writeEvents } from '../events/events-table.ts';
@@ -15,7 +16,7 @@ import { noteKeys } from '../ssh-keys/keys-table.ts';
 import { adoptNewerPlaces } from '../seals/place-markers-table.ts';
 import { type Client, transact } from '../database/connection.ts';
 import { readSuspendedBefore, stopDates } from './recovery-holds.ts';
-import { touchesOfPassword, writeTakings } from './write-takings.ts';
+import { writeTakings } from './write-takings.ts';
 import { countAdmins } from '../identity/tools-table.ts';
 
 /** So many numbers beyond the highest known one may have been assigned without being visible yet, or be lost. */
@@ -38,7 +39,7 @@ export interface SeenSince {
   /** archives that the backup does not know */
   deletions: readonly SeenDeletion[];
   /** touches for what servers give beyond the backup */
-  given: readonly Touch[];
+  given: readonly RoleTouch[];
 }
 
 /** What follows from the evidence (src/recovery/lesser.ts). */
@@ -350,7 +351,7 @@ async function wantNewPasswords(
      RETURNING n.name AS account, c.account AS uid, c.wanted_epoch AS epoch`,
     [accounts],
   );
-  await touchAll(client, accounts.flatMap(touchesOfPassword));
+  await touchAll(client, touchesOfEach(accounts, 'credentials'));
   return (rows as Recovery['credentials']).toSorted((a, b) => a.uid - b.uid);
 }
 

@@ -1,6 +1,6 @@
 /** Writes to our tables what a recovery changes because of the evidence (src/recovery/lesser.ts). */
 import type { Open, SealedKey, Taking } from './taking.ts';
-import type { Touch } from '../reconcile/convergence-table.ts';
+import { type RoleTouch, touchesOfChange, touchesOfEach } from '../roles/touches.ts';
 import { noteKnown, wantNewEpochsOfReached } from '../credentials/credentials-table.ts';
 import { RECOVERY } from '../lifecycle/holds-table.ts';
 import { findKey, putKey, removeKeys } from '../ssh-keys/keys-table.ts';
@@ -19,8 +19,8 @@ const LONGEST_REASON = 200;
 
 /** The touches, where access is taken away and where it is given. */
 export interface Taken {
-  lost: Touch[];
-  gained: Touch[];
+  lost: RoleTouch[];
+  gained: RoleTouch[];
   /** what could not be written */
   open: Open[];
 }
@@ -80,19 +80,15 @@ async function takePeople(client: Client, people: readonly Taking[], now: Date):
       open.push({ account, sentence });
     }
   }
-  const touchOf = ({ subject }: Taking): Touch => ({ subject, role: 'directory' });
+  const touchesOf = ({ subject }: Taking): RoleTouch[] => touchesOfChange(subject, 'account');
   const gains = people.filter((taking) => !isLoss(taking));
   return {
     lost: [
-      ...people.filter(isLoss).map(touchOf),
+      ...people.filter(isLoss).flatMap(touchesOf),
       ...closing,
-      ...reached.flatMap(({ uid }) => touchesOfPassword(uid)),
+      ...reached.flatMap(({ uid }) => touchesOfChange(uid, 'credentials')),
     ],
-    gained: [
-      ...gains.map(touchOf),
-      ...opening,
-      ...admitted.map((subject): Touch => ({ subject, role: 'homes' })),
-    ],
+    gained: [...gains.flatMap(touchesOf), ...opening, ...touchesOfEach(admitted, 'credentials')],
     open,
   };
 }
@@ -136,11 +132,11 @@ async function takeTools(client: Client, tools: readonly Taking[], now: Date): P
       })),
   );
   const membersOf = Map.groupBy([...removed, ...added], ({ tool }) => tool);
-  const touchesOf = ({ subject }: Taking): Touch[] => [
-    ...(['directory', 'databases'] as const).map((role) => ({ subject, role })),
-    ...(membersOf.get(subject) ?? []).map(({ maintainer }): Touch => ({
-      ...{ subject: maintainer, role: 'directory', target: 'unix-account' },
-    })),
+  const touchesOf = ({ subject }: Taking): RoleTouch[] => [
+    ...touchesOfChange(subject, 'access', 'databaseAccess'),
+    ...(membersOf.get(subject) ?? []).flatMap(({ maintainer }) =>
+      touchesOfChange(maintainer, 'memberOf'),
+    ),
   ];
   const gains = tools.filter((taking) => !isLoss(taking));
   return {
@@ -166,13 +162,6 @@ async function addMaintainersNamed(
     [added.map(({ tool }) => tool), added.map(({ name }) => name)],
   );
   return rows as { tool: number; maintainer: number; name: string }[];
-}
-
-export function touchesOfPassword(subject: number): Touch[] {
-  return [
-    { subject, role: 'homes' },
-    { subject, role: 'databases', waits: true },
-  ];
 }
 
 function reasonOf({ by }: Taking): string {

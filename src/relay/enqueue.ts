@@ -10,7 +10,7 @@ import {
   releaseAllLeases,
   releaseLeases,
 } from '../reconcile/relay-queries.ts';
-import { ROLES } from '../reconcile/wanted.ts';
+import { ROLES } from '../roles/index.ts';
 import type { Loop } from '../shared/loop.ts';
 
 /** What one run does at least when there is load. */

@@ -9,7 +9,8 @@ import { admitPeople, isRealmEmpty } from '../identity/people-table.ts';
 import { inTransaction, type Pool, withClient } from '../database/connection.ts';
 import { recordVerdict } from './requests-table.ts';
 import { insertTool } from '../identity/tools-table.ts';
-import { touches, refuse } from './context.ts';
+import { refuse } from './context.ts';
+import { touchesOfEveryRole } from '../roles/touches.ts';
 import { createPerson } from './rules/person.ts';
 
 export interface Bootstrapped {
@@ -86,9 +87,7 @@ export async function bootstrap(
       sentence: undefined,
       urgent: false,
       onDone: { event: 'tool.ready', portals: [], data: { tool: config.admin, account, uid } },
-      touches: [person.subject, uid].flatMap((subject) =>
-        touches(subject, 'directory', 'homes', 'databases'),
-      ),
+      touches: [person.subject, uid].flatMap(touchesOfEveryRole),
       audit: { account, fields: ['person', 'access', 'admin'] },
     });
     return {

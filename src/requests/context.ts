@@ -2,9 +2,8 @@
 import type { Config } from '../shared/config.ts';
 import { ChamberlainError, type Code } from '../shared/errors.ts';
 import type { RequestKind } from './schema.ts';
-import type { Role } from '../reconcile/wanted.ts';
 import type { NamedSubject, NameState } from '../identity/names-table.ts';
-import type { Touch } from '../reconcile/convergence-table.ts';
+import type { RoleTouch } from '../roles/touches.ts';
 import type { NewEvent, OnDone } from '../events/events-table.ts';
 import { findPerson, type Person } from '../identity/people-table.ts';
 import type { Client } from '../database/connection.ts';
@@ -41,7 +40,7 @@ export interface Decision {
   writing?: Promise<void>;
   /** the names of the changed fields, for the audit */
   fields: string[];
-  touches: Touch[];
+  touches: RoleTouch[];
   /** this request takes access away, even if its kind is not urgent in general */
   urgent?: true;
   /** sent with the verdict */
@@ -77,21 +76,6 @@ export function requireFreeName(name: string, state: NameState, reserved: boolea
       `The name ${name} belongs to something else in the directory. Choose another name.`,
     );
   }
-}
-
-/** Touches for a subject whose homes role makes credentials. The databases role waits for those. */
-export function touchesWithCredentials(subject: number, ...others: Role[]): Touch[] {
-  return [...touches(subject, ...others, 'homes'), { subject, role: 'databases', waits: true }];
-}
-
-/** Touches for these roles of one subject. */
-export function touches(subject: number, ...roles: Role[]): Touch[] {
-  return roles.map((role) => ({ subject, role }));
-}
-
-/** Touches for accounts that joined or left a tool's group: their directory entries name the group. */
-export function touchesOfMembers(accounts: readonly number[]): Touch[] {
-  return accounts.map((subject) => ({ subject, role: 'directory', target: 'unix-account' }));
 }
 
 /** Refuses requests about, or by, a person who is deleted or is being archived or restored. */

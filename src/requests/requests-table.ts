@@ -1,5 +1,5 @@
 /** The table `requests`: each request with its verdict. */
-import type { Touch } from '../reconcile/convergence-table.ts';
+import type { RoleTouch } from '../roles/touches.ts';
 import type { OnDone } from '../events/events-table.ts';
 import type { Client } from '../database/connection.ts';
 
@@ -68,7 +68,7 @@ export interface NewVerdict {
   urgent: boolean;
   /** if this request decides one that waited: sent in the name of that request */
   onDone: OnDone | undefined;
-  touches: readonly Touch[];
+  touches: readonly RoleTouch[];
   /** nothing is done until an admin approves the request */
   waits?: boolean | undefined;
   /** the waiting request that this one decides. What this one touches counts as touched by that one too */

@@ -52,7 +52,6 @@ const CREDENTIALS_MODE = 0o440;
  */
 export const credentialsFile: Target<FilesReader, CredentialsWant | undefined, CredentialsHave> = {
   name: 'credentials-file',
-  role: 'homes',
   of: ['person', 'tool'],
   needs: ['home-directory'],
 

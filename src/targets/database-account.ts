@@ -97,7 +97,6 @@ const OUR_HOST = '%';
  */
 export const databaseAccount: Target<DatabasesReader, DatabaseWant, DatabaseServerHave[]> = {
   name: 'database-account',
-  role: 'databases',
   of: ['person', 'tool'],
   needs: [],
 

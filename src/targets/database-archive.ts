@@ -69,7 +69,6 @@ export const databaseArchive: Target<
   DatabaseArchiveHave
 > = {
   name: 'database-archive',
-  role: 'databases',
   of: ['person', 'tool'],
   needs: [],
 

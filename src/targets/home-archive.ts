@@ -71,7 +71,6 @@ export type HomeArchiveHave = ArchiveHave & { past?: ArchiveHave['archive'][] };
  */
 export const homeArchive: Target<FilesReader, HomeArchiveWant | undefined, HomeArchiveHave> = {
   name: 'home-archive',
-  role: 'homes',
   of: ['person', 'tool'],
   needs: [],
 

@@ -66,7 +66,6 @@ export function effectOfMode(from: number, to: number): 'revoke' | 'change' {
  */
 export const homeDirectory: Target<FilesReader, HomeWant | undefined, HomeHave> = {
   name: 'home-directory',
-  role: 'homes',
   of: ['person', 'tool'],
   needs: [],
 

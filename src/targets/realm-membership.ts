@@ -34,7 +34,6 @@ export interface MembershipHave {
 
 export const realmMembership: Target<DirectoryReader, EntryWant, MembershipHave> = {
   name: 'realm-membership',
-  role: 'directory',
   of: ['person'],
   needs: ['unix-account'],
 

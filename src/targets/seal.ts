@@ -39,7 +39,6 @@ export const ATTRIBUTE = 'chamberlainSeal';
 
 export const seal: Target<DirectoryReader, EntryWant, DirectoryEntry | undefined> = {
   name: 'seal',
-  role: 'directory',
   of: ['person', 'tool'],
   needs: ['unix-account'],
 

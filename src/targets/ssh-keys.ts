@@ -50,7 +50,6 @@ import { accountRef, findInTheWay } from './unix-account.ts';
 
 export const sshKeys: Target<DirectoryReader, EntryWant, DirectoryEntry | undefined> = {
   name: 'ssh-keys',
-  role: 'directory',
   of: ['person'],
   needs: ['unix-account'],
 

@@ -64,7 +64,6 @@ export interface SudoRuleHave {
 
 export const sudoRule: Target<DirectoryReader, EntryWant, SudoRuleHave> = {
   name: 'sudo-rule',
-  role: 'directory',
   of: ['tool'],
   needs: [],
 

@@ -3,7 +3,7 @@
  *
  * `want` is pure, `observe` only reads, `plan` is a pure comparison of the two. Nothing here changes anything.
  */
-import type { Realm, Role, Wanted } from '../reconcile/wanted.ts';
+import type { Realm, Wanted } from '../reconcile/wanted.ts';
 import type { TargetPlan } from '../reconcile/plan.ts';
 
 /**
@@ -14,7 +14,6 @@ import type { TargetPlan } from '../reconcile/plan.ts';
 export interface Target<Reader, Want, Have> {
   /** its name in plans and on the command line, kebab-case */
   name: string;
-  role: Role;
   /** the kinds of subject that have it */
   of: readonly Wanted['kind'][];
   /** names of targets of the same role; if one of them fails, this target does nothing */

@@ -80,7 +80,6 @@ const BY_THE_LOCK = new Set(['pwdAccountLockedTime', 'gecos']);
 
 export const unixAccount: Target<DirectoryReader, EntryWant, DirectoryEntry[]> = {
   name: 'unix-account',
-  role: 'directory',
   of: ['person', 'tool'],
   needs: [],
 

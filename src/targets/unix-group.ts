@@ -39,7 +39,6 @@ export interface GroupHave {
 
 export const unixGroup: Target<DirectoryReader, EntryWant, GroupHave> = {
   name: 'unix-group',
-  role: 'directory',
   of: ['tool'],
   needs: [],
 

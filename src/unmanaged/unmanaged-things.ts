@@ -4,6 +4,7 @@
  */
 import { oddityOf } from './sightings.ts';
 import type { SeenThing, UnmanagedKind } from './unmanaged.ts';
+import type { ListedPath } from '../backends/files/file-listing.ts';
 import type { Attributes, Place } from '../reconcile/action.ts';
 import type { Report } from '../reconcile/report.ts';
 import { readableRef, splitRef, type AnyRef } from '../targets/directory-reader.ts';
@@ -165,4 +166,18 @@ export function notReportedOf<Thing extends { object: string }>(
     }
   }
   return things.filter(({ object }) => !reported.has(object));
+}
+
+/** Whom a number belongs to. */
+export function describeOwner(uid: number, account?: string): string {
+  if (uid === 0) return 'root';
+  return account === undefined ? `uid ${uid}` : `uid ${uid} (${account})`;
+}
+
+/** What stands in a folder of archives and is none of ours. */
+export function archiveThings(found: readonly ListedPath[], folder: string): SeenThing[] {
+  return found.map(({ name, uid, changedAt, identity }) => ({
+    ...{ object: `${folder}/${name}`, kind: 'archive', identity },
+    ...{ madeBy: describeOwner(uid), madeAt: changedAt },
+  }));
 }

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type { PoolClient } from 'pg';
 import { openPool, type Pool, type PostgresRole } from '../../src/database/connection.ts';
 import { readSurvey } from '../../src/drift/surveys-table.ts';
+import { isArchiving, ROLES as ROLE_NAMES } from '../../src/roles/index.ts';
 import { openWorld, type World } from '../stack.ts';
 import { wantPerson, wantTool } from '../laws-world.ts';
 
@@ -336,4 +337,24 @@ test('a verifier that the homes role records touches databases, whose row it may
     `UPDATE database_verifiers SET verifier = '*00000000000000000000000000000000000000AA' WHERE account = :tool`,
   );
   expect(Number((await wanted()).wanted)).toBe(Number(before.wanted) + 1);
+});
+
+test('the roles are those of the registry, and no table with a column `role` takes another', async () => {
+  const { rows: roles } = await owner.query('SELECT name, archives FROM roles ORDER BY lock_class');
+  expect(roles).toEqual(ROLE_NAMES.map((name) => ({ name, archives: isArchiving(name) })));
+  const { rows } = await owner.query(
+    `SELECT c.table_name AS name, k.conname IS NOT NULL AS refers
+     FROM information_schema.columns c JOIN pg_class t ON t.oid = to_regclass(c.table_name) AND t.relkind = 'r'
+       LEFT JOIN pg_constraint k ON k.conrelid = t.oid AND k.contype = 'f'
+         AND k.confrelid IN ('roles'::regclass, 'convergence'::regclass)
+     WHERE c.table_schema = 'public' AND c.column_name = 'role' ORDER BY 1`,
+  );
+  expect(rows.filter((row: { refers: boolean }) => !row.refers)).toEqual([
+    // of the relay too
+    { name: 'troubles', refers: false },
+  ]);
+  expect(rows.length).toBeGreaterThan(8);
+  await expect(
+    owner.query(`INSERT INTO convergence (subject, role) VALUES ($1, 'strangers')`, [tool]),
+  ).rejects.toMatchObject({ code: '23503' });
 });

@@ -1,6 +1,6 @@
 /** The calendar's moves, each on its day. The test does the work of the roles. */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
-import { ROLES } from '../../src/reconcile/wanted.ts';
+import { ROLES } from '../../src/roles/index.ts';
 import { CALENDAR, turnCalendar } from '../../src/lifecycle/calendar.ts';
 import { doneEvents } from '../../src/events/done.ts';
 import { type Client, openPool, type Pool } from '../../src/database/connection.ts';

@@ -7,7 +7,7 @@ import type { AccountName } from '../../src/identity/names.ts';
 import type { Wanted } from '../../src/reconcile/wanted.ts';
 import type { Attributes, EntryRef } from '../../src/reconcile/action.ts';
 import { readableRef, splitRef, type AnyRef } from '../../src/targets/directory-reader.ts';
-import { TARGETS } from '../../src/targets/index.ts';
+import { DIRECTORY_TARGETS } from '../../src/roles/directory/role.ts';
 import { person, REALM, tool } from '../targets/directory-cases.ts';
 import { change, remove, rename, type DriftCase, type Hand, type Subject } from './drift-case.ts';
 
@@ -107,7 +107,7 @@ function usually(target: string, attribute: string, way: Way): DriftCase['shows'
 
 /** Every attribute that a target of the directory wants, or wants removed, by kind of subject. */
 export function wantedAttributes(
-  target: (typeof TARGETS.directory)[number],
+  target: (typeof DIRECTORY_TARGETS)[number],
   wanted: Wanted,
 ): { shape: Shape; names: string[] } {
   const shape: Shape = target.want(wanted, REALM);
@@ -121,7 +121,7 @@ const SEALED = { seal: { number: 1, until: '2026-12-06T00:00:00Z' } };
 const BOT = 'tools.bot' as AccountName;
 
 /** Each (target, kind of subject) of the directory that has an entry of its own for each subject. */
-export const ENTRY_TARGETS = TARGETS.directory
+export const ENTRY_TARGETS = DIRECTORY_TARGETS
   // many subjects share the realm group: drift-directory.ts has its cases
   .filter(({ name }) => name !== 'realm-membership')
   .flatMap((target) =>

@@ -7,7 +7,8 @@
  */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { realmOf } from '../../src/shared/config.ts';
-import { TARGETS } from '../../src/targets/index.ts';
+import { DATABASES_TARGETS } from '../../src/roles/databases/role.ts';
+import { HOMES_TARGETS } from '../../src/roles/homes/role.ts';
 import { expectGolden } from '../golden.ts';
 import { person, tool } from '../targets/directory-cases.ts';
 import { ENTRY_TARGETS, wantedAttributes } from './drift-attributes.ts';
@@ -179,14 +180,14 @@ describe('no attribute that is wanted is without a case', () => {
    * Nothing of a subject that stays is archived: nothing can differ. test/scenarios/leaving.test.ts has the
    * others.
    */
-  const OF_WHO_STAYS = [...TARGETS.homes, ...TARGETS.databases].filter(
+  const OF_WHO_STAYS = [...HOMES_TARGETS, ...DATABASES_TARGETS].filter(
     ({ name }) => !name.endsWith('-archive'),
   );
 
   test.each(
     OF_WHO_STAYS.flatMap((target) =>
       ([person(), tool()] as const).map((sample) => [target.name, sample.kind, target, sample]),
-    ) as [string, string, (typeof TARGETS.homes)[number], ReturnType<typeof person>][],
+    ) as [string, string, (typeof HOMES_TARGETS)[number], ReturnType<typeof person>][],
   )('%s of a %s', (name, kind, target, sample) => {
     const credentials = { wantedEpoch: 1, recorded: undefined };
     const want = target.want({ ...sample, credentials }, realmOf(drift.world.config)) ?? {};

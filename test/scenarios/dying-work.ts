@@ -7,9 +7,9 @@ import { writeFileSync } from 'node:fs';
 import { loadConfig } from '../../src/shared/config.ts';
 import { openLog } from '../../src/shared/log.ts';
 import type { Role } from '../../src/reconcile/wanted.ts';
-import { DATABASES } from '../../workers/databases.ts';
-import { DIRECTORY } from '../../workers/directory.ts';
-import { HOMES } from '../../workers/homes.ts';
+import { DATABASES } from '../../src/roles/databases/worker.ts';
+import { DIRECTORY } from '../../src/roles/directory/worker.ts';
+import { HOMES } from '../../src/roles/homes/worker.ts';
 import { startWork } from '../../workers/main.ts';
 import type { RoleParts } from '../../src/reconcile/role.ts';
 

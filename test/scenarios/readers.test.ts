@@ -6,10 +6,10 @@ import { execFile, execFileSync } from 'node:child_process';
 import { lstatSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { ROLES } from '../../src/reconcile/wanted.ts';
+import { ROLES } from '../../src/roles/index.ts';
 import type { Group } from '../../src/drift/survey-groups.ts';
 import { openPool, type Pool, type PostgresRole } from '../../src/database/connection.ts';
-import { TARGETS } from '../../src/targets/index.ts';
+import { describedRole } from '../../src/roles/index.ts';
 import { runCli } from '../cli/run-cli.ts';
 import { administer, type World } from '../stack.ts';
 import type { DriftCase, Subject } from './drift-case.ts';
@@ -323,7 +323,7 @@ describe('with every kind of drift there', () => {
 
   test('a role, or a target, alone: what all of it shows of that', async () => {
     for (const role of ROLES) {
-      const targets: readonly string[] = TARGETS[role].map(({ name }) => name);
+      const targets: readonly string[] = describedRole(role).targets.map(({ name }) => name);
       const { steps, findings } = await drift.ask('plan', '--role', role);
       expect(steps).toEqual(plan.steps.filter(({ target }) => targets.includes(target)));
       expect(findings).toEqual(plan.findings.filter(({ target }) => targets.includes(target)));

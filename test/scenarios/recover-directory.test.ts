@@ -21,8 +21,8 @@ import { eventually } from './eventually.ts';
 import { confirmRecovery } from './recovering.ts';
 import { type Entry, query, readDirectory, settled } from './outside.ts';
 import { admit, openRunning, type Running } from './running.ts';
-import { DATABASES, openDatabasesMarkers } from '../../workers/databases.ts';
-import { HOMES, openHomesMarkers } from '../../workers/homes.ts';
+import { DATABASES, openDatabasesMarkers } from '../../src/roles/databases/worker.ts';
+import { HOMES, openHomesMarkers } from '../../src/roles/homes/worker.ts';
 import { startPlaceMarkers } from '../../src/seals/publish-place-markers.ts';
 
 let running: Running;

@@ -12,7 +12,7 @@ import { apply, survey } from '../../src/reconcile/engine.ts';
 import { recordVerifier } from '../../src/credentials/credentials-table.ts';
 import { openPool, withClient } from '../../src/database/connection.ts';
 import { readWanted } from '../../src/reconcile/wanted-queries.ts';
-import { TARGETS } from '../../src/targets/index.ts';
+import { HOMES_TARGETS } from '../../src/roles/homes/role.ts';
 import { startServer, stopServer, type World } from '../stack.ts';
 import { Death } from '../laws-world.ts';
 import { eventually } from './eventually.ts';
@@ -222,8 +222,8 @@ async function writeAndDie(uid: number): Promise<void> {
   const noArchives = {} as ArchiveWriter;
   const writer = openFilesWriter(config.files, credentials, noArchives);
   const wanted = await readWanted(pool, 'homes', [uid]);
-  const [found] = await survey(TARGETS.homes, wanted, realmOf(config), reader);
-  expect(await apply(TARGETS.homes, found!, writer)).toHaveLength(1);
+  const [found] = await survey(HOMES_TARGETS, wanted, realmOf(config), reader);
+  expect(await apply(HOMES_TARGETS, found!, writer)).toHaveLength(1);
   await Promise.all([writer.close(), reader.close(), pool.end()]);
 }
 

@@ -5,27 +5,28 @@
  */
 import { Redis, type RedisOptions } from 'ioredis';
 import { adminOfPortal, findSecret, type Config } from '../../shared/config.ts';
+import type { Role } from '../../reconcile/wanted.ts';
+import { ROLES } from '../../roles/index.ts';
 import { ChamberlainError, describeError } from '../../shared/errors.ts';
 
 /** What the connection of an account depends on. */
 export type RedisPlace = Pick<Config, 'redis' | 'secrets'>;
 
 /** The accounts of Chamberlain's own programs. */
-export const REDIS_ACCOUNTS = [
+export const REDIS_ACCOUNTS: readonly RedisProgram[] = [
   'intake',
   'relay',
-  'directory',
-  'homes',
-  'databases',
+  ...ROLES,
   'sweep',
   'admin',
-] as const;
+];
+type RedisProgram = 'intake' | 'relay' | Role | 'sweep' | 'admin';
 
 /**
  * The account whose rights a connection has; its password is in the file `redis-<account>` of the secrets
  * folder.
  */
-export type RedisAccount = (typeof REDIS_ACCOUNTS)[number] | `portal.${string}`;
+export type RedisAccount = RedisProgram | `portal.${string}`;
 
 /**
  * The account by which intake and the relay run BullMQ's scripts on what a portal has written. A job may name

@@ -1,17 +1,8 @@
 /** `chamberlain doctor`: checks everything that the realm depends on. Changes nothing. */
 import { type Command } from 'commander';
 import type { Config } from '../../shared/config.ts';
-import { lookAtArchives } from '../../doctor/archives.ts';
-import { lookAtAreas } from '../../doctor/areas.ts';
 import { lookAtBackupPrograms, lookAtLastBackup } from '../../doctor/backups.ts';
 import { lookAtCertificate, tlsServers } from '../../doctor/certificates.ts';
-import { lookAsReader, lookAsWriter } from '../../doctor/databases.ts';
-import {
-  DIRECTORY_ACCOUNTS,
-  lookAtAccount,
-  lookAtAnonymous,
-  lookAtSlapd,
-} from '../../doctor/directory.ts';
 import { examine } from '../../doctor/examine.ts';
 import { lookAtConfig, lookAtKeys, lookAtSecrets, plausibleOwners } from '../../doctor/files.ts';
 import { lookAtLocalAccounts } from '../../doctor/host.ts';
@@ -32,11 +23,14 @@ import {
 import { lookAsAdmin, lookAtLogins, lookAtPostgres, linesOnLogins } from '../../doctor/postgres.ts';
 import { findRoot, lookAtProgram } from '../../doctor/program.ts';
 import { lookAtRedis } from '../../doctor/redis.ts';
+import type { RoleChecks } from '../../doctor/role-checks.ts';
 import { judgeRoles } from '../../doctor/roles.ts';
 import { lookAtWaiting, lookAtWork } from '../../doctor/work.ts';
 import { redisAddress } from '../../backends/redis/redis-connection.ts';
 import { timeOf } from '../../shared/time.ts';
-import { ROLES } from '../../reconcile/wanted.ts';
+import type { Role } from '../../reconcile/wanted.ts';
+import type { RoleDescriptor } from '../../roles/descriptor.ts';
+import { REGISTRY, ROLES } from '../../roles/index.ts';
 import { nameOfServer, openPool, type Pool } from '../../database/connection.ts';
 import { readTroubles, stoppedBy, type Trouble } from '../../database/troubles-table.ts';
 import { configOf, configPathOf, wantsJson } from '../configuration.ts';
@@ -86,7 +80,8 @@ export function defineDoctor(command: Command): void {
       const config = configOf(command);
       const json = wantsJson(command);
       const progress = startProgress({ json });
-      const { checks, sinceOf, othersAway } = checksOf(config, configPathOf(command), etc);
+      const ofRoles = await loadRoleChecks();
+      const { checks, sinceOf, othersAway } = checksOf(config, configPathOf(command), etc, ofRoles);
       const lines = await examine(checks, progress.say, sinceOf);
       lines.push(...othersAway());
       progress.end();
@@ -108,7 +103,18 @@ interface Checks {
   othersAway: () => GroupedLine[];
 }
 
-function checksOf(config: Config, configFile: string, etc: string): Checks {
+/** Of each role that has something to look at. */
+type ChecksOfRoles = [Trouble['role'], RoleChecks][];
+
+async function loadRoleChecks(): Promise<ChecksOfRoles> {
+  const loading = REGISTRY.map(
+    async ({ name, loadChecks }: RoleDescriptor<Role>): Promise<ChecksOfRoles> =>
+      loadChecks === undefined ? [] : [[name, await loadChecks()]],
+  );
+  return (await Promise.all(loading)).flat();
+}
+
+function checksOf(config: Config, configFile: string, etc: string, roles: ChecksOfRoles): Checks {
   const root = findRoot();
   const now = new Date();
   const logins = lookAtLogins(config);
@@ -126,7 +132,15 @@ function checksOf(config: Config, configFile: string, etc: string): Checks {
   ): Check => ({ group, subject, todo, needs, look: async () => act() });
   const here = 'Check what the message names.';
   const loginHost = loginHostConfig(etc);
-  const { postgres, redis, directory, databases } = serversOf(config);
+  const { postgres, redis } = serversOf(config);
+  const ofRoles = roles.flatMap(([role, { checksOf: checksOfRole }]) =>
+    checksOfRole({
+      ...{ config, root, at },
+      server: (place, name, key) => serverOf(role, place, name, key),
+    }),
+  );
+  const isHere = ({ group }: Check): boolean => group === 'this host';
+  const directory = ofRoles.find(({ group }) => group === 'directory')?.needs ?? [];
   let troubles: readonly Trouble[] = [];
   const checks: Check[] = [
     at('configuration', configFile, here, () => lookAtConfig(configFile, config)),
@@ -143,31 +157,14 @@ function checksOf(config: Config, configFile: string, etc: string): Checks {
       [postgres],
     ),
     at('Redis', 'Redis', redis.todo, () => lookAtRedis(config), [redis]),
-    ...DIRECTORY_ACCOUNTS.map((account) =>
-      at(
-        'directory',
-        `the directory, as ${account}`,
-        directory.todo,
-        () => lookAtAccount(config, account),
-        [directory],
-      ),
-    ),
-    at('directory', 'the directory', directory.todo, () => lookAtAnonymous(config), [directory]),
-    at('directory', "the directory's own rules", directory.todo, () => lookAtSlapd(config), [
-      directory,
-    ]),
-    ...databases.flatMap(({ each, server }) =>
-      [lookAsReader, lookAsWriter].map((lookAs) =>
-        at('databases', each.name, server.todo, () => lookAs(config, each, root), [server]),
-      ),
-    ),
+    ...ofRoles.filter((check) => !isHere(check)),
     ...tlsServers(config).map((each) =>
       at(
         'certificates',
         `the certificate of ${each.name}`,
         'Look at the server.',
         () => lookAtCertificate(each, now),
-        [each.name === 'Redis' ? redis : directory],
+        each.name === 'Redis' ? [redis] : directory,
       ),
     ),
     {
@@ -222,12 +219,7 @@ function checksOf(config: Config, configFile: string, etc: string): Checks {
       [postgres],
     ),
     at('backups', 'the programs for backups', here, () => lookAtBackupPrograms(config)),
-    at('this host', 'the areas of homes', 'Look at the file server.', () => lookAtAreas(config)),
-    ...(['homes', 'databases'] as const).map((role) =>
-      at('this host', `the archives of ${role}`, 'Look at the file server.', () =>
-        lookAtArchives(config, role),
-      ),
-    ),
+    ...ofRoles.filter(isHere),
     at('this host', 'the program', here, () => lookAtProgram(root, process.versions.node)),
     ...(loginHost === undefined
       ? []
@@ -265,25 +257,22 @@ function checksOf(config: Config, configFile: string, etc: string): Checks {
   };
 }
 
-/** The servers of a configuration. */
-function serversOf({ postgres, redis, ldap, databases }: Config) {
-  const look = (key: string) => `Look at the server, and at \`${key}\` in the configuration.`;
-  const server = (role: Trouble['role'], place: string, name: string, key: string): Server => ({
-    ...{ name, place, stops: stoppedBy({ role, place }), todo: look(key) },
-  });
+const lookAtServer = (key: string) => `Look at the server, and at \`${key}\` in the configuration.`;
+
+function serverOf(role: Trouble['role'], place: string, name: string, key: string): Server {
+  return { name, place, stops: stoppedBy({ role, place }), todo: lookAtServer(key) };
+}
+
+/** The servers that belong to no role. */
+function serversOf({ postgres, redis }: Config) {
   return {
     postgres: {
       name: nameOfServer(postgres),
       place: 'postgres',
       stops: 'no request gets a verdict and nothing changes; logins still work',
-      todo: look('postgres'),
+      todo: lookAtServer('postgres'),
     },
-    redis: server('relay', 'redis', `Redis at ${redisAddress({ redis })}`, 'redis'),
-    directory: server('directory', 'directory', `the directory ${ldap.uri}`, 'ldap'),
-    databases: databases.servers.map((each) => ({
-      each,
-      server: server('databases', each.name, each.name, 'databases.servers'),
-    })),
+    redis: serverOf('relay', 'redis', `Redis at ${redisAddress({ redis })}`, 'redis'),
   };
 }
 

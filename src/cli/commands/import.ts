@@ -1,8 +1,10 @@
 /** `chamberlain import`: takes over a running platform. It reads with accounts that cannot write. */
 import type { Command } from 'commander';
-import { DATABASES } from '../../../workers/databases.ts';
-import { DIRECTORY } from '../../../workers/directory.ts';
-import { HOMES } from '../../../workers/homes.ts';
+import { DATABASES } from '../../roles/databases/worker.ts';
+import { DIRECTORY_TARGETS } from '../../roles/directory/role.ts';
+import { DIRECTORY } from '../../roles/directory/worker.ts';
+import { HOMES_TARGETS } from '../../roles/homes/role.ts';
+import { HOMES } from '../../roles/homes/worker.ts';
 import { portalNames, realmOf, type Config } from '../../shared/config.ts';
 import type { Step } from '../../reconcile/plan.ts';
 import { mergeReports, type Unreadable } from '../../reconcile/report.ts';
@@ -28,7 +30,6 @@ import type { DatabasesReader } from '../../targets/databases-reader.ts';
 import type { CredentialsHave } from '../../targets/files-reader.ts';
 import { unmanagedAmong, type Throttle, sightingOfHome } from '../../targets/everything.ts';
 import { type Sighting, sightingsOf } from '../../unmanaged/sightings.ts';
-import { TARGETS } from '../../targets/index.ts';
 import { seal } from '../../targets/seal.ts';
 import { configOf, wantsJson } from '../configuration.ts';
 import { canAsk, confirm } from '../confirm.ts';
@@ -258,14 +259,14 @@ async function importWith(
     const foreseen = [
       // the directory role seals accounts that are taken over by itself
       await foresee(
-        TARGETS.directory.filter((target) => target !== seal),
+        DIRECTORY_TARGETS.filter((target) => target !== seal),
         directory.reader,
         wanted.directory,
         realm,
         say,
       ),
       ...(homes === true
-        ? [await foresee(TARGETS.homes, filesReader, wanted.homes, realm, say)]
+        ? [await foresee(HOMES_TARGETS, filesReader, wanted.homes, realm, say)]
         : []),
       ...(accounts === undefined
         ? []

@@ -10,6 +10,7 @@ import {
   type UnmanagedThing,
 } from '../../unmanaged/unmanaged.ts';
 import type { Role } from '../../reconcile/wanted.ts';
+import { REGISTRY } from '../../roles/index.ts';
 import { describeDecision, describeMaking } from '../../unmanaged/render-unmanaged.ts';
 import { readLooks, readUnmanaged } from '../../unmanaged/unmanaged-table.ts';
 import { configOf, wantsJson } from '../configuration.ts';
@@ -79,23 +80,17 @@ export function defineList(command: Command): void {
 }
 
 function unseenOf(
-  { ldap, files, archives, databases }: Config,
+  config: Config,
   looks: readonly { role: Role; place: string; at: Date }[],
   now: Date,
 ): Unseen[] {
-  const places: [Role, string, string][] = [
-    ['directory', 'directory', ldap.base],
-    ['homes', 'toolHomes', files.toolHomes],
-    ['homes', 'personHomes', files.personHomes],
-    ['homes', 'archives', archives.homes],
-    ...databases.servers.map(({ name }): [Role, string, string] => ['databases', name, name]),
-    ['databases', 'archives', archives.databases],
-  ];
-  return places.flatMap(([role, place, text]) => {
-    const at = looks.find((look) => look.role === role && look.place === place)?.at;
-    const isLate = at === undefined || now.getTime() - at.getTime() > LATE_MS;
-    return isLate ? [{ role, place: text, lookedAt: at ?? null }] : [];
-  });
+  return REGISTRY.flatMap(({ name: role, places }) =>
+    places(config).flatMap(([place, text]) => {
+      const at = looks.find((look) => look.role === role && look.place === place)?.at;
+      const isLate = at === undefined || now.getTime() - at.getTime() > LATE_MS;
+      return isLate ? [{ role, place: text, lookedAt: at ?? null }] : [];
+    }),
+  );
 }
 
 function renderList(things: readonly UnmanagedThing[], unseen: readonly Unseen[]): string {

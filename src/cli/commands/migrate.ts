@@ -1,5 +1,5 @@
 /** `chamberlain migrate`: brings the schema to this version, then grants each role its rights. */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Command } from 'commander';
 import { runner } from 'node-pg-migrate';
@@ -7,6 +7,8 @@ import { Client } from 'pg';
 import type { Config } from '../../shared/config.ts';
 import { ChamberlainError } from '../../shared/errors.ts';
 import { connectionSettings, nameOfServer, unreachable } from '../../database/connection.ts';
+import { readRights } from '../../database/rights.ts';
+import { writeRoles } from '../../database/roles-table.ts';
 import { configOf, wantsJson } from '../configuration.ts';
 import { describeExamples, describeExits } from '../exit.ts';
 import { startProgress } from '../progress.ts';
@@ -82,7 +84,8 @@ export async function migrate(
       },
     });
     say('granting rights: roles.sql');
-    await client.query(readFileSync(join(folder, 'roles.sql'), 'utf8'));
+    await writeRoles(client);
+    await client.query(readRights(folder));
     return applied.map(({ name }) => name);
   } catch (cause) {
     for (const warning of warnings) process.stderr.write(`${warning}\n`);

@@ -5,7 +5,7 @@ import { ChamberlainError, codeOf } from '../../shared/errors.ts';
 import type { LeavingPage } from '../../lifecycle/leaving.ts';
 import { timeOf } from '../../shared/time.ts';
 import { nounOf } from '../../unmanaged/unmanaged.ts';
-import { ROLES } from '../../reconcile/wanted.ts';
+import { ROLES } from '../../roles/index.ts';
 import { leavingRows } from '../../lifecycle/render-leaving.ts';
 import { type Leaver, readLeaving, readOrphans } from '../../lifecycle/leaving-facts.ts';
 import { describeScarce, readNumbersLeft } from '../../identity/ids-table.ts';

@@ -4,12 +4,12 @@ import { decideAccessRequest, openAccessRequest } from '../access-requests-table
 import { admitPeople, touchesOfAccess, removeRealmMembers } from '../../identity/people-table.ts';
 import {
   type Handler,
-  touches,
   refuse,
   requireAdmin,
   requirePerson,
   requireSelfOrAdmin,
 } from '../context.ts';
+import { touchesOfChange } from '../../roles/touches.ts';
 import { closeAccess, requireOtherAdmins } from './person-leaving.ts';
 
 export const requestAccess: Handler<RequestOf<'access.request'>> = async (context) => {
@@ -56,7 +56,10 @@ export const grantAccess: Handler<RequestOf<'access.grant'>> = async (context) =
     subject: person.uid,
     account: person.account,
     fields: ['access'],
-    touches: [...touches(person.uid, 'homes'), ...(await touchesOfAccess(client, [person.uid]))],
+    touches: [
+      ...touchesOfChange(person.uid, 'credentials'),
+      ...(await touchesOfAccess(client, [person.uid])),
+    ],
     onDone: {
       event: 'access.granted',
       portals: open?.portal === undefined ? [] : [open.portal],

@@ -5,13 +5,13 @@ import {
   type RequestContext,
   type Handler,
   type Decision,
-  touchesWithCredentials,
   refuse,
   requireAdmin,
   requireMaintainedTool,
   requirePerson,
   requireSelfOrAdmin,
 } from '../context.ts';
+import { touchesOfChange, touchesOfEach } from '../../roles/touches.ts';
 
 export const rotateCredentials: Handler<RequestOf<'credentials.rotate'>> = async (context) => {
   const { client, config, request } = context;
@@ -36,7 +36,7 @@ export const rotateCredentials: Handler<RequestOf<'credentials.rotate'>> = async
     subject: owner.uid,
     account: owner.account,
     fields: ['credentials'],
-    touches: touchesWithCredentials(owner.uid),
+    touches: touchesOfChange(owner.uid, 'credentials'),
     ...(request.atOnce ? { urgent: true } : {}),
     onDone: {
       event: 'credentials.rotated',
@@ -66,7 +66,7 @@ async function rotateServer(
     subject: undefined,
     account: undefined,
     fields: [`credentials on ${server}`],
-    touches: accounts.flatMap((account) => touchesWithCredentials(account)),
+    touches: touchesOfEach(accounts, 'credentials'),
     onDone: {
       event: 'credentials.rotated',
       portals: [],

@@ -5,11 +5,11 @@ import { countKeys, findKey, putKey, removeKeys } from '../../ssh-keys/keys-tabl
 import {
   type RequestContext,
   type Handler,
-  touches,
   refuse,
   requirePerson,
   requireSelfOrAdmin,
 } from '../context.ts';
+import { touchesOfChange } from '../../roles/touches.ts';
 
 export const addKey: Handler<RequestOf<'key.add'>> = async (context) => {
   const { request } = context;
@@ -20,7 +20,7 @@ export const addKey: Handler<RequestOf<'key.add'>> = async (context) => {
     subject: person.uid,
     account: person.account,
     fields: ['keys'],
-    touches: touches(person.uid, 'directory'),
+    touches: touchesOfChange(person.uid, 'keys'),
     onDone: {
       event: 'key.added',
       portals: [],
@@ -48,7 +48,7 @@ export const removeKeyOf: Handler<RequestOf<'key.remove'>> = async (context) => 
     subject: person.uid,
     account: person.account,
     fields: ['keys'],
-    touches: touches(person.uid, 'directory'),
+    touches: touchesOfChange(person.uid, 'keys'),
     onDone: {
       event: 'key.removed',
       portals: [],

@@ -35,7 +35,7 @@ import type { RequestKind, RequestOf } from '../schema.ts';
 import { timeOf } from '../../shared/time.ts';
 import { writeOperatorActions } from '../../audit/operator-actions.ts';
 import { countSuspensions, openApproval, rejectWaiting } from '../approvals-table.ts';
-import type { Touch } from '../../reconcile/convergence-table.ts';
+import { type RoleTouch, touchesOfChange } from '../../roles/touches.ts';
 import { wantNewEpochsOfReached } from '../../credentials/credentials-table.ts';
 import type { NewEvent } from '../../events/events-table.ts';
 import {
@@ -52,7 +52,6 @@ import {
   type RequestContext,
   type Handler,
   type Decision,
-  touchesWithCredentials,
   refuse,
   requireAdmin,
   requireNotGone,
@@ -248,7 +247,7 @@ export async function closeAccess(
   { client, config, portal, id, request, requestedBy, now }: RequestContext<{ kind: RequestKind }>,
   people: readonly number[],
   mayKnow = true,
-): Promise<{ touches: Touch[]; events: NewEvent[]; urgent: true }> {
+): Promise<{ touches: RoleTouch[]; events: NewEvent[]; urgent: true }> {
   const [access, tools] = await Promise.all([
     touchesOfAccess(client, people),
     mayKnow ? wantNewEpochsOfReached(client, people, now) : [],
@@ -264,7 +263,7 @@ export async function closeAccess(
   );
   return {
     urgent: true,
-    touches: [...access, ...tools.flatMap(({ uid }) => touchesWithCredentials(uid))],
+    touches: [...access, ...tools.flatMap(({ uid }) => touchesOfChange(uid, 'credentials'))],
     events: tools.flatMap(({ uid, name, account, epoch, maintainers }) =>
       eventsForPortals(config, [portal], {
         event: 'credentials.revoked',

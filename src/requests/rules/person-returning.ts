@@ -14,9 +14,10 @@
 import type { RequestOf } from '../schema.ts';
 import { removeKeysOf } from '../../ssh-keys/keys-table.ts';
 import { findPerson, revivePerson, updatePerson } from '../../identity/people-table.ts';
-import { type Handler, touches, refuse, refuseUnknownPerson, requireAdmin } from '../context.ts';
+import { type Handler, refuse, refuseUnknownPerson, requireAdmin } from '../context.ts';
 import { requireFreeDisplayName } from './person.ts';
 import { wantReturn } from './returning.ts';
+import { touchesOfEveryRole } from '../../roles/touches.ts';
 
 export const restorePerson: Handler<RequestOf<'person.restore'>> = async (context) => {
   const { client, config, request } = context;
@@ -46,7 +47,7 @@ export const restorePerson: Handler<RequestOf<'person.restore'>> = async (contex
     subject: uid,
     account,
     fields: ['returning', 'keys', ...(state === 'deleted' ? ['state'] : []), ...fields],
-    touches: touches(uid, 'directory', 'homes', 'databases'),
+    touches: touchesOfEveryRole(uid),
     onDone: { event: 'person.returning', portals: [], data: { account } },
   };
 };

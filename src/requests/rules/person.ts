@@ -10,13 +10,13 @@ import {
   type RequestContext,
   type Handler,
   type Decision,
-  touches,
   refuse,
   requireFreeName,
   requireAdmin,
   requirePerson,
   requireSelfOrAdmin,
 } from '../context.ts';
+import { touchesOfChange } from '../../roles/touches.ts';
 
 export async function createPerson(
   context: RequestContext<RequestOf<'person.create'>>,
@@ -50,7 +50,7 @@ export async function createPerson(
     subject: uid,
     account: shellName,
     fields,
-    touches: touches(uid, 'directory'),
+    touches: touchesOfChange(uid, 'account'),
     onDone: { event: 'person.ready', portals: [], data: { account: shellName, uid } },
   };
 }
@@ -67,7 +67,7 @@ export const updatePersonFields: Handler<RequestOf<'person.update'>> = async (co
     subject: person.uid,
     account: person.account,
     fields,
-    touches: fields.length === 0 ? [] : touches(person.uid, 'directory'),
+    touches: fields.length === 0 ? [] : touchesOfChange(person.uid, 'account'),
     onDone: { event: 'person.updated', portals: [], data: { account: person.account, fields } },
   };
 };

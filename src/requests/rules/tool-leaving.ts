@@ -45,8 +45,6 @@ import {
   type RequestContext,
   type Handler,
   type Decision,
-  touches,
-  touchesOfMembers,
   refuse,
   refuseUnknownTool,
   requireAdmin,
@@ -56,6 +54,7 @@ import {
 import { eventsForPortals } from '../../events/done.ts';
 import { requireNotHeld } from './hold.ts';
 import { wantReturn } from './returning.ts';
+import { touchesOfChange, touchesOfEveryRole, touchesOfEach } from '../../roles/touches.ts';
 
 const DAY_MS = 24 * 3600 * 1000;
 
@@ -149,10 +148,10 @@ async function beginRestore(
     fields: wasDeleted ? ['state', 'returning'] : ['returning'],
     touches: [
       // the directory too: the entry of the account must no longer announce the deletion
-      ...touches(tool.uid, 'directory', 'homes', 'databases'),
+      ...touchesOfEveryRole(tool.uid),
       // the tool is a member of these groups again
-      ...holding.flatMap((uid) => touches(uid, 'directory')),
-      ...touchesOfMembers([...held]),
+      ...touchesOfEach(holding, 'members'),
+      ...touchesOfEach(held, 'memberOf'),
     ],
     onDone: {
       event: 'tool.returning',
@@ -182,7 +181,7 @@ function accessChanged(
     subject: uid,
     account,
     fields,
-    touches: touches(uid, 'directory', 'databases'),
+    touches: touchesOfChange(uid, 'access', 'databaseAccess'),
     onDone: { event, portals: [], data: { tool: request.tool, account, ...data } },
   };
 }

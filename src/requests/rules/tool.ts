@@ -20,14 +20,12 @@ import {
 import {
   type RequestContext,
   type Handler,
-  touches,
-  touchesOfMembers,
-  touchesWithCredentials,
   refuse,
   requireFreeName,
   requireMaintainedTool,
   requireMaintainers,
 } from '../context.ts';
+import { touchesOfChange, touchesOfEach } from '../../roles/touches.ts';
 
 export const createTool: Handler<RequestOf<'tool.create'>> = async (context) => {
   const { client, config, request, requestedBy, actor } = context;
@@ -73,7 +71,10 @@ export const createTool: Handler<RequestOf<'tool.create'>> = async (context) => 
     subject: uid,
     account,
     fields: ['name', 'title', 'maintainers'],
-    touches: [...touchesWithCredentials(uid, 'directory'), ...touchesOfMembers(uids)],
+    touches: [
+      ...touchesOfChange(uid, 'account', 'credentials'),
+      ...touchesOfEach(uids, 'memberOf'),
+    ],
     onDone: { event: 'tool.ready', portals: [], data: { tool: name, account, uid } },
   };
 };
@@ -164,8 +165,11 @@ function maintainersChanged(
     account: tool.account,
     fields: ['maintainers'],
     touches: [
-      ...touches(tool.uid, 'directory'),
-      ...touchesOfMembers(changed.map(({ uid }) => uid)),
+      ...touchesOfChange(tool.uid, 'members'),
+      ...touchesOfEach(
+        changed.map(({ uid }) => uid),
+        'memberOf',
+      ),
     ],
     onDone: {
       event,

@@ -20,7 +20,7 @@ import type { Wanted } from '../../../src/reconcile/wanted.ts';
 import type { Place } from '../../../src/reconcile/action.ts';
 import type { DirectoryReader } from '../../../src/targets/directory-reader.ts';
 import { oddityOf } from '../../../src/unmanaged/sightings.ts';
-import { TARGETS } from '../../../src/targets/index.ts';
+import { DIRECTORY_TARGETS } from '../../../src/roles/directory/role.ts';
 import { survey } from '../../../src/reconcile/engine.ts';
 import { person, REALM, tool } from '../../targets/directory-cases.ts';
 
@@ -71,7 +71,7 @@ const addValues = (dn: string, attribute: string, values: readonly string[]) =>
 
 const alice = person();
 const bot = tool({ members: tool().members!.filter(({ account }) => account !== 'tools.other') });
-const WITHOUT_SEAL = TARGETS.directory.filter(({ name }) => name !== 'seal');
+const WITHOUT_SEAL = DIRECTORY_TARGETS.filter(({ name }) => name !== 'seal');
 
 let reader: ReturnType<typeof openDirectoryReader>;
 let writer: ReturnType<typeof openDirectoryWriter>;

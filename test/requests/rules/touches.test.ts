@@ -5,10 +5,11 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { realmOf } from '../../../src/shared/config.ts';
 import { REQUEST_KINDS } from '../../../src/requests/schema.ts';
-import { type Role, ROLES, type Wanted } from '../../../src/reconcile/wanted.ts';
+import type { Role, Wanted } from '../../../src/reconcile/wanted.ts';
+import { ROLES } from '../../../src/roles/index.ts';
 import { type Pool } from '../../../src/database/connection.ts';
 import { readSubjects, readWanted } from '../../../src/reconcile/wanted-queries.ts';
-import { TARGETS } from '../../../src/targets/index.ts';
+import { HOMES_TARGETS } from '../../../src/roles/homes/role.ts';
 import {
   type AskOptions,
   type BootstrappedRealm,
@@ -49,7 +50,7 @@ async function readEverything(): Promise<Map<string, string>> {
 function wantsOf(wanted: Wanted, role: Role): unknown {
   if (role !== 'homes') return wanted;
   const settings = realmOf(realm.world.config);
-  const wants = TARGETS.homes.map((target) => target.want(wanted, settings) ?? null);
+  const wants = HOMES_TARGETS.map((target) => target.want(wanted, settings) ?? null);
   return [wants, wanted.archive ?? null];
 }
 

@@ -1,30 +1,29 @@
 /** The role `homes`: root on the file server, and the one place where passwords are born. */
 import { randomBytes } from 'node:crypto';
-import { type Config, markerName } from '../src/shared/config.ts';
-import { type Area, areaPath } from '../src/backends/files/file-mount.ts';
-import { openFilesWriter } from '../src/backends/files/file-writer.ts';
-import type { FolderMemory, ListedPath } from '../src/backends/files/file-listing.ts';
-import { openAreaMarkers } from '../src/backends/files/file-marker.ts';
-import { type OpenFilesReader, openFilesReader } from '../src/backends/files/files.ts';
-import { makePassword } from '../src/credentials/credentials.ts';
-import { readRecordedArchives, reportArchiveProgress } from '../src/archives/archives-table.ts';
-import { recordVerifier } from '../src/credentials/credentials-table.ts';
-import type { SeenThing } from '../src/unmanaged/unmanaged.ts';
-import { readAccounts, readArchiveNames, readNumbers } from '../src/unmanaged/unmanaged-table.ts';
-import { sightingOfHome } from '../src/targets/everything.ts';
-import { archiveOfName } from '../src/unmanaged/unmanaged-things.ts';
-import type { FilesReader } from '../src/targets/files-reader.ts';
-import type { Sighting } from '../src/unmanaged/sightings.ts';
-import { TARGETS } from '../src/targets/index.ts';
-import { keepArchives } from '../src/archives/record-archives.ts';
-import { readMarkedAt } from '../src/seals/marked-at.ts';
-import type { PlaceMarkers } from '../src/seals/publish-place-markers.ts';
-import type { RoleParts } from '../src/reconcile/role.ts';
-import { askPostgres, type Watch, type Watching } from '../src/unmanaged/watch.ts';
+import { type Config, markerName } from '../../shared/config.ts';
+import { type Area, areaPath } from '../../backends/files/file-mount.ts';
+import { openFilesWriter } from '../../backends/files/file-writer.ts';
+import type { FolderMemory } from '../../backends/files/file-listing.ts';
+import { openAreaMarkers } from '../../backends/files/file-marker.ts';
+import { type OpenFilesReader, openFilesReader } from '../../backends/files/files.ts';
+import { makePassword } from '../../credentials/credentials.ts';
+import { readRecordedArchives, reportArchiveProgress } from '../../archives/archives-table.ts';
+import { recordVerifier } from '../../credentials/credentials-table.ts';
+import { readAccounts, readArchiveNames, readNumbers } from '../../unmanaged/unmanaged-table.ts';
+import { sightingOfHome } from '../../targets/everything.ts';
+import { archiveOfName, archiveThings, describeOwner } from '../../unmanaged/unmanaged-things.ts';
+import type { FilesReader } from '../../targets/files-reader.ts';
+import type { Sighting } from '../../unmanaged/sightings.ts';
+import { keepArchives } from '../../archives/record-archives.ts';
+import { readMarkedAt } from '../../seals/marked-at.ts';
+import type { PlaceMarkers } from '../../seals/publish-place-markers.ts';
+import type { RoleParts } from '../../reconcile/role.ts';
+import { askPostgres, type Watch, type Watching } from '../../unmanaged/watch.ts';
+import { HOMES_TARGETS } from './role.ts';
 
 export const HOMES: RoleParts<FilesReader, OpenFilesReader> = {
   role: 'homes',
-  targets: TARGETS.homes,
+  targets: HOMES_TARGETS,
   concurrency: 4,
   openReader: (config) => openFilesReader(config.files, config.archives.homes),
   // looking at homes one by one is fast enough: beforehand only their names and owners are read
@@ -131,17 +130,4 @@ function watchHomes(
     ...[...known].map(([area, its]) => ({ place: area, looking: lookAtArea(area, its) })),
     { place: 'archives', looking: lookAtArchives() },
   ];
-}
-
-function describeOwner(uid: number, account?: string): string {
-  if (uid === 0) return 'root';
-  return account === undefined ? `uid ${uid}` : `uid ${uid} (${account})`;
-}
-
-/** What stands in a folder of archives and is none of ours. */
-export function archiveThings(found: readonly ListedPath[], folder: string): SeenThing[] {
-  return found.map(({ name, uid, changedAt, identity }) => ({
-    ...{ object: `${folder}/${name}`, kind: 'archive', identity },
-    ...{ madeBy: describeOwner(uid), madeAt: changedAt },
-  }));
 }

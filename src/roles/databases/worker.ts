@@ -1,41 +1,40 @@
 /** The role `databases`: accounts on every configured MariaDB server, and the databases of who leaves. */
 import { randomBytes } from 'node:crypto';
-import type { Config } from '../src/shared/config.ts';
-import { markerName, secretReader } from '../src/shared/config.ts';
+import type { Config } from '../../shared/config.ts';
+import { markerName, secretReader } from '../../shared/config.ts';
 import {
   openDatabasesReader,
   openDatabasesWriter,
   type OpenDatabasesReader,
-} from '../src/backends/mariadb/mariadb.ts';
-import { isArchiveAction, openArchiveWriter } from '../src/archives/databases/mariadb-archive.ts';
+} from '../../backends/mariadb/mariadb.ts';
+import { isArchiveAction, openArchiveWriter } from '../../archives/databases/mariadb-archive.ts';
 import {
   type OpenDatabaseArchiveReader,
   openDatabaseArchiveReader,
-} from '../src/archives/databases/mariadb-archive-reader.ts';
-import type { ArchiveTerms } from '../src/archives/databases/mariadb-archiving.ts';
-import { openServerMarkers } from '../src/backends/mariadb/mariadb-marker.ts';
-import type { ListedUser } from '../src/backends/mariadb/mariadb-reading.ts';
-import { makePassword } from '../src/credentials/credentials.ts';
-import { readRecordedArchives, reportArchiveProgress } from '../src/archives/archives-table.ts';
-import { lookAtPasswords, openVerifiers } from '../src/credentials/credentials-table.ts';
-import { readArchiveNames, readNumbers } from '../src/unmanaged/unmanaged-table.ts';
-import { readWanted } from '../src/reconcile/wanted-queries.ts';
-import type { DatabaseArchiveReader, DatabasesReader } from '../src/targets/databases-reader.ts';
-import { numberOfUser } from '../src/targets/everything.ts';
-import { TARGETS } from '../src/targets/index.ts';
-import { archiveOfName, isIn } from '../src/unmanaged/unmanaged-things.ts';
-import { keepArchives } from '../src/archives/record-archives.ts';
-import { archiveThings } from './homes.ts';
-import { readMarkedAt } from '../src/seals/marked-at.ts';
-import type { PlaceMarkers } from '../src/seals/publish-place-markers.ts';
-import type { RoleParts, RoleStore } from '../src/reconcile/role.ts';
-import { askPostgres, type Watch, type Watching } from '../src/unmanaged/watch.ts';
+} from '../../archives/databases/mariadb-archive-reader.ts';
+import type { ArchiveTerms } from '../../archives/databases/mariadb-archiving.ts';
+import { openServerMarkers } from '../../backends/mariadb/mariadb-marker.ts';
+import type { ListedUser } from '../../backends/mariadb/mariadb-reading.ts';
+import { makePassword } from '../../credentials/credentials.ts';
+import { readRecordedArchives, reportArchiveProgress } from '../../archives/archives-table.ts';
+import { lookAtPasswords, openVerifiers } from '../../credentials/credentials-table.ts';
+import { readArchiveNames, readNumbers } from '../../unmanaged/unmanaged-table.ts';
+import { readWanted } from '../../reconcile/wanted-queries.ts';
+import type { DatabaseArchiveReader, DatabasesReader } from '../../targets/databases-reader.ts';
+import { numberOfUser } from '../../targets/everything.ts';
+import { archiveOfName, archiveThings, isIn } from '../../unmanaged/unmanaged-things.ts';
+import { keepArchives } from '../../archives/record-archives.ts';
+import { readMarkedAt } from '../../seals/marked-at.ts';
+import type { PlaceMarkers } from '../../seals/publish-place-markers.ts';
+import type { RoleParts, RoleStore } from '../../reconcile/role.ts';
+import { askPostgres, type Watch, type Watching } from '../../unmanaged/watch.ts';
+import { DATABASES_TARGETS } from './role.ts';
 
 type OpenReader = OpenDatabasesReader & OpenDatabaseArchiveReader;
 
 export const DATABASES: RoleParts<DatabasesReader & DatabaseArchiveReader, OpenReader> = {
   role: 'databases',
-  targets: TARGETS.databases,
+  targets: DATABASES_TARGETS,
   concurrency: 4,
   openReader(config) {
     const { servers } = config.databases;

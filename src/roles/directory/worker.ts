@@ -1,27 +1,28 @@
 /** The role `directory`: LDAP. */
-import { readSealKey } from '../src/shared/config.ts';
-import { directorySettings, writerSettings } from '../src/backends/ldap/directory-settings.ts';
+import { readSealKey } from '../../shared/config.ts';
+import { directorySettings, writerSettings } from '../../backends/ldap/directory-settings.ts';
 import {
   openDirectoryReader,
   openDirectoryWriter,
   type OpenDirectoryReader,
-} from '../src/backends/ldap/directory.ts';
-import { ChamberlainError } from '../src/shared/errors.ts';
-import { rememberUnmanaged } from '../src/unmanaged/sightings-table.ts';
-import { missingPeople, newestOf, parseMarker } from '../src/seals/heartbeat.ts';
-import { lookAtHeartbeat } from '../src/seals/heartbeat-table.ts';
-import { readAllAccounts } from '../src/unmanaged/unmanaged-table.ts';
-import type { DirectoryReader } from '../src/targets/directory-reader.ts';
-import { unmanagedOf } from '../src/unmanaged/sightings.ts';
-import { addSealed, newerSealsIn } from '../src/targets/seal.ts';
-import { type SealKeys, verifying, verifyPayload } from '../src/seals/seal.ts';
-import { TARGETS } from '../src/targets/index.ts';
-import type { RoleParts } from '../src/reconcile/role.ts';
-import { watchDirectory } from '../src/unmanaged/watch-directory.ts';
+} from '../../backends/ldap/directory.ts';
+import { ChamberlainError } from '../../shared/errors.ts';
+import { rememberUnmanaged } from '../../unmanaged/sightings-table.ts';
+import { missingPeople, newestOf, parseMarker } from '../../seals/heartbeat.ts';
+import { lookAtHeartbeat } from '../../seals/heartbeat-table.ts';
+import { readAllAccounts } from '../../unmanaged/unmanaged-table.ts';
+import type { DirectoryReader } from '../../targets/directory-reader.ts';
+import { unmanagedOf } from '../../unmanaged/sightings.ts';
+import { addSealed, newerSealsIn } from '../../targets/seal.ts';
+import { type SealKeys, verifying, verifyPayload } from '../../seals/seal.ts';
+import type { RoleParts } from '../../reconcile/role.ts';
+import { startMarker } from '../../seals/publish-heartbeat.ts';
+import { watchDirectory } from '../../unmanaged/watch-directory.ts';
+import { DIRECTORY_TARGETS } from './role.ts';
 
 export const DIRECTORY: RoleParts<DirectoryReader, OpenDirectoryReader> = {
   role: 'directory',
-  targets: TARGETS.directory,
+  targets: DIRECTORY_TARGETS,
   concurrency: 4,
   openReader: (config) => openDirectoryReader(directorySettings(config, 'directory-reader')),
   openWriter: (config) => openDirectoryWriter(writerSettings(config)),
@@ -47,6 +48,7 @@ export const DIRECTORY: RoleParts<DirectoryReader, OpenDirectoryReader> = {
       verifying(readSealKey(config)),
     ),
   openWatch: watchDirectory,
+  startMore: startMarker,
   together: addSealed,
   remember: (found, pool) => rememberUnmanaged(pool, unmanagedOf(found.findings)),
 };
