@@ -3,7 +3,7 @@ import type { Config } from '../shared/config.ts';
 import type { Check, Line, Server } from './line.ts';
 
 /** What the checks of a role are given. */
-export interface Looking {
+interface Looking {
   config: Config;
   /** the program's own folder */
   root: string;

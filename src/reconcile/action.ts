@@ -37,7 +37,11 @@ export interface SeenPath {
   mode: number;
 }
 
-/** By role: each adds its own verbs in its folder, by declaration merging. */
+/**
+ * The actions of each role. Each role adds its verbs in its own folder, by declaration merging.
+ *
+ * @public
+ */
 export interface RoleActions {}
 
 export type Action = RoleActions[keyof RoleActions];

@@ -19,7 +19,7 @@ const ARCHIVES = (account: string, role: string) => `,
    WHERE d.subject = ${account}.uid AND (d.back_at IS NULL OR d.expired_at IS NOT NULL)) AS archives`;
 
 /** Of a role that puts away what an account has: only the archives. */
-export function archiveColumns(role: string): WantedColumns {
+function archiveColumns(role: string): WantedColumns {
   return {
     person: ARCHIVES('p', role),
     tool: ARCHIVES('t', role),

@@ -109,7 +109,7 @@ export async function openLeavingWorld(
         await query(
           world,
           `UPDATE ${table} SET delete_after = now() - interval '2 min', days_warned = 1,
-             published_at = now() - interval '25 hours' WHERE uid = $1 AND delete_after IS NOT NULL`,
+             warned_at = now() - interval '25 hours' WHERE uid = $1 AND delete_after IS NOT NULL`,
           [uid],
         );
       }
