@@ -24,6 +24,8 @@ type RunResult = Awaited<ReturnType<typeof run>>;
 const CLOSE_MS = 10_000;
 
 const { unhandledErrors } = getState();
+/** promises that nobody has caught yet, and their errors */
+const rejected = new Map<Promise<unknown>, unknown>();
 
 process.once('message', (order) => void runSuite(order as Order));
 
@@ -48,7 +50,10 @@ async function runSuite(order: Order): Promise<void> {
   }
   const ran = await run();
   const end = Date.now();
-  const sendResult = (): void => send({ result: resultOf(order, ran, { start, end }) });
+  const sendResult = (): void => {
+    unhandledErrors.push(...(rejected.values() as Iterable<Error>));
+    send({ result: resultOf(order, ran, { start, end }) });
+  };
   process.once('beforeExit', sendResult); // nothing is open any more
   setTimeout(() => {
     const open = process.getActiveResourcesInfo().join(', ');
@@ -72,15 +77,11 @@ function provideGlobals(): void {
 
 /** What nobody catches fails the test that runs; a promise may be caught late. */
 function heedErrors(): void {
-  const rejected = new Map<Promise<unknown>, unknown>();
   process.on('uncaughtException', (error) => {
     (getState().currentlyRunningTest?.errors ?? unhandledErrors).push(error);
   });
   process.on('unhandledRejection', (error, promise) => void rejected.set(promise, error));
   process.on('rejectionHandled', (promise) => void rejected.delete(promise));
-  addEventHandler(({ name }) => {
-    if (name === 'run_finish') unhandledErrors.push(...(rejected.values() as Iterable<Error>));
-  });
 }
 
 /** `expect.assertions` and the like hold for one test. */
