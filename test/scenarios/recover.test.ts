@@ -335,7 +335,7 @@ test('on a terminal it shows the list; after a no nothing is done, and it stays 
       'Nothing was done; the realm stays frozen.',
     ]),
   );
-  expect(lines).not.toContainEqual(expect.stringMatching(/^Nothing shows whom /));
+  expect(lines).not.toContainEqual(expect.stringMatching(/^Nothing shows from whom /));
   expect(await readMoved()).toEqual(before);
   expect(await readFrozen()).toMatchObject({ frozen_by: 'the role directory' });
   const pool = openPool(running.world.config, 'admin', { max: 1, durable: false });
@@ -344,7 +344,7 @@ test('on a terminal it shows the list; after a no nothing is done, and it stays 
       lookAtWork(client, running.world.config, new Date()),
     );
     expect(seen.filter(({ what }) => what.startsWith('frozen since '))).toEqual([
-      expect.objectContaining({ todo: expect.stringContaining('run `chamberlain recover`') }),
+      expect.objectContaining({ todo: expect.stringContaining('Run `chamberlain recover`') }),
     ]);
   } finally {
     await pool.end();
