@@ -195,7 +195,7 @@ test('a backup of before brings nothing back: `recover` erases anew, and gives n
   const refused = await cli('recover');
   expect([refused.exit, refused.err]).toEqual([
     4,
-    expect.stringContaining('the list of who was erased'),
+    expect.stringContaining('the list of erased people'),
   ]);
   writeFileSync(list, whole);
 
