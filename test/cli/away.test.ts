@@ -144,7 +144,7 @@ describe('without Redis', () => {
     expect(err).toMatch(told);
     const [, id = ''] = told.exec(err) ?? [];
     expect(err).toMatch(
-      /send that one again by `chamberlain submit .* --id \S{36}`: with the same id it counts once\.\n$/u,
+      /send that one again with `chamberlain submit .* --id \S{36}`: with the same id it counts once\.\n$/u,
     );
     signalTree(runningPid(world.redis) ?? 0, 'SIGCONT');
     const again = await runCli(['submit', '--file', '-', '--id', id], {

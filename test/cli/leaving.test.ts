@@ -165,7 +165,7 @@ describe('when some are leaving', () => {
     expect(out).toMatch(/^tools\.lonely +databases .*BACKEND_UNAVAILABLE, as tools\.gone; next/mu);
     // a suspension without an end is not a move, and what is gone completely is at rest
     expect(out).not.toMatch(/^(alice|carol) /mu);
-    expect(out).toContain('1 person deleted, 2 people suspended (1 until a day), ');
+    expect(out).toContain('1 person deleted, 2 people suspended (1 until a date), ');
     expect(out).toContain('1 tool orphaned: see `chamberlain status --orphaned`');
     const order = [...out.matchAll(/^(tools\.going|bob|tools\.soon|tools\.gone) .*(in|-)/gmu)];
     expect(order.map(([, name]) => name).slice(-4)).toEqual([
@@ -335,7 +335,7 @@ test('of many leaving subjects only the next are shown, but all are counted', as
   );
   const { out } = await run('status');
   expect(out.match(/^many\d+ /gmu)).toHaveLength(28);
-  expect(out).toContain('… and 14 more\n1 person deleted, 42 people suspended (41 until a day), ');
+  expect(out).toContain('… and 14 more\n1 person deleted, 42 people suspended (41 until a date), ');
 });
 
 describe('what waits for an admin', () => {
@@ -518,7 +518,7 @@ describe('with intake running: restore', () => {
     await sql(`UPDATE tools SET state = 'deleted' WHERE uid = $1`, uids['gone']);
     const { exit, err } = await run('restore', 'gone', '--timeout', '6');
     expect(exit).toBe(5);
-    expect(err).toMatch(/TIMEOUT: (homes|databases|directory) .*; it goes on\n$/u);
+    expect(err).toMatch(/TIMEOUT: (homes|databases|directory) .*; the restoration continues\n$/u);
   });
 });
 

@@ -54,5 +54,5 @@ test('a great many are not counted to the end, and the output says so', async ()
 test('the oldest request is named, even one that no portal has sent', async () => {
   await runCli(['bootstrap', 'steward'], { config: world.configFile });
   const { out } = await runCli(['status'], { config: world.configFile });
-  expect(out).toMatch(/^oldest unfinished request: found, \d+ s old$/mu);
+  expect(out).toMatch(/^oldest unfinished request: bootstrap, \d+ s old$/mu);
 });
