@@ -126,7 +126,7 @@ const COMMANDS: readonly { name: string; summary: string; load(): Promise<Define
   },
   {
     name: 'import',
-    summary: 'take over a running platform from its directory',
+    summary: 'import a running platform from its directory',
     load: async () => (await import('./commands/import.ts')).defineImport,
   },
   {

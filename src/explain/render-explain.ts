@@ -80,7 +80,7 @@ function renderSubject(page: SubjectPage, now: Date, paint: Paint): string {
     ...section(
       'who requested what, and who approved it',
       historyOf(page),
-      'no request: created by `chamberlain bootstrap`, or taken over by an import',
+      'no request: created by `chamberlain bootstrap`, or imported',
     ),
     ...section('what is wanted, and what exists', targetLines(targets, paint)),
     ...(entrants === undefined

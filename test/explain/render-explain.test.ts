@@ -253,7 +253,7 @@ test('a suspended person: what stops all ways is shown once', () => {
 test('a page without requests says so', () => {
   const page = { ...ALICE, acts: 0, history: [] };
   expect(renderExplanation(of({ subjects: [page] }))).toContain(
-    'who approved it\n  no request: created by `chamberlain bootstrap`, or taken over by an import\n\nwhat is wanted',
+    'who approved it\n  no request: created by `chamberlain bootstrap`, or imported\n\nwhat is wanted',
   );
 });
 

@@ -226,7 +226,7 @@ test('left out members, and people without a key, are listed before anything is 
     terminal: true,
   });
   expect(asked.exit).toBe(1);
-  expect(asked.out).toMatch(/Take over the rest anyway\? \[y\/N\] [^]*Nothing was taken over\./);
+  expect(asked.out).toMatch(/Import the rest anyway\? \[y\/N\] [^]*Nothing was imported\./);
   for (const { out } of [unasked, asked]) {
     expect(out).not.toContain('Imported');
     expect(out.match(/^ .*(MEMBER_UNKNOWN|ADMIN_TOOL) .* left out: /gm)).toHaveLength(7);

@@ -100,7 +100,7 @@ describe('if something cannot be read', () => {
   const nothing = async ({ exit, out, err }: Ended, why: RegExp) => {
     expect({ exit, out }).toEqual({ exit: 4, out: '' });
     expect(err).toMatch(why);
-    expect(err).toMatch(/^BACKEND_UNREADABLE: nothing was taken over: /m);
+    expect(err).toMatch(/^BACKEND_UNREADABLE: nothing was imported: /m);
     expect(await dumpTables(world, ['directory_heartbeat'])).toEqual({
       ...empty,
       directory_heartbeat: undefined,
@@ -187,8 +187,8 @@ test('if more is left out by then than was listed, nothing is imported', async (
   }
   const { exit, out, err } = await importing;
   expect(exit).toBe(1);
-  expect(out).not.toContain('Imported');
-  expect(err).toMatch(/^PLAN_MOVED: nothing was taken over: not named before: .*uid=alice/m);
+  expect(out).not.toContain('Taken over');
+  expect(err).toMatch(/^PLAN_MOVED: nothing was imported: not named before: .*uid=alice/m);
   await query(
     world,
     `ALTER TABLE posix_ids DISABLE TRIGGER USER; DELETE FROM posix_ids WHERE id = ${old.uid['alice']};

@@ -1,4 +1,4 @@
-/** `chamberlain import`: takes over a running platform. It reads with accounts that cannot write. */
+/** `chamberlain import`: imports a running platform. It reads with accounts that cannot write. */
 import type { Command } from 'commander';
 import { DATABASES } from '../../roles/databases/worker.ts';
 import { DIRECTORY_TARGETS } from '../../roles/directory/role.ts';
@@ -57,13 +57,13 @@ export interface ImportOptions {
 export function defineImport(command: Command): void {
   command
     .description(
-      'Takes over people, tools, numbers, names, members and keys from the directory into PostgreSQL, in one\n' +
-        'transaction. Shows what it cannot take over, and why: such an entry stays unmanaged, and no request\n' +
-        'gets its name or number. Nothing outside PostgreSQL is changed.\n\n' +
+      'Imports people, tools, numbers, names, members and keys from the directory into PostgreSQL, in one\n' +
+        'transaction. Shows what it cannot import, and why: such an entry stays unmanaged, and no request gets\n' +
+        'its name or number. Nothing outside PostgreSQL is changed.\n\n' +
         'Then shows what differs from what is wanted. A repair, a request or the sweep may correct that; to\n' +
         'read it undisturbed, run `chamberlain freeze --reason TEXT` first. If the import would leave out a\n' +
         'member of a group, or leave a person without any key, it lists all of them and asks for confirmation\n' +
-        'before it writes anything. It may be run again, and then takes over what is new.\n\n' +
+        'before it writes anything. It may be run again, and then imports what is new.\n\n' +
         'Runs as the owner of the database, and reads with the accounts directory-reader and\n' +
         'databases-reader. Requests wait for their verdict while it writes.',
     )
@@ -86,9 +86,9 @@ export function defineImport(command: Command): void {
         'import --from-directory --check --json | jq .refusals',
       ) +
         `\n${describeExits({
-          0: 'everything was taken over, now or before, and is as wanted',
-          3: 'something was not taken over, or is not as wanted',
-          4: 'something is UNREADABLE; if it is the directory or a home, nothing was taken over',
+          0: 'everything was imported, now or before, and is as wanted',
+          3: 'something was not imported, or is not as wanted',
+          4: 'something is UNREADABLE; if it is the directory or a home, nothing was imported',
         })}`,
     )
     .action(async () => {
@@ -104,7 +104,7 @@ export function defineImport(command: Command): void {
     });
 }
 
-/** Runs an import, with progress. Returns undefined if nothing was taken over, after it has reported why. */
+/** Runs an import, with progress. Returns undefined if nothing was imported, after it has reported why. */
 export async function runImport(
   config: Config,
   options: ImportOptions,
@@ -120,12 +120,12 @@ export async function runImport(
   } catch (error) {
     progress.end();
     if (error instanceof Declined) {
-      print('Nothing was taken over.');
+      print('Nothing was imported.');
       process.exitCode = EXIT.failed;
       return undefined;
     }
     if (codeOf(error) !== 'BACKEND_UNREADABLE') throw error;
-    const sentence = `nothing was taken over: ${describeError(error)}`;
+    const sentence = `nothing was imported: ${describeError(error)}`;
     process.stderr.write(`${failureLine('BACKEND_UNREADABLE', sentence, RUN_AGAIN)}\n`);
     process.exitCode = EXIT.unreadable;
     return undefined;
@@ -147,7 +147,7 @@ async function agree(losses: Losses, yes: boolean, json: boolean): Promise<boole
       'this import would leave out members, or leave people without a key, and there is no terminal to confirm on; give --yes, or --check';
     throw new ChamberlainError('USAGE', sentence);
   }
-  return await confirm('Take over the rest anyway? [y/N] ');
+  return await confirm('Import the rest anyway? [y/N] ');
 }
 
 export function exitOf({ refusals, foreseen, adminless }: ImportReport): number {
@@ -209,7 +209,7 @@ async function importWith(
     const sightings = [directory.sightings, sightingsOfUnmanaged(seen.unmanaged, realm.realmGid)];
 
     const known = await readKnown(owner);
-    // with named entries, people and tools that were taken over before get nothing
+    // with named entries, people and tools that were imported before get nothing
     const candidatesIn = (judged: Judgement, ours: KnownRealm) =>
       candidatesOf(judged, only === undefined ? ours : { ...ours, people: [], tools: [] });
     const judgedBefore = judgeAll(known);
@@ -240,7 +240,7 @@ async function importWith(
         const unnamed = listLosses(judged).filter((line) => !named.has(line));
         if (!check && unnamed.length > 0) {
           const cause = new Error(`not named before: ${listSome(unnamed)}`);
-          throw new ChamberlainError('PLAN_MOVED', 'nothing was taken over', {
+          throw new ChamberlainError('PLAN_MOVED', 'nothing was imported', {
             cause,
             action: 'Run the import again, and read what it leaves out now.',
           });
@@ -257,7 +257,7 @@ async function importWith(
 
     const away = accounts === undefined ? [] : await findAway(config, accounts.reader);
     const foreseen = [
-      // the directory role seals accounts that are taken over by itself
+      // the directory role seals imported accounts by itself
       await foresee(
         DIRECTORY_TARGETS.filter((target) => target !== seal),
         directory.reader,
@@ -270,7 +270,7 @@ async function importWith(
         : []),
       ...(accounts === undefined
         ? []
-        : // nobody who is taken over is leaving
+        : // no imported account is leaving
           [await foresee([databaseAccount], accounts.reader, wanted.databases, realm, say)]),
     ];
     const merged = mergeReports(foreseen);
@@ -300,7 +300,7 @@ async function importWith(
   }
 }
 
-/** Each database server that could not be read, even if no account that was taken over is to be on it. */
+/** Each database server that could not be read, even if no imported account is to be on it. */
 async function findAway(
   { databases }: Pick<Config, 'databases'>,
   reader: DatabasesReader,

@@ -52,7 +52,7 @@ export async function migrate(
     query_timeout: 0,
     idle_in_transaction_session_timeout: 0,
   });
-  client.on('error', () => {}); // the statement in hand reports
+  client.on('error', () => {}); // the running statement reports the error
   try {
     say(`connecting to ${nameOfServer(config.postgres)}`);
     await client.connect();

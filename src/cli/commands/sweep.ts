@@ -28,9 +28,9 @@ const NOBODY = 'is `chamberlain work sweep` running?';
 const RESULT_EXITS = {
   0: 'swept: what had drifted is corrected',
   1: 'the command failed, or something could not be corrected: see standard error',
-  3: 'held, because too much has drifted; or frozen; or somebody is working on the rest',
+  3: 'held, because too much has drifted; or frozen; or a role is still working on the rest',
   4: 'something is UNREADABLE, so not everything was checked',
-  5: 'not finished within --timeout seconds; it continues. A release expires after an hour.',
+  5: 'not finished within --timeout seconds; it continues, and a release expires after an hour',
 };
 
 export function defineSweep(command: Command): void {
