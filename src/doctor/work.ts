@@ -97,7 +97,9 @@ export async function lookAtWaiting(client: Client, config: Config, now: Date): 
 function lookAtNumbers(numbers: NumbersLeft): Line {
   const scarce = describeScarce(numbers);
   return scarce === undefined
-    ? ok(`${numbers.left} of ${numbers.size} numbers are left for a new ${numbers.kind}`)
+    ? ok(
+        `${numbers.left} of ${numbers.size} numbers are left for new ${numbers.kind === 'person' ? 'people' : 'tools'}`,
+      )
     : fix(scarce.what, scarce.todo);
 }
 

@@ -166,13 +166,13 @@ test('on a healthy system every line is ok, and it ends with 0 without changing 
   // each thing that docs/operations.md promises was checked
   const text = told.lines.map(({ group, what }) => `${group}: ${what}`).join('\n');
   for (const words of [
-    /^configuration: \d+ secrets are there/mu,
+    /^configuration: \d+ secrets exist/mu,
     /^configuration: adminKey signs as admin\.steward/mu,
     /^PostgreSQL: these roles can log in: intake, .*, admin, owner$/mu,
     /^PostgreSQL: the tables are those of this version/mu,
     /^PostgreSQL: each role has the rights of migrations\/roles\.sql, and no others$/mu,
-    /^PostgreSQL: the clock of PostgreSQL is/mu,
-    /^Redis: it keeps what it is given/mu,
+    /^PostgreSQL: the clock of PostgreSQL agrees/mu,
+    /^Redis: it keeps its data/mu,
     /^Redis: each portal has a user for its own queues, and for nothing else: portal$/mu,
     /^directory: directory can log in, sees each place, and can write$/mu,
     /^directory: keys-agent can log in, sees each place, and cannot write$/mu,
@@ -202,7 +202,7 @@ test('for people: what is wrong, with what to do and a sum; with --verbose also 
     said.push(short.out, whole.out);
     expect([short.exit, whole.exit]).toEqual([3, 3]);
     expect(short.out.split('\n')).toEqual([
-      'fix  PostgreSQL  chamberlain_homes has UPDATE (verdict) on audit, too',
+      'fix  PostgreSQL  chamberlain_homes also has UPDATE (verdict) on audit',
       '                 REVOKE it: migrations/roles.sql does not grant it.',
       '',
       expect.stringMatching(/^1 fix, 0 unreadable, 0 not looked at, \d+ ok; --verbose shows all$/u),
@@ -210,7 +210,7 @@ test('for people: what is wrong, with what to do and a sum; with --verbose also 
     ]);
     const lines = whole.out.trimEnd().split('\n');
     expect(lines.slice(0, 3)).toEqual([
-      'fix  PostgreSQL     chamberlain_homes has UPDATE (verdict) on audit, too',
+      'fix  PostgreSQL     chamberlain_homes also has UPDATE (verdict) on audit',
       '                    REVOKE it: migrations/roles.sql does not grant it.',
       '',
     ]);
