@@ -304,10 +304,10 @@ describe('planted by an admin of the directory, in MariaDB and among homes', () 
     expect((await cli('plan', '--all')).out).toContain(MALLORY);
     expect((await cli('sweep')).out).toContain(MALLORY);
     for (const word of ['mallory', MALLORY, `${people.last}`]) {
-      expect((await cli('explain', word)).out).toContain(`Not ours: ${MALLORY}: account`);
+      expect((await cli('explain', word)).out).toContain(`Unmanaged: ${MALLORY}: account`);
     }
     expect((await cli('explain', objects.find((each) => each.endsWith('.7')) ?? '')).out).toContain(
-      'Not ours: ',
+      'Unmanaged: ',
     );
   }, 240_000);
 
