@@ -18,8 +18,12 @@ const ARCHIVES = (account: string, role: string) => `,
      ON a.subject = d.subject AND a.archival = d.archival AND a.role = '${role}'
    WHERE d.subject = ${account}.uid AND (d.back_at IS NULL OR d.expired_at IS NOT NULL)) AS archives`;
 
-/** Of a role that puts away what an account has: only the archives. */
-function archiveColumns(role: string): WantedColumns {
+/**
+ * The columns of a role that archives what an account has, and keeps no password.
+ *
+ * @public a role may be added
+ */
+export function archiveColumns(role: string): WantedColumns {
   return {
     person: ARCHIVES('p', role),
     tool: ARCHIVES('t', role),

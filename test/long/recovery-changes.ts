@@ -79,7 +79,7 @@ export function changesOf({ world, portal }: Login, random: () => number): Chang
     await query(
       world,
       `UPDATE tools SET delete_after = now() - interval '2 min', days_warned = 1,
-         published_at = now() - interval '25 hours' WHERE name = $1`,
+         warned_at = now() - interval '25 hours' WHERE name = $1`,
       [name],
     );
     await eventually(`${name} to be deleted`, async () => {

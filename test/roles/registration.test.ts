@@ -158,7 +158,7 @@ test('it puts away what leaves, lets go of it, and has it back', async () => {
   // the time has come, and the last warning was a day ago
   await query(
     `UPDATE tools SET delete_after = now() - interval '2 min', days_warned = 1,
-       published_at = now() - interval '25 hours' WHERE name = 'bot'`,
+       warned_at = now() - interval '25 hours' WHERE name = 'bot'`,
   );
   await becomes('deleted');
   const archives = await query<{ role: string; path: string }>(
