@@ -255,7 +255,7 @@ describe('somebody with the portal’s password of Redis', () => {
     ['of what will never come', () => 10_000_000],
     ['of nothing', () => undefined],
   ])(
-    'cannot lose one: a forged confirmation %s heals',
+    'cannot lose one: a forged confirmation %s is corrected',
     async (_what, have) => {
       const portal = startPortal('bullmq');
       await tell(1);
@@ -275,7 +275,7 @@ describe('somebody with the portal’s password of Redis', () => {
         .exec();
       await eventually('another job', async () => (await openJob()) !== id);
       portal.again();
-      // what was confirmed and never came shows as a gap before the next
+      // what was confirmed but never came shows as a gap before the next event
       await tell(1);
       await expectAll(portal);
     },
@@ -288,7 +288,7 @@ describe('somebody with the portal’s password of Redis', () => {
     ['settings that are a list', ['lpush', 'bull:events.portal:meta', 'x']],
     ['a limit to no job at all', ['hset', 'bull:events.portal:meta', 'concurrency', '0']],
   ] as const)(
-    'cannot stop events for longer than it is at it: %s',
+    'can stop events only while they keep trying: %s',
     async (_what, [command, ...words]) => {
       await redis.del(words[0]);
       await redis.call(command, ...words);
@@ -302,7 +302,7 @@ describe('somebody with the portal’s password of Redis', () => {
   );
 
   test.each([
-    ['by a lock that never ends', (key: string) => redis.set(`${key}:lock`, 'x')],
+    ['by a lock that never expires', (key: string) => redis.set(`${key}:lock`, 'x')],
     [
       'by a job of another type',
       async (key: string) => {
@@ -311,7 +311,7 @@ describe('somebody with the portal’s password of Redis', () => {
       },
     ],
   ])(
-    'cannot hold a job back for ever, %s',
+    'cannot hold a job back forever, %s',
     async (_what, harm) => {
       const portal = startPortal('bullmq');
       await tell(1);
@@ -329,7 +329,7 @@ describe('somebody with the portal’s password of Redis', () => {
     60_000,
   );
 
-  test('cannot have the jobs of others removed, by what it hangs on its own', async () => {
+  test('cannot have the jobs of others removed by linking them to their own', async () => {
     const portal = startPortal('bullmq');
     await tell(1);
     await expectAll(portal);
@@ -363,7 +363,7 @@ describe('somebody with the portal’s password of Redis', () => {
   });
 });
 
-test('what was erased lies in no job any more, also in one that was added and never recorded', async () => {
+test('erased data is in no job any more, not even in one that was added and never recorded', async () => {
   await query(world, `UPDATE events SET data = '{"text": "to be erased"}' WHERE portal = 'portal'`);
   await tell(3);
   const first = await eventually('a job', openJob);
@@ -395,25 +395,25 @@ test('what was erased lies in no job any more, also in one that was added and ne
   }
 });
 
-test('nothing in Redis grows while nothing is told, however long a portal is deaf', async () => {
+test('nothing in Redis grows without new events, however long a portal takes none', async () => {
   await tell(600);
   await eventually('a job', openJob);
   const size = async () => {
     const entries = await redis.xlen('bull:events.portal:events');
     const keys = await redis.keys('bull:events.portal:*');
-    // a worker's own, which ends by itself
+    // a worker's own, which expires by itself
     return { entries, keys: keys.filter((key) => !key.endsWith(':stalled-check')).sort() };
   };
   const before = await size();
   // one job, whatever waits
   expect(before.keys.filter((key) => /:\d+-\d+-/u.test(key))).toHaveLength(1);
-  await sleep(5000); // what must not happen: five looks
+  await sleep(5000); // time for five looks, in which nothing may happen
   const after = await size();
   expect(after.entries).toBeLessThanOrEqual(before.entries);
   expect(after.keys.filter((key) => !before.keys.includes(key))).toEqual([]);
 });
 
-test('a portal that asks for events which are not kept any more is told which, and goes on after them', async () => {
+test('a portal that asks for removed events is told which, and goes on after them', async () => {
   const portal = startPortal('bullmq');
   await tell(400);
   await expectAll(portal);
@@ -434,7 +434,7 @@ test('a portal that asks for events which are not kept any more is told which, a
     }
   };
   try {
-    // it has come back from a backup of its own that is older than all: it has no event
+    // it was restored from a backup of its own that is older than everything: it has no event
     await remove(told - 100);
     const kept = told - 99;
     portal.again();
@@ -459,7 +459,7 @@ test('a portal that asks for events which are not kept any more is told which, a
       );
       return Number(row?.completed) === told && row?.since === null;
     });
-    // and no number comes again
+    // and no number is used again
     await tell(3);
     await eventually('the next', () => portal.lives.at(-1)?.length === 3);
     expect(portal.lives.at(-1)).toEqual([told - 2, told - 1, told]);

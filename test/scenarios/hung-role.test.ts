@@ -1,4 +1,4 @@
-/** A process of a role that hangs in the middle of a subject: another takes the subject over. */
+/** A process of a role hangs in the middle of a subject: another takes the subject over. */
 import type { ChildProcess } from 'node:child_process';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { runningPid, signalTree } from '../stack.ts';
@@ -28,7 +28,7 @@ async function startDirectory(): Promise<ChildProcess> {
   return child;
 }
 
-test('who is suspended meanwhile is shut out, and the one that wakes up changes nothing', async () => {
+test('a person who is suspended meanwhile loses access, and the process that wakes up changes nothing', async () => {
   const { world, portal } = running;
   const slapd = runningPid(world.slapd) as number;
   const locked = async () =>
@@ -50,17 +50,17 @@ test('who is suspended meanwhile is shut out, and the one that wakes up changes 
   const dn = `uid=alice,ou=people,${world.config.ldap.base}`;
   const account = async () => (await readDirectory(world, { operational: true })).get(dn) ?? {};
   await eventually(
-    'alice to be shut out',
+    'alice to lose access',
     async () => (await account())['pwdAccountLockedTime'] !== undefined,
     60_000,
   );
-  await eventually('all to be applied', async () => {
+  await eventually('everything to be applied', async () => {
     const behind = `SELECT FROM convergence WHERE role = 'directory' AND applied < wanted`;
     return (await query(world, behind)).length === 0;
   });
   const before = await account();
   hung.kill('SIGCONT');
-  // it finishes what it has in hand
+  // it finishes its work in progress
   expect(await endProcess(hung, 'SIGTERM')).toBe(0);
   expect(await account()).toEqual(before);
 }, 120_000);

@@ -1,6 +1,6 @@
 /**
- * Two processes on one realm: the one that leads is killed, hangs, wakes up again, or vanishes from the network, and
- * the other goes on.
+ * Two processes on one realm: the leading one is killed, hangs, wakes up again, or vanishes from the network,
+ * and the other goes on.
  */
 import { spawn } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -25,7 +25,7 @@ import { admit, openRunning, type Running } from './running.ts';
 
 const LEADING = ['intake', 'relay', 'sweep'];
 
-/** `status` names a leader that hangs, and a request that waits, 15 s later; each look takes its time. */
+/** `status` names a leader that hangs, and a request that waits, 15 s later; each look takes some time. */
 const UNTIL_NAMED_MS = 120_000;
 
 let running: Running;
@@ -58,14 +58,14 @@ async function startLeader(at: Parameters<typeof startWorkers>[0] = world): Prom
   return worker;
 }
 
-/** Starts one beside the one that leads. */
+/** Starts one next to the leading one. */
 async function startOther(): Promise<Worker> {
   const worker = await startWorkers(world, LEADING);
   workers.push(worker);
   return worker;
 }
 
-/** The numbers of the leases whose leaders' sessions live. */
+/** The numbers of the leases whose leaders' sessions are alive. */
 function leaders(): Promise<{ work: string; epoch: string }[]> {
   return query(
     world,
@@ -76,22 +76,22 @@ function leaders(): Promise<{ work: string; epoch: string }[]> {
   );
 }
 
-/** Until a request sent now has its verdict, which is waited for a minute. */
+/** Until a request sent now has its verdict, for a minute at most. */
 async function untilVerdict(name: string): Promise<void> {
   expect(await portal.ask(tool(name))).toMatchObject({ verdict: 'accepted' });
 }
 
-test('a leader that is killed is replaced at once, not when its lease runs out', async () => {
+test('a leader that is killed is replaced at once, not when its lease expires', async () => {
   await query(world, `UPDATE leases SET lasts = '5 min'`);
   const first = await startLeader();
   await startOther();
   await untilVerdict('killed-before');
   first.child.kill('SIGKILL');
-  await untilVerdict('killed-after'); // it is not waited for that long
+  await untilVerdict('killed-after'); // it does not take that long
   await query(world, `UPDATE leases SET lasts = '10 s'`);
 });
 
-test('a leader that hangs is replaced when its lease has run out, and changes nothing when it wakes up', async () => {
+test('a leader that hangs is replaced when its lease has expired, and changes nothing when it wakes up', async () => {
   const first = await startLeader();
   const other = await startOther();
   const ids = await Promise.all(
@@ -131,7 +131,7 @@ test('a leader that hangs is replaced when its lease has run out, and changes no
 
 test('status and doctor name a leader that hangs, and the request that waits for it', async () => {
   const { child } = await startLeader();
-  // in the middle of its start it might hang within a transaction, which PostgreSQL ends, and the session with it
+  // during its start it might hang within a transaction, which PostgreSQL ends, together with the session
   await eventually('it to be at rest', async () => {
     const [row] = await query<{ count: number }>(
       world,
@@ -146,7 +146,7 @@ test('status and doctor name a leader that hangs, and the request that waits for
     'status to say so',
     async () => {
       const { exit, out } = await runCli(['status'], { config: world.configFile });
-      expect(exit === 3 && out.includes('No verdicts') ? '' : out).toBe(''); // what it says is in the failure
+      expect(exit === 3 && out.includes('No verdicts') ? '' : out).toBe(''); // its output is then in the failure
       return out;
     },
     UNTIL_NAMED_MS,
@@ -204,7 +204,7 @@ describe('a machine that vanishes from the network', () => {
   });
   afterAll(() => far?.close());
 
-  test('frees what it has locked, and another leads, within a minute, with a notification on its way there', async () => {
+  test('releases its locks, and another leads, within a minute, with a notification on its way there', async () => {
     await startLeader(at);
     await startOther();
     await untilVerdict('vanish-before');

@@ -1,4 +1,4 @@
-/** Programs that log in by a secret of the realm again and again. */
+/** Programs that log in with a secret of the realm again and again. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { secretReader } from '../../src/shared/config.ts';
 import { readAccountHealth } from '../../src/backends/ldap/directory-health.ts';
@@ -8,12 +8,12 @@ import { openPool, type PostgresRole, withClient } from '../../src/database/conn
 import type { World } from '../stack.ts';
 
 export interface Knocker {
-  /** Throws where the login is refused. */
+  /** Throws if the login is refused. */
   knock: () => Promise<unknown>;
   close: () => Promise<unknown>;
 }
 
-/** Logs in anew as a program does: by the reader of the secret that it has held since it started. */
+/** Logs in anew as a program does: with the secret that it has read since it started. */
 export function openKnocker({ config }: World, name: string): Knocker {
   const [, server, account = ''] = /^([a-z]+)-(.+)$/u.exec(name) ?? [];
   const nothing = { close: () => Promise.resolve() };
@@ -56,7 +56,7 @@ export function openKnocker({ config }: World, name: string): Knocker {
   };
 }
 
-/** Logs in by each of these secrets again and again, while `act` goes on; what was refused is thrown. */
+/** Logs in with each of these secrets again and again, while `act` goes on; throws what was refused. */
 export async function whileKnocking<T>(
   world: World,
   names: readonly string[],
@@ -68,7 +68,7 @@ export async function whileKnocking<T>(
       const { knock, close } = openKnocker(world, name);
       try {
         for (let isLast = false; !isLast; await sleep(50)) {
-          isLast = isOver; // once more afterwards, by the new one
+          isLast = isOver; // once more afterwards, with the new one
           await knock();
         }
       } finally {

@@ -1,4 +1,4 @@
-/** The workers killed in the middle of who leaves, at a place of each kind; test/long has them all. */
+/** The workers are killed while a subject leaves, at one place of each kind; test/long has all of them. */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { type Cuts, openCuts, OPTIONS, placesOf } from './leaving-cuts.ts';
 import { type LeavingWorld, openLeavingWorld } from './leaving-world.ts';
@@ -27,7 +27,7 @@ test.each<[string, [verb: string, when: 'before' | 'after'][]]>([
   ],
   ['restore', [['databases.restore', 'after']]],
 ])(
-  'killed in “%s”: others go on to the same end, and nothing is lost',
+  'killed in “%s”: other workers go on to the same end, and nothing is lost',
   async (name, places) => {
     const whole = await cuts.run(name);
     for (const [verb, when] of places) {

@@ -1,7 +1,7 @@
 /**
- * Every move of who leaves, with the workers killed at an action of a role and others going on: in the end all is
- * as where nobody was killed, and at no moment is anything gone that is not put away. The body of the tests,
- * short and long.
+ * Every move of a subject that leaves, with the workers killed at an action of a role and others going on: in
+ * the end everything is as if none had been killed, and at no moment is anything gone that is not archived. The
+ * body of the tests, short and long.
  */
 import { fork, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
@@ -54,17 +54,17 @@ function startDyingWork(world: World, logFile: string): DyingWork {
   };
 }
 
-/** A move: how a subject comes to where it begins, how it is begun, and when it is over. */
+/** A move: how a subject comes to its beginning, how it is started, and when it is over. */
 interface Move {
   kind: 'tool' | 'person';
-  /** before anybody is killed */
+  /** before anything is killed */
   prepare?(cuts: Cuts, subject: Subject): Promise<void>;
-  /** after `prepare` not all is applied */
+  /** after `prepare`, something is not applied */
   leavesWork?: true;
   begin(cuts: Cuts, subject: Subject): Promise<void>;
   /** the state that it ends in */
   ends: string;
-  /** whether it is over, where it ends in the state that it begins in */
+  /** whether it is over, for a move that ends in the state that it begins in */
   isMade?(cuts: Cuts, subject: Subject): Promise<boolean>;
 }
 
@@ -81,7 +81,7 @@ const asAdmin = (kind: string, more: object = {}) => ({
 
 type Ending = Pick<Move, 'ends' | 'isMade'>;
 
-/** As long as it takes to let all that was asked for be done. */
+/** As long as it takes until everything that was requested is done. */
 async function inPeace(cuts: Cuts, move: Ending & Pick<Move, 'begin'>, subject: Subject) {
   await move.begin(cuts, subject);
   await isOver(cuts, move, subject);
@@ -112,7 +112,7 @@ async function deleteTool(cuts: Cuts, subject: Subject): Promise<void> {
   await inPeace(cuts, goes, subject);
 }
 
-/** Asks, has it approved, and waits until every door is closed. */
+/** Sends the request, has it approved, and waits until all access is revoked. */
 async function askPersonDeletion({ leaving }: Cuts, { name }: Subject): Promise<void> {
   const wish = { kind: 'person.delete', requestedBy: name, person: name };
   const id = await leaving.portal.send(wish);
@@ -184,7 +184,7 @@ export const MOVES: Record<string, Move> = {
     kind: 'tool',
     async prepare({ leaving }, subject) {
       await askDeletion(leaving, subject);
-      // one archive there, and the other one not
+      // one archive exists, the other does not
       const release = await leaving.hold(subject, 'databases');
       await leaving.endGrace(subject);
       await eventually('one archive', async () => {
@@ -212,14 +212,14 @@ export const MOVES: Record<string, Move> = {
   },
 };
 
-/** Of a world in which each trial suspends somebody. */
+/** In a world in which each trial suspends somebody. */
 export const OPTIONS: WorldOptions = {
   adjust: (config) => ({ ...config, leaving: { mostSuspensionsPerHour: 1000 } }),
 };
 
 export interface Cuts {
   leaving: LeavingWorld;
-  /** What roles did in a move where nobody was killed, and what came of it. */
+  /** What roles did in a move in which nothing was killed, and the result. */
   run(name: string): Promise<Run>;
   /** The same, with the workers killed there, and others going on. */
   runCut(name: string, cut: Cut, whole: Run): Promise<void>;
@@ -240,10 +240,10 @@ export async function openCuts(leaving: LeavingWorld): Promise<Cuts> {
   let count = 0;
   let working = startDyingWork(world, logFile);
   await working.tell({ start: LEAVING_ROLES });
-  // the next one waits, so that nobody waits for it
+  // the next one waits for itself, so that nothing has to wait for it
   let next = startDyingWork(world, logFile);
 
-  /** By names of the same length, so that nothing of a snapshot comes in another order. */
+  /** With names of the same length, so that nothing in a snapshot changes its order. */
   async function make({ kind }: Move): Promise<Subject> {
     const name = `cut-${String((count += 1)).padStart(4, '0')}`;
     if (kind === 'tool') return leaving.makeTool(name, { maintainers: ['bob'] });
@@ -258,7 +258,7 @@ export async function openCuts(leaving: LeavingWorld): Promise<Cuts> {
     const treasure = await treasureOf(world, subject);
     await move.prepare?.(cuts, subject);
     if (move.prepare !== undefined && move.leavesWork !== true) await settled(world);
-    // the second passwords that suspensions before have left for later: actions of others, in between
+    // the second passwords that earlier suspensions have left for later: actions for others, in between
     await query(world, 'UPDATE credentials SET again_at = NULL, again_by = NULL');
     return { subject, treasure };
   }
@@ -283,11 +283,11 @@ export async function openCuts(leaving: LeavingWorld): Promise<Cuts> {
       const move = MOVES[name] as Move;
       const { subject, treasure } = await begun(move);
       await working.tell({ cut });
-      // its answers may not come where the workers die on the way
+      // its answers may not come if the workers die on the way
       const beginning = move.begin(cuts, subject);
       await Promise.all([working.death, beginning]);
       await expectNothingLost(world, subject, treasure);
-      // of what is slow BullMQ gives back what was in hand in 10 s: asked for at once, as after a flush
+      // for slow work, BullMQ returns active jobs after 10 s: asked for at once, as after a flush
       for (const role of ['homes', 'databases']) await forgetQueue(redis, slowQueue(role));
       working = next;
       await working.tell({ start: LEAVING_ROLES });
@@ -319,7 +319,7 @@ async function admitOne({ portal }: LeavingWorld, name: string): Promise<void> {
   await portal.get({ kind: 'access.grant', requestedBy: 'steward', person: name });
 }
 
-/** What is recorded is whole; and of what is not recorded, or not to be destroyed, all is there. */
+/** What is recorded is complete; and everything that is not recorded, or not to be destroyed, exists. */
 async function expectNothingLost(
   world: World,
   subject: Subject,
@@ -340,7 +340,7 @@ async function expectNothingLost(
     return;
   }
   const isIn = (role: string) => archives.some((each) => each.role === role);
-  // what is being brought back comes from its archive
+  // what is being restored comes from its archive
   const [left = homeOf(world, subject.leaver)] = withdrawnIn(world, subject).filter((path) =>
     path.endsWith('.left'),
   );

@@ -1,4 +1,7 @@
-/** Who is suspended, or loses access, in the middle of work; and a tool that is disabled: what ends on a login host. */
+/**
+ * A person who is suspended, or loses access, in the middle of work; and a tool that is disabled: what ends on
+ * a login host.
+ */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -68,20 +71,20 @@ describe('a person who is suspended', () => {
     await his?.close();
   });
 
-  test('has every door closed, whatever is open', async () => {
+  test('loses all access, whatever is open', async () => {
     const began = performance.now();
     const id = await suspend('alice');
     figures['suspended'] = await access.untilClosed(began);
     await login.portal.finish(id);
     expect(await login.ssh('alice', 'true')).toMatchObject({ code: 255 });
-    // nothing that was in flight has got through
+    // no command in progress has got through
     await settled(login.world);
     for (const [what, isClosed] of Object.entries(access.closed)) {
       expect([what, await isClosed()]).toEqual([what, true]);
     }
   });
 
-  test('and nobody else has: neither his session, nor what he runs as the same tool', async () => {
+  test('and nobody else does: neither another’s session, nor processes of the same tool', async () => {
     expect(his.isOpen).toBe(true);
     expect(runningAs(await uidOf('bot'), 'sleep 4000')).toHaveLength(1);
     expect((await his.run('become bot id -un')).output).toBe('tools.bot\n');
@@ -96,7 +99,7 @@ describe('a person who is suspended', () => {
   });
 });
 
-describe('what cron and at would start', () => {
+describe('jobs of cron and at', () => {
   /** As cron asks before each job. There may be no cron here: su asks by the lines of its file. */
   const starts = async (user: string) =>
     (await login.host.machine.run(['su', '-s', '/bin/sh', user, '-c', 'true'])).code === 0;
@@ -112,7 +115,7 @@ describe('what cron and at would start', () => {
     ]);
   });
 
-  test('is not started for a suspended person or a disabled tool, until they are back', async () => {
+  test('are not started for a suspended person or a disabled tool, until they are reinstated', async () => {
     await newTool('dog', 'frank');
     const all = ['frank', 'tools.dog', 'bob', 'root'];
     const started = async () => Promise.all(all.map(starts));
@@ -129,14 +132,14 @@ describe('what cron and at would start', () => {
     await eventually('all again', async () => (await started()).every(Boolean));
   });
 
-  test('is started for local accounts, whatever the list holds', async () => {
+  test('are started for local accounts, whatever the list contains', async () => {
     writeFileSync(join(login.host.machine.root, PLACES.login, 'closed'), 'root\n');
     expect(await starts('root')).toBe(true);
   });
 });
 
-describe('a person who is suspended while the host hears of nothing', () => {
-  /** What she has started, as whomever it runs. */
+describe('a person who is suspended while the host receives nothing', () => {
+  /** What she has started, under any account. */
   async function commandsOf(name: string): Promise<string> {
     const sql = 'SELECT uid FROM people WHERE shell_name = $1';
     const [row] = await query<{ uid: number }>(login.world, sql, [name]);
@@ -151,7 +154,7 @@ describe('a person who is suspended while the host hears of nothing', () => {
     const session = await login.openSession(name);
     await eventually('become', async () => (await session.run('become bot true')).code === 0);
     await session.run('become bot sleep 5000 </dev/null >/dev/null 2>&1 &');
-    // held in the middle: it hears no signal but one
+    // stopped in the middle: it receives only one signal
     await session.run('become bot sleep 5001 </dev/null >/dev/null 2>&1 & kill -STOP $!');
     await eventually('her process', async () => /^sleep 5000$/m.test(await commandsOf(name)));
     return session;
@@ -166,18 +169,18 @@ describe('a person who is suspended while the host hears of nothing', () => {
     const hers = await openWork(name);
     for (const one of away) await host[one].stop('SIGKILL');
     await login.portal.finish(await suspend(name));
-    // what was known counts
+    // the earlier knowledge still counts
     expect((await hers.run('become bot id -un')).output).toBe('tools.bot\n');
     const began = performance.now();
     for (const one of away) await host[one].start();
     await eventually('the end of her session', () => !hers.isOpen);
-    await eventually('and of all else', async () => (await commandsOf(name)) === '');
+    await eventually('and of everything else', async () => (await commandsOf(name)) === '');
     figures[`ended after ${which} back`] = Math.round(performance.now() - began);
     expect(await login.ssh(name, 'true')).toMatchObject({ code: 255 });
     await eventually('trust', async () => (await login.agentStatus()).trusted);
   });
 
-  test('because it is down, gets in after it has booted only until it has heard', async () => {
+  test('because it is down, gets in after it has booted only until it is up to date', async () => {
     const { machine, sshd, agent, helper } = login.host;
     for (const one of [sshd, agent, helper]) await one.stop('SIGKILL');
     await machine.must(['/bin/rm', '-rf', '/run/chamberlain']);
@@ -193,7 +196,7 @@ describe('a person who is suspended while the host hears of nothing', () => {
   });
 });
 
-test('a person who loses access is put out, with what runs as a tool', async () => {
+test('a person who loses access is put out, together with processes of a tool', async () => {
   const hers = await login.openSession('erin');
   await eventually('become', async () => (await hers.run('become bot true')).code === 0);
   await hers.run('become bot setsid -f sleep 6000 </dev/null >/dev/null 2>&1');
@@ -214,7 +217,7 @@ describe('a tool that is disabled', () => {
   });
   afterAll(async () => his?.close());
 
-  test('has its processes ended, whoever has started them; he stays', async () => {
+  test('has its processes ended, whoever has started them; the person stays', async () => {
     const uid = await uidOf('cat');
     await his.run('become cat sleep 7000 </dev/null >/dev/null 2>&1 &');
     await his.run('become cat setsid -f sleep 7000 </dev/null >/dev/null 2>&1');
@@ -229,7 +232,7 @@ describe('a tool that is disabled', () => {
     figures['disabled: processes'] = Math.round(performance.now() - began);
     await eventually('become to say why', async () => {
       const { code, output } = await his.run('become cat true');
-      // it may not leave the word to sudo
+      // it must not leave that to sudo
       if (output.includes('sudo')) words.push(output);
       return (
         code === 1 &&
@@ -238,14 +241,14 @@ describe('a tool that is disabled', () => {
       );
     });
     figures['disabled: become says why'] = Math.round(performance.now() - began);
-    // the rule may go between become's question and sudo, once
+    // the rule may disappear once, between become's check and sudo
     expect(words.slice(1)).toEqual([]);
     await login.portal.finish(id);
     expect((await his.run('sudo -n -u tools.cat true')).code).not.toBe(0);
     expect((await his.run('become --list')).output).toContain('bot\n');
   });
 
-  test('is said so by its shell too', async () => {
+  test('is also announced by its shell', async () => {
     const { machine } = login.host;
     await eventually('the reason', async () => {
       const { code, stdout } = await machine.run(['/bin/disabledtoolshell'], { user: 'tools.cat' });
@@ -253,7 +256,7 @@ describe('a tool that is disabled', () => {
     });
   });
 
-  test('works again once enabled, and what runs then stays', async () => {
+  test('works again once enabled, and new processes stay', async () => {
     await login.portal.get(ask('tool.enable', { tool: 'cat' }));
     await eventually('become', async () => (await his.run('become cat true')).code === 0);
     await his.run('become cat sleep 8000 </dev/null >/dev/null 2>&1 &');

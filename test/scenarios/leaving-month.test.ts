@@ -1,4 +1,7 @@
-/** A month and more of real workers by a clock that the test sets: who leaves, on which day, and who comes back. */
+/**
+ * A month and more of real workers by a clock that the test sets: who leaves, on which day, and who is
+ * restored.
+ */
 import { createHash, createPrivateKey } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -53,13 +56,13 @@ afterAll(async () => {
   await running?.close();
 });
 
-/** Asks at the time that the clock shows. */
+/** Sends a request at the time of the clock. */
 async function ask(wish: Wish): Promise<void> {
   const iat = Math.floor(now.getTime() / 1000);
   await portal.get(wish, { claims: { iat, exp: iat + 3600 } });
 }
 
-/** By the admin's own key, which hears of nothing. */
+/** With the admin's own key, which receives no events. */
 async function askAsAdmin(wish: Record<string, unknown>): Promise<void> {
   const iat = Math.floor(now.getTime() / 1000);
   const id = await steward.send(
@@ -74,7 +77,7 @@ async function askAsAdmin(wish: Record<string, unknown>): Promise<void> {
 }
 
 /**
- * Sets the clock; returns when intake has looked at the calendar by it, and all is applied: somebody who
+ * Sets the clock; returns when intake has checked the calendar by it, and everything is applied: a person who
  * was suspended until then is reinstated.
  */
 async function comes(day: number): Promise<void> {
@@ -93,7 +96,7 @@ async function comes(day: number): Promise<void> {
   await settled(world);
 }
 
-/** What was told of a tool: the event, the days, and the day of deletion that it names. */
+/** The events about a tool: the event, the days, and the day of deletion that it names. */
 function told(tool: string): string[] {
   return portal.heard
     .filter(({ data, event }) => data['tool'] === tool && !event.startsWith('request.'))
@@ -103,7 +106,7 @@ function told(tool: string): string[] {
     });
 }
 
-/** Wants a person deleted, who asks for it, and approves it. */
+/** Requests the deletion of a person, and approves it. */
 async function deletePerson(person: string): Promise<void> {
   const iat = Math.floor(now.getTime() / 1000);
   const { id } = await portal.ask(
@@ -124,11 +127,11 @@ async function findTool(name: string): Promise<{ uid: number; state: string }> {
 
 function archivesOf(role: 'homes' | 'databases'): string[] {
   const folder = world.config.archives[role];
-  // made with the first archive, where it was not prepared
+  // created with the first archive, if it was not prepared
   return existsSync(folder) ? readdirSync(folder).filter((name) => !name.startsWith('.')) : [];
 }
 
-test('people without a grace time go when it is approved, whether they ever had a home or not', async () => {
+test('people without a grace time are deleted when it is approved, whether they ever had a home or not', async () => {
   await admit(portal, 'member');
   await portal.get({
     kind: 'person.create',
@@ -219,7 +222,7 @@ test('the month', async () => {
     expect(createHash('sha256').update(manifest).digest('hex')).toBe(recorded?.manifest_sha256);
   }
 
-  // an admin wants it back, into the same number
+  // an admin restores it, with the same number
   now = at(60);
   await askAsAdmin({ kind: 'tool.restore', tool: 'leaver' });
   await portal.hear('tool.restored');
@@ -230,7 +233,7 @@ test('the month', async () => {
   expect(await entries()).toHaveLength(3);
   expect(told('leaver').slice(8)).toEqual(['tool.returning', 'tool.restored']);
 
-  // and it goes once more, until nothing is kept
+  // and it is deleted again, until nothing is kept
   await ask({ kind: 'tool.delete', requestedBy: 'alice', tool: 'leaver' });
   await comes(99);
   await comes(100);

@@ -1,4 +1,7 @@
-/** Database servers that are down while a tool leaves: what is owed is shown, and done on their return. */
+/**
+ * Database servers that are down while a tool leaves: what remains to be done is shown, and done on their
+ * return.
+ */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { runCli } from '../cli/run-cli.ts';
 import { startServer, stopServer, type World } from '../stack.ts';
@@ -41,7 +44,7 @@ async function isGone(tool: Subject): Promise<boolean> {
 const accountOn = async (server: 'replica' | 'tools', { user }: Subject) =>
   (await readAccounts(world, server)).get(user);
 
-test('a replica that is down for the whole deletion holds nothing up, and is owed', async () => {
+test('a replica that is down for the whole deletion delays nothing, and is done later', async () => {
   const tool = await leaving.makeTool('replica-down');
   await fill(world, tool);
   await stopServer(world.replica);
@@ -77,7 +80,7 @@ test('a replica that is down for the whole deletion holds nothing up, and is owe
   await expect(world.chamberlain('plan', '--all')).resolves.toContain('nothing to do');
 }, 120_000);
 
-test('a server of tools that is down: nothing is dropped before it has been put away', async () => {
+test('a tools server that is down: nothing is dropped before it was archived', async () => {
   const tool = await leaving.makeTool('tools-down');
   await fill(world, tool);
   const { databases } = await treasureOf(world, tool);
@@ -95,7 +98,7 @@ test('a server of tools that is down: nothing is dropped before it has been put 
     );
     expect(await status(tool.name)).toMatch(/archived/);
     expect(await stateOf(world, tool)).toBe('archived');
-    // whole, though its archive is there
+    // complete, although its archive exists
     expect(withdrawnIn(world, tool)).toHaveLength(1);
   } finally {
     await startServer(world.tools);
@@ -107,7 +110,7 @@ test('a server of tools that is down: nothing is dropped before it has been put 
   expect((await treasureOf(world, tool)).databases).toEqual([]);
 }, 120_000);
 
-test('a server of tools that goes between the archive and the drop: dropped on its return', async () => {
+test('a tools server that goes down between the archive and the drop: dropped on its return', async () => {
   const tool = await leaving.makeTool('drop-late');
   await fill(world, tool);
   await askDeletion(leaving, tool);

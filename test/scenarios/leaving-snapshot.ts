@@ -1,4 +1,6 @@
-/** What a person or tool has made, and what the whole system says of it: seen from outside, to be compared. */
+/**
+ * What a person or tool has created, and what the whole system says of it: seen from outside, for comparison.
+ */
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -7,7 +9,9 @@ import { administer, type World } from '../stack.ts';
 import { archivesOf, owedOf, stateOf, type Subject, withdrawnIn } from './leaving-world.ts';
 import { homeOf, query, readCredentials, readDirectory } from './outside.ts';
 
-/** Fills a home with what is not easily kept, and makes databases with what a tenant makes in them. */
+/**
+ * Fills a home with files that are hard to preserve, and creates databases with what tenants create in them.
+ */
 export async function fill(world: World, subject: Subject, { rows = 3 } = {}): Promise<void> {
   const { uid, leaver } = subject;
   const home = homeOf(world, leaver);
@@ -43,13 +47,15 @@ async function fillDatabases(world: World, { user }: Subject, rows: number): Pro
   );
 }
 
-/** All that a subject has made: each file of its home, each row; by the same number, name and time. */
+/**
+ * Everything that a subject has created: each file of its home, each row; with the same number, name and time.
+ */
 export interface Treasure {
   home: string[];
   databases: string[];
 }
 
-/** `home` may lie elsewhere than in its place. */
+/** `home` may be elsewhere than in its place. */
 export async function treasureOf(
   world: World,
   subject: Subject,
@@ -58,7 +64,7 @@ export async function treasureOf(
   return { home: homeLines(home), databases: await databaseLines(world, subject) };
 }
 
-/** Without what changes with the password: that file, and the time of the folder that it is put into. */
+/** Without what changes with the password: that file, and the time of the folder that contains it. */
 function homeLines(home: string): string[] {
   if (!existsSync(home)) return [];
   return treeOf(home)
@@ -90,8 +96,8 @@ async function databaseLines(world: World, { user }: Subject): Promise<string[]>
 }
 
 /**
- * What the whole system says of a subject, line by line, such that two subjects of the same kind that went
- * the same way have the same: names, numbers and times are left out.
+ * What the whole system says of a subject, line by line, such that two subjects of the same kind with the same
+ * history have the same: names, numbers and times are left out.
  */
 export async function snapshotOf(world: World, subject: Subject): Promise<string[]> {
   const { uid, account, name, leaver, user } = subject;
@@ -134,7 +140,7 @@ export async function snapshotOf(world: World, subject: Subject): Promise<string
   return lines.map((line) => names.reduce((text, [from, to]) => text.replaceAll(from, to), line));
 }
 
-/** What lies in a folder of archives of an account, half made things and empty folders too. */
+/** The content of a folder of archives of an account, including incomplete archives and empty folders. */
 function filesIn(folder: string, account: string): string[] {
   if (!existsSync(folder)) return [];
   return readdirSync(folder, { withFileTypes: true })
@@ -147,7 +153,7 @@ function filesIn(folder: string, account: string): string[] {
     .sort();
 }
 
-/** Entries of the account, and who holds it as a member. */
+/** Entries of the account, and the groups that it is a member of. */
 async function directoryLines(world: World, { account, leaver }: Subject): Promise<string[]> {
   const { base } = world.config.ldap;
   const dn =
@@ -170,16 +176,19 @@ async function directoryLines(world: World, { account, leaver }: Subject): Promi
   return lines.sort();
 }
 
-/** A seal without its number, and what follows from when it was made. */
+/** A seal without its number, and without what follows from the time when it was made. */
 function withoutEnd(value: string): string {
   return value.replace(/^[0-9a-f]{16} \S{88} (\{.*),"number":\d+,"until":"[^"]*"\}$/, 'sealed $1');
 }
 
-/** Attributes that the server keeps by itself. */
+/** Attributes that the server maintains by itself. */
 const OF_TIME =
   /^(entry(UUID|CSN|DN)|(create|modify)Timestamp|(creators|modifiers)Name|structuralObjectClass|subschemaSubentry|hasSubordinates)$/;
 
-/** Fields of `mysql.global_priv` by name, without the time, and without that it is not locked, which may be left out. */
+/**
+ * Fields of `mysql.global_priv` by name, without the time, and without the field that it is not locked, which
+ * may be absent.
+ */
 function sortedRights(json: string): string {
   const fields = Object.entries(JSON.parse(json) as Record<string, unknown>);
   return JSON.stringify(

@@ -10,18 +10,21 @@ import { openPortal, type Portal, type Wish } from './portal.ts';
 import { hold } from './repair-world.ts';
 import { admit, openRunning, type Running } from './running.ts';
 
-/** Every role but the sweep: it comes when a test asks for one. */
+/** Every role except the sweep, which runs when a test asks for it. */
 export const LEAVING_ROLES = ['intake', 'relay', 'directory', 'homes', 'databases'];
 
-/** One that may leave, as the tests name it. */
-type Leaver = { tool: string } | { person: string };
+/** A subject that may leave, as the tests name it. */
+export type Leaver = { tool: string } | { person: string };
 
 export interface LeavingWorld extends Running {
-  /** asks as the admin `steward`, by her own key, which hears of nothing; returns the request's id */
+  /**
+   * sends a request as the admin `steward`, with her own key, which receives no events; returns the request's
+   * id
+   */
   askAsAdmin(wish: Record<string, unknown>): Promise<string>;
   makeTool(name: string, more?: Record<string, unknown>): Promise<Subject>;
   find(leaver: Leaver): Promise<Subject>;
-  /** The time of its deletion has come, and the minute that doors may take is over. */
+  /** The time of its deletion has come, and the minute for revoking access is over. */
   endGrace(subject: Subject): Promise<void>;
   /** A role does nothing for a subject before the release. */
   hold(subject: Subject, role: Role): Promise<() => Promise<void>>;
@@ -94,7 +97,7 @@ export async function openLeavingWorld(
       const release = await hold(world, uid, role);
       return async () => {
         await release();
-        // it is not to be waited for until the lease is over
+        // it must not be waited for until the lease has expired
         await query(
           world,
           `UPDATE convergence SET leased_until = NULL, next_try_at = now()
@@ -156,7 +159,7 @@ export async function owedOf(world: World, { uid }: Subject): Promise<string[]> 
   return rows.map(({ role, state, code }) => [role, state, code ?? ''].join(' ').trim());
 }
 
-/** Where the folder of a home lies after it was withdrawn, or is half removed. */
+/** Where the folder of a home is after it was withdrawn, or is partly removed. */
 export function withdrawnIn(world: World, { leaver }: Subject): string[] {
   const home = homeOf(world, leaver);
   const staging = join(dirname(home), '.chamberlain');
@@ -173,7 +176,7 @@ export interface RecordedArchive {
   path: string;
 }
 
-/** The archives that are recorded of the archival that is open. */
+/** The recorded archives of the open archival. */
 export async function archivesOf(world: World, { uid }: Subject): Promise<RecordedArchive[]> {
   return query<RecordedArchive>(
     world,
@@ -183,7 +186,7 @@ export async function archivesOf(world: World, { uid }: Subject): Promise<Record
   );
 }
 
-/** Whether the manifest, and each file that it lists, is on disk just as recorded. */
+/** Whether the manifest, and each file that it lists, is on disk exactly as recorded. */
 export function isWhole({ role, manifest, path }: RecordedArchive): boolean {
   const bytes = readFileSync(join(path, 'manifest.json'));
   if (sha256(bytes) !== manifest) return false;
@@ -200,7 +203,7 @@ export function isWhole({ role, manifest, path }: RecordedArchive): boolean {
 
 const sha256 = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex');
 
-/** Asks for a tool's deletion, and waits until its doors are closed. */
+/** Requests a tool's deletion, and waits until its access is revoked. */
 export async function askDeletion(
   { portal }: { portal: Portal },
   { name }: Subject,

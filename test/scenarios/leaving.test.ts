@@ -1,6 +1,6 @@
 /**
- * A tool and a person that leave, from the request to the tombstone, and what comes back: all of it compared.
- * Half-way it is looked at, repaired and swept.
+ * A tool and a person that leave, from the request to the tombstone, and what is restored: all of it compared.
+ * Halfway it is surveyed, repaired and swept.
  */
 import { execFileSync } from 'node:child_process';
 import { chownSync, existsSync, mkdirSync, rmdirSync } from 'node:fs';
@@ -62,7 +62,7 @@ async function planned(account: string): Promise<string[]> {
 
 async function expectNothingLeft(): Promise<void> {
   await settled(world);
-  // ends with an error where there is a step, a finding, or something that could not be read
+  // fails if there is a step, a finding, or something that could not be read
   await expect(world.chamberlain('plan', '--all')).resolves.toContain('nothing to do');
 }
 
@@ -74,7 +74,7 @@ async function connectAs(subject: Subject): Promise<Connection> {
   return connection;
 }
 
-/** Where what a subject had lies now, before any of it may be gone. */
+/** Where everything of a subject is now, before any of it may be gone. */
 async function treasureAnywhere(subject: Subject): Promise<Treasure> {
   const [left] = withdrawnIn(world, subject);
   return treasureOf(world, subject, left ?? homeOf(world, subject.leaver));
@@ -89,7 +89,7 @@ async function expectArchived(subject: Subject, archival: number): Promise<void>
   expect(archives.filter((each) => !isWhole(each))).toEqual([]);
 }
 
-/** A snapshot of one who is back, as if it had not been away. */
+/** A snapshot of a restored subject, as if it had not been away. */
 function withoutArchives(snapshot: string[]): string[] {
   return snapshot.filter((line) => !/^(archival|homes has|databases has) /.test(line));
 }
@@ -133,7 +133,7 @@ describe('a tool that is deleted', () => {
     oldPassword = keepCopy(world, readCredentials(world, tool.leaver));
   });
 
-  test('is disabled everywhere at once, and keeps all that it has', async () => {
+  test('is disabled everywhere at once, and keeps everything that it has', async () => {
     const connection = await connectAs(tool);
     await askDeletion(leaving, tool);
     await expect(connection.query('SELECT 1')).rejects.toThrow();
@@ -149,16 +149,16 @@ describe('a tool that is deleted', () => {
     await expectNothingLeft();
   });
 
-  test('is not put away before its day, by a sweep neither', async () => {
+  test('is not archived before its day, not even by a sweep', async () => {
     await leaving.stopWork();
-    // without a relay nothing is done but what a survey or a repair asks the roles for
+    // without a relay, only surveys and repairs make the roles work
     await leaving.startWork(['intake', 'directory', 'homes', 'databases', 'sweep']);
     expect(await cli('sweep', 'now')).toMatchObject({ exit: 0 });
     expect(await stateOf(world, tool)).toBe('disabled');
     expect(await treasureOf(world, tool)).toEqual(treasure);
   });
 
-  test('half put away: a survey says what is left, a sweep leaves it, a repair does it', async () => {
+  test('partly archived: a survey lists what is left, a sweep leaves it, a repair does it', async () => {
     await leaving.endGrace(tool);
     await leaving.becomes(tool, 'archived');
     expect(await planned('tools.leaver')).toEqual([
@@ -176,7 +176,7 @@ describe('a tool that is deleted', () => {
     expect(await treasureAnywhere(tool)).toEqual(treasure);
   });
 
-  test('half deleted: what destroys is done by a repair that may destroy, and by no sweep', async () => {
+  test('partly deleted: only a repair that may destroy runs the steps that destroy, and no sweep does', async () => {
     await leaving.becomes(tool, 'deleted');
     const destroying = ['home.destroy', 'databases.drop', 'databases.drop'];
     const steps = await planned('tools.leaver');
@@ -230,7 +230,7 @@ describe('a tool that is deleted', () => {
     for (const file of files.slice(1)) expect(file).toMatch(/^toolsdb.*: OK$/u);
   });
 
-  test('what is found of it later is shown, and removed by no sweep', async () => {
+  test('remains that are found later are shown, and no sweep removes them', async () => {
     const left = join(dirname(homeOf(world, tool.leaver)), '.chamberlain', 'leaver.1.left');
     mkdirSync(left);
     chownSync(left, tool.uid, tool.uid);
@@ -243,14 +243,14 @@ describe('a tool that is deleted', () => {
     rmdirSync(left);
   });
 
-  test('neither name nor number is given again', async () => {
+  test('neither its name nor its number is given again', async () => {
     const wish = { kind: 'tool.create', requestedBy: 'bob', name: 'leaver', title: 'x' };
     expect(await portal.ask(wish)).toMatchObject({ verdict: 'refused', code: 'NAME_TAKEN' });
     const next = await leaving.makeTool('heir');
     expect(next.uid).toBeGreaterThan(tool.uid);
   });
 
-  test('comes back whole: number, names, every file and every row', async () => {
+  test('is restored completely: number, names, every file and every row', async () => {
     expect(await cli('restore', 'leaver')).toMatchObject({ exit: 0, err: expect.any(String) });
     expect(await leaving.find(tool.leaver)).toEqual(tool);
     expect(await treasureOf(world, tool)).toEqual(treasure);
@@ -267,7 +267,7 @@ describe('a tool that is deleted', () => {
     await expectNothingLeft();
   });
 
-  test('keeps all that came back when its archives are removed on their day', async () => {
+  test('keeps everything that was restored when its archives are removed on their day', async () => {
     await expireArchives(tool);
     expect(await treasureOf(world, tool)).toEqual(treasure);
     expect(withoutArchives(await snapshotOf(world, tool))).toEqual(active);
@@ -276,7 +276,7 @@ describe('a tool that is deleted', () => {
 });
 
 describe('a tool that is enabled', () => {
-  test('before its day is as if nothing had been', async () => {
+  test('before its day is as if nothing had happened', async () => {
     const tool = await leaving.makeTool('changes-mind');
     await fill(world, tool);
     const [treasure, snapshot] = [await treasureOf(world, tool), await snapshotOf(world, tool)];
@@ -286,7 +286,7 @@ describe('a tool that is enabled', () => {
     expect(await treasureOf(world, tool)).toEqual(treasure);
   });
 
-  test('while one role has not put away what it has, is given all back', async () => {
+  test('while one role has not finished its archive, gets everything back', async () => {
     await Promise.all((['homes', 'databases'] as const).map(turnBackBefore));
   });
 
@@ -319,7 +319,7 @@ describe('a person who is deleted', () => {
   /** where the credentials are kept that carol had */
   let own: string;
 
-  test('waits for another admin, then out the grace time, and is put away', async () => {
+  test('waits for another admin, then until the grace time ends, and is archived', async () => {
     await admit(portal, 'carol');
     carol = await leaving.find({ person: 'carol' });
     const shared = await leaving.makeTool('shared', { maintainers: ['carol'] });
@@ -337,7 +337,7 @@ describe('a person who is deleted', () => {
     expect(await stateOf(world, carol)).toBe('active');
     await leaving.askAsAdmin({ kind: 'request.approve', request: id });
     await portal.hear('request.done', id);
-    // every door is closed, and nothing is put away before its day
+    // all access is revoked, and nothing is archived before its day
     expect((await cli('status', 'carol')).out).toMatch(
       /next +archived, then deleted: .*, in 30 days/,
     );
@@ -353,7 +353,7 @@ describe('a person who is deleted', () => {
     expect(await holders('carol')).toEqual([]);
     await expect(loginWith(world, 'tools', known)).rejects.toThrow(/denied/);
     expect(await treasureAnywhere(carol)).toEqual(treasure);
-    // all that was asked has been done, and the portal that asked is told
+    // everything requested is done, and the requesting portal is told
     expect(portal.told(id)).toEqual([
       ...['request.accepted', 'request.waiting', 'request.approved', 'person.deleting'],
       ...['credentials.revoked', 'person.suspended', 'request.done'],
@@ -388,7 +388,7 @@ describe('a person who is deleted', () => {
     expect(portal.disorder).toEqual([]);
   });
 
-  test('comes back with home and databases, under the same number, without keys or the old password', async () => {
+  test('is restored with home and databases, under the same number, without keys or the old password', async () => {
     const restore = { kind: 'person.restore', person: 'carol' };
     expect(await portal.ask({ ...restore, requestedBy: 'steward' })).toMatchObject({
       code: 'REQUEST_INVALID',
@@ -407,7 +407,7 @@ describe('a person who is deleted', () => {
     expect(await holders('carol')).toEqual([]);
     await expect(loginWith(world, 'tools', own)).rejects.toThrow(/denied/);
     await expectNothingLeft();
-    // access and keys are given anew, and the erased key is one of them
+    // access and keys are given again, and the erased key is one of them
     await portal.get({ kind: 'access.grant', requestedBy: 'steward', person: 'carol' });
     await portal.get({ kind: 'key.add', requestedBy: 'carol', person: 'carol', key: KEY });
     expect((await entry())?.['sshPublicKey']).toEqual([KEY.replace(/ laptop$/, '')]);

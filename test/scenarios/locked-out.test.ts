@@ -1,6 +1,6 @@
 /**
- * A password that somebody knows who lost access, while homes cannot make another: because of what lies in the
- * file's place, or because it is not at work. It lets nobody in for longer than ten seconds.
+ * Somebody who lost access knows a password, while homes cannot create another: because of what is in the
+ * file's place, or because it is not running. The password lets nobody in for longer than ten seconds.
  */
 import { chownSync, mkdirSync, renameSync, rmdirSync } from 'node:fs';
 import { createConnection } from 'mariadb';
@@ -29,7 +29,9 @@ beforeAll(async () => {
 
 afterAll(async () => leaving?.close(), 30_000);
 
-/** Whether a password lets in, by server; a locked account refuses with another number than a wrong password. */
+/**
+ * Whether a password lets in, by server; a locked account is refused with another number than a wrong password.
+ */
 async function letsIn({ user, password }: CredentialsSeen): Promise<boolean[]> {
   return Promise.all(
     SERVERS.map(async (server) => {
@@ -58,7 +60,7 @@ const suspend = (person: string) =>
   portal.send({ kind: 'person.suspend', requestedBy: 'steward', person, reason: 'x' });
 const cli = (...args: string[]) => runCli(args, { config: world.configFile });
 
-test('is locked out on every server, is said to be, and gives way to the new one when homes can make it', async () => {
+test('is locked on every server, is reported, and is replaced by the new one when homes can create it', async () => {
   const blocked = await leaving.makeTool('blocked', { maintainers: ['keeper'] });
   const away = await leaving.makeTool('away', { requestedBy: 'bob', maintainers: ['keeper'] });
   const [one, other] = [blocked, away].map(({ leaver }) => readCredentials(world, leaver)) as [
@@ -66,7 +68,7 @@ test('is locked out on every server, is said to be, and gives way to the new one
     CredentialsSeen,
   ];
   const open = await Promise.all([connect(one), connect(other)]);
-  // as the tool: one command, which no suspension takes back
+  // as the tool: a single command, which no suspension undoes
   renameSync(one.path, `${one.path}.kept`);
   mkdirSync(one.path);
   chownSync(one.path, blocked.uid, blocked.uid);
@@ -87,7 +89,7 @@ test('is locked out on every server, is said to be, and gives way to the new one
     );
     return row !== undefined;
   });
-  await eventually('both to be shut out', async () => (await isShutOut(one)) && isShutOut(other));
+  await eventually('both to lose access', async () => (await isShutOut(one)) && isShutOut(other));
   await eventually('both to wait', async () => {
     const owed = [await owedOf(world, blocked), await owedOf(world, away)];
     return (
@@ -103,8 +105,8 @@ test('is locked out on every server, is said to be, and gives way to the new one
     );
   }
 
-  // who looks is told what has happened, and what to do
-  const told = `Somebody who lost access may know the old password`;
+  // status says what has happened, and what to do
+  const told = `The old password may be known to somebody who lost access`;
   const status = await cli('status', 'blocked');
   expect(status.exit).toBe(3);
   for (const text of [told, 'chamberlain repair tools.blocked', 'move it away']) {
@@ -118,7 +120,7 @@ test('is locked out on every server, is said to be, and gives way to the new one
   expect(out).toMatch(/database-account .* locked/);
   expect(out).toContain(told);
 
-  // and whoever surveys the servers sees nothing to be done
+  // and a survey of the servers finds nothing to do
   const plan = await cli('plan', '--json', '--role', 'databases', 'tools.blocked', 'tools.away');
   expect(JSON.parse(plan.out)).toMatchObject({ steps: [], findings: [], unreadable: [] });
 

@@ -1,4 +1,7 @@
-/** A login host whose clock jumps, ahead and back: what holds meanwhile, and that all is as it was once it is right. */
+/**
+ * A login host whose clock jumps, ahead and back: what holds meanwhile, and that everything is as before once
+ * it is right.
+ */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { eventually } from './eventually.ts';
 import { openLogin, type AgentStatus, type Login, type Session } from './login.ts';
@@ -76,7 +79,7 @@ describe.each([
     /^the heartbeat of the directory is \d+ s ahead of this host: .*; correct the cl/,
   ],
 ])('a clock that jumps two days %s', (_, ahead, sentence) => {
-  test('costs trust, names what to look at, and ends nothing', async () => {
+  test('costs trust, names what to check, and ends nothing', async () => {
     login.host.setClock(ahead);
     await untilStatus('distrust', ({ why }) => sentence.test(why ?? ''));
     // no key that was given by another clock outlives a day of this one
@@ -89,7 +92,7 @@ describe.each([
     expect((await his.run('become bot id -un')).output).toBe('tools.bot\n');
   });
 
-  test('keeps nothing back that takes away; and who was changed meanwhile is given it, and renewed, once it is right', async () => {
+  test('delays nothing that takes access away; changes of the meantime take effect, and keys are renewed, once the clock is right', async () => {
     login.host.setClock(ahead);
     await untilStatus('distrust', ({ why }) => sentence.test(why ?? ''));
     const { portal } = login;
@@ -109,7 +112,7 @@ describe.each([
   });
 });
 
-test('a clock that is beyond the end of all seals leaves no way in, and ends nobody', async () => {
+test('a clock beyond the end of all seals lets nobody in, and ends no session', async () => {
   login.host.setClock(8 * DAY);
   await eventually('no keys', () => login.keyFile('alice').length === 0);
   const { refused } = await untilStatus('why', (status) => status.refused.length >= 4);
@@ -124,7 +127,7 @@ test('a clock that is beyond the end of all seals leaves no way in, and ends nob
   await expectAsBefore();
 });
 
-test('a host that boots with a wrong clock, and has it set right, is as it was', async () => {
+test('a host that boots with a wrong clock is as before once the clock is right', async () => {
   const { agent, helper } = login.host;
   for (const one of [agent, helper]) await one.stop();
   login.host.setClock(-400 * DAY);

@@ -13,11 +13,11 @@ afterAll(async () => {
   await login?.close();
 });
 
-test('killed every 10 of 60 changes, all files are in the end what the seals say', async () => {
+test('killed every 10 of 60 changes, all files match the seals in the end', async () => {
   await surviveKills(login, 60, 11);
 }, 120_000);
 
-test('files that are lost while the directory is away are made anew by what the helper has kept', async () => {
+test('files that are lost while the directory is away are written again from what the helper has kept', async () => {
   await surviveLossOfFiles(login);
 });
 
