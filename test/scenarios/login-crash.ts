@@ -12,7 +12,7 @@ import { settled } from './outside.ts';
 import type { Wish } from './portal.ts';
 import { difference, filesBySeals, filesOf, malformed } from './sealed-files.ts';
 
-/** Of these only keys come and go; of the others all that can. */
+/** Of these only keys are added and removed; of the others everything that can be. */
 const STEADY = Array.from({ length: 20 }, (_, n) => `p${n}`);
 const OTHERS = Array.from({ length: 20 }, (_, n) => `q${n}`);
 const TOOLS = Array.from({ length: 8 }, (_, n) => `t${n}`);
@@ -36,7 +36,7 @@ export async function openCrashing(name: string): Promise<Login> {
   return login;
 }
 
-/** Requests that change what login hosts know, one after another, mostly such as can be granted. */
+/** Requests that change what login hosts know, one after another, most of which can be granted. */
 function* wishes(random: () => number): Generator<Wish> {
   const pick = <T>(of: readonly T[]): T => of[Math.floor(random() * of.length)] as T;
   const keys = new Map<string, string[]>();
@@ -79,14 +79,14 @@ function watchFiles(login: Login): { faults: string[]; end(): Promise<number> } 
   const faults: string[] = [];
   let isOver = false;
   let looks = 0;
-  /** by person, keys that were there, and those that are there no more */
+  /** by person, keys that were in the file, and those that no longer are */
   const seen = new Map<string, Set<string>>();
   const gone = new Map<string, Set<string>>();
   const look = () => {
     faults.push(...malformed(login));
     for (const person of STEADY) {
       const lines = login.keyFile(person).map((line) => line.split(' ').at(-1) ?? '');
-      // a floor may be told before the seal that it is of: for that moment there is no file
+      // a floor may be reported before its seal: for that moment there is no file
       if (lines.length === 0) continue;
       const wereSeen = seen.get(person) ?? new Set();
       const areGone = gone.get(person) ?? new Set();
@@ -135,7 +135,7 @@ export async function surviveKills(login: Login, changes: number, seed: number):
         const { value } = asked.next();
         await login.portal.send(value as Wish);
       }
-      await sleep(random() * 400); // the moment is what is tried
+      await sleep(random() * 400); // the moment is what is tested
       const killed = victims[round % victims.length] ?? [];
       for (const one of killed) await one.stop('SIGKILL');
       const began = performance.now();
@@ -161,7 +161,7 @@ export async function surviveKills(login: Login, changes: number, seed: number):
   );
 }
 
-/** While the directory is away, the helper alone makes all files anew by what it has kept. */
+/** While the directory is away, the helper alone writes all files again from what it has kept. */
 export async function surviveLossOfFiles(login: Login): Promise<void> {
   const { machine, agent, helper } = login.host;
   const mustBe = await filesBySeals(login);

@@ -1,6 +1,6 @@
 /**
- * A login host that is shown an older directory: by a replica that lags, by one that was restored from a backup, and by
- * an admin of the directory who puts back what was there. A key that was revoked does not come back.
+ * A login host is shown an older directory: by a replica that lags, by one that was restored from a backup, and
+ * by an admin of the directory who puts back an earlier state. A key that was revoked does not come back.
  */
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
@@ -72,7 +72,7 @@ async function nextHeartbeat(): Promise<void> {
   await eventually('a heartbeat', async () => (await heartbeat()) !== before);
 }
 
-/** Alice and carol get in, alice not by the key that she removed, bob not at all; nobody is put out. */
+/** Alice and carol get in, alice not with the key that she removed, bob not at all; nobody is put out. */
 async function expectWhatIsRight(): Promise<void> {
   expect(await login.ssh('alice', 'become bot id -un')).toMatchObject({ stdout: 'tools.bot\n' });
   expect(await login.ssh('alice', 'true', { key: lost.file })).toMatchObject({ code: 255 });
@@ -108,7 +108,7 @@ const OLDER = /^the directory is of \S+, but a state of \S+ was seen before: it 
 describe('a replica that lags, while the other server hangs', () => {
   afterAll(() => signalMain('SIGCONT'));
 
-  test('is not trusted: what was revoked stays so, and who has come since stays', async () => {
+  test('is not trusted: what was revoked stays revoked, and people who were added since stay', async () => {
     signalMain('SIGSTOP');
     const status = await untilStatus('the doubt', ({ why }) => OLDER.test(why ?? ''));
     expect(status).toMatchObject({ trusted: false, server: lagging.tcpUri() });
@@ -125,7 +125,7 @@ describe('a replica that lags, while the other server hangs', () => {
     await expectWhatIsRight();
   });
 
-  test('nor is it after agent and helper have started anew', async () => {
+  test('nor is it after a restart of agent and helper', async () => {
     const { agent, helper } = login.host;
     for (const one of [agent, helper]) await one.stop('SIGKILL');
     await helper.start();
@@ -136,7 +136,7 @@ describe('a replica that lags, while the other server hangs', () => {
     await expectWhatIsRight();
   });
 
-  test('the server that is back is trusted by itself', async () => {
+  test('the server is trusted automatically when it is back', async () => {
     signalMain('SIGCONT');
     await untilTrusted();
     await expectWhatIsRight();
@@ -149,7 +149,7 @@ describe('a directory that was restored from a backup', () => {
     await restoreDirectoryCopy(login.world, backup);
   });
 
-  test('is not trusted: what was revoked stays so, and who has come since stays', async () => {
+  test('is not trusted: what was revoked stays revoked, and people who were added since stay', async () => {
     await untilStatus('the doubt', (status) => {
       const { why, held } = status;
       return OLDER.test(why ?? '') && isRefused(status) && held?.names.join() === 'carol';
@@ -157,7 +157,7 @@ describe('a directory that was restored from a backup', () => {
     await expectWhatIsRight();
   });
 
-  test('accepted on the host, it may remove whom it does not have, and brings nothing back', async () => {
+  test('accepted on the host, it may remove people that it lacks, and brings nothing back', async () => {
     const accepted = await login.host.keysAgent('accept');
     expect(accepted).toMatchObject({ code: 0 });
     expect(accepted.stdout).toMatch(/^the directory of \S+\ncarol has disappeared\n$/);
@@ -184,7 +184,7 @@ describe('a directory that was restored from a backup', () => {
   });
 });
 
-describe('a seal of before that somebody puts back', () => {
+describe('an older seal that somebody puts back', () => {
   /** Puts back what the backup has. */
   async function putBack(name: string): Promise<void> {
     const dn = `uid=${name},ou=people,${login.world.config.ldap.base}`;
@@ -202,7 +202,7 @@ describe('a seal of before that somebody puts back', () => {
     await expectWhatIsRight();
   });
 
-  test('is refused by one that knows nothing: the heartbeat names the lowest number that counts', async () => {
+  test('is refused by a new host: the heartbeat names the lowest number that counts', async () => {
     const { machine, agent, helper } = login.host;
     for (const one of [agent, helper]) await one.stop();
     await machine.must(['/bin/sh', '-c', `rm -rf ${PLACES.login}/* ${PLACES.keys}/*`]);

@@ -38,8 +38,8 @@ async function inGroups<T>(
 }
 
 /**
- * From the request to the moment from which on no login succeeds: when the key has left the file that sshd is
- * given, which a real login then proves.
+ * From the request to the moment after which no login succeeds: when the key has left the file that sshd reads,
+ * which a real login then proves.
  */
 async function measure(
   name: string,
@@ -61,7 +61,9 @@ async function measure(
 const percentile = (figures: number[], share: number): number =>
   figures.sort((a, b) => a - b)[Math.ceil(figures.length * share) - 1] ?? Infinity;
 
-/** A third of a second on a machine that has nothing else to do; what is not told is found within a minute. */
+/**
+ * A third of a second on a machine that has nothing else to do; what is not reported is found within a minute.
+ */
 const SOON_MS = 5000;
 
 test('a new login fails soon after the request, for 95 of 100', async () => {

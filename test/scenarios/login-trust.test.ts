@@ -1,6 +1,6 @@
 /**
- * What others can still do to a login host: whoever has the directory's administrator, whoever runs code as the keys
- * agent, and any local user. The table of docs/security.md names these tests.
+ * What others can still do to a login host: somebody with the directory's administrator password, somebody who
+ * runs code as the keys agent, and any local user. The table of docs/security.md names these tests.
  */
 import { generateKeyPairSync } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -49,7 +49,7 @@ async function sealOf(dn: string): Promise<string> {
 const asAdmin = (ldif: string) => changeDirectory(login.world, 'ldapmodify', ldif);
 const replace = (dn: string, attribute: string, value: string) =>
   asAdmin(`dn: ${dn}\nchangetype: modify\nreplace: ${attribute}\n${attribute}: ${value}\n`);
-/** Whether the host has heard of all that was written before: what is asked for now is told it too. */
+/** Waits until the host has everything that was written before: it is then also told what is requested now. */
 async function heard(): Promise<void> {
   const before = Date.now();
   await get('person.update', 'alice', { person: 'alice', displayName: `The alice ${before}` });
@@ -67,8 +67,8 @@ const refusedFor = (entry: string, why: RegExp) =>
 const refusedOf = async (entry: string) =>
   (await login.agentStatus()).refused.filter((each) => each.entry === entry).map(({ why }) => why);
 
-describe('whoever has the password of the directory’s administrator', () => {
-  test('lets no stranger in: a person in range, with a key, in the realm group, with the seal of another', async () => {
+describe('somebody with the password of the directory’s administrator', () => {
+  test('lets no unknown person in: in range, with a key, in the realm group, with the seal of another', async () => {
     const { people } = login.world.config.ids;
     const key = await login.host.newKey('mallory');
     login.keys.set('mallory', key.file);
@@ -99,7 +99,7 @@ describe('whoever has the password of the directory’s administrator', () => {
     await refusedFor('mallory', /^its seal belongs to alice$/);
   });
 
-  test('nor by a seal that they sign themselves, or change', async () => {
+  test('nor with a seal that they sign themselves, or change', async () => {
     const { privateKey } = generateKeyPairSync('ed25519');
     const own = { id: sealKeyId(privateKey), privateKey };
     const payload = payloadOf(await sealOf(personDn('alice'))) ?? '';
@@ -126,7 +126,7 @@ describe('whoever has the password of the directory’s administrator', () => {
     }
   });
 
-  test('makes nobody root: a sudo rule, a group and a member of theirs are not read', async () => {
+  test('makes nobody root: their sudo rule, group and member are not read', async () => {
     const rules = `ou=sudoers,cn=tools,ou=projects,${base}`;
     const rule = [
       'sudoHost: ALL',
@@ -165,7 +165,7 @@ describe('whoever has the password of the directory’s administrator', () => {
     expect((await login.ssh('bob', 'echo $0')).stdout).toBe('bash\n');
   });
 
-  test('brings no revoked key back by an older seal', async () => {
+  test('restores no revoked key with an older seal', async () => {
     const before = await sealOf(personDn('bob'));
     const second = await login.host.newKey('bob-second');
     await get('key.add', 'bob', { person: 'bob', key: second.line });
@@ -187,12 +187,12 @@ describe('whoever has the password of the directory’s administrator', () => {
       expect((await login.ssh('bob', 'true', { key: second.file })).code).toBe(255);
       await refusedFor('bob', /has the number \d+, below the lowest that counts, \d+/);
     }
-    expect((await login.ssh('bob', 'true')).code).toBe(0); // by what was sealed last
+    expect((await login.ssh('bob', 'true')).code).toBe(0); // with what was sealed last
     await get('person.update', 'bob', { person: 'bob', displayName: 'Bob again' });
     await eventually('bob to be taken', async () => (await refusedOf('bob')).length === 0);
   });
 
-  test('ends nobody’s session: not by the realm group, nor by taking an entry away', async () => {
+  test('ends nobody’s session: neither by the realm group, nor by removing an entry', async () => {
     const group = `cn=project-tools,ou=groups,${base}`;
     await replace(group, 'member', `cn=chamberlain,${base}`);
     await heard();
@@ -211,7 +211,7 @@ describe('whoever has the password of the directory’s administrator', () => {
   });
 });
 
-describe('whoever runs code as the keys agent', () => {
+describe('somebody who runs code as the keys agent', () => {
   const SEND =
     'use IO::Socket::UNIX; $s = IO::Socket::UNIX->new("/run/chamberlain/login-helper.sock") or die; ' +
     'print $s map { "$_\\n" } @ARGV; shutdown $s, 1; print <$s>';
@@ -254,7 +254,7 @@ describe('whoever runs code as the keys agent', () => {
     expect((await asAgent('cat /var/lib/chamberlain/keys/bob')).code).not.toBe(0);
   });
 
-  test('tells the helper nothing that it believes unsigned: gone, unsealed, an empty realm, garbage', async () => {
+  test('cannot make the helper believe anything unsigned: gone, unsealed, an empty realm, garbage', async () => {
     await login.host.agent.stop();
     const names = ['alice', 'bob', 'steward', 'tools.wiki', 'tools.admin'];
     const told = await tellAsAgent([
@@ -278,20 +278,20 @@ describe('whoever runs code as the keys agent', () => {
   test.each([
     ['that somebody is gone', true, ['["gone","bob"]']],
     ['that everybody is', true, ['["all","x","begin"]', '["all","x","end"]']],
-    ['that everything is being told', false, ['["all","x","begin"]']],
-    ['a seal that is none', true, ['["seal","bob","x"]']],
-  ])('has told nothing that lasts, once they are gone: %s', async (_, isAskedFor, lines) => {
+    ['that everything is being reported', false, ['["all","x","begin"]']],
+    ['an invalid seal', true, ['["seal","bob","x"]']],
+  ])('leaves no lasting effect once they are gone: %s', async (_, isAskedFor, lines) => {
     const seen = async () => {
       const { trusted, held, refused, people } = await login.agentStatus();
       return { trusted, held, people, refused: refused.map(({ entry, why }) => [entry, why]) };
     };
     const before = await seen();
     const { run } = await tellAsAgent(lines);
-    await eventually('it was told anew', async () => {
+    await eventually('it was reported again', async () => {
       const now = await tellAsAgent([]);
       return now.trusted && now.reading === undefined && (!isAskedFor || now.run !== run);
     });
-    await eventually('all is as it was', async () => {
+    await eventually('everything is as before', async () => {
       expect(await seen()).toEqual(before);
       return login.keyFile('bob').length === 1;
     });
@@ -300,11 +300,11 @@ describe('whoever runs code as the keys agent', () => {
   });
 });
 
-describe('a line that root plants in a key file', () => {
-  /** The folder is watched, and looked through every minute. */
+describe('a line that root adds to a key file', () => {
+  /** The folder is watched, and checked every minute. */
   const SEEN_MS = 10_000;
 
-  test('is gone at once', async () => {
+  test('is removed at once', async () => {
     const strange = await login.host.newKey('planted');
     const plant = (name: string) =>
       login.host.machine.must([

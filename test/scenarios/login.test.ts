@@ -1,6 +1,6 @@
 /**
- * Logging in, on a whole login host: Debian's sshd and sudo as `install` sets them up, real clients,
- * and all of Chamberlain behind it. One scenario, told in order.
+ * Logging in, on a whole login host: Debian's sshd and sudo as `install` sets them up, real clients, and all of
+ * Chamberlain behind it. One scenario, in order.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -22,10 +22,13 @@ afterAll(async () => {
   await login?.close();
 });
 
-/** A quarter of a second, and several times that on a busy machine; what is looked for is found within a minute. */
+/**
+ * A quarter of a second, and several times that on a busy machine; a change that is not noticed is found within
+ * a minute.
+ */
 const SOON_MS = 10_000;
 
-/** From when on something is so, in milliseconds after `began`; it must be so soon. */
+/** When something becomes true, in milliseconds after `began`; it must be soon. */
 async function since(began: number, what: string, look: () => Promise<boolean>): Promise<number> {
   await eventually(what, look, SOON_MS);
   return Math.round(performance.now() - began);
@@ -55,7 +58,7 @@ describe('a person with a key', () => {
     expect([code, stdout]).toEqual([0, 'alice\nproject-tools\n/home/alice\nbash\n']);
   });
 
-  test('gets in with no other key, and nobody gets in with hers', async () => {
+  test('gets in with no other key, and nobody else gets in with hers', async () => {
     await login.create('bob');
     await login.admit('bob');
     const strange = await login.host.newKey('strange');
@@ -75,7 +78,7 @@ describe('in a session that is open', () => {
     await eventually('his login', async () => (await login.ssh('bob', 'true')).code === 0);
     hers = await login.openSession('alice');
     his = await login.openSession('bob');
-    // both are told what is so before it is
+    // both are told the state before it changes
     expect(await hers.run('become newtool')).toEqual({
       code: 1,
       output: "become: no such tool 'newtool'\n",
@@ -93,7 +96,7 @@ describe('in a session that is open', () => {
     return code === 0 && output === `tools.${tool}\n`;
   };
 
-  test('a new tool can be become soon after the request', async () => {
+  test('a person can become a new tool soon after the request', async () => {
     const began = performance.now();
     await login.portal.send({
       kind: 'tool.create',
@@ -109,7 +112,7 @@ describe('in a session that is open', () => {
     expect((await hers.run('become --list')).output).toBe('newtool\n');
   });
 
-  test('a new maintainer can become it soon', async () => {
+  test('a new maintainer can soon become it', async () => {
     expect(await his.run('become newtool')).toEqual({
       code: 1,
       output:
@@ -130,7 +133,7 @@ describe('in a session that is open', () => {
     expect((await his.run('sudo -n /usr/bin/true')).code).toBe(0);
   });
 
-  test('a removed one soon cannot', async () => {
+  test('a removed maintainer soon cannot', async () => {
     const began = performance.now();
     await login.portal.send({
       kind: 'maintainer.remove',
@@ -142,7 +145,7 @@ describe('in a session that is open', () => {
       const { code, output } = await his.run('become newtool true');
       return code === 1 && output.startsWith('You are not a member of the group tools.newtool.');
     });
-    // sudo itself refuses too: the words are only become's
+    // sudo itself refuses, too: only the words are become's
     for (const asked of ['-u tools.newtool true', '/usr/bin/true']) {
       expect([asked, (await his.run(`sudo -n ${asked}`)).code]).toEqual([asked, 1]);
     }
@@ -165,7 +168,7 @@ describe('in a session that is open', () => {
     });
   });
 
-  test('who has lost access becomes nothing any more, and is put out', async () => {
+  test('a person who has lost access can no longer become any tool, and is put out', async () => {
     await eventually('his tool', becomes(his, 'inner'));
     const began = performance.now();
     await login.portal.send({ kind: 'access.revoke', requestedBy: 'steward', person: 'bob' });
@@ -195,7 +198,7 @@ describe('files', () => {
       .sort()
       .map((name) => [name, lstatSync(join(folder, name)).uid]);
 
-  test('a tree that is copied to the host is taken by the tool', async () => {
+  test('a tree that was copied to the host can be taken by the tool', async () => {
     const { world } = login;
     const tree = join(world.dir, 'a tree');
     mkdirSync(join(tree, 'sub folder'), { recursive: true });
@@ -215,7 +218,7 @@ describe('files', () => {
     expect(lstatSync(join(there, 'script')).mode & 0o7777).toBe(0o755);
   });
 
-  test('a link and a FIFO in a tree lead take nowhere', async () => {
+  test('a link and a FIFO in a tree do not mislead take', async () => {
     await login.ssh('alice', `cd ${HOME} && mkdir t && ln -s /etc/passwd t/link && mkfifo t/fifo`);
     const { code, stderr } = await login.ssh('alice', 'become newtool take t');
     expect([code, stderr]).toEqual([1, expect.stringMatching(/t\/fifo/)]);
@@ -225,7 +228,7 @@ describe('files', () => {
     );
   });
 
-  test('what a maintainer makes in the home of a tool can be written by the tool', async () => {
+  test('the tool can write to files that a maintainer creates in its home', async () => {
     const make = 'umask 022; echo hers >by-alice; mkdir folder; echo hers >folder/file';
     expect((await login.ssh('alice', `cd ${HOME} && { ${make}; }`)).code).toBe(0);
     const write = 'echo its >>by-alice; echo its >>folder/file; echo its >folder/new';
@@ -235,7 +238,7 @@ describe('files', () => {
     expect(readFileSync(file, 'utf8')).toBe('hers\nits\n');
   });
 
-  test('what sftp has brought, with modes of its own, is taken and then written', async () => {
+  test('files that came by sftp, with their own modes, can be taken and then written', async () => {
     const batch = `put "${join(login.world.dir, 'a tree/script')}" ${HOME}/brought\n`;
     const put = await login.copy('sftp', 'alice', ['-b', '-', 'alice@127.0.0.1'], batch);
     expect([put.code, put.stderr]).toEqual([0, '']);
@@ -258,7 +261,7 @@ describe('files', () => {
     expect((await login.ssh('alice', asked)).stderr).toContain('not allowed to set');
   });
 
-  test('chamberlain-whoami tells her tools and keys', async () => {
+  test('chamberlain-whoami shows her tools and keys', async () => {
     const { code, stdout } = await login.ssh('alice', 'chamberlain-whoami --json');
     expect(code).toBe(0);
     expect(JSON.parse(stdout)).toMatchObject({
@@ -269,7 +272,7 @@ describe('files', () => {
   });
 });
 
-describe('what somebody plants', () => {
+describe('a file that somebody plants', () => {
   let planted: { file: string; line: string };
 
   beforeAll(async () => {
@@ -306,13 +309,13 @@ describe('what somebody plants', () => {
     expect(await getsIn('tools.newtool')).toBe(false);
   });
 
-  test('the folder of keys is closed to people', async () => {
+  test('people cannot enter the folder of keys', async () => {
     for (const look of ['ls /var/lib/chamberlain/keys', 'cat /var/lib/chamberlain/keys/alice']) {
       expect((await login.ssh('alice', look)).stderr).toContain('Permission denied');
     }
   });
 
-  test('by an agent that somebody has conquered, cannot be planted', async () => {
+  test('by a compromised agent, cannot be planted', async () => {
     const places = ['keys/alice', 'keys/root', 'login/closed', 'login/seals', 'login/accept'].map(
       (name) => `/var/lib/chamberlain/${name}`,
     );
@@ -325,7 +328,7 @@ describe('what somebody plants', () => {
     }
   });
 
-  test('by root, as the keys of a local account, has no effect while it lies there', async () => {
+  test('by root, as the keys of a local account, has no effect', async () => {
     const { agent, helper, machine } = login.host;
     // they would remove it, maybe before anybody has tried it
     for (const each of [agent, helper]) each.signal('SIGSTOP');
@@ -351,7 +354,7 @@ describe('what somebody plants', () => {
     expect(await getsIn('postgres')).toBe(true);
   });
 
-  test('hostile entries of the directory are refused by name, and cost nobody else anything', async () => {
+  test('hostile entries of the directory are refused by name, and affect nobody else', async () => {
     const { ids, ldap } = login.world.config;
     const uid = ids.people.at(-1)?.last ?? 0;
     const person = (name: string, uidNumber: number, key = planted.line) => ({
@@ -377,7 +380,7 @@ describe('what somebody plants', () => {
     ];
     const members = hostile.map(({ name }) => `member: uid=${name},ou=people,${ldap.base}`);
     const realmGroup = `dn: cn=project-tools,ou=groups,${ldap.base}\nchangetype: modify\nadd: member`;
-    // even the directory's own admin must ask for it with `relax`: the ranges are fenced
+    // even the directory's own admin must ask for it with `relax`: the ranges are protected
     await addRelaxed([...hostile.map(({ ldif }) => ldif), `${realmGroup}\n${members.join('\n')}`]);
 
     const refused = await eventually('the refusals', async () => {
@@ -385,7 +388,7 @@ describe('what somebody plants', () => {
       return all.length >= hostile.length && all;
     });
     for (const { name } of hostile) {
-      // one that can be no name of ours is named by its place
+      // an entry whose name cannot be ours is named by its place
       const entries = [name, `uid=${name},ou=people,${ldap.base}`];
       expect([name, refused.some(({ entry }) => entries.includes(entry))]).toEqual([name, true]);
       expect([name, login.keyFile(name)]).toEqual([name, []]);
@@ -398,8 +401,8 @@ describe('what somebody plants', () => {
   });
 });
 
-describe('what an admin of the directory changes by hand, and nobody has sealed', () => {
-  test('changes nothing on a login host: not even all members, keys and rules at once', async () => {
+describe('unsealed changes by an admin of the directory', () => {
+  test('have no effect on a login host: not even all members, keys and rules at once', async () => {
     const { base } = login.world.config.ldap;
     const hers = await login.openSession('alice');
     const { line } = await login.host.newKey('by-hand');
@@ -420,7 +423,7 @@ describe('what an admin of the directory changes by hand, and nobody has sealed'
         ...['sudoCommand: ALL', 'sudoRunAsUser: ALL', 'sudoOption: !authenticate'],
       ].join('\n'),
     ]);
-    // what comes after it has been read, so it has too
+    // a later change has been read, so this one has been read, too
     const wish = { kind: 'tool.create', requestedBy: 'alice', name: 'later', title: 'Later' };
     await login.portal.get(wish);
     await eventually('the later tool', async () => {

@@ -15,7 +15,7 @@ export interface Login extends Running {
   host: LoginHost;
   /** The private keys' files, by person. */
   keys: Map<string, string>;
-  /** Makes a person with a key; `admit` grants access. */
+  /** Creates a person with a key; `admit` grants access. */
   create(name: string): Promise<void>;
   admit(name: string): Promise<void>;
   /** Runs a command by `ssh name@host` with the person's key, or another. */
@@ -28,9 +28,9 @@ export interface Login extends Running {
   copy(program: 'scp' | 'sftp', name: string, args: string[], input?: string): Promise<Ended>;
   /** Opens a session that stays: a login shell that reads from us. */
   openSession(name: string): Promise<Session>;
-  /** The lines of a person's key file; [] where there is none. */
+  /** The lines of a person's key file; [] if there is none. */
   keyFile(name: string): string[];
-  /** The text of a file of the host; '' where there is none. */
+  /** The text of a file of the host; '' if there is none. */
   file(path: string): string;
   /** What `keys-agent status` says. */
   agentStatus(): Promise<AgentStatus>;
@@ -199,7 +199,7 @@ function sessionOf(child: ChildProcess): Session {
     async run(command) {
       const mark = `answered-${(number += 1)}-`;
       output = '';
-      // the command has nothing of our pipe to read
+      // the command must not read from our pipe
       child.stdin?.write(`{ ${command}\n} 2>&1 </dev/null; echo "${mark}$?"\n`);
       for (;;) {
         const at = output.search(new RegExp(`${mark}\\d+\n`));

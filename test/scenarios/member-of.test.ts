@@ -1,4 +1,4 @@
-/** `memberOf` as programs beside us ask for it, as cn=reader, whatever came first. */
+/** `memberOf` as other programs read it, as cn=reader, whatever came first. */
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
@@ -30,7 +30,7 @@ async function get(
   await settled(running.world);
 }
 
-/** The uids of what a search finds, as a program finds it that binds as `cn=reader`. */
+/** The uids that a search finds for a program that binds as `cn=reader`. */
 function search(filter: string, attribute = 'uid'): string[] {
   const { world } = running;
   const words = ['-LLL', '-x', '-o', 'ldif-wrap=no', '-H', world.slapd.uri];
@@ -66,7 +66,7 @@ test('a tool finds its maintainers, and a person their groups', () => {
   ]);
 });
 
-test('whoever becomes a maintainer is found, a tool too', async () => {
+test('a new maintainer is found, even a tool', async () => {
   await get('maintainer.add', 'alice', { tool: 'wiki', maintainers: ['bob', 'tools.bot'] });
   expect(search(`(memberOf=${groupOf('wiki')})`)).toEqual([
     'alice',
@@ -76,7 +76,7 @@ test('whoever becomes a maintainer is found, a tool too', async () => {
   ]);
 });
 
-test('whoever is a maintainer no more is found no more', async () => {
+test('a former maintainer is not found', async () => {
   await get('maintainer.remove', 'alice', { tool: 'wiki', maintainers: ['bob', 'tools.bot'] });
   expect(search(`(memberOf=${groupOf('wiki')})`)).toEqual(['alice', 'tools.wiki']);
   expect(groupsOf('bob')).toEqual([realmGroup(), groupOf('bot')].toSorted());
@@ -91,7 +91,7 @@ test('a suspended person is in no group, and in the same ones once they are rein
   expect(groupsOf('alice')).toEqual(before);
 });
 
-test('an account that is made anew after its group says the same', async () => {
+test('an account that is created again after its group says the same', async () => {
   const before = groupsOf('alice');
   await changeDirectory(
     running.world,

@@ -1,4 +1,6 @@
-/** What is another's, or was made hostile by a tenant: a finding or new credentials, never a write to it. */
+/**
+ * What belongs to another, or was made hostile by a tenant: a finding or new credentials, never a write to it.
+ */
 import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import {
@@ -66,7 +68,7 @@ const person = (shellName: string): Wish => ({
   email: `${shellName}@example.org`,
 });
 
-/** The number that the next account of that kind will have, if nobody is seen to hold it. */
+/** The number that the next account of that kind will have, if nobody is seen to have it. */
 async function nextId(kind: 'person' | 'tool'): Promise<number> {
   const [row] = await query<{ next: number }>(
     world,
@@ -89,7 +91,7 @@ async function standing(account: string): Promise<Record<string, [string, string
 const entryOf = async (dn: string) => (await readDirectory(world, { operational: true })).get(dn);
 const surveyAll = () => world.chamberlain('plan', '--all').catch((error: Error) => error.message);
 
-/** Sends a wish that is accepted and then stuck; returns what the portal is told. */
+/** Sends a request that is accepted and then stuck; returns the portal's events. */
 async function stick(wish: Wish) {
   const { id, verdict } = await portal.ask(wish);
   expect(verdict).toBe('accepted');
@@ -146,7 +148,7 @@ describe('in the directory', () => {
     const dn = `uid=olaf,ou=people,${BASE}`;
     const before = await entryOf(dn);
     expect(await stick(person('olaf'))).toMatchObject({ code: 'NAME_FOREIGN' });
-    // granting access must not make the other a realm member
+    // granting access must not make the other one a realm member
     await portal.ask({ kind: 'access.grant', requestedBy: 'steward', person: 'olaf' });
     await eventually(
       'his row',
@@ -171,7 +173,7 @@ describe('in the directory', () => {
     expect(await entryOf(dn)).toEqual(before);
   });
 
-  test('once a survey has seen them, names are refused and numbers are passed over', async () => {
+  test('once a survey has seen them, names are refused and numbers are skipped', async () => {
     const last = world.config.ids.tools.at(-1)?.last ?? 0;
     const [nextTool, nextPerson] = [await nextId('tool'), await nextId('person')];
     await addUnmanagedEntry(world, unmanagedGroup('tools.phantom', last - 1));
@@ -196,7 +198,7 @@ describe('in the directory', () => {
     expect(uids).toEqual({ tool: nextTool + 1, person: nextPerson + 1 });
     expect(await faultsOf(world, ['lucky'])).toEqual([]);
     const after = await readStillDirectory(world);
-    before.delete(`uid=alice,ou=people,${BASE}`); // who has made a tool: a group more holds her
+    before.delete(`uid=alice,ou=people,${BASE}`); // she created a tool, so she is in one more group
     for (const [dn, entry] of before) expect([dn, after.get(dn)]).toEqual([dn, entry]);
   });
 
@@ -300,7 +302,7 @@ describe('in place of a home', () => {
     expect((await readAccounts(world, 'tools')).has(`s${row?.uid}`)).toBe(false);
   });
 
-  test('moved away, the next touch makes the home, and the request is done after all', async () => {
+  test('once it is moved away, the next touch creates the home, and the request is done after all', async () => {
     rmSync(homeOf(world, { tool: 'filehome' }));
     await portal.get({ kind: 'credentials.rotate', requestedBy: 'alice', tool: 'filehome' });
     expect(await faultsOf(world, ['filehome'])).toEqual([]);
@@ -317,7 +319,7 @@ describe('in place of a home', () => {
 });
 
 describe('in place of a credentials file', () => {
-  /** Where no write may come: a file outside all homes, that links of tenants point to. */
+  /** A place where nothing may be written: a file outside all homes, which links of tenants point to. */
   const sentinel = () => join(world.dir, 'sentinel');
 
   const makeHostile: [string, (path: string, uid: number) => void][] = [
@@ -374,7 +376,7 @@ describe('in place of a credentials file', () => {
       [what, 'rotate', `rotated${index}`, make] as const,
     ]),
   )(
-    '%s, then a %s: new credentials, and no write through what was there',
+    '%s, then a %s: new credentials, and no write through the old file',
     async (_what, how, name, make) => {
       await portal.get(tool(name));
       const before = readCredentials(world, { tool: name });
@@ -406,7 +408,7 @@ describe('in place of a credentials file', () => {
     },
   );
 
-  test('a directory in its place is a finding, and stays with what is in it', async () => {
+  test('a directory in its place is a finding, and stays with its content', async () => {
     await portal.get(tool('cellar'));
     const { path, uid } = readCredentials(world, { tool: 'cellar' });
     rmSync(path);

@@ -1,4 +1,7 @@
-/** A MariaDB server, an area of homes, or PostgreSQL came back from a backup: seen by the markers, on real ones. */
+/**
+ * A MariaDB server, an area of homes, or PostgreSQL came back from a backup: this is seen by the markers, on
+ * real ones.
+ */
 import { execFileSync } from 'node:child_process';
 import { chmodSync, renameSync, statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -62,13 +65,13 @@ async function readMetrics(): Promise<Map<string, number>> {
   }
 }
 
-/** Until each place carries a marker of after now. */
+/** Until each place carries a marker that is newer than now. */
 async function nextTold(): Promise<void> {
   const [{ now } = { now: new Date(0) }] = await query<{ now: Date }>(
     running.world,
     'SELECT clock_timestamp() AS now',
   );
-  await eventually('every place to be told', async () => {
+  await eventually('every place to have a new marker', async () => {
     const rows = await query(running.world, 'SELECT FROM place_markers WHERE published_at > $1', [
       now,
     ]);
@@ -111,7 +114,7 @@ const toolHomes = () =>
 
 beforeAll(async () => {
   running = await openRunning('older-places', {
-    // nothing may be mended but what takes access away
+    // nothing may be repaired except by taking access away
     adjust: (config) => ({
       ...config,
       sweep: { everyMinutes: 43_200, mostShare: 0, atLeast: 0 },
@@ -153,12 +156,12 @@ afterAll(async () => {
   await running.close();
 });
 
-test('an older copy of a server is named; it gives nothing more, and what it should not give is taken away', async () => {
+test('an older copy of a server is named; it gives nothing new, and what it should not give is taken away', async () => {
   const { world, portal } = running;
   const [alice, bob, carol, botty, late] = await Promise.all(
     ['alice', 'bob', 'carol', 'tools.botty', 'late'].map(userOf),
   );
-  // so that not all is taken away before it was looked at
+  // so that not everything is taken away before it was checked
   const release = await hold(world, Number(bob?.slice(1)), 'databases');
   await restoreServerCopy(world, backup.server);
   let dora = '';
@@ -188,7 +191,7 @@ test('an older copy of a server is named; it gives nothing more, and what it sho
       0,
     );
 
-    // of other servers nothing is delayed
+    // nothing is delayed on other servers
     await portal.get({ kind: 'person.create', ...newPerson('dora') });
     await portal.ask({ kind: 'access.grant', requestedBy: 'steward', person: 'dora' });
     dora = await userOf('dora');
@@ -214,12 +217,12 @@ test('an older copy of a server is named; it gives nothing more, and what it sho
     (await readAccounts(world, 'tools')).has(dora),
   );
   await settled(world);
-  // what it lacks besides is drift as any other, within the bounds of the sweep
+  // what else it lacks is drift like any other, within the limits of the sweep
   expect(await isLockedOn('tools', alice ?? '')).toBe(false);
   expect((await readAccounts(world, 'tools')).has(late ?? '')).toBe(false);
 }, 120_000);
 
-test('whoever is about to give something looks first: no loop must have noticed that a server is older', async () => {
+test('a step that gives something checks first: no loop need have noticed that a server is older', async () => {
   const { world, portal } = running;
   const { config } = world;
   const doubt = () =>
@@ -233,7 +236,7 @@ test('whoever is about to give something looks first: no loop must have noticed 
   await stopMarkers();
   await running.stopWork();
   await running.startWork(['intake', 'relay', 'directory', 'homes']);
-  // the role alone, without the loops that keep markers
+  // only the role, without the loops that maintain markers
   const role = startRole(DATABASES, config, openLog('info', { write: () => {} }));
   try {
     await restoreServerCopy(world, backup.server);
@@ -263,7 +266,7 @@ test('whoever is about to give something looks first: no loop must have noticed 
     expect((await readAccounts(world, 'tools')).has(erin)).toBe(false);
     expect((await doubt())?.older).toBe('place');
 
-    // as if our database had come back, and not the server: nothing is given by it either
+    // as if our database had come back, and not the server: nothing is given because of that either
     await query(
       world,
       `UPDATE place_markers SET doubt = NULL, older = NULL, doubted_at = NULL,
@@ -289,10 +292,10 @@ test('whoever is about to give something looks first: no loop must have noticed 
   expect((await readAccounts(world, 'tools')).has(erin)).toBe(true);
 }, 120_000);
 
-test('a server that has lost its marker is an older copy too, and nobody’s word of the future freezes anything', async () => {
+test('a server that has lost its marker is an older copy, too, and a forged marker of the future freezes nothing', async () => {
   const { world } = running;
   const change = (sql: string) => administer(world.tools.socket, sql);
-  // another process might see it first, and tell the marker again
+  // another process might notice it first, and write the marker again
   await running.stopWork();
   await running.startWork(['intake', 'relay', 'directory', 'homes']);
   log.length = 0;
@@ -311,7 +314,7 @@ test('a server that has lost its marker is an older copy too, and nobody’s wor
   await running.startWork();
 });
 
-test('an older copy of an area of homes is named, and lets nobody in who should not be', async () => {
+test('an older copy of an area of homes is named, and lets in nobody who must not be let in', async () => {
   const { world } = running;
   const mode = () => statSync(homeOf(world, { tool: 'botty' })).mode & 0o7777;
   const now = readCredentials(world, { tool: 'botty' }).password;
@@ -325,11 +328,11 @@ test('an older copy of an area of homes is named, and lets nobody in who should 
   );
   await eventually('the doubt to end', async () => (await inDoubt()).length === 0);
   await settled(world);
-  // a new password is a matter for the sweep
+  // a new password is left to the sweep
   expect(readCredentials(world, { tool: 'botty' }).password).not.toBe(now);
 });
 
-test('PostgreSQL older than the servers freezes the realm, though the directory is as old', async () => {
+test('a PostgreSQL that is older than the servers freezes the realm, even if the directory is as old', async () => {
   const { world } = running;
   await running.stopWork();
   const [database, directory] = [await dumpDatabase(world), dumpDirectory(world)];

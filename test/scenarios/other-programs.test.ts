@@ -1,6 +1,6 @@
 /**
- * What the programs of other people conclude from the accounts of tools that we write: the filter and the
- * rules of Toolforge's disable-tool, which maintain-kubeusers shares, against the directory of a real realm.
+ * What other programs conclude from our accounts of tools: the filter and the rules of Toolforge's
+ * disable-tool, which maintain-kubeusers shares, with the directory of a real realm.
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -40,8 +40,8 @@ const dnOf = ({ account }: Subject) =>
   `uid=${account},ou=people,ou=servicegroups,${world.config.ldap.base}`;
 
 /**
- * What disable-tool makes of each tool that it finds: `stays disabled`, `deleted at once`, or the first
- * moment at which more than 40 whole days have passed, when it archives and deletes the tool.
+ * What disable-tool does with each tool that it finds: `stays disabled`, `deleted at once`, or the first moment
+ * at which more than 40 whole days have passed, when it archives and deletes the tool.
  */
 async function fates(): Promise<Record<string, string>> {
   const filter = `(&(|(pwdAccountLockedTime=*)(pwdPolicySubentry=${policy()}))(cn=tools.*)(objectClass=posixAccount))`;
@@ -64,7 +64,7 @@ function fateOf(time: string | undefined): string {
   return new Date(from + (ARCHIVE_AFTER_DAYS + 1) * DAY_MS).toISOString();
 }
 
-/** When our calendar archives a tool, and when its deletion was requested, by our database. */
+/** When our calendar archives a tool, and when its deletion was requested, according to our database. */
 async function ours({ uid }: Subject): Promise<{ requestedAt: number; after: number | null }> {
   const [row] = await query<{ at: Date; after: Date | null }>(
     world,
@@ -87,7 +87,7 @@ async function shellOf(tool: Subject): Promise<unknown> {
   return (await readDirectory(world)).get(dnOf(tool))?.['loginShell'];
 }
 
-test('an active tool is not found, and a disabled one stays disabled for ever', async () => {
+test('an active tool is not found, and a disabled one stays disabled forever', async () => {
   const tool = await leaving.makeTool('switched');
   expect(await fates()).toEqual({});
   await ask('tool.disable', tool, { reason: 'a while' });
@@ -98,7 +98,7 @@ test('an active tool is not found, and a disabled one stays disabled for ever', 
   expect(await shellOf(tool)).toEqual(['/bin/bash']);
 });
 
-test('of a tool that is to be deleted both countdowns begin with the request, and ours ends first', async () => {
+test('for a tool to be deleted, both countdowns begin with the request, and ours ends first', async () => {
   const [before, open] = [await leaving.makeTool('before'), await leaving.makeTool('open')];
   await ask('tool.disable', before, { reason: 'a while' });
   for (const tool of [before, open]) {
@@ -114,7 +114,7 @@ test('of a tool that is to be deleted both countdowns begin with the request, an
   expect(await fates()).toEqual({});
 });
 
-test('a tool that is being archived keeps the time, and one that is coming back has none', async () => {
+test('a tool that is being archived keeps the time, and one that is being restored has none', async () => {
   const tool = await leaving.makeTool('away');
   await askDeletion(leaving, tool);
   const date = (await fates())['away'];
@@ -147,7 +147,7 @@ test('a deleted tool that is restored is never marked to be deleted', async () =
   expect(await fates()).toEqual({});
 }, 120_000);
 
-test('a person who is suspended is locked by the time too, which refuses binds', async () => {
+test('a suspended person is also locked by the time, which refuses binds', async () => {
   await portal.get({ kind: 'person.suspend', requestedBy: 'steward', person: 'bob', reason: 'x' });
   const entries = await readDirectory(world, { operational: true });
   expect(entries.get(`uid=bob,ou=people,${world.config.ldap.base}`)).toMatchObject({
@@ -157,7 +157,7 @@ test('a person who is suspended is locked by the time too, which refuses binds',
   await portal.get({ kind: 'person.reinstate', requestedBy: 'steward', person: 'bob' });
 });
 
-/** As the version before has written it: every tool that it has locked says "delete at once". */
+/** As the previous version wrote it: every tool that it has locked says "delete at once". */
 async function markAsBefore(...tools: Subject[]): Promise<void> {
   const lines = (tool: Subject) => [
     ...[`dn: ${dnOf(tool)}`, 'changetype: modify', 'replace: pwdAccountLockedTime'],
@@ -166,7 +166,7 @@ async function markAsBefore(...tools: Subject[]): Promise<void> {
   await changeDirectory(world, 'ldapmodify', tools.flatMap(lines).join('\n'));
 }
 
-test('migrating mends what the version before has written, without a sweep', async () => {
+test('migrating corrects what the previous version wrote, without a sweep', async () => {
   const [idle, doomed] = [await leaving.makeTool('idle'), await leaving.makeTool('doomed')];
   await ask('tool.disable', idle, { reason: 'a while' });
   await askDeletion(leaving, doomed);
@@ -190,7 +190,7 @@ test('migrating mends what the version before has written, without a sweep', asy
   expect(await fates()).toEqual({ idle: 'stays disabled', doomed: date });
 });
 
-test('a sweep mends it too, as any drift', async () => {
+test('a sweep also corrects it, like any drift', async () => {
   const idle = await leaving.find({ tool: 'idle' });
   const doomed = await leaving.find({ tool: 'doomed' });
   const right = await fates();

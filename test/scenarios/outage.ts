@@ -13,7 +13,10 @@ import {
 import type { Wish } from './portal.ts';
 import type { Running } from './running.ts';
 
-/** From a server's return until all is done: a second or two, several on a busy machine, a minute where nobody notices. */
+/**
+ * From a server's return until everything is done: a second or two, several on a busy machine, a minute if
+ * nobody notices.
+ */
 const RETURN_MS = 20_000;
 
 export type ServerKey = 'postgres' | 'redis' | 'slapd' | 'replica' | 'tools';
@@ -75,8 +78,8 @@ async function restoreCopies(world: World, server: ServerKey, how: Ending): Prom
 }
 
 /**
- * Takes a server away for some time while requests come, brings it back, and expects all to be done
- * soon. `name` is the beginning of the new tools' names. Returns their names.
+ * Takes a server away for some time while requests come, brings it back, and expects everything to be done
+ * soon. `name` is the prefix of the new tools' names. Returns their names.
  */
 export async function surviveOutage(
   { world, portal }: Running,
@@ -91,7 +94,7 @@ export async function surviveOutage(
   const [rotated, one, two, late] = names;
   await portal.get(tool(rotated));
   const rotation: Wish = { kind: 'credentials.rotate', requestedBy: 'alice', tool: rotated };
-  // in hand at the moment of the fault
+  // in progress at the moment of the fault
   const ids = await Promise.all([rotation, tool(one), tool(two)].map((wish) => portal.send(wish)));
   end(world, server, how);
   const began = performance.now();
@@ -101,7 +104,7 @@ export async function surviveOutage(
     for (const part of GOES_ON[server]) {
       await eventually(`${part} of ${late}`, () => LOOKS[part]?.(world, late));
     }
-    // time-outs are to come and go: there is nothing to look at meanwhile
+    // time-outs must come and go: there is nothing to look at meanwhile
     await eventually('the outage', () => performance.now() - began > outageMs, outageMs + 60_000);
     await restoreCopies(world, server, how);
     returned = performance.now();
@@ -123,7 +126,7 @@ export async function surviveOutage(
   return names;
 }
 
-/** That everything is whole in the end: tools, passwords, numbers, the portal's events. */
+/** Everything is complete in the end: tools, passwords, numbers, the portal's events. */
 export async function expectWhole(
   { world, portal }: Running,
   names: readonly string[],
@@ -142,6 +145,6 @@ export async function expectWhole(
     return portal.heard.length === Number(row?.last);
   });
   expect(portal.disorder).toEqual([]);
-  // exits with an error where there is a step, a finding, or something that could not be read
+  // fails if there is a step, a finding, or something that could not be read
   await expect(world.chamberlain('plan', '--all')).resolves.toContain('nothing to do');
 }

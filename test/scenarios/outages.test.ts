@@ -1,6 +1,7 @@
 /**
- * Each of the five servers frozen (SIGSTOP), and killed and started again, while requests come: what does
- * not need it goes on, the rest is done within 5 s of its return, without a hand. And Redis flushed.
+ * Each of the five servers is frozen (SIGSTOP), and killed and started again, while requests come: whatever
+ * does not need it goes on, and the rest is done within 5 s of its return, without intervention. Finally, Redis
+ * is flushed.
  */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { Redis } from 'ioredis';
@@ -30,7 +31,7 @@ afterAll(async () => {
 });
 
 test.each(OUTAGES)(
-  '$server $how: the others go on, and all is done within 5 s of its return',
+  '$server $how: the others go on, and everything is done within 5 s of its return',
   async ({ server, how }) => {
     const outage = { server, how, outageMs: OUTAGE_MS, name: `${server}-${how}` };
     names.push(...(await surviveOutage(running, outage)));
@@ -52,7 +53,7 @@ async function flush(): Promise<void> {
 }
 
 describe('Redis loses everything', () => {
-  test('after the verdicts, all is done, and no event is lost or out of order', async () => {
+  test('after the verdicts, everything is done, and no event is lost or out of order', async () => {
     const made = Array.from({ length: 20 }, (_, n) => `flushed-${n}`);
     names.push(...made);
     const ids = await Promise.all(made.map((each) => portal.send(tool(each))));
@@ -71,7 +72,7 @@ describe('Redis loses everything', () => {
     expect(portal.disorder).toEqual([]);
   });
 
-  test('events that nobody has fetched come again, in order', async () => {
+  test('events that nobody has fetched are sent again, in order', async () => {
     await portal.pause();
     const wish = (n: number): Wish => ({
       ...{ kind: 'tool.update', requestedBy: 'alice', tool: 'flushed-0' },
@@ -86,6 +87,6 @@ describe('Redis loses everything', () => {
   });
 });
 
-test('in the end all is whole: tools, passwords, numbers, events', async () => {
+test('in the end everything is complete: tools, passwords, numbers, events', async () => {
   await expectWhole(running, names);
 });

@@ -1,4 +1,4 @@
-/** Looks at what Chamberlain made from outside: with the servers' own tools, as their administrators. */
+/** Reads what Chamberlain has created from outside: with the servers' own tools, as their administrators. */
 import { execFile } from 'node:child_process';
 import { lstatSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -42,7 +42,7 @@ export async function readDirectory(
   return entries;
 }
 
-/** All that stays as it is while nobody changes anything: without the marker, whose beat goes on. */
+/** Everything that stays as it is while nobody changes anything: without the heartbeat, which goes on. */
 export async function readStillDirectory(world: World): Promise<Map<string, Entry>> {
   const directory = await readDirectory(world, { operational: true });
   directory.delete(`cn=chamberlain,${world.config.ldap.base}`);
@@ -50,7 +50,7 @@ export async function readStillDirectory(world: World): Promise<Map<string, Entr
   return directory;
 }
 
-/** Adds an entry as the directory's administrator, so not ours. */
+/** Adds an entry as the directory's administrator, so it is not ours. */
 export async function addUnmanagedEntry(world: World, ldif: string): Promise<void> {
   await changeDirectory(world, 'ldapadd', ldif);
 }
@@ -100,8 +100,8 @@ export async function query<Row = Record<string, unknown>>(
 }
 
 /**
- * Makes a tool one that is deleted, with nothing touched, so that all it has outside is still to go. It
- * says of itself that it was put away, and that its archives were kept for long enough.
+ * Makes a tool a deleted one, with nothing touched, so that everything outside must still be removed. Its row
+ * says that it was archived, and that its archives were kept for long enough.
  *
  * @returns makes it active again
  */
@@ -126,7 +126,7 @@ export async function markDeleted(world: World, uid: number): Promise<() => Prom
   };
 }
 
-/** Waits until every subject is applied in every role. What is parked never is. */
+/** Waits until every subject is applied in every role. Parked rows never are. */
 export async function settled(world: World, timeoutMs?: number): Promise<void> {
   await eventually(
     'everything to be applied',
@@ -182,7 +182,7 @@ export async function dumpTables(
   return dump;
 }
 
-/** Where the home of a tool or person lies on this machine. */
+/** The path of the home of a tool or person on this machine. */
 export function homeOf(world: World, owner: { tool: string } | { person: string }): string {
   const { root, toolHomes, personHomes } = world.config.files;
   return 'tool' in owner
@@ -212,7 +212,7 @@ export function readCredentials(
   return { path, ...parsed, uid: seen.uid, gid: seen.gid, mode: seen.mode & 0o7777 };
 }
 
-/** Runs a statement on a database server with a credentials file; fails where it may not. */
+/** Runs a statement on a database server with a credentials file; fails if it may not. */
 export async function loginWith(
   world: World,
   server: 'replica' | 'tools',
@@ -227,7 +227,7 @@ export async function loginWith(
   return stdout.trim();
 }
 
-/** A copy of a credentials file, for a password that the file will not hold for ever. */
+/** A copy of a credentials file, for a password that the file will not keep. */
 export function keepCopy(world: World, { user, password }: CredentialsSeen): string {
   const file = join(world.dir, `copy-${process.hrtime.bigint()}.cnf`);
   writeFileSync(file, `[client]\nuser = ${user}\npassword = ${password}\n`, { mode: 0o600 });
@@ -265,8 +265,8 @@ const entriesOf = (tool: string): string =>
   `(cn=tools.${tool})(uid=tools.${tool})(cn=runas-tools.${tool})`;
 
 /**
- * What is not as it should be of these tools, in sentences: their entries, homes, credentials, and
- * that file, PostgreSQL and both servers hold the same password.
+ * What is wrong with these tools, in sentences: their entries, homes, credentials, and whether that file,
+ * PostgreSQL and both servers have the same password.
  */
 export async function faultsOf(world: World, names: readonly string[]): Promise<string[]> {
   const faults: string[] = [];
@@ -282,7 +282,8 @@ export async function faultsOf(world: World, names: readonly string[]): Promise<
       `SELECT t.uid, t.name, c.wanted_epoch AS wanted, v.epoch, v.verifier FROM tools t
        JOIN credentials c ON c.account = t.uid LEFT JOIN database_verifiers v ON v.account = t.uid`,
     ),
-    // all is read where so many would be too long for an argument; where a test has put megabytes, these are not
+    // everything is read if the list would be too long for an argument; files that a test has made megabytes
+    // large are not
     readDirectory(
       world,
       names.length > 100 ? {} : { filter: `(|${names.map(entriesOf).join('')})` },

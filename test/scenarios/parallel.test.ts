@@ -1,4 +1,6 @@
-/** Eight portals at once, 64 requests in flight, 200 tools, all doubled and shuffled, two `chamberlain work`. */
+/**
+ * Eight portals at once, 64 requests in progress, 200 tools, all doubled and shuffled, two `chamberlain work`.
+ */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import type { World } from '../stack.ts';
 import { endProcess, randomFrom, startWorkers } from './crash.ts';

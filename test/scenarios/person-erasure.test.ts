@@ -1,6 +1,6 @@
 /**
- * An erasure by law on real servers: nothing of the person is left anywhere, what a server that is away holds is owed,
- * and a backup of before does not bring anything back.
+ * An erasure by law on real servers: nothing of the person is left anywhere, what is on a server that is away
+ * is done later, and an earlier backup does not bring anything back.
  */
 import {
   appendFileSync,
@@ -33,7 +33,7 @@ import { admit } from './running.ts';
 let leaving: LeavingWorld;
 let world: World;
 let list: string;
-/** of before anybody was erased; `late` is not in it */
+/** from before any erasure; `late` is not in it */
 let backup: string;
 let carol: Subject;
 let late: Subject;
@@ -69,7 +69,7 @@ const suspend = ({ name }: Subject) =>
     ...{ kind: 'person.suspend', requestedBy: 'steward', person: name, reason: 'to be erased' },
   });
 
-/** Asked for by the admin's own key, approved by another a day ago; returns the request's id. */
+/** Requested with the admin's own key, approved by another a day ago; returns the request's id. */
 async function approvedErasure({ name, uid }: Subject): Promise<string> {
   const request = await leaving.askAsAdmin({ kind: 'person.erase', person: name });
   await query(
@@ -108,7 +108,7 @@ async function traces({ name, uid, user }: Subject): Promise<string[]> {
   ];
 }
 
-test('of a person who is erased nothing is left; what a server holds that is away is owed, and shown', async () => {
+test('nothing is left of an erased person; what is on a server that is away is shown, and done later', async () => {
   expect(await treasureOf(world, carol)).toMatchObject({
     home: expect.arrayContaining([expect.stringContaining('precious')]),
     databases: expect.arrayContaining([expect.stringContaining('__data')]),
@@ -156,7 +156,7 @@ test('of a person who is erased nothing is left; what a server holds that is awa
   expect((await cli('plan', '--all')).out).toContain('nothing to do');
 }, 120_000);
 
-test('the list beside the archives has who was erased, once, for root alone', async () => {
+test('the list next to the archives names each erased person once, and only root may read it', async () => {
   const lines = said(readFileSync(list, 'utf8')).map((line) => JSON.parse(line) as unknown);
   expect(lines).toEqual([
     {
@@ -167,7 +167,7 @@ test('the list beside the archives has who was erased, once, for root alone', as
   expect(statSync(list).mode & 0o777).toBe(0o600);
 });
 
-test('who has no home is in the list too, and a line that a crash has cut keeps nobody out of it', async () => {
+test('a person without a home is in the list, too, and a line that a crash has cut affects nobody else', async () => {
   appendFileSync(list, '{"uid":1,"acc');
   await suspend(late);
   await approvedErasure(late);
@@ -181,7 +181,7 @@ test('who has no home is in the list too, and a line that a crash has cut keeps 
   expect(await traces(late)).toEqual([]);
 });
 
-test('a backup of before brings nothing back: `recover` erases anew, and gives nobody the name or number', async () => {
+test('an earlier backup brings nothing back: `recover` erases again, and gives nobody the name or number', async () => {
   await leaving.stopWork();
   await restoreDatabaseCopy(world, backup);
   await leaving.startWork();
@@ -199,7 +199,7 @@ test('a backup of before brings nothing back: `recover` erases anew, and gives n
   ]);
   writeFileSync(list, whole);
 
-  // who could write the list could have anybody erased: it is read first
+  // anyone who could write the list could have anybody erased: it is read first
   const listed = await cli('recover');
   expect([listed.exit, listed.out]).toEqual([3, expect.stringContaining('carol, late')]);
   expect(await stateOf(world, carol)).toBe('active');

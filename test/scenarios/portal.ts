@@ -1,6 +1,6 @@
 /**
- * A portal for tests, written as a stranger would who has only the format: it signs with nothing but
- * node:crypto, sends by BullMQ, and listens to its events one at a time.
+ * A portal for tests, written like one by an outsider who has only the format: it signs with nothing but
+ * node:crypto, sends by BullMQ, and receives its events one at a time.
  */
 import {
   createPrivateKey,
@@ -19,7 +19,7 @@ import { eventually } from './eventually.ts';
 
 const URGENT = new Set(['access.revoke', 'key.remove', 'maintainer.remove', 'tool.delete']);
 
-/** An event as the portal is told it. */
+/** An event as the portal receives it. */
 export interface HeardEvent {
   seq: number;
   id: string;
@@ -31,13 +31,13 @@ export interface HeardEvent {
   data: Record<string, unknown>;
 }
 
-/** A request as a person would write it down; `requestedBy` is who asks. */
+/** A request as a person would write it down; `requestedBy` is the requester. */
 export type Wish = { kind: string; requestedBy: string } & Record<string, unknown>;
 
 export interface SendOptions {
   /** the request's id; a new one by default */
   id?: string;
-  /** who approved; who asks by default */
+  /** the approver; by default the requester */
   approvedBy?: string;
   /** the queue, without the name of the portal; by the kind by default */
   queue?: 'requests' | 'requests.urgent' | undefined;

@@ -258,7 +258,7 @@ describe('a directory that is not trusted', () => {
     hide('add');
     try {
       await host.agent.start();
-      await distrusts(/40 have disappeared/);
+      await distrusts(/40 entries have disappeared/);
       const { json, text } = await status();
       expect(json.held).toMatchObject({ inAll: 40 });
       expect(text).toContain('keys-agent accept');
