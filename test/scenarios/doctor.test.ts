@@ -758,9 +758,9 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
           says: [
             ['unreadable', /^directory: no answer/u, /work directory/u],
             ['unreadable', /^databases: no answer/u, /work databases/u],
-            ['fix', /^no process works as intake$/u, /work intake/u],
-            ['fix', /^no process works as relay$/u, /work relay/u],
-            ['fix', /^no process works as sweep$/u, /work sweep/u],
+            ['fix', /^nobody works as intake$/u, /work intake/u],
+            ['fix', /^nobody works as relay$/u, /work relay/u],
+            ['fix', /^nobody works as sweep$/u, /work sweep/u],
             ['fix', /^the clock of the machine of homes/u, /NTP/u],
             ['fix', /^1 rows of the audit wait to be sealed,/u, /work relay/u],
           ],
