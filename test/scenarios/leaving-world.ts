@@ -14,7 +14,7 @@ import { admit, openRunning, type Running } from './running.ts';
 export const LEAVING_ROLES = ['intake', 'relay', 'directory', 'homes', 'databases'];
 
 /** A subject that may leave, as the tests name it. */
-export type Leaver = { tool: string } | { person: string };
+type Leaver = { tool: string } | { person: string };
 
 export interface LeavingWorld extends Running {
   /**
