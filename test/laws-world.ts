@@ -1,6 +1,7 @@
 /** For the laws: roles with real readers and writers, wanted states, and a look at everything from outside. */
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
+import { type Connection, createConnection } from 'mariadb';
 import pg from 'pg';
 import { realmOf } from '../src/shared/config.ts';
 import { prepareFileAreas } from '../src/backends/files/file-acls.ts';
@@ -27,7 +28,10 @@ export const ROLE_ORDER: readonly Role[] = ['directory', 'homes', 'databases'];
 /** Thrown by a writer that has died. */
 export class Death extends Error {}
 
-/** Writer that die at the n-th action, before it or just after it, and stay dead. */
+/**
+ * Writer that die at the n-th action, before it or just after it, and stay dead. To die before one leaves all as to die
+ * after the one before it.
+ */
 export function dyingWriter(writer: Writer, n: number, when: 'before' | 'after'): Writer {
   let count = 0;
   return {
@@ -51,7 +55,7 @@ export interface LawsWorld {
   /** runs of all roles until none has a step left */
   settle(uids: readonly number[]): Promise<void>;
   /** everything outside, as a map from what to what */
-  dump(): Map<string, string>;
+  dump(): Promise<Map<string, string>>;
   close(): Promise<void>;
 }
 
@@ -100,6 +104,14 @@ export async function openLawsWorld(name: string, options?: WorldOptions): Promi
     }
     return done;
   };
+  /** one to each database server, once there was a dump */
+  const admins = new Map<string, Connection>();
+  const adminOf = async ({ name: server, socket }: World['replica']) => {
+    const admin =
+      admins.get(server) ?? (await createConnection({ socketPath: socket, user: 'root' }));
+    admins.set(server, admin);
+    return admin;
+  };
   return {
     world,
     owner,
@@ -108,8 +120,21 @@ export async function openLawsWorld(name: string, options?: WorldOptions): Promi
     async settle(uids) {
       for (const uid of uids) for (const role of ROLE_ORDER) await run(role, uid);
     },
-    dump: () => dumpOutside(world),
+    async dump() {
+      const all = dumpOutside(world);
+      const { people, tools } = config.ids;
+      const range = [people[0]?.first, tools[0]?.last];
+      for (const server of [world.replica, world.tools]) {
+        const admin = await adminOf(server);
+        for (const sql of ACCOUNTS) {
+          const rows = await admin.query<unknown[][]>({ sql, rowsAsArray: true }, range);
+          for (const row of rows) all.set(`${server.name} ${row.join('\t')}`, '');
+        }
+      }
+      return all;
+    },
     async close() {
+      await Promise.all([...admins.values()].map((admin) => admin.end()));
       await Promise.all(
         roles.flatMap(({ reader, writer, pool, holder }) => [
           reader.close(),
@@ -124,15 +149,15 @@ export async function openLawsWorld(name: string, options?: WorldOptions): Promi
   };
 }
 
-/** Directory, files (with owners, modes, ACLs and contents by hash), and database accounts of this world's numbers. */
-function dumpOutside({
-  slapd,
-  ldapAdmin,
-  dataRoot,
-  config,
-  replica,
-  tools,
-}: World): Map<string, string> {
+/** Of the database users of a world: they are named by its numbers. */
+const ACCOUNTS = [
+  'SELECT User, Host, Priv FROM mysql.global_priv',
+  'SELECT User, Host, Db, Select_priv, Drop_priv FROM mysql.db',
+  'SELECT * FROM mysql.roles_mapping',
+].map((select) => `${select} WHERE User REGEXP '^[su][0-9]+$' AND SUBSTR(User, 2) BETWEEN ? AND ?`);
+
+/** Directory, and files with owners, modes and the time of their last change. */
+function dumpOutside({ slapd, ldapAdmin, dataRoot }: World): Map<string, string> {
   const all = new Map<string, string>();
   const ldif = execFileSync(
     'ldapsearch',
@@ -176,30 +201,6 @@ function dumpOutside({
   for (const line of files.split('\n').filter((text) => text !== '')) {
     const [path = '', rest = ''] = line.split('\t');
     all.set(`file ${path}`, rest);
-  }
-  const first = config.ids.people[0]!.first;
-  const last = config.ids.tools[0]!.last;
-  for (const { name, socket } of [replica, tools]) {
-    const rows = execFileSync(
-      'mariadb',
-      [
-        '--no-defaults',
-        '-S',
-        socket,
-        '-N',
-        '-B',
-        '-e',
-        `SELECT User, Host, Priv FROM mysql.global_priv WHERE User REGEXP '^[su][0-9]+$'
-           AND SUBSTR(User, 2) BETWEEN ${first} AND ${last};
-         SELECT User, Host, Db, Select_priv, Drop_priv FROM mysql.db WHERE User REGEXP '^[su][0-9]+$'
-           AND SUBSTR(User, 2) BETWEEN ${first} AND ${last};
-         SELECT * FROM mysql.roles_mapping WHERE User REGEXP '^[su][0-9]+$'
-           AND SUBSTR(User, 2) BETWEEN ${first} AND ${last};`,
-      ],
-      { encoding: 'utf8' },
-    );
-    for (const line of rows.split('\n').filter((text) => text !== ''))
-      all.set(`${name} ${line}`, '');
   }
   return all;
 }

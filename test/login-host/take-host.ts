@@ -112,6 +112,8 @@ exec cat`;
     });
     return { code: status, stdout, stderr };
   };
+  // what Node has compiled, of programs that root starts
+  const compiled = { NODE_COMPILE_CACHE: process.env['NODE_COMPILE_CACHE'] ?? '' };
   const command = (meddling?: string): string[] => [
     process.execPath,
     ...(meddling === undefined ? [] : ['--import', meddling]),
@@ -125,7 +127,7 @@ exec cat`;
       '/opt/chamberlain/node_modules/.bin/node /opt/chamberlain/src/login-host/programs/take.ts f',
     /** Runs the program as sudo would: as root, with SUDO_UID. */
     take(uid: number | undefined, cwd: string, words: string[], meddling?: string): Ended {
-      const env: Record<string, string> = uid === undefined ? {} : { SUDO_UID: String(uid) };
+      const env = uid === undefined ? compiled : { ...compiled, SUDO_UID: String(uid) };
       return ended([...enter(cwd), ...command(meddling), ...words], env);
     },
     /** The same, by a line of shell that is given the program as shell words. */
@@ -136,7 +138,7 @@ exec cat`;
       meddling?: string,
     ): Ended {
       const take = command(meddling).map(quote).join(' ');
-      return ended([...enter(cwd), 'sh', '-c', line(take)], { SUDO_UID: String(uid) });
+      return ended([...enter(cwd), 'sh', '-c', line(take)], { ...compiled, SUDO_UID: String(uid) });
     },
     /** Runs a line of shell with the rights of an account. */
     as(uid: number, cwd: string, line: string, env: Record<string, string> = {}): Ended {

@@ -60,7 +60,7 @@ async function deletePerson(person: Subject): Promise<void> {
 }
 
 beforeAll(async () => {
-  leaving = await openLeavingWorld('deleted since', { own: true });
+  leaving = await openLeavingWorld('deleted since');
   ({ world } = leaving);
   await leaving.stopWork();
   await leaving.startWork(LEAVING_ROLES);

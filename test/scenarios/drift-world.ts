@@ -27,8 +27,11 @@ export interface RepairSeen extends Pick<Ended, 'exit' | 'err'> {
   said: Record<string, unknown>;
 }
 
-/** Every role except the sweep, which would repair by itself what is damaged here. */
-const ROLES = ['intake', 'relay', 'directory', 'homes', 'databases'];
+/** Subjects that are made side by side. */
+const AT_ONCE = 40;
+
+/** Every role but the sweep, which would mend on its own time what is damaged here. */
+export const ROLES = ['intake', 'relay', 'directory', 'homes', 'databases'];
 
 export async function openDriftWorld(
   name: string,
@@ -104,12 +107,15 @@ export async function openDriftWorld(
       },
     },
     async populate(cases) {
-      const made = await Promise.all(
-        cases.map(async (one, index) => {
-          const subject = await make(one, `d${String(index).padStart(3, '0')}`);
-          return [one, subject] as const;
-        }),
-      );
+      const made: [DriftCase, Subject][] = [];
+      // a busy machine takes its time, and nobody is waited for without an end
+      for (let at = 0; at < cases.length; at += AT_ONCE) {
+        const some = cases.slice(at, at + AT_ONCE).map(async (one, index) => {
+          const subject = await make(one, `d${String(at + index).padStart(3, '0')}`);
+          return [one, subject] as [DriftCase, Subject];
+        });
+        made.push(...(await Promise.all(some)));
+      }
       await settled(world);
       // the watcher corrects a password that was changed after its account had rested for 10 s: these do not
       // rest yet

@@ -8,6 +8,7 @@ import {
   type LoginHostOptions,
 } from '../../dev/servers/login-host.ts';
 import { PLACES } from '../../src/login-host/places.ts';
+import { statusOf } from '../login-host/host-status.ts';
 import type { WorldOptions } from '../stack.ts';
 import { openRunning, type Running } from './running.ts';
 
@@ -140,6 +141,8 @@ export async function addLoginHost(running: Running, options: HostOptions = {}):
       }
     },
     async agentStatus() {
+      // times are by the host's clock
+      if (options.hasOwnClock !== true) return statusOf(host.machine).json as AgentStatus;
       const { stdout } = await host.keysAgent('status', '--json');
       return JSON.parse(stdout) as AgentStatus;
     },

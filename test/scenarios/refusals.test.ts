@@ -541,8 +541,32 @@ const KEYS: Case[] = (
 
 const NEXT = () => as('alice', 'tool.update', { tool: 'bridgebot', title: 'Bridges' });
 
-const numberOf = async (table: string) =>
-  Number((await query(world, `SELECT coalesce(max(id), 0) AS n FROM ${table}`))[0]?.['n']);
+/** The last rows of what a refusal writes to. */
+interface Last {
+  requests: string;
+  audit: string;
+  events: string;
+}
+
+async function readLast(): Promise<Last> {
+  const rows = await query<Last>(
+    world,
+    `SELECT (SELECT coalesce(max(id), 0) FROM requests) AS requests,
+       (SELECT coalesce(max(id), 0) FROM audit) AS audit,
+       (SELECT coalesce(max(row_id), 0) FROM events) AS events`,
+  );
+  return rows[0] as Last;
+}
+
+/** What the case before has left: a dump takes longer than a case. */
+let left: Awaited<ReturnType<typeof dumpTables>> | undefined;
+
+/** What stands in all other tables before a case. */
+async function dumpBefore(): Promise<NonNullable<typeof left>> {
+  const before = left ?? (await dumpTables(world));
+  left = undefined; // until this case has ended well
+  return before;
+}
 
 describe('a job that is no request of its portal', () => {
   const counted = async (code: string) =>
@@ -555,21 +579,17 @@ describe('a job that is no request of its portal', () => {
     )[0]?.count ?? '0';
 
   test.each(JUNK)('$what: $code', async ({ code, found, send }) => {
-    const look = async () => ({
-      tables: await dumpTables(world),
-      numbers: await query(
-        world,
-        `SELECT (SELECT max(id) FROM requests) AS requests, (SELECT max(id) FROM audit) AS audit,
-           (SELECT max(row_id) FROM events) AS events`,
-      ),
-    });
-    const before = await look();
+    const before = await dumpBefore();
+    const last = await readLast();
     const count = Number(await counted(code));
     expect(await send()).toBe(found);
     await eventually('its count', async () => Number(await counted(code)) === count + 1);
-    expect(await look()).toEqual(before);
-    // the next job
+    expect(await readLast()).toEqual(last);
+    // the next job, and that nothing else has changed
     expect(await portal.ask(NEXT())).toMatchObject({ verdict: 'accepted' });
+    const after = await dumpTables(world);
+    expect(after).toEqual(before);
+    left = after;
   });
 });
 
@@ -581,15 +601,13 @@ describe.each([
   ['keys', KEYS],
 ])('%s', (_title, cases) => {
   test.each(cases)('$what: $code', async ({ code, send, told = null, named = false }) => {
-    const [request, audit, before] = await Promise.all([
-      numberOf('requests'),
-      numberOf('audit'),
-      dumpTables(world),
-    ]);
-    const events = await query(world, 'SELECT max(row_id) AS n FROM events');
+    const before = await dumpBefore();
+    const last = await readLast();
     await send();
-    await eventually('its row', async () => (await numberOf('requests')) > request);
-    const rows = await query(world, 'SELECT * FROM requests WHERE id > $1', [request]);
+    const rows = await eventually('its row', async () => {
+      const found = await query(world, 'SELECT * FROM requests WHERE id > $1', [last.requests]);
+      return found.length > 0 && found;
+    });
     expect(rows).toEqual([
       expect.objectContaining({
         verdict: 'refused',
@@ -599,12 +617,10 @@ describe.each([
     ]);
     const [row] = rows;
     expect(row?.['sentence']).not.toMatch(/[\p{C}\p{Zl}\p{Zp}]/u);
-    expect(await query(world, 'SELECT * FROM audit WHERE id > $1', [audit])).toEqual([
+    expect(await query(world, 'SELECT * FROM audit WHERE id > $1', [last.audit])).toEqual([
       expect.objectContaining({ request: row?.['id'], verdict: 'refused', code }),
     ]);
-    expect(
-      await query(world, 'SELECT * FROM events WHERE row_id > $1', [events[0]?.['n'] ?? 0]),
-    ).toEqual([
+    expect(await query(world, 'SELECT * FROM events WHERE row_id > $1', [last.events])).toEqual([
       expect.objectContaining({
         portal: told,
         event: 'request.refused',
@@ -616,7 +632,9 @@ describe.each([
     expect((row?.['jti'] ?? null) !== null).toBe(named);
     // the next job, and that nothing else has changed
     expect(await portal.ask(NEXT())).toMatchObject({ verdict: 'accepted' });
-    expect(await dumpTables(world)).toEqual(before);
+    const after = await dumpTables(world);
+    expect(after).toEqual(before);
+    left = after;
   });
 });
 
@@ -661,10 +679,12 @@ describe('doubled and replayed', () => {
       await portal.ask({ ...TOOL, name: 'replay-1', title: randomUUID() }, { id }).catch(() => {});
       await settled(world);
       const before = await dumpTables(world);
-      const number = await numberOf('requests');
+      const last = await readLast();
       await portal.send(wishes, { id, ...options });
-      await eventually('its row', async () => (await numberOf('requests')) > number);
-      const rows = await query(world, 'SELECT * FROM requests WHERE id > $1', [number]);
+      const rows = await eventually('its row', async () => {
+        const found = await query(world, 'SELECT * FROM requests WHERE id > $1', [last.requests]);
+        return found.length > 0 && found;
+      });
       expect(rows).toEqual([
         expect.objectContaining({ verdict: 'refused', code: 'REQUEST_REPLAYED' }),
       ]);

@@ -155,8 +155,11 @@ describe('killed in the middle', () => {
 
   test('the command: what it asked for is done nevertheless or is done by the next', async () => {
     DAMAGE.mode(repairs, 'left');
-    const { started, release } = await startHeld('left', 'homes');
-    process.kill(started.pid, 'SIGKILL');
+    await DAMAGE.shell(repairs, 'first');
+    const release = await repairs.hold('left', 'homes');
+    const started = await repairs.startRepairApart('first', 'left', '--yes');
+    await partEnded(repairs, started, ['first', 'directory']);
+    started.child.kill('SIGKILL');
     await expect(started.ended).rejects.toThrow();
     await release();
     expect(await repairs.repair('left', '--yes')).toMatchObject({ exit: 0, err: '' });

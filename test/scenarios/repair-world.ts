@@ -1,5 +1,5 @@
 /** A running realm whose things are damaged by hand, one kind for each target, and repaired. */
-import { execFileSync } from 'node:child_process';
+import { type ChildProcess, execFileSync } from 'node:child_process';
 import { chmodSync, lstatSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import pg from 'pg';
@@ -39,13 +39,14 @@ export interface RepairWorld extends Running {
   repair(...args: string[]): Promise<Repaired>;
   /** Starts a repair, and returns its id once it is recorded; `ended` is its end. */
   startRepair(...args: string[]): Promise<Started>;
+  /** The same in a process of its own, which may be killed. */
+  startRepairApart(...args: string[]): Promise<Started & { child: ChildProcess }>;
   /** Holds the lock of a subject with a role, so that the role does nothing for it. */
   hold(tool: string, role: Role): Promise<() => Promise<void>>;
 }
 
 export interface Started {
   id: string;
-  pid: number;
   ended: Promise<Repaired>;
 }
 
@@ -69,16 +70,15 @@ export async function openRepairWorld(
   const rows = await query<{ name: string; uid: number }>(world, 'SELECT name, uid FROM tools');
   const uids = Object.fromEntries(rows.map((row) => [row.name, row.uid]));
   const cli = (...args: string[]) => runCli(args, { config: world.configFile });
-  const startRepair = async (...args: string[]): Promise<Started> => {
+  const started = async (begin: () => Promise<Ended>): Promise<Started> => {
     const known = await query<{ id: string }>(world, 'SELECT id FROM repairs');
-    const child = startCli(['repair', '--json', ...args], { config: world.configFile });
-    const ended = endOf(child).then(asRepaired);
+    const ended = begin().then(asRepaired);
     ended.catch(() => {}); // whoever waits for it is told
     const id = await eventually('a repair', async () => {
       const now = await query<{ id: string }>(world, 'SELECT id FROM repairs');
       return now.find((row) => known.every((each) => each.id !== row.id))?.id;
     });
-    return { id, pid: child.pid ?? 0, ended };
+    return { id, ended };
   };
   return {
     ...running,
@@ -90,7 +90,15 @@ export async function openRepairWorld(
       return { ...(JSON.parse(out) as Report & { digest: string }), exit, out };
     },
     repair: async (...args) => asRepaired(await cli('repair', '--json', ...args)),
-    startRepair,
+    startRepair: (...args) => started(() => cli('repair', '--json', ...args)),
+    async startRepairApart(...args) {
+      let child: ChildProcess | undefined;
+      const begin = () => {
+        child = startCli(['repair', '--json', ...args], { config: world.configFile });
+        return endOf(child);
+      };
+      return { ...(await started(begin)), child: child! };
+    },
     hold: (tool, role) => hold(world, uids[tool] ?? 0, role),
   };
 }

@@ -81,8 +81,14 @@ export function defineDoctor(command: Command): void {
       const json = wantsJson(command);
       const progress = startProgress({ json });
       const ofRoles = await loadRoleChecks();
-      const { checks, sinceOf, othersAway } = checksOf(config, configPathOf(command), etc, ofRoles);
+      const { checks, sinceOf, othersAway, close } = checksOf(
+        config,
+        configPathOf(command),
+        etc,
+        ofRoles,
+      );
       const lines = await examine(checks, progress.say, sinceOf);
+      close();
       lines.push(...othersAway());
       progress.end();
       const totals = countStates(lines);
@@ -90,6 +96,7 @@ export function defineDoctor(command: Command): void {
         totals.unreadable > 0 ? EXIT.unreadable : totals.fix > 0 ? EXIT.pending : EXIT.done;
       if (json) printJson({ totals, lines });
       else printPage(renderLines(lines, totals, verbose === true));
+      process.exitCode = exit;
       // do not wait for a check that hangs
       process.stdout.write('', () => process.exit(exit));
     });
@@ -101,6 +108,8 @@ interface Checks {
   sinceOf: (server: Server) => string;
   /** after that: what a role on another machine cannot reach */
   othersAway: () => GroupedLine[];
+  /** Closes the connections that do not hang. */
+  close: () => void;
 }
 
 /** Of each role that has something to look at. */
@@ -254,6 +263,7 @@ function checksOf(config: Config, configFile: string, etc: string, roles: Checks
             `Meanwhile ${each.stops}. Check it on the machine where \`chamberlain work ${each.role}\` runs.`,
           ),
         })),
+    close: () => void pool?.end().catch(() => {}),
   };
 }
 

@@ -11,6 +11,7 @@ import { eventually } from '../../scenarios/eventually.ts';
 import { changeDirectory } from '../../scenarios/outside.ts';
 import { openWorld, runningPid, signalTree, type World } from '../../stack.ts';
 import { backUp, newKey, restore, sealedEntries } from '../agent-world.ts';
+import { statusOf } from '../host-status.ts';
 import { newSealKey } from '../seal-key.ts';
 
 const LIMIT_SECONDS = 3600;
@@ -57,6 +58,8 @@ const fallSilent = async () => {
   await pulsing;
 };
 const agentCommand = (...args: string[]) => host.machine.run(['/usr/sbin/keys-agent', ...args]);
+/** What it says, without a start of the program. */
+const look = () => statusOf(host.machine) as Status;
 async function status(): Promise<Status> {
   const [json, text] = await Promise.all([
     agentCommand('status', '--json'),
@@ -120,21 +123,23 @@ beforeEach(async () => {
   beat = { people: NAMES.length, tools: TOOLS.length };
   await pulse();
   await host.agent.start();
-  await eventually('everything is as at the beginning', async () => {
-    const { exit, json, text } = await status();
-    expect(exit === 0 ? '' : text).toBe(''); // its output is then in the failure
+  await eventually('all is as at the beginning', () => {
+    const { exit, json, text } = look();
+    expect(exit === 0 ? '' : text).toBe(''); // what it says is in the failure
     expect(json).toMatchObject({ people: 40, tools: 12, files: 40 });
     return true;
   });
 });
 
-const distrusts = (why: RegExp) =>
-  eventually(`it says ${why}`, async () => {
-    const { exit, json, text } = await status();
-    expect([exit, json.why]).toEqual([4, expect.stringMatching(why)]);
-    expect(text).toContain('not trusted for');
+async function distrusts(why: RegExp): Promise<void> {
+  await eventually(`it says ${why}`, () => {
+    expect(look().json.why).toMatch(why);
     return true;
   });
+  const { exit, json, text } = await status();
+  expect([exit, json.why]).toEqual([4, expect.stringMatching(why)]);
+  expect(text).toContain('not trusted for');
+}
 
 describe('a directory that is trusted', () => {
   test('gives each person a key file, and all of them accounts', async () => {
@@ -183,7 +188,7 @@ describe('a directory that is trusted', () => {
     for (const daemon of [host.agent, host.helper]) {
       await daemon.stop('SIGKILL');
       await daemon.start();
-      await eventually('trust', async () => (await status()).exit === 0);
+      await eventually('trust', () => look().exit === 0);
     }
     expect(inodes()).toEqual(before);
     await change(reseal('p5', { keys: [] }));
@@ -233,10 +238,8 @@ describe('a directory that is not trusted', () => {
     );
     await eventually('what is taken away', () => !('p10' in files() || 'p11' in files()));
     expect(bare(file('p12'))).toBe(`${kept}\n`);
-    await eventually('the report of what waits', async () => {
-      expect((await status()).text).toMatch(
-        /^p12 +\d+ s +what its seal gives does not count until/m,
-      );
+    await eventually('what waits to be told', () => {
+      expect(look().text).toMatch(/^p12 +\d+ s +what its seal gives is not taken before/m);
       return true;
     });
     beat = people;
@@ -269,7 +272,7 @@ describe('a directory that is not trusted', () => {
     // it looks again each minute
     await host.agent.stop();
     await host.agent.start();
-    await eventually('trust', async () => (await status()).exit === 0);
+    await eventually('trust', () => look().exit === 0);
     expect(files()).toEqual(before);
   });
 
@@ -285,8 +288,8 @@ describe('a directory that is not trusted', () => {
     await distrusts(/older copy/);
     expect(bare(file('p13'))).toBe(`${key}\n`);
     // the heartbeat may be read before the seal is
-    await eventually('the older seal to be named', async () => {
-      const { json, text } = await status();
+    await eventually('the seal of before to be named', () => {
+      const { json, text } = look();
       expect(json.refused).toEqual([
         expect.objectContaining({ entry: 'p13', why: expect.stringMatching(/number.*older copy/) }),
       ]);
@@ -314,7 +317,7 @@ describe('a directory that is not trusted', () => {
     } finally {
       signalTree(pid, 'SIGCONT');
     }
-    await eventually('trust', async () => (await status()).exit === 0);
+    await eventually('trust', () => look().exit === 0);
   });
 });
 
@@ -339,10 +342,9 @@ describe('an entry that does not belong there', () => {
         ),
     );
     const all = ['unsealed', 'forged', 'other', 'daemon', 'tools.t1', 'weak'];
-    const { exit, json, text } = await eventually('they are named', async () => {
-      const seen = await status();
-      return seen.json.refused.length === all.length && seen;
-    });
+    await eventually('they are named', () => look().json.refused.length === all.length);
+    const { exit, json, text } = await status();
+    expect(json.refused).toHaveLength(all.length);
     expect(exit).toBe(3);
     const why = Object.fromEntries(
       json.refused.map((each) => [each.entry.replace(/^uid=([^,]+),.*/, '$1'), each.why]),
@@ -404,7 +406,7 @@ describe('keys-agent require-seals', () => {
     });
 
     await change(entries.addPerson('late', entries.personUid(90), ''));
-    await eventually('it is named', async () => (await status()).json.refused.length === 1);
+    await eventually('it is named', () => look().json.refused.length === 1);
     const refused = await agentCommand('require-seals');
     expect(refused.code).toBe(3);
     expect(refused.stdout).toMatch(
@@ -423,8 +425,8 @@ describe('keys-agent require-seals', () => {
         ) +
         entries.addPerson('unmanaged', entries.personUid(91), ''),
     );
-    await eventually('it is the only one', async () => {
-      const { exit, json } = await status();
+    await eventually('it is the only one', () => {
+      const { exit, json } = look();
       return exit === 3 && json.refused.length === 1 && json.refused[0]?.entry === 'unmanaged';
     });
     expect((await agentCommand('require-seals', '--without', 'other')).code).toBe(3);
