@@ -6,7 +6,7 @@
  *   vanished  its machine vanishes from the network, with a notification on its way there
  *
  * The time runs until the portal receives the verdict on a request that it sends afterwards: by then another
- * process leads both intake and relay. The floor is the bare takeover of a PostgreSQL session: until another
+ * process leads both intake and relay. The floor is the bare loss of a PostgreSQL session: until another
  * session, which waits for it, has a lock that the first one held. A session that hangs keeps its lock forever,
  * so its floor is that of one that is killed.
  */
@@ -76,7 +76,7 @@ async function measureAll(
   let killedFloor: number | undefined;
   const killed = await voidIfFailed([GOALS.killed], say, async () => {
     const floors: number[] = [];
-    for (let n = 0; n < size.killed; n++) floors.push(await bareTakeover(realm));
+    for (let n = 0; n < size.killed; n++) floors.push(await measureFloor(realm));
     killedFloor = quantile(floors, 0.99);
     const samples = await replace('killed', size.killed, 'SIGKILL');
     show(renderSamples('killed', samples));
@@ -160,7 +160,7 @@ async function vanish(
 }
 
 /** Milliseconds from kill -9 of a session until another, which waits for it, has the lock. */
-async function bareTakeover(realm: MeasuredRealm): Promise<number> {
+async function measureFloor(realm: MeasuredRealm): Promise<number> {
   const client = await realm.connect();
   try {
     const holder = await holdLock(realm, { host: realm.stack.postgres.host, prefix: [] });

@@ -342,7 +342,7 @@ export const LIFECYCLE_QUICK: LifecycleSize = {
   archiveTurns: 1,
 };
 
-/** The goals of a takeover. */
+/** The goals of a failover. */
 export const FAILOVER_GOALS = {
   killed: { figure: 'killed_takeover_ms', unit: 'ms', goal: 2000, better: 'less' },
   hung: { figure: 'hung_takeover_ms', unit: 'ms', goal: 15_000, better: 'less' },

@@ -56,12 +56,12 @@ process.stdout.write(`${wall} min wall, ${processor} min of processor time\n`);
 /** Starts the servers when the first comes to ask for them; each is told once they run, or why they do not. */
 function listenForSuites(): Server {
   let starting: Promise<void> | undefined;
-  const server = createServer((asker) => {
-    asker.on('error', () => {}); // ended meanwhile
+  const server = createServer((suite) => {
+    suite.on('error', () => {}); // ended meanwhile
     starting ??= servers.start();
     starting.then(
-      () => asker.end(),
-      (error: unknown) => asker.end(error instanceof Error ? error.message : String(error)),
+      () => suite.end(),
+      (error: unknown) => suite.end(error instanceof Error ? error.message : String(error)),
     );
   });
   return server.listen(socketOf(place.dir));

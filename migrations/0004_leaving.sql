@@ -95,7 +95,7 @@ LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
   IF (SELECT count(*) FROM public.archives a JOIN public.archivals d USING (subject, archival)
       WHERE a.subject = NEW.uid AND d.back_at IS NULL AND d.left_at IS NOT NULL) < 2 THEN
-    RAISE EXCEPTION '% is not put away: no archive of it is recorded', NEW.uid
+    RAISE EXCEPTION '% is not archived: no archive of it is recorded', NEW.uid
       USING ERRCODE = 'object_not_in_prerequisite_state';
   END IF;
   RETURN NEW;

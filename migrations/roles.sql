@@ -3,7 +3,7 @@
 --
 -- The roles of src/roles are not named here. What they all have is granted to a word in capitals, for which
 -- src/database/rights.ts writes their logins: EACH_ROLE, by which a role works; EACH_READER, by which it reads
--- (`…_reader`); EACH_ARCHIVER and EACH_ARCHIVE_READER, of those that put away what leaves. EACH_LOGIN is every login of
+-- (`…_reader`); EACH_ARCHIVER and EACH_ARCHIVE_READER, of the roles that archive what leaves. EACH_LOGIN is every login of
 -- ours. What one role has beyond that stands in its folder, and is run after this.
 
 -- `most` is a limit of connections: as many as two whole `chamberlain work` open (src/reconcile/role.ts and others),
@@ -77,7 +77,7 @@ GRANT INSERT (request, portal, kind, requested_by, approved_by, subject, account
 GRANT SELECT, INSERT (portal, event, subject, request, code, data) ON events
   TO chamberlain_intake, chamberlain_relay, chamberlain_sweep;
 GRANT SELECT ON unmanaged_sightings TO chamberlain_intake;
--- leaving: the moves are its own, what is put away the roles'
+-- leaving: intake makes the moves; the roles archive
 GRANT SELECT, INSERT, UPDATE ON archivals, approvals TO chamberlain_intake;
 GRANT SELECT, INSERT, UPDATE, DELETE ON holds TO chamberlain_intake;
 GRANT SELECT ON archives TO chamberlain_intake;

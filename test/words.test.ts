@@ -17,19 +17,22 @@ const RETIRED: Record<string, string> = {
   taker: 'caller',
   departure: 'archival',
   departures: 'archivals',
-  door: 'access',
-  doors: 'access',
   pacing: 'throttle',
   breathe: 'yield',
   standstill: 'blockers',
+  takeover: 'import batch',
+  founded: 'bootstrapped',
+  portrait: 'snapshot',
+};
+/** Tests may use these in their own sense, e.g. for a person who is a stranger to the realm. */
+const RETIRED_OUTSIDE_TESTS: Record<string, string> = {
+  door: 'access',
+  doors: 'access',
   stranger: 'unmanaged',
   strangers: 'unmanaged',
   stray: 'unmanaged',
   strays: 'unmanaged',
   foreign: 'unmanaged',
-  takeover: 'import batch',
-  founded: 'bootstrapped',
-  portrait: 'snapshot',
 };
 const PHRASES: [RegExp, string][] = [
   [/\bput(s|ting)? away\b/i, 'archive'],
@@ -38,7 +41,7 @@ const PHRASES: [RegExp, string][] = [
   [/\braise[sd]? (a|the) (row|generation)\b/i, 'touch'],
 ];
 /** Words of others: error codes, SQL, and the names of figures. */
-const OTHERS = /\b\w*_FOREIGN\b|\bFOREIGN KEY\b|\bforeign_key_checks\b|\b\w+_takeover_ms\b/g;
+const OTHERS = /\b\w*FOREIGN\b|\bFOREIGN KEY\b|\bforeign_key_checks\b|\b\w+_takeover_ms\b/g;
 
 const wordsOf = (line: string) =>
   line
@@ -48,13 +51,14 @@ const wordsOf = (line: string) =>
 
 describe('no retired word is in', () => {
   test.each(FILES)('%s', (file) => {
+    const retired = file.startsWith('test/') ? RETIRED : { ...RETIRED, ...RETIRED_OUTSIDE_TESTS };
     const faults = readFileSync(join(ROOT, file), 'utf8')
       .replaceAll(OTHERS, '')
       .split('\n')
       .flatMap((line, at) =>
         [
           ...wordsOf(line).flatMap((word) =>
-            Object.hasOwn(RETIRED, word) ? [`${word}: say ${RETIRED[word]}`] : [],
+            Object.hasOwn(retired, word) ? [`${word}: say ${retired[word]}`] : [],
           ),
           ...PHRASES.flatMap(([phrase, say]) => {
             const [found] = phrase.exec(line) ?? [];

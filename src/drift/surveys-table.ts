@@ -29,7 +29,7 @@ export async function readSurvey(pool: Pool, id: string): Promise<AskedSurvey | 
  */
 const ACTOR_LOCK_CLASS = 100;
 
-const HAS_ASKER = `
+const HAS_CALLER = `
   (pace = 'background' OR EXISTS (SELECT FROM pg_locks
     WHERE locktype = 'advisory' AND classid = ${ACTOR_LOCK_CLASS} AND objsubid = 2
       AND objid::bigint = hashtext(id::text)::bigint & 4294967295
@@ -45,7 +45,7 @@ export async function writeProgress(
   const { rowCount } = await pool.query({
     name: 'write-progress',
     text: `INSERT INTO survey_progress (survey, role, done, total)
-           SELECT id, $2, $3, $4 FROM surveys WHERE id::text = $1 AND ${HAS_ASKER}
+           SELECT id, $2, $3, $4 FROM surveys WHERE id::text = $1 AND ${HAS_CALLER}
            ON CONFLICT (survey, role) DO UPDATE SET done = excluded.done, total = excluded.total`,
     values: [survey, role, done, total],
   });

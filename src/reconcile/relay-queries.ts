@@ -17,27 +17,27 @@ export interface Due {
   urgent: boolean;
   /** it failed before, and might spoil a job for others */
   failing: boolean;
-  /** it may take hours: what the subject has is put away, or brought back */
+  /** it may take hours: what the subject has is archived or restored */
   slow: boolean;
 }
 
 /**
- * What is due falls into classes, each with room of its own in Redis, by role:
+ * Due rows fall into classes. Each class has room of its own in Redis, by role:
  *
- * | class                   | room | first  | since                                                      |
- * | ----------------------- | ---- | ------ | ---------------------------------------------------------- |
- * | takes access away       | 8    | newest | of many, so few leave the servers time for all others; who |
- * |                         |      |        | is shut out alone meanwhile does not wait for them. Whose  |
- * |                         |      |        | lease has run out comes after whoever had none             |
- * | the same, failed before | 64   | oldest | it holds nobody up who has not been tried yet              |
- * | any other               | 64   | oldest | what is urgent never waits long                            |
- * | may take hours          | 2    | oldest | one is worked on, the next is there                        |
+ * | class                   | room | first  | why                                                         |
+ * | ----------------------- | ---- | ------ | ----------------------------------------------------------- |
+ * | takes access away       | 8    | newest | more would leave the servers no time for others. A person   |
+ * |                         |      |        | who is suspended alone does not wait behind many. A row     |
+ * |                         |      |        | whose lease ran out comes after rows that had none          |
+ * | the same, failed before | 64   | oldest | it does not delay rows that were not tried yet              |
+ * | any other               | 64   | oldest | urgent rows never wait long for it                          |
+ * | may take hours          | 2    | oldest | one is worked on, and the next is ready                     |
  *
- * In the first, whoever takes longer than two seconds has no room any more: one of several servers that hangs does
- * not keep the doors of the others open. A job that has left its lease to run out may do so again: its subjects
- * count as failing from then on, and each has a job of its own.
+ * In the first class, a row takes up room for two seconds only: one of several servers that hangs does not keep access to
+ * the others open. A row whose lease ran out may do that again, so it counts as failing from then on, and has a job of its
+ * own.
  *
- * (Measured, 500 people suspended at once on two cores: with no bound all was done in 3.3 s, and a new tool took
+ * (Measured, 500 people suspended at once on two cores: without a bound everything was done in 3.3 s, and a new tool took
  * 473 ms instead of 62 meanwhile; with room for 16 in 4.0 s and 239 ms, for 8 in 3.9 s and 144 ms.)
  */
 const CLASSES = [
@@ -94,8 +94,8 @@ export async function leaseDue(pool: Pool, roles: readonly Role[]): Promise<Due[
 }
 
 /**
- * The subjects of a role that are behind and wait for their turn to be put away, or brought back: that
- * may be hours away, and a server to which they owe something may be back before.
+ * The subjects that wait for a role to archive or restore what they have. That may take hours, and a server that could not
+ * be reached may be back before.
  */
 export async function readSlow(
   pool: Pool,
@@ -111,7 +111,7 @@ export async function readSlow(
   });
   return rows as { subject: number; role: Role }[];
 }
-/** As many have their doors looked at in one go. */
+/** The access of so many is looked at in one go. */
 const MOST_SLOW = 128;
 
 /** Gives leases back: the jobs never came into the queue. A row that is just being written keeps its lease to the end. */

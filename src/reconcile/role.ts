@@ -75,7 +75,7 @@ export interface RoleParts<Reader, Open extends Reader = Reader> {
   together?(steps: readonly Step[]): Step[];
   /** of a role that does more than its subjects: starts that */
   startMore?(config: Config, log: Log): Worker;
-  /** what one subject's survey tells about the world, e.g. a foreign name */
+  /** what one subject's survey tells about the world, e.g. an unmanaged name */
   remember?(found: SubjectSurvey, pool: Pool): Promise<void>;
 }
 
@@ -147,7 +147,7 @@ export function startRole<Reader>(parts: RoleParts<Reader>, config: Config, log:
     if (Array.isArray(subjects) && subjects.length <= MOST_SUBJECTS) {
       await converge(
         subjects.filter((each) => Number.isInteger(each) && each > 0 && each < 2 ** 31),
-        // it would hold the others of its job up for hours: here its doors alone are closed
+        // archiving would delay the others of its job for hours: here only its access is revoked
         ({ archive }, behind) =>
           isPrompt && archive !== undefined && behind?.some(isOfArchives) !== false,
       );
@@ -217,7 +217,7 @@ export function startRole<Reader>(parts: RoleParts<Reader>, config: Config, log:
     };
   }
 
-  /** What takes access away from who is put away, without what puts away. */
+  /** The steps that revoke access, without those that archive. */
   function accessStepsOf(found: SubjectSurvey): SubjectSurvey {
     const isAccess = ({ target, effect }: SubjectSurvey['steps'][number]) =>
       effect === 'revoke' && !isOfArchives(target);

@@ -21,17 +21,17 @@ export interface WantedCredentials {
   recorded: { epoch: number; verifier: string; previous?: string } | undefined;
 }
 
-/** The last time that a subject was put away, as far as it is not over. */
+/** The last archival of a subject, while it is not over. */
 export interface WantedArchive {
-  /** how often it was put away, this time counted: part of the archive's name */
+  /** the number of its archivals, this one included: part of the archive's name */
   archival: number;
   /** SHA-256 of the manifest of the role's own archive, hex, once that was read back */
   manifest: string | undefined;
-  /** what was put away is to be brought back */
+  /** what was archived is to be restored */
   returning: boolean;
   /** the archive has been kept for as long as is wanted, and is to be removed */
   expired: boolean;
-  /** nothing was put away: all there is, archives of before too, is to be destroyed */
+  /** nothing was archived: everything is to be destroyed, earlier archives too */
   erasure?: Erasure;
 }
 
@@ -63,7 +63,7 @@ export interface WantedPerson {
   /** The unix account; for a person the shell name. */
   account: AccountName;
   shellName: ShellName;
-  /** archived: locked as a suspended one is, and being put away or brought back */
+  /** archived: locked like a suspended person, and being archived or restored */
   state: 'active' | 'suspended' | 'archived' | 'deleted';
   realmMember: boolean;
   /** Was ever admitted: then a home and credentials are kept even when access is gone. */
@@ -78,7 +78,7 @@ export interface WantedPerson {
   memberOf?: AccountName[];
   /** homes and databases only; undefined where the person never had any */
   credentials?: WantedCredentials;
-  /** homes and databases only; undefined where nothing is put away */
+  /** homes and databases only; undefined if nothing is archived */
   archive?: WantedArchive;
   /** homes and databases only; undefined where there is none */
   pastArchives?: PastArchive[];
@@ -97,7 +97,7 @@ export interface WantedTool {
   /** `tools.<name>` */
   account: AccountName;
   name: ToolName;
-  /** archived: locked as a disabled one is, and being put away or brought back */
+  /** archived: locked like a disabled tool, and being archived or restored */
   state: 'active' | 'disabled' | 'archived' | 'deleted';
   /** directory only: why it is disabled, for those who want to use it */
   disabledReason?: string;
@@ -116,7 +116,7 @@ export interface WantedTool {
   seal?: WantedSeal;
   /** homes and databases only */
   credentials?: WantedCredentials;
-  /** homes and databases only; undefined where nothing is put away */
+  /** homes and databases only; undefined if nothing is archived */
   archive?: WantedArchive;
   /** homes and databases only; undefined where there is none */
   pastArchives?: PastArchive[];

@@ -1,4 +1,4 @@
-/** What the roles that keep what an account has want to know of it: its password, and what is put away. Pure. */
+/** What roles with data of an account want to know about it: its password, and its archives. Pure. */
 import type { Erasure } from '../lifecycle/erased-person.ts';
 import { isGiven, type WantedColumns } from '../reconcile/wanted-columns.ts';
 import type { PastArchive, WantedArchive, WantedCredentials } from '../reconcile/wanted.ts';

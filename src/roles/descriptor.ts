@@ -18,7 +18,7 @@ import type { Config } from '../shared/config.ts';
  * - `memberOf`: the groups that hold it
  * - `credentials`: which password is wanted
  * - `databaseAccess`: whether its database account may be used, where it has one
- * - `archives`: what is put away, brought back, or kept no longer
+ * - `archives`: what is archived, restored, or no longer kept
  */
 export type Change =
   | 'account'
@@ -69,7 +69,7 @@ export interface RoleDescriptor<Name extends string = string> {
   /** which changes of a subject it has to follow. A new subject, and one that is deleted, touches every role. */
   touchedBy: Partial<Record<Change, Touch>>;
   /**
-   * It puts away what a leaving subject has before that is deleted, and records it: what people call that. A subject is
+   * The role archives what a leaving subject has before the subject is deleted, and records it: what people call that. A subject is
    * deleted when every such role has recorded its archive.
    */
   archives?: string;

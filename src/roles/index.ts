@@ -27,12 +27,12 @@ export function describedRole(name: Role): RoleDescriptor {
   return BY_NAME.get(name) as RoleDescriptor;
 }
 
-/** Whether a role puts away what leaves. */
+/** Whether a role archives what leaves. */
 export function isArchiving(name: Role): boolean {
   return describedRole(name).archives !== undefined;
 }
 
-/** The roles that put away what leaves. */
+/** The roles that archive what leaves. */
 export const ARCHIVING_ROLES: readonly Role[] = ROLES.filter(isArchiving);
 
 /** The role that has a target of that name; undefined: there is no such target. */

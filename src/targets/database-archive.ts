@@ -11,7 +11,7 @@ export interface DatabaseArchiveWant {
   user: string;
   account: string;
   /** nothing: no archival is open, so nothing is read */
-  move: 'nothing' | 'put away' | 'bring back' | 'drop' | 'remove' | 'erase';
+  move: 'nothing' | 'archive' | 'restore' | 'drop' | 'remove' | 'erase';
   archival: number;
   /** of the recorded archive */
   manifest: string | undefined;
@@ -42,12 +42,12 @@ export interface DatabaseArchiveHave {
  * | move       | recorded | seen                                         | step, or otherwise          |
  * | ---------- | -------- | -------------------------------------------- | --------------------------- |
  * | nothing    | any      | not read                                     |                             |
- * | put away   | no       | every server can be read                     | databases.archive           |
- * | put away   | no       | one cannot                                   | nothing yet: unreadable     |
- * | put away   | yes      | anything                                     |                             |
- * | bring back | no       | an unfinished archive                        | databases.removePart        |
+ * | archive    | no       | every server can be read                     | databases.archive           |
+ * | archive    | no       | one cannot                                   | nothing yet: unreadable     |
+ * | archive    | yes      | anything                                     |                             |
+ * | restore    | no       | an unfinished archive                        | databases.removePart        |
  * |            |          | none: nothing was dropped                    |                             |
- * | bring back | yes      | same; one is missing, or nothing notes that  | databases.restore           |
+ * | restore    | yes      | same; one is missing, or nothing notes that  | databases.restore           |
  * |            |          | everything was restored                      |                             |
  * | drop       | yes      | same; one that it holds                      | databases.drop              |
  * | drop       | yes      | same; one that it does not hold              | ARCHIVE_DIFFERS, left       |
@@ -55,7 +55,7 @@ export interface DatabaseArchiveHave {
  * | remove     | yes      | same; one that it holds                      | databases.drop, first       |
  * | erase      | no       | one, whatever is in an archive               | databases.erase             |
  * | erase      | no       | anything of any archive of the account       | databases.eraseArchives     |
- * | not put away | yes    | none, or not the same, and it is needed      | ARCHIVE_DAMAGED             |
+ * | not archive | yes    | none, or not the same, and it is needed      | ARCHIVE_DAMAGED             |
  *
  * An archive is needed to restore, and while a database still exists. An archive that need not be kept any
  * longer may be absent.
@@ -93,8 +93,8 @@ export const databaseArchive: Target<
       return removed === '' ? 'none' : `databases of ${user}, archive ${removed} removed`;
     }
     const done = {
-      'put away': 'put away',
-      'bring back': 'back',
+      archive: 'archived',
+      restore: 'restored',
       drop: 'dropped',
       remove: 'removed',
       erase: 'erased',
@@ -195,14 +195,14 @@ export const databaseArchive: Target<
     }
     if (archive?.manifest !== want.manifest) {
       const isGone = archive === undefined && want.move === 'remove';
-      if (want.move === 'bring back' || !(isEmpty && (isGone || want.move === 'drop'))) {
+      if (want.move === 'restore' || !(isEmpty && (isGone || want.move === 'drop'))) {
         draft.damaged(archive === undefined);
       }
       return draft.plan;
     }
     for (const { server, databases } of readableServers) {
       const kept = archive.servers.get(server) ?? { databases: [], isReturned: true };
-      if (want.move === 'bring back') {
+      if (want.move === 'restore') {
         const missing = kept.databases.filter((name) => !databases.includes(name));
         if (missing.length > 0 || !kept.isReturned) draft.restoreMissing(server, missing);
         continue;
@@ -219,7 +219,7 @@ export const databaseArchive: Target<
 
 function moveOf({ state, archive }: Wanted): DatabaseArchiveWant['move'] {
   if (archive === undefined) return 'nothing';
-  if (state === 'archived') return archive.returning ? 'bring back' : 'put away';
+  if (state === 'archived') return archive.returning ? 'restore' : 'archive';
   if (state !== 'deleted') return 'nothing';
   if (archive.erasure !== undefined) return 'erase';
   return archive.expired ? 'remove' : 'drop';
@@ -228,12 +228,12 @@ function moveOf({ state, archive }: Wanted): DatabaseArchiveWant['move'] {
 /** If it is recorded already, or was never archived, it need not be read. */
 function isLookedAt({ move, manifest }: DatabaseArchiveWant): boolean {
   if (move === 'erase') return true;
-  return move !== 'nothing' && (move === 'put away') === (manifest === undefined);
+  return move !== 'nothing' && (move === 'archive') === (manifest === undefined);
 }
 
 /** The subject is restored before its archive was recorded. */
 function isGivenUp({ move, manifest }: DatabaseArchiveWant): boolean {
-  return move === 'bring back' && manifest === undefined;
+  return move === 'restore' && manifest === undefined;
 }
 
 async function readable<T>(look: () => Promise<T>): Promise<T | { unreadable: string }> {

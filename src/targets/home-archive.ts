@@ -89,8 +89,8 @@ export const homeArchive: Target<FilesReader, HomeArchiveWant | undefined, HomeA
     if (end === 'stays') return `${path}${removed}`;
     if (end === 'erased') return `${path}, erased${removed}`;
     const ends = {
-      away: 'to be put away',
-      back: 'to be brought back',
+      away: 'to be archived',
+      back: 'to be restored',
       gone: 'removed; its archive is kept',
       forgotten: 'removed, and its archive too',
     };

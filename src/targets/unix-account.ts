@@ -130,11 +130,11 @@ export const unixAccount: Target<DirectoryReader, EntryWant, DirectoryEntry[]> =
     ]);
     // A display name is unique among people. If a person of the realm has it, that is another subject, perhaps
     // in the middle of a rename, which resolves itself. Anything else that has it is not ours.
-    const foreign = found.filter(({ ref, attributes }) => {
+    const others = found.filter(({ ref, attributes }) => {
       const gids = attributes['gidNumber'] ?? [];
       return ref.startsWith('people/') && !gids.includes(String(realm.realmGid));
     });
-    const byDisplayName = entriesFor(wanted, foreign, (subject) => {
+    const byDisplayName = entriesFor(wanted, others, (subject) => {
       const name = displayNameOf(subject);
       return name === undefined ? [] : [['cn', name]];
     });

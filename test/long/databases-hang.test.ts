@@ -18,7 +18,7 @@ afterAll(async () => {
 });
 
 test('the step ends, the server is reported as away, and the step is done when the server goes on', async () => {
-  const folder = join(world.dir, 'put away');
+  const folder = join(world.dir, 'archived here');
   const doubles = join(world.dir, 'doubles');
   for (const path of [folder, doubles]) mkdirSync(path, { mode: 0o700 });
   const server = runningPid(world.tools) as number;

@@ -63,7 +63,7 @@ describe('at a place that is an older copy of itself', () => {
       }),
     ],
     [
-      'nothing is put away from it',
+      'nothing is archived from it',
       false,
       of('database-archive', 'create', {
         ...{ verb: 'databases.archive', user: 's7', account: 'tools.x', uid: 7, archival: 1 },

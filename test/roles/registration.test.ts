@@ -151,7 +151,7 @@ test('it explains, and stands in status and doctor', async () => {
   expect(doctor.out).toContain('each role has the rights of migrations/roles.sql, and no others');
 });
 
-test('it puts away what leaves, lets go of it, and has it back', async () => {
+test('it archives what leaves, deletes it, and restores it', async () => {
   const uid = await uidOf('bot');
   await submit('tool.delete', { tool: 'bot', reason: 'a test' });
   expect(read('tools.bot')).toBe(`${uid} closed`);

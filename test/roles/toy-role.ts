@@ -1,5 +1,5 @@
 /**
- * A copy of the program with one role more, `notes`: one file for each account, in a folder of their own. It is put away
+ * A copy of the program with one role more, `notes`: one file for each account, in a folder of their own. It is archived
  * when its account leaves. All that is done to the copy is the role's folder and its line in the registry.
  */
 import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -72,7 +72,7 @@ export const note: Target<NotesReader, Want, string | undefined> = {
     }
     return { text: \`\${uid} \${state === 'active' ? 'open' : 'closed'}\` };
   },
-  describe: (want) => ('archived' in want ? 'note, put away' : \`note \${want.text ?? 'none'}\`),
+  describe: (want) => ('archived' in want ? 'note, archived' : \`note \${want.text ?? 'none'}\`),
   observe: async (reader, wanted) => wanted.map(({ account }) => reader.read(account)),
   plan(want, have, { uid, account }) {
     const step = (effect: Effect, change: string, because: string, action: Action) => ({
@@ -84,12 +84,12 @@ export const note: Target<NotesReader, Want, string | undefined> = {
     if ('archived' in want) {
       if (want.isRecorded) return { steps: [], findings: [] };
       const { archived: archival } = want;
-      return step('create', 'put away', 'the account leaves', { verb: 'note.archive', account, uid, archival });
+      return step('create', 'archived', 'the account leaves', { verb: 'note.archive', account, uid, archival });
     }
     const { text } = want;
     if (have === text) return { steps: [], findings: [] };
     if (text === undefined) {
-      return step('destroy', 'present → absent', 'it is put away', { verb: 'note.remove', account });
+      return step('destroy', 'present → absent', 'it is archived', { verb: 'note.remove', account });
     }
     const effect = have === undefined ? 'create' : text.endsWith('closed') ? 'revoke' : 'change';
     return step(effect, \`\${have ?? 'absent'} → \${text}\`, 'it differs', { verb: 'note.write', account, text });

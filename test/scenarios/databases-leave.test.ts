@@ -96,7 +96,7 @@ const recordedOf = async (uid: number) =>
 /** name · what comes before · what is wanted then · the steps · the state afterwards */
 const MOVES: [string, ((uid: number) => Promise<unknown>)[], string[], string[]][] = [
   [
-    'put away',
+    'archived',
     [archiveAll],
     ['create databases.archive archive 1 of the databases of USER'],
     ['one', 'two', 'locked'],
@@ -240,5 +240,5 @@ test('a database newer than the archive is reported, and stays; the others are d
 test('no archive, no deletion: our own database refuses it', async () => {
   const { uid } = await settledTool();
   await archiveAll(uid);
-  await expect(left(uid)).rejects.toThrow('is not put away');
+  await expect(left(uid)).rejects.toThrow('is not archived');
 });

@@ -196,7 +196,7 @@ describe('mended', () => {
     /** What a want holds to find the thing by, or to speak of it: it cannot differ. */
     const NOT_SEEN = ['home', 'path', 'skeleton', 'user', 'epoch', 'current', 'lockedOut'];
 
-    /** Of who stays, nothing is put away: nothing to differ. test/scenarios/leaving.test.ts has the others. */
+    /** A subject that stays has no archive, so nothing can differ. test/scenarios/leaving.test.ts has the others. */
     const OF_WHO_STAYS = [...HOMES_TARGETS, ...DATABASES_TARGETS].filter(
       ({ name }) => !name.endsWith('-archive'),
     );

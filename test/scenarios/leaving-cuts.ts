@@ -180,7 +180,7 @@ export const MOVES: Record<string, Move> = {
     prepare: ({ leaving }, subject) => askDeletion(leaving, subject),
     ...goes,
   },
-  'enable what is put away': {
+  'enable what is archived': {
     kind: 'tool',
     async prepare({ leaving }, subject) {
       await askDeletion(leaving, subject);

@@ -262,7 +262,7 @@ describe('a tool that is deleted', () => {
     const count = `SELECT COUNT(*) FROM ${tool.user}__data.v`;
     expect(await loginWith(world, 'tools', path, count)).toBe('2');
     expect(await holders('tools.leaver')).toEqual(['cn=tools.keeper', 'cn=tools.leaver']);
-    expect((await cli('explain', 'tools.leaver')).out).toMatch(/put away/);
+    expect((await cli('explain', 'tools.leaver')).out).toMatch(/archived/);
     expect((await cli('status', 'tools.leaver')).out).toMatch(/active/);
     await expectNothingLeft();
   });

@@ -168,7 +168,7 @@ export function openPortal(world: World, identity?: PortalIdentity): Portal {
       if (after > last()) return Promise.resolve({ have: last() });
       for (const event of events) {
         if (event.seq <= last()) {
-          // had already: what a crash may bring back, and only the same again
+          // had already: a crash may repeat it, and only the same
           const before = heard.find(({ seq }) => seq === event.seq);
           if (JSON.stringify(before) !== JSON.stringify(event)) {
             disorder.push(`${event.seq} came again as another event`);

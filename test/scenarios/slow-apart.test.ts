@@ -46,7 +46,7 @@ test('one that began to leave when it was in a job with others is left to the sl
   expect(await archivesOf(world, going)).toMatchObject([{ role: 'homes' }]);
 });
 
-test('who waits behind another archive is shut out meanwhile', async () => {
+test('a person who waits behind another archive loses access meanwhile', async () => {
   const { world } = leaving;
   await leaving.stopWork();
   await leaving.startWork();

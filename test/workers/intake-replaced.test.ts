@@ -26,7 +26,7 @@ afterAll(async () => {
   await world?.close();
 });
 
-test('it puts nothing back that is in the hands of the other', async () => {
+test('it puts back nothing that the other one holds', async () => {
   const write = (line: string) => void log.push(line);
   intake = startIntake(world.config, openLog('trace', { write }));
   await eventually('it to wait for a job', async () =>

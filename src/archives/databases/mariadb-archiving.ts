@@ -30,7 +30,7 @@ export interface ArchiveRealm {
 
 /** Drops a database with everything in it. */
 export async function dropWhole(connection: Connection, database: string): Promise<void> {
-  // a foreign key of another database may refer to it
+  // a FOREIGN KEY of another database may refer to it
   await connection.query('SET SESSION foreign_key_checks = 0');
   await connection.query(`DROP DATABASE ${connection.escapeId(database)}`);
   if ((await readInventory(connection, database)) !== undefined) {

@@ -14,7 +14,7 @@
  * | a request                                           | completes: the verdict is its   | not at all          |
  * |                                                     | return value, kept for an hour  |                     |
  *
- * Only one intake works at a time, so a job that is active but not in its hands was left by one that died. Jobs
+ * Only one intake works at a time, so a job that is active but that it does not hold was left by an intake that died. Jobs
  * are fetched without locks (BullMQ's token `0`), because nobody else fetches them.
  */
 import { setTimeout as sleep } from 'node:timers/promises';

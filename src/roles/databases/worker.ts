@@ -177,7 +177,7 @@ function archiveTerms(store: RoleStore): ArchiveTerms {
   const { pool } = store;
   const keeping = keepArchives(role, store);
   // in order, and the last before it is all over
-  let telling: Promise<void> = Promise.resolve();
+  let reported: Promise<void> = Promise.resolve();
   return {
     ...keeping,
     newPassword: () => makePassword(randomBytes),
@@ -187,10 +187,10 @@ function archiveTerms(store: RoleStore): ArchiveTerms {
       return [verifier, previous].filter((each) => each !== undefined);
     },
     progress(of) {
-      telling = telling.then(() => reportArchiveProgress(pool, { ...of, role }));
+      reported = reported.then(() => reportArchiveProgress(pool, { ...of, role }));
     },
     async clear(subject) {
-      await telling;
+      await reported;
       await keeping.clear(subject);
     },
   };

@@ -42,7 +42,7 @@ export const directory: RoleDescriptor<'directory'> = {
     -- the marker
     GRANT SELECT ON directory_heartbeat TO chamberlain_directory, chamberlain_directory_reader;
     GRANT UPDATE (doubt, older) ON directory_heartbeat TO chamberlain_directory;
-    GRANT EXECUTE ON FUNCTION begin_telling(timestamptz), end_telling(timestamptz, text, text),
+    GRANT EXECUTE ON FUNCTION begin_publishing(timestamptz), end_publishing(timestamptz, text, text),
       freeze_older(text, timestamptz) TO chamberlain_directory;`,
   places: ({ ldap }) => [['directory', ldap.base]],
   stops: () => 'no account, group or key changes, and login hosts renew no key',

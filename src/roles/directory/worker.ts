@@ -29,7 +29,7 @@ export const DIRECTORY: RoleParts<DirectoryReader, OpenDirectoryReader> = {
   async readEverything(reader, throttle, { pool, realm, ranges, others, config }) {
     const ours = { accounts: await readAllAccounts(pool), realm: realm.realm, ranges, others };
     const everything = await reader.readEverything(throttle, realm.realmGid, ours);
-    // afterwards: what was brought back while it was read is told by the marker too
+    // afterwards: if the directory was restored while it was read, the heartbeat says so
     const { texts, doubt } = await lookAtHeartbeat(pool, () => reader.heartbeats());
     const missing = doubt === undefined ? missingPeople(everything.people, texts) : undefined;
     if (missing !== undefined) {

@@ -101,7 +101,7 @@ beforeAll(async () => {
   );
   admin = await connect('elder', 'elder');
   realm = {
-    folder: join(world.dir, 'put away'),
+    folder: join(world.dir, 'archived here'),
     places: world.config.databases.servers,
     login: login('databases'),
   };
