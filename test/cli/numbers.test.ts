@@ -50,7 +50,7 @@ test('status and doctor warn when four in five are given out, and say what to do
   const lines = await withClient(admin, (client) => lookAtWork(client, world.config, new Date()));
   expect(lines.filter(({ what }) => /\bnumbers\b/u.test(what))).toMatchObject([
     { state: 'ok', what: '8999 of 9000 numbers are left for new people' },
-    { state: 'fix', what: '2000 of 10000 numbers are left for new tools' },
+    { state: 'fix', what: 'only 2000 of 10000 numbers are left for new tools' },
   ]);
 });
 

@@ -1,6 +1,6 @@
 /** Rows of `convergence` that several processes take at once: no two wait in a circle. */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import { lockSubjects, writeOutcomes } from '../../src/reconcile/convergence-table.ts';
+import { lockSubjects, unlock, writeOutcomes } from '../../src/reconcile/convergence-table.ts';
 import { touchPlaces } from '../../src/drift/drifts.ts';
 import { holdThawed } from '../../src/database/freeze.ts';
 import { openPool, type Client, type Pool } from '../../src/database/connection.ts';
@@ -39,6 +39,7 @@ beforeAll(async () => {
   );
 });
 afterAll(async () => {
+  for (const client of [directory, another]) if (client !== undefined) await unlock(client);
   for (const client of [intake, directory, another, sweep])
     (client as { release?: () => void }).release?.();
   await Promise.all(pools.map((pool) => pool.end()));

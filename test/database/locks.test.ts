@@ -234,7 +234,7 @@ describe('where the superuser has not reserved the locks for the owner', () => {
         ),
       ),
     ]);
-    expect(out).toContain('\nnobody works as intake, relay, sweep: start');
+    expect(out).toContain('\nno process works as intake, relay, sweep: start');
 
     const json = await runCli(['status', '--json'], { config: world.configFile });
     const { holders } = JSON.parse(json.out) as { holders: Record<string, unknown>[] };

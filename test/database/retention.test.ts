@@ -79,7 +79,7 @@ describe('requests', () => {
     await request('old, not done', 900, { done_at: 'NULL' });
     await request('old, stuck', 900, { done_at: 'NULL', stuck_at: 'now()' });
     await request('old, done lately', 900, { done_at: 'now()' });
-    const touched = await request('old, touches something still', 900);
+    const touched = await request('old, still touches something', 900);
     await owner.query(`SELECT touch_generation($1, 'directory')`, [person]);
     await owner.query(`INSERT INTO request_touches VALUES ($1, $2, 'directory', 1)`, [
       (touched.rows[0] as { id: string }).id,

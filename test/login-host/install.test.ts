@@ -76,7 +76,7 @@ describe('on a bare machine', () => {
     expect(changed).toEqual([]);
   });
 
-  test('a wrong command line or file is told in a sentence, and changes nothing', async () => {
+  test('a wrong command line or file is reported in a sentence, and changes nothing', async () => {
     put('/root/odd.yaml', 'odd: 1\n');
     put('/root/low.yaml', 'realmGid: 499\n');
     const pem = { type: 'pkcs8', format: 'pem' } as const;
@@ -169,7 +169,7 @@ describe('on a machine with something of others', () => {
   beforeEach(openReady);
   afterEach(() => machine.close());
 
-  test('what others have written stays', async () => {
+  test('lines that others have written stay', async () => {
     put(
       '/etc/nsswitch.conf',
       '# mine\npasswd: files systemd # kept?\ngroup:\tfiles [SUCCESS=merge] systemd sss\nhosts: dns\n',
@@ -205,7 +205,7 @@ describe('on a machine with something of others', () => {
     put('/etc/chamberlain/login-host.yaml', written);
     expect(await install()).toMatchObject({ code: 0 });
     expect(get('/etc/chamberlain/login-host.yaml')).toBe(written);
-    // another file says the rest; the servers are those that are installed
+    // another file gives the rest; the installed servers stay
     expect(await install('--config', '/root/begin.yaml')).toMatchObject({ code: 0 });
     expect(get('/etc/chamberlain/login-host.yaml')).toContain('base: dc=example,dc=org');
     expect(get('/etc/chamberlain/login-host.yaml')).toContain('offlineLimitSeconds: 3600');
@@ -242,10 +242,10 @@ describe('on a machine that it has made a login host', () => {
   });
   afterAll(() => machine.close());
 
-  test('it makes all of it, root its owner wherever a secret or a program lies', async () => {
+  test('it creates everything, owned by root wherever there is a secret or a program', async () => {
     const { code, stdout, stderr } = installed;
     expect([code, stderr]).toEqual([0, '']);
-    expect(stdout).toContain('systemd does not run here');
+    expect(stdout).toContain('systemd is not running here');
     expect(stdout.split('\n')).toEqual(
       expect.arrayContaining([
         'created: account chamberlain-keys',
@@ -306,7 +306,7 @@ describe('on a machine that it has made a login host', () => {
     expect(changed).toEqual([]);
   });
 
-  test('what it installs passes the checks of those who read it', async () => {
+  test('the installed files pass the checks of the programs that read them', async () => {
     await sh('visudo -c');
     await sh('sshd -t');
     await sh(
@@ -314,7 +314,7 @@ describe('on a machine that it has made a login host', () => {
     );
   });
 
-  test('the password is told to nobody', async () => {
+  test('the password is shown to nobody', async () => {
     const { stdout, stderr } = installed;
     const kept = get('/etc/chamberlain/secrets/ldap-keys-agent');
     put('/etc/chamberlain/secrets/ldap-keys-agent', 'another');
@@ -324,11 +324,11 @@ describe('on a machine that it has made a login host', () => {
       `find /etc /usr /var /run /tmp -xdev -cnewer /root/ca.pem -type f -perm /044 -exec grep -lE '${SECRET}' {} + || :`,
     );
     expect([said.includes(SECRET), open]).toEqual([false, '']);
-    expect(checked.stdout).toBe('/etc/chamberlain/secrets/ldap-keys-agent: holds something else\n');
+    expect(checked.stdout).toBe('/etc/chamberlain/secrets/ldap-keys-agent: has another content\n');
     put('/etc/chamberlain/secrets/ldap-keys-agent', kept);
   });
 
-  test('the keys of seals are kept, one is replaced by two and two by one', async () => {
+  test('the keys of seals are kept; one can be replaced by two, and two by one', async () => {
     const config = '/etc/chamberlain/login-host.yaml';
     const first = get('/root/seal.pub').split('\n')[1] ?? '';
     expect(get(config)).toContain(first);
@@ -343,7 +343,7 @@ describe('on a machine that it has made a login host', () => {
 
   const PLANT = 'touch WHAT/alice; chown chamberlain-keys WHAT/alice'.replaceAll('WHAT', KEYS);
   const DAMAGES: [what: string, damage: string, differs: RegExp][] = [
-    ['PAM', 'pam-auth-update --enable sss', /^asks sssd, which is not set up, in .*common-account/],
+    ['PAM', 'pam-auth-update --enable sss', /^asks sssd, which is not set up, by .*common-account/],
     [
       'account chamberlain-lookup',
       'usermod -s /bin/sh chamberlain-lookup',
@@ -354,7 +354,7 @@ describe('on a machine that it has made a login host', () => {
     ['/var/lib/chamberlain/agent', 'chown root WHAT', /^belongs to 0:\d+, not chamberlain-keys:/],
     ['/usr/sbin/keys-agent', 'rm WHAT', /^is missing$/],
     ['/usr/lib/chamberlain/authorized-keys', 'sed -i 2d WHAT', /^line 2 is /],
-    ['/usr/bin/become', 'rm WHAT; ln -s /bin/true WHAT', /^is no regular file$/],
+    ['/usr/bin/become', 'rm WHAT; ln -s /bin/true WHAT', /^is not a regular file$/],
     [
       '/etc/nsswitch.conf',
       'sed -i "s/^passwd:.*/passwd: sss files/" WHAT',
@@ -364,23 +364,23 @@ describe('on a machine that it has made a login host', () => {
     ['/var/lib/extrausers', 'chmod o+w WHAT', /^has the mode 0757, not 0755$/],
     ['/var/lib/chamberlain/login', 'chmod o+w WHAT', /^has the mode 0757, not 0755$/],
     ['files in /var/lib/chamberlain/keys', PLANT, /^1 do not belong to root$/],
-    ['/usr/lib/chamberlain/whoami', 'touch WHAT', /^is not needed any more$/],
-    ['/var/lib/chamberlain/agent/state.json', 'touch WHAT', /^is not needed any more$/],
+    ['/usr/lib/chamberlain/whoami', 'touch WHAT', /^is no longer needed$/],
+    ['/var/lib/chamberlain/agent/state.json', 'touch WHAT', /^is no longer needed$/],
     ['/etc/sudo.conf', 'sed -i s/dynamic$/static/ WHAT', /is `Set group_source static`/],
     ['/etc/sudoers.d/chamberlain', 'chmod 666 WHAT', /^has the mode 0666, not 0440$/],
     ['/etc/pam.d/cron', 'sed -i s/sense=deny/sense=allow/ WHAT', /^line 3 is `.*allow/],
     [DROP_IN, 'useradd --system new-daemon', /^line \d+ is `….*, not `….*,new-daemon`$/],
   ];
 
-  test('it sees and mends whatever has been changed', async () => {
-    // of the package libpam-sss
+  test('it notices and corrects whatever was changed', async () => {
+    // from the package libpam-sss
     put('/usr/share/pam-configs/sss', SSS_PROFILE);
     for (const [what, damage] of DAMAGES) await sh(damage.replaceAll('WHAT', what));
     const { code, stdout } = await install('--check', '--json');
     const { differences } = JSON.parse(stdout) as {
       differences: { what: string; differs: string }[];
     };
-    // the new account is seen twice: it is in no file, and sshd would ask for its keys
+    // the new account is noticed twice: it is in no file, and sshd would look up its keys
     const seen = differences.filter(({ what }) => what !== 'sshd for local accounts');
     expect([code, seen.map(({ what }) => what).sort(), differences.length - seen.length]).toEqual([
       ...[1, DAMAGES.map(([what]) => what).sort(), 1],
@@ -400,7 +400,7 @@ describe('on a machine that it has made a login host', () => {
 
   test.each([
     [
-      'another word on the command, in a file before ours',
+      'another setting of the command, in a file before ours',
       'echo AuthorizedKeysCommand /bin/true >/etc/ssh/sshd_config.d/00-a.conf',
       'rm /etc/ssh/sshd_config.d/00-a.conf',
       'sshd for people: authorizedkeyscommand is `/bin/true`, not `/usr/lib/chamberlain/authorized-keys %u`',
@@ -412,7 +412,7 @@ describe('on a machine that it has made a login host', () => {
       'sshd for local accounts: for root, authorizedkeyscommand is ',
     ],
     [
-      'a block that takes a password',
+      'a block that accepts a password',
       String.raw`printf 'Match User root\n PasswordAuthentication yes\n' >/etc/ssh/sshd_config.d/50-a.conf`,
       'rm /etc/ssh/sshd_config.d/50-a.conf',
       'sshd for local accounts: for root, passwordauthentication is `yes`, not `no`',
@@ -433,15 +433,15 @@ describe('on a machine that it has made a login host', () => {
       'a local account with a number of a person',
       'useradd -u 1234 -g nogroup local',
       'userdel local',
-      "local numbers: in the realm's ranges, so a person or tool could get them: account local 1234",
+      "local numbers: in the realm's ranges, so that a person or tool could get them: account local 1234",
     ],
     [
       'a local group with a number of a tool',
       'groupadd -g 50007 local',
       'groupdel local',
-      "local numbers: in the realm's ranges, so a person or tool could get them: group local 50007",
+      "local numbers: in the realm's ranges, so that a person or tool could get them: group local 50007",
     ],
-  ])('%s is for an admin to mend', async (_, damage, remedy, sentence) => {
+  ])('%s must be corrected by an admin', async (_, damage, remedy, sentence) => {
     await sh(damage);
     const checked = await install('--check');
     expect(checked.code).toBe(1);

@@ -30,7 +30,7 @@ export interface RepairSeen extends Pick<Ended, 'exit' | 'err'> {
 /** Subjects that are made side by side. */
 const AT_ONCE = 40;
 
-/** Every role but the sweep, which would mend on its own time what is damaged here. */
+/** Every role except the sweep, which would repair by itself what is damaged here. */
 export const ROLES = ['intake', 'relay', 'directory', 'homes', 'databases'];
 
 export async function openDriftWorld(

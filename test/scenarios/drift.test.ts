@@ -126,7 +126,7 @@ describe('mended', () => {
       expect(shown(damaged, subject())).toEqual(shows);
     });
 
-    test('is mended by a repair, but for what an admin must decide', () => {
+    test('is repaired, except for what an admin must decide', () => {
       expect(shown(repaired, subject())).toEqual(findings);
     });
 
@@ -137,15 +137,15 @@ describe('mended', () => {
     });
   });
 
-  test('the repair did every step, and says so', () => {
+  test('the repair did every step, and reports that', () => {
     expect(repair).toMatchObject({ exit: 0, err: '' });
     expect(repaired).toMatchObject({ steps: [], waiting: [], unreadable: [], exit: 3 });
     expect(decided).toMatchObject({ steps: [], findings: [], unreadable: [], exit: 3 });
-    // homes that were moved aside, and have a name of nobody's
+    // homes that were moved away have names that belong to nobody
     expect(new Set(decided.unmanaged?.map(({ kind }) => kind))).toEqual(new Set(['home']));
   });
 
-  test('the passwords in all files are those that the servers know', async () => {
+  test('the servers know the passwords in all files', async () => {
     const cases = [...subjects].filter(([one]) => one.is !== 'without access');
     const faults = await passwordFaults(
       drift.world,
@@ -193,7 +193,7 @@ describe('mended', () => {
       });
     });
 
-    /** What a want holds to find the thing by, or to speak of it: it cannot differ. */
+    /** What a want needs to find the thing, or to name it: it cannot differ. */
     const NOT_SEEN = ['home', 'path', 'skeleton', 'user', 'epoch', 'current', 'lockedOut'];
 
     /** A subject that stays has no archive, so nothing can differ. test/scenarios/leaving.test.ts has the others. */

@@ -516,7 +516,7 @@ describe('the writer', () => {
     'refuses the user %j, which is not one of ours',
     async (user) => {
       await expect(writer.do({ verb: 'db.dropUser', server: 'replica', user })).rejects.toThrow(
-        'no user',
+        'not one of our database users',
       );
     },
   );

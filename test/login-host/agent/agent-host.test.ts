@@ -125,7 +125,7 @@ beforeEach(async () => {
   await host.agent.start();
   await eventually('all is as at the beginning', () => {
     const { exit, json, text } = look();
-    expect(exit === 0 ? '' : text).toBe(''); // what it says is in the failure
+    expect(exit === 0 ? '' : text).toBe(''); // its output is then in the failure
     expect(json).toMatchObject({ people: 40, tools: 12, files: 40 });
     return true;
   });

@@ -34,7 +34,7 @@ let portal: Portal;
 let workers: Awaited<ReturnType<typeof startWorkers>>[] = [];
 
 beforeAll(async () => {
-  running = await openRunning('import batch', { own: true });
+  running = await openRunning('leader lost', { own: true });
   ({ world, portal } = running);
   await admit(portal, 'alice');
   await running.stopWork();
