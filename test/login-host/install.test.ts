@@ -218,7 +218,7 @@ describe('on a machine with something of others', () => {
       useradd --system -s /bin/bash -p '!${PASSWORD}' locked
       useradd --system -s /bin/bash -p '${PASSWORD}' local`);
     expect((await install('--check', ...TOLD)).stdout).toMatch(
-      /^passwords of local accounts: .* first into \/etc\/ssh\/authorized_keys.d\/local \(/m,
+      /^passwords of local accounts: .* first write public keys to \/etc\/ssh\/authorized_keys.d\/local \(/m,
     );
     // sshd accepts a password of root only if it is configured so
     await sh('echo PermitRootLogin yes >/etc/ssh/sshd_config.d/root.conf');

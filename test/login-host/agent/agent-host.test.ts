@@ -239,7 +239,7 @@ describe('a directory that is not trusted', () => {
     await eventually('what is taken away', () => !('p10' in files() || 'p11' in files()));
     expect(bare(file('p12'))).toBe(`${kept}\n`);
     await eventually('what waits to be told', () => {
-      expect(look().text).toMatch(/^p12 +\d+ s +what its seal gives is not taken before/m);
+      expect(look().text).toMatch(/^p12 +\d+ s +what its seal gives does not count until/m);
       return true;
     });
     beat = people;
