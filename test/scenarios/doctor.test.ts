@@ -725,7 +725,7 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
             `INSERT INTO audit (at, verdict) VALUES (now() - interval '5 min', 'accepted')`,
           ),
           mend: () => undefined,
-          says: [['fix', /wait for their seal: 1, the oldest for 3\d\d s$/u, /work relay/u]],
+          says: [['fix', /^1 rows of the audit wait to be sealed, the oldest for 3\d\d s$/u, /work relay/u]],
         },
         {
           what: 'a request',
@@ -752,9 +752,9 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
           says: [
             ['unreadable', /^directory: no answer/u, /work directory/u],
             ['unreadable', /^databases: no answer/u, /work databases/u],
-            ['fix', /^nobody works as intake$/u, /work intake/u],
-            ['fix', /^nobody works as relay$/u, /work relay/u],
-            ['fix', /^nobody works as sweep$/u, /work sweep/u],
+            ['fix', /^no process works as intake$/u, /work intake/u],
+            ['fix', /^no process works as relay$/u, /work relay/u],
+            ['fix', /^no process works as sweep$/u, /work sweep/u],
             ['fix', /^the clock of the machine of homes/u, /NTP/u],
             ['fix', /^1 rows of the audit wait to be sealed,/u, /work relay/u],
           ],
