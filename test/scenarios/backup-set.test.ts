@@ -285,7 +285,7 @@ test('doctor reports when the last set is old, when none was ever made, and what
   const look = async (config = world.config): Promise<Line[]> =>
     withClient(pool, (client) => lookAtLastBackup(client, config, new Date()));
   try {
-    expect(await look()).toEqual([{ state: 'ok', what: expect.stringMatching(/^a set of /u) }]);
+    expect(await look()).toEqual([{ state: 'ok', what: expect.stringMatching(/^the last set of backups is of /u) }]);
     await query(world, `UPDATE last_backup SET made_at = now() - interval '37 hours'`);
     expect(await look()).toEqual([
       {

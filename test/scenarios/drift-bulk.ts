@@ -359,7 +359,7 @@ export function describeBulk(drifted: () => DriftWorld): void {
       expect(report?.unreadable.map(({ target }) => target)).toEqual(
         DIRECTORY.targets.map(({ name }) => name),
       );
-      expect(report?.unreadable[0]?.sentence).toContain('was told that it has');
+      expect(report?.unreadable[0]?.sentence).toContain('but its heartbeat says');
     });
 
     test('is read where a few are: they were removed by hand', async () => {

@@ -106,7 +106,7 @@ test('is locked on every server, is reported, and is replaced by the new one whe
   }
 
   // status says what has happened, and what to do
-  const told = `The old password may be known to somebody who lost access`;
+  const told = 'Somebody who lost access may know the old password';
   const status = await cli('status', 'blocked');
   expect(status.exit).toBe(3);
   for (const text of [told, 'chamberlain repair tools.blocked', 'move it away']) {

@@ -206,7 +206,7 @@ test('an earlier backup brings nothing back: `recover` erases again, and gives n
 
   const { exit, out, err } = await confirmRecovery(world);
   expect([exit, err]).toEqual([0, expect.anything()]);
-  expect(out).toMatch(/^erased +again, as erasures\.log has it: carol, late$/m);
+  expect(out).toMatch(/^erased +again, according to erasures\.log: carol, late$/m);
   await settled(world);
   expect(await stateOf(world, carol)).toBe('deleted');
   expect(await traces(carol)).toEqual([]);
