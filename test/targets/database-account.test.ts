@@ -96,9 +96,9 @@ const WAITING = { wantedEpoch: 4, recorded: { epoch: 3, verifier: VERIFIER } };
 /** somebody who lost access may know the recorded password */
 const KNOWN = { ...WAITING, atOnce: true };
 const LOCKED_OUT =
-  'waiting for homes. The old password may be known to somebody who lost access, so the database account' +
-  ' is locked on every server until homes has written another. `chamberlain status tools.bridgebot` says' +
-  ' what keeps homes; mend that, then `chamberlain repair tools.bridgebot`.';
+  'waiting for homes. Somebody who lost access may know the old password, so the database account is locked' +
+  ' on every server until homes has written a new one. `chamberlain status tools.bridgebot` shows what prevents' +
+  ' that. Correct it, then run `chamberlain repair tools.bridgebot`.';
 /** the previous password works as well */
 const OVERLAPPING = {
   wantedEpoch: 3,
