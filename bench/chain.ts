@@ -8,18 +8,18 @@
  *   portals see bench/portals.ts
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { renderProfile } from './cpu-profile.ts';
-import { type Figure, type Goal, judge, quantile, voidIfFailed } from './figure.ts';
+import { renderProfile } from './tools/cpu-profile.ts';
+import { type Figure, type Goal, judge, quantile, voidIfFailed } from './tools/figure.ts';
 import { type Floor, measureFloor } from './floor.ts';
 import { type ChainOptions, GOALS } from './goals.ts';
 import { measureGrowth } from './growth.ts';
 import { latencies, makeTools } from './idle.ts';
 import { readCpu, renderCosts, renderCpu, runLoad } from './load.ts';
-import { measureMachine } from './machine.ts';
-import { memoryMib } from './processes.ts';
+import { measureMachine } from './tools/machine.ts';
+import { memoryMib } from './tools/processes.ts';
 import { closeAll, type Closers, openWorking, type WorkingRealm } from './realm.ts';
 import { measurePortals } from './portals.ts';
-import { openTrace } from './stages.ts';
+import { openTrace } from './tools/stages.ts';
 
 /** Measures all figures of the chain. */
 export async function measureChain(options: ChainOptions): Promise<Figure[]> {

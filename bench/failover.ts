@@ -22,7 +22,7 @@ import { listeningAt } from '../dev/servers/postgres.ts';
 import { signal } from '../dev/servers/processes.ts';
 import { readSecret } from '../src/shared/config.ts';
 import { connectionSettings } from '../src/database/connection.ts';
-import { type Figure, judge, quantile, voidIfFailed } from './figure.ts';
+import { type Figure, judge, quantile, voidIfFailed } from './tools/figure.ts';
 import { FAILOVER_GOALS as GOALS, type FailoverOptions } from './goals.ts';
 import { MAKER, toolRequest } from './idle.ts';
 import type { Portal } from './portal.ts';

@@ -11,9 +11,9 @@ import { verifierOf } from '../src/credentials/credentials.ts';
 import type { FloorFiles } from './floor-files.ts';
 import { readSealKey } from '../src/shared/config.ts';
 import { MAKER } from './idle.ts';
-import { sealsUntil } from './population-names.ts';
+import { sealsUntil } from './population/population-names.ts';
 import { FLOOR_IDS, type MeasuredRealm } from './realm.ts';
-import { accountStatement, type ShapedTool, toolEntries } from './shapes.ts';
+import { accountStatement, type ShapedTool, toolEntries } from './tools/shapes.ts';
 
 /** How long each loop took for all tools, in milliseconds. */
 export type Floor = Record<'directory' | 'homes' | 'replica' | 'toolsdb', number>;

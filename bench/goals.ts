@@ -1,5 +1,5 @@
 /** What each benchmark measures, its goal, and its sizes. */
-import type { Goal } from './figure.ts';
+import type { Goal } from './tools/figure.ts';
 
 export const GOALS = {
   idleP50: { figure: 'idle_p50_ms', unit: 'ms', goal: 60, better: 'less' },

@@ -1,14 +1,14 @@
 /** Whether one more tool takes longer in a realm that has many. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { runCli } from '../dev/servers/stack.ts';
-import { type Figure, judge, quantile } from './figure.ts';
+import { type Figure, judge, quantile } from './tools/figure.ts';
 import { type ChainOptions, GOALS } from './goals.ts';
 import { latencies, makeTools } from './idle.ts';
-import { measureMachine, sampleAccount } from './machine.ts';
-import { populate } from './population.ts';
-import { personName, toolName } from './population-names.ts';
+import { measureMachine, sampleAccount } from './tools/machine.ts';
+import { populate } from './population/population.ts';
+import { personName, toolName } from './population/population-names.ts';
 import { type Closers, type MeasuredRealm, openWorking, type WorkingRealm } from './realm.ts';
-import { openTrace } from './stages.ts';
+import { openTrace } from './tools/stages.ts';
 
 /**
  * Fills a realm, and creates tools alternately in it and in the empty one, so that both meet the same machine.

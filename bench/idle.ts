@@ -1,7 +1,7 @@
 /** One tool after another, without other requests: from `Queue.add` to its `tool.ready`. */
-import { now } from './figure.ts';
+import { now } from './tools/figure.ts';
 import type { Portal } from './portal.ts';
-import type { AskedTool } from './stages.ts';
+import type { AskedTool } from './tools/stages.ts';
 
 /** The first person, who is an admin. */
 export const STEWARD = 'steward';

@@ -9,16 +9,16 @@
 import { join } from 'node:path';
 import { openLoginHost } from '../dev/servers/login-host.ts';
 import { ensureSigningKey } from '../dev/servers/secret.ts';
-import { renderProfile } from './cpu-profile.ts';
-import { type Figure, judge, quantile, voidIfFailed } from './figure.ts';
+import { renderProfile } from './tools/cpu-profile.ts';
+import { type Figure, judge, quantile, voidIfFailed } from './tools/figure.ts';
 import { LIFECYCLE_GOALS, type LifecycleOptions } from './goals.ts';
 import { untilSealed } from './growth.ts';
-import { measureArchives } from './lifecycle-archive.ts';
-import { type Closing, openAccess } from './lifecycle-access.ts';
-import { rotateAll, rotationFloor } from './lifecycle-rotate.ts';
+import { measureArchives } from './lifecycle/lifecycle-archive.ts';
+import { type Closing, openAccess } from './lifecycle/lifecycle-access.ts';
+import { rotateAll, rotationFloor } from './lifecycle/lifecycle-rotate.ts';
 import { readCpu, renderCpu } from './load.ts';
-import { populate } from './population.ts';
-import { cpuSeconds, untilQuiet } from './processes.ts';
+import { populate } from './population/population.ts';
+import { cpuSeconds, untilQuiet } from './tools/processes.ts';
 import { closeAll, type Closers, closeSoon, openWorking, type WorkingRealm } from './realm.ts';
 
 const GOALS = LIFECYCLE_GOALS;

@@ -12,7 +12,7 @@ import { parseSeal, payloadOf } from '../src/seals/seal.ts';
 import { ATTRIBUTE as SEAL } from '../src/targets/seal.ts';
 import { admit, MAKER, STEWARD, toolRequest } from './idle.ts';
 import type { Portal, Signed } from './portal.ts';
-import { cpuSeconds, peakMemoryMib, serverPid } from './processes.ts';
+import { cpuSeconds, peakMemoryMib, serverPid } from './tools/processes.ts';
 import type { MeasuredRealm, Work } from './realm.ts';
 
 /** A load that creates no tool for this long has failed. */

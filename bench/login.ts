@@ -7,15 +7,15 @@
  *   become   a tool's shell among all tools, next to the same among ten
  *   login    a whole `ssh true`, next to the same with a static key file
  */
-import { type Figure, judge, quantile, voidIfFailed } from './figure.ts';
+import { type Figure, judge, quantile, voidIfFailed } from './tools/figure.ts';
 import { LOGIN_GOALS, type LoginOptions } from './goals.ts';
-import { type Becomes, timeBecomes } from './login-become.ts';
-import { changeMany, type ChangeTimes } from './login-changes.ts';
-import { type Lookups, timeLookups } from './login-lookups.ts';
-import { type LoginRealm, openLoginRealm } from './login-realm.ts';
-import { measurePrograms } from './login-programs.ts';
-import { timeLogins } from './login-ssh.ts';
-import { profileStart } from './login-start.ts';
+import { type Becomes, timeBecomes } from './login/login-become.ts';
+import { changeMany, type ChangeTimes } from './login/login-changes.ts';
+import { type Lookups, timeLookups } from './login/login-lookups.ts';
+import { type LoginRealm, openLoginRealm } from './login/login-realm.ts';
+import { measurePrograms } from './login/login-programs.ts';
+import { timeLogins } from './login/login-ssh.ts';
+import { profileStart } from './login/login-start.ts';
 import { closeAll, type Closers } from './realm.ts';
 
 const GOALS = LOGIN_GOALS;

@@ -6,7 +6,7 @@ import { randomUUID } from 'node:crypto';
 import { Queue, Worker } from 'bullmq';
 import { Redis } from 'ioredis';
 import { readSigningKey, signToken } from '../src/requests/token.ts';
-import { now } from './figure.ts';
+import { now } from './tools/figure.ts';
 import type { MeasuredRealm } from './realm.ts';
 
 /** The portal that sends requests, unless another is named. */

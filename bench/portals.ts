@@ -9,7 +9,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Queue, Worker } from 'bullmq';
 import { Redis } from 'ioredis';
-import { type Figure, judge, mean, quantile, voidIfFailed } from './figure.ts';
+import { type Figure, judge, mean, quantile, voidIfFailed } from './tools/figure.ts';
 import { type ChainOptions, GOALS } from './goals.ts';
 import { admit, latencies, MAKER, makeTools, STEWARD, toolRequest } from './idle.ts';
 import { openPortal, type Portal } from './portal.ts';

@@ -7,16 +7,16 @@
  *   notice       each other server, and an area of homes, comes back older: how soon `chamberlain status` says so
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { mustRun, runCommand } from './command.ts';
-import { type Figure, judge, quantile, voidIfFailed } from './figure.ts';
+import { mustRun, runCommand } from './tools/command.ts';
+import { type Figure, judge, quantile, voidIfFailed } from './tools/figure.ts';
 import { RECOVER_GOALS as GOALS, type RecoverOptions } from './goals.ts';
 import { readCpu, renderCpu } from './load.ts';
-import { cpuSeconds, endedCpuSeconds } from './processes.ts';
+import { cpuSeconds, endedCpuSeconds } from './tools/processes.ts';
 import { type MeasuredRealm, closeAll, type Closers, type WorkingRealm } from './realm.ts';
-import { readAccess, whoHasMore } from './recover-access.ts';
-import { decideMuch } from './recover-changes.ts';
-import { keepOlder, OLDER_PLACES } from './recover-older.ts';
-import { measureSurveyFloor } from './sweep-floor.ts';
+import { readAccess, whoHasMore } from './recover/recover-access.ts';
+import { decideMuch } from './recover/recover-changes.ts';
+import { keepOlder, OLDER_PLACES } from './recover/recover-older.ts';
+import { measureSurveyFloor } from './sweep/sweep-floor.ts';
 import { MAINTAINERS, openFilled } from './sweep.ts';
 
 const LOOK_MS = 200;

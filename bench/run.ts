@@ -11,7 +11,7 @@ import { parseArgs } from 'node:util';
 import { renderTable } from '../src/cli/table.ts';
 import { measureChain } from './chain.ts';
 import { measureFailover } from './failover.ts';
-import type { Figure } from './figure.ts';
+import type { Figure } from './tools/figure.ts';
 import {
   type BenchOptions,
   FAILOVER_FULL,

@@ -11,20 +11,20 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { askForSweep, readSweepOf } from '../src/drift/sweeps-table.ts';
-import { mustRun, type Ran, runCommand } from './command.ts';
-import { renderProfile } from './cpu-profile.ts';
-import { type Figure, judge, quantile, voidIfFailed } from './figure.ts';
+import { mustRun, type Ran, runCommand } from './tools/command.ts';
+import { renderProfile } from './tools/cpu-profile.ts';
+import { type Figure, judge, quantile, voidIfFailed } from './tools/figure.ts';
 import { SWEEP_GOALS, type SweepOptions } from './goals.ts';
 import { untilSealed } from './growth.ts';
-import { measureHistory } from './history.ts';
+import { measureHistory } from './sweep/history.ts';
 import { latencies, makeTools } from './idle.ts';
 import { readCpu } from './load.ts';
-import { personName, PEOPLE_FIRST, toolName } from './population-names.ts';
-import { populate, type Population } from './population.ts';
-import { beginPeak, cpuSeconds, peakMemoryMib, untilQuiet, watchRest } from './processes.ts';
+import { personName, PEOPLE_FIRST, toolName } from './population/population-names.ts';
+import { populate, type Population } from './population/population.ts';
+import { beginPeak, cpuSeconds, peakMemoryMib, untilQuiet, watchRest } from './tools/processes.ts';
 import { closeAll, type Closers, openWorking, type WorkingRealm } from './realm.ts';
-import { damage } from './sweep-drifts.ts';
-import { measureSurveyFloor, type SurveyFloor } from './sweep-floor.ts';
+import { damage } from './sweep/sweep-drifts.ts';
+import { measureSurveyFloor, type SurveyFloor } from './sweep/sweep-floor.ts';
 
 const GOALS = SWEEP_GOALS;
 export const MAINTAINERS = 3;

@@ -84,9 +84,9 @@ const RUN_BY: Record<string, readonly string[]> = {
     ...['install:redis-restart', 'install:slapd-start', 'recovery:slapd'],
     ...['backups:wal-server', 'backups:wal-receiver', 'restore:log'],
   ],
-  'scenarios/hearing': ['portal:hear'],
-  'scenarios/leaving': ['lifecycle:archives'],
-  'scenarios/backup-set': [
+  'scenarios/login/hearing': ['portal:hear'],
+  'scenarios/leaving/leaving': ['lifecycle:archives'],
+  'scenarios/recovery/backup-set': [
     ...['backups:cron', 'backups:verify', 'recovery:set', 'recovery:freeze', 'recovery:everything'],
     ...['recovery:suspend', 'recovery:after'],
     ...['restore:files', 'restore:postgres', 'restore:directory'],

@@ -253,7 +253,7 @@ describe('where the superuser has not reserved the locks for the owner', () => {
     expect(found.map(({ what }) => what)).toEqual(
       expect.arrayContaining([
         expect.stringContaining('chamberlain_homes_reader'),
-        'nobody works as intake',
+        'no process works as intake',
       ]),
     );
   });

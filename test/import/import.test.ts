@@ -12,7 +12,7 @@ import { openOwner } from '../../src/import/write-import.ts';
 import { areOrphansOtherwise } from '../../src/lifecycle/orphans.ts';
 import { runCli, type Ended } from '../cli/run-cli.ts';
 import { expectGolden } from '../golden.ts';
-import { keyOf } from '../scenarios/drift-world.ts';
+import { keyOf } from '../scenarios/drift/drift-world.ts';
 import {
   changeDirectory,
   dumpTables,

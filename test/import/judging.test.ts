@@ -9,7 +9,7 @@ import { parsePosixId } from '../../src/identity/ids.ts';
 import type { KnownRealm } from '../../src/import/import-batch.ts';
 import type { Realm } from '../../src/reconcile/wanted.ts';
 import type { DirectoryEntry } from '../../src/targets/directory-reader.ts';
-import { keyOf } from '../scenarios/drift-world.ts';
+import { keyOf } from '../scenarios/drift/drift-world.ts';
 
 const REALM = { realm: 'tools', realmGid: 500 } as Realm;
 const CONTEXT = {

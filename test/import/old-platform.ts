@@ -9,9 +9,9 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { accountStatement } from '../../bench/shapes.ts';
+import { accountStatement } from '../../bench/tools/shapes.ts';
 import { renderCredentialsFile, verifierOf } from '../../src/credentials/credentials.ts';
-import { keyOf } from '../scenarios/drift-world.ts';
+import { keyOf } from '../scenarios/drift/drift-world.ts';
 import { changeDirectory } from '../scenarios/outside.ts';
 import { administer, type World } from '../stack.ts';
 

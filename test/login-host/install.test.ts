@@ -392,7 +392,7 @@ describe('on a machine that it has made a login host', () => {
     expect(mended).toMatchObject({ code: 0, stderr: '' });
     for (const [what, , differs] of DAMAGES) {
       const isOf = (word: string): boolean => differs.source.includes(word);
-      const done = isOf('missing') ? 'created' : isOf('not needed') ? 'removed' : 'changed';
+      const done = isOf('missing') ? 'created' : isOf('no longer needed') ? 'removed' : 'changed';
       expect(mended.stdout).toMatch(new RegExp(`^${done}: ${what}(;|$)`, 'm'));
     }
     expect(await install('--check')).toEqual({ code: 0, stdout: '', stderr: '' });

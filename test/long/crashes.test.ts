@@ -1,6 +1,6 @@
 /** kill -9 of `chamberlain work` at a thousand moments. */
 import { afterAll, beforeAll, test } from '@jest/globals';
-import { surviveCrashes } from '../scenarios/crash.ts';
+import { surviveCrashes } from '../scenarios/processes/crash.ts';
 import { admit, openRunning, type Running } from '../scenarios/running.ts';
 
 const ROUNDS = Number(process.env['CHAMBERLAIN_ROUNDS'] ?? 1000);

@@ -1,7 +1,13 @@
 /** Every move of a subject that leaves, with the workers killed before and after each action of each role. */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import { type Cuts, MOVES, openCuts, OPTIONS, placesOf } from '../scenarios/leaving-cuts.ts';
-import { type LeavingWorld, openLeavingWorld } from '../scenarios/leaving-world.ts';
+import {
+  type Cuts,
+  MOVES,
+  openCuts,
+  OPTIONS,
+  placesOf,
+} from '../scenarios/leaving/leaving-cuts.ts';
+import { type LeavingWorld, openLeavingWorld } from '../scenarios/leaving/leaving-world.ts';
 import { settled } from '../scenarios/outside.ts';
 
 let leaving: LeavingWorld;

@@ -5,7 +5,7 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { runningPid, signalTree } from '../stack.ts';
 import { eventually } from '../scenarios/eventually.ts';
-import { openLogin, type Login } from '../scenarios/login.ts';
+import { openLogin, type Login } from '../scenarios/login/login.ts';
 
 const PEOPLE = Array.from({ length: 40 }, (_, n) => `p${n}`);
 /** These have logged in before; the host has never seen the others. */

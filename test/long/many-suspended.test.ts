@@ -12,11 +12,15 @@ import { runCli } from '../cli/run-cli.ts';
 import type { World } from '../stack.ts';
 import { eventually } from '../scenarios/eventually.ts';
 import { newKey } from '../login-host/seals.ts';
-import { processesOf } from '../scenarios/access.ts';
-import { LEAVING_ROLES, type LeavingWorld, openLeavingWorld } from '../scenarios/leaving-world.ts';
-import { addLoginHost, type Login } from '../scenarios/login.ts';
+import { processesOf } from '../scenarios/login/access.ts';
+import {
+  LEAVING_ROLES,
+  type LeavingWorld,
+  openLeavingWorld,
+} from '../scenarios/leaving/leaving-world.ts';
+import { addLoginHost, type Login } from '../scenarios/login/login.ts';
 import { admit } from '../scenarios/running.ts';
-import { difference, filesBySeals, filesOf } from '../scenarios/sealed-files.ts';
+import { difference, filesBySeals, filesOf } from '../scenarios/drift/sealed-files.ts';
 import {
   type CredentialsSeen,
   query,

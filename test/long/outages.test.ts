@@ -1,6 +1,6 @@
 /** Outages of many lengths: shorter than a time-out, as long as one, and long enough for the longest pause. */
 import { afterAll, beforeAll, test } from '@jest/globals';
-import { expectWhole, OUTAGES, surviveOutage } from '../scenarios/outage.ts';
+import { expectWhole, OUTAGES, surviveOutage } from '../scenarios/processes/outage.ts';
 import { admit, openRunning, type Running } from '../scenarios/running.ts';
 
 let running: Running;

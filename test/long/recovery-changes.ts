@@ -1,5 +1,5 @@
 /** What happens between a backup and a loss, and what is restored before the next. */
-import type { Login } from '../scenarios/login.ts';
+import type { Login } from '../scenarios/login/login.ts';
 import { newKey } from '../login-host/agent-world.ts';
 import { eventually } from '../scenarios/eventually.ts';
 import { query } from '../scenarios/outside.ts';

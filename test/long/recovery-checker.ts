@@ -7,7 +7,7 @@ import { createHash } from 'node:crypto';
 import { lstatSync, readdirSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { createConnection } from 'mariadb';
-import type { Login } from '../scenarios/login.ts';
+import type { Login } from '../scenarios/login/login.ts';
 import { query, readDirectory, type Entry } from '../scenarios/outside.ts';
 import { administer } from '../stack.ts';
 

@@ -22,11 +22,11 @@ import {
   dumpDatabase,
   dumpDirectory,
   dumpServer,
-} from '../scenarios/backup.ts';
+} from '../scenarios/recovery/backup.ts';
 import { eventually } from '../scenarios/eventually.ts';
-import type { AgentStatus, Login } from '../scenarios/login.ts';
+import type { AgentStatus, Login } from '../scenarios/login/login.ts';
 import { query } from '../scenarios/outside.ts';
-import { difference, filesBySeals, filesOf } from '../scenarios/sealed-files.ts';
+import { difference, filesBySeals, filesOf } from '../scenarios/drift/sealed-files.ts';
 import { startServer, stopServer } from '../stack.ts';
 
 /** `mariadb`: one of the two servers; `host`: what the login host remembers. */

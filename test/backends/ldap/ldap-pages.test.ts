@@ -1,6 +1,6 @@
 /**
  * The decoder of large searches, given what a server may send: in any pieces, cut, or malformed.
- * test/scenarios/drift-bulk.ts covers what a real slapd sends.
+ * test/scenarios/drift/drift-bulk.ts covers what a real slapd sends.
  */
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';

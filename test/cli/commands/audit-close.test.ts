@@ -22,7 +22,7 @@ import {
   type Pool,
   withClient,
 } from '../../../src/database/connection.ts';
-import { restoreDatabaseCopy, dumpDatabase } from '../../scenarios/backup.ts';
+import { restoreDatabaseCopy, dumpDatabase } from '../../scenarios/recovery/backup.ts';
 import { onSmallDisk } from '../../login-host/small-disk.ts';
 import { eventually } from '../../scenarios/eventually.ts';
 import { asSuperuser, openWorld, type World } from '../../stack.ts';

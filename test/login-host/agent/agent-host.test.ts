@@ -487,7 +487,7 @@ describe('keys-agent', () => {
     const { code, stderr } = await agentCommand('accept');
     expect(code).toBe(1);
     expect(stderr).toMatch(
-      /^NOT_ACCEPTED: the root helper did not answer within 10 s\. See `keys-agent status`\./,
+      /^NOT_ACCEPTED: the root helper did not answer within 10 s\. Run `keys-agent status`/,
     );
     expect(existsSync(join(inside(PLACES.login), 'accept'))).toBe(false);
     const { exit, text } = await status();

@@ -1,0 +1,92 @@
+/**
+ * Each of the five servers is frozen (SIGSTOP), and killed and started again, while requests come: whatever
+ * does not need it goes on, and the rest is done within 5 s of its return, without intervention. Finally, Redis
+ * is flushed.
+ */
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { Redis } from 'ioredis';
+import type { World } from '../../stack.ts';
+import { eventually } from '../eventually.ts';
+import { query } from '../outside.ts';
+import { expectWhole, OUTAGES, surviveOutage, tool } from './outage.ts';
+import type { Portal, Wish } from '../portal.ts';
+import { admit, openRunning, type Running } from '../running.ts';
+
+/** Until clients are in the middle of it; those of test/long outlast every time-out of the program. */
+const OUTAGE_MS = 1500;
+
+let running: Running;
+let world: World;
+let portal: Portal;
+const names: string[] = [];
+
+beforeAll(async () => {
+  running = await openRunning('outages', { own: true });
+  ({ world, portal } = running);
+  await admit(portal, 'alice');
+}, 120_000);
+
+afterAll(async () => {
+  await running?.close();
+});
+
+test.each(OUTAGES)(
+  '$server $how: the others go on, and everything is done within 5 s of its return',
+  async ({ server, how }) => {
+    const outage = { server, how, outageMs: OUTAGE_MS, name: `${server}-${how}` };
+    names.push(...(await surviveOutage(running, outage)));
+  },
+  120_000,
+);
+
+async function verdictsOn(ids: readonly string[]): Promise<void> {
+  await eventually('verdicts', async () => {
+    const rows = await query(world, 'SELECT FROM requests WHERE jti = ANY ($1)', [ids]);
+    return rows.length === ids.length;
+  });
+}
+
+async function flush(): Promise<void> {
+  const redis = new Redis(world.config.redis.url);
+  await redis.flushall();
+  redis.disconnect();
+}
+
+describe('Redis loses everything', () => {
+  test('after the verdicts, everything is done, and no event is lost or out of order', async () => {
+    const made = Array.from({ length: 20 }, (_, n) => `flushed-${n}`);
+    names.push(...made);
+    const ids = await Promise.all(made.map((each) => portal.send(tool(each))));
+    await verdictsOn(ids);
+    await flush();
+    await eventually('one done', () =>
+      portal.heard.some(
+        ({ request, event }) => event === 'request.done' && ids.includes(request ?? ''),
+      ),
+    );
+    await flush();
+    for (const id of ids) await portal.finish(id);
+    for (const id of ids) {
+      expect(portal.told(id)).toEqual(['request.accepted', 'tool.ready', 'request.done']);
+    }
+    expect(portal.disorder).toEqual([]);
+  });
+
+  test('events that nobody has fetched are sent again, in order', async () => {
+    await portal.pause();
+    const wish = (n: number): Wish => ({
+      ...{ kind: 'tool.update', requestedBy: 'alice', tool: 'flushed-0' },
+      title: `Title ${n}`,
+    });
+    const ids = await Promise.all(Array.from({ length: 50 }, (_, n) => portal.send(wish(n))));
+    await verdictsOn(ids);
+    await flush();
+    await portal.resume();
+    for (const id of ids) await portal.finish(id);
+    expect(portal.disorder).toEqual([]);
+  });
+});
+
+test('in the end everything is complete: tools, passwords, numbers, events', async () => {
+  await expectWhole(running, names);
+});

@@ -1,0 +1,67 @@
+/** `chamberlain work` ends when it is told to, also while a server hangs. */
+import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { openWorld, runningPid, signalTree, type World } from '../../stack.ts';
+import { startCli } from '../../cli/run-cli.ts';
+import { eventually } from '../eventually.ts';
+import { query, settled } from '../outside.ts';
+import { openPortal, type Portal } from '../portal.ts';
+import { admit } from '../running.ts';
+
+let world: World;
+let portal: Portal;
+let work: ChildProcess;
+let log = '';
+
+beforeAll(async () => {
+  world = await openWorld('work ends', { own: true });
+  portal = openPortal(world);
+  await world.chamberlain('prepare');
+  await world.chamberlain('bootstrap', 'steward');
+  work = startCli(['work', '--metrics', '127.0.0.1:0'], { config: world.configFile });
+  work.stderr?.setEncoding('utf8').on('data', (text: string) => (log += text));
+  await admit(portal, 'alice');
+  await settled(world);
+});
+afterAll(async () => {
+  work?.kill('SIGKILL');
+  await portal?.close();
+  await world?.close();
+});
+
+test('tells Prometheus how the places stand to what they were told', async () => {
+  const port = /"port":(\d+),"msg":"serving metrics"/.exec(log)?.[1];
+  for (const place of ['role="directory",place="directory"', 'role="homes",place="toolHomes"']) {
+    await eventually(place, async () => {
+      const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+      return text.includes(`chamberlain_place_older_seconds{${place}} 0\n`);
+    });
+  }
+});
+
+test('within 5 s after SIGTERM while MariaDB hangs, with all roles at work and a survey begun', async () => {
+  const pids = [world.replica, world.tools].map((server) => runningPid(server) as number);
+  for (const pid of pids) signalTree(pid, 'SIGSTOP');
+  const survey = startCli(['survey', 'alice'], { config: world.configFile });
+  try {
+    const begun = `SELECT FROM surveys WHERE subjects IS NOT NULL AND cardinality(subjects) > 0`;
+    await eventually('the survey', async () => (await query(world, begun)).length > 0);
+    const title = { title: 'x', requestedBy: 'alice' };
+    await portal.send({ kind: 'tool.create', name: 'wiki', ...title });
+    await eventually('the role databases to be at it', async () => {
+      const locks = `SELECT FROM pg_locks WHERE locktype = 'advisory' AND classid = 103`;
+      return (await query(world, locks)).length > 0;
+    });
+    const begin = performance.now();
+    const ended = once(work, 'exit');
+    work.kill('SIGTERM');
+    expect(await ended).toEqual([0, null]);
+    expect(performance.now() - begin).toBeLessThan(20_000);
+    // not cut after 5 s: nothing was waited for in vain
+    expect(log).toContain('"msg":"ended"');
+  } finally {
+    for (const pid of pids) signalTree(pid, 'SIGCONT');
+    survey.kill();
+  }
+});
