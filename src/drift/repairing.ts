@@ -19,7 +19,7 @@ import { olderOf, readPlaces } from '../seals/place-markers-table.ts';
 import type { Client, Pool } from '../database/connection.ts';
 import { type HeldPart, type PartEnd, type RepairTerms, withParts } from './repairs-table.ts';
 import { type Holders, holding } from '../reconcile/held-writer.ts';
-import { outcomeOf } from '../reconcile/outcome.ts';
+import { outcomeOf } from '../reconcile/retry.ts';
 import type { PlaceGuard } from '../seals/place-guard.ts';
 import type { RoleParts } from '../reconcile/role.ts';
 

@@ -1,5 +1,5 @@
 /** The page of one subject, from the tables and from what the roles saw. Pure. */
-import { databaseUser } from '../identity/ids.ts';
+import { databaseUser } from '../identity/posix-id.ts';
 import type { AccountName } from '../identity/names.ts';
 import { type ReachGraph, type Way, waysFrom, waysInto } from '../identity/reach.ts';
 import type { Realm, Role, Wanted, WantedArchive, WantedCredentials } from '../reconcile/wanted.ts';

@@ -1,7 +1,7 @@
 /** The tables `people` and `realm_members`. */
 import type { AccountName, ShellName } from './names.ts';
 import { normalName } from './names.ts';
-import type { PosixId } from './ids.ts';
+import type { PosixId } from './posix-id.ts';
 import { IS_ERASING } from '../requests/approvals-table.ts';
 import type { Change } from '../roles/descriptor.ts';
 import { type RoleTouch, touchesOfChange } from '../roles/touches.ts';

@@ -1,5 +1,5 @@
 /** The tables `tools` and `maintainers`. */
-import type { PosixId } from './ids.ts';
+import type { PosixId } from './posix-id.ts';
 import type { AccountName, ToolName } from './names.ts';
 import type { Member } from '../reconcile/wanted.ts';
 import { reasonsOf } from './people-table.ts';

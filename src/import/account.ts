@@ -1,6 +1,6 @@
 /** The common parts of importing the accounts of people and tools. */
 import type { IdRange } from '../shared/config-values.ts';
-import { parsePosixId, type PosixId } from '../identity/ids.ts';
+import { parsePosixId, type PosixId } from '../identity/posix-id.ts';
 import { quote } from '../shared/printable.ts';
 import { entryRef, type DirectoryEntry } from '../targets/directory-reader.ts';
 import type { Fault } from './refusal.ts';

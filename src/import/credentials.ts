@@ -4,7 +4,7 @@
  */
 import type { KnownRealm, TakenCredentials } from './import-batch.ts';
 import type { AccountName } from '../identity/names.ts';
-import { databaseUser } from '../identity/ids.ts';
+import { databaseUser } from '../identity/posix-id.ts';
 import type { HomePath } from '../reconcile/action.ts';
 import type { CredentialsHave, FilesReader } from '../targets/files-reader.ts';
 import type { Judgement } from './judge.ts';

@@ -2,7 +2,7 @@
  * What an import takes from a running platform, as plain data. src/import judges it, and src/import/write-import.ts
  * writes it.
  */
-import type { PosixId } from '../identity/ids.ts';
+import type { PosixId } from '../identity/posix-id.ts';
 import type { AccountName, ShellName, ToolName } from '../identity/names.ts';
 
 export interface TakenKey {

@@ -22,7 +22,7 @@ import { openInbox } from '../backends/redis/request-inbox.ts';
 import { confirmLease } from '../database/connection.ts';
 import { isFrozen } from '../database/freeze.ts';
 import type { Leased } from '../database/leased.ts';
-import { syncRanges } from '../identity/ids-table.ts';
+import { syncRanges } from '../identity/id-allocation-table.ts';
 import { hostCalendar } from '../lifecycle/calendar-runs.ts';
 import { decideBatch, freeze, type Intaking, takeJobs, tidy } from './batch.ts';
 

@@ -30,7 +30,7 @@ import { isArchiving } from '../roles/index.ts';
 import { NO_GUARD, openPlaceGuard } from '../seals/place-guard.ts';
 import type { PlaceMarkers } from '../seals/publish-place-markers.ts';
 import { type Watch, type Watching, watchingOf } from '../unmanaged/watch.ts';
-import { outcomeOf } from './outcome.ts';
+import { outcomeOf } from './retry.ts';
 import { startRepairing } from '../drift/repairing.ts';
 
 interface Closable {

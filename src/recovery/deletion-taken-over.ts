@@ -18,7 +18,7 @@
  */
 import { ChamberlainError } from '../shared/errors.ts';
 import { type Deletion, readEvidence, type SeenDeletion } from '../archives/deletion.ts';
-import type { PosixId } from '../identity/ids.ts';
+import type { PosixId } from '../identity/posix-id.ts';
 import { type AccountName, type ShellName, type ToolName, toolOf } from '../identity/names.ts';
 import { touchesOfEveryRole, touchesOfEach } from '../roles/touches.ts';
 import { writeOperatorActions } from '../audit/operator-actions.ts';

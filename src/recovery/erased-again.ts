@@ -2,7 +2,7 @@
 import { ChamberlainError } from '../shared/errors.ts';
 import type { ErasedPerson } from '../lifecycle/erased-person.ts';
 import type { ShellName } from '../identity/names.ts';
-import type { PosixId } from '../identity/ids.ts';
+import type { PosixId } from '../identity/posix-id.ts';
 import { touchesOfEveryRole } from '../roles/touches.ts';
 import { rejectWaiting } from '../requests/approvals-table.ts';
 import { touchAll } from '../reconcile/convergence-table.ts';

@@ -4,7 +4,7 @@ import type { Config } from '../shared/config.ts';
 import { ChamberlainError } from '../shared/errors.ts';
 import { type AccountName, parseNewToolName, toolAccount } from '../identity/names.ts';
 import { REQUEST_SCHEMAS } from './schema.ts';
-import { allocateId, syncRanges } from '../identity/ids-table.ts';
+import { allocateId, syncRanges } from '../identity/id-allocation-table.ts';
 import { admitPeople, isRealmEmpty } from '../identity/people-table.ts';
 import { inTransaction, type Pool, withClient } from '../database/connection.ts';
 import { recordVerdict } from './requests-table.ts';

@@ -1,6 +1,6 @@
 /** The file with an account's database user and password, in its home. */
 import { CREDENTIALS_NAME } from '../credentials/credentials.ts';
-import { databaseUser } from '../identity/ids.ts';
+import { databaseUser } from '../identity/posix-id.ts';
 import type { WantedCredentials } from '../reconcile/wanted.ts';
 import type { Effect, HomePath } from '../reconcile/action.ts';
 import type { Step } from '../reconcile/plan.ts';

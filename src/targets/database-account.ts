@@ -1,7 +1,7 @@
 /** The database account of a tool (`s<uid>`) or a person (`u<uid>`), on every configured server. */
 import { codeOf, describeError } from '../shared/errors.ts';
 import { limitWhileEnding } from './connection-limit.ts';
-import { databaseUser } from '../identity/ids.ts';
+import { databaseUser } from '../identity/posix-id.ts';
 import type { Wanted } from '../reconcile/wanted.ts';
 import type { Action, Effect } from '../reconcile/action.ts';
 import { NOTHING_TO_DO, type Finding, type Step, type TargetPlan } from '../reconcile/plan.ts';

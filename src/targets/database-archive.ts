@@ -1,6 +1,6 @@
 /** The own databases of a tool or a person that leaves: archived, dropped, or restored. */
 import { codeOf, describeError } from '../shared/errors.ts';
-import { databaseUser } from '../identity/ids.ts';
+import { databaseUser } from '../identity/posix-id.ts';
 import type { PastArchive, Wanted } from '../reconcile/wanted.ts';
 import type { Action, Effect } from '../reconcile/action.ts';
 import type { TargetPlan } from '../reconcile/plan.ts';

@@ -5,7 +5,7 @@ import { isLocked } from '../../src/import/account.ts';
 import { candidatesOf } from '../../src/import/credentials.ts';
 import type { SeenDirectory } from '../../src/import/directory.ts';
 import { judge, readEntries, type Judgement } from '../../src/import/judge.ts';
-import { parsePosixId } from '../../src/identity/ids.ts';
+import { parsePosixId } from '../../src/identity/posix-id.ts';
 import type { KnownRealm } from '../../src/import/import-batch.ts';
 import type { Realm } from '../../src/reconcile/wanted.ts';
 import type { DirectoryEntry } from '../../src/targets/directory-reader.ts';

@@ -58,7 +58,7 @@ import {
   packFolder,
   readBack,
   unpackInto,
-} from './file-archive-packing.ts';
+} from './file-archive-pack-and-compare.ts';
 import { IMMUTABLE, runScript, SCRIPTS } from './file-archive-programs.ts';
 import { type ArchiveWriter, asLongStep, type LongStep } from './file-archive-step.ts';
 import {

@@ -8,7 +8,7 @@ import { nounOf } from '../../unmanaged/unmanaged.ts';
 import { ROLES } from '../../roles/index.ts';
 import { leavingRows } from '../../lifecycle/render-leaving.ts';
 import { type Leaver, readLeaving, readOrphans } from '../../lifecycle/leaving-facts.ts';
-import { describeScarce, readNumbersLeft } from '../../identity/ids-table.ts';
+import { describeScarce, readNumbersLeft } from '../../identity/id-allocation-table.ts';
 import { type JunkCount, readJunk } from '../../requests/junk-table.ts';
 import * as overview from '../../database/overview.ts';
 import type { RoleStatus, SubjectView } from '../../database/overview.ts';

@@ -7,7 +7,7 @@ import type { Log } from '../../shared/log.ts';
 import type { SealKeys } from '../../seals/seal.ts';
 import { sealKeysOf, type LoginHostConfig } from '../config.ts';
 import { openEnding, type Ending } from './ending.ts';
-import { openHeartbeats } from './heartbeats.ts';
+import { openHeartbeats } from './directory-trust.ts';
 import { readKeptState, rulesOf, type KeptState } from './kept-state.ts';
 import { openKeyFolder, type KeyFolder, type KeyWish } from './key-folder.ts';
 import { openListFiles, type ListFiles } from './list-files.ts';

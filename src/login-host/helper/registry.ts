@@ -53,7 +53,7 @@
  * This file is longer than most, so that what is known and what follows from it change in one place.
  */
 import { parseSeal, payloadOf, type Verified } from '../../seals/seal.ts';
-import type { Heartbeats } from './heartbeats.ts';
+import type { Heartbeats } from './directory-trust.ts';
 import type { LoginHostConfig } from '../config.ts';
 import { judgePayload, shown, type Account, type Rules, type Verdict } from './judge.ts';
 import type { LocalAccounts } from './local-accounts.ts';

@@ -1,5 +1,5 @@
 /** person.create, person.update */
-import { allocateId } from '../../identity/ids-table.ts';
+import { allocateId } from '../../identity/id-allocation-table.ts';
 import { normalName, parseNewShellName } from '../../identity/names.ts';
 import type { RequestOf } from '../schema.ts';
 import { isReservedName } from '../../identity/reserved-names.ts';

@@ -7,7 +7,7 @@ import {
 } from '../../identity/names.ts';
 import type { RequestOf } from '../schema.ts';
 import { noteKnown } from '../../credentials/credentials-table.ts';
-import { allocateId } from '../../identity/ids-table.ts';
+import { allocateId } from '../../identity/id-allocation-table.ts';
 import { findSubjects, type NamedSubject, readNameState } from '../../identity/names-table.ts';
 import {
   addMaintainers,

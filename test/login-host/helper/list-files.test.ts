@@ -17,7 +17,7 @@ import { join } from 'node:path';
 import { openLog } from '../../../src/shared/log.ts';
 import { verifyPayload, type PersonSeal, type ToolSeal } from '../../../src/seals/seal.ts';
 import { sealKeysOf } from '../../../src/login-host/config.ts';
-import { openHeartbeats } from '../../../src/login-host/helper/heartbeats.ts';
+import { openHeartbeats } from '../../../src/login-host/helper/directory-trust.ts';
 import { judgePayload } from '../../../src/login-host/helper/judge.ts';
 import { openListFiles, type ListFiles } from '../../../src/login-host/helper/list-files.ts';
 import { parseLocalAccounts } from '../../../src/login-host/helper/local-accounts.ts';

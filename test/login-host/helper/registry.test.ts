@@ -3,7 +3,7 @@ import { beforeEach, describe, expect, test } from '@jest/globals';
 import type { Marker } from '../../../src/seals/heartbeat.ts';
 import { verifyPayload, type PersonSeal, type ToolSeal } from '../../../src/seals/seal.ts';
 import { sealKeysOf } from '../../../src/login-host/config.ts';
-import { openHeartbeats } from '../../../src/login-host/helper/heartbeats.ts';
+import { openHeartbeats } from '../../../src/login-host/helper/directory-trust.ts';
 import { judgePayload } from '../../../src/login-host/helper/judge.ts';
 import { parseLocalAccounts } from '../../../src/login-host/helper/local-accounts.ts';
 import {

@@ -1,7 +1,7 @@
 /** The allocation of uids from the configured ranges, with one statement in the request's transaction. */
 import type { Config } from '../shared/config.ts';
 import { ChamberlainError } from '../shared/errors.ts';
-import { parsePosixId, type PosixId } from './ids.ts';
+import { parsePosixId, type PosixId } from './posix-id.ts';
 import { type Client, transact } from '../database/connection.ts';
 
 type Kind = 'person' | 'tool';

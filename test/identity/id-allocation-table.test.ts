@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { allocateId, syncRanges } from '../../src/identity/ids-table.ts';
+import { allocateId, syncRanges } from '../../src/identity/id-allocation-table.ts';
 import { inTransaction, openPool, type Pool, withClient } from '../../src/database/connection.ts';
 import { openWorld, type World } from '../stack.ts';
 

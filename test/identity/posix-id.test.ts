@@ -1,5 +1,5 @@
 import { expect, test } from '@jest/globals';
-import { parsePosixId } from '../../src/identity/ids.ts';
+import { parsePosixId } from '../../src/identity/posix-id.ts';
 
 test.each([1, 1000, 65533, 65536, 2 ** 31 - 1])('%d may be an account', (number) => {
   expect(parsePosixId(number)).toBe(number);

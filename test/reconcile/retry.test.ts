@@ -2,7 +2,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { CODES, type Code } from '../../src/shared/errors.ts';
 import { statusOf } from '../../src/reconcile/engine.ts';
-import { outcomeOf } from '../../src/reconcile/outcome.ts';
+import { outcomeOf } from '../../src/reconcile/retry.ts';
 
 const failing = (code: Code) => ({ state: 'failing' as const, code, sentence: 'a sentence' });
 
