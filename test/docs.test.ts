@@ -15,8 +15,7 @@ test('README has at most 200 lines', () => {
 
 test('docs/errors.md is made from src/shared/errors.ts', () => {
   const rows = Object.entries(CODES).map(
-    ([code, { retry, meaning, action }]) =>
-      `## ${code}\n\n${meaning} ${action}${retry ? ' Chamberlain tries again by itself.' : ''}`,
+    ([code, { meaning, action }]) => `## ${code}\n\n${meaning} ${action}`,
   );
   expectGolden('../../docs/errors.md', ERRORS_HEAD + rows.join('\n\n'));
 });
@@ -25,7 +24,8 @@ const ERRORS_HEAD = `# Error codes
 
 Each error has a code, for programs, and a sentence, for people. A code never changes its meaning. A command prints
 \`CODE: sentence. What to do.\` on standard error; a portal receives the code and the sentence in the verdict and in
-events. This page is made from \`src/shared/errors.ts\`.
+events. After BACKEND_UNREADABLE, BACKEND_UNAVAILABLE, STEP_STALE, STILL_CHANGING, STEP_FAILED and INTERNAL, a worker tries
+again by itself. This page is made from \`src/shared/errors.ts\`.
 
 `;
 

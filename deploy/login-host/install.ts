@@ -9,7 +9,7 @@ const HELP = `Usage: install [--check [--json]] [OPTION…]
 
 Makes this machine (Debian 13; run it as root) a login host: people log in with the keys that are in the
 directory, become their tools, and take files. It may be run again at any time: what is right is left
-alone, and settings without an option stay as they were.
+alone, and a setting whose option you do not give stays as it was.
 
   --check                       change nothing; print what differs, one line each
   --json                        with --check: {"differences": [{"what": "…", "differs": "…"}]}
@@ -22,8 +22,8 @@ alone, and settings without an option stay as they were.
                                 kept as /etc/chamberlain/secrets/ldap-keys-agent
   --seal-key FILE               the public key (PEM) that verifies the directory role's seals; kept in
                                 login-host.yaml; may be given twice during a change of the key
-  --config FILE                 a login-host.yaml to begin with, by default the installed one,
-                                /etc/chamberlain/login-host.yaml. It has settings without an option: realm, realmGid,
+  --config FILE                 the login-host.yaml to start from; by default the installed one,
+                                /etc/chamberlain/login-host.yaml. These settings have no option here: realm, realmGid,
                                 ids, homes, offlineLimitSeconds, knownBadKeys. Without a file: the realm \`tools\`, gid
                                 500, people 1000-49999 and 100000-499999, tools 50000-59999, 24 hours.
 

@@ -78,12 +78,12 @@ function joinUnreadable(groups: readonly Group[]): Group[] {
 function titleOf(group: Group): string {
   const { kind, code, target, effect, what } = group;
   if (kind === 'unreadable') {
-    return `UNREADABLE: ${target} (could not be read, so nothing was concluded)`;
+    return `UNREADABLE: ${target} (could not be read, so its state is unknown)`;
   }
   if (kind !== 'drift') {
     const meaning = code === undefined ? '' : CODES[code].meaning;
     const isUnmanaged = code === 'UNMANAGED';
-    const aside = kind !== 'advisory' ? '' : isUnmanaged ? '; ignored' : '; no step waits for this';
+    const aside = kind !== 'advisory' ? '' : isUnmanaged ? '; ignored' : '; this blocks no step';
     if (isUnmanaged)
       return `${code}, ${what}: ${count(group.count, 'finding')}${aside}. ${meaning}`;
     return `${code}: ${many(group, 'finding')}${aside}. ${meaning}`;

@@ -19,11 +19,11 @@ export interface Repaired extends Asked {
 const MOST_ROWS = 50;
 
 /** The outcome of a part, as shown: a part that is still `asked` was not answered, or takes long. */
-type Ending = 'done' | 'refused' | 'failed' | 'unanswered' | 'going on';
+type Ending = 'done' | 'refused' | 'failed' | 'unanswered' | 'running';
 
 function endingOf({ state, code }: FollowedPart): Ending {
   if (state !== 'asked') return state;
-  return code === 'STILL_AT_WORK' ? 'going on' : 'unanswered';
+  return code === 'STILL_AT_WORK' ? 'running' : 'unanswered';
 }
 
 /** One JSON value: each part with its outcome, what is owed and withheld, findings, the digest. */
@@ -53,7 +53,7 @@ export function renderRepaired({ parts, owed, withheld, report }: Repaired): str
     ...parts
       .filter(({ state }) => state !== 'done')
       .map((part) => [part.account, part.role, endingOf(part), part.code, part.sentence]),
-    ...owed.map(({ account, code, sentence }) => [account, 'databases', 'owed', code, sentence]),
+    ...owed.map(({ account, code, sentence }) => [account, 'databases', 'behind', code, sentence]),
     ...withheld.map(({ account, target, object, change }) => [
       account,
       roleOfTarget(target),
@@ -77,7 +77,7 @@ function summaryOf(parts: readonly FollowedPart[], unreadable: number): string {
       .filter((part) => endingOf(part) === ending)
       .reduce((sum, { steps }) => sum + steps.length, 0);
   const done = stepsOf('done');
-  const others = (['refused', 'failed', 'unanswered', 'going on'] as const)
+  const others = (['refused', 'failed', 'unanswered', 'running'] as const)
     .map((ending) => ({ ending, steps: stepsOf(ending) }))
     .filter(({ steps }) => steps > 0)
     .map(({ ending, steps }) => `${steps} ${ending}`);
@@ -89,7 +89,7 @@ function summaryOf(parts: readonly FollowedPart[], unreadable: number): string {
   return [
     `${done} ${done === 1 ? 'step' : 'steps'} done`,
     ...others,
-    ...(again === 0 ? [] : [`${again} given up earlier and tried again`]),
+    ...(again === 0 ? [] : [`${again} parked earlier and tried again`]),
     ...unknown,
   ].join(', ');
 }

@@ -153,7 +153,7 @@ export function describeUnknown(
     const comma = name !== '' && id !== 0 ? ',' : '';
     return (
       `${name}${number}${comma} is not managed by Chamberlain. It was first seen at ${timeOf(at)} in the ` +
-      'directory, among the homes or among the database users, and may be gone.'
+      'directory, in an area of homes or on a database server, and may be gone by now.'
     );
   });
   switch (word.kind) {
@@ -261,15 +261,15 @@ function describeUid(uid: number, { range, given }: Unknown): string[] {
   }
   if (given !== undefined) {
     return [
-      `${uid} was given to a ${given}, or is kept from ${NOUN[given]}; it will not be given again.`,
+      `${uid} was assigned to a ${given}, or is kept from ${NOUN[given]}; it will not be assigned again.`,
     ];
   }
-  if (range === undefined) return [`${uid} is not in any range from which numbers are given.`];
+  if (range === undefined) return [`${uid} is not in any range from which numbers are assigned.`];
   const { kind, first, last, next } = range;
   const where = `${uid} is in the range ${first}–${last} for ${NOUN[kind]}`;
   return [
     uid < next
-      ? `${where}, and was passed over: it will never be given.`
-      : `${where}, and was never given. The next number there is ${next}.`,
+      ? `${where}, and was passed over: it will never be assigned.`
+      : `${where}, and was never assigned. The next number there is ${next}.`,
   ];
 }

@@ -153,8 +153,8 @@ export function renderLosses({
 function renderDeletions(deletions: ImportReport['deletions']): string {
   if (deletions.length === 0) return '';
   return renderList(
-    `${paint('bold', 'To be deleted:')} ${count(deletions.length, 'tool')}. The countdown begins again, and every warning is still to come.\n` +
-      'Other programs count from the old time until a repair has written the new one. `tool.enable` cancels it.',
+    `${paint('bold', 'To be deleted:')} ${count(deletions.length, 'tool')}. The grace time begins again, and all warnings are sent.\n` +
+      'Other programs count from the old time until a repair has written the new one. `tool.enable` cancels the deletion of a tool.',
     ['account', 'pwdAccountLockedTime', 'archived on'],
     deletions.map(({ account, was, deleteAfter }) => [account, was, timeOf(deleteAfter)]),
   );

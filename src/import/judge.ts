@@ -170,7 +170,10 @@ export function judge(
     for (const { code, what, entries } of others) {
       const rest = entries.filter((each) => each !== entry);
       if (rest.length === 0) continue;
-      return refuse(code, `${what} is also that of ${listSome(rest.map(readable))}`);
+      return refuse(
+        code,
+        `${listSome(rest.map(readable))} ${rest.length === 1 ? 'has' : 'have'} ${what} too`,
+      );
     }
     return true;
   };

@@ -74,7 +74,7 @@ export function readPerson(
   if (shellName === undefined) {
     return refuse(
       'NAME_INVALID',
-      `${quote(name)} is not a shell name: a shell name must start with a-z and have 1 to 32 of a-z, 0-9, - and _`,
+      `${quote(name)} is not a shell name: a shell name must start with a-z and consist of 1 to 32 characters: a-z, 0-9, - and _`,
     );
   }
   if (entry.ref !== `people/uid=${shellName}`) {
@@ -128,7 +128,7 @@ function readDisplayName({ attributes }: DirectoryEntry): string | Fault {
     code: 'NAME_INVALID',
     sentence:
       `the display name (cn) ${quote(own)} is not valid: it must have 1 to ${MAX_DISPLAY_NAME_LENGTH} printable ` +
-      'characters, with only single blanks between words, in the form NFC',
+      'characters, with only single spaces between words, in Unicode form NFC',
   };
 }
 

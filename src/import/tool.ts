@@ -94,12 +94,15 @@ export function readTool(
   if (toolName === undefined) {
     return refuse(
       'NAME_INVALID',
-      `${quote(name)} is not the account of a tool: with the prefix, it must have at most 32 of a-z, 0-9, - and _, ` +
-        'and a-z directly after the prefix',
+      `${quote(name)} is not the account of a tool: with the prefix, it must consist of at most 32 characters (a-z, 0-9, - and _), ` +
+        'with a-z directly after the prefix',
     );
   }
   if (isReservedToolName(normalName(toolName))) {
-    return refuse('NAME_RESERVED', `people would trust the name ${toolName} as the platform's own`);
+    return refuse(
+      'NAME_RESERVED',
+      `the name ${toolName} is reserved, because people would take the tool for a part of the platform`,
+    );
   }
   if (group === undefined) return refuse('ENTRY_INCOMPLETE', 'there is no group for this account');
   if (account === undefined)

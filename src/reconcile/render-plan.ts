@@ -105,7 +105,7 @@ export function renderPlan(
   if (unreadable.length > 0) {
     parts.push(
       [
-        'UNREADABLE: these could not be read, so nothing was concluded',
+        'UNREADABLE: these could not be read, so their state is unknown',
         ...renderUnreadable(unreadable).map((line) => `  ${line}`),
       ].join('\n'),
     );

@@ -87,7 +87,10 @@ export function requireNotGone({ account, state }: { account: string; state: str
     );
   }
   if (state === 'deleted') {
-    refuse('PERSON_DELETED', `${account} was deleted. The name cannot be used again.`);
+    refuse(
+      'PERSON_DELETED',
+      `${account} was deleted. An admin can restore the account (person.restore) while its archives are kept.`,
+    );
   }
 }
 
@@ -182,7 +185,7 @@ export async function requireMaintainedToolEvenArchived(
   if (tool.state === 'deleted') {
     refuse(
       'TOOL_DELETED',
-      `The tool ${name} was deleted. An admin can restore it as long as its archive is kept.`,
+      `The tool ${name} was deleted. An admin can restore it while its archives are kept.`,
     );
   }
   if (name === config.admin && actor?.admin !== true) {
@@ -216,11 +219,12 @@ export function requireMaintainers(
     if (subject === undefined) {
       refuse(
         'PERSON_UNKNOWN',
-        `There is no person or tool named ${account}. Name a tool by its account, such as tools.${account}.`,
+        `There is no person or tool named ${account}. Check the name. Name a tool by its account, with the prefix of the realm.`,
       );
     }
     if (subject.kind === 'tool') {
-      if (subject.state === 'deleted') refuse('TOOL_DELETED', `The tool ${account} was deleted.`);
+      if (subject.state === 'deleted')
+        refuse('TOOL_DELETED', `The tool ${account} was deleted. Name another maintainer.`);
       if (subject.state === 'archived') {
         refuse(
           'TOOL_LEAVING',
@@ -230,7 +234,11 @@ export function requireMaintainers(
     }
     if (subject.kind === 'person') {
       requireNotGone(subject);
-      if (subject.state !== 'active') refuse('PERSON_SUSPENDED', `${account} is suspended.`);
+      if (subject.state !== 'active')
+        refuse(
+          'PERSON_SUSPENDED',
+          `${account} is suspended. Name another maintainer, or have an admin reinstate them.`,
+        );
       if (!subject.realmMember) {
         refuse(
           'PERSON_NOT_REALM_MEMBER',

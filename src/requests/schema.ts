@@ -40,7 +40,7 @@ const displayName = z
   .string()
   .refine(
     isDisplayName,
-    'a display name must have 1 to 85 printable characters, with only single blanks between words',
+    'a display name must have 1 to 85 printable characters, with only single spaces between words',
   )
   .describe('the name that others see; unique, regardless of case');
 const email = z

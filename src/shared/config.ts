@@ -34,7 +34,8 @@ const databaseServer = z
   });
 
 const shellName = z.string().refine((name) => parseImportedShellName(name) !== undefined, {
-  message: 'is not a shell name: it must start with a-z and have 1 to 32 of a-z, 0-9, - and _',
+  message:
+    'is not a shell name: it must start with a-z and consist of 1 to 32 characters: a-z, 0-9, - and _',
 });
 
 const portal = z.strictObject({

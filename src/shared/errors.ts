@@ -18,7 +18,7 @@ export const CODES = {
   // requests
   REQUEST_TOO_LARGE: refusal('The job holds more than 64 KiB.', 'Send a smaller request.'),
   TOO_MUCH_AT_ONCE: refusal(
-    'PostgreSQL needs longer for what follows from the request than a statement may take.',
+    'The request changes too much: PostgreSQL did not finish within the time that one statement may take.',
     'Split the request, for example into fewer people.',
   ),
   REQUEST_MALFORMED: refusal(
@@ -35,7 +35,7 @@ export const CODES = {
   ),
   REQUEST_AUDIENCE: refusal('The token is for another realm.', 'Set `aud` to this realm.'),
   REQUEST_EXPIRED: refusal(
-    'The token has expired, is not valid yet, or lives longer than 7 days.',
+    'The token has expired, is not valid yet, or is valid for longer than 7 days.',
     'Send a new request, with `iat` now and `exp` at most 7 days later.',
   ),
   REQUEST_INVALID: refusal(
@@ -99,11 +99,11 @@ export const CODES = {
   ),
   TOOL_DELETED: refusal(
     'The tool was deleted.',
-    'An admin can restore it with `chamberlain restore TOOL` while its archive is kept.',
+    'An admin can restore it with `chamberlain restore TOOL` while its archives are kept.',
   ),
   TOOL_NOT_DELETED: refusal('The tool is not deleted.', 'Nothing needs to be done.'),
   TOOL_NOT_KEPT: refusal(
-    'The archive of the tool has been removed.',
+    'The archives of the tool have been removed.',
     'The tool cannot be restored. Create a tool with another name.',
   ),
   SUBJECT_HELD: refusal(
@@ -117,12 +117,12 @@ export const CODES = {
     'Nothing needs to be done.',
   ),
   ADMIN_TOOL: refusal(
-    'The admin tool has only people as maintainers, always at least one, and only admins may change it.',
+    'The admin tool must have at least one maintainer, all its maintainers must be people, and only admins may change it.',
     'Have an admin send the request, naming only people.',
   ),
   NOT_ALLOWED: refusal(
     'The person who sent the request may not request this.',
-    'Have someone send it who may: the person concerned, a direct maintainer, or an admin.',
+    'Have the person concerned, a direct maintainer or an admin send it.',
   ),
   ACCESS_NOT_REQUESTED: refusal(
     'This person has no open request for access.',
@@ -133,7 +133,10 @@ export const CODES = {
     'Wait until an admin decides on it.',
   ),
   CREDENTIALS_NONE: refusal('The account has no credentials yet.', 'Grant access first.'),
-  SERVER_UNKNOWN: refusal('There is no such database server.', 'Use a name of the configuration.'),
+  SERVER_UNKNOWN: refusal(
+    'There is no such database server.',
+    'Use the name of a server that the configuration lists.',
+  ),
   // what waits for an admin
   WAITS_ALREADY: refusal(
     'The same request is already waiting for an admin.',
@@ -184,7 +187,7 @@ export const CODES = {
   KEY_OPTION: refusal('An option before the key is not allowed.', 'Remove the option.'),
   KEY_COMMENT: refusal('The comment is too long or not printable.', 'Shorten the comment.'),
   KEY_TAKEN: refusal('Another person has this key, or had it before.', 'Make a new key.'),
-  KEY_KNOWN_BAD: refusal('The key is publicly known.', 'Make a new key, and use this one nowhere.'),
+  KEY_KNOWN_BAD: refusal('The key is publicly known.', 'Make a new key, and never use this one.'),
   KEY_ALREADY: refusal('The person already has this key.', 'Nothing needs to be done.'),
   KEY_UNKNOWN: refusal('The person has no such key.', 'Check the fingerprint.'),
   KEY_TOO_MANY: refusal(
@@ -193,7 +196,7 @@ export const CODES = {
   ),
   // findings
   UNMANAGED: refusal(
-    'Chamberlain does not manage it, though it is where Chamberlain works, or has a number from its ranges.',
+    'Chamberlain did not make this, although it is in a place that Chamberlain manages or has a number from its ranges.',
     'See `chamberlain list unmanaged`, then adopt it or ignore it.',
   ),
   PATH_FOREIGN: refusal(
@@ -205,7 +208,7 @@ export const CODES = {
     'Have an admin add a maintainer (maintainer.add).',
   ),
   DATABASE_FOREIGN: refusal(
-    'A database account is in the way.',
+    'A database account, role or grant that Chamberlain does not manage is in the way.',
     'Look at it, and remove it. Then run `chamberlain repair SUBJECT`.',
   ),
   ARCHIVE_DIFFERS: refusal(
@@ -278,7 +281,7 @@ export const CODES = {
   ),
   STILL_CHANGING: fault(
     'What is being archived changes while it is read.',
-    'End the programs that write to it, on every machine. It is tried again by itself.',
+    'End the programs that write to it, on every machine. Chamberlain then tries again.',
   ),
   ARCHIVE_DAMAGED: refusal(
     'An archive is missing, or differs from its record. Nothing was destroyed.',

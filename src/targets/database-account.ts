@@ -260,8 +260,8 @@ function stepsOn(
     const [change, because] = !account.locked
       ? ['unlocked → locked', whyLocked(wanted)]
       : isLimitRight
-        ? ['locked again', 'it is locked, but its events still run']
-        : ['locked again', 'it is locked, but its connections may not have ended'];
+        ? ['locked again', 'its events still run although it is locked']
+        : ['locked again', 'its connections may still be open although it is locked'];
     const withoutEventsOn = runsEvents.map(patternOf);
     const action: Action = {
       verb: 'db.setLocked',
@@ -277,7 +277,7 @@ function stepsOn(
   );
   const missing = wantedGrants.filter((one) => !isCovered(one, account.grants));
   if (tooMuch.length > 0) {
-    add('revoke', `without ${tooMuch.join(', ')}`, 'it has more rights than it should', {
+    add('revoke', `revoke ${tooMuch.join(', ')}`, 'it has more rights than it should', {
       verb: 'db.revoke',
       ...on,
       grants: tooMuch,
@@ -299,7 +299,7 @@ function stepsOn(
       ends: { maxUserConnections },
     });
   } else if (!locked && isEnding) {
-    add('revoke', 'connections → ended', 'its connections may not have ended', {
+    add('revoke', 'connections → ended', 'its connections may still be open', {
       verb: 'db.setLimit',
       ...on,
       maxUserConnections,
@@ -319,7 +319,7 @@ function stepsOn(
   }
   if (missing.length > 0) {
     const action: Action = { verb: 'db.grant', ...on, grants: missing };
-    add('change', `with ${missing.join(', ')}`, 'it lacks rights that it should have', action);
+    add('change', `grant ${missing.join(', ')}`, 'it lacks rights that it should have', action);
   }
   if (!locked && !isLimitRight && !isEnding) {
     const change = `at most ${account.maxUserConnections} → ${maxUserConnections} connections`;
@@ -338,7 +338,7 @@ function stepsOn(
 
 /** A value among the ways to log in. */
 const EXPIRED = 'expired';
-const LETS_IN = 'it accepts a login that is not recorded';
+const LETS_IN = 'it accepts a password or a way to log in that is not recorded';
 const LACKS = 'it lacks a way to log in';
 
 function isSame(login: readonly string[], wanted: readonly string[]): boolean {
@@ -346,7 +346,7 @@ function isSame(login: readonly string[], wanted: readonly string[]): boolean {
 }
 
 function verifierChange(overlaps: boolean): string {
-  return overlaps ? 'verifier, beside the one before' : 'verifier';
+  return overlaps ? 'verifiers replaced: current and previous' : 'verifier replaced';
 }
 
 function isLetIn(wanted: Wanted): boolean {

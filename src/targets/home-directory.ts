@@ -206,7 +206,7 @@ function drafting(wanted: Wanted) {
       }
       if (have.groupWrite === 'lost') {
         const change = 'default ACL → group rwx';
-        const because = 'the group could not write to what is made in it';
+        const because = 'the group could not write to new files in it';
         step(object, 'change', change, because, { verb: 'path.setAcl', ...at });
       }
     },

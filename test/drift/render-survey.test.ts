@@ -108,7 +108,7 @@ const HOMES: Report = {
       object: '/data/project/bridgebot/logs',
       effect: 'change',
       change: 'default ACL → group rwx',
-      because: 'the group could not write to what is made in it',
+      because: 'the group could not write to new files in it',
       action: {
         verb: 'path.setAcl',
         home: { area: 'toolHomes', name: 'bridgebot' },
@@ -177,7 +177,7 @@ test('a reason that leaves several targets unread is shown once', () => {
     sentence: away,
   }));
   expect(renderSurvey({ ...NOTHING, unreadable })).toBe(
-    'UNREADABLE: seal, unix-account, unix-group (could not be read, so nothing was concluded)\n' +
+    'UNREADABLE: seal, unix-account, unix-group (could not be read, so its state is unknown)\n' +
       `  ${away}\n\n0 subjects checked: 3 UNREADABLE`,
   );
 });

@@ -331,8 +331,8 @@ test('a fingerprint that was removed, and its holder', () => {
 
 test('an unmanaged number', () => {
   const known = [
-    `olaf, number 1234, is not managed by Chamberlain. It was first seen at ${EARLIER} in the directory, among the homes or among the database users, and may be gone.`,
-    '1234 is in the range 1000–49999 for people, and was never given. The next number there is 1002.',
+    `olaf, number 1234, is not managed by Chamberlain. It was first seen at ${EARLIER} in the directory, in an area of homes or on a database server, and may be gone by now.`,
+    '1234 is in the range 1000–49999 for people, and was never assigned. The next number there is 1002.',
   ];
   expectGolden('explain-unmanaged-uid.txt', renderExplanation(of({ known })));
 });

@@ -201,7 +201,7 @@ describe('a tool’s pwdAccountLockedTime', () => {
       NOW,
       '2027-11-29T12:00:00.000Z',
     ],
-  ])('%s: a deletion whose countdown begins again', (_, time, graceDays, at, after) => {
+  ])('%s: a deletion whose grace time begins again', (_, time, graceDays, at, after) => {
     expect(lockedTool(time, { graceDays })).toEqual({ state: 'disabled', told: [], at, after });
   });
 

@@ -153,9 +153,9 @@ describe('database-account', () => {
       tool({ credentials: { ...KNOWN, recorded: { epoch: 4, verifier: OTHER_VERIFIER } } }),
       [account({ locked: true })],
       [
-        'revoke db.setVerifier s51234 on replica: verifier',
+        'revoke db.setVerifier s51234 on replica: verifier replaced',
         'change db.setLocked s51234 on replica: locked → unlocked',
-        'revoke db.setVerifier s51234 on toolsdb: verifier',
+        'revoke db.setVerifier s51234 on toolsdb: verifier replaced',
       ],
     ],
     [
@@ -170,7 +170,7 @@ describe('database-account', () => {
       [account({ maxUserConnections: 5, grants: ['SUPER on *.*'] })],
       [
         'revoke db.setLocked s51234 on replica: unlocked → locked',
-        'revoke db.revoke s51234 on replica: without SUPER on *.*',
+        'revoke db.revoke s51234 on replica: revoke SUPER on *.*',
         'revoke db.setLocked s51234 on toolsdb: unlocked → locked',
         'waiting for homes',
       ],
@@ -188,13 +188,13 @@ describe('database-account', () => {
       'replaces another verifier',
       tool(),
       [account({ login: [way(OTHER_VERIFIER)] })],
-      ['revoke db.setVerifier s51234 on replica: verifier'],
+      ['revoke db.setVerifier s51234 on replica: verifier replaced'],
     ],
     [
       'leaves both ways in while they overlap, in whichever order',
       tool({ credentials: OVERLAPPING }),
       [account({ login: BOTH.toReversed() })],
-      ['change db.setVerifier s51234 on toolsdb: verifier, beside the one before'],
+      ['change db.setVerifier s51234 on toolsdb: verifiers replaced: current and previous'],
     ],
     [
       'makes an account with both ways in while they overlap',
@@ -202,7 +202,7 @@ describe('database-account', () => {
       [],
       [
         'create db.createUser s51234 on replica: absent → present',
-        'change db.setVerifier s51234 on toolsdb: verifier, beside the one before',
+        'change db.setVerifier s51234 on toolsdb: verifiers replaced: current and previous',
       ],
     ],
     [
@@ -210,8 +210,8 @@ describe('database-account', () => {
       tool({ credentials: OVERLAPPING }),
       [account({ login: [way(OTHER_VERIFIER)] })],
       [
-        'change db.setVerifier s51234 on replica: verifier, beside the one before',
-        'change db.setVerifier s51234 on toolsdb: verifier, beside the one before',
+        'change db.setVerifier s51234 on replica: verifiers replaced: current and previous',
+        'change db.setVerifier s51234 on toolsdb: verifiers replaced: current and previous',
       ],
     ],
     [
@@ -219,21 +219,21 @@ describe('database-account', () => {
       tool({ credentials: OVERLAPPING }),
       [account({ login: [way(OTHER_VERIFIER), way(THIRD_VERIFIER)] })],
       [
-        'revoke db.setVerifier s51234 on replica: verifier, beside the one before',
-        'change db.setVerifier s51234 on toolsdb: verifier, beside the one before',
+        'revoke db.setVerifier s51234 on replica: verifiers replaced: current and previous',
+        'change db.setVerifier s51234 on toolsdb: verifiers replaced: current and previous',
       ],
     ],
     [
       'removes the old way in when its time has ended',
       tool(),
       [account({ login: BOTH })],
-      ['revoke db.setVerifier s51234 on replica: verifier'],
+      ['revoke db.setVerifier s51234 on replica: verifier replaced'],
     ],
     [
       'removes a way in while it waits for another password',
       tool({ credentials: WAITING }),
       [account({ login: BOTH })],
-      ['revoke db.setVerifier s51234 on replica: verifier', 'waiting for homes'],
+      ['revoke db.setVerifier s51234 on replica: verifier replaced', 'waiting for homes'],
     ],
     [
       'adds none while it waits for another password',
@@ -268,7 +268,7 @@ describe('database-account', () => {
       'ends them once if a way in must be removed as well',
       tool(),
       [account({ login: BOTH, maxUserConnections: limitWhileEnding(10) })],
-      ['revoke db.setVerifier s51234 on replica: verifier'],
+      ['revoke db.setVerifier s51234 on replica: verifier replaced'],
     ],
     [
       'ends them before it unlocks',
@@ -292,7 +292,7 @@ describe('database-account', () => {
       'replaces a second way to log in',
       tool(),
       [account({ login: [`mysql_native_password ${VERIFIER}`, 'unix_socket '] })],
-      ['revoke db.setVerifier s51234 on replica: verifier'],
+      ['revoke db.setVerifier s51234 on replica: verifier replaced'],
     ],
     [
       'removes a second password',
@@ -302,19 +302,19 @@ describe('database-account', () => {
           login: [`mysql_native_password ${VERIFIER}`, `mysql_native_password ${OTHER_VERIFIER}`],
         }),
       ],
-      ['revoke db.setVerifier s51234 on replica: verifier'],
+      ['revoke db.setVerifier s51234 on replica: verifier replaced'],
     ],
     [
       'removes an empty password',
       tool(),
       [account({ login: ['mysql_native_password '] })],
-      ['revoke db.setVerifier s51234 on replica: verifier'],
+      ['revoke db.setVerifier s51234 on replica: verifier replaced'],
     ],
     [
       'renews a password that was made to expire',
       tool(),
       [account({ login: [`mysql_native_password ${VERIFIER}`, 'expired'] })],
-      ['change db.setVerifier s51234 on replica: verifier'],
+      ['change db.setVerifier s51234 on replica: verifier replaced'],
     ],
     [
       'sets the limit',
@@ -332,7 +332,7 @@ describe('database-account', () => {
       'leaves a default role, which gives nothing by itself',
       tool(),
       [account({ grants: ['default role other', 'SELECT on *.*'] })],
-      ['revoke db.revoke s51234 on replica: without SELECT on *.*'],
+      ['revoke db.revoke s51234 on replica: revoke SELECT on *.*'],
     ],
     [
       'revokes what is too much, before anything else',
@@ -344,7 +344,7 @@ describe('database-account', () => {
         }),
       ],
       [
-        'revoke db.revoke s51234 on replica: without role admin, SELECT on a.b',
+        'revoke db.revoke s51234 on replica: revoke role admin, SELECT on a.b',
         'change db.setLimit s51234 on replica: at most 9 → 10 connections',
       ],
     ],
@@ -352,7 +352,7 @@ describe('database-account', () => {
       'treats the right to grant everybody’s role as too much',
       tool(),
       [account({ grants: ['default role labsdbuser', 'role labsdbuser with admin option'] })],
-      ['revoke db.revoke s51234 on replica: without role labsdbuser with admin option'],
+      ['revoke db.revoke s51234 on replica: revoke role labsdbuser with admin option'],
     ],
     [
       'unlocks last',
@@ -374,7 +374,7 @@ describe('database-account', () => {
       tool(),
       [account({ host: '10.%' }), account({ grants: ['SELECT on *.*'] })],
       [
-        'revoke db.revoke s51234 on replica: without SELECT on *.*',
+        'revoke db.revoke s51234 on replica: revoke SELECT on *.*',
         'DATABASE_FOREIGN s51234@10.% on replica',
       ],
     ],
@@ -446,7 +446,7 @@ describe('database-account', () => {
     [
       'treats a part of what is wanted as too little, not as too much',
       ['SELECT on %\\_p.*', 'INSERT, SELECT on s51234\\_\\_%.*'],
-      ['change db.grant s51234 on toolsdb: with ALL on s51234\\_\\_%.*'],
+      ['change db.grant s51234 on toolsdb: grant ALL on s51234\\_\\_%.*'],
     ],
     [
       'leaves what everybody may read if an account has it itself',
@@ -456,22 +456,22 @@ describe('database-account', () => {
     [
       'revokes more than reading of what everybody may read',
       ['INSERT, SELECT, SHOW VIEW on %\\_p.*', ...toolsdbGrants('s51234')],
-      ['revoke db.revoke s51234 on toolsdb: without INSERT, SELECT, SHOW VIEW on %\\_p.*'],
+      ['revoke db.revoke s51234 on toolsdb: revoke INSERT, SELECT, SHOW VIEW on %\\_p.*'],
     ],
     [
       'revokes the right to grant, and keeps the rest',
       ['ALL, GRANT OPTION on s51234\\_\\_%.*', 'SELECT, SHOW VIEW on %\\_p.*'],
-      ['revoke db.revoke s51234 on toolsdb: without ALL, GRANT OPTION on s51234\\_\\_%.*'],
+      ['revoke db.revoke s51234 on toolsdb: revoke ALL, GRANT OPTION on s51234\\_\\_%.*'],
     ],
     [
       'revokes a pattern with wildcards in it, which is not ours',
       ['ALL on s51234__%.*', ...toolsdbGrants('s51234')],
-      ['revoke db.revoke s51234 on toolsdb: without ALL on s51234__%.*'],
+      ['revoke db.revoke s51234 on toolsdb: revoke ALL on s51234__%.*'],
     ],
     [
       'revokes what another tool has',
       ['ALL on s51235\\_\\_%.*', ...toolsdbGrants('s51234')],
-      ['revoke db.revoke s51234 on toolsdb: without ALL on s51235\\_\\_%.*'],
+      ['revoke db.revoke s51234 on toolsdb: revoke ALL on s51235\\_\\_%.*'],
     ],
   ])('%s', (_, grants, expected) => {
     expect(lines(tool(), have('s51234', [account()], [account({ grants })]))).toEqual(expected);
@@ -496,7 +496,7 @@ describe('database-account', () => {
     [
       'treats EVENT by another grant as too much',
       account({ locked: true, grants: ['EVENT on x.*', ...lockedGrants('s51234')] }),
-      ['revoke db.revoke s51234 on toolsdb: without EVENT on x.*'],
+      ['revoke db.revoke s51234 on toolsdb: revoke EVENT on x.*'],
     ],
     [
       'revokes the right to grant, and EVENT with it',
@@ -504,14 +504,14 @@ describe('database-account', () => {
         locked: true,
         grants: ['ALL, GRANT OPTION on s51234\\_\\_%.*', 'SELECT, SHOW VIEW on %\\_p.*'],
       }),
-      ['revoke db.revoke s51234 on toolsdb: without ALL, GRANT OPTION on s51234\\_\\_%.*'],
+      ['revoke db.revoke s51234 on toolsdb: revoke ALL, GRANT OPTION on s51234\\_\\_%.*'],
     ],
     [
       'treats a part as too little, except for EVENT',
       account({ locked: true, grants: ['EVENT, SELECT on s51234\\_\\_%.*'] }),
       [
-        'revoke db.revoke s51234 on toolsdb: without EVENT, SELECT on s51234\\_\\_%.*',
-        'change db.grant s51234 on toolsdb: with ALL but EVENT on s51234\\_\\_%.*',
+        'revoke db.revoke s51234 on toolsdb: revoke EVENT, SELECT on s51234\\_\\_%.*',
+        'change db.grant s51234 on toolsdb: grant ALL but EVENT on s51234\\_\\_%.*',
       ],
     ],
   ])('of a disabled tool: %s', (_, toolsdb, expected) => {
@@ -523,7 +523,7 @@ describe('database-account', () => {
   test('gives the events back before it unlocks', () => {
     const toolsdb = [account({ locked: true, grants: lockedGrants('s51234') })];
     expect(lines(tool(), have('s51234', [account()], toolsdb))).toEqual([
-      'change db.grant s51234 on toolsdb: with ALL on s51234\\_\\_%.*',
+      'change db.grant s51234 on toolsdb: grant ALL on s51234\\_\\_%.*',
       'change db.setLocked s51234 on toolsdb: locked → unlocked',
     ]);
   });
@@ -533,7 +533,7 @@ describe('database-account', () => {
     const found = have('s51234', [account({ locked: true })], toolsdb);
     const [step] = planned(tool({ state: 'disabled' }), found).steps;
     expect(step).toMatchObject({
-      because: 'it is locked, but its events still run',
+      because: 'its events still run although it is locked',
       action: { locked: true, withoutEventsOn: ['s51234\\_\\_%'] },
     });
   });

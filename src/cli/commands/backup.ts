@@ -19,10 +19,10 @@ export function defineBackup(command: Command): void {
     .description(
       'Makes a set of backups, as a new folder in DIR. The set holds PostgreSQL as of one moment, the\n' +
         'directory as read after it, the secrets, the configuration, and a list of the archives with their\n' +
-        'digests. Each file is encrypted with age to the keys of `backups.recipients`. The realm is not frozen\n' +
-        'meanwhile. A folder whose name begins with a dot is not a set. The command prints nothing, unless it\n' +
-        'runs on a terminal or has --json. It reads as the owner of the database and as cn=directory-reader:\n' +
-        'run it where the secrets are.\n\n' +
+        'digests. Each file is encrypted with age to the keys of `backups.recipients`. The realm is not\n' +
+        'frozen meanwhile. A folder whose name begins with a dot is not a set. The command prints nothing,\n' +
+        'unless it runs on a terminal or has --json. It reads as the owner of the database and as\n' +
+        'cn=directory-reader: run it where the secrets are.\n\n' +
         '--verify restores a set into temporary servers, and compares the rows of each table, the entries of\n' +
         'the directory, and the archives that are on this machine. It needs no configuration.',
     )

@@ -10,9 +10,9 @@ import { print, printJson } from '../table.ts';
 export function defineBootstrap(command: Command): void {
   command
     .description(
-      'Creates PERSON as the first admin: the person, with access to the realm, and the admin tool with this\n' +
-        'one maintainer. Works only once, in an empty realm, as the owner of the database. The admin then\n' +
-        'signs requests with the key that the configuration lists for the portal `admin.PERSON`.',
+      'Creates PERSON as the first admin: the person, with access to the realm, and the admin tool with\n' +
+        'this one maintainer. Works only once, in an empty realm, as the owner of the database. The admin\n' +
+        'then signs requests with the key that the configuration lists for the portal `admin.PERSON`.',
     )
     .argument('<PERSON>', 'a shell name')
     .option('--displayName <name>', 'the name that others see (default: PERSON)')

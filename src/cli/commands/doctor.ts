@@ -56,9 +56,10 @@ const WRONG: ReadonlySet<State> = new Set(['fix', 'unreadable']);
 export function defineDoctor(command: Command): void {
   command
     .description(
-      'Checks everything that the realm depends on: configuration, secrets, servers, logins, rights, clocks,\n' +
-        'certificates, the roles, and this host. It uses the secrets that this machine has and this user may\n' +
-        'read. Problems come first, each with what to do. Changes nothing. A server that hangs costs 3 s.',
+      'Checks everything that the realm depends on: configuration, secrets, servers, logins, rights,\n' +
+        'clocks, certificates, the roles, and this host. It uses the secrets that this machine has and this\n' +
+        'user may read. Problems come first, each with what to do. Changes nothing. A server that hangs\n' +
+        'costs 3 s.',
     )
     .option('--verbose', 'also show what is right, and what cannot be checked from here')
     .option('--etc <folder>', "the folder of this host's passwd and group", '/etc')

@@ -25,10 +25,10 @@ interface FreezeOptions {
 export function defineFreeze(command: Command): void {
   command
     .description(
-      'Freezes the realm: until `chamberlain thaw`, no request gets a verdict and no worker acts, even after\n' +
-        'a restart. Surveys, events, the audit and the heartbeat for login hosts continue. Requests that\n' +
-        'arrive meanwhile wait in their queue. The command returns when the work in progress is done. If the\n' +
-        'realm is already frozen, the new reason replaces the old one.',
+      'Freezes the realm: until `chamberlain thaw`, no request gets a verdict and no worker acts, even\n' +
+        'after a restart. Surveys, events, the audit and the heartbeat for login hosts continue. Requests\n' +
+        'that arrive meanwhile wait in their queue. The command returns when the work in progress is done.\n' +
+        'If the realm is already frozen, the new reason replaces the old one.',
     )
     .requiredOption('--reason <text>', 'why: `status` shows it')
     .option('--timeout <seconds>', 'how long to wait for the work in progress', parseSeconds, 60)

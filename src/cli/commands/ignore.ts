@@ -13,7 +13,7 @@ import { print, printJson, withoutControls } from '../table.ts';
 export function defineIgnore(command: Command): void {
   command
     .description(
-      'Leaves OBJECTs that `chamberlain list unmanaged` shows as they are. They stay listed for good, as\n' +
+      'Leaves unmanaged OBJECTs as they are. They stay in `chamberlain list unmanaged` for good, as\n' +
         'ignored, with the operator and the reason; the audit records both too. No request gets their\n' +
         'names or numbers. Another thing with the same name needs a new decision. The next sweep removes\n' +
         "an unmanaged member of a tool's group even if it is ignored.",

@@ -58,12 +58,12 @@ export function defineImport(command: Command): void {
   command
     .description(
       'Imports people, tools, numbers, names, members and keys from the directory into PostgreSQL, in one\n' +
-        'transaction. Shows what it cannot import, and why: such an entry stays unmanaged, and no request gets\n' +
-        'its name or number. Nothing outside PostgreSQL is changed.\n\n' +
+        'transaction. Shows what it cannot import, and why: such an entry stays unmanaged, and no request\n' +
+        'gets its name or number. Nothing outside PostgreSQL is changed.\n\n' +
         'Then shows what differs from what is wanted. A repair, a request or the sweep may correct that; to\n' +
         'read it undisturbed, run `chamberlain freeze --reason TEXT` first. If the import would leave out a\n' +
-        'member of a group, or leave a person without any key, it lists all of them and asks for confirmation\n' +
-        'before it writes anything. It may be run again, and then imports what is new.\n\n' +
+        'member of a group, or leave a person without any key, it lists all of them and asks for\n' +
+        'confirmation before it writes anything. It may be run again, and then imports what is new.\n\n' +
         'Runs as the owner of the database, and reads with the accounts directory-reader and\n' +
         'databases-reader. Requests wait for their verdict while it writes.',
     )

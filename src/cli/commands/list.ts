@@ -43,13 +43,13 @@ export function defineList(command: Command): void {
   defineListing(command);
   const unmanaged = command
     .command('unmanaged')
-    .summary('what Chamberlain does not manage, though it is where Chamberlain works');
+    .summary('things in managed places, or with managed numbers, that Chamberlain did not make');
   unmanaged
     .description(
-      'Lists what Chamberlain does not manage, though it is where Chamberlain works or has a number from\n' +
-        'its ranges: accounts, members, groups, sudo rules and other entries of the directory, homes,\n' +
-        'database users, archives. Shows what each is, when it was first seen, and who made it, as far as\n' +
-        'that is recorded. The roles look every 20 seconds.\n\n' +
+      'Lists things that Chamberlain did not make, but that are in a place that it manages or have a\n' +
+        'number from its ranges: accounts, members, groups, sudo rules and other entries of the directory,\n' +
+        'homes, database users, archives. Shows what each is, when it was first seen, and who made it, as\n' +
+        'far as that is recorded. The roles look every 20 seconds.\n\n' +
         'Chamberlain never removes such a thing: run `chamberlain adopt` or `chamberlain ignore`. When it is\n' +
         'gone, it is no longer listed; if it was ignored, it stays listed for good. There is one exception:\n' +
         "the sweep removes an unmanaged member from a tool's group, because the group itself is managed.",

@@ -18,27 +18,29 @@ export function defineRecover(command: Command): void {
       'Run this after a server was restored from a backup. It compares the markers that the heartbeat has\n' +
         'left on each server, finds out which server is older than the others, and continues from there. A\n' +
         'recovery gives nobody access.\n\n' +
-        'If PostgreSQL is older: freezes the realm, asks the roles for all that they can see, and lists what it\n' +
-        'will take from that evidence, and what only you can decide. For each person and tool, the lesser of\n' +
-        'what the backup says and what the servers show counts; a newer seal counts as the decision that it\n' +
-        'was. No date in the backup reinstates or deletes anybody before you confirm it. New numbers of\n' +
-        'accounts and events begin above all that were ever used. Names in use that the backup does not know\n' +
-        'become unmanaged. An account with a password that the backup does not know gets a new one. A person\n' +
-        'who was erased by law is erased again. Once you have confirmed the list, all of this is done in one\n' +
-        'transaction, and the realm is thawed.\n\n' +
+        'If PostgreSQL is older: freezes the realm, asks the roles for all that they can see, and lists what\n' +
+        'it will take from that evidence, and what only you can decide. For each person and tool, the realm\n' +
+        'keeps the lesser of what the backup says and what the servers show. A newer seal shows a decision\n' +
+        'that the backup does not know, and that decision stands. No date in the backup reinstates or\n' +
+        'deletes anybody before you confirm it. The numbers of new accounts and events begin above all that\n' +
+        'were ever used. Names in use that the backup does not know become unmanaged. An account with a\n' +
+        'password that the backup does not know gets a new one. A person who was erased since the backup is\n' +
+        'erased again. Once you have confirmed the list, all of this is done in one transaction, and the\n' +
+        'realm is thawed.\n\n' +
         'If the directory is older: brings all entries up to date, beginning with what must be taken away;\n' +
         'then the heartbeat for login hosts continues.\n\n' +
         'The workers must be running. The command may be interrupted at any moment, and run again; a frozen\n' +
-        'realm stays frozen until it succeeds. It writes as the owner of the database, and needs that secret.',
+        'realm stays frozen until it succeeds. It writes as the owner of the database, and needs that\n' +
+        'secret.',
     )
     .option('--expect <digest>', 'do not ask for confirmation if the list has this digest')
     .option(
       '--database',
-      'PostgreSQL was restored, and so were all other servers, so that nothing shows it',
+      'treat PostgreSQL as restored although no server shows it, because all of them were restored',
     )
     .option(
       '--keep <accounts>',
-      'for these accounts the backup counts, not the evidence: a,b',
+      'trust the backup, not the evidence, for these accounts: a,b',
       (text) => text.split(','),
     )
     .option(

@@ -37,9 +37,9 @@ export function defineRepair(command: Command): void {
   addSurveyOptions(
     command.description(
       'Asks the roles to take exactly the steps that `plan` shows for the same arguments and options. Each\n' +
-        'role plans again, and skips a subject whose plan has changed since it was shown. A finding\n' +
-        'withholds only the steps on its own object. The command ends when the consequences of the steps\n' +
-        'are in place too, such as a new verifier on every database server.',
+        'role plans again, and skips a subject whose plan has changed since it was shown. A finding blocks\n' +
+        'only the steps on the object that it names. The command ends when the consequences of the steps are\n' +
+        'in place too, such as a new verifier on every database server.',
     ),
   )
     .option('--expect <digest>', 'do nothing unless the plan has this digest')

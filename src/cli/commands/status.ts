@@ -48,11 +48,11 @@ export function defineStatus(command: Command): void {
         '- the totals of each role, and what is behind, failing or parked, and why;\n' +
         '- who is leaving, and when;\n' +
         '- events that portals have not taken, and invalid jobs in their queues;\n' +
-        '- how much there is that Chamberlain does not manage;\n' +
+        '- how many unmanaged things there are;\n' +
         '- which workers run, since when, and whether they make progress;\n' +
         '- who holds a lock that should belong to a worker.\n\n' +
-        'With SUBJECT, it shows what is wanted of one person or tool, how it is leaving, and how far each\n' +
-        'role is with it.',
+        'With SUBJECT, it shows the wanted state of one person or tool, whether and when they leave, and how\n' +
+        'far each role is with them.',
     )
     .argument('[SUBJECT]', 'a shell name, a tool (bridgebot or tools.bridgebot), or a uid')
     .option('--orphaned', 'show the tools that have no maintainer who may log in')

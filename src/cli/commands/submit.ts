@@ -18,10 +18,11 @@ const EXITS = describeExits({
 export function defineSubmit(command: Command): void {
   command
     .description(
-      'Signs a request, puts it into its queue, and prints its id. Without --portal, the request is\n' +
-        "signed with the admin's own key and is that admin's request. With --portal, it is a request of the\n" +
-        'person --requestedBy. If a request does not fit the schema of its kind, every problem is listed and\n' +
-        'nothing is sent. Intake decides whether the request is allowed: give --wait to see its verdict.',
+      'Signs a request, puts it into its queue, and prints its id. Without --portal, the request is signed\n' +
+        "with the admin's own key and is that admin's request. With --portal, it is the request of the\n" +
+        'person that --requestedBy names. If a request does not fit the schema of its kind, every problem is\n' +
+        'listed and nothing is sent. Intake decides whether the request is allowed: give --wait to see its\n' +
+        'verdict.',
     )
     .usage('KIND [--FIELD VALUE...] [options]\n       chamberlain submit --file F [options]')
     .option('--file <file>', 'JSON lines, one request each, `-` for standard input')

@@ -38,8 +38,8 @@ export function defineSweep(command: Command): void {
     .description(
       'Shows the last sweeps, when the next one comes, and whether one is held until an admin releases it.\n' +
         'A sweep runs on a timer (`sweep.everyMinutes`). It surveys everything, and has the roles correct\n' +
-        'what has drifted. If more than a share of all subjects has drifted (`sweep.mostShare`, at least\n' +
-        '`sweep.atLeast`), it corrects none of them and is held. It never destroys data.',
+        'what has drifted. If too many subjects have drifted (more than `sweep.atLeast`, and more than the\n' +
+        'share `sweep.mostShare` of all), it corrects none of them and is held. It never destroys data.',
     )
     .addHelpText(
       'after',
@@ -222,7 +222,7 @@ function describeOutcome({ swept, left }: Outcome): string {
   }
   if (touched > drifted) {
     const stuck = countSubjects(left.filter(({ again }) => again));
-    const tried = `${touched - drifted} given up earlier and tried again`;
+    const tried = `${touched - drifted} parked earlier and tried again`;
     lines.push(stuck === 0 ? `${tried}.` : `${tried}, ${stuck} not corrected.`);
   }
   return lines.map(withoutControls).join('\n');

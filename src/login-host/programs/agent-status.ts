@@ -78,10 +78,10 @@ export function renderStatus(status: LoginStatus, now: number, running: Running)
     ...rowsOfDirectory(status, running, age),
     ['knowledge', heard === undefined ? 'none yet' : `${age(heard)} old`],
     [
-      'lasts',
+      'keys last',
       lasts === undefined
         ? '-'
-        : `${left(lasts.first)} for the first, ${left(lasts.last)} for the last person`,
+        : `${left(lasts.first)} for the first person, ${left(lasts.last)} for the last`,
     ],
     ['people', `${status.people}, ${status.files} of them with a key file`],
     ['tools', String(status.tools)],
@@ -175,9 +175,9 @@ function renderHeld({ held }: LoginStatus, age: Age): string[] {
   if (held === undefined) return [];
   return [
     '',
-    `Entries that have disappeared from the directory, too many at once, and nothing signed confirms it (${held.inAll}, for ${age(held.since)}):`,
+    `Too many entries have disappeared from the directory at once, and no signed statement confirms it (${held.inAll}, for ${age(held.since)}):`,
     renderNames(held.names, held.inAll),
-    'They are kept as they were. To let them go, run `keys-agent accept` as root.',
+    'They are kept as they were. To remove them, run `keys-agent accept` as root.',
   ];
 }
 
@@ -185,9 +185,9 @@ function renderDisappeared({ disappeared = [] }: LoginStatus): string[] {
   if (disappeared.length === 0) return [];
   return [
     '',
-    `Entries that disappeared in the last hour, and nothing signed confirms it (${disappeared.length}):`,
+    `Entries that disappeared in the last hour, which no signed statement confirms (${disappeared.length}):`,
     renderNames(disappeared, disappeared.length),
-    'Their accounts and keys are removed; their processes go on. To end these, run `keys-agent accept` as root.',
+    'Their accounts and keys are removed, but their processes still run. To end the processes, run `keys-agent accept` as root.',
   ];
 }
 
@@ -201,7 +201,7 @@ function renderUnwritten({ unwritten }: LoginStatus, age: Age): string[] {
   if (unwritten.length === 0) return [];
   return [
     '',
-    `Files that cannot be written, and are tried again every minute (${unwritten.length}):`,
+    `Files that cannot be written (${unwritten.length}); the helper tries again every minute:`,
     renderTable(
       ['PATH', 'SINCE', 'WHY'],
       unwritten.map(({ path, since, why }) => [path, age(since), why]),

@@ -18,7 +18,7 @@ import { paint, print, printJson, renderAge } from '../../cli/table.ts';
 const CLOSE_MS = 1000;
 
 const program = new Command('keys-agent')
-  .description('Follow the directory on this login host, and show how current the host is.')
+  .description('Follows the directory on this login host, and shows how current the host is.')
   .helpCommand(false)
   .configureHelp({ helpWidth: 100 })
   .configureOutput({ outputError: () => {} }) // below
@@ -62,7 +62,7 @@ program
     describeExits({
       0: 'the directory is trusted, and every entry is accepted',
       1: 'the root helper or the agent is not running',
-      3: 'an entry is refused or kept though it is gone, or a file cannot be written',
+      3: 'an entry is refused, or is kept although it has disappeared, or a file cannot be written',
       4: 'the directory cannot be read, or is not trusted',
     }),
   )
@@ -85,10 +85,11 @@ program
   .command('accept')
   .summary('accept the directory as it is')
   .description(
-    'Makes the root helper accept the directory as it is. Run it only once an admin has checked that\n' +
-      'it is the right directory: whoever has disappeared from it is removed here, it may hold fewer\n' +
-      'people and tools than its heartbeat counts, and its heartbeat may be older than the last one.\n' +
-      'Seals older than those seen are still refused. Only root may run it.',
+    'Makes the root helper accept the directory as it is. Run it only after an admin has checked that it\n' +
+      'is the right directory. This host then removes the people and tools that have disappeared from the\n' +
+      'directory. It also accepts a directory that holds fewer people and tools than its heartbeat counts,\n' +
+      'or whose heartbeat is older than the last one. It still refuses seals that are older than those it\n' +
+      'has seen. Only root may run it.',
   )
   .addHelpText('after', describeExits({ 0: 'the directory is accepted' }))
   .action(async () => {

@@ -21,7 +21,7 @@ ${PLACES.socket} until SIGTERM or SIGINT, then exits 0. Logs JSON lines to stand
 Exit codes:
   0  ended by a signal, as requested
   1  it failed: standard error says \`CODE: sentence. What to do.\`
-  2  the command line or the configuration is wrong, or another helper serves
+  2  the command line or the configuration is wrong, or another helper is running
 
 Variables:
   CHAMBERLAIN_LOG_LEVEL  debug, info (default), warn, error

@@ -13,8 +13,8 @@ import { EXIT, describeFailure } from '../../cli/exit.ts';
 
 const HELP = `Usage: take FILE…
 
-Makes files and directories yours, with everything in them, that others have put into a directory of
-yours. For example, after \`scp -r site login:/data/project/mytool/\`:
+Makes you the owner of files and directories that others have put into a directory of yours, with
+everything in them. For example, after \`scp -r site login:/data/project/mytool/\`:
 
   $ become mytool
   $ take site

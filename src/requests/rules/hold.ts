@@ -38,7 +38,7 @@ export const holdSubject: Handler<RequestOf<'subject.hold'>> = async (context) =
   if (state === 'deleted' && (archival === undefined || archival.expiredAt !== null)) {
     refuse(
       subject.tool === undefined ? 'PERSON_DELETED' : 'TOOL_NOT_KEPT',
-      `${account} was deleted and its archive is no longer kept. There is nothing to hold.`,
+      `${account} was deleted, and its archives are no longer kept. There is nothing to hold.`,
     );
   }
   const { reason } = request;

@@ -296,7 +296,10 @@ export async function letWait(
     why,
   });
   if (!isNew)
-    refuse('WAITS_ALREADY', `A ${kind} of ${account} already waits for an admin's approval.`);
+    refuse(
+      'WAITS_ALREADY',
+      `A request ${kind} for ${account} is already waiting for another admin. See \`chamberlain requests\`.`,
+    );
   const data = { kind, account, why };
   return {
     subject: uid,

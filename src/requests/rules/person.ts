@@ -30,7 +30,7 @@ export async function createPerson(
   if (shellName === undefined) {
     refuse(
       'NAME_INVALID',
-      'A shell name must start with a letter and have 1 to 31 lower-case letters, digits and dashes.',
+      'A shell name must start with a letter and consist of 1 to 31 lower-case letters, digits and dashes.',
     );
   }
   await requireFreeDisplayName(context.client, request.displayName, 0);

@@ -14,7 +14,7 @@ export async function wantReturn(
 ): Promise<void> {
   const archival = await findArchival(client, uid);
   if (archival === undefined || archival.expiredAt !== null) {
-    refuse(notKept, `The archive of ${named} is no longer kept, so it cannot be restored.`);
+    refuse(notKept, `The archives of ${named} are no longer kept, so nothing can be restored.`);
   }
   if (archival.returningAt !== null) {
     refuse(returning, `The restoring of ${named} has already begun. Wait until it has finished.`);

@@ -49,7 +49,7 @@ export const createTool: Handler<RequestOf<'tool.create'>> = async (context) => 
   if (name === undefined) {
     refuse(
       'NAME_INVALID',
-      'A tool name must start with a letter, have 1 to 26 lower-case letters, digits and dashes, and not end in a dash.',
+      'A tool name must start with a letter, consist of 1 to 26 lower-case letters, digits and dashes, and not end in a dash.',
     );
   }
   if (name === config.admin) {
@@ -141,7 +141,7 @@ export const removeMaintainer: Handler<RequestOf<'maintainer.remove'>> = async (
   if (request.tool === config.admin && (await countAdmins(client, config.admin)) === 0) {
     refuse(
       'ADMIN_TOOL',
-      `The tool ${config.admin} must keep at least one maintainer who is an admin.`,
+      `The tool ${config.admin} must keep at least one maintainer who is an admin. Add another one first.`,
     );
   }
   return maintainersChanged(context, tool, 'maintainer.removed', removed);

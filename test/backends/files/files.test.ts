@@ -102,8 +102,8 @@ describe('a home', () => {
     expect(await linesOf(wanted())).toEqual([
       'path.chmod: the mode differs',
       'path.chgrp: the group differs',
-      'path.setAcl: the group could not write to what is made in it',
-      'path.setAcl: the group could not write to what is made in it',
+      'path.setAcl: the group could not write to new files in it',
+      'path.setAcl: the group could not write to new files in it',
       'folder.create: there is none',
     ]);
     await server.converge(wanted());

@@ -310,8 +310,8 @@ describe('a database account', () => {
     const credentials = record(2, 'another');
     const [old, elsewhere] = [await connect('replica'), await connect('toolsdb')];
     expect(await converge(tool({ credentials }))).toEqual([
-      `revoke ${USER} on replica: verifier`,
-      `revoke ${USER} on toolsdb: verifier`,
+      `revoke ${USER} on replica: verifier replaced`,
+      `revoke ${USER} on toolsdb: verifier replaced`,
     ]);
     await connect('replica', 'another');
     await expect(connect('replica')).rejects.toThrow('denied');
@@ -326,8 +326,8 @@ describe('a database account', () => {
     const old = await connect('replica');
     const credentials = record(2, 'another', PASSWORD);
     expect(await converge(tool({ credentials }))).toEqual([
-      `change ${USER} on replica: verifier, beside the one before`,
-      `change ${USER} on toolsdb: verifier, beside the one before`,
+      `change ${USER} on replica: verifiers replaced: current and previous`,
+      `change ${USER} on toolsdb: verifiers replaced: current and previous`,
     ]);
     expect(await converge(tool({ credentials }))).toEqual([]);
     expect(await old.query('SELECT 1')).toHaveLength(1);
@@ -350,8 +350,8 @@ describe('a database account', () => {
     const [old, young] = [await connect('replica'), await connect('replica', 'another')];
     const credentials = record(2, 'another');
     expect(await converge(tool({ credentials }))).toEqual([
-      `revoke ${USER} on replica: verifier`,
-      `revoke ${USER} on toolsdb: verifier`,
+      `revoke ${USER} on replica: verifier replaced`,
+      `revoke ${USER} on toolsdb: verifier replaced`,
     ]);
     await expect(connect('replica')).rejects.toThrow('denied');
     // a server does not say which password a connection used

@@ -131,7 +131,7 @@ describe('the report at the end', () => {
     [
       'looked at again',
       { ...done, parts: [part(1, 'homes', 0)] },
-      '\n0 steps done, 1 given up earlier and tried again\n',
+      '\n0 steps done, 1 parked earlier and tried again\n',
     ],
   ])('%s: one line, and none on standard error', (_, repaired, text) => {
     expect(whole(repaired)).toBe(text);
@@ -156,7 +156,7 @@ describe('the report at the end', () => {
     const states = toJson(mixed).parts.map(({ state, code }) => `${state} ${code ?? ''}`.trim());
     expect([...new Set(states)]).toEqual([
       ...['done', 'refused PLAN_MOVED', 'failed STEP_FAILED', 'unanswered BACKEND_UNAVAILABLE'],
-      'going on STILL_AT_WORK',
+      'running STILL_AT_WORK',
     ]);
     expect(toJson({ ...done, id: undefined, parts: [] }).repair).toBeNull();
   });

@@ -462,7 +462,7 @@ test('what a role has given up on is looked at again, and so is applied once its
   rmSync(home('parked'));
   renameSync(`${home('parked')}.away`, home('parked'));
   const { exit, out } = await repairs.cli('repair', 'parked', '--yes');
-  expect(out).toMatch(/\n0 steps done, 1 given up earlier and tried again\n$/u);
+  expect(out).toMatch(/\n0 steps done, 1 parked earlier and tried again\n$/u);
   expect(exit).toBe(0);
   expect(await state()).toBe('applied');
 });
