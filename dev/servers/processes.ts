@@ -48,8 +48,12 @@ export async function run(
   });
 }
 
-/** Sends a signal to a process and all its descendants (PostgreSQL serves from child processes). */
+/**
+ * Sends a signal to a process and all its descendants (PostgreSQL serves from child processes). Throws for 0 and 1, whose
+ * descendants are everything that runs.
+ */
 export function signalTree(pid: number, name: NodeJS.Signals): void {
+  if (pid <= 1) throw new RangeError(`${name} is for one server, not for process ${pid}`);
   for (const one of [pid, ...descendants(pid)]) signal(one, name);
 }
 

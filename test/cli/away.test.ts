@@ -48,7 +48,8 @@ beforeAll(async () => {
   );
 });
 afterEach(async () => {
-  signalTree(runningPid(world.redis) ?? 0, 'SIGCONT');
+  const pid = runningPid(world.redis);
+  if (pid !== undefined) signalTree(pid, 'SIGCONT');
   await startServer(world.redis);
 });
 afterAll(async () => {

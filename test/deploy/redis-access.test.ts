@@ -317,7 +317,7 @@ test('what scripts have written is still there after Redis was killed', async ()
   await queue.close();
   const before = (await owner.keys('*')).toSorted();
   owner.disconnect();
-  process.kill(runningPid(server) ?? 0, 'SIGKILL');
+  process.kill(runningPid(server) as number, 'SIGKILL');
   while (runningPid(server) !== undefined) await new Promise(setImmediate);
   await startServer(server);
   // it may have another port: another program may have taken the old one

@@ -80,7 +80,7 @@ describe('a server', () => {
 
   test('that was killed comes back at the same address', async () => {
     const [pid, url] = [runningPid(redis), redis.url()];
-    process.kill(pid ?? 0, 'SIGKILL');
+    process.kill(pid as number, 'SIGKILL');
     while (runningPid(redis) !== undefined) await new Promise((done) => setTimeout(done, 5));
     await startServer(redis);
     expect(await serverState(redis)).toBe('answers');
