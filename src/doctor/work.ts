@@ -4,7 +4,11 @@ import { timeOf } from '../shared/time.ts';
 import { describeOverdue, type OverdueMove, readOverdue } from '../lifecycle/calendar-queries.ts';
 import { isByItself, readFreeze } from '../database/freeze.ts';
 import { readWorkHealth, type WorkHealth } from './health-queries.ts';
-import { describeScarce, type NumbersLeft, readNumbersLeft } from '../identity/id-allocation-table.ts';
+import {
+  describeScarce,
+  type NumbersLeft,
+  readNumbersLeft,
+} from '../identity/id-allocation-table.ts';
 import { type JunkCount, readJunk } from '../requests/junk-table.ts';
 import { readOldestWaiting } from '../backends/redis/waiting-requests.ts';
 import { codeOf } from '../shared/errors.ts';

@@ -725,7 +725,13 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
             `INSERT INTO audit (at, verdict) VALUES (now() - interval '5 min', 'accepted')`,
           ),
           mend: () => undefined,
-          says: [['fix', /^1 rows of the audit wait to be sealed, the oldest for 3\d\d s$/u, /work relay/u]],
+          says: [
+            [
+              'fix',
+              /^1 rows of the audit wait to be sealed, the oldest for 3\d\d s$/u,
+              /work relay/u,
+            ],
+          ],
         },
         {
           what: 'a request',

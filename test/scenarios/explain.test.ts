@@ -539,7 +539,7 @@ describe('unknown words: exit 1, and what is known', () => {
   test('numbers: never given, out of all ranges, a group, never to be given', async () => {
     const said = async (word: number) => (await about(String(word))).known.join('\n');
     const { people, realmGid } = world.config.ids;
-    expect(await said((people[0]?.last ?? 0) - 1)).toContain('was never given. The next number');
+    expect(await said((people[0]?.last ?? 0) - 1)).toContain('was never assigned. The next number');
     expect(await said((people[0]?.last ?? 0) + 1)).toContain('not in any range');
     expect(await said(realmGid)).toContain('project-tools is the realm group');
     expect(await said(0)).toContain('no account may have');

@@ -436,7 +436,7 @@ describe('credentials that were lost', () => {
     expect(err).toMatch(
       /^BACKEND_UNAVAILABLE: the new verifier is not yet on every server for tools\.owed\./mu,
     );
-    expect(out).toMatch(/tools\.owed +databases +owed +BACKEND_UNAVAILABLE/u);
+    expect(out).toMatch(/tools\.owed +databases +behind +BACKEND_UNAVAILABLE/u);
     await settled(repairs.world);
     expect(await damageOf(repairs, 'owed')).toEqual([]);
   });
