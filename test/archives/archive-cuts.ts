@@ -33,6 +33,20 @@ for (const name of PROMISES) {
   const dies = mortal(call);
   Object.assign(fsPromises, { [name]: async (...args: never[]) => await dies(...args) });
 }
+const AT_ONCE = [
+  'mkdirSync',
+  'openSync',
+  'renameSync',
+  'rmSync',
+  'rmdirSync',
+  'unlinkSync',
+  'chmodSync',
+  'chownSync',
+  'fchmodSync',
+  'fchownSync',
+] as const;
+for (const name of AT_ONCE)
+  Object.assign(fs, { [name]: mortal(fs[name] as (...args: never[]) => unknown) });
 const { fsync } = fs;
 Object.assign(fs, {
   fsync(fd: number, done: (error: Error | null) => void) {
