@@ -277,7 +277,7 @@ test('a database server that is down is owed its new verifier, and has it soon a
   expect(ended.err).toMatch(
     /the new verifier is not yet on every server for tools\.owing\. Look at the server\. /u,
   );
-  expect(ended.out).toMatch(/tools\.owing +databases +owed +BACKEND_UN\w+ +database-account: /u);
+  expect(ended.out).toMatch(/tools\.owing +databases +behind +BACKEND_UN\w+ +database-account: /u);
   await settled(world);
   expect(await damageOf(repairs, 'owing')).toEqual([]);
   const [replica, tools] = await verifiersOf(repairs, 'owing');
