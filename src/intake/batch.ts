@@ -27,7 +27,7 @@ const BATCH = 32;
 const REDIS_AWAY_MS = 500;
 /** Invalid jobs are counted in PostgreSQL no more often than this, and verdicts of an hour ago are forgotten this often. */
 const COUNT_JUNK_MS = 1000;
-const TIDY_MS = 60_000;
+export const TIDY_MS = 60_000;
 
 /** The realm is frozen: no verdict. */
 class Frozen extends Error {}

@@ -24,12 +24,10 @@ import { isFrozen } from '../database/freeze.ts';
 import type { Leased } from '../database/leased.ts';
 import { syncRanges } from '../identity/id-allocation-table.ts';
 import { hostCalendar } from '../lifecycle/calendar-runs.ts';
-import { decideBatch, freeze, type Intaking, takeJobs, tidy } from './batch.ts';
+import { decideBatch, freeze, type Intaking, takeJobs, tidy, TIDY_MS } from './batch.ts';
 
 /** Notices of a thaw are lost when a connection breaks, so intake also looks this often. */
 const LOOK_THAWED_MS = 500;
-/** How often the queues are tidied while the realm is frozen. */
-const TIDY_MS = 60_000;
 
 export type IntakeTerms = Pick<Intaking, 'config' | 'log' | 'clock' | 'failures'>;
 

@@ -3,7 +3,7 @@
  * events.
  *
  * NOTIFY tells it of work. It also looks every second, because notices are lost when a connection breaks. One relay works at
- * a time: the one that has the lease. The lease is renewed only when each of its four loops has run.
+ * a time: the one that has the lease. The lease is renewed only when each of its loops has run.
  */
 import type pg from 'pg';
 import { sealAudit } from '../audit/audit-seals.ts';
@@ -37,7 +37,7 @@ export interface RelayTerms {
 export async function relay(leased: Leased, { config, log, queues }: RelayTerms): Promise<void> {
   const { client, epoch, held } = leased;
   const pool = openPool(config, 'relay', { max: 4, durable: false, epoch });
-  const startOne = openLoops(leased, log, 4);
+  const startOne = openLoops(leased, log);
   const settling = openSettling(config, pool);
   const enqueueing = openEnqueueing(pool, queues);
   // what was kept of portals belongs to the time under the lease
@@ -82,10 +82,12 @@ export async function relay(leased: Leased, { config, log, queues }: RelayTerms)
   }
 }
 
-/** Starts loops that renew the lease together: when so many have run since it was renewed last. */
-function openLoops({ held, progress }: Leased, log: Log, count: number) {
+/** Starts loops that renew the lease together: when each of them has run since it was last renewed. */
+function openLoops({ held, progress }: Leased, log: Log) {
   const ran = new Set<string>();
+  let count = 0;
   return (name: string, run: (loop: Loop) => Promise<number>): Loop => {
+    count += 1;
     const loop = startLoop(name, { everyMs: POLL_MS, log }, async () => {
       const restMs = await run(loop).catch((error: unknown) => {
         if (isLeaseLost(error)) held.abort();

@@ -8,8 +8,8 @@ const CREDENTIALS = (account: string) => `,
                              'previous', v.previous_verifier)
    FROM credentials c LEFT JOIN database_verifiers v ON v.account = c.account
    WHERE c.account = ${account}.uid) AS credentials`;
-// Each role sees its own archives, by row-level security and by the name of the role alike: that of who is
-// away, and those of who came back that are to be removed.
+// Each role sees its own archives, by row-level security and by the name of the role alike: the archive of a subject
+// that is away, and the archives of a restored subject that are to be removed.
 const ARCHIVES = (account: string, role: string) => `,
   (SELECT jsonb_agg(jsonb_build_object('archival', d.archival, 'returning', d.returning_at IS NOT NULL,
                       'expired', d.expired_at IS NOT NULL, 'back', d.back_at IS NOT NULL,
@@ -32,16 +32,17 @@ export function archiveColumns(role: string): WantedColumns {
   };
 }
 
-/** Of a role that keeps the password of an account too. */
+/** The columns of a role that also keeps the password of an account. */
 export function accountColumns(role: string): WantedColumns {
+  const archives = archiveColumns(role);
   return {
-    person: `${CREDENTIALS('p')}${ARCHIVES('p', role)}`,
-    tool: `${CREDENTIALS('t')}${ARCHIVES('t', role)}`,
-    toWanted: ({ credentials, archives }: CredentialsColumns & ArchiveColumns) => ({
-      ...toCredentials(credentials),
-      ...toArchives(archives),
+    ...archives,
+    person: `${CREDENTIALS('p')}${archives.person}`,
+    tool: `${CREDENTIALS('t')}${archives.tool}`,
+    toWanted: (row: CredentialsColumns & ArchiveColumns, base) => ({
+      ...toCredentials(row.credentials),
+      ...archives.toWanted(row, base),
     }),
-    own: true,
   };
 }
 

@@ -1,6 +1,6 @@
 /**
- * What a role says of itself, in one place: its folder. Everything that lists roles, in TypeScript and in PostgreSQL,
- * is made from these descriptors. Pure: a descriptor loads neither a server's client nor a table.
+ * The description of a role, in one place: its folder. Everything that lists roles, in TypeScript and in PostgreSQL, is
+ * made from these descriptors. Pure: a descriptor loads neither a server's client nor a table.
  */
 import type { WantedColumns } from '../reconcile/wanted-columns.ts';
 import type { AnyTarget } from '../reconcile/engine.ts';
@@ -12,10 +12,10 @@ import type { Config } from '../shared/config.ts';
  * What a request, the calendar or a recovery may change of a subject:
  *
  * - `account`: there is such a subject; its display name, its mail, that it is to be deleted or has no maintainer
- * - `access`: whether anybody may come in by it
+ * - `access`: whether anybody may log in to it
  * - `keys`: the SSH keys of a person
- * - `members`: those whom a tool's group holds
- * - `memberOf`: the groups that hold it
+ * - `members`: the members of a tool's group
+ * - `memberOf`: the groups that it is a member of
  * - `credentials`: which password is wanted
  * - `databaseAccess`: whether its database account may be used, where it has one
  * - `archives`: what is archived, restored, or no longer kept
@@ -38,13 +38,13 @@ export interface Touch {
   target?: string;
 }
 
-/** What an action does, for those who do not know its verb. */
+/** What an action does, for code that does not know its verb. */
 export interface Verb<Act> {
-  /** the part of its target that it is about, for people: what many accounts may have in common */
+  /** the part of its target that it concerns, in words that many accounts may share */
   part: (action: Act) => string;
-  /** by the amount of what it moves; a repair asks for such in the role's slow queue */
+  /** because of the amount of data; a repair uses the role's slow queue for it */
   takesHours?: true;
-  /** although it destroys: it takes access away, and no data is lost by it */
+  /** it takes access away and loses no data, although its effect is `destroy` */
   losesNothing?: true;
 }
 

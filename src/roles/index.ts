@@ -22,7 +22,7 @@ export const ROLES: readonly Role[] = REGISTRY.map(({ name }) => name);
 
 const BY_NAME = new Map<string, RoleDescriptor>(REGISTRY.map((role) => [role.name, role]));
 
-/** What a role says of itself. */
+/** The descriptor of a role. */
 export function describedRole(name: Role): RoleDescriptor {
   return BY_NAME.get(name) as RoleDescriptor;
 }

@@ -1,9 +1,9 @@
-/** Which roles a change of a subject touches: as each of them says. Pure. */
+/** Which roles a change of a subject touches, according to their descriptors. Pure. */
 import type { Role } from '../reconcile/wanted.ts';
 import type { Change, Touch } from './descriptor.ts';
 import { REGISTRY, ROLES } from './index.ts';
 
-/** A role that has to look at a subject. */
+/** A role that must look at a subject. */
 export interface RoleTouch extends Touch {
   subject: number;
   role: Role;
@@ -19,7 +19,7 @@ export function touchesOfChange(subject: number, ...changes: Change[]): RoleTouc
   );
 }
 
-/** The same of several subjects. */
+/** The same for several subjects. */
 export function touchesOfEach(subjects: Iterable<number>, ...changes: Change[]): RoleTouch[] {
   return [...subjects].flatMap((subject) => touchesOfChange(subject, ...changes));
 }

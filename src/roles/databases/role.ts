@@ -1,4 +1,4 @@
-/** The role `databases`: accounts on every configured MariaDB server, and the databases of those who leave. */
+/** The role `databases`: accounts on every configured MariaDB server, and the databases of subjects that leave. */
 import { databaseAccount } from '../../targets/database-account.ts';
 import { databaseArchive } from '../../targets/database-archive.ts';
 import { accountColumns } from '../account-columns.ts';
@@ -28,7 +28,7 @@ export const databases: RoleDescriptor<'databases'> = {
     ...config.databases.servers.map(({ name }) => [name, name] as const),
     ['archives', config.archives.databases],
   ],
-  stops: (place) => `no account on ${place} is made, changed or locked`,
+  stops: (place) => `no account on ${place} is created, changed or locked`,
   loadParts: async () => (await import('./worker.ts')).DATABASES,
   loadChecks: () => import('./checks.ts'),
 };

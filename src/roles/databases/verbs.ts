@@ -3,7 +3,7 @@ import type { VerbsOf } from '../descriptor.ts';
 
 export type DatabasesAction =
   | {
-      /** refused where the user is there already */
+      /** refused if the user already exists */
       verb: 'db.createUser';
       server: string;
       user: string;
@@ -16,7 +16,7 @@ export type DatabasesAction =
       grants: string[];
     }
   | {
-      /** Dumps the user's own databases on every server of tools, reads all back, records the manifest. */
+      /** Dumps the user's own databases on every server of tools, reads all dumps back, and records the manifest. */
       verb: 'databases.archive';
       user: string;
       account: string;
@@ -35,7 +35,7 @@ export type DatabasesAction =
       manifest: string;
     }
   | {
-      /** Drops what no archive has: an erasure by law. */
+      /** Drops a database that is in no archive: an erasure. */
       verb: 'databases.erase';
       server: string;
       user: string;
@@ -44,14 +44,14 @@ export type DatabasesAction =
       archival: number;
     }
   | {
-      /** Removes every archive of the account, recorded or not: an erasure by law. */
+      /** Removes every archive of the account, recorded or not: an erasure. */
       verb: 'databases.eraseArchives';
       user: string;
       account: string;
       archival: number;
     }
   | {
-      /** Loads from the archive with this manifest what is not there, or not there whole. */
+      /** Loads from the archive with this manifest the databases that are missing or incomplete. */
       verb: 'databases.restore';
       server: string;
       user: string;
@@ -60,7 +60,7 @@ export type DatabasesAction =
       manifest: string;
     }
   | {
-      /** Removes what is made of an archive that is wanted no more, and was never recorded. */
+      /** Removes the parts of an archive that is no longer wanted and was never recorded. */
       verb: 'databases.removePart';
       user: string;
       account: string;
@@ -81,9 +81,9 @@ export type DatabasesAction =
       user: string;
       uid: number;
       epoch: number;
-      /** whether the password before works as well; refused where that is no longer so */
+      /** whether the previous password also works; refused if that is no longer so */
       overlaps: boolean;
-      /** a way in goes: the user's connections end, and this is their limit afterwards */
+      /** a password stops working: the user's connections end, and this is their limit afterwards */
       ends?: { maxUserConnections: number };
     }
   | {
@@ -96,14 +96,14 @@ export type DatabasesAction =
     }
   | { verb: 'db.grant'; server: string; user: string; grants: string[] }
   | {
-      /** Takes everything, ends the user's connections, and gives `keep` again. */
+      /** Revokes everything, ends the user's connections, and grants `keep` again. */
       verb: 'db.revoke';
       server: string;
       user: string;
       /** what is too much */
       grants: string[];
       keep: string[];
-      /** whether the account is locked afterwards: it is locked meanwhile */
+      /** whether the account stays locked afterwards; it is locked meanwhile */
       locked: boolean;
     }
   | {

@@ -1,4 +1,4 @@
-/** The role `databases`: accounts on every configured MariaDB server, and the databases of who leaves. */
+/** The role `databases`: accounts on every configured MariaDB server, and the databases of subjects that leave. */
 import { randomBytes } from 'node:crypto';
 import type { Config } from '../../shared/config.ts';
 import { markerName, secretReader } from '../../shared/config.ts';
@@ -107,7 +107,7 @@ const CHANGED_WITHIN_SECONDS = 120;
 
 /**
  * Each server, and the folder of archives. A server is read whole after any of its accounts has changed. A password that
- * somebody else has changed on a server is put right: its account is looked at again.
+ * somebody else has changed on a server is corrected: its account is checked again.
  */
 function watchDatabases(
   reader: OpenReader,
@@ -140,7 +140,7 @@ function watchDatabases(
     seen.set(server, { digest, unknown: unmanaged });
     return {
       gone: 'the rest' as const,
-      // who made it, a server does not record
+      // a server does not record who made it
       things: unmanaged.map(({ user, host, passwordAt }) => ({
         ...{ object: `${user}@${host}`, kind: 'database user' as const, name: user },
         ...{ number: numberOfUser(user), madeAt: passwordAt },
@@ -176,7 +176,7 @@ function archiveTerms(store: RoleStore): ArchiveTerms {
   const role = 'databases';
   const { pool } = store;
   const keeping = keepArchives(role, store);
-  // in order, and the last before it is all over
+  // one after another; the last is waited for before the progress is cleared
   let reported: Promise<void> = Promise.resolve();
   return {
     ...keeping,

@@ -65,7 +65,7 @@ interface ToolColumns {
 
 function ofPerson(row: PersonColumns, { state, isRealmMember }: BaseRow) {
   return {
-    // of who is deleted there is none any more
+    // a deleted person has none
     ...(isGiven(row.display_name) ? { displayName: row.display_name } : {}),
     ...(isGiven(row.email) ? { email: row.email } : {}),
     keys: row.keys,

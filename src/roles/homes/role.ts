@@ -29,7 +29,7 @@ export const homes: RoleDescriptor<'homes'> = {
     ['personHomes', files.personHomes],
     ['archives', archives.homes],
   ],
-  stops: () => 'no home and no database password is made, changed or closed',
+  stops: () => 'no home or database password is created, changed or revoked',
   loadParts: async () => (await import('./worker.ts')).HOMES,
   loadChecks: () => import('./checks.ts'),
 };

@@ -58,7 +58,7 @@ export type HomesAction =
       seen: SeenPath;
     }
   | {
-      /** Packs what was withdrawn, reads it back whole, and records the manifest. */
+      /** Packs what was withdrawn, reads all of it back, and records the manifest. */
       verb: 'home.archive';
       home: HomePath;
       uid: number;
@@ -73,7 +73,7 @@ export type HomesAction =
       manifest: string;
     }
   | {
-      /** Notes an erasure by law in the list beside the archives, then removes what was withdrawn, which no archive has. */
+      /** Adds the erasure to the list beside the archives, then removes what was withdrawn, which is in no archive. */
       verb: 'home.erase';
       home: HomePath;
       account: string;
@@ -97,7 +97,7 @@ export type HomesAction =
       manifest: string;
     }
   | {
-      /** Removes what is made of an archive that is wanted no more, and was never recorded. */
+      /** Removes the parts of an archive that is no longer wanted and was never recorded. */
       verb: 'home.removePart';
       home: HomePath;
       uid: number;
@@ -120,7 +120,7 @@ declare module '../../reconcile/action.ts' {
 
 const ofFolder = ({ folder }: { folder?: string }): string =>
   folder === undefined ? '' : ` of ${folder}`;
-const theHome = () => 'the home of who leaves';
+const theHome = () => 'the home of a leaving account';
 const theArchive = () => 'the archive of the home';
 
 export const HOMES_VERBS: VerbsOf<HomesAction> = {

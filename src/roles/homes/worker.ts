@@ -1,4 +1,4 @@
-/** The role `homes`: root on the file server, and the one place where passwords are born. */
+/** The role `homes`: root on the file server, and the one place where passwords are made. */
 import { randomBytes } from 'node:crypto';
 import { type Config, markerName } from '../../shared/config.ts';
 import { type Area, areaPath } from '../../backends/files/file-mount.ts';
