@@ -3,6 +3,7 @@ import { execFile } from 'node:child_process';
 import { lstatSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { Redis } from 'ioredis';
 import pg from 'pg';
 import { parseCredentialsFile, verifierOf } from '../../src/credentials/credentials.ts';
 import { administer, type World } from '../stack.ts';
@@ -180,6 +181,39 @@ export async function dumpTables(
   const dump: Record<string, string[]> = Object.fromEntries(kept.map((table) => [table, []]));
   for (const { name, row } of rows) dump[name]?.push(row);
   return dump;
+}
+
+/** Every key of Redis with everything that it holds, as JSON. */
+export async function dumpRedis(world: World): Promise<Map<string, string>> {
+  const redis = new Redis(world.config.redis.url);
+  const dump = new Map<string, string>();
+  for (const key of await redis.keys('*')) {
+    const type = await redis.type(key);
+    const value =
+      type === 'hash'
+        ? await redis.hgetall(key)
+        : type === 'list'
+          ? await redis.lrange(key, 0, -1)
+          : type === 'zset'
+            ? await redis.zrange(key, '0', '-1')
+            : type === 'stream'
+              ? await redis.xrange(key, '-', '+')
+              : await redis.get(key);
+    dump.set(key, JSON.stringify(value));
+  }
+  redis.disconnect();
+  return dump;
+}
+
+/** Until PostgreSQL knows of a heartbeat that is newer than the last one. */
+export async function nextHeartbeat(world: World): Promise<void> {
+  const last = async (): Promise<Date> => {
+    const sql = 'SELECT published_at AS at FROM directory_heartbeat';
+    const [row] = await query<{ at: Date }>(world, sql);
+    return row?.at as Date;
+  };
+  const before = await last();
+  await eventually('a heartbeat', async () => (await last()) > before);
 }
 
 /** The path of the home of a tool or person on this machine. */

@@ -21,7 +21,7 @@ import {
   stateOf,
   type Subject,
 } from './leaving-world.ts';
-import { homeOf, query, settled } from '../outside.ts';
+import { homeOf, nextHeartbeat, query, settled } from '../outside.ts';
 import { admit } from '../running.ts';
 
 let leaving: LeavingWorld;
@@ -72,12 +72,7 @@ beforeAll(async () => {
   )) as [Subject, Subject, Subject];
   await fill(world, goner);
   await settled(world);
-  const marker = async () =>
-    (await query(world, 'SELECT published_at FROM directory_heartbeat'))[0]?.[
-      'published_at'
-    ] as Date;
-  const before = await marker();
-  await eventually('a heartbeat', async () => (await marker()) > before);
+  await nextHeartbeat(world);
   const backup = await dumpDatabase(world);
 
   treasure = await treasureOf(world, goner);

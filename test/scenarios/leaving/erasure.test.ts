@@ -9,7 +9,7 @@ import { Redis } from 'ioredis';
 import { openInbox } from '../../../src/backends/redis/request-inbox.ts';
 import type { World } from '../../stack.ts';
 import { eventually } from '../eventually.ts';
-import { dumpTables, query, settled } from '../outside.ts';
+import { dumpRedis, dumpTables, query, settled } from '../outside.ts';
 import { openPortal, type Portal } from '../portal.ts';
 import { admit, openRunning, type Running } from '../running.ts';
 
@@ -65,30 +65,14 @@ async function askAsAdmin(wish: Record<string, unknown>): Promise<void> {
   expect(rows).toEqual([{ verdict: 'accepted', sentence: null }]);
 }
 
-/** Every key of Redis with all that it holds; tokens as they are read. */
-async function dumpRedis(): Promise<Map<string, string>> {
-  const redis = new Redis(world.config.redis.url);
-  const dump = new Map<string, string>();
-  for (const key of await redis.keys('*')) {
-    const type = await redis.type(key);
-    const value =
-      type === 'hash'
-        ? await redis.hgetall(key)
-        : type === 'list'
-          ? await redis.lrange(key, 0, -1)
-          : type === 'zset'
-            ? await redis.zrange(key, '0', '-1')
-            : type === 'stream'
-              ? await redis.xrange(key, '-', '+')
-              : await redis.get(key);
-    const text = JSON.stringify(value);
+/** Every key of Redis with everything that it holds, and the decoded payload of each token in it. */
+async function readableRedis(): Promise<[string, string][]> {
+  return [...(await dumpRedis(world))].map(([key, text]) => {
     const decoded = [...text.matchAll(/[\w-]+\.([\w-]{20,})\.[\w-]+/g)].map(([, part]) =>
       Buffer.from(part as string, 'base64url').toString(),
     );
-    dump.set(key, [text, ...decoded].join('\n'));
-  }
-  redis.disconnect();
-  return dump;
+    return [key, [text, ...decoded].join('\n')];
+  });
 }
 
 function marksIn(text: string): string[] {
@@ -106,7 +90,7 @@ async function marksInTables(): Promise<Record<string, string[]>> {
 
 async function marksInRedis(): Promise<Record<string, string[]>> {
   return Object.fromEntries(
-    [...(await dumpRedis())]
+    (await readableRedis())
       .map(([key, text]) => [key, marksIn(text)] as const)
       .filter(([, marks]) => marks.length > 0),
   );

@@ -27,7 +27,7 @@ import {
   type Subject,
   withdrawnIn,
 } from './leaving-world.ts';
-import { homeOf, query, readDirectory, settled } from '../outside.ts';
+import { homeOf, nextHeartbeat, query, readDirectory, settled } from '../outside.ts';
 import { admit } from '../running.ts';
 
 let leaving: LeavingWorld;
@@ -51,12 +51,7 @@ beforeAll(async () => {
   await leaving.stopWork();
   await leaving.startWork(LEAVING_ROLES);
   await settled(world);
-  const marker = async () =>
-    (await query(world, 'SELECT published_at FROM directory_heartbeat'))[0]?.[
-      'published_at'
-    ] as Date;
-  const before = await marker();
-  await eventually('a beat', async () => (await marker()) > before);
+  await nextHeartbeat(world);
   backup = await dumpDatabase(world);
   await admit(leaving.portal, 'late');
   late = await leaving.find({ person: 'late' });

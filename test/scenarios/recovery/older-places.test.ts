@@ -66,7 +66,7 @@ async function readMetrics(): Promise<Map<string, number>> {
 }
 
 /** Until each place carries a marker that is newer than now. */
-async function nextTold(): Promise<void> {
+async function nextMarkers(): Promise<void> {
   const [{ now } = { now: new Date(0) }] = await query<{ now: Date }>(
     running.world,
     'SELECT clock_timestamp() AS now',
@@ -127,7 +127,7 @@ beforeAll(async () => {
   const home = homeOf(world, { tool: 'botty' });
   chmodSync(home, 0o2777);
   startMarkers();
-  await nextTold();
+  await nextMarkers();
   backup.server = dumpServer(world);
   backup.area = `${toolHomes()}.older`;
   execFileSync('cp', ['-a', toolHomes(), backup.area]);
@@ -148,7 +148,7 @@ beforeAll(async () => {
   });
   await admit(portal, 'late');
   await settled(world);
-  await nextTold();
+  await nextMarkers();
 }, 120_000);
 
 afterAll(async () => {
@@ -308,7 +308,7 @@ test('a server that has lost its marker is an older copy, too, and a forged mark
     `UPDATE mysql.chamberlain_marker SET marker = REGEXP_REPLACE(marker, '"at":"2', '"at":"8')
      WHERE ${markerOf(world)};`,
   );
-  await nextTold();
+  await nextMarkers();
   expect(await frozenBy()).toMatchObject({ by: null });
   await running.stopWork();
   await running.startWork();
@@ -337,7 +337,7 @@ test('a PostgreSQL that is older than the servers freezes the realm, even if the
   await running.stopWork();
   const [database, directory] = [await dumpDatabase(world), dumpDirectory(world)];
   await running.startWork();
-  await nextTold();
+  await nextMarkers();
   await stopMarkers();
   await running.stopWork();
   await restoreDirectoryCopy(world, directory);
@@ -365,7 +365,7 @@ test('a PostgreSQL that is older than the servers freezes the realm, even if the
     await pool.end();
   }
   expect(await confirmRecovery(world)).toMatchObject({ exit: 0 });
-  await nextTold();
+  await nextMarkers();
   expect(await inDoubt()).toEqual([]);
   expect(await frozenBy()).toMatchObject({ by: null });
 }, 120_000);

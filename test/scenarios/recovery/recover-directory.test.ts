@@ -262,7 +262,7 @@ test('where both came back of two moments, the directory gives nothing that was 
   await portal.get({ kind: 'key.remove', requestedBy: 'alice', person: 'alice', key });
   await portal.get({ kind: 'maintainer.remove', ...gus });
   await settled(world);
-  await nextTold();
+  await nextMarkers();
   await running.stopWork();
   await restoreDirectoryCopy(world, directory);
   await restoreDatabaseCopy(world, database);
@@ -288,8 +288,8 @@ test('where both came back of two moments, the directory gives nothing that was 
   );
 });
 
-/** Until each server and each area is told of what is now, which the program's own loops do every 20 s. */
-async function nextTold(): Promise<void> {
+/** Until each server and each area has a new marker, which the program's own loops write every 20 s. */
+async function nextMarkers(): Promise<void> {
   const { world } = running;
   const [now] = await query<{ at: Date }>(world, 'SELECT clock_timestamp() AS at');
   const log = openLog('error', { write: () => {} });
@@ -298,7 +298,7 @@ async function nextTold(): Promise<void> {
     startPlaceMarkers(HOMES, openHomesMarkers(world.config), world.config, log, 200),
   ];
   try {
-    await eventually('every place to be told', async () => {
+    await eventually('every place to have a new marker', async () => {
       const told = 'SELECT FROM place_markers WHERE published_at > $1';
       return (await query(world, told, [now?.at])).length === 4;
     });
