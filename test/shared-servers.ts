@@ -1,6 +1,7 @@
 /** The servers that the worlds of test/stack.ts share, and how a world gets numbers of its own in them. */
 import {
   chmodSync,
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -14,12 +15,17 @@ import { join } from 'node:path';
 import type { IdRange } from '../deploy/ldap/render.ts';
 import { composeConfig, portalWith, writeConfig } from '../dev/servers/config.ts';
 import { stopServer } from '../dev/servers/daemon.ts';
+import { lock } from '../dev/servers/lock.ts';
+import { makePlace } from '../dev/servers/place.ts';
 import { createOwnedDatabase, setRolePasswords, widenLimits } from '../dev/servers/postgres.ts';
 import { ensureSigningKey } from '../dev/servers/secret.ts';
-import { processes, signal } from '../dev/servers/processes.ts';
-import { startServers, stopServers, type Stack } from '../dev/servers/stack.ts';
+import { processes, run, signal } from '../dev/servers/processes.ts';
+import { describeStack, startServers, stopServers, type Stack } from '../dev/servers/stack.ts';
 
 export type Need = 'postgres' | 'redis' | 'slapd' | 'mariadb';
+
+/** Each other server is a world's own. */
+export const SHARED = ['postgres', 'mariadb-replica', 'mariadb-tools'] as const;
 
 export const ALL_NEEDS: readonly Need[] = ['postgres', 'redis', 'slapd', 'mariadb'];
 
@@ -54,17 +60,63 @@ export function makeTemporaryFolder(parent = tmpdir()): string {
   return dir;
 }
 
-/** Starts what all worlds share, or one has for its own, and makes the migrated database that theirs are copied from. */
-export async function startShared(
-  stack: Stack,
-  needs: readonly Need[] = ALL_NEEDS,
-  by: keyof typeof TIMES = 'shared',
-): Promise<void> {
-  await startServers(stack, [
-    ...(needs.includes('postgres') ? (['postgres'] as const) : []),
-    ...(needs.includes('mariadb') ? (['mariadb-replica', 'mariadb-tools'] as const) : []),
+/** Starts what all worlds share, and makes the migrated database that theirs are copied from. */
+export async function startShared(stack: Stack, times = TIMES.shared): Promise<void> {
+  await startServers(stack, SHARED);
+  await makeTemplate(stack, times);
+}
+
+/**
+ * Starts servers for one world alone: copies of servers that were made once and never used.
+ *
+ * @param all the folder of the shared servers, which keeps the originals; without it the servers are made
+ */
+export async function startOwn(stack: Stack, needs: readonly Need[], all?: string): Promise<void> {
+  if (all === undefined) await startShared(stack, TIMES.own);
+  else {
+    await askForShared(all); // the originals stay for the next run only if these do
+    await copyOriginals(await makeOriginals(all), stack);
+  }
+  await startServers(
+    stack,
+    SHARED.filter((name) => needs.some((need) => name.startsWith(need))),
+  );
+}
+
+/** Only one suite makes them, and the others wait. */
+async function makeOriginals(all: string): Promise<Stack> {
+  const originals = describeStack(makePlace(originalsOf(all)));
+  const { dir } = originals.place;
+  const unlock = await lock(originals.place);
+  try {
+    if (!existsSync(join(dir, 'made'))) {
+      await startShared(originals, TIMES.own);
+      await stopServers(originals);
+      writeFileSync(join(dir, 'made'), '');
+    }
+  } finally {
+    unlock();
+  }
+  return originals;
+}
+
+async function copyOriginals({ place }: Stack, { place: to }: Stack): Promise<void> {
+  const copy = (from: string, into: string): Promise<string> =>
+    run('/usr/bin/cp', ['-a', '--sparse=always', `${from}/.`, into]);
+  await Promise.all([
+    copy(place.secrets, to.secrets),
+    copy(place.keys, to.keys),
+    ...SHARED.map(async (name) => {
+      const data = join(to.servers, name, 'data');
+      mkdirSync(data, { recursive: true });
+      await copy(join(place.servers, name, 'data'), data);
+    }),
   ]);
-  if (needs.includes('postgres')) await makeTemplate(stack, TIMES[by]);
+}
+
+/** The folder of servers that are stopped, and copied for worlds with servers of their own. */
+export function originalsOf(all: string): string {
+  return join(all, 'originals');
 }
 
 /** Ends what startShared started, and what worlds that were not closed have left running. */

@@ -5,7 +5,7 @@
  *     const world = await openWorld('relay');   // in beforeAll
  *     await world.close();                      // in afterAll
  *
- * dev/test.ts starts a PostgreSQL and two MariaDB servers once, for all files that want them; without it a file starts its
+ * dev/test.ts starts a PostgreSQL and two MariaDB servers once, for all files that want them; without it a file makes its
  * own (some seconds). slapd and Redis are always the world's own: they may be stopped, frozen, flushed.
  */
 import { copyFileSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
@@ -34,7 +34,7 @@ import {
   idsOf,
   makeTemporaryFolder,
   SHARED_SERVERS,
-  startShared,
+  startOwn,
   stopShared,
   takeSlot,
   TEMPLATE,
@@ -89,7 +89,7 @@ export async function openWorld(name: string, options: WorldOptions = {}): Promi
   const ownDir = shared === undefined ? makeTemporaryFolder(all) : undefined;
   const stack = describeStack(makePlace(shared ?? ownDir ?? ''));
   if (ownDir === undefined) await askForShared(stack.place.dir);
-  else await startShared(stack, needs, 'own');
+  else await startOwn(stack, needs, all);
 
   const { slot, dir } = takeSlot(stack, name);
   const secrets = join(dir, 'secrets');

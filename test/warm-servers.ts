@@ -18,6 +18,8 @@ import {
   endWorlds,
   makeTemplate,
   makeTemporaryFolder,
+  originalsOf,
+  SHARED,
   startShared,
   stopShared,
   TEMPLATE,
@@ -44,7 +46,6 @@ interface Left {
 }
 
 const PROJECT = join(import.meta.dirname, '..');
-const SHARED = ['postgres', 'mariadb-replica', 'mariadb-tools'] as const;
 const IDLE_MS = 600_000;
 
 /** Takes this clone's servers for one run; servers for this run alone where another run has them. */
@@ -140,6 +141,7 @@ async function endNow(stack: Stack): Promise<void> {
 }
 
 async function remakeTemplate(stack: Stack): Promise<void> {
+  rmSync(originalsOf(stack.place.dir), { recursive: true, force: true });
   await dropDatabase(stack.postgres, TEMPLATE);
   await makeTemplate(stack);
 }

@@ -1,4 +1,4 @@
-import { readFileSync, rmSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { ANSWER_TIMEOUT_MS, makeWhole, type Server } from './daemon.ts';
 import { run } from './processes.ts';
@@ -76,6 +76,7 @@ export function mariadbServer(folder: string, kind: MariadbKind): MariadbServer 
       '--performance-schema=OFF',
     ],
     async answers() {
+      if (!existsSync(socket)) return false; // without a process each time
       await administer(socket, 'SELECT 1;', ANSWER_TIMEOUT_MS);
       return true;
     },

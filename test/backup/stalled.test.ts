@@ -28,10 +28,10 @@ afterAll(async () => {
 test.each([
   [
     'nothing comes',
-    1000,
+    3000,
     {
       code: 'BACKEND_UNAVAILABLE',
-      message: 'counting rows of PostgreSQL: no data for 1 s',
+      message: 'counting rows of PostgreSQL: no data for 3 s',
     },
   ],
   ['somebody ends it', 600_000, new Error('ended')],
