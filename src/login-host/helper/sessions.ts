@@ -236,7 +236,7 @@ function pidsOf(proc: string): number[] {
 /** A file of a process; empty if the process is gone. */
 function read(proc: string, pid: number, name: string): string {
   try {
-    return readFileSync(`${proc}/${pid}/${name}`, 'latin1');
+    return readFileSync(`${proc}/${pid}/${name}`, 'utf8'); // as latin1 it takes twice the time
   } catch (error) {
     if (['ENOENT', 'ESRCH'].includes((error as NodeJS.ErrnoException).code ?? '')) return '';
     throw error;
