@@ -1,14 +1,14 @@
-/** kill -9 of `chamberlain work` at a thousand moments. */
+/** kill -9 of `chamberlain work` at hundreds of moments. */
 import { afterAll, beforeAll, test } from '@jest/globals';
 import { surviveCrashes } from '../scenarios/processes/crash.ts';
 import { admit, openRunning, type Running } from '../scenarios/running.ts';
 
-const ROUNDS = Number(process.env['CHAMBERLAIN_ROUNDS'] ?? 1000);
+const ROUNDS = Number(process.env['CHAMBERLAIN_ROUNDS'] ?? 300);
 
 let running: Running;
 
 beforeAll(async () => {
-  running = await openRunning('thousand crashes');
+  running = await openRunning('many crashes');
   await admit(running.portal, 'alice');
   await running.stopWork();
 }, 120_000);
