@@ -15,7 +15,8 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Host } from './host.ts';
 import { writeKeptState } from './kept-state.ts';
-import type { ListName } from './registry.ts';
+import { takeUnkept } from './registry/disappeared.ts';
+import { keptOf, type ListName, takeConsequences } from './registry/registry.ts';
 import { flushFolder } from './replace-file.ts';
 import { JOURNAL_FILE, type SealJournal } from './seal-journal.ts';
 import { CLOSED_FILE } from '../status.ts';
@@ -28,11 +29,11 @@ const ALL_LISTS: ListName[] = ['closed', 'sudoers', 'group', 'passwd', 'shadow']
 
 export async function apply(host: Host): Promise<void> {
   const { registry, folder, places, troubles, ending } = host;
-  const { journal, isLoss, lost, changed, lists, ended, isKeptNew } = registry.consequences();
+  const { journal, isLoss, lost, changed, lists, ended, isKeptNew } = takeConsequences(registry);
   if (journal.length > 0) {
     const isKept = tryJournal(host, (file) => file.append(journal, isLoss));
     if (!isKept) {
-      registry.unkept(changed);
+      takeUnkept(registry, changed);
       host.isUnkept = true;
     }
   }
@@ -52,12 +53,12 @@ export async function apply(host: Host): Promise<void> {
  */
 export async function applyKnown(host: Host): Promise<void> {
   const { registry, folder, places, ending } = host;
-  ending.end(registry.consequences().ended);
+  ending.end(takeConsequences(registry).ended);
   if (host.isWhole) makeStale(host, ALL_LISTS);
   else if (!existsSync(join(places.login, CLOSED_FILE)))
     await host.lists.write(new Set(['closed']));
   let count = 0;
-  for (const { isPerson, name } of registry.subjects()) {
+  for (const { isPerson, name } of registry.byUid.values()) {
     if (!isPerson) continue;
     folder.settle(name, Date.now());
     // the agent is reporting everything meanwhile, which takes precedence
@@ -84,7 +85,7 @@ export function makeStale({ stale }: Host, lists: Iterable<ListName>, isLoss = f
 
 function mayWriteLists({ stale, isWhole, registry }: Host): boolean {
   if (stale.lists.size === 0 || !isWhole) return false;
-  if (registry.reading() === undefined) return true;
+  if (registry.reading === undefined) return true;
   return performance.now() - stale.since >= (stale.isLoss ? LOSSES_WAIT_MS : GAINS_WAIT_MS);
 }
 
@@ -97,7 +98,9 @@ async function writeLists(host: Host): Promise<void> {
 /** Restores whatever somebody else has changed, and writes again what could not be written. */
 export function mend(host: Host): void {
   const { registry, folder, lists, places, troubles, ending } = host;
-  ending.endLeft([...registry.subjects()].flatMap(({ isClosed, uid }) => (isClosed ? [uid] : [])));
+  ending.endLeft(
+    [...registry.byUid.values()].flatMap(({ isClosed, uid }) => (isClosed ? [uid] : [])),
+  );
   void folder.checkAll(Date.now).then(
     () => troubles.remove(places.keys),
     (error: unknown) => troubles.add(places.keys, error),
@@ -130,7 +133,7 @@ export function keepState(
   flush: boolean,
 ): boolean {
   return troubles.attempt(join(places.login, 'state.json'), () => {
-    writeKeptState(places.login, { ...registry.kept(), rules, isWhole }, flush);
+    writeKeptState(places.login, { ...keptOf(registry), rules, isWhole }, flush);
     if (flush) flushFolder(places.login);
   });
 }

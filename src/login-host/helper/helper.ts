@@ -2,7 +2,7 @@
  * The root helper of a login host: the agent reports to it what the directory shows; it believes what the
  * directory role has signed, and makes files of it. It has no network, and the agent has no rights.
  *
- * report-lines.ts describes reports and answers; registry.ts decides what counts of them; apply.ts does what
+ * report-lines.ts describes reports and answers; registry/ decides what counts of them; apply.ts does what
  * follows. The helper does one thing at a time: a piece of a report, or a tick.
  */
 import { randomUUID } from 'node:crypto';
@@ -18,6 +18,8 @@ import { openLocalFiles } from './local-accounts.ts';
 import { openBackoff } from '../backoff.ts';
 import { PLACES, type Places } from '../places.ts';
 import type { ReportAnswer, ReportLine } from '../report-lines.ts';
+import { acceptDoubted, disappearedNames, heldOf, settle } from './registry/disappeared.ts';
+import { lookAtAll, setLocal, signersOf, takeNeedForFullReport } from './registry/registry.ts';
 import { openReportSocket } from './report-socket.ts';
 import { removeFile } from './replace-file.ts';
 import { ACCEPT_FILE, writeStatus, type LoginStatus } from '../status.ts';
@@ -158,24 +160,24 @@ async function conclude(host: Host): Promise<void> {
   const now = Date.now();
   // by that time no old key file is valid, so files of unknown accounts may be removed
   const isPastLimit = now - host.startedAt > host.config.offlineLimitSeconds * 1000;
-  if (!host.isWhole && (registry.hasRead() || isPastLimit)) {
+  if (!host.isWhole && (registry.hasRead || isPastLimit)) {
     becomeWhole(host);
     watchFolder(host);
   }
-  const next = registry.settle(now);
+  const next = settle(registry, now);
   if (next.trusted !== trust.trusted) {
     host.since = now;
-    if (next.trusted) log.info(registry.counts(), 'the directory is trusted');
+    if (next.trusted) log.info(registry.present, 'the directory is trusted');
     else log.warn({ why: next.why }, 'the directory is not trusted: no key file is renewed');
   }
   host.trust = next;
   if (next.trusted) host.trustedAt = now;
-  if (registry.needsFullReport()) host.needsFullReport = true;
+  if (takeNeedForFullReport(registry)) host.needsFullReport = true;
   await apply(host);
 }
 
 function answer({ run, trust, registry }: Host): ReportAnswer {
-  const common = { run, ...defined({ reading: registry.reading() }) };
+  const common = { run, ...defined({ reading: registry.reading }) };
   if (trust.trusted) return { ...common, trusted: true };
   const { why, tryAnother } = trust;
   return { ...common, trusted: false, why, ...(tryAnother ? { tryAnother } : {}) };
@@ -199,7 +201,7 @@ function startTicking(host: Host, queue: Queue): () => void {
       host.needsFullReport ||= host.registry.refusals.mayPass();
     }
     if (due('scan', Math.min(SCAN_MS, (host.config.offlineLimitSeconds * 1000) / 8))) {
-      host.registry.look(Date.now());
+      lookAtAll(host.registry, Date.now());
       host.folder.renew(Date.now(), RENEWED_AT_ONCE);
       keepUnkept(host);
     }
@@ -207,7 +209,7 @@ function startTicking(host: Host, queue: Queue): () => void {
     await acceptIfAsked(host);
     await conclude(host);
     // not during a reading: each new refusal would interrupt it
-    const isReading = host.registry.reading() !== undefined;
+    const isReading = host.registry.reading !== undefined;
     if (host.needsFullReport && !isReading && repeating.take()) askAnew(host);
     const { trust, registry, server, trouble } = host;
     const state = [trust.trusted, registry.refusals.count(), server, trouble].join(' ');
@@ -244,7 +246,7 @@ function rereadLocal(host: Host): void {
     const local = host.localFiles.read();
     if (local === host.local) return;
     host.local = local;
-    host.registry.setLocal(local, Date.now());
+    setLocal(host.registry, local, Date.now());
     makeStale(host, ['group']);
   });
 }
@@ -258,7 +260,7 @@ function askAnew(host: Host): void {
 async function acceptIfAsked(host: Host): Promise<void> {
   const file = join(host.places.login, ACCEPT_FILE);
   if (lstatSync(file, { throwIfNoEntry: false }) === undefined) return;
-  host.accepted = { at: Date.now(), what: host.registry.accept(Date.now()) };
+  host.accepted = { at: Date.now(), what: acceptDoubted(host.registry, Date.now()) };
   host.log.warn(host.accepted, 'accepted what root asked for');
   await conclude(host);
   reportStatus(host); // the caller reads it once the file is gone
@@ -267,8 +269,8 @@ async function acceptIfAsked(host: Host): Promise<void> {
 
 function reportStatus({ places, troubles, ...host }: Host): void {
   const { registry, folder, trust } = host;
-  const held = registry.held();
-  const disappeared = registry.disappeared();
+  const held = heldOf(registry);
+  const disappeared = disappearedNames(registry);
   const status: LoginStatus = {
     ...{ pid: process.pid, startedAt: host.startedAt, at: Date.now() },
     trusted: trust.trusted,
@@ -277,9 +279,9 @@ function reportStatus({ places, troubles, ...host }: Host): void {
     server: host.server,
     ...defined({ agentAt: host.agentAt, lasts: folder.lasting(), accepted: host.accepted }),
     offlineLimitSeconds: host.config.offlineLimitSeconds,
-    ...registry.counts(),
+    ...registry.present,
     files: folder.count(),
-    signers: registry.signers(),
+    signers: signersOf(registry),
     refused: registry.refusals.list(),
     refusedInAll: registry.refusals.count(),
     ...(held === undefined

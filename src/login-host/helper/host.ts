@@ -7,13 +7,15 @@ import type { Log } from '../../shared/log.ts';
 import type { SealKeys } from '../../seals/seal.ts';
 import { sealKeysOf, type LoginHostConfig } from '../config.ts';
 import { openEnding, type Ending } from './ending.ts';
-import { openHeartbeats } from './directory-trust.ts';
+import { openHeartbeats } from './registry/directory-trust.ts';
 import { readKeptState, rulesOf, type KeptState } from './kept-state.ts';
 import { openKeyFolder, type KeyFolder, type KeyWish } from './key-folder.ts';
 import { openListFiles, type ListFiles } from './list-files.ts';
 import { openLocalFiles, type LocalAccounts, type LocalFiles } from './local-accounts.ts';
 import type { Places } from '../places.ts';
-import { openRegistry, type ListName, type Registry, type Trust } from './registry.ts';
+import type { Trust } from './registry/disappeared.ts';
+import { loadLine } from './registry/entries.ts';
+import { openRegistry, setLocal, type ListName, type Registry } from './registry/registry.ts';
 import { JOURNAL_FILE, openSealJournal, type SealJournal } from './seal-journal.ts';
 import { openTroubles, type Troubles } from './troubles.ts';
 
@@ -110,26 +112,26 @@ function loadRegistry(
   const registry = openRegistry(config, new Set(keys.keys()), heartbeats, local, before);
   const path = join(places.login, JOURNAL_FILE);
   const { journal, unread } = openSealJournal(path, (line) =>
-    registry.load(line, before?.rules !== rules),
+    loadLine(registry, line, before?.rules !== rules),
   );
   if (unread > 0) log.warn({ path, unread }, 'some lines of the journal cannot be read');
-  registry.setLocal(local, Date.now());
+  setLocal(registry, local, Date.now());
   return { registry, journal, rules, isWhole: before?.isWhole === true && unread === 0 };
 }
 
 function wishOf({ registry, isWhole, trust, config }: Host, name: string): KeyWish | undefined {
-  const person = registry.subjectNamed(name);
+  const person = registry.byName.get(name);
   if (person === undefined || !person.isPerson) {
     return isWhole ? { list: '', until: 0, untrustedUntil: 0, mayRenew: false } : undefined;
   }
   return {
     list: person.isInForce && person.isActive ? person.list : '',
     until: person.until,
-    untrustedUntil: registry.lastHeartbeat() + config.offlineLimitSeconds * 1000,
+    untrustedUntil: registry.heartbeats.at() + config.offlineLimitSeconds * 1000,
     mayRenew: trust.trusted && person.presence === 'present' && !person.isRefused,
   };
 }
 
 function mayEnd({ registry, local }: Host, uid: number): boolean {
-  return registry.subject(uid)?.isClosed === true && !local.uids.has(uid);
+  return registry.byUid.get(uid)?.isClosed === true && !local.uids.has(uid);
 }

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { LoginHostConfig } from '../config.ts';
-import type { Kept } from './registry.ts';
+import type { Kept } from './registry/registry.ts';
 import { replaceFile } from './replace-file.ts';
 
 const schema = z.strictObject({

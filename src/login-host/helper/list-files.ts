@@ -25,10 +25,10 @@ import { toolOf } from '../account-names.ts';
 import type { LoginHostConfig } from '../config.ts';
 import type { LocalAccounts } from './local-accounts.ts';
 import type { Places } from '../places.ts';
-import type { ListName, Registry } from './registry.ts';
+import type { ListName, Registry } from './registry/registry.ts';
 import { moveInto, removeFile, writeNew, type FileRights } from './replace-file.ts';
 import { CLOSED_FILE } from '../status.ts';
-import type { Subject } from './subject.ts';
+import type { Subject } from './registry/subject.ts';
 import type { Troubles } from './troubles.ts';
 
 const VISUDO = '/usr/sbin/visudo';
@@ -64,15 +64,15 @@ export function openListFiles(
 
   /** In the order of their numbers, so that the same subjects give the same text. */
   function* shownSubjects(): Generator<Subject> {
-    const { size } = registry;
+    const { size } = registry.byUid;
     if (ordered.length !== size) {
-      ordered = [...registry.subjects()].sort((a, b) => a.uid - b.uid);
+      ordered = [...registry.byUid.values()].sort((a, b) => a.uid - b.uid);
     }
     for (const subject of ordered) if (subject.isShown) yield subject;
   }
 
   function isShown(name: string): boolean {
-    return registry.subjectNamed(name)?.isShown === true;
+    return registry.byName.get(name)?.isShown === true;
   }
 
   function* passwd(): Generator<string> {
@@ -100,7 +100,7 @@ export function openListFiles(
 
   function* sudoers(): Generator<string> {
     const names: string[] = [];
-    for (const { isPerson, isInForce, isActive, name } of registry.subjects()) {
+    for (const { isPerson, isInForce, isActive, name } of registry.byUid.values()) {
       if (!isPerson && isInForce && isActive) names.push(name);
     }
     for (const name of names.sort()) yield `%${name} ALL=(${name}) NOPASSWD: ALL\n`;
@@ -108,9 +108,9 @@ export function openListFiles(
 
   function* closed(): Generator<string> {
     const names: string[] = [];
-    for (const { isClosed, name } of registry.subjects()) {
+    for (const { isClosed, name } of registry.byUid.values()) {
       // another account may have the name of one that is gone
-      if (isClosed && registry.subjectNamed(name)?.isClosed !== false) names.push(name);
+      if (isClosed && registry.byName.get(name)?.isClosed !== false) names.push(name);
     }
     for (const name of names.sort()) yield `${name}\n`;
   }

@@ -5,10 +5,11 @@
 import { describeError } from '../../shared/errors.ts';
 import { verifyAside } from '../../seals/seal.ts';
 import type { Host } from './host.ts';
-import { judgePayload, shown, type Verdict } from './judge.ts';
-
+import { takeHeartbeat } from './registry/disappeared.ts';
+import { knowsSeal, takeGone, takeReading, takeSeal, takeUnsealed } from './registry/entries.ts';
+import { judgePayload, shown, type Verdict } from './registry/judge.ts';
 import { parseReportLine, type ReportLine } from '../report-lines.ts';
-import { digestOf } from './subject.ts';
+import { digestOf } from './registry/subject.ts';
 
 /** Some lines of a report whose seals are being verified. */
 export interface Piece {
@@ -65,7 +66,7 @@ interface Look {
 
 async function lookAtSeal(host: Host, name: string, text: string): Promise<Look> {
   const digest = digestOf(text);
-  const isKnown = host.registry.knows(name, digest);
+  const isKnown = knowsSeal(host.registry, name, digest);
   return { digest, verdict: isKnown ? undefined : await judge(host, name, text) };
 }
 
@@ -86,31 +87,31 @@ async function takeLine(host: Host, line: ReportLine, look: Look | undefined): P
       const [, name, text] = line;
       const { digest, verdict } = look ?? (await lookAtSeal(host, name, text));
       // an earlier line may have changed what is known
-      if (registry.knows(name, digest)) registry.seal(name, 'known', Date.now());
+      if (knowsSeal(registry, name, digest)) takeSeal(registry, name, 'known', Date.now());
       else {
         const reported = { text, digest, verdict: verdict ?? (await judge(host, name, text)) };
-        registry.seal(name, reported, Date.now());
+        takeSeal(registry, name, reported, Date.now());
       }
       break;
     }
     case 'unsealed':
-      registry.unsealed(line[1], Date.now());
+      takeUnsealed(registry, line[1], Date.now());
       break;
     case 'gone':
-      registry.gone(line[1]);
+      takeGone(registry, line[1]);
       break;
     case 'heartbeat': {
       const verified = line[1] === '' ? undefined : await verifyAside(line[1], keys);
-      registry.heartbeat(verified, Date.now());
+      takeHeartbeat(registry, verified, Date.now());
       break;
     }
     case 'all':
-      registry.all(line[1], line[2]);
+      takeReading(registry, line[1], line[2]);
       break;
     case 'trouble':
       host.server = shown(line[1]);
       host.trouble = shown(line[2], 300);
-      registry.trouble(host.trouble);
+      registry.trouble = host.trouble;
       break;
   }
 }

@@ -17,17 +17,20 @@ import { join } from 'node:path';
 import { openLog } from '../../../src/shared/log.ts';
 import { verifyPayload, type PersonSeal, type ToolSeal } from '../../../src/seals/seal.ts';
 import { sealKeysOf } from '../../../src/login-host/config.ts';
-import { openHeartbeats } from '../../../src/login-host/helper/directory-trust.ts';
-import { judgePayload } from '../../../src/login-host/helper/judge.ts';
+import { openHeartbeats } from '../../../src/login-host/helper/registry/directory-trust.ts';
+import { judgePayload } from '../../../src/login-host/helper/registry/judge.ts';
 import { openListFiles, type ListFiles } from '../../../src/login-host/helper/list-files.ts';
 import { parseLocalAccounts } from '../../../src/login-host/helper/local-accounts.ts';
 import type { Places } from '../../../src/login-host/places.ts';
+import { settle, takeHeartbeat } from '../../../src/login-host/helper/registry/disappeared.ts';
+import { takeReading, takeSeal } from '../../../src/login-host/helper/registry/entries.ts';
 import {
   openRegistry,
   type ListName,
   type Registry,
-} from '../../../src/login-host/helper/registry.ts';
-import { digestOf } from '../../../src/login-host/helper/subject.ts';
+  setLocal,
+} from '../../../src/login-host/helper/registry/registry.ts';
+import { digestOf } from '../../../src/login-host/helper/registry/subject.ts';
 import { openTroubles, type Troubles } from '../../../src/login-host/helper/troubles.ts';
 import { heartbeat, IDS, newKey, newSigner, PEOPLE, person, sign, tool, TOOLS } from '../seals.ts';
 import { onSmallDisk } from '../small-disk.ts';
@@ -65,7 +68,7 @@ beforeEach(() => {
   };
   local = parseLocalAccounts('root:x:0:0::/:/bin/sh\n', `root:x:0:\nshadow:x:${SHADOW}:\n`);
   registry = openRegistry(CONFIG, new Set(keys.keys()), openHeartbeats('tools'), local);
-  registry.heartbeat(verifyPayload(heartbeat(Date.now(), signer), keys), Date.now());
+  takeHeartbeat(registry, verifyPayload(heartbeat(Date.now(), signer), keys), Date.now());
   troubles = openTroubles(openLog('error'), Date.now);
   lists = openListFiles(CONFIG, places, registry, () => local, troubles);
 });
@@ -76,7 +79,7 @@ function told(...seals: (PersonSeal | ToolSeal)[]): void {
     const text = sign(seal, signer);
     const verified = verifyPayload(text, keys);
     const verdict = verified.ok ? judgePayload(seal.name, verified.payload, CONFIG) : verified;
-    registry.seal(seal.name, { text, digest: digestOf(text), verdict }, Date.now());
+    takeSeal(registry, seal.name, { text, digest: digestOf(text), verdict }, Date.now());
   }
 }
 
@@ -142,14 +145,14 @@ describe('accounts that are in no group of a tool', () => {
     ['one that disappeared', 'carol', () => told(person('carol', 8))],
   ])('%s', async (_, name, tell) => {
     local = parseLocalAccounts('localadmin:x:70:70::/:/bin/sh\n', '');
-    registry.setLocal(local, Date.now());
+    setLocal(registry, local, Date.now());
     tell();
     told(person('bob', 2), tool('bot', 1, { members: [name, 'bob'] }));
-    registry.all('t', 'begin');
+    takeReading(registry, 't', 'begin');
     told(person('bob', 2), tool('bot', 1, { members: [name, 'bob'] }));
-    registry.all('t', 'end');
-    registry.heartbeat(verifyPayload(heartbeat(Date.now(), signer), keys), Date.now());
-    registry.settle(Date.now());
+    takeReading(registry, 't', 'end');
+    takeHeartbeat(registry, verifyPayload(heartbeat(Date.now(), signer), keys), Date.now());
+    settle(registry, Date.now());
     await lists.write(ALL);
     expect(read('group')).toContain(`tools.bot:*:${TOOLS + 1}:bob\n`);
   });
@@ -158,7 +161,7 @@ describe('accounts that are in no group of a tool', () => {
     told(person('bob', 2), tool('bot', 1, { members: ['bob'] }));
     const floors: [number, number][] = [[TOOLS + 1, 6]];
     const text = heartbeat(Date.now(), signer, { floors });
-    registry.heartbeat(verifyPayload(text, keys), Date.now());
+    takeHeartbeat(registry, verifyPayload(text, keys), Date.now());
     await lists.write(ALL);
     expect(read('group')).toContain(`tools.bot:*:${TOOLS + 1}:\n`);
     expect(read('sudoers')).toBe('');
@@ -177,14 +180,18 @@ test.each([
 
 test('an account that is gone is closed, but not another that has the name now', async () => {
   told(person('alice', 1), person('bob', 2));
-  registry.all('t', 'begin');
-  registry.all('t', 'end');
+  takeReading(registry, 't', 'begin');
+  takeReading(registry, 't', 'end');
   const floors: [number, number][] = [
     [PEOPLE + 1, 6],
     [PEOPLE + 2, 6],
   ];
-  registry.heartbeat(verifyPayload(heartbeat(Date.now(), signer, { floors }), keys), Date.now());
-  registry.settle(Date.now());
+  takeHeartbeat(
+    registry,
+    verifyPayload(heartbeat(Date.now(), signer, { floors }), keys),
+    Date.now(),
+  );
+  settle(registry, Date.now());
   told(person('alice', 3));
   await lists.write(ALL);
   expect(read('closed')).toBe('bob\n');
@@ -255,7 +262,7 @@ describe('a list', () => {
 
   test('of rules that visudo does not accept is not installed, and the old one stays', async () => {
     // as if a name had come through that sudo reads differently
-    const bot = registry.subjectNamed('tools.bot');
+    const bot = registry.byName.get('tools.bot');
     if (bot === undefined) throw new Error('it is there');
     bot.name = 'tools.bot ALL=(ALL) ((';
     await lists.write(new Set<ListName>(['sudoers']));

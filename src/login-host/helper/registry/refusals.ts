@@ -3,7 +3,7 @@
  * number of the others. So even a million entries fill neither this host's memory nor its status.
  */
 import { shown } from './judge.ts';
-import type { Refusal } from '../status.ts';
+import type { Refusal } from '../../status.ts';
 
 const MOST_NAMED = 1000;
 

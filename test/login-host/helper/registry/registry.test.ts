@@ -1,19 +1,41 @@
-/** What a login host makes of the reports: the case tables of src/login-host/helper/registry.ts. */
+/** What a login host makes of the reports: the case tables of src/login-host/helper/registry/registry.ts. */
 import { beforeEach, describe, expect, test } from '@jest/globals';
-import type { Marker } from '../../../src/seals/heartbeat.ts';
-import { verifyPayload, type PersonSeal, type ToolSeal } from '../../../src/seals/seal.ts';
-import { sealKeysOf } from '../../../src/login-host/config.ts';
-import { openHeartbeats } from '../../../src/login-host/helper/directory-trust.ts';
-import { judgePayload } from '../../../src/login-host/helper/judge.ts';
-import { parseLocalAccounts } from '../../../src/login-host/helper/local-accounts.ts';
+import type { Marker } from '../../../../src/seals/heartbeat.ts';
+import { verifyPayload, type PersonSeal, type ToolSeal } from '../../../../src/seals/seal.ts';
+import { sealKeysOf } from '../../../../src/login-host/config.ts';
+import { openHeartbeats } from '../../../../src/login-host/helper/registry/directory-trust.ts';
+import { judgePayload } from '../../../../src/login-host/helper/registry/judge.ts';
+import { parseLocalAccounts } from '../../../../src/login-host/helper/local-accounts.ts';
+import {
+  acceptDoubted,
+  disappearedNames,
+  heldOf,
+  settle,
+  takeHeartbeat,
+  takeUnkept,
+} from '../../../../src/login-host/helper/registry/disappeared.ts';
+import {
+  knowsSeal,
+  loadLine,
+  takeGone,
+  takeReading,
+  takeSeal,
+  takeUnsealed,
+} from '../../../../src/login-host/helper/registry/entries.ts';
 import {
   NOTHING_KEPT,
   openRegistry,
   type Consequences,
   type Kept,
   type Registry,
-} from '../../../src/login-host/helper/registry.ts';
-import { digestOf, type Subject } from '../../../src/login-host/helper/subject.ts';
+  keptOf,
+  lookAtAll,
+  setLocal,
+  signersOf,
+  takeConsequences,
+  takeNeedForFullReport,
+} from '../../../../src/login-host/helper/registry/registry.ts';
+import { digestOf, type Subject } from '../../../../src/login-host/helper/registry/subject.ts';
 import {
   heartbeat,
   IDS,
@@ -25,7 +47,7 @@ import {
   tool,
   TOOLS,
   until,
-} from '../seals.ts';
+} from '../../seals.ts';
 
 const NOW = Date.parse('2026-11-25T10:00:00Z');
 const HOUR_MS = 3_600_000;
@@ -67,13 +89,13 @@ function open(kept?: Kept, local = LOCAL): Registry {
 /** Reports an entry that shows a text, as the helper does. */
 function show(name: string, text: string): void {
   const digest = digestOf(text);
-  if (registry.knows(name, digest)) {
-    registry.seal(name, 'known', now);
+  if (knowsSeal(registry, name, digest)) {
+    takeSeal(registry, name, 'known', now);
     return;
   }
   const verified = verifyPayload(text, keys);
   const verdict = verified.ok ? judgePayload(name, verified.payload, RULES) : verified;
-  registry.seal(name, { text, digest, verdict }, now);
+  takeSeal(registry, name, { text, digest, verdict }, now);
 }
 
 function told(...seals: (PersonSeal | ToolSeal)[]): void {
@@ -83,20 +105,20 @@ function told(...seals: (PersonSeal | ToolSeal)[]): void {
 function beat(more: Partial<Marker> = {}): void {
   at += 1;
   const text = heartbeat(now, signer, { at: new Date(at).toISOString(), ...more });
-  registry.heartbeat(verifyPayload(text, keys), now);
+  takeHeartbeat(registry, verifyPayload(text, keys), now);
 }
 
 /** Everything is reported: only these entries exist. */
 function all(...seals: (PersonSeal | ToolSeal)[]): void {
-  registry.all('token', 'begin');
+  takeReading(registry, 'token', 'begin');
   told(...seals);
-  registry.all('token', 'end');
+  takeReading(registry, 'token', 'end');
 }
 
-const trust = () => registry.settle(now);
+const trust = () => settle(registry, now);
 const follows = (): Consequences => {
-  registry.settle(now);
-  return registry.consequences();
+  settle(registry, now);
+  return takeConsequences(registry);
 };
 const names = (subjects: Iterable<Subject>) => [...subjects].map(({ name }) => name).sort();
 const refused = () => registry.refusals.list().map(({ entry, why }) => `${entry}: ${why}`);
@@ -107,7 +129,7 @@ describe('while the heartbeat is in doubt, because an older seal may be below a 
   beforeEach(() => {
     registry = open();
   });
-  const listOf = (name: string) => registry.subjectNamed(name)?.list;
+  const listOf = (name: string) => registry.byName.get(name)?.list;
 
   test('a seal of an unknown subject gives no key and no member; reported again after a heartbeat, it counts', () => {
     told(alice(), bot());
@@ -116,7 +138,7 @@ describe('while the heartbeat is in doubt, because an older seal may be below a 
     expect(refused()).toContainEqual(expect.stringContaining('does not count until the heartbeat'));
     beat({ people: 1, tools: 1 });
     follows();
-    expect(registry.needsFullReport()).toBe(true);
+    expect(takeNeedForFullReport(registry)).toBe(true);
     told(alice(), bot());
     expect([listOf('alice'), listOf('tools.bot')]).toEqual([KEY, 'alice']);
     expect(follows().journal).toHaveLength(2);
@@ -129,7 +151,7 @@ describe('while the heartbeat is in doubt, because an older seal may be below a 
     follows();
     told(alice({ number: 2 }));
     expect(listOf('alice')).toBe('');
-    expect(registry.subjectNamed('alice')?.isInForce).toBe(false);
+    expect(registry.byName.get('alice')?.isInForce).toBe(false);
   });
 
   test('what a seal takes from a known subject counts at once, and what it gives does not', () => {
@@ -144,32 +166,32 @@ describe('while the heartbeat is in doubt, because an older seal may be below a 
     expect([listOf('alice'), listOf('tools.bot')]).toEqual(['', 'alice']);
     const { journal } = follows();
     told(alice({ number: 4, state: 'suspended', keys: [] }));
-    expect(registry.subjectNamed('alice')?.isClosed).toBe(true);
+    expect(registry.byName.get('alice')?.isClosed).toBe(true);
     journal.push(...follows().journal);
     const running = registry;
     registry = open();
     for (const line of [sign(alice({ number: 2 }), signer), ...journal]) {
-      expect(registry.load(line, false)).toBe(true);
+      expect(loadLine(registry, line, false)).toBe(true);
     }
-    registry.setLocal(LOCAL, now);
-    expect([listOf('alice'), registry.subjectNamed('alice')?.isClosed]).toEqual(['', true]);
+    setLocal(registry, LOCAL, now);
+    expect([listOf('alice'), registry.byName.get('alice')?.isClosed]).toEqual(['', true]);
     registry = running;
     told(alice({ number: 5 }));
-    expect(registry.subjectNamed('alice')?.isClosed).toBe(true);
+    expect(registry.byName.get('alice')?.isClosed).toBe(true);
     beat({ people: 1, tools: 1 });
     follows();
     told(alice({ number: 5 }));
-    expect(registry.subjectNamed('alice')).toMatchObject({ isClosed: false, list: KEY });
+    expect(registry.byName.get('alice')).toMatchObject({ isClosed: false, list: KEY });
   });
 });
 
 describe('what was reported in doubt is kept over a restart', () => {
   const restart = (lines: string[]) => {
-    registry = open(registry.kept());
-    for (const line of lines) expect(registry.load(line, false)).toBe(true);
-    registry.setLocal(LOCAL, now);
+    registry = open(keptOf(registry));
+    for (const line of lines) expect(loadLine(registry, line, false)).toBe(true);
+    setLocal(registry, LOCAL, now);
   };
-  const listOf = (name: string) => registry.subjectNamed(name)?.list;
+  const listOf = (name: string) => registry.byName.get(name)?.list;
   let lines: string[];
   beforeEach(() => {
     beat({ people: 1, tools: 1 });
@@ -181,7 +203,7 @@ describe('what was reported in doubt is kept over a restart', () => {
   test('where it takes something away', () => {
     told(alice({ number: 3, state: 'suspended', keys: [] }), bot({ number: 3, members: ['bob'] }));
     restart([...lines, ...follows().journal]);
-    expect(registry.subjectNamed('alice')).toMatchObject({ isClosed: true, list: '', number: 3 });
+    expect(registry.byName.get('alice')).toMatchObject({ isClosed: true, list: '', number: 3 });
     expect(listOf('tools.bot')).toBe('bob');
     told(alice({ number: 2 }));
     expect(refused()).toEqual([expect.stringContaining('below the lowest that counts, 3')]);
@@ -217,7 +239,7 @@ describe('a valid seal', () => {
     expect([...lists].sort()).toEqual(['group', 'passwd', 'shadow', 'sudoers']);
     expect(journal).toEqual([sign(alice(), signer), sign(bot(), signer)]);
     expect(lost.size).toBe(0);
-    expect(registry.subjectNamed('alice')).toMatchObject({
+    expect(registry.byName.get('alice')).toMatchObject({
       ...{ isShown: true, isInForce: true, isClosed: false, list: KEY },
     });
     expect(trust()).toMatchObject({ trusted: false });
@@ -297,7 +319,7 @@ describe('a valid seal', () => {
     told(alice({ number: 6 }));
     const { lists, ended, lost } = follows();
     expect([[...lists], ended, lost.size]).toEqual([['closed'], [], 0]);
-    expect(registry.subjectNamed('alice')).toMatchObject({ isClosed: false });
+    expect(registry.byName.get('alice')).toMatchObject({ isClosed: false });
   });
 });
 
@@ -349,7 +371,7 @@ describe('an invalid seal affects only itself, and is named', () => {
     expect(refused()[0]).toMatch(new RegExp(`^${name}: `));
     const found = follows();
     expect([found.journal, found.ended, found.lost.size]).toEqual([[], [], 0]);
-    expect(registry.subjectNamed('alice')).toMatchObject({
+    expect(registry.byName.get('alice')).toMatchObject({
       ...{ number: 5, uid: PEOPLE + 1, isInForce: true, isRefused: name === 'alice' },
     });
   });
@@ -365,8 +387,8 @@ describe('an invalid seal affects only itself, and is named', () => {
 
   test('a key or a member that is refused affects only itself', () => {
     told(alice({ keys: [KEY, 'ssh-ed25519 AAAA'] }), bot({ members: ['John.Doe', 'alice'] }));
-    expect(registry.subjectNamed('alice')).toMatchObject({ list: KEY, isInForce: true });
-    expect(registry.subjectNamed('tools.bot')).toMatchObject({ list: 'alice', isInForce: true });
+    expect(registry.byName.get('alice')).toMatchObject({ list: KEY, isInForce: true });
+    expect(registry.byName.get('tools.bot')).toMatchObject({ list: 'alice', isInForce: true });
     expect(refused()).toEqual([
       expect.stringMatching(/^alice: a key is not accepted/),
       'tools.bot: its member John.Doe is not accepted: no account may have this name',
@@ -376,34 +398,34 @@ describe('an invalid seal affects only itself, and is named', () => {
   });
 
   test('a million names fill neither the memory nor the status', () => {
-    registry.all('token', 'begin');
-    for (let n = 0; n < 1_000_000; n += 1) registry.unsealed(`x${n}${'y'.repeat(20)}`, now);
+    takeReading(registry, 'token', 'begin');
+    for (let n = 0; n < 1_000_000; n += 1) takeUnsealed(registry, `x${n}${'y'.repeat(20)}`, now);
     expect(registry.refusals.list()).toHaveLength(1000);
     expect(registry.refusals.count()).toBe(1_000_000);
-    registry.all('token', 'end');
+    takeReading(registry, 'token', 'end');
     all(alice());
     expect(registry.refusals.count()).toBe(0);
   });
 
   test('subjects that this host knows are named before all others', () => {
     told(alice());
-    for (let n = 0; n < 2000; n += 1) registry.unsealed(`x${n}`, now);
+    for (let n = 0; n < 2000; n += 1) takeUnsealed(registry, `x${n}`, now);
     show('alice', 'x');
     expect(refused()).toContainEqual(expect.stringContaining('alice: '));
     expect([registry.refusals.list().length, registry.refusals.count()]).toEqual([1000, 2001]);
   });
 
   test('the names of a refusal contain nothing that could disturb a terminal', () => {
-    registry.unsealed(`a\u0000\u009b\u2028\t${'b'.repeat(500)}`, now);
+    takeUnsealed(registry, `a\u0000\u009b\u2028\t${'b'.repeat(500)}`, now);
     expect(refused()[0]).toMatch(/^[\x20-\x7e]{1,91}…: its entry has no seal$/);
   });
 
   test('entries beyond the first thousand are asked for once there is room', () => {
     all();
-    for (let n = 0; n < 1200; n += 1) registry.unsealed(`x${n}`, now);
-    expect(registry.needsFullReport()).toBe(false);
-    for (let n = 0; n < 600; n += 1) registry.gone(`x${n}`);
-    expect(registry.needsFullReport()).toBe(true);
+    for (let n = 0; n < 1200; n += 1) takeUnsealed(registry, `x${n}`, now);
+    expect(takeNeedForFullReport(registry)).toBe(false);
+    for (let n = 0; n < 600; n += 1) takeGone(registry, `x${n}`);
+    expect(takeNeedForFullReport(registry)).toBe(true);
   });
 });
 
@@ -422,14 +444,14 @@ describe('a floor in the heartbeat', () => {
     const found = follows();
     expect([names(found.lost), found.ended]).toEqual([[name], []]);
     expect([...found.lists].sort()).toEqual(lists);
-    expect(registry.subjectNamed(name)).toMatchObject({
+    expect(registry.byName.get(name)).toMatchObject({
       ...{ isShown: true, isInForce: false, isClosed: false },
     });
     expect(refused()).toEqual([
       expect.stringContaining('below the lowest that counts, 6: the newer seal is missing'),
     ]);
     expect(found.isKeptNew).toBe(true);
-    expect(registry.kept().floors).toEqual([[uid, 6]]);
+    expect(keptOf(registry).floors).toEqual([[uid, 6]]);
   });
 
   test('keeps older seals from coming back, even of a person who was never seen', () => {
@@ -442,20 +464,20 @@ describe('a floor in the heartbeat', () => {
       ],
     });
     told(alice(), person('eve', 9, { number: 2 }));
-    expect(registry.subjectNamed('alice')).toMatchObject({ isInForce: false });
-    expect(registry.subjectNamed('eve')).toBeUndefined();
+    expect(registry.byName.get('alice')).toMatchObject({ isInForce: false });
+    expect(registry.byName.get('eve')).toBeUndefined();
     told(alice({ number: 6 }), person('eve', 9, { number: 3 }));
-    expect(registry.subjectNamed('alice')).toMatchObject({ isInForce: true });
-    expect(registry.subjectNamed('eve')).toMatchObject({ isInForce: true });
+    expect(registry.byName.get('alice')).toMatchObject({ isInForce: true });
+    expect(registry.byName.get('eve')).toMatchObject({ isInForce: true });
     expect(refused()).toEqual([]);
   });
 
   test('counts after a restart, and after it is no longer reported', () => {
     beat({ people: 1, tools: 1, floors: [[PEOPLE + 1, 6]] });
     beat({ people: 1, tools: 1 });
-    expect(registry.subjectNamed('alice')).toMatchObject({ isInForce: false });
+    expect(registry.byName.get('alice')).toMatchObject({ isInForce: false });
     beat({ people: 1, tools: 1, floors: [[PEOPLE + 9, 3]] });
-    registry = open(registry.kept());
+    registry = open(keptOf(registry));
     told(person('eve', 9, { number: 2 }));
     expect(refused()).toEqual([expect.stringMatching(/^eve: .* below the lowest that counts, 3/)]);
   });
@@ -466,12 +488,12 @@ test('a seal that has ended is treated like one below its floor, and reported as
   beat({ people: 1 });
   follows();
   now = NOW + HOUR_MS;
-  registry.look(now);
+  lookAtAll(registry, now);
   const found = follows();
   expect([names(found.lost), found.ended, [...found.lists]]).toEqual([['alice'], [], []]);
   expect(refused()).toEqual([expect.stringContaining('alice: its seal ended at')]);
   now = NOW; // the clock was wrong
-  registry.look(now);
+  lookAtAll(registry, now);
   expect(names(follows().changed)).toEqual(['alice']);
   expect(refused()).toEqual([]);
 });
@@ -486,10 +508,10 @@ describe('a subject that disappears', () => {
     follows();
   });
   const gone = (from: number, to: number) => {
-    for (const { name } of people.slice(from, to)) registry.gone(name);
+    for (const { name } of people.slice(from, to)) takeGone(registry, name);
   };
   const toolsGone = (from: number, to: number) => {
-    for (const { name } of tools.slice(from, to)) registry.gone(name);
+    for (const { name } of tools.slice(from, to)) takeGone(registry, name);
   };
 
   test('alone is honoured: no key, no account; its processes go on, and its number stays', () => {
@@ -502,12 +524,12 @@ describe('a subject that disappears', () => {
     told({ ...people[0]!, number: 4 });
     expect(refused()).toEqual([expect.stringContaining('below the lowest that counts, 5')]);
     told(people[0]!);
-    expect(registry.subjectNamed('p100')).toMatchObject({ isInForce: true, isClosed: false });
+    expect(registry.byName.get('p100')).toMatchObject({ isInForce: true, isClosed: false });
   });
 
   test.each<[string, () => void]>([
-    ['has an entry without a seal', () => registry.unsealed('p100', now)],
-    ['is gone', () => registry.gone('p100')],
+    ['has an entry without a seal', () => takeUnsealed(registry, 'p100', now)],
+    ['is gone', () => takeGone(registry, 'p100')],
     ['is not named while everything is reported', () => all(...people.slice(1), ...tools)],
   ])('it does so when it %s', (_, tell) => {
     tell();
@@ -519,19 +541,19 @@ describe('a subject that disappears', () => {
     expect(follows().lost.size).toBe(15);
     gone(15, 16);
     expect(follows()).toMatchObject({ ended: [], lost: new Set(), lists: new Set() });
-    expect(registry.held()).toEqual({ names: ['p115'], since: NOW });
+    expect(heldOf(registry)).toEqual({ names: ['p115'], since: NOW });
     expect(trust()).toMatchObject({
       trusted: false,
       why: expect.stringContaining('1 entry has disappeared from the directory, p115 among them'),
       tryAnother: true,
     });
-    expect(registry.subjectNamed('p115')).toMatchObject({ isShown: true, isInForce: true });
+    expect(registry.byName.get('p115')).toMatchObject({ isShown: true, isInForce: true });
   });
 
   test('with others in one report is held with all of them', () => {
     gone(0, 16);
     expect(follows().lost.size).toBe(0);
-    expect(registry.held()?.names).toHaveLength(16);
+    expect(heldOf(registry)?.names).toHaveLength(16);
   });
 
   test.each([
@@ -543,7 +565,7 @@ describe('a subject that disappears', () => {
     const found = follows();
     expect([found.ended, found.lost.size, found.lists.size, found.journal]).toEqual([[], 0, 0, []]);
     expect(trust()).toMatchObject({ trusted: false });
-    expect(names(registry.subjects()).length).toBe(340);
+    expect(names(registry.byUid.values()).length).toBe(340);
   });
 
   test('of one kind is counted separately', () => {
@@ -583,14 +605,14 @@ describe('a subject that disappears', () => {
 
   test('from an older copy is not honoured while the newer one is being read', () => {
     const older = heartbeat(now, signer, { at: new Date(at - 1000).toISOString() });
-    registry.heartbeat(verifyPayload(older, keys), now);
+    takeHeartbeat(registry, verifyPayload(older, keys), now);
     all(...people.slice(1), ...tools);
     expect(trust()).toMatchObject({ why: expect.stringContaining('it is an older copy') });
     beat({ people: 300, tools: 40 });
-    registry.all('newer', 'begin');
+    takeReading(registry, 'newer', 'begin');
     expect(follows().lost.size).toBe(0);
     told(...people, ...tools);
-    registry.all('newer', 'end');
+    takeReading(registry, 'newer', 'end');
     expect(follows()).toMatchObject({ ended: [], journal: [] });
     expect(trust()).toEqual({ trusted: true });
   });
@@ -598,11 +620,11 @@ describe('a subject that disappears', () => {
   test('beyond 5 % is not honoured while returned entries are being reported', () => {
     gone(0, 20);
     follows();
-    registry.all('again', 'begin');
+    takeReading(registry, 'again', 'begin');
     told(...people.slice(11));
     expect(follows().lost.size).toBe(0);
     told(...people.slice(0, 11), ...tools);
-    registry.all('again', 'end');
+    takeReading(registry, 'again', 'end');
     expect(follows().lost.size).toBe(0);
     expect(trust()).toEqual({ trusted: true });
   });
@@ -624,15 +646,15 @@ describe('a subject that disappears', () => {
   test('within the hour is counted over a restart, too', () => {
     gone(0, 15);
     const { journal } = follows();
-    const kept = registry.kept();
+    const kept = keptOf(registry);
     registry = open(kept);
-    for (const seal of [...people, ...tools]) registry.load(sign(seal, signer), false);
-    for (const line of journal) registry.load(line, false);
-    registry.setLocal(LOCAL, now);
+    for (const seal of [...people, ...tools]) loadLine(registry, sign(seal, signer), false);
+    for (const line of journal) loadLine(registry, line, false);
+    setLocal(registry, LOCAL, now);
     all(...people.slice(16), ...tools);
     beat({ people: 300, tools: 40 });
     follows();
-    expect(registry.held()?.names).toEqual(['p115']);
+    expect(heldOf(registry)?.names).toEqual(['p115']);
   });
 
   test('by a floor above its number is honoured, whatever else disappears, and is not counted', () => {
@@ -659,39 +681,39 @@ describe('a subject that disappears', () => {
 
   test.each<[string, () => void]>([
     ['the heartbeat is not current', () => (now += 61_000)],
-    ['there is none', () => registry.heartbeat(undefined, now)],
-    ['the agent cannot read', () => registry.trouble('it does not answer')],
+    ['there is none', () => takeHeartbeat(registry, undefined, now)],
+    ['the agent cannot read', () => (registry.trouble = 'it does not answer')],
   ])('is not concluded while %s', (_, doubt) => {
     doubt();
     gone(0, 1);
     expect(follows().lost.size).toBe(0);
-    registry.trouble('');
+    registry.trouble = '';
     beat({ people: 300, tools: 40 });
     expect(names(follows().lost)).toEqual(['p100']);
   });
 
   test('is not concluded from a reading that was started again, or in another run', () => {
-    registry.all('one', 'begin');
-    registry.all('two', 'begin');
-    registry.all('one', 'end');
-    registry.all('three', 'end');
+    takeReading(registry, 'one', 'begin');
+    takeReading(registry, 'two', 'begin');
+    takeReading(registry, 'one', 'end');
+    takeReading(registry, 'three', 'end');
     expect(follows().lost.size).toBe(0);
     expect(trust()).toEqual({ trusted: true });
   });
 
   test('is not concluded from an entry whose seal is refused', () => {
-    registry.all('token', 'begin');
+    takeReading(registry, 'token', 'begin');
     told(...people.slice(1), ...tools);
     show('p100', 'x');
-    registry.all('token', 'end');
+    takeReading(registry, 'token', 'end');
     expect(follows().lost.size).toBe(0);
-    expect(registry.subjectNamed('p100')).toMatchObject({ isInForce: true, isRefused: true });
+    expect(registry.byName.get('p100')).toMatchObject({ isInForce: true, isRefused: true });
   });
 
   test('is honoured once root accepts it, and what is missing then is no longer missed', () => {
     gone(0, 100);
     follows();
-    const what = registry.accept(now);
+    const what = acceptDoubted(registry, now);
     expect(what).toHaveLength(101);
     expect(what).toContain('p100 has disappeared');
     expect(what).toContain('100 people are missing');
@@ -700,7 +722,7 @@ describe('a subject that disappears', () => {
     // entries that have come back must not vanish unnoticed, even after a restart
     told(...people.slice(0, 80));
     expect(trust()).toEqual({ trusted: true });
-    expect(registry.kept().accepted).toEqual({ people: 20, tools: 0 });
+    expect(keptOf(registry).accepted).toEqual({ people: 20, tools: 0 });
     gone(0, 1);
     now += HOUR_MS + 1;
     beat({ people: 300, tools: 40 });
@@ -713,39 +735,39 @@ describe('a subject that disappears', () => {
     ['is not named while everything is reported', () => all(...tools)],
     ['has an invalid seal', () => show('p100', 'x')],
   ])('that %s is asked for again, once: the report may have been false', (_, tell) => {
-    expect(registry.needsFullReport()).toBe(false);
+    expect(takeNeedForFullReport(registry)).toBe(false);
     tell();
     follows();
-    expect(registry.needsFullReport()).toBe(true);
+    expect(takeNeedForFullReport(registry)).toBe(true);
     tell();
     follows();
-    expect(registry.needsFullReport()).toBe(false);
+    expect(takeNeedForFullReport(registry)).toBe(false);
     all(...people, ...tools);
     expect(trust()).toEqual({ trusted: true });
-    expect(registry.subjectNamed('p100')).toMatchObject({ isInForce: true, isClosed: false });
+    expect(registry.byName.get('p100')).toMatchObject({ isInForce: true, isClosed: false });
   });
 
   test('but not if a floor says that it has ended', () => {
     beat({ people: 299, tools: 40, floors: [[PEOPLE + 100, 6]] });
     gone(0, 1);
     follows();
-    expect(registry.needsFullReport()).toBe(false);
+    expect(takeNeedForFullReport(registry)).toBe(false);
   });
 
   test('without a signature is reported by name for an hour, or until it is back', () => {
     gone(0, 3);
     follows();
-    expect(registry.disappeared()).toEqual(['p100', 'p101', 'p102']);
+    expect(disappearedNames(registry)).toEqual(['p100', 'p101', 'p102']);
     told(people[0]!);
     follows();
-    expect(registry.disappeared()).toEqual(['p101', 'p102']);
+    expect(disappearedNames(registry)).toEqual(['p101', 'p102']);
     beat({ people: 298, tools: 40, floors: [[PEOPLE + 101, 6]] });
     follows();
-    expect(registry.disappeared()).toEqual(['p102']);
+    expect(disappearedNames(registry)).toEqual(['p102']);
     now += HOUR_MS + 1;
     follows();
-    expect(registry.disappeared()).toEqual([]);
-    expect(registry.kept().disappeared).toEqual([]);
+    expect(disappearedNames(registry)).toEqual([]);
+    expect(keptOf(registry).disappeared).toEqual([]);
   });
 
   test('ends no session because the counts agree: they do not say which subject it was', () => {
@@ -775,14 +797,14 @@ describe('a subject that disappears', () => {
 
   test('is not offset by the old seal of a deleted person that somebody has put back', () => {
     beat({ people: 299, tools: 40, floors: [[PEOPLE + 101, 6]] });
-    expect(registry.counts()).toEqual({ people: 299, tools: 40 });
+    expect(registry.present).toEqual({ people: 299, tools: 40 });
     gone(0, 12); // p101 is among them
     follows();
-    expect(registry.counts().people).toBe(288);
+    expect(registry.present.people).toBe(288);
     told(people[1]!);
-    expect(registry.counts().people).toBe(288);
+    expect(registry.present.people).toBe(288);
     told({ ...people[1]!, number: 6 });
-    expect(registry.counts().people).toBe(289);
+    expect(registry.present.people).toBe(289);
   });
 
   test('leaves a closed account closed, in whatever order this is reported', () => {
@@ -790,11 +812,11 @@ describe('a subject that disappears', () => {
     expect(follows().ended).toEqual([PEOPLE + 100]);
     gone(0, 1);
     expect(follows().journal).toEqual([`gone ${PEOPLE + 100} p100 6`]);
-    expect(registry.subject(PEOPLE + 100)?.isClosed).toBe(true);
+    expect(registry.byUid.get(PEOPLE + 100)?.isClosed).toBe(true);
     told({ ...people[1]!, state: 'suspended', number: 6 });
     gone(1, 2);
     expect(follows().ended).toEqual([PEOPLE + 101]);
-    expect(registry.subject(PEOPLE + 101)?.isClosed).toBe(true);
+    expect(registry.byUid.get(PEOPLE + 101)?.isClosed).toBe(true);
   });
 
   test('is kept again until that succeeds, because it will not be reported again', () => {
@@ -802,7 +824,7 @@ describe('a subject that disappears', () => {
     for (let count = 0; count < 3; count += 1) {
       const { journal, changed, isLoss } = follows();
       expect([journal, isLoss]).toEqual([[`missing ${PEOPLE + 100} p100 5`], false]);
-      registry.unkept(changed);
+      takeUnkept(registry, changed);
     }
     follows();
     expect(follows().journal).toEqual([]);
@@ -815,15 +837,15 @@ describe('a subject that disappears', () => {
     const after = follows();
     expect([after.ended, after.journal]).toEqual([[PEOPLE + 100], [`gone ${PEOPLE + 100} p100 5`]]);
     registry = open();
-    for (const line of [...before, ...after.journal]) registry.load(line, false);
-    registry.setLocal(LOCAL, now);
-    expect(registry.consequences().ended).toEqual([PEOPLE + 100]);
+    for (const line of [...before, ...after.journal]) loadLine(registry, line, false);
+    setLocal(registry, LOCAL, now);
+    expect(takeConsequences(registry).ended).toEqual([PEOPLE + 100]);
   });
 
   test('is ended once root accepts it, even if it was honoured before', () => {
     gone(0, 2);
     expect(follows().ended).toEqual([]);
-    expect(registry.accept(now)).toEqual(['p100 has disappeared', 'p101 has disappeared']);
+    expect(acceptDoubted(registry, now)).toEqual(['p100 has disappeared', 'p101 has disappeared']);
     expect(follows()).toMatchObject({
       ended: [PEOPLE + 100, PEOPLE + 101],
       journal: [`gone ${PEOPLE + 100} p100 5`, `gone ${PEOPLE + 101} p101 5`],
@@ -834,11 +856,11 @@ describe('a subject that disappears', () => {
 describe('a tool that cannot be confirmed for longer than the limit has no members', () => {
   const LIMIT_MS = RULES.offlineLimitSeconds * 1000;
   const others = Array.from({ length: 20 }, (_, n) => tool(`t${n}`, 10 + n));
-  const isInForce = () => registry.subjectNamed('tools.bot')?.isInForce;
+  const isInForce = () => registry.byName.get('tools.bot')?.isInForce;
   const later = (ms: number) => {
     now += ms;
     follows();
-    registry.look(now);
+    lookAtAll(registry, now);
   };
   beforeEach(() => {
     all(alice(), bot());
@@ -850,14 +872,14 @@ describe('a tool that cannot be confirmed for longer than the limit has no membe
   test('because the directory is not trusted', () => {
     later(LIMIT_MS);
     expect(isInForce()).toBe(true);
-    registry.look((now += 1));
+    lookAtAll(registry, (now += 1));
     const found = follows();
     expect([names(found.lost), [...found.lists].sort()]).toEqual([
       ['tools.bot'],
       ['group', 'sudoers'],
     ]);
     // a person's keys have their own ends
-    expect(registry.subjectNamed('alice')?.isInForce).toBe(true);
+    expect(registry.byName.get('alice')?.isInForce).toBe(true);
     beat({ people: 1, tools: 1 });
     expect(trust()).toEqual({ trusted: true });
     expect(isInForce()).toBe(true);
@@ -897,58 +919,58 @@ describe('a tool that cannot be confirmed for longer than the limit has no membe
       confirmedAt: NOW + year,
       doubted: [[TOOLS + 1, NOW + year]],
     });
-    registry.load(sign(bot(), signer), false);
-    registry.setLocal(LOCAL, now);
-    registry.look(now);
+    loadLine(registry, sign(bot(), signer), false);
+    setLocal(registry, LOCAL, now);
+    lookAtAll(registry, now);
     follows();
     later(LIMIT_MS);
     expect(isInForce()).toBe(true);
     later(1);
     expect(isInForce()).toBe(false);
-    expect(registry.kept()).toMatchObject({ confirmedAt: NOW, doubted: [[TOOLS + 1, NOW]] });
+    expect(keptOf(registry)).toMatchObject({ confirmedAt: NOW, doubted: [[TOOLS + 1, NOW]] });
   });
 
   test('and the time since when it is refused is kept', () => {
     show('tools.bot', 'x');
     expect(follows().isKeptNew).toBe(true);
-    expect(registry.kept().doubted).toEqual([[TOOLS + 1, NOW]]);
+    expect(keptOf(registry).doubted).toEqual([[TOOLS + 1, NOW]]);
     told(bot());
-    expect(registry.kept().doubted).toEqual([]);
+    expect(keptOf(registry).doubted).toEqual([]);
   });
 
   test('even after a restart', () => {
-    const { confirmedAt } = registry.kept();
+    const { confirmedAt } = keptOf(registry);
     expect(confirmedAt).toBe(NOW);
     now = NOW + LIMIT_MS + 1;
-    registry = open(registry.kept());
-    registry.load(sign(bot(), signer), false);
-    registry.setLocal(LOCAL, now);
+    registry = open(keptOf(registry));
+    loadLine(registry, sign(bot(), signer), false);
+    setLocal(registry, LOCAL, now);
     expect(isInForce()).toBe(false);
     // a restart gives a refused tool no more time
     registry = open({ ...NOTHING_KEPT, at: now, confirmedAt: now, doubted: [[TOOLS + 1, NOW]] });
-    registry.load(sign(bot(), signer), false);
-    registry.setLocal(LOCAL, now);
+    loadLine(registry, sign(bot(), signer), false);
+    setLocal(registry, LOCAL, now);
     expect(isInForce()).toBe(false);
     registry = open({ ...NOTHING_KEPT, at: NOW, confirmedAt: NOW + 1 });
-    registry.load(sign(bot(), signer), false);
-    registry.setLocal(LOCAL, now);
+    loadLine(registry, sign(bot(), signer), false);
+    setLocal(registry, LOCAL, now);
     expect(isInForce()).toBe(true);
   });
 });
 
 test('what changes while everything is being told is there, and is what was told last', () => {
   told(bot());
-  registry.all('token', 'begin');
+  takeReading(registry, 'token', 'begin');
   told(alice());
   told(bot({ members: ['alice', 'carol'], number: 6 }));
   told(person('carol', 3));
-  registry.unsealed('eve', now);
+  takeUnsealed(registry, 'eve', now);
   told(person('eve', 4));
-  registry.all('token', 'end');
+  takeReading(registry, 'token', 'end');
   beat({ people: 3, tools: 1 });
   expect(trust()).toEqual({ trusted: true });
-  expect(registry.subjectNamed('tools.bot')).toMatchObject({ list: 'alice,carol', isShown: true });
-  expect(registry.counts()).toEqual({ people: 3, tools: 1 });
+  expect(registry.byName.get('tools.bot')).toMatchObject({ list: 'alice,carol', isShown: true });
+  expect(registry.present).toEqual({ people: 3, tools: 1 });
   expect(refused()).toEqual([]);
 });
 
@@ -979,15 +1001,15 @@ describe('trust', () => {
   });
 
   test.each<[string, () => void, RegExp]>([
-    ['there is no heartbeat', () => registry.heartbeat(undefined, now), /shows no heartbeat/],
+    ['there is no heartbeat', () => takeHeartbeat(registry, undefined, now), /shows no heartbeat/],
     [
       'it is not signed by us',
-      () => registry.heartbeat(verifyPayload(heartbeat(now, newSigner()), keys), now),
+      () => takeHeartbeat(registry, verifyPayload(heartbeat(now, newSigner()), keys), now),
       /does not know the key/,
     ],
     [
       'it is a seal',
-      () => registry.heartbeat(verifyPayload(sign(alice(), signer), keys), now),
+      () => takeHeartbeat(registry, verifyPayload(sign(alice(), signer), keys), now),
       /has a form that this version cannot read/,
     ],
     ['it is of another realm', () => beat({ realm: 'wiki' }), /belongs to the realm wiki/],
@@ -1040,16 +1062,16 @@ describe('trust', () => {
     at = NOW - HOUR_MS;
     beat({ people: 1 });
     told(alice());
-    expect(registry.accept(now)).toEqual(['the directory of 2026-11-25T09:00:00.001Z']);
+    expect(acceptDoubted(registry, now)).toEqual(['the directory of 2026-11-25T09:00:00.001Z']);
     expect(trust()).toEqual({ trusted: true });
-    expect(registry.kept().at).toBe(NOW - HOUR_MS + 1);
+    expect(keptOf(registry).at).toBe(NOW - HOUR_MS + 1);
     told(alice());
     expect(refused()).toEqual([expect.stringContaining('below the lowest that counts, 7')]);
   });
 
   test('an older heartbeat is not accepted after a restart either', () => {
     beat();
-    const kept = registry.kept();
+    const kept = keptOf(registry);
     registry = open(kept);
     at = NOW - 1000;
     beat();
@@ -1073,21 +1095,21 @@ describe('local accounts', () => {
     all(alice({ state: 'suspended' }), bot({ state: 'disabled' }));
     beat({ people: 1, tools: 1 });
     expect(follows().ended).toHaveLength(2);
-    registry.setLocal(parseLocalAccounts(passwd, group), now);
-    expect(registry.subjectNamed(name)).toMatchObject({
+    setLocal(registry, parseLocalAccounts(passwd, group), now);
+    expect(registry.byName.get(name)).toMatchObject({
       ...{ isShown: false, isInForce: false, isClosed: false },
     });
     expect(refused()).toEqual([expect.stringMatching(new RegExp(`^${name}: a local `))]);
     expect(trust()).toEqual({ trusted: true });
-    registry.setLocal(LOCAL, now);
-    expect(registry.subjectNamed(name)).toMatchObject({ isShown: true, isClosed: true });
+    setLocal(registry, LOCAL, now);
+    expect(registry.byName.get(name)).toMatchObject({ isShown: true, isClosed: true });
     expect(refused()).toEqual([]);
   });
 
   test('that exist from the beginning keep a person without an account', () => {
     registry = open(undefined, parseLocalAccounts('alice:x:70:70::/:/bin/sh\n', ''));
     told(alice());
-    expect(registry.subjectNamed('alice')).toMatchObject({ isShown: false });
+    expect(registry.byName.get('alice')).toMatchObject({ isShown: false });
     expect(follows().lists).toEqual(new Set());
   });
 });
@@ -1097,20 +1119,20 @@ test('an entry that was refused because of another is asked for again when the o
   show('carol', sign(person('carol', 1, { number: 9, until: until(NOW + HOUR_MS) }), signer));
   beat({ people: 1 });
   follows();
-  expect(registry.needsFullReport()).toBe(false);
-  registry.gone('alice');
+  expect(takeNeedForFullReport(registry)).toBe(false);
+  takeGone(registry, 'alice');
   follows();
-  expect(registry.needsFullReport()).toBe(true);
-  expect(registry.needsFullReport()).toBe(false);
+  expect(takeNeedForFullReport(registry)).toBe(true);
+  expect(takeNeedForFullReport(registry)).toBe(false);
   told(person('carol', 1, { number: 9, until: until(NOW + HOUR_MS) }));
-  expect(registry.subjectNamed('carol')).toMatchObject({ isInForce: true, isClosed: false });
+  expect(registry.byName.get('carol')).toMatchObject({ isInForce: true, isClosed: false });
 });
 
 describe('after a restart', () => {
   const load = (...lines: string[]) => {
-    registry = open(registry.kept());
-    const taken = lines.map((line) => registry.load(line, false));
-    registry.setLocal(LOCAL, now);
+    registry = open(keptOf(registry));
+    const taken = lines.map((line) => loadLine(registry, line, false));
+    setLocal(registry, LOCAL, now);
     return taken;
   };
 
@@ -1121,19 +1143,19 @@ describe('after a restart', () => {
     const { journal } = follows();
     expect(load(...journal)).not.toContain(false);
     expect(follows().ended).toEqual([PEOPLE + 2]);
-    expect(registry.subjectNamed('alice')).toMatchObject({ isInForce: true, list: KEY });
-    expect(registry.subjectNamed('tools.bot')).toMatchObject({ isInForce: true, list: 'alice' });
-    expect(registry.subjectNamed('carol')).toBeUndefined();
+    expect(registry.byName.get('alice')).toMatchObject({ isInForce: true, list: KEY });
+    expect(registry.byName.get('tools.bot')).toMatchObject({ isInForce: true, list: 'alice' });
+    expect(registry.byName.get('carol')).toBeUndefined();
     expect(trust()).toMatchObject({ trusted: false });
     // it need not be verified
-    expect(registry.knows('alice', digestOf(sign(alice(), signer)))).toBe(true);
+    expect(knowsSeal(registry, 'alice', digestOf(sign(alice(), signer)))).toBe(true);
   });
 
   test('the processes are left of a subject that merely disappeared from the directory', () => {
     all(alice(), person('carol', 3));
     beat({ people: 2, tools: 0 });
     follows();
-    registry.gone('carol');
+    takeGone(registry, 'carol');
     const { journal } = follows();
     expect(journal).toEqual([`missing ${PEOPLE + 3} carol 5`]);
     load(...journal);
@@ -1146,31 +1168,31 @@ describe('after a restart', () => {
     told(alice(), bot());
     beat({ people: 1, tools: 1 });
     const { journal } = follows();
-    expect(registry.signers()).toEqual([[signer.id, 2]]);
+    expect(signersOf(registry)).toEqual([[signer.id, 2]]);
     load(...journal);
-    expect(registry.signers()).toEqual([[signer.id, 2]]);
+    expect(signersOf(registry)).toEqual([[signer.id, 2]]);
   });
 
   test('the last line of a uid counts', () => {
     load(sign(alice(), signer), `gone ${PEOPLE + 1} alice 5`, sign(alice({ number: 6 }), signer));
-    expect(registry.subjectNamed('alice')).toMatchObject({ number: 6, isClosed: false });
+    expect(registry.byName.get('alice')).toMatchObject({ number: 6, isClosed: false });
   });
 
   test.each(['', 'x', 'gone x', 'gone 5 alice', sign(alice(), signer).slice(0, -1)])(
     'an invalid line is ignored: %j',
     (line) => {
       expect(load(line, sign(bot(), signer))).toEqual([false, true]);
-      expect(registry.size).toBe(1);
+      expect(registry.byUid.size).toBe(1);
     },
   );
 
   test('of a seal whose key this host no longer knows, only the number counts', () => {
     load(sign(alice({ state: 'suspended', number: 9 }), newSigner()));
-    expect(registry.subject(PEOPLE + 1)).toMatchObject({ isShown: false, isClosed: false });
+    expect(registry.byUid.get(PEOPLE + 1)).toMatchObject({ isShown: false, isClosed: false });
     told(alice({ number: 8 }));
     expect(refused()).toEqual([expect.stringContaining('below the lowest that counts, 9')]);
     told(alice({ number: 9 }));
-    expect(registry.subjectNamed('alice')).toMatchObject({ isInForce: true });
+    expect(registry.byName.get('alice')).toMatchObject({ isInForce: true });
   });
 
   test('under other rules everything is judged anew', () => {
@@ -1180,17 +1202,17 @@ describe('after a restart', () => {
       openHeartbeats('tools'),
       LOCAL,
     );
-    registry.load(sign(alice(), signer), true);
-    registry.load(sign(bot({ members: ['John.Doe'] }), signer), true);
-    registry.setLocal(LOCAL, now);
-    expect(registry.subject(PEOPLE + 1)).toMatchObject({ number: 5, isShown: false });
-    expect(registry.subjectNamed('tools.bot')).toMatchObject({ isShown: true, list: '' });
+    loadLine(registry, sign(alice(), signer), true);
+    loadLine(registry, sign(bot({ members: ['John.Doe'] }), signer), true);
+    setLocal(registry, LOCAL, now);
+    expect(registry.byUid.get(PEOPLE + 1)).toMatchObject({ number: 5, isShown: false });
+    expect(registry.byName.get('tools.bot')).toMatchObject({ isShown: true, list: '' });
   });
 
   test('a key that was refused is refused again', () => {
     told(alice({ keys: [KEY, 'ssh-ed25519 AAAA'] }));
     load(...follows().journal);
-    expect(registry.subjectNamed('alice')).toMatchObject({ list: KEY });
+    expect(registry.byName.get('alice')).toMatchObject({ list: KEY });
     expect(refused()).toEqual([expect.stringContaining('a key is not accepted')]);
   });
 });
@@ -1198,8 +1220,8 @@ describe('after a restart', () => {
 test('a seal that could not be kept is verified and kept again when it is reported again', () => {
   told(alice());
   const { journal, changed } = follows();
-  registry.unkept(changed);
-  expect(registry.knows('alice', digestOf(journal[0] ?? ''))).toBe(false);
+  takeUnkept(registry, changed);
+  expect(knowsSeal(registry, 'alice', digestOf(journal[0] ?? ''))).toBe(false);
   told(alice());
   expect(follows().journal).toEqual(journal);
 });

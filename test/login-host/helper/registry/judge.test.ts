@@ -1,10 +1,10 @@
-/** Which signed payloads a login host turns into accounts: src/login-host/helper/judge.ts. */
+/** Which signed payloads a login host turns into accounts: src/login-host/helper/registry/judge.ts. */
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { formatSeal, type PersonSeal, type ToolSeal } from '../../../src/seals/seal.ts';
-import { parseSshKey } from '../../../src/ssh-keys/ssh-key.ts';
-import { judgePayload, type Rules } from '../../../src/login-host/helper/judge.ts';
-import { newKey, PEOPLE, person, tool, TOOLS } from '../seals.ts';
+import { formatSeal, type PersonSeal, type ToolSeal } from '../../../../src/seals/seal.ts';
+import { parseSshKey } from '../../../../src/ssh-keys/ssh-key.ts';
+import { judgePayload, type Rules } from '../../../../src/login-host/helper/registry/judge.ts';
+import { newKey, PEOPLE, person, tool, TOOLS } from '../../seals.ts';
 
 const RULES: Rules = {
   realm: 'tools',

@@ -10,10 +10,10 @@
  *
  * A wrong value refuses the whole seal. A wrong key or member is left out, and the rest of the seal counts.
  */
-import { formatSeal, parseSeal, type Seal } from '../../seals/seal.ts';
-import { parseSshKey } from '../../ssh-keys/ssh-key.ts';
-import { isAccountName, isShellName, isWithin, toolOf } from '../account-names.ts';
-import type { LoginHostConfig } from '../config.ts';
+import { formatSeal, parseSeal, type Seal } from '../../../seals/seal.ts';
+import { parseSshKey } from '../../../ssh-keys/ssh-key.ts';
+import { isAccountName, isShellName, isWithin, toolOf } from '../../account-names.ts';
+import type { LoginHostConfig } from '../../config.ts';
 
 /** The part of the configuration by which seals are judged. */
 export type Rules = Pick<LoginHostConfig, 'realm' | 'ids' | 'homes' | 'knownBadKeys'>;

@@ -9,8 +9,8 @@
  * | accepted, its `clock` a minute off ours     | doubt: it is no longer published, or a clock is wrong   |
  * | accepted, and its `clock` within the minute | no doubt                                                |
  */
-import { parseHeartbeat, type Marker } from '../../seals/heartbeat.ts';
-import type { Verified } from '../../seals/seal.ts';
+import { parseHeartbeat, type Marker } from '../../../seals/heartbeat.ts';
+import type { Verified } from '../../../seals/seal.ts';
 import { shown } from './judge.ts';
 
 /** The maximum age of a heartbeat, and how far this clock may be behind its writer's. */
