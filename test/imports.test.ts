@@ -79,9 +79,9 @@ const STARTS = ['src/cli/commands/work.ts', 'src/cli/commands/import.ts'];
 const DRIVERS: Record<string, string[]> = {
   ldapts: ['src/backends/ldap/ldap.ts'],
   mariadb: ['src/backends/mariadb/mariadb-connections.ts'],
-  bullmq: ['src/backends/redis/{queue,request-inbox,event-outbox}.ts'],
+  bullmq: ['src/backends/redis/{queue,request-queues,request-inbox,event-outbox}.ts'],
   ioredis: [
-    'src/backends/redis/{queue,request-inbox,event-outbox,queued-jobs,queue-keys,redis-connection}.ts',
+    'src/backends/redis/{queue,request-queues,event-outbox,queued-jobs,queue-keys,redis-connection}.ts',
   ],
   jose: ['src/requests/token.ts'],
   pino: ['src/shared/log.ts'],

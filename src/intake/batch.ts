@@ -1,7 +1,14 @@
 /** One batch of requests: fetched from the portals' queues, decided in one transaction, and answered. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type pg from 'pg';
-import type { Inbox, Taken } from '../backends/redis/request-inbox.ts';
+import { endRequests, refuseRequests, takeRequests } from '../backends/redis/request-inbox.ts';
+import {
+  type Inbox,
+  shutOutPortals,
+  takeJunk,
+  type Taken,
+  tidyInbox,
+} from '../backends/redis/request-queues.ts';
 import { confirmLease, transact } from '../database/connection.ts';
 import { holdThawed } from '../database/freeze.ts';
 import { writeEvents } from '../events/events-table.ts';
@@ -72,7 +79,7 @@ export async function takeJobs(of: Intaking): Promise<Waiting[] | undefined> {
   of.isAllTaken = false;
   try {
     const most = failures.any() ? 1 : BATCH;
-    const taken = await inbox.take(most);
+    const taken = await takeRequests(inbox, most);
     of.isAllTaken = taken.length < most;
     const checked = await Promise.all(
       taken.map(({ data, queue }) => checkJob(config, queue.portal, data, clock())),
@@ -80,7 +87,8 @@ export async function takeJobs(of: Intaking): Promise<Waiting[] | undefined> {
     const invalid = checked.flatMap((each, n) =>
       'signed' in each ? [] : [{ ...each, taken: taken[n] as Taken }],
     );
-    if (invalid.length > 0) await inbox.refuse(invalid).catch((error) => redisIsAway(of, error));
+    if (invalid.length > 0)
+      await refuseRequests(inbox, invalid).catch((error) => redisIsAway(of, error));
     return checked.flatMap((each, n) =>
       'signed' in each ? [{ job: each, taken: taken[n] as Taken }] : [],
     );
@@ -119,7 +127,10 @@ export async function decideBatch(of: Intaking, batch: readonly Waiting[]): Prom
   failures.forget(jobs);
   calendar.decided(jobs.map(({ signed }) => signed.kind));
   try {
-    await inbox.end(batch.map(({ taken }, n) => ({ taken, verdict: verdicts[n] })));
+    await endRequests(
+      inbox,
+      batch.map(({ taken }, n) => ({ taken, verdict: verdicts[n] })),
+    );
   } catch (error) {
     // the verdicts are given: a request that is taken once more has the same again
     await redisIsAway(of, error);
@@ -159,7 +170,7 @@ export async function tidy(of: Intaking): Promise<void> {
   const now = performance.now();
   if (now - of.countedAt >= COUNT_JUNK_MS) {
     of.countedAt = now;
-    const junk = inbox.countJunk();
+    const junk = takeJunk(inbox);
     if (junk.length > 0) {
       log.warn({ junk }, 'invalid jobs came into queues of requests');
       await addJunk(client, junk);
@@ -167,10 +178,10 @@ export async function tidy(of: Intaking): Promise<void> {
   }
   if (now - of.tidiedAt >= TIDY_MS) {
     of.tidiedAt = now;
-    for (const [portal, error] of inbox.shutOut()) {
+    for (const [portal, error] of shutOutPortals(inbox)) {
       log.warn({ portal, error }, 'requests of this portal cannot be fetched');
     }
-    await inbox.tidy().catch((error) => redisIsAway(of, error));
+    await tidyInbox(inbox).catch((error) => redisIsAway(of, error));
   }
 }
 

@@ -18,7 +18,8 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type pg from 'pg';
-import { openInbox } from '../backends/redis/request-inbox.ts';
+import { putBackRequests, untilSomething } from '../backends/redis/request-inbox.ts';
+import { closeInbox, openInbox, tidyInbox } from '../backends/redis/request-queues.ts';
 import { confirmLease } from '../database/connection.ts';
 import { isFrozen } from '../database/freeze.ts';
 import type { Leased } from '../database/leased.ts';
@@ -72,23 +73,23 @@ async function takeInThawed({ client, held, progress }: Leased, terms: IntakeTer
       await tidy(of);
       if (taken !== undefined) await progress();
       if (jobs.length > 0 || calendar.isDue() || stop.aborted) continue;
-      await inbox.untilSomething(AbortSignal.any([stop, of.woken.signal]));
+      await untilSomething(inbox, AbortSignal.any([stop, of.woken.signal]));
     }
   } finally {
     calendar.close();
     // a batch that failed lets the others pass; the process that takes next does the same
     await confirmLease(client)
-      .then(() => inbox.putBack(of.hasFailed ? 'last' : 'first'))
+      .then(() => putBackRequests(inbox, of.hasFailed ? 'last' : 'first'))
       .catch(() => {});
-    await inbox.close();
+    await closeInbox(inbox);
   }
 }
 
 /** Takes nothing, but forgets what ended as ever, so that no queue becomes too long. */
 async function tidyFrozen(terms: IntakeTerms): Promise<void> {
   const inbox = openPortals(terms);
-  await inbox.tidy().catch(() => {});
-  await inbox.close();
+  await tidyInbox(inbox).catch(() => {});
+  await closeInbox(inbox);
 }
 
 function openPortals({ config }: IntakeTerms) {

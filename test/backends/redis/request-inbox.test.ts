@@ -4,7 +4,21 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
-import { type Inbox, openInbox, type Taken } from '../../../src/backends/redis/request-inbox.ts';
+import {
+  endRequests,
+  refuseRequests,
+  takeRequests,
+  untilSomething,
+} from '../../../src/backends/redis/request-inbox.ts';
+import {
+  closeInbox,
+  type Inbox,
+  openInbox,
+  shutOutPortals,
+  takeJunk,
+  type Taken,
+  tidyInbox,
+} from '../../../src/backends/redis/request-queues.ts';
 import { eventually } from '../../scenarios/eventually.ts';
 import { openWorld, type World } from '../../stack.ts';
 
@@ -23,7 +37,7 @@ beforeEach(async () => {
   await redis.flushall();
   inbox = openInbox(world.config, PORTALS);
 });
-afterEach(() => inbox.close());
+afterEach(() => closeInbox(inbox));
 afterAll(async () => {
   await Promise.all([...queues.values()].map((each) => each.close()));
   redis.disconnect();
@@ -49,26 +63,31 @@ test('portals are served in turn, each in the order of its requests, urgent ones
   await add('requests.two', 'b0', 'b1');
   await add('requests.urgent.three', 'c0');
   await add('requests.three', 'c1');
-  expect(tokens(await inbox.take(8))).toEqual([
+  expect(tokens(await takeRequests(inbox, 8))).toEqual([
     ...['one a0', 'one a1', 'one a2', 'one a3', 'two b0', 'two b1', 'three c0', 'three c1'],
   ]);
 });
 
 test('a verdict is the return value of the job, for clients that wait for it', async () => {
   const [job] = await add('requests.one', 'a');
-  const [taken] = (await inbox.take(16)) as [Taken];
-  await inbox.end([{ taken, verdict: { verdict: 'accepted' } }]);
+  const [taken] = (await takeRequests(inbox, 16)) as [Taken];
+  await endRequests(inbox, [{ taken, verdict: { verdict: 'accepted' } }]);
   expect(await queue('requests.one').getJob(job!.id!)).toMatchObject({
     returnvalue: { verdict: 'accepted' },
   });
   expect(await job!.getState()).toBe('completed');
-  expect(await inbox.take(16)).toEqual([]);
+  expect(await takeRequests(inbox, 16)).toEqual([]);
 });
 
 test('a job that is not a request fails with a reason, and does not stay for long', async () => {
   const jobs = await add('requests.one', ...many(150, 'x'));
-  for (let taken = await inbox.take(16); taken.length > 0; taken = await inbox.take(16)) {
-    await inbox.refuse(
+  for (
+    let taken = await takeRequests(inbox, 16);
+    taken.length > 0;
+    taken = await takeRequests(inbox, 16)
+  ) {
+    await refuseRequests(
+      inbox,
       taken.map((each) => ({ taken: each, code: 'REQUEST_SIGNATURE', sentence: 'By no key.' })),
     );
   }
@@ -77,38 +96,40 @@ test('a job that is not a request fails with a reason, and does not stay for lon
     stacktrace: [],
   });
   expect(await redis.zcard('bull:requests.one:failed')).toBe(100);
-  expect(inbox.countJunk()).toEqual([{ portal: 'one', code: 'REQUEST_SIGNATURE', count: 150 }]);
-  expect(inbox.countJunk()).toEqual([]);
+  expect(takeJunk(inbox)).toEqual([{ portal: 'one', code: 'REQUEST_SIGNATURE', count: 150 }]);
+  expect(takeJunk(inbox)).toEqual([]);
 });
 
 test('jobs that a dead intake held come first, in order', async () => {
   await add('requests.one', ...many(5, 'a'));
-  expect(await inbox.take(3)).toHaveLength(3);
-  await inbox.close();
+  expect(await takeRequests(inbox, 3)).toHaveLength(3);
+  await closeInbox(inbox);
   inbox = openInbox(world.config, PORTALS);
-  expect(tokens(await inbox.take(16))).toEqual(many(5, 'one a'));
+  expect(tokens(await takeRequests(inbox, 16))).toEqual(many(5, 'one a'));
 });
 
 test('a waiting intake is woken by a request of any portal', async () => {
   const signal = new AbortController().signal;
-  while ((await redis.exists('bull:requests.two:marker')) > 0) await inbox.untilSomething(signal);
-  const waits = inbox.untilSomething(signal).then(() => 'woken');
+  while ((await redis.exists('bull:requests.two:marker')) > 0) await untilSomething(inbox, signal);
+  const waits = untilSomething(inbox, signal).then(() => 'woken');
   await add('requests.two', 'a');
   expect(await waits).toBe('woken');
-  expect(tokens(await inbox.take(16))).toEqual(['two a']);
+  expect(tokens(await takeRequests(inbox, 16))).toEqual(['two a']);
 });
 
 test('a portal whose account cannot log in delays no other', async () => {
-  await inbox.close();
+  await closeInbox(inbox);
   writeFileSync(join(world.config.secrets, 'redis-portal.locked'), 'not its password');
   inbox = openInbox(world.config, ['locked', ...PORTALS]);
   await add('requests.locked', 'a');
   await add('requests.two', 'b');
   const begin = performance.now();
-  await eventually('the other portal', async () => tokens(await inbox.take(16)).includes('two b'));
+  await eventually('the other portal', async () =>
+    tokens(await takeRequests(inbox, 16)).includes('two b'),
+  );
   // waiting for it would take 4 s
   expect(performance.now() - begin).toBeLessThan(3900);
-  expect([...inbox.shutOut().keys()]).toEqual(['locked']);
+  expect([...shutOutPortals(inbox).keys()]).toEqual(['locked']);
 });
 
 describe('whatever a portal does to its own queues', () => {
@@ -202,9 +223,12 @@ describe('whatever a portal does to its own queues', () => {
     await add('requests.two', 'b');
     const served: string[] = [];
     const serve = async () => {
-      const taken = await inbox.take(16);
+      const taken = await takeRequests(inbox, 16);
       served.push(...tokens(taken.filter(({ queue: from }) => from.portal === 'two')));
-      await inbox.end(taken.map((each) => ({ taken: each, verdict: { verdict: 'accepted' } })));
+      await endRequests(
+        inbox,
+        taken.map((each) => ({ taken: each, verdict: { verdict: 'accepted' } })),
+      );
       return served.length > 0;
     };
     await eventually('the other portal', serve);
@@ -212,8 +236,11 @@ describe('whatever a portal does to its own queues', () => {
     await redis.hdel(`${prefix}:meta`, 'paused', 'concurrency').catch(() => {});
     await add('requests.one', 'a');
     await eventually('the portal itself', async () => {
-      const taken = await inbox.take(16);
-      await inbox.end(taken.map((each) => ({ taken: each, verdict: {} })));
+      const taken = await takeRequests(inbox, 16);
+      await endRequests(
+        inbox,
+        taken.map((each) => ({ taken: each, verdict: {} })),
+      );
       return tokens(taken).includes('one a');
     });
   });
@@ -229,10 +256,10 @@ describe('whatever a portal does to its own queues', () => {
       `${prefix}:wait`,
     );
     const before = await sent();
-    expect(await inbox.take(16)).toEqual([]);
+    expect(await takeRequests(inbox, 16)).toEqual([]);
     expect(await redis.exists(`${prefix}:big`)).toBe(0);
     expect((await sent()) - before).toBeLessThan(1024 * 1024);
-    expect(inbox.countJunk()).toEqual([{ portal: 'one', code: 'REQUEST_TOO_LARGE', count: 1 }]);
+    expect(takeJunk(inbox)).toEqual([{ portal: 'one', code: 'REQUEST_TOO_LARGE', count: 1 }]);
   });
 
   test('a job with a parent elsewhere changes nothing there', async () => {
@@ -247,21 +274,21 @@ describe('whatever a portal does to its own queues', () => {
       })
       .lpush(`${prefix}:wait`, 'p')
       .exec();
-    expect(await inbox.take(16)).toEqual([]);
+    expect(await takeRequests(inbox, 16)).toEqual([]);
     expect(await redis.smembers('bull:requests.two:7:dependencies')).toEqual([`${prefix}:p`]);
     expect(await redis.exists(`${prefix}:p`)).toBe(0);
   });
 
   test('if more jobs wait than may, the newest are removed, and counted', async () => {
     for (let n = 0; n < 12; n += 1) await add('requests.one', ...many(1000, `${n}-`));
-    expect(tokens(await inbox.take(2))).toEqual(['one 0-0', 'one 0-1']);
+    expect(tokens(await takeRequests(inbox, 2))).toEqual(['one 0-0', 'one 0-1']);
     await eventually('the surplus to be removed', async () => {
-      await inbox.take(1);
+      await takeRequests(inbox, 1);
       return (await redis.llen(`${prefix}:wait`)) <= 10_000;
     });
     const [newest] = await redis.lrange(`${prefix}:wait`, 0, 0);
     expect(await redis.hget(`${prefix}:${newest}`, 'data')).toMatch(/"9-/u);
-    const [full] = inbox.countJunk();
+    const [full] = takeJunk(inbox);
     expect(full).toMatchObject({ portal: 'one', code: 'QUEUE_FULL' });
     expect(full?.count).toBeGreaterThanOrEqual(2000 - 16);
   });
@@ -277,7 +304,7 @@ describe('whatever a portal does to its own queues', () => {
       );
     }
     await eventually('the surplus to be removed', async () => {
-      await inbox.take(1);
+      await takeRequests(inbox, 1);
       const [delayed, prioritized] = await Promise.all(
         ['delayed', 'prioritized'].map((part) => redis.zcard(`${prefix}:${part}`)),
       );
@@ -291,7 +318,7 @@ describe('whatever a portal does to its own queues', () => {
       await queue('requests.one').addBulk(many(500, '').map(() => ({ name: 'request', data })));
     }
     await eventually('the surplus to be removed', async () => {
-      await inbox.take(1);
+      await takeRequests(inbox, 1);
       return (await redis.llen(`${prefix}:wait`)) < 1050;
     });
   });
@@ -299,16 +326,19 @@ describe('whatever a portal does to its own queues', () => {
 
 test('a verdict of an hour ago is forgotten, and a younger one is not', async () => {
   await add('requests.one', 'a', 'b');
-  const taken = await inbox.take(16);
-  await inbox.end(taken.map((each) => ({ taken: each, verdict: {} })));
+  const taken = await takeRequests(inbox, 16);
+  await endRequests(
+    inbox,
+    taken.map((each) => ({ taken: each, verdict: {} })),
+  );
   const [old = '', young = ''] = await redis.zrange('bull:requests.one:completed', '0', '-1');
   await redis.zadd('bull:requests.one:completed', Date.now() - 3_601_000, old);
   const length = await redis.xlen('bull:requests.one:events');
-  await inbox.tidy();
+  await tidyInbox(inbox);
   expect(await redis.exists(`bull:requests.one:${old}`)).toBe(0);
   expect(await redis.exists(`bull:requests.one:${young}`)).toBe(1);
   expect(await redis.zrange('bull:requests.one:completed', '0', '-1')).toEqual([young]);
   // looking does not make anything grow
-  for (let n = 0; n < 10; n += 1) await inbox.tidy();
+  for (let n = 0; n < 10; n += 1) await tidyInbox(inbox);
   expect(await redis.xlen('bull:requests.one:events')).toBe(length);
 });

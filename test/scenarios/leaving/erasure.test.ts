@@ -6,7 +6,7 @@ import { createPrivateKey } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { Redis } from 'ioredis';
-import { openInbox } from '../../../src/backends/redis/request-inbox.ts';
+import { closeInbox, openInbox, tidyInbox } from '../../../src/backends/redis/request-queues.ts';
 import type { World } from '../../stack.ts';
 import { eventually } from '../eventually.ts';
 import { dumpRedis, dumpTables, query, settled } from '../outside.ts';
@@ -255,8 +255,8 @@ test('requests lie in Redis for an hour after their verdict, and no longer', asy
   redis.disconnect();
   expect(Object.keys(await marksInRedis())).not.toEqual([]);
   const inbox = openInbox(world.config, ['portal']);
-  await inbox.tidy();
-  await inbox.close();
+  await tidyInbox(inbox);
+  await closeInbox(inbox);
   expect(await marksInRedis()).toEqual({});
 });
 

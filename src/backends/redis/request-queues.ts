@@ -1,0 +1,266 @@
+/**
+ * The queues of requests as Redis keeps them: how many jobs there are, what is removed because no intake could take it,
+ * and what is put back. src/backends/redis/request-inbox.ts takes and ends jobs, and says what becomes of each.
+ */
+import { type Job, Worker } from 'bullmq';
+import type { Redis } from 'ioredis';
+import type { Code } from '../../shared/errors.ts';
+import { findSound, removeSurplus } from './queued-jobs.ts';
+import { mendTypes, removeJobs, results } from './queue-keys.ts';
+import { requestsQueue } from './queue.ts';
+import {
+  connectConsumer,
+  connectProducer,
+  type Guard,
+  guardRedis,
+  portalAccount,
+  type RedisPlace,
+} from './redis-connection.ts';
+
+/** Intake holds at most this many; whatever else is active was put there by somebody else. */
+export const MOST_ACTIVE = 64;
+/** A verdict is kept for an hour, for clients that wait for it. */
+export const KEPT_SECONDS = 3600;
+
+/** One of the two queues to which a portal writes requests. */
+export interface RequestQueue {
+  portal: string;
+  urgent: boolean;
+  /** by the rights of the portal */
+  connection: Redis;
+  worker: Worker;
+}
+
+/** A job that intake holds. */
+export interface Taken {
+  queue: RequestQueue;
+  data: unknown;
+  job: Job;
+}
+
+/** Invalid jobs of a portal's queues, counted. */
+interface Junk {
+  portal: string;
+  code: Code | 'QUEUE_FULL';
+  count: number;
+}
+
+/** The requests that wait. Every call that is awaited may throw BACKEND_UNAVAILABLE. */
+export interface Inbox {
+  readonly redis: Redis;
+  readonly guarded: Guard;
+  /** waits for a job */
+  readonly waiting: Redis;
+  readonly portals: readonly string[];
+  /** of each portal in their order: the urgent one, and the other */
+  readonly queues: readonly RequestQueue[];
+  readonly junk: Map<string, Junk>;
+  /** why jobs of a portal could not be fetched */
+  readonly troubles: Map<string, string>;
+  /** the portal that is served first */
+  turn: number;
+  /** ends when a job may have come */
+  came: Promise<unknown> | undefined;
+  /** the last look has removed something, so there may be more of it */
+  removed: boolean;
+  /** an answer of Redis made no sense */
+  odd: boolean;
+}
+
+export function openInbox(config: RedisPlace, portals: readonly string[]): Inbox {
+  const redis = connectProducer(config, 'intake');
+  const queues = portals.flatMap((portal) => {
+    const connection = connectConsumer(config, portalAccount(portal));
+    return [true, false].map((urgent): RequestQueue => {
+      const worker = new Worker(requestsQueue(portal, urgent), undefined, {
+        connection,
+        autorun: false,
+        skipVersionCheck: true,
+      });
+      worker.on('error', () => {}); // each call reports its own
+      return { portal, urgent, connection, worker };
+    });
+  });
+  return {
+    ...{ redis, guarded: guardRedis(redis), waiting: connectConsumer(config, 'intake') },
+    ...{ portals, queues, junk: new Map(), troubles: new Map() },
+    ...{ turn: 0, came: undefined, removed: false, odd: true },
+  };
+}
+
+export async function closeInbox({ redis, waiting, queues }: Inbox): Promise<void> {
+  redis.disconnect();
+  waiting.disconnect();
+  for (const { connection } of queues) connection.disconnect();
+  await Promise.allSettled(queues.map(({ worker }) => worker.close(true)));
+}
+
+/** Portals whose requests cannot be fetched, and why. */
+export function shutOutPortals({ redis, queues, troubles }: Inbox): Map<string, string> {
+  const why = new Map(troubles);
+  if (redis.status !== 'ready') return why;
+  for (const { portal, connection } of queues) {
+    if (connection.status !== 'ready') why.set(portal, 'its account of Redis does not log in');
+  }
+  return why;
+}
+
+/** The invalid jobs since the last call. */
+export function takeJunk({ junk }: Inbox): Junk[] {
+  const counted = [...junk.values()];
+  junk.clear();
+  return counted;
+}
+
+export function countJunk(
+  { junk }: Inbox,
+  portal: string,
+  code: Junk['code'],
+  count: number,
+): void {
+  if (count === 0) return;
+  const key = `${portal} ${code}`;
+  junk.set(key, { portal, code, count: (junk.get(key)?.count ?? 0) + count });
+}
+
+/** How many jobs of each queue can be taken now, and how many there are in all; and whether any is active. */
+export async function countJobs(
+  inbox: Inbox,
+): Promise<{ counts: number[]; totals: number[]; active: boolean }> {
+  const { redis, queues } = inbox;
+  const pipeline = redis.pipeline();
+  // a job that comes from here on sets its marker again
+  pipeline.unlink(...queues.map(({ worker }) => worker.toKey('marker')));
+  // a delayed job has its time, in milliseconds, in the upper bits of its score (BullMQ)
+  const due = (Date.now() + 1) * 0x1000;
+  for (const { worker } of queues) {
+    pipeline.llen(worker.toKey('wait'));
+    pipeline.zcard(worker.toKey('prioritized'));
+    pipeline.zcount(worker.toKey('delayed'), 0, due);
+    pipeline.zcard(worker.toKey('delayed'));
+    pipeline.llen(worker.toKey('paused'));
+    pipeline.llen(worker.toKey('active'));
+  }
+  const answers = (await pipeline.exec()) ?? [];
+  if (answers.some(([error]) => error !== null)) {
+    await mendAll(inbox);
+    const none = queues.map(() => 0);
+    return { counts: none, totals: none, active: false };
+  }
+  const [, ...lengths] = results<number>(answers);
+  const of = queues.map((_, n) => lengths.slice(6 * n, 6 * n + 6));
+  return {
+    // a portal whose account cannot log in delays no other
+    counts: of.map(([wait = 0, prioritized = 0, isDue = 0], n) =>
+      queues[n]?.connection.status === 'ready' ? wait + prioritized + isDue : 0,
+    ),
+    totals: of.map(
+      ([wait = 0, prioritized = 0, , delayed = 0, paused = 0]) =>
+        wait + prioritized + delayed + paused,
+    ),
+    active: of.some((each) => each[5] !== 0),
+  };
+}
+
+/** Removes those of the next jobs that no intake could take, and returns how many are left of them. */
+export async function inspect(inbox: Inbox, queue: RequestQueue, most: number): Promise<number> {
+  const { redis } = inbox;
+  const { portal, worker } = queue;
+  const lists = results<string[]>(
+    await redis
+      .pipeline()
+      .lrange(worker.toKey('wait'), -most, -1)
+      .zrange(worker.toKey('prioritized'), 0, `${most - 1}`)
+      .zrange(worker.toKey('delayed'), 0, `${most - 1}`)
+      .exec(),
+  );
+  const ids = lists.flat();
+  const sound = await findSound(redis, worker.toKey, ids);
+  const unsound = ids.filter((id) => !sound.has(id));
+  for (const id of unsound) {
+    countJunk(inbox, portal, sound.tooLarge.has(id) ? 'REQUEST_TOO_LARGE' : 'REQUEST_MALFORMED', 1);
+  }
+  await discard(inbox, queue, unsound);
+  inbox.removed ||= unsound.length > 0;
+  return sound.size;
+}
+
+/** Removes the newest jobs of queues that are longer than they may be. */
+export async function shortenAll(inbox: Inbox, totals: readonly number[]): Promise<void> {
+  const { redis, queues } = inbox;
+  const busy = new Set(queues.filter((_, n) => (totals[n] ?? 0) > 0).map((q) => q.portal));
+  for (const [n, { portal, worker }] of queues.entries()) {
+    const surplus = await removeSurplus(redis, worker.toKey, totals[n] ?? 0, busy.size);
+    countJunk(inbox, portal, 'QUEUE_FULL', surplus);
+    inbox.removed ||= surplus > 0;
+  }
+}
+
+/** Puts back active jobs, and removes those that nobody could take. */
+export async function reclaim(inbox: Inbox, where: 'first' | 'last'): Promise<void> {
+  const { redis, queues } = inbox;
+  for (const queue of queues) {
+    const { worker, portal } = queue;
+    const active = worker.toKey('active');
+    const ids = await redis.lrange(active, 0, MOST_ACTIVE - 1);
+    await redis.ltrim(active, 0, MOST_ACTIVE - 1);
+    const sound = await findSound(redis, worker.toKey, ids);
+    const unsound = ids.filter((id) => !sound.has(id));
+    countJunk(inbox, portal, 'REQUEST_MALFORMED', unsound.length);
+    await discard(inbox, queue, unsound);
+    // the last one that was taken is the first in the list
+    for (const id of where === 'first' ? sound : [...sound].toReversed()) {
+      const wait = worker.toKey('wait');
+      const moving = redis.multi().lrem(active, 0, id);
+      if (where === 'first') moving.rpush(wait, id);
+      else moving.lpush(wait, id);
+      await moving.zadd(worker.toKey('marker'), 0, '0').exec();
+    }
+  }
+}
+
+/** Removes what ended more than an hour ago, and jobs beyond the number that may wait, the newest first. */
+export function tidyInbox(inbox: Inbox): Promise<void> {
+  const { redis, guarded, queues } = inbox;
+  return guarded('removing requests that ended long ago', async () => {
+    const since = Date.now() - KEPT_SECONDS * 1000;
+    for (const { worker } of queues) {
+      for (const ended of ['completed', 'failed']) {
+        const old = await redis.zrangebyscore(worker.toKey(ended), 0, since, 'LIMIT', 0, 1000);
+        await removeJobs(redis, worker.toKey, old);
+      }
+    }
+    await shortenAll(inbox, (await countJobs(inbox)).totals);
+  });
+}
+
+/** Removes jobs, whatever was done to the queue. */
+export async function discard(
+  inbox: Inbox,
+  queue: RequestQueue,
+  ids: readonly string[],
+): Promise<void> {
+  const { redis } = inbox;
+  const { toKey } = queue.worker;
+  try {
+    await removeJobs(redis, toKey, ids);
+  } catch (error) {
+    if (!isAnswer(error)) throw error;
+    countJunk(inbox, queue.portal, 'REQUEST_MALFORMED', await mendTypes(redis, toKey));
+    await removeJobs(redis, toKey, ids);
+  }
+}
+
+/** A key of another type than BullMQ's would break every look at all queues. */
+export async function mendAll(inbox: Inbox): Promise<void> {
+  const { redis, queues } = inbox;
+  for (const { worker, portal } of queues) {
+    countJunk(inbox, portal, 'REQUEST_MALFORMED', await mendTypes(redis, worker.toKey));
+  }
+}
+
+/** An answer of Redis, or of a script of BullMQ, as opposed to a lost connection. */
+export function isAnswer(error: unknown): boolean {
+  const { name, code } = (error ?? {}) as { name?: unknown; code?: unknown };
+  return name === 'ReplyError' || typeof code === 'number';
+}
