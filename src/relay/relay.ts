@@ -12,7 +12,7 @@ import { isLeaseLost, openPool, type Pool } from '../database/connection.ts';
 import { type Leased, untilAborted } from '../database/leased.ts';
 import { clearTrouble, writeTrouble } from '../database/troubles-table.ts';
 import { MOST_NUMBERED } from '../events/deliveries.ts';
-import { type Delivery, startDelivery } from '../events/delivery.ts';
+import { deliver, type Delivery, openDelivery } from '../events/delivery.ts';
 import { doneEvents } from '../events/done.ts';
 import { releaseAllLeases, settle } from '../reconcile/relay-queries.ts';
 import type { Config } from '../shared/config.ts';
@@ -41,7 +41,7 @@ export async function relay(leased: Leased, { config, log, queues }: RelayTerms)
   const settling = openSettling(config, pool);
   const enqueueing = openEnqueueing(pool, queues);
   // what was kept of portals belongs to the time under the lease
-  const delivery = startDelivery(config, log, pool);
+  const delivery = openDelivery(config, log, pool);
   const delivering = openDelivering(delivery);
   const loops = {
     settle: startOne('settle', () => settling.run()),
@@ -78,7 +78,7 @@ export async function relay(leased: Leased, { config, log, queues }: RelayTerms)
   } finally {
     clearInterval(pulse);
     await Promise.all(Object.values(loops).map((loop) => loop.close()));
-    await Promise.all([delivery.close(), pool.end()]);
+    await Promise.all([delivery.outbox.close(), pool.end()]);
   }
 }
 
@@ -137,7 +137,7 @@ function openDelivering(delivery: Delivery) {
     async run(loop: Loop): Promise<number> {
       const fresh = told || performance.now() - askedAt >= POLL_MS;
       if (fresh) [told, askedAt] = [false, performance.now()];
-      const { numbered, told: portals, nextInMs } = await delivery.turn(fresh);
+      const { numbered, told: portals, nextInMs } = await deliver(delivery, fresh);
       if (numbered === MOST_NUMBERED) {
         told = true;
         loop.wake();
