@@ -88,6 +88,19 @@ export interface Walk {
   end(): WalkedDirectory;
 }
 
+interface Walked {
+  readonly names: Names;
+  readonly realm: string;
+  /** the error of `membersOf` for a group that shows no member */
+  readonly hidden: string;
+  readonly entries: WalkedEntry[];
+  /** by attribute and value; an array only where several have the value, for the sake of memory */
+  readonly indexes: ReadonlyMap<string, Map<string, WalkedEntry | WalkedEntry[]>>;
+  readonly lastRead: Map<WalkedEntry, DirectoryEntry>;
+  readonly large: Map<WalkedEntry, DirectoryEntry>;
+  readonly members: Map<AnyRef, ReadonlySet<string>>;
+}
+
 /**
  * Begins to collect. `hidden` is the error of `membersOf` for a group that shows no member.
  *
@@ -99,148 +112,141 @@ export function openWalk(
   hidden: string,
   ours?: Ours,
 ): Walk {
+  const walked: Walked = {
+    ...{ names, realm, hidden, entries: [], lastRead: new Map(), large: new Map() },
+    indexes: new Map(INDEXED.map((attribute) => [attribute, new Map()])),
+    members: new Map(),
+  };
   const unmanaged: WalkedEntry[] = [];
-  const entries: WalkedEntry[] = [];
-  const indexes = new Map(
-    INDEXED.map((attribute) => [
-      attribute as string,
-      new Map<string, WalkedEntry | WalkedEntry[]>(),
-    ]),
-  );
-  const lastRead = new Map<WalkedEntry, DirectoryEntry>();
-  const large = new Map<WalkedEntry, DirectoryEntry>();
   const numbers = new Set<number>();
   const sightings: Sighting[] = [];
   let people = 0;
-  const members = new Map<AnyRef, ReadonlySet<string>>();
-
-  function readAttributes(
-    sent: SentEntry,
-    nameOf: (type: string) => string | undefined,
-  ): Record<string, string[]> {
-    const attributes: Record<string, string[]> = {};
-    for (const [name, raw] of sent.attributes(nameOf)) {
-      const values = raw.map((value) => names.fromDirectory(name, value));
-      if (values.length > 1) values.sort();
-      if (values.length > 0) attributes[name] = values;
-    }
-    return attributes;
-  }
-
-  function index(entry: WalkedEntry, attributes: Attributes): void {
-    for (const [attribute, byValue] of indexes) {
-      for (const value of attributes[attribute] ?? []) {
-        const key = keyOf(attribute, value);
-        const there = byValue.get(key);
-        if (there === undefined) byValue.set(key, entry);
-        else if (Array.isArray(there)) there.push(entry);
-        else if (there !== entry) byValue.set(key, [there, entry]);
-      }
-    }
-  }
-
-  function read(walked: WalkedEntry): DirectoryEntry {
-    const known = lastRead.get(walked) ?? large.get(walked);
-    if (known !== undefined) return known;
-    const { sent } = walked;
-    const entry = { ref: names.entry(sent.dn), attributes: readAttributes(sent, walkedName) };
-    if (lastRead.size >= LAST_READ) lastRead.clear();
-    (sent.sizeBytes > LARGE_BYTES ? large : lastRead).set(walked, entry);
-    return entry;
-  }
-
-  const reader: DirectoryReader = {
-    async find({ place, any, attributes }) {
-      requireWalked(attributes);
-      const found = new Set<WalkedEntry>();
-      for (const { attribute, values } of any) {
-        const byValue = indexes.get(attribute);
-        if (byValue === undefined) throw new TypeError(`the walk has no index of ${attribute}`);
-        for (const value of values) {
-          const there = byValue.get(keyOf(attribute, value));
-          if (there === undefined) continue;
-          for (const entry of Array.isArray(there) ? there : [there]) {
-            if (place === undefined || entry.below === place) found.add(entry);
-          }
-        }
-      }
-      return [...found].map(read);
-    },
-
-    async *list(place, attributes) {
-      requireWalked(attributes);
-      yield entries.filter(({ below }) => below === place).map(read);
-    },
-
-    async membersOf(group, asked) {
-      const all = membersIn(group);
-      return new Set(asked.filter((member) => all.has(valueOf(member))));
-    },
-  };
-
-  /** A reference in its form as a value: nearly all already have it. */
-  function valueOf(ref: EntryRef): AnyRef {
-    return /^[A-Za-z]+\/[a-z]+=[a-z0-9._-]+$/.test(ref) ? ref : names.value(names.dn(ref));
-  }
-
-  /** The class of the entry does not matter here. */
-  function isUnmanaged(
-    dn: string,
-    attributes: Attributes,
-    { accounts, ...context }: Ours,
-  ): boolean {
-    const entry = { dn, ref: names.entry(dn), within: names.within(dn), attributes };
-    const candidate = judgeEntry(entry, context);
-    return candidate !== undefined && !isOurs(candidate, accounts);
-  }
-
-  function membersIn(group: EntryRef): ReadonlySet<string> {
-    const known = members.get(group);
-    if (known !== undefined) return known;
-    const { attribute, name } = splitRef(group);
-    const named = indexes.get(attribute)?.get(keyOf(attribute, name)) ?? [];
-    const entry = [named]
-      .flat()
-      .map(read)
-      .find(({ ref }) => ref === group);
-    const all = new Set(entry?.attributes['member']);
-    if (all.size === 0) {
-      const why = entry !== undefined ? hidden : 'it is not visible';
-      throw new ChamberlainError(
-        'BACKEND_UNREADABLE',
-        `reading the members of ${readableRef(group, realm)}`,
-        { cause: new Error(why) },
-      );
-    }
-    members.set(group, all);
-    return all;
-  }
-
   return {
     add(page) {
       for (const sent of page) {
-        const attributes = readAttributes(sent, indexedName);
+        const attributes = readAttributes(names, sent, indexedName);
         const entry: WalkedEntry = { sent, below: names.placeOf(sent.dn) };
-        entries.push(entry);
-        index(entry, attributes);
+        walked.entries.push(entry);
+        index(walked, entry, attributes);
         for (const attribute of NUMBERS) {
           for (const value of attributes[attribute] ?? []) numbers.add(Number(value));
         }
         if (entry.below === 'people' && attributes['uidNumber'] !== undefined) people += 1;
-        if (ours !== undefined && isUnmanaged(sent.dn, attributes, ours)) unmanaged.push(entry);
+        if (ours !== undefined && isUnmanaged(names, sent.dn, attributes, ours)) {
+          unmanaged.push(entry);
+        }
         if (entry.below !== undefined) {
           sightings.push(...sightingsOf(entry.below, { attributes }, realmGid));
         }
       }
     },
     end: () => ({
-      ...{ reader, sightings, numbers, people },
-      unmanaged: unmanaged.map((walked) => ({
-        ...{ dn: walked.sent.dn, within: names.within(walked.sent.dn) },
-        ...read(walked),
+      ...{ reader: readerOf(walked), sightings, numbers, people },
+      unmanaged: unmanaged.map((entry) => ({
+        ...{ dn: entry.sent.dn, within: names.within(entry.sent.dn) },
+        ...read(walked, entry),
       })),
     }),
   };
+}
+
+function readAttributes(
+  names: Names,
+  sent: SentEntry,
+  nameOf: (type: string) => string | undefined,
+): Record<string, string[]> {
+  const attributes: Record<string, string[]> = {};
+  for (const [name, raw] of sent.attributes(nameOf)) {
+    const values = raw.map((value) => names.fromDirectory(name, value));
+    if (values.length > 1) values.sort();
+    if (values.length > 0) attributes[name] = values;
+  }
+  return attributes;
+}
+
+function index({ indexes }: Walked, entry: WalkedEntry, attributes: Attributes): void {
+  for (const [attribute, byValue] of indexes) {
+    for (const value of attributes[attribute] ?? []) {
+      const key = keyOf(attribute, value);
+      const there = byValue.get(key);
+      if (there === undefined) byValue.set(key, entry);
+      else if (Array.isArray(there)) there.push(entry);
+      else if (there !== entry) byValue.set(key, [there, entry]);
+    }
+  }
+}
+
+/** The class of the entry does not matter here. */
+function isUnmanaged(
+  names: Names,
+  dn: string,
+  attributes: Attributes,
+  { accounts, ...context }: Ours,
+): boolean {
+  const entry = { dn, ref: names.entry(dn), within: names.within(dn), attributes };
+  const candidate = judgeEntry(entry, context);
+  return candidate !== undefined && !isOurs(candidate, accounts);
+}
+
+function readerOf(walked: Walked): DirectoryReader {
+  return {
+    async find({ place, any, attributes }) {
+      requireWalked(attributes);
+      const found = new Set<WalkedEntry>();
+      for (const { attribute, values } of any) {
+        const byValue = walked.indexes.get(attribute);
+        if (byValue === undefined) throw new TypeError(`the walk has no index of ${attribute}`);
+        for (const value of values) {
+          const there = byValue.get(keyOf(attribute, value)) ?? [];
+          for (const entry of Array.isArray(there) ? there : [there]) {
+            if (place === undefined || entry.below === place) found.add(entry);
+          }
+        }
+      }
+      return [...found].map((entry) => read(walked, entry));
+    },
+    async *list(place, attributes) {
+      requireWalked(attributes);
+      const listed = walked.entries.filter(({ below }) => below === place);
+      yield listed.map((entry) => read(walked, entry));
+    },
+    async membersOf(group, asked) {
+      const all = membersIn(walked, group);
+      return new Set(asked.filter((member) => all.has(valueOf(walked.names, member))));
+    },
+  };
+}
+
+/** A reference in its form as a value: nearly all already have it. */
+function valueOf(names: Names, ref: EntryRef): AnyRef {
+  return /^[A-Za-z]+\/[a-z]+=[a-z0-9._-]+$/.test(ref) ? ref : names.value(names.dn(ref));
+}
+
+function membersIn(walked: Walked, group: EntryRef): ReadonlySet<string> {
+  const { members, indexes, realm } = walked;
+  const known = members.get(group);
+  if (known !== undefined) return known;
+  const { attribute, name } = splitRef(group);
+  const named = [indexes.get(attribute)?.get(keyOf(attribute, name)) ?? []].flat();
+  const entry = named.map((each) => read(walked, each)).find(({ ref }) => ref === group);
+  const all = new Set(entry?.attributes['member']);
+  if (all.size === 0) {
+    const act = `reading the members of ${readableRef(group, realm)}`;
+    const cause = new Error(entry === undefined ? 'it is not visible' : walked.hidden);
+    throw new ChamberlainError('BACKEND_UNREADABLE', act, { cause });
+  }
+  members.set(group, all);
+  return all;
+}
+
+function read({ names, lastRead, large }: Walked, walked: WalkedEntry): DirectoryEntry {
+  const known = lastRead.get(walked) ?? large.get(walked);
+  if (known !== undefined) return known;
+  const { sent } = walked;
+  const entry = { ref: names.entry(sent.dn), attributes: readAttributes(names, sent, walkedName) };
+  if (lastRead.size >= LAST_READ) lastRead.clear();
+  (sent.sizeBytes > LARGE_BYTES ? large : lastRead).set(walked, entry);
+  return entry;
 }
 
 function keyOf(attribute: string, value: string): string {

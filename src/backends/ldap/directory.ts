@@ -32,6 +32,7 @@ import { namesOf, type Names } from './directory-names.ts';
 import {
   type LdapSearch,
   openLdapPool,
+  type LdapPool,
   resultCodeOf,
   type LdapChange,
   type LdapConnection,
@@ -127,117 +128,21 @@ export function openDirectoryReader(settings: DirectorySettings): OpenDirectoryR
   const bindDn = names.account('directory-reader');
   const check = (connection: LdapConnection) => seeTree(connection, names);
   const pool = openLdapPool({ uri, caFile, bindDn, password, check });
-
-  const toEntry = (entry: LdapEntry, attributes: readonly string[]): DirectoryEntry => ({
-    ref: names.entry(entry.dn),
-    attributes: Object.fromEntries(
-      attributes.map((attribute) => [attribute, valuesOf(entry, attribute, names)]),
-    ),
-  });
-
-  const own = names.account('directory').toLowerCase();
-  const toTraced = (entry: LdapEntry): TracedEntry => {
-    const [createdBy, created, changedBy, changed, uuid] = TRACED_ATTRIBUTES.slice(
-      JUDGED_ATTRIBUTES.length,
-    ).map((attribute) => valuesOf(entry, attribute, names)[0]);
-    return {
-      ...toEntry(entry, JUDGED_ATTRIBUTES),
-      ...{ dn: entry.dn, within: names.within(entry.dn) },
-      members: valuesOf(entry, 'member', names) as AnyRef[],
-      ...{ createdBy, uuid },
-      changedBy: changedBy?.toLowerCase() === own ? undefined : changedBy,
-      createdAt: parseGeneralizedTime(created ?? ''),
-      changedAt: parseGeneralizedTime(changed ?? ''),
-    };
-  };
-
-  async function* readChanges(since: string = FIRST_CSN): AsyncGenerator<TracedEntry[]> {
-    const search = {
-      ...{ base: names.place('base'), since, notBy: names.account('directory') },
-      ...({ scope: 'sub', attributes: TRACED_ATTRIBUTES } as const),
-    };
-    for await (const page of pool.walk(search)) yield page.map(toTraced);
-  }
-
-  async function readOne(base: string, attributes: readonly string[]): Promise<LdapEntry[]> {
-    try {
-      return await pool.run((ldap) => ldap.search({ base, scope: 'base', attributes }));
-    } catch (error) {
-      if (resultCodeOf(error) === CODE.noSuchObject) return [];
-      throw error;
-    }
-  }
-
-  const traceOne = async (dn: string): Promise<TracedEntry[]> =>
-    (await readOne(dn, [...TRACED_ATTRIBUTES, 'member'])).map(toTraced);
-
-  async function findChunk(
-    { place, attributes }: DirectoryQuery,
-    any: readonly (readonly [attribute: string, value: Buffer])[],
-  ): Promise<DirectoryEntry[]> {
-    const base = names.place(place ?? 'base');
-    const scope = place === undefined ? 'sub' : 'one';
-    try {
-      const found = await pool.run((ldap) => ldap.search({ base, scope, any, attributes }));
-      return found.map((entry) => toEntry(entry, attributes));
-    } catch (error) {
-      if (resultCodeOf(error) !== CODE.sizeLimitExceeded || any.length === 1) throw error;
-      const half = Math.ceil(any.length / 2);
-      const parts = [any.slice(0, half), any.slice(half)];
-      const found = await Promise.all(
-        parts.map((part) => findChunk({ ...(place && { place }), any: [], attributes }, part)),
-      );
-      return found.flat();
-    }
-  }
-
+  const of: Reading = { pool, names };
   return {
     find: (query) =>
-      readable(`searching ${names.place(query.place ?? 'base')}`, async () => {
-        const pairs = query.any.flatMap(({ attribute, values }) =>
-          [...new Set(values)].map(
-            (value) => [attribute, names.toDirectory(attribute, value)] as const,
-          ),
-        );
-        const chunks = Array.from({ length: Math.ceil(pairs.length / CHUNK) }, (_, i) =>
-          pairs.slice(i * CHUNK, (i + 1) * CHUNK),
-        );
-        const found = await Promise.all(chunks.map((chunk) => findChunk(query, chunk)));
-        return [...new Map(found.flat().map((entry) => [entry.ref, entry])).values()];
-      }),
-
+      readable(`searching ${names.place(query.place ?? 'base')}`, () => findEntries(of, query)),
     async *list(place, attributes) {
       const base = names.place(place);
       const pages = pool.stream((ldap) => ldap.pages({ base, scope: 'one', attributes }));
       for await (const page of readablePages(`listing ${base}`, pages)) {
-        yield page.map((entry) => toEntry(entry, attributes));
+        yield page.map((entry) => toEntry(names, entry, attributes));
       }
     },
-
     membersOf: (group, members) =>
-      readable(`reading the members of ${readableRef(group, realm)}`, async () => {
-        const read = { base: names.dn(group), scope: 'base' } as const;
-        if (members.length > ASK_EACH_UP_TO) {
-          const found = await pool.run((ldap) => ldap.search({ ...read, attributes: ['member'] }));
-          if (found[0] === undefined) throw new Error('it is not visible');
-          const all = new Set(valuesOf(found[0], 'member', names));
-          if (all.size === 0) throw new Error(NO_MEMBER);
-          return new Set(members.filter((member) => all.has(names.value(names.dn(member)))));
-        }
-        const isFound = async (what: Partial<LdapSearch>) => {
-          const search = { ...read, ...what, attributes: ['1.1'] };
-          return (await pool.run((ldap) => ldap.search(search))).length > 0;
-        };
-        const [hasAny, ...asked] = await Promise.all([
-          isFound({ present: 'member' }),
-          ...members.map((member) =>
-            isFound({ any: [['member', names.toDirectory('member', member)]] }),
-          ),
-        ]);
-        if (!hasAny) throw new Error(NO_MEMBER);
-        return new Set(members.filter((_, i) => asked[i]));
-      }),
-
+      readable(`reading the members of ${readableRef(group, realm)}`, () =>
+        readMembers(of, group, members),
+      ),
     async readEverything({ piece, yieldTurn }, realmGid, ours) {
       const base = names.place('base');
       const walk = openWalk(names, { realm, realmGid }, NO_MEMBER, ours);
@@ -253,36 +158,146 @@ export function openDirectoryReader(settings: DirectorySettings): OpenDirectoryR
       }
       return walk.end();
     },
-
-    changedByOthers: (since) => readablePages(LOOKING_FOR_CHANGES, readChanges(since)),
-
+    changedByOthers: (since) => readablePages(LOOKING_FOR_CHANGES, readChanges(of, since)),
     readNextCsn: () =>
       readable(LOOKING_FOR_CHANGES, () => pool.run((ldap) => readNextCsn(ldap, names))),
-
     trace: (dns) =>
-      readable('reading entries that other accounts have changed', async () => {
-        if (dns.length <= TRACE_EACH_UP_TO) return (await Promise.all(dns.map(traceOne))).flat();
-        const asked = new Set(dns);
-        const found: TracedEntry[] = [];
-        for await (const page of readChanges()) {
-          found.push(...page.filter(({ dn }) => asked.has(dn)));
-        }
-        return found;
-      }),
-
+      readable('reading entries that other accounts have changed', () => traceEntries(of, dns)),
     readCsn: (ref) =>
       readable(`reading ${readableRef(ref, realm)}`, async () => {
-        const [entry] = await readOne(names.dn(ref), ['entryCSN']);
+        const [entry] = await readOne(of, names.dn(ref), ['entryCSN']);
         return entry === undefined ? undefined : valuesOf(entry, 'entryCSN', names)[0];
       }),
-
     dnOf: (ref) => names.dn(ref),
-
     heartbeats: () =>
       readable('reading the heartbeat', () => pool.run((ldap) => readHeartbeats(ldap, names))),
-
     close: pool.close,
   };
+}
+
+interface Reading {
+  pool: LdapPool;
+  names: Names;
+}
+
+async function findEntries(of: Reading, query: DirectoryQuery): Promise<DirectoryEntry[]> {
+  const pairs = query.any.flatMap(({ attribute, values }) =>
+    [...new Set(values)].map(
+      (value) => [attribute, of.names.toDirectory(attribute, value)] as const,
+    ),
+  );
+  const chunks = Array.from({ length: Math.ceil(pairs.length / CHUNK) }, (_, i) =>
+    pairs.slice(i * CHUNK, (i + 1) * CHUNK),
+  );
+  const found = await Promise.all(chunks.map((chunk) => findChunk(of, query, chunk)));
+  return [...new Map(found.flat().map((entry) => [entry.ref, entry])).values()];
+}
+
+async function findChunk(
+  of: Reading,
+  { place, attributes }: Pick<DirectoryQuery, 'place' | 'attributes'>,
+  any: readonly (readonly [attribute: string, value: Buffer])[],
+): Promise<DirectoryEntry[]> {
+  const { pool, names } = of;
+  const base = names.place(place ?? 'base');
+  const scope = place === undefined ? 'sub' : 'one';
+  try {
+    const found = await pool.run((ldap) => ldap.search({ base, scope, any, attributes }));
+    return found.map((entry) => toEntry(names, entry, attributes));
+  } catch (error) {
+    if (resultCodeOf(error) !== CODE.sizeLimitExceeded || any.length === 1) throw error;
+    const half = Math.ceil(any.length / 2);
+    const parts = [any.slice(0, half), any.slice(half)];
+    const found = await Promise.all(
+      parts.map((part) => findChunk(of, { ...(place && { place }), attributes }, part)),
+    );
+    return found.flat();
+  }
+}
+
+function toEntry(names: Names, entry: LdapEntry, attributes: readonly string[]): DirectoryEntry {
+  return {
+    ref: names.entry(entry.dn),
+    attributes: Object.fromEntries(
+      attributes.map((attribute) => [attribute, valuesOf(entry, attribute, names)]),
+    ),
+  };
+}
+
+async function readMembers(
+  { pool, names }: Reading,
+  group: EntryRef,
+  members: readonly EntryRef[],
+): Promise<Set<EntryRef>> {
+  const read = { base: names.dn(group), scope: 'base' } as const;
+  if (members.length > ASK_EACH_UP_TO) {
+    const found = await pool.run((ldap) => ldap.search({ ...read, attributes: ['member'] }));
+    if (found[0] === undefined) throw new Error('it is not visible');
+    const all = new Set(valuesOf(found[0], 'member', names));
+    if (all.size === 0) throw new Error(NO_MEMBER);
+    return new Set(members.filter((member) => all.has(names.value(names.dn(member)))));
+  }
+  const isFound = async (what: Partial<LdapSearch>) => {
+    const search = { ...read, ...what, attributes: ['1.1'] };
+    return (await pool.run((ldap) => ldap.search(search))).length > 0;
+  };
+  const [hasAny, ...asked] = await Promise.all([
+    isFound({ present: 'member' }),
+    ...members.map((member) => isFound({ any: [['member', names.toDirectory('member', member)]] })),
+  ]);
+  if (!hasAny) throw new Error(NO_MEMBER);
+  return new Set(members.filter((_, i) => asked[i]));
+}
+
+async function* readChanges(
+  { pool, names }: Reading,
+  since: string = FIRST_CSN,
+): AsyncGenerator<TracedEntry[]> {
+  const search = {
+    ...{ base: names.place('base'), since, notBy: names.account('directory') },
+    ...({ scope: 'sub', attributes: TRACED_ATTRIBUTES } as const),
+  };
+  for await (const page of pool.walk(search)) yield page.map((entry) => toTraced(names, entry));
+}
+
+async function traceEntries(of: Reading, dns: readonly string[]): Promise<TracedEntry[]> {
+  if (dns.length <= TRACE_EACH_UP_TO) {
+    const found = dns.map((dn) => readOne(of, dn, [...TRACED_ATTRIBUTES, 'member']));
+    return (await Promise.all(found)).flat().map((entry) => toTraced(of.names, entry));
+  }
+  const asked = new Set(dns);
+  const found: TracedEntry[] = [];
+  for await (const page of readChanges(of)) found.push(...page.filter(({ dn }) => asked.has(dn)));
+  return found;
+}
+
+function toTraced(names: Names, entry: LdapEntry): TracedEntry {
+  const [createdBy, created, changedBy, changed, uuid] = TRACED_ATTRIBUTES.slice(
+    JUDGED_ATTRIBUTES.length,
+  ).map((attribute) => valuesOf(entry, attribute, names)[0]);
+  const isOwn = changedBy?.toLowerCase() === names.account('directory').toLowerCase();
+  return {
+    ...toEntry(names, entry, JUDGED_ATTRIBUTES),
+    ...{ dn: entry.dn, within: names.within(entry.dn) },
+    members: valuesOf(entry, 'member', names) as AnyRef[],
+    ...{ createdBy, uuid },
+    changedBy: isOwn ? undefined : changedBy,
+    createdAt: parseGeneralizedTime(created ?? ''),
+    changedAt: parseGeneralizedTime(changed ?? ''),
+  };
+}
+
+async function readOne(
+  { pool }: Reading,
+  base: string,
+  attributes: readonly string[],
+): Promise<LdapEntry[]> {
+  try {
+    return await pool.run((ldap) => ldap.search({ base, scope: 'base', attributes }));
+  } catch (error) {
+    if (resultCodeOf(error) === CODE.noSuchObject) return [];
+    throw error;
+  }
 }
 
 /** A groupOfNames always has a member (RFC 4519, section 3.5), so access rules hide them. */

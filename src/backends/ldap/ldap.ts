@@ -390,43 +390,22 @@ class AssertionControl extends ldapts.Control {
 
 // ---------------------------------------------------------------- the pool
 
+interface Slot {
+  connection: Promise<OpenConnection> | undefined;
+  inFlight: number;
+}
+
 /** Opens nothing yet: each connection is opened when it is first needed, and again after it was lost. */
 export function openLdapPool(settings: LdapSettings): LdapPool {
   const open = () => openConnection(settings);
-  interface Slot {
-    connection: Promise<OpenConnection> | undefined;
-    inFlight: number;
-  }
   const slots: Slot[] = Array.from({ length: CONNECTIONS }, () => ({
     connection: undefined,
     inFlight: 0,
   }));
   const waiting: (() => void)[] = [];
   let closed = false;
-
   const leastBusy = () =>
     slots.reduce((best, slot) => (slot.inFlight < best.inFlight ? slot : best));
-  const forget = (slot: Slot, connection: Promise<OpenConnection>) => {
-    if (slot.connection === connection) slot.connection = undefined;
-  };
-
-  /** The slot's connection; a new one if there is none, or if it was lost while idle. */
-  async function connectionOf(slot: Slot): Promise<[Promise<OpenConnection>, OpenConnection]> {
-    for (let tries = 0; tries < 2; tries++) {
-      const opening = (slot.connection ??= open());
-      try {
-        const connection = await opening;
-        if (connection.isBound()) return [opening, connection];
-        connection.destroy();
-        forget(slot, opening);
-      } catch (error) {
-        forget(slot, opening);
-        throw error;
-      }
-    }
-    throw new Error('the connection was lost');
-  }
-
   return {
     async run(operation) {
       while (leastBusy().inFlight >= MAX_IN_FLIGHT) {
@@ -436,7 +415,7 @@ export function openLdapPool(settings: LdapSettings): LdapPool {
       const slot = leastBusy();
       slot.inFlight++;
       try {
-        const [opening, connection] = await connectionOf(slot);
+        const [opening, connection] = await connectionOf(slot, open);
         try {
           return await operation(connection.connection);
         } catch (error) {
@@ -485,4 +464,28 @@ export function openLdapPool(settings: LdapSettings): LdapPool {
       }
     },
   };
+}
+
+/** The slot's connection; a new one if there is none, or if it was lost while idle. */
+async function connectionOf(
+  slot: Slot,
+  open: () => Promise<OpenConnection>,
+): Promise<[Promise<OpenConnection>, OpenConnection]> {
+  for (let tries = 0; tries < 2; tries++) {
+    const opening = (slot.connection ??= open());
+    try {
+      const connection = await opening;
+      if (connection.isBound()) return [opening, connection];
+      connection.destroy();
+      forget(slot, opening);
+    } catch (error) {
+      forget(slot, opening);
+      throw error;
+    }
+  }
+  throw new Error('the connection was lost');
+}
+
+function forget(slot: Slot, connection: Promise<OpenConnection>): void {
+  if (slot.connection === connection) slot.connection = undefined;
 }

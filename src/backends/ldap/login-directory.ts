@@ -76,62 +76,18 @@ const MAX_NAME = 200;
 /** None of our seals is longer: of a longer one only this much is reported, which cannot be verified either. */
 const MAX_SEAL = 2 ** 18;
 
+interface Reading {
+  pool: LdapPool;
+  names: Names;
+  realm: string;
+}
+
 /** Opens nothing yet. */
 export function openLoginDirectory(settings: LoginDirectorySettings): LoginDirectory {
   const { base, realm } = settings;
   const names = namesOf(base, realm);
   const pool = openAgentPool(settings, names);
-  const toolPrefix = `uid=${realm}.`;
-
-  /**
-   * The entries as they are reported, without those whose name no account there may have, such as another
-   * realm's.
-   */
-  function seen(place: AccountPlace, entries: readonly LdapEntry[], areWhole = true): SeenEntry[] {
-    const found: SeenEntry[] = [];
-    for (const entry of entries) {
-      const { dn } = entry;
-      const start = dn.slice(0, toolPrefix.length).toLowerCase();
-      const isAccount = place === 'people' ? start.startsWith('uid=') : start === toolPrefix;
-      if (!isAccount) continue;
-      const csn = String(entry.values('entryCSN')[0] ?? '');
-      const seal = areWhole ? sealOf(entry) : undefined;
-      found.push({ dn, name: reportName(place, dn), csn, seal });
-    }
-    return found;
-  }
-
-  const search = (place: AccountPlace, what: Partial<LdapSearch>): LdapSearch => ({
-    base: names.place(place),
-    scope: 'one',
-    attributes: WHOLE,
-    pageSize: PAGE,
-    ...what,
-  });
-
-  async function* walk(
-    place: AccountPlace,
-    what: Partial<LdapSearch>,
-  ): AsyncGenerator<SeenEntry[]> {
-    const asked = search(place, what);
-    const gcEvery = asked.attributes === NAMES ? GC_EVERY_PAGES.names : GC_EVERY_PAGES.whole;
-    const pages = pool.walk(asked);
-    try {
-      for (let count = 1; ; count += 1) {
-        const page = await readable(asked.base, () => pages.next());
-        if (page.done === true) return;
-        yield seen(place, page.value, asked.attributes === WHOLE);
-        if (count % gcEvery === 0) globalThis.gc?.();
-      }
-    } finally {
-      await pages.return(undefined);
-    }
-  }
-
-  async function* walkAll(attributes: readonly string[]): AsyncGenerator<SeenEntry[]> {
-    for (const place of PLACES) yield* walk(place, { attributes });
-  }
-
+  const of: Reading = { pool, names, realm };
   return {
     async contextCsns() {
       const suffix = names.place('base');
@@ -149,15 +105,15 @@ export function openLoginDirectory(settings: LoginDirectorySettings): LoginDirec
       return String(entry?.values('description')[0] ?? '');
     },
 
-    everything: () => walkAll(WHOLE),
-    names: () => walkAll(NAMES),
+    everything: () => walkAll(of, WHOLE),
+    names: () => walkAll(of, NAMES),
 
     async *changedSince(since) {
       for (const place of PLACES) {
-        const asked = search(place, { since });
+        const asked = searchOf(of, place, { since });
         const few = await readable(asked.base, () => pool.run((ldap) => onlyPage(ldap, asked)));
-        if (few === undefined) yield* walk(place, { since });
-        else yield seen(place, few);
+        if (few === undefined) yield* walk(of, place, { since });
+        else yield seen(of, place, few);
       }
     },
 
@@ -167,12 +123,65 @@ export function openLoginDirectory(settings: LoginDirectorySettings): LoginDirec
       );
       return read.flatMap((entry) => {
         const place = entry && names.placeOf(entry.dn);
-        return place === 'people' || place === 'toolAccounts' ? seen(place, [entry!]) : [];
+        return place === 'people' || place === 'toolAccounts' ? seen(of, place, [entry!]) : [];
       });
     },
 
     close: pool.close,
   };
+}
+
+async function* walkAll(of: Reading, attributes: readonly string[]): AsyncGenerator<SeenEntry[]> {
+  for (const place of PLACES) yield* walk(of, place, { attributes });
+}
+
+async function* walk(
+  of: Reading,
+  place: AccountPlace,
+  what: Partial<LdapSearch>,
+): AsyncGenerator<SeenEntry[]> {
+  const asked = searchOf(of, place, what);
+  const gcEvery = asked.attributes === NAMES ? GC_EVERY_PAGES.names : GC_EVERY_PAGES.whole;
+  const pages = of.pool.walk(asked);
+  try {
+    for (let count = 1; ; count += 1) {
+      const page = await readable(asked.base, () => pages.next());
+      if (page.done === true) return;
+      yield seen(of, place, page.value, asked.attributes === WHOLE);
+      if (count % gcEvery === 0) globalThis.gc?.();
+    }
+  } finally {
+    await pages.return(undefined);
+  }
+}
+
+function searchOf({ names }: Reading, place: AccountPlace, what: Partial<LdapSearch>): LdapSearch {
+  const base = names.place(place);
+  return { base, scope: 'one', attributes: WHOLE, pageSize: PAGE, ...what };
+}
+
+/**
+ * The entries as they are reported, without those whose name no account there may have, such as another
+ * realm's.
+ */
+function seen(
+  { realm }: Reading,
+  place: AccountPlace,
+  entries: readonly LdapEntry[],
+  areWhole = true,
+): SeenEntry[] {
+  const toolPrefix = `uid=${realm}.`;
+  const found: SeenEntry[] = [];
+  for (const entry of entries) {
+    const { dn } = entry;
+    const start = dn.slice(0, toolPrefix.length).toLowerCase();
+    const isAccount = place === 'people' ? start.startsWith('uid=') : start === toolPrefix;
+    if (!isAccount) continue;
+    const csn = String(entry.values('entryCSN')[0] ?? '');
+    const seal = areWhole ? sealOf(entry) : undefined;
+    found.push({ dn, name: reportName(place, dn), csn, seal });
+  }
+  return found;
 }
 
 function sealOf(entry: LdapEntry): string | undefined {
