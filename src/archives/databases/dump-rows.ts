@@ -6,15 +6,6 @@
  * backticks, texts in quotes with backslashes, bodies of routines between two DELIMITER lines.
  */
 
-export interface DumpReader {
-  write(chunk: Uint8Array): void;
-  /**
-   * The rows of each table that the dump creates. Throws if the dump ends in the middle, or fills a table that
-   * it did not create.
-   */
-  end(): ReadonlyMap<string, number>;
-}
-
 const [BACKTICK, QUOTE, DOUBLE, BACKSLASH, OPEN, CLOSE, SEMICOLON, NEWLINE, SPACE] = [
   ...Buffer.from('`\'"\\();\n '),
 ] as [number, number, number, number, number, number, number, number, number];
@@ -40,146 +31,159 @@ const ENDS_WITH_COMMAND = ';;\n'.length + COMMAND.length;
  */
 type Place = 'start' | 'head' | 'name' | 'skip' | 'columns' | 'rows' | 'body';
 
-export function openDumpReader(): DumpReader {
-  const tables = new Map<string, number>();
-  let place: Place = 'start';
-  let head = '';
-  let name: number[] = [];
-  let table = '';
-  let rows = 0;
-  let depth = 0;
+/** A dump as far as it has come. */
+export interface Dump {
+  readonly tables: Map<string, number>;
+  place: Place;
+  /** the first word of the statement, as far as it was read */
+  head: string;
+  /** the bytes of the table's name */
+  name: number[];
+  table: string;
+  rows: number;
+  depth: number;
   /** the quote that began the current text or name */
-  let quoted = 0;
-  let isEscaped = false;
+  quoted: number;
+  isEscaped: boolean;
   /** how much of the searched pattern has been seen */
-  let matched = 0;
+  matched: number;
   /** the beginning of a body's line */
-  let line = '';
+  line: string;
+}
 
-  function enter(next: Place): void {
-    place = next;
-    matched = depth = quoted = 0;
-    isEscaped = false;
-    line = '';
-  }
-
-  /** Whether the byte is outside all quotes, and not a quote itself. */
-  function isBare(byte: number): boolean {
-    if (quoted === 0) {
-      if (byte !== QUOTE && byte !== DOUBLE && byte !== BACKTICK) return true;
-      quoted = byte;
-    } else if (isEscaped) isEscaped = false;
-    else if (byte === BACKSLASH && quoted !== BACKTICK) isEscaped = true;
-    else if (byte === quoted) quoted = 0;
-    return false;
-  }
-
-  /**
-   * Whether the pattern ends here. Of our patterns, only in `;;;` can more than one beginning match: the last
-   * two count.
-   */
-  function isMatched(pattern: Uint8Array, byte: number): boolean {
-    if (byte !== pattern[matched]) matched = matched === 2 && byte === SEMICOLON ? 1 : 0;
-    if (byte === pattern[matched]) matched += 1;
-    return matched === pattern.length;
-  }
-
-  function leaveHead(): void {
-    if (head === DELIMITER) enter('body');
-    else {
-      name = [];
-      enter('name');
-    }
-  }
-
-  function named(): void {
-    table = Buffer.from(name).toString('utf8');
-    if (head === INSERT) {
-      if (!tables.has(table)) throw new Error(`the dump fills ${table} without making it`);
-      rows = 0;
-      enter('columns');
-      return;
-    }
-    tables.set(table, tables.get(table) ?? 0);
-    enter('skip');
-  }
-
-  function read(byte: number): void {
-    switch (place) {
-      case 'start':
-        if (byte === NEWLINE || byte === SPACE) return;
-        head = '';
-        enter('head');
-        return read(byte);
-      case 'head':
-        head += String.fromCharCode(byte);
-        if (HEADS.includes(head)) return leaveHead();
-        if (HEADS.some((each) => each.startsWith(head))) return;
-        enter('skip');
-        for (const each of Buffer.from(head, 'latin1')) read(each);
-        return;
-      case 'name':
-        if (byte === BACKTICK) {
-          matched += 1; // two stand for one in the name
-          if (matched === 2) {
-            name.push(byte);
-            matched = 0;
-          }
-        } else if (matched === 1) {
-          named();
-          read(byte);
-        } else name.push(byte);
-        return;
-      case 'skip':
-        if (isBare(byte) && byte === SEMICOLON) enter('start');
-        return;
-      case 'columns':
-        if (!isBare(byte)) return;
-        if (byte === OPEN) depth += 1;
-        if (byte === CLOSE) depth -= 1;
-        if (depth === 0 && isMatched(VALUES, byte)) enter('rows');
-        return;
-      case 'rows':
-        if (!isBare(byte)) return;
-        if (byte === OPEN && (depth += 1) === 1) rows += 1;
-        if (byte === CLOSE) depth -= 1;
-        if (byte === SEMICOLON && depth === 0) {
-          tables.set(table, (tables.get(table) ?? 0) + rows);
-          enter('start');
-        }
-        return;
-      case 'body':
-        if (isMatched(PLAIN_AGAIN, byte)) return enter('start');
-        line =
-          byte === NEWLINE
-            ? ''
-            : line.length > COMMAND.length
-              ? line
-              : line + String.fromCharCode(byte);
-        if (line.toLowerCase() === COMMAND && matched !== ENDS_WITH_COMMAND) {
-          throw new Error(
-            'a routine, trigger or event in it has a line that begins with DELIMITER',
-          );
-        }
-    }
-  }
-
+export function newDump(): Dump {
   return {
-    write(chunk) {
-      for (let at = 0; at < chunk.length; at += 1) {
-        // nearly all bytes belong to rows, in texts and between them
-        if (place === 'rows' && quoted === QUOTE && !isEscaped) {
-          while (at < chunk.length && chunk[at] !== QUOTE && chunk[at] !== BACKSLASH) at += 1;
-        } else if (place === 'rows' && quoted === 0) {
-          while (at < chunk.length && IN_ROWS[chunk[at] as number] === 0) at += 1;
-        }
-        if (at === chunk.length) return;
-        read(chunk[at] as number);
-      }
-    },
-    end() {
-      if (place !== 'start') throw new Error('the dump ends in the middle of a statement');
-      return tables;
-    },
+    ...{ tables: new Map(), place: 'start', head: '', name: [], table: '', rows: 0, depth: 0 },
+    ...{ quoted: 0, isEscaped: false, matched: 0, line: '' },
   };
+}
+
+export function readDump(dump: Dump, chunk: Uint8Array): void {
+  for (let at = 0; at < chunk.length; at += 1) {
+    // nearly all bytes belong to rows, in texts and between them
+    if (dump.place === 'rows' && dump.quoted === QUOTE && !dump.isEscaped) {
+      while (at < chunk.length && chunk[at] !== QUOTE && chunk[at] !== BACKSLASH) at += 1;
+    } else if (dump.place === 'rows' && dump.quoted === 0) {
+      while (at < chunk.length && IN_ROWS[chunk[at] as number] === 0) at += 1;
+    }
+    if (at === chunk.length) return;
+    read(dump, chunk[at] as number);
+  }
+}
+
+/**
+ * The rows of each table that the dump creates. Throws if the dump ends in the middle, or fills a table that
+ * it did not create.
+ */
+export function rowsOf({ place, tables }: Dump): ReadonlyMap<string, number> {
+  if (place !== 'start') throw new Error('the dump ends in the middle of a statement');
+  return tables;
+}
+
+function read(dump: Dump, byte: number): void {
+  switch (dump.place) {
+    case 'start':
+      if (byte === NEWLINE || byte === SPACE) return;
+      dump.head = '';
+      enter(dump, 'head');
+      return read(dump, byte);
+    case 'head':
+      dump.head += String.fromCharCode(byte);
+      if (HEADS.includes(dump.head)) return leaveHead(dump);
+      if (HEADS.some((each) => each.startsWith(dump.head))) return;
+      enter(dump, 'skip');
+      for (const each of Buffer.from(dump.head, 'latin1')) read(dump, each);
+      return;
+    case 'name':
+      if (byte === BACKTICK) {
+        dump.matched += 1; // two stand for one in the name
+        if (dump.matched === 2) {
+          dump.name.push(byte);
+          dump.matched = 0;
+        }
+      } else if (dump.matched === 1) {
+        named(dump);
+        read(dump, byte);
+      } else dump.name.push(byte);
+      return;
+    case 'skip':
+      if (isBare(dump, byte) && byte === SEMICOLON) enter(dump, 'start');
+      return;
+    case 'columns':
+      if (!isBare(dump, byte)) return;
+      if (byte === OPEN) dump.depth += 1;
+      if (byte === CLOSE) dump.depth -= 1;
+      if (dump.depth === 0 && isMatched(dump, VALUES, byte)) enter(dump, 'rows');
+      return;
+    case 'rows':
+      if (!isBare(dump, byte)) return;
+      if (byte === OPEN && (dump.depth += 1) === 1) dump.rows += 1;
+      if (byte === CLOSE) dump.depth -= 1;
+      if (byte === SEMICOLON && dump.depth === 0) {
+        dump.tables.set(dump.table, (dump.tables.get(dump.table) ?? 0) + dump.rows);
+        enter(dump, 'start');
+      }
+      return;
+    case 'body':
+      if (isMatched(dump, PLAIN_AGAIN, byte)) return enter(dump, 'start');
+      dump.line =
+        byte === NEWLINE
+          ? ''
+          : dump.line.length > COMMAND.length
+            ? dump.line
+            : dump.line + String.fromCharCode(byte);
+      if (dump.line.toLowerCase() === COMMAND && dump.matched !== ENDS_WITH_COMMAND) {
+        throw new Error('a routine, trigger or event in it has a line that begins with DELIMITER');
+      }
+  }
+}
+
+function leaveHead(dump: Dump): void {
+  if (dump.head === DELIMITER) enter(dump, 'body');
+  else {
+    dump.name = [];
+    enter(dump, 'name');
+  }
+}
+
+function named(dump: Dump): void {
+  const { tables } = dump;
+  dump.table = Buffer.from(dump.name).toString('utf8');
+  if (dump.head === INSERT) {
+    if (!tables.has(dump.table)) throw new Error(`the dump fills ${dump.table} without making it`);
+    dump.rows = 0;
+    enter(dump, 'columns');
+    return;
+  }
+  tables.set(dump.table, tables.get(dump.table) ?? 0);
+  enter(dump, 'skip');
+}
+
+function enter(dump: Dump, next: Place): void {
+  dump.place = next;
+  dump.matched = dump.depth = dump.quoted = 0;
+  dump.isEscaped = false;
+  dump.line = '';
+}
+
+/** Whether the byte is outside all quotes, and not a quote itself. */
+function isBare(dump: Dump, byte: number): boolean {
+  if (dump.quoted === 0) {
+    if (byte !== QUOTE && byte !== DOUBLE && byte !== BACKTICK) return true;
+    dump.quoted = byte;
+  } else if (dump.isEscaped) dump.isEscaped = false;
+  else if (byte === BACKSLASH && dump.quoted !== BACKTICK) dump.isEscaped = true;
+  else if (byte === dump.quoted) dump.quoted = 0;
+  return false;
+}
+
+/**
+ * Whether the pattern ends here. Of our patterns, only in `;;;` can more than one beginning match: the last
+ * two count.
+ */
+function isMatched(dump: Dump, pattern: Uint8Array, byte: number): boolean {
+  if (byte !== pattern[dump.matched])
+    dump.matched = dump.matched === 2 && byte === SEMICOLON ? 1 : 0;
+  if (byte === pattern[dump.matched]) dump.matched += 1;
+  return dump.matched === pattern.length;
 }

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { type ArchivedDatabase, type Inventory } from '../databases-manifest.ts';
 import { archiveDamaged, syncFolder } from './database-archives.ts';
-import { openDumpReader } from './dump-rows.ts';
+import { newDump, readDump, rowsOf } from './dump-rows.ts';
 import type {
   DatabaseLogin,
   DatabaseServerPlace,
@@ -95,7 +95,7 @@ async function readBack(
   signal: AbortSignal,
 ): Promise<{ rows: ReadonlyMap<string, number>; bytes: number; sha256: string }> {
   const hash = createHash('sha256');
-  const reader = openDumpReader();
+  const dump = newDump();
   let bytes = 0;
   await runPrograms([{ name: 'zstd', args: ['-dcq'] }], {
     from: seen(createReadStream(path), (chunk) => {
@@ -103,12 +103,12 @@ async function readBack(
       bytes += chunk.length;
     }),
     into(chunk) {
-      reader.write(chunk);
+      readDump(dump, chunk);
       report(`reading ${database} back`, chunk.length);
     },
     signal,
   });
-  return { rows: reader.end(), bytes, sha256: hash.digest('hex') };
+  return { rows: rowsOf(dump), bytes, sha256: hash.digest('hex') };
 }
 
 function whatIsMissing(holds: Inventory, rows: ReadonlyMap<string, number>): string | undefined {

@@ -14,11 +14,18 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Host } from './host.ts';
+import { checkKeyFiles, settleKeyFile, settlePresent } from './key-folder.ts';
 import { writeKeptState } from './kept-state.ts';
 import { takeUnkept } from './registry/disappeared.ts';
 import { keptOf, type ListName, takeConsequences } from './registry/registry.ts';
 import { flushFolder } from './replace-file.ts';
-import { JOURNAL_FILE, type SealJournal } from './seal-journal.ts';
+import {
+  appendLines,
+  JOURNAL_FILE,
+  requireRoom,
+  type SealJournal,
+  tidyJournal,
+} from './seal-journal.ts';
 import { CLOSED_FILE } from '../status.ts';
 
 const LOSSES_WAIT_MS = 1000;
@@ -31,19 +38,19 @@ export async function apply(host: Host): Promise<void> {
   const { registry, folder, places, troubles, ending } = host;
   const { journal, isLoss, lost, changed, lists, ended, isKeptNew } = takeConsequences(registry);
   if (journal.length > 0) {
-    const isKept = tryJournal(host, (file) => file.append(journal, isLoss));
+    const isKept = tryJournal(host, (file) => appendLines(file, journal, isLoss));
     if (!isKept) {
       takeUnkept(registry, changed);
       host.isUnkept = true;
     }
   }
-  for (const { isPerson, name } of lost) if (isPerson) folder.settle(name, Date.now());
+  for (const { isPerson, name } of lost) if (isPerson) settleKeyFile(folder, name, Date.now());
   makeStale(host, lists, lost.size > 0);
   if (mayWriteLists(host)) await writeLists(host);
   for (const subject of changed) {
-    if (subject.isPerson && !lost.has(subject)) folder.settle(subject.name, Date.now());
+    if (subject.isPerson && !lost.has(subject)) settleKeyFile(folder, subject.name, Date.now());
   }
-  if (lost.size > 0) troubles.attempt(places.keys, () => folder.flush());
+  if (lost.size > 0) troubles.attempt(places.keys, () => flushFolder(folder.root));
   ending.end(ended);
   if (isKeptNew) keepState(host, true);
 }
@@ -60,18 +67,18 @@ export async function applyKnown(host: Host): Promise<void> {
   let count = 0;
   for (const { isPerson, name } of registry.byUid.values()) {
     if (!isPerson) continue;
-    folder.settle(name, Date.now());
+    settleKeyFile(folder, name, Date.now());
     // the agent is reporting everything meanwhile, which takes precedence
     if ((count += 1) % SETTLED_AT_ONCE === 0) await sleep(SETTLE_PAUSE_MS);
   }
-  folder.settlePresent(Date.now());
+  settlePresent(folder, Date.now());
 }
 
 /** Everything has been reported for the first time. From now on, what is not known does not exist. */
 export function becomeWhole(host: Host): void {
   host.isWhole = true;
   makeStale(host, ALL_LISTS);
-  host.folder.settlePresent(Date.now());
+  settlePresent(host.folder, Date.now());
   keepState(host, true);
 }
 
@@ -101,19 +108,19 @@ export function mend(host: Host): void {
   ending.endLeft(
     [...registry.byUid.values()].flatMap(({ isClosed, uid }) => (isClosed ? [uid] : [])),
   );
-  void folder.checkAll(Date.now).then(
+  void checkKeyFiles(folder, Date.now).then(
     () => troubles.remove(places.keys),
     (error: unknown) => troubles.add(places.keys, error),
   );
   if (host.isWhole) makeStale(host, lists.check());
-  tryJournal(host, (file) => file.tidy());
+  tryJournal(host, (file) => tidyJournal(file));
   keepState(host, false);
 }
 
 /** If something could not be kept and there is room now, everything must be reported again. */
 export function keepUnkept(host: Host): void {
   if (!host.isUnkept) return;
-  const hasRoom = tryJournal(host, (file) => file.requireRoom());
+  const hasRoom = tryJournal(host, (file) => requireRoom(file));
   if (!hasRoom || !keepState(host, true)) return;
   host.isUnkept = false;
   host.needsFullReport = true;

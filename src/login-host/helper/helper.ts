@@ -6,7 +6,7 @@
  * follows. The helper does one thing at a time: a piece of a report, or a tick.
  */
 import { randomUUID } from 'node:crypto';
-import { lstatSync } from 'node:fs';
+import { closeSync, lstatSync } from 'node:fs';
 import { join } from 'node:path';
 import { setImmediate as yieldTurn } from 'node:timers/promises';
 import { describeError } from '../../shared/errors.ts';
@@ -14,6 +14,7 @@ import type { Log } from '../../shared/log.ts';
 import { apply, applyKnown, becomeWhole, keepState, keepUnkept, makeStale, mend } from './apply.ts';
 import type { LoginHostConfig } from '../config.ts';
 import { gidOf, openHost, type Host } from './host.ts';
+import { closeKeyFolder, lastingOf, renewKeyFiles, watchKeyFolder } from './key-folder.ts';
 import { openLocalFiles } from './local-accounts.ts';
 import { openBackoff } from '../backoff.ts';
 import { PLACES, type Places } from '../places.ts';
@@ -80,9 +81,9 @@ export async function startHelper(
       socket.close();
       stopTicking();
       await queue(async () => {
-        host.folder.close();
+        closeKeyFolder(host.folder);
         keepState(host, false);
-        host.journal.close();
+        closeSync(host.journal.fd);
       });
     },
   };
@@ -94,7 +95,7 @@ export async function startHelper(
 function watchFolder({ folder, log }: Host): void {
   const onError = (error: unknown) => log.warn({ error }, 'the folder of key files is not watched');
   try {
-    folder.watch(Date.now, onError);
+    watchKeyFolder(folder, Date.now, onError);
   } catch (error) {
     onError(error); // it is still checked every minute
   }
@@ -202,7 +203,7 @@ function startTicking(host: Host, queue: Queue): () => void {
     }
     if (due('scan', Math.min(SCAN_MS, (host.config.offlineLimitSeconds * 1000) / 8))) {
       lookAtAll(host.registry, Date.now());
-      host.folder.renew(Date.now(), RENEWED_AT_ONCE);
+      renewKeyFiles(host.folder, Date.now(), RENEWED_AT_ONCE);
       keepUnkept(host);
     }
     if (due('mend', MINUTE_MS)) mend(host);
@@ -277,10 +278,10 @@ function reportStatus({ places, troubles, ...host }: Host): void {
     ...(trust.trusted ? {} : { since: host.since, why: trust.why }),
     ...defined({ trustedAt: host.trustedAt, trouble: host.trouble || undefined }),
     server: host.server,
-    ...defined({ agentAt: host.agentAt, lasts: folder.lasting(), accepted: host.accepted }),
+    ...defined({ agentAt: host.agentAt, lasts: lastingOf(folder), accepted: host.accepted }),
     offlineLimitSeconds: host.config.offlineLimitSeconds,
     ...registry.present,
-    files: folder.count(),
+    files: folder.marks.size,
     signers: signersOf(registry),
     refused: registry.refusals.list(),
     refusedInAll: registry.refusals.count(),

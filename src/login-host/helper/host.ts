@@ -111,9 +111,10 @@ function loadRegistry(
   const heartbeats = openHeartbeats(config.realm, before?.at);
   const registry = openRegistry(config, new Set(keys.keys()), heartbeats, local, before);
   const path = join(places.login, JOURNAL_FILE);
-  const { journal, unread } = openSealJournal(path, (line) =>
+  const journal = openSealJournal(path, (line) =>
     loadLine(registry, line, before?.rules !== rules),
   );
+  const { unread } = journal;
   if (unread > 0) log.warn({ path, unread }, 'some lines of the journal cannot be read');
   setLocal(registry, local, Date.now());
   return { registry, journal, rules, isWhole: before?.isWhole === true && unread === 0 };

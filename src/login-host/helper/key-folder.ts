@@ -32,13 +32,14 @@ import {
   renameSync,
   rmSync,
   watch,
+  type FSWatcher,
   type Stats,
 } from 'node:fs';
 import { join } from 'node:path';
 import { setImmediate as yieldTurn } from 'node:timers/promises';
 import { ChamberlainError } from '../../shared/errors.ts';
 import { grantOf, readKeyLines, renderKeyFile } from './key-lines.ts';
-import { flushFolder, removeFile, writeAll } from './replace-file.ts';
+import { removeFile, writeAll } from './replace-file.ts';
 import type { Troubles } from './troubles.ts';
 
 /** What a file must be. */
@@ -53,22 +54,24 @@ export interface KeyWish {
 }
 
 export interface KeyFolder {
-  /** Brings a file to its wanted state. */
-  settle(name: string, now: number): void;
-  /** The same for files that no longer last for half of the limit, at most this many. */
-  renew(now: number, most: number): void;
-  /** Brings the files that existed at the start, and that no call has settled yet, to their wanted state. */
-  settlePresent(now: number): void;
-  /** Checks all files, and brings those that were changed to their wanted state. */
-  checkAll(clock: () => number): Promise<void>;
-  /** Starts to do the same for each file as soon as it is changed. */
-  watch(clock: () => number, onError: (error: Error) => void): void;
-  /** Returns when everything removed and replaced so far would survive a power loss. */
-  flush(): void;
-  count(): number;
-  /** When the first and the last file ends; undefined if there is no file. */
-  lasting(): { first: number; last: number } | undefined;
-  close(): void;
+  readonly root: string;
+  readonly gid: number;
+  readonly limitMs: number;
+  /** the wanted state of a person's file; undefined if nothing is known: an existing file is then left */
+  readonly wishOf: (name: string) => KeyWish | undefined;
+  readonly troubles: Troubles;
+  /** the account of this process */
+  readonly self: number;
+  /** the path of a file that is being written */
+  readonly unfinished: string;
+  readonly marks: Map<string, Mark>;
+  /** files from before this start that have not been checked */
+  readonly present: Set<string>;
+  readonly failed: Set<string>;
+  /** seen by the watcher, and not checked yet */
+  readonly changed: Set<string>;
+  watcher: FSWatcher | undefined;
+  timer: NodeJS.Timeout | undefined;
 }
 
 interface Mark {
@@ -92,185 +95,207 @@ const CHECKED_AT_ONCE = 500;
 /** One writing causes several changes. */
 const SETTLE_MS = 50;
 
-/**
- * Opens the folder, and makes root its owner. Throws CONFIG_INVALID if that is not possible.
- *
- * @param wishOf the wanted state of a person's file; undefined if nothing is known: an existing file is then
- *   left
- */
+/** Opens the folder, and makes root its owner. Throws CONFIG_INVALID if that is not possible. */
 export function openKeyFolder(
-  folder: string,
+  root: string,
   gid: number,
   limitMs: number,
-  wishOf: (name: string) => KeyWish | undefined,
+  wishOf: KeyFolder['wishOf'],
   troubles: Troubles,
 ): KeyFolder {
   const self = process.getuid?.() ?? 0;
-  prepareFolder(folder, self, gid);
-  const unfinished = join(folder, UNFINISHED);
-  const marks = new Map<string, Mark>();
-  /** files from before this start that have not been checked */
-  const present = new Set(readdirSync(folder).filter((name) => !NOT_OURS.has(name)));
-  const failed = new Set<string>();
-  const changed = new Set<string>();
-  let watcher: ReturnType<typeof watch> | undefined;
-  let timer: NodeJS.Timeout | undefined;
-
-  function isRight({ mode, uid, gid: group }: Stats): boolean {
-    return (mode & 0o7777) === MODE && uid === self && group === gid;
-  }
-
-  function remember(name: string, list: string, grant: number, stat: Stats): Mark {
-    const { ino, ctimeMs, size } = stat;
-    const mark = { list, grant, ino, ctimeMs, size };
-    marks.set(name, mark);
-    return mark;
-  }
-
-  /** What a file grants that this run did not write, or that was changed since. */
-  function look(name: string, list: string): Pick<Mark, 'list' | 'grant'> | undefined {
-    const path = join(folder, name);
-    const stat = lstatSync(path, { throwIfNoEntry: false });
-    if (stat === undefined || !stat.isFile()) return undefined;
-    // the text of a file that another account wrote says nothing; nor may root read it without CAP_DAC_OVERRIDE
-    const isOurs = stat.uid === self && (stat.mode & 0o400) !== 0;
-    const text = isOurs ? readFileSync(path, 'utf8') : '';
-    const grant = marks.get(name)?.grant ?? grantOf(text);
-    marks.delete(name);
-    if (grant === undefined) return undefined;
-    const isSame = isRight(stat) && renderKeyFile(readKeyLines(list), grant) === text;
-    if (!isSame) return { list: '', grant };
-    return remember(name, list, grant, stat);
-  }
-
-  function write(name: string, list: string, grant: number): void {
-    const path = join(folder, name);
-    const text = renderKeyFile(readKeyLines(list), grant);
-    const { O_WRONLY, O_CREAT, O_TRUNC, O_NOFOLLOW } = constants;
-    const fd = openSync(unfinished, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, MODE);
-    try {
-      writeAll(fd, text);
-    } finally {
-      closeSync(fd);
-    }
-    renameSync(unfinished, path);
-    remember(name, list, grant, lstatSync(path));
-  }
-
-  function remove(name: string): void {
-    removeFile(join(folder, name));
-    marks.delete(name);
-  }
-
-  function bring(
-    name: string,
-    { list, until, untrustedUntil, mayRenew }: KeyWish,
-    now: number,
-  ): void {
-    const isUnknown = present.delete(name);
-    if (list === '') {
-      if (isUnknown || marks.has(name)) remove(name);
-      return;
-    }
-    const is = isUnknown ? look(name, list) : marks.get(name);
-    const most = Math.min(now + limitMs, until);
-    if (is?.list === list) {
-      const isTooLong = is.grant > most + SLACK_MS;
-      const isDue = mayRenew && is.grant - now <= limitMs / 2 && is.grant < most;
-      if (!isTooLong && !isDue) return;
-    }
-    const grant = mayRenew ? most : Math.min(is?.grant ?? untrustedUntil, most);
-    if (is === undefined && grant <= now) return;
-    try {
-      write(name, list, grant);
-    } catch (error) {
-      // a key that is gone must not stay because there is no room for the others
-      if (is?.list !== list) remove(name); // reports its own failure
-      throw error;
-    }
-  }
-
-  function settle(name: string, now: number): void {
-    const wish = wishOf(name);
-    if (wish === undefined) return;
-    if (troubles.attempt(join(folder, name), () => bring(name, wish, now))) {
-      failed.delete(name);
-      return;
-    }
-    failed.add(name);
-    present.add(name); // the next attempt checks whatever is there
-  }
-
-  function check(name: string, now: number): void {
-    if (NOT_OURS.has(name)) return;
-    const mark = marks.get(name);
-    const stat = lstatSync(join(folder, name), { throwIfNoEntry: false });
-    if (stat === undefined) {
-      marks.delete(name);
-      present.delete(name);
-    } else {
-      const { ino, ctimeMs, size } = stat;
-      const isSame = mark?.ino === ino && mark.ctimeMs === ctimeMs && mark.size === size;
-      if (isSame && !failed.has(name)) return;
-      present.add(name);
-    }
-    settle(name, now);
-    if (stat === undefined && !marks.has(name) && !failed.has(name)) {
-      troubles.remove(join(folder, name));
-    }
-  }
-
+  prepareFolder(root, self, gid);
   return {
-    settle,
-    renew(now, most) {
-      let count = 0;
-      for (const [name, { grant }] of marks) {
-        if (grant - now > limitMs / 2 && grant <= now + limitMs + SLACK_MS) continue;
-        settle(name, now);
-        if (marks.get(name)?.grant !== grant) count += 1;
-        if (count >= most) return;
-      }
-    },
-    settlePresent(now) {
-      for (const name of [...present]) settle(name, now);
-    },
-    async checkAll(clock) {
-      const unknown = readdirSync(folder).filter((name) => !marks.has(name));
-      for (const names of [unknown, failed, marks.keys()]) {
-        let count = 0;
-        for (const name of names) {
-          check(name, clock());
-          if ((count += 1) % CHECKED_AT_ONCE === 0) await yieldTurn();
-        }
-      }
-    },
-    watch(clock, onError) {
-      watcher = watch(folder, (_event, name) => {
-        if (name === UNFINISHED) return;
-        changed.add(name ?? '');
-        timer ??= setTimeout(() => {
-          timer = undefined;
-          for (const each of changed) if (each !== '') check(each, clock());
-          changed.clear();
-        }, SETTLE_MS);
-      });
-      watcher.on('error', onError);
-    },
-    flush: () => flushFolder(folder),
-    count: () => marks.size,
-    lasting() {
-      let [first, last] = [Infinity, -Infinity];
-      for (const { grant } of marks.values()) {
-        first = Math.min(first, grant);
-        last = Math.max(last, grant);
-      }
-      return last < first ? undefined : { first, last };
-    },
-    close() {
-      watcher?.close();
-      clearTimeout(timer);
-    },
+    ...{ root, gid, limitMs, wishOf, troubles, self, unfinished: join(root, UNFINISHED) },
+    present: new Set(readdirSync(root).filter((name) => !NOT_OURS.has(name))),
+    ...{ marks: new Map(), failed: new Set(), changed: new Set() },
+    ...{ watcher: undefined, timer: undefined },
   };
+}
+
+export function closeKeyFolder({ watcher, timer }: KeyFolder): void {
+  watcher?.close();
+  clearTimeout(timer);
+}
+
+/** Brings a file to its wanted state. */
+export function settleKeyFile(folder: KeyFolder, name: string, now: number): void {
+  const { root, wishOf, troubles, present, failed } = folder;
+  const wish = wishOf(name);
+  if (wish === undefined) return;
+  if (troubles.attempt(join(root, name), () => bring(folder, name, wish, now))) {
+    failed.delete(name);
+    return;
+  }
+  failed.add(name);
+  present.add(name); // the next attempt checks whatever is there
+}
+
+/** The same for files that no longer last for half of the limit, at most this many. */
+export function renewKeyFiles(folder: KeyFolder, now: number, most: number): void {
+  const { marks, limitMs } = folder;
+  let count = 0;
+  for (const [name, { grant }] of marks) {
+    if (grant - now > limitMs / 2 && grant <= now + limitMs + SLACK_MS) continue;
+    settleKeyFile(folder, name, now);
+    if (marks.get(name)?.grant !== grant) count += 1;
+    if (count >= most) return;
+  }
+}
+
+/** Brings the files that existed at the start, and that no call has settled yet, to their wanted state. */
+export function settlePresent(folder: KeyFolder, now: number): void {
+  for (const name of [...folder.present]) settleKeyFile(folder, name, now);
+}
+
+/** Checks all files, and brings those that were changed to their wanted state. */
+export async function checkKeyFiles(folder: KeyFolder, clock: () => number): Promise<void> {
+  const { root, marks, failed } = folder;
+  const unknown = readdirSync(root).filter((name) => !marks.has(name));
+  for (const names of [unknown, failed, marks.keys()]) {
+    let count = 0;
+    for (const name of names) {
+      check(folder, name, clock());
+      if ((count += 1) % CHECKED_AT_ONCE === 0) await yieldTurn();
+    }
+  }
+}
+
+/** Starts to do the same for each file as soon as it is changed. */
+export function watchKeyFolder(
+  folder: KeyFolder,
+  clock: () => number,
+  onError: (error: Error) => void,
+): void {
+  const { changed } = folder;
+  folder.watcher = watch(folder.root, (_event, name) => {
+    if (name === UNFINISHED) return;
+    changed.add(name ?? '');
+    folder.timer ??= setTimeout(() => {
+      folder.timer = undefined;
+      for (const each of changed) if (each !== '') check(folder, each, clock());
+      changed.clear();
+    }, SETTLE_MS);
+  });
+  folder.watcher.on('error', onError);
+}
+
+/** When the first and the last file ends; undefined if there is no file. */
+export function lastingOf({ marks }: KeyFolder): { first: number; last: number } | undefined {
+  let [first, last] = [Infinity, -Infinity];
+  for (const { grant } of marks.values()) {
+    first = Math.min(first, grant);
+    last = Math.max(last, grant);
+  }
+  return last < first ? undefined : { first, last };
+}
+
+function check(folder: KeyFolder, name: string, now: number): void {
+  const { root, troubles, marks, present, failed } = folder;
+  if (NOT_OURS.has(name)) return;
+  const mark = marks.get(name);
+  const stat = lstatSync(join(root, name), { throwIfNoEntry: false });
+  if (stat === undefined) {
+    marks.delete(name);
+    present.delete(name);
+  } else {
+    const { ino, ctimeMs, size } = stat;
+    const isSame = mark?.ino === ino && mark.ctimeMs === ctimeMs && mark.size === size;
+    if (isSame && !failed.has(name)) return;
+    present.add(name);
+  }
+  settleKeyFile(folder, name, now);
+  if (stat === undefined && !marks.has(name) && !failed.has(name)) {
+    troubles.remove(join(root, name));
+  }
+}
+
+function bring(
+  folder: KeyFolder,
+  name: string,
+  { list, until, untrustedUntil, mayRenew }: KeyWish,
+  now: number,
+): void {
+  const { limitMs, marks, present } = folder;
+  const isUnknown = present.delete(name);
+  if (list === '') {
+    if (isUnknown || marks.has(name)) remove(folder, name);
+    return;
+  }
+  const is = isUnknown ? look(folder, name, list) : marks.get(name);
+  const most = Math.min(now + limitMs, until);
+  if (is?.list === list) {
+    const isTooLong = is.grant > most + SLACK_MS;
+    const isDue = mayRenew && is.grant - now <= limitMs / 2 && is.grant < most;
+    if (!isTooLong && !isDue) return;
+  }
+  const grant = mayRenew ? most : Math.min(is?.grant ?? untrustedUntil, most);
+  if (is === undefined && grant <= now) return;
+  try {
+    write(folder, name, list, grant);
+  } catch (error) {
+    // a key that is gone must not stay because there is no room for the others
+    if (is?.list !== list) remove(folder, name); // reports its own failure
+    throw error;
+  }
+}
+
+/** What a file grants that this run did not write, or that was changed since. */
+function look(
+  folder: KeyFolder,
+  name: string,
+  list: string,
+): Pick<Mark, 'list' | 'grant'> | undefined {
+  const { root, self, marks } = folder;
+  const path = join(root, name);
+  const stat = lstatSync(path, { throwIfNoEntry: false });
+  if (stat === undefined || !stat.isFile()) return undefined;
+  // the text of a file that another account wrote says nothing; nor may root read it without CAP_DAC_OVERRIDE
+  const isOurs = stat.uid === self && (stat.mode & 0o400) !== 0;
+  const text = isOurs ? readFileSync(path, 'utf8') : '';
+  const grant = marks.get(name)?.grant ?? grantOf(text);
+  marks.delete(name);
+  if (grant === undefined) return undefined;
+  const isSame = isRight(folder, stat) && renderKeyFile(readKeyLines(list), grant) === text;
+  if (!isSame) return { list: '', grant };
+  return remember(folder, name, list, grant, stat);
+}
+
+function write(folder: KeyFolder, name: string, list: string, grant: number): void {
+  const { root, unfinished } = folder;
+  const path = join(root, name);
+  const text = renderKeyFile(readKeyLines(list), grant);
+  const { O_WRONLY, O_CREAT, O_TRUNC, O_NOFOLLOW } = constants;
+  const fd = openSync(unfinished, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, MODE);
+  try {
+    writeAll(fd, text);
+  } finally {
+    closeSync(fd);
+  }
+  renameSync(unfinished, path);
+  remember(folder, name, list, grant, lstatSync(path));
+}
+
+function remove({ root, marks }: KeyFolder, name: string): void {
+  removeFile(join(root, name));
+  marks.delete(name);
+}
+
+function remember(
+  { marks }: KeyFolder,
+  name: string,
+  list: string,
+  grant: number,
+  stat: Stats,
+): Mark {
+  const { ino, ctimeMs, size } = stat;
+  const mark = { list, grant, ino, ctimeMs, size };
+  marks.set(name, mark);
+  return mark;
+}
+
+function isRight(folder: KeyFolder, { mode, uid, gid }: Stats): boolean {
+  return (mode & 0o7777) === MODE && uid === folder.self && gid === folder.gid;
 }
 
 function prepareFolder(folder: string, self: number, gid: number): void {

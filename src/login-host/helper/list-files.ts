@@ -53,6 +53,14 @@ interface ListFile extends FileRights {
   identity?: string;
 }
 
+/** What lists are made of. */
+interface ListSource extends Pick<LoginHostConfig, 'realm' | 'realmGid' | 'homes'> {
+  readonly registry: Registry;
+  readonly local: () => LocalAccounts;
+  /** all subjects in the order of their numbers */
+  ordered: Subject[];
+}
+
 export function openListFiles(
   { realm, realmGid, homes }: Pick<LoginHostConfig, 'realm' | 'realmGid' | 'homes'>,
   places: Places,
@@ -60,95 +68,23 @@ export function openListFiles(
   local: () => LocalAccounts,
   troubles: Troubles,
 ): ListFiles {
-  let ordered: Subject[] = [];
-
-  /** In the order of their numbers, so that the same subjects give the same text. */
-  function* shownSubjects(): Generator<Subject> {
-    const { size } = registry.byUid;
-    if (ordered.length !== size) {
-      ordered = [...registry.byUid.values()].sort((a, b) => a.uid - b.uid);
-    }
-    for (const subject of ordered) if (subject.isShown) yield subject;
-  }
-
-  function isShown(name: string): boolean {
-    return registry.byName.get(name)?.isShown === true;
-  }
-
-  function* passwd(): Generator<string> {
-    for (const { isPerson, name, uid, gecos, shell } of shownSubjects()) {
-      const gid = isPerson ? realmGid : uid;
-      const home = isPerson ? `${homes.people}/${name}` : `${homes.tools}/${toolOf(name, realm)}`;
-      yield `${name}:*:${uid}:${gid}:${gecos}:${home}:${shell}\n`;
-    }
-  }
-
-  function* shadow(): Generator<string> {
-    for (const { name } of shownSubjects()) yield `${name}:*:::::::\n`;
-  }
-
-  function* group(): Generator<string> {
-    const { groups, gids } = local();
-    const realmGroup = `project-${realm}`;
-    if (!groups.has(realmGroup) && !gids.has(realmGid)) yield `${realmGroup}:*:${realmGid}:\n`;
-    for (const { isPerson, isInForce, name, uid, list } of shownSubjects()) {
-      if (isPerson) continue;
-      const members = isInForce && list !== '' ? list.split(',').filter(isShown) : [];
-      yield `${name}:*:${uid}:${members.join(',')}\n`;
-    }
-  }
-
-  function* sudoers(): Generator<string> {
-    const names: string[] = [];
-    for (const { isPerson, isInForce, isActive, name } of registry.byUid.values()) {
-      if (!isPerson && isInForce && isActive) names.push(name);
-    }
-    for (const name of names.sort()) yield `%${name} ALL=(${name}) NOPASSWD: ALL\n`;
-  }
-
-  function* closed(): Generator<string> {
-    const names: string[] = [];
-    for (const { isClosed, name } of registry.byUid.values()) {
-      // another account may have the name of one that is gone
-      if (isClosed && registry.byName.get(name)?.isClosed !== false) names.push(name);
-    }
-    for (const name of names.sort()) yield `${name}\n`;
-  }
-
+  const of: ListSource = { realm, realmGid, homes, registry, local, ordered: [] };
   const extra = (name: string) => join(places.extrausers, name);
   const files: Record<ListName, ListFile> = {
-    closed: { path: join(places.login, CLOSED_FILE), lines: closed, mode: 0o644 },
-    sudoers: { path: places.sudoers, lines: sudoers, mode: 0o440 },
-    group: { path: extra('group'), lines: group, mode: 0o644 },
-    passwd: { path: extra('passwd'), lines: passwd, mode: 0o644 },
+    closed: {
+      ...{ path: join(places.login, CLOSED_FILE), mode: 0o644 },
+      lines: () => closedLines(of),
+    },
+    sudoers: { path: places.sudoers, lines: () => sudoersLines(of), mode: 0o440 },
+    group: { path: extra('group'), lines: () => groupLines(of), mode: 0o644 },
+    passwd: { path: extra('passwd'), lines: () => passwdLines(of), mode: 0o644 },
     shadow: {
-      ...{ path: extra('shadow'), lines: shadow, mode: 0o640 },
+      ...{ path: extra('shadow'), lines: () => shadowLines(of), mode: 0o640 },
       get gid() {
         return local().groups.get('shadow') ?? 0;
       },
     },
   };
-
-  async function write(list: ListName, file: ListFile): Promise<void> {
-    const hash = createHash('sha256');
-    const temporary = `${file.path}.new`; // sudo reads no file with a dot in its name
-    writeNew(temporary, inPieces(file.lines(), hash), file);
-    const digest = hash.digest('hex');
-    if (digest === file.digest && identify(file.path) === file.identity) {
-      removeFile(temporary);
-      return;
-    }
-    try {
-      if (list === 'sudoers') await checkSudoers(temporary);
-    } catch (error) {
-      removeFile(temporary);
-      throw error;
-    }
-    moveInto(temporary, file.path);
-    file.digest = digest;
-    file.identity = identify(file.path);
-  }
-
   return {
     async write(lists) {
       for (const list of ORDER) {
@@ -167,6 +103,83 @@ export function openListFiles(
       return new Set(ORDER.filter((list) => identify(files[list].path) !== files[list].identity));
     },
   };
+}
+
+function* passwdLines(of: ListSource): Generator<string> {
+  const { realm, realmGid, homes } = of;
+  for (const { isPerson, name, uid, gecos, shell } of shownSubjects(of)) {
+    const gid = isPerson ? realmGid : uid;
+    const home = isPerson ? `${homes.people}/${name}` : `${homes.tools}/${toolOf(name, realm)}`;
+    yield `${name}:*:${uid}:${gid}:${gecos}:${home}:${shell}\n`;
+  }
+}
+
+function* shadowLines(of: ListSource): Generator<string> {
+  for (const { name } of shownSubjects(of)) yield `${name}:*:::::::\n`;
+}
+
+function* groupLines(of: ListSource): Generator<string> {
+  const { realm, realmGid, local } = of;
+  const { groups, gids } = local();
+  const realmGroup = `project-${realm}`;
+  if (!groups.has(realmGroup) && !gids.has(realmGid)) yield `${realmGroup}:*:${realmGid}:\n`;
+  for (const { isPerson, isInForce, name, uid, list } of shownSubjects(of)) {
+    if (isPerson) continue;
+    const members =
+      isInForce && list !== '' ? list.split(',').filter((member) => isShown(of, member)) : [];
+    yield `${name}:*:${uid}:${members.join(',')}\n`;
+  }
+}
+
+function* sudoersLines({ registry }: ListSource): Generator<string> {
+  const names: string[] = [];
+  for (const { isPerson, isInForce, isActive, name } of registry.byUid.values()) {
+    if (!isPerson && isInForce && isActive) names.push(name);
+  }
+  for (const name of names.sort()) yield `%${name} ALL=(${name}) NOPASSWD: ALL\n`;
+}
+
+function* closedLines({ registry }: ListSource): Generator<string> {
+  const names: string[] = [];
+  for (const { isClosed, name } of registry.byUid.values()) {
+    // another account may have the name of one that is gone
+    if (isClosed && registry.byName.get(name)?.isClosed !== false) names.push(name);
+  }
+  for (const name of names.sort()) yield `${name}\n`;
+}
+
+/** In the order of their numbers, so that the same subjects give the same text. */
+function* shownSubjects(of: ListSource): Generator<Subject> {
+  const { registry } = of;
+  const { size } = registry.byUid;
+  if (of.ordered.length !== size) {
+    of.ordered = [...registry.byUid.values()].sort((a, b) => a.uid - b.uid);
+  }
+  for (const subject of of.ordered) if (subject.isShown) yield subject;
+}
+
+function isShown({ registry }: ListSource, name: string): boolean {
+  return registry.byName.get(name)?.isShown === true;
+}
+
+async function write(list: ListName, file: ListFile): Promise<void> {
+  const hash = createHash('sha256');
+  const temporary = `${file.path}.new`; // sudo reads no file with a dot in its name
+  writeNew(temporary, inPieces(file.lines(), hash), file);
+  const digest = hash.digest('hex');
+  if (digest === file.digest && identify(file.path) === file.identity) {
+    removeFile(temporary);
+    return;
+  }
+  try {
+    if (list === 'sudoers') await checkSudoers(temporary);
+  } catch (error) {
+    removeFile(temporary);
+    throw error;
+  }
+  moveInto(temporary, file.path);
+  file.digest = digest;
+  file.identity = identify(file.path);
 }
 
 function* inPieces(

@@ -43,141 +43,141 @@ const UID =
   /^(?:[!?]?[0-9a-f]{16} \S+ \{"kind":"\w+","realm":"[^"]*","name":"[^"]*","uid":(\d+),|(?:gone|missing) (\d+) )/;
 
 export interface SealJournal {
-  /**
-   * Appends lines. Throws as node:fs does; then none of them is in the file.
-   *
-   * @param isLoss whether they must survive a power loss, and find room on a full disk
-   */
-  append(lines: readonly string[], isLoss: boolean): void;
-  /**
-   * Rewrites the file with the last line of each uid, if more than half of it is not needed, or if some of it
-   * could not be read. Throws as node:fs does.
-   */
-  tidy(): void;
-  /** Makes room for lines that are not losses. Throws if there is no room, and as node:fs does. */
-  requireRoom(): void;
-  close(): void;
+  readonly path: string;
+  fd: number;
+  /** of all whole lines, in bytes, and of those that are needed */
+  size: number;
+  neededBytes: number;
+  /** the room after them */
+  room: number;
+  /** the disk had no more room; each further attempt would fill it for other programs for a moment */
+  isFull: boolean;
+  /** the lines that could not be read, without a last one that was cut */
+  unread: number;
 }
 
 /**
- * Opens the file, and passes each line to `take`, which returns whether it could read it. `unread` counts the
- * lines that it could not read, without a last one that was cut. Throws as node:fs does.
+ * Opens the file, and passes each line to `take`, which returns whether it could read it. Throws as node:fs does.
  */
-export function openSealJournal(
-  path: string,
-  take: (line: string) => boolean,
-): { journal: SealJournal; unread: number } {
-  let fd = openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600);
+export function openSealJournal(path: string, take: (line: string) => boolean): SealJournal {
+  const fd = openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600);
   let unread = 0;
   const needed = new Map<number, number>();
-  let size = forEachLine(fd, (line, bytes) => {
+  const size = forEachLine(fd, (line, bytes) => {
     if (!take(line)) unread += 1;
     const key = keyOf(line);
     if (key !== undefined) needed.set(key, bytes);
   });
   if (isCutWithin(fd, size)) unread += 1;
-  let room = fstatSync(fd).size - size;
-  /** the disk had no more room; each further attempt would fill it for other programs for a moment */
-  let isFull = false;
-  makeRoom();
-  let neededBytes = needed.values().reduce((sum, bytes) => sum + bytes, 0);
-  needed.clear();
+  const room = fstatSync(fd).size - size;
+  const neededBytes = needed.values().reduce((sum, bytes) => sum + bytes, 0);
+  const journal = { path, fd, size, neededBytes, room, isFull: false, unread };
+  makeRoom(journal);
+  return journal;
+}
 
-  /** Makes as much room as there should be. If the disk is full, the existing room stays. */
-  function makeRoom(): void {
-    if (isFull) return;
-    try {
-      clearRoom(fd, size, ROOM_BYTES);
-      room = ROOM_BYTES;
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error;
-      isFull = true;
-      ftruncateSync(fd, size + room);
-    }
+/**
+ * Appends lines. Throws as node:fs does; then none of them is in the file.
+ *
+ * @param isLoss whether they must survive a power loss, and find room on a full disk
+ */
+export function appendLines(journal: SealJournal, lines: readonly string[], isLoss: boolean): void {
+  if (lacksRoom(journal) && !isLoss) throw noRoom();
+  const { fd, size } = journal;
+  try {
+    const written = writeLines(fd, lines, size);
+    if (isLoss) fsyncSync(fd);
+    journal.size += written;
+    journal.room = Math.max(0, journal.room - written);
+  } catch (error) {
+    clearRoom(fd, size, journal.room); // half a line would spoil the next one
+    ftruncateSync(fd, size + journal.room);
+    throw error;
   }
+}
 
-  /** Whether there is only room for losses; tries to make more first. */
-  function lacksRoom(): boolean {
-    if (room < ROOM_BYTES / 2) makeRoom();
-    return room < ROOM_BYTES / 2;
+/**
+ * Rewrites the file with the last line of each uid, if more than half of it is not needed, or if some of it
+ * could not be read. Throws as node:fs does.
+ */
+export function tidyJournal(journal: SealJournal): void {
+  const { path, fd } = journal;
+  journal.isFull = false;
+  lacksRoom(journal);
+  if (journal.unread === 0 && journal.size <= 2 * journal.neededBytes + SPARE_BYTES) return;
+  const temporary = `${path}.new`;
+  removeFile(temporary);
+  const next = openSync(temporary, 'wx+', 0o600);
+  try {
+    journal.neededBytes = copyNeeded(fd, next);
+    moveInto(temporary, path);
+  } catch (error) {
+    closeSync(next);
+    removeFile(temporary);
+    throw error;
   }
+  closeSync(fd);
+  Object.assign(journal, { fd: next, size: journal.neededBytes, room: 0 });
+  makeRoom(journal);
+  journal.unread = 0;
+  flushFolder(dirname(path));
+}
 
-  /** Copies the last line of each uid; returns their length in bytes. */
-  function copyNeeded(to: number): number {
-    const last = new Map<number, number>();
-    let index = 0;
-    forEachLine(fd, (line) => {
-      const key = keyOf(line);
-      if (key !== undefined) last.set(key, index);
-      index += 1;
-    });
-    const lines: string[] = [];
-    let length = 0;
-    let written = 0;
-    const write = (): void => {
-      written += writeLines(to, lines.splice(0), written);
-      length = 0;
-    };
-    index = 0;
-    forEachLine(fd, (line) => {
-      const key = keyOf(line);
-      const isLast = key !== undefined && last.get(key) === index;
-      if (isLast && (key > 0 || index > (last.get(-key) ?? 0))) {
-        lines.push(line);
-        length += line.length;
-      }
-      index += 1;
-      if (length > CHUNK_BYTES) write();
-    });
-    write();
-    fsyncSync(to);
-    return written;
+/** Makes room for lines that are not losses. Throws if there is no room, and as node:fs does. */
+export function requireRoom(journal: SealJournal): void {
+  journal.isFull = false;
+  if (lacksRoom(journal)) throw noRoom();
+}
+
+/** Makes as much room as there should be. If the disk is full, the existing room stays. */
+function makeRoom(journal: SealJournal): void {
+  if (journal.isFull) return;
+  try {
+    clearRoom(journal.fd, journal.size, ROOM_BYTES);
+    journal.room = ROOM_BYTES;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error;
+    journal.isFull = true;
+    ftruncateSync(journal.fd, journal.size + journal.room);
   }
+}
 
-  const journal: SealJournal = {
-    append(lines, isLoss) {
-      if (lacksRoom() && !isLoss) throw noRoom();
-      try {
-        const written = writeLines(fd, lines, size);
-        if (isLoss) fsyncSync(fd);
-        size += written;
-        room = Math.max(0, room - written);
-      } catch (error) {
-        clearRoom(fd, size, room); // half a line would spoil the next one
-        ftruncateSync(fd, size + room);
-        throw error;
-      }
-    },
-    tidy() {
-      isFull = false;
-      lacksRoom();
-      if (unread === 0 && size <= 2 * neededBytes + SPARE_BYTES) return;
-      const temporary = `${path}.new`;
-      removeFile(temporary);
-      const next = openSync(temporary, 'wx+', 0o600);
-      try {
-        neededBytes = copyNeeded(next);
-        moveInto(temporary, path);
-      } catch (error) {
-        closeSync(next);
-        removeFile(temporary);
-        throw error;
-      }
-      closeSync(fd);
-      fd = next;
-      size = neededBytes;
-      room = 0;
-      makeRoom();
-      unread = 0;
-      flushFolder(dirname(path));
-    },
-    requireRoom() {
-      isFull = false;
-      if (lacksRoom()) throw noRoom();
-    },
-    close: () => closeSync(fd),
+/** Whether there is only room for losses; tries to make more first. */
+function lacksRoom(journal: SealJournal): boolean {
+  if (journal.room < ROOM_BYTES / 2) makeRoom(journal);
+  return journal.room < ROOM_BYTES / 2;
+}
+
+/** Copies the last line of each uid; returns their length in bytes. */
+function copyNeeded(fd: number, to: number): number {
+  const last = new Map<number, number>();
+  let index = 0;
+  forEachLine(fd, (line) => {
+    const key = keyOf(line);
+    if (key !== undefined) last.set(key, index);
+    index += 1;
+  });
+  const lines: string[] = [];
+  let length = 0;
+  let written = 0;
+  const write = (): void => {
+    written += writeLines(to, lines.splice(0), written);
+    length = 0;
   };
-  return { journal, unread };
+  index = 0;
+  forEachLine(fd, (line) => {
+    const key = keyOf(line);
+    const isLast = key !== undefined && last.get(key) === index;
+    if (isLast && (key > 0 || index > (last.get(-key) ?? 0))) {
+      lines.push(line);
+      length += line.length;
+    }
+    index += 1;
+    if (length > CHUNK_BYTES) write();
+  });
+  write();
+  fsyncSync(to);
+  return written;
 }
 
 function noRoom(): Error {

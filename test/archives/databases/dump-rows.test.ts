@@ -1,15 +1,15 @@
 /** Counting the rows of a dump as it comes, byte by byte. Pure. */
 import { describe, expect, test } from '@jest/globals';
-import { openDumpReader } from '../../../src/archives/databases/dump-rows.ts';
+import { newDump, readDump, rowsOf } from '../../../src/archives/databases/dump-rows.ts';
 
 const HEAD = '/*M!999999\\- enable the sandbox mode */ \n\n/*!40101 SET NAMES utf8mb4 */;\n';
 const T = 'CREATE TABLE `t` (\n  `a` int(11) DEFAULT NULL\n) ENGINE=InnoDB;\n';
 
 function count(text: string, piece: number): Record<string, number> {
   const bytes = Buffer.from(text);
-  const reader = openDumpReader();
-  for (let at = 0; at < bytes.length; at += piece) reader.write(bytes.subarray(at, at + piece));
-  return Object.fromEntries(reader.end());
+  const dump = newDump();
+  for (let at = 0; at < bytes.length; at += piece) readDump(dump, bytes.subarray(at, at + piece));
+  return Object.fromEntries(rowsOf(dump));
 }
 
 /** case · the dump · the rows of each table in it */

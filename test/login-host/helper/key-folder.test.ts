@@ -21,6 +21,13 @@ import { join } from 'node:path';
 import { openLog } from '../../../src/shared/log.ts';
 import {
   openKeyFolder,
+  checkKeyFiles,
+  closeKeyFolder,
+  lastingOf,
+  renewKeyFiles,
+  settleKeyFile,
+  settlePresent,
+  watchKeyFolder,
   type KeyFolder,
   type KeyWish,
 } from '../../../src/login-host/helper/key-folder.ts';
@@ -52,7 +59,7 @@ beforeEach(() => {
   open();
 });
 afterEach(() => {
-  folder.close();
+  closeKeyFolder(folder);
   rmSync(root, { recursive: true, force: true });
 });
 
@@ -67,12 +74,12 @@ const wish = (name: string, list: string, more: Partial<KeyWish> = {}) =>
   wishes.set(name, { list, until: FAR, untrustedUntil: FAR, mayRenew: true, ...more });
 const read = (name: string) => readFileSync(join(path, name), 'utf8');
 const file = (list: string, until: number) => renderKeyFile(readKeyLines(list), until);
-const check = async () => folder.checkAll(() => NOW);
+const check = async () => checkKeyFiles(folder, () => NOW);
 
 describe('a file', () => {
   test('is written for the whole limit, and only for its readers', () => {
     wish('alice', KEY);
-    folder.settle('alice', NOW);
+    settleKeyFile(folder, 'alice', NOW);
     expect(read('alice')).toBe(file(KEY, NOW + LIMIT_MS));
     const { mode, uid, gid } = statSync(join(path, 'alice'));
     expect([mode & 0o7777, uid, gid]).toEqual([0o640, 0, GID]);
@@ -84,7 +91,7 @@ describe('a file', () => {
   test('lasts no longer than the seal, nor than the key', () => {
     const bound = `expiry-time="20261125110000Z" ${OTHER_KEY}`;
     wish('alice', `${KEY}\n${bound}`, { until: NOW + 2 * HOUR_MS });
-    folder.settle('alice', NOW);
+    settleKeyFile(folder, 'alice', NOW);
     expect(read('alice')).toBe(
       `expiry-time="20261125120000Z" ${KEY}\nexpiry-time="20261125110000Z" ${OTHER_KEY}\n`,
     );
@@ -92,10 +99,10 @@ describe('a file', () => {
 
   test('is removed if there are no keys any more', () => {
     wish('alice', KEY);
-    folder.settle('alice', NOW);
+    settleKeyFile(folder, 'alice', NOW);
     wish('alice', '');
-    folder.settle('alice', NOW);
-    expect([readdirSync(path), folder.count()]).toEqual([[], 0]);
+    settleKeyFile(folder, 'alice', NOW);
+    expect([readdirSync(path), folder.marks.size]).toEqual([[], 0]);
   });
 
   test.each<[string, number, boolean, boolean]>([
@@ -111,69 +118,69 @@ describe('a file', () => {
     ['is left if the clock was set back a little', NOW - 59_000, true, false],
   ])('%s', (_, now, mayRenew, isWritten) => {
     wish('alice', KEY);
-    folder.settle('alice', NOW);
+    settleKeyFile(folder, 'alice', NOW);
     wish('alice', KEY, { mayRenew });
-    folder.renew(now, 10);
+    renewKeyFiles(folder, now, 10);
     expect(read('alice')).toBe(file(KEY, isWritten ? now + LIMIT_MS : NOW + LIMIT_MS));
   });
 
   test('is renewed only once if the seal is about to end', () => {
     wish('alice', KEY, { until: NOW + HOUR_MS });
-    folder.settle('alice', NOW);
+    settleKeyFile(folder, 'alice', NOW);
     const before = statSync(join(path, 'alice')).ino;
-    folder.renew(NOW + 1000, 10);
+    renewKeyFiles(folder, NOW + 1000, 10);
     expect(statSync(join(path, 'alice')).ino).toBe(before);
   });
 
   test('is renewed in batches if there are many', () => {
     for (let n = 0; n < 10; n += 1) {
       wish(`p${n}`, KEY);
-      folder.settle(`p${n}`, NOW);
+      settleKeyFile(folder, `p${n}`, NOW);
     }
     const now = NOW + LIMIT_MS;
     const renewed = () =>
       readdirSync(path).filter((name) => read(name) === file(KEY, now + LIMIT_MS));
-    folder.renew(now, 4);
+    renewKeyFiles(folder, now, 4);
     expect(renewed()).toHaveLength(4);
-    folder.renew(now, 10);
+    renewKeyFiles(folder, now, 10);
     expect(renewed()).toHaveLength(10);
   });
 
   test('with other keys lasts no longer than before if it must not be renewed', () => {
     wish('alice', KEY);
-    folder.settle('alice', NOW);
+    settleKeyFile(folder, 'alice', NOW);
     wish('alice', OTHER_KEY, { mayRenew: false });
-    folder.settle('alice', NOW + HOUR_MS);
+    settleKeyFile(folder, 'alice', NOW + HOUR_MS);
     expect(read('alice')).toBe(file(OTHER_KEY, NOW + LIMIT_MS));
     wish('alice', KEY);
-    folder.settle('alice', NOW + HOUR_MS);
+    settleKeyFile(folder, 'alice', NOW + HOUR_MS);
     expect(read('alice')).toBe(file(KEY, NOW + HOUR_MS + LIMIT_MS));
   });
 
   test('the first and the last end say how long all files last', () => {
-    expect(folder.lasting()).toBeUndefined();
+    expect(lastingOf(folder)).toBeUndefined();
     wish('alice', KEY);
     wish('bob', KEY, { until: NOW + HOUR_MS });
-    folder.settle('alice', NOW);
-    folder.settle('bob', NOW);
-    expect(folder.lasting()).toEqual({ first: NOW + HOUR_MS, last: NOW + LIMIT_MS });
+    settleKeyFile(folder, 'alice', NOW);
+    settleKeyFile(folder, 'bob', NOW);
+    expect(lastingOf(folder)).toEqual({ first: NOW + HOUR_MS, last: NOW + LIMIT_MS });
   });
 });
 
 describe('after a restart a file', () => {
   const again = (name: string, now: number) => {
-    folder.close();
+    closeKeyFolder(folder);
     open();
-    folder.settle(name, now);
+    settleKeyFile(folder, name, now);
   };
 
   test('that has the right content is left', () => {
     wish('alice', KEY);
-    folder.settle('alice', NOW);
+    settleKeyFile(folder, 'alice', NOW);
     const { ino } = statSync(join(path, 'alice'));
     again('alice', NOW + HOUR_MS);
     expect(statSync(join(path, 'alice')).ino).toBe(ino);
-    expect(folder.lasting()).toEqual({ first: NOW + LIMIT_MS, last: NOW + LIMIT_MS });
+    expect(lastingOf(folder)).toEqual({ first: NOW + LIMIT_MS, last: NOW + LIMIT_MS });
   });
 
   test.each([
@@ -190,7 +197,7 @@ describe('after a restart a file', () => {
     ],
   ])('that %s is rewritten, and lasts no longer than before', (_, change) => {
     wish('alice', KEY, { until: NOW + 3 * HOUR_MS });
-    folder.settle('alice', NOW);
+    settleKeyFile(folder, 'alice', NOW);
     change(join(path, 'alice'));
     wish('alice', KEY, { mayRenew: false, until: NOW + 3 * HOUR_MS });
     again('alice', NOW + HOUR_MS);
@@ -201,7 +208,7 @@ describe('after a restart a file', () => {
 
   test('that belongs to another owner is rewritten, whatever it contains', () => {
     wish('alice', KEY);
-    folder.settle('alice', NOW);
+    settleKeyFile(folder, 'alice', NOW);
     chownSync(join(path, 'alice'), 12_345, GID);
     wish('alice', KEY, { mayRenew: false });
     again('alice', NOW + HOUR_MS);
@@ -211,34 +218,34 @@ describe('after a restart a file', () => {
 
   test('that is missing while nothing is trusted lasts for the rest of the limit since the last heartbeat', () => {
     wish('alice', KEY, { mayRenew: false, untrustedUntil: NOW + HOUR_MS });
-    folder.settle('alice', NOW);
+    settleKeyFile(folder, 'alice', NOW);
     expect(read('alice')).toBe(file(KEY, NOW + HOUR_MS));
     wish('bob', KEY, { mayRenew: false, untrustedUntil: NOW - 1 });
-    folder.settle('bob', NOW);
+    settleKeyFile(folder, 'bob', NOW);
     expect(readdirSync(path)).toEqual(['alice']);
   });
 
   test('of an unknown person is removed, but not before everything was reported', () => {
     wish('alice', KEY);
-    folder.settle('alice', NOW);
+    settleKeyFile(folder, 'alice', NOW);
     wishes.clear();
     isWhole = false;
-    folder.close();
+    closeKeyFolder(folder);
     open();
-    folder.settlePresent(NOW);
+    settlePresent(folder, NOW);
     expect(readdirSync(path)).toEqual(['alice']);
     isWhole = true;
-    folder.settlePresent(NOW);
+    settlePresent(folder, NOW);
     expect(readdirSync(path)).toEqual([]);
   });
 
   test('that an interrupted run has left unfinished is removed', () => {
     mkdirSync(join(path, '.new'));
     writeFileSync(join(path, '.new/x'), '');
-    folder.close();
+    closeKeyFolder(folder);
     open();
     wish('alice', KEY);
-    folder.settle('alice', NOW);
+    settleKeyFile(folder, 'alice', NOW);
     expect(readdirSync(path)).toEqual(['alice']);
   });
 });
@@ -246,7 +253,7 @@ describe('after a restart a file', () => {
 describe('changes by somebody else are corrected', () => {
   beforeEach(() => {
     wish('alice', KEY);
-    folder.settle('alice', NOW);
+    settleKeyFile(folder, 'alice', NOW);
   });
   const changes: [string, () => void][] = [
     ['an added line', () => appendFileSync(join(path, 'alice'), `${OTHER_KEY}\n`)],
@@ -278,7 +285,8 @@ describe('changes by somebody else are corrected', () => {
   });
 
   test.each(changes)('%s, as soon as it is done', async (_, change) => {
-    folder.watch(
+    watchKeyFolder(
+      folder,
       () => NOW,
       (error) => {
         throw error;
@@ -299,7 +307,7 @@ describe('changes by somebody else are corrected', () => {
 
   test('a file of a person without keys is removed', async () => {
     wish('bob', '');
-    folder.settle('bob', NOW);
+    settleKeyFile(folder, 'bob', NOW);
     writeFileSync(join(path, 'bob'), KEY);
     await check();
     expect(readdirSync(path)).toEqual(['alice']);
@@ -308,7 +316,7 @@ describe('changes by somebody else are corrected', () => {
   test('many at once', async () => {
     for (let n = 0; n < 1200; n += 1) {
       wish(`p${n}`, KEY);
-      folder.settle(`p${n}`, NOW);
+      settleKeyFile(folder, `p${n}`, NOW);
     }
     for (let n = 0; n < 1200; n += 1) appendFileSync(join(path, `p${n}`), OTHER_KEY);
     await check();
@@ -322,7 +330,7 @@ describe('a file that cannot be written affects only itself, is named, and is tr
     writeFileSync(join(path, 'alice/x'), '');
     for (const name of ['alice', 'bob']) {
       wish(name, KEY);
-      folder.settle(name, NOW);
+      settleKeyFile(folder, name, NOW);
     }
     expect(read('bob')).toBe(file(KEY, NOW + LIMIT_MS));
     expect(troubles.list()).toEqual([
@@ -347,14 +355,14 @@ describe('a file that cannot be written affects only itself, is named, and is tr
   test('a file system that is read-only', async () => {
     const { execFileSync } = await import('node:child_process');
     wish('alice', KEY);
-    folder.settle('alice', NOW);
+    settleKeyFile(folder, 'alice', NOW);
     execFileSync('mount', ['--bind', path, path]);
     execFileSync('mount', ['-o', 'remount,bind,ro', path]);
     try {
       wish('alice', OTHER_KEY);
       wish('bob', KEY);
-      folder.settle('alice', NOW);
-      folder.settle('bob', NOW);
+      settleKeyFile(folder, 'alice', NOW);
+      settleKeyFile(folder, 'bob', NOW);
       expect(troubles.list().map((each) => each.why)).toEqual([
         expect.stringContaining('EROFS'),
         expect.stringContaining('EROFS'),
@@ -369,20 +377,20 @@ describe('a file that cannot be written affects only itself, is named, and is tr
   });
 
   test('on a full disk no removed key stays', async () => {
-    folder.close();
+    closeKeyFolder(folder);
     await onSmallDisk(path, '16k', async () => {
       open();
       wish('alice', `${KEY}\n${OTHER_KEY}`);
-      folder.settle('alice', NOW);
+      settleKeyFile(folder, 'alice', NOW);
       expect(() => writeFileSync(join(path, 'lost+found'), 'x'.repeat(2 ** 20))).toThrow('ENOSPC');
       wish('alice', KEY);
-      folder.settle('alice', NOW);
+      settleKeyFile(folder, 'alice', NOW);
       expect(existsSync(join(path, 'alice'))).toBe(false);
       expect(troubles.list().map((each) => each.why)).toEqual([expect.stringContaining('ENOSPC')]);
       rmSync(join(path, 'lost+found'));
       await check();
       expect(read('alice')).toBe(file(KEY, NOW + LIMIT_MS));
-      folder.close();
+      closeKeyFolder(folder);
     });
   });
 });
