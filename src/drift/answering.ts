@@ -24,7 +24,7 @@ import {
   namesOfSubjects,
   unmanagedNumbersAmong,
 } from '../targets/everything.ts';
-import { openLimiter } from '../shared/limiter.ts';
+import { type Limiter, openLimiter } from '../shared/limiter.ts';
 import { type SurveyThrottle, startThrottle } from './throttle.ts';
 import type { RoleParts } from '../reconcile/role.ts';
 import { lookOnce, type Watching } from '../unmanaged/watch.ts';
@@ -46,154 +46,180 @@ export interface Answering {
   close(): Promise<void>;
 }
 
+interface Answers<Reader> extends Watching {
+  readonly parts: RoleParts<Reader>;
+  readonly reader: Reader;
+  readonly log: Log;
+  readonly closing: AbortController;
+  readonly few: Limiter;
+  readonly long: Limiter;
+  /** by the survey's id, so that a survey that is called twice is answered once */
+  readonly begun: Map<string, Promise<void>>;
+}
+
 export function startAnswering<Reader>(
   parts: RoleParts<Reader>,
-  { reader, log, ...watching }: Watching & { reader: Reader; log: Log },
+  given: Watching & { reader: Reader; log: Log },
 ): Answering {
-  const { role, targets } = parts;
-  const { pool: readers, realm, ranges } = watching;
-  const closing = new AbortController();
-  const few = openLimiter(FEW_LIMIT);
-  const long = openLimiter(LONG_LIMIT);
-  /** by the survey's id, so that a survey that is called twice is answered once */
-  const begun = new Map<string, Promise<void>>();
-
-  async function begin(id: string): Promise<void> {
-    const asked = await readSurvey(readers, id);
-    if (asked === undefined) return;
-    const isFew = asked.subjects !== undefined && asked.subjects.length <= FEW;
-    const write = (report: Report) =>
-      writeReport(readers, id, role, { ...report, clock: new Date().toISOString() });
-    const isRun = await (isFew ? few : long)(async () => {
-      if (closing.signal.aborted) return;
-      try {
-        const report = isFew
-          ? reportOf(await look(reader, asked.subjects ?? []), asked.subjects ?? [])
-          : await lookLong(id, asked);
-        if (report !== undefined) await write(report);
-      } catch (error) {
-        if (closing.signal.aborted) throw error;
-        const unreadable = [{ target: role, sentence: describeError(error) }];
-        await write({ ...reportOf([], []), unreadable }).catch(() => {}); // report the first error
-        throw error;
-      }
-    });
-    if (!isRun) log.warn({ role, survey: id }, 'a survey is not answered: too many wait');
-  }
-
-  /** Reads on one connection, so that a long survey leaves the other connections to the rest. */
-  const readWantedOf = (uids: readonly number[]) =>
-    withClient(readers, (client) => readWanted(client, role, uids));
-
-  async function look(through: Reader, uids: readonly number[]): Promise<SubjectSurvey[]> {
-    return survey(targets, await readWantedOf(uids), realm, through);
-  }
-
-  /** Returns undefined if nobody waits for the survey any more. */
-  async function lookLong(id: string, asked: AskedSurvey): Promise<Report | undefined> {
-    const uids = asked.subjects ?? (await readSubjects(readers));
-    const throttle = startThrottle(asked.pace, uids.length, {
-      closing: closing.signal,
-      report: (done) => writeProgress(readers, id, role, { done, total: uids.length }),
-    });
-    try {
-      return asked.subjects === undefined
-        ? await lookAtEverything(uids, throttle)
-        : reportOf((await lookThrough(reader, uids, throttle)).found, uids);
-    } catch (error) {
-      if (throttle.isOver()) return undefined;
-      throw error;
-    }
-  }
-
-  async function lookAtEverything(
-    uids: readonly number[],
-    throttle: SurveyThrottle,
-  ): Promise<Report> {
-    const began = await readClock(readers);
-    let everything: Everything<Reader>;
-    try {
-      everything = await parts.readEverything(reader, throttle, watching);
-    } catch (error) {
-      if (codeOf(error) !== 'BACKEND_UNREADABLE') throw error;
-      const sentence = describeError(error);
-      const unreadable = targets.map((target) => ({ target: target.name, sentence }));
-      return { ...reportOf([], uids), unreadable };
-    }
-    let { found, names } = await lookThrough(everything.reader, uids, throttle);
-    if (everything.reader !== reader && found.length <= LOOK_AGAIN_UP_TO) {
-      const again = found.map(({ subject }) => subject);
-      ({ found } = await lookThrough(reader, again, throttle));
-    }
-    await rememberUnmanaged(readers, unmanagedAmong(everything.sightings, names, realm));
-    const report = reportOf(found, uids);
-    const { doubt } = everything;
-    if (doubt !== undefined) report.unreadable.push({ target: role, sentence: doubt.sentence });
-    if (doubt === undefined) {
-      const of = { ...watching, role };
-      // an error here is reported about the targets too
-      await lookOnce(parts.openWatch(reader, watching), of, { everything, began });
-    }
-    const unmanagedNumbers = unmanagedNumbersAmong(everything.numbers, ranges, names, realm);
-    return {
-      ...report,
-      unmanagedNumbers,
-      ...(doubt === undefined ? {} : { doubt }),
-      ...(parts.newerSeals === undefined ? {} : { newerSeals: parts.newerSeals(found, watching) }),
-      ...erasedIn(everything),
-      ...(await deletionsIn(everything)),
-      ...(await markedAtIn(everything)),
-    };
-  }
-
-  /** Looks slice by slice. Subjects that are as wanted, nearly all of them, are not kept. */
-  async function lookThrough(
-    through: Reader,
-    uids: readonly number[],
-    throttle: SurveyThrottle,
-  ): Promise<{ found: SubjectSurvey[]; names: Map<string, number> }> {
-    const found: SubjectSurvey[] = [];
-    const names = new Map<string, number>();
-    const readFrom = (at: number): Promise<Wanted[]> => {
-      const slice = uids.slice(at, at + throttle.slice);
-      const reading = slice.length === 0 ? Promise.resolve([]) : readWantedOf(slice);
-      reading.catch(() => {}); // the error is thrown when its turn comes, if that comes
-      return reading;
-    };
-    let next = readFrom(0);
-    for (let at = 0; at < uids.length; at += throttle.slice) {
-      const wanted = await next;
-      next = readFrom(at + throttle.slice); // while this slice is looked at
-      for (const [name, uid] of namesOfSubjects(wanted)) names.set(name, uid);
-      const surveys = await survey(targets, wanted, realm, through);
-      found.push(...surveys.filter((each) => !isAsWanted(each)));
-      await throttle.looked(wanted.length);
-    }
-    return { found, names };
-  }
-
-  function answer(id: unknown): void {
-    if (typeof id !== 'string' || begun.has(id)) return;
-    const answering = begin(id).catch((error: unknown) =>
-      log.warn({ role, survey: id, error: describeError(error) }, 'a survey failed'),
-    );
-    begun.set(id, answering);
-    void answering.finally(() => begun.delete(id));
-  }
-  const calls = hearCalls(readers, answer);
-
+  const of: Answers<Reader> = {
+    ...{ ...given, parts, closing: new AbortController(), begun: new Map() },
+    ...{ few: openLimiter(FEW_LIMIT), long: openLimiter(LONG_LIMIT) },
+  };
+  const calls = hearCalls(of.pool, (id) => answer(of, id));
   return {
-    answer,
+    answer: (id) => answer(of, id),
     async close() {
-      closing.abort();
+      of.closing.abort();
       await calls.close();
       // do not wait for a server that hangs: the caller times out
       await Promise.race([
-        Promise.all(begun.values()),
+        Promise.all(of.begun.values()),
         sleep(ANSWERED_WITHIN_MS, undefined, { ref: false }),
       ]);
     },
   };
+}
+
+function answer<Reader>(of: Answers<Reader>, id: unknown): void {
+  const { parts, log, begun } = of;
+  if (typeof id !== 'string' || begun.has(id)) return;
+  const answering = begin(of, id).catch((error: unknown) =>
+    log.warn({ role: parts.role, survey: id, error: describeError(error) }, 'a survey failed'),
+  );
+  begun.set(id, answering);
+  void answering.finally(() => begun.delete(id));
+}
+
+async function begin<Reader>(of: Answers<Reader>, id: string): Promise<void> {
+  const { parts, reader, log, pool, closing, few, long } = of;
+  const asked = await readSurvey(pool, id);
+  if (asked === undefined) return;
+  const isFew = asked.subjects !== undefined && asked.subjects.length <= FEW;
+  const write = (report: Report) =>
+    writeReport(pool, id, parts.role, { ...report, clock: new Date().toISOString() });
+  const isRun = await (isFew ? few : long)(async () => {
+    if (closing.signal.aborted) return;
+    try {
+      const report = isFew
+        ? reportOf(await look(of, reader, asked.subjects ?? []), asked.subjects ?? [])
+        : await lookLong(of, id, asked);
+      if (report !== undefined) await write(report);
+    } catch (error) {
+      if (closing.signal.aborted) throw error;
+      const unreadable = [{ target: parts.role, sentence: describeError(error) }];
+      await write({ ...reportOf([], []), unreadable }).catch(() => {}); // report the first error
+      throw error;
+    }
+  });
+  if (!isRun) log.warn({ role: parts.role, survey: id }, 'a survey is not answered: too many wait');
+}
+
+/** Returns undefined if nobody waits for the survey any more. */
+async function lookLong<Reader>(
+  of: Answers<Reader>,
+  id: string,
+  asked: AskedSurvey,
+): Promise<Report | undefined> {
+  const { parts, reader, pool, closing } = of;
+  const uids = asked.subjects ?? (await readSubjects(pool));
+  const throttle = startThrottle(asked.pace, uids.length, {
+    closing: closing.signal,
+    report: (done) => writeProgress(pool, id, parts.role, { done, total: uids.length }),
+  });
+  try {
+    return asked.subjects === undefined
+      ? await lookAtEverything(of, uids, throttle)
+      : reportOf((await lookThrough(of, reader, uids, throttle)).found, uids);
+  } catch (error) {
+    if (throttle.isOver()) return undefined;
+    throw error;
+  }
+}
+
+async function lookAtEverything<Reader>(
+  of: Answers<Reader>,
+  uids: readonly number[],
+  throttle: SurveyThrottle,
+): Promise<Report> {
+  const { parts, reader, pool, realm, ranges } = of;
+  const began = await readClock(pool);
+  let everything: Everything<Reader>;
+  try {
+    everything = await parts.readEverything(reader, throttle, of);
+  } catch (error) {
+    if (codeOf(error) !== 'BACKEND_UNREADABLE') throw error;
+    const sentence = describeError(error);
+    const unreadable = parts.targets.map((target) => ({ target: target.name, sentence }));
+    return { ...reportOf([], uids), unreadable };
+  }
+  let { found, names } = await lookThrough(of, everything.reader, uids, throttle);
+  if (everything.reader !== reader && found.length <= LOOK_AGAIN_UP_TO) {
+    const again = found.map(({ subject }) => subject);
+    ({ found } = await lookThrough(of, reader, again, throttle));
+  }
+  await rememberUnmanaged(pool, unmanagedAmong(everything.sightings, names, realm));
+  const report = reportOf(found, uids);
+  const { doubt } = everything;
+  if (doubt !== undefined) report.unreadable.push({ target: parts.role, sentence: doubt.sentence });
+  if (doubt === undefined) {
+    // an error here is reported about the targets too
+    await lookOnce(parts.openWatch(reader, of), { ...of, role: parts.role }, { everything, began });
+  }
+  const unmanagedNumbers = unmanagedNumbersAmong(everything.numbers, ranges, names, realm);
+  return {
+    ...report,
+    unmanagedNumbers,
+    ...(doubt === undefined ? {} : { doubt }),
+    ...(parts.newerSeals === undefined ? {} : { newerSeals: parts.newerSeals(found, of) }),
+    ...erasedIn(everything),
+    ...(await deletionsIn(everything)),
+    ...(await markedAtIn(everything)),
+  };
+}
+
+async function look<Reader>(
+  of: Answers<Reader>,
+  through: Reader,
+  uids: readonly number[],
+): Promise<SubjectSurvey[]> {
+  const { parts, realm } = of;
+  return survey(parts.targets, await readWantedOf(of, uids), realm, through);
+}
+
+/** Looks slice by slice. Subjects that are as wanted, nearly all of them, are not kept. */
+async function lookThrough<Reader>(
+  of: Answers<Reader>,
+  through: Reader,
+  uids: readonly number[],
+  throttle: SurveyThrottle,
+): Promise<{ found: SubjectSurvey[]; names: Map<string, number> }> {
+  const { parts, realm } = of;
+  const found: SubjectSurvey[] = [];
+  const names = new Map<string, number>();
+  const readFrom = (at: number): Promise<Wanted[]> => {
+    const slice = uids.slice(at, at + throttle.slice);
+    const reading = slice.length === 0 ? Promise.resolve([]) : readWantedOf(of, slice);
+    reading.catch(() => {}); // the error is thrown when its turn comes, if that comes
+    return reading;
+  };
+  let next = readFrom(0);
+  for (let at = 0; at < uids.length; at += throttle.slice) {
+    const wanted = await next;
+    next = readFrom(at + throttle.slice); // while this slice is looked at
+    for (const [name, uid] of namesOfSubjects(wanted)) names.set(name, uid);
+    const surveys = await survey(parts.targets, wanted, realm, through);
+    found.push(...surveys.filter((each) => !isAsWanted(each)));
+    await throttle.looked(wanted.length);
+  }
+  return { found, names };
+}
+
+/** Reads on one connection, so that a long survey leaves the other connections to the rest. */
+function readWantedOf<Reader>(
+  { parts, pool }: Answers<Reader>,
+  uids: readonly number[],
+): Promise<Wanted[]> {
+  return withClient(pool, (client) => readWanted(client, parts.role, uids));
 }
 
 function isAsWanted({ steps, findings, waiting, unreadable }: SubjectSurvey): boolean {

@@ -5,7 +5,7 @@ import { describeError } from '../shared/errors.ts';
 import type { Role } from '../reconcile/wanted.ts';
 import { ROLES, verbOf } from '../roles/index.ts';
 import { describeProgress } from '../lifecycle/render-leaving.ts';
-import { readDatabasesStatuses, readEnded, readUnderWay } from './asked-repairs.ts';
+import { type EndedPart, readDatabasesStatuses, readEnded, readUnderWay } from './asked-repairs.ts';
 import { readFreeze } from '../database/freeze.ts';
 import { look } from '../database/overview.ts';
 import { type Client, openPool } from '../database/connection.ts';
@@ -91,119 +91,143 @@ function patience(timeoutMs: number, lookNow: Look): PatientLook {
   };
 }
 
+interface Parts {
+  readonly queues: Queues;
+  readonly following: Following;
+  /** by role and subject */
+  readonly all: Map<string, FollowedPart>;
+  /** those that have not ended */
+  readonly open: Map<string, FollowedPart>;
+  readonly alreadyAsked: Set<FollowedPart>;
+  readonly states: Map<Role, RoleState>;
+  /** when the last part ended */
+  since: Date | undefined;
+}
+
+function keyOf({ role, subject }: { role: Role; subject: number }): string {
+  return `${role} ${subject}`;
+}
+
 async function followParts(
   queues: Queues,
-  { id, parts: asked, timeoutMs, say }: Following,
+  following: Following,
   lookPatiently: PatientLook,
 ): Promise<FollowedPart[]> {
-  const keyOf = ({ role, subject }: { role: Role; subject: number }) => `${role} ${subject}`;
-  const parts = new Map<string, FollowedPart>(
-    asked.map((part) => [keyOf(part), { ...part, state: 'asked' }]),
+  const all = new Map<string, FollowedPart>(
+    following.parts.map((part) => [keyOf(part), { ...part, state: 'asked' }]),
   );
-  const open = new Map(parts);
-  const alreadyAsked = new Set<FollowedPart>();
-  const states = new Map<Role, RoleState>();
-  let since: Date | undefined;
-
-  /** The parts that may be asked for now: see `waitsForDatabases`. */
-  function openOf(role: Role): FollowedPart[] {
-    const ofRole = [...open.values()].filter((part) => part.role === role);
-    if (role !== 'homes' || states.get('databases')?.givenUp === true) return ofRole;
-    return ofRole.filter(
-      (part) => !(waitsForDatabases(part) && open.has(keyOf({ ...part, role: 'databases' }))),
-    );
-  }
-
+  const of: Parts = {
+    ...{ queues, following, all, open: new Map(all), alreadyAsked: new Set() },
+    ...{ states: new Map(), since: undefined },
+  };
   for (let pollMs = POLL_MS.first; ; pollMs = Math.min(pollMs * 1.3, POLL_MS.most)) {
-    for (const role of ROLES) {
-      const now = performance.now();
-      const left = openOf(role);
-      if (left.length === 0) continue;
-      const state = states.get(role) ?? {
-        signAt: now,
-        againAt: now,
-        againMs: AGAIN_MS.first,
-        givenUp: false,
-      };
-      states.set(role, state);
-      if (state.givenUp) continue;
-      const fresh = left.filter((part) => !alreadyAsked.has(part));
-      if (fresh.length > 0) {
-        state.signAt = now;
-      } else if (now - state.signAt > timeoutMs) {
-        state.givenUp = true;
-        continue;
-      }
-      const isLate = now >= state.againAt;
-      if (fresh.length === 0 && !isLate) continue;
-      for (const part of fresh) alreadyAsked.add(part);
-      delete state.fault;
-      const { prompt, slow } = jobsOf(isLate ? left : fresh);
-      await Promise.all([
-        queues.addRepair(role, id, prompt),
-        slow.length === 0 ? undefined : queues.addRepair(slowQueue(role), id, slow),
-      ]).catch((error: unknown) => {
-        state.fault = describeError(error);
-      });
-      if (isLate) {
-        state.againAt = performance.now() + state.againMs;
-        state.againMs = Math.min(state.againMs * 1.5, AGAIN_MS.most);
-      }
-    }
+    for (const role of ROLES) await askRole(of, role);
     const seen = await lookPatiently(async (client) => ({
-      ended: await readEnded(client, id, since),
+      ended: await readEnded(client, following.id, of.since),
       frozen: await readFreeze(client),
     }));
-    for (const { endedAt, ...end } of seen?.ended ?? []) {
-      const key = keyOf(end);
-      const part = open.get(key);
-      if (part === undefined) continue;
-      open.delete(key);
-      parts.set(key, {
-        ...part,
-        state: end.state,
-        ...(end.code === null ? {} : { code: end.code }),
-        ...(end.sentence === null ? {} : { sentence: end.sentence }),
-      });
-      if (since === undefined || endedAt > since) since = endedAt;
-      const now = performance.now();
-      const state = states.get(end.role);
-      if (state !== undefined) {
-        Object.assign(state, {
-          signAt: now,
-          againAt: now + AGAIN_MS.first,
-          againMs: AGAIN_MS.first,
-        });
-      }
-      pollMs = POLL_MS.first;
-    }
-    say(describeProgressOf([...parts.values()]));
+    for (const ended of seen?.ended ?? []) if (takeEnded(of, ended)) pollMs = POLL_MS.first;
+    following.say(describeProgressOf([...all.values()]));
     if (seen?.frozen !== undefined) {
-      return endOpen(parts, () => ['FROZEN', `frozen by ${seen.frozen?.frozenBy} meanwhile`]);
+      return endOpen(all, () => ['FROZEN', `frozen by ${seen.frozen?.frozenBy} meanwhile`]);
     }
-    if ([...open.values()].every(({ role }) => states.get(role)?.givenUp === true)) {
-      // a quick part is locked for that long only by a worker in trouble, so only slow parts are checked
-      const slow = [...open.values()].filter(takesHours);
-      const underWay = await lookPatiently((client) => readUnderWay(client, slow));
-      const known = new Map(underWay?.map((each) => [keyOf(each), each.progress]));
-      return endOpen(parts, (part) => {
-        const progress = known.get(keyOf(part));
-        if (progress !== undefined) {
-          return [
-            'STILL_AT_WORK',
-            progress === null ? 'the role is working on it' : describeProgress(progress),
-          ];
-        }
-        const { role } = part;
-        return [
-          'BACKEND_UNAVAILABLE',
-          states.get(role)?.fault ??
-            `no answer within ${timeoutMs / 1000} s; is \`chamberlain work ${role}\` running?`,
-        ];
-      });
+    if ([...of.open.values()].every(({ role }) => of.states.get(role)?.givenUp === true)) {
+      return await giveUp(of, lookPatiently);
     }
     await sleep(pollMs);
   }
+}
+
+/** The parts that may be asked for now: see `waitsForDatabases`. */
+function openOf({ open, states }: Parts, role: Role): FollowedPart[] {
+  const ofRole = [...open.values()].filter((part) => part.role === role);
+  if (role !== 'homes' || states.get('databases')?.givenUp === true) return ofRole;
+  return ofRole.filter(
+    (part) => !(waitsForDatabases(part) && open.has(keyOf({ ...part, role: 'databases' }))),
+  );
+}
+
+/** Asks a role for its parts that were not asked for yet, and again for those that are late. */
+async function askRole(of: Parts, role: Role): Promise<void> {
+  const { queues, alreadyAsked, states } = of;
+  const { id, timeoutMs } = of.following;
+  const now = performance.now();
+  const left = openOf(of, role);
+  if (left.length === 0) return;
+  const state = states.get(role) ?? {
+    signAt: now,
+    againAt: now,
+    againMs: AGAIN_MS.first,
+    givenUp: false,
+  };
+  states.set(role, state);
+  if (state.givenUp) return;
+  const fresh = left.filter((part) => !alreadyAsked.has(part));
+  if (fresh.length > 0) {
+    state.signAt = now;
+  } else if (now - state.signAt > timeoutMs) {
+    state.givenUp = true;
+    return;
+  }
+  const isLate = now >= state.againAt;
+  if (fresh.length === 0 && !isLate) return;
+  for (const part of fresh) alreadyAsked.add(part);
+  delete state.fault;
+  const { prompt, slow } = jobsOf(isLate ? left : fresh);
+  await Promise.all([
+    queues.addRepair(role, id, prompt),
+    slow.length === 0 ? undefined : queues.addRepair(slowQueue(role), id, slow),
+  ]).catch((error: unknown) => {
+    state.fault = describeError(error);
+  });
+  if (isLate) {
+    state.againAt = performance.now() + state.againMs;
+    state.againMs = Math.min(state.againMs * 1.5, AGAIN_MS.most);
+  }
+}
+
+/** Returns whether the part was open. */
+function takeEnded(of: Parts, { endedAt, ...end }: EndedPart): boolean {
+  const key = keyOf(end);
+  const part = of.open.get(key);
+  if (part === undefined) return false;
+  of.open.delete(key);
+  of.all.set(key, {
+    ...part,
+    state: end.state,
+    ...(end.code === null ? {} : { code: end.code }),
+    ...(end.sentence === null ? {} : { sentence: end.sentence }),
+  });
+  if (of.since === undefined || endedAt > of.since) of.since = endedAt;
+  const state = of.states.get(end.role);
+  const now = performance.now();
+  if (state !== undefined) {
+    const { first } = AGAIN_MS;
+    Object.assign(state, { signAt: now, againAt: now + first, againMs: first });
+  }
+  return true;
+}
+
+async function giveUp(of: Parts, lookPatiently: PatientLook): Promise<FollowedPart[]> {
+  // a quick part is locked for that long only by a worker in trouble, so only slow parts are checked
+  const slow = [...of.open.values()].filter(takesHours);
+  const underWay = await lookPatiently((client) => readUnderWay(client, slow));
+  const known = new Map(underWay?.map((each) => [keyOf(each), each.progress]));
+  return endOpen(of.all, (part) => {
+    const progress = known.get(keyOf(part));
+    if (progress !== undefined) {
+      return [
+        'STILL_AT_WORK',
+        progress === null ? 'the role is working on it' : describeProgress(progress),
+      ];
+    }
+    const { role } = part;
+    return [
+      'BACKEND_UNAVAILABLE',
+      of.states.get(role)?.fault ??
+        `no answer within ${of.following.timeoutMs / 1000} s; is \`chamberlain work ${role}\` running?`,
+    ];
+  });
 }
 
 /**

@@ -62,29 +62,73 @@ export interface Judgement {
  * The digest is that of all steps that would be taken, as `plan --all` shows them.
  */
 export function judgeSweep(seen: Seen): Judgement {
-  const doubtful: readonly Role[] = seen.doubt === undefined ? [] : ['directory'];
   const reports = ROLES.map((role): [Role, Report] => [role, seen.reports.get(role) ?? none(role)]);
   const roles = reports
-    .filter(([role, report]) => doubtful.includes(role) || isUnreadable(report))
+    .filter(
+      ([role, report]) =>
+        (seen.doubt !== undefined && role === 'directory') || isUnreadable(report),
+    )
     .map(([role]) => role);
+  const found = driftIn(
+    seen,
+    reports.filter(([role]) => !roles.includes(role)),
+  );
+  const { drifted, again } = found;
+  const merged = mergeReports(reports.map(([, report]) => report));
+  const { steps } = mergeReports(found.toTouch);
+  const digest = digestSteps(steps);
+  const count = new Set([...drifted.values()].map(({ subject }) => subject)).size;
+  const decided = decide(seen, found, { merged, digest, count });
+  return {
+    ending: {
+      ...decided,
+      subjects: merged.subjects,
+      drifted: count,
+      steps: steps.length,
+      findings: merged.findings.length + notReportedOf(seen.undecided, merged, seen.realm).length,
+      unreadable: unreadableIn(seen, merged),
+      digest: steps.length === 0 && decided.state !== 'held' ? null : digest,
+    },
+    touch: ['held', 'frozen'].includes(decided.state)
+      ? []
+      : [...drifted.values(), ...again.values()],
+    drifts: found.drifts,
+    unseen: {
+      roles,
+      places: seen.moving,
+      targets: merged.unreadable.flatMap(({ subject, target }) =>
+        subject === undefined ? [] : [{ subject, target }],
+      ),
+    },
+  };
+}
+
+/** What the first table says of each subject and role. */
+interface Found {
+  drifted: Map<string, Place>;
+  /** parked rows that are touched again */
+  again: Map<string, Place>;
+  drifts: Drift[];
+  /** the steps that would be taken, by role */
+  toTouch: Report[];
+  /** subjects with steps on which a worker is busy */
+  worked: Set<number>;
+}
+
+function driftIn(seen: Seen, reports: readonly [Role, Report][]): Found {
   const moving = new Set(seen.moving.map(keyOf));
   const parked = new Set(seen.parked.map(keyOf));
-
-  const drifted = new Map<string, Place>();
-  const again = new Map<string, Place>();
-  const drifts: Drift[] = [];
-  const toTouch: Report[] = [];
-  /** subjects with steps on which a worker is busy */
-  const worked = new Set<number>();
+  const found: Found = {
+    ...{ drifted: new Map(), again: new Map(), drifts: [], toTouch: [], worked: new Set() },
+  };
   for (const [role, report] of reports) {
-    if (roles.includes(role)) continue;
     const isAtRest = ({ subject }: { subject: number }) => !moving.has(keyOf({ subject, role }));
     const steps = report.steps.filter(isAtRest);
     const findings = report.findings.filter(isAtRest);
     for (const step of report.steps) {
-      if (!isAtRest(step) && step.effect !== 'destroy') worked.add(step.subject);
+      if (!isAtRest(step) && step.effect !== 'destroy') found.worked.add(step.subject);
     }
-    drifts.push(
+    found.drifts.push(
       ...steps.map((step) => ({ ...driftOf(role, step), what: step.change })),
       ...findings.map((finding) => ({ ...driftOf(role, finding), what: finding.code })),
     );
@@ -94,7 +138,7 @@ export function judgeSweep(seen: Seen): Judgement {
     const mendable = steps.filter(({ subject }) => !destroyed.has(subject));
     for (const { subject } of mendable) {
       const key = keyOf({ subject, role });
-      (parked.has(key) ? again : drifted).set(key, { subject, role });
+      (parked.has(key) ? found.again : found.drifted).set(key, { subject, role });
     }
     const stuck = new Set([
       ...destroyed,
@@ -103,76 +147,55 @@ export function judgeSweep(seen: Seen): Judgement {
     ]);
     for (const place of seen.parked) {
       if (place.role === role && isAtRest(place) && !stuck.has(place.subject)) {
-        again.set(keyOf(place), place);
+        found.again.set(keyOf(place), place);
       }
     }
-    toTouch.push({ ...NO_REPORT, steps: mendable });
+    found.toTouch.push({ ...NO_REPORT, steps: mendable });
   }
+  return found;
+}
 
-  const merged = mergeReports(reports.map(([, report]) => report));
-  const { steps } = mergeReports(toTouch);
-  const digest = digestSteps(steps);
-  const count = new Set([...drifted.values()].map(({ subject }) => subject)).size;
-  const most = Math.max(
-    seen.settings.atLeast,
-    Math.floor(seen.settings.mostShare * merged.subjects),
-  );
-  const unreadable = merged.unreadable.length + (seen.doubt === undefined ? 0 : 1);
-  const decided = decide();
-  return {
-    ending: {
-      ...decided,
-      subjects: merged.subjects,
-      drifted: count,
-      steps: steps.length,
-      findings: merged.findings.length + notReportedOf(seen.undecided, merged, seen.realm).length,
-      unreadable,
-      digest: steps.length === 0 && decided.state !== 'held' ? null : digest,
-    },
-    touch: ['held', 'frozen'].includes(decided.state)
-      ? []
-      : [...drifted.values(), ...again.values()],
-    drifts,
-    unseen: {
-      roles,
-      places: seen.moving,
-      targets: merged.unreadable.flatMap(({ subject, target }) =>
-        subject === undefined ? [] : [{ subject, target }],
-      ),
-    },
-  };
-
-  function decide(): { state: SweepEnding['state']; sentence: string | null } {
-    if (seen.frozen && drifted.size + again.size > 0) {
-      return { state: 'frozen', sentence: 'nothing is corrected while the realm is frozen' };
-    }
-    const isTooMuch = count > most;
-    const waits = seen.held && drifted.size + again.size > 0;
-    if ((isTooMuch || waits) && !seen.released.includes(digest)) {
-      const why = isTooMuch
-        ? `${count} of ${merged.subjects} subjects have drifted, but a sweep may correct only ${most} without a release`
-        : `an earlier sweep was held, and ${count} of ${merged.subjects} subjects have drifted now`;
-      const what = `read \`chamberlain plan --all\`; if that should be done, run \`chamberlain sweep release --expect ${digest}\``;
-      return { state: 'held', sentence: `${why}: ${what}` };
-    }
-    const unseen = unreadable === 0 ? null : whyUnreadable();
-    if (drifted.size + again.size > 0) return { state: 'touched', sentence: unseen };
-    if (unreadable > 0) return { state: 'unreadable', sentence: unseen };
-    if (worked.size > 0) {
-      const who = worked.size === 1 ? 'one subject is' : `${worked.size} subjects are`;
-      return { state: 'moving', sentence: `${who} being worked on` };
-    }
-    return { state: 'clean', sentence: null };
+function decide(
+  seen: Seen,
+  { drifted, again, worked }: Found,
+  { merged, digest, count }: { merged: Report; digest: string; count: number },
+): { state: SweepEnding['state']; sentence: string | null } {
+  const hasDrift = drifted.size + again.size > 0;
+  if (seen.frozen && hasDrift) {
+    return { state: 'frozen', sentence: 'nothing is corrected while the realm is frozen' };
   }
-
-  function whyUnreadable(): string {
-    const [first] = merged.unreadable;
-    const text =
-      seen.doubt === undefined
-        ? `${first?.target}: ${first?.sentence}`
-        : `nothing was concluded about the directory: ${seen.doubt}`;
-    return unreadable > 1 ? `${text}; and ${unreadable - 1} more` : text;
+  const { atLeast, mostShare } = seen.settings;
+  const most = Math.max(atLeast, Math.floor(mostShare * merged.subjects));
+  const isTooMuch = count > most;
+  if ((isTooMuch || (seen.held && hasDrift)) && !seen.released.includes(digest)) {
+    const why = isTooMuch
+      ? `${count} of ${merged.subjects} subjects have drifted, but a sweep may correct only ${most} without a release`
+      : `an earlier sweep was held, and ${count} of ${merged.subjects} subjects have drifted now`;
+    const what = `read \`chamberlain plan --all\`; if that should be done, run \`chamberlain sweep release --expect ${digest}\``;
+    return { state: 'held', sentence: `${why}: ${what}` };
   }
+  const unseen = unreadableIn(seen, merged) === 0 ? null : whyUnreadable(seen, merged);
+  if (hasDrift) return { state: 'touched', sentence: unseen };
+  if (unseen !== null) return { state: 'unreadable', sentence: unseen };
+  if (worked.size > 0) {
+    const who = worked.size === 1 ? 'one subject is' : `${worked.size} subjects are`;
+    return { state: 'moving', sentence: `${who} being worked on` };
+  }
+  return { state: 'clean', sentence: null };
+}
+
+function unreadableIn({ doubt }: Seen, { unreadable }: Report): number {
+  return unreadable.length + (doubt === undefined ? 0 : 1);
+}
+
+function whyUnreadable(seen: Seen, merged: Report): string {
+  const [first] = merged.unreadable;
+  const text =
+    seen.doubt === undefined
+      ? `${first?.target}: ${first?.sentence}`
+      : `nothing was concluded about the directory: ${seen.doubt}`;
+  const more = unreadableIn(seen, merged) - 1;
+  return more > 0 ? `${text}; and ${more} more` : text;
 }
 
 const NO_REPORT: Report = { steps: [], findings: [], waiting: [], unreadable: [], subjects: 0 };

@@ -23,7 +23,7 @@ import { type Held, type Outcome, withSubjects } from './convergence-table.ts';
 import { olderOf } from '../seals/place-markers-table.ts';
 import { type Client, openPool, type Pool, readerOf } from '../database/connection.ts';
 import type { Everything, Throttle } from '../targets/everything.ts';
-import { startAnswering } from '../drift/answering.ts';
+import { type Answering, startAnswering } from '../drift/answering.ts';
 import { type Holders, holding } from './held-writer.ts';
 import type { Worker } from '../shared/loop.ts';
 import { isArchiving } from '../roles/index.ts';
@@ -31,7 +31,7 @@ import { NO_GUARD, openPlaceGuard } from '../seals/place-guard.ts';
 import type { PlaceMarkers } from '../seals/publish-place-markers.ts';
 import { type Watch, type Watching, watchingOf } from '../unmanaged/watch.ts';
 import { outcomeOf } from './retry.ts';
-import { startRepairing } from '../drift/repairing.ts';
+import { repairParts, type RepairWork } from '../drift/repairing.ts';
 
 interface Closable {
   close(): Promise<void>;
@@ -96,9 +96,13 @@ function isOfArchives(target: string): boolean {
   return target.endsWith('-archive');
 }
 
+/** What a role works with. */
+interface Work<Reader> extends RepairWork<Reader> {
+  answering: Answering;
+}
+
 export function startRole<Reader>(parts: RoleParts<Reader>, config: Config, log: Log): Worker {
-  const { role, targets } = parts;
-  const realm = realmOf(config);
+  const { role } = parts;
   const pool = openPool(config, role, { max: 2 * parts.concurrency + 4, durable: false });
   const reader = parts.openReader(config);
   const readers = openPool(config, readerOf(role), { max: 4, durable: false });
@@ -114,7 +118,9 @@ export function startRole<Reader>(parts: RoleParts<Reader>, config: Config, log:
   const markers = parts.openMarkers?.(config);
   const guard = markers === undefined ? NO_GUARD : openPlaceGuard(role, markers, pool);
   const answering = startAnswering(parts, { ...watchingOf(config, readers), reader, log });
-  const repairing = startRepairing(parts, { pool, reader, writer, guard, holders, realm, log });
+  const of: Work<Reader> = {
+    ...{ parts, pool, reader, writer, guard, holders, realm: realmOf(config), log, answering },
+  };
   const consume = (queue: string, concurrency: number): Consumer =>
     startConsumer({
       config,
@@ -122,7 +128,7 @@ export function startRole<Reader>(parts: RoleParts<Reader>, config: Config, log:
       queue,
       concurrency,
       onError: (error) => log.warn({ queue, error: describeError(error) }, 'a job was dropped'),
-      handle: (job) => handle(job, queue !== slowQueue(role)),
+      handle: (job) => handle(of, job, queue !== slowQueue(role)),
     });
   const consumers = [
     consume(role, parts.concurrency),
@@ -130,111 +136,6 @@ export function startRole<Reader>(parts: RoleParts<Reader>, config: Config, log:
     // one at a time: putting a home away takes hours, and all that a disk gives
     ...(isArchiving(role) ? [consume(slowQueue(role), 1)] : []),
   ];
-
-  async function handle(
-    { name, data }: { name: string; data: unknown },
-    isPrompt: boolean,
-  ): Promise<void> {
-    if (name === 'survey') {
-      answering.answer((data as { survey?: unknown } | null)?.survey);
-      return;
-    }
-    if (name === 'repair') {
-      await repairing.repair(data);
-      return;
-    }
-    const subjects = (data as { subjects?: unknown } | null)?.subjects;
-    if (Array.isArray(subjects) && subjects.length <= MOST_SUBJECTS) {
-      await converge(
-        subjects.filter((each) => Number.isInteger(each) && each > 0 && each < 2 ** 31),
-        // archiving would delay the others of its job for hours: here only its access is revoked
-        ({ archive }, behind) =>
-          isPrompt && archive !== undefined && behind?.some(isOfArchives) !== false,
-      );
-    }
-  }
-
-  async function converge(
-    subjects: readonly number[],
-    isLeft: (wanted: Wanted, behind: Held['targets']) => boolean,
-  ): Promise<void> {
-    await withSubjects(pool, role, subjects, converging, isLeft);
-
-    async function converging(held: readonly Held[], client: Client) {
-      const found = await surveyHeld(held);
-      const places = held[0]?.places ?? [];
-      const withheld = [...olderOf(places).map(olderCopy), ...(await guard.doubted(found, places))];
-      const outcomes = await Promise.all(
-        found.map(async (each, index): Promise<[number, Outcome]> => {
-          const { subject } = each;
-          const { attempts: refusals = 0, left = false } = held[index] ?? {};
-          const due = withholdGrants(left ? accessStepsOf(each) : each, withheld);
-          const outcome = await holding(holders, { subject, client, writer }, (own) =>
-            bring(due, refusals, own),
-          );
-          return [subject, outcome ?? outcomeOf(STILL_AT_IT, refusals)];
-        }),
-      );
-      return new Map(outcomes);
-    }
-  }
-
-  /** In the order of `held`. Of whom some targets alone are behind, those are looked at, with what they need. */
-  async function surveyHeld(held: readonly Held[]): Promise<SubjectSurvey[]> {
-    const found = new Map<number, SubjectSurvey>();
-    for (const [names, of] of Map.groupBy(held, (each) => each.targets?.join(' '))) {
-      const behind = names?.split(' ');
-      const older = olderOf(of[0]?.places ?? []).map(olderCopy);
-      const needed = targets.flatMap(({ name, needs }) => (behind?.includes(name) ? needs : []));
-      const looked = targets.filter(
-        ({ name }) => behind === undefined || behind.includes(name) || needed.includes(name),
-      );
-      const wanted = of.map((each) => each.wanted);
-      for (const each of await survey(looked, wanted, realm, reader)) {
-        found.set(each.subject, behind === undefined ? each : ofTargets(each, behind, older));
-      }
-    }
-    return held.flatMap(({ wanted }) => found.get(wanted.uid) ?? []);
-  }
-
-  /**
-   * What some targets have to do and cannot; where the entry that they change is not there, only what takes access away.
-   * At a place that is an older copy it is that alone anyway: the rest waits for a sweep, and its bounds.
-   */
-  function ofTargets(
-    found: SubjectSurvey,
-    names: readonly string[],
-    older: readonly Withheld[],
-  ): SubjectSurvey {
-    const isIts = ({ target }: { target: string }): boolean => names.includes(target);
-    const lacks = found.steps.some(({ effect }) => effect === 'create');
-    const isDue = (step: Step) => isIts(step) && (takesAway(step) || !lacks);
-    return {
-      ...found,
-      steps: withholdGrants({ ...found, steps: found.steps.filter(isDue) }, older).steps,
-      findings: found.findings.filter(isIts),
-      waiting: found.waiting.filter(isIts),
-    };
-  }
-
-  /** The steps that revoke access, without those that archive. */
-  function accessStepsOf(found: SubjectSurvey): SubjectSurvey {
-    const isAccess = ({ target, effect }: SubjectSurvey['steps'][number]) =>
-      effect === 'revoke' && !isOfArchives(target);
-    return { ...found, steps: found.steps.filter(isAccess) };
-  }
-
-  async function bring(found: SubjectSurvey, refusals: number, held: Writer): Promise<Outcome> {
-    const steps = parts.together?.(found.steps) ?? found.steps;
-    const troubles = await apply(targets, { ...found, steps }, held);
-    if (found.findings.length > 0) await parts.remember?.(found, pool);
-    const status = statusOf(found, troubles);
-    if (status.state === 'parked' || status.state === 'failing') {
-      const { subject, account } = found;
-      log.info({ role, subject, account, ...status }, 'not as wanted');
-    }
-    return outcomeOf(status, refusals);
-  }
 
   return {
     async close() {
@@ -244,4 +145,136 @@ export function startRole<Reader>(parts: RoleParts<Reader>, config: Config, log:
       await Promise.all([pool.end(), readers.end()]);
     },
   };
+}
+
+async function handle<Reader>(
+  of: Work<Reader>,
+  { name, data }: { name: string; data: unknown },
+  isPrompt: boolean,
+): Promise<void> {
+  const { answering } = of;
+  if (name === 'survey') {
+    answering.answer((data as { survey?: unknown } | null)?.survey);
+    return;
+  }
+  if (name === 'repair') {
+    await repairParts(of, data);
+    return;
+  }
+  const subjects = (data as { subjects?: unknown } | null)?.subjects;
+  if (Array.isArray(subjects) && subjects.length <= MOST_SUBJECTS) {
+    await converge(
+      of,
+      subjects.filter((each) => Number.isInteger(each) && each > 0 && each < 2 ** 31),
+      // archiving would delay the others of its job for hours: here only its access is revoked
+      ({ archive }, behind) =>
+        isPrompt && archive !== undefined && behind?.some(isOfArchives) !== false,
+    );
+  }
+}
+
+async function converge<Reader>(
+  of: Work<Reader>,
+  subjects: readonly number[],
+  isLeft: (wanted: Wanted, behind: Held['targets']) => boolean,
+): Promise<void> {
+  const { parts, pool } = of;
+  await withSubjects(
+    pool,
+    parts.role,
+    subjects,
+    (held, client) => convergeHeld(of, held, client),
+    isLeft,
+  );
+}
+
+async function convergeHeld<Reader>(
+  of: Work<Reader>,
+  held: readonly Held[],
+  client: Client,
+): Promise<Map<number, Outcome>> {
+  const { writer, guard, holders } = of;
+  const found = await surveyHeld(of, held);
+  const places = held[0]?.places ?? [];
+  const withheld = [...olderOf(places).map(olderCopy), ...(await guard.doubted(found, places))];
+  const outcomes = await Promise.all(
+    found.map(async (each, index): Promise<[number, Outcome]> => {
+      const { subject } = each;
+      const { attempts: refusals = 0, left = false } = held[index] ?? {};
+      const due = withholdGrants(left ? accessStepsOf(each) : each, withheld);
+      const outcome = await holding(holders, { subject, client, writer }, (own) =>
+        bring(of, due, refusals, own),
+      );
+      return [subject, outcome ?? outcomeOf(STILL_AT_IT, refusals)];
+    }),
+  );
+  return new Map(outcomes);
+}
+
+/** In the order of `held`. Of whom some targets alone are behind, those are looked at, with what they need. */
+async function surveyHeld<Reader>(
+  of: Work<Reader>,
+  held: readonly Held[],
+): Promise<SubjectSurvey[]> {
+  const { parts, reader, realm } = of;
+  const found = new Map<number, SubjectSurvey>();
+  for (const [names, some] of Map.groupBy(held, (each) => each.targets?.join(' '))) {
+    const behind = names?.split(' ');
+    const older = olderOf(some[0]?.places ?? []).map(olderCopy);
+    const needed = parts.targets.flatMap(({ name, needs }) =>
+      behind?.includes(name) ? needs : [],
+    );
+    const looked = parts.targets.filter(
+      ({ name }) => behind === undefined || behind.includes(name) || needed.includes(name),
+    );
+    const wanted = some.map((each) => each.wanted);
+    for (const each of await survey(looked, wanted, realm, reader)) {
+      found.set(each.subject, behind === undefined ? each : ofTargets(each, behind, older));
+    }
+  }
+  return held.flatMap(({ wanted }) => found.get(wanted.uid) ?? []);
+}
+
+/**
+ * What some targets have to do and cannot; where the entry that they change is not there, only what takes access away.
+ * At a place that is an older copy it is that alone anyway: the rest waits for a sweep, and its bounds.
+ */
+function ofTargets(
+  found: SubjectSurvey,
+  names: readonly string[],
+  older: readonly Withheld[],
+): SubjectSurvey {
+  const isIts = ({ target }: { target: string }): boolean => names.includes(target);
+  const lacks = found.steps.some(({ effect }) => effect === 'create');
+  const isDue = (step: Step) => isIts(step) && (takesAway(step) || !lacks);
+  return {
+    ...found,
+    steps: withholdGrants({ ...found, steps: found.steps.filter(isDue) }, older).steps,
+    findings: found.findings.filter(isIts),
+    waiting: found.waiting.filter(isIts),
+  };
+}
+
+/** The steps that revoke access, without those that archive. */
+function accessStepsOf(found: SubjectSurvey): SubjectSurvey {
+  const isAccess = ({ target, effect }: SubjectSurvey['steps'][number]) =>
+    effect === 'revoke' && !isOfArchives(target);
+  return { ...found, steps: found.steps.filter(isAccess) };
+}
+
+async function bring<Reader>(
+  { parts, pool, log }: Work<Reader>,
+  found: SubjectSurvey,
+  refusals: number,
+  held: Writer,
+): Promise<Outcome> {
+  const steps = parts.together?.(found.steps) ?? found.steps;
+  const troubles = await apply(parts.targets, { ...found, steps }, held);
+  if (found.findings.length > 0) await parts.remember?.(found, pool);
+  const status = statusOf(found, troubles);
+  if (status.state === 'parked' || status.state === 'failing') {
+    const { subject, account } = found;
+    log.info({ role: parts.role, subject, account, ...status }, 'not as wanted');
+  }
+  return outcomeOf(status, refusals);
 }
