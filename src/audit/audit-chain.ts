@@ -101,6 +101,15 @@ const MOST_EDITS = 200;
 /** The link after which the chain begins. */
 export type ChainBegin = Pick<Link, 'position' | 'auditId' | 'hash'>;
 
+/** The chain as far as it was followed. */
+interface Chain {
+  readonly report: (fault: ChainFault) => void;
+  readonly findRow: (id: string) => Promise<HashedRow | undefined>;
+  beforeLast: Link | undefined;
+  last: Link;
+  readonly edits: Edit[];
+}
+
 /**
  * Follows the chain seal by seal, in the order of positions. After a row that does not fit, it continues with the
  * stored hash, so that each fault is named once:
@@ -119,126 +128,127 @@ export type ChainBegin = Pick<Link, 'position' | 'auditId' | 'hash'>;
  * | one that stands elsewhere      | no                                 | the row was inserted, or moved    |
  */
 export function followChain(
-  report: (fault: ChainFault) => void,
-  findRow: (id: string) => Promise<HashedRow | undefined>,
+  report: Chain['report'],
+  findRow: Chain['findRow'],
   begin: ChainBegin = { position: 0, auditId: undefined, hash: FIRST_HASH },
 ): { next(seal: SealedRow): Promise<void>; end(): HashedRow | undefined } {
-  let beforeLast: Link | undefined;
-  let last: Link = { ...begin, row: undefined };
-  const edits: Edit[] = [];
+  const last: Link = { ...begin, row: undefined };
+  const chain: Chain = { report, findRow, beforeLast: undefined, last, edits: [] };
+  return {
+    async next(seal) {
+      const link = await judge(chain, seal);
+      settle(chain);
+      chain.beforeLast = chain.last;
+      chain.last = link;
+    },
+    end() {
+      settle(chain);
+      for (const fault of namedEdits(chain.edits)) report(fault);
+      return chain.last.row;
+    },
+  };
+}
 
-  function settle(link: Link): void {
-    if (link.edit !== undefined && link.fault === link.edit.fault && edits.length < MOST_EDITS) {
-      edits.push(link.edit); // reported at the end, when more may be known
-    } else if (link.fault !== undefined) {
-      report(link.fault);
-    }
+/** Reports the fault of the last link, which the next one may have found. */
+function settle({ report, edits, last: { edit, fault } }: Chain): void {
+  if (edit !== undefined && fault === edit.fault && edits.length < MOST_EDITS) {
+    edits.push(edit); // reported at the end, when more may be known
+  } else if (fault !== undefined) {
+    report(fault);
   }
+}
 
-  async function judge(seal: SealedRow): Promise<Link> {
-    const { position, auditId, hash, row } = seal;
-    const link: Link = { position, auditId, hash, row };
-    const fault = (kind: FaultKind, sentence: string): ChainFault => ({
-      kind,
-      row: auditId,
-      at: row?.at,
-      sentence,
-    });
-    const fits = (before: Buffer) => row !== undefined && hashAuditRow(before, row).equals(hash);
-    const isNext = position === last.position + 1;
+async function judge(chain: Chain, seal: SealedRow): Promise<Link> {
+  const { report, last, beforeLast } = chain;
+  const { position, auditId, hash, row } = seal;
+  const link: Link = { position, auditId, hash, row };
+  const fault = (kind: FaultKind, sentence: string): ChainFault => ({
+    kind,
+    row: auditId,
+    at: row?.at,
+    sentence,
+  });
+  const fits = (before: Buffer) => row !== undefined && hashAuditRow(before, row).equals(hash);
+  const isNext = position === last.position + 1;
 
-    if (seal.previous !== last.auditId && !fits(last.hash)) {
-      if (
-        seal.previous === beforeLast?.auditId &&
-        beforeLast !== undefined &&
-        fits(beforeLast.hash)
-      ) {
-        last.fault = {
-          kind: 'inserted',
-          row: last.auditId,
-          at: last.row?.at,
-          sentence: 'it was inserted, or moved here: the chain has no place for it',
-        };
-        return link;
-      }
-      const named = await whatIsMissing(seal, isNext, fits);
-      if (named !== undefined) {
-        report(named);
-        return link;
-      }
-    }
-    if (row === undefined) {
-      link.fault = fault('missing', 'it is gone, but its seal exists');
-      return link;
-    }
-    const linkHolds = isNext && seal.previous === last.auditId;
-    if (fits(last.hash)) {
-      if (!linkHolds) link.fault = fault('seal-edited', 'its seal names another place than it has');
-      else if (last.row !== undefined && isBackdated(row, last.row)) link.fault = backdated(row);
-      return link;
-    }
-    if (last.due !== undefined && fits(last.due)) {
+  if (seal.previous !== last.auditId && !fits(last.hash)) {
+    if (
+      beforeLast?.auditId === seal.previous &&
+      beforeLast !== undefined &&
+      fits(beforeLast.hash)
+    ) {
       last.fault = {
-        kind: 'seal-edited',
+        kind: 'inserted',
         row: last.auditId,
         at: last.row?.at,
-        sentence: 'the hash in its seal was edited; the row is unchanged',
+        sentence: 'it was inserted, or moved here: the chain has no place for it',
       };
       return link;
     }
-    if (seal.previous !== last.auditId) {
-      const sentence = `it was inserted, or moved here: its seal names row ${seal.previous ?? 'none'} before it`;
-      link.fault = fault('inserted', sentence);
+    const named = await whatIsMissing(chain, seal, isNext, fits);
+    if (named !== undefined) {
+      report(named);
       return link;
     }
-    link.due = hashAuditRow(last.hash, row);
-    // a seal that was made again fits its row, and only the next seal reveals it
-    const orBefore =
-      last.auditId === undefined || last.fault !== undefined
-        ? ''
-        : `; or row ${last.auditId}, before it, was edited together with its seal`;
-    link.fault = fault('edited', `it is not what was sealed${orBefore}`);
-    link.edit = { before: last.hash, hash, row, fault: link.fault };
+  }
+  if (row === undefined) {
+    link.fault = fault('missing', 'it is gone, but its seal exists');
     return link;
   }
-
-  /** The fault of the row that a seal names before it, if that is not the row that stands there. */
-  async function whatIsMissing(
-    seal: SealedRow,
-    isNext: boolean,
-    fits: (before: Buffer) => boolean,
-  ): Promise<ChainFault | undefined> {
-    if (seal.previous === undefined) return undefined;
-    const row = await findRow(seal.previous);
-    if (row !== undefined && isNext) return undefined;
-    const more = Math.max(0, seal.position - last.position - 2);
-    const others =
-      more === 0 ? '' : `, and ${more} more before it, back to row ${last.auditId ?? 'none'}`;
-    if (row !== undefined) {
-      const isWhole = more === 0 && fits(hashAuditRow(last.hash, row));
-      const doubt = isWhole ? 'the row is unchanged' : 'whether the row was edited cannot be known';
-      const sentence = `its seal is missing${others}; ${doubt}`;
-      return { kind: 'seal-missing', row: row.id, at: row.at, sentence };
-    }
-    const since = last.row === undefined ? '' : `, was written after ${last.row.at}`;
-    const until = seal.row === undefined ? '' : `, and before ${seal.row.at}`;
-    const sentence = `it is gone with its seal${others}${since}${until}`;
-    return { kind: 'missing', row: seal.previous, at: undefined, sentence };
+  const linkHolds = isNext && seal.previous === last.auditId;
+  if (fits(last.hash)) {
+    if (!linkHolds) link.fault = fault('seal-edited', 'its seal names another place than it has');
+    else if (last.row !== undefined && isBackdated(row, last.row)) link.fault = backdated(row);
+    return link;
   }
+  if (last.due !== undefined && fits(last.due)) {
+    last.fault = {
+      kind: 'seal-edited',
+      row: last.auditId,
+      at: last.row?.at,
+      sentence: 'the hash in its seal was edited; the row is unchanged',
+    };
+    return link;
+  }
+  if (seal.previous !== last.auditId) {
+    const sentence = `it was inserted, or moved here: its seal names row ${seal.previous ?? 'none'} before it`;
+    link.fault = fault('inserted', sentence);
+    return link;
+  }
+  link.due = hashAuditRow(last.hash, row);
+  // a seal that was made again fits its row, and only the next seal reveals it
+  const orBefore =
+    last.auditId === undefined || last.fault !== undefined
+      ? ''
+      : `; or row ${last.auditId}, before it, was edited together with its seal`;
+  link.fault = fault('edited', `it is not what was sealed${orBefore}`);
+  link.edit = { before: last.hash, hash, row, fault: link.fault };
+  return link;
+}
 
-  return {
-    async next(seal) {
-      const link = await judge(seal);
-      settle(last);
-      beforeLast = last;
-      last = link;
-    },
-    end() {
-      settle(last);
-      for (const fault of namedEdits(edits)) report(fault);
-      return last.row;
-    },
-  };
+/** The fault of the row that a seal names before it, if that is not the row that stands there. */
+async function whatIsMissing(
+  { findRow, last }: Chain,
+  seal: SealedRow,
+  isNext: boolean,
+  fits: (before: Buffer) => boolean,
+): Promise<ChainFault | undefined> {
+  if (seal.previous === undefined) return undefined;
+  const row = await findRow(seal.previous);
+  if (row !== undefined && isNext) return undefined;
+  const more = Math.max(0, seal.position - last.position - 2);
+  const others =
+    more === 0 ? '' : `, and ${more} more before it, back to row ${last.auditId ?? 'none'}`;
+  if (row !== undefined) {
+    const isWhole = more === 0 && fits(hashAuditRow(last.hash, row));
+    const doubt = isWhole ? 'the row is unchanged' : 'whether the row was edited cannot be known';
+    const sentence = `its seal is missing${others}; ${doubt}`;
+    return { kind: 'seal-missing', row: row.id, at: row.at, sentence };
+  }
+  const since = last.row === undefined ? '' : `, was written after ${last.row.at}`;
+  const until = seal.row === undefined ? '' : `, and before ${seal.row.at}`;
+  const sentence = `it is gone with its seal${others}${since}${until}`;
+  return { kind: 'missing', row: seal.previous, at: undefined, sentence };
 }
 
 /** The faults of edited rows. Two rows that have each other's contents are named as exchanged. */

@@ -57,126 +57,138 @@ export interface HostedCalendar {
   close(): void;
 }
 
+interface CalendarTerms {
+  readonly client: pg.Client;
+  readonly config: Config;
+  readonly log: Log;
+  readonly clock: () => Date;
+}
+
+interface CalendarRuns extends CalendarTerms {
+  /** called when a turn becomes due */
+  readonly wake: () => void;
+  due: boolean;
+  closed: boolean;
+  /** makes a turn due at `timerAt` */
+  timer: NodeJS.Timeout | undefined;
+  timerAt: number;
+  /** something has happened that could make orphaned tools; and when they were last looked for */
+  orphans: boolean;
+  orphansAt: number;
+  /** the subjects with which a role is busy */
+  awaited: ReadonlySet<number>;
+  listens: boolean;
+  expiry: ExpiryRun;
+  expiryAt: number;
+  /** failed moves, and when each is tried again */
+  readonly failed: Map<string, number>;
+}
+
 /**
  * Runs the calendar on intake's connection.
  *
  * @param wake called when a turn becomes due
  */
-export function hostCalendar(
-  {
-    client,
-    config,
-    log,
-    clock,
-  }: { client: pg.Client; config: Config; log: Log; clock: () => Date },
-  wake: () => void,
-): HostedCalendar {
-  let due = true;
-  let closed = false;
-  let timer: NodeJS.Timeout | undefined;
-  let timerAt = 0;
-  let orphans = true;
-  let orphansAt = Number.NEGATIVE_INFINITY;
-  let awaited: ReadonlySet<number> = new Set();
-  let listens = false;
-  let expiry: ExpiryRun = EXPIRY_BEGIN;
-  let expiryAt = Number.NEGATIVE_INFINITY;
-  /** failed moves, and when each is tried again */
-  const failed = new Map<string, number>();
-
+export function hostCalendar(terms: CalendarTerms, wake: () => void): HostedCalendar {
+  const { client, log } = terms;
+  const of: CalendarRuns = {
+    ...{ ...terms, wake, due: true, closed: false, timer: undefined, timerAt: 0 },
+    ...{ orphans: true, orphansAt: Number.NEGATIVE_INFINITY, awaited: new Set(), listens: false },
+    ...{ expiry: EXPIRY_BEGIN, expiryAt: Number.NEGATIVE_INFINITY, failed: new Map() },
+  };
   const onNotice = ({ payload = '' }: pg.Notification): void => {
     const [what, subject] = payload.split(' ');
-    if (what === 'applied' && awaited.has(Number(subject))) lookIn(SOON_MS);
+    if (what === 'applied' && of.awaited.has(Number(subject))) lookIn(of, SOON_MS);
   };
   client.on('notification', onNotice);
-
-  function lookIn(ms: number): void {
-    const at = performance.now() + ms;
-    if (closed || (timer !== undefined && timerAt <= at)) return;
-    clearTimeout(timer);
-    timerAt = at;
-    timer = setTimeout(() => {
-      timer = undefined;
-      due = true;
-      wake();
-    }, ms);
-  }
-
-  /** Listens only while the calendar waits for a role. Otherwise it would receive a notice for everything roles do. */
-  async function listen(wanted: boolean): Promise<void> {
-    if (wanted === listens) return;
-    await client.query(`${wanted ? '' : 'UN'}LISTEN chamberlain`);
-    listens = wanted;
-    if (wanted) lookIn(SOON_MS); // earlier notices were missed
-  }
-
-  async function turn(canBeStopped: boolean): Promise<boolean> {
-    const began = performance.now();
-    due = false;
-    for (const [key, at] of failed) if (at <= began) failed.delete(key);
-    const lookAtOrphans = began - orphansAt >= (orphans ? REST_ORPHANS_MS : LOOK_ORPHANS_MS);
-    const now = clock();
-    const made = await turnCalendar(client, config, now, {
-      orphans: lookAtOrphans,
-      except: [...failed.keys()],
-      canBeStopped,
-    });
-    for (const each of made.did) log.info(each, 'the calendar made a move');
-    for (const { key, error } of made.failed) {
-      log.warn({ move: key, error: describeError(error) }, 'a move of the calendar failed');
-      failed.set(key, began + MOVE_AGAIN_MS);
-    }
-    due = made.more;
-    if (made.more || made.frozen) return !made.frozen;
-    if (lookAtOrphans) [orphans, orphansAt] = [false, began];
-    awaited = new Set(made.awaited);
-    await listen(awaited.size > 0);
-    if (began >= expiryAt) await expire();
-    const ms = made.next === undefined ? LOOK_MS : made.next.getTime() - now.getTime();
-    lookIn(Math.max(SOON_MS, Math.min(ms, LOOK_MS)));
-    return true;
-  }
-
-  /**
-   * Removes some records that are past their retention time. A failure is tried again later and delays nothing else.
-   */
-  async function expire(): Promise<void> {
-    try {
-      if (await isFrozen(client)) return;
-      const { kind, removed, next } = await removeExpired(client, config.retention, expiry);
-      if (removed > 0) log.info({ kind, removed }, 'removed records past their retention time');
-      expiry = next ?? EXPIRY_BEGIN;
-      if (next === undefined) expiryAt = performance.now() + EXPIRY_MS;
-      else due = true;
-    } catch (error) {
-      log.warn(
-        { error: describeError(error) },
-        'could not remove records past their retention time',
-      );
-      expiryAt = performance.now() + MOVE_AGAIN_MS;
-    }
-  }
-
   return {
-    isDue: () => due,
+    isDue: () => of.due,
     async turn(canBeStopped) {
       try {
-        return await turn(canBeStopped);
+        return await turn(of, canBeStopped);
       } catch (error) {
         log.warn({ error: describeError(error) }, 'the calendar could not run; it tries again');
-        lookIn(LOOK_MS);
+        lookIn(of, LOOK_MS);
         return true;
       }
     },
     decided(kinds) {
       if (!kinds.some((kind) => MOVING.has(kind ?? ''))) return;
-      orphans = true;
-      lookIn(SOON_MS);
+      of.orphans = true;
+      lookIn(of, SOON_MS);
     },
     close() {
-      closed = true;
+      of.closed = true;
       client.removeListener('notification', onNotice);
-      clearTimeout(timer);
+      clearTimeout(of.timer);
     },
   };
+}
+
+async function turn(of: CalendarRuns, canBeStopped: boolean): Promise<boolean> {
+  const { client, config, log, clock, failed } = of;
+  const began = performance.now();
+  of.due = false;
+  for (const [key, at] of failed) if (at <= began) failed.delete(key);
+  const lookAtOrphans = began - of.orphansAt >= (of.orphans ? REST_ORPHANS_MS : LOOK_ORPHANS_MS);
+  const now = clock();
+  const made = await turnCalendar(client, config, now, {
+    orphans: lookAtOrphans,
+    except: [...failed.keys()],
+    canBeStopped,
+  });
+  for (const each of made.did) log.info(each, 'the calendar made a move');
+  for (const { key, error } of made.failed) {
+    log.warn({ move: key, error: describeError(error) }, 'a move of the calendar failed');
+    failed.set(key, began + MOVE_AGAIN_MS);
+  }
+  of.due = made.more;
+  if (made.more || made.frozen) return !made.frozen;
+  if (lookAtOrphans) [of.orphans, of.orphansAt] = [false, began];
+  of.awaited = new Set(made.awaited);
+  await listen(of, of.awaited.size > 0);
+  if (began >= of.expiryAt) await expire(of);
+  const ms = made.next === undefined ? LOOK_MS : made.next.getTime() - now.getTime();
+  lookIn(of, Math.max(SOON_MS, Math.min(ms, LOOK_MS)));
+  return true;
+}
+
+function lookIn(of: CalendarRuns, ms: number): void {
+  const { wake } = of;
+  const at = performance.now() + ms;
+  if (of.closed || (of.timer !== undefined && of.timerAt <= at)) return;
+  clearTimeout(of.timer);
+  of.timerAt = at;
+  of.timer = setTimeout(() => {
+    of.timer = undefined;
+    of.due = true;
+    wake();
+  }, ms);
+}
+
+/** Listens only while the calendar waits for a role. Otherwise it would receive a notice for everything roles do. */
+async function listen(of: CalendarRuns, wanted: boolean): Promise<void> {
+  const { client } = of;
+  if (wanted === of.listens) return;
+  await client.query(`${wanted ? '' : 'UN'}LISTEN chamberlain`);
+  of.listens = wanted;
+  if (wanted) lookIn(of, SOON_MS); // earlier notices were missed
+}
+
+/**
+ * Removes some records that are past their retention time. A failure is tried again later and delays nothing else.
+ */
+async function expire(of: CalendarRuns): Promise<void> {
+  const { client, config, log } = of;
+  try {
+    if (await isFrozen(client)) return;
+    const { kind, removed, next } = await removeExpired(client, config.retention, of.expiry);
+    if (removed > 0) log.info({ kind, removed }, 'removed records past their retention time');
+    of.expiry = next ?? EXPIRY_BEGIN;
+    if (next === undefined) of.expiryAt = performance.now() + EXPIRY_MS;
+    else of.due = true;
+  } catch (error) {
+    log.warn({ error: describeError(error) }, 'could not remove records past their retention time');
+    of.expiryAt = performance.now() + MOVE_AGAIN_MS;
+  }
 }

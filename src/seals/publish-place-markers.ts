@@ -26,12 +26,12 @@ import { realmOf } from '../shared/config.ts';
 import { codeOf, describeError } from '../shared/errors.ts';
 import type { Log } from '../shared/log.ts';
 import type { Carrier } from './heartbeat.ts';
-import type { Role, Wanted } from '../reconcile/wanted.ts';
+import type { Wanted } from '../reconcile/wanted.ts';
 import type { Step } from '../reconcile/plan.ts';
 import { placesOf, takesAway } from '../reconcile/policy.ts';
 import { survey } from '../reconcile/engine.ts';
 import * as store from './place-markers-table.ts';
-import { openPool, withClient } from '../database/connection.ts';
+import { openPool, type Pool, withClient } from '../database/connection.ts';
 import { readSubjects, readWanted } from '../reconcile/wanted-queries.ts';
 import { type Loop, startLoop, type Worker } from '../shared/loop.ts';
 import { noteMarker } from '../shared/metrics.ts';
@@ -62,6 +62,19 @@ export interface PlaceMarkers<Place extends string = string> {
   close(): Promise<void>;
 }
 
+interface Marking<Reader, Place extends string> {
+  readonly parts: Pick<RoleParts<Reader>, 'role' | 'targets' | 'openReader'>;
+  readonly markers: PlaceMarkers<Place>;
+  readonly log: Log;
+  readonly pool: Pool;
+  readonly closing: AbortController;
+  /** what was logged of each place */
+  readonly said: Map<string, string>;
+  readonly loops: Map<Place, Loop>;
+  /** the names of the places are in PostgreSQL */
+  isKept: boolean;
+}
+
 export function startPlaceMarkers<Reader, Place extends string>(
   parts: Pick<RoleParts<Reader>, 'role' | 'targets' | 'openReader'>,
   markers: PlaceMarkers<Place>,
@@ -69,104 +82,16 @@ export function startPlaceMarkers<Reader, Place extends string>(
   log: Log,
   everyMs = EVERY_MS,
 ): Worker {
-  const { role } = parts;
-  const pool = openPool(config, role, { max: 1, durable: false });
-  const closing = new AbortController();
-  const said = new Map<string, string>();
-  const loops = new Map<Place, Loop>();
-  let isKept = false;
-
-  async function beat(place: Place): Promise<void> {
-    const began = performance.now();
-    const isDone = await publish(place).catch((error: unknown) => {
-      if (closing.signal.aborted) return true;
-      if (codeOf(error) !== 'BACKEND_UNREADABLE') throw error;
-      // tried again at the next beat; the survey of unmanaged objects reports it to `status`
-      say(place, UNKEPT, describeError(error));
-      return true;
-    });
-    // a survey of very many subjects takes seconds, and others need the server too
-    if (!isDone) loops.get(place)?.wakeIn(Math.max(AGAIN_MS, performance.now() - began));
-  }
-
-  /** Logs a sentence about a place if it is new. */
-  function say(place: Place, what: string, sentence: string): void {
-    const of = `${place} ${what}`;
-    if (said.get(of) !== sentence) log.error({ role, place, sentence }, what);
-    said.set(of, sentence);
-  }
-
-  /** Writes the marker if there is no doubt. Returns whether nothing is left to do before the next beat. */
-  async function publish(place: Place): Promise<boolean> {
-    const of = { role, place };
-    const carrier = carrierOf(markers, place);
-    const look = await store.lookAtPlace(pool, of, () => markers.read(place), carrier);
-    const { doubt, next, publishing, text, seenAt } = look;
-    noteMarker(of, look);
-    if (doubt === undefined) {
-      for (const what of [DOUBT, UNREAD, UNKEPT]) said.delete(`${place} ${what}`);
-    } else {
-      say(place, DOUBT, doubt.sentence);
-      await store.writePlaceDoubt(pool, of, doubt, publishing);
-      // if the realm is frozen, nothing is done
-      if (doubt.older === 'database' || (await store.takeAway(pool, of, [])) === undefined)
-        return true;
-      if (!(await isAllTaken(of))) return false;
-    }
-    if (next === undefined) return false;
-    if (!isKept) await store.keepPlaces(pool, role, markers.places);
-    isKept = true;
-    const isNew = seenAt === undefined || seenAt < next.at;
-    if (!isNew && !look.isDoubted) return true;
-    await store.beginPublishingPlace(pool, of, next.at);
-    if (!(await markers.write(place, next.text, text))) return false;
-    await store.endPublishingPlace(pool, of, next.at);
-    return true;
-  }
-
-  /**
-   * Takes away access that the place wrongly gives. Returns whether nothing is left of it and everything could be read.
-   */
-  async function isAllTaken(of: { role: Role; place: Place }): Promise<boolean> {
-    const { steps, unreadable } = await lookAt(of.place);
-    const left = await store.takeAway(pool, of, steps);
-    if (unreadable !== undefined) say(of.place, UNREAD, unreadable);
-    return unreadable === undefined && left === 0;
-  }
-
-  async function lookAt(place: Place): Promise<{ steps: Step[]; unreadable: string | undefined }> {
-    const narrow = markers.only(place);
-    const kinds = markers.kinds(place);
-    const realm = realmOf(narrow);
-    const reader = parts.openReader(narrow);
-    const steps: Step[] = [];
-    let unreadable: string | undefined;
-    try {
-      const uids = await readSubjects(pool);
-      const throttle = startThrottle('prompt', uids.length, {
-        closing: closing.signal,
-        report: () => Promise.resolve(true),
-      });
-      for (let at = 0; at < uids.length; at += throttle.slice) {
-        const slice = uids.slice(at, at + throttle.slice);
-        const wanted = await withClient(pool, (client) => readWanted(client, role, slice));
-        const of = wanted.filter(({ kind }) => kinds.includes(kind));
-        for (const found of await survey(parts.targets, of, realm, reader)) {
-          steps.push(...found.steps.filter((step) => isGiven(step, place)));
-          unreadable ??= found.unreadable[0]?.sentence;
-        }
-        await throttle.looked(slice.length);
-      }
-      return { steps, unreadable };
-    } finally {
-      await reader.close();
-    }
-  }
-
+  const pool = openPool(config, parts.role, { max: 1, durable: false });
+  const of: Marking<Reader, Place> = {
+    ...{ parts, markers, log, pool, closing: new AbortController() },
+    ...{ said: new Map(), loops: new Map(), isKept: false },
+  };
+  const { closing, loops } = of;
   for (const place of markers.places) {
     loops.set(
       place,
-      startLoop(`marker of ${place}`, { everyMs, log }, () => beat(place)),
+      startLoop(`marker of ${place}`, { everyMs, log }, () => beat(of, place)),
     );
   }
   return {
@@ -180,6 +105,114 @@ export function startPlaceMarkers<Reader, Place extends string>(
       await Promise.race([ending, sleep(ENDED_WITHIN_MS, undefined, { ref: false })]);
     },
   };
+}
+
+async function beat<Reader, Place extends string>(
+  of: Marking<Reader, Place>,
+  place: Place,
+): Promise<void> {
+  const { closing, loops } = of;
+  const began = performance.now();
+  const isDone = await publish(of, place).catch((error: unknown) => {
+    if (closing.signal.aborted) return true;
+    if (codeOf(error) !== 'BACKEND_UNREADABLE') throw error;
+    // tried again at the next beat; the survey of unmanaged objects reports it to `status`
+    say(of, place, UNKEPT, describeError(error));
+    return true;
+  });
+  // a survey of very many subjects takes seconds, and others need the server too
+  if (!isDone) loops.get(place)?.wakeIn(Math.max(AGAIN_MS, performance.now() - began));
+}
+
+/** Logs a sentence about a place if it is new. */
+function say<Reader, Place extends string>(
+  { parts, log, said }: Marking<Reader, Place>,
+  place: Place,
+  what: string,
+  sentence: string,
+): void {
+  const key = `${place} ${what}`;
+  if (said.get(key) !== sentence) log.error({ role: parts.role, place, sentence }, what);
+  said.set(key, sentence);
+}
+
+/** Writes the marker if there is no doubt. Returns whether nothing is left to do before the next beat. */
+async function publish<Reader, Place extends string>(
+  of: Marking<Reader, Place>,
+  place: Place,
+): Promise<boolean> {
+  const { parts, markers, pool, said } = of;
+  const { role } = parts;
+  const on = { role, place };
+  const carrier = carrierOf(markers, place);
+  const look = await store.lookAtPlace(pool, on, () => markers.read(place), carrier);
+  const { doubt, next, publishing, text, seenAt } = look;
+  noteMarker(on, look);
+  if (doubt === undefined) {
+    for (const what of [DOUBT, UNREAD, UNKEPT]) said.delete(`${place} ${what}`);
+  } else {
+    say(of, place, DOUBT, doubt.sentence);
+    await store.writePlaceDoubt(pool, on, doubt, publishing);
+    // if the realm is frozen, nothing is done
+    if (doubt.older === 'database' || (await store.takeAway(pool, on, [])) === undefined)
+      return true;
+    if (!(await isAllTaken(of, place))) return false;
+  }
+  if (next === undefined) return false;
+  if (!of.isKept) await store.keepPlaces(pool, role, markers.places);
+  of.isKept = true;
+  const isNew = seenAt === undefined || seenAt < next.at;
+  if (!isNew && !look.isDoubted) return true;
+  await store.beginPublishingPlace(pool, on, next.at);
+  if (!(await markers.write(place, next.text, text))) return false;
+  await store.endPublishingPlace(pool, on, next.at);
+  return true;
+}
+
+/**
+ * Takes away access that the place wrongly gives. Returns whether nothing is left of it and everything could be read.
+ */
+async function isAllTaken<Reader, Place extends string>(
+  of: Marking<Reader, Place>,
+  place: Place,
+): Promise<boolean> {
+  const { parts, pool } = of;
+  const { steps, unreadable } = await lookAt(of, place);
+  const left = await store.takeAway(pool, { role: parts.role, place }, steps);
+  if (unreadable !== undefined) say(of, place, UNREAD, unreadable);
+  return unreadable === undefined && left === 0;
+}
+
+async function lookAt<Reader, Place extends string>(
+  { parts, markers, pool, closing }: Marking<Reader, Place>,
+  place: Place,
+): Promise<{ steps: Step[]; unreadable: string | undefined }> {
+  const narrow = markers.only(place);
+  const kinds = markers.kinds(place);
+  const realm = realmOf(narrow);
+  const reader = parts.openReader(narrow);
+  const steps: Step[] = [];
+  let unreadable: string | undefined;
+  try {
+    const uids = await readSubjects(pool);
+    const throttle = startThrottle('prompt', uids.length, {
+      closing: closing.signal,
+      report: () => Promise.resolve(true),
+    });
+    for (let at = 0; at < uids.length; at += throttle.slice) {
+      const slice = uids.slice(at, at + throttle.slice);
+      const wanted = await withClient(pool, (client) => readWanted(client, parts.role, slice));
+      const some = wanted.filter(({ kind }) => kinds.includes(kind));
+      for (const found of await survey(parts.targets, some, realm, reader)) {
+        steps.push(...found.steps.filter((step) => isGiven(step, place)));
+        unreadable ??= found.unreadable[0]?.sentence;
+      }
+      await throttle.looked(slice.length);
+    }
+    return { steps, unreadable };
+  } finally {
+    await reader.close();
+  }
 }
 
 /** A place as sentences name it, and what happens if it is the older copy. */
