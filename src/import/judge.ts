@@ -124,6 +124,30 @@ function refuseUnmanaged(entry: DirectoryEntry, context: ImportContext): Refusal
   return [{ part, code: 'NAME_INVALID', object, sentence }];
 }
 
+/** The entries of the whole directory that have a number, a name or a display name. */
+interface Holders {
+  uids: ReadonlyMap<string, DirectoryEntry[]>;
+  gids: ReadonlyMap<string, DirectoryEntry[]>;
+  names: ReadonlyMap<string, DirectoryEntry[]>;
+  groupNames: ReadonlyMap<string, DirectoryEntry[]>;
+  displayNames: ReadonlyMap<string, DirectoryEntry[]>;
+}
+
+function holdersIn(seen: SeenDirectory): Holders {
+  const unmanagedAccounts = seen.unmanaged.filter((entry) => hasClass(entry, 'posixAccount'));
+  const unmanagedGroups = seen.unmanaged.filter((entry) => hasClass(entry, 'posixGroup'));
+  const numbered = [...seen.people, ...seen.toolAccounts, ...unmanagedAccounts];
+  const grouped = [...seen.toolGroups, ...seen.groups, ...unmanagedGroups];
+  const named = seen.people.filter((entry) => isAccountLike(entry));
+  return {
+    uids: holdersOf(numbered, 'uidNumber'),
+    gids: holdersOf(grouped, 'gidNumber'),
+    names: holdersOf(numbered, 'uid'),
+    groupNames: holdersOf(grouped, 'cn'),
+    displayNames: holdersOf(named, 'cn'),
+  };
+}
+
 export function judge(
   read: ReadEntries,
   seen: SeenDirectory,
@@ -132,86 +156,15 @@ export function judge(
   { admin }: Pick<ImportContext, 'admin'>,
 ): Judgement {
   const refusals = [...read.refusals];
-  const readable = (entry: DirectoryEntry) => readableRef(entry.ref, realm.realm);
-  const unmanagedAccounts = seen.unmanaged.filter((entry) => hasClass(entry, 'posixAccount'));
-  const unmanagedGroups = seen.unmanaged.filter((entry) => hasClass(entry, 'posixGroup'));
-  const numbered = [...seen.people, ...seen.toolAccounts, ...unmanagedAccounts];
-  const grouped = [...seen.toolGroups, ...seen.groups, ...unmanagedGroups];
-  const uids = holdersOf(numbered, 'uidNumber');
-  const gids = holdersOf(grouped, 'gidNumber');
-  const names = holdersOf(numbered, 'uid');
-  const groupNames = holdersOf(grouped, 'cn');
-  const displayNames = holdersOf(
-    seen.people.filter((entry) => isAccountLike(entry)),
-    'cn',
-  );
-  const displayNamesOfOurs = new Set(ours.people.map(({ displayNameKey }) => displayNameKey));
-
-  /** Whether a subject is the only one with its name and number. If not, records a refusal. */
-  const isFree = (
-    part: Refusal['part'],
-    entry: DirectoryEntry,
-    { name, uid }: { name: string; uid: number },
-    others: { code: Refusal['code']; what: string; entries: DirectoryEntry[] }[],
-  ): boolean => {
-    const refuse = (code: Refusal['code'], sentence: string) => {
-      refusals.push({ part, code, object: readable(entry), sentence });
-      return false;
-    };
-    const number = ours.names.get(name);
-    if (number !== undefined) {
-      return refuse(
-        'NAME_TAKEN',
-        `${name} already exists here with the number ${number}, not ${uid}`,
-      );
-    }
-    if (ours.ids.has(uid))
-      return refuse('ID_TAKEN', `the number ${uid} already belongs to another account here`);
-    for (const { code, what, entries } of others) {
-      const rest = entries.filter((each) => each !== entry);
-      if (rest.length === 0) continue;
-      return refuse(
-        code,
-        `${listSome(rest.map(readable))} ${rest.length === 1 ? 'has' : 'have'} ${what} too`,
-      );
-    }
-    return true;
-  };
-
+  const holders = holdersIn(seen);
   const knownPeople = new Map(ours.people.map((person) => [person.shellName as string, person]));
   const knownTools = new Map(ours.tools.map((tool) => [tool.account as string, tool]));
-  const isKnown = (known: ReadonlyMap<string, { uid: number }>, name: string, uid: number) =>
-    known.get(name)?.uid === uid;
-
-  const newPeople = read.people.filter((p) => !isKnown(knownPeople, p.shellName, p.uid));
-  const newTools = read.tools.filter((t) => !isKnown(knownTools, t.account, t.uid));
+  const newPeople = read.people.filter((p) => knownPeople.get(p.shellName)?.uid !== p.uid);
+  const newTools = read.tools.filter((t) => knownTools.get(t.account)?.uid !== t.uid);
   const free = newPeople.filter((person) => {
-    const key = normalName(person.displayName);
-    const isOurs = displayNamesOfOurs.has(key);
-    if (isOurs) {
-      const sentence = `another person here has the display name ${JSON.stringify(person.displayName)}`;
-      refusals.push({
-        ...{ part: 'person', code: 'NAME_TAKEN', object: readable(person.entry), sentence },
-      });
-      return false;
-    }
-    return isFree('person', person.entry, { name: person.shellName, uid: person.uid }, [
-      {
-        code: 'ID_TAKEN',
-        what: `the number ${person.uid}`,
-        entries: uids.get(String(person.uid)) ?? [],
-      },
-      {
-        code: 'NAME_TAKEN',
-        what: `the name ${person.shellName}`,
-        entries: names.get(person.shellName) ?? [],
-      },
-      {
-        code: 'NAME_TAKEN',
-        what: `the display name ${JSON.stringify(person.displayName)}`,
-        entries: displayNames.get(key) ?? [],
-      },
-    ]);
+    const refusal = refusePerson(person, holders, ours, realm);
+    if (refusal !== undefined) refusals.push(refusal);
+    return refusal === undefined;
   });
   const people = withoutSharedKeys(free, read.keyHolders, ours, realm, refusals);
   // for known people too: the values are still in the directory, and a plan removes them
@@ -220,22 +173,10 @@ export function judge(
     refusals.push(...person.leftOut);
   }
   const tools = newTools.filter((tool) => {
-    const number = String(tool.uid);
-    const holders = [...(uids.get(number) ?? []), ...(gids.get(number) ?? [])];
-    const others = holders.filter((each) => each !== tool.group);
-    return isFree('tool', tool.entry, { name: tool.account, uid: tool.uid }, [
-      { code: 'ID_TAKEN', what: `the number ${number}`, entries: others },
-      {
-        code: 'NAME_TAKEN',
-        what: `the name ${tool.account}`,
-        entries: [
-          ...(names.get(tool.account) ?? []),
-          ...(groupNames.get(tool.account) ?? []),
-        ].filter((each) => each !== tool.group),
-      },
-    ]);
+    const refusal = refuseTool(tool, holders, ours, realm);
+    if (refusal !== undefined) refusals.push(refusal);
+    return refusal === undefined;
   });
-
   for (const tool of tools) refusals.push(...tool.leftOut);
 
   const membership = judgeMembers({ people, tools, read, seen, ours, realm, admin });
@@ -254,6 +195,87 @@ export function judge(
       .filter(({ keys, entry }) => keys.length === 0 && entry.attributes['sshPublicKey']?.length)
       .map(({ shellName }) => shellName),
   };
+}
+
+function refusePerson(
+  { entry, shellName: name, uid, displayName }: SeenPerson,
+  { uids, names, displayNames }: Holders,
+  ours: KnownRealm,
+  realm: Realm,
+): Refusal | undefined {
+  const key = normalName(displayName);
+  const shown = JSON.stringify(displayName);
+  if (ours.people.some(({ displayNameKey }) => displayNameKey === key)) {
+    const object = readableRef(entry.ref, realm.realm);
+    const sentence = `another person here has the display name ${shown}`;
+    return { part: 'person', code: 'NAME_TAKEN', object, sentence };
+  }
+  return refuseTaken({ part: 'person', entry, name, uid }, ours, realm, [
+    { code: 'ID_TAKEN', what: `the number ${uid}`, entries: uids.get(String(uid)) ?? [] },
+    { code: 'NAME_TAKEN', what: `the name ${name}`, entries: names.get(name) ?? [] },
+    {
+      code: 'NAME_TAKEN',
+      what: `the display name ${shown}`,
+      entries: displayNames.get(key) ?? [],
+    },
+  ]);
+}
+
+function refuseTool(
+  { entry, group, account: name, uid }: SeenTool,
+  { uids, gids, names, groupNames }: Holders,
+  ours: KnownRealm,
+  realm: Realm,
+): Refusal | undefined {
+  const number = String(uid);
+  const others = (...entries: (DirectoryEntry[] | undefined)[]) =>
+    entries.flatMap((some) => some ?? []).filter((each) => each !== group);
+  return refuseTaken({ part: 'tool', entry, name, uid }, ours, realm, [
+    {
+      code: 'ID_TAKEN',
+      what: `the number ${number}`,
+      entries: others(uids.get(number), gids.get(number)),
+    },
+    {
+      code: 'NAME_TAKEN',
+      what: `the name ${name}`,
+      entries: others(names.get(name), groupNames.get(name)),
+    },
+  ]);
+}
+
+/** Refuses a subject that is not the only one with its name and number. */
+function refuseTaken(
+  {
+    part,
+    entry,
+    name,
+    uid,
+  }: { part: Refusal['part']; entry: DirectoryEntry; name: string; uid: number },
+  ours: KnownRealm,
+  { realm }: Realm,
+  others: { code: Refusal['code']; what: string; entries: DirectoryEntry[] }[],
+): Refusal | undefined {
+  const refusal = (code: Refusal['code'], sentence: string): Refusal => ({
+    ...{ part, code, object: readableRef(entry.ref, realm), sentence },
+  });
+  const number = ours.names.get(name);
+  if (number !== undefined) {
+    return refusal(
+      'NAME_TAKEN',
+      `${name} already exists here with the number ${number}, not ${uid}`,
+    );
+  }
+  if (ours.ids.has(uid)) {
+    return refusal('ID_TAKEN', `the number ${uid} already belongs to another account here`);
+  }
+  for (const { code, what, entries } of others) {
+    const rest = entries.filter((each) => each !== entry);
+    if (rest.length === 0) continue;
+    const whose = listSome(rest.map(({ ref }) => readableRef(ref, realm)));
+    return refusal(code, `${whose} ${rest.length === 1 ? 'has' : 'have'} ${what} too`);
+  }
+  return undefined;
 }
 
 /** Entries by each value of an attribute, in normal form. */
@@ -345,19 +367,7 @@ function judgeMembers({
         : 'is left out: only accounts of people and tools may be members';
     return { code: 'MEMBER_UNKNOWN', sentence };
   };
-  const subjects = new Map<string, { uid: number; kind: 'person' | 'tool'; isNew: boolean }>();
-  const add = (of: { kind: 'person' | 'tool'; account: string; uid: number }, isNew: boolean) => {
-    subjects.set(refOf(of.kind, of.account), { uid: of.uid, kind: of.kind, isNew });
-  };
-  for (const { uid, shellName, state } of ours.people) {
-    if (state !== 'deleted') add({ kind: 'person', account: shellName, uid }, false);
-  }
-  for (const { uid, account, state } of ours.tools) {
-    if (state !== 'deleted') add({ kind: 'tool', account, uid }, false);
-  }
-  for (const { uid, shellName } of people) add({ kind: 'person', account: shellName, uid }, true);
-  for (const { uid, account } of tools) add({ kind: 'tool', account, uid }, true);
-
+  const subjects = subjectsOf(people, tools, ours);
   for (const { group, account, name } of read.tools) {
     const own = subjects.get(refOf('tool', account));
     if (own === undefined) continue;
@@ -395,6 +405,32 @@ function judgeMembers({
     }
   }
   return { maintainers, realmMembers, refusals };
+}
+
+interface PossibleMember {
+  uid: number;
+  kind: 'person' | 'tool';
+  isNew: boolean;
+}
+
+/** By reference: known subjects, and new ones. */
+function subjectsOf(
+  people: readonly SeenPerson[],
+  tools: readonly SeenTool[],
+  ours: KnownRealm,
+): Map<string, PossibleMember> {
+  const subjects = new Map<string, PossibleMember>();
+  const add = (account: string, member: PossibleMember) =>
+    subjects.set(refOf(member.kind, account), member);
+  for (const { uid, shellName, state } of ours.people) {
+    if (state !== 'deleted') add(shellName, { uid, kind: 'person', isNew: false });
+  }
+  for (const { uid, account, state } of ours.tools) {
+    if (state !== 'deleted') add(account, { uid, kind: 'tool', isNew: false });
+  }
+  for (const { uid, shellName } of people) add(shellName, { uid, kind: 'person', isNew: true });
+  for (const { uid, account } of tools) add(account, { uid, kind: 'tool', isNew: true });
+  return subjects;
 }
 
 function refOf(kind: 'person' | 'tool', account: string): string {

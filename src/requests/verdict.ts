@@ -301,6 +301,27 @@ function requireOwnKey(admin: string, names: readonly string[], actor: Person | 
   throw new ChamberlainError('NOT_ALLOWED', `${admin} ${why}.`);
 }
 
+/** Throws if the requester may request nothing. */
+function requireActor(request: Request, actor: Person | undefined): void {
+  const creatingOneself =
+    request.kind === 'person.create' && request.shellName === request.requestedBy;
+  if (!creatingOneself && actor === undefined) {
+    throw new ChamberlainError(
+      'PERSON_UNKNOWN',
+      `There is no person named ${request.requestedBy}, who is given as the requester. Create the person first.`,
+    );
+  }
+  // a new person may give a deleted person's name as their own: that is refused as NAME_TAKEN, not here
+  if (!creatingOneself && actor !== undefined) requireNotGone(actor);
+  const cancelsOwn = request.kind === 'person.reinstate' && request.person === actor?.account;
+  if (actor?.state === 'suspended' && !(cancelsOwn && actor.ownDeletion)) {
+    throw new ChamberlainError(
+      'PERSON_SUSPENDED',
+      `${request.requestedBy} is suspended and may not request anything. Ask an admin.`,
+    );
+  }
+}
+
 async function accept(
   client: Client,
   config: Config,
@@ -322,23 +343,7 @@ async function accept(
   const { claims } = identity;
   const admin = adminOfPortal(claims.iss);
   if (admin !== undefined) requireOwnKey(admin, [request.requestedBy, claims.sub], actor);
-  const creatingOneself =
-    request.kind === 'person.create' && request.shellName === request.requestedBy;
-  if (!creatingOneself && actor === undefined) {
-    throw new ChamberlainError(
-      'PERSON_UNKNOWN',
-      `There is no person named ${request.requestedBy}, who is given as the requester. Create the person first.`,
-    );
-  }
-  // a new person may give a deleted person's name as their own: that is refused as NAME_TAKEN, not here
-  if (!creatingOneself && actor !== undefined) requireNotGone(actor);
-  const cancelsOwn = request.kind === 'person.reinstate' && request.person === actor?.account;
-  if (actor?.state === 'suspended' && !(cancelsOwn && actor.ownDeletion)) {
-    throw new ChamberlainError(
-      'PERSON_SUSPENDED',
-      `${request.requestedBy} is suspended and may not request anything. Ask an admin.`,
-    );
-  }
+  requireActor(request, actor);
   const portal = admin === undefined ? claims.iss : undefined;
   const isHeard = admin !== undefined || signer.speaksForAdmins;
   const context: RequestContext<Request> = {

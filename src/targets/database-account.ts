@@ -207,6 +207,18 @@ function takesAway(effect: Effect): boolean {
   return effect === 'revoke' || effect === 'destroy';
 }
 
+/** An account on one server: what it is, what it must be, and its steps so far. */
+interface OnServer {
+  server: string;
+  account: DatabaseAccount;
+  want: DatabaseWant;
+  wanted: Wanted;
+  wantedGrants: readonly Grant[];
+  /** the ways to log in that it must have */
+  wantedLogins: readonly string[];
+  add: (effect: Effect, change: string, because: string, action: Action) => void;
+}
+
 function stepsOn(
   seen: { server: string; accounts: DatabaseAccount[] },
   want: DatabaseWant,
@@ -215,125 +227,127 @@ function stepsOn(
 ): Step[] {
   const { server } = seen;
   const { user, epoch, current, locked, maxUserConnections } = want;
-  const overlaps = want.verifiers.length > 1;
   const steps: Step[] = [];
-  const add = (effect: Effect, change: string, because: string, action: Action) =>
-    steps.push({
-      ...subjectOf(wanted),
-      object: `${user} on ${server}`,
-      effect,
-      change,
-      because,
-      action,
-    });
+  const object = `${user} on ${server}`;
+  const add: OnServer['add'] = (effect, change, because, action) =>
+    void steps.push({ ...subjectOf(wanted), object, effect, change, because, action });
   const account = seen.accounts.find(({ host }) => host === OUR_HOST);
   if (want.presence === 'absent') {
     if (account !== undefined) {
-      add('destroy', 'present → absent', `${wanted.account} is deleted`, {
-        verb: 'db.dropUser',
-        server,
-        user,
-      });
+      const action: Action = { verb: 'db.dropUser', server, user };
+      add('destroy', 'present → absent', `${wanted.account} is deleted`, action);
     }
     return steps;
   }
-  const on = { server, user };
   if (account === undefined) {
     if (current) {
       const change = locked ? 'absent → present, locked' : 'absent → present';
       add('create', change, 'there is no such account', {
-        verb: 'db.createUser',
-        ...on,
-        uid: wanted.uid,
-        epoch,
-        overlaps,
-        maxUserConnections,
-        locked,
-        grants: wantedGrants,
+        ...{ verb: 'db.createUser', server, user, uid: wanted.uid, epoch },
+        ...{
+          overlaps: want.verifiers.length > 1,
+          maxUserConnections,
+          locked,
+          grants: wantedGrants,
+        },
       });
     }
     return steps;
   }
+  const wantedLogins = want.verifiers.map((verifier) => `mysql_native_password ${verifier}`);
+  const on: OnServer = { server, account, want, wanted, wantedGrants, wantedLogins, add };
+  addLock(on);
+  addRevocation(on, granted);
+  const ends = addEnding(on);
+  if (current) addWhatItLacks(on, ends);
+  return steps;
+}
+
+function addLock({ server, account, want, wanted, wantedGrants, add }: OnServer): void {
+  const { user, locked, maxUserConnections } = want;
   const isLimitRight = account.maxUserConnections === maxUserConnections;
   const runsEvents = account.grants.filter((grant) => isButForEvent(grant, wantedGrants));
-  if (locked && !(account.locked && isLimitRight && runsEvents.length === 0)) {
-    const [change, because] = !account.locked
-      ? ['unlocked → locked', whyLocked(wanted)]
-      : isLimitRight
-        ? ['locked again', 'its events still run although it is locked']
-        : ['locked again', 'its connections may still be open although it is locked'];
-    const withoutEventsOn = runsEvents.map(patternOf);
-    const action: Action = {
-      verb: 'db.setLocked',
-      ...{ ...on, locked, maxUserConnections, withoutEventsOn },
-    };
-    add('revoke', change, because, action);
-  }
+  if (!locked || (account.locked && isLimitRight && runsEvents.length === 0)) return;
+  const [change, because] = !account.locked
+    ? ['unlocked → locked', whyLocked(wanted)]
+    : isLimitRight
+      ? ['locked again', 'its events still run although it is locked']
+      : ['locked again', 'its connections may still be open although it is locked'];
+  const withoutEventsOn = runsEvents.map(patternOf);
+  add('revoke', change, because, {
+    ...{ verb: 'db.setLocked', server, user, locked, maxUserConnections, withoutEventsOn },
+  });
+}
+
+function addRevocation(
+  { server, account, want, wantedGrants, add }: OnServer,
+  granted: readonly Grant[],
+): void {
   const tooMuch = account.grants.filter(
     (grant) =>
       !isHarmless(grant) &&
       !isCovered(grant, [...wantedGrants, ...granted]) &&
-      !runsEvents.includes(grant),
+      !isButForEvent(grant, wantedGrants),
   );
-  const missing = wantedGrants.filter((one) => !isCovered(one, account.grants));
-  if (tooMuch.length > 0) {
-    add('revoke', `revoke ${tooMuch.join(', ')}`, 'it has more rights than it should', {
-      verb: 'db.revoke',
-      ...on,
-      grants: tooMuch,
-      keep: wantedGrants.filter((one) => !missing.includes(one)),
-      locked: locked || account.locked,
-    });
-  }
-  const wantedLogins = want.verifiers.map((verifier) => `mysql_native_password ${verifier}`);
+  if (tooMuch.length === 0) return;
+  add('revoke', `revoke ${tooMuch.join(', ')}`, 'it has more rights than it should', {
+    ...{ verb: 'db.revoke', server, user: want.user, grants: tooMuch },
+    keep: wantedGrants.filter((one) => isCovered(one, account.grants)),
+    locked: want.locked || account.locked,
+  });
+}
+
+/** Takes away ways to log in, and ends connections that were opened with them. Returns whether it replaces verifiers. */
+function addEnding({ server, account, want, wanted, wantedLogins, add }: OnServer): boolean {
+  const { user, epoch, locked, maxUserConnections } = want;
+  const overlaps = want.verifiers.length > 1;
   const goes = account.login.filter((way) => way !== EXPIRED && !wantedLogins.includes(way));
-  const isEnding = account.maxUserConnections === limitWhileEnding(maxUserConnections);
   const ends = wantedLogins.length > 0 && goes.length > 0;
   if (ends) {
     add('revoke', verifierChange(overlaps), LETS_IN, {
-      verb: 'db.setVerifier',
-      ...on,
-      uid: wanted.uid,
-      epoch,
-      overlaps,
+      ...{ verb: 'db.setVerifier', server, user, uid: wanted.uid, epoch, overlaps },
       ends: { maxUserConnections },
     });
-  } else if (!locked && isEnding) {
+  } else if (!locked && isEnding(account, want)) {
     add('revoke', 'connections → ended', 'its connections may still be open', {
-      verb: 'db.setLimit',
-      ...on,
-      maxUserConnections,
-      ends: true,
+      ...{ verb: 'db.setLimit', server, user, maxUserConnections, ends: true },
     });
   }
-  if (!current) return steps;
+  return ends;
+}
+
+function addWhatItLacks(
+  { server, account, want, wanted, wantedGrants, wantedLogins, add }: OnServer,
+  ends: boolean,
+): void {
+  const { user, epoch, locked, maxUserConnections } = want;
+  const overlaps = want.verifiers.length > 1;
   if (!ends && !isSame(account.login, wantedLogins)) {
     const isExpired = account.login.includes(EXPIRED);
     add('change', verifierChange(overlaps), isExpired ? 'the password has expired' : LACKS, {
-      verb: 'db.setVerifier',
-      ...on,
-      uid: wanted.uid,
-      epoch,
-      overlaps,
+      ...{ verb: 'db.setVerifier', server, user, uid: wanted.uid, epoch, overlaps },
     });
   }
+  const missing = wantedGrants.filter((one) => !isCovered(one, account.grants));
   if (missing.length > 0) {
-    const action: Action = { verb: 'db.grant', ...on, grants: missing };
+    const action: Action = { verb: 'db.grant', server, user, grants: missing };
     add('change', `grant ${missing.join(', ')}`, 'it lacks rights that it should have', action);
   }
-  if (!locked && !isLimitRight && !isEnding) {
+  const isLimitRight = account.maxUserConnections === maxUserConnections;
+  if (!locked && !isLimitRight && !isEnding(account, want)) {
     const change = `at most ${account.maxUserConnections} → ${maxUserConnections} connections`;
-    const action: Action = { verb: 'db.setLimit', ...on, maxUserConnections, ends: false };
+    const action: Action = { verb: 'db.setLimit', server, user, maxUserConnections, ends: false };
     add('change', change, 'the limit is not the configured one', action);
   }
   if (!locked && account.locked) {
-    const action: Action = {
-      verb: 'db.setLocked',
-      ...{ ...on, locked, maxUserConnections, withoutEventsOn: [] },
-    };
-    add('change', 'locked → unlocked', `${wanted.account} is active`, action);
+    add('change', 'locked → unlocked', `${wanted.account} is active`, {
+      ...{ verb: 'db.setLocked', server, user, locked, maxUserConnections, withoutEventsOn: [] },
+    });
   }
-  return steps;
+}
+
+function isEnding(account: DatabaseAccount, { maxUserConnections }: DatabaseWant): boolean {
+  return account.maxUserConnections === limitWhileEnding(maxUserConnections);
 }
 
 /** A value among the ways to log in. */

@@ -245,7 +245,7 @@ async function readable<T>(look: () => Promise<T>): Promise<T | { unreadable: st
   }
 }
 
-/** Collects the steps and findings of one subject. */
+/** Collects the steps and findings of one subject. It is long because it lists every step and finding, a few lines each. */
 function drafting(
   { user, account, archival, manifest = '', servers }: DatabaseArchiveWant,
   wanted: Wanted,

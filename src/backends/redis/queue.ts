@@ -18,6 +18,7 @@ import {
   guardRedis,
   type RedisAccount,
   type RedisPlace,
+  type Guard,
 } from './redis-connection.ts';
 
 /** The queues that a portal writes; the urgent one accepts only requests that take access away. */
@@ -105,25 +106,7 @@ export function openQueues(config: RedisPlace, account: RedisAccount): Queues {
         guarded('adding a request to its queue', async () => {
           const requests = queue(requestsQueue(portal, urgent));
           const job = await requests.add('request', { token }, { attempts: 1 });
-          const key = requests.toKey(job.id as string);
-          return {
-            readRefusal: () =>
-              guarded('reading a request in its queue', async () => {
-                const [, code, sentence] =
-                  /^([A-Z_]+): (.*)$/su.exec((await redis.hget(key, 'failedReason')) ?? '') ?? [];
-                return code === undefined || sentence === undefined
-                  ? undefined
-                  : { code, sentence };
-              }),
-            readVerdict: () =>
-              guarded('reading a verdict', async () =>
-                parseOrNothing(await redis.hget(key, 'returnvalue')),
-              ) as ReturnType<SentRequest['readVerdict']>,
-            readNews: (id) =>
-              guarded('reading the status of a request', async () =>
-                parseOrNothing(await redis.get(newsKey(portal, id))),
-              ) as ReturnType<SentRequest['readNews']>,
-          };
+          return sentRequest(redis, guarded, requests.toKey(job.id as string), portal);
         }),
       ),
     addSubjects: (role, jobs) =>
@@ -173,6 +156,25 @@ export function openQueues(config: RedisPlace, account: RedisAccount): Queues {
       await Promise.allSettled([...queues.values()].map((each) => each.close()));
       redis.disconnect();
     },
+  };
+}
+
+function sentRequest(redis: Redis, guarded: Guard, key: string, portal: string): SentRequest {
+  return {
+    readRefusal: () =>
+      guarded('reading a request in its queue', async () => {
+        const [, code, sentence] =
+          /^([A-Z_]+): (.*)$/su.exec((await redis.hget(key, 'failedReason')) ?? '') ?? [];
+        return code === undefined || sentence === undefined ? undefined : { code, sentence };
+      }),
+    readVerdict: () =>
+      guarded('reading a verdict', async () =>
+        parseOrNothing(await redis.hget(key, 'returnvalue')),
+      ) as ReturnType<SentRequest['readVerdict']>,
+    readNews: (id) =>
+      guarded('reading the status of a request', async () =>
+        parseOrNothing(await redis.get(newsKey(portal, id))),
+      ) as ReturnType<SentRequest['readNews']>,
   };
 }
 
@@ -307,6 +309,7 @@ export function startConsumer(options: ConsumerOptions): Consumer {
   const redis = connectConsumer(options.config, options.account);
   const prefix = `bull:${options.queue}`;
   const abort = new AbortController();
+  const quarantine = openQuarantine(redis, prefix, options.onError);
   const worker: Worker = new Worker(
     options.queue,
     async (job: Job) => {
@@ -335,7 +338,7 @@ export function startConsumer(options: ConsumerOptions): Consumer {
     },
   );
   worker.on('error', (error) => {
-    if (/^(Syntax|Type)Error$/.test(error.name)) void quarantine();
+    if (/^(Syntax|Type)Error$/.test(error.name)) quarantine();
     else {
       options.onError(error);
       rest();
@@ -351,39 +354,6 @@ export function startConsumer(options: ConsumerOptions): Consumer {
       resting = undefined;
       void worker.resume();
     }, AFTER_REFUSAL_MS);
-  }
-
-  // BullMQ parses a job's bytes as it takes it, and gives up if they are not JSON: the job is then among the
-  // active ones, and nobody works on it
-  let asked = false;
-  let quarantining = false;
-  async function quarantine(): Promise<void> {
-    asked = true;
-    if (quarantining) return;
-    quarantining = true;
-    try {
-      while (asked) {
-        asked = false; // a job that is taken meanwhile asks again
-        await removeUnreadable();
-      }
-    } catch (error) {
-      options.onError(error);
-    } finally {
-      quarantining = false;
-    }
-  }
-
-  async function removeUnreadable(): Promise<void> {
-    for (const id of await redis.lrange(`${prefix}:active`, 0, -1)) {
-      const fields = await redis.hgetall(`${prefix}:${id}`);
-      if (isReadable(fields)) continue;
-      await redis
-        .multi()
-        .lrem(`${prefix}:active`, 0, id)
-        .del(`${prefix}:${id}`, `${prefix}:${id}:lock`)
-        .srem(`${prefix}:stalled`, id)
-        .exec();
-    }
   }
 
   void worker.run().catch(options.onError);
@@ -403,6 +373,48 @@ export function startConsumer(options: ConsumerOptions): Consumer {
       redis.disconnect();
     },
   };
+}
+
+/**
+ * BullMQ parses a job's bytes as it takes it, and gives up if they are not JSON: the job is then among the active ones,
+ * and nobody works on it. The function that is returned removes such jobs, once at a time.
+ */
+function openQuarantine(
+  redis: Redis,
+  prefix: string,
+  onError: (error: unknown) => void,
+): () => void {
+  let asked = false;
+  let quarantining = false;
+  async function quarantine(): Promise<void> {
+    asked = true;
+    if (quarantining) return;
+    quarantining = true;
+    try {
+      while (asked) {
+        asked = false; // a job that is taken meanwhile asks again
+        await removeUnreadable(redis, prefix);
+      }
+    } catch (error) {
+      onError(error);
+    } finally {
+      quarantining = false;
+    }
+  }
+  return () => void quarantine();
+}
+
+async function removeUnreadable(redis: Redis, prefix: string): Promise<void> {
+  for (const id of await redis.lrange(`${prefix}:active`, 0, -1)) {
+    const fields = await redis.hgetall(`${prefix}:${id}`);
+    if (isReadable(fields)) continue;
+    await redis
+      .multi()
+      .lrem(`${prefix}:active`, 0, id)
+      .del(`${prefix}:${id}`, `${prefix}:${id}:lock`)
+      .srem(`${prefix}:stalled`, id)
+      .exec();
+  }
 }
 
 /** Whether BullMQ can take a job, and it is not one of BullMQ's own repeated ones, which we never create. */
