@@ -74,14 +74,12 @@ export async function verifyAudit(
     onProgress?: (done: number, of: number) => void;
   },
 ): Promise<ChainVerdict> {
-  const faults: ChainFault[] = [];
-  let faultsInAll = 0;
-  const named = new Set<string>();
+  const found = { faults: [] as ChainFault[], faultsInAll: 0, named: new Set<string>() };
   const report = (fault: ChainFault) => {
-    faultsInAll += 1;
-    if (faults.length >= MOST_FAULTS) return;
-    faults.push(fault);
-    if (fault.kind === 'seal-missing' && fault.row !== undefined) named.add(fault.row);
+    found.faultsInAll += 1;
+    if (found.faults.length >= MOST_FAULTS) return;
+    found.faults.push(fault);
+    if (fault.kind === 'seal-missing' && fault.row !== undefined) found.named.add(fault.row);
   };
   await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
   try {
@@ -105,16 +103,11 @@ export async function verifyAudit(
     for (let after = base === undefined ? LOWEST_ID : String(base.last), more = true; more;) {
       const page = await readPage(client, after);
       for (const seal of page) {
-        await chain.next({
-          position: Number(seal.position),
-          auditId: seal.audit_id,
-          hash: seal.hash,
-          previous: seal.previous ?? undefined,
-          row: rowOf(seal),
-        });
-        if (wanted !== undefined) headFound ||= seal.hash.equals(wanted);
-        const position = Number(seal.position);
-        if (asked.has(position)) hashes.set(position, seal.hash.toString('hex'));
+        const [position, previous] = [Number(seal.position), seal.previous ?? undefined];
+        const { audit_id: auditId, hash } = seal;
+        await chain.next({ position, auditId, hash, previous, row: rowOf(seal) });
+        if (wanted !== undefined) headFound ||= hash.equals(wanted);
+        if (asked.has(position)) hashes.set(position, hash.toString('hex'));
       }
       sealed += page.length;
       const lastSeal = page.at(-1);
@@ -128,30 +121,24 @@ export async function verifyAudit(
     for (const { position, hash, apart } of places)
       if (hashes.get(position) !== hash) report(apart);
     const lastRow = chain.end();
-    const waiting = await lookAtUnsealed(client, named, lastRow, report);
-    if (headFound === false) {
-      const sentence =
-        'the given head is not in the chain: rows were removed from its end, or it was made again' +
-        (base === undefined
-          ? ''
-          : '; or it is in the file of a closed year, which must be given too');
-      report({ kind: 'head', row: undefined, at: undefined, sentence });
-    }
+    const waiting = await lookAtUnsealed(client, found.named, lastRow, report);
+    if (headFound === false) report(headMissing(base !== undefined));
+    const { faults, faultsInAll } = found;
     return {
-      head: headHash,
-      row: headRow,
-      at: lastRow?.at,
-      closed,
+      ...{ head: headHash, row: headRow, at: lastRow?.at, closed },
       toRemove: await countClosed(client),
-      sealed,
-      waiting,
-      headFound,
-      faults,
-      faultsInAll,
+      ...{ sealed, waiting, headFound, faults, faultsInAll },
     };
   } finally {
     await client.query('ROLLBACK');
   }
+}
+
+function headMissing(areYearsClosed: boolean): ChainFault {
+  const sentence =
+    'the given head is not in the chain: rows were removed from its end, or it was made again' +
+    (areYearsClosed ? '; or it is in the file of a closed year, which must be given too' : '');
+  return { kind: 'head', row: undefined, at: undefined, sentence };
 }
 
 /** The link after which the chain begins. */

@@ -16,6 +16,7 @@ import {
   type DatabaseLogin,
   type DatabaseServerPlace,
   openServers,
+  type Servers,
 } from '../../backends/mariadb/mariadb-connections.ts';
 import { prefixOf, readOwnDatabases } from '../../backends/mariadb/mariadb-inventory.ts';
 
@@ -37,51 +38,15 @@ export function openDatabaseArchiveReader(
 ): OpenDatabaseArchiveReader {
   const servers = openServers(places, login, 1);
 
-  /** By user, all databases of the server that belong to a user. */
-  async function readAll(server: string): Promise<ReadonlyMap<string, string[]>> {
-    try {
-      const names = await servers.use(server, readOwnDatabases);
-      return Map.groupBy(names, (name) => name.slice(0, name.indexOf(prefixOf(''))));
-    } catch (cause) {
-      throw unreadable(`reading the databases of ${server}`, withoutSecrets(cause));
-    }
-  }
-
-  async function lookAtArchive(
-    account: string,
-    archival: number,
-  ): Promise<DatabasesArchive | undefined> {
-    try {
-      const name = { account, archival };
-      const found = findArchive(folder, name);
-      if (found === undefined) return undefined;
-      const { sha256, manifest } = found;
-      return {
-        manifest: sha256,
-        servers: new Map(
-          manifest.servers.map(({ name: server }) => [
-            server,
-            {
-              databases: manifest.databases
-                .filter((each) => each.server === server)
-                .map(({ database }) => database),
-              isReturned: isReturned(folder, name, server),
-            },
-          ]),
-        ),
-      };
-    } catch (cause) {
-      throw unreadable(`reading the archive of the databases of ${account}`, cause);
-    }
-  }
-
-  const through = (read: typeof readAll): DatabaseArchiveReader => ({
+  const through = (
+    read: (server: string) => ReturnType<typeof readAll>,
+  ): DatabaseArchiveReader => ({
     async lookForDatabases(server, users) {
       const all = await read(server);
       const own = users.map((user) => [user, all.get(user) ?? []] as const);
       return new Map(own.filter(([, names]) => names.length > 0));
     },
-    lookAtArchive,
+    lookAtArchive: (account, archival) => lookAtArchive(folder, account, archival),
     async isAnyThere(account) {
       try {
         return namesOfArchives(folder, account).length > 0;
@@ -99,11 +64,11 @@ export function openDatabaseArchiveReader(
   });
 
   return {
-    ...through(readAll),
+    ...through((server) => readAll(servers, server)),
     once() {
       const asked = new Map<string, ReturnType<typeof readAll>>();
       return through((server) => {
-        const reading = asked.get(server) ?? readAll(server);
+        const reading = asked.get(server) ?? readAll(servers, server);
         asked.set(server, reading);
         return reading;
       });
@@ -121,6 +86,45 @@ export function openDatabaseArchiveReader(
     },
     close: () => servers.close(),
   };
+}
+
+/** By user, all databases of the server that belong to a user. */
+async function readAll(servers: Servers, server: string): Promise<ReadonlyMap<string, string[]>> {
+  try {
+    const names = await servers.use(server, readOwnDatabases);
+    return Map.groupBy(names, (name) => name.slice(0, name.indexOf(prefixOf(''))));
+  } catch (cause) {
+    throw unreadable(`reading the databases of ${server}`, withoutSecrets(cause));
+  }
+}
+
+async function lookAtArchive(
+  folder: string,
+  account: string,
+  archival: number,
+): Promise<DatabasesArchive | undefined> {
+  try {
+    const name = { account, archival };
+    const found = findArchive(folder, name);
+    if (found === undefined) return undefined;
+    const { sha256, manifest } = found;
+    return {
+      manifest: sha256,
+      servers: new Map(
+        manifest.servers.map(({ name: server }) => [
+          server,
+          {
+            databases: manifest.databases
+              .filter((each) => each.server === server)
+              .map(({ database }) => database),
+            isReturned: isReturned(folder, name, server),
+          },
+        ]),
+      ),
+    };
+  } catch (cause) {
+    throw unreadable(`reading the archive of the databases of ${account}`, cause);
+  }
 }
 
 function unreadable(act: string, cause: unknown): ChamberlainError {

@@ -39,76 +39,6 @@ export function openArchiveWriter(
   /** one after another: each may use the full speed of a disk */
   let last: Promise<unknown> = Promise.resolve();
 
-  async function act(action: ArchiveAction): Promise<void> {
-    const { user, archival, verb } = action;
-    const subject = numberOfUser(user);
-    if (subject === undefined) throw new TypeError('not one of our database users');
-    const wanted = (returning: boolean | undefined, { expired = false, erases = false } = {}) =>
-      patiently(async () => {
-        if (await terms.stillWanted({ subject, archival, returning, expired, erases })) return;
-        throw new ChamberlainError('STEP_STALE', `going on with the databases of ${user}`, {
-          cause: new Error('it is no longer wanted'),
-          context: { user },
-        });
-      });
-    const answer = (servers: readonly string[]) =>
-      watchServers(
-        servers.map((server) => placeOf(realm, server)),
-        realm.login,
-      );
-    try {
-      switch (action.verb) {
-        case 'databases.archive':
-          return await whileTrue(
-            [wanted(false), answer(action.servers)],
-            closing.signal,
-            (signal) => archiveDatabases(realm, terms, { ...action, subject }, signal),
-          );
-        case 'databases.restore':
-          return await whileTrue(
-            [wanted(true), answer([action.server])],
-            closing.signal,
-            (signal) => restoreDatabases(realm, terms, { ...action, subject }, signal),
-          );
-        case 'databases.drop':
-          return await whileTrue(
-            [wanted(undefined), answer([action.server])],
-            closing.signal,
-            (signal) => dropArchived(realm, terms, { ...action, subject }, signal),
-          );
-        case 'databases.erase':
-          return await whileTrue(
-            [wanted(undefined, { erases: true }), answer([action.server])],
-            closing.signal,
-            (signal) => eraseDatabase(realm, action, signal),
-          );
-        case 'databases.eraseArchives':
-          await wanted(undefined, { erases: true })();
-          return eraseArchives(realm.folder, action.account);
-        case 'databases.removePart':
-          await wanted(true)();
-          return removePart(realm.folder, action);
-        case 'databases.removeArchive':
-          await wanted(undefined, { expired: true })();
-          return removeArchive(
-            realm.folder,
-            action,
-            requireArchive(realm.folder, action, action.manifest),
-          );
-      }
-    } catch (error) {
-      if (codeOf(error) !== 'INTERNAL') throw error;
-      const isAway = isUnavailable(error) || isServerAway(error);
-      throw new ChamberlainError(
-        isAway ? 'BACKEND_UNAVAILABLE' : 'STEP_FAILED',
-        `${verb} of ${user}`,
-        { cause: withoutSecrets(error), context: { user } },
-      );
-    } finally {
-      await terms.clear(subject);
-    }
-  }
-
   function letGo(): void {
     const why = 'going on with databases while the worker ends';
     closing.abort(new ChamberlainError('BACKEND_UNAVAILABLE', why));
@@ -118,7 +48,7 @@ export function openArchiveWriter(
     do(action) {
       const turn = last.then(() => {
         closing.signal.throwIfAborted();
-        return act(action);
+        return act(realm, terms, action, closing.signal);
       });
       last = turn.catch(() => {});
       return turn;
@@ -129,4 +59,73 @@ export function openArchiveWriter(
       await last;
     },
   };
+}
+
+async function act(
+  realm: ArchiveRealm,
+  terms: ArchiveTerms,
+  action: ArchiveAction,
+  closing: AbortSignal,
+): Promise<void> {
+  const { user, archival, verb } = action;
+  const subject = numberOfUser(user);
+  if (subject === undefined) throw new TypeError('not one of our database users');
+  const wanted = (returning: boolean | undefined, { expired = false, erases = false } = {}) =>
+    patiently(async () => {
+      if (await terms.stillWanted({ subject, archival, returning, expired, erases })) return;
+      throw new ChamberlainError('STEP_STALE', `going on with the databases of ${user}`, {
+        cause: new Error('it is no longer wanted'),
+        context: { user },
+      });
+    });
+  const answer = (servers: readonly string[]) =>
+    watchServers(
+      servers.map((server) => placeOf(realm, server)),
+      realm.login,
+    );
+  try {
+    switch (action.verb) {
+      case 'databases.archive':
+        return await whileTrue([wanted(false), answer(action.servers)], closing, (signal) =>
+          archiveDatabases(realm, terms, { ...action, subject }, signal),
+        );
+      case 'databases.restore':
+        return await whileTrue([wanted(true), answer([action.server])], closing, (signal) =>
+          restoreDatabases(realm, terms, { ...action, subject }, signal),
+        );
+      case 'databases.drop':
+        return await whileTrue([wanted(undefined), answer([action.server])], closing, (signal) =>
+          dropArchived(realm, terms, { ...action, subject }, signal),
+        );
+      case 'databases.erase':
+        return await whileTrue(
+          [wanted(undefined, { erases: true }), answer([action.server])],
+          closing,
+          (signal) => eraseDatabase(realm, action, signal),
+        );
+      case 'databases.eraseArchives':
+        await wanted(undefined, { erases: true })();
+        return eraseArchives(realm.folder, action.account);
+      case 'databases.removePart':
+        await wanted(true)();
+        return removePart(realm.folder, action);
+      case 'databases.removeArchive':
+        await wanted(undefined, { expired: true })();
+        return removeArchive(
+          realm.folder,
+          action,
+          requireArchive(realm.folder, action, action.manifest),
+        );
+    }
+  } catch (error) {
+    if (codeOf(error) !== 'INTERNAL') throw error;
+    const isAway = isUnavailable(error) || isServerAway(error);
+    throw new ChamberlainError(
+      isAway ? 'BACKEND_UNAVAILABLE' : 'STEP_FAILED',
+      `${verb} of ${user}`,
+      { cause: withoutSecrets(error), context: { user } },
+    );
+  } finally {
+    await terms.clear(subject);
+  }
 }

@@ -26,7 +26,11 @@ import {
   reporter,
   stale,
 } from './mariadb-archiving.ts';
-import { type Connection, usePatiently } from '../../backends/mariadb/mariadb-connections.ts';
+import {
+  type Connection,
+  usePatiently,
+  type DatabaseServerPlace,
+} from '../../backends/mariadb/mariadb-connections.ts';
 import { readContents } from '../../backends/mariadb/mariadb-contents.ts';
 import { loadDatabase } from './mariadb-dumps.ts';
 import {
@@ -124,12 +128,10 @@ export async function restoreDatabases(
   const { server, user, subject, manifest } = action;
   const found = requireArchive(realm.folder, action, manifest);
   const place = placeOf(realm, server);
-  const inspect = <T>(work: (connection: Connection) => Promise<T>) =>
-    usePatiently(place, realm.login, signal, work);
-
+  const inspect: Restoring['inspect'] = (work) => usePatiently(place, realm.login, signal, work);
   await inspect((connection) => requireRights(connection, user));
   const wasLoading = isLoading(realm.folder, action, server);
-  let waiting: Piece[] = [];
+  const waiting: Piece[] = [];
   for (const piece of found.manifest.databases.filter((each) => each.server === server)) {
     const { database, holds } = piece;
     const isBack = await inspect(async (connection) => {
@@ -142,63 +144,16 @@ export async function restoreDatabases(
     waiting.push(piece);
   }
   if (waiting.length > 0) noteLoading(realm.folder, action, server);
-  const load = async (tenant: Tenant) => {
-    while (waiting.length > 0) {
-      const failed: { piece: Piece; error: unknown }[] = [];
-      for (const piece of waiting) {
-        try {
-          await loadOne(piece, tenant);
-        } catch (error) {
-          signal.throwIfAborted();
-          failed.push({ piece, error });
-        }
-      }
-      if (failed.length === waiting.length) throw failed[0]?.error;
-      waiting = failed.map(({ piece }) => piece);
-    }
-  };
-  const loadOne = async (piece: Piece, tenant: Tenant) => {
-    const { database, holds, bytes } = piece;
-    await inspect(async (connection) => {
-      const now = await readInventory(connection, database);
-      const came = now === undefined ? undefined : whatCame(holds, now);
-      if (came !== undefined) throw archiveDiffers(`${database} on ${server}`, came);
-      if (now !== undefined) await dropWhole(connection, database);
-      const { charset, collation, comment } = holds;
-      await connection.query(
-        `CREATE DATABASE ${connection.escapeId(database)} CHARACTER SET ${connection.escapeId(charset)}
-         COLLATE ${connection.escapeId(collation)} COMMENT ?`,
-        [comment],
-      );
-    });
-    const report = reporter(terms, subject, bytes);
-    await loadDatabase(
-      { place, tenant, path: found.path, piece, scratch: realm.folder },
-      report,
-      signal,
-    ).catch(async (cause: unknown) => {
-      const others = holds.others ?? [];
-      if (isForAnother(cause) && others.length > 0) {
-        const file = join(found.path, piece.file);
-        // tenants name databases, and an administrator will run the command
-        const command = `zstd -dc ${shellWord(file)} | mariadb ${shellWord(database)}`;
-        const few = others.slice(0, FEW).join(', ');
-        const more = others.length > FEW ? `, and ${others.length - FEW} more` : '';
-        const why = `${database} holds objects that only an administrator may create (${few}${more}): load it on ${server} as an administrator, with \`${command}\`, then run repair`;
-        throw new Error(why, { cause });
-      }
-      if (!isServerAway(cause)) throw cause;
-      // a server that answers has closed the connection, as it does for a statement that is too long for it
-      const most = await inspect((connection) => readLongestStatement(connection));
-      const why = `${place.name} closed the connection that loads ${database}: if a row is longer as text than the server's max_allowed_packet of ${most} bytes, set that to 1G`;
-      throw new Error(why, { cause });
-    });
-    const now = await inspect((connection) => readInventory(connection, database));
-    const difference = now === undefined ? 'it does not exist' : differenceOf(holds, now);
-    if (difference !== undefined)
-      throw new Error(`${database} was not loaded completely: ${difference}`);
-  };
   if (waiting.length > 0) {
+    const of: Restoring = {
+      place,
+      path: found.path,
+      scratch: realm.folder,
+      subject,
+      inspect,
+      terms,
+    };
+    const load = (tenant: Tenant) => loadAll(of, waiting, tenant, signal);
     await withTenant({ place, login: realm.login, user }, terms, load, signal);
   } else {
     // if an earlier run was interrupted after everything was loaded
@@ -206,6 +161,93 @@ export async function restoreDatabases(
   }
   signal.throwIfAborted();
   noteReturned(realm.folder, action, server);
+}
+
+interface Restoring {
+  place: DatabaseServerPlace;
+  /** the archive */
+  path: string;
+  /** a folder for what is loaded */
+  scratch: string;
+  subject: number;
+  inspect: <T>(work: (connection: Connection) => Promise<T>) => Promise<T>;
+  terms: ArchiveTerms;
+}
+
+async function loadAll(
+  of: Restoring,
+  pieces: readonly Piece[],
+  tenant: Tenant,
+  signal: AbortSignal,
+): Promise<void> {
+  let waiting = pieces;
+  while (waiting.length > 0) {
+    const failed: { piece: Piece; error: unknown }[] = [];
+    for (const piece of waiting) {
+      try {
+        await loadOne(of, piece, tenant, signal);
+      } catch (error) {
+        signal.throwIfAborted();
+        failed.push({ piece, error });
+      }
+    }
+    if (failed.length === waiting.length) throw failed[0]?.error;
+    waiting = failed.map(({ piece }) => piece);
+  }
+}
+
+async function loadOne(
+  of: Restoring,
+  piece: Piece,
+  tenant: Tenant,
+  signal: AbortSignal,
+): Promise<void> {
+  const { place, path, scratch, subject, inspect, terms } = of;
+  const { database, holds, bytes } = piece;
+  await inspect(async (connection) => {
+    const now = await readInventory(connection, database);
+    const came = now === undefined ? undefined : whatCame(holds, now);
+    if (came !== undefined) throw archiveDiffers(`${database} on ${place.name}`, came);
+    if (now !== undefined) await dropWhole(connection, database);
+    const { charset, collation, comment } = holds;
+    await connection.query(
+      `CREATE DATABASE ${connection.escapeId(database)} CHARACTER SET ${connection.escapeId(charset)}
+       COLLATE ${connection.escapeId(collation)} COMMENT ?`,
+      [comment],
+    );
+  });
+  const report = reporter(terms, subject, bytes);
+  await loadDatabase({ place, tenant, path, piece, scratch }, report, signal).catch(
+    async (cause: unknown) => {
+      throw await explainFailure(of, piece, cause);
+    },
+  );
+  const now = await inspect((connection) => readInventory(connection, database));
+  const difference = now === undefined ? 'it does not exist' : differenceOf(holds, now);
+  if (difference === undefined) return;
+  throw new Error(`${database} was not loaded completely: ${difference}`);
+}
+
+/** Why a database was not loaded, and what to do; the cause itself if nothing more is known. */
+async function explainFailure(
+  { place, path, inspect }: Restoring,
+  { database, holds, file }: Piece,
+  cause: unknown,
+): Promise<unknown> {
+  const others = holds.others ?? [];
+  if (isForAnother(cause) && others.length > 0) {
+    // tenants name databases, and an administrator will run the command
+    const command = `zstd -dc ${shellWord(join(path, file))} | mariadb ${shellWord(database)}`;
+    const few = others.slice(0, FEW).join(', ');
+    const more = others.length > FEW ? `, and ${others.length - FEW} more` : '';
+    const why = `${database} holds objects that only an administrator may create (${few}${more}): load it on ${place.name} as an administrator, with \`${command}\`, then run repair`;
+    return new Error(why, { cause });
+  }
+  if (!isServerAway(cause)) return cause;
+  // a server that answers has closed the connection, as it does for a statement that is too long for it
+  const most = await inspect((connection) => readLongestStatement(connection));
+  const why = `${place.name} closed the connection that loads ${database}: if a row is longer as text than the server's max_allowed_packet of ${most} bytes, set that to 1G`;
+  return new Error(why, { cause });
 }
 
 /** At most this many objects are named to people. */

@@ -57,36 +57,20 @@ export interface Outbox {
   close(): Promise<void>;
 }
 
+/** The queue of one portal, by its rights. */
+interface PortalQueue {
+  queue: Queue;
+  redis: Redis;
+  guarded: Guard;
+}
+
 export function openOutbox(config: RedisPlace): Outbox {
-  const opened = new Map<string, { queue: Queue; redis: Redis; guarded: Guard }>();
-  function open(portal: string) {
-    let found = opened.get(portal);
-    if (found === undefined) {
-      const redis = connectProducer(config, portalAccount(portal));
-      const queue = new Queue(eventsQueue(portal), {
-        connection: redis,
-        skipWaitingForReady: true,
-        skipVersionCheck: true,
-        streams: { events: { maxLen: MOST_ENTRIES } },
-      });
-      queue.on('error', () => {});
-      const guarded = guardRedis(redis);
-      found = {
-        queue,
-        redis,
-        // a key that somebody has made of another type would block the queue forever
-        guarded: (act, run) =>
-          guarded(act, () =>
-            run().catch(async (error: Error) => {
-              if (/\bWRONGTYPE\b/u.test(error.message)) await mendTypes(redis, queue.toKey);
-              throw error;
-            }),
-          ),
-      };
-      opened.set(portal, found);
-    }
+  const opened = new Map<string, PortalQueue>();
+  const open = (portal: string): PortalQueue => {
+    const found = opened.get(portal) ?? openPortalQueue(config, portal);
+    opened.set(portal, found);
     return found;
-  }
+  };
   return {
     add(portal, job, token) {
       const { queue, guarded } = open(portal);
@@ -100,24 +84,8 @@ export function openOutbox(config: RedisPlace): Outbox {
       });
     },
     look(portal, job) {
-      const { queue, redis, guarded } = open(portal);
-      return guarded(`reading the queue of ${portal}`, async () => {
-        const state = await queue.getJobState(job);
-        const key = queue.toKey(job);
-        if ((await redis.type(key)) !== 'hash') {
-          await removeJobs(redis, queue.toKey, [job]);
-          return { state: 'missing' };
-        }
-        if (state === 'completed') {
-          const length = await redis.hstrlen(key, 'returnvalue');
-          const answer = length > MOST_ANSWER_BYTES ? null : await redis.hget(key, 'returnvalue');
-          return { state, have: readAnswer(answer) };
-        }
-        if (state === 'failed' || state === 'active' || state === 'waiting') return { state };
-        // if no worker will find it soon: BullMQ 5 leaves a job in no list when it ends a pause
-        await removeJobs(redis, queue.toKey, [job]);
-        return { state: 'missing' };
-      });
+      const found = open(portal);
+      return found.guarded(`reading the queue of ${portal}`, () => readState(found, job));
     },
     remove(portal, job) {
       const { queue, redis, guarded } = open(portal);
@@ -128,21 +96,8 @@ export function openOutbox(config: RedisPlace): Outbox {
       });
     },
     removeOthers(portal, job) {
-      const { queue, redis, guarded } = open(portal);
-      return guarded(`tidying the queue of ${portal}`, async () => {
-        const queries = redis.pipeline();
-        for (const part of JOB_LISTS) queries.lrange(queue.toKey(part), 0, MOST_OTHERS);
-        for (const part of JOB_SETS) queries.zrange(queue.toKey(part), 0, `${MOST_OTHERS}`);
-        const ids = new Set(results<string[]>(await queries.exec()).flat());
-        const others = [...ids].filter((id) => id !== job);
-        const locks = redis.pipeline();
-        for (const id of others) locks.pttl(lockOf(queue.toKey(id)));
-        const left = results<number>(await locks.exec());
-        const free = others.filter((_, n) => !isHeld(left[n]));
-        await removeJobs(redis, queue.toKey, free);
-        await queue.trimEvents(MOST_ENTRIES);
-        return free.length === others.length && ids.size <= MOST_OTHERS;
-      });
+      const found = open(portal);
+      return found.guarded(`tidying the queue of ${portal}`, () => removeAllBut(found, job));
     },
     async tellNews(news) {
       const written = [...Map.groupBy(news, ({ portal }) => portal)].map(async ([portal, of]) => {
@@ -161,6 +116,63 @@ export function openOutbox(config: RedisPlace): Outbox {
       for (const { redis } of all) redis.disconnect();
     },
   };
+}
+
+function openPortalQueue(config: RedisPlace, portal: string): PortalQueue {
+  const redis = connectProducer(config, portalAccount(portal));
+  const queue = new Queue(eventsQueue(portal), {
+    connection: redis,
+    skipWaitingForReady: true,
+    skipVersionCheck: true,
+    streams: { events: { maxLen: MOST_ENTRIES } },
+  });
+  queue.on('error', () => {});
+  const guarded = guardRedis(redis);
+  return {
+    queue,
+    redis,
+    // a key that somebody has made of another type would block the queue forever
+    guarded: (act, run) =>
+      guarded(act, () =>
+        run().catch(async (error: Error) => {
+          if (/\bWRONGTYPE\b/u.test(error.message)) await mendTypes(redis, queue.toKey);
+          throw error;
+        }),
+      ),
+  };
+}
+
+async function readState({ queue, redis }: PortalQueue, job: string): Promise<JobState> {
+  const state = await queue.getJobState(job);
+  const key = queue.toKey(job);
+  if ((await redis.type(key)) !== 'hash') {
+    await removeJobs(redis, queue.toKey, [job]);
+    return { state: 'missing' };
+  }
+  if (state === 'completed') {
+    const length = await redis.hstrlen(key, 'returnvalue');
+    const answer = length > MOST_ANSWER_BYTES ? null : await redis.hget(key, 'returnvalue');
+    return { state, have: readAnswer(answer) };
+  }
+  if (state === 'failed' || state === 'active' || state === 'waiting') return { state };
+  // if no worker will find it soon: BullMQ 5 leaves a job in no list when it ends a pause
+  await removeJobs(redis, queue.toKey, [job]);
+  return { state: 'missing' };
+}
+
+async function removeAllBut({ queue, redis }: PortalQueue, job: string | null): Promise<boolean> {
+  const queries = redis.pipeline();
+  for (const part of JOB_LISTS) queries.lrange(queue.toKey(part), 0, MOST_OTHERS);
+  for (const part of JOB_SETS) queries.zrange(queue.toKey(part), 0, `${MOST_OTHERS}`);
+  const ids = new Set(results<string[]>(await queries.exec()).flat());
+  const others = [...ids].filter((id) => id !== job);
+  const locks = redis.pipeline();
+  for (const id of others) locks.pttl(lockOf(queue.toKey(id)));
+  const left = results<number>(await locks.exec());
+  const free = others.filter((_, n) => !isHeld(left[n]));
+  await removeJobs(redis, queue.toKey, free);
+  await queue.trimEvents(MOST_ENTRIES);
+  return free.length === others.length && ids.size <= MOST_OTHERS;
 }
 
 function lockOf(jobKey: string): string {
