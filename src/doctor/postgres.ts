@@ -90,13 +90,19 @@ async function tryLogin(
   }
 }
 
+/** How PostgreSQL is reached as an admin. */
+export interface Admin {
+  logins: Promise<Logins>;
+  pool: () => Pool;
+}
+
 /**
  * Runs a check as the role `admin`, if that can log in.
  *
  * @param what names the check if it cannot, such as `the work`
  */
 export async function lookAsAdmin(
-  { logins, pool }: { logins: Promise<Logins>; pool: () => Pool },
+  { logins, pool }: Admin,
   what: string,
   act: (client: Client) => Promise<Line[]>,
 ): Promise<Line[]> {

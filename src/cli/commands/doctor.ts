@@ -20,7 +20,13 @@ import {
   lookAtAgent,
   lookAtInstallation,
 } from '../../doctor/login-host.ts';
-import { lookAsAdmin, lookAtLogins, lookAtPostgres, linesOnLogins } from '../../doctor/postgres.ts';
+import {
+  type Admin,
+  lookAsAdmin,
+  lookAtLogins,
+  lookAtPostgres,
+  linesOnLogins,
+} from '../../doctor/postgres.ts';
 import { findRoot, lookAtProgram } from '../../doctor/program.ts';
 import { lookAtRedis } from '../../doctor/redis.ts';
 import type { RoleChecks } from '../../doctor/role-checks.ts';
@@ -31,7 +37,7 @@ import { timeOf } from '../../shared/time.ts';
 import type { Role } from '../../reconcile/wanted.ts';
 import type { RoleDescriptor } from '../../roles/descriptor.ts';
 import { REGISTRY, ROLES } from '../../roles/index.ts';
-import { nameOfServer, openPool, type Pool } from '../../database/connection.ts';
+import { type Client, nameOfServer, openPool, type Pool } from '../../database/connection.ts';
 import { readTroubles, stoppedBy, type Trouble } from '../../database/troubles-table.ts';
 import { configOf, configPathOf, wantsJson } from '../configuration.ts';
 import { describeExamples, describeExits, EXIT } from '../exit.ts';
@@ -129,20 +135,13 @@ function checksOf(config: Config, configFile: string, etc: string, roles: Checks
   const now = new Date();
   const logins = lookAtLogins(config);
   let pool: Pool | undefined;
-  const admin = {
+  const admin: Admin = {
     logins,
     pool: () => (pool ??= openPool(config, 'admin', { max: 3, durable: true })),
   };
-  const at = (
-    group: string,
-    subject: string,
-    todo: string,
-    act: () => Line[] | Promise<Line[]>,
-    needs: readonly Server[] = [],
-  ): Check => ({ group, subject, todo, needs, look: async () => act() });
-  const here = 'Check what the message names.';
   const loginHost = loginHostConfig(etc);
-  const { postgres, redis } = serversOf(config);
+  const servers = serversOf(config);
+  const { postgres, redis } = servers;
   const ofRoles = roles.flatMap(([role, { checksOf: checksOfRole }]) =>
     checksOfRole({
       ...{ config, root, at },
@@ -152,12 +151,13 @@ function checksOf(config: Config, configFile: string, etc: string, roles: Checks
   const isHere = ({ group }: Check): boolean => group === 'this host';
   const directory = ofRoles.find(({ group }) => group === 'directory')?.needs ?? [];
   let troubles: readonly Trouble[] = [];
+  const keepTroubles = async (client: Client) => void (troubles = await readTroubles(client));
   const checks: Check[] = [
-    at('configuration', configFile, here, () => lookAtConfig(configFile, config)),
-    at('configuration', 'the secrets', here, () =>
+    at('configuration', configFile, HERE, () => lookAtConfig(configFile, config)),
+    at('configuration', 'the secrets', HERE, () =>
       lookAtSecrets(config, plausibleOwners(`${etc}/passwd`)),
     ),
-    at('configuration', 'the keys', here, () => lookAtKeys(config)),
+    at('configuration', 'the keys', HERE, () => lookAtKeys(config)),
     at('PostgreSQL', 'PostgreSQL', postgres.todo, () => linesOnLogins(logins), [postgres]),
     at(
       'PostgreSQL',
@@ -177,73 +177,11 @@ function checksOf(config: Config, configFile: string, etc: string, roles: Checks
         each.name === 'Redis' ? [redis] : directory,
       ),
     ),
-    {
-      ...at(
-        'roles',
-        'the roles',
-        'The roles are asked through PostgreSQL and Redis: check these.',
-        () => lookAsAdmin(admin, 'the roles', () => lookAtRoles(config)),
-        [postgres, redis],
-      ),
-      limitMs: ROLE_TIMEOUT_MS + 1000,
-    },
-    at(
-      'work',
-      'the work',
-      'It is read from PostgreSQL: check the server.',
-      () =>
-        lookAsAdmin(admin, 'the work', async (client) => {
-          troubles = await readTroubles(client);
-          return await lookAtWork(client, config, now);
-        }),
-      [postgres],
-    ),
-    at(
-      'work',
-      'the requests that wait',
-      'They are in Redis: check the server.',
-      () =>
-        lookAsAdmin(admin, 'the requests that wait', (client) =>
-          lookAtWaiting(client, config, now),
-        ),
-      [postgres, redis],
-    ),
-    at(
-      'this host',
-      'the local accounts',
-      'They are compared with PostgreSQL: check the server.',
-      () =>
-        lookAsAdmin(admin, 'the local accounts', (client) =>
-          lookAtLocalAccounts(client, config, etc),
-        ),
-      [postgres],
-    ),
-    at(
-      'backups',
-      'the last set of backups',
-      'It is read from PostgreSQL: check the server.',
-      () =>
-        lookAsAdmin(admin, 'the last set of backups', (client) =>
-          lookAtLastBackup(client, config, now),
-        ),
-      [postgres],
-    ),
-    at('backups', 'the programs for backups', here, () => lookAtBackupPrograms(config)),
+    ...checksOfRealm(config, etc, admin, servers, now, keepTroubles),
+    at('backups', 'the programs for backups', HERE, () => lookAtBackupPrograms(config)),
     ...ofRoles.filter(isHere),
-    at('this host', 'the program', here, () => lookAtProgram(root, process.versions.node)),
-    ...(loginHost === undefined
-      ? []
-      : [
-          at('this login host', 'the keys agent', 'See `keys-agent status`.', () =>
-            lookAtAgent(loginHost, now),
-          ),
-          {
-            ...at('this login host', 'its files', 'Run `install --check` yourself.', () =>
-              lookAtInstallation(root),
-            ),
-            limitMs: INSTALL_LIMIT_MS,
-          },
-        ]),
+    at('this host', 'the program', HERE, () => lookAtProgram(root, process.versions.node)),
+    ...(loginHost === undefined ? [] : checksOfLoginHost(loginHost, root, now)),
   ];
   const shown = new Set<string>();
   const sinceWhen = ({ since }: Trouble) => `since ${timeOf(since)} (${renderAge(since, now)})`;
@@ -266,6 +204,91 @@ function checksOf(config: Config, configFile: string, etc: string, roles: Checks
         })),
     close: () => void pool?.end().catch(() => {}),
   };
+}
+
+const HERE = 'Check what the message names.';
+
+function at(
+  group: string,
+  subject: string,
+  todo: string,
+  act: () => Line[] | Promise<Line[]>,
+  needs: readonly Server[] = [],
+): Check {
+  return { group, subject, todo, needs, look: async () => act() };
+}
+
+/** What is read from PostgreSQL as an admin. */
+function checksOfRealm(
+  config: Config,
+  etc: string,
+  admin: Admin,
+  { postgres, redis }: ReturnType<typeof serversOf>,
+  now: Date,
+  keepTroubles: (client: Client) => Promise<void>,
+): Check[] {
+  const asAdmin = (
+    group: string,
+    subject: string,
+    todo: string,
+    look: (client: Client) => Promise<Line[]>,
+    needs: readonly Server[],
+  ) => at(group, subject, todo, () => lookAsAdmin(admin, subject, look), needs);
+  return [
+    {
+      ...asAdmin(
+        'roles',
+        'the roles',
+        'The roles are asked through PostgreSQL and Redis: check these.',
+        () => lookAtRoles(config),
+        [postgres, redis],
+      ),
+      limitMs: ROLE_TIMEOUT_MS + 1000,
+    },
+    asAdmin(
+      'work',
+      'the work',
+      'It is read from PostgreSQL: check the server.',
+      async (client) => {
+        await keepTroubles(client);
+        return await lookAtWork(client, config, now);
+      },
+      [postgres],
+    ),
+    asAdmin(
+      'work',
+      'the requests that wait',
+      'They are in Redis: check the server.',
+      (client) => lookAtWaiting(client, config, now),
+      [postgres, redis],
+    ),
+    asAdmin(
+      'this host',
+      'the local accounts',
+      'They are compared with PostgreSQL: check the server.',
+      (client) => lookAtLocalAccounts(client, config, etc),
+      [postgres],
+    ),
+    asAdmin(
+      'backups',
+      'the last set of backups',
+      'It is read from PostgreSQL: check the server.',
+      (client) => lookAtLastBackup(client, config, now),
+      [postgres],
+    ),
+  ];
+}
+
+function checksOfLoginHost(configFile: string, root: string, now: Date): Check[] {
+  const files = at('this login host', 'its files', 'Run `install --check` yourself.', () =>
+    lookAtInstallation(root),
+  );
+  return [
+    at('this login host', 'the keys agent', 'See `keys-agent status`.', () =>
+      lookAtAgent(configFile, now),
+    ),
+    { ...files, limitMs: INSTALL_LIMIT_MS },
+  ];
 }
 
 const lookAtServer = (key: string) => `Look at the server, and at \`${key}\` in the configuration.`;

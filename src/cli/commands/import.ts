@@ -1,5 +1,7 @@
 /** `chamberlain import`: imports a running platform. It reads with accounts that cannot write. */
 import type { Command } from 'commander';
+import type { OpenDirectoryReader } from '../../backends/ldap/directory.ts';
+import type { Client } from '../../database/connection.ts';
 import { DATABASES } from '../../roles/databases/worker.ts';
 import { DIRECTORY_TARGETS } from '../../roles/directory/role.ts';
 import { DIRECTORY } from '../../roles/directory/worker.ts';
@@ -7,7 +9,7 @@ import { HOMES_TARGETS } from '../../roles/homes/role.ts';
 import { HOMES } from '../../roles/homes/worker.ts';
 import { portalNames, realmOf, type Config } from '../../shared/config.ts';
 import type { Step } from '../../reconcile/plan.ts';
-import { mergeReports, type Unreadable } from '../../reconcile/report.ts';
+import { mergeReports, type Report, type Unreadable } from '../../reconcile/report.ts';
 import { ChamberlainError, codeOf, describeError } from '../../shared/errors.ts';
 import { hasClass } from '../../import/account.ts';
 import { candidatesOf, type JudgedHomes, judgeHomes, readHomes } from '../../import/credentials.ts';
@@ -19,15 +21,16 @@ import {
   onlyEntries,
   onlyRefusals,
   readEntries,
+  type ImportContext,
 } from '../../import/judge.ts';
 import { listSome } from '../../import/refusal.ts';
 import type { KnownRealm, ImportBatch } from '../../import/import-batch.ts';
 import { openOwner, readKnown, importBatch } from '../../import/write-import.ts';
 import { lookAtHeartbeat } from '../../seals/heartbeat-table.ts';
-import type { AnyRef } from '../../targets/directory-reader.ts';
+import type { AnyRef, DirectoryReader } from '../../targets/directory-reader.ts';
 import { databaseAccount } from '../../targets/database-account.ts';
 import type { DatabasesReader } from '../../targets/databases-reader.ts';
-import type { CredentialsHave } from '../../targets/files-reader.ts';
+import type { CredentialsHave, FilesReader } from '../../targets/files-reader.ts';
 import { unmanagedAmong, type Throttle, sightingOfHome } from '../../targets/everything.ts';
 import { type Sighting, sightingsOf } from '../../unmanaged/sightings.ts';
 import { seal } from '../../targets/seal.ts';
@@ -167,6 +170,16 @@ function listLosses({ refusals, keyless }: Losses): string[] {
   return [...members, ...keyless];
 }
 
+function contextOf(config: Config, now: Date): ImportContext {
+  return {
+    ...{ realm: config.realm, admin: config.admin, now },
+    ...{ people: config.ids.people, tools: config.ids.tools },
+    graceDays: config.leaving.graceDays,
+    reservedNames: config.reservedNames,
+    knownBadKeys: new Set(config.keys.knownBad),
+  };
+}
+
 /** @param agrees is called with what others lose, before anything is written */
 async function importWith(
   config: Config,
@@ -176,16 +189,7 @@ async function importWith(
 ): Promise<ImportReport> {
   const realm = realmOf(config);
   const check = isCheck === true;
-  const context = {
-    realm: config.realm,
-    admin: config.admin,
-    people: config.ids.people,
-    tools: config.ids.tools,
-    graceDays: config.leaving.graceDays,
-    now: new Date(),
-    reservedNames: config.reservedNames,
-    knownBadKeys: new Set(config.keys.knownBad),
-  };
+  const context = contextOf(config, new Date());
   const directoryReader = DIRECTORY.openReader(config);
   const filesReader = HOMES.openReader(config);
   const databasesReader = DATABASES.openReader(config);
@@ -194,11 +198,7 @@ async function importWith(
     say('reading the directory');
     const directory = await directoryReader.readEverything(THROTTLE, realm.realmGid);
     const seen = await readDirectory(directory, realm);
-    const { doubt } = await lookAtHeartbeat(owner, () => directoryReader.heartbeats());
-    if (doubt !== undefined) {
-      const cause = new Error(doubt.sentence);
-      throw new ChamberlainError('BACKEND_UNREADABLE', 'reading the directory', { cause });
-    }
+    await requireCurrent(owner, directoryReader);
     say('reading keys');
     const all = readEntries(seen, context);
     const read = only === undefined ? all : onlyEntries(all, only, config.realm);
@@ -214,9 +214,11 @@ async function importWith(
       candidatesOf(judged, only === undefined ? ours : { ...ours, people: [], tools: [] });
     const judgedBefore = judgeAll(known);
     const candidates = candidatesIn(judgedBefore, known);
-    let files = new Map<number, CredentialsHave>();
+    const files =
+      homes === true
+        ? await readHomes(filesReader, candidates, say)
+        : new Map<number, CredentialsHave>();
     if (homes === true) {
-      files = await readHomes(filesReader, candidates, say);
       for await (const piece of filesReader.listHomes(THROTTLE.piece)) {
         sightings.push(piece.map((home) => sightingOfHome(home, realm)));
       }
@@ -237,14 +239,7 @@ async function importWith(
       (now) => {
         // again, since a name or number may have been given meanwhile
         const judged = judgeAll(now);
-        const unnamed = listLosses(judged).filter((line) => !named.has(line));
-        if (!check && unnamed.length > 0) {
-          const cause = new Error(`not named before: ${listSome(unnamed)}`);
-          throw new ChamberlainError('PLAN_MOVED', 'nothing was imported', {
-            cause,
-            action: 'Run the import again, and read what it leaves out now.',
-          });
-        }
+        if (!check) requireNamed(judged, named);
         say(`writing ${judged.people.length} people and ${judged.tools.length} tools`);
         const ofHomes = judgeHomes(candidatesIn(judged, now), files);
         return {
@@ -255,39 +250,21 @@ async function importWith(
       },
     );
 
-    const away = accounts === undefined ? [] : await findAway(config, accounts.reader);
-    const foreseen = [
-      // the directory role seals imported accounts by itself
-      await foresee(
-        DIRECTORY_TARGETS.filter((target) => target !== seal),
-        directory.reader,
-        wanted.directory,
-        realm,
-        say,
-      ),
-      ...(homes === true
-        ? [await foresee(HOMES_TARGETS, filesReader, wanted.homes, realm, say)]
-        : []),
-      ...(accounts === undefined
-        ? []
-        : // no imported account is leaving
-          [await foresee([databaseAccount], accounts.reader, wanted.databases, realm, say)]),
-    ];
-    const merged = mergeReports(foreseen);
-    merged.unreadable.push(...away.filter((each) => !isReportedIn(each, merged.unreadable)));
+    const readers = {
+      directory: directory.reader,
+      homes: homes === true ? filesReader : undefined,
+      databases: accounts?.reader,
+    };
+    const foreseen = await foreseeAll(config, readers, wanted, say);
     return {
       check,
       taken: countImported(batch),
       known: judgement.known,
-      deletions: batch.tools.flatMap(({ account, deletion }) =>
-        deletion === undefined
-          ? []
-          : [{ account, was: deletion.was, deleteAfter: deletion.after.toISOString() }],
-      ),
-      homes: homes === true ? keptOrLost(credentials, merged.steps) : undefined,
+      deletions: deletionsOf(batch),
+      homes: homes === true ? keptOrLost(credentials, foreseen.steps) : undefined,
       refusals: judgement.refusals,
       keyless: judgement.keyless,
-      foreseen: merged,
+      foreseen,
       adminless: admins > 0 ? undefined : `${config.realm}.${config.admin}`,
     };
   } finally {
@@ -298,6 +275,61 @@ async function importWith(
       owner.end(),
     ]);
   }
+}
+
+/** Throws BACKEND_UNREADABLE if the directory may be an older copy of itself. */
+async function requireCurrent(owner: Client, directory: OpenDirectoryReader): Promise<void> {
+  const { doubt } = await lookAtHeartbeat(owner, () => directory.heartbeats());
+  if (doubt === undefined) return;
+  const cause = new Error(doubt.sentence);
+  throw new ChamberlainError('BACKEND_UNREADABLE', 'reading the directory', { cause });
+}
+
+function deletionsOf({ tools }: ImportBatch): ImportReport['deletions'] {
+  return tools.flatMap(({ account, deletion }) =>
+    deletion === undefined
+      ? []
+      : [{ account, was: deletion.was, deleteAfter: deletion.after.toISOString() }],
+  );
+}
+
+/** Throws PLAN_MOVED if others lose something that was not named to the admin. */
+function requireNamed(judged: Judgement, named: ReadonlySet<string>): void {
+  const unnamed = listLosses(judged).filter((line) => !named.has(line));
+  if (unnamed.length === 0) return;
+  throw new ChamberlainError('PLAN_MOVED', 'nothing was imported', {
+    cause: new Error(`not named before: ${listSome(unnamed)}`),
+    action: 'Run the import again, and read what it leaves out now.',
+  });
+}
+
+/** What the roles would do; a role without a reader is not asked. */
+async function foreseeAll(
+  config: Config,
+  readers: {
+    directory: DirectoryReader;
+    homes: FilesReader | undefined;
+    databases: DatabasesReader | undefined;
+  },
+  wanted: Awaited<ReturnType<typeof importBatch>>['wanted'],
+  say: (text: string) => void,
+): Promise<Report> {
+  const realm = realmOf(config);
+  const { directory, homes, databases } = readers;
+  const away = databases === undefined ? [] : await findAway(config, databases);
+  // the directory role seals imported accounts by itself
+  const targets = DIRECTORY_TARGETS.filter((target) => target !== seal);
+  const foreseen = [await foresee(targets, directory, wanted.directory, realm, say)];
+  if (homes !== undefined) {
+    foreseen.push(await foresee(HOMES_TARGETS, homes, wanted.homes, realm, say));
+  }
+  if (databases !== undefined) {
+    // no imported account is leaving
+    foreseen.push(await foresee([databaseAccount], databases, wanted.databases, realm, say));
+  }
+  const merged = mergeReports(foreseen);
+  merged.unreadable.push(...away.filter((each) => !isReportedIn(each, merged.unreadable)));
+  return merged;
 }
 
 /** Each database server that could not be read, even if no imported account is to be on it. */

@@ -131,34 +131,13 @@ async function showAll(
   }
   if (json) {
     printJson({
-      away,
-      ...blockers,
-      numbers,
-      totals,
-      behind,
-      leaving,
-      portals,
-      junk,
-      oldestRequest,
-      waitingForApproval,
-      toApprove,
-      unmanaged,
+      ...{ away, ...blockers, numbers, totals, behind, leaving, portals, junk },
+      ...{ oldestRequest, waitingForApproval, toApprove, unmanaged },
     });
     return;
   }
   for (const line of warnings) printPage(`${paint('red', line)}\n`);
-  const states = ['applied', 'due', 'waiting', 'failing', 'parked'] as const;
-  printPage(
-    renderTable(
-      ['role', ...states],
-      ROLES.map((role) => [
-        role,
-        ...states.map(
-          (state) => totals.find((t) => t.role === role && t.state === state)?.subjects ?? 0,
-        ),
-      ]),
-    ),
-  );
+  printPage(renderTotals(totals));
   const now = new Date();
   if (behind.length > 0) printPage(`\n${renderRoleStatuses(behind, now)}`);
   const count = totals.filter((t) => t.state !== 'applied').reduce((sum, t) => sum + t.subjects, 0);
@@ -184,6 +163,19 @@ async function showAll(
     print(`\nunmanaged, and undecided: ${kinds.join(', ')}: see \`chamberlain list unmanaged\``);
   }
   printPage(`\n${describeWork(blockers, now)}\n${describeLastSweep(blockers, now)}`);
+}
+
+function renderTotals(totals: Awaited<ReturnType<typeof overview.readRoleTotals>>): string {
+  const states = ['applied', 'due', 'waiting', 'failing', 'parked'] as const;
+  return renderTable(
+    ['role', ...states],
+    ROLES.map((role) => [
+      role,
+      ...states.map(
+        (state) => totals.find((t) => t.role === role && t.state === state)?.subjects ?? 0,
+      ),
+    ]),
+  );
 }
 
 /** What is seen of Redis now replaces what the relay saw, except for the time since when. */
