@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { findRoot } from '../doctor/program.ts';
-import { listMigrations } from '../doctor/rights.ts';
+import { listMigrations } from '../doctor/postgres/rights.ts';
 import { print, printJson } from './table.ts';
 
 /** The version of package.json, and the last migration, such as `0010_unmanaged`. */

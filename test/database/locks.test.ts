@@ -8,7 +8,7 @@ import { dirname, join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import pg from 'pg';
 import { copyDatabase, dropDatabase, LOCKS_SQL } from '../../dev/servers/postgres.ts';
-import { lookAtPostgres } from '../../src/doctor/postgres.ts';
+import { lookAtPostgres } from '../../src/doctor/postgres/postgres.ts';
 import { lookAtWork } from '../../src/doctor/work.ts';
 import {
   connectionSettings,

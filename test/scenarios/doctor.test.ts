@@ -24,7 +24,7 @@ import { endOf, runCli, startCli } from '../cli/run-cli.ts';
 import type { StackConfig } from '../../dev/servers/config.ts';
 import type { GroupedLine, State } from '../../src/doctor/line.ts';
 import { lookAtSlapd } from '../../src/doctor/directory.ts';
-import { lookAtPostgres } from '../../src/doctor/postgres.ts';
+import { lookAtPostgres } from '../../src/doctor/postgres/postgres.ts';
 import { lookAtRedis } from '../../src/doctor/redis.ts';
 import { openPool, withClient } from '../../src/database/connection.ts';
 import { WORK_ROLES } from '../../workers/main.ts';

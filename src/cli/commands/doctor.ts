@@ -26,7 +26,7 @@ import {
   lookAtLogins,
   lookAtPostgres,
   linesOnLogins,
-} from '../../doctor/postgres.ts';
+} from '../../doctor/postgres/postgres.ts';
 import { findRoot, lookAtProgram } from '../../doctor/program.ts';
 import { lookAtRedis } from '../../doctor/redis.ts';
 import type { RoleChecks } from '../../doctor/role-checks.ts';

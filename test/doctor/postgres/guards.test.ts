@@ -7,9 +7,9 @@ import {
   alteredPolicies,
   parseFunctions,
   parsePolicies,
-} from '../../src/doctor/guards.ts';
+} from '../../../src/doctor/postgres/guards.ts';
 
-const MIGRATIONS = join(import.meta.dirname, '../../migrations');
+const MIGRATIONS = join(import.meta.dirname, '../../../migrations');
 const SQL = readdirSync(MIGRATIONS)
   .toSorted()
   .map((name) => readFileSync(join(MIGRATIONS, name), 'utf8'))

@@ -1,7 +1,7 @@
 /** Checks PostgreSQL: the server, the logins, who may take its locks and connections, the tables, the rights. */
 import { join } from 'node:path';
-import { type Config, readSecret } from '../shared/config.ts';
-import { codeOf, describeError } from '../shared/errors.ts';
+import { type Config, readSecret } from '../../shared/config.ts';
+import { codeOf, describeError } from '../../shared/errors.ts';
 import {
   logsIn,
   type Openness,
@@ -9,16 +9,16 @@ import {
   readOpenness,
   readServerHealth,
   SAFE_SETTINGS,
-} from './health-queries.ts';
-import { look } from '../database/overview.ts';
+} from '../health-queries.ts';
+import { look } from '../../database/overview.ts';
 import {
   type Client,
   type Pool,
   POSTGRES_ROLES,
   type PostgresRole,
   sqlState,
-} from '../database/connection.ts';
-import { expectThat, fix, judgeClock, type Line, notHere, ok, unreadable } from './line.ts';
+} from '../../database/connection.ts';
+import { expectThat, fix, judgeClock, type Line, notHere, ok, unreadable } from '../line.ts';
 import { listMigrations, lookAtRights, MIGRATE } from './rights.ts';
 
 const OLDEST = 16;

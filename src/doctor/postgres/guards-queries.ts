@@ -1,5 +1,5 @@
 /** What `chamberlain doctor` reads from PostgreSQL about its guards: triggers, functions, row-level security. */
-import type { Client } from '../database/connection.ts';
+import type { Client } from '../../database/connection.ts';
 
 /** A function: its source, and the rights and settings that it runs with. */
 export interface SqlFunction {

@@ -10,12 +10,12 @@ import {
   readUnsecured,
   ROW_SECURED,
 } from './guards-queries.ts';
-import { readAbsentRoles, readExcessPowers, readGrants } from './health-queries.ts';
-import type { Client } from '../database/connection.ts';
-import { readRights } from '../database/rights.ts';
-import { missingFrom, parseGrants } from './grants.ts';
+import { readAbsentRoles, readExcessPowers, readGrants } from '../health-queries.ts';
+import type { Client } from '../../database/connection.ts';
+import { readRights } from '../../database/rights.ts';
+import { missingFrom, parseGrants } from '../grants.ts';
 import { alteredFunctions, alteredPolicies, parseFunctions, parsePolicies } from './guards.ts';
-import { fix, type Line, ok } from './line.ts';
+import { fix, type Line, ok } from '../line.ts';
 
 export const MIGRATE = 'Run `chamberlain migrate`.';
 
