@@ -86,7 +86,7 @@ export function describeBlockers(blockers: Blockers): string[] {
     blockers;
   const hanging = leaders.filter((leader) => leader.hangs && isWork(leader));
   const isOwn = frozen !== null && isByItself(frozen);
-  const end = isOwn ? '' : ' `chamberlain thaw` ends it.';
+  const end = isOwn ? '' : ' `chamberlain thaw` ends the freeze.';
   return [
     ...(frozen === null ? [] : [`The realm is ${describeFreeze(frozen)}.${end}`]),
     // if the realm was frozen by Chamberlain, the doubt is the reason of the freeze

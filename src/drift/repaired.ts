@@ -19,11 +19,11 @@ export interface Repaired extends Asked {
 const MOST_ROWS = 50;
 
 /** The outcome of a part, as shown: a part that is still `asked` was not answered, or takes long. */
-type Ending = 'done' | 'refused' | 'failed' | 'unanswered' | 'running';
+type Ending = 'done' | 'refused' | 'failed' | 'unanswered' | 'unfinished';
 
 function endingOf({ state, code }: FollowedPart): Ending {
   if (state !== 'asked') return state;
-  return code === 'STILL_AT_WORK' ? 'running' : 'unanswered';
+  return code === 'STILL_AT_WORK' ? 'unfinished' : 'unanswered';
 }
 
 /** One JSON value: each part with its outcome, what is owed and withheld, findings, the digest. */
@@ -77,7 +77,7 @@ function summaryOf(parts: readonly FollowedPart[], unreadable: number): string {
       .filter((part) => endingOf(part) === ending)
       .reduce((sum, { steps }) => sum + steps.length, 0);
   const done = stepsOf('done');
-  const others = (['refused', 'failed', 'unanswered', 'running'] as const)
+  const others = (['refused', 'failed', 'unanswered', 'unfinished'] as const)
     .map((ending) => ({ ending, steps: stepsOf(ending) }))
     .filter(({ steps }) => steps > 0)
     .map(({ ending, steps }) => `${steps} ${ending}`);

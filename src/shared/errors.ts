@@ -163,8 +163,8 @@ export const CODES = {
     'Choose another name, or have an admin look at the entry.',
   ),
   ID_FOREIGN: refusal(
-    'The number belongs to a directory entry that Chamberlain does not manage.',
-    'Have an admin look at the entry.',
+    'A number in the directory is wrong: an entry that Chamberlain does not manage has the number of an account, or the entry of an account has another number.',
+    'Have an admin correct the entry.',
   ),
   IDS_EXHAUSTED: refusal('The ranges have no number left.', 'Add a range to the configuration.'),
   // keys
@@ -200,7 +200,7 @@ export const CODES = {
     'See `chamberlain list unmanaged`, then adopt it or ignore it.',
   ),
   PATH_FOREIGN: refusal(
-    'A path that should be a home is something else, or belongs to another account.',
+    'Something of another kind or of another account is in the place of a home or a credentials file.',
     'Look at it, and move it away. Then run `chamberlain repair SUBJECT`.',
   ),
   TOOL_ORPHANED: refusal(
@@ -216,7 +216,10 @@ export const CODES = {
     'Look at it, and move it away or drop it. Then run `chamberlain repair SUBJECT`.',
   ),
   // what admins do
-  FROZEN: refusal('The realm is frozen.', 'See `chamberlain status`. `chamberlain thaw` ends it.'),
+  FROZEN: refusal(
+    'The realm is frozen.',
+    'See `chamberlain status`. `chamberlain thaw` ends the freeze.',
+  ),
   DATABASE_OLDER: refusal(
     'PostgreSQL was restored from a backup, and does not know what was done since.',
     'Run `chamberlain recover`, which thaws the realm when that is safe.',

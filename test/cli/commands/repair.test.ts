@@ -156,7 +156,7 @@ describe('the report at the end', () => {
     const states = toJson(mixed).parts.map(({ state, code }) => `${state} ${code ?? ''}`.trim());
     expect([...new Set(states)]).toEqual([
       ...['done', 'refused PLAN_MOVED', 'failed STEP_FAILED', 'unanswered BACKEND_UNAVAILABLE'],
-      'running STILL_AT_WORK',
+      'unfinished STILL_AT_WORK',
     ]);
     expect(toJson({ ...done, id: undefined, parts: [] }).repair).toBeNull();
   });

@@ -41,9 +41,11 @@ test('a repair that nobody waits for goes on, and is done when it is asked for a
   const words = ['repair', 'long', '--role', 'databases', '--yes', '--timeout'];
   const late = await repairs.cli(...words, '2');
   expect(late.out).toMatch(
-    new RegExp(`tools\\.long +databases +running +STILL_AT_WORK +dumping ${user}__own 300 B of `),
+    new RegExp(
+      `tools\\.long +databases +unfinished +STILL_AT_WORK +dumping ${user}__own 300 B of `,
+    ),
   );
-  expect(late.out).toMatch(/\n0 steps done, \d running\n$/u);
+  expect(late.out).toMatch(/\n0 steps done, \d unfinished\n$/u);
   expect(late.err).toMatch(
     /^STILL_AT_WORK: not done yet for tools\.long\. See `chamberlain status SUBJECT` /mu,
   );
