@@ -1,7 +1,7 @@
 /**
  * The figures of a login host among 30,000 people and 10,000 tools, each next to its floor:
  *
- *   start    how soon the root helper and the keys agent have completed everything, and what they take at rest
+ *   start    how soon the login helper and the keys agent have completed everything, and what they take at rest
  *   change   how soon a change of keys or of a tool's members is in the files
  *   lookup   a process that sshd runs for a key, next to `/bin/true` and other ways to a key; `id`
  *   become   a tool's shell among all tools, next to the same among ten

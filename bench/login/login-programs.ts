@@ -1,5 +1,5 @@
 /**
- * The root helper and the keys agent among all people and tools: how soon everything is complete, and what they
+ * The login helper and the keys agent among all people and tools: how soon everything is complete, and what they
  * take at rest.
  */
 import { spawn } from 'node:child_process';
@@ -196,7 +196,7 @@ function renderPrograms({
     return `${row.join('')}  ${what}`;
   };
   return [
-    'The root helper and the keys agent, ms:',
+    'The login helper and the keys agent, ms:',
     ...starts.map((start) =>
       ms(start, 'a first start, until all files are complete and the directory is trusted'),
     ),

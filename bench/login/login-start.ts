@@ -1,4 +1,4 @@
-/** Starts of the root helper and the keys agent, timed. */
+/** Starts of the login helper and the keys agent, timed. */
 import {
   existsSync,
   mkdtempSync,

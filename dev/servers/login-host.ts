@@ -1,6 +1,6 @@
 /**
  * A whole login host in a private machine, for tests and benchmarks: Debian's sshd and sudo, set up by the
- * project's own `install`, with the root helper and the keys agent. The clone is visible at /opt/chamberlain.
+ * project's own `install`, with the login helper and the keys agent. The clone is visible at /opt/chamberlain.
  */
 import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';

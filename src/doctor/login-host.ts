@@ -19,7 +19,7 @@ export function loginHostConfig(etc: string): string | undefined {
   return existsSync(file) ? file : undefined;
 }
 
-/** @param folder where the root helper keeps its status */
+/** @param folder where the login helper keeps its status */
 export async function lookAtAgent(file: string, now: Date, folder = PLACES.login): Promise<Line[]> {
   try {
     loadLoginHostConfig(file);

@@ -142,7 +142,9 @@ function credentialsOf(credentials: SubjectPage['credentials']): string {
     previousUntil === null ? '' : `, the previous one works until ${timeOf(previousUntil)}`;
   const made = `password of epoch ${recordedEpoch} made ${timeOf(recordedAt)}${before}`;
   if (recordedEpoch === wantedEpoch) return made;
-  const out = lockedOut ? ', which lets nobody in until homes has made the wanted one' : '';
+  const out = lockedOut
+    ? ', which lets nobody in until the role homes has made the wanted one'
+    : '';
   return `epoch ${wantedEpoch} wanted, ${made}${out}`;
 }
 

@@ -1,5 +1,5 @@
 /**
- * What the agent reports to the root helper, and what the helper answers.
+ * What the agent reports to the login helper, and what the helper answers.
  *
  * On a unix socket the agent sends one report and half-closes. A report is lines of JSON in UTF-8, each an
  * array that begins with a word. The helper answers with one line of JSON and closes, once the files are as the

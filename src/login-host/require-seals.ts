@@ -31,7 +31,7 @@ export function othersRefused(status: LoginStatus, without: ReadonlySet<string>)
 export function objections(status: LoginStatus, isRunning: boolean): string[] {
   const { trusted, why, refusedInAll, held, unwritten, people, tools } = status;
   return [
-    ...(isRunning ? [] : ['the agent or the root helper is not running']),
+    ...(isRunning ? [] : ['the agent or the login helper is not running']),
     ...(trusted ? [] : [`the directory is not trusted: ${why ?? ''}`]),
     ...(people + tools > 0 ? [] : ['no account has a seal']),
     ...(refusedInAll > 0

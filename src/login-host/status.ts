@@ -1,4 +1,4 @@
-/** What the root helper says of itself, in a file that everybody may read and `keys-agent status` prints. */
+/** What the login helper says of itself, in a file that everybody may read and `keys-agent status` prints. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ChamberlainError } from '../shared/errors.ts';

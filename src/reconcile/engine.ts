@@ -74,7 +74,10 @@ export async function survey<Reader>(
         into.steps.push(...plan.steps);
         into.findings.push(...plan.findings);
         if (plan.waitingFor !== undefined) {
-          into.waiting.push({ target: target.name, sentence: `waits for ${plan.waitingFor}` });
+          into.waiting.push({
+            target: target.name,
+            sentence: `waits for the role ${plan.waitingFor}`,
+          });
         }
         if (plan.unreadable !== undefined) {
           into.unreadable.push({

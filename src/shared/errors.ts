@@ -292,7 +292,7 @@ export const CODES = {
   ),
   STEP_FAILED: fault('A step failed.', 'Read the cause in `chamberlain status SUBJECT`.'),
   NOT_ACCEPTED: fault(
-    'The root helper has not accepted the directory.',
+    'The login helper has not accepted the directory.',
     'Run `keys-agent status` to see why.',
   ),
   CONFIG_INVALID: refusal(

@@ -370,13 +370,13 @@ function isLetIn(wanted: Wanted): boolean {
 function whyLocked(wanted: Wanted): string {
   if (wanted.state !== 'active') return `${wanted.account} is ${wanted.state}`;
   if (!isLetIn(wanted)) return `${wanted.account} is not a realm member`;
-  return 'its password was revoked at once, and homes has not made a new one yet';
+  return 'its password was revoked at once, and the role homes has not made a new one yet';
 }
 
 function describeLockedOut({ account }: Wanted): string {
   return [
     'Somebody who lost access may know the old password, so the database account is locked on every',
-    `server until homes has written a new one. \`chamberlain status ${account}\` shows what prevents`,
+    `server until the role homes has written a new one. \`chamberlain status ${account}\` shows what prevents`,
     `that. Correct it, then run \`chamberlain repair ${account}\`.`,
   ].join(' ');
 }

@@ -168,7 +168,7 @@ function planAway(want: HomeArchiveWant, have: ArchiveHave, draft: Draft): void 
       return;
     }
     const { seen } = have.place;
-    draft.step('revoke', 'in place → withdrawn', 'the account is being archived', {
+    draft.step('revoke', 'in place → quarantined', 'the account is being archived', {
       verb: 'home.withdraw',
       home,
       uid,
@@ -197,7 +197,7 @@ function planErased(
   const because = `${account} is erased, as ${erasure.requestedBy} asked and ${erasure.approvedBy} approved`;
   if (isOurs && !have.left) {
     const action = { verb: 'home.withdraw' as const, home, uid, archival, seen: place.seen };
-    draft.step('revoke', 'in place → withdrawn', because, action);
+    draft.step('revoke', 'in place → quarantined', because, action);
   } else if (place.kind !== 'absent') {
     draft.taken(isOurs ? 'was already archived' : 'is to be erased');
   }
@@ -226,7 +226,7 @@ function planBack(want: HomeArchiveWant, have: ArchiveHave, draft: Draft): void 
     return;
   }
   if (have.left) {
-    draft.step('create', 'withdrawn → in place', 'the account is being restored', {
+    draft.step('create', 'quarantined → in place', 'the account is being restored', {
       verb: 'home.return',
       home,
       uid,
@@ -254,7 +254,7 @@ function planGone(want: HomeArchiveWant, have: ArchiveHave, draft: Draft): void 
     return;
   }
   if (isThere) {
-    draft.step('destroy', 'withdrawn → removed', `it is in ${draft.archive}`, {
+    draft.step('destroy', 'quarantined → removed', `it is in ${draft.archive}`, {
       verb: 'home.destroy',
       home,
       uid,

@@ -16,7 +16,7 @@ function step(account: string, subject: number, rest: Partial<Step>): Step {
     object: `cn=${account},ou=servicegroups`,
     effect: 'create',
     change: 'absent → present',
-    because: 'it is not there',
+    because: 'it does not exist',
     action: { verb: 'ldap.add', entry: `toolGroups/cn=${account}`, attributes: {} },
     ...rest,
   };
@@ -29,7 +29,7 @@ function finding(account: string, subject: number, rest: Partial<Finding>): Find
     account,
     object: `/home/${account}`,
     code: 'PATH_FOREIGN',
-    sentence: 'It is a symbolic link to /etc; move it away.',
+    sentence: `There is a symbolic link where a directory of uid ${subject} should be. Move it away.`,
     ...rest,
   };
 }
@@ -80,7 +80,9 @@ const DIRECTORY: Report = {
       target: 'unix-group',
       object: 'cn=tools.other,ou=servicegroups',
       code: 'ID_FOREIGN',
-      sentence: 'cn=tools.other,ou=servicegroups has the number of cn=tools.wikibot: rename it',
+      sentence:
+        'cn=tools.other,ou=servicegroups (gidNumber 50002) is not managed by Chamberlain, but has the number of ' +
+        'cn=tools.wikibot,ou=servicegroups (gidNumber 50002): give it another number, or remove it',
     }),
   ],
 };
@@ -151,7 +153,12 @@ const DATABASES: Report = {
     }),
   ),
   waiting: [
-    { target: 'database-account', subject: 1009, account: 'zoe', sentence: 'waits for homes' },
+    {
+      target: 'database-account',
+      subject: 1009,
+      account: 'zoe',
+      sentence: 'waits for the role homes',
+    },
   ],
   unreadable: [
     ...['a', 'b', 'c', 'd', 'e', 'f', 'g'].map((name, index) => ({

@@ -153,9 +153,17 @@ const TOOL: SubjectPage = {
     {
       role: 'directory',
       target: 'sudo-rule',
-      wanted: 'cn=runas-tools.bridgebot,ou=sudoers, %tools.bridgebot may run anything',
+      wanted:
+        'cn=runas-tools.bridgebot,ou=sudoers, %tools.bridgebot may run anything as tools.bridgebot',
       state: 'unreadable',
-      trouble: [{ mark: '×', what: 'UNREADABLE', why: 'no such place', since: AT }],
+      trouble: [
+        {
+          mark: '×',
+          what: 'UNREADABLE',
+          why: 'searching ou=sudoers,cn=tools,ou=projects: the server is busy (LDAP result 51)',
+          since: AT,
+        },
+      ],
     },
     {
       role: 'homes',
@@ -179,7 +187,7 @@ const TOOL: SubjectPage = {
       trouble: [
         {
           mark: '×' as const,
-          what: 'databases: no answer within 60 ms',
+          what: 'databases: no answer within 300 ms',
           why: 'last known: BACKEND_UNREADABLE: replica does not answer',
           since: AT,
         },
@@ -331,7 +339,7 @@ test('a fingerprint that was removed, and its holder', () => {
 
 test('an unmanaged number', () => {
   const known = [
-    `olaf, number 1234, is not managed by Chamberlain. It was first seen at ${EARLIER} in the directory, in an area of homes or on a database server, and may be gone by now.`,
+    `olaf, number 1234, is not managed by Chamberlain. It was first seen at 2025-03-01 08:00:00Z in the directory, in an area of homes or on a database server, and may be gone by now.`,
     '1234 is in the range 1000–49999 for people, and was never assigned. The next number there is 1002.',
   ];
   expectGolden('explain-unmanaged-uid.txt', renderExplanation(of({ known })));

@@ -1,5 +1,5 @@
 /**
- * `become`, with the real sudo and accounts as the root helper writes them, in a mount namespace in which those
+ * `become`, with the real sudo and accounts as the login helper writes them, in a mount namespace in which those
  * files, sudo's rules and /run are the test's own.
  */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';

@@ -1,6 +1,6 @@
 /**
  * A login of a person who loses access while the login waits in PAM, by real ssh. Nothing ends processes here:
- * whatever starts is what the root helper would have missed.
+ * whatever starts is what the login helper would have missed.
  */
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import { spawn } from 'node:child_process';

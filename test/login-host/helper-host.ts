@@ -1,4 +1,4 @@
-/** A private machine on which the root helper runs as its program, in the places that a login host has. */
+/** A private machine on which the login helper runs as its program, in the places that a login host has. */
 import { appendFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo } from 'node:net';

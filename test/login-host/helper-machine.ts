@@ -1,4 +1,4 @@
-/** A private machine for the root helper's tests, and processes in it that must end, or live on. */
+/** A private machine for the login helper's tests, and processes in it that must end, or live on. */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { openMachine, type Machine } from '../../dev/servers/private-machine.ts';

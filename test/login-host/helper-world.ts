@@ -1,5 +1,5 @@
 /**
- * A root helper within this process, with paths of its own, and an agent that reports to it what the test says.
+ * A login helper within this process, with paths of its own, and an agent that reports to it what the test says.
  */
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';

@@ -22,7 +22,7 @@ export function statusOf({ root }: Pick<Machine, 'root'>): {
   text: string;
 } {
   const status = readStatus(join(root, PLACES.login));
-  if (status === undefined) throw new Error('the root helper has written no status');
+  if (status === undefined) throw new Error('the login helper has written no status');
   const now = Date.now();
   const running = runningOf(status, now, (pid) => existsSync(join(root, 'proc', String(pid))));
   return {

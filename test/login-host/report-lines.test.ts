@@ -1,4 +1,4 @@
-/** Lines of the agent's reports, as the root helper reads them. */
+/** Lines of the agent's reports, as the login helper reads them. */
 import { expect, test } from '@jest/globals';
 import { parseReportLine, type ReportLine } from '../../src/login-host/report-lines.ts';
 

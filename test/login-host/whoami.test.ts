@@ -1,4 +1,4 @@
-/** `chamberlain-whoami`, by the real sudo, in a machine of its own with the files that the root helper writes. */
+/** `chamberlain-whoami`, by the real sudo, in a machine of its own with the files that the login helper writes. */
 import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
 import { appendFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -76,7 +76,7 @@ async function newKey(name: string): Promise<string> {
   return line.split(' ').slice(0, 2).join(' ');
 }
 
-/** As the root helper leaves it. */
+/** As the login helper leaves it. */
 async function writeKeys(name: string, text: string): Promise<void> {
   const file = join(PLACES.keys, name);
   put(file, text);
@@ -84,7 +84,7 @@ async function writeKeys(name: string, text: string): Promise<void> {
   await machine.must(['/bin/chmod', '640', file]);
 }
 
-/** What the root helper says of itself. */
+/** What the login helper says of itself. */
 function tell(changes: Partial<LoginStatus>): void {
   writeStatus(inside(PLACES.login), {
     ...{ pid: 1, startedAt: 0, at: Date.now(), trusted: true, server: '', offlineLimitSeconds: 60 },
@@ -181,7 +181,7 @@ test('it says what this host does not take, and when what it shows may be old', 
   expect((await whoami(UIDS.alice)).stdout).not.toContain('not for alice');
   tell({ at: Date.now() - 60_000 });
   expect((await whoami(UIDS.alice)).stdout).toContain(
-    'What this host knows may be old: the root helper has been silent since ',
+    'What this host knows may be old: the login helper has been silent since ',
   );
 });
 

@@ -1,4 +1,4 @@
-/** kill -9 of a login host's agent, of its root helper, and of both, a hundred times in a thousand changes. */
+/** kill -9 of a login host's agent, of its login helper, and of both, a hundred times in a thousand changes. */
 import { afterAll, beforeAll, test } from '@jest/globals';
 import { openCrashing, surviveKills, surviveLossOfFiles } from '../scenarios/login/login-crash.ts';
 import type { Login } from '../scenarios/login/login.ts';

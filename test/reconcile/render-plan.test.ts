@@ -16,7 +16,7 @@ function step(account: string, subject: number, rest: Partial<Step>): Step {
     object: `cn=${account},ou=servicegroups`,
     effect: 'create',
     change: 'absent → present',
-    because: 'the directory has no such group',
+    because: 'it does not exist',
     action: { verb: 'ldap.delete', entry: `toolGroups/cn=${account}`, expect: {} },
     ...rest,
   };
@@ -29,7 +29,7 @@ const DIRECTORY: Report = {
     step('tools.wikibot', 50002, {
       effect: 'revoke',
       change: 'member −uid=mallory,ou=people',
-      because: 'mallory is not a maintainer',
+      because: 'it has extra values in member',
     }),
     step('tools.bridgebot', 50001, {}),
     step('tools.bridgebot', 50001, {
@@ -37,7 +37,7 @@ const DIRECTORY: Report = {
       object: 'cn=runas-tools.bridgebot,ou=sudoers',
       effect: 'change',
       change: 'sudoHost x → ALL',
-      because: 'the rule is for another host',
+      because: 'it differs in sudoHost',
     }),
   ],
 };
@@ -49,7 +49,8 @@ const HOMES: Report = {
     step('tools.bridgebot', 50001, {
       target: 'home-directory',
       object: '/data/project/bridgebot',
-      because: 'there is no home',
+      change: 'absent → 2775, public_html, logs',
+      because: 'there is none',
     }),
   ],
   findings: [
@@ -59,7 +60,8 @@ const HOMES: Report = {
       account: 'alice',
       object: '/home/alice',
       code: 'PATH_FOREIGN',
-      sentence: 'It is a symbolic link to /etc\u001b[2J. Move it away, then repair.',
+      sentence:
+        'There is a symbolic link\u001b[2J where a directory of uid 1001 should be. Move it away.',
     },
   ],
 };
@@ -72,7 +74,7 @@ const DATABASES: Report = {
       target: 'database-account',
       subject: 50001,
       account: 'tools.bridgebot',
-      sentence: 'homes has not made the credentials yet',
+      sentence: 'waits for the role homes',
     },
   ],
   unreadable: [

@@ -9,7 +9,7 @@ const failing = (code: Code) => ({ state: 'failing' as const, code, sentence: 'a
 describe('outcomeOf', () => {
   test.each([
     { state: 'applied' as const },
-    { state: 'waiting' as const, sentence: 'waits for homes' },
+    { state: 'waiting' as const, sentence: 'waits for the role homes' },
     { state: 'parked' as const, code: 'NAME_FOREIGN' as const, sentence: 'not ours' },
   ])('$state stays $state', (status) => {
     expect(outcomeOf(status, 3)).toEqual(status);

@@ -97,7 +97,7 @@ const WAITING = { wantedEpoch: 4, recorded: { epoch: 3, verifier: VERIFIER } };
 const KNOWN = { ...WAITING, atOnce: true };
 const LOCKED_OUT =
   'waiting for homes. Somebody who lost access may know the old password, so the database account is locked' +
-  ' on every server until homes has written a new one. `chamberlain status tools.bridgebot` shows what prevents' +
+  ' on every server until the role homes has written a new one. `chamberlain status tools.bridgebot` shows what prevents' +
   ' that. Correct it, then run `chamberlain repair tools.bridgebot`.';
 /** the previous password works as well */
 const OVERLAPPING = {

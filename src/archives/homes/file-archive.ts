@@ -423,7 +423,7 @@ async function refuseUnlessAsPacked(
   step: LongStep,
 ): Promise<void> {
   const differs = (cause: unknown) =>
-    new ChamberlainError('ARCHIVE_DIFFERS', 'comparing a withdrawn home with its archive', {
+    new ChamberlainError('ARCHIVE_DIFFERS', 'comparing a quarantined home with its archive', {
       cause,
     });
   if ((await packedBy(step)).tar !== madeBy) {

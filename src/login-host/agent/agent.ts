@@ -1,5 +1,5 @@
 /**
- * The agent of a login host: follows the directory, and reports to the root helper what it shows. It judges
+ * The agent of a login host: follows the directory, and reports to the login helper what it shows. It judges
  * nothing and keeps nothing on disk. Of each entry it remembers the entryCSN that it last reported.
  *
  * | when                                                                       | reads                          |
@@ -106,7 +106,7 @@ async function lookOnce(state: State): Promise<void> {
   const { log, servers, reporting } = state;
   try {
     if (state.isHelperAway) await reporting.send();
-    if (state.isHelperAway) log.info('the root helper answers again');
+    if (state.isHelperAway) log.info('the login helper answers again');
     state.isHelperAway = false;
     const isWhole = await look(state);
     if (!isWhole || state.trouble === '') return;
@@ -119,7 +119,7 @@ async function lookOnce(state: State): Promise<void> {
   } catch (error) {
     if (codeOf(error) === 'BACKEND_UNAVAILABLE') {
       if (!state.isHelperAway)
-        log.warn({ error: describeError(error) }, 'the root helper does not answer');
+        log.warn({ error: describeError(error) }, 'the login helper does not answer');
       state.isHelperAway = true;
       return;
     }

@@ -1,5 +1,5 @@
 /**
- * The client of a login host's root helper (src/login-host/helper/helper.ts). src/login-host/report-lines.ts
+ * The client of a login host's login helper (src/login-host/helper/helper.ts). src/login-host/report-lines.ts
  * describes reports and answers. Each report has its own connection.
  */
 import { connect } from 'node:net';
@@ -25,7 +25,7 @@ export function openLoginHelper(socketPath: string, timeoutMs = ANSWER_TIMEOUT_M
         if (answer.endsWith('\n')) return answer;
         throw new Error('the answer was cut short');
       } catch (cause) {
-        throw new ChamberlainError('BACKEND_UNAVAILABLE', 'reporting to the root helper', {
+        throw new ChamberlainError('BACKEND_UNAVAILABLE', 'reporting to the login helper', {
           cause,
         });
       }

@@ -1,4 +1,4 @@
-/** What the agent has reported to the root helper, and what the helper answered. */
+/** What the agent has reported to the login helper, and what the helper answered. */
 import type { SeenEntry } from '../../backends/ldap/login-directory.ts';
 import type { LoginHelper } from './helper-client.ts';
 import { ChamberlainError } from '../../shared/errors.ts';
@@ -70,7 +70,7 @@ export function openReporting(helper: LoginHelper, preface: () => ReportLine, lo
     spokeAt = performance.now();
     const { run, trusted, why } = now;
     if (run !== last?.run || trusted !== last.trusted) {
-      log.info({ run, trusted, ...(trusted ? {} : { why }) }, 'the root helper answered');
+      log.info({ run, trusted, ...(trusted ? {} : { why }) }, 'the login helper answered');
     }
     return now;
   }
@@ -133,7 +133,7 @@ function parseAnswer(text: string): ReportAnswer {
   try {
     return parseReportAnswer(text);
   } catch (cause) {
-    const act = 'reading the answer of the root helper';
+    const act = 'reading the answer of the login helper';
     throw new ChamberlainError('BACKEND_UNAVAILABLE', act, { cause });
   }
 }

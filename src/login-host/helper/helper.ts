@@ -1,5 +1,5 @@
 /**
- * The root helper of a login host: the agent reports to it what the directory shows; it believes what the
+ * The login helper of a login host: the agent reports to it what the directory shows; it believes what the
  * directory role has signed, and makes files of it. It has no network, and the agent has no rights.
  *
  * report-lines.ts describes reports and answers; registry/ decides what counts of them; apply.ts does what
@@ -73,7 +73,7 @@ export async function startHelper(
   socket.serve((lines) => report(host, queue, lines));
   if (host.isWhole) watchFolder(host);
   void applyKnown(host).catch((error: unknown) =>
-    log.error({ error }, 'applying what was known at the start failed'),
+    log.error({ error }, 'applying the stored state at the start failed'),
   );
   const stopTicking = startTicking(host, queue);
   return {
@@ -224,7 +224,9 @@ function startTicking(host: Host, queue: Queue): () => void {
     if (isTicking) return;
     isTicking = true;
     void queue(onTick)
-      .catch((error: unknown) => host.log.error({ error }, 'a tick failed'))
+      .catch((error: unknown) =>
+        host.log.error({ error }, 'a regular check failed; it is repeated'),
+      )
       .finally(() => (isTicking = false));
   }, TICK_MS);
   return () => clearInterval(timer);

@@ -1,4 +1,4 @@
-/** What the root helper knows and holds open: opened once, and passed to everything that it does. */
+/** What the login helper knows and holds open: opened once, and passed to everything that it does. */
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { randomUUID } from 'node:crypto';
@@ -105,7 +105,10 @@ function loadRegistry(
   try {
     before = readKeptState(places.login);
   } catch (error) {
-    log.warn({ error: describeError(error) }, 'the kept state cannot be read: it begins anew');
+    log.warn(
+      { error: describeError(error) },
+      'the stored state cannot be read: the login helper starts without it',
+    );
   }
   const rules = rulesOf(config);
   const heartbeats = openHeartbeats(config.realm, before?.at);

@@ -78,10 +78,10 @@ export function renderStatus(status: LoginStatus, now: number, running: Running)
     ...rowsOfDirectory(status, running, age),
     ['knowledge', heard === undefined ? 'none yet' : `${age(heard)} old`],
     [
-      'keys last',
+      'key expiry',
       lasts === undefined
         ? '-'
-        : `${left(lasts.first)} for the first person, ${left(lasts.last)} for the last`,
+        : `in ${left(lasts.first)} for the first person, in ${left(lasts.last)} for the last`,
     ],
     ['people', `${status.people}, ${status.files} of them with a key file`],
     ['tools', String(status.tools)],

@@ -28,9 +28,9 @@ program
   .command('run')
   .summary('follow the directory until SIGTERM')
   .description(
-    'Reads the directory, and reports to the root helper (login-helper) what it shows, until SIGTERM\n' +
-      'or SIGINT. The helper verifies everything. Run it as its own user (chamberlain-keys), which only\n' +
-      "needs the right to write to the helper's socket. Logs JSON lines to standard error.",
+    'Reads the directory, and reports to the login helper what it shows, until SIGTERM or SIGINT. The\n' +
+      'login helper verifies everything. Run it as its own user (chamberlain-keys), which only needs the\n' +
+      'right to write to the socket of the login helper. Logs JSON lines to standard error.',
   )
   .option('--config <file>', 'the configuration of this login host', LOGIN_HOST_CONFIG)
   .addHelpText('after', describeExits({ 0: 'ended by a signal, as requested' }))
@@ -61,7 +61,7 @@ program
     'after',
     describeExits({
       0: 'the directory is trusted, and every entry is accepted',
-      1: 'the root helper or the agent is not running',
+      1: 'the login helper or the agent is not running',
       3: 'an entry is refused, or is kept although it has disappeared, or a file cannot be written',
       4: 'the directory cannot be read, or is not trusted',
     }),
@@ -85,7 +85,7 @@ program
   .command('accept')
   .summary('accept the directory as it is')
   .description(
-    'Makes the root helper accept the directory as it is. Run it only after an admin has checked that it\n' +
+    'Makes the login helper accept the directory as it is. Run it only after an admin has checked that it\n' +
       'is the right directory. This host then removes the people and tools that have disappeared from the\n' +
       'directory. It also accepts a directory that holds fewer people and tools than its heartbeat counts,\n' +
       'or whose heartbeat is older than the last one. It still refuses seals that are older than those it\n' +
@@ -141,7 +141,7 @@ program
 
 const NEVER = paint(
   'red',
-  'the root helper has never run on this host: start chamberlain-login-helper',
+  'the login helper has never run on this host: start chamberlain-login-helper',
 );
 
 function whatStandsAgainst(status: LoginStatus, now: number): string[] {

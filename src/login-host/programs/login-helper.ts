@@ -1,5 +1,5 @@
 #!/usr/bin/env -S node --disable-sigusr1 --max-semi-space-size=2 --max-old-space-size=384
-/** `login-helper`: the root helper of a login host, in this process, until a signal. */
+/** `login-helper`: the login helper of a login host, in this process, until a signal. */
 import { flushCompileCache } from 'node:module';
 import { parseArgs } from 'node:util';
 import { ChamberlainError } from '../../shared/errors.ts';
@@ -23,7 +23,7 @@ Exit codes:
   1  it failed: standard error says \`CODE: sentence. What to do.\`
   2  the command line or the configuration is wrong, or another helper is running
 
-Variables:
+Environment:
   CHAMBERLAIN_LOG_LEVEL  debug, info (default), warn, error
 `;
 

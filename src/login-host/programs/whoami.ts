@@ -175,10 +175,10 @@ function readKeys(now: number): Key[] {
 
 function readDoubts(name: string, now: number): Pick<Answer, 'refused' | 'trouble'> {
   const status = readStatus(PLACES.login);
-  if (status === undefined) return { refused: null, trouble: 'the root helper has never run' };
+  if (status === undefined) return { refused: null, trouble: 'the login helper has never run' };
   const { at, trusted, why = 'it gives no reason', refused } = status;
   const silence =
-    now - at > SILENT_MS ? `the root helper has been silent since ${renderTime(at)}` : null;
+    now - at > SILENT_MS ? `the login helper has been silent since ${renderTime(at)}` : null;
   const distrust = trusted ? null : `it does not trust what the directory shows: ${why}`;
   return {
     refused: refused.find(({ entry }) => entry === name)?.why ?? null,

@@ -95,7 +95,7 @@ describe('the report at the end', () => {
       ...[2, 3, 4, 5, 6, 7, 8].map((subject) => part(subject, 'directory', 1, moved)),
       part(1, 'homes', 1, {
         ...{ state: 'failed', code: 'STEP_FAILED' },
-        sentence: 'home-directory: chmod of \u001b[2J/data/project/t1: EPERM',
+        sentence: 'home-directory: path.chmod in \u001b[2J/data/project/t1: EPERM',
       }),
       part(9, 'databases', 1, {
         ...{ state: 'asked', code: 'BACKEND_UNAVAILABLE' },
@@ -110,10 +110,15 @@ describe('the report at the end', () => {
     owed: [
       {
         ...{ subject: 11, account: 'tools.t11', code: 'BACKEND_UNAVAILABLE' },
-        sentence: 'database-account: connecting to toolsdb: ECONNREFUSED',
+        sentence: 'database-account: toolsdb does not answer',
       },
     ],
-    withheld: [step(12, 'unix-group', 'destroy')],
+    withheld: [
+      {
+        ...step(12, 'unix-group', 'destroy'),
+        ...{ object: 'cn=tools.t12,ou=servicegroups', change: 'present → absent' },
+      },
+    ],
   };
   const whole = (repaired: Repaired) =>
     [renderRepaired(repaired), '', ...failuresOf(repaired)].join('\n');

@@ -1,5 +1,5 @@
 /**
- * What the agent does when a server, or the root helper, hangs, lies, disappears or comes back as another one.
+ * What the agent does when a server, or the login helper, hangs, lies, disappears or comes back as another one.
  */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { rmSync, writeFileSync } from 'node:fs';
@@ -43,10 +43,10 @@ beforeEach(() => {
 afterEach(() => agents.stop());
 
 const lines = () => agents.helper.lines();
-const wasTold = (word: string, name: string, text?: string) => (line: ReportLine) =>
+const isLine = (word: string, name: string, text?: string) => (line: ReportLine) =>
   line[0] === word && line[1] === name && (text === undefined || line[2] === text);
 const isEnd = ([word, , edge]: ReportLine) => word === 'all' && edge === 'end';
-const tells = async (what: string, is: (line: ReportLine) => boolean): Promise<void> => {
+const untilReported = async (what: string, is: (line: ReportLine) => boolean): Promise<void> => {
   await eventually(`it reports ${what}`, () => lines().some(is));
 };
 const knows = (expected: ReadonlyMap<string, string>) =>
@@ -59,7 +59,7 @@ const knows = (expected: ReadonlyMap<string, string>) =>
 
 async function start(options: Parameters<AgentWorld['start']>[0] = {}): Promise<void> {
   agents.start(options);
-  await tells('the end', isEnd);
+  await untilReported('the end', isEnd);
   await knows(seals);
   agents.helper.reports.length = 0;
 }
@@ -80,7 +80,7 @@ const troubled = async (why: RegExp): Promise<void> => {
   });
 };
 
-describe('the root helper', () => {
+describe('the login helper', () => {
   test('is away: what has changed meanwhile is reported when it is back', async () => {
     await start();
     agents.helper.answer = () => undefined;
@@ -95,7 +95,7 @@ describe('the root helper', () => {
         agents.beat(agents.heartbeat()),
     );
     await eventually('it has looked, and could not report', () =>
-      agents.helper.reports.some((report) => report.lines.some(wasTold('seal', 'p1'))),
+      agents.helper.reports.some((report) => report.lines.some(isLine('seal', 'p1'))),
     );
     agents.helper.stop();
     agents.helper.answer = () => ({});
@@ -113,25 +113,25 @@ describe('the root helper', () => {
     await start();
     let times = 0;
     agents.helper.answer = (report) => {
-      const isIt = report.some(wasTold('seal', 'p3'));
+      const isIt = report.some(isLine('seal', 'p3'));
       return isIt && (times += 1) <= 2 ? answer : {};
     };
     const seal = await reseal('p3');
     await eventually('it was sent three times', () => times === 3);
     await knows(seals);
-    expect(lines().some(wasTold('seal', 'p3', seal))).toBe(true);
+    expect(lines().some(isLine('seal', 'p3', seal))).toBe(true);
   });
 
   test('is another run: everything is reported again, even in the middle of a reading', async () => {
     agents.helper.answer = (report) => {
       // page by page the first time: it is another run after the first page
-      if (!report.some(wasTold('seal', 'p1'))) return {};
+      if (!report.some(isLine('seal', 'p1'))) return {};
       agents.helper.answer = () => ({});
       void agents.helper.restart();
       return {};
     };
     agents.start();
-    await tells('the end', isEnd);
+    await untilReported('the end', isEnd);
     await knows(seals);
     const tokens = lines().flatMap((line) => (line[0] === 'all' ? [line.slice(1).join(' ')] : []));
     expect(tokens).toHaveLength(3);
@@ -140,7 +140,7 @@ describe('the root helper', () => {
 
     agents.helper.reports.length = 0;
     await agents.helper.restart();
-    await tells('the end', isEnd);
+    await untilReported('the end', isEnd);
     await knows(seals);
   });
 });
@@ -183,7 +183,7 @@ describe('a server', () => {
       const cut = proxy.cutAt('uid=p510,');
       agents.start({ uris: [proxy.uri] });
       await cut;
-      await tells('the end', isEnd);
+      await untilReported('the end', isEnd);
       await knows(seals);
       const all = lines().filter(([word]) => word === 'all');
       expect(all.map(([, , edge]) => edge)).toEqual(['begin', 'begin', 'end']);
@@ -217,7 +217,7 @@ describe('a server', () => {
     await knows(seals);
     await restore(agents.world, backup);
     seals = before;
-    await tells('the end', isEnd);
+    await untilReported('the end', isEnd);
     await knows(seals);
     await reseal('p8');
     await knows(seals);
@@ -237,7 +237,7 @@ describe('a server', () => {
       seals.set('p17', before);
       await agents.change(agents.beat(agents.heartbeat()));
       proxy = openProxy(agents.world, 'again');
-      await tells('the older seal', wasTold('seal', 'p17', before));
+      await untilReported('the older seal', isLine('seal', 'p17', before));
       await knows(seals);
       expect(lines().some(isEnd)).toBe(false);
     } finally {
@@ -253,7 +253,7 @@ describe('a server', () => {
       await reseal('p9');
       const beat = agents.heartbeat();
       await agents.change(agents.beat(beat));
-      await tells('the heartbeat', wasTold('heartbeat', beat));
+      await untilReported('the heartbeat', isLine('heartbeat', beat));
       await knows(seals);
     } finally {
       await restore(
@@ -271,7 +271,7 @@ describe('a server', () => {
     await troubled(/binding as cn=keys-agent.* \(LDAP result 49\)/); // invalidCredentials
     rmSync(passwordFile);
     writeFileSync(passwordFile, `${agents.agentPassword()}\n`);
-    await tells('the end', isEnd);
+    await untilReported('the end', isEnd);
     await knows(seals);
   });
 });
@@ -290,7 +290,7 @@ describe('access rules', () => {
   test('that hide entries: these are gone, and come back when they are visible', async () => {
     await start({ compareMs: 500 });
     await hiding(`dn.base="${agents.personDn('p20')}"`, () =>
-      tells('who is gone', wasTold('gone', 'p20')),
+      untilReported('who is gone', isLine('gone', 'p20')),
     );
     await knows(seals);
     expect(lines().filter(([word]) => word === 'gone')).toHaveLength(1);
@@ -300,7 +300,7 @@ describe('access rules', () => {
     const few = `dn.regex="^uid=p1[0-9],.*" attrs=chamberlainSeal`;
     await hiding(few, async () => {
       agents.start({ compareMs: 500 });
-      await tells('the end', isEnd);
+      await untilReported('the end', isEnd);
       expect(lines().filter(([word]) => word === 'unsealed')).toHaveLength(10);
     });
     await knows(seals);
@@ -311,7 +311,7 @@ describe('access rules', () => {
     agents.helper.answer = () => ({ trusted: !isHidden() });
     await hiding(`dn.onelevel="ou=people,dc=example,dc=org" attrs=chamberlainSeal`, async () => {
       agents.start({ compareMs: 500 });
-      await tells('the end', isEnd);
+      await untilReported('the end', isEnd);
       expect(lines().filter(([word]) => word === 'unsealed')).toHaveLength(NAMES.length);
     });
     await knows(seals);
@@ -332,7 +332,7 @@ describe('of two servers', () => {
   test('the second is read when the first is away', async () => {
     const nobody = `ldapi://${encodeURIComponent(join(agents.world.dir, 'nobody.sock'))}`;
     agents.start({ uris: [nobody, agents.world.slapd.uri] });
-    await tells('the end', isEnd);
+    await untilReported('the end', isEnd);
     await knows(seals);
     await troubled(/^$/);
     expect(agents.helper.trouble().server).toBe(agents.world.slapd.uri);
@@ -344,13 +344,13 @@ describe('of two servers', () => {
       await start({ uris: [other.slapd.uri, agents.world.slapd.uri] });
       const beat = agents.heartbeat();
       const isFresh = (report: readonly ReportLine[]) =>
-        report.some(wasTold('heartbeat', beat)) || !report.some(([word]) => word === 'heartbeat');
+        report.some(isLine('heartbeat', beat)) || !report.some(([word]) => word === 'heartbeat');
       agents.helper.answer = (report) =>
         isFresh(report) ? {} : { trusted: false, tryAnother: true };
       await reseal('p12');
       await agents.change(agents.beat(beat));
-      await tells('the fresh heartbeat', wasTold('heartbeat', beat));
-      await tells('the end', isEnd);
+      await untilReported('the fresh heartbeat', isLine('heartbeat', beat));
+      await untilReported('the end', isEnd);
       await knows(seals);
       expect(agents.helper.trouble().server).toBe(agents.world.slapd.uri);
     } finally {
@@ -364,7 +364,7 @@ describe('of two servers', () => {
     try {
       agents.helper.answer = () => ({ trusted: false, tryAnother: true });
       agents.start({ uris: proxies.map(({ uri }) => uri) });
-      await tells('the end', isEnd);
+      await untilReported('the end', isEnd);
       const turns = () => {
         const servers = agents.helper.reports.map(({ lines: [first] }) => first?.[1]);
         return servers.filter((server, n) => n > 0 && server !== servers[n - 1]).length;
@@ -393,7 +393,7 @@ describe('of two servers', () => {
       let isStale = true;
       agents.helper.answer = (report) => {
         if (report.some(([word]) => word === 'heartbeat'))
-          isStale = !report.some(wasTold('heartbeat', beat));
+          isStale = !report.some(isLine('heartbeat', beat));
         return isStale ? { trusted: false, tryAnother: true } : {};
       };
       const proxy = signalTree;

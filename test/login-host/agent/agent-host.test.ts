@@ -1,4 +1,4 @@
-/** A login host with its agent and its root helper, as they are installed, against a real slapd. */
+/** A login host with its agent and its login helper, as they are installed, against a real slapd. */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -488,7 +488,7 @@ describe('keys-agent', () => {
     const { code, stderr } = await agentCommand('accept');
     expect(code).toBe(1);
     expect(stderr).toMatch(
-      /^NOT_ACCEPTED: the root helper did not answer within 10 s\. Run `keys-agent status`/,
+      /^NOT_ACCEPTED: the login helper did not answer within 10 s\. Run `keys-agent status`/,
     );
     expect(existsSync(join(inside(PLACES.login), 'accept'))).toBe(false);
     const { exit, text } = await status();

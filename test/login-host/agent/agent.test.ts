@@ -1,4 +1,4 @@
-/** The agent against a real slapd: what it reports to the root helper, and in which order. */
+/** The agent against a real slapd: what it reports to the login helper, and in which order. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ReportLine } from '../../../src/login-host/report-lines.ts';
@@ -35,9 +35,9 @@ beforeEach(() => {
 
 afterEach(() => agents.stop());
 
-const tells = (what: string, is: (line: ReportLine) => boolean) =>
+const untilReported = (what: string, is: (line: ReportLine) => boolean) =>
   eventually(`it reports ${what}`, () => agents.helper.lines().some(is));
-const wasTold =
+const isLine =
   (word: string, name: string, text?: string) =>
   ([first, second, third]: ReportLine) =>
     first === word && second === name && (text === undefined || third === text);
@@ -52,7 +52,7 @@ const knowsAll = () =>
 /** Starts the agent, and waits until it has reported everything. */
 async function start(options: Parameters<AgentWorld['start']>[0] = {}): Promise<void> {
   agents.start(options);
-  await tells('the end', ([word, , edge]) => word === 'all' && edge === 'end');
+  await untilReported('the end', ([word, , edge]) => word === 'all' && edge === 'end');
   await knowsAll();
   agents.helper.reports.length = 0;
 }
@@ -68,7 +68,7 @@ async function reseal(name: string): Promise<string> {
 describe('at its start', () => {
   test('it reports everything: the heartbeat, then each seal once, between a beginning and an end', async () => {
     agents.start();
-    await tells('the end', ([word, , edge]) => word === 'all' && edge === 'end');
+    await untilReported('the end', ([word, , edge]) => word === 'all' && edge === 'end');
     const lines = agents.helper.lines();
     const [heartbeat, begin, ...rest] = lines;
     const end = rest.findIndex(([word]) => word === 'all');
@@ -89,7 +89,7 @@ describe('at its start', () => {
     const first = agents.personSeal('p0', agents.personUid(0), late);
     const last = agents.personSeal('p619', agents.personUid(619), late);
     agents.helper.answer = async (lines) => {
-      if (changed === undefined && lines.some(wasTold('seal', 'p0'))) {
+      if (changed === undefined && lines.some(isLine('seal', 'p0'))) {
         changed = 'once';
         // the next page has been read already
         await sleep(200);
@@ -103,10 +103,10 @@ describe('at its start', () => {
     };
     try {
       agents.start({ compareMs: 1000 });
-      await tells('the end', ([word, , edge]) => word === 'all' && edge === 'end');
+      await untilReported('the end', ([word, , edge]) => word === 'all' && edge === 'end');
       expect(agents.helper.known().get('p0')).toBe(first);
       expect(agents.helper.known().get('p619')).toBe(last);
-      await tells('who is gone', wasTold('gone', 'p1'));
+      await untilReported('who is gone', isLine('gone', 'p1'));
     } finally {
       seals.set('p0', first).set('p619', last);
       await agents.change(agents.addPerson('p1', agents.personUid(1), seals.get('p1')));
@@ -125,11 +125,11 @@ describe('while it runs', () => {
         agents.reseal(agents.toolDn('tools.bot'), undefined),
     );
     const seal = await reseal('p4');
-    await tells('a new person', wasTold('seal', 'new'));
-    await tells('a new tool', wasTold('seal', 'tools.new'));
-    await tells('another seal', wasTold('seal', 'p4', seal));
-    await tells('a person without one', wasTold('unsealed', 'p5'));
-    await tells('a tool without one', wasTold('unsealed', 'tools.bot'));
+    await untilReported('a new person', isLine('seal', 'new'));
+    await untilReported('a new tool', isLine('seal', 'tools.new'));
+    await untilReported('another seal', isLine('seal', 'p4', seal));
+    await untilReported('a person without one', isLine('unsealed', 'p5'));
+    await untilReported('a tool without one', isLine('unsealed', 'tools.bot'));
     const named = agents.helper
       .lines()
       .flatMap(([word, name]) => (word === 'heartbeat' ? [] : name));
@@ -137,7 +137,7 @@ describe('while it runs', () => {
     for (const each of ['p5', 'tools.bot']) {
       const dn = each === 'p5' ? agents.personDn(each) : agents.toolDn(each);
       await agents.change(agents.reseal(dn, seals.get(each)));
-      await tells(`a seal of ${each} again`, wasTold('seal', each, seals.get(each)));
+      await untilReported(`a seal of ${each} again`, isLine('seal', each, seals.get(each)));
     }
     await agents.change(
       agents.remove(agents.personDn('new')) + agents.remove(agents.toolDn('tools.new')),
@@ -149,13 +149,13 @@ describe('while it runs', () => {
     await agents.change(
       agents.addPerson('old', agents.personUid(701)) + agents.addTool('old', agents.toolUid(51)),
     );
-    await tells('a new person', wasTold('seal', 'old'));
-    await tells('a new tool', wasTold('seal', 'tools.old'));
+    await untilReported('a new person', isLine('seal', 'old'));
+    await untilReported('a new tool', isLine('seal', 'tools.old'));
     await agents.change(
       agents.remove(agents.personDn('old')) + agents.remove(agents.toolDn('tools.old')),
     );
-    await tells('who is gone', wasTold('gone', 'old'));
-    await tells('which tool is gone', wasTold('gone', 'tools.old'));
+    await untilReported('who is gone', isLine('gone', 'old'));
+    await untilReported('which tool is gone', isLine('gone', 'tools.old'));
     await knowsAll();
     expect(agents.helper.lines().filter(([word]) => word === 'gone')).toHaveLength(2);
   });
@@ -166,12 +166,12 @@ describe('while it runs', () => {
     seals.set('p6', seal);
     const heartbeat = agents.heartbeat({ people: 620 });
     await agents.change(agents.reseal(agents.personDn('p6'), seal) + agents.beat(heartbeat));
-    await tells('the heartbeat', wasTold('heartbeat', heartbeat));
+    await untilReported('the heartbeat', isLine('heartbeat', heartbeat));
     const lines = agents.helper.lines();
-    expect(lines.findIndex(wasTold('seal', 'p6', seal))).toBeLessThan(
-      lines.findIndex(wasTold('heartbeat', heartbeat)),
+    expect(lines.findIndex(isLine('seal', 'p6', seal))).toBeLessThan(
+      lines.findIndex(isLine('heartbeat', heartbeat)),
     );
-    expect(lines.some(wasTold('seal', 'p6', seal))).toBe(true);
+    expect(lines.some(isLine('seal', 'p6', seal))).toBe(true);
   });
 
   test('more changes than fit into a page are reported, page by page', async () => {
@@ -195,8 +195,8 @@ describe('while it runs', () => {
         `dn: ${agents.personDn(from)}\nchangetype: modrdn\nnewrdn: uid=${to}\ndeleteoldrdn: 1\n\n`,
       );
     await rename('p9', 'other');
-    await tells('the new name', wasTold('seal', 'other', seals.get('p9')));
-    await tells('who is gone', wasTold('gone', 'p9'));
+    await untilReported('the new name', isLine('seal', 'other', seals.get('p9')));
+    await untilReported('who is gone', isLine('gone', 'p9'));
     await rename('other', 'p9');
     await knowsAll();
   });
@@ -204,7 +204,7 @@ describe('while it runs', () => {
   test('it reports at least every five seconds', async () => {
     await start();
     const begin = performance.now();
-    await tells('the heartbeat again', ([word]) => word === 'heartbeat');
+    await untilReported('the heartbeat again', ([word]) => word === 'heartbeat');
     // twice five seconds, because one report may be left out
     expect(performance.now() - begin).toBeLessThan(9900);
     expect(agents.helper.lines()).toHaveLength(1);
@@ -217,7 +217,7 @@ test('it reports everything again if another agent has begun to, because nothing
     const isBegun = agents.helper.lines().some(([word]) => word === 'all');
     return isBegun || lines.some(([word]) => word === 'all') ? {} : { reading: 'another' };
   };
-  await tells('the end', ([word, , edge]) => word === 'all' && edge === 'end');
+  await untilReported('the end', ([word, , edge]) => word === 'all' && edge === 'end');
   expect(agents.helper.lines().filter(([word]) => word === 'seal')).toHaveLength(seals.size);
 });
 
@@ -280,7 +280,7 @@ describe('an entry that does not belong there', () => {
     await agents.change(added.map((dn) => agents.reseal(dn, undefined)).join(''));
     await agents.stop();
     agents.start({ compareMs: 500 });
-    await tells('one of them', ([word, name]) => word === 'unsealed' && told.has(name));
+    await untilReported('one of them', ([word, name]) => word === 'unsealed' && told.has(name));
     await agents.change(added.map((dn) => agents.remove(dn)).join(''));
     await knowsAll();
     expect(agents.helper.trouble().why).toBe('');
@@ -290,20 +290,23 @@ describe('an entry that does not belong there', () => {
     await start();
     const seal = seals.get('p3') ?? '';
     const dn = agents.personDn('p3');
-    const tellsOther = async (what: string, change: () => Promise<void>) => {
+    const reportsOther = async (what: string, change: () => Promise<void>) => {
       await change();
-      await tells(what, ([word, name, text]) => word === 'seal' && name === 'p3' && text !== seal);
+      await untilReported(
+        what,
+        ([word, name, text]) => word === 'seal' && name === 'p3' && text !== seal,
+      );
       const [, , text] = agents.helper.lines().findLast(([, name]) => name === 'p3') ?? [];
       agents.helper.reports.length = 0;
       return text;
     };
     expect(
-      await tellsOther('bytes', () =>
+      await reportsOther('bytes', () =>
         agents.change(agents.reseal(dn, Buffer.from([0xff, 0xfe, 10, 0, 0x61]))),
       ),
     ).toBe('\uFFFD\uFFFD\n\0a');
     const controls = Buffer.alloc(2 ** 20, 1); // six times as long in a report
-    const cut = await tellsOther('a long one', () => agents.change(agents.reseal(dn, controls)));
+    const cut = await reportsOther('a long one', () => agents.change(agents.reseal(dn, controls)));
     expect(cut).toBe('\u0001'.repeat(2 ** 18));
     // no schema allows two
     const two = [seal, seals.get('p4') ?? ''];
@@ -320,7 +323,7 @@ describe('an entry that does not belong there', () => {
     expect(
       new Set(
         (
-          await tellsOther('two', () => restore(agents.world, backup.replace(entry, changed)))
+          await reportsOther('two', () => restore(agents.world, backup.replace(entry, changed)))
         )?.split('\n'),
       ),
     ).toEqual(new Set(two));

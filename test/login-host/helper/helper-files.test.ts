@@ -1,4 +1,4 @@
-/** The root helper, with real files: from the agent's reports to what sshd, NSS, sudo and PAM read. */
+/** The login helper, with real files: from the agent's reports to what sshd, NSS, sudo and PAM read. */
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
@@ -227,7 +227,7 @@ describe('what is not believed', () => {
     expect(await world.tell(world.beat(older))).toMatchObject({
       ...{ trusted: false, why: expect.stringContaining('keys-agent accept') },
     });
-    expect(await world.accept()).toEqual([expect.stringContaining('the directory of')]);
+    expect(await world.accept()).toEqual([expect.stringContaining('the heartbeat published at')]);
     expect((await world.tell()).trusted).toBe(true);
   });
 });

@@ -1,4 +1,4 @@
-/** The root helper as a program: who may report to it, how it starts and stops, and which processes it ends. */
+/** The login helper as a program: who may report to it, how it starts and stops, and which processes it ends. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { appendFileSync, existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

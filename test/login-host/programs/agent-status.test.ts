@@ -23,7 +23,9 @@ const GOOD: LoginStatus = {
 const BAD: LoginStatus = {
   ...GOOD,
   ...{ trusted: false, since: NOW - 7 * MINUTE, trustedAt: NOW - 7 * MINUTE },
-  why: 'the directory role has published no heartbeat for 480 s\u001b[31m (does it run?)',
+  why:
+    'the directory role has published no heartbeat for 480 s: its clock was \u001b[31m2026-12-01T11:52:00.000Z, and this ' +
+    "host has 2026-12-01T12:00:00.000Z; check that `chamberlain work directory` runs and that this host's clock is right",
   trouble: 'reading dc=example,dc=org: no answer within 5000 ms',
   refused: [
     { entry: 'alice', why: 'the signature is not valid', since: NOW - 90 * MINUTE },
@@ -68,7 +70,7 @@ test('the page of a host where all is well, and of one where nothing is', () => 
     say({
       ...young,
       trusted: false,
-      why: 'nothing has been read yet',
+      why: 'the directory has not been read yet',
       since: NOW - 1000,
       server: '',
       people: 0,

@@ -161,7 +161,7 @@ describe('a person who is suspended while the host receives nothing', () => {
   }
 
   test.each([
-    ['the root helper is', 'carol', ['helper']],
+    ['the login helper is', 'carol', ['helper']],
     ['the agent is', 'dave', ['agent']],
     ['both are', 'grace', ['helper', 'agent']],
   ] as const)('because %s away, is ended at the next start', async (which, name, away) => {

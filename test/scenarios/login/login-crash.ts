@@ -1,4 +1,4 @@
-/** A login host's agent and root helper killed again and again in the middle of changes: the body of the tests, short and long. */
+/** A login host's agent and login helper killed again and again in the middle of changes: the body of the tests, short and long. */
 import { readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';

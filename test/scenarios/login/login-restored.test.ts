@@ -103,7 +103,8 @@ const CHANGED = ['alice', 'bob', 'tools.bot'];
 const isRefused = ({ refused }: AgentStatus, all: readonly string[] = CHANGED) =>
   String(refused.map(({ entry }) => entry).sort()) === String(all);
 
-const OLDER = /^the directory is of \S+, but a state of \S+ was seen before: it is an older copy/;
+const OLDER =
+  /^the heartbeat of the directory was published at \S+, but one of \S+ was seen before: the directory is an older copy/;
 
 describe('a replica that lags, while the other server hangs', () => {
   afterAll(() => signalMain('SIGCONT'));
@@ -118,7 +119,7 @@ describe('a replica that lags, while the other server hangs', () => {
       CHANGED.map((name) => [
         name,
         expect.stringMatching(
-          /^its seal has the number \d+, below the lowest that counts, \d+: is it an older/,
+          /^its seal has the number \d+, but only \d+ and higher numbers are valid: is it an older/,
         ),
       ]),
     );
@@ -160,7 +161,7 @@ describe('a directory that was restored from a backup', () => {
   test('accepted on the host, it may remove people that it lacks, and brings nothing back', async () => {
     const accepted = await login.host.keysAgent('accept');
     expect(accepted).toMatchObject({ code: 0 });
-    expect(accepted.stdout).toMatch(/^the directory of \S+\ncarol has disappeared\n$/);
+    expect(accepted.stdout).toMatch(/^the heartbeat published at \S+\ncarol has disappeared\n$/);
     await eventually('the end of her session', () => !carols.isOpen);
     expect(await login.ssh('alice', 'true')).toMatchObject({ code: 0 });
     expect(await login.ssh('alice', 'true', { key: lost.file })).toMatchObject({ code: 255 });

@@ -70,8 +70,8 @@ export function openHeartbeats(realm: string, at = 0): Heartbeats {
       if (Date.parse(marker.at) < highest) {
         older = marker;
         wrong =
-          `the directory is of ${marker.at}, but a state of ${new Date(highest).toISOString()} was seen before: ` +
-          'it is an older copy, or a replica that lags; if it is the right one, run `keys-agent accept`';
+          `the heartbeat of the directory was published at ${marker.at}, but one of ${new Date(highest).toISOString()} ` +
+          'was seen before: the directory is an older copy, or a replica that lags; if it is the right one, run `keys-agent accept`';
         return false;
       }
       accept(marker);
@@ -94,7 +94,7 @@ export function openHeartbeats(realm: string, at = 0): Heartbeats {
       if (older === undefined) return undefined;
       const { at: of } = older;
       accept(older);
-      return `the directory of ${of}`;
+      return `the heartbeat published at ${of}`;
     },
   };
 }

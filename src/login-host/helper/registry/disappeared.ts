@@ -176,8 +176,8 @@ function judgeTrust(registry: Registry, now: number): Trust {
 
 function distrust(what: string): Trust {
   const why =
-    `${what}, and nothing signed says so: check what is refused, and whether access rules hide it; ` +
-    'if it is right, run `keys-agent accept`';
+    `${what}, and no signed statement confirms it: check which entries are refused, and whether access rules hide ` +
+    'some; if the directory is right, run `keys-agent accept`';
   return { trusted: false, why, tryAnother: true };
 }
 

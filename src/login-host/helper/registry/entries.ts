@@ -139,7 +139,7 @@ function objectionTo(
   const namesake = byName.get(name);
   const lowest = Math.max(known?.number ?? 0, known?.floor ?? 0, floors.get(uid) ?? 0);
   if (number < lowest) {
-    const why = `its seal has the number ${number}, below the lowest that counts, ${lowest}: is it an older copy?`;
+    const why = `its seal has the number ${number}, but only ${lowest} and higher numbers are valid: is it an older copy?`;
     return { why, mayPass: false };
   }
   if (until <= now) {

@@ -123,7 +123,7 @@ export function isOver(subject: Subject): boolean {
 export function flawOf(subject: Subject, now: number): string | undefined {
   const { number, floor, until } = subject;
   if (isBelowFloor(subject)) {
-    return `its seal has the number ${number}, below the lowest that counts, ${floor}: the newer seal is missing`;
+    return `its seal has the number ${number}, but only ${floor} and higher numbers are valid: the newer seal is missing`;
   }
   return until > now ? undefined : `its seal ended at ${time(until)} (is this host's clock right?)`;
 }

@@ -206,7 +206,7 @@ describe('what was reported in doubt is kept over a restart', () => {
     expect(registry.byName.get('alice')).toMatchObject({ isClosed: true, list: '', number: 3 });
     expect(listOf('tools.bot')).toBe('bob');
     told(alice({ number: 2 }));
-    expect(refused()).toEqual([expect.stringContaining('below the lowest that counts, 3')]);
+    expect(refused()).toEqual([expect.stringContaining('but only 3 and higher numbers are valid')]);
   });
 
   test('where it takes something away and gives something else, without what it gives', () => {
@@ -339,7 +339,7 @@ describe('an invalid seal affects only itself, and is named', () => {
       'older',
       'alice',
       () => sign(alice({ number: 4 }), signer),
-      'it has the number 4, below the lowest that counts, 5',
+      'its seal has the number 4, but only 5 and higher numbers are valid',
     ],
     [
       'ended',
@@ -365,9 +365,7 @@ describe('an invalid seal affects only itself, and is named', () => {
     beat({ people: 2 });
     follows();
     show(name, text());
-    expect(refused()).toEqual([
-      expect.stringContaining(why.replace(/^it has the number 4/, 'its seal has the number 4')),
-    ]);
+    expect(refused()).toEqual([expect.stringContaining(why)]);
     expect(refused()[0]).toMatch(new RegExp(`^${name}: `));
     const found = follows();
     expect([found.journal, found.ended, found.lost.size]).toEqual([[], [], 0]);
@@ -448,7 +446,7 @@ describe('a floor in the heartbeat', () => {
       ...{ isShown: true, isInForce: false, isClosed: false },
     });
     expect(refused()).toEqual([
-      expect.stringContaining('below the lowest that counts, 6: the newer seal is missing'),
+      expect.stringContaining('but only 6 and higher numbers are valid: the newer seal is missing'),
     ]);
     expect(found.isKeptNew).toBe(true);
     expect(keptOf(registry).floors).toEqual([[uid, 6]]);
@@ -479,7 +477,9 @@ describe('a floor in the heartbeat', () => {
     beat({ people: 1, tools: 1, floors: [[PEOPLE + 9, 3]] });
     registry = open(keptOf(registry));
     told(person('eve', 9, { number: 2 }));
-    expect(refused()).toEqual([expect.stringMatching(/^eve: .* below the lowest that counts, 3/)]);
+    expect(refused()).toEqual([
+      expect.stringMatching(/^eve: .* but only 3 and higher numbers are valid/),
+    ]);
   });
 });
 
@@ -522,7 +522,7 @@ describe('a subject that disappears', () => {
     expect(found.journal).toEqual([`missing ${PEOPLE + 100} p100 5`]);
     expect(trust()).toEqual({ trusted: true });
     told({ ...people[0]!, number: 4 });
-    expect(refused()).toEqual([expect.stringContaining('below the lowest that counts, 5')]);
+    expect(refused()).toEqual([expect.stringContaining('but only 5 and higher numbers are valid')]);
     told(people[0]!);
     expect(registry.byName.get('p100')).toMatchObject({ isInForce: true, isClosed: false });
   });
@@ -607,7 +607,9 @@ describe('a subject that disappears', () => {
     const older = heartbeat(now, signer, { at: new Date(at - 1000).toISOString() });
     takeHeartbeat(registry, verifyPayload(older, keys), now);
     all(...people.slice(1), ...tools);
-    expect(trust()).toMatchObject({ why: expect.stringContaining('it is an older copy') });
+    expect(trust()).toMatchObject({
+      why: expect.stringContaining('the directory is an older copy'),
+    });
     beat({ people: 300, tools: 40 });
     takeReading(registry, 'newer', 'begin');
     expect(follows().lost.size).toBe(0);
@@ -1016,7 +1018,7 @@ describe('trust', () => {
     [
       'it is older than an earlier one, although it is signed',
       () => beat({ at: new Date(NOW - 1).toISOString() }),
-      /is of 2026-11-25T09:59:59.999Z.*keys-agent accept/,
+      /was published at 2026-11-25T09:59:59.999Z.*keys-agent accept/,
     ],
     [
       'its clock is behind',
@@ -1062,11 +1064,13 @@ describe('trust', () => {
     at = NOW - HOUR_MS;
     beat({ people: 1 });
     told(alice());
-    expect(acceptDoubted(registry, now)).toEqual(['the directory of 2026-11-25T09:00:00.001Z']);
+    expect(acceptDoubted(registry, now)).toEqual([
+      'the heartbeat published at 2026-11-25T09:00:00.001Z',
+    ]);
     expect(trust()).toEqual({ trusted: true });
     expect(keptOf(registry).at).toBe(NOW - HOUR_MS + 1);
     told(alice());
-    expect(refused()).toEqual([expect.stringContaining('below the lowest that counts, 7')]);
+    expect(refused()).toEqual([expect.stringContaining('but only 7 and higher numbers are valid')]);
   });
 
   test('an older heartbeat is not accepted after a restart either', () => {
@@ -1161,7 +1165,7 @@ describe('after a restart', () => {
     load(...journal);
     expect(follows().ended).toEqual([]);
     told(person('carol', 3, { number: 4 }));
-    expect(refused()).toEqual([expect.stringContaining('below the lowest that counts, 5')]);
+    expect(refused()).toEqual([expect.stringContaining('but only 5 and higher numbers are valid')]);
   });
 
   test('it knows which key signed each seal', () => {
@@ -1190,7 +1194,7 @@ describe('after a restart', () => {
     load(sign(alice({ state: 'suspended', number: 9 }), newSigner()));
     expect(registry.byUid.get(PEOPLE + 1)).toMatchObject({ isShown: false, isClosed: false });
     told(alice({ number: 8 }));
-    expect(refused()).toEqual([expect.stringContaining('below the lowest that counts, 9')]);
+    expect(refused()).toEqual([expect.stringContaining('but only 9 and higher numbers are valid')]);
     told(alice({ number: 9 }));
     expect(registry.byName.get('alice')).toMatchObject({ isInForce: true });
   });
