@@ -34,16 +34,16 @@ import { measureSweep } from './sweep.ts';
 
 const USAGE = `usage: npm run bench -- chain|login|sweep|lifecycle|failover|recover [--json] [--quick] [--profile] [--dir DIR]
 
-  chain      from a portal's request to the tool that is ready
+  chain      the time from a portal's request until the tool is ready
   login      a login host: its starts, changes, lookups, become, whole logins
   sweep      surveys of everything, repairs, explain, requests while a sweep goes on, and a long history
   lifecycle  suspending people, rotating passwords, archiving a home
-  failover   a leader that is killed, hangs or vanishes from the network, until the next verdict
+  failover   the time until the next verdict after a leader was killed, hangs or vanishes from the network
   recover    a recovery in a large realm: the time until its list is ready, who has more access afterwards than before
              the loss, and how soon \`status\` names a server that came back older
 
   --json     one object a line: {"figure","value","unit","floor","ratio","goal","holds"}
-  --quick    small sizes, to try the benchmark itself; its figures are void
+  --quick    small sizes, to try the benchmark itself; the figures mean nothing
   --profile  also show a CPU profile by package and function: of \`chamberlain work\` under the load,
              of a first start of a login host's programs, or of \`work\` over surveys of everything or a rotation
   --dir DIR  where the servers' data is stored: the disk that is measured (default: ${tmpdir()})

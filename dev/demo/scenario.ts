@@ -30,7 +30,7 @@ type Line = readonly [sentence: string, expect?: Code];
 // In the order of requests.jsonl.
 const CHAPTERS: readonly { title: string; sentences: readonly Line[] }[] = [
   {
-    title: 'People come',
+    title: 'People sign up',
     sentences: [
       ['alice signs up, with an SSH key'],
       ['bob signs up'],
