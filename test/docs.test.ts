@@ -32,7 +32,7 @@ again by itself. This page is made from \`src/shared/errors.ts\`.
 describe('docs/portals.md names, of each kind of request, every field', () => {
   const page = read('docs/portals.md');
   const rows = page
-    .slice(page.indexOf('## What can be asked'))
+    .slice(page.indexOf('## What can be requested'))
     .split('\n')
     .filter((line) => line.startsWith('|'));
   test.each(REQUEST_KINDS)('%s', (kind) => {

@@ -35,7 +35,7 @@ export function safePath(path: string): Piece {
         const { uid, mode } = statSync(at);
         if (uid !== 0) return `${at} belongs to the account ${uid}, but root runs programs there`;
         if ((mode & 0o022) !== 0)
-          return `others than root can write to ${at}, but root runs programs there`;
+          return `accounts other than root can write to ${at}, but root runs programs there`;
         if ((mode & 0o001) === 0)
           return `the keys agent cannot enter ${at}: run chmod o+x, or move the clone`;
         if (at === '/') return undefined;
@@ -144,7 +144,7 @@ export function pamWithoutSssd(): Piece {
         /^[^#]*\bpam_sss\.so\b/m.test(readFileSync(path, 'utf8')),
       );
       if (askedSssd.length === 0) return undefined;
-      return `asks sssd, which is not set up, by ${askedSssd.join(' and ')}`;
+      return `asks sssd, which is not set up, in ${askedSssd.join(' and ')}`;
     },
     mend: () =>
       void command('/usr/sbin/pam-auth-update', ['--disable', 'sss'], {

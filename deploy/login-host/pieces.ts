@@ -88,7 +88,7 @@ export function file(path: string, wanted: FileOptions): Piece {
       const should = contents(present);
       if (!present.equals(should)) {
         return wanted.isSecret === true
-          ? 'has another content'
+          ? 'has different content'
           : describeLines(String(present), String(should));
       }
       const isOtherMode = wanted.otherModes?.includes(seen.mode & 0o7777) === true;

@@ -156,8 +156,9 @@ export async function follow(
           return { ending: 'waiting', sentence: request.approval.why };
         }
         if (request.approval?.state === 'rejected') {
-          const by = request.approval.decidedBy ?? 'nobody, since the person was deleted';
-          return { ending: 'rejected', sentence: `it was rejected by ${by}` };
+          const by = request.approval.decidedBy;
+          const why = by === null ? 'because the person was deleted' : `by ${by}`;
+          return { ending: 'rejected', sentence: `it was rejected ${why}` };
         }
         const open = touches.filter((touch) => !touch.applied);
         for (const role of [...touches.map((touch) => touch.role), ...roles]) seen.add(role);

@@ -92,7 +92,7 @@ export function renderLeaving(
 
 /** `2026-12-24, in 30 days`; a nearer date has the time of day. */
 function whenOf(at: string, now: Date): string {
-  if (isWithoutEnd(at)) return 'when released';
+  if (isWithoutEnd(at)) return 'when the hold is lifted';
   const wait = describeWait(at, now);
   return `${wait.endsWith(' days') ? timeOf(at).slice(0, 10) : timeOf(at)}, ${wait}`;
 }

@@ -40,14 +40,14 @@ export async function lookAtLastBackup(
       ok(
         madeAt === null
           ? 'no set of backups yet, since the realm is new'
-          : `the last set of backups is of ${timeOf(madeAt)}`,
+          : `the last set of backups was made at ${timeOf(madeAt)}`,
       ),
     ];
   }
   const what =
     madeAt === null
       ? 'no set of backups was ever made'
-      : `the last set of backups is of ${timeOf(madeAt)}`;
+      : `the last set of backups was made at ${timeOf(madeAt)}`;
   const todo =
     backups === undefined
       ? 'List a key in `backups.recipients`, and have cron make sets: see docs/backups.md.'

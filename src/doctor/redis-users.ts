@@ -33,7 +33,7 @@ export async function lookAtRedisUsers(config: Config): Promise<Line[]> {
       ? []
       : [
           fix(
-            `cannot log in with the secret on this machine: ${refused.join(', ')}`,
+            `these accounts cannot log in with their secrets on this machine: ${refused.join(', ')}`,
             `${RENDER} Then restart intake and the relay.`,
           ),
         ]),

@@ -157,7 +157,7 @@ async function lookAtHeartbeat(client: Client, now: Date): Promise<Line> {
     'the heartbeat for login hosts is fresh',
     publishedAt === null
       ? 'the heartbeat for login hosts was never published'
-      : `the last heartbeat for login hosts is of ${publishedAt.toISOString()}`,
+      : `the last heartbeat for login hosts was published at ${publishedAt.toISOString()}`,
     'Start `chamberlain work directory`. Without it, login hosts renew no key.',
   );
 }
@@ -176,7 +176,7 @@ function lookAtPlaces(all: readonly PlaceDoubt[]): Line[] {
     }
     const behindMs = (directoryAt?.getTime() ?? 0) - (publishedAt?.getTime() ?? 0);
     if (publishedAt === null || behindMs < OLDEST_PLACE_MS) return [];
-    const what = `the marker of ${place} is of ${publishedAt.toISOString()}: an older copy there would not be noticed`;
+    const what = `the last marker of ${place} was published at ${publishedAt.toISOString()}: an older copy there would not be noticed`;
     return [fix(what, `Look at the log of \`chamberlain work ${role}\`.`)];
   });
   if (faults.length > 0 || places.length === 0) return faults;
@@ -248,7 +248,7 @@ function lookAtPortals(
         return [
           fix(
             what,
-            'See "Hearing" in docs/portals.md, the log of the portal, and that of the relay.',
+            'See "Receive events" in docs/portals.md, the log of the portal, and that of the relay.',
           ),
         ];
       }
@@ -260,7 +260,7 @@ function lookAtPortals(
   return [
     ...(behind.length === 0 ? [ok('each portal takes its events')] : behind),
     ...(recent.length === 0
-      ? [ok('no invalid job arrived in the queues of requests within the last hour')]
+      ? [ok('no invalid job has arrived in the queues of requests in the last hour')]
       : recent.map(({ portal, code, count, lastAt }) =>
           fix(
             `${count} invalid jobs arrived in the queues of ${portal} (${code}), the last at ${timeOf(lastAt)}`,

@@ -118,7 +118,10 @@ export async function decideBatch(of: Intaking, batch: readonly Waiting[]): Prom
     });
   } catch (error) {
     if (error instanceof Frozen) return freeze(of);
-    log.warn({ error: describeError(error) }, 'requests wait');
+    log.warn(
+      { error: describeError(error) },
+      'no verdicts could be given: the requests wait, and are tried again',
+    );
     await failures.count(client, jobs, error);
     of.hasFailed = true;
     of.held.abort();
@@ -172,7 +175,7 @@ export async function tidy(of: Intaking): Promise<void> {
     of.countedAt = now;
     const junk = takeJunk(inbox);
     if (junk.length > 0) {
-      log.warn({ junk }, 'invalid jobs came into queues of requests');
+      log.warn({ junk }, 'invalid jobs arrived in the queues of requests');
       await addJunk(client, junk);
     }
   }
@@ -186,7 +189,10 @@ export async function tidy(of: Intaking): Promise<void> {
 }
 
 async function redisIsAway({ log, stop, woken }: Intaking, cause: unknown): Promise<void> {
-  log.warn({ error: describeError(cause) }, 'the queues of requests are troubled');
+  log.warn(
+    { error: describeError(cause) },
+    'the queues of requests cannot be used; they are tried again',
+  );
   await sleep(REDIS_AWAY_MS, undefined, {
     signal: AbortSignal.any([stop, woken.signal]),
   }).catch(() => {});

@@ -127,7 +127,7 @@ function nextUnheld(facts: LeavingFacts): NextMove | null {
       if (open !== undefined && open.returningAt !== null) {
         return {
           move: 'open',
-          sentence: 'open again, when home and databases are restored',
+          sentence: 'active again, when the home and the databases are restored',
           at: null,
         };
       }

@@ -94,7 +94,7 @@ function describeClosed({ at, by, reason, until }: NonNullable<LeavingPage['clos
 
 /** `reinstated 2026-12-01 08:00:00Z, in 6 days` */
 function describeNext({ sentence, at }: NextMove, now: Date): string {
-  if (at !== null && isWithoutEnd(at)) return 'nothing until the hold is released';
+  if (at !== null && isWithoutEnd(at)) return 'nothing until the hold is lifted';
   return at === null ? sentence : `${sentence}: ${timeOf(at)}, ${describeWait(at, now)}`;
 }
 
@@ -103,7 +103,7 @@ function describeArchival(archival: ArchivalPage): string {
   const rest = [
     ...(backAt === null ? [] : [`restored ${timeOf(backAt)}`]),
     ...(expiredAt !== null
-      ? [`kept until ${timeOf(expiredAt)}`]
+      ? [`archives removed ${timeOf(expiredAt)}`]
       : keepUntil === null
         ? []
         : [`archives kept until ${timeOf(keepUntil)}`]),

@@ -105,7 +105,7 @@ export interface Withheld {
 
 /** A place that is an older copy of itself. */
 export function olderCopy(place: string): Withheld {
-  const sentence = `${place} is an older copy of itself: nothing is given there until all is taken away that should be`;
+  const sentence = `${place} is an older copy of itself: no access is given there until all access that it wrongly gives is revoked`;
   return { place, sentence };
 }
 

@@ -11,7 +11,7 @@ export function whileHeld(writer: Writer, client: Client): Writer {
   return {
     do(action) {
       if (!isLost(client)) return writer.do(action);
-      const act = 'going on without the lock of the subject: the connection to PostgreSQL was lost';
+      const act = 'keeping the lock of the subject: the connection to PostgreSQL was lost';
       return Promise.reject(new ChamberlainError('BACKEND_UNAVAILABLE', act));
     },
   };

@@ -89,7 +89,7 @@ const MOST_SUBJECTS = 100;
 const STILL_AT_IT = {
   state: 'failing',
   code: 'BACKEND_UNAVAILABLE',
-  sentence: 'an earlier run has lost its lock, and is in the middle of a step still',
+  sentence: 'an earlier run, which has lost its lock, is still in the middle of a step',
 } as const;
 
 function isOfArchives(target: string): boolean {

@@ -142,7 +142,7 @@ async function takeOver(client: Client, deletion: Deletion, terms: Terms): Promi
     const what = back === 'yes' ? 'everything' : 'a part of what';
     const sentence =
       `${account} was deleted after the backup, but ${what} it had still exists: it is archived and held; ` +
-      `restore it (${kind}.restore), or release the hold (subject.release) so that it is deleted`;
+      `restore it (${kind}.restore), or lift the hold (subject.release) so that it is deleted`;
     end = { sentence };
   } else if (isWhole) {
     const keepUntil = new Date(now.getTime() + terms.keepDays * DAY_MS);

@@ -123,7 +123,7 @@ export function isBorneOut(directory: string | undefined, places: readonly strin
 export const NOT_BORNE_OUT: Open = {
   account: 'directory',
   sentence:
-    'the directory is newer than our database, but no server and no area of homes shows that it is not an older copy too: ' +
+    'the directory is newer than PostgreSQL, but no server and no area of homes shows that it is not an older copy too: ' +
     'keys, maintainers and access that it gives beyond the backup are not restored',
 };
 

@@ -298,7 +298,10 @@ function goneOf(of: Wanted, shown: readonly Shown[]): Open | undefined {
   if (seal === undefined) return undefined;
   if (seal.state === 'archived' && state !== 'archived') {
     const sentence = `${account} was being archived or restored; in the backup it is ${state}`;
-    return { account, sentence: `${sentence}: it stays closed until you delete or reopen it` };
+    return {
+      account,
+      sentence: `${sentence}: it stays without access until you delete or restore it`,
+    };
   }
   if (seal.state !== 'archived' && (state === 'archived' || state === 'deleted')) {
     const sentence = `${account} was restored after the backup; in the backup it is ${state}`;

@@ -62,7 +62,7 @@ import { print, printJson, renderTable } from '../cli/table.ts';
 const UNREAD_ERASURES = {
   target: 'home-archive',
   sentence:
-    'the list of erased people (erasures.log beside the archives of homes) cannot be read; restore its newest copy, or, ' +
+    'the list of erased people (erasures.log in the folder of home archives) cannot be read; restore its newest copy, or, ' +
     'if nobody was ever erased, run `chamberlain prepare` on the file server',
 };
 
@@ -353,7 +353,7 @@ function renderRecovery(recovery: Recovery, digest: string, lost: Lost): string 
       rowsOfTakings(takings),
     ),
     ...section(
-      'For you to decide. Nothing of this happens until then:',
+      'For you to decide. Nothing of this happens before you run the command:',
       ['what', 'to change it'],
       rowsOfOpen(open),
     ),
@@ -375,7 +375,7 @@ interface Lost {
 }
 
 function describeLost({ since, isShown }: Lost, areUnmanaged: boolean): string {
-  const known = since === undefined ? '' : ` (its last change is of ${timeOf(since)})`;
+  const known = since === undefined ? '' : ` (its last change was made at ${timeOf(since)})`;
   return [
     `Lost: everything requested after the backup${known}, except what is listed above.`,
     STILL_CLOSED,
@@ -392,9 +392,9 @@ const TAKE_BACK =
   'Accounts created after the backup are listed as unmanaged. `chamberlain import --from-directory --homes` imports them\n' +
   'again, with their numbers.';
 const UNSHOWN =
-  'Nothing shows from whom access was taken after the backup, so they have it again. Give the seal files of login hosts\n' +
-  'with --seals. For people whom you know of, run `chamberlain submit person.suspend --people …` without --wait before you\n' +
-  'confirm: this request is done first when the realm is thawed.';
+  'Nothing shows whose access was revoked after the backup, so these people have it again. Give the seal files of login\n' +
+  'hosts with --seals. If you know some of these people, run `chamberlain submit person.suspend --people …` without --wait\n' +
+  'before you confirm: this request is done first when the realm is thawed.';
 const NEXT =
   'Now run `chamberlain sweep now`, which repairs the remaining differences, `chamberlain list unmanaged` and\n' +
   '`chamberlain doctor`. Then make a set of backups.';

@@ -77,7 +77,7 @@ export async function stopDates(client: Client, now: Date): Promise<Open[]> {
       })),
     ...leaving.map(({ account, tool, at, what }) => ({
       account,
-      sentence: `${account} ${what} ${timeOf(at)}; it is held`,
+      sentence: `${account} ${what} ${timeOf(at)}; the account is held`,
       command: `submit subject.release ${tool === null ? `--person ${account}` : `--tool ${tool}`}`,
     })),
   ];

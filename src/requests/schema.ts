@@ -156,7 +156,9 @@ export const REQUEST_SCHEMAS = {
     person: person.optional(),
     server: name
       .optional()
-      .describe('the name of a database server: rotates every account on it; only for admins'),
+      .describe(
+        'the name of a database server: changes the password of every account on it; only for admins',
+      ),
     atOnce: z
       .boolean()
       .default(false)

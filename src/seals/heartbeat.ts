@@ -172,8 +172,8 @@ export function markerDoubt(
       older: 'database',
       byMs,
       sentence:
-        `${name} has the ${noun} of ${seen.toISOString()}, but our database knows none after ` +
-        `${after.publishingAt.toISOString()}: our database is an older copy, by ${spanOf(byMs)}; ` +
+        `${name} has the ${noun} of ${seen.toISOString()}, but PostgreSQL knows none after ` +
+        `${after.publishingAt.toISOString()}: PostgreSQL is an older copy, by ${spanOf(byMs)}; ` +
         'run `chamberlain recover`',
     };
   }
@@ -186,6 +186,6 @@ export function markerDoubt(
   return {
     older,
     byMs,
-    sentence: `${name} ${shows}, but that of ${publishedAt.toISOString()} was published: ${name} is an older copy${by}; ${todo}`,
+    sentence: `${name} ${shows}, but the last one was published at ${publishedAt.toISOString()}: ${name} is an older copy${by}; ${todo}`,
   };
 }

@@ -393,7 +393,7 @@ function describeOne(error: unknown, before: readonly string[]): string {
 const NETWORK_FAULTS: Record<string, string> = {
   ECONNREFUSED: 'nothing listens there',
   ENOENT: 'there is no such socket',
-  ENOTFOUND: 'its name is not known',
+  ENOTFOUND: 'no host has this name',
   EAI_AGAIN: 'its name could not be looked up',
   EHOSTUNREACH: 'the host cannot be reached',
   ENETUNREACH: 'the network cannot be reached',

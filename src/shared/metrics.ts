@@ -17,12 +17,12 @@ const ofPlace = { labelNames: ['role', 'place'] as const, registers: [registry] 
 
 const placeOlder = new Gauge({
   name: 'chamberlain_place_older_seconds',
-  help: 'By how much a server or an area of homes is older than the last marker published there, because it was restored from a backup. 0: it is not; +Inf: it has no marker.',
+  help: 'By how many seconds a server or an area of homes is older than the last marker published there, because it was restored from a backup. 0: it is not older; +Inf: it has no marker.',
   ...ofPlace,
 });
 const databaseOlder = new Gauge({
   name: 'chamberlain_database_older_seconds',
-  help: 'By how much PostgreSQL is older than the marker of a server or an area of homes, because it was restored from a backup. 0: it is not.',
+  help: 'By how many seconds PostgreSQL is older than the marker of a server or an area of homes, because it was restored from a backup. 0: it is not older.',
   ...ofPlace,
 });
 const placePublished = new Gauge({

@@ -202,7 +202,7 @@ function planErased(
     draft.taken(isOurs ? 'was already archived' : 'is to be erased');
   }
   if (isOurs || leftovers || !isListed) {
-    draft.step('destroy', 'any → erased, without an archive', because, {
+    draft.step('destroy', 'home and archives → erased', because, {
       verb: 'home.erase',
       ...{ home, account, uid, archival, erasure },
     });

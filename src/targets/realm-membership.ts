@@ -73,7 +73,7 @@ export const realmMembership: Target<DirectoryReader, EntryWant, MembershipHave>
     const group = groups.find((entry) => entry.ref === ref);
     if (group === undefined) {
       throw new ChamberlainError('BACKEND_UNREADABLE', `reading the realm group ${ref}`, {
-        cause: new Error('there is none: the tree must be seeded, see deploy/ldap/tree.ldif'),
+        cause: new Error('it does not exist; load the initial tree, see deploy/ldap/tree.ldif'),
       });
     }
     const byRef = new Map(accounts.map((entry) => [entry.ref, entry]));

@@ -162,7 +162,9 @@ describe('when some are leaving', () => {
     expect(out).toMatch(/^tools\.gone +deleted .*databases failing: BACKEND_UNAVAILABLE$/mu);
     // the reason is shown once, with the first subject that has it
     expect(out.match(/the replica does not answer at all/gu)).toHaveLength(1);
-    expect(out).toMatch(/^tools\.lonely +databases .*BACKEND_UNAVAILABLE, as tools\.gone; next/mu);
+    expect(out).toMatch(
+      /^tools\.lonely +databases .*BACKEND_UNAVAILABLE, as for tools\.gone; next/mu,
+    );
     // a suspension without an end is not a move, and what is gone completely is at rest
     expect(out).not.toMatch(/^(alice|carol) /mu);
     expect(out).toContain('1 person deleted, 2 people suspended (1 until a date), ');

@@ -196,13 +196,13 @@ describe('where the superuser has not reserved the locks for the owner', () => {
     );
     expect(line).toEqual({
       state: 'fix',
-      what: 'can take the locks of the workers, and so stop all work: everybody',
+      what: 'these logins can take the locks of the workers, and so stop all work: everybody',
       todo: `As PostgreSQL's superuser: psql -d ${world.config.postgres.database} -f ${LOCKS_SQL}`,
     });
     const both = await lookAtPostgres(await connect('admin'), ROOT);
     expect(both.filter(({ state }) => state === 'fix').map(({ what }) => what)).toEqual([
       line?.what,
-      'can fill the disk with large objects, without a right on any table: everybody',
+      'these logins can fill the disk with large objects, without a right on any table: everybody',
     ]);
     await superuser(readFileSync(LOCKS_SQL, 'utf8'));
     const lines = await lookAtPostgres(await connect('admin'), ROOT);
@@ -293,7 +293,7 @@ describe('connections', () => {
     expect((await about()).filter(({ state }) => state === 'fix')).toEqual([
       {
         state: 'fix',
-        what: 'no limit of connections, so may take all of the server: chamberlain_homes',
+        what: 'these logins have no connection limit, so they can take all connections of the server: chamberlain_homes',
         todo: expect.stringMatching(/^Run `chamberlain migrate`\./),
       },
     ]);
@@ -329,7 +329,7 @@ describe('connections', () => {
     expect((await about()).filter(({ state }) => state === 'fix')).toEqual([
       {
         state: 'fix',
-        what: 'no limit of connections, so may take all of the server: greedy',
+        what: 'these logins have no connection limit, so they can take all connections of the server: greedy',
         todo: "As PostgreSQL's superuser, for each: ALTER ROLE greedy CONNECTION LIMIT 10.",
       },
     ]);

@@ -121,7 +121,7 @@ describe('the next move of', () => {
       { state: 'archived', archivals: [{ ...LEFT, returningAt: EARLIER }] },
       {
         move: 'open',
-        sentence: 'open again, when home and databases are restored',
+        sentence: 'active again, when the home and the databases are restored',
         at: null,
       },
     ],
@@ -155,7 +155,7 @@ describe('the next move of', () => {
       { state: 'archived', archivals: [{ ...LEFT, returningAt: EARLIER }], hold: HOLD },
       {
         move: 'open',
-        sentence: 'open again, when home and databases are restored',
+        sentence: 'active again, when the home and the databases are restored',
         at: null,
       },
     ],
@@ -206,7 +206,7 @@ describe('a page says', () => {
         'held',
         'since 2026-11-01 08:00:00Z by steward “a dispute”, until released; not archived or deleted before then',
       ],
-      ['next', 'nothing until the hold is released'],
+      ['next', 'nothing until the hold is lifted'],
     ]);
   });
 
@@ -271,7 +271,9 @@ describe('a page says', () => {
       ' 2026-11-01 08:00:00Z',
     ];
     expect(said({})).toBe(`${restored}${time}, archives kept until 2026-12-24 08:00:00Z`);
-    expect(said({ expiredAt: LATER })).toBe(`${restored}${time}, kept until 2026-12-24 08:00:00Z`);
+    expect(said({ expiredAt: LATER })).toBe(
+      `${restored}${time}, archives removed 2026-12-24 08:00:00Z`,
+    );
   });
 
   test('who requested a deletion, and who approved it', () => {

@@ -132,7 +132,7 @@ describe('on a bare machine', () => {
     [
       'a clone that others can write',
       'chmod 777 /opt',
-      'others than root can write to /opt',
+      'accounts other than root can write to /opt',
       'chmod 755 /opt',
     ],
     [
@@ -324,7 +324,9 @@ describe('on a machine that it has made a login host', () => {
       `find /etc /usr /var /run /tmp -xdev -cnewer /root/ca.pem -type f -perm /044 -exec grep -lE '${SECRET}' {} + || :`,
     );
     expect([said.includes(SECRET), open]).toEqual([false, '']);
-    expect(checked.stdout).toBe('/etc/chamberlain/secrets/ldap-keys-agent: has another content\n');
+    expect(checked.stdout).toBe(
+      '/etc/chamberlain/secrets/ldap-keys-agent: has different content\n',
+    );
     put('/etc/chamberlain/secrets/ldap-keys-agent', kept);
   });
 
@@ -343,7 +345,7 @@ describe('on a machine that it has made a login host', () => {
 
   const PLANT = 'touch WHAT/alice; chown chamberlain-keys WHAT/alice'.replaceAll('WHAT', KEYS);
   const DAMAGES: [what: string, damage: string, differs: RegExp][] = [
-    ['PAM', 'pam-auth-update --enable sss', /^asks sssd, which is not set up, by .*common-account/],
+    ['PAM', 'pam-auth-update --enable sss', /^asks sssd, which is not set up, in .*common-account/],
     [
       'account chamberlain-lookup',
       'usermod -s /bin/sh chamberlain-lookup',

@@ -150,7 +150,7 @@ test('no date in the backup takes effect: leaving subjects are held, and a hold 
   expect(open).toEqual([
     {
       account: `tools.${tool.name}`,
-      sentence: expect.stringMatching(/ was to be deleted after .*; it is held$/),
+      sentence: expect.stringMatching(/ was to be deleted after .*; the account is held$/),
       command: `submit subject.release --tool ${tool.name}`,
     },
   ]);
@@ -182,9 +182,9 @@ test('subjects that are being archived or restored, or have archives past their 
   const { open } = await recovered();
   const sentences = open.map(({ sentence }) => sentence);
   expect(sentences.filter((each) => !each.startsWith(`tools.${tool.name} `))).toEqual([
-    `tools.${leaving.name} was being archived since 2026-01-01 00:00:00Z; it is held`,
-    `tools.${returning.name} was being restored since 2026-02-01 00:00:00Z; it is held`,
-    `tools.${kept.name} has archives that were to be removed at 2026-03-01 00:00:00Z; it is held`,
+    `tools.${leaving.name} was being archived since 2026-01-01 00:00:00Z; the account is held`,
+    `tools.${returning.name} was being restored since 2026-02-01 00:00:00Z; the account is held`,
+    `tools.${kept.name} has archives that were to be removed at 2026-03-01 00:00:00Z; the account is held`,
   ]);
   await owner.query('UPDATE archivals SET back_at = now(), expired_at = now()');
 });

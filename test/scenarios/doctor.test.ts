@@ -473,7 +473,11 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
         what: 'the password of intake',
         ...replaced('postgres-intake', 'not-that-of-intake'),
         says: [
-          ['fix', /^cannot log in with the secret on this machine: intake$/u, /docs\/install\.md/u],
+          [
+            'fix',
+            /^these accounts cannot log in with their secrets on this machine: intake$/u,
+            /docs\/install\.md/u,
+          ],
         ],
       },
       {
@@ -662,7 +666,7 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
         what: 'an area where others write',
         break: () => chmodSync(area, 0o777),
         mend: () => chmodSync(area, 0o755),
-        says: [['fix', /\/home: others than root have rights on it$/u, /Only root/u]],
+        says: [['fix', /\/home: accounts other than root have rights on it$/u, /Only root/u]],
       },
     ];
     expect((await expectNamed(broken, { etc: inTheWay })).exit).toBe(3);
@@ -717,7 +721,9 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
           mend: sql(
             `UPDATE directory_heartbeat SET published_at = published_at + interval '10 min'`,
           ),
-          says: [['fix', /^the last heartbeat for login hosts is of 20/u, /work directory/u]],
+          says: [
+            ['fix', /^the last heartbeat for login hosts was published at 20/u, /work directory/u],
+          ],
         },
         {
           what: 'the seals',
@@ -1177,12 +1183,15 @@ describe('with the secrets that are there:', () => {
     [
       'a portal has no user',
       ['DEL', 'portal.portal'],
-      [/^it has no user portal\.portal$/u, /^cannot log in with the secret.*: portal\.portal$/u],
+      [
+        /^it has no user portal\.portal$/u,
+        /^these accounts cannot log in with their secrets.*: portal\.portal$/u,
+      ],
     ],
     [
       'a portal has another password',
       ['portal.portal', 'resetpass', '>another-password'],
-      [/^cannot log in with the secret on this machine: portal\.portal$/u],
+      [/^these accounts cannot log in with their secrets on this machine: portal\.portal$/u],
     ],
     [
       'a portal may use the queues of others, and more',

@@ -60,7 +60,7 @@ describe('the doubt', () => {
       older: 'place',
       byMs: 30_000,
       sentence:
-        'the server x has the marker of 2026-01-01T00:00:10.000Z, but that of 2026-01-01T00:00:40.000Z was published: ' +
+        'the server x has the marker of 2026-01-01T00:00:10.000Z, but the last one was published at 2026-01-01T00:00:40.000Z: ' +
         'the server x is an older copy, by 30 s; it is mended',
     });
     expect(doubt(undefined, knows(40, 40))?.sentence).toMatch(
@@ -71,8 +71,8 @@ describe('the doubt', () => {
       older: 'database',
       byMs: 360_000,
       sentence:
-        'the server x has the marker of 2026-01-01T00:06:40.000Z, but our database knows none after ' +
-        '2026-01-01T00:00:40.000Z: our database is an older copy, by 6 min; run `chamberlain recover`',
+        'the server x has the marker of 2026-01-01T00:06:40.000Z, but PostgreSQL knows none after ' +
+        '2026-01-01T00:00:40.000Z: PostgreSQL is an older copy, by 6 min; run `chamberlain recover`',
     });
   });
 

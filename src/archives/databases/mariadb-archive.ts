@@ -40,7 +40,7 @@ export function openArchiveWriter(
   let last: Promise<unknown> = Promise.resolve();
 
   function letGo(): void {
-    const why = 'going on with databases while the worker ends';
+    const why = 'continuing with databases while the worker stops';
     closing.abort(new ChamberlainError('BACKEND_UNAVAILABLE', why));
   }
 
@@ -73,7 +73,7 @@ async function act(
   const wanted = (returning: boolean | undefined, { expired = false, erases = false } = {}) =>
     patiently(async () => {
       if (await terms.stillWanted({ subject, archival, returning, expired, erases })) return;
-      throw new ChamberlainError('STEP_STALE', `going on with the databases of ${user}`, {
+      throw new ChamberlainError('STEP_STALE', `continuing with the databases of ${user}`, {
         cause: new Error('it is no longer wanted'),
         context: { user },
       });

@@ -246,7 +246,7 @@ async function explainFailure(
   if (!isServerAway(cause)) return cause;
   // a server that answers has closed the connection, as it does for a statement that is too long for it
   const most = await inspect((connection) => readLongestStatement(connection));
-  const why = `${place.name} closed the connection that loads ${database}: if a row is longer as text than the server's max_allowed_packet of ${most} bytes, set that to 1G`;
+  const why = `${place.name} closed the connection that loads ${database}: if the text form of a row is longer than max_allowed_packet (${most} bytes), set max_allowed_packet to 1G`;
   return new Error(why, { cause });
 }
 

@@ -48,7 +48,7 @@ export async function asLongStep<T>(
 
   const refuseUnlessWanted = patiently(async () => {
     if (await writer.stillWanted({ subject, archival, returning, erases })) return;
-    throw new ChamberlainError('STEP_STALE', 'going on with a step that is no longer wanted');
+    throw new ChamberlainError('STEP_STALE', 'continuing with a step that is no longer wanted');
   });
   async function askAgain(): Promise<void> {
     for (;;) {

@@ -91,7 +91,7 @@ export function whyUnsafe(
   forbidden: number,
 ): string | undefined {
   if (stats.uid !== 0) return `it belongs to uid ${stats.uid}, not to root`;
-  if ((stats.mode & forbidden) !== 0) return `others than root have rights on it`;
+  if ((stats.mode & forbidden) !== 0) return `accounts other than root have rights on it`;
   return undefined;
 }
 

@@ -58,7 +58,7 @@ export function openFilesWriter(
 ): { do(action: Action): Promise<void>; letGo(): void; close(): Promise<void> } {
   const closing = new AbortController();
   const letGo = () => {
-    const act = 'going on with a long step while the worker stops';
+    const act = 'continuing with a long step while the worker stops';
     closing.abort(new ChamberlainError('BACKEND_UNAVAILABLE', act));
   };
   return {

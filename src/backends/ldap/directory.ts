@@ -317,7 +317,7 @@ async function seeTree(ldap: LdapConnection, names: Names): Promise<void> {
       if (resultCodeOf(error) === undefined) throw error;
     }
     throw new Error(
-      `${base} does not exist, or may not be read: seed the tree and its access rules (deploy/ldap)`,
+      `${base} does not exist, or may not be read: load the initial tree and the access rules, see deploy/ldap`,
     );
   };
   await Promise.all(PLACES.map(look));

@@ -100,7 +100,7 @@ export function shutOutPortals({ redis, queues, troubles }: Inbox): Map<string, 
   const why = new Map(troubles);
   if (redis.status !== 'ready') return why;
   for (const { portal, connection } of queues) {
-    if (connection.status !== 'ready') why.set(portal, 'its account of Redis does not log in');
+    if (connection.status !== 'ready') why.set(portal, 'its Redis account cannot log in');
   }
   return why;
 }

@@ -64,8 +64,8 @@ export function defineDoctor(command: Command): void {
     .description(
       'Checks everything that the realm depends on: configuration, secrets, servers, logins, rights,\n' +
         'clocks, certificates, the roles, and this host. It uses the secrets that this machine has and this\n' +
-        'user may read. Problems come first, each with what to do. Changes nothing. A server that hangs\n' +
-        'costs 3 s.',
+        'user may read. Problems come first, each with what to do. Changes nothing. Waits at most 3 s for\n' +
+        'a server that hangs.',
     )
     .option('--verbose', 'also show what is right, and what cannot be checked from here')
     .option('--etc <folder>', "the folder of this host's passwd and group", '/etc')

@@ -76,7 +76,7 @@ export function defineImport(command: Command): void {
       'also check homes, as root on the file server, and keep credentials files that are right',
     )
     .option('--databases', 'also compare the accounts on each database server')
-    .option('--check', 'do all of this, and undo it at the end')
+    .option('--check', 'show the result of the import, and undo all of it at the end')
     .option(
       '--yes',
       'do not ask for confirmation; required without a terminal if members or keys are left out',

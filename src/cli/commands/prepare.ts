@@ -10,10 +10,10 @@ import { print, printJson } from '../table.ts';
 export function definePrepare(command: Command): void {
   command
     .description(
-      'Makes a folder `.chamberlain`, which only root can enter, in each area of homes, and in the folder\n' +
-        'for archives of homes, which it makes too. New homes are built in that folder. It also marks a\n' +
-        'place as mounted: without it, the role `homes` does nothing there. Run the command once, as root on\n' +
-        'the file server, when all places are mounted. Running it again is harmless.',
+      'Makes the folder for archives of homes. In that folder and in each area of homes, makes a folder\n' +
+        '`.chamberlain`, which only root can enter. New homes are built there. It also shows that the file\n' +
+        'system is mounted: without it, the role `homes` does nothing there. Run the command once, as root\n' +
+        'on the file server, when everything is mounted. Running it again is harmless.',
     )
     .addHelpText('after', describeExamples('prepare') + `\n${describeExits({})}`)
     .action(async () => {

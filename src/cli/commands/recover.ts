@@ -15,9 +15,9 @@ import { print, printJson, withoutControls } from '../table.ts';
 export function defineRecover(command: Command): void {
   command
     .description(
-      'Run this after a server was restored from a backup. It compares the markers that the heartbeat has\n' +
-        'left on each server, finds out which server is older than the others, and continues from there. A\n' +
-        'recovery gives nobody access.\n\n' +
+      'Run this after a server was restored from a backup. It compares the heartbeat in the directory and\n' +
+        'the markers of the other places, finds out which server is older than the others, and continues\n' +
+        'from there. A recovery gives nobody access.\n\n' +
         'If PostgreSQL is older: freezes the realm, asks the roles for all that they can see, and lists what\n' +
         'it will take from that evidence, and what only you can decide. For each person and tool, the realm\n' +
         'keeps the lesser of what the backup says and what the servers show. A newer seal shows a decision\n' +
@@ -27,7 +27,7 @@ export function defineRecover(command: Command): void {
         'password that the backup does not know gets a new one. A person who was erased since the backup is\n' +
         'erased again. Once you have confirmed the list, all of this is done in one transaction, and the\n' +
         'realm is thawed.\n\n' +
-        'If the directory is older: brings all entries up to date, beginning with what must be taken away;\n' +
+        'If the directory is older: brings all entries up to date, beginning with access that must be revoked;\n' +
         'then the heartbeat for login hosts continues.\n\n' +
         'The workers must be running. The command may be interrupted at any moment, and run again; a frozen\n' +
         'realm stays frozen until it succeeds. It writes as the owner of the database, and needs that\n' +

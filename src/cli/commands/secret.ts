@@ -36,11 +36,11 @@ export function defineSecret(secret: Command): void {
         '  mariadb-ACCOUNT       changed by mariadb-databases; the old password stays valid until --finish\n' +
         '  redis-USER            changed by redis-owner; the old password stays valid until --finish\n' +
         '  seal-key, events-key  a new key is made, and its public half printed; login hosts or portals must\n' +
-        '                        know it before --finish takes it into use\n\n' +
+        '                        know it before --finish puts it into use\n\n' +
         'The keys of portals and admins are not kept here: the configuration lists their public halves.',
     )
     .argument('<NAME>', 'such as redis-intake, postgres-homes or seal-key')
-    .option('--finish', 'the second step: end the old password, or take the new key into use')
+    .option('--finish', 'the second step: end the old password, or put the new key into use')
     .option('--check', 'only show what would be done')
     .option('--yes', 'do not ask for confirmation; required without a terminal')
     .addHelpText(
@@ -112,11 +112,11 @@ function describeFirst(secret: Rotation, path: string): string[] {
   }
 }
 
-/** @param next the key that is to be taken into use */
+/** @param next the key that is to be put into use */
 function describeFinish(secret: Rotation, next: string | undefined): string[] {
   if (secret.way === 'key') {
     return [
-      `the new key is taken into use: a ${secret.others} that does not know it refuses what it signs`,
+      `the new key is put into use: a ${secret.others} that does not know the key refuses everything that is signed with it`,
       secret.name === 'seal-key' && next !== undefined
         ? `nothing here shows whether each login host knows it: ${lookFor(next)}`
         : `nothing here shows whether each ${secret.others} knows it: check that first`,
@@ -166,7 +166,7 @@ function describeOthers({ name }: Rotation, { publicKey = '' }: Rotated): string
 function describeLast({ name }: Rotation): string {
   return name === 'seal-key'
     ? 'All seals are renewed with it within four days.\n' +
-        'When `keys-agent status` of a host shows no seal by the old key, give the host only the new key.\n' +
-        'Make a set of backups now: after the restoration of an older set, seals by the old key prove nothing.'
+        'When `keys-agent status` of a host shows no seal of the old key, give the host only the new key.\n' +
+        'Make a set of backups now: if you restore an older set, `recover` learns nothing from seals of the old key.'
     : 'A portal that has received an event signed with it can remove the old key.';
 }

@@ -308,7 +308,7 @@ function renderRoleStatuses(rows: readonly RoleStatus[], now: Date): string {
     const text = [code, sentence].filter(Boolean).join(': ');
     const first = shown.get(`${role} ${text}`);
     if (first === undefined) shown.set(`${role} ${text}`, account);
-    return first === undefined || text.length <= SHORT ? text : `${code}, as ${first}`;
+    return first === undefined || text.length <= SHORT ? text : `${code}, as for ${first}`;
   };
   return renderTable(
     ['account', 'role', 'state', 'wanted', 'applied', 'since', 'tries', 'why'],

@@ -51,7 +51,7 @@ export async function lookAtLogins(config: Config): Promise<Logins> {
   if (refused.length > 0) {
     lines.push(
       fix(
-        `cannot log in with the secret on this machine: ${refused.join(', ')}`,
+        `these accounts cannot log in with their secrets on this machine: ${refused.join(', ')}`,
         'Run `chamberlain migrate`, which creates the roles, and give each role the password of its secret: see docs/install.md, step 2.',
       ),
     );
@@ -160,20 +160,25 @@ function judgeOpenness(openness: Openness, root: string): Line[] {
   const withoutLimit = (logins: readonly string[], todo: string): Line[] =>
     logins.length === 0
       ? []
-      : [fix(`no limit of connections, so may take all of the server: ${logins.join(', ')}`, todo)];
+      : [
+          fix(
+            `these logins have no connection limit, so they can take all connections of the server: ${logins.join(', ')}`,
+            todo,
+          ),
+        ];
   const others = unlimited.filter((login) => !isOurs(login));
   const runLocks = `As PostgreSQL's superuser: psql -d ${database} -f ${join(root, 'deploy/postgres/locks.sql')}`;
   return [
     expectThat(
       lockers.length === 0,
       'only the workers can take their locks',
-      `can take the locks of the workers, and so stop all work: ${lockers.join(', ')}`,
+      `these logins can take the locks of the workers, and so stop all work: ${lockers.join(', ')}`,
       runLocks,
     ),
     expectThat(
       fillers.length === 0,
       'only the owner can create large objects',
-      `can fill the disk with large objects, without a right on any table: ${fillers.join(', ')}`,
+      `these logins can fill the disk with large objects, without a right on any table: ${fillers.join(', ')}`,
       runLocks,
     ),
     expectThat(

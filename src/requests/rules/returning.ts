@@ -17,7 +17,7 @@ export async function wantReturn(
     refuse(notKept, `The archives of ${named} are no longer kept, so nothing can be restored.`);
   }
   if (archival.returningAt !== null) {
-    refuse(returning, `The restoring of ${named} has already begun. Wait until it has finished.`);
+    refuse(returning, `The restoration of ${named} has already begun. Wait until it has finished.`);
   }
   await wantBack(client, uid, now);
 }

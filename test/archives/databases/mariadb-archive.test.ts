@@ -435,7 +435,7 @@ test('a row that is too long for the server as text is reported as such, and sta
   await writer.do(ARCHIVE);
   await writer.do(drop('s51234__long'));
   expect(await failureOf(restore())).toMatch(
-    /^STEP_FAILED .*longer as text than the server's max_allowed_packet of 16777216 bytes, set that to 1G/,
+    /^STEP_FAILED .*the text form of a row is longer than max_allowed_packet \(16777216 bytes\), set max_allowed_packet to 1G/,
   );
   await admin.query('SET GLOBAL max_allowed_packet = 1073741824');
   try {

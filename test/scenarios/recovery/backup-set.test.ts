@@ -286,13 +286,13 @@ test('doctor reports when the last set is old, when none was ever made, and what
     withClient(pool, (client) => lookAtLastBackup(client, config, new Date()));
   try {
     expect(await look()).toEqual([
-      { state: 'ok', what: expect.stringMatching(/^the last set of backups is of /u) },
+      { state: 'ok', what: expect.stringMatching(/^the last set of backups was made at /u) },
     ]);
     await query(world, `UPDATE last_backup SET made_at = now() - interval '37 hours'`);
     expect(await look()).toEqual([
       {
         state: 'fix',
-        what: expect.stringMatching(/^the last set of backups is of \d{4}-/u),
+        what: expect.stringMatching(/^the last set of backups was made at \d{4}-/u),
         todo: expect.stringMatching(/^Run `chamberlain backup DIR` yourself, /u),
       },
     ]);

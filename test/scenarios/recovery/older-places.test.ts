@@ -177,7 +177,7 @@ test('an older copy of a server is named; it gives nothing new, and what it shou
     const status = await cli('status');
     expect(status.exit).toBe(3);
     expect(status.out).toMatch(
-      /^In doubt: the server toolsdb has the marker of \S+, but that of \S+ was published: the server toolsdb is an older copy, by \d+ (s|min); /m,
+      /^In doubt: the server toolsdb has the marker of \S+, but the last one was published at \S+: the server toolsdb is an older copy, by \d+ (s|min); /m,
     );
     // on a busy machine its checks may have no time to answer
     await eventually('doctor to say so', async () =>
@@ -324,7 +324,7 @@ test('an older copy of an area of homes is named, and lets in nobody who must no
   expect(mode()).toBe(0o2777);
   await eventually('the mode', () => mode() === 0o2775);
   expect(log.join('\n')).toMatch(
-    /the area \S+\/data\/project has the marker of \S+, but that of \S+ was published/,
+    /the area \S+\/data\/project has the marker of \S+, but the last one was published at \S+/,
   );
   await eventually('the doubt to end', async () => (await inDoubt()).length === 0);
   await settled(world);
@@ -349,7 +349,7 @@ test('a PostgreSQL that is older than the servers freezes the realm, even if the
     return /^the role (homes|databases)$/.test(now?.by ?? '') && now;
   });
   expect(reason).toMatch(
-    /^the (server|area) \S+ has the marker of \S+, but our database knows none after \S+: our database is an older copy, by /,
+    /^the (server|area) \S+ has the marker of \S+, but PostgreSQL knows none after \S+: PostgreSQL is an older copy, by /,
   );
   expect(await cli('thaw')).toMatchObject({
     exit: 1,

@@ -268,7 +268,7 @@ test('where both came back of two moments, the directory gives nothing that was 
   await restoreDatabaseCopy(world, database);
   await running.startWork();
   expect(await doubted()).toMatch(
-    /^the directory has the heartbeat of .* our database .* older copy/,
+    /^the directory has the heartbeat of .* PostgreSQL .* older copy/,
   );
 
   const { exit, out } = await cli('recover', '--json');

@@ -321,7 +321,7 @@ test('on a terminal it shows the list; after a no nothing is done, and it stays 
       expect.stringMatching(
         /^tools\.calm +without the maintainer bob +its seal \d+, the directory$/,
       ),
-      'For you to decide. Nothing of this happens until then:',
+      'For you to decide. Nothing of this happens before you run the command:',
       expect.stringMatching(
         /^dave was to be reinstated at .* +chamberlain submit person\.reinstate --person dave$/,
       ),
@@ -330,12 +330,12 @@ test('on a terminal it shows the list; after a no nothing is done, and it stays 
       expect.stringMatching(/^passwords +new for tools\.before$/),
       expect.stringMatching(/^events +of portal: continue at \d{13}$/),
       expect.stringMatching(
-        /^Lost: everything requested after the backup \(its last change is of \d{4}-.*Z\), except /,
+        /^Lost: everything requested after the backup \(its last change was made at \d{4}-.*Z\), except /,
       ),
       'Nothing was done; the realm stays frozen.',
     ]),
   );
-  expect(lines).not.toContainEqual(expect.stringMatching(/^Nothing shows from whom /));
+  expect(lines).not.toContainEqual(expect.stringMatching(/^Nothing shows whose access /));
   expect(await readMoved()).toEqual(before);
   expect(await readFrozen()).toMatchObject({ frozen_by: 'the role directory' });
   const pool = openPool(running.world.config, 'admin', { max: 1, durable: false });
@@ -515,7 +515,7 @@ test('run again, it finds nothing older; told that all came back, it takes nothi
   expect((await cli('recover')).out).toMatch(/\nThe realm stays frozen\.\n$/);
   // where no server is newer, it says what cannot be seen
   expect((await cli('recover', '--database')).out).toMatch(
-    /^Lost: .*\nNothing shows which keys .*\n.*\nNothing shows from whom access was taken after the backup, so they have it again\. /m,
+    /^Lost: .*\nNothing shows which keys .*\n.*\nNothing shows whose access was revoked after the backup, so these people have it again\. /m,
   );
   expect(said).toMatchObject({ takings: [], names: [], credentials: [] });
   // what was given since may be lost everywhere

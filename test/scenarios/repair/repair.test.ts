@@ -266,7 +266,7 @@ describe('ground that moves after it was read', () => {
         {
           ...{ state: 'refused', code: 'PLAN_MOVED' },
           sentence:
-            'its plan has no step left, but now: home-directory finding /data/project/found',
+            'its plan has no step left, but it now has: home-directory finding /data/project/found',
         },
       ],
     });
