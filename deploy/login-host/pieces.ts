@@ -282,10 +282,11 @@ function describeLines(present: string, should: string): string {
   let same = 0;
   while (seen?.[same] !== undefined && seen[same] === wanted?.[same]) same += 1;
   const from = Math.max(0, same - 30);
-  const show = (line: string | undefined): string => {
-    if (line === undefined) return 'missing';
+  const show = (line: string): string => {
     const end = line.length > from + 90 ? '…' : '';
     return `\`${from === 0 ? '' : '…'}${line.slice(from, from + 90)}${end}\``;
   };
+  if (seen === undefined) return `line ${at + 1} is missing: ${show(wanted ?? '')}`;
+  if (wanted === undefined) return `line ${at + 1} must not be there: ${show(seen)}`;
   return `line ${at + 1} is ${show(seen)}, not ${show(wanted)}`;
 }
