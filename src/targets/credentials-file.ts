@@ -142,7 +142,7 @@ export const credentialsFile: Target<FilesReader, CredentialsWant | undefined, C
 /** Why the account must get a new password; undefined if its password is right. */
 function whyNew(want: CredentialsWant, file: CredentialsFileHave): string | undefined {
   const { recorded, wantedEpoch } = want.credentials;
-  if (file.kind === 'absent') return 'there is none';
+  if (file.kind === 'absent') return 'it does not exist';
   if (file.kind === 'irregular') return `there is ${file.what}`;
   if (recorded === undefined) return 'no verifier is recorded';
   if (recorded.epoch !== wantedEpoch) {

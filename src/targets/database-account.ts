@@ -242,7 +242,7 @@ function stepsOn(
   if (account === undefined) {
     if (current) {
       const change = locked ? 'absent → present, locked' : 'absent → present';
-      add('create', change, 'there is no such account', {
+      add('create', change, 'it does not exist', {
         ...{ verb: 'db.createUser', server, user, uid: wanted.uid, epoch },
         ...{
           overlaps: want.verifiers.length > 1,

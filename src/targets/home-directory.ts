@@ -109,7 +109,7 @@ export const homeDirectory: Target<FilesReader, HomeWant | undefined, HomeHave> 
     const draft = drafting(wanted);
     const { home, path, uid, gid, mode } = want;
     if (have.kind === 'absent') {
-      draft.step(path, 'create', `absent → ${describeNew(want)}`, 'there is none', {
+      draft.step(path, 'create', `absent → ${describeNew(want)}`, 'it does not exist', {
         verb: 'dir.create',
         home,
         uid,
@@ -129,7 +129,7 @@ export const homeDirectory: Target<FilesReader, HomeWant | undefined, HomeHave> 
       const there = have.folders[folder] ?? { kind: 'absent' };
       const folderPath = `${path}/${folder}`;
       if (there.kind === 'absent') {
-        draft.step(folderPath, 'create', `absent → ${formatMode(mode)}`, 'there is none', {
+        draft.step(folderPath, 'create', `absent → ${formatMode(mode)}`, 'it does not exist', {
           verb: 'folder.create',
           home,
           folder,

@@ -129,7 +129,7 @@ const DATABASES: Report = {
     step(uid === 50_001 ? 'tools.bridgebot' : 'tools.wikibot', uid, {
       target: 'database-account',
       object: `s${uid} on toolsdb`,
-      because: 'there is no such account',
+      because: 'it does not exist',
       action: {
         verb: 'db.createUser',
         server: 'toolsdb',

@@ -50,7 +50,7 @@ const HOMES: Report = {
       target: 'home-directory',
       object: '/data/project/bridgebot',
       change: 'absent → 2775, public_html, logs',
-      because: 'there is none',
+      because: 'it does not exist',
     }),
   ],
   findings: [

@@ -39,7 +39,7 @@ afterAll(stopFileServers);
 
 describe('credentials', () => {
   test.each<[string, string, (file: string, uid: number) => void]>([
-    ['is absent', 'there is none', (file) => rmSync(file)],
+    ['is absent', 'it does not exist', (file) => rmSync(file)],
     [
       'is a link',
       'there is a symbolic link',

@@ -104,7 +104,7 @@ describe('a home', () => {
       'path.chgrp: the group differs',
       'path.setAcl: the group could not write to new files in it',
       'path.setAcl: the group could not write to new files in it',
-      'folder.create: there is none',
+      'folder.create: it does not exist',
     ]);
     await server.converge(wanted());
     expect(await server.converge(wanted())).toEqual([]);

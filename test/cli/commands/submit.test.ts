@@ -710,7 +710,7 @@ describe('plan', () => {
     object: 'cn=tools.x',
     effect: 'create',
     change: 'absent → present',
-    because: 'there is none',
+    because: 'it does not exist',
     action: {},
   };
 
