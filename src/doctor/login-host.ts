@@ -55,7 +55,7 @@ export async function lookAtAgent(file: string, now: Date, folder = PLACES.login
         ]
       : []),
     ...(refusedInAll > 0
-      ? [fix(`this login host refuses ${refusedInAll} entries`, 'See `keys-agent status`.')]
+      ? [fix(`entries that this login host refuses: ${refusedInAll}`, 'See `keys-agent status`.')]
       : []),
     ...unwritten.map(({ path, why }) => fix(`${path}: ${why}`, 'See `keys-agent status`.')),
   ];

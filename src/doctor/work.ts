@@ -197,7 +197,7 @@ function lookAtBacklog(health: WorkHealth): Line[] {
     expectThat(
       unsealedSeconds < LATEST_SEAL_SECONDS,
       'the audit is sealed',
-      `${unsealed} rows of the audit wait to be sealed, the oldest for ${Math.round(unsealedSeconds)} s`,
+      `rows of the audit that wait to be sealed: ${unsealed}, the oldest for ${Math.round(unsealedSeconds)} s`,
       'Look at the log of `chamberlain work relay`.',
     ),
     expectThat(
@@ -235,7 +235,7 @@ function lookAtPortals(
       const count =
         Number(outstanding) > MOST_OUTSTANDING ? `more than ${MOST_OUTSTANDING}` : outstanding;
       if (!listed.has(portal)) {
-        const what = `${portal} is no longer in the configuration, but ${count} events wait for it`;
+        const what = `${portal} is no longer in the configuration, but events wait for it: ${count}`;
         return [
           fix(
             what,
@@ -263,7 +263,7 @@ function lookAtPortals(
       ? [ok('no invalid job has arrived in the queues of requests in the last hour')]
       : recent.map(({ portal, code, count, lastAt }) =>
           fix(
-            `${count} invalid jobs arrived in the queues of ${portal} (${code}), the last at ${timeOf(lastAt)}`,
+            `invalid jobs in the queues of ${portal}: ${count} (${code}), the last at ${timeOf(lastAt)}`,
             'Check the log of the portal, and whether its key is the one in the configuration. If the portal did not send them, change its Redis password.',
           ),
         )),

@@ -258,7 +258,7 @@ describe('a login host', () => {
     [
       'that refuses, and cannot write a file',
       { refusedInAll: 2, unwritten: [{ path: '/etc/x', why: 'EROFS', since: 0 }] },
-      ['this login host refuses 2 entries', '/etc/x: EROFS'],
+      ['entries that this login host refuses: 2', '/etc/x: EROFS'],
     ],
   ])('%s is told, with what to do', async (_what, differs, whats) => {
     if (differs !== undefined) writeStatus(login(), { ...status, ...differs });

@@ -734,7 +734,7 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
           says: [
             [
               'fix',
-              /^1 rows of the audit wait to be sealed, the oldest for 3\d\d s$/u,
+              /^rows of the audit that wait to be sealed: 1, the oldest for 3\d\d s$/u,
               /work relay/u,
             ],
           ],
@@ -768,7 +768,7 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
             ['fix', /^no process works as relay$/u, /work relay/u],
             ['fix', /^no process works as sweep$/u, /work sweep/u],
             ['fix', /^the clock of the machine of homes/u, /NTP/u],
-            ['fix', /^1 rows of the audit wait to be sealed,/u, /work relay/u],
+            ['fix', /^rows of the audit that wait to be sealed: 1,/u, /work relay/u],
           ],
         },
         {
