@@ -118,7 +118,8 @@ async function doPart<Reader>(
       return moved(subject, `its plan has changed, and now has ${count(allowed.length)}`);
     }
     const [first] = fresh;
-    if (first !== undefined) return moved(subject, `its plan has no step left, but it now has: ${first}`);
+    if (first !== undefined)
+      return moved(subject, `its plan has no step left, but it now has: ${first}`);
   }
   const due = withholdGrants({ ...found, steps: allowed }, places);
   const troubles = await apply(parts.targets, due, held);
