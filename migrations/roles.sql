@@ -118,25 +118,27 @@ GRANT SELECT, DELETE, INSERT (role, place, sentence), UPDATE (since, last_at, se
 GRANT SELECT ON unmanaged, unmanaged_looks TO chamberlain_admin, chamberlain_sweep;
 GRANT SELECT ON troubles TO chamberlain_admin;
 GRANT UPDATE (ignored_at, ignored_by, reason) ON unmanaged TO chamberlain_admin;
+-- In each policy the role is a subselect, which a statement evaluates once. Without it, a count of 120,000 rows took
+-- 560 ms instead of 40.
 ALTER TABLE unmanaged ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS own_rows ON unmanaged;
 CREATE POLICY own_rows ON unmanaged
-  USING (role = substring(current_user::text from '^chamberlain_([a-z]+)'))
-  WITH CHECK (role = substring(current_user::text from '^chamberlain_([a-z]+)'));
+  USING (role = (SELECT substring(current_user::text from '^chamberlain_([a-z]+)')))
+  WITH CHECK (role = (SELECT substring(current_user::text from '^chamberlain_([a-z]+)')));
 DROP POLICY IF EXISTS every_row ON unmanaged;
 CREATE POLICY every_row ON unmanaged TO chamberlain_admin, chamberlain_sweep USING (true) WITH CHECK (true);
 ALTER TABLE unmanaged_looks ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS own_rows ON unmanaged_looks;
 CREATE POLICY own_rows ON unmanaged_looks
-  USING (role = substring(current_user::text from '^chamberlain_([a-z]+)'))
-  WITH CHECK (role = substring(current_user::text from '^chamberlain_([a-z]+)'));
+  USING (role = (SELECT substring(current_user::text from '^chamberlain_([a-z]+)')))
+  WITH CHECK (role = (SELECT substring(current_user::text from '^chamberlain_([a-z]+)')));
 DROP POLICY IF EXISTS every_row ON unmanaged_looks;
 CREATE POLICY every_row ON unmanaged_looks TO chamberlain_admin, chamberlain_sweep USING (true);
 ALTER TABLE troubles ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS own_rows ON troubles;
 CREATE POLICY own_rows ON troubles
-  USING (role = substring(current_user::text from '^chamberlain_([a-z]+)'))
-  WITH CHECK (role = substring(current_user::text from '^chamberlain_([a-z]+)'));
+  USING (role = (SELECT substring(current_user::text from '^chamberlain_([a-z]+)')))
+  WITH CHECK (role = (SELECT substring(current_user::text from '^chamberlain_([a-z]+)')));
 DROP POLICY IF EXISTS every_row ON troubles;
 CREATE POLICY every_row ON troubles TO chamberlain_admin USING (true);
 GRANT SELECT ON convergence TO EACH_ROLE, EACH_READER;
@@ -150,8 +152,8 @@ GRANT INSERT ON reports
 ALTER TABLE convergence ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS own_rows ON convergence;
 CREATE POLICY own_rows ON convergence
-  USING (role = substring(current_user::text from '^chamberlain_([a-z]+)'))
-  WITH CHECK (role = substring(current_user::text from '^chamberlain_([a-z]+)'));
+  USING (role = (SELECT substring(current_user::text from '^chamberlain_([a-z]+)')))
+  WITH CHECK (role = (SELECT substring(current_user::text from '^chamberlain_([a-z]+)')));
 DROP POLICY IF EXISTS every_row ON convergence;
 CREATE POLICY every_row ON convergence
   TO chamberlain_intake, chamberlain_relay, chamberlain_sweep, chamberlain_admin
@@ -167,15 +169,15 @@ GRANT SELECT, INSERT, DELETE, UPDATE (act, done, total, at) ON archive_progress 
 ALTER TABLE archives ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS own_rows ON archives;
 CREATE POLICY own_rows ON archives
-  USING (role = substring(current_user::text from '^chamberlain_([a-z]+)'))
-  WITH CHECK (role = substring(current_user::text from '^chamberlain_([a-z]+)'));
+  USING (role = (SELECT substring(current_user::text from '^chamberlain_([a-z]+)')))
+  WITH CHECK (role = (SELECT substring(current_user::text from '^chamberlain_([a-z]+)')));
 DROP POLICY IF EXISTS every_row ON archives;
 CREATE POLICY every_row ON archives TO chamberlain_intake, chamberlain_admin USING (true);
 ALTER TABLE archive_progress ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS own_rows ON archive_progress;
 CREATE POLICY own_rows ON archive_progress
-  USING (role = substring(current_user::text from '^chamberlain_([a-z]+)'))
-  WITH CHECK (role = substring(current_user::text from '^chamberlain_([a-z]+)'));
+  USING (role = (SELECT substring(current_user::text from '^chamberlain_([a-z]+)')))
+  WITH CHECK (role = (SELECT substring(current_user::text from '^chamberlain_([a-z]+)')));
 DROP POLICY IF EXISTS every_row ON archive_progress;
 CREATE POLICY every_row ON archive_progress TO chamberlain_intake, chamberlain_admin USING (true);
 
@@ -183,8 +185,8 @@ CREATE POLICY every_row ON archive_progress TO chamberlain_intake, chamberlain_a
 ALTER TABLE reports ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS own_rows ON reports;
 CREATE POLICY own_rows ON reports
-  USING (role = substring(current_user::text from '^chamberlain_([a-z]+)'))
-  WITH CHECK (role = substring(current_user::text from '^chamberlain_([a-z]+)'));
+  USING (role = (SELECT substring(current_user::text from '^chamberlain_([a-z]+)')))
+  WITH CHECK (role = (SELECT substring(current_user::text from '^chamberlain_([a-z]+)')));
 DROP POLICY IF EXISTS every_row ON reports;
 CREATE POLICY every_row ON reports TO chamberlain_admin, chamberlain_sweep USING (true);
 
@@ -200,8 +202,8 @@ GRANT SELECT ON place_markers TO EACH_ROLE, chamberlain_admin;
 ALTER TABLE place_markers ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS own_rows ON place_markers;
 CREATE POLICY own_rows ON place_markers
-  USING (role = substring(current_user::text from '^chamberlain_([a-z]+)'))
-  WITH CHECK (role = substring(current_user::text from '^chamberlain_([a-z]+)'));
+  USING (role = (SELECT substring(current_user::text from '^chamberlain_([a-z]+)')))
+  WITH CHECK (role = (SELECT substring(current_user::text from '^chamberlain_([a-z]+)')));
 DROP POLICY IF EXISTS every_row ON place_markers;
 CREATE POLICY every_row ON place_markers TO chamberlain_admin USING (true);
 
@@ -211,8 +213,8 @@ GRANT SELECT, INSERT, UPDATE (done, total) ON survey_progress
 ALTER TABLE survey_progress ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS own_rows ON survey_progress;
 CREATE POLICY own_rows ON survey_progress
-  USING (role = substring(current_user::text from '^chamberlain_([a-z]+)'))
-  WITH CHECK (role = substring(current_user::text from '^chamberlain_([a-z]+)'));
+  USING (role = (SELECT substring(current_user::text from '^chamberlain_([a-z]+)')))
+  WITH CHECK (role = (SELECT substring(current_user::text from '^chamberlain_([a-z]+)')));
 DROP POLICY IF EXISTS every_row ON survey_progress;
 CREATE POLICY every_row ON survey_progress TO chamberlain_admin, chamberlain_sweep USING (true);
 
@@ -223,8 +225,8 @@ GRANT UPDATE (state, code, sentence, ended_at) ON repair_parts TO EACH_ROLE;
 ALTER TABLE repair_parts ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS own_rows ON repair_parts;
 CREATE POLICY own_rows ON repair_parts
-  USING (role = substring(current_user::text from '^chamberlain_([a-z]+)'))
-  WITH CHECK (role = substring(current_user::text from '^chamberlain_([a-z]+)'));
+  USING (role = (SELECT substring(current_user::text from '^chamberlain_([a-z]+)')))
+  WITH CHECK (role = (SELECT substring(current_user::text from '^chamberlain_([a-z]+)')));
 DROP POLICY IF EXISTS every_row ON repair_parts;
 CREATE POLICY every_row ON repair_parts TO chamberlain_admin USING (true) WITH CHECK (true);
 

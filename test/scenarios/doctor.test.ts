@@ -385,7 +385,7 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
         mend: sql(
           `DROP POLICY everything ON repair_parts;
            ALTER POLICY own_rows ON reports
-             USING (role = substring(current_user::text from '^chamberlain_([a-z]+)'));
+             USING (role = (SELECT substring(current_user::text from '^chamberlain_([a-z]+)')));
            ALTER POLICY every_row ON survey_progress TO chamberlain_admin, chamberlain_sweep`,
         ),
         says: [

@@ -79,7 +79,8 @@ export function alteredPolicies(
 
 /**
  * An expression without what PostgreSQL adds when it prints one, which depends on the version: brackets, casts to
- * text, quotes and case of words, and `substring(a, b)` for `substring(a from b)`. Text within quotes is kept.
+ * text, quotes and case of words, `substring(a, b)` for `substring(a from b)`, and a column's name. Text within quotes is
+ * kept.
  */
 function plainExpression(text: string): string {
   return text
@@ -90,6 +91,7 @@ function plainExpression(text: string): string {
         : part
             .toLowerCase()
             .replace(/::text/gu, '')
+            .replace(/ as "substring"/gu, '')
             .replace(/\bfrom\b/gu, ',')
             .replace(/["()\s]/gu, ''),
     )
