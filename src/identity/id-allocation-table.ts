@@ -7,8 +7,8 @@ import { type Client, transact } from '../database/connection.ts';
 type Kind = 'person' | 'tool';
 
 // The ranges are locked first, so that a second allocator sees where the first one stopped.
-// The series is in the select list, where LIMIT stops it at the first free number.
-const ALLOCATE = `
+// The series is in the select list, where LIMIT stops it at the first free numbers.
+const FREE = (count: string) => `
   WITH ranges AS MATERIALIZED (
     SELECT first, last, next FROM id_ranges WHERE kind = $1 ORDER BY first FOR UPDATE
   ), free AS MATERIALIZED (
@@ -18,8 +18,10 @@ const ALLOCATE = `
     WHERE candidate.id NOT IN (65534, 65535)
       AND NOT EXISTS (SELECT FROM posix_ids p WHERE p.id = candidate.id)
       AND NOT EXISTS (SELECT FROM unmanaged_sightings f WHERE f.id = candidate.id AND f.id <> 0)
-    LIMIT 1
-  ), moved AS (
+    LIMIT ${count}
+  )`;
+
+const ALLOCATE = `${FREE('1')}, moved AS (
     UPDATE id_ranges r SET next = free.id + 1 FROM free
     WHERE r.kind = $1 AND r.first = free.first RETURNING free.id
   )
@@ -34,6 +36,33 @@ export async function allocateId(client: Client, kind: Kind): Promise<PosixId> {
   if (id === undefined)
     throw new ChamberlainError('IDS_EXHAUSTED', `allocating a number for a ${kind}`);
   return parsePosixId(id);
+}
+
+/**
+ * Returns the next free numbers, at most so many, which nobody else gets before the transaction ends. A number is
+ * allocated only by `useIds`.
+ */
+export async function reserveIds(client: Client, kind: Kind, count: number): Promise<PosixId[]> {
+  const { rows } = await client.query({
+    name: 'reserve-ids',
+    text: `${FREE('$2')} SELECT id FROM free ORDER BY first, id`,
+    values: [kind, count],
+  });
+  return (rows as { id: number }[]).map(({ id }) => parsePosixId(id));
+}
+
+/** Allocates numbers that this transaction has reserved. */
+export async function useIds(client: Client, kind: Kind, ids: readonly PosixId[]): Promise<void> {
+  await client.query({
+    name: 'use-ids',
+    text: `WITH moved AS (
+             UPDATE id_ranges r SET next = used.last + 1 FROM (
+               SELECT first, max(id) AS last FROM id_ranges, unnest($2::int[]) AS id
+               WHERE kind = $1 AND id BETWEEN first AND id_ranges.last GROUP BY first) AS used
+             WHERE r.kind = $1 AND r.first = used.first)
+           INSERT INTO posix_ids (id, kind) SELECT id, $1 FROM unnest($2::int[]) AS id`,
+    values: [kind, ids],
+  });
 }
 
 /** How many numbers a kind has in all its ranges, and how many of them are free. */

@@ -32,24 +32,36 @@ export async function findTool(
   return rows[0] as Tool | undefined;
 }
 
-/** Creates a tool with its name, its maintainers and a request for credentials, in one statement. */
-export async function insertTool(
-  client: Client,
-  tool: {
-    uid: PosixId;
-    name: ToolName;
-    account: AccountName;
-    title: string;
-    maintainers: readonly number[];
-  },
-): Promise<void> {
+/** A tool that is to be inserted. */
+export interface NewTool {
+  uid: PosixId;
+  name: ToolName;
+  account: AccountName;
+  title: string;
+  maintainers: readonly number[];
+}
+
+/** Creates tools with their names, their maintainers and their requests for credentials, in one statement. */
+export async function insertTools(client: Client, tools: readonly NewTool[]): Promise<void> {
+  const maintainers = tools.flatMap((tool) =>
+    tool.maintainers.map((maintainer) => ({ tool: tool.uid, maintainer })),
+  );
   await client.query({
-    name: 'insert-tool',
-    text: `WITH name AS (INSERT INTO names (name, subject) VALUES ($3, $1)),
-                tool AS (INSERT INTO tools (uid, name, account, title) VALUES ($1, $2, $3, $4)),
-                wish AS (INSERT INTO credentials (account) VALUES ($1))
-           INSERT INTO maintainers (tool, maintainer) SELECT $1, unnest($5::int[])`,
-    values: [tool.uid, tool.name, tool.account, tool.title, tool.maintainers],
+    name: 'insert-tools',
+    text: `WITH new AS MATERIALIZED (
+                  SELECT * FROM unnest($1::int[], $2::text[], $3::text[], $4::text[]) AS n (uid, name, account, title)),
+                name AS (INSERT INTO names (name, subject) SELECT account, uid FROM new),
+                tool AS (INSERT INTO tools (uid, name, account, title) SELECT uid, name, account, title FROM new),
+                wish AS (INSERT INTO credentials (account) SELECT uid FROM new)
+           INSERT INTO maintainers (tool, maintainer) SELECT * FROM unnest($5::int[], $6::int[])`,
+    values: [
+      tools.map(({ uid }) => uid),
+      tools.map(({ name }) => name),
+      tools.map(({ account }) => account),
+      tools.map(({ title }) => title),
+      maintainers.map(({ tool }) => tool),
+      maintainers.map(({ maintainer }) => maintainer),
+    ],
   });
 }
 

@@ -147,18 +147,12 @@ async function decide(
   const judged = batch.map(({ job }) => failures.judge(job));
   const together = judged.length > 1 ? await lookAhead(client, config, judged) : undefined;
   const given: Given[] = [];
-  try {
-    for (const [n, job] of judged.entries()) {
-      const of = { urgentQueue: batch[n]?.taken.queue.urgent === true, now: clock(), together };
-      given.push(await giveVerdict(client, config, job, of));
-    }
-    if (together !== undefined) await recordTogether(client, together);
-    return given;
-  } catch (error) {
-    // a write after the one that failed says only that the transaction is over
-    await Promise.all(together?.writing ?? []);
-    throw error;
+  for (const [n, job] of judged.entries()) {
+    const of = { urgentQueue: batch[n]?.taken.queue.urgent === true, now: clock(), together };
+    given.push(await giveVerdict(client, config, job, of));
   }
+  if (together !== undefined) await recordTogether(client, together);
+  return given;
 }
 
 /** Stops at a freeze: requests wait from now on. */

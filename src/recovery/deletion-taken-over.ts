@@ -36,7 +36,7 @@ import type { Client } from '../database/connection.ts';
 import {
   countAdmins,
   disableTools,
-  insertTool,
+  insertTools,
   readMaintained,
   readMaintainers,
 } from '../identity/tools-table.ts';
@@ -206,10 +206,12 @@ async function takeIn(
   if (rowCount === 0) return false;
   if (kind === 'tool') {
     const name = toolOf(account);
-    await insertTool(client, {
-      ...{ uid: uid as PosixId, name: name as ToolName, account: account as AccountName },
-      ...{ title: name, maintainers: [] },
-    });
+    await insertTools(client, [
+      {
+        ...{ uid: uid as PosixId, name: name as ToolName, account: account as AccountName },
+        ...{ title: name, maintainers: [] },
+      },
+    ]);
     return true;
   }
   const displayName = nameFor({ uid, account });

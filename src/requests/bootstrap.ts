@@ -8,7 +8,7 @@ import { allocateId, syncRanges } from '../identity/id-allocation-table.ts';
 import { admitPeople, isRealmEmpty } from '../identity/people-table.ts';
 import { inTransaction, type Pool, withClient } from '../database/connection.ts';
 import { recordVerdict } from './requests-table.ts';
-import { insertTool } from '../identity/tools-table.ts';
+import { insertTools } from '../identity/tools-table.ts';
 import { refuse } from './context.ts';
 import { touchesOfEveryRole } from '../roles/touches.ts';
 import { createPerson } from './rules/person.ts';
@@ -67,13 +67,10 @@ export async function bootstrap(
     await admitPeople(client, [person.subject]);
     const uid = await allocateId(client, 'tool');
     const account = toolAccount(config.realm, toolName);
-    await insertTool(client, {
-      uid,
-      name: toolName,
-      account,
-      title: 'Administration of the realm',
-      maintainers: [person.subject],
-    });
+    const title = 'Administration of the realm';
+    await insertTools(client, [
+      { uid, name: toolName, account, title, maintainers: [person.subject] },
+    ]);
     await recordVerdict(client, {
       portal: undefined,
       jti: undefined,

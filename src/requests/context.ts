@@ -7,7 +7,8 @@ import type { RoleTouch } from '../roles/touches.ts';
 import type { NewEvent, OnDone } from '../events/events-table.ts';
 import { findPerson, type Person } from '../identity/people-table.ts';
 import type { Client } from '../database/connection.ts';
-import { findTool, type Tool } from '../identity/tools-table.ts';
+import type { PosixId } from '../identity/posix-id.ts';
+import { findTool, type NewTool, type Tool } from '../identity/tools-table.ts';
 
 /** One request, in the transaction that decides on it. */
 export interface RequestContext<R> {
@@ -25,6 +26,8 @@ export interface RequestContext<R> {
   /** the actor is an admin, but the portal does not speak for admins, so `actor.admin` is false */
   isUnheardAdmin?: boolean;
   now: Date;
+  /** the number that a new tool gets; undefined: it reserves one */
+  nextToolId?: PosixId | undefined;
   /** the request waited, and another admin approved it. That admin is the actor now; this is the requester */
   approvedFor?: string;
 }
@@ -36,8 +39,8 @@ export interface Decision {
   account: string | undefined;
   /** the subjects, if there are several; each has its own row in the audit */
   each?: { subject: number; account: string }[];
-  /** the last write, if the handler does not wait for it itself */
-  writing?: Promise<void>;
+  /** a tool with a reserved number, which is inserted with the verdict */
+  newTool?: NewTool;
   /** the names of the changed fields, for the audit */
   fields: string[];
   touches: RoleTouch[];

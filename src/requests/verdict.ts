@@ -25,6 +25,10 @@ import {
   URGENT_KINDS,
 } from './schema.ts';
 import type { NewEvent } from '../events/events-table.ts';
+import { reserveIds, useIds } from '../identity/id-allocation-table.ts';
+import { normalName, toolAccount } from '../identity/names.ts';
+import type { PosixId } from '../identity/posix-id.ts';
+import { insertTools, type NewTool } from '../identity/tools-table.ts';
 import { findPeople, findPerson, type Person } from '../identity/people-table.ts';
 import { attempt, type Client, sqlState } from '../database/connection.ts';
 import {
@@ -136,14 +140,15 @@ const TOGETHER: ReadonlySet<string | undefined> = new Set<RequestKind>(['tool.cr
 
 /**
  * Requests that get their verdicts in one transaction. What each of them reads first is looked up for all at once.
- * Their verdicts are recorded together, at the end or as soon as another request may read them.
+ * Their verdicts and new tools are recorded together, at the end or as soon as another request may read them.
  */
-export interface Together {
+interface Together {
   /** undefined: it may be out of date */
   ahead: Map<SignedJob, Look> | undefined;
   unrecorded: NewVerdict[];
-  /** writes that were sent but not waited for */
-  writing: Promise<void>[];
+  /** numbers that are reserved for new tools */
+  toolIds: PosixId[];
+  newTools: NewTool[];
 }
 
 /** What is read before everything else: the first verdict, if there is one, and the requester. */
@@ -159,23 +164,46 @@ export async function lookAhead(
     ...{ portal: portal.name, jti: claims.jti },
     requestedBy: shorten(claims.request.requestedBy) ?? '',
   }));
-  const [verdicts, people] = await Promise.all([
+  const creating = jobs.filter((job) => job.signed.kind === 'tool.create').length;
+  const [verdicts, people, toolIds] = await Promise.all([
     findVerdicts(client, signed),
     findPeople(client, [...new Set(signed.map((each) => each.requestedBy))], config.admin),
+    creating === 0 ? [] : reserveIds(client, 'tool', creating),
   ]);
   const looks = signed.map(({ portal, jti, requestedBy }): Look => [
     verdicts.get(`${portal} ${jti}`),
     people.get(requestedBy),
   ]);
   const ahead = new Map(jobs.map((job, n) => [job, looks[n] as Look]));
-  return { ahead, unrecorded: [], writing: [] };
+  return { ahead, unrecorded: [], toolIds, newTools: [] };
 }
 
-/** Records the verdicts that are not recorded yet, and drops what was looked up, which may be out of date now. */
+/** Records what is not recorded yet, and drops what was looked up, which may be out of date now. */
 export async function recordTogether(client: Client, together: Together): Promise<void> {
   together.ahead = undefined;
-  const recorded = recordVerdicts(client, together.unrecorded.splice(0));
-  await Promise.all([...together.writing, recorded]);
+  const [tools, verdicts] = [together.newTools.splice(0), together.unrecorded.splice(0)];
+  await Promise.all([createTools(client, tools), recordVerdicts(client, verdicts)]);
+}
+
+/** Both statements are sent at once. */
+async function createTools(client: Client, tools: readonly NewTool[]): Promise<void> {
+  if (tools.length === 0) return;
+  const ids = tools.map(({ uid }) => uid);
+  await Promise.all([useIds(client, 'tool', ids), insertTools(client, tools)]);
+}
+
+/** Whether the rules of a request look for a new tool, or need a number and none is reserved. */
+function needsRecorded(
+  { newTools, toolIds }: Together,
+  config: Config,
+  body: Claims['request'],
+): boolean {
+  if (toolIds.length === 0) return true;
+  const accounts = new Set<unknown>(newTools.map(({ account }) => account));
+  const { name, maintainers } = body;
+  const named = Array.isArray(maintainers) ? (maintainers as unknown[]) : [];
+  const ownAccount = typeof name === 'string' && toolAccount(config.realm, normalName(name));
+  return accounts.has(ownAccount) || named.some((each) => accounts.has(each));
 }
 
 /**
@@ -199,7 +227,10 @@ export async function giveVerdict(
     return recordRefusal(client, refusal);
   };
   const isSameAgain = together?.unrecorded.some(({ jti }) => jti === claims.jti) === true;
-  if (together !== undefined && (isSameAgain || !TOGETHER.has(kind))) {
+  if (
+    together !== undefined &&
+    (isSameAgain || !TOGETHER.has(kind) || needsRecorded(together, config, claims.request))
+  ) {
     await recordTogether(client, together);
   }
   const identity = { claims, portal: portal.name, bodySha256: signed.sha256, kind };
@@ -357,6 +388,7 @@ async function accept(
     actor: actor === undefined ? undefined : { ...actor, admin: actor.admin && isHeard },
     isUnheardAdmin: actor?.admin === true && !isHeard,
     now,
+    nextToolId: together?.toolIds[0],
   };
   const decide = HANDLERS[request.kind] as (of: RequestContext<Request>) => Promise<Decision>;
   const decision = await decide(context);
@@ -381,13 +413,13 @@ async function accept(
     decides: decision.decides,
     audit: decision,
   };
+  const newTools = decision.newTool === undefined ? [] : [decision.newTool];
   if (together !== undefined && TOGETHER.has(request.kind)) {
-    // sent together with the next request's reads. If it fails, the transaction fails, and each is tried alone
-    const writing = decision.writing ?? Promise.resolve();
-    writing.catch(() => {});
-    together.writing.push(writing);
+    // if recording them fails, the transaction fails, and each is tried alone
+    if (newTools[0]?.uid === together.toolIds[0]) together.toolIds.shift();
+    together.newTools.push(...newTools);
     together.unrecorded.push(verdict);
-  } else await Promise.all([decision.writing, recordVerdict(client, verdict)]);
+  } else await Promise.all([createTools(client, newTools), recordVerdict(client, verdict)]);
   const accepted: NewEvent = {
     portal,
     event: 'request.accepted',

@@ -1,5 +1,10 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { allocateId, syncRanges } from '../../src/identity/id-allocation-table.ts';
+import {
+  allocateId,
+  reserveIds,
+  syncRanges,
+  useIds,
+} from '../../src/identity/id-allocation-table.ts';
 import { inTransaction, openPool, type Pool, withClient } from '../../src/database/connection.ts';
 import { openWorld, type World } from '../stack.ts';
 
@@ -55,6 +60,22 @@ test('a request that is rolled back leaves no gap', async () => {
     }),
   ).rejects.toBe(fault);
   expect(await inTransaction(pool, (client) => allocateId(client, 'tool'))).toBe(lost);
+});
+
+test('of the numbers that a transaction reserves, only those that it uses are allocated', async () => {
+  const reserve = () =>
+    inTransaction(pool, async (client) => {
+      const ids = await reserveIds(client, 'tool', 3);
+      await useIds(client, 'tool', ids.slice(0, 2));
+      return ids;
+    });
+  const [one = [], other = []] = (await Promise.all([reserve(), reserve()])).toSorted(
+    ([a = 0], [b = 0]) => a - b,
+  );
+  const [first = 0] = one;
+  expect(one).toEqual([first, first + 1, first + 2]);
+  expect(other).toEqual([first + 2, first + 3, first + 4]);
+  expect(await inTransaction(pool, (client) => allocateId(client, 'tool'))).toBe(first + 4);
 });
 
 test('numbers that the directory role has seen on unmanaged entries are skipped', async () => {

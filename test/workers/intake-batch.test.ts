@@ -69,14 +69,23 @@ test('what is decided together and recorded together is as if it had been decide
   const id = await portal.send(create('one'));
   await portal.send(create('one'), { id });
   const others: string[] = [];
-  for (const wish of [create('two'), disable, create('three'), create('four'), create('one')]) {
+  // it looks for a tool that is not recorded yet
+  const ofTwo = { ...create('of-two'), maintainers: ['tools.two'] };
+  for (const wish of [
+    create('two'),
+    ofTwo,
+    disable,
+    create('three'),
+    create('four'),
+    create('one'),
+  ]) {
     others.push(await portal.send(wish, { queue: 'requests' }));
   }
   // each as before: what is recorded meanwhile is looked at
   await portal.send(create('four'), { id: others.at(-2)! });
   await portal.send(create('one'), { id: others.at(-1)! });
   intake = startIntake(world.config, openLog('silent'));
-  const recorded = await eventually('six verdicts', async () => {
+  const recorded = await eventually('seven verdicts', async () => {
     const { rows } = await owner.query(
       `SELECT q.jti, q.verdict, q.code, q.done_at IS NOT NULL AS done, a.kind, a.account, q.at,
          ARRAY(SELECT concat_ws(' ', coalesce(p.shell_name, t.account), i.role, i.generation = c.wanted)
@@ -86,7 +95,7 @@ test('what is decided together and recorded together is as if it had been decide
        FROM requests q JOIN audit a ON a.request = q.id WHERE q.jti = ANY ($1) ORDER BY a.id`,
       [[id, ...others]],
     );
-    return rows.length === 6 ? rows : undefined;
+    return rows.length === 7 ? rows : undefined;
   });
   expect(new Set(recorded.map(({ at }) => at.getTime())).size).toBe(1);
   const created = (tool: string, steward: string, ...touched: string[]) => {
@@ -96,7 +105,13 @@ test('what is decided together and recorded together is as if it had been decide
   expect(recorded.map((row) => [row.kind, row.account, row.code, row.done, row.touched])).toEqual([
     // t: nothing has touched it since, f: something has
     created('one', 'steward directory f', 'databases f', 'directory f', 'homes t'),
-    created('two', 'steward directory f', 'databases t', 'directory t', 'homes t'),
+    created('two', 'steward directory f', 'databases t', 'directory f', 'homes t'),
+    [
+      ...['tool.create', 'tools.of-two', null, false],
+      ['databases', 'directory', 'homes']
+        .map((role) => `tools.of-two ${role} t`)
+        .concat('tools.two directory t'),
+    ],
     [
       ...['tool.disable', 'tools.one', null, false],
       ['tools.one databases t', 'tools.one directory t'],

@@ -7,12 +7,11 @@ import {
 } from '../../identity/names.ts';
 import type { RequestOf } from '../schema.ts';
 import { noteKnown } from '../../credentials/credentials-table.ts';
-import { allocateId } from '../../identity/id-allocation-table.ts';
+import { reserveIds } from '../../identity/id-allocation-table.ts';
 import { findSubjects, type NamedSubject, readNameState } from '../../identity/names-table.ts';
 import {
   addMaintainers,
   countAdmins,
-  insertTool,
   readMaintainers,
   removeMaintainers,
   updateToolTitle,
@@ -25,10 +24,11 @@ import {
   requireMaintainedTool,
   requireMaintainers,
 } from '../context.ts';
+import { ChamberlainError } from '../../shared/errors.ts';
 import { touchesOfChange, touchesOfEach } from '../../roles/touches.ts';
 
 export const createTool: Handler<RequestOf<'tool.create'>> = async (context) => {
-  const { client, config, request, requestedBy, actor } = context;
+  const { client, config, request, requestedBy, actor, nextToolId } = context;
   if (!actor?.realmMember) {
     refuse(
       'PERSON_NOT_REALM_MEMBER',
@@ -38,12 +38,14 @@ export const createTool: Handler<RequestOf<'tool.create'>> = async (context) => 
   const normal = normalName(request.name);
   const named = request.maintainers ?? [];
   const accounts = [...new Set(actor.admin && named.length > 0 ? named : [requestedBy, ...named])];
-  // all three are sent at once. If the request is refused, the number is given back
-  const [state, found, uid] = await Promise.all([
+  // all are sent at once; if the request is refused, the number stays free
+  const [state, found, [uid]] = await Promise.all([
     readNameState(client, toolAccount(config.realm, normal)),
     findSubjects(client, accounts),
-    allocateId(client, 'tool'),
+    nextToolId === undefined ? reserveIds(client, 'tool', 1) : [nextToolId],
   ]);
+  if (uid === undefined)
+    throw new ChamberlainError('IDS_EXHAUSTED', 'allocating a number for a tool');
   requireFreeName(request.name, state, isReservedToolName(normal));
   const name = parseNewToolName(request.name);
   if (name === undefined) {
@@ -59,15 +61,8 @@ export const createTool: Handler<RequestOf<'tool.create'>> = async (context) => 
   const maintainers = requireMaintainers(accounts, found);
   const uids = maintainers.map((maintainer) => maintainer.uid);
   const account = toolAccount(config.realm, name);
-  const writing = insertTool(client, {
-    uid,
-    name,
-    account,
-    title: request.title,
-    maintainers: uids,
-  });
   return {
-    writing,
+    newTool: { uid, name, account, title: request.title, maintainers: uids },
     subject: uid,
     account,
     fields: ['name', 'title', 'maintainers'],
