@@ -15,7 +15,7 @@ import { notReportedOf } from '../unmanaged/unmanaged-things.ts';
 import { configOf, wantsJson } from '../cli/configuration.ts';
 import { EXIT } from '../cli/exit.ts';
 import { startProgress } from '../cli/progress.ts';
-import { parseSeconds } from '../cli/seconds.ts';
+import { parseSeconds } from '../cli/options/seconds.ts';
 import { unknownSubject, withAdmin } from '../cli/admin.ts';
 
 /** The options of `survey`, `plan` and `repair` that say what to look at. */

@@ -16,9 +16,9 @@ import {
 import { configOf, wantsJson } from '../configuration.ts';
 import { describeExamples, describeExits, EXIT, failureLine } from '../exit.ts';
 import { printPage } from '../fold.ts';
-import { limitUpTo } from '../limit.ts';
+import { limitUpTo } from '../options/limit.ts';
 import { type Progress, startProgress } from '../progress.ts';
-import { parseSince } from '../since.ts';
+import { parseSince } from '../options/since.ts';
 import { requireSubjects, withAdmin } from '../admin.ts';
 import { paint, print, printJson, renderTable } from '../table.ts';
 

@@ -6,7 +6,7 @@ import { configOf, wantsJson } from '../configuration.ts';
 import { describeExamples, describeExits, EXIT } from '../exit.ts';
 import { explain } from '../../explain/explaining.ts';
 import { printPage } from '../fold.ts';
-import { parseSeconds } from '../seconds.ts';
+import { parseSeconds } from '../options/seconds.ts';
 import { paint, printJson } from '../table.ts';
 
 /** The longest wait for a role that hangs. The page is shown as soon as all roles have answered. */

@@ -8,7 +8,7 @@ import { configOf, wantsJson } from '../configuration.ts';
 import { describeExamples, describeExits, EXIT } from '../exit.ts';
 import { operatorName } from '../operator.ts';
 import { startProgress } from '../progress.ts';
-import { parseSeconds } from '../seconds.ts';
+import { parseSeconds } from '../options/seconds.ts';
 import { withAdmin } from '../admin.ts';
 import { print, printJson, withoutControls } from '../table.ts';
 

@@ -19,7 +19,7 @@ import type { Client } from '../../database/connection.ts';
 import { configOf, wantsJson } from '../configuration.ts';
 import { describeExamples, describeExits } from '../exit.ts';
 import { printPage } from '../fold.ts';
-import { limitUpTo } from '../limit.ts';
+import { limitUpTo } from '../options/limit.ts';
 import { unknownSubject, withAdmin } from '../admin.ts';
 import { paint, print, printJson, renderTable } from '../table.ts';
 

@@ -8,7 +8,7 @@ import { describeExamples, describeExits, EXIT } from '../exit.ts';
 import { recoverDatabase } from '../../recovery/recover-database.ts';
 import { recoverDirectory } from '../../recovery/recover-directory.ts';
 import { type RecoverOptions, refuseUnread, surveyAll } from '../../recovery/recover-survey.ts';
-import { parseSeconds } from '../seconds.ts';
+import { parseSeconds } from '../options/seconds.ts';
 import { withAdmin } from '../admin.ts';
 import { print, printJson, withoutControls } from '../table.ts';
 

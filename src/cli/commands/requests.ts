@@ -18,7 +18,7 @@ import {
 import { configOf, wantsJson } from '../configuration.ts';
 import { describeExamples, describeExits } from '../exit.ts';
 import { printPage } from '../fold.ts';
-import { limitUpTo } from '../limit.ts';
+import { limitUpTo } from '../options/limit.ts';
 import { paint, print, printJson, renderAge, renderTable, withoutControls } from '../table.ts';
 import { withAdmin } from '../admin.ts';
 

@@ -1,7 +1,7 @@
 /** `chamberlain restore`: restores a deleted tool from its archives. The work is done in restoring.ts. */
 import { Option, type Command } from 'commander';
 import { describeExamples, describeExits } from '../exit.ts';
-import { parseSeconds } from '../seconds.ts';
+import { parseSeconds } from '../options/seconds.ts';
 
 /** A large home takes hours. */
 const TIMEOUT_SECONDS = 24 * 3600;

@@ -15,17 +15,17 @@ import type { RoleStatus, SubjectView } from '../../database/overview.ts';
 import type { Client } from '../../database/connection.ts';
 import { countUndecided } from '../../unmanaged/unmanaged-table.ts';
 import { requireSubjects, withAdmin } from '../admin.ts';
-import { type Away, describeAway, findRedisAway, postgresAway } from '../away.ts';
+import { type Away, describeAway, findRedisAway, postgresAway } from '../status/away.ts';
 import { configOf, wantsJson } from '../configuration.ts';
 import { describeExamples, describeExits, EXIT } from '../exit.ts';
-import { readLeavingOverview, renderLeaving } from '../leaving.ts';
+import { readLeavingOverview, renderLeaving } from '../status/leaving.ts';
 import {
   describeLastSweep,
   describeBlockers,
   describeWork,
   readBlockers,
   type Blockers,
-} from '../blockers.ts';
+} from '../status/blockers.ts';
 import { printPage } from '../fold.ts';
 import { paint, print, printJson, renderAge, renderTable, withoutControls } from '../table.ts';
 

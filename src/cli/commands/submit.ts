@@ -4,7 +4,7 @@ import { ChamberlainError } from '../../shared/errors.ts';
 import { REQUEST_KINDS, type RequestKind } from '../../requests/schema.ts';
 import { describeExamples, describeExits } from '../exit.ts';
 import { type Field, fieldsOf, KIND_SUMMARIES, suggest } from '../kinds.ts';
-import { parseSeconds } from '../seconds.ts';
+import { parseSeconds } from '../options/seconds.ts';
 import type { SubmitOptions } from '../sending.ts';
 
 const EXITS = describeExits({

@@ -16,7 +16,7 @@ import { describeExamples, describeExits, EXIT, failureLine } from '../exit.ts';
 import { printPage } from '../fold.ts';
 import { operatorName } from '../operator.ts';
 import { startProgress } from '../progress.ts';
-import { parseSeconds } from '../seconds.ts';
+import { parseSeconds } from '../options/seconds.ts';
 import { withAdmin } from '../admin.ts';
 import { paint, print, printJson, renderAge, renderTable, withoutControls } from '../table.ts';
 

@@ -7,9 +7,9 @@ import { chownSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { openPool, type Pool } from '../../src/database/connection.ts';
-import { openWorld, type World } from '../stack.ts';
-import { endOf, runCli, startCli } from './run-cli.ts';
+import { openPool, type Pool } from '../../../src/database/connection.ts';
+import { openWorld, type World } from '../../stack.ts';
+import { endOf, runCli, startCli } from '../run-cli.ts';
 
 const HASH = 'ab'.repeat(32);
 const DAY = 24 * 3600 * 1000;

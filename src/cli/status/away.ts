@@ -1,9 +1,9 @@
 /** PostgreSQL and Redis, without which no work is possible, where `status` finds that one does not answer. */
-import type { Config } from '../shared/config.ts';
-import { findRedisFault, redisAddress } from '../backends/redis/redis-connection.ts';
-import { describeError } from '../shared/errors.ts';
-import { timeOf } from '../shared/time.ts';
-import { withoutControls } from './table.ts';
+import type { Config } from '../../shared/config.ts';
+import { findRedisFault, redisAddress } from '../../backends/redis/redis-connection.ts';
+import { describeError } from '../../shared/errors.ts';
+import { timeOf } from '../../shared/time.ts';
+import { withoutControls } from '../table.ts';
 
 export interface Away {
   server: 'PostgreSQL' | 'Redis';

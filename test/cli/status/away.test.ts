@@ -6,11 +6,11 @@ import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { Redis } from 'ioredis';
-import { EXIT } from '../../src/cli/exit.ts';
-import { requestsQueue } from '../../src/backends/redis/queue.ts';
-import { redisAddress } from '../../src/backends/redis/redis-connection.ts';
-import { openPool, type Pool } from '../../src/database/connection.ts';
-import { eventually } from '../scenarios/eventually.ts';
+import { EXIT } from '../../../src/cli/exit.ts';
+import { requestsQueue } from '../../../src/backends/redis/queue.ts';
+import { redisAddress } from '../../../src/backends/redis/redis-connection.ts';
+import { openPool, type Pool } from '../../../src/database/connection.ts';
+import { eventually } from '../../scenarios/eventually.ts';
 import {
   openWorld,
   runningPid,
@@ -18,8 +18,8 @@ import {
   startServer,
   stopServer,
   type World,
-} from '../stack.ts';
-import { endOf, type Ended, runCli, startCli } from './run-cli.ts';
+} from '../../stack.ts';
+import { endOf, type Ended, runCli, startCli } from '../run-cli.ts';
 
 const PERSON = (shellName: string) => ({
   kind: 'person.create',

@@ -1,10 +1,14 @@
 /** What blocks the work of the realm, as text: a freeze, a held sweep, a doubt, an unreachable server, … */
-import type { Config } from '../shared/config.ts';
-import { readOldestWaiting, type Waiting } from '../backends/redis/waiting-requests.ts';
-import { describeError } from '../shared/errors.ts';
-import { timeOf } from '../shared/time.ts';
-import { describeOverdue, type OverdueMove, readOverdue } from '../lifecycle/calendar-queries.ts';
-import { type Freeze, isByItself, readFreeze } from '../database/freeze.ts';
+import type { Config } from '../../shared/config.ts';
+import { readOldestWaiting, type Waiting } from '../../backends/redis/waiting-requests.ts';
+import { describeError } from '../../shared/errors.ts';
+import { timeOf } from '../../shared/time.ts';
+import {
+  describeOverdue,
+  type OverdueMove,
+  readOverdue,
+} from '../../lifecycle/calendar-queries.ts';
+import { type Freeze, isByItself, readFreeze } from '../../database/freeze.ts';
 import {
   describeHanging,
   describeIntruder,
@@ -17,14 +21,14 @@ import {
   remedyFor,
   remedyForHanging,
   WORKS,
-} from '../database/locks.ts';
-import { readDoubt } from '../seals/heartbeat-table.ts';
-import { type PlaceDoubt, readPlaceDoubts } from '../seals/place-markers-table.ts';
-import type { Client } from '../database/connection.ts';
-import { readHeld, readLastEnded, type Sweep } from '../drift/sweeps-table.ts';
-import { readTroubles, type Trouble } from '../database/troubles-table.ts';
-import { describeFreeze } from './commands/freeze.ts';
-import { renderAge, renderTable } from './table.ts';
+} from '../../database/locks.ts';
+import { readDoubt } from '../../seals/heartbeat-table.ts';
+import { type PlaceDoubt, readPlaceDoubts } from '../../seals/place-markers-table.ts';
+import type { Client } from '../../database/connection.ts';
+import { readHeld, readLastEnded, type Sweep } from '../../drift/sweeps-table.ts';
+import { readTroubles, type Trouble } from '../../database/troubles-table.ts';
+import { describeFreeze } from '../commands/freeze.ts';
+import { renderAge, renderTable } from '../table.ts';
 
 export interface Blockers {
   frozen: Freeze | null;

@@ -1,7 +1,7 @@
 /** Times in the past, and timeouts, on the command line. */
 import { expect, test } from '@jest/globals';
-import { parseSeconds } from '../../src/cli/seconds.ts';
-import { parseSince } from '../../src/cli/since.ts';
+import { parseSeconds } from '../../../src/cli/options/seconds.ts';
+import { parseSince } from '../../../src/cli/options/since.ts';
 
 const NOW = new Date('2026-11-24T12:00:00Z');
 

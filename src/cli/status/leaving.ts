@@ -1,7 +1,7 @@
 /** Who is leaving, in `status`: how many, who moves next and when, and the progress. */
-import { endOfHold, isWithoutEnd, timeOf } from '../shared/time.ts';
-import type { Role } from '../reconcile/wanted.ts';
-import { describeProgress, describeWait } from '../lifecycle/render-leaving.ts';
+import { endOfHold, isWithoutEnd, timeOf } from '../../shared/time.ts';
+import type { Role } from '../../reconcile/wanted.ts';
+import { describeProgress, describeWait } from '../../lifecycle/render-leaving.ts';
 import {
   countOrphans,
   type Leaver,
@@ -9,10 +9,10 @@ import {
   readMovers,
   readStateTotals,
   type StateTotal,
-} from '../lifecycle/leaving-facts.ts';
-import { readBehindOf, type RoleStatus } from '../database/overview.ts';
-import type { Client } from '../database/connection.ts';
-import { renderTable } from './table.ts';
+} from '../../lifecycle/leaving-facts.ts';
+import { readBehindOf, type RoleStatus } from '../../database/overview.ts';
+import type { Client } from '../../database/connection.ts';
+import { renderTable } from '../table.ts';
 
 /** How many are shown to programs, and to people; the totals count all of them. */
 const MOST_MOVERS = 100;
