@@ -37,17 +37,17 @@ const COMMANDS: readonly { name: string; summary: string; load(): Promise<Define
   {
     name: 'survey',
     summary: 'show what has drifted, in groups, worst first',
-    load: async () => (await import('./commands/survey.ts')).defineSurvey,
+    load: async () => (await import('./commands/drift/survey.ts')).defineSurvey,
   },
   {
     name: 'plan',
     summary: 'show each step that would be taken; change nothing',
-    load: async () => (await import('./commands/plan.ts')).definePlan,
+    load: async () => (await import('./commands/drift/plan.ts')).definePlan,
   },
   {
     name: 'repair',
     summary: 'take exactly the steps that `plan` shows',
-    load: async () => (await import('./commands/repair.ts')).defineRepair,
+    load: async () => (await import('./commands/drift/repair.ts')).defineRepair,
   },
   {
     name: 'explain',
@@ -62,17 +62,17 @@ const COMMANDS: readonly { name: string; summary: string; load(): Promise<Define
   {
     name: 'adopt',
     summary: 'take over accounts and tools that `list unmanaged` shows',
-    load: async () => (await import('./commands/adopt.ts')).defineAdopt,
+    load: async () => (await import('./commands/unmanaged/adopt.ts')).defineAdopt,
   },
   {
     name: 'ignore',
     summary: 'leave something that `list unmanaged` shows as it is, for a reason',
-    load: async () => (await import('./commands/ignore.ts')).defineIgnore,
+    load: async () => (await import('./commands/unmanaged/ignore.ts')).defineIgnore,
   },
   {
     name: 'audit',
     summary: 'show who requested what; `audit verify` proves that nothing was changed',
-    load: async () => (await import('./commands/audit.ts')).defineAudit,
+    load: async () => (await import('./commands/audit/audit.ts')).defineAudit,
   },
   {
     name: 'doctor',
@@ -82,7 +82,7 @@ const COMMANDS: readonly { name: string; summary: string; load(): Promise<Define
   {
     name: 'sweep',
     summary: 'show the last sweeps; `sweep release` lets a held one continue',
-    load: async () => (await import('./commands/sweep.ts')).defineSweep,
+    load: async () => (await import('./commands/drift/sweep.ts')).defineSweep,
   },
   {
     name: 'freeze',
@@ -127,7 +127,7 @@ const COMMANDS: readonly { name: string; summary: string; load(): Promise<Define
   {
     name: 'import',
     summary: 'import a running platform from its directory',
-    load: async () => (await import('./commands/import.ts')).defineImport,
+    load: async () => (await import('./commands/unmanaged/import.ts')).defineImport,
   },
   {
     name: 'backup',

@@ -1,20 +1,20 @@
 /** `chamberlain adopt`: takes over unmanaged accounts and tools, which it judges as `import` does. */
 import type { Command } from 'commander';
-import { ChamberlainError } from '../../shared/errors.ts';
-import type { UnmanagedThing } from '../../unmanaged/unmanaged.ts';
-import { namesOf } from '../../backends/ldap/directory-names.ts';
-import { type AnyRef, entryRef, splitRef } from '../../targets/directory-reader.ts';
-import type { EntryRef } from '../../reconcile/action.ts';
-import { describeThing } from '../../unmanaged/render-unmanaged.ts';
-import { readUnmanaged } from '../../unmanaged/unmanaged-table.ts';
-import { canAsk, confirm } from '../confirm.ts';
-import { configOf, wantsJson } from '../configuration.ts';
-import { describeExamples, describeExits, EXIT } from '../exit.ts';
+import { ChamberlainError } from '../../../shared/errors.ts';
+import type { UnmanagedThing } from '../../../unmanaged/unmanaged.ts';
+import { namesOf } from '../../../backends/ldap/directory-names.ts';
+import { type AnyRef, entryRef, splitRef } from '../../../targets/directory-reader.ts';
+import type { EntryRef } from '../../../reconcile/action.ts';
+import { describeThing } from '../../../unmanaged/render-unmanaged.ts';
+import { readUnmanaged } from '../../../unmanaged/unmanaged-table.ts';
+import { canAsk, confirm } from '../../confirm.ts';
+import { configOf, wantsJson } from '../../configuration.ts';
+import { describeExamples, describeExits, EXIT } from '../../exit.ts';
 import { requireThings } from './ignore.ts';
 import { exitOf, type ImportOptions, runImport, withoutActions } from './import.ts';
-import { type ImportReport, renderImport } from '../../import/import-report.ts';
-import { withAdmin } from '../admin.ts';
-import { print, printJson, withoutControls } from '../table.ts';
+import { type ImportReport, renderImport } from '../../../import/import-report.ts';
+import { withAdmin } from '../../admin.ts';
+import { print, printJson, withoutControls } from '../../table.ts';
 
 export function defineAdopt(command: Command): void {
   command

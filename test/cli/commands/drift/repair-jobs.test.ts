@@ -1,6 +1,6 @@
 import { expect, test } from '@jest/globals';
-import { jobsOf } from '../../../src/drift/follow-repair.ts';
-import type { Action } from '../../../src/reconcile/action.ts';
+import { jobsOf } from '../../../../src/drift/follow-repair.ts';
+import type { Action } from '../../../../src/reconcile/action.ts';
 
 const part = (subject: number, ...verbs: Action['verb'][]) => ({
   subject,

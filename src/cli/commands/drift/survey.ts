@@ -1,12 +1,12 @@
 /** `chamberlain survey`: what has drifted, in groups. Changes nothing: it asks the roles, merges and renders. */
 import type { Command } from 'commander';
-import { countSurvey, renderSurvey } from '../../drift/render-survey.ts';
-import { groupSurvey } from '../../drift/survey-groups.ts';
-import { wantsJson } from '../configuration.ts';
-import { describeExamples, describeExits } from '../exit.ts';
-import { printPage } from '../fold.ts';
-import { addSurveyOptions, askByOptions, exitOf } from '../../drift/surveying.ts';
-import { paint, printJson } from '../table.ts';
+import { countSurvey, renderSurvey } from '../../../drift/render-survey.ts';
+import { groupSurvey } from '../../../drift/survey-groups.ts';
+import { wantsJson } from '../../configuration.ts';
+import { describeExamples, describeExits } from '../../exit.ts';
+import { printPage } from '../../fold.ts';
+import { addSurveyOptions, askByOptions, exitOf } from '../../../drift/surveying.ts';
+import { paint, printJson } from '../../table.ts';
 
 /** How many accounts of a group the JSON names; the lists beside the groups hold all. */
 const FIRST = 5;

@@ -9,19 +9,19 @@
 import { InvalidArgumentError, type Command } from 'commander';
 import { existsSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
-import type { Config } from '../../shared/config.ts';
-import { auditFileName, writeAuditFile } from '../../audit/audit-file.ts';
-import { ChamberlainError, isNotMigrated } from '../../shared/errors.ts';
-import * as store from '../../audit/audit-closings.ts';
-import { openOwner } from '../../import/write-import.ts';
-import type { Client } from '../../database/connection.ts';
-import { isSignedByAdmin, readBack } from '../../audit/audit-files.ts';
-import { configOf, wantsJson } from '../configuration.ts';
-import { describeExamples, describeExits } from '../exit.ts';
-import { operatorName } from '../operator.ts';
-import { type Progress, startProgress } from '../progress.ts';
-import { findSubmitter } from '../submission.ts';
-import { print, printJson } from '../table.ts';
+import type { Config } from '../../../shared/config.ts';
+import { auditFileName, writeAuditFile } from '../../../audit/audit-file.ts';
+import { ChamberlainError, isNotMigrated } from '../../../shared/errors.ts';
+import * as store from '../../../audit/audit-closings.ts';
+import { openOwner } from '../../../import/write-import.ts';
+import type { Client } from '../../../database/connection.ts';
+import { isSignedByAdmin, readBack } from '../../../audit/audit-files.ts';
+import { configOf, wantsJson } from '../../configuration.ts';
+import { describeExamples, describeExits } from '../../exit.ts';
+import { operatorName } from '../../operator.ts';
+import { type Progress, startProgress } from '../../progress.ts';
+import { findSubmitter } from '../../submission.ts';
+import { print, printJson } from '../../table.ts';
 
 export function defineClose(command: Command): void {
   command

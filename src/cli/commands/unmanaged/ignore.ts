@@ -1,14 +1,14 @@
 /** `chamberlain ignore`: leaves unmanaged things as they are. */
 import type { Command } from 'commander';
-import type { Config } from '../../shared/config.ts';
-import { ChamberlainError } from '../../shared/errors.ts';
-import { thingsNamed, type UnmanagedThing } from '../../unmanaged/unmanaged.ts';
-import { ignoreThings, readUnmanaged } from '../../unmanaged/unmanaged-table.ts';
-import { configOf, wantsJson } from '../configuration.ts';
-import { describeExamples, describeExits } from '../exit.ts';
-import { operatorName } from '../operator.ts';
-import { withAdmin } from '../admin.ts';
-import { print, printJson, withoutControls } from '../table.ts';
+import type { Config } from '../../../shared/config.ts';
+import { ChamberlainError } from '../../../shared/errors.ts';
+import { thingsNamed, type UnmanagedThing } from '../../../unmanaged/unmanaged.ts';
+import { ignoreThings, readUnmanaged } from '../../../unmanaged/unmanaged-table.ts';
+import { configOf, wantsJson } from '../../configuration.ts';
+import { describeExamples, describeExits } from '../../exit.ts';
+import { operatorName } from '../../operator.ts';
+import { withAdmin } from '../../admin.ts';
+import { print, printJson, withoutControls } from '../../table.ts';
 
 export function defineIgnore(command: Command): void {
   command

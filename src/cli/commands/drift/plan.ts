@@ -1,11 +1,11 @@
 /** `chamberlain plan`: a survey as steps. Changes nothing: it asks the roles, merges and renders. */
 import type { Command } from 'commander';
-import { countPlan, renderPlan } from '../../reconcile/render-plan.ts';
-import { wantsJson } from '../configuration.ts';
-import { describeExamples, describeExits } from '../exit.ts';
-import { printPage } from '../fold.ts';
-import { addSurveyOptions, askByOptions, exitOf } from '../../drift/surveying.ts';
-import { paint, printJson } from '../table.ts';
+import { countPlan, renderPlan } from '../../../reconcile/render-plan.ts';
+import { wantsJson } from '../../configuration.ts';
+import { describeExamples, describeExits } from '../../exit.ts';
+import { printPage } from '../../fold.ts';
+import { addSurveyOptions, askByOptions, exitOf } from '../../../drift/surveying.ts';
+import { paint, printJson } from '../../table.ts';
 
 export function definePlan(command: Command): void {
   addSurveyOptions(

@@ -1,12 +1,17 @@
 /** The parts of a repair, and its report at the end. */
 import { describe, expect, test } from '@jest/globals';
-import { draftParts } from '../../../src/drift/repair-parts.ts';
-import { failuresOf, type Repaired, renderRepaired, toJson } from '../../../src/drift/repaired.ts';
-import type { Role } from '../../../src/reconcile/wanted.ts';
-import type { Effect } from '../../../src/reconcile/action.ts';
-import type { Step } from '../../../src/reconcile/plan.ts';
-import { mergeReports, type Report } from '../../../src/reconcile/report.ts';
-import { expectGolden } from '../../golden.ts';
+import { draftParts } from '../../../../src/drift/repair-parts.ts';
+import {
+  failuresOf,
+  type Repaired,
+  renderRepaired,
+  toJson,
+} from '../../../../src/drift/repaired.ts';
+import type { Role } from '../../../../src/reconcile/wanted.ts';
+import type { Effect } from '../../../../src/reconcile/action.ts';
+import type { Step } from '../../../../src/reconcile/plan.ts';
+import { mergeReports, type Report } from '../../../../src/reconcile/report.ts';
+import { expectGolden } from '../../../golden.ts';
 
 function step(subject: number, target: string, effect: Effect = 'change'): Step {
   return {

@@ -1,26 +1,26 @@
 /** `chamberlain audit`: the append-only trail, and the proof that nothing in it was changed. */
 import { InvalidArgumentError, type Command } from 'commander';
-import type { Config } from '../../shared/config.ts';
-import { timeOf } from '../../shared/time.ts';
-import type { ChainFault } from '../../audit/audit-chain.ts';
-import { readClosings } from '../../audit/audit-closings.ts';
-import { type AuditRow, readAudit } from '../../audit/audit-trail.ts';
-import { type ChainVerdict, verifyAudit } from '../../audit/audit-verify.ts';
+import type { Config } from '../../../shared/config.ts';
+import { timeOf } from '../../../shared/time.ts';
+import type { ChainFault } from '../../../audit/audit-chain.ts';
+import { readClosings } from '../../../audit/audit-closings.ts';
+import { type AuditRow, readAudit } from '../../../audit/audit-trail.ts';
+import { type ChainVerdict, verifyAudit } from '../../../audit/audit-verify.ts';
 import { defineClose } from './audit-close.ts';
 import {
   type AuditFile,
   checkAuditFile,
   compareWithRecord,
   placesOf,
-} from '../../audit/audit-files.ts';
-import { configOf, wantsJson } from '../configuration.ts';
-import { describeExamples, describeExits, EXIT, failureLine } from '../exit.ts';
-import { printPage } from '../fold.ts';
-import { limitUpTo } from '../options/limit.ts';
-import { type Progress, startProgress } from '../progress.ts';
-import { parseSince } from '../options/since.ts';
-import { requireSubjects, withAdmin } from '../admin.ts';
-import { paint, print, printJson, renderTable } from '../table.ts';
+} from '../../../audit/audit-files.ts';
+import { configOf, wantsJson } from '../../configuration.ts';
+import { describeExamples, describeExits, EXIT, failureLine } from '../../exit.ts';
+import { printPage } from '../../fold.ts';
+import { limitUpTo } from '../../options/limit.ts';
+import { type Progress, startProgress } from '../../progress.ts';
+import { parseSince } from '../../options/since.ts';
+import { requireSubjects, withAdmin } from '../../admin.ts';
+import { paint, print, printJson, renderTable } from '../../table.ts';
 
 interface AuditOptions {
   subject?: string;

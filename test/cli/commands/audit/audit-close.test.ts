@@ -12,21 +12,21 @@ import {
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { Client as PgClient } from 'pg';
-import { closeYear } from '../../../src/cli/commands/audit-close.ts';
-import { verifyAll } from '../../../src/cli/commands/audit.ts';
-import { verifyAudit } from '../../../src/audit/audit-verify.ts';
-import { sealAudit } from '../../../src/audit/audit-seals.ts';
+import { closeYear } from '../../../../src/cli/commands/audit/audit-close.ts';
+import { verifyAll } from '../../../../src/cli/commands/audit/audit.ts';
+import { verifyAudit } from '../../../../src/audit/audit-verify.ts';
+import { sealAudit } from '../../../../src/audit/audit-seals.ts';
 import {
   connectionSettings,
   openPool,
   type Pool,
   withClient,
-} from '../../../src/database/connection.ts';
-import { restoreDatabaseCopy, dumpDatabase } from '../../scenarios/recovery/backup.ts';
-import { onSmallDisk } from '../../login-host/small-disk.ts';
-import { eventually } from '../../scenarios/eventually.ts';
-import { asSuperuser, openWorld, type World } from '../../stack.ts';
-import { type Ended, endOf, runCli, startCli } from '../run-cli.ts';
+} from '../../../../src/database/connection.ts';
+import { restoreDatabaseCopy, dumpDatabase } from '../../../scenarios/recovery/backup.ts';
+import { onSmallDisk } from '../../../login-host/small-disk.ts';
+import { eventually } from '../../../scenarios/eventually.ts';
+import { asSuperuser, openWorld, type World } from '../../../stack.ts';
+import { type Ended, endOf, runCli, startCli } from '../../run-cli.ts';
 
 let world: World;
 let owner: Pool;
@@ -194,7 +194,7 @@ describe('faults of a file are reported with its name', () => {
     const places = [...bytes.keys()]
       .filter((at) => bytes[at] === 10)
       .flatMap((at) => [at - 100, at - 1, at]);
-    const { checkAuditFile } = await import('../../../src/audit/audit-files.ts');
+    const { checkAuditFile } = await import('../../../../src/audit/audit-files.ts');
     const file = join(out, 'changed');
     for (const at of [0, ...places]) {
       const changed = Buffer.from(bytes);
@@ -275,8 +275,8 @@ describe('faults of a file are reported with its name', () => {
     await tamper('TRUNCATE audit_closings');
     put(2022, forged);
     const key = world.makeKey('stranger').file;
-    const { readSigningKey } = await import('../../../src/requests/token.ts');
-    const { writeAuditFile } = await import('../../../src/audit/audit-file.ts');
+    const { readSigningKey } = await import('../../../../src/requests/token.ts');
+    const { writeAuditFile } = await import('../../../../src/audit/audit-file.ts');
     const stranger = join(out, 'by-a-stranger');
     await writeAuditFile(
       stranger,

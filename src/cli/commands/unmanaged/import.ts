@@ -1,20 +1,25 @@
 /** `chamberlain import`: imports a running platform. It reads with accounts that cannot write. */
 import type { Command } from 'commander';
-import type { OpenDirectoryReader } from '../../backends/ldap/directory.ts';
-import type { Client } from '../../database/connection.ts';
-import { DATABASES } from '../../roles/databases/worker.ts';
-import { DIRECTORY_TARGETS } from '../../roles/directory/role.ts';
-import { DIRECTORY } from '../../roles/directory/worker.ts';
-import { HOMES_TARGETS } from '../../roles/homes/role.ts';
-import { HOMES } from '../../roles/homes/worker.ts';
-import { portalNames, realmOf, type Config } from '../../shared/config.ts';
-import type { Step } from '../../reconcile/plan.ts';
-import { mergeReports, type Report, type Unreadable } from '../../reconcile/report.ts';
-import { ChamberlainError, codeOf, describeError } from '../../shared/errors.ts';
-import { hasClass } from '../../import/account.ts';
-import { candidatesOf, type JudgedHomes, judgeHomes, readHomes } from '../../import/credentials.ts';
-import { readDirectory, type SeenDirectory } from '../../import/directory.ts';
-import { foresee } from '../../import/foresee.ts';
+import type { OpenDirectoryReader } from '../../../backends/ldap/directory.ts';
+import type { Client } from '../../../database/connection.ts';
+import { DATABASES } from '../../../roles/databases/worker.ts';
+import { DIRECTORY_TARGETS } from '../../../roles/directory/role.ts';
+import { DIRECTORY } from '../../../roles/directory/worker.ts';
+import { HOMES_TARGETS } from '../../../roles/homes/role.ts';
+import { HOMES } from '../../../roles/homes/worker.ts';
+import { portalNames, realmOf, type Config } from '../../../shared/config.ts';
+import type { Step } from '../../../reconcile/plan.ts';
+import { mergeReports, type Report, type Unreadable } from '../../../reconcile/report.ts';
+import { ChamberlainError, codeOf, describeError } from '../../../shared/errors.ts';
+import { hasClass } from '../../../import/account.ts';
+import {
+  candidatesOf,
+  type JudgedHomes,
+  judgeHomes,
+  readHomes,
+} from '../../../import/credentials.ts';
+import { readDirectory, type SeenDirectory } from '../../../import/directory.ts';
+import { foresee } from '../../../import/foresee.ts';
 import {
   judge,
   type Judgement,
@@ -22,30 +27,30 @@ import {
   onlyRefusals,
   readEntries,
   type ImportContext,
-} from '../../import/judge.ts';
-import { listSome } from '../../import/refusal.ts';
-import type { KnownRealm, ImportBatch } from '../../import/import-batch.ts';
-import { openOwner, readKnown, importBatch } from '../../import/write-import.ts';
-import { lookAtHeartbeat } from '../../seals/heartbeat-table.ts';
-import type { AnyRef, DirectoryReader } from '../../targets/directory-reader.ts';
-import { databaseAccount } from '../../targets/database-account.ts';
-import type { DatabasesReader } from '../../targets/databases-reader.ts';
-import type { CredentialsHave, FilesReader } from '../../targets/files-reader.ts';
-import { unmanagedAmong, type Throttle, sightingOfHome } from '../../targets/everything.ts';
-import { type Sighting, sightingsOf } from '../../unmanaged/sightings.ts';
-import { seal } from '../../targets/seal.ts';
-import { configOf, wantsJson } from '../configuration.ts';
-import { canAsk, confirm } from '../confirm.ts';
-import { describeExamples, describeExits, EXIT, failureLine, RUN_AGAIN } from '../exit.ts';
+} from '../../../import/judge.ts';
+import { listSome } from '../../../import/refusal.ts';
+import type { KnownRealm, ImportBatch } from '../../../import/import-batch.ts';
+import { openOwner, readKnown, importBatch } from '../../../import/write-import.ts';
+import { lookAtHeartbeat } from '../../../seals/heartbeat-table.ts';
+import type { AnyRef, DirectoryReader } from '../../../targets/directory-reader.ts';
+import { databaseAccount } from '../../../targets/database-account.ts';
+import type { DatabasesReader } from '../../../targets/databases-reader.ts';
+import type { CredentialsHave, FilesReader } from '../../../targets/files-reader.ts';
+import { unmanagedAmong, type Throttle, sightingOfHome } from '../../../targets/everything.ts';
+import { type Sighting, sightingsOf } from '../../../unmanaged/sightings.ts';
+import { seal } from '../../../targets/seal.ts';
+import { configOf, wantsJson } from '../../configuration.ts';
+import { canAsk, confirm } from '../../confirm.ts';
+import { describeExamples, describeExits, EXIT, failureLine, RUN_AGAIN } from '../../exit.ts';
 import {
   type ImportReport,
   lostMembers,
   renderImport,
   renderLosses,
-} from '../../import/import-report.ts';
-import { operatorName } from '../operator.ts';
-import { startProgress } from '../progress.ts';
-import { print, printJson } from '../table.ts';
+} from '../../../import/import-report.ts';
+import { operatorName } from '../../operator.ts';
+import { startProgress } from '../../progress.ts';
+import { print, printJson } from '../../table.ts';
 
 /** What to look at, and whether to undo everything at the end. `only`: just these entries of the directory. */
 export interface ImportOptions {

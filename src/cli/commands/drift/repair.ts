@@ -1,31 +1,31 @@
 /** `chamberlain repair`: has the roles take the steps that `plan` shows. It asks them, and waits. */
 import { randomUUID } from 'node:crypto';
 import type { Command } from 'commander';
-import type { Config } from '../../shared/config.ts';
-import { ChamberlainError } from '../../shared/errors.ts';
-import { digestSteps } from '../../reconcile/digest.ts';
-import { countPlan, renderPlan } from '../../reconcile/render-plan.ts';
-import { readGivenUp, recordRepair } from '../../drift/asked-repairs.ts';
-import { readFreeze } from '../../database/freeze.ts';
-import type { Client } from '../../database/connection.ts';
-import { configOf, wantsJson } from '../configuration.ts';
-import { canAsk, confirm } from '../confirm.ts';
-import { describeExamples, describeExits, EXIT } from '../exit.ts';
-import { followRepair } from '../../drift/follow-repair.ts';
-import { printPage } from '../fold.ts';
-import { operatorName } from '../operator.ts';
-import { startProgress } from '../progress.ts';
-import { type AskedPart, draftParts } from '../../drift/repair-parts.ts';
-import { failuresOf, type Repaired, renderRepaired, toJson } from '../../drift/repaired.ts';
-import { withAdmin } from '../admin.ts';
+import type { Config } from '../../../shared/config.ts';
+import { ChamberlainError } from '../../../shared/errors.ts';
+import { digestSteps } from '../../../reconcile/digest.ts';
+import { countPlan, renderPlan } from '../../../reconcile/render-plan.ts';
+import { readGivenUp, recordRepair } from '../../../drift/asked-repairs.ts';
+import { readFreeze } from '../../../database/freeze.ts';
+import type { Client } from '../../../database/connection.ts';
+import { configOf, wantsJson } from '../../configuration.ts';
+import { canAsk, confirm } from '../../confirm.ts';
+import { describeExamples, describeExits, EXIT } from '../../exit.ts';
+import { followRepair } from '../../../drift/follow-repair.ts';
+import { printPage } from '../../fold.ts';
+import { operatorName } from '../../operator.ts';
+import { startProgress } from '../../progress.ts';
+import { type AskedPart, draftParts } from '../../../drift/repair-parts.ts';
+import { failuresOf, type Repaired, renderRepaired, toJson } from '../../../drift/repaired.ts';
+import { withAdmin } from '../../admin.ts';
 import {
   addSurveyOptions,
   type Asked,
   askByOptions,
   subjectsOf,
   type SurveyOptions,
-} from '../../drift/surveying.ts';
-import { paint, print, printJson } from '../table.ts';
+} from '../../../drift/surveying.ts';
+import { paint, print, printJson } from '../../table.ts';
 
 interface RepairOptions extends SurveyOptions {
   expect?: string;
