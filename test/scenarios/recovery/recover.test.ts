@@ -199,7 +199,7 @@ beforeAll(async () => {
   // the marker is told after that survey, and the backup holds both
   const before = await publishedAt();
   await eventually('a beat', async () => (await publishedAt()) > before);
-  dueAt = Date.now() + 15_000;
+  dueAt = Date.now() + 30_000;
   await asSteward('person.suspend', {
     person: 'dave',
     reason: 'x',
