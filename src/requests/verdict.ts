@@ -353,23 +353,20 @@ function requireActor(request: Request, actor: Person | undefined): void {
   }
 }
 
+/** A request whose form and signature are right, with the person who makes it. */
+interface Checked {
+  request: Request;
+  portal: Portal;
+  actor: Person | undefined;
+  now: Date;
+  together: Together | undefined;
+}
+
 async function accept(
   client: Client,
   config: Config,
   identity: Omit<Refusal, 'code' | 'sentence'> & { claims: Claims },
-  {
-    request,
-    portal: signer,
-    actor,
-    now,
-    together,
-  }: {
-    request: Request;
-    portal: Portal;
-    actor: Person | undefined;
-    now: Date;
-    together: Together | undefined;
-  },
+  { request, portal: signer, actor, now, together }: Checked,
 ): Promise<Given> {
   const { claims } = identity;
   const admin = adminOfPortal(claims.iss);

@@ -188,98 +188,113 @@ function contextOf(config: Config, now: Date): ImportContext {
 /** @param agrees is called with what others lose, before anything is written */
 async function importWith(
   config: Config,
+  options: ImportOptions,
+  say: (text: string) => void,
+  agrees: (losses: Losses) => Promise<boolean>,
+): Promise<ImportReport> {
+  const opened: Opened = {
+    directory: DIRECTORY.openReader(config),
+    homes: HOMES.openReader(config),
+    databases: DATABASES.openReader(config),
+    owner: await openOwner(config),
+  };
+  try {
+    return await importThrough(opened, config, options, say, agrees);
+  } finally {
+    const { owner, ...readers } = opened;
+    await Promise.allSettled([...Object.values(readers).map((each) => each.close()), owner.end()]);
+  }
+}
+
+interface Opened {
+  directory: ReturnType<typeof DIRECTORY.openReader>;
+  homes: ReturnType<typeof HOMES.openReader>;
+  databases: ReturnType<typeof DATABASES.openReader>;
+  owner: Client;
+}
+
+async function importThrough(
+  opened: Opened,
+  config: Config,
   { homes, databases, check: isCheck, only }: ImportOptions,
   say: (text: string) => void,
   agrees: (losses: Losses) => Promise<boolean>,
 ): Promise<ImportReport> {
+  const { owner } = opened;
   const realm = realmOf(config);
   const check = isCheck === true;
   const context = contextOf(config, new Date());
-  const directoryReader = DIRECTORY.openReader(config);
-  const filesReader = HOMES.openReader(config);
-  const databasesReader = DATABASES.openReader(config);
-  const owner = await openOwner(config);
-  try {
-    say('reading the directory');
-    const directory = await directoryReader.readEverything(THROTTLE, realm.realmGid);
-    const seen = await readDirectory(directory, realm);
-    await requireCurrent(owner, directoryReader);
-    say('reading keys');
-    const all = readEntries(seen, context);
-    const read = only === undefined ? all : onlyEntries(all, only, config.realm);
-    const judgeAll = (ours: KnownRealm): Judgement => {
-      const judged = judge(read, seen, ours, realm, context);
-      return only === undefined ? judged : onlyRefusals(judged, only, config.realm);
-    };
-    const sightings = [directory.sightings, sightingsOfUnmanaged(seen.unmanaged, realm.realmGid)];
+  say('reading the directory');
+  const directory = await opened.directory.readEverything(THROTTLE, realm.realmGid);
+  const seen = await readDirectory(directory, realm);
+  await requireCurrent(owner, opened.directory);
+  say('reading keys');
+  const all = readEntries(seen, context);
+  const read = only === undefined ? all : onlyEntries(all, only, config.realm);
+  const judgeAll = (ours: KnownRealm): Judgement => {
+    const judged = judge(read, seen, ours, realm, context);
+    return only === undefined ? judged : onlyRefusals(judged, only, config.realm);
+  };
+  const sightings = [directory.sightings, sightingsOfUnmanaged(seen.unmanaged, realm.realmGid)];
 
-    const known = await readKnown(owner);
-    // with named entries, people and tools that were imported before get nothing
-    const candidatesIn = (judged: Judgement, ours: KnownRealm) =>
-      candidatesOf(judged, only === undefined ? ours : { ...ours, people: [], tools: [] });
-    const judgedBefore = judgeAll(known);
-    const candidates = candidatesIn(judgedBefore, known);
-    const files =
-      homes === true
-        ? await readHomes(filesReader, candidates, say)
-        : new Map<number, CredentialsHave>();
-    if (homes === true) {
-      for await (const piece of filesReader.listHomes(THROTTLE.piece)) {
-        sightings.push(piece.map((home) => sightingOfHome(home, realm)));
-      }
+  const known = await readKnown(owner);
+  // with named entries, people and tools that were imported before get nothing
+  const candidatesIn = (judged: Judgement, ours: KnownRealm) =>
+    candidatesOf(judged, only === undefined ? ours : { ...ours, people: [], tools: [] });
+  const judgedBefore = judgeAll(known);
+  const candidates = candidatesIn(judgedBefore, known);
+  const files =
+    homes === true
+      ? await readHomes(opened.homes, candidates, say)
+      : new Map<number, CredentialsHave>();
+  if (homes === true) {
+    for await (const piece of opened.homes.listHomes(THROTTLE.piece)) {
+      sightings.push(piece.map((home) => sightingOfHome(home, realm)));
     }
-    const accounts =
-      databases === true ? await databasesReader.readEverything(THROTTLE) : undefined;
-    sightings.push(accounts?.sightings ?? []);
-
-    if (!check && !(await agrees(judgedBefore))) throw new Declined();
-    const named = new Set(listLosses(judgedBefore));
-    say('waiting for verdicts in progress');
-    const { judgement, credentials, batch, admins, wanted } = await importBatch(
-      owner,
-      {
-        ...{ by: operatorName(), admin: config.admin, commit: !check },
-        portals: portalNames(config),
-      },
-      (now) => {
-        // again, since a name or number may have been given meanwhile
-        const judged = judgeAll(now);
-        if (!check) requireNamed(judged, named);
-        say(`writing ${judged.people.length} people and ${judged.tools.length} tools`);
-        const ofHomes = judgeHomes(candidatesIn(judged, now), files);
-        return {
-          judgement: judged,
-          credentials: ofHomes,
-          batch: batchOf(judged, ofHomes, unmanagedOf(sightings.flat(), judged, now, realm)),
-        };
-      },
-    );
-
-    const readers = {
-      directory: directory.reader,
-      homes: homes === true ? filesReader : undefined,
-      databases: accounts?.reader,
-    };
-    const foreseen = await foreseeAll(config, readers, wanted, say);
-    return {
-      check,
-      taken: countImported(batch),
-      known: judgement.known,
-      deletions: deletionsOf(batch),
-      homes: homes === true ? keptOrLost(credentials, foreseen.steps) : undefined,
-      refusals: judgement.refusals,
-      keyless: judgement.keyless,
-      foreseen,
-      adminless: admins > 0 ? undefined : `${config.realm}.${config.admin}`,
-    };
-  } finally {
-    await Promise.allSettled([
-      directoryReader.close(),
-      filesReader.close(),
-      databasesReader.close(),
-      owner.end(),
-    ]);
   }
+  const accounts = databases === true ? await opened.databases.readEverything(THROTTLE) : undefined;
+  sightings.push(accounts?.sightings ?? []);
+
+  if (!check && !(await agrees(judgedBefore))) throw new Declined();
+  const named = new Set(listLosses(judgedBefore));
+  say('waiting for verdicts in progress');
+  const { judgement, credentials, batch, admins, wanted } = await importBatch(
+    owner,
+    {
+      ...{ by: operatorName(), admin: config.admin, commit: !check },
+      portals: portalNames(config),
+    },
+    (now) => {
+      // again, since a name or number may have been given meanwhile
+      const judged = judgeAll(now);
+      if (!check) requireNamed(judged, named);
+      say(`writing ${judged.people.length} people and ${judged.tools.length} tools`);
+      const ofHomes = judgeHomes(candidatesIn(judged, now), files);
+      return {
+        judgement: judged,
+        credentials: ofHomes,
+        batch: batchOf(judged, ofHomes, unmanagedOf(sightings.flat(), judged, now, realm)),
+      };
+    },
+  );
+
+  const readers = {
+    directory: directory.reader,
+    homes: homes === true ? opened.homes : undefined,
+    databases: accounts?.reader,
+  };
+  const foreseen = await foreseeAll(config, readers, wanted, say);
+  return {
+    check,
+    taken: countImported(batch),
+    known: judgement.known,
+    deletions: deletionsOf(batch),
+    homes: homes === true ? keptOrLost(credentials, foreseen.steps) : undefined,
+    refusals: judgement.refusals,
+    keyless: judgement.keyless,
+    foreseen,
+    adminless: admins > 0 ? undefined : `${config.realm}.${config.admin}`,
+  };
 }
 
 /** Throws BACKEND_UNREADABLE if the directory may be an older copy of itself. */
