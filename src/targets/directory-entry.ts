@@ -183,7 +183,8 @@ function whatToDo(
 
 const NONE: readonly string[] = [];
 
-function isSame(values: readonly string[], others: readonly string[]): boolean {
+/** Whether both have the same values in the same order. */
+export function isSame(values: readonly string[], others: readonly string[]): boolean {
   if (values.length !== others.length) return false;
   for (let i = 0; i < values.length; i++) if (values[i] !== others[i]) return false;
   return true;
@@ -197,6 +198,7 @@ export function compareEntry(want: EntryWant, have: Attributes): Change[] {
     const there = have[attribute] ?? NONE;
     if (isSame(values, there)) continue;
     if (attribute === 'objectClass') {
+      if (values.every((value) => there.includes(value))) continue;
       const classes = new Set(there.map((value) => value.toLowerCase()));
       const add = values.filter((value) => !classes.has(value.toLowerCase()));
       if (add.length > 0) changes.push({ attribute, remove: [], add });
@@ -207,8 +209,9 @@ export function compareEntry(want: EntryWant, have: Attributes): Change[] {
     const add = values.filter((value) => !haveSet.has(value));
     if (remove.length + add.length > 0) changes.push({ attribute, remove, add });
   }
-  for (const [attribute, values] of Object.entries(want.without ?? {})) {
-    const remove = (have[attribute] ?? []).filter((value) => values.includes(value));
+  for (const attribute in want.without) {
+    const values = want.without[attribute] ?? NONE;
+    const remove = (have[attribute] ?? NONE).filter((value) => values.includes(value));
     if (remove.length > 0) changes.push({ attribute, remove, add: [] });
   }
   return changes;

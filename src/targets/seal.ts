@@ -32,7 +32,7 @@ import {
 } from './directory-entry.ts';
 import type { DirectoryEntry, DirectoryReader } from './directory-reader.ts';
 import type { Target } from './target.ts';
-import { accountRef, findInTheWay, unixAccount } from './unix-account.ts';
+import { accountRef, findInTheWay, passwdOf } from './unix-account.ts';
 
 const CLASS = 'chamberlainSealed';
 export const ATTRIBUTE = 'chamberlainSeal';
@@ -120,13 +120,12 @@ export function addSealed(steps: readonly Step[]): Step[] {
 }
 
 function payloadFor(wanted: Wanted, { number, until }: WantedSeal, realm: Realm): string {
-  const { attributes } = unixAccount.want(wanted, realm);
+  const { home, shell, gecos } = passwdOf(wanted, realm);
   const account = {
     realm: realm.realm,
     name: wanted.account as string,
     uid: wanted.uid,
-    home: attributes['homeDirectory']?.[0] ?? '',
-    shell: attributes['loginShell']?.[0] ?? '',
+    ...{ home, shell },
   };
   return formatSeal(
     wanted.kind === 'person'
@@ -139,7 +138,7 @@ function payloadFor(wanted: Wanted, { number, until }: WantedSeal, realm: Realm)
         }
       : {
           ...{ kind: 'tool', ...account, state: livingState(wanted.state) },
-          gecos: attributes['gecos']?.[0] ?? '',
+          gecos,
           members: (wanted.members ?? [])
             .filter(({ uid }) => uid !== wanted.uid)
             .map((member) => member.account as string)

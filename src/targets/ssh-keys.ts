@@ -30,14 +30,16 @@
  */
 import { printable } from '../shared/printable.ts';
 import { parseSshKey } from '../ssh-keys/ssh-key.ts';
+import type { Attributes } from '../reconcile/action.ts';
 import type { Wanted, WantedKey } from '../reconcile/wanted.ts';
-import type { Step } from '../reconcile/plan.ts';
+import { NOTHING_TO_DO, type Step } from '../reconcile/plan.ts';
 import {
   compareEntry,
   countValues,
   describeEntry,
   hasClass,
   isOurs,
+  isSame,
   modifyStep,
   otherClassFinding,
   type Change,
@@ -83,9 +85,17 @@ export const sshKeys: Target<DirectoryReader, EntryWant, DirectoryEntry | undefi
       return { steps: [], findings: [] };
     const { sshPublicKey = [], description = [] } = have?.attributes ?? {};
     const labelsThere = description.filter(isLabel);
+    const there: Attributes = { sshPublicKey, description: labelsThere };
+    // no other target has read as much of the account
+    const isOversized = have !== undefined && oddityOf(have) === 'oversized';
+    // so it is with nearly everybody
+    const isAsWanted = ['sshPublicKey', 'description'].every((attribute) =>
+      isSame(want.attributes[attribute] ?? [], there[attribute] ?? []),
+    );
+    if (isAsWanted && !isOversized) return NOTHING_TO_DO;
     const changes = compareEntry(
       { ...want, attributes: leaveComments(keysOf(wanted), sshPublicKey, labelsThere) },
-      { sshPublicKey, description: labelsThere },
+      there,
     );
     const keys = changes.find(({ attribute }) => attribute === 'sshPublicKey');
     const labels = changes.filter(({ attribute }) => attribute === 'description');
@@ -96,8 +106,6 @@ export const sshKeys: Target<DirectoryReader, EntryWant, DirectoryEntry | undefi
     const isTaken = want.present && (have === undefined || hasClass(have, 'inetOrgPerson'));
     const change = isTaken ? [...rest, ...labels] : [];
     if (change.length > 0) steps.push(modifyStep(want, wanted, 'change', change));
-    // no other target has read as much of the account
-    const isOversized = have !== undefined && oddityOf(have) === 'oversized';
     return { steps, findings: isOversized ? [otherClassFinding(want, have, wanted)] : [] };
   },
 };

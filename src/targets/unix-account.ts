@@ -198,7 +198,7 @@ function withoutGroupNumber(
   have: readonly DirectoryEntry[],
   wanted: Wanted,
 ): { known: EntryWant; finding: Finding[] } {
-  const { gidNumber: [right] = [], ...rest } = want.attributes;
+  const right = want.attributes['gidNumber']?.[0];
   const there = have.find((entry) => isOurs(want, entry))?.attributes['gidNumber']?.[0];
   if (!want.present || there === undefined || there === right) return { known: want, finding: [] };
   const object = readableRef(want.ref, want.realm);
@@ -208,6 +208,7 @@ function withoutGroupNumber(
   const { target } = want;
   const { uid: subject, account } = wanted;
   const finding: Finding = { target, subject, account, object, code: 'ID_FOREIGN', sentence };
+  const { gidNumber: _, ...rest } = want.attributes;
   return { known: { ...want, attributes: rest }, finding: [finding] };
 }
 
@@ -290,6 +291,23 @@ function displayNameOf(subject: Wanted): string | undefined {
   return subject.displayName;
 }
 
+/** The last fields of the account in passwd(5). */
+export function passwdOf(
+  wanted: Wanted,
+  realm: Realm,
+): { home: string; shell: string; gecos: string } {
+  if (wanted.kind === 'person') {
+    return { home: `${realm.personHomes}/${wanted.account}`, shell: SHELL, gecos: '' };
+  }
+  const { name, state, disabledReason = '' } = wanted;
+  const isDisabled = state !== 'active';
+  return {
+    home: `${realm.toolHomes}/${name}`,
+    shell: isDisabled ? DISABLED_SHELL : SHELL,
+    gecos: isDisabled && disabledReason.trim() !== '' ? disabledGecos(disabledReason) : '',
+  };
+}
+
 function personShape(person: WantedPerson, realm: Realm): Attributes {
   const { displayName, email, account } = person;
   if (displayName === undefined && person.state !== 'deleted') {
@@ -297,6 +315,7 @@ function personShape(person: WantedPerson, realm: Realm): Attributes {
   }
   const names = displayName === undefined ? [] : [displayName];
   const groups = memberOf(person, realm);
+  const { home, shell } = passwdOf(person, realm);
   return {
     objectClass: ['inetOrgPerson', ...classOf(groups), 'ldapPublicKey', 'person', 'posixAccount'],
     uid: [account],
@@ -304,17 +323,17 @@ function personShape(person: WantedPerson, realm: Realm): Attributes {
     sn: names,
     uidNumber: [String(person.uid)],
     gidNumber: [String(realm.realmGid)],
-    homeDirectory: [`${realm.personHomes}/${account}`],
-    loginShell: [SHELL],
+    homeDirectory: [home],
+    loginShell: [shell],
     mail: email ? [email] : [],
     memberOf: groups,
   };
 }
 
 function toolShape(tool: WantedTool, realm: Realm): Attributes {
-  const { account, disabledReason = '' } = tool;
-  const says = tool.state !== 'active' && disabledReason.trim() !== '';
+  const { account } = tool;
   const groups = memberOf(tool, realm);
+  const { home, shell, gecos } = passwdOf(tool, realm);
   return {
     objectClass: ['person', ...classOf(groups), 'posixAccount', 'shadowAccount', 'top'],
     uid: [account],
@@ -322,9 +341,9 @@ function toolShape(tool: WantedTool, realm: Realm): Attributes {
     sn: [account],
     uidNumber: [String(tool.uid)],
     gidNumber: [String(tool.uid)],
-    homeDirectory: [`${realm.toolHomes}/${tool.name}`],
-    loginShell: [tool.state === 'active' ? SHELL : DISABLED_SHELL],
-    gecos: says ? [disabledGecos(disabledReason)] : [],
+    homeDirectory: [home],
+    loginShell: [shell],
+    gecos: gecos === '' ? [] : [gecos],
     memberOf: groups,
   };
 }

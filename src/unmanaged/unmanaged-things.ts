@@ -5,7 +5,7 @@
 import { oddityOf } from './sightings.ts';
 import type { SeenThing, UnmanagedKind } from './unmanaged.ts';
 import type { ListedPath } from '../backends/files/file-listing.ts';
-import type { Attributes, Place } from '../reconcile/action.ts';
+import type { Attributes, EntryRef, Place } from '../reconcile/action.ts';
 import type { Report } from '../reconcile/report.ts';
 import { readableRef, splitRef, type AnyRef } from '../targets/directory-reader.ts';
 
@@ -72,19 +72,8 @@ export function judgeEntry(
   const [cn, uid] = [attributes['cn']?.[0], attributes['uid']?.[0]];
   const candidate = { kind, name: isGroup ? cn : (uid ?? cn), number, claims: undefined };
   if (ref.startsWith('dn:')) return candidate;
-  const { place, attribute, name } = splitRef(ref as Exclude<AnyRef, `dn:${string}`>);
-  const isTool = name.startsWith(`${realm}.`);
+  const { place, attribute, name } = splitRef(ref as EntryRef);
   switch (`${place}/${attribute}`) {
-    case 'people/uid':
-      return isTool ? candidate : { ...candidate, claims: { account: name, numbers: uids } };
-    case 'toolAccounts/uid':
-      return isTool ? { ...candidate, claims: { account: name, numbers: uids } } : candidate;
-    case 'toolGroups/cn':
-      return isTool ? { ...candidate, claims: { account: name, numbers: gids } } : candidate;
-    case 'sudoRules/cn':
-      return name.startsWith(`runas-${realm}.`)
-        ? { ...candidate, claims: { account: name.slice('runas-'.length), numbers: undefined } }
-        : candidate;
     case 'groups/cn': {
       if (name === `project-${realm}`) return undefined;
       return name.startsWith('project-') && inRange === undefined ? undefined : candidate;
@@ -92,12 +81,43 @@ export function judgeEntry(
     case 'toolGroups/ou':
       return name === 'people' ? undefined : candidate;
     default:
-      return candidate;
+      return { ...candidate, claims: claimsOf({ ref, attributes }, { realm }) };
+  }
+}
+
+/** The account that an entry would belong to, by its name and place. */
+export function claimsOf(
+  { ref, attributes }: Pick<JudgedEntry, 'ref' | 'attributes'>,
+  { realm }: Pick<EntryContext, 'realm'>,
+): Candidate['claims'] {
+  if (ref.startsWith('dn:')) return undefined;
+  const { place, attribute, name } = splitRef(ref as EntryRef);
+  const isTool = name.startsWith(`${realm}.`);
+  const claim = (number: 'uidNumber' | 'gidNumber') => ({
+    account: name,
+    numbers: numbersOf(attributes[number]),
+  });
+  switch (`${place}/${attribute}`) {
+    case 'people/uid':
+      return isTool ? undefined : claim('uidNumber');
+    case 'toolAccounts/uid':
+      return isTool ? claim('uidNumber') : undefined;
+    case 'toolGroups/cn':
+      return isTool ? claim('gidNumber') : undefined;
+    case 'sudoRules/cn':
+      return name.startsWith(`runas-${realm}.`)
+        ? { account: name.slice('runas-'.length), numbers: undefined }
+        : undefined;
+    default:
+      return undefined;
   }
 }
 
 /** Whether an entry is ours. `accounts` holds the numbers of our accounts, by name. */
-export function isOurs({ claims }: Candidate, accounts: ReadonlyMap<string, number>): boolean {
+export function isOurs(
+  { claims }: Pick<Candidate, 'claims'>,
+  accounts: ReadonlyMap<string, number>,
+): boolean {
   if (claims === undefined) return false;
   const uid = accounts.get(claims.account);
   return uid !== undefined && claims.numbers?.includes(uid) !== false;

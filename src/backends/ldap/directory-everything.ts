@@ -19,6 +19,7 @@ import {
 import type { Everything } from '../../targets/everything.ts';
 import { type Sighting, sightingsOf } from '../../unmanaged/sightings.ts';
 import {
+  claimsOf,
   type EntryContext,
   isOurs,
   judgeEntry,
@@ -156,22 +157,26 @@ function readAttributes(
   nameOf: (type: string) => string | undefined,
 ): Record<string, string[]> {
   const attributes: Record<string, string[]> = {};
-  for (const [name, raw] of sent.attributes(nameOf)) {
-    const values = raw.map((value) => names.fromDirectory(name, value));
+  sent.readEach(nameOf, (name, sentValues) => {
+    const values = sentValues as string[];
+    for (let i = 0; i < values.length; i++) {
+      values[i] = names.fromDirectory(name, sentValues[i] as string | Buffer);
+    }
     if (values.length > 1) values.sort();
     if (values.length > 0) attributes[name] = values;
-  }
+  });
   return attributes;
 }
 
 function index({ indexes }: Walked, entry: WalkedEntry, attributes: Attributes): void {
-  for (const [attribute, byValue] of indexes) {
+  for (const attribute in attributes) {
+    const byValue = indexes.get(attribute);
     for (const value of attributes[attribute] ?? []) {
       const key = keyOf(attribute, value);
-      const there = byValue.get(key);
-      if (there === undefined) byValue.set(key, entry);
+      const there = byValue?.get(key);
+      if (there === undefined) byValue?.set(key, entry);
       else if (Array.isArray(there)) there.push(entry);
-      else if (there !== entry) byValue.set(key, [there, entry]);
+      else if (there !== entry) byValue?.set(key, [there, entry]);
     }
   }
 }
@@ -183,7 +188,10 @@ function isUnmanaged(
   attributes: Attributes,
   { accounts, ...context }: Ours,
 ): boolean {
-  const entry = { dn, ref: names.entry(dn), within: names.within(dn), attributes };
+  const ref = names.entry(dn);
+  // nearly every entry
+  if (isOurs({ claims: claimsOf({ ref, attributes }, context) }, accounts)) return false;
+  const entry = { dn, ref, within: names.within(dn), attributes };
   const candidate = judgeEntry(entry, context);
   return candidate !== undefined && !isOurs(candidate, accounts);
 }
@@ -203,12 +211,12 @@ function readerOf(walked: Walked): DirectoryReader {
           }
         }
       }
-      return [...found].map((entry) => read(walked, entry));
+      return Array.from(found, (entry) => read(walked, entry, attributes));
     },
     async *list(place, attributes) {
       requireWalked(attributes);
       const listed = walked.entries.filter(({ below }) => below === place);
-      yield listed.map((entry) => read(walked, entry));
+      yield listed.map((entry) => read(walked, entry, attributes));
     },
     async membersOf(group, asked) {
       const all = membersIn(walked, group);
@@ -239,11 +247,20 @@ function membersIn(walked: Walked, group: EntryRef): ReadonlySet<string> {
   return all;
 }
 
-function read({ names, lastRead, large }: Walked, walked: WalkedEntry): DirectoryEntry {
+/** @param asked if they are all indexed, the others need not be read: so it is with the members of groups */
+function read(
+  { names, lastRead, large }: Walked,
+  walked: WalkedEntry,
+  asked?: readonly string[],
+): DirectoryEntry {
   const known = lastRead.get(walked) ?? large.get(walked);
   if (known !== undefined) return known;
   const { sent } = walked;
-  const entry = { ref: names.entry(sent.dn), attributes: readAttributes(names, sent, walkedName) };
+  const ref = names.entry(sent.dn);
+  if (asked?.every((name) => IS_INDEXED.has(name)) === true) {
+    return { ref, attributes: readAttributes(names, sent, indexedName) };
+  }
+  const entry = { ref, attributes: readAttributes(names, sent, walkedName) };
   if (lastRead.size >= LAST_READ) lastRead.clear();
   (sent.sizeBytes > LARGE_BYTES ? large : lastRead).set(walked, entry);
   return entry;

@@ -58,8 +58,8 @@ export interface DnReader {
   within: (dn: string) => Place | undefined;
 }
 
-// the form of nearly every DN; the rest is the text of a place, which is known after the first time
-const SIMPLE = /^([A-Za-z][A-Za-z0-9-]*)=([A-Za-z0-9._-]+),(.*)$/s;
+// the form of the own name in nearly every DN; the rest is the text of a place, which is known after the first time
+const SIMPLE = /^[A-Za-z][A-Za-z0-9-]*=[A-Za-z0-9._-]+$/;
 // the own name, whatever it contains, up to the first comma that is not escaped
 const OWN_NAME = /^(?:\\.|[^\\,])*,/s;
 
@@ -88,13 +88,13 @@ export function readDnsOf(base: readonly Rdn[], realm: string): DnReader {
     return place;
   };
   const read = (dn: string, form: (value: string) => string): AnyRef => {
-    const simple = SIMPLE.exec(dn);
-    if (simple !== null) {
-      const [, attribute = '', name = '', parent = ''] = simple;
-      const place = placeOfText(parent);
-      return place === undefined
-        ? `dn:${dn}`
-        : entryRef(place, attribute.toLowerCase(), form(name));
+    const comma = dn.indexOf(',');
+    const simple = dn.slice(0, Math.max(0, comma));
+    if (SIMPLE.test(simple)) {
+      const place = placeOfText(dn.slice(comma + 1));
+      if (place === undefined) return `dn:${dn}`;
+      const equals = simple.indexOf('=');
+      return entryRef(place, simple.slice(0, equals).toLowerCase(), form(simple.slice(equals + 1)));
     }
     const [own, ...above] = parseDn(dn) ?? [];
     const place = own && PLAIN.test(own.value) ? places.get(keyOf(above)) : undefined;

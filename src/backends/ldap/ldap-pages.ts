@@ -49,16 +49,24 @@ export class SentEntry {
   /** The values of each attribute that `nameOf` has a name for; `type` is as the server writes it. */
   attributes(nameOf: (type: string) => string | undefined): [string, (string | Buffer)[]][] {
     const found: [string, (string | Buffer)[]][] = [];
+    this.readEach(nameOf, (name, values) => found.push([name, values]));
+    return found;
+  }
+
+  /** Passes on the values of each such attribute, and keeps none. */
+  readEach(
+    nameOf: (type: string) => string | undefined,
+    take: (name: string, values: (string | Buffer)[]) => void,
+  ): void {
     const cursor = new BerCursor(this.#bytes, this.#start, this.#end);
     cursor.skip();
     const end = cursor.enter(TAG.sequence);
     while (cursor.at < end) {
       const endOfAttribute = cursor.enter(TAG.sequence);
       const name = nameOf(cursor.text());
-      if (name !== undefined) found.push([name, cursor.valuesOfSet()]);
+      if (name !== undefined) take(name, cursor.valuesOfSet());
       cursor.at = endOfAttribute;
     }
-    return found;
   }
 }
 
