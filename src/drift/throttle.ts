@@ -5,11 +5,12 @@ import type { Throttle } from '../targets/everything.ts';
 
 /**
  * `slice`: subjects at a time; `piece`: entries, rows or paths at a time; `rest`: the length of a pause, as a
- * multiple of the time that the work before it took. In the background, this leaves four fifths of one processor to
- * live requests.
+ * multiple of the time that the work before it took. Each slice costs some statements on every server, and a getfacl:
+ * with 500, a survey of homes or databases takes a tenth less processor time than with 250. In the background, this
+ * leaves four fifths of one processor to live requests.
  */
 const THROTTLES = {
-  prompt: { slice: 250, piece: 400, rest: 0 },
+  prompt: { slice: 500, piece: 400, rest: 0 },
   background: { slice: 50, piece: 100, rest: 4 },
 } as const satisfies Record<AskedSurvey['pace'], unknown>;
 

@@ -425,15 +425,17 @@ function isProxy(grant: Grant): boolean {
 }
 
 function findingsOn(seen: SeenServer, user: string, wanted: Wanted): Finding[] {
-  const { server } = seen;
+  const { server, accounts, leftovers, anonymousHosts } = seen;
+  const isPlain = accounts.every(({ host, grants }) => host === OUR_HOST && !grants.some(isProxy));
+  if (isPlain && leftovers.length + anonymousHosts.length === 0) return [];
   const finding = (object: string, sentence: string): Finding => ({
     ...subjectOf(wanted),
     object: `${object} on ${server}`,
     code: 'DATABASE_FOREIGN',
     sentence,
   });
-  const others = seen.accounts.filter(({ host }) => host !== OUR_HOST);
-  const proxies = seen.accounts
+  const others = accounts.filter(({ host }) => host !== OUR_HOST);
+  const proxies = accounts
     .filter(({ host }) => host === OUR_HOST)
     .flatMap(({ grants }) => grants.filter(isProxy));
   return [
@@ -446,17 +448,17 @@ function findingsOn(seen: SeenServer, user: string, wanted: Wanted): Finding[] {
           ),
     ),
     // a GRANT that creates an account would give it these as well
-    ...(seen.leftovers.length === 0 || wanted.state === 'deleted'
+    ...(leftovers.length === 0 || wanted.state === 'deleted'
       ? []
       : [
           finding(
             user,
-            `There is no such account, but it has rights: ${seen.leftovers.join('; ')}. \`DROP USER IF EXISTS ${user}\` removes them.`,
+            `There is no such account, but it has rights: ${leftovers.join('; ')}. \`DROP USER IF EXISTS ${user}\` removes them.`,
           ),
         ]),
     ...proxies.map((grant) => finding(user, `It has ${grant}. Revoke that as an administrator.`)),
     // the same for every subject; nevertheless the account of this one is right
-    ...seen.anonymousHosts.map((host) => ({
+    ...anonymousHosts.map((host) => ({
       ...finding(
         `''@${host}`,
         `Connections from ${host} may get this account, which has no name. Drop it.`,

@@ -3,7 +3,7 @@ import { codeOf, describeError } from '../shared/errors.ts';
 import { databaseUser } from '../identity/posix-id.ts';
 import type { PastArchive, Wanted } from '../reconcile/wanted.ts';
 import type { Action, Effect } from '../reconcile/action.ts';
-import type { TargetPlan } from '../reconcile/plan.ts';
+import { NOTHING_TO_DO, type TargetPlan } from '../reconcile/plan.ts';
 import type { DatabaseArchiveReader, DatabasesArchive } from './databases-reader.ts';
 import type { Target } from './target.ts';
 
@@ -157,6 +157,8 @@ export const databaseArchive: Target<
   },
 
   plan(want, have, wanted) {
+    // nearly everybody
+    if (want.move === 'nothing' && want.past.length === 0) return NOTHING_TO_DO;
     const draft = drafting(want, wanted);
     for (const [i, { archival, manifest }] of want.past.entries()) {
       const archive = have.past?.[i];

@@ -31,9 +31,12 @@ export function readAccounts(rows: AccountRows): DatabaseServerView {
       anonymousHosts.push(host);
       continue;
     }
-    const account = readAccount(host, String(row['Priv']), grants.get(nameOf(row)) ?? []);
-    grants.delete(nameOf(row));
-    users.set(user, [...(users.get(user) ?? []), account]);
+    const name = nameOf(row);
+    const account = readAccount(host, String(row['Priv']), grants.get(name) ?? []);
+    grants.delete(name);
+    const known = users.get(user);
+    if (known === undefined) users.set(user, [account]);
+    else known.push(account);
   }
   const leftovers = [...grants].flatMap(([name, of]): [string, Grant[]][] => {
     const [user = '', host] = name.split('\n');
@@ -62,13 +65,13 @@ const GLOBAL_PRIVILEGES = [
 
 /** `SELECT, SUPER on *.*`, `ALL, GRANT OPTION on *.*`; a bit without a name here is `bit 40`. */
 function readGlobal(access: number): Grant[] {
+  if (access === 0) return [];
   // the first root of a server has all 64 bits, whatever they mean
   if (!Number.isSafeInteger(access)) return ['ALL, GRANT OPTION on *.*'];
   // as text, because & is limited to 32 bits
   const names = Array.from(access.toString(2))
     .toReversed()
     .flatMap((bit, at) => (bit === '1' ? [GLOBAL_PRIVILEGES[at] ?? `bit ${at}`] : []));
-  if (names.length === 0) return [];
   const isAll = GLOBAL_PRIVILEGES.every((name) => name === OPTION || names.includes(name));
   const option = names.includes(OPTION) ? [OPTION] : [];
   return [`${(isAll ? ['ALL', ...option] : names.toSorted()).join(', ')} on *.*`];
