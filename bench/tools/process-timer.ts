@@ -12,7 +12,7 @@ export interface TimedRun {
 }
 
 /** The path of the timer, below the project. */
-export const PROCESS_TIMER = join('bench', 'process-timer.pl');
+export const PROCESS_TIMER = join('bench', 'tools', 'process-timer.pl');
 
 /**
  * Runs them one after another, and lists the milliseconds of each name.
