@@ -124,16 +124,17 @@ function refuseUnmanaged(entry: DirectoryEntry, context: ImportContext): Refusal
   return [{ part, code: 'NAME_INVALID', object, sentence }];
 }
 
-/** The entries of the whole directory that have a number, a name or a display name. */
+/** The entries of the whole directory that have a number, a name or a display name; and the display names here. */
 interface Holders {
   uids: ReadonlyMap<string, DirectoryEntry[]>;
   gids: ReadonlyMap<string, DirectoryEntry[]>;
   names: ReadonlyMap<string, DirectoryEntry[]>;
   groupNames: ReadonlyMap<string, DirectoryEntry[]>;
   displayNames: ReadonlyMap<string, DirectoryEntry[]>;
+  displayNamesOfOurs: ReadonlySet<string>;
 }
 
-function holdersIn(seen: SeenDirectory): Holders {
+function holdersIn(seen: SeenDirectory, ours: KnownRealm): Holders {
   const unmanagedAccounts = seen.unmanaged.filter((entry) => hasClass(entry, 'posixAccount'));
   const unmanagedGroups = seen.unmanaged.filter((entry) => hasClass(entry, 'posixGroup'));
   const numbered = [...seen.people, ...seen.toolAccounts, ...unmanagedAccounts];
@@ -145,6 +146,7 @@ function holdersIn(seen: SeenDirectory): Holders {
     names: holdersOf(numbered, 'uid'),
     groupNames: holdersOf(grouped, 'cn'),
     displayNames: holdersOf(named, 'cn'),
+    displayNamesOfOurs: new Set(ours.people.map(({ displayNameKey }) => displayNameKey)),
   };
 }
 
@@ -156,7 +158,7 @@ export function judge(
   { admin }: Pick<ImportContext, 'admin'>,
 ): Judgement {
   const refusals = [...read.refusals];
-  const holders = holdersIn(seen);
+  const holders = holdersIn(seen, ours);
   const knownPeople = new Map(ours.people.map((person) => [person.shellName as string, person]));
   const knownTools = new Map(ours.tools.map((tool) => [tool.account as string, tool]));
   const newPeople = read.people.filter((p) => knownPeople.get(p.shellName)?.uid !== p.uid);
@@ -199,13 +201,13 @@ export function judge(
 
 function refusePerson(
   { entry, shellName: name, uid, displayName }: SeenPerson,
-  { uids, names, displayNames }: Holders,
+  { uids, names, displayNames, displayNamesOfOurs }: Holders,
   ours: KnownRealm,
   realm: Realm,
 ): Refusal | undefined {
   const key = normalName(displayName);
   const shown = JSON.stringify(displayName);
-  if (ours.people.some(({ displayNameKey }) => displayNameKey === key)) {
+  if (displayNamesOfOurs.has(key)) {
     const object = readableRef(entry.ref, realm.realm);
     const sentence = `another person here has the display name ${shown}`;
     return { part: 'person', code: 'NAME_TAKEN', object, sentence };
