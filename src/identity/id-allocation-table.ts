@@ -1,4 +1,4 @@
-/** The allocation of uids from the configured ranges, with one statement in the request's transaction. */
+/** The allocation of uids from the configured ranges, in the request's transaction. */
 import type { Config } from '../shared/config.ts';
 import { ChamberlainError } from '../shared/errors.ts';
 import { parsePosixId, type PosixId } from './posix-id.ts';
@@ -8,7 +8,7 @@ type Kind = 'person' | 'tool';
 
 // The ranges are locked first, so that a second allocator sees where the first one stopped.
 // The series is in the select list, where LIMIT stops it at the first free numbers.
-const FREE = (count: string) => `
+const RESERVE = `
   WITH ranges AS MATERIALIZED (
     SELECT first, last, next FROM id_ranges WHERE kind = $1 ORDER BY first FOR UPDATE
   ), free AS MATERIALIZED (
@@ -18,24 +18,24 @@ const FREE = (count: string) => `
     WHERE candidate.id NOT IN (65534, 65535)
       AND NOT EXISTS (SELECT FROM posix_ids p WHERE p.id = candidate.id)
       AND NOT EXISTS (SELECT FROM unmanaged_sightings f WHERE f.id = candidate.id AND f.id <> 0)
-    LIMIT ${count}
-  )`;
-
-const ALLOCATE = `${FREE('1')}, moved AS (
-    UPDATE id_ranges r SET next = free.id + 1 FROM free
-    WHERE r.kind = $1 AND r.first = free.first RETURNING free.id
+    LIMIT $2
   )
-  INSERT INTO posix_ids (id, kind) SELECT id, $1 FROM moved RETURNING id`;
+  SELECT id FROM free ORDER BY first, id`;
 
 /**
  * Allocates a number that was never allocated before and was never seen on an unmanaged account. Throws IDS_EXHAUSTED.
  */
 export async function allocateId(client: Client, kind: Kind): Promise<PosixId> {
-  const { rows } = await client.query({ name: 'allocate-id', text: ALLOCATE, values: [kind] });
-  const id = rows[0]?.id as number | undefined;
-  if (id === undefined)
-    throw new ChamberlainError('IDS_EXHAUSTED', `allocating a number for a ${kind}`);
-  return parsePosixId(id);
+  const id = await reserveId(client, kind);
+  await useIds(client, kind, [id]);
+  return id;
+}
+
+/** Returns a number as `reserveIds` does. Throws IDS_EXHAUSTED. */
+export async function reserveId(client: Client, kind: Kind): Promise<PosixId> {
+  const [id] = await reserveIds(client, kind, 1);
+  if (id !== undefined) return id;
+  throw new ChamberlainError('IDS_EXHAUSTED', `allocating a number for a ${kind}`);
 }
 
 /**
@@ -45,7 +45,7 @@ export async function allocateId(client: Client, kind: Kind): Promise<PosixId> {
 export async function reserveIds(client: Client, kind: Kind, count: number): Promise<PosixId[]> {
   const { rows } = await client.query({
     name: 'reserve-ids',
-    text: `${FREE('$2')} SELECT id FROM free ORDER BY first, id`,
+    text: RESERVE,
     values: [kind, count],
   });
   return (rows as { id: number }[]).map(({ id }) => parsePosixId(id));

@@ -7,7 +7,7 @@ import {
 } from '../../identity/names.ts';
 import type { RequestOf } from '../schema.ts';
 import { noteKnown } from '../../credentials/credentials-table.ts';
-import { reserveIds } from '../../identity/id-allocation-table.ts';
+import { reserveId } from '../../identity/id-allocation-table.ts';
 import { findSubjects, type NamedSubject, readNameState } from '../../identity/names-table.ts';
 import {
   addMaintainers,
@@ -24,7 +24,6 @@ import {
   requireMaintainedTool,
   requireMaintainers,
 } from '../context.ts';
-import { ChamberlainError } from '../../shared/errors.ts';
 import { touchesOfChange, touchesOfEach } from '../../roles/touches.ts';
 
 export const createTool: Handler<RequestOf<'tool.create'>> = async (context) => {
@@ -39,13 +38,11 @@ export const createTool: Handler<RequestOf<'tool.create'>> = async (context) => 
   const named = request.maintainers ?? [];
   const accounts = [...new Set(actor.admin && named.length > 0 ? named : [requestedBy, ...named])];
   // all are sent at once; if the request is refused, the number stays free
-  const [state, found, [uid]] = await Promise.all([
+  const [state, found, uid] = await Promise.all([
     readNameState(client, toolAccount(config.realm, normal)),
     findSubjects(client, accounts),
-    nextToolId === undefined ? reserveIds(client, 'tool', 1) : [nextToolId],
+    nextToolId ?? reserveId(client, 'tool'),
   ]);
-  if (uid === undefined)
-    throw new ChamberlainError('IDS_EXHAUSTED', 'allocating a number for a tool');
   requireFreeName(request.name, state, isReservedToolName(normal));
   const name = parseNewToolName(request.name);
   if (name === undefined) {
