@@ -158,7 +158,7 @@ function readAttributes(
 ): Record<string, string[]> {
   const attributes: Record<string, string[]> = {};
   sent.readEach(nameOf, (name, sentValues) => {
-    const values = sentValues as string[];
+    const values = sentValues as string[]; // changed in place: there are some ten for each entry
     for (let i = 0; i < values.length; i++) {
       values[i] = names.fromDirectory(name, sentValues[i] as string | Buffer);
     }
@@ -171,12 +171,13 @@ function readAttributes(
 function index({ indexes }: Walked, entry: WalkedEntry, attributes: Attributes): void {
   for (const attribute in attributes) {
     const byValue = indexes.get(attribute);
+    if (byValue === undefined) continue;
     for (const value of attributes[attribute] ?? []) {
       const key = keyOf(attribute, value);
-      const there = byValue?.get(key);
-      if (there === undefined) byValue?.set(key, entry);
+      const there = byValue.get(key);
+      if (there === undefined) byValue.set(key, entry);
       else if (Array.isArray(there)) there.push(entry);
-      else if (there !== entry) byValue?.set(key, [there, entry]);
+      else if (there !== entry) byValue.set(key, [there, entry]);
     }
   }
 }
@@ -189,7 +190,7 @@ function isUnmanaged(
   { accounts, ...context }: Ours,
 ): boolean {
   const ref = names.entry(dn);
-  // nearly every entry
+  // nearly every entry ends here
   if (isOurs({ claims: claimsOf({ ref, attributes }, context) }, accounts)) return false;
   const entry = { dn, ref, within: names.within(dn), attributes };
   const candidate = judgeEntry(entry, context);
@@ -247,7 +248,7 @@ function membersIn(walked: Walked, group: EntryRef): ReadonlySet<string> {
   return all;
 }
 
-/** @param asked if they are all indexed, the others need not be read: so it is with the members of groups */
+/** @param asked the attributes that the caller needs; if all are indexed, such as the members of groups, only those are read */
 function read(
   { names, lastRead, large }: Walked,
   walked: WalkedEntry,

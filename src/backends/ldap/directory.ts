@@ -128,7 +128,7 @@ export function openDirectoryReader(settings: DirectorySettings): OpenDirectoryR
   const bindDn = names.account('directory-reader');
   const check = (connection: LdapConnection) => seeTree(connection, names);
   const pool = openLdapPool({ uri, caFile, bindDn, password, check });
-  const of: Reading = { pool, names };
+  const of: Reading = { pool, names, own: names.account('directory').toLowerCase() };
   return {
     find: (query) =>
       readable(`searching ${names.place(query.place ?? 'base')}`, () => findEntries(of, query)),
@@ -178,6 +178,8 @@ export function openDirectoryReader(settings: DirectorySettings): OpenDirectoryR
 interface Reading {
   pool: LdapPool;
   names: Names;
+  /** the DN of the account that writes, in lower case */
+  own: string;
 }
 
 async function findEntries(of: Reading, query: DirectoryQuery): Promise<DirectoryEntry[]> {
@@ -249,21 +251,19 @@ async function readMembers(
   return new Set(members.filter((_, i) => asked[i]));
 }
 
-async function* readChanges(
-  { pool, names }: Reading,
-  since: string = FIRST_CSN,
-): AsyncGenerator<TracedEntry[]> {
+async function* readChanges(of: Reading, since: string = FIRST_CSN): AsyncGenerator<TracedEntry[]> {
+  const { pool, names } = of;
   const search = {
     ...{ base: names.place('base'), since, notBy: names.account('directory') },
     ...({ scope: 'sub', attributes: TRACED_ATTRIBUTES } as const),
   };
-  for await (const page of pool.walk(search)) yield page.map((entry) => toTraced(names, entry));
+  for await (const page of pool.walk(search)) yield page.map((entry) => toTraced(of, entry));
 }
 
 async function traceEntries(of: Reading, dns: readonly string[]): Promise<TracedEntry[]> {
   if (dns.length <= TRACE_EACH_UP_TO) {
     const found = dns.map((dn) => readOne(of, dn, [...TRACED_ATTRIBUTES, 'member']));
-    return (await Promise.all(found)).flat().map((entry) => toTraced(of.names, entry));
+    return (await Promise.all(found)).flat().map((entry) => toTraced(of, entry));
   }
   const asked = new Set(dns);
   const found: TracedEntry[] = [];
@@ -271,17 +271,16 @@ async function traceEntries(of: Reading, dns: readonly string[]): Promise<Traced
   return found;
 }
 
-function toTraced(names: Names, entry: LdapEntry): TracedEntry {
+function toTraced({ names, own }: Reading, entry: LdapEntry): TracedEntry {
   const [createdBy, created, changedBy, changed, uuid] = TRACED_ATTRIBUTES.slice(
     JUDGED_ATTRIBUTES.length,
   ).map((attribute) => valuesOf(entry, attribute, names)[0]);
-  const isOwn = changedBy?.toLowerCase() === names.account('directory').toLowerCase();
   return {
     ...toEntry(names, entry, JUDGED_ATTRIBUTES),
     ...{ dn: entry.dn, within: names.within(entry.dn) },
     members: valuesOf(entry, 'member', names) as AnyRef[],
     ...{ createdBy, uuid },
-    changedBy: isOwn ? undefined : changedBy,
+    changedBy: changedBy?.toLowerCase() === own ? undefined : changedBy,
     createdAt: parseGeneralizedTime(created ?? ''),
     changedAt: parseGeneralizedTime(changed ?? ''),
   };
