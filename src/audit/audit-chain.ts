@@ -172,11 +172,7 @@ async function judge(chain: Chain, seal: SealedRow): Promise<Link> {
   const isNext = position === last.position + 1;
 
   if (seal.previous !== last.auditId && !fits(last.hash)) {
-    if (
-      beforeLast?.auditId === seal.previous &&
-      beforeLast !== undefined &&
-      fits(beforeLast.hash)
-    ) {
+    if (beforeLast !== undefined && beforeLast.auditId === seal.previous && fits(beforeLast.hash)) {
       last.fault = {
         kind: 'inserted',
         row: last.auditId,

@@ -157,7 +157,7 @@ export const databaseArchive: Target<
   },
 
   plan(want, have, wanted) {
-    // nearly everybody
+    // nearly every subject ends here
     if (want.move === 'nothing' && want.past.length === 0) return NOTHING_TO_DO;
     const draft = drafting(want, wanted);
     for (const [i, { archival, manifest }] of want.past.entries()) {

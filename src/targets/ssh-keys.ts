@@ -88,7 +88,7 @@ export const sshKeys: Target<DirectoryReader, EntryWant, DirectoryEntry | undefi
     const there: Attributes = { sshPublicKey, description: labelsThere };
     // no other target has read as much of the account
     const isOversized = have !== undefined && oddityOf(have) === 'oversized';
-    // so it is with nearly everybody
+    // nearly every person ends here
     const isAsWanted = ['sshPublicKey', 'description'].every((attribute) =>
       isSame(want.attributes[attribute] ?? [], there[attribute] ?? []),
     );

@@ -1,5 +1,5 @@
 /**
- * The client of a login host's login helper (src/login-host/helper/helper.ts). src/login-host/report-lines.ts
+ * The client of the login helper (src/login-host/helper/helper.ts). src/login-host/report-lines.ts
  * describes reports and answers. Each report has its own connection.
  */
 import { connect } from 'node:net';

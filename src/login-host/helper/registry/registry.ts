@@ -50,7 +50,7 @@
  * Code that runs as the agent may lie. So if a known subject is refused or disappears, and nothing signed says
  * so, everything must be reported again. The agent then corrects what was reported in between.
  *
- * What changes of the registry by an entry is in entries.ts; by what disappears, and by heartbeats, in disappeared.ts.
+ * entries.ts changes the registry by what entries show; disappeared.ts, by what has disappeared and by heartbeats.
  */
 import type { LoginHostConfig } from '../../config.ts';
 import type { LocalAccounts } from '../local-accounts.ts';
