@@ -10,7 +10,7 @@
  *
  * The tests see the same environment everywhere: of the caller's they get PATH and what is named CHAMBERLAIN_… alone.
  */
-import { spawn, type ChildProcess } from 'node:child_process';
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { join } from 'node:path';
@@ -21,6 +21,8 @@ import { takeServers } from '../test/warm-servers.ts';
 const PROJECT = join(import.meta.dirname, '..');
 
 process.umask(0o022); // of the servers' folders, too
+// builds the program if its sources have changed: the tests start what people start
+execFileSync(join(PROJECT, 'deploy/chamberlain'), ['--version']);
 const servers = await takeServers();
 const { place } = servers.stack;
 settleEnvironment(join(place.dir, 'home'));

@@ -2,9 +2,9 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
-import { fieldsOf } from '../src/cli/kinds.ts';
+import { fieldsOf } from '../src/cli/kind-fields.ts';
 import { CODES } from '../src/shared/errors.ts';
-import { REQUEST_KINDS } from '../src/requests/schema.ts';
+import { REQUEST_KINDS } from '../src/requests/kinds.ts';
 import { expectGolden } from './golden.ts';
 import { commandBlocks, PAGES, readPage as read } from './page-blocks.ts';
 

@@ -18,6 +18,7 @@ import { loadConfig, readSecret } from '../../src/shared/config.ts';
 import { configPath } from '../../src/shared/config-path.ts';
 import { cannotRead, ChamberlainError } from '../../src/shared/errors.ts';
 import { idPattern } from '../../src/identity/id-pattern.ts';
+import { ROOT } from '../../src/shared/root.ts';
 import { saltedSha1 } from '../../src/secrets/secret.ts';
 
 export { idPattern, type IdRange };
@@ -49,7 +50,7 @@ export type DirectoryAccount = (typeof DIRECTORY_ACCOUNTS)[number];
 export const TEMPLATES = ['config.ldif', 'access.ldif', 'tree.ldif', 'accounts.ldif'] as const;
 export type Template = (typeof TEMPLATES)[number];
 
-const FOLDER = import.meta.dirname;
+const FOLDER = join(ROOT, 'deploy/ldap');
 
 /**
  * The attributes of a person that keys-agent, sssd and readers may all see. `entry` is the right to see that

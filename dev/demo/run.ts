@@ -84,7 +84,7 @@ async function demonstrate(): Promise<number> {
 async function run(dir: string, started: { stack?: Promise<unknown>; work?: Work }): Promise<void> {
   chapter('The servers', dir);
   const begin = performance.now();
-  started.stack = startStack(dir, print);
+  started.stack = startStack(dir);
   await started.stack;
   interruption.signal.throwIfAborted();
   check(

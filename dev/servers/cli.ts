@@ -27,7 +27,7 @@ async function act(command: string): Promise<number> {
   switch (command) {
     case 'up': {
       const begin = performance.now();
-      await startStack(dir, (line) => process.stderr.write(`dev/stack: ${line}\n`));
+      await startStack(dir);
       const seconds = ((performance.now() - begin) / 1000).toFixed(1);
       process.stdout.write(`The stack in ${dir} answers (${seconds} s).\n`);
       return 0;

@@ -44,7 +44,7 @@ export interface Status {
 }
 
 const PROJECT = join(import.meta.dirname, '../..');
-const CLI = join(PROJECT, 'src/cli/chamberlain.ts');
+const CLI = join(PROJECT, 'deploy/chamberlain');
 const BASE = 'dc=example,dc=org';
 const DATABASE = 'chamberlain';
 
@@ -96,10 +96,8 @@ export async function startServers(stack: Stack, only?: readonly ServerName[]): 
 /**
  * Starts a whole stack: servers, config, keys, migrations, the bootstrapping admin. Whatever exists is left as
  * it is, so it may be called again at any time.
- *
- * @param say is told what is left out, and why
  */
-export async function startStack(dir: string, say: (line: string) => void): Promise<Stack> {
+export async function startStack(dir: string): Promise<Stack> {
   const stack = describeStack(makePlace(dir));
   const unlock = await lock(stack.place);
   try {
@@ -108,7 +106,7 @@ export async function startStack(dir: string, say: (line: string) => void): Prom
     await stack.redis.admitPortals(['portal']);
     keepConfig(stack.place.configFile, stackConfig(stack));
     writePasswordFile(stack);
-    await found(stack, say);
+    await found(stack);
     return stack;
   } finally {
     unlock();
@@ -186,10 +184,10 @@ export function makeDataRoot(dataRoot: string): void {
   mkdirSync(join(dataRoot, 'archives/databases'), { recursive: true, mode: 0o700 });
 }
 
-/** Runs Chamberlain's CLI from source. */
+/** Runs Chamberlain's CLI. */
 export async function runCli(configFile: string, ...args: string[]): Promise<string> {
   const env = { ...process.env, CHAMBERLAIN_CONFIG: configFile };
-  return run(process.execPath, [CLI, ...args], { env, cwd: PROJECT });
+  return run(CLI, args, { env, cwd: PROJECT });
 }
 
 function knownPlace(dir: string): Place {
@@ -241,12 +239,8 @@ function writePasswordFile(stack: Stack): void {
   });
 }
 
-async function found(stack: Stack, say: (line: string) => void): Promise<void> {
+async function found(stack: Stack): Promise<void> {
   const { place, postgres } = stack;
-  if (!existsSync(CLI)) {
-    say('no migrations and no bootstrapping: src/cli/chamberlain.ts does not exist');
-    return;
-  }
   await runCli(place.configFile, 'migrate');
   await setRolePasswords(postgres, place.secrets);
   const people = await asSuperuser(postgres, DATABASE, (client) =>

@@ -4,6 +4,7 @@
  */
 import type { Config } from '../shared/config.ts';
 import { ChamberlainError, type Code } from '../shared/errors.ts';
+import { suggest } from '../shared/nearest.ts';
 import { findSubjectsByWord, type Found, look, readNamesLike } from '../database/overview.ts';
 import { type Client, nameOfServer, openPool } from '../database/connection.ts';
 import { whileWaiting } from './progress.ts';
@@ -40,7 +41,6 @@ export async function unknownSubject(
   word: string,
   code: Code,
 ): Promise<ChamberlainError> {
-  const { suggest } = await import('./kinds.ts');
   const meant = suggest(word, await readNamesLike(client, word));
   return new ChamberlainError(code, `no person or tool is called '${word}'${meant}`, {
     action: 'Check the name.',

@@ -4,14 +4,9 @@ import { readFileSync } from 'node:fs';
 import { adminOfPortal, type Config } from '../shared/config.ts';
 import { findSigner, readSigningKey, signToken } from '../requests/token.ts';
 import { cannotRead, ChamberlainError, describeError } from '../shared/errors.ts';
-import {
-  CLAIMS,
-  parseRequest,
-  REQUEST_KINDS,
-  type RequestKind,
-  URGENT_KINDS,
-} from '../requests/schema.ts';
-import { isKind, suggest } from './kinds.ts';
+import { isKind, REQUEST_KINDS, type RequestKind, URGENT_KINDS } from '../requests/kinds.ts';
+import { CLAIMS, parseRequest } from '../requests/schema.ts';
+import { suggest } from '../shared/nearest.ts';
 
 /** One request to send. Its fields fit the schema; intake decides whether it is allowed. */
 export interface Submission {

@@ -1,15 +1,7 @@
 /** Checks the program itself: the version of Node.js that runs it, and its npm packages. */
 import { existsSync, readFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { expectThat, fix, type Line, ok } from './line.ts';
-
-/** The program's own folder, wherever the sources were compiled to. */
-export function findRoot(): string {
-  for (let at = import.meta.dirname; at !== dirname(at); at = dirname(at)) {
-    if (existsSync(join(at, 'migrations/roles.sql'))) return at;
-  }
-  throw new Error('looking for the folder of the program');
-}
 
 interface Locked {
   version?: string;

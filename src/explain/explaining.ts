@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import type { Config } from '../shared/config.ts';
 import { realmOf } from '../shared/config.ts';
 import { parseDn, readDnsOf } from '../backends/ldap/dn.ts';
+import { nearest } from '../shared/nearest.ts';
 import { statPaths } from '../shared/path-stat.ts';
 import { KNOWN_BAD_KEYS } from '../ssh-keys/known-bad-keys.ts';
 import { normalName } from '../identity/names.ts';
@@ -157,7 +158,6 @@ function entryOf(text: string, { ldap, realm }: Config): Word | undefined {
 async function meantBy(word: Word, client: Client): Promise<string[]> {
   const name = word.kind === 'path' ? word.home : 'name' in word ? word.name : undefined;
   if (name === undefined) return [];
-  const { nearest } = await import('../cli/kinds.ts');
   const names = nearest(name, await readNamesLike(client, name));
   return names.length === 0 ? [] : [`Did you mean ${names.join(' or ')}?`];
 }

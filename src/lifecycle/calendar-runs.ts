@@ -6,7 +6,7 @@ import type pg from 'pg';
 import type { Config } from '../shared/config.ts';
 import { describeError } from '../shared/errors.ts';
 import type { Log } from '../shared/log.ts';
-import type { RequestKind } from '../requests/schema.ts';
+import type { RequestKind } from '../requests/kinds.ts';
 import { turnCalendar } from './calendar.ts';
 import { isFrozen } from '../database/freeze.ts';
 import { EXPIRY_BEGIN, type ExpiryRun, removeExpired } from '../database/retention.ts';

@@ -1,5 +1,6 @@
 /** The table `approvals`: requests that wait for an admin's approval. */
-import type { Request, RequestKind } from './schema.ts';
+import type { RequestKind } from './kinds.ts';
+import type { Request } from './schema.ts';
 import type { Client } from '../database/connection.ts';
 
 /** SQL: whether a row of `approvals` is an approved erasure. `of`: the alias of the table. */

@@ -1,7 +1,7 @@
 /** What the rules of every kind receive and return, and the checks of rights that they share. */
 import type { Config } from '../shared/config.ts';
 import { ChamberlainError, type Code } from '../shared/errors.ts';
-import type { RequestKind } from './schema.ts';
+import type { RequestKind } from './kinds.ts';
 import type { NamedSubject, NameState } from '../identity/names-table.ts';
 import type { RoleTouch } from '../roles/touches.ts';
 import type { NewEvent, OnDone } from '../events/events-table.ts';

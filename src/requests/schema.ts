@@ -1,11 +1,12 @@
 /**
- * Requests: their kinds, the schema of each kind, and the signed claims that carry them.
+ * Requests: the schema of each kind, and the signed claims that carry them.
  *
  * A job is `{"token": "<compact JWS>"}`: a JWT (RFC 7519) signed with EdDSA (RFC 8037) whose claims
  * are iss (the portal), aud (the realm), jti (a UUID), iat, exp, sub (who approved) and `request`.
  */
 import { z } from 'zod';
 import { isDisplayName } from '../identity/names.ts';
+import type { RequestKind } from './kinds.ts';
 
 /** A job whose JSON is larger than this, in bytes, is refused without being read. */
 export const MAX_JOB_BYTES = 64 * 1024;
@@ -218,10 +219,7 @@ export const REQUEST_SCHEMAS = {
     sentBy,
     reason: reason.min(1),
   }),
-} as const;
-
-export type RequestKind = keyof typeof REQUEST_SCHEMAS;
-export const REQUEST_KINDS = Object.keys(REQUEST_SCHEMAS) as RequestKind[];
+} as const satisfies Record<RequestKind, z.ZodType>;
 
 /** A checked request of one kind. */
 export type RequestOf<K extends RequestKind> = z.infer<(typeof REQUEST_SCHEMAS)[K]>;
@@ -243,16 +241,6 @@ export function parseRequest(
   });
   return { problems: [...new Set(problems)] };
 }
-
-/** The kinds that take access away. The urgent queue accepts only these. */
-export const URGENT_KINDS: ReadonlySet<RequestKind> = new Set<RequestKind>([
-  'access.revoke',
-  'key.remove',
-  'maintainer.remove',
-  'person.suspend',
-  'tool.delete',
-  'tool.disable',
-]);
 
 /** The claims of a token whose signature is good. */
 export const CLAIMS = z.object({

@@ -15,14 +15,13 @@ import { verifyToken } from './token.ts';
 import { ChamberlainError, CODES, type Code, codeOf } from '../shared/errors.ts';
 import { canonicalJson } from '../shared/canonical-json.ts';
 import { printable } from '../shared/printable.ts';
+import { type RequestKind, URGENT_KINDS } from './kinds.ts';
 import {
   type Claims,
   MAX_JOB_BYTES,
   parseRequest,
   type Request,
   REQUEST_SCHEMAS,
-  type RequestKind,
-  URGENT_KINDS,
 } from './schema.ts';
 import type { NewEvent } from '../events/events-table.ts';
 import { reserveIds, useIds } from '../identity/id-allocation-table.ts';

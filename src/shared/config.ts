@@ -18,7 +18,7 @@ import {
 import { cannotRead, ChamberlainError } from './errors.ts';
 import { parseImportedShellName } from '../identity/names.ts';
 import type { Realm } from '../reconcile/wanted.ts';
-import { REQUEST_KINDS } from '../requests/schema.ts';
+import { REQUEST_KINDS } from '../requests/kinds.ts';
 import { sealKeyId, type SealKey } from '../seals/seal.ts';
 
 const databaseServer = z

@@ -2,8 +2,9 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { beforeAll, describe, expect, test } from '@jest/globals';
-import { fieldsOf, KIND_SUMMARIES } from '../../src/cli/kinds.ts';
-import { REQUEST_KINDS } from '../../src/requests/schema.ts';
+import { fieldsOf } from '../../src/cli/kind-fields.ts';
+import { REQUEST_KINDS } from '../../src/requests/kinds.ts';
+import { REQUEST_SCHEMAS } from '../../src/requests/schema.ts';
 import { expectGolden } from '../golden.ts';
 import { runCli } from './run-cli.ts';
 
@@ -169,7 +170,7 @@ test.each([
 
 test('a reader that closes early ends it silently', async () => {
   const { spawn } = await import('node:child_process');
-  const script = '"$0" src/cli/chamberlain.ts schema --json | true; echo "${PIPESTATUS[0]}"';
+  const script = '"$0" dist/chamberlain.js schema --json | true; echo "${PIPESTATUS[0]}"';
   const child = spawn('bash', ['-c', script, process.execPath], {
     stdio: ['ignore', 'pipe', 'pipe'],
   });
@@ -222,7 +223,7 @@ describe('kinds', () => {
   });
 
   test('describe themselves and each field', () => {
-    expect(Object.keys(KIND_SUMMARIES)).toEqual(REQUEST_KINDS);
+    expect(Object.keys(REQUEST_SCHEMAS)).toEqual(REQUEST_KINDS);
     for (const kind of REQUEST_KINDS) {
       for (const { name, description } of fieldsOf(kind)) {
         expect({ kind, name, described: description !== '' }).toEqual({

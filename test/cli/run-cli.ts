@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { Writable } from 'node:stream';
 import { main } from '../../src/cli/main.ts';
 
-const CLI = join(import.meta.dirname, '../../src/cli/chamberlain.ts');
+/** The built program, for Node.js. dev/test.ts builds it. */
+export const PROGRAM = join(import.meta.dirname, '../../dist/chamberlain.js');
 
 /** Commands that need a process of their own: they handle signals, or load files in a way that Jest does not know. */
 const APART = new Set(['work', 'backup', 'migrate']);
@@ -29,7 +30,7 @@ export interface RunOptions {
 
 /** Starts `chamberlain ARGS…`. */
 export function startCli(args: readonly string[], options: RunOptions = {}): ChildProcess {
-  const command = [...(options.prefix ?? []), process.execPath, CLI, ...args];
+  const command = [...(options.prefix ?? []), process.execPath, PROGRAM, ...args];
   const quoted = command.map((word) => `'${word}'`).join(' ');
   const [program = '', ...words] =
     options.terminal === true ? ['script', '-qec', quoted, '/dev/null'] : command;

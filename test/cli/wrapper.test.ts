@@ -1,10 +1,10 @@
 /** How an installed program is started: deploy/chamberlain, in a clone whose Node.js prints its arguments. */
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { chmodSync, chownSync, copyFileSync, mkdirSync, mkdtempSync } from 'node:fs';
-import { rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { rmSync, statSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 
 const PROJECT = join(import.meta.dirname, '../..');
 const SOMEBODY = 65_534;
@@ -14,8 +14,12 @@ const folder = mkdtempSync(join(tmpdir(), 'chamberlain-wrapper-'));
 const program = join(folder, 'chamberlain');
 beforeAll(() => {
   chmodSync(folder, 0o755);
-  for (const each of ['clone/deploy', 'clone/node_modules/.bin', 'home', 'cache']) {
+  const inClone = ['deploy', 'node_modules/.bin', 'src', 'workers', 'dist'];
+  for (const each of ['home', 'cache', ...inClone.map((place) => `clone/${place}`)]) {
     mkdirSync(join(folder, each), { recursive: true, mode: 0o755 });
+  }
+  for (const each of ['package-lock.json', 'src/a.ts', 'dist/built']) {
+    writeFileSync(join(folder, 'clone', each), '');
   }
   chownSync(join(folder, 'home'), SOMEBODY, SOMEBODY);
   copyFileSync(join(PROJECT, 'deploy/chamberlain'), join(folder, 'clone/deploy/chamberlain'));
@@ -32,7 +36,7 @@ function start(uid: number, env: Record<string, string>, ...words: string[]): [s
   const all = { PATH: process.env['PATH'] ?? '', ...env };
   const text = execFileSync('unshare', args, { env: all, encoding: 'utf8' });
   const [cache = '', rest = ''] = text.split('|');
-  return [cache, rest.replace(/ \S*\/src\/cli\/chamberlain\.ts.*\n/, '')];
+  return [cache, rest.replace(/ \S*\/dist\/chamberlain\.js.*\n/, '')];
 }
 
 test('the compile cache is kept only where nobody but the caller may write', () => {
@@ -54,4 +58,50 @@ test('only the heap of workers is limited', () => {
   expect(start(0, {}, 'work', 'intake')[1]).toBe(`--disable-sigusr1 ${HEAP}`);
   expect(start(0, {}, '--json', 'work')[1]).toBe(`--disable-sigusr1 ${HEAP}`);
   expect(start(0, {}, 'status')[1]).toBe('--disable-sigusr1');
+});
+
+describe('a program whose sources have changed since it was built', () => {
+  const built = join(folder, 'clone/dist/built');
+  const hourAgo = new Date(Date.now() - 3600_000);
+  const later = new Date(Date.now() + 3600_000);
+  const source = join(folder, 'clone/src/a.ts');
+  const starts = (uid: number) =>
+    spawnSync('setpriv', [`--reuid=${uid}`, '--clear-groups', program, 'status'], {
+      encoding: 'utf8',
+    });
+  const REFUSED = expect.stringMatching(
+    /^chamberlain: the program in \S+ has changed since it was built: as its owner, run there: npm run build\n$/u,
+  );
+
+  test.each([
+    ['a file was changed', () => utimesSync(source, later, later)],
+    ['a file was removed', () => utimesSync(join(folder, 'clone/src'), later, later)],
+    ['a worker was changed', () => utimesSync(join(folder, 'clone/workers'), later, later)],
+    ['a package was', () => utimesSync(join(folder, 'clone/package-lock.json'), later, later)],
+    ['it was not built yet', () => rmSync(built)],
+  ])('%s: is built again by who may, and does not run for others', (_, change) => {
+    change();
+    const refused = starts(SOMEBODY);
+    expect([refused.status, refused.stdout, refused.stderr]).toEqual([2, '', REFUSED]);
+    const runs = starts(0).stdout.trim().split('\n');
+    expect(runs).toEqual([
+      expect.stringMatching(/dev\/build\.ts$/u),
+      expect.stringMatching(/dist\/chamberlain\.js status$/u),
+    ]);
+
+    for (const each of ['src/a.ts', 'src', 'workers', 'package-lock.json']) {
+      utimesSync(join(folder, 'clone', each), hourAgo, hourAgo);
+    }
+    writeFileSync(built, '');
+    expect(starts(SOMEBODY).status).toBe(0);
+    expect(starts(0).stdout.trim().split('\n')).toHaveLength(1);
+  });
+
+  test('does not run if it cannot be built', () => {
+    const node = join(folder, 'clone/node_modules/.bin/node');
+    writeFileSync(node, '#!/bin/sh\necho "$1"\ncase $1 in *build.ts) exit 1 ;; esac\n');
+    rmSync(built);
+    const { status, stdout } = starts(0);
+    expect([status, stdout]).toEqual([2, expect.stringMatching(/dev\/build\.ts\n$/u)]);
+  });
 });

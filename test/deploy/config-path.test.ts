@@ -18,7 +18,7 @@ beforeAll(async () => {
 afterAll(() => machine?.close());
 
 const PROGRAMS: [program: string, ...args: string[]][] = [
-  ['src/cli/chamberlain.ts', 'status'],
+  ['dist/chamberlain.js', 'status'],
   ['deploy/redis/render.ts'],
   ['deploy/ldap/render.ts', '--out', '/root/out', '--admin-password-file', '/etc/passwd'],
 ];

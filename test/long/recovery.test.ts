@@ -13,7 +13,6 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { spawn } from 'node:child_process';
-import { join } from 'node:path';
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { randomFrom } from '../scenarios/processes/crash.ts';
@@ -32,8 +31,8 @@ import {
   wrongEvents,
 } from './recovery-checker.ts';
 import { PLACES_TO_LOSE, realmOf, type Lost, type Realm } from './recovery-losses.ts';
+import { PROGRAM } from '../cli/run-cli.ts';
 
-const CLI = join(import.meta.dirname, '../../src/cli/chamberlain.ts');
 const KILLS = 30;
 
 let login: Login;
@@ -290,7 +289,7 @@ test(`killed at ${KILLS} moments and run again, it takes everything or nothing`,
   await realm.cli('recover', '--json');
   const wholeMs = performance.now() - begin;
   for (let n = 0; n < KILLS && (await read())?.frozen === true; n += 1) {
-    const child = spawn(process.execPath, [CLI, 'recover', '--expect', digest], {
+    const child = spawn(process.execPath, [PROGRAM, 'recover', '--expect', digest], {
       env: { ...process.env, CHAMBERLAIN_CONFIG: world.configFile },
       stdio: 'ignore',
     });

@@ -1,7 +1,7 @@
 /** An admin's rights apply only with the admin's own key, or through a portal that speaks for admins. */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type { Config } from '../../src/shared/config.ts';
-import { REQUEST_KINDS, type RequestKind } from '../../src/requests/schema.ts';
+import { REQUEST_KINDS, type RequestKind } from '../../src/requests/kinds.ts';
 import {
   type AskOptions,
   type BootstrappedRealm,

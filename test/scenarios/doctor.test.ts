@@ -20,7 +20,7 @@ import { join, relative } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { parse, stringify } from 'yaml';
-import { endOf, runCli, startCli } from '../cli/run-cli.ts';
+import { endOf, PROGRAM, runCli, startCli } from '../cli/run-cli.ts';
 import type { StackConfig } from '../../dev/servers/config.ts';
 import type { GroupedLine, State } from '../../src/doctor/line.ts';
 import { lookAtSlapd } from '../../src/doctor/directory.ts';
@@ -41,7 +41,6 @@ import { query, readDirectory, settled } from './outside.ts';
 import { admit, openRunning, type Running } from './running.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
-const CLI = join(ROOT, 'src/cli/chamberlain.ts');
 /** With one check that hangs, and the time that a busy machine takes to start the program. */
 const MOST_MS = 20_000;
 const REDIS_PASSWORD = 'the-password-of-redis';
@@ -107,7 +106,7 @@ function asOther(uid: number, args: readonly string[]): string[] {
   const inside = (file: string) => join(open, relative(clone, file));
   return [
     ...['--mount', '--propagation', 'private', 'sh', '-ec', program, 'sh'],
-    ...[clone, open, String(uid), inside(realpathSync(process.execPath)), inside(CLI), ...args],
+    ...[clone, open, String(uid), inside(realpathSync(process.execPath)), inside(PROGRAM), ...args],
   ];
 }
 
@@ -860,7 +859,7 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
       ...['--net', process.execPath, '-e'],
       `const { execFile, execFileSync } = require('node:child_process');
        const { createServer } = require('node:net');${script}`,
-      ...[address, CLI, '--config', world.configFile, 'doctor', '--json'],
+      ...[address, PROGRAM, '--config', world.configFile, 'doctor', '--json'],
     ]);
     const { lines } = JSON.parse(stdout) as { lines: GroupedLine[] };
     expect(

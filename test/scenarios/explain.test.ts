@@ -16,14 +16,13 @@ import { explain } from '../../src/explain/explaining.ts';
 import { loadConfig } from '../../src/shared/config.ts';
 import { openPool } from '../../src/database/connection.ts';
 import type { Explanation, SubjectPage } from '../../src/explain/explanation.ts';
-import { runCli } from '../cli/run-cli.ts';
+import { PROGRAM, runCli } from '../cli/run-cli.ts';
 import type { World } from '../stack.ts';
 import { eventually } from './eventually.ts';
 import { addUnmanagedEntry, changeDirectory, homeOf, query, settled } from './outside.ts';
 import type { Portal } from './portal.ts';
 import { admit, openRunning, type Running } from './running.ts';
 
-const CLI = join(import.meta.dirname, '../../src/cli/chamberlain.ts');
 const ROLES = ['directory', 'homes', 'databases'];
 const BASE = 'dc=example,dc=org';
 const DEEP = 'uid=tools.deep,ou=people,ou=servicegroups';
@@ -288,7 +287,7 @@ describe('a page', () => {
 
 /** The lines that a command writes on a terminal with so many columns. */
 async function onTerminal(columns: number, words: string, color = 'NO_COLOR'): Promise<string[]> {
-  const command = `stty cols ${columns}; '${process.execPath}' '${CLI}' ${words}`;
+  const command = `stty cols ${columns}; '${process.execPath}' '${PROGRAM}' ${words}`;
   const env = { ...process.env, CHAMBERLAIN_CONFIG: world.configFile, [color]: '1' };
   const { stdout } = await promisify(execFile)('script', ['-qec', command, '/dev/null'], { env });
   return stdout.split('\r\n');
@@ -574,7 +573,7 @@ describe('a role that does not answer', () => {
   test('is shown as such, in time, together with the rest: exit 4', async () => {
     await running.stopWork();
     await running.startWork(['directory', 'databases']);
-    homes = spawn(process.execPath, [CLI, 'work', 'homes'], {
+    homes = spawn(process.execPath, [PROGRAM, 'work', 'homes'], {
       env: { ...process.env, CHAMBERLAIN_CONFIG: world.configFile },
       stdio: 'ignore',
     });

@@ -27,12 +27,13 @@ import {
   lookAtPostgres,
   linesOnLogins,
 } from '../../doctor/postgres/postgres.ts';
-import { findRoot, lookAtProgram } from '../../doctor/program.ts';
+import { lookAtProgram } from '../../doctor/program.ts';
 import { lookAtRedis } from '../../doctor/redis.ts';
 import type { RoleChecks } from '../../doctor/role-checks.ts';
 import { judgeRoles } from '../../doctor/roles.ts';
 import { lookAtWaiting, lookAtWork } from '../../doctor/work.ts';
 import { redisAddress } from '../../backends/redis/redis-connection.ts';
+import { ROOT } from '../../shared/root.ts';
 import { timeOf } from '../../shared/time.ts';
 import type { Role } from '../../reconcile/wanted.ts';
 import type { RoleDescriptor } from '../../roles/descriptor.ts';
@@ -131,7 +132,6 @@ async function loadRoleChecks(): Promise<ChecksOfRoles> {
 }
 
 function checksOf(config: Config, configFile: string, etc: string, roles: ChecksOfRoles): Checks {
-  const root = findRoot();
   const now = new Date();
   const logins = lookAtLogins(config);
   let pool: Pool | undefined;
@@ -144,7 +144,7 @@ function checksOf(config: Config, configFile: string, etc: string, roles: Checks
   const { postgres, redis } = servers;
   const ofRoles = roles.flatMap(([role, { checksOf: checksOfRole }]) =>
     checksOfRole({
-      ...{ config, root, at },
+      ...{ config, root: ROOT, at },
       server: (place, name, key) => serverOf(role, place, name, key),
     }),
   );
@@ -163,7 +163,7 @@ function checksOf(config: Config, configFile: string, etc: string, roles: Checks
       'PostgreSQL',
       'what PostgreSQL holds',
       postgres.todo,
-      () => lookAsAdmin(admin, 'what PostgreSQL holds', (client) => lookAtPostgres(client, root)),
+      () => lookAsAdmin(admin, 'what PostgreSQL holds', (client) => lookAtPostgres(client, ROOT)),
       [postgres],
     ),
     at('Redis', 'Redis', redis.todo, () => lookAtRedis(config), [redis]),
@@ -180,8 +180,8 @@ function checksOf(config: Config, configFile: string, etc: string, roles: Checks
     ...checksOfRealm(config, etc, admin, servers, now, keepTroubles),
     at('backups', 'the programs for backups', HERE, () => lookAtBackupPrograms(config)),
     ...ofRoles.filter(isHere),
-    at('this host', 'the program', HERE, () => lookAtProgram(root, process.versions.node)),
-    ...(loginHost === undefined ? [] : checksOfLoginHost(loginHost, root, now)),
+    at('this host', 'the program', HERE, () => lookAtProgram(ROOT, process.versions.node)),
+    ...(loginHost === undefined ? [] : checksOfLoginHost(loginHost, now)),
   ];
   const shown = new Set<string>();
   const sinceWhen = ({ since }: Trouble) => `since ${timeOf(since)} (${renderAge(since, now)})`;
@@ -279,9 +279,9 @@ function checksOfRealm(
   ];
 }
 
-function checksOfLoginHost(configFile: string, root: string, now: Date): Check[] {
+function checksOfLoginHost(configFile: string, now: Date): Check[] {
   const files = at('this login host', 'its files', 'Run `install --check` yourself.', () =>
-    lookAtInstallation(root),
+    lookAtInstallation(ROOT),
   );
   return [
     at('this login host', 'the keys agent', 'See `keys-agent status`.', () =>

@@ -1,11 +1,11 @@
 /** `chamberlain migrate`: brings the schema to this version, then grants each role its rights. */
-import { existsSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import type { Command } from 'commander';
 import { runner } from 'node-pg-migrate';
 import { Client } from 'pg';
 import type { Config } from '../../shared/config.ts';
 import { ChamberlainError } from '../../shared/errors.ts';
+import { ROOT } from '../../shared/root.ts';
 import { connectionSettings, nameOfServer, unreachable } from '../../database/connection.ts';
 import { readRights } from '../../database/rights.ts';
 import { writeRoles } from '../../database/roles-table.ts';
@@ -43,7 +43,7 @@ export async function migrate(
   config: Config,
   say: (text: string) => void = () => {},
 ): Promise<string[]> {
-  const folder = findMigrations();
+  const folder = join(ROOT, 'migrations');
   const client = new Client({
     ...connectionSettings(config, 'owner'),
     // a migration takes as long as it takes
@@ -93,13 +93,4 @@ export async function migrate(
   } finally {
     await client.end().catch(() => {});
   }
-}
-
-/** The folder `migrations` next to the sources, wherever these were compiled to. */
-function findMigrations(): string {
-  for (let at = import.meta.dirname; at !== dirname(at); at = dirname(at)) {
-    const folder = join(at, 'migrations');
-    if (existsSync(join(folder, 'roles.sql'))) return folder;
-  }
-  throw new ChamberlainError('INTERNAL', 'looking for the folder migrations');
 }

@@ -1,10 +1,11 @@
 /** `chamberlain schema`: the fields of each kind of request. */
 import type { Command } from 'commander';
 import { ChamberlainError } from '../../shared/errors.ts';
-import { REQUEST_KINDS, URGENT_KINDS } from '../../requests/schema.ts';
+import { isKind, KIND_SUMMARIES, REQUEST_KINDS, URGENT_KINDS } from '../../requests/kinds.ts';
+import { suggest } from '../../shared/nearest.ts';
 import { wantsJson } from '../configuration.ts';
 import { describeExamples, describeExits } from '../exit.ts';
-import { isKind, KIND_SUMMARIES, schemaOf, suggest } from '../kinds.ts';
+import { schemaOf } from '../kind-fields.ts';
 import { print, printJson, renderTable } from '../table.ts';
 
 export function defineSchema(command: Command): void {

@@ -1,9 +1,10 @@
 /** `chamberlain submit`: its options, derived from the kinds of request. The work is done in sending.ts. */
 import { Option, type Command } from 'commander';
 import { ChamberlainError } from '../../shared/errors.ts';
-import { REQUEST_KINDS, type RequestKind } from '../../requests/schema.ts';
+import { KIND_SUMMARIES, REQUEST_KINDS, type RequestKind } from '../../requests/kinds.ts';
+import { suggest } from '../../shared/nearest.ts';
 import { describeExamples, describeExits } from '../exit.ts';
-import { type Field, fieldsOf, KIND_SUMMARIES, suggest } from '../kinds.ts';
+import { type Field, fieldsOf } from '../kind-fields.ts';
 import { parseSeconds } from '../options/seconds.ts';
 import type { SubmitOptions } from '../sending.ts';
 

@@ -1,5 +1,6 @@
 /** The rules of each kind, by name. */
-import type { RequestKind, RequestOf } from '../schema.ts';
+import type { RequestKind } from '../kinds.ts';
+import type { RequestOf } from '../schema.ts';
 import { grantAccess, refuseAccess, requestAccess, revokeAccess } from './access.ts';
 import { approve, reject } from './approving.ts';
 import type { Handler } from '../context.ts';

@@ -31,7 +31,8 @@
  * A request for several people leaves those as they are who are suspended already. One unknown name refuses the whole
  * request.
  */
-import type { RequestKind, RequestOf } from '../schema.ts';
+import type { RequestKind } from '../kinds.ts';
+import type { RequestOf } from '../schema.ts';
 import { timeOf } from '../../shared/time.ts';
 import { writeOperatorActions } from '../../audit/operator-actions.ts';
 import { countSuspensions, openApproval, rejectWaiting } from '../approvals-table.ts';

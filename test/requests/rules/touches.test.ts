@@ -4,7 +4,7 @@
  */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { realmOf } from '../../../src/shared/config.ts';
-import { REQUEST_KINDS } from '../../../src/requests/schema.ts';
+import { REQUEST_KINDS } from '../../../src/requests/kinds.ts';
 import type { Role, Wanted } from '../../../src/reconcile/wanted.ts';
 import { ROLES } from '../../../src/roles/index.ts';
 import { type Pool } from '../../../src/database/connection.ts';

@@ -519,7 +519,7 @@ test('restored as docs/recovery.md says, on a fresh server, there is no error, a
           '--out "$ldif"',
           `--out "$ldif" --database ${there}/ldap --pid-file ${there}/slapd.pid`,
         );
-      const script = `set -e -o pipefail; chamberlain() { node src/cli/chamberlain.ts "$@"; }\n${words}`;
+      const script = `set -e -o pipefail; chamberlain() { node dist/chamberlain.js "$@"; }\n${words}`;
       const { stdout, stderr } = await run('bash', ['-c', script], {
         cwd: PROJECT,
         env: {
@@ -604,7 +604,7 @@ test('the commands around a recovery are those of docs/recovery.md', async () =>
       .split('\n')
       .map((line) => line.replace('/var/backups/chamberlain', sets));
   const say = async (line: string) => {
-    const script = `chamberlain() { node src/cli/chamberlain.ts "$@"; }\n${line}`;
+    const script = `chamberlain() { node dist/chamberlain.js "$@"; }\n${line}`;
     const env = { ...process.env, CHAMBERLAIN_CONFIG: world.configFile };
     return run('bash', ['-c', script], { cwd: PROJECT, env }).then(
       ({ stdout }) => ({ code: 0, stdout }),

@@ -3,7 +3,6 @@ import type { Report } from '../../../src/reconcile/report.ts';
 import { parseMarker } from '../../../src/seals/heartbeat.ts';
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { join } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { openPool, withClient } from '../../../src/database/connection.ts';
@@ -11,7 +10,7 @@ import { readPublishing, writeDoubt } from '../../../src/seals/heartbeat-table.t
 import { lookAtWork } from '../../../src/doctor/work.ts';
 import type { Open, Taking } from '../../../src/recovery/taking.ts';
 import { describeTaking } from '../../../src/recovery/render.ts';
-import { runCli, type Ended } from '../../cli/run-cli.ts';
+import { PROGRAM, runCli, type Ended } from '../../cli/run-cli.ts';
 import { newKey } from '../../login-host/agent-world.ts';
 import { restoreDatabaseCopy, dumpDatabase } from './backup.ts';
 import { eventually } from '../eventually.ts';
@@ -29,8 +28,6 @@ import {
 } from '../outside.ts';
 import { confirmRecovery } from './recovering.ts';
 import { admit, openRunning, type Running } from '../running.ts';
-
-const CLI = join(import.meta.dirname, '../../../src/cli/chamberlain.ts');
 
 let running: Running;
 /** what was made after the backup, and is not in it */
@@ -87,7 +84,7 @@ function onTerminal(
   answer: string,
   ...args: string[]
 ): Promise<{ exit: number | null; out: string }> {
-  const command = [process.execPath, CLI, ...args].map((word) => `'${word}'`).join(' ');
+  const command = [process.execPath, PROGRAM, ...args].map((word) => `'${word}'`).join(' ');
   const child = spawn('script', ['-qec', command, '/dev/null'], {
     env: { ...process.env, CHAMBERLAIN_CONFIG: running.world.configFile, NO_COLOR: '1' },
     stdio: ['pipe', 'pipe', 'inherit'],

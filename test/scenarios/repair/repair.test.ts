@@ -22,9 +22,9 @@ import {
   type RepairWorld,
   ROLES,
 } from './repair-world.ts';
+import { PROGRAM } from '../../cli/run-cli.ts';
 
 const BASE = 'dc=example,dc=org';
-const CLI = join(import.meta.dirname, '../../../src/cli/chamberlain.ts');
 
 const TOOLS = [
   ...['one', 'two', 'digest', 'asked', 'moved', 'other', 'mended', 'found', 'twice', 'finding'],
@@ -160,7 +160,9 @@ describe('on a terminal it shows what it asks for', () => {
     answer: string,
     ...args: string[]
   ): Promise<{ exit: number | null; out: string }> {
-    const command = [process.execPath, CLI, 'repair', ...args].map((word) => `'${word}'`).join(' ');
+    const command = [process.execPath, PROGRAM, 'repair', ...args]
+      .map((word) => `'${word}'`)
+      .join(' ');
     return new Promise((resolve, reject) => {
       const child = spawn('script', ['-qefc', command, '/dev/null'], {
         env: { ...process.env, CHAMBERLAIN_CONFIG: repairs.world.configFile, NO_COLOR: '1' },
@@ -184,7 +186,7 @@ describe('on a terminal it shows what it asks for', () => {
     await DAMAGE.shell(repairs, 'asked');
     // a variable CI takes the colours away, as Node reads it
     const { NO_COLOR: _, CI: __, ...env } = process.env;
-    const command = `'${process.execPath}' '${CLI}' plan asked`;
+    const command = `'${process.execPath}' '${PROGRAM}' plan asked`;
     const { stdout } = await promisify(execFile)('script', ['-qfc', command, '/dev/null'], {
       env: { ...env, TERM: 'xterm', CHAMBERLAIN_CONFIG: repairs.world.configFile },
     });

@@ -1,0 +1,60 @@
+/**
+ * Builds the program in dist/ from src and workers: few files of JavaScript, which start faster than the sources. A
+ * command loads only the files that it needs.
+ *
+ *     node dev/build.ts
+ *
+ * A build may run while others do, and while the program runs: each file is written under another name and renamed, and
+ * a file that only earlier builds have stays for a day, for programs that have not loaded it yet.
+ */
+import { chownSync, mkdirSync, readdirSync, renameSync } from 'node:fs';
+import { rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { build } from 'esbuild';
+
+const PROJECT = join(import.meta.dirname, '..');
+const DIST = join(PROJECT, 'dist');
+const DAY_MS = 86_400_000;
+
+process.umask(0o022); // other users run the program
+const begin = new Date();
+const { outputFiles } = await build({
+  absWorkingDir: PROJECT,
+  entryPoints: ['src/cli/chamberlain.ts', 'src/archives/homes/file-archive-shorten.ts'],
+  outdir: 'dist',
+  entryNames: '[name]',
+  bundle: true,
+  splitting: true,
+  format: 'esm',
+  platform: 'node',
+  target: 'node22',
+  keepNames: true, // ioredis names errors after their classes
+  external: ['pg-native'], // pg loads it only on request
+  // CommonJS packages load the modules of Node.js with it
+  banner: {
+    js: "import { createRequire as makeRequire } from 'node:module';\nconst require = makeRequire(import.meta.url);",
+  },
+  logLevel: 'warning',
+  write: false,
+});
+
+mkdirSync(DIST, { recursive: true });
+const owner = statSync(PROJECT);
+if (process.getuid?.() === 0) chownSync(DIST, owner.uid, owner.gid); // who can then build again
+const files = new Map(outputFiles.map(({ path, contents }) => [basename(path), contents]));
+// esbuild lists the entry points first; what they load is written before them
+for (const [name, contents] of [...files].toReversed()) replace(name, contents);
+for (const name of readdirSync(DIST)) {
+  const path = join(DIST, name);
+  const age = begin.getTime() - (statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0);
+  if (!files.has(name) && age > DAY_MS) rmSync(path, { recursive: true, force: true });
+}
+// deploy/chamberlain compares the time of this file with that of the sources
+replace('built', '');
+utimesSync(join(DIST, 'built'), begin, begin);
+
+function replace(name: string, contents: Uint8Array | string): void {
+  const written = join(DIST, `${name}.${process.pid}`);
+  writeFileSync(written, contents);
+  renameSync(written, join(DIST, name));
+}

@@ -1,0 +1,40 @@
+/** The fields of each kind of request, as a portal writes them and as options of the command line. */
+import { z } from 'zod';
+import { KIND_SUMMARIES, type RequestKind } from '../requests/kinds.ts';
+import { REQUEST_SCHEMAS } from '../requests/schema.ts';
+
+/** A field of a kind, as an option of the command line. */
+export interface Field {
+  name: string;
+  description: string;
+  required: boolean;
+  isList: boolean;
+  /** takes no value: it is true if it is given */
+  isSwitch: boolean;
+}
+
+/** The JSON Schema (2020-12) of a kind, for the request as a portal writes it. */
+export function schemaOf(kind: RequestKind): Record<string, unknown> {
+  return {
+    title: kind,
+    description: KIND_SUMMARIES[kind],
+    ...z.toJSONSchema(REQUEST_SCHEMAS[kind], { io: 'input' }),
+  };
+}
+
+/** The fields of a kind, without `kind` and `requestedBy`, which every kind has. */
+export function fieldsOf(kind: RequestKind): Field[] {
+  const { properties, required } = z.toJSONSchema(REQUEST_SCHEMAS[kind], { io: 'input' }) as {
+    properties: Record<string, { description?: string; type?: string }>;
+    required?: string[];
+  };
+  return Object.entries(properties)
+    .filter(([name]) => name !== 'kind' && name !== 'requestedBy')
+    .map(([name, { description, type }]) => ({
+      name,
+      description: description ?? '',
+      required: required?.includes(name) === true,
+      isList: type === 'array',
+      isSwitch: type === 'boolean',
+    }));
+}

@@ -1,0 +1,65 @@
+/** dev/build.ts, in a clone of its own that has the sources of this one. */
+import { execFileSync } from 'node:child_process';
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { chmodSync, chownSync, statSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+
+const PROJECT = join(import.meta.dirname, '../..');
+const OWNER = 65_534;
+const DAY_MS = 86_400_000;
+
+const clone = mkdtempSync(join(tmpdir(), 'chamberlain-build-'));
+const dist = join(clone, 'dist');
+beforeAll(() => {
+  chmodSync(clone, 0o755);
+  chownSync(clone, OWNER, OWNER);
+  mkdirSync(join(clone, 'dev'));
+  copyFileSync(join(PROJECT, 'dev/build.ts'), join(clone, 'dev/build.ts'));
+  for (const each of ['src', 'workers', 'migrations', 'node_modules', 'package.json']) {
+    symlinkSync(join(PROJECT, each), join(clone, each));
+  }
+});
+afterAll(() => rmSync(clone, { recursive: true }));
+
+const run = (program: string, ...args: string[]) =>
+  execFileSync(process.execPath, [join(clone, program), ...args], { encoding: 'utf8' });
+const build = () => run('dev/build.ts');
+
+test('a build makes a program that runs, and can be loaded by everybody', () => {
+  const before = Date.now();
+  build();
+  expect(run('dist/chamberlain.js', '--version')).toMatch(/^chamberlain \d/u);
+  expect(statSync(join(dist, 'built')).mtimeMs).toBeLessThan(Date.now());
+  expect(statSync(join(dist, 'built')).mtimeMs).toBeGreaterThanOrEqual(before);
+  expect(statSync(dist).uid).toBe(OWNER); // root has built it
+  const modes = readdirSync(dist).map((name) => statSync(join(dist, name)).mode & 0o777);
+  expect(new Set(modes)).toEqual(new Set([0o644]));
+});
+
+test('a file of an earlier build stays for a day, for programs that still run', () => {
+  const [recent, old] = ['chunk-RECENT.js', 'chunk-OLD.js'].map((name) => join(dist, name)) as [
+    string,
+    string,
+  ];
+  for (const file of [recent, old]) writeFileSync(file, '');
+  const time = new Date(Date.now() - DAY_MS - 1000);
+  utimesSync(old, time, time);
+  build();
+  expect([existsSync(recent), existsSync(old)]).toEqual([true, false]);
+  expect(run('dist/chamberlain.js', '--help')).toContain('Commands:');
+});
+
+test('a build that fails leaves the program as it was, and says where the fault is', () => {
+  const [file, stamp] = [join(clone, 'src'), join(dist, 'built')];
+  const { mtimeMs } = statSync(stamp);
+  rmSync(file);
+  mkdirSync(join(file, 'cli'), { recursive: true });
+  writeFileSync(join(file, 'cli/chamberlain.ts'), 'const = 1;\n');
+  expect(build).toThrow(/src\/cli\/chamberlain\.ts:1:6: ERROR: /u);
+  expect(statSync(stamp).mtimeMs).toBe(mtimeMs);
+  rmSync(file, { recursive: true });
+  symlinkSync(join(PROJECT, 'src'), file);
+  expect(run('dist/chamberlain.js', '--help')).toContain('Commands:');
+});
