@@ -36,7 +36,7 @@ const { outputFiles } = await build({
   },
   logLevel: 'warning',
   write: false,
-});
+}).catch(() => process.exit(1)); // esbuild has said why
 
 mkdirSync(DIST, { recursive: true });
 const owner = statSync(PROJECT);
