@@ -31,7 +31,7 @@ import {
   stale,
 } from './mariadb-archiving.ts';
 import { usePatiently } from '../../backends/mariadb/mariadb-connections.ts';
-import { readContents } from '../../backends/mariadb/mariadb-contents.ts';
+import { readContents, requireLoadable } from '../../backends/mariadb/mariadb-contents.ts';
 import { dumpDatabase } from './mariadb-dumps.ts';
 import {
   estimateBytes,
@@ -124,6 +124,7 @@ async function dumpAll(
       const seen = await usePatiently(place, realm.login, signal, async (connection) => {
         const holds = await readInventory(connection, database);
         if (holds === undefined) throw stale(user, server, `${database} was dropped meanwhile`);
+        await requireLoadable(connection, database, holds);
         const contents = await readContents(connection, database, holds);
         return { holds, contents, total: await estimateBytes(connection, database) };
       });
