@@ -2,6 +2,7 @@
  * Archives the databases of a user: they are dumped, read back, compared and recorded. Nothing is dropped here.
  */
 import { ChamberlainError } from '../../shared/errors.ts';
+import type { LongStep } from '../archive-keeping.ts';
 import {
   type Contents,
   type DatabasesManifest,
@@ -61,8 +62,9 @@ export async function archiveDatabases(
   realm: ArchiveRealm,
   terms: ArchiveTerms,
   action: ArchiveActionOf<'databases.archive'>,
-  signal: AbortSignal,
+  step: LongStep,
 ): Promise<void> {
+  const { signal } = step;
   const { user, account, uid, archival, subject } = action;
   const name = { account, archival };
   if (uid !== subject) throw new TypeError('the user has another number');
@@ -86,7 +88,7 @@ export async function archiveDatabases(
     return await record(terms, subject, name, present);
   }
   removeOlderParts(realm.folder, name);
-  const pieces = await dumpAll(realm, terms, { name, user, subject, there }, signal);
+  const pieces = await dumpAll(realm, { name, user, there }, step);
   const manifest: DatabasesManifest = {
     version: 1,
     ...{ account, uid, user, archival },
@@ -106,15 +108,10 @@ export async function archiveDatabases(
 
 async function dumpAll(
   realm: ArchiveRealm,
-  terms: ArchiveTerms,
-  {
-    name,
-    user,
-    subject,
-    there,
-  }: { name: ArchiveName; user: string; subject: number; there: Databases[] },
-  signal: AbortSignal,
+  { name, user, there }: { name: ArchiveName; user: string; there: Databases[] },
+  step: LongStep,
 ): Promise<DatabasesManifest['databases']> {
+  const { signal } = step;
   const { part } = placesOf(realm.folder, name);
   const before = resumePart(part);
   const pieces: DatabasesManifest['databases'] = [];
@@ -139,7 +136,7 @@ async function dumpAll(
         before.splice(before.indexOf(known), 1);
       }
       const file = freeFile(server, [...before, ...pieces]);
-      const report = reporter(terms, subject, total);
+      const report = reporter(step, total);
       const dumped = await dumpDatabase(
         { place, login: realm.login, folder: part, file, database, holds },
         report,

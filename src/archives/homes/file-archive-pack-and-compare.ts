@@ -23,7 +23,7 @@ import type { HomeManifest } from '../homes-manifest.ts';
 import { beginningsOfLines } from '../lines.ts';
 import { OPEN_SAFELY, itself } from '../../backends/files/file-mount.ts';
 import { PACKING, runScript, type Script, SCRIPTS, writeTo } from './file-archive-programs.ts';
-import type { LongStep } from './file-archive-step.ts';
+import type { LongStep } from '../archive-keeping.ts';
 
 type Entries = Extract<HomeManifest['what'], { kind: 'home' }>['entries'];
 
@@ -148,7 +148,7 @@ export async function readBack(
     { act, path, progressAct: 'reading back' },
     {
       script,
-      cwd: itself(folder ?? step.archives),
+      cwd: folder === undefined ? '/' : itself(folder),
       onOutput: beginningsOfLines((line) => {
         const found = /^(.)\S* +\d+\/\d+ +(\d+)/u.exec(line);
         countOne(listed, found?.[1] ?? '?', found?.[2] ?? '0');

@@ -87,7 +87,7 @@ const terms: ArchiveTerms = {
     if (failRecord) throw new Error('PostgreSQL is away');
     recorded.push(archive);
   },
-  progress: ({ act }) => void told.push(act),
+  report: async ({ act }) => void told.push(act),
   clear: async () => void told.push('over'),
 };
 
