@@ -3,6 +3,7 @@
  */
 import { ChamberlainError } from '../../shared/errors.ts';
 import type { LongStep } from '../archive-keeping.ts';
+import type { ArchiveName } from '../manifest.ts';
 import {
   type Contents,
   type DatabasesManifest,
@@ -10,7 +11,6 @@ import {
   whatIsOther,
 } from '../databases-manifest.ts';
 import {
-  type ArchiveName,
   archiveDiffers,
   checkFile,
   completeArchive,

@@ -33,21 +33,9 @@ import {
 import { promisify } from 'node:util';
 import type { Action, HomePath } from '../../reconcile/action.ts';
 import { ChamberlainError, codeOf } from '../../shared/errors.ts';
-import {
-  type ArchiveName,
-  type HomeManifest,
-  parseManifest,
-  renderManifest,
-} from '../homes-manifest.ts';
-import {
-  archiveName,
-  isEmptied,
-  MANIFEST,
-  openArchives,
-  partOf,
-  readManifest,
-  sha256Of,
-} from './file-archive-mount.ts';
+import { type HomeManifest, parseManifest } from '../homes-manifest.ts';
+import { type ArchiveName, archiveName, renderManifest, sha256Of } from '../manifest.ts';
+import { isEmptied, MANIFEST, openArchives, partOf, readManifest } from './file-archive-mount.ts';
 import { isArchiveOf } from '../../unmanaged/unmanaged-things.ts';
 import { noteErasure } from '../../lifecycle/erasure-list.ts';
 import {
