@@ -21,7 +21,7 @@ const PURE = [
   'src/unmanaged/{unmanaged,unmanaged-things,sightings,render-unmanaged}.ts',
   'src/drift/{survey-groups,render-survey,sweep-decisions}.ts',
   'src/explain/{word,explanation,render-explain}.ts',
-  'src/archives/{homes-manifest,databases-manifest,deletion}.ts',
+  'src/archives/{manifest,homes-manifest,databases-manifest,deletion}.ts',
   'src/recovery/{evidence,lesser,render,taking}.ts',
   'src/import/{account,judge,person,tool,refusal,import-batch}.ts',
   'src/shared/{errors,time,printable,canonical-json,shell-word}.ts',

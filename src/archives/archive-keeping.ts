@@ -1,5 +1,7 @@
-/** What a writer that archives needs from our PostgreSQL. */
-import { codeOf } from '../shared/errors.ts';
+/** Long steps of a writer that archives, and what it needs from our PostgreSQL. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ChamberlainError, codeOf } from '../shared/errors.ts';
+import { unlessAborted } from '../shared/unless-aborted.ts';
 
 export interface ArchiveKeeping {
   now(): Date;
@@ -19,15 +21,85 @@ export interface ArchiveKeeping {
    * whether its archives must be removed, whatever has become of the subject since. `erases`: what is destroyed
    * is in no archive. Throws if it cannot be known.
    */
-  stillWanted(step: {
+  stillWanted(step: AskedStep): Promise<boolean>;
+  /** `done` and `total` in bytes */
+  report(progress: {
     subject: number;
-    archival: number;
-    returning: boolean | undefined;
-    expired?: boolean;
-    erases?: boolean;
-  }): Promise<boolean>;
+    act: string;
+    done: number;
+    total: number | undefined;
+  }): Promise<void>;
   /** nothing is being done any more */
   clear(subject: number): Promise<void>;
+}
+
+export interface AskedStep {
+  subject: number;
+  archival: number;
+  returning: boolean | undefined;
+  expired?: boolean;
+  erases?: boolean;
+}
+
+/** A long step in progress. */
+export interface LongStep {
+  /** aborted, with an error of ours, when the step must end */
+  signal: AbortSignal;
+  /** in bytes; passed on at most once a second */
+  report(act: string, done: number, total: number | undefined): void;
+}
+
+const ASK_MS = 2000;
+const REPORT_MS = 1000;
+
+/**
+ * Runs a long step while it is wanted and each of the checks holds: all are called at the beginning, and then
+ * repeatedly, independently of each other. The step's signal is aborted by the first that throws, and by
+ * `closing`. Throws STEP_STALE if the step is no longer wanted, and BACKEND_UNAVAILABLE if that cannot be known
+ * for too long.
+ */
+export async function asLongStep<T>(
+  keeping: Pick<ArchiveKeeping, 'stillWanted' | 'report' | 'clear'>,
+  asked: AskedStep,
+  closing: AbortSignal,
+  act: (step: LongStep) => Promise<T>,
+  others: readonly (() => Promise<void>)[] = [],
+): Promise<T> {
+  const { subject } = asked;
+  const [ended, over] = [new AbortController(), new AbortController()];
+  let last = { act: '', at: 0, pending: Promise.resolve() };
+  const refuseUnlessWanted = patiently(async () => {
+    if (await keeping.stillWanted(asked)) return;
+    const why = 'continuing with a step that is no longer wanted';
+    throw new ChamberlainError('STEP_STALE', why, { context: { subject } });
+  });
+  const checks = [refuseUnlessWanted, ...others];
+  async function repeat(check: () => Promise<void>): Promise<void> {
+    for (;;) {
+      await sleep(ASK_MS, undefined, { signal: over.signal, ref: false }).catch(() => {});
+      if (over.signal.aborted) return;
+      await check();
+    }
+  }
+  try {
+    await unlessAborted(Promise.all(checks.map((check) => check())), closing);
+    for (const check of checks) repeat(check).catch((error: unknown) => ended.abort(error));
+    return await act({
+      signal: AbortSignal.any([ended.signal, closing]),
+      report(name, done, total) {
+        const at = performance.now();
+        if (name === last.act && at - last.at < REPORT_MS) return;
+        const pending = last.pending
+          .then(() => keeping.report({ subject, act: name, done, total }))
+          .catch(() => {});
+        last = { act: name, at, pending };
+      },
+    });
+  } finally {
+    over.abort();
+    await last.pending;
+    await keeping.clear(subject).catch(() => {});
+  }
 }
 
 /**

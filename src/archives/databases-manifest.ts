@@ -1,9 +1,6 @@
-/**
- * The manifest of an archive of databases: what was on the servers, and which file holds it. It is written as
- * canonical JSON; its SHA-256 is recorded of the archive.
- */
+/** The manifest of an archive of databases: what was on the servers, and which file holds it. */
 import { z } from 'zod';
-import { canonicalJson } from '../shared/canonical-json.ts';
+import { type ArchiveName, parseAs, parseManifestAs } from './manifest.ts';
 
 const table = z.strictObject({
   name: z.string(),
@@ -68,29 +65,14 @@ export type Contents = z.infer<typeof contents>;
 export type ArchivedDatabase = z.infer<typeof piece>;
 export type DatabasesManifest = z.infer<typeof manifest>;
 
-export function formatManifest(value: DatabasesManifest): string {
-  return `${canonicalJson(value)}\n`;
+/** Reads a manifest, as `parseManifestAs` does. */
+export function parseManifest(bytes: Buffer, of: ArchiveName): DatabasesManifest | undefined {
+  return parseManifestAs(manifest, bytes, of);
 }
 
-/** Undefined if the text is not a manifest, or is one of another version. */
-export function parseManifest(text: string): DatabasesManifest | undefined {
-  return parsed(manifest, text);
-}
-
-export function formatPiece(value: ArchivedDatabase): string {
-  return `${canonicalJson(value)}\n`;
-}
-
-export function parsePiece(text: string): ArchivedDatabase | undefined {
-  return parsed(piece, text);
-}
-
-function parsed<T>(schema: z.ZodType<T>, text: string): T | undefined {
-  try {
-    return schema.parse(JSON.parse(text));
-  } catch {
-    return undefined;
-  }
+/** Reads the part of a manifest that describes one database. */
+export function parsePiece(bytes: Buffer): ArchivedDatabase | undefined {
+  return parseAs(piece, bytes);
 }
 
 /** Engines whose rows are elsewhere: mariadb-dump leaves them out (--no-data-med). */

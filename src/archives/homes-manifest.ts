@@ -1,12 +1,6 @@
 /** The manifest of an archived home: what the archive holds, and what it was made of. */
 import { z } from 'zod';
-import { canonicalJson } from '../shared/canonical-json.ts';
-
-/** Identifies an archive. */
-export interface ArchiveName {
-  account: string;
-  archival: number;
-}
+import { type ArchiveName, parseManifestAs } from './manifest.ts';
 
 const schema = z.strictObject({
   version: z.literal(1),
@@ -47,27 +41,10 @@ const schema = z.strictObject({
 });
 export type HomeManifest = z.infer<typeof schema>;
 
-/** The bytes of a manifest, over which its hash is computed. */
-export function renderManifest(manifest: HomeManifest): Buffer {
-  return Buffer.from(`${canonicalJson(manifest)}\n`);
-}
-
-/**
- * Reads a manifest. Undefined if it is not one of that archive or, where `uid` is given, of that account's
- * number.
- */
+/** Reads a manifest, as `parseManifestAs` does. */
 export function parseManifest(
   bytes: Buffer,
-  { account, archival, uid }: ArchiveName & { uid?: number },
+  of: ArchiveName & { uid?: number },
 ): HomeManifest | undefined {
-  try {
-    const manifest = schema.parse(JSON.parse(bytes.toString('utf8')));
-    const fits =
-      manifest.account === account &&
-      manifest.archival === archival &&
-      (uid === undefined || manifest.uid === uid);
-    return fits ? manifest : undefined;
-  } catch {
-    return undefined;
-  }
+  return parseManifestAs(schema, bytes, of);
 }

@@ -5,6 +5,7 @@ import {
   readFingerprints,
   readStillWanted,
   recordArchive,
+  reportArchiveProgress,
 } from './archives-table.ts';
 import { isLost } from '../database/connection.ts';
 import type { RoleStore } from '../reconcile/role.ts';
@@ -18,6 +19,7 @@ export function keepArchives(role: Role, { pool, holderOf }: RoleStore): Archive
     record: (archive) => recordArchive(holderOf(archive.subject), { ...archive, role }),
     stillWanted: async (step) =>
       !isLost(holderOf(step.subject)) && (await readStillWanted(pool, step)),
+    report: (progress) => reportArchiveProgress(pool, { ...progress, role }),
     clear: (subject) => clearArchiveProgress(pool, { subject, role }),
   };
 }

@@ -1,6 +1,5 @@
 import { expect, test } from '@jest/globals';
-import { patiently } from '../../src/archives/archive-keeping.ts';
-import { type ArchiveWriter, asLongStep } from '../../src/archives/homes/file-archive-step.ts';
+import { type ArchiveKeeping, asLongStep, patiently } from '../../src/archives/archive-keeping.ts';
 import { ChamberlainError, codeOf } from '../../src/shared/errors.ts';
 
 const failing = (code: ConstructorParameters<typeof ChamberlainError>[0]) => async () => {
@@ -43,15 +42,15 @@ test('a long step goes on while PostgreSQL is away for a moment, and ends when i
     failing('BACKEND_UNAVAILABLE'),
     async () => false,
   ] as (() => Promise<boolean>)[];
-  const writer: ArchiveWriter = {
-    ...({} as ArchiveWriter),
+  const keeping: ArchiveKeeping = {
+    ...({} as ArchiveKeeping),
     stillWanted: async () => answers.shift()!(),
     clear: async () => {},
   };
   const endless = asLongStep(
-    writer,
-    { uid: 1, archival: 1, returning: false },
-    { archives: { fd: -1 }, closing: new AbortController().signal },
+    keeping,
+    { subject: 1, archival: 1, returning: false },
+    new AbortController().signal,
     ({ signal }) =>
       new Promise((_resolve, reject) => {
         signal.addEventListener('abort', () => reject(signal.reason as Error));

@@ -19,7 +19,7 @@ const writer = openArchiveWriter(realm, {
   readVerifiers: () => Promise.resolve([]),
   stillWanted: () => Promise.resolve(true),
   record: () => Promise.resolve(),
-  progress: () => {},
+  report: () => Promise.resolve(),
   clear: () => Promise.resolve(),
 });
 const end = await writer.do(action).then(

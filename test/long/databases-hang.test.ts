@@ -46,7 +46,7 @@ test('the step ends, the server is reported as away, and the step is done when t
       readVerifiers: () => Promise.resolve([]),
       stillWanted: () => Promise.resolve(true),
       record: (archive) => Promise.resolve(void recorded.push(archive)),
-      progress: () => {},
+      report: () => Promise.resolve(),
       clear: () => Promise.resolve(),
     },
   );

@@ -31,20 +31,14 @@ import { ChamberlainError } from '../../shared/errors.ts';
 import {
   type ArchivedDatabase,
   type DatabasesManifest,
-  formatManifest,
-  formatPiece,
   parseManifest,
   parsePiece,
 } from '../databases-manifest.ts';
+import { type ArchiveName, archiveName, renderManifest, sha256Of } from '../manifest.ts';
 import { parseArchiveName, type SeenDeletion } from '../deletion.ts';
 import { isArchiveOf } from '../../unmanaged/unmanaged-things.ts';
 
 const MANIFEST = 'manifest.json';
-
-export interface ArchiveName {
-  account: string;
-  archival: number;
-}
 
 /** An archive as it is on disk. */
 export interface FoundArchive {
@@ -60,7 +54,7 @@ export function placesOf(folder: string, { account, archival }: ArchiveName) {
   if (!/^[a-z][a-z0-9._-]{0,70}$/.test(account) || !Number.isInteger(archival)) {
     throw new TypeError('not the name of an archive');
   }
-  const name = `${account}.${archival}`;
+  const name = archiveName({ account, archival });
   return {
     whole: join(folder, name),
     part: join(folder, `.${name}.part`),
@@ -122,11 +116,9 @@ export function findArchive(folder: string, name: ArchiveName): FoundArchive | u
     if ((ifThere(() => readdirSync(path)) ?? []).length === 0) return undefined;
     throw new Error(`${path} has no ${MANIFEST}`);
   }
-  const manifest = parseManifest(bytes.toString('utf8'));
-  if (manifest === undefined) throw new Error(`${join(path, MANIFEST)} is not a manifest`);
-  if (manifest.account !== name.account || manifest.archival !== name.archival) {
-    throw new Error(`${path} belongs to another archive`);
-  }
+  const manifest = parseManifest(bytes, name);
+  if (manifest === undefined)
+    throw new Error(`${join(path, MANIFEST)} is not a manifest of this archive`);
   return { path, sha256: sha256Of(bytes), manifest };
 }
 
@@ -139,9 +131,8 @@ export function readDeletions(folder: string, recorded: ReadonlySet<string>): Se
   return readdirSync(folder).flatMap((name): SeenDeletion[] => {
     const named = recorded.has(name) ? undefined : parseArchiveName(name);
     const bytes = named && ifThere(() => readFileSync(join(folder, name, MANIFEST)));
-    const manifest = bytes && parseManifest(bytes.toString('utf8'));
+    const manifest = bytes && parseManifest(bytes, named);
     if (named === undefined || bytes === undefined || manifest === undefined) return [];
-    if (manifest.account !== named.account || manifest.archival !== named.archival) return [];
     const { madeAt = statSync(join(folder, name, MANIFEST)).mtime.toISOString() } = manifest;
     return [
       {
@@ -222,7 +213,7 @@ export function resumePart(part: string): ArchivedDatabase[] {
   const kept = new Set<string>();
   for (const name of readdirSync(part)) {
     if (!name.endsWith('.sql.zst.json')) continue;
-    const piece = parsePiece(readFileSync(join(part, name), 'utf8'));
+    const piece = parsePiece(readFileSync(join(part, name)));
     const size = piece && ifThere(() => statSync(join(part, piece.file)).size);
     if (piece === undefined || name !== `${piece.file}.json` || size !== piece.bytes) continue;
     pieces.push(piece);
@@ -268,7 +259,7 @@ export function freeFile(server: string, pieces: readonly ArchivedDatabase[]): s
 
 /** Records that a database's dump was read back. */
 export function writePiece(part: string, piece: ArchivedDatabase): void {
-  writeDurably(part, `${piece.file}.json`, formatPiece(piece));
+  writeDurably(part, `${piece.file}.json`, renderManifest(piece));
 }
 
 export function removePiece(part: string, { file }: ArchivedDatabase): void {
@@ -283,7 +274,7 @@ export function completeArchive(
   manifest: DatabasesManifest,
 ): FoundArchive {
   const { part, whole } = placesOf(folder, name);
-  writeDurably(part, MANIFEST, formatManifest(manifest));
+  writeDurably(part, MANIFEST, renderManifest(manifest));
   syncFolder(part);
   if (ifThere(() => statSync(whole)) !== undefined) throw new Error(`${whole} already exists`);
   renameSync(part, whole);
@@ -333,13 +324,9 @@ export function removeArchive(folder: string, name: ArchiveName, found: FoundArc
   syncFolder(folder);
 }
 
-function sha256Of(bytes: Buffer): string {
-  return createHash('sha256').update(bytes).digest('hex');
-}
-
-function writeDurably(folder: string, name: string, text: string): void {
+function writeDurably(folder: string, name: string, bytes: Buffer): void {
   const fresh = join(folder, `${name}.new`);
-  writeFileSync(fresh, text, { mode: 0o600, flush: true });
+  writeFileSync(fresh, bytes, { mode: 0o600, flush: true });
   renameSync(fresh, join(folder, name));
   syncFolder(folder);
 }

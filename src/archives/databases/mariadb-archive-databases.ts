@@ -2,6 +2,8 @@
  * Archives the databases of a user: they are dumped, read back, compared and recorded. Nothing is dropped here.
  */
 import { ChamberlainError } from '../../shared/errors.ts';
+import type { LongStep } from '../archive-keeping.ts';
+import type { ArchiveName } from '../manifest.ts';
 import {
   type Contents,
   type DatabasesManifest,
@@ -9,7 +11,6 @@ import {
   whatIsOther,
 } from '../databases-manifest.ts';
 import {
-  type ArchiveName,
   archiveDiffers,
   checkFile,
   completeArchive,
@@ -31,7 +32,7 @@ import {
   stale,
 } from './mariadb-archiving.ts';
 import { usePatiently } from '../../backends/mariadb/mariadb-connections.ts';
-import { readContents } from '../../backends/mariadb/mariadb-contents.ts';
+import { readContents, requireLoadable } from '../../backends/mariadb/mariadb-contents.ts';
 import { dumpDatabase } from './mariadb-dumps.ts';
 import {
   estimateBytes,
@@ -61,8 +62,9 @@ export async function archiveDatabases(
   realm: ArchiveRealm,
   terms: ArchiveTerms,
   action: ArchiveActionOf<'databases.archive'>,
-  signal: AbortSignal,
+  step: LongStep,
 ): Promise<void> {
+  const { signal } = step;
   const { user, account, uid, archival, subject } = action;
   const name = { account, archival };
   if (uid !== subject) throw new TypeError('the user has another number');
@@ -86,7 +88,7 @@ export async function archiveDatabases(
     return await record(terms, subject, name, present);
   }
   removeOlderParts(realm.folder, name);
-  const pieces = await dumpAll(realm, terms, { name, user, subject, there }, signal);
+  const pieces = await dumpAll(realm, { name, user, there }, step);
   const manifest: DatabasesManifest = {
     version: 1,
     ...{ account, uid, user, archival },
@@ -106,15 +108,10 @@ export async function archiveDatabases(
 
 async function dumpAll(
   realm: ArchiveRealm,
-  terms: ArchiveTerms,
-  {
-    name,
-    user,
-    subject,
-    there,
-  }: { name: ArchiveName; user: string; subject: number; there: Databases[] },
-  signal: AbortSignal,
+  { name, user, there }: { name: ArchiveName; user: string; there: Databases[] },
+  step: LongStep,
 ): Promise<DatabasesManifest['databases']> {
+  const { signal } = step;
   const { part } = placesOf(realm.folder, name);
   const before = resumePart(part);
   const pieces: DatabasesManifest['databases'] = [];
@@ -124,6 +121,7 @@ async function dumpAll(
       const seen = await usePatiently(place, realm.login, signal, async (connection) => {
         const holds = await readInventory(connection, database);
         if (holds === undefined) throw stale(user, server, `${database} was dropped meanwhile`);
+        await requireLoadable(connection, database, holds);
         const contents = await readContents(connection, database, holds);
         return { holds, contents, total: await estimateBytes(connection, database) };
       });
@@ -138,7 +136,7 @@ async function dumpAll(
         before.splice(before.indexOf(known), 1);
       }
       const file = freeFile(server, [...before, ...pieces]);
-      const report = reporter(terms, subject, total);
+      const report = reporter(step, total);
       const dumped = await dumpDatabase(
         { place, login: realm.login, folder: part, file, database, holds },
         report,

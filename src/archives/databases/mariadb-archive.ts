@@ -10,11 +10,11 @@
 import { ChamberlainError, codeOf } from '../../shared/errors.ts';
 import type { Action } from '../../reconcile/action.ts';
 import { numberOfUser } from '../../targets/everything.ts';
-import { patiently } from '../archive-keeping.ts';
+import { type AskedStep, asLongStep, type LongStep } from '../archive-keeping.ts';
 import { eraseArchives, removeArchive, removePart, requireArchive } from './database-archives.ts';
 import { withoutSecrets } from '../../backends/mariadb/mariadb.ts';
 import { type ArchiveRealm, type ArchiveTerms, placeOf } from './mariadb-archiving.ts';
-import { watchServers, whileTrue } from '../../backends/mariadb/mariadb-watching.ts';
+import { watchServers } from '../../backends/mariadb/mariadb-watching.ts';
 import { isServerAway } from '../../backends/mariadb/mariadb-programs.ts';
 import { restoreDatabases, dropArchived, eraseDatabase } from './mariadb-restore-databases.ts';
 import { isUnavailable } from '../../backends/mariadb/mariadb-connections.ts';
@@ -70,51 +70,46 @@ async function act(
   const { user, archival, verb } = action;
   const subject = numberOfUser(user);
   if (subject === undefined) throw new TypeError('not one of our database users');
-  const wanted = (returning: boolean | undefined, { expired = false, erases = false } = {}) =>
-    patiently(async () => {
-      if (await terms.stillWanted({ subject, archival, returning, expired, erases })) return;
-      throw new ChamberlainError('STEP_STALE', `continuing with the databases of ${user}`, {
-        cause: new Error('it is no longer wanted'),
-        context: { user },
-      });
-    });
-  const answer = (servers: readonly string[]) =>
-    watchServers(
-      servers.map((server) => placeOf(realm, server)),
-      realm.login,
-    );
+  const long = (
+    why: Pick<AskedStep, 'returning' | 'expired' | 'erases'>,
+    servers: readonly string[],
+    work: (step: LongStep) => Promise<void>,
+  ) => {
+    const places = servers.map((server) => placeOf(realm, server));
+    const checks = [watchServers(places, realm.login)];
+    return asLongStep(terms, { subject, archival, ...why }, closing, work, checks);
+  };
   try {
     switch (action.verb) {
       case 'databases.archive':
-        return await whileTrue([wanted(false), answer(action.servers)], closing, (signal) =>
-          archiveDatabases(realm, terms, { ...action, subject }, signal),
+        return await long({ returning: false }, action.servers, (step) =>
+          archiveDatabases(realm, terms, { ...action, subject }, step),
         );
       case 'databases.restore':
-        return await whileTrue([wanted(true), answer([action.server])], closing, (signal) =>
-          restoreDatabases(realm, terms, { ...action, subject }, signal),
+        return await long({ returning: true }, [action.server], (step) =>
+          restoreDatabases(realm, terms, { ...action, subject }, step),
         );
       case 'databases.drop':
-        return await whileTrue([wanted(undefined), answer([action.server])], closing, (signal) =>
+        return await long({ returning: undefined }, [action.server], ({ signal }) =>
           dropArchived(realm, terms, { ...action, subject }, signal),
         );
       case 'databases.erase':
-        return await whileTrue(
-          [wanted(undefined, { erases: true }), answer([action.server])],
-          closing,
-          (signal) => eraseDatabase(realm, action, signal),
+        return await long({ returning: undefined, erases: true }, [action.server], ({ signal }) =>
+          eraseDatabase(realm, action, signal),
         );
       case 'databases.eraseArchives':
-        await wanted(undefined, { erases: true })();
-        return eraseArchives(realm.folder, action.account);
+        return await long({ returning: undefined, erases: true }, [], async () =>
+          eraseArchives(realm.folder, action.account),
+        );
       case 'databases.removePart':
-        await wanted(true)();
-        return removePart(realm.folder, action);
+        return await long({ returning: true }, [], async () => removePart(realm.folder, action));
       case 'databases.removeArchive':
-        await wanted(undefined, { expired: true })();
-        return removeArchive(
-          realm.folder,
-          action,
-          requireArchive(realm.folder, action, action.manifest),
+        return await long({ returning: undefined, expired: true }, [], async () =>
+          removeArchive(
+            realm.folder,
+            action,
+            requireArchive(realm.folder, action, action.manifest),
+          ),
         );
     }
   } catch (error) {
@@ -125,7 +120,5 @@ async function act(
       `${verb} of ${user}`,
       { cause: withoutSecrets(error), context: { user } },
     );
-  } finally {
-    await terms.clear(subject);
   }
 }

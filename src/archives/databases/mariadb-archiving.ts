@@ -1,7 +1,7 @@
 /** What archiving and restoring databases have in common. */
 import { ChamberlainError } from '../../shared/errors.ts';
 import type { Action } from '../../reconcile/action.ts';
-import type { ArchiveKeeping } from '../archive-keeping.ts';
+import type { ArchiveKeeping, LongStep } from '../archive-keeping.ts';
 import type { TenantMaker } from '../../backends/mariadb/mariadb-tenant.ts';
 import type {
   Connection,
@@ -17,9 +17,7 @@ export type ArchiveActionOf<Verb extends Action['verb']> = Extract<Action, { ver
 };
 
 /** What is needed from our PostgreSQL, and what is configured. */
-export interface ArchiveTerms extends TenantMaker, ArchiveKeeping {
-  progress(of: { subject: number; act: string; done: number; total: number | undefined }): void;
-}
+export type ArchiveTerms = TenantMaker & ArchiveKeeping;
 
 export interface ArchiveRealm {
   /** the archives' folder: it must exist */
@@ -38,21 +36,14 @@ export async function dropWhole(connection: Connection, database: string): Promi
   }
 }
 
-/** At most one report a second. */
-const REPORT_EVERY_MS = 1_000;
-
-/** Counts the bytes of each act, and reports them from time to time. */
-export function reporter(terms: ArchiveTerms, subject: number, total: number): Progress {
-  let reportedAt = -REPORT_EVERY_MS;
+/** Reports the bytes of each act. */
+export function reporter(step: LongStep, total: number): Progress {
   let current = '';
   let done = 0;
   return (act, bytes) => {
     done = act === current ? done + bytes : bytes;
-    const now = performance.now();
-    if (act === current && now - reportedAt < REPORT_EVERY_MS) return;
     current = act;
-    reportedAt = now;
-    terms.progress({ subject, act, done, total });
+    step.report(act, done, total);
   };
 }
 

@@ -7,6 +7,7 @@ import {
   whatCame,
   whatIsOther,
 } from '../databases-manifest.ts';
+import type { LongStep } from '../archive-keeping.ts';
 import { shellWord } from '../../shared/shell-word.ts';
 import type { Action } from '../../reconcile/action.ts';
 import {
@@ -123,9 +124,10 @@ export async function restoreDatabases(
   realm: ArchiveRealm,
   terms: ArchiveTerms,
   action: ArchiveActionOf<'databases.restore'>,
-  signal: AbortSignal,
+  step: LongStep,
 ): Promise<void> {
-  const { server, user, subject, manifest } = action;
+  const { signal } = step;
+  const { server, user, manifest } = action;
   const found = requireArchive(realm.folder, action, manifest);
   const place = placeOf(realm, server);
   const inspect: Restoring['inspect'] = (work) => usePatiently(place, realm.login, signal, work);
@@ -145,15 +147,8 @@ export async function restoreDatabases(
   }
   if (waiting.length > 0) noteLoading(realm.folder, action, server);
   if (waiting.length > 0) {
-    const of: Restoring = {
-      place,
-      path: found.path,
-      scratch: realm.folder,
-      subject,
-      inspect,
-      terms,
-    };
-    const load = (tenant: Tenant) => loadAll(of, waiting, tenant, signal);
+    const of: Restoring = { place, path: found.path, scratch: realm.folder, inspect, step };
+    const load = (tenant: Tenant) => loadAll(of, waiting, tenant);
     await withTenant({ place, login: realm.login, user }, terms, load, signal);
   } else {
     // if an earlier run was interrupted after everything was loaded
@@ -169,25 +164,19 @@ interface Restoring {
   path: string;
   /** a folder for what is loaded */
   scratch: string;
-  subject: number;
   inspect: <T>(work: (connection: Connection) => Promise<T>) => Promise<T>;
-  terms: ArchiveTerms;
+  step: LongStep;
 }
 
-async function loadAll(
-  of: Restoring,
-  pieces: readonly Piece[],
-  tenant: Tenant,
-  signal: AbortSignal,
-): Promise<void> {
+async function loadAll(of: Restoring, pieces: readonly Piece[], tenant: Tenant): Promise<void> {
   let waiting = pieces;
   while (waiting.length > 0) {
     const failed: { piece: Piece; error: unknown }[] = [];
     for (const piece of waiting) {
       try {
-        await loadOne(of, piece, tenant, signal);
+        await loadOne(of, piece, tenant);
       } catch (error) {
-        signal.throwIfAborted();
+        of.step.signal.throwIfAborted();
         failed.push({ piece, error });
       }
     }
@@ -196,13 +185,8 @@ async function loadAll(
   }
 }
 
-async function loadOne(
-  of: Restoring,
-  piece: Piece,
-  tenant: Tenant,
-  signal: AbortSignal,
-): Promise<void> {
-  const { place, path, scratch, subject, inspect, terms } = of;
+async function loadOne(of: Restoring, piece: Piece, tenant: Tenant): Promise<void> {
+  const { place, path, scratch, inspect, step } = of;
   const { database, holds, bytes } = piece;
   await inspect(async (connection) => {
     const now = await readInventory(connection, database);
@@ -216,8 +200,8 @@ async function loadOne(
       [comment],
     );
   });
-  const report = reporter(terms, subject, bytes);
-  await loadDatabase({ place, tenant, path, piece, scratch }, report, signal).catch(
+  const report = reporter(step, bytes);
+  await loadDatabase({ place, tenant, path, piece, scratch }, report, step.signal).catch(
     async (cause: unknown) => {
       throw await explainFailure(of, piece, cause);
     },

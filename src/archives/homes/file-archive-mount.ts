@@ -6,7 +6,6 @@
  * that the folder is mounted, so that it is not taken for empty when it is not. While an archive is made, it is
  * the hidden sibling `.<account>.<archival>.part`: a folder with the name of an archive is complete.
  */
-import { createHash } from 'node:crypto';
 import {
   closeSync,
   fchmodSync,
@@ -19,7 +18,7 @@ import {
 } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { ChamberlainError } from '../../shared/errors.ts';
-import type { ArchiveName } from '../homes-manifest.ts';
+import { type ArchiveName, archiveName } from '../manifest.ts';
 import { prepareErasures } from '../../lifecycle/erasure-list.ts';
 import {
   errnoOf,
@@ -36,15 +35,6 @@ import {
 export const MANIFEST = 'manifest.json';
 /** A manifest has a kilobyte or so. */
 const MANIFEST_MAX_BYTES = 1024 * 1024;
-
-export function sha256Of(bytes: Buffer): string {
-  return createHash('sha256').update(bytes).digest('hex');
-}
-
-/** The name of an archive in the folder. */
-export function archiveName({ account, archival }: ArchiveName): string {
-  return `${account}.${archival}`;
-}
 
 /** The folder in which it is made: hidden, and not a name that `within` would accept. */
 export function partOf(archives: { fd: number }, archive: ArchiveName): string {

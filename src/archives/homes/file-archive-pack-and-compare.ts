@@ -20,9 +20,10 @@ import type { FileHandle } from 'node:fs/promises';
 import { extname, join } from 'node:path';
 import { ChamberlainError, codeOf, describeError } from '../../shared/errors.ts';
 import type { HomeManifest } from '../homes-manifest.ts';
+import { beginningsOfLines } from '../lines.ts';
 import { OPEN_SAFELY, itself } from '../../backends/files/file-mount.ts';
 import { PACKING, runScript, type Script, SCRIPTS, writeTo } from './file-archive-programs.ts';
-import type { LongStep } from './file-archive-step.ts';
+import type { LongStep } from '../archive-keeping.ts';
 
 type Entries = Extract<HomeManifest['what'], { kind: 'home' }>['entries'];
 
@@ -70,23 +71,6 @@ function countOne(counted: Counted, type: string, sizeBytes: string): void {
   else counted.others += 1;
   if (kind === 'files') counted.bytes += BigInt(sizeBytes);
 }
-
-/** Calls back with the beginning of each line: a path in a deep tree can be a megabyte long. */
-function beginningsOfLines(each: (beginning: string) => void): (chunk: Buffer) => void {
-  let beginning = '';
-  return (chunk) => {
-    let from = 0;
-    for (let end = chunk.indexOf(10); end >= 0; end = chunk.indexOf(10, from)) {
-      const room = Math.min(end, from + Math.max(0, MOST_OF_LINE - beginning.length));
-      each(beginning + chunk.toString('latin1', from, room));
-      beginning = '';
-      from = end + 1;
-    }
-    const room = Math.max(0, MOST_OF_LINE - beginning.length);
-    beginning += chunk.toString('latin1', from, Math.min(chunk.length, from + room));
-  };
-}
-const MOST_OF_LINE = 100;
 
 /** Counts what is in a folder. */
 export async function countFolder(folder: { fd: number }, step: LongStep): Promise<Counted> {
@@ -164,7 +148,7 @@ export async function readBack(
     { act, path, progressAct: 'reading back' },
     {
       script,
-      cwd: itself(folder ?? step.archives),
+      cwd: folder === undefined ? '/' : itself(folder),
       onOutput: beginningsOfLines((line) => {
         const found = /^(.)\S* +\d+\/\d+ +(\d+)/u.exec(line);
         countOne(listed, found?.[1] ?? '?', found?.[2] ?? '0');

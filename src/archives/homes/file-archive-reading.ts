@@ -4,11 +4,12 @@ import { parseArchiveName, type SeenDeletion } from '../deletion.ts';
 import { toolOf } from '../../identity/names.ts';
 import type { ErasedPerson } from '../../lifecycle/erased-person.ts';
 import { parseManifest } from '../homes-manifest.ts';
+import { sha256Of } from '../manifest.ts';
 import type { ArchiveHave, AskedArchive } from '../../targets/files-reader.ts';
 import { isArchiveOf } from '../../unmanaged/unmanaged-things.ts';
 import { isListed, readErasures } from '../../lifecycle/erasure-list.ts';
 import { stagedOf, asideNames } from './file-archive.ts';
-import { isBegun, isEmptied, openArchives, readManifest, sha256Of } from './file-archive-mount.ts';
+import { isBegun, isEmptied, openArchives, readManifest } from './file-archive-mount.ts';
 import {
   type Area,
   itself,

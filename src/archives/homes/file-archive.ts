@@ -33,21 +33,9 @@ import {
 import { promisify } from 'node:util';
 import type { Action, HomePath } from '../../reconcile/action.ts';
 import { ChamberlainError, codeOf } from '../../shared/errors.ts';
-import {
-  type ArchiveName,
-  type HomeManifest,
-  parseManifest,
-  renderManifest,
-} from '../homes-manifest.ts';
-import {
-  archiveName,
-  isEmptied,
-  MANIFEST,
-  openArchives,
-  partOf,
-  readManifest,
-  sha256Of,
-} from './file-archive-mount.ts';
+import { type HomeManifest, parseManifest } from '../homes-manifest.ts';
+import { type ArchiveName, archiveName, renderManifest, sha256Of } from '../manifest.ts';
+import { isEmptied, MANIFEST, openArchives, partOf, readManifest } from './file-archive-mount.ts';
 import { isArchiveOf } from '../../unmanaged/unmanaged-things.ts';
 import { noteErasure } from '../../lifecycle/erasure-list.ts';
 import {
@@ -60,7 +48,7 @@ import {
   unpackInto,
 } from './file-archive-pack-and-compare.ts';
 import { IMMUTABLE, runScript, SCRIPTS } from './file-archive-programs.ts';
-import { type ArchiveWriter, asLongStep, type LongStep } from './file-archive-step.ts';
+import { type ArchiveKeeping, asLongStep, type LongStep } from '../archive-keeping.ts';
 import {
   errnoOf,
   itself,
@@ -77,6 +65,14 @@ interface Moved {
   home: HomePath;
   uid: number;
   archival: number;
+}
+
+/** What the writer needs to archive homes. */
+export interface ArchiveWriter extends ArchiveKeeping {
+  /** `config.archives.homes` */
+  folder: string;
+  /** the realm, with which the name of a tool's account begins */
+  realm: string;
 }
 
 const PACKED = 'home.tar.zst';
@@ -154,7 +150,7 @@ export async function archiveHome(
   // it must be withdrawn first
   if (inPlace?.isDirectory() === true && inPlace.uid === uid) throw stale(home.name);
   await withArchives(writer, (archives) =>
-    asLongStep(writer, { ...action, returning: false }, { archives, closing }, async (step) => {
+    asLongStep(writer, { ...action, subject: uid, returning: false }, closing, async (step) => {
       const isThere = (await lookAt(within(staging, left))) !== undefined;
       const make = async (folder: Opened | undefined) => {
         if (folder !== undefined) await refuseMounts(folder);
@@ -335,8 +331,8 @@ export async function destroyHome(
     const { sha256, madeBy } = await recordedHome(archives, archive, action);
     await asLongStep(
       writer,
-      { ...action, returning: undefined },
-      { archives, closing },
+      { ...action, subject: uid, returning: undefined },
+      closing,
       async (step) => {
         const path = `${within(archives, archiveName(archive))}/${PACKED}`;
         if ((await hashFile(path, step)) !== sha256) {
@@ -366,8 +362,8 @@ export async function eraseHome(
   await withArchives(writer, (archives) =>
     asLongStep(
       writer,
-      { ...action, returning: undefined, erases: true },
-      { archives, closing },
+      { ...action, subject: uid, returning: undefined, erases: true },
+      closing,
       async (step) => {
         noteErasure(archives, { uid, account, erasure });
         step.report('removing', 0, undefined);
@@ -451,8 +447,8 @@ export async function restoreHome(
     const { sha256, madeBy } = await recordedHome(archives, archive, action);
     await asLongStep(
       writer,
-      { ...action, returning: true },
-      { archives, closing },
+      { ...action, subject: uid, returning: true },
+      closing,
       async (step) => {
         const staged = within(staging, back);
         try {

@@ -21,6 +21,7 @@ import { ChamberlainError, codeOf } from '../../shared/errors.ts';
 import { keepGroupWrite } from './file-acls.ts';
 import {
   archiveHome,
+  type ArchiveWriter,
   destroyHome,
   eraseHome,
   removeArchive,
@@ -29,7 +30,6 @@ import {
   returnHome,
   moveHomeAside,
 } from '../../archives/homes/file-archive.ts';
-import type { ArchiveWriter } from '../../archives/homes/file-archive-step.ts';
 import { ownCredentials, writeCredentials } from './file-credentials.ts';
 import type { CredentialsWriter } from './file-credentials.ts';
 import {

@@ -16,10 +16,7 @@ export async function readContents(
 ): Promise<Contents> {
   const contents: Contents = {};
   const of = (name: string) => `${connection.escapeId(database)}.${connection.escapeId(name)}`;
-  const create = async (kind: string, name: string) => {
-    const [row = {}] = await connection.query<Row[]>(`SHOW CREATE ${kind} ${of(name)}`);
-    return Object.entries(row).find(([key]) => /^Create |^SQL Original/u.test(key))?.[1];
-  };
+  const create = (kind: string, name: string) => readStatement(connection, kind, of(name));
   const note = (what: string, ...values: unknown[]) => {
     contents[what] = createHash('sha256').update(values.map(String).join('\n')).digest('hex');
   };
@@ -29,11 +26,7 @@ export async function readContents(
   }
   for (const name of views) note(`view ${name}`, await create('VIEW', name));
   for (const name of triggers) note(`trigger ${name}`, await create('TRIGGER', name));
-  for (const routine of routines) {
-    const [, kind = '', name = ''] =
-      /^(PROCEDURE|FUNCTION|PACKAGE BODY|PACKAGE) (.*)$/su.exec(routine) ?? [];
-    note(`routine ${routine}`, await create(kind, name));
-  }
+  for (const routine of routines) note(`routine ${routine}`, await create(...routineOf(routine)));
   for (const name of events) {
     const [row] = await connection.query<Row[]>(
       `SELECT EVENT_DEFINITION AS body FROM information_schema.EVENTS
@@ -43,6 +36,41 @@ export async function readContents(
     note(`event ${name}`, row?.['body']);
   }
   return contents;
+}
+
+/**
+ * Throws if a line of a trigger, routine or event would be a command to the client that loads it from a dump:
+ * the rest would be loaded as statements of its own.
+ */
+export async function requireLoadable(
+  connection: Connection,
+  database: string,
+  { triggers, routines, events }: Inventory,
+): Promise<void> {
+  const bodies = [
+    ...triggers.map((name) => ['TRIGGER', name] as const),
+    ...routines.map(routineOf),
+    ...events.map((name) => ['EVENT', name] as const),
+  ];
+  for (const [kind, name] of bodies) {
+    const at = `${connection.escapeId(database)}.${connection.escapeId(name)}`;
+    const made = String(await readStatement(connection, kind, at));
+    if (!/^delimiter/imu.test(made)) continue;
+    throw new Error(`${kind} ${name} in ${database} has a line that begins with DELIMITER`);
+  }
+}
+
+/** The statement that creates something. */
+async function readStatement(connection: Connection, kind: string, at: string): Promise<unknown> {
+  const [row = {}] = await connection.query<Row[]>(`SHOW CREATE ${kind} ${at}`);
+  return Object.entries(row).find(([key]) => /^Create |^SQL Original/u.test(key))?.[1];
+}
+
+/** The kind and the name of a routine in an inventory. */
+function routineOf(routine: string): readonly [kind: string, name: string] {
+  const [, kind = '', name = ''] =
+    /^(PROCEDURE|FUNCTION|PACKAGE BODY|PACKAGE) (.*)$/su.exec(routine) ?? [];
+  return [kind, name];
 }
 
 /** What distinguishes the rows of a table; for a sequence, its current value. */

@@ -16,7 +16,7 @@ import type { ArchiveTerms } from '../../archives/databases/mariadb-archiving.ts
 import { openServerMarkers } from '../../backends/mariadb/mariadb-marker.ts';
 import type { ListedUser } from '../../backends/mariadb/mariadb-reading.ts';
 import { makePassword } from '../../credentials/credentials.ts';
-import { readRecordedArchives, reportArchiveProgress } from '../../archives/archives-table.ts';
+import { readRecordedArchives } from '../../archives/archives-table.ts';
 import { lookAtPasswords, openVerifiers } from '../../credentials/credentials-table.ts';
 import { readArchiveNames, readNumbers } from '../../unmanaged/unmanaged-table.ts';
 import { readWanted } from '../../reconcile/wanted-queries.ts';
@@ -175,23 +175,13 @@ function watchDatabases(
 function archiveTerms(store: RoleStore): ArchiveTerms {
   const role = 'databases';
   const { pool } = store;
-  const keeping = keepArchives(role, store);
-  // one after another; the last is waited for before the progress is cleared
-  let reported: Promise<void> = Promise.resolve();
   return {
-    ...keeping,
+    ...keepArchives(role, store),
     newPassword: () => makePassword(randomBytes),
     async readVerifiers(uid) {
       const [wanted] = await readWanted(pool, role, [uid]);
       const { verifier, previous } = wanted?.credentials?.recorded ?? {};
       return [verifier, previous].filter((each) => each !== undefined);
-    },
-    progress(of) {
-      reported = reported.then(() => reportArchiveProgress(pool, { ...of, role }));
-    },
-    async clear(subject) {
-      await reported;
-      await keeping.clear(subject);
     },
   };
 }

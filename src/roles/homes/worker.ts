@@ -7,7 +7,7 @@ import type { FolderMemory } from '../../backends/files/file-listing.ts';
 import { openAreaMarkers } from '../../backends/files/file-marker.ts';
 import { type OpenFilesReader, openFilesReader } from '../../backends/files/files.ts';
 import { makePassword } from '../../credentials/credentials.ts';
-import { readRecordedArchives, reportArchiveProgress } from '../../archives/archives-table.ts';
+import { readRecordedArchives } from '../../archives/archives-table.ts';
 import { recordVerifier } from '../../credentials/credentials-table.ts';
 import { readAccounts, readArchiveNames, readNumbers } from '../../unmanaged/unmanaged-table.ts';
 import { sightingOfHome } from '../../targets/everything.ts';
@@ -59,7 +59,6 @@ export const HOMES: RoleParts<FilesReader, OpenFilesReader> = {
         folder: config.archives.homes,
         realm: config.realm,
         ...keepArchives('homes', store),
-        report: (progress) => reportArchiveProgress(store.pool, { ...progress, role: 'homes' }),
       },
     ),
 };

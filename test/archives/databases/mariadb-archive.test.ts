@@ -87,7 +87,7 @@ const terms: ArchiveTerms = {
     if (failRecord) throw new Error('PostgreSQL is away');
     recorded.push(archive);
   },
-  progress: ({ act }) => void told.push(act),
+  report: async ({ act }) => void told.push(act),
   clear: async () => void told.push('over'),
 };
 
@@ -174,6 +174,10 @@ const EVERYTHING = [
   'CREATE VIEW a_view AS SELECT *, "\'/*" AS q FROM z_view',
   "CREATE TRIGGER trigger_1 BEFORE INSERT ON nothing FOR EACH ROW BEGIN\nINSERT INTO `older` VALUES (9);\n-- it's;;\nEND",
   'CREATE PROCEDURE procedure_1() BEGIN\n/* \\! touch pwned\nsystem touch pwned\n*/\nINSERT INTO `older` VALUES (1);\nEND',
+  // what would be rows, and a table, elsewhere in a dump
+  'CREATE PROCEDURE procedure_3() BEGIN\nINSERT INTO `older` (`id`) VALUES (1),\n(2);\nCREATE TABLE `x` (\nid INT);\nEND',
+  'CREATE TABLE ranges (a INT) PARTITION BY RANGE (a) (PARTITION p0 VALUES LESS THAN (5), PARTITION p1 VALUES LESS THAN (9))',
+  'INSERT INTO ranges VALUES (1), (7)',
   "CREATE FUNCTION function_1(a INT) RETURNS VARCHAR(20) CHARSET utf8mb4 RETURN 'a\\\\''; '",
   'CREATE EVENT event_1 ON SCHEDULE EVERY 1 DAY DO INSERT INTO older VALUES (1)',
   "SET SESSION sql_mode = 'NO_BACKSLASH_ESCAPES,ANSI_QUOTES'",
@@ -602,7 +606,7 @@ describe('a dump that fails changes nothing, and reports the reason', () => {
     [
       'it ends halfway as if it were done',
       '"$real" "$@" | head -c 700',
-      /^STEP_FAILED .*in the middle of a statement|is not in it/,
+      /^STEP_FAILED .*it was cut short/,
     ],
     [
       'a row is not in it',
@@ -613,6 +617,11 @@ describe('a dump that fails changes nothing, and reports the reason', () => {
       'a table is not in it',
       'login=$1; shift; "$real" "$login" --ignore-table=s51234__small.u "$@"',
       /^STEP_FAILED .*it lacks the table u/,
+    ],
+    [
+      'a table is filled that it does not create',
+      `"$real" "$@" | sed '/^CREATE TABLE .t/s/t/other/'`,
+      /^STEP_FAILED .*the dump fills t without making it/,
     ],
   ])('where %s', async (_, body, why) => {
     await asTenant(SMALL);
@@ -708,13 +717,15 @@ describe('a dump that fails changes nothing, and reports the reason', () => {
     await admin.query('DROP VIEW s51234__small.w');
   });
 
-  test('where a routine would mislead the client that loads it', async () => {
-    await asTenant([
-      ...SMALL,
-      'CREATE PROCEDURE s51234__small.p() BEGIN\n/*\nDELIMITER ;\n; GRANT ALL ON *.* TO s51234;\n*/\nSELECT 1; END',
-    ]);
-    expect(await failureOf(ARCHIVE)).toMatch(/^STEP_FAILED .*begins with DELIMITER/);
-    await admin.query('DROP PROCEDURE s51234__small.p');
+  test.each([
+    ['PROCEDURE', 'p() BEGIN\n/*\nDELIMITER ;\n; GRANT ALL ON *.* TO s51234;\n*/\nSELECT 1; END'],
+    ['FUNCTION', 'p(a INT, /*\ndelimiter //\n*/ b INT) RETURNS INT RETURN 1'],
+    ['TRIGGER', 'p BEFORE INSERT ON t FOR EACH ROW BEGIN\n/*\nDelimiter\t;\n*/\nEND'],
+    ['EVENT', 'p ON SCHEDULE EVERY 1 DAY DO BEGIN\n/*\nDELIMITER ;\n*/\nEND'],
+  ])('where a line of a %s would mislead the client that loads it', async (kind, made) => {
+    await asTenant([...SMALL, 'USE s51234__small', `CREATE ${kind} ${made}`]);
+    expect(await failureOf(ARCHIVE)).toMatch(/^STEP_FAILED .* p in .*begins with DELIMITER/);
+    await admin.query(`DROP ${kind} s51234__small.p`);
   });
 
   test('where the role has too few rights: hidden databases are not taken for absent', async () => {

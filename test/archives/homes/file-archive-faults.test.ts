@@ -15,7 +15,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import { codeOf, describeError } from '../../../src/shared/errors.ts';
-import { type ArchiveWriter, asLongStep } from '../../../src/archives/homes/file-archive-step.ts';
+import { type ArchiveKeeping, asLongStep } from '../../../src/archives/archive-keeping.ts';
 import { eventually } from '../../scenarios/eventually.ts';
 import { failureOf, startFileServer, stopFileServers } from '../../backends/files/file-server.ts';
 import type { FileServerOfTest } from '../../backends/files/file-server.ts';
@@ -94,17 +94,17 @@ const stopped = new Set<number>();
 test('a step is asked again and again whether it is wanted, and ends when it is not', async () => {
   const made = await withdrawn();
   let asked = 0;
-  const writer: ArchiveWriter = {
-    ...({} as ArchiveWriter),
+  const keeping: ArchiveKeeping = {
+    ...({} as ArchiveKeeping),
     stillWanted: async () => (asked += 1) < 2,
     clear: async () => {},
   };
   const { uid, archival } = made.about;
   const closing = new AbortController().signal;
   const endless = asLongStep(
-    writer,
-    { uid, archival, returning: false },
-    { archives: { fd: -1 }, closing },
+    keeping,
+    { subject: uid, archival, returning: false },
+    closing,
     ({ signal }) =>
       new Promise((_resolve, reject) => {
         signal.addEventListener('abort', () => reject(signal.reason as Error));

@@ -14,8 +14,8 @@ import {
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import { codeOf, describeError } from '../../../src/shared/errors.ts';
-import { sha256Of } from '../../../src/archives/homes/file-archive-mount.ts';
-import { parseManifest, renderManifest } from '../../../src/archives/homes-manifest.ts';
+import { parseManifest } from '../../../src/archives/homes-manifest.ts';
+import { renderManifest, sha256Of } from '../../../src/archives/manifest.ts';
 import type { WantedArchive, WantedTool } from '../../../src/reconcile/wanted.ts';
 import { homeArchive } from '../../../src/targets/home-archive.ts';
 import {

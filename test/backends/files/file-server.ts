@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { prepareFileAreas } from '../../../src/backends/files/file-acls.ts';
 import { prepareArchives } from '../../../src/archives/homes/file-archive-mount.ts';
-import type { ArchiveWriter } from '../../../src/archives/homes/file-archive-step.ts';
+import type { ArchiveWriter } from '../../../src/archives/homes/file-archive.ts';
 import { openFilesWriter } from '../../../src/backends/files/file-writer.ts';
 import { openFilesReader } from '../../../src/backends/files/files.ts';
 import { makePassword } from '../../../src/credentials/credentials.ts';

@@ -4,7 +4,7 @@ import { chmodSync } from 'node:fs';
 import { type Connection, createConnection } from 'mariadb';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { realmOf } from '../../../src/shared/config.ts';
-import type { ArchiveWriter } from '../../../src/archives/homes/file-archive-step.ts';
+import type { ArchiveWriter } from '../../../src/archives/homes/file-archive.ts';
 import { openFilesWriter } from '../../../src/backends/files/file-writer.ts';
 import { openFilesReader } from '../../../src/backends/files/files.ts';
 import { makePassword } from '../../../src/credentials/credentials.ts';
