@@ -24,6 +24,7 @@ import {
   tidyInbox,
 } from '../../../src/backends/redis/request-queues.ts';
 import { readOldestWaiting } from '../../../src/backends/redis/waiting-requests.ts';
+import { eventually } from '../../scenarios/eventually.ts';
 import { openWorld, type World } from '../../stack.ts';
 
 const NAME = 'requests.one';
@@ -134,7 +135,7 @@ describe.each([
     const jobs = await Promise.all([
       producer.add('request', { token: 'a' }, { priority: 5, attempts: 3, backoff: 10 }),
       producer.add('request', { token: 'b' }, { removeOnComplete: true, lifo: true }),
-      producer.add('request', { token: 'c' }, { delay: 700 }),
+      producer.add('request', { token: 'c' }, { delay: 3_600_000 }),
     ]);
     const ids = jobs.map(({ id = '' }) => id);
     expect([...(await findSound(redis, queue, ids))].toSorted()).toEqual(ids.toSorted());
@@ -143,8 +144,9 @@ describe.each([
       (await takeRequests(inbox, 8)).map(({ data }) => (data as { token: string }).token);
     expect(await take()).toEqual(['b', 'a']);
     expect(await countJobs(inbox)).toMatchObject({ active: true });
-    await new Promise((resolve) => setTimeout(resolve, 800));
-    expect((await countJobs(inbox)).counts).toEqual([0, 1]);
+    await jobs[2].changeDelay(1);
+    await eventually('a job to be due', async () => (await countJobs(inbox)).counts[1] === 1);
+    await eventually('this job', async () => (await take()).includes('c'));
   });
 
   test('keeps the time, the end and the answer of a job where they are read', async () => {
