@@ -6,6 +6,7 @@ import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
 import {
   endRequests,
+  putBackRequests,
   refuseRequests,
   takeRequests,
   untilSomething,
@@ -106,6 +107,16 @@ test('jobs that a dead intake held come first, in order', async () => {
   await closeInbox(inbox);
   inbox = openInbox(world.config, PORTALS);
   expect(tokens(await takeRequests(inbox, 16))).toEqual(many(5, 'one a'));
+});
+
+test('what is put back comes first, or behind all others, in its order', async () => {
+  await add('requests.one', ...many(5, 'a'));
+  expect(await takeRequests(inbox, 3)).toHaveLength(3);
+  await putBackRequests(inbox, 'first');
+  expect(tokens(await takeRequests(inbox, 16))).toEqual(many(5, 'one a'));
+  await add('requests.one', 'b');
+  await putBackRequests(inbox, 'last');
+  expect(tokens(await takeRequests(inbox, 16))).toEqual(['one b', ...many(5, 'one a')]);
 });
 
 test('a waiting intake is woken by a request of any portal', async () => {
