@@ -4,11 +4,11 @@
  * Anyone who has the Redis password of a portal may write anything into its queue. So only two things are read
  * there: the state of a job that we know by its id, and a short answer.
  */
-import { Queue } from 'bullmq';
+import type { JobType, Queue } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { RequestNews } from '../../requests/request-news.ts';
-import { JOB_LISTS, JOB_SETS, mendTypes, removeJobs, results } from './queue-keys.ts';
-import { eventsQueue, newsKey } from './queue.ts';
+import { lockOf, mendTypes, pausedOf, removeJobs, results } from './queue-keys.ts';
+import { eventsQueue, newsKey, openQueue } from './queue.ts';
 import {
   connectProducer,
   type Guard,
@@ -24,6 +24,12 @@ const MOST_ANSWER_BYTES = 200;
 
 /** How many jobs of each part of a queue are examined in one go, besides the relay's own. */
 const MOST_OTHERS = 1000;
+
+/** Wherever a job may be. */
+const JOB_TYPES: JobType[] = [
+  ...(['wait', 'active', 'prioritized', 'delayed', 'completed', 'failed'] as const),
+  'waiting-children',
+];
 
 /** As long as a verdict is kept. */
 const NEWS_SECONDS = 3600;
@@ -90,8 +96,8 @@ export function openOutbox(config: RedisPlace): Outbox {
     remove(portal, job) {
       const { queue, redis, guarded } = open(portal);
       return guarded(`removing events from the queue of ${portal}`, async () => {
-        if (isHeld(await redis.pttl(lockOf(queue.toKey(job))))) return false;
-        await removeJobs(redis, queue.toKey, [job]);
+        if (isHeld(await redis.pttl(lockOf(queue, job)))) return false;
+        await removeJobs(redis, queue, [job]);
         return true;
       });
     },
@@ -120,13 +126,10 @@ export function openOutbox(config: RedisPlace): Outbox {
 
 function openPortalQueue(config: RedisPlace, portal: string): PortalQueue {
   const redis = connectProducer(config, portalAccount(portal));
-  const queue = new Queue(eventsQueue(portal), {
-    connection: redis,
-    skipWaitingForReady: true,
-    skipVersionCheck: true,
+  const queue = openQueue(redis, eventsQueue(portal), {
+    skipMetasUpdate: false,
     streams: { events: { maxLen: MOST_ENTRIES } },
   });
-  queue.on('error', () => {});
   const guarded = guardRedis(redis);
   return {
     queue,
@@ -135,7 +138,7 @@ function openPortalQueue(config: RedisPlace, portal: string): PortalQueue {
     guarded: (act, run) =>
       guarded(act, () =>
         run().catch(async (error: Error) => {
-          if (/\bWRONGTYPE\b/u.test(error.message)) await mendTypes(redis, queue.toKey);
+          if (/\bWRONGTYPE\b/u.test(error.message)) await mendTypes(redis, queue);
           throw error;
         }),
       ),
@@ -146,37 +149,35 @@ async function readState({ queue, redis }: PortalQueue, job: string): Promise<Jo
   const state = await queue.getJobState(job);
   const key = queue.toKey(job);
   if ((await redis.type(key)) !== 'hash') {
-    await removeJobs(redis, queue.toKey, [job]);
+    await removeJobs(redis, queue, [job]);
     return { state: 'missing' };
   }
   if (state === 'completed') {
+    // not the whole job: the answer may be of any size
     const length = await redis.hstrlen(key, 'returnvalue');
     const answer = length > MOST_ANSWER_BYTES ? null : await redis.hget(key, 'returnvalue');
     return { state, have: readAnswer(answer) };
   }
   if (state === 'failed' || state === 'active' || state === 'waiting') return { state };
   // if no worker will find it soon: BullMQ 5 leaves a job in no list when it ends a pause
-  await removeJobs(redis, queue.toKey, [job]);
+  await removeJobs(redis, queue, [job]);
   return { state: 'missing' };
 }
 
 async function removeAllBut({ queue, redis }: PortalQueue, job: string | null): Promise<boolean> {
-  const queries = redis.pipeline();
-  for (const part of JOB_LISTS) queries.lrange(queue.toKey(part), 0, MOST_OTHERS);
-  for (const part of JOB_SETS) queries.zrange(queue.toKey(part), 0, `${MOST_OTHERS}`);
-  const ids = new Set(results<string[]>(await queries.exec()).flat());
+  const found = await Promise.all([
+    queue.getRanges(JOB_TYPES, 0, MOST_OTHERS),
+    redis.lrange(pausedOf(queue), 0, MOST_OTHERS),
+  ]);
+  const ids = new Set(found.flat());
   const others = [...ids].filter((id) => id !== job);
   const locks = redis.pipeline();
-  for (const id of others) locks.pttl(lockOf(queue.toKey(id)));
+  for (const id of others) locks.pttl(lockOf(queue, id));
   const left = results<number>(await locks.exec());
   const free = others.filter((_, n) => !isHeld(left[n]));
-  await removeJobs(redis, queue.toKey, free);
+  await removeJobs(redis, queue, free);
   await queue.trimEvents(MOST_ENTRIES);
   return free.length === others.length && ids.size <= MOST_OTHERS;
-}
-
-function lockOf(jobKey: string): string {
-  return `${jobKey}:lock`;
 }
 
 /**

@@ -9,9 +9,10 @@
  * rows. So no job uses attempts, backoff or BullMQ's deduplication (measured: deduplication swallows a job that
  * is added during a backoff).
  */
-import { Queue, WaitingError, Worker, type Job } from 'bullmq';
+import { type Job, Queue, type QueueOptions, WaitingError, Worker } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { RequestNews } from '../../requests/request-news.ts';
+import { removeJobs } from './queue-keys.ts';
 import {
   connectConsumer,
   connectProducer,
@@ -82,21 +83,21 @@ export interface SentRequest {
   readNews(id: string): Promise<Pick<RequestNews, 'event' | 'code' | 'data'> | undefined>;
 }
 
+/** A queue on a connection that is there already. Opening it writes nothing. */
+export function openQueue(redis: Redis, name: string, options?: Partial<QueueOptions>): Queue {
+  const skip = { skipWaitingForReady: true, skipVersionCheck: true, skipMetasUpdate: true };
+  const queue = new Queue(name, { connection: redis, ...skip, ...options });
+  queue.on('error', () => {});
+  return queue;
+}
+
 /** Opens the queues for adding and reading. */
 export function openQueues(config: RedisPlace, account: RedisAccount): Queues {
   const redis = connectProducer(config, account);
   const queues = new Map<string, Queue>();
   const queue = (name: string): Queue => {
-    let found = queues.get(name);
-    if (found === undefined) {
-      found = new Queue(name, {
-        connection: redis,
-        skipWaitingForReady: true,
-        skipVersionCheck: true,
-      });
-      found.on('error', () => {});
-      queues.set(name, found);
-    }
+    const found = queues.get(name) ?? openQueue(redis, name);
+    queues.set(name, found);
     return found;
   };
   const guarded = guardRedis(redis);
@@ -106,7 +107,7 @@ export function openQueues(config: RedisPlace, account: RedisAccount): Queues {
         guarded('adding a request to its queue', async () => {
           const requests = queue(requestsQueue(portal, urgent));
           const job = await requests.add('request', { token }, { attempts: 1 });
-          return sentRequest(redis, guarded, requests.toKey(job.id as string), portal);
+          return sentRequest({ redis, guarded, requests }, job.id as string, portal);
         }),
       ),
     addSubjects: (role, jobs) =>
@@ -159,22 +160,28 @@ export function openQueues(config: RedisPlace, account: RedisAccount): Queues {
   };
 }
 
-function sentRequest(redis: Redis, guarded: Guard, key: string, portal: string): SentRequest {
+function sentRequest(
+  { redis, guarded, requests }: { redis: Redis; guarded: Guard; requests: Queue },
+  job: string,
+  portal: string,
+): SentRequest {
   return {
     readRefusal: () =>
       guarded('reading a request in its queue', async () => {
         const [, code, sentence] =
-          /^([A-Z_]+): (.*)$/su.exec((await redis.hget(key, 'failedReason')) ?? '') ?? [];
+          /^([A-Z_]+): (.*)$/su.exec((await requests.getJob(job))?.failedReason ?? '') ?? [];
         return code === undefined || sentence === undefined ? undefined : { code, sentence };
       }),
     readVerdict: () =>
-      guarded('reading a verdict', async () =>
-        parseOrNothing(await redis.hget(key, 'returnvalue')),
+      guarded(
+        'reading a verdict',
+        async () => (await requests.getJob(job))?.returnvalue ?? undefined,
       ) as ReturnType<SentRequest['readVerdict']>,
     readNews: (id) =>
-      guarded('reading the status of a request', async () =>
-        parseOrNothing(await redis.get(newsKey(portal, id))),
-      ) as ReturnType<SentRequest['readNews']>,
+      guarded('reading the status of a request', async () => {
+        const text = await redis.get(newsKey(portal, id));
+        return text === null ? undefined : JSON.parse(text);
+      }) as ReturnType<SentRequest['readNews']>,
   };
 }
 
@@ -199,10 +206,6 @@ async function noteArrival<T>(redis: Redis, send: () => Promise<T>): Promise<T> 
   } finally {
     redis.off('ready', onReady);
   }
-}
-
-function parseOrNothing(text: string | null): unknown {
-  return text === null ? undefined : JSON.parse(text);
 }
 
 /** The lowest value that Redis accepts for this; none of our jobs is as long. */
@@ -257,8 +260,8 @@ export async function readRedisHealth(
       const info = `${await redis.info('server')}\n${await redis.info('memory')}`;
       const field = (name: string) => new RegExp(`^${name}:(.*?)\\r?$`, 'm').exec(info)?.[1] ?? '';
       const depths = queues.map(async (queue) => {
-        const waits = await redis.llen(`bull:${queue}:wait`);
-        return [queue, waits + (await redis.zcard(`bull:${queue}:prioritized`))] as const;
+        const waiting = await openQueue(redis, queue).getJobCountByTypes('wait', 'prioritized');
+        return [queue, waiting] as const;
       });
       return {
         version: field('redis_version'),
@@ -307,9 +310,8 @@ export interface Consumer {
 /** Starts working on a queue. */
 export function startConsumer(options: ConsumerOptions): Consumer {
   const redis = connectConsumer(options.config, options.account);
-  const prefix = `bull:${options.queue}`;
   const abort = new AbortController();
-  const quarantine = openQuarantine(redis, prefix, options.onError);
+  const quarantine = openQuarantine(redis, options);
   const worker: Worker = new Worker(
     options.queue,
     async (job: Job) => {
@@ -338,7 +340,7 @@ export function startConsumer(options: ConsumerOptions): Consumer {
     },
   );
   worker.on('error', (error) => {
-    if (/^(Syntax|Type)Error$/.test(error.name)) quarantine();
+    if (isUnreadable(error)) quarantine();
     else {
       options.onError(error);
       rest();
@@ -377,53 +379,31 @@ export function startConsumer(options: ConsumerOptions): Consumer {
 
 /**
  * BullMQ parses a job's bytes as it takes it, and gives up if they are not JSON: the job is then among the active ones,
- * and nobody works on it. The function that is returned removes such jobs, once at a time.
+ * and nobody works on it. The function that is returned removes such jobs.
  */
 function openQuarantine(
   redis: Redis,
-  prefix: string,
-  onError: (error: unknown) => void,
+  { queue: name, onError }: Pick<ConsumerOptions, 'queue' | 'onError'>,
 ): () => void {
-  let asked = false;
-  let quarantining = false;
-  async function quarantine(): Promise<void> {
-    asked = true;
-    if (quarantining) return;
-    quarantining = true;
+  const queue = openQueue(redis, name);
+  let last = Promise.resolve();
+  return () => {
+    last = last.then(() => removeUnreadable(redis, queue)).catch(onError);
+  };
+}
+
+async function removeUnreadable(redis: Redis, queue: Queue): Promise<void> {
+  for (const id of await queue.getRanges(['active'], 0, -1)) {
     try {
-      while (asked) {
-        asked = false; // a job that is taken meanwhile asks again
-        await removeUnreadable(redis, prefix);
-      }
+      await queue.getJob(id);
     } catch (error) {
-      onError(error);
-    } finally {
-      quarantining = false;
+      if (!isUnreadable(error as Error)) throw error;
+      await removeJobs(redis, queue, [id]);
     }
   }
-  return () => void quarantine();
 }
 
-async function removeUnreadable(redis: Redis, prefix: string): Promise<void> {
-  for (const id of await redis.lrange(`${prefix}:active`, 0, -1)) {
-    const fields = await redis.hgetall(`${prefix}:${id}`);
-    if (isReadable(fields)) continue;
-    await redis
-      .multi()
-      .lrem(`${prefix}:active`, 0, id)
-      .del(`${prefix}:${id}`, `${prefix}:${id}:lock`)
-      .srem(`${prefix}:stalled`, id)
-      .exec();
-  }
-}
-
-/** Whether BullMQ can take a job, and it is not one of BullMQ's own repeated ones, which we never create. */
-function isReadable({ data, opts, parent, progress, rjk }: Record<string, string>): boolean {
-  try {
-    for (const text of [data, parent, progress]) JSON.parse(text || '{}');
-    const options: unknown = JSON.parse(opts || '{}');
-    return typeof options === 'object' && options !== null && rjk === undefined;
-  } catch {
-    return false;
-  }
+/** Whether BullMQ failed because a job is not JSON, or not of its options. */
+function isUnreadable({ name }: Error): boolean {
+  return name === 'SyntaxError' || name === 'TypeError';
 }

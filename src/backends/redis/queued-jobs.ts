@@ -1,6 +1,7 @@
 /** Jobs that wait in a queue that anyone may have written: what they are, and how many there may be. */
+import type { Queue } from 'bullmq';
 import type { Redis } from 'ioredis';
-import { results, type ToKey } from './queue-keys.ts';
+import { results } from './queue-keys.ts';
 
 /**
  * A job that takes more memory of Redis than this is removed unread: at most 64 KiB of data, and what surrounds
@@ -44,10 +45,13 @@ interface Sound extends Set<string> {
   tooLarge: ReadonlySet<string>;
 }
 
-/** Finds the jobs that BullMQ can take and end, without reading one that is too large. */
+/**
+ * Finds the jobs that BullMQ can take and end, without reading one that is too large. BullMQ cannot tell the size of a
+ * job, and does not show fields that it does not know.
+ */
 export async function findSound(
   redis: Redis,
-  toKey: ToKey,
+  { toKey }: Queue,
   ids: readonly string[],
 ): Promise<Sound> {
   // first how many fields there are, because measuring a job takes longer the more it has
@@ -89,14 +93,15 @@ function isSound(fields: unknown): boolean {
 }
 
 /**
- * Removes the newest jobs of a queue that is longer than it may be, some at a time; returns how many.
+ * Removes the newest jobs of a queue that is longer than it may be, some at a time; returns how many. With BullMQ's own
+ * functions (`getRanges`, `remove`), a flood of 100,000 jobs took 9.6 s instead of 1.4, and each look 100 ms.
  *
  * @param total how many jobs it has
  * @param sharers how many portals have jobs, and so share the memory
  */
 export async function removeSurplus(
   redis: Redis,
-  toKey: ToKey,
+  { toKey }: Queue,
   total: number,
   sharers: number,
 ): Promise<number> {

@@ -75,7 +75,8 @@ function connect(
   const redis = new Redis(url.href, {
     ...options,
     connectTimeout: 3000,
-    // of this connection, or of one that BullMQ has copied from it: the secret may have changed since
+    // Of this connection, or of one that BullMQ has copied from it: the secret may have changed since. That `this` are
+    // the options is not documented, and redis-connection.test.ts tests it; a subclass would change the same options.
     retryStrategy(this: RedisOptions, times) {
       const now = findSecret(config, 'redis', account);
       if (now !== undefined) this.password = now;

@@ -18,7 +18,7 @@
  * are fetched without locks (BullMQ's token `0`), because nobody else fetches them.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { UnrecoverableError } from 'bullmq';
+import { ErrorCode, UnrecoverableError } from 'bullmq';
 import { allot, type Share } from '../../requests/turns.ts';
 import type { Code } from '../../shared/errors.ts';
 import {
@@ -47,8 +47,6 @@ const FETCH_TIMEOUT_MS = 4000;
 /** The longest wait for a job: notices may be lost with a connection. */
 const WAIT_SECONDS = 1;
 const AFTER_FAILURE_MS = 500;
-/** BullMQ's code for a job that should end and is not active. */
-const NOT_ACTIVE = -3;
 /** Token of a job that is fetched without a lock (BullMQ). */
 const NO_LOCK = '0';
 
@@ -109,7 +107,7 @@ async function mendFetch(inbox: Inbox, queue: RequestQueue, taken: readonly Take
   if (!/^(Syntax|Type|Range)Error$/u.test(error.name) && !/WRONGTYPE|integer/u.test(error.message))
     return;
   const inHand = new Set(taken.map(({ job }) => job.id));
-  const active = await inbox.redis.lrange(queue.worker.toKey('active'), 0, MOST_ACTIVE - 1);
+  const active = await queue.asIntake.getRanges(['active'], 0, MOST_ACTIVE - 1);
   const unheld = active.filter((id) => !inHand.has(id));
   countJunk(inbox, queue.portal, 'REQUEST_MALFORMED', unheld.length);
   await discard(inbox, queue, unheld);
@@ -154,7 +152,7 @@ function endEach<T extends { taken: Taken }>(
       if (each.status === 'fulfilled') continue;
       if (!isAnswer(each.reason)) throw each.reason;
       // somebody has put it back, or another intake has it: it comes again, and has the same verdict
-      if ((each.reason as { code?: unknown }).code === NOT_ACTIVE) continue;
+      if ((each.reason as { code?: unknown }).code === ErrorCode.JobNotInState) continue;
       const { job, queue } = (jobs[n] as T).taken;
       await discard(inbox, queue, [job.id as string]);
     }
@@ -185,10 +183,13 @@ function bounded<T>({ guarded }: Inbox, act: string, run: () => Promise<T>): Pro
   });
 }
 
-/** Returns when something may have come, or after a second. */
+/**
+ * Returns when something may have come, or after a second. BullMQ's own wait is for one queue, on a connection of its
+ * own, and its `QueueEvents` would read events of any size that a portal has written.
+ */
 export async function untilSomething(inbox: Inbox, signal: AbortSignal): Promise<void> {
   if (inbox.removed) return;
-  const markers = inbox.queues.map(({ worker }) => worker.toKey('marker'));
+  const markers = inbox.queues.map(({ asIntake }) => asIntake.toKey('marker'));
   // one at a time: while Redis is away, none is answered
   inbox.came ??= inbox.waiting
     .bzpopmin(...markers, WAIT_SECONDS)

@@ -6,6 +6,7 @@ import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
 import {
   endRequests,
+  putBackRequests,
   refuseRequests,
   takeRequests,
   untilSomething,
@@ -108,12 +109,25 @@ test('jobs that a dead intake held come first, in order', async () => {
   expect(tokens(await takeRequests(inbox, 16))).toEqual(many(5, 'one a'));
 });
 
+test('what is put back comes first, or behind all others, in its order', async () => {
+  await add('requests.one', ...many(5, 'a'));
+  expect(await takeRequests(inbox, 3)).toHaveLength(3);
+  await putBackRequests(inbox, 'first');
+  expect(tokens(await takeRequests(inbox, 16))).toEqual(many(5, 'one a'));
+  await add('requests.one', 'b');
+  await putBackRequests(inbox, 'last');
+  expect(tokens(await takeRequests(inbox, 16))).toEqual(['one b', ...many(5, 'one a')]);
+});
+
 test('a waiting intake is woken by a request of any portal', async () => {
   const signal = new AbortController().signal;
   while ((await redis.exists('bull:requests.two:marker')) > 0) await untilSomething(inbox, signal);
-  const waits = untilSomething(inbox, signal).then(() => 'woken');
+  const waits = untilSomething(inbox, signal);
   await add('requests.two', 'a');
-  expect(await waits).toBe('woken');
+  const begin = performance.now();
+  await waits;
+  // without being woken it would wait for a second
+  expect(performance.now() - begin).toBeLessThan(700);
   expect(tokens(await takeRequests(inbox, 16))).toEqual(['two a']);
 });
 

@@ -1,0 +1,43 @@
+/** Connections to a real Redis: with which password they log in again. */
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Redis } from 'ioredis';
+import { connectConsumer } from '../../../src/backends/redis/redis-connection.ts';
+import { openWorld, type World } from '../../stack.ts';
+
+let world: World;
+let owner: Redis;
+
+beforeAll(async () => {
+  world = await openWorld('redis-connection', { needs: ['redis'] });
+  owner = new Redis(world.config.redis.url);
+});
+afterAll(async () => {
+  owner.disconnect();
+  await world.close();
+});
+
+// src/backends/redis/redis-connection.ts depends on how ioredis calls `retryStrategy`, and on how BullMQ copies
+test('a connection that is lost logs in with the secret of that time, and so does a copy of it', async () => {
+  const secretIs = async (password: string) => {
+    writeFileSync(join(world.config.secrets, 'redis-homes'), password);
+    const rights = ['on', 'resetpass', `>${password}`, '~bull:homes:*', '+@all'];
+    await owner.acl('SETUSER', 'chamberlain_homes', ...rights);
+  };
+  await secretIs('the first password');
+  const first = connectConsumer(world.config, 'homes');
+  const copy = first.duplicate({ connectionName: 'blocking' });
+  const both = [first, copy];
+  try {
+    await Promise.all(both.map((redis) => redis.ping()));
+    await secretIs('the second password');
+    const again = both.map((redis) => once(redis, 'ready'));
+    await owner.call('CLIENT', 'KILL', 'USER', 'chamberlain_homes');
+    await Promise.all(again);
+    expect(await Promise.all(both.map((redis) => redis.ping()))).toEqual(['PONG', 'PONG']);
+  } finally {
+    for (const redis of both) redis.disconnect();
+  }
+});
