@@ -24,7 +24,8 @@ import {
   type Submission,
 } from './submission.ts';
 import { startProgress } from './progress.ts';
-import { paint, print, printJson, withoutControls } from './table.ts';
+import { printable } from '../shared/printable.ts';
+import { paint, print, printJson } from './table.ts';
 
 export { readRequestLines } from './submission.ts';
 
@@ -76,7 +77,7 @@ function makeSubmissions(
   const [first, ...others] = wrong;
   if (first === undefined) return submissions;
   if (others.length === 0) throw new ChamberlainError('USAGE', first);
-  for (const text of wrong) process.stderr.write(`${withoutControls(text)}\n`);
+  for (const text of wrong) process.stderr.write(`${printable(text)}\n`);
   throw new ChamberlainError(
     'USAGE',
     `${wrong.length} of ${lines.length} requests are wrong, so nothing was sent`,

@@ -14,7 +14,8 @@ import { operatorName } from '../cli/operator.ts';
 import { startProgress } from '../cli/progress.ts';
 import { READ_AGAIN, type RecoverOptions, refuseUnread, type Surveyed } from './recover-survey.ts';
 import { withAdmin } from '../cli/admin.ts';
-import { print, printJson, withoutControls } from '../cli/table.ts';
+import { printable } from '../shared/printable.ts';
+import { print, printJson } from '../cli/table.ts';
 
 /** How often the progress of the directory is read. */
 const LOOK_MS = 250;
@@ -41,7 +42,7 @@ export async function recoverDirectory(
       throw new ChamberlainError('PLAN_MOVED', sentence, { action: READ_AGAIN });
     }
     if (!json) {
-      print(`${withoutControls(doubt?.sentence.replace(/;.*$/u, '') ?? '')}.`);
+      print(`${printable(doubt?.sentence.replace(/;.*$/u, '') ?? '')}.`);
       print(
         `${count(steps.length, 'step')} for ${count(accounts, 'subject')} bring it up to date. See ` +
           `\`chamberlain plan --role directory\`.\n\ndigest ${digest}`,

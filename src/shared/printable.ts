@@ -1,4 +1,4 @@
-/** Makes text that others wrote safe to show: one line, without invisible characters or control sequences. */
+/** Makes text that others wrote safe to show: it must not control a terminal, nor look like more than one line. */
 
 /**
  * Characters that are invisible, or that some programs take for the end of a line: control, format and unassigned

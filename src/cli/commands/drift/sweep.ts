@@ -18,7 +18,8 @@ import { operatorName } from '../../operator.ts';
 import { startProgress } from '../../progress.ts';
 import { parseSeconds } from '../../options/seconds.ts';
 import { withAdmin } from '../../admin.ts';
-import { paint, print, printJson, renderAge, renderTable, withoutControls } from '../../table.ts';
+import { printable } from '../../../shared/printable.ts';
+import { paint, print, printJson, renderAge, renderTable } from '../../table.ts';
 
 const LOOK_MS = 250;
 const SHOWN = 10;
@@ -225,7 +226,7 @@ function describeOutcome({ swept, left }: Outcome): string {
     const tried = `${touched - drifted} parked earlier and tried again`;
     lines.push(stuck === 0 ? `${tried}.` : `${tried}, ${stuck} not corrected.`);
   }
-  return lines.map(withoutControls).join('\n');
+  return lines.map(printable).join('\n');
 }
 
 function countSubjects(rows: readonly store.Left[]): number {
