@@ -17,6 +17,7 @@ export async function statPaths(
   limitMs: number,
 ): Promise<Owned[] | 'not there' | 'not for us' | 'no answer'> {
   const { code, out, err } = await runProgram('stat', ['-c', '%u %f', '--', ...paths], {
+    env: { PATH: process.env['PATH'], LC_ALL: 'C' },
     timeoutMs: limitMs,
   });
   if (code === null) return 'no answer';
