@@ -1,11 +1,11 @@
 /** `chamberlain recover`, if the directory was restored: the older copy is accepted and brought up to date. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { openOwner } from '../database/connection.ts';
 import type { Command } from 'commander';
 import type { Config } from '../shared/config.ts';
 import { ChamberlainError } from '../shared/errors.ts';
 import { digestSteps } from '../reconcile/digest.ts';
 import { count } from '../reconcile/render-plan.ts';
-import { openOwner } from '../import/write-import.ts';
 import { acceptOlderDirectory, type CatchingUp, readCatchingUp } from '../seals/heartbeat-table.ts';
 import { configOf, wantsJson } from '../cli/configuration.ts';
 import { canAsk, confirm } from '../cli/confirm.ts';

@@ -11,6 +11,11 @@ export function printable(text: string): string {
   return text.replace(UNSEEN, '?');
 }
 
+/** The same for a text of several lines, which stay. */
+export function printableLines(text: string): string {
+  return text.split('\n').map(printable).join('\n');
+}
+
 /** A text that anybody may have written, in quotes and cut to `most` characters. */
 export function quote(text: string, most = 60): string {
   const letters = Array.from(text);

@@ -18,7 +18,7 @@ import { operatorName } from '../../operator.ts';
 import { startProgress } from '../../progress.ts';
 import { parseSeconds } from '../../options/seconds.ts';
 import { withAdmin } from '../../admin.ts';
-import { printable } from '../../../shared/printable.ts';
+import { printable, printableLines } from '../../../shared/printable.ts';
 import { paint, print, printJson, renderAge, renderTable } from '../../table.ts';
 
 const LOOK_MS = 250;
@@ -282,7 +282,7 @@ async function show(client: Client, command: Command): Promise<void> {
     );
   }
   const notOurs = renderUnmanaged(unmanaged);
-  if (notOurs !== '') printPage(`${notOurs.replace(/[^\P{C}\n]/gu, '?')}\n`);
+  if (notOurs !== '') printPage(`${printableLines(notOurs)}\n`);
   print(describeNext(isThere, nextAt, config.sweep.everyMinutes, now));
 }
 
