@@ -4,7 +4,7 @@ import { hearNotices } from '../database/notices.ts';
 import type { Queues } from '../backends/redis/queue.ts';
 import type { Role } from '../reconcile/wanted.ts';
 import { ROLES } from '../roles/index.ts';
-import type { Report } from '../reconcile/report.ts';
+import { type Report, unreadableRole } from '../reconcile/report.ts';
 import { readReports, readSigns } from './sweep-reports.ts';
 
 export interface SweepPatience {
@@ -79,11 +79,5 @@ export async function surveyEverything(
 
 function silent(role: Role, ms: number): Report {
   const sentence = `no answer for ${Math.floor(ms / 1000)} s; is \`chamberlain work ${role}\` running?`;
-  return {
-    steps: [],
-    findings: [],
-    waiting: [],
-    unreadable: [{ target: role, sentence }],
-    subjects: 0,
-  };
+  return unreadableRole(role, sentence);
 }
