@@ -46,7 +46,7 @@ export async function runProgram(
       child.once('error', reject).once('close', resolve);
       if (timeoutMs === undefined) return;
       timer = setTimeout(() => {
-        child.kill('SIGKILL');
+        killGroup(child);
         resolve(null);
       }, timeoutMs);
     });
@@ -198,13 +198,18 @@ function start({
   });
   end.catch(() => {}); // thrown when all have ended
   const kill = () => {
-    try {
-      if (!isOver && child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
-    } catch {
-      // its whole group has already ended
-    }
+    if (!isOver) killGroup(child);
   };
   return { child, end, kill };
+}
+
+/** Kills a program and whatever it has started. */
+function killGroup({ pid }: ChildProcess): void {
+  try {
+    if (pid !== undefined) process.kill(-pid, 'SIGKILL');
+  } catch {
+    // all of them have already ended
+  }
 }
 
 /** The one line that says what went wrong: mariadb also shows the statement, with its content. */
