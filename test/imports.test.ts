@@ -87,6 +87,12 @@ const DRIVERS: Record<string, string[]> = {
   pino: ['src/shared/log.ts'],
   sshpk: ['src/ssh-keys/ssh-key.ts'],
   'node-pg-migrate': ['src/cli/commands/migrate.ts'],
+  'node:child_process': [
+    'src/shared/run-programs.ts',
+    // a server that is stopped, not run to its end; and a program that runs nothing else
+    'src/backup/private-servers.ts',
+    'src/login-host/programs/whoami.ts',
+  ],
 };
 /** What a pure file may import besides pure files. */
 const HARMLESS = /^(zod|sshpk|node:(crypto|path|module|buffer|util|net))$/;

@@ -1,5 +1,6 @@
 /** The output of the demo: lines in columns, a mark for each check, and the failures at the end. */
-import { paint, print, withoutControls } from '../../src/cli/table.ts';
+import { printable } from '../../src/shared/printable.ts';
+import { paint, print } from '../../src/cli/table.ts';
 
 /** Width of the first column. */
 const WIDTH = 52;
@@ -20,10 +21,10 @@ export function check(what: string, ok: boolean, seen: string, ms?: number): voi
   const mark = ok ? paint('green', '✓') : paint('red', '✗');
   const time = ms === undefined ? '' : `${Math.round(ms)} ms`;
   print(
-    `  ${mark} ${withoutControls(what).padEnd(WIDTH)} ${paint('dim', time.padStart(7))}  ${withoutControls(seen)}`,
+    `  ${mark} ${printable(what).padEnd(WIDTH)} ${paint('dim', time.padStart(7))}  ${printable(seen)}`,
   );
   checks += 1;
-  if (!ok) failures.push(`${what}: ${withoutControls(seen)}`);
+  if (!ok) failures.push(`${what}: ${printable(seen)}`);
 }
 
 /** Like `check`, for a value that must be the wanted one. */

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { closeSync, fsyncSync, openSync } from 'node:fs';
 import { join } from 'node:path';
-import { runPrograms, type Program } from '../backends/mariadb/mariadb-programs.ts';
+import { runPrograms, type Program } from '../shared/run-programs.ts';
 import { ChamberlainError } from '../shared/errors.ts';
 
 /** The name of the file of a piece. */

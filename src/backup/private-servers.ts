@@ -19,7 +19,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { DIRECTORY_ACCOUNTS, renderDirectory, type Directory } from '../../deploy/ldap/render.ts';
 import type { Config } from '../shared/config.ts';
-import { runPrograms, type Program } from '../backends/mariadb/mariadb-programs.ts';
+import { runPrograms, type Program } from '../shared/run-programs.ts';
 import { withoutPassword } from '../backends/ldap/ldap.ts';
 import { postgresProgram } from './postgres-programs.ts';
 import { ChamberlainError } from '../shared/errors.ts';

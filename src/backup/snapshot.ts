@@ -1,7 +1,7 @@
 /** What a set of backups contains of PostgreSQL in addition to the dump, read in the same snapshot. */
 import pg from 'pg';
+import { openOwner } from '../database/connection.ts';
 import type { Config } from '../shared/config.ts';
-import { openOwner } from '../import/write-import.ts';
 import type { ListedArchive } from './manifest.ts';
 
 export interface Snapshot {

@@ -9,7 +9,7 @@ import {
   describeError,
   isNotMigrated,
 } from '../shared/errors.ts';
-import { withoutControls } from './table.ts';
+import { printable } from '../shared/printable.ts';
 
 export const EXIT = {
   done: 0,
@@ -96,6 +96,6 @@ export function failureLine(
   sentence: string,
   action = Object.hasOwn(CODES, code) ? CODES[code as Code].action : '',
 ): string {
-  const text = withoutControls(stripVTControlCharacters(sentence)).trim();
+  const text = printable(stripVTControlCharacters(sentence)).trim();
   return `${code}: ${text}${/[.?!]$/u.test(text) ? '' : '.'} ${action}`.trimEnd();
 }

@@ -1,5 +1,6 @@
 /** Progress of long commands, on standard error, so that standard output has only results. */
-import { onPrint, withoutControls } from './table.ts';
+import { printable } from '../shared/printable.ts';
+import { onPrint } from './table.ts';
 
 /** A faster command shows no progress. */
 const FIRST_MS = 1000;
@@ -56,7 +57,7 @@ export function startProgress({
   function show(): void {
     if (said === '') return;
     const seconds = ` ${Math.floor((performance.now() - start) / 1000)} s`;
-    const text = withoutControls(said);
+    const text = printable(said);
     if (!isWatched) {
       stream.write(`${text},${seconds}\n`);
       return;

@@ -1,10 +1,10 @@
-/** What `submit` sends, and for whom: turns options or JSON lines into signed tokens. */
+/** What `submit` sends, and who signs it: makes requests of options or JSON lines. */
 import type { KeyObject } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { adminOfPortal, type Config } from '../shared/config.ts';
-import { findSigner, readSigningKey, signToken } from '../requests/token.ts';
+import { findSigner, readSigningKey } from '../requests/token.ts';
 import { cannotRead, ChamberlainError, describeError } from '../shared/errors.ts';
-import { isKind, REQUEST_KINDS, type RequestKind, URGENT_KINDS } from '../requests/kinds.ts';
+import { isKind, REQUEST_KINDS, type RequestKind } from '../requests/kinds.ts';
 import { CLAIMS, parseRequest } from '../requests/schema.ts';
 import { suggest } from '../shared/nearest.ts';
 
@@ -154,26 +154,6 @@ function decode(bytes: Buffer): string | undefined {
   } catch {
     return undefined;
   }
-}
-
-/** The signed token of a request, and whether it belongs into the urgent queue. */
-export async function sign(
-  submission: Submission,
-  signer: Signer,
-  realm: string,
-  now: Date,
-): Promise<{ token: string; urgent: boolean }> {
-  const { id, kind, requestedBy, approvedBy, fields } = submission;
-  const token = await signToken(signer.key, {
-    portal: signer.portal,
-    realm,
-    kid: signer.kid,
-    jti: id,
-    sub: approvedBy,
-    request: { kind, requestedBy, ...fields },
-    now,
-  });
-  return { token, urgent: URGENT_KINDS.has(kind) };
 }
 
 function usage(sentence: string): ChamberlainError {

@@ -14,11 +14,6 @@ export function paint(
   return styleText(style, text, { stream });
 }
 
-/** As `printable`: text that others wrote must not control a terminal. */
-export function withoutControls(text: string): string {
-  return printable(text);
-}
-
 /** Aligns rows in columns, with two spaces between them; the last column is not padded. Empty cells are `-`. */
 export function renderTable(
   headings: readonly string[],
@@ -26,7 +21,7 @@ export function renderTable(
 ): string {
   const cells = rows.map((row) =>
     row.map((cell) =>
-      cell === null || cell === undefined || cell === '' ? '-' : withoutControls(String(cell)),
+      cell === null || cell === undefined || cell === '' ? '-' : printable(String(cell)),
     ),
   );
   const widths = headings.map((heading, column) =>

@@ -295,6 +295,16 @@ export async function transact<T>(
   }
 }
 
+/** Runs `act` in one transaction that is always rolled back, and returns what would have come of it. */
+export async function rehearse<T>(client: Client, act: () => Promise<T>): Promise<T> {
+  await client.query('BEGIN');
+  try {
+    return await act();
+  } finally {
+    await client.query('ROLLBACK').catch(() => {});
+  }
+}
+
 /** Runs `act` within a transaction so that, when it throws, only what it wrote is undone. */
 export async function attempt<T>(client: Client, act: () => Promise<T>): Promise<T> {
   // sent together with what follows; if it fails, all that follows fails, too
@@ -305,6 +315,25 @@ export async function attempt<T>(client: Client, act: () => Promise<T>): Promise
   } catch (error) {
     await client.query('ROLLBACK TO SAVEPOINT attempt');
     throw error;
+  }
+}
+
+/** A connection as the owner, without a time limit for statements. */
+export async function openOwner(config: Config): Promise<pg.Client> {
+  const client = new pg.Client({
+    ...connectionSettings(config, 'owner'),
+    statement_timeout: 0,
+    query_timeout: 0,
+    idle_in_transaction_session_timeout: 0,
+    lock_timeout: 30_000,
+  });
+  client.on('error', () => {}); // the statement in progress reports it
+  try {
+    await client.connect();
+    return client;
+  } catch (cause) {
+    await client.end().catch(() => {});
+    throw unreachable(config.postgres, cause, ' as owner');
   }
 }
 

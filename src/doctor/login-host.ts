@@ -1,11 +1,11 @@
 /** Checks this machine as a login host, if it is one. */
-import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { readStatus } from '../login-host/status.ts';
 import { loadLoginHostConfig, LOGIN_HOST_CONFIG } from '../login-host/config.ts';
 import { PLACES } from '../login-host/places.ts';
 import { describeError } from '../shared/errors.ts';
+import { runProgram } from '../shared/run-programs.ts';
 import { elsewhere, fix, type Line, ok, unreadable } from './line.ts';
 
 /** The installer asks dpkg and systemd, which takes seconds. */
@@ -67,23 +67,16 @@ export async function lookAtInstallation(root: string): Promise<Line[]> {
     return [elsewhere("this login host's own files", 'Run this as root.')];
   }
   const program = join(root, 'deploy/login-host/install');
-  const { exit, out, err } = await run(program, ['--check', '--json']);
-  if (exit !== 0 && exit !== 1) {
-    return [unreadable(`${program} --check: ${err.trim()}`, `Run ${program} --check yourself.`)];
+  const { code, out, err } = await runProgram(program, ['--check', '--json'], {
+    env: process.env,
+    timeoutMs: INSTALL_LIMIT_MS,
+  }).catch((error: unknown) => ({ code: null, out: '', err: describeError(error) }));
+  if (code !== 0 && code !== 1) {
+    const why = err.trim() || 'it did not end in time';
+    return [unreadable(`${program} --check: ${why}`, `Run ${program} --check yourself.`)];
   }
   const { differences } = JSON.parse(out) as { differences: { what: string; differs: string }[] };
   return differences.length === 0
     ? [ok("this login host's files are as `install` makes them")]
     : differences.map(({ what, differs }) => fix(`${what}: ${differs}`, `Run ${program}.`));
-}
-
-function run(
-  program: string,
-  args: string[],
-): Promise<{ exit: unknown; out: string; err: string }> {
-  return new Promise((resolve) => {
-    execFile(program, args, { timeout: INSTALL_LIMIT_MS }, (error, out, err) => {
-      resolve({ exit: error === null ? 0 : error.code, out, err: err || (error?.message ?? '') });
-    });
-  });
 }

@@ -166,14 +166,17 @@ async function lookAtEverything<Reader>(
     await lookOnce(parts.openWatch(reader, of), { ...of, role: parts.role }, { everything, began });
   }
   const unmanagedNumbers = unmanagedNumbersAmong(everything.numbers, ranges, names, realm);
+  const erased = await unlessUnreadable(everything.readErased);
+  const deletions = await unlessUnreadable(everything.readDeletions);
+  const markedAt = await unlessUnreadable(everything.readMarkedAt);
   return {
     ...report,
     unmanagedNumbers,
     ...(doubt === undefined ? {} : { doubt }),
     ...(parts.newerSeals === undefined ? {} : { newerSeals: parts.newerSeals(found, of) }),
-    ...erasedIn(everything),
-    ...(await deletionsIn(everything)),
-    ...(await markedAtIn(everything)),
+    ...(erased && { erased }),
+    ...(deletions && { deletions }),
+    ...(markedAt && { markedAt: markedAt.toISOString() }),
   };
 }
 
@@ -240,37 +243,14 @@ function reportOf(found: readonly SubjectSurvey[], uids: readonly number[]): Rep
   };
 }
 
-/** Left out if it cannot be read: only `recover` needs it. */
-function erasedIn({ readErased }: Everything<unknown>): Pick<Report, 'erased'> {
+/** What only `recover` needs; undefined if it cannot be read. */
+async function unlessUnreadable<T>(
+  read: (() => T | Promise<T>) | undefined,
+): Promise<T | undefined> {
   try {
-    return readErased === undefined ? {} : { erased: readErased() };
+    return await read?.();
   } catch (error) {
     if (codeOf(error) !== 'BACKEND_UNREADABLE') throw error;
-    return {};
-  }
-}
-
-/** Likewise. */
-async function deletionsIn({
-  readDeletions,
-}: Everything<unknown>): Promise<Pick<Report, 'deletions'>> {
-  try {
-    return readDeletions === undefined ? {} : { deletions: await readDeletions() };
-  } catch (error) {
-    if (codeOf(error) !== 'BACKEND_UNREADABLE') throw error;
-    return {};
-  }
-}
-
-/** Likewise. */
-async function markedAtIn({
-  readMarkedAt,
-}: Everything<unknown>): Promise<Pick<Report, 'markedAt'>> {
-  try {
-    const at = await readMarkedAt?.();
-    return at === undefined ? {} : { markedAt: at.toISOString() };
-  } catch (error) {
-    if (codeOf(error) !== 'BACKEND_UNREADABLE') throw error;
-    return {};
+    return undefined;
   }
 }

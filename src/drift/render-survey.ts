@@ -58,7 +58,7 @@ export function renderSurvey(
   heading: (text: string) => string = (text) => text,
 ): string {
   const parts = joinUnreadable(groupSurvey(report)).map((group) =>
-    [heading(plain(titleOf(group))), ...renderItems(group).map(plain)].join('\n'),
+    [heading(printable(titleOf(group))), ...renderItems(group).map(printable)].join('\n'),
   );
   parts.push([renderTotals(countSurvey(report)), ...hintsOn(report)].join('\n'));
   return parts.join('\n\n');
@@ -150,9 +150,4 @@ function hintsOn(report: Report): string[] {
           'For unmanaged objects: `chamberlain adopt OBJECT`, or `chamberlain ignore OBJECT --reason TEXT`.',
         ]),
   ];
-}
-
-/** Text that others wrote must not control a terminal. */
-function plain(line: string): string {
-  return printable(line);
 }

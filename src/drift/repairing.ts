@@ -18,7 +18,7 @@ import {
 import { olderOf, readPlaces } from '../seals/place-markers-table.ts';
 import type { Client, Pool } from '../database/connection.ts';
 import { type HeldPart, type PartEnd, type RepairTerms, withParts } from './repairs-table.ts';
-import { type Holders, holding } from '../reconcile/held-writer.ts';
+import { type Holders, whileHeld } from '../reconcile/held-writer.ts';
 import { outcomeOf } from '../reconcile/retry.ts';
 import type { PlaceGuard } from '../seals/place-guard.ts';
 import type { RoleParts } from '../reconcile/role.ts';
@@ -40,15 +40,19 @@ export interface RepairWork<Reader> {
   log: Log;
 }
 
+/** The subjects that a job names; undefined if it is not one of ours. */
+export function subjectsOf(data: unknown): number[] | undefined {
+  const { subjects } = (data ?? {}) as { subjects?: unknown };
+  if (!Array.isArray(subjects) || subjects.length > MOST_SUBJECTS) return undefined;
+  return subjects.filter((each) => Number.isInteger(each) && each > 0 && each < 2 ** 31);
+}
+
 /** Does the parts that a job names, `{repair, subjects}`; anything else is ignored. */
 export async function repairParts<Reader>(of: RepairWork<Reader>, data: unknown): Promise<void> {
-  const { repair, subjects } = (data ?? {}) as { repair?: unknown; subjects?: unknown };
+  const { repair } = (data ?? {}) as { repair?: unknown };
   if (typeof repair !== 'string' || !UUID.test(repair)) return;
-  if (!Array.isArray(subjects) || subjects.length > MOST_SUBJECTS) return;
-  const uids = subjects.filter(
-    (each: unknown): each is number =>
-      Number.isInteger(each) && (each as number) > 0 && (each as number) < 2 ** 31,
-  );
+  const uids = subjectsOf(data);
+  if (uids === undefined) return;
   await withParts(of.pool, of.parts.role, { repair, subjects: uids }, (held, terms, client) =>
     doParts(of, held, terms, client),
   );
@@ -69,7 +73,7 @@ async function doParts<Reader>(
   const ends = await Promise.all(
     held.map(async (part) => {
       const { subject } = part;
-      return await holding(holders, { subject, client, writer }, async (own) => {
+      return await whileHeld(holders, { subject, client, writer }, async (own) => {
         const end = await doPart(of, part, surveyOf.get(subject), {
           ...{ terms, places, held: own },
         });

@@ -5,6 +5,7 @@ import { ChamberlainError } from '../shared/errors.ts';
 import type { Role } from '../reconcile/wanted.ts';
 import type { Report } from '../reconcile/report.ts';
 import { connectionSettings } from '../database/connection.ts';
+import { hearNotices } from '../database/notices.ts';
 import { readReports } from './sweep-reports.ts';
 
 /** How often to look into the tables anyway: notices may be lost, and there are none about progress. */
@@ -49,15 +50,9 @@ export async function openSurvey(
   subjects: readonly number[] | undefined,
 ): Promise<Survey> {
   const client = new Client(connectionSettings(config, 'admin'));
-  let wake: (() => void) | undefined;
-  let broken: Error | undefined;
-  client.on('notification', ({ payload }) => {
-    if (payload === id) wake?.();
-  });
-  client.on('error', (error) => {
-    broken = error;
-    wake?.();
-  });
+  const notices = hearNotices(client, ({ payload }) => payload === id);
+  const broken = new AbortController();
+  client.on('error', (error) => broken.abort(error));
   try {
     await client.connect();
     await client.query('LISTEN chamberlain_reports');
@@ -80,7 +75,6 @@ export async function openSurvey(
       const movedAt = new Map(roles.map((role) => [role, start]));
       try {
         for (;;) {
-          const woken = new Promise<void>((resolve) => (wake = resolve));
           const missing = roles.filter((role) => !reports.has(role));
           for (const [role, report] of await readReports(client, id, missing)) {
             reports.set(role, report);
@@ -108,8 +102,8 @@ export async function openSurvey(
             ...waited.map((role) => (movedAt.get(role) ?? start) + timeoutMs - now),
           );
           if (leftMs <= 0) return reports;
-          await Promise.race([woken, sleep(Math.min(POLL_MS, leftMs))]);
-          if (broken !== undefined) throw broken;
+          await notices.wait(Math.min(POLL_MS, leftMs), broken.signal);
+          broken.signal.throwIfAborted();
         }
       } catch (cause) {
         throw new ChamberlainError('BACKEND_UNAVAILABLE', 'reading the reports of a survey', {
@@ -144,8 +138,4 @@ async function readAbsent(client: Client, roles: readonly Role[]): Promise<Role[
     [roles],
   );
   return (rows as { role: Role }[]).map(({ role }) => role);
-}
-
-function sleep(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
 }

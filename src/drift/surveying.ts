@@ -7,7 +7,13 @@ import { ChamberlainError } from '../shared/errors.ts';
 import type { Role } from '../reconcile/wanted.ts';
 import { REGISTRY, ROLES, roleOfTarget, targetNamed } from '../roles/index.ts';
 import { digestSteps } from '../reconcile/digest.ts';
-import { mergeReports, onlyTarget, type Report, undecidedOf } from '../reconcile/report.ts';
+import {
+  mergeReports,
+  onlyTarget,
+  type Report,
+  undecidedOf,
+  unreadableRole,
+} from '../reconcile/report.ts';
 import { findSubjectsByWord } from '../database/overview.ts';
 import { openSurvey, type RoleProgress } from './survey-answers.ts';
 import { readUnmanaged } from '../unmanaged/unmanaged-table.ts';
@@ -175,11 +181,5 @@ function describeProgress(far: RoleProgress | undefined): string {
 
 function noAnswer(role: Role, timeoutMs: number): Report {
   const sentence = `no answer within ${timeoutMs / 1000} s; is \`chamberlain work ${role}\` running?`;
-  return {
-    steps: [],
-    findings: [],
-    waiting: [],
-    unreadable: [{ target: role, sentence }],
-    subjects: 0,
-  };
+  return unreadableRole(role, sentence);
 }

@@ -1,10 +1,10 @@
 /** How the sweep asks the roles: in the background, with long timeouts. */
 import type pg from 'pg';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { hearNotices } from '../database/notices.ts';
 import type { Queues } from '../backends/redis/queue.ts';
 import type { Role } from '../reconcile/wanted.ts';
 import { ROLES } from '../roles/index.ts';
-import type { Report } from '../reconcile/report.ts';
+import { type Report, unreadableRole } from '../reconcile/report.ts';
 import { readReports, readSigns } from './sweep-reports.ts';
 
 export interface SweepPatience {
@@ -40,63 +40,44 @@ export async function surveyEverything(
       { own: '', others: '', ownAt: now, othersAt: now, askedAt: -Infinity },
     ]),
   );
-  while (missing.size > 0) {
-    held.throwIfAborted();
-    await progress();
-    const signs = await readSigns(client, survey);
-    for (const [role, state] of missing) {
-      const at = performance.now();
-      const own = signs.get(role)?.own ?? '';
-      const others = signs.get(role)?.others ?? '';
-      if (own !== state.own) Object.assign(state, { own, ownAt: at });
-      if (others !== state.others) Object.assign(state, { others, othersAt: at });
-      const { ownAt, askedAt } = state;
-      const heardAt = Math.max(ownAt, state.othersAt);
-      if (at - heardAt >= silentMs || at - ownAt >= MOST_PUT_OFF * silentMs) {
-        reports.set(role, silent(role, at - ownAt));
-        missing.delete(role);
-      } else if (askedAt < 0 || at - Math.max(ownAt, askedAt) >= askAgainMs) {
-        // if Redis is unreachable, this is tried again until the role counts as silent
-        await queues.addSurvey(role, survey, 'background').then(
-          () => (state.askedAt = at),
-          () => {},
-        );
-      }
-    }
-    for (const [role, report] of await readReports(client, survey, [...missing.keys()])) {
-      reports.set(role, report);
-      missing.delete(role);
-    }
-    if (missing.size > 0) await untilNotice(client, survey, Math.min(POLL_MS, askAgainMs), held);
-  }
-  return reports;
-}
-
-async function untilNotice(
-  client: pg.Client,
-  payload: string,
-  ms: number,
-  held: AbortSignal,
-): Promise<void> {
-  const woken = new AbortController();
-  const onNotice = (notice: pg.Notification) => {
-    if (notice.payload === payload) woken.abort();
-  };
-  client.on('notification', onNotice);
+  const notices = hearNotices(client, ({ payload }) => payload === survey);
   try {
-    await sleep(ms, undefined, { signal: AbortSignal.any([woken.signal, held]) }).catch(() => {});
+    while (missing.size > 0) {
+      held.throwIfAborted();
+      await progress();
+      const signs = await readSigns(client, survey);
+      for (const [role, state] of missing) {
+        const at = performance.now();
+        const own = signs.get(role)?.own ?? '';
+        const others = signs.get(role)?.others ?? '';
+        if (own !== state.own) Object.assign(state, { own, ownAt: at });
+        if (others !== state.others) Object.assign(state, { others, othersAt: at });
+        const { ownAt, askedAt } = state;
+        const heardAt = Math.max(ownAt, state.othersAt);
+        if (at - heardAt >= silentMs || at - ownAt >= MOST_PUT_OFF * silentMs) {
+          reports.set(role, silent(role, at - ownAt));
+          missing.delete(role);
+        } else if (askedAt < 0 || at - Math.max(ownAt, askedAt) >= askAgainMs) {
+          // if Redis is unreachable, this is tried again until the role counts as silent
+          await queues.addSurvey(role, survey, 'background').then(
+            () => (state.askedAt = at),
+            () => {},
+          );
+        }
+      }
+      for (const [role, report] of await readReports(client, survey, [...missing.keys()])) {
+        reports.set(role, report);
+        missing.delete(role);
+      }
+      if (missing.size > 0) await notices.wait(Math.min(POLL_MS, askAgainMs), held);
+    }
+    return reports;
   } finally {
-    client.removeListener('notification', onNotice);
+    notices.close();
   }
 }
 
 function silent(role: Role, ms: number): Report {
   const sentence = `no answer for ${Math.floor(ms / 1000)} s; is \`chamberlain work ${role}\` running?`;
-  return {
-    steps: [],
-    findings: [],
-    waiting: [],
-    unreadable: [{ target: role, sentence }],
-    subjects: 0,
-  };
+  return unreadableRole(role, sentence);
 }

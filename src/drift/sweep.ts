@@ -21,6 +21,7 @@ import * as store from './sweeps-table.ts';
 import { readUnmanaged } from '../unmanaged/unmanaged-table.ts';
 import { isUndecided } from '../unmanaged/unmanaged.ts';
 import type { Leased } from '../database/leased.ts';
+import { hearNotices } from '../database/notices.ts';
 import { judgeSweep, type Judgement } from './sweep-decisions.ts';
 import { surveyEverything, type SweepPatience } from './sweep-survey.ts';
 
@@ -44,6 +45,7 @@ export async function sweepOn(leased: Leased, terms: SweepTerms): Promise<void> 
   const { config, log } = terms;
   const held = leased.held.signal;
   const { everyMinutes } = config.sweep;
+  const asked = hearNotices(client, ({ channel }) => channel === 'chamberlain_sweep');
   await client.query('LISTEN chamberlain_sweep');
   await client.query('LISTEN chamberlain_reports');
   await store.cutSweeps(client);
@@ -54,7 +56,7 @@ export async function sweepOn(leased: Leased, terms: SweepTerms): Promise<void> 
     const restMs = dueAt - performance.now();
     const releases = await store.readReleases(client);
     if (restMs > 0 && releases.length === 0) {
-      await untilAsked(client, Math.min(restMs, LOOK_MS), held);
+      await asked.wait(Math.min(restMs, LOOK_MS), held);
       continue;
     }
     try {
@@ -184,17 +186,4 @@ function heldEvents(config: Config, sweep: string, ending: store.SweepEnding): N
     request: undefined,
     data: { sweep, subjects, drifted, steps, digest },
   }));
-}
-
-async function untilAsked(client: pg.Client, ms: number, held: AbortSignal): Promise<void> {
-  const woken = new AbortController();
-  const onNotice = ({ channel }: pg.Notification) => {
-    if (channel === 'chamberlain_sweep') woken.abort();
-  };
-  client.on('notification', onNotice);
-  try {
-    await sleep(ms, undefined, { signal: AbortSignal.any([woken.signal, held]) }).catch(() => {});
-  } finally {
-    client.removeListener('notification', onNotice);
-  }
 }

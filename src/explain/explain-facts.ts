@@ -1,5 +1,6 @@
 /** What the tables say about subjects. Each statement reads all of them at once. Read only. */
 import type { Role } from '../reconcile/wanted.ts';
+import type { AccessFact, HistoryFact } from './explanation.ts';
 import { type Leaver, readLeaving } from '../lifecycle/leaving-facts.ts';
 import type { Client } from '../database/connection.ts';
 
@@ -124,27 +125,13 @@ interface DriftRow {
   since: Date;
 }
 
-interface HistoryRow {
-  subject: number;
-  at: Date;
-  kind: string | null;
-  requestedBy: string | null;
-  approvedBy: string | null;
-  portal: string | null;
-  fields: string[];
-  verdict: string;
-  code: string | null;
-}
+type HistoryRow = Omit<HistoryFact, 'at'> & { subject: number; at: Date };
 
-interface AccessRow {
+type AccessRow = Omit<AccessFact, 'openedAt' | 'decidedAt'> & {
   subject: number;
-  state: string;
   openedAt: Date;
-  reason: string;
   decidedAt: Date | null;
-  decidedBy: string | null;
-  decisionReason: string | null;
-}
+};
 
 export interface Facts {
   subjects: SubjectRow[];

@@ -7,6 +7,7 @@ import type { Role } from '../reconcile/wanted.ts';
 import type { Report } from '../reconcile/report.ts';
 import { look } from '../database/overview.ts';
 import { type Client, openPool } from '../database/connection.ts';
+import { hearNotices } from '../database/notices.ts';
 import { SURVEY_CALLS } from '../drift/survey-calls.ts';
 
 /** What to look for; an absent field is not looked for. */
@@ -67,10 +68,7 @@ export async function withLooking<T>(
   const pool = openPool(config, 'admin', { max: 1, durable: false });
   try {
     return await look(pool, async (client) => {
-      let wake: (() => void) | undefined;
-      client.on('notification', ({ payload }) => {
-        if (payload === id) wake?.();
-      });
+      const notices = hearNotices(client, ({ payload }) => payload === id);
       const [, { rows }] = await Promise.all([
         client.query('LISTEN chamberlain_reports'),
         client.query(FIND_AND_ASK, [
@@ -92,14 +90,13 @@ export async function withLooking<T>(
         async reports(roles, timeoutMs) {
           const deadline = askedAt + timeoutMs;
           for (let reports = new Map<Role, Report>(); ;) {
-            const woken = new Promise<void>((resolve) => (wake = resolve));
             if (rows.length > 0) reports = await readReports(client, id);
             const leftMs = deadline - performance.now();
             const isWhole = rows.length === 0 || roles.every((role) => reports.has(role));
             // a late role must find the row, so the next caller deletes it
             if (isWhole) await client.query('DELETE FROM surveys WHERE id = $1', [id]);
             if (isWhole || leftMs <= 0) return reports;
-            await withinMs(woken, leftMs);
+            await notices.wait(leftMs);
           }
         },
       });
@@ -112,11 +109,4 @@ export async function withLooking<T>(
 async function readReports(client: Client, id: string): Promise<Map<Role, Report>> {
   const { rows } = await client.query('SELECT role, report FROM reports WHERE survey = $1', [id]);
   return new Map((rows as { role: Role; report: Report }[]).map((row) => [row.role, row.report]));
-}
-
-/** Waits for an event, but no longer than that. A timer that is left would keep the process alive. */
-async function withinMs(event: Promise<void>, ms: number): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  await Promise.race([event, new Promise((resolve) => (timer = setTimeout(resolve, ms)))]);
-  clearTimeout(timer);
 }

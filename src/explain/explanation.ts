@@ -78,7 +78,7 @@ export interface SubjectPage {
 }
 
 /** A request for access, and an admin's decision. */
-interface AccessFact {
+export interface AccessFact {
   state: string;
   openedAt: string;
   reason: string;

@@ -40,7 +40,7 @@ export function renderExplanation(
 ): string {
   const { known, key, subjects } = explanation;
   const parts = [
-    ...(known.length === 0 ? [] : [known.map(clean).join('\n')]),
+    ...(known.length === 0 ? [] : [known.map(printable).join('\n')]),
     ...(key === null ? [] : [renderKeyPage(key, paint)]),
     ...subjects.map((subject) => renderSubject(subject, new Date(explanation.at), paint)),
   ];
@@ -64,12 +64,12 @@ function renderKeyPage(key: KeyPage, paint: Paint): string {
         : `to nothing: ${key.stops.join(', ')}`,
     ],
   ];
-  return [`${paint('bold', clean(key.fingerprint))}  key`, ...renderRows(rows)].join('\n');
+  return [`${paint('bold', printable(key.fingerprint))}  key`, ...renderRows(rows)].join('\n');
 }
 
 function renderSubject(page: SubjectPage, now: Date, paint: Paint): string {
   const { kind, uid, account, state, stops, targets, entrants, becomes } = page;
-  const head = `${paint('bold', clean(account))}  ${kind} ${uid}, ${state}`;
+  const head = `${paint('bold', printable(account))}  ${kind} ${uid}, ${state}`;
   const section = (title: string, lines: readonly string[], none?: string): string[] => {
     const shown = lines.length === 0 && none !== undefined ? [`  ${none}`] : lines;
     return shown.length === 0 ? [] : ['', paint('dim', title), ...shown];
@@ -86,11 +86,11 @@ function renderSubject(page: SubjectPage, now: Date, paint: Paint): string {
     ...(entrants === undefined
       ? []
       : section(
-          `who can become ${clean(account)}`,
+          `who can become ${printable(account)}`,
           entrantLines(entrants, stops, paint),
           'nobody',
         )),
-    ...section(`what ${clean(account)} can become`, becomingLines(becomes, stops, paint)),
+    ...section(`what ${printable(account)} can become`, becomingLines(becomes, stops, paint)),
   ].join('\n');
 }
 
@@ -100,7 +100,7 @@ type Row = readonly [name: string, value: string];
 function renderRows(rows: readonly Row[]): string[] {
   return rows
     .filter(([, value]) => value !== '')
-    .map(([name, value]) => `  ${name.padEnd(13)}  ${clean(value)}`);
+    .map(([name, value]) => `  ${name.padEnd(13)}  ${printable(value)}`);
 }
 
 function factsOf(page: SubjectPage, now: Date): Row[] {
@@ -173,11 +173,11 @@ function describeKey(key: KeyFact): string {
 }
 
 function historyOf({ history, acts, account }: SubjectPage): string[] {
-  const lines = history.map((fact) => `  ${clean(historyLine(fact))}`);
+  const lines = history.map((fact) => `  ${printable(historyLine(fact))}`);
   const more = acts - history.length;
   if (more <= 0) return lines;
   const [first = '', ...latest] = lines;
-  return [first, `  … ${more} more: chamberlain audit --subject ${clean(account)}`, ...latest];
+  return [first, `  … ${more} more: chamberlain audit --subject ${printable(account)}`, ...latest];
 }
 
 function historyLine(fact: HistoryFact): string {
@@ -199,7 +199,7 @@ function targetLines(targets: readonly TargetPage[], paint: Paint): string[] {
   const width = Math.max(0, ...targets.map(({ target }) => target.length));
   const silent = new Set<string>();
   return targets.flatMap(({ role, target, wanted, state, trouble }) => {
-    const line = `  ${paint(COLOURS[state], state.padEnd(STATE_WIDTH))}  ${target.padEnd(width)}  ${clean(wanted)}`;
+    const line = `  ${paint(COLOURS[state], state.padEnd(STATE_WIDTH))}  ${target.padEnd(width)}  ${printable(wanted)}`;
     // the silence of a role concerns each of its targets, and is shown once
     if (state === 'no answer' && silent.has(role)) return [line];
     if (state === 'no answer') silent.add(role);
@@ -209,8 +209,8 @@ function targetLines(targets: readonly TargetPage[], paint: Paint): string[] {
         const known = state === 'no answer' && since === null ? '' : sinceOf(since);
         const reason = [why.replace(/\.$/u, ''), known].filter((text) => text !== '').join('; ');
         return [
-          `${' '.repeat(STATE_WIDTH + 4)}${mark} ${clean(what)}`,
-          ...(reason === '' ? [] : [`${' '.repeat(STATE_WIDTH + 6)}${clean(reason)}`]),
+          `${' '.repeat(STATE_WIDTH + 4)}${mark} ${printable(what)}`,
+          ...(reason === '' ? [] : [`${' '.repeat(STATE_WIDTH + 6)}${printable(reason)}`]),
         ];
       }),
     ];
@@ -230,10 +230,10 @@ function entrantLines(
   const width = Math.max(0, ...entrants.slice(0, MOST_SHOWN).map(({ person }) => person.length));
   const lines = entrants.slice(0, MOST_SHOWN).flatMap(({ person, open, keys, ways }) => [
     ...ways.map((way, at) => {
-      const name = (at === 0 ? clean(person) : '').padEnd(width);
+      const name = (at === 0 ? printable(person) : '').padEnd(width);
       return `  ${paint(open ? 'bold' : 'dim', name)}  ${wayLine(way, stops, paint)}`;
     }),
-    ...(open ? keys.map((key) => `  ${' '.repeat(width)}  by ${clean(describeKey(key))}`) : []),
+    ...(open ? keys.map((key) => `  ${' '.repeat(width)}  by ${printable(describeKey(key))}`) : []),
   ]);
   return [...stoppedBy(stops, 'nobody', paint), ...lines, ...moreThan(entrants.length)];
 }
@@ -247,7 +247,7 @@ function becomingLines(
   const shown = becomes.slice(0, MOST_SHOWN);
   const width = Math.max(0, ...shown.map(({ account }) => account.length));
   const lines = shown.map(
-    (way) => `  ${clean(way.account).padEnd(width)}  ${wayLine(way, stops, paint)}`,
+    (way) => `  ${printable(way.account).padEnd(width)}  ${wayLine(way, stops, paint)}`,
   );
   return [...stoppedBy(stops, 'nothing', paint), ...lines, ...moreThan(becomes.length)];
 }
@@ -260,19 +260,16 @@ function moreThan(count: number): string[] {
 function stoppedBy(stops: readonly string[], none: string, paint: Paint): string[] {
   return stops.length === 0
     ? []
-    : [`  ${paint('red', `${none} while ${clean(stops.join(', '))}:`)}`];
+    : [`  ${paint('red', `${none} while ${printable(stops.join(', '))}:`)}`];
 }
 
 /** `through tools.c → tools.relay, since …`, and what else stops it; its two ends are shown elsewhere. */
 function wayLine({ path, since, stops }: WayPage, said: readonly string[], paint: Paint): string {
   const between = path.slice(1, -1).join(' → ');
-  const way = between === '' ? 'directly' : `through ${clean(between)}`;
+  const way = between === '' ? 'directly' : `through ${printable(between)}`;
   const line = `${way}, since ${timeOf(since)}`;
   const others = stops.filter((stop) => !said.includes(stop));
-  return others.length === 0 ? line : `${line}  ${paint('red', `no: ${clean(others.join(', '))}`)}`;
-}
-
-/** Text that others wrote must not control a terminal. */
-function clean(text: string): string {
-  return printable(text);
+  return others.length === 0
+    ? line
+    : `${line}  ${paint('red', `no: ${printable(others.join(', '))}`)}`;
 }

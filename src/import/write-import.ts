@@ -1,6 +1,4 @@
-/** Writes an import, as the owner of the database, in one transaction. */
-import pg from 'pg';
-import type { Config } from '../shared/config.ts';
+/** Writes an import, as the owner of the database. */
 import { normalName } from '../identity/names.ts';
 import type { KnownRealm, ImportBatch } from './import-batch.ts';
 import type { Wanted } from '../reconcile/wanted.ts';
@@ -8,34 +6,9 @@ import { ROLES } from '../roles/index.ts';
 import { type OperatorAction, writeOperatorActions } from '../audit/operator-actions.ts';
 import { goOnWithEvents, goOnWithSeals } from '../recovery/numbers-go-on.ts';
 import { markNewOrphans } from '../lifecycle/orphans.ts';
-import {
-  type Client,
-  connectionSettings,
-  transact,
-  unreachable,
-  VERDICTS_LOCK,
-} from '../database/connection.ts';
+import { type Client, VERDICTS_LOCK } from '../database/connection.ts';
 import { countAdmins } from '../identity/tools-table.ts';
 import { readWanted } from '../reconcile/wanted-queries.ts';
-
-/** A connection as the owner, without a time limit for statements. */
-export async function openOwner(config: Config): Promise<pg.Client> {
-  const client = new pg.Client({
-    ...connectionSettings(config, 'owner'),
-    statement_timeout: 0,
-    query_timeout: 0,
-    idle_in_transaction_session_timeout: 0,
-    lock_timeout: 30_000,
-  });
-  client.on('error', () => {}); // the statement in progress reports it
-  try {
-    await client.connect();
-    return client;
-  } catch (cause) {
-    await client.end().catch(() => {});
-    throw unreachable(config.postgres, cause, ' as owner');
-  }
-}
 
 /** Reads what exists already, because nothing imported may conflict with it. */
 export async function readKnown(client: Client): Promise<KnownRealm> {
@@ -77,53 +50,36 @@ export interface Written {
 }
 
 /**
- * Runs `decide` on what exists, and writes its result. Meanwhile nothing else can assign names and numbers: no verdicts
- * are given, and requests wait. The realm may be frozen and thawed meanwhile.
+ * Runs `decide` on what exists, and writes its result, in the transaction of the caller. Meanwhile nothing else can
+ * assign names and numbers: no verdicts are given, and requests wait. The realm may be frozen and thawed meanwhile.
  *
  * @param terms.by the operator, for the audit
  * @param terms.admin the name of the admin tool
  * @param terms.portals the portals whose event numbers move on, because an earlier realm may have sent them events
- * @param terms.commit false: everything is written and then rolled back
  */
-export async function importBatch<T extends { batch: ImportBatch }>(
+export async function writeImport<T extends { batch: ImportBatch }>(
   client: Client,
-  terms: { by: string; admin: string; portals: readonly string[]; commit: boolean },
+  { by, admin, portals }: { by: string; admin: string; portals: readonly string[] },
   decide: (known: KnownRealm) => T,
 ): Promise<T & Written> {
-  const { by, admin, portals, commit } = terms;
-  class Undone extends Error {}
-  let decided: (T & Written) | undefined;
-  try {
-    return await transact(
-      client,
-      async () => {
-        // intake holds this lock, shared, in each transaction that gives verdicts
-        await client.query('SELECT pg_advisory_xact_lock($1)', [VERDICTS_LOCK]);
-        await client.query('LOCK TABLE people IN EXCLUSIVE MODE');
-        const taken = decide(await readKnown(client));
-        await write(client, taken.batch, by);
-        const uids = uidsOf(taken.batch);
-        if (uids.length > 0) {
-          await goOnWithEvents(client, portals);
-          await goOnWithSeals(client, uids);
-        }
-        await analyze(client);
-        const tools = taken.batch.tools.map(({ uid }) => uid as number);
-        await markNewOrphans(client, tools);
-        decided = {
-          ...taken,
-          admins: await countAdmins(client, admin),
-          wanted: await readWantedOf(client, taken.batch),
-        };
-        if (!commit) throw new Undone();
-        return decided;
-      },
-      { durable: true },
-    );
-  } catch (error) {
-    if (error instanceof Undone && decided !== undefined) return decided;
-    throw error;
+  // intake holds this lock, shared, in each transaction that gives verdicts
+  await client.query('SELECT pg_advisory_xact_lock($1)', [VERDICTS_LOCK]);
+  await client.query('LOCK TABLE people IN EXCLUSIVE MODE');
+  const taken = decide(await readKnown(client));
+  await write(client, taken.batch, by);
+  const uids = uidsOf(taken.batch);
+  if (uids.length > 0) {
+    await goOnWithEvents(client, portals);
+    await goOnWithSeals(client, uids);
   }
+  await analyze(client);
+  const tools = taken.batch.tools.map(({ uid }) => uid as number);
+  await markNewOrphans(client, tools);
+  return {
+    ...taken,
+    admins: await countAdmins(client, admin),
+    wanted: await readWantedOf(client, taken.batch),
+  };
 }
 
 /** What each role will read about the imported subjects and those that get credentials. */

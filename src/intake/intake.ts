@@ -16,13 +16,13 @@
  * While the realm is frozen no request is taken, and those in hand go back. Each transaction of verdicts looks under the
  * row that says so. A thaw is announced by NOTIFY.
  */
-import { setTimeout as sleep } from 'node:timers/promises';
 import type pg from 'pg';
 import { putBackRequests, untilSomething } from '../backends/redis/request-inbox.ts';
 import { closeInbox, openInbox, tidyInbox } from '../backends/redis/request-queues.ts';
 import { confirmLease } from '../database/connection.ts';
 import { isFrozen } from '../database/freeze.ts';
 import type { Leased } from '../database/leased.ts';
+import { hearNotices } from '../database/notices.ts';
 import { syncRanges } from '../identity/id-allocation-table.ts';
 import { hostCalendar } from '../lifecycle/calendar-runs.ts';
 import { decideBatch, freeze, type Intaking, takeJobs, tidy, TIDY_MS } from './batch.ts';
@@ -104,13 +104,9 @@ function openPortals({ config }: IntakeTerms) {
  * listens, while it waits for a role.
  */
 async function untilNotice(client: pg.Client, signal: AbortSignal): Promise<void> {
-  const woken = new AbortController();
-  const wake = () => woken.abort();
-  client.once('notification', wake);
+  const notices = hearNotices(client);
   await client.query('LISTEN chamberlain');
-  await sleep(LOOK_THAWED_MS, undefined, {
-    signal: AbortSignal.any([woken.signal, signal]),
-  }).catch(() => {});
-  client.removeListener('notification', wake);
+  await notices.wait(LOOK_THAWED_MS, signal);
+  notices.close();
   await client.query('UNLISTEN chamberlain');
 }

@@ -5,10 +5,10 @@
  * pam_sss must be removed before sssd stops. Once sssd has stopped and left its sockets, Debian's `[default=bad
  * success=ok user_unknown=ignore]` refuses every account that /etc/passwd does not have.
  */
-import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { ChamberlainError } from '../shared/errors.ts';
+import { runProgram } from '../shared/run-programs.ts';
 import { replaceFile } from './helper/replace-file.ts';
 import type { LoginStatus } from './status.ts';
 
@@ -70,10 +70,10 @@ function withoutSss(text: string): string {
  * Switches the host step by step, and yields what was done, in sentences. Must run as root. Throws STEP_FAILED;
  * what was done then stays, and the command may be run again.
  */
-export function* leaveSssd(): Generator<string> {
+export async function* leaveSssd(): AsyncGenerator<string> {
   yield* leaveNsswitch();
-  yield* leavePam();
-  yield* stopSssd();
+  yield* await leavePam();
+  yield* await stopSssd();
 }
 
 function leaveNsswitch(): string[] {
@@ -84,14 +84,14 @@ function leaveNsswitch(): string[] {
   return [`${NSSWITCH} no longer asks sssd for accounts, groups or sudo rules`];
 }
 
-function leavePam(): string[] {
+async function leavePam(): Promise<string[]> {
   const sssdFiles = () =>
     readdirSync(PAM).filter(
       (name) => name.startsWith('common-') && /^[^#]*\bpam_sss\.so\b/m.test(read(name)),
     );
   const read = (name: string) => readFileSync(join(PAM, name), 'utf8');
   if (sssdFiles().length === 0) return [];
-  run('/usr/sbin/pam-auth-update', ['--disable', 'sss']);
+  await run('/usr/sbin/pam-auth-update', ['--disable', 'sss']);
   const [left] = sssdFiles();
   if (left !== undefined) {
     throw new ChamberlainError('STEP_FAILED', 'removing sssd from PAM', {
@@ -101,31 +101,27 @@ function leavePam(): string[] {
   return ['PAM no longer asks sssd'];
 }
 
-function stopSssd(): string[] {
+async function stopSssd(): Promise<string[]> {
   if (!existsSync('/run/systemd/system'))
     return ['systemd is not running here: stop sssd yourself'];
-  const listed = run('/usr/bin/systemctl', ['list-unit-files', '--no-legend', 'sssd*']);
+  const listed = await run('/usr/bin/systemctl', ['list-unit-files', '--no-legend', 'sssd*']);
   const enabled = listed.split('\n').flatMap((line) => {
     const [unit = '', state] = line.split(/\s+/);
     return state === 'enabled' ? [unit] : [];
   });
   if (enabled.length === 0) return [];
-  run('/usr/bin/systemctl', ['disable', '--now', ...enabled]);
+  await run('/usr/bin/systemctl', ['disable', '--now', ...enabled]);
   return [`stopped, and no longer started at boot: ${enabled.join(', ')}`];
 }
 
-function run(program: string, args: readonly string[]): string {
-  try {
-    return execFileSync(program, args, {
-      encoding: 'utf8',
-      env: {
-        PATH: '/usr/sbin:/usr/bin:/sbin:/bin',
-        DEBIAN_FRONTEND: 'noninteractive',
-        LC_ALL: 'C',
-      },
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
-  } catch (cause) {
-    throw new ChamberlainError('STEP_FAILED', `running ${program} ${args.join(' ')}`, { cause });
-  }
+async function run(program: string, args: readonly string[]): Promise<string> {
+  const env = {
+    PATH: '/usr/sbin:/usr/bin:/sbin:/bin',
+    DEBIAN_FRONTEND: 'noninteractive',
+    LC_ALL: 'C',
+  };
+  const { code, out, err } = await runProgram(program, args, { env });
+  if (code === 0) return out;
+  const cause = new Error(err.trim() || `exit code ${code}`);
+  throw new ChamberlainError('STEP_FAILED', `running ${program} ${args.join(' ')}`, { cause });
 }

@@ -5,6 +5,7 @@ import type { Paint, Style } from '../explain/render-explain.ts';
 import { renderUnmanaged } from '../unmanaged/render-unmanaged.ts';
 import { type Report, undecidedOf, type Unreadable } from './report.ts';
 import { UNSEALED } from '../seals/seal.ts';
+import { printableLines } from '../shared/printable.ts';
 
 const MARKS: Record<Effect, string> = { create: '+', change: '~', revoke: '-', destroy: '!' };
 
@@ -111,10 +112,9 @@ export function renderPlan(
     );
   }
   parts.push(`${renderTotals(countPlan(report))}\ndigest ${digest}`);
-  return parts
-    .join('\n\n')
-    .replace(/(?!\n)[\p{C}\p{Zl}\p{Zp}]/gu, '?')
-    .replace(/(?<=^ {2})[-+~!?…](?= )/gmu, (mark) => paint(COLOURS[mark] ?? 'dim', mark));
+  return printableLines(parts.join('\n\n')).replace(/(?<=^ {2})[-+~!?…](?= )/gmu, (mark) =>
+    paint(COLOURS[mark] ?? 'dim', mark),
+  );
 }
 
 /**

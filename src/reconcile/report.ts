@@ -6,6 +6,7 @@ import type { Seal } from '../seals/seal.ts';
 import { isUndecided, type UnmanagedThing } from '../unmanaged/unmanaged.ts';
 import { ROLES } from '../roles/index.ts';
 import type { Finding, Step } from './plan.ts';
+import type { Role } from './wanted.ts';
 
 /** A subject that waits for another role: nothing is wrong. */
 export interface Waiting {
@@ -90,6 +91,12 @@ export function onlyTarget(report: Report, target: string): Report {
     unreadable: report.unreadable.filter((each) => each.target === target || isOfRole(each)),
     subjects: report.subjects,
   };
+}
+
+/** The report of a role of which nothing could be read, and why. */
+export function unreadableRole(role: Role, sentence: string): Report {
+  const unreadable = [{ target: role, sentence }];
+  return { steps: [], findings: [], waiting: [], unreadable, subjects: 0 };
 }
 
 function isOfRole({ target }: Unreadable): boolean {

@@ -24,14 +24,14 @@ import { olderOf } from '../seals/place-markers-table.ts';
 import { type Client, openPool, type Pool, readerOf } from '../database/connection.ts';
 import type { Everything, Throttle } from '../targets/everything.ts';
 import { type Answering, startAnswering } from '../drift/answering.ts';
-import { type Holders, holding } from './held-writer.ts';
+import { type Holders, whileHeld } from './held-writer.ts';
 import type { Worker } from '../shared/loop.ts';
 import { isArchiving } from '../roles/index.ts';
 import { NO_GUARD, openPlaceGuard } from '../seals/place-guard.ts';
 import type { PlaceMarkers } from '../seals/publish-place-markers.ts';
 import { type Watch, type Watching, watchingOf } from '../unmanaged/watch.ts';
 import { outcomeOf } from './retry.ts';
-import { repairParts, type RepairWork } from '../drift/repairing.ts';
+import { repairParts, type RepairWork, subjectsOf } from '../drift/repairing.ts';
 
 interface Closable {
   close(): Promise<void>;
@@ -82,9 +82,6 @@ export interface RoleParts<Reader, Open extends Reader = Reader> {
 /** Of any role: what its reader and writer are, its own files alone know. */
 // eslint-disable-next-line @typescript-eslint/no-explicit-any
 export type AnyParts = RoleParts<any, any>;
-
-/** A job with more subjects is none of ours. */
-const MOST_SUBJECTS = 100;
 
 const STILL_AT_IT = {
   state: 'failing',
@@ -161,11 +158,11 @@ async function handle<Reader>(
     await repairParts(of, data);
     return;
   }
-  const subjects = (data as { subjects?: unknown } | null)?.subjects;
-  if (Array.isArray(subjects) && subjects.length <= MOST_SUBJECTS) {
+  const subjects = subjectsOf(data);
+  if (subjects !== undefined) {
     await converge(
       of,
-      subjects.filter((each) => Number.isInteger(each) && each > 0 && each < 2 ** 31),
+      subjects,
       // archiving would delay the others of its job for hours: here only its access is revoked
       ({ archive }, behind) =>
         isPrompt && archive !== undefined && behind?.some(isOfArchives) !== false,
@@ -193,19 +190,26 @@ async function convergeHeld<Reader>(
   held: readonly Held[],
   client: Client,
 ): Promise<Map<number, Outcome>> {
-  const { writer, guard, holders } = of;
+  const { parts, pool, writer, guard, holders, log } = of;
   const found = await surveyHeld(of, held);
   const places = held[0]?.places ?? [];
   const withheld = [...olderOf(places).map(olderCopy), ...(await guard.doubted(found, places))];
   const outcomes = await Promise.all(
     found.map(async (each, index): Promise<[number, Outcome]> => {
-      const { subject } = each;
+      const { subject, account } = each;
       const { attempts: refusals = 0, left = false } = held[index] ?? {};
       const due = withholdGrants(left ? accessStepsOf(each) : each, withheld);
-      const outcome = await holding(holders, { subject, client, writer }, (own) =>
-        bring(of, due, refusals, own),
-      );
-      return [subject, outcome ?? outcomeOf(STILL_AT_IT, refusals)];
+      const steps = parts.together?.(due.steps) ?? due.steps;
+      const troubles = await whileHeld(holders, { subject, client, writer }, async (own) => {
+        const met = await apply(parts.targets, { ...due, steps }, own);
+        if (due.findings.length > 0) await parts.remember?.(due, pool);
+        return met;
+      });
+      const status = troubles === undefined ? STILL_AT_IT : statusOf(due, troubles);
+      if (status.state === 'parked' || status.state === 'failing') {
+        log.info({ role: parts.role, subject, account, ...status }, 'not as wanted');
+      }
+      return [subject, outcomeOf(status, refusals)];
     }),
   );
   return new Map(outcomes);
@@ -260,21 +264,4 @@ function accessStepsOf(found: SubjectSurvey): SubjectSurvey {
   const isAccess = ({ target, effect }: SubjectSurvey['steps'][number]) =>
     effect === 'revoke' && !isOfArchives(target);
   return { ...found, steps: found.steps.filter(isAccess) };
-}
-
-async function bring<Reader>(
-  { parts, pool, log }: Work<Reader>,
-  found: SubjectSurvey,
-  refusals: number,
-  held: Writer,
-): Promise<Outcome> {
-  const steps = parts.together?.(found.steps) ?? found.steps;
-  const troubles = await apply(parts.targets, { ...found, steps }, held);
-  if (found.findings.length > 0) await parts.remember?.(found, pool);
-  const status = statusOf(found, troubles);
-  if (status.state === 'parked' || status.state === 'failing') {
-    const { subject, account } = found;
-    log.info({ role: parts.role, subject, account, ...status }, 'not as wanted');
-  }
-  return outcomeOf(status, refusals);
 }

@@ -28,20 +28,20 @@ import { type Decided, takeLesser } from './lesser.ts';
 import { eventsOfTaking } from './events.ts';
 import { digestRecovery, rowsOfOpen, rowsOfTakings } from './render.ts';
 import { toolAccount, toolOf } from '../identity/names.ts';
+import { printableLines } from '../shared/printable.ts';
 import { timeOf } from '../shared/time.ts';
 import { eventsForPortals } from '../events/done.ts';
-import { openOwner } from '../import/write-import.ts';
 import { findSubjects } from '../identity/names-table.ts';
-import type { Client } from '../database/connection.ts';
+import { type Client, rehearse, transact, openOwner } from '../database/connection.ts';
 import { olderOf, readPlaces } from '../seals/place-markers-table.ts';
 import {
   countBroughtToDatabases,
   readBroughtTo,
   readLastKnown,
   readSealNumbers,
-  recover,
   type Recovery,
   type SeenSince,
+  writeRecovery,
 } from './write-recovery.ts';
 import { readMaintainersOf } from '../identity/tools-table.ts';
 import { readWanted } from '../reconcile/wanted-queries.ts';
@@ -113,8 +113,8 @@ export async function recoverDatabase(command: Command): Promise<void> {
       ...{ frozenAt: held.frozenAt, remembered: hosts.unknown, erased, deletions },
     };
     const decided = await decide(owner, command, surveyed, { erased, older, hosts });
-    const terms = termsOf(config);
-    const drafted = await recover(owner, seen, decided, { ...terms, commit: false });
+    const write = () => writeRecovery(owner, seen, decided, termsOf(config));
+    const drafted = await rehearse(owner, write);
     const digest = digestRecovery(drafted);
     const lost = {
       since: await readLastKnown(owner),
@@ -131,10 +131,12 @@ export async function recoverDatabase(command: Command): Promise<void> {
         return;
       }
     }
-    const recovered = await recover(owner, seen, decided, {
-      ...terms,
-      commit: (written) => requireDigest(digestRecovery(written), digest),
-    });
+    const keep = async () => {
+      const written = await write();
+      requireDigest(digestRecovery(written), digest);
+      return written;
+    };
+    const recovered = await transact(owner, keep, { durable: true });
     const isDirectoryOlder = doubt?.older === 'directory';
     if (json)
       printJson({ recovered: true, digest, ...recovered, directoryIsOlder: isDirectoryOlder });
@@ -364,7 +366,7 @@ function renderRecovery(recovery: Recovery, digest: string, lost: Lost): string 
     describeLost(lost, names.length > 0),
     `digest ${digest}`,
   ].join('\n\n');
-  return text.replace(/[^\P{C}\n]/gu, '?');
+  return printableLines(text);
 }
 
 interface Lost {

@@ -1,11 +1,11 @@
 /** `chamberlain recover`, if the directory was restored: the older copy is accepted and brought up to date. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { openOwner } from '../database/connection.ts';
 import type { Command } from 'commander';
 import type { Config } from '../shared/config.ts';
 import { ChamberlainError } from '../shared/errors.ts';
 import { digestSteps } from '../reconcile/digest.ts';
 import { count } from '../reconcile/render-plan.ts';
-import { openOwner } from '../import/write-import.ts';
 import { acceptOlderDirectory, type CatchingUp, readCatchingUp } from '../seals/heartbeat-table.ts';
 import { configOf, wantsJson } from '../cli/configuration.ts';
 import { canAsk, confirm } from '../cli/confirm.ts';
@@ -14,7 +14,8 @@ import { operatorName } from '../cli/operator.ts';
 import { startProgress } from '../cli/progress.ts';
 import { READ_AGAIN, type RecoverOptions, refuseUnread, type Surveyed } from './recover-survey.ts';
 import { withAdmin } from '../cli/admin.ts';
-import { print, printJson, withoutControls } from '../cli/table.ts';
+import { printable } from '../shared/printable.ts';
+import { print, printJson } from '../cli/table.ts';
 
 /** How often the progress of the directory is read. */
 const LOOK_MS = 250;
@@ -41,7 +42,7 @@ export async function recoverDirectory(
       throw new ChamberlainError('PLAN_MOVED', sentence, { action: READ_AGAIN });
     }
     if (!json) {
-      print(`${withoutControls(doubt?.sentence.replace(/;.*$/u, '') ?? '')}.`);
+      print(`${printable(doubt?.sentence.replace(/;.*$/u, '') ?? '')}.`);
       print(
         `${count(steps.length, 'step')} for ${count(accounts, 'subject')} bring it up to date. See ` +
           `\`chamberlain plan --role directory\`.\n\ndigest ${digest}`,

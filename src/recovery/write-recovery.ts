@@ -1,4 +1,4 @@
-/** What `chamberlain recover` writes, as the owner of the database, in one transaction. */
+/** What `chamberlain recover` writes, as the owner of the database. */
 import { ChamberlainError } from '../shared/errors.ts';
 import type { Deletion, SeenDeletion } from '../archives/deletion.ts';
 import type { ErasedPerson } from '../lifecycle/erased-person.ts';
@@ -14,7 +14,7 @@ import { goOnWithEvents, goOnWithSeals, type PortalNumbers } from './numbers-go-
 import { endFreeze } from '../database/freeze.ts';
 import { noteKeys } from '../ssh-keys/keys-table.ts';
 import { adoptNewerPlaces } from '../seals/place-markers-table.ts';
-import { type Client, transact } from '../database/connection.ts';
+import type { Client } from '../database/connection.ts';
 import { readSuspendedBefore, stopDates } from './recovery-holds.ts';
 import { writeTakings } from './write-takings.ts';
 import { countAdmins } from '../identity/tools-table.ts';
@@ -70,8 +70,8 @@ export interface Recovery {
 }
 
 /**
- * Makes a database that was restored from a backup safe to use, and thaws the realm: all or nothing. It gives nobody
- * anything that the servers do not show:
+ * Makes a database that was restored from a backup safe to use, and thaws the realm, in the transaction of the caller.
+ * It gives nobody anything that the servers do not show:
  *
  * - What the evidence takes away is taken away (src/recovery/lesser.ts) before any request is decided.
  * - Access that servers wrongly give is taken away at once, however many subjects this affects, and not by the next
@@ -98,10 +98,8 @@ export interface Recovery {
  * @param terms.eventsOfErased the events about a person who is erased again
  * @param terms.eventsOfTaking the events about a taking
  * @param terms.eventsOfDeleted the events about a deleted subject
- * @param terms.commit false: everything is written and then rolled back. A function receives what was written, and
- *   throws if it must not be kept
  */
-export async function recover(
+export async function writeRecovery(
   client: Client,
   seen: SeenSince,
   decided: Decided,
@@ -114,68 +112,64 @@ export async function recover(
     eventsOfErased: (erased: Account) => NewEvent[];
     eventsOfTaking: (taking: Taking) => NewEvent[];
     eventsOfDeleted: (deletion: Deletion) => NewEvent[];
-    commit: false | ((written: Recovery) => void);
   },
 ): Promise<Recovery> {
-  const { by, portals, realm, admin, keepDays, commit } = terms;
-  return trying(client, commit !== false, async () => {
-    const backupAt = await readBackupTime(client, seen);
-    const now = new Date();
-    const admins = await countAdmins(client, admin);
-    const gone = [...seen.erased, ...seen.deletions, ...seen.remembered].map(({ uid }) => uid);
-    await rememberAccounts(client, seen.remembered);
-    const ranges = await moveRanges(client, [...seen.unmanagedNumbers, ...gone], backupAt);
-    const erased = await eraseAgain(client, seen.erased, admin);
-    const leavingTerms = { by, admin, keepDays, eventsOf: terms.eventsOfDeleted };
-    const leaving = await takeOverDeletion(client, seen.deletions, leavingTerms);
-    // for a subject with an archive, only the archive counts
-    const left = new Set([...leaving.deleted, ...leaving.undecided].map(keyOf));
-    const isLeft = (uid: number, account: string) => left.has(keyOf({ uid, account }));
-    const takings = decided.takings.filter(({ subject, account }) => !isLeft(subject, account));
-    const isListed = new Set(leaving.undecided.map(({ account }) => account));
-    const isDeleted = new Set(leaving.deleted.map(({ account }) => account));
-    const events = await goOnWithEvents(client, portals);
-    await goOnWithSeals(client);
-    const taken = await writeTakings(client, takings, now);
-    const isGone = new Set(gone);
-    const given = seen.given.filter(({ subject }) => !isGone.has(subject));
-    await noteKeys(client, decided.seenKeys);
-    await touchAll(client, [...taken.lost, ...given], true);
-    await touchAll(client, taken.gained);
-    const stopped = (await stopDates(client, now)).filter(({ account }) => !isListed.has(account));
-    const before = await readSuspendedBefore(client, decided.open);
-    if (admins > 0 && (await countAdmins(client, admin)) === 0) throw noAdmin(takings);
-    const recovery: Recovery = {
-      ...{ ranges, erased, leaving, events, takings },
-      exhausted: await readExhausted(client),
-      names: await readNamesSince(client, backupAt, `project-${realm}`),
-      credentials: await wantNewPasswords(
-        client,
-        seen.strangePasswords.filter((uid) => !leaving.deleted.some((each) => each.uid === uid)),
-      ),
-      open: [
-        ...decided.open.filter(({ account }) => !isDeleted.has(account)),
-        ...leaving.undecided.map(({ account, sentence }) => ({ account, sentence })),
-        ...taken.open,
-        ...stopped,
-        ...before,
-      ],
-    };
-    await writeEvents(client, [
-      ...erased.flatMap(terms.eventsOfErased),
-      ...takings.flatMap(terms.eventsOfTaking),
-    ]);
-    if (seen.isOlder) {
-      await client.query(
-        'UPDATE directory_heartbeat SET publishing_at = NULL, published_at = NULL, doubt = NULL, older = NULL',
-      );
-    }
-    await adoptNewerPlaces(client);
-    await writeOperatorActions(client, operatorActionsOf(recovery, by));
-    await endFreeze(client, by);
-    if (commit !== false) commit(recovery);
-    return recovery;
-  });
+  const { by, portals, realm, admin, keepDays } = terms;
+  const backupAt = await readBackupTime(client, seen);
+  const now = new Date();
+  const admins = await countAdmins(client, admin);
+  const gone = [...seen.erased, ...seen.deletions, ...seen.remembered].map(({ uid }) => uid);
+  await rememberAccounts(client, seen.remembered);
+  const ranges = await moveRanges(client, [...seen.unmanagedNumbers, ...gone], backupAt);
+  const erased = await eraseAgain(client, seen.erased, admin);
+  const leavingTerms = { by, admin, keepDays, eventsOf: terms.eventsOfDeleted };
+  const leaving = await takeOverDeletion(client, seen.deletions, leavingTerms);
+  // for a subject with an archive, only the archive counts
+  const left = new Set([...leaving.deleted, ...leaving.undecided].map(keyOf));
+  const isLeft = (uid: number, account: string) => left.has(keyOf({ uid, account }));
+  const takings = decided.takings.filter(({ subject, account }) => !isLeft(subject, account));
+  const isListed = new Set(leaving.undecided.map(({ account }) => account));
+  const isDeleted = new Set(leaving.deleted.map(({ account }) => account));
+  const events = await goOnWithEvents(client, portals);
+  await goOnWithSeals(client);
+  const taken = await writeTakings(client, takings, now);
+  const isGone = new Set(gone);
+  const given = seen.given.filter(({ subject }) => !isGone.has(subject));
+  await noteKeys(client, decided.seenKeys);
+  await touchAll(client, [...taken.lost, ...given], true);
+  await touchAll(client, taken.gained);
+  const stopped = (await stopDates(client, now)).filter(({ account }) => !isListed.has(account));
+  const before = await readSuspendedBefore(client, decided.open);
+  if (admins > 0 && (await countAdmins(client, admin)) === 0) throw noAdmin(takings);
+  const recovery: Recovery = {
+    ...{ ranges, erased, leaving, events, takings },
+    exhausted: await readExhausted(client),
+    names: await readNamesSince(client, backupAt, `project-${realm}`),
+    credentials: await wantNewPasswords(
+      client,
+      seen.strangePasswords.filter((uid) => !leaving.deleted.some((each) => each.uid === uid)),
+    ),
+    open: [
+      ...decided.open.filter(({ account }) => !isDeleted.has(account)),
+      ...leaving.undecided.map(({ account, sentence }) => ({ account, sentence })),
+      ...taken.open,
+      ...stopped,
+      ...before,
+    ],
+  };
+  await writeEvents(client, [
+    ...erased.flatMap(terms.eventsOfErased),
+    ...takings.flatMap(terms.eventsOfTaking),
+  ]);
+  if (seen.isOlder) {
+    await client.query(
+      'UPDATE directory_heartbeat SET publishing_at = NULL, published_at = NULL, doubt = NULL, older = NULL',
+    );
+  }
+  await adoptNewerPlaces(client);
+  await writeOperatorActions(client, operatorActionsOf(recovery, by));
+  await endFreeze(client, by);
+  return recovery;
 }
 
 /** Identifies a subject by number and name, because another subject may have one of them by now. */
@@ -257,25 +251,6 @@ export async function readSealNumbers(client: Client): Promise<Map<number, numbe
   return new Map(
     (rows as { subject: number; number: number }[]).map(({ subject, number }) => [subject, number]),
   );
-}
-
-/** Runs `act` in one transaction, which is rolled back at the end unless `commit`. */
-async function trying<T>(client: Client, commit: boolean, act: () => Promise<T>): Promise<T> {
-  let tried: { result: T } | undefined;
-  try {
-    return await transact(
-      client,
-      async () => {
-        tried = { result: await act() };
-        if (!commit) throw new Error('undone');
-        return tried.result;
-      },
-      { durable: true },
-    );
-  } catch (error) {
-    if (!commit && tried !== undefined) return tried.result;
-    throw error;
-  }
 }
 
 /** Records names and numbers so that nobody else gets them; see src/unmanaged/sightings-table.ts. */

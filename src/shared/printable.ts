@@ -1,4 +1,4 @@
-/** Makes text that others wrote safe to show: one line, without invisible characters or control sequences. */
+/** Makes text that others wrote safe to show: it must not control a terminal, nor look like more than one line. */
 
 /**
  * Characters that are invisible, or that some programs take for the end of a line: control, format and unassigned
@@ -9,6 +9,11 @@ const UNSEEN = /[\p{C}\p{Zl}\p{Zp}]/gu;
 /** The text with `?` for each invisible character. */
 export function printable(text: string): string {
   return text.replace(UNSEEN, '?');
+}
+
+/** The same for a text of several lines, which stay. */
+export function printableLines(text: string): string {
+  return text.split('\n').map(printable).join('\n');
 }
 
 /** A text that anybody may have written, in quotes and cut to `most` characters. */

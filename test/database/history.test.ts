@@ -1,7 +1,7 @@
 /** What an admin's commands read does not grow with the number of past requests. */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import { recover } from '../../src/recovery/write-recovery.ts';
-import { openPool, type Pool, withClient } from '../../src/database/connection.ts';
+import { writeRecovery } from '../../src/recovery/write-recovery.ts';
+import { openPool, type Pool, rehearse, withClient } from '../../src/database/connection.ts';
 import { runCli } from '../cli/run-cli.ts';
 import { wantTool } from '../laws-world.ts';
 import { eventually } from '../scenarios/eventually.ts';
@@ -103,9 +103,9 @@ test('a recovery finds whether one came before, in a database without statistics
         eventsOfErased: () => [],
         eventsOfTaking: () => [],
         eventsOfDeleted: () => [],
-        commit: false as const,
       };
-      await recover(client, seen, { takings: [], open: [], seenKeys: [] }, terms);
+      const nothing = { takings: [], open: [], seenKeys: [] };
+      await rehearse(client, () => writeRecovery(client, seen, nothing, terms));
       await client.query('SELECT pg_stat_force_next_flush()');
     }),
   );

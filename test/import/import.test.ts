@@ -8,7 +8,7 @@ import { verifierOf } from '../../src/credentials/credentials.ts';
 import { openLog } from '../../src/shared/log.ts';
 import type { Report } from '../../src/reconcile/report.ts';
 import { readDueMoves } from '../../src/lifecycle/calendar-queries.ts';
-import { openOwner } from '../../src/import/write-import.ts';
+import { openOwner } from '../../src/database/connection.ts';
 import { areOrphansOtherwise } from '../../src/lifecycle/orphans.ts';
 import { runCli, type Ended } from '../cli/run-cli.ts';
 import { expectGolden } from '../golden.ts';

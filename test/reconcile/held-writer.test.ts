@@ -9,7 +9,7 @@ import {
   SILENT_MS,
   withClient,
 } from '../../src/database/connection.ts';
-import { type Holders, holding, whileHeld } from '../../src/reconcile/held-writer.ts';
+import { type Holders, whileHeld } from '../../src/reconcile/held-writer.ts';
 import { eventually } from '../scenarios/eventually.ts';
 import { query } from '../scenarios/outside.ts';
 import { openWorld, type World } from '../stack.ts';
@@ -32,17 +32,20 @@ test('no step is begun once the connection that holds the lock has ended', async
   const writer = { do: async (action: Action) => void done.push(action) };
   const action = {} as Action;
   await withClient(pool, async (client) => {
-    const held = whileHeld(writer, client);
-    await held.do(action);
-    expect(done).toHaveLength(1);
-    const { rows } = await client.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
-    await query(world, 'SELECT pg_terminate_backend($1)', [rows[0]?.pid]);
-    await eventually('the end of the connection', () => isLost(client));
-    await expect(held.do(action)).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
-    expect(done).toHaveLength(1);
+    await whileHeld(new Map(), { subject: 1, client, writer }, async (held) => {
+      await held.do(action);
+      expect(done).toHaveLength(1);
+      const { rows } = await client.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
+      await query(world, 'SELECT pg_terminate_backend($1)', [rows[0]?.pid]);
+      await eventually('the end of the connection', () => isLost(client));
+      await expect(held.do(action)).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
+      expect(done).toHaveLength(1);
+    });
   });
   // and the next one holds again
-  await withClient(pool, (client) => whileHeld(writer, client).do(action));
+  await withClient(pool, (client) =>
+    whileHeld(new Map(), { subject: 1, client, writer }, (held) => held.do(action)),
+  );
   expect(done).toHaveLength(2);
 });
 
@@ -51,13 +54,14 @@ test('a process that wakes up begins no step: PostgreSQL may have ended the conn
   const action = {} as Action;
   await withClient(pool, async (client) => {
     await lockSubjects(client, [1]);
-    const held = whileHeld(writer, client);
-    await held.do(action);
-    execFileSync('sleep', [String(SILENT_MS.isLost / 1000 + 1)]); // nothing else runs here meanwhile
-    await expect(held.do(action)).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
-    // heard of once more, it still has its locks
-    await eventually('PostgreSQL to be heard', () => !isLost(client));
-    await held.do(action);
+    await whileHeld(new Map(), { subject: 1, client, writer }, async (held) => {
+      await held.do(action);
+      execFileSync('sleep', [String(SILENT_MS.isLost / 1000 + 1)]); // nothing else runs here meanwhile
+      await expect(held.do(action)).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
+      // heard of once more, it still has its locks
+      await eventually('PostgreSQL to be heard', () => !isLost(client));
+      await held.do(action);
+    });
     await unlock(client);
   });
 });
@@ -68,17 +72,17 @@ test('two runs of one subject are never at it together, whoever holds the lock n
   await withClient(pool, async (client) => {
     const one = { subject: 1, client, writer };
     let end = () => {};
-    const first = holding(
+    const first = whileHeld(
       holders,
       one,
       () => new Promise<string>((resolve) => (end = () => resolve('first'))),
     );
-    expect(await holding(holders, one, async () => 'second')).toBeUndefined();
-    expect(await holding(holders, { ...one, subject: 2 }, async () => 'other')).toBe('other');
+    expect(await whileHeld(holders, one, async () => 'second')).toBeUndefined();
+    expect(await whileHeld(holders, { ...one, subject: 2 }, async () => 'other')).toBe('other');
     expect(holders.has(1)).toBe(true);
     end();
     expect(await first).toBe('first');
-    expect(await holding(holders, one, async () => 'third')).toBe('third');
+    expect(await whileHeld(holders, one, async () => 'third')).toBe('third');
     expect(holders.size).toBe(0);
   });
 });

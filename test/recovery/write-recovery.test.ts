@@ -3,8 +3,14 @@ import { mock } from 'node:test';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import type { Taking } from '../../src/recovery/taking.ts';
 import { findPerson } from '../../src/identity/people-table.ts';
-import { recover, type Recovery, type SeenSince } from '../../src/recovery/write-recovery.ts';
-import { type Client, openPool, type Pool, withClient } from '../../src/database/connection.ts';
+import { type Recovery, type SeenSince, writeRecovery } from '../../src/recovery/write-recovery.ts';
+import {
+  type Client,
+  openPool,
+  type Pool,
+  transact,
+  withClient,
+} from '../../src/database/connection.ts';
 import { runCli } from '../cli/run-cli.ts';
 import { wantTool } from '../laws-world.ts';
 import { query } from '../scenarios/outside.ts';
@@ -55,7 +61,6 @@ const TERMS = {
     eventsOfErased: () => [],
     eventsOfTaking: () => [],
     eventsOfDeleted: () => [],
-    commit: () => {},
   },
 };
 
@@ -67,7 +72,7 @@ async function recovered(
   const seen = { ...SAW_NOTHING, frozenAt: await freeze(), ...more };
   return withClient(owner, (client) => {
     watch(client);
-    return recover(client, seen, { ...NOTHING, takings }, TERMS);
+    return transact(client, () => writeRecovery(client, seen, { ...NOTHING, takings }, TERMS));
   });
 }
 
@@ -254,7 +259,9 @@ test('if no admin would be left, nothing is done, and the error says whom to kee
 
 test('a realm that was thawed meanwhile is left as it is, even if it is frozen again', async () => {
   const confirm = (frozenAt: Date) =>
-    withClient(owner, (client) => recover(client, { ...SAW_NOTHING, frozenAt }, NOTHING, TERMS));
+    withClient(owner, (client) =>
+      transact(client, () => writeRecovery(client, { ...SAW_NOTHING, frozenAt }, NOTHING, TERMS)),
+    );
   const asked = await freeze();
   await owner.query('UPDATE frozen SET frozen_at = NULL');
   await expect(confirm(asked)).rejects.toMatchObject({ code: 'PLAN_MOVED' });

@@ -14,9 +14,9 @@ import type { Tenant } from '../../backends/mariadb/mariadb-tenant.ts';
 import {
   LOGIN_ARGUMENT,
   placeArguments,
-  runPrograms,
   withLogin,
 } from '../../backends/mariadb/mariadb-programs.ts';
+import { runPrograms } from '../../shared/run-programs.ts';
 
 /** Is called with how many bytes more of an act are done. */
 export type Progress = (act: string, bytes: number) => void;

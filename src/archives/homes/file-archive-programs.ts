@@ -6,16 +6,14 @@
  * constant. Names and folders are passed as words and as the working directory, which is that of an open
  * descriptor, so no path can be swapped.
  */
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import type { Readable, Writable } from 'node:stream';
 import { ChamberlainError } from '../../shared/errors.ts';
+import { runPrograms } from '../../shared/run-programs.ts';
 
 /** Precedes each program of a script: `$as tar …`. */
 const HEAD = `
 as='setpriv --pdeathsig KILL --'
 renice -n 19 -p $$ >/dev/null 2>&1
-command -v ionice >/dev/null && ionice -c 2 -n 7 -p $$ 2>/dev/null
 set -o pipefail
 `;
 
@@ -42,53 +40,21 @@ export interface Script {
  * STILL_CHANGING if the files changed meanwhile, otherwise as STEP_FAILED; and the reason of `signal`.
  */
 export async function runScript(act: string, run: Script): Promise<void> {
-  const { signal, feed, onOutput, onLine } = run;
-  signal.throwIfAborted();
-  const child = spawn(
-    'setpriv',
-    [
-      '--pdeathsig',
-      'KILL',
-      '--',
-      'bash',
-      '--norc',
-      '-c',
-      HEAD + run.script,
-      'bash',
-      ...(run.words ?? []),
-    ],
-    {
-      cwd: run.cwd,
-      env: { PATH: '/usr/bin:/bin', LC_ALL: 'C' },
-      stdio: [feed ? 'pipe' : 'ignore', run.into ?? (onOutput ? 'pipe' : 'ignore'), 'pipe'],
-      detached: true,
+  const { script, words = [], cwd, into, signal, feed, onOutput, onLine } = run;
+  const bash = {
+    ...{ name: 'bash', args: ['--norc', '-c', HEAD + script, 'bash', ...words], cwd },
+    env: { PATH: '/usr/bin:/bin', LC_ALL: 'C' },
+    complaints: (from: Readable) => {
+      const complaints = collectLines(from, onLine);
+      return (ended: string) => failureOf(act, complaints() || `it ended with ${ended}`);
     },
-  );
-  const kill = () => {
-    try {
-      if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
-    } catch {
-      // it has already ended
-    }
+    ...(into === undefined ? {} : { stdout: into }),
   };
-  signal.addEventListener('abort', kill);
-  const complaints = collectLines(child.stderr as Readable, onLine);
-  if (onOutput) (child.stdout as Readable).on('data', onOutput);
-  try {
-    const closed = once(child, 'close') as Promise<[number | null, string | null]>;
-    const fed = feed?.(child.stdin as Writable).catch((error: unknown) => {
-      kill();
-      throw error;
-    });
-    const [ended, feeding] = await Promise.allSettled([closed, fed]);
-    signal.throwIfAborted();
-    if (feeding.status === 'rejected') throw feeding.reason;
-    if (ended.status === 'rejected') throw ended.reason;
-    const [code, killedBy] = ended.value;
-    if (code !== 0) throw failureOf(act, complaints() || `it ended with ${code ?? killedBy}`);
-  } finally {
-    signal.removeEventListener('abort', kill);
-  }
+  await runPrograms([bash], {
+    signal,
+    ...(feed && { from: feed }),
+    ...(onOutput && { into: onOutput }),
+  });
 }
 
 /** Flags of chattr(1), which only root can set, and the only thing that stops root. */

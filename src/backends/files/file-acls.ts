@@ -3,11 +3,11 @@
  * home: new folders inherit from the staging folder, a survey asks once for all homes, and only a repair costs
  * a process for each.
  */
-import { spawn } from 'node:child_process';
 import { fchmodSync, fchownSync, fstatSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import type { GroupWrite } from '../../targets/files-reader.ts';
 import { ChamberlainError, codeOf } from '../../shared/errors.ts';
+import { runProgram } from '../../shared/run-programs.ts';
 import {
   AREA_FORBIDS,
   OPEN_DIRECTORY,
@@ -93,11 +93,11 @@ export async function keepGroupWrite(directory: Opened): Promise<void> {
 
 /** Runs setfacl on an inherited descriptor, so on no path that could be swapped. */
 async function runSetfacl(words: string[], directory: Opened): Promise<string | undefined> {
-  const { code, stderr } = await run('setfacl', [...words, '/proc/self/fd/3'], {
+  const { code, err } = await runProgram('setfacl', [...words, '/proc/self/fd/3'], {
     fds: [directory.fd],
     timeoutMs: SET_TIMEOUT_MS,
   });
-  return code === 0 ? undefined : stderr.trim() || `setfacl exited with code ${code}`;
+  return code === 0 ? undefined : err.trim() || `setfacl exited with code ${code}`;
 }
 
 /**
@@ -114,19 +114,19 @@ export async function readGroupWrite(
   paths: readonly string[],
 ): Promise<Map<string, GroupWrite> | undefined> {
   const found = new Map<string, GroupWrite>();
-  const { code, stderr } = await run('getfacl', ['-P', '--default', '--numeric', '-'], {
+  const { code, out, err } = await runProgram('getfacl', ['-P', '--default', '--numeric', '-'], {
     cwd: area,
-    stdin: [...paths, STAGING].join('\n'),
+    input: [...paths, STAGING].join('\n'),
     timeoutMs: READ_TIMEOUT_MS,
-    onBlock: (block) => {
-      const name = /^# file: (.*)$/mu.exec(block)?.[1];
-      if (name !== undefined) found.set(name, keepsGroupWrite(block) ? 'kept' : 'lost');
-    },
   });
+  for (const block of out.split('\n\n')) {
+    const name = /^# file: (.*)$/mu.exec(block)?.[1];
+    if (name !== undefined) found.set(name, keepsGroupWrite(block) ? 'kept' : 'lost');
+  }
   const staging = found.get(STAGING);
   // the staging folder was asked for last: without it the answer is incomplete. Code 1: some paths are gone
   if (staging === undefined || (code !== 0 && code !== 1)) {
-    throw new Error(`getfacl exited with code ${code}: ${stderr.trim()}`);
+    throw new Error(`getfacl exited with code ${code}: ${err.trim()}`);
   }
   return staging === 'kept' ? found : undefined;
 }
@@ -136,45 +136,4 @@ function keepsGroupWrite(block: string): boolean {
   const group = /^group::([rwx-]{3})/mu.exec(block)?.[1];
   const mask = /^mask::([rwx-]{3})/mu.exec(block)?.[1];
   return group === 'rwx' && (mask === undefined || mask === 'rwx');
-}
-
-/** Runs one program to its end; blocks of its output end with an empty line. */
-async function run(
-  program: string,
-  words: string[],
-  options: {
-    cwd?: string;
-    fds?: number[];
-    stdin?: string;
-    timeoutMs: number;
-    onBlock?: (block: string) => void;
-  },
-): Promise<{ code: number | null; stderr: string }> {
-  return await new Promise((resolve, reject) => {
-    const child = spawn(program, words, {
-      cwd: options.cwd ?? '/',
-      env: { PATH: '/usr/bin:/bin', LC_ALL: 'C' },
-      stdio: ['pipe', 'pipe', 'pipe', ...(options.fds ?? [])],
-      timeout: options.timeoutMs,
-      killSignal: 'SIGKILL',
-    });
-    let pending = '';
-    let stderr = '';
-    child.stdout?.setEncoding('utf8').on('data', (text: string) => {
-      const blocks = (pending + text).split('\n\n');
-      pending = blocks.pop() ?? '';
-      for (const block of blocks) options.onBlock?.(block);
-    });
-    child.stderr?.setEncoding('utf8').on('data', (text: string) => {
-      if (stderr.length < 1000) stderr += text;
-    });
-    child.on('error', reject);
-    child.on('close', (code) => {
-      if (pending.trim() !== '') options.onBlock?.(pending);
-      resolve({ code, stderr });
-    });
-    // if a program ends before it has read everything, its exit code shows that
-    child.stdin?.on('error', () => {});
-    child.stdin?.end(options.stdin ?? '');
-  });
 }

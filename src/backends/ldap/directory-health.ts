@@ -5,14 +5,14 @@
 import { type Place } from '../../reconcile/action.ts';
 import { PLACES } from '../../targets/directory-reader.ts';
 import { namesOf } from './directory-names.ts';
-import { type LdapConnection, openLdapPool, resultCodeOf, withoutPassword } from './ldap.ts';
-
-/** RFC 4511, appendix A */
-const CODE = {
-  attributeOrValueExists: 20,
-  noSuchObject: 32,
-  insufficientAccessRights: 50,
-} as const;
+import {
+  type LdapConnection,
+  openLdapPool,
+  readEntry,
+  RESULT,
+  resultCodeOf,
+  withoutPassword,
+} from './ldap.ts';
 
 /** The places where a login host looks for seals: it reads nothing else. */
 const OF_THE_AGENT: readonly Place[] = ['people', 'toolAccounts', 'base'];
@@ -50,7 +50,8 @@ export async function readAccountHealth(
     return await pool.run(async (ldap) => {
       const unseen: Place[] = [];
       for (const place of account === 'keys-agent' ? OF_THE_AGENT : PLACES) {
-        if (!(await isSeen(ldap, names.place(place)))) unseen.push(place);
+        const seen = await readEntry(ldap, names.place(place), ['1.1']);
+        if (seen === undefined) unseen.push(place);
       }
       const mayWrite: AccountHealth['mayWrite'] = [];
       for (const place of ['people', 'toolAccounts'] as const) {
@@ -62,15 +63,6 @@ export async function readAccountHealth(
     });
   } finally {
     await pool.close();
-  }
-}
-
-async function isSeen(ldap: LdapConnection, base: string): Promise<boolean> {
-  try {
-    return (await ldap.search({ base, scope: 'base', attributes: ['1.1'] })).length === 1;
-  } catch (error) {
-    if (resultCodeOf(error) === CODE.noSuchObject) return false;
-    throw error;
   }
 }
 
@@ -97,8 +89,8 @@ async function mayWriteTo(ldap: LdapConnection, dn: string): Promise<boolean | u
     return true;
   } catch (error) {
     const code = resultCodeOf(error);
-    if (code === CODE.attributeOrValueExists) return true;
-    if (code === CODE.insufficientAccessRights) return false;
+    if (code === RESULT.attributeOrValueExists) return true;
+    if (code === RESULT.insufficientAccessRights) return false;
     throw error;
   }
 }

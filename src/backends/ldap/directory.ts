@@ -33,6 +33,8 @@ import {
   type LdapSearch,
   openLdapPool,
   type LdapPool,
+  readEntry,
+  RESULT,
   resultCodeOf,
   type LdapChange,
   type LdapConnection,
@@ -57,16 +59,6 @@ export interface DirectorySettings {
 const CHUNK = 16;
 /** Above this number, reading all members of a group (30,000: 60 ms) is cheaper than asking for each. */
 const ASK_EACH_UP_TO = 200;
-
-/** RFC 4511, appendix A; for the last, RFC 4528. */
-const CODE = {
-  sizeLimitExceeded: 4,
-  noSuchAttribute: 16,
-  attributeOrValueExists: 20,
-  noSuchObject: 32,
-  entryAlreadyExists: 68,
-  assertionFailed: 122,
-} as const;
 
 // ---------------------------------------------------------------- reader
 
@@ -165,7 +157,7 @@ export function openDirectoryReader(settings: DirectorySettings): OpenDirectoryR
       readable('reading entries that other accounts have changed', () => traceEntries(of, dns)),
     readCsn: (ref) =>
       readable(`reading ${readableRef(ref, realm)}`, async () => {
-        const [entry] = await readOne(of, names.dn(ref), ['entryCSN']);
+        const entry = await pool.run((ldap) => readEntry(ldap, names.dn(ref), ['entryCSN']));
         return entry === undefined ? undefined : valuesOf(entry, 'entryCSN', names)[0];
       }),
     dnOf: (ref) => names.dn(ref),
@@ -207,7 +199,7 @@ async function findChunk(
     const found = await pool.run((ldap) => ldap.search({ base, scope, any, attributes }));
     return found.map((entry) => toEntry(names, entry, attributes));
   } catch (error) {
-    if (resultCodeOf(error) !== CODE.sizeLimitExceeded || any.length === 1) throw error;
+    if (resultCodeOf(error) !== RESULT.sizeLimitExceeded || any.length === 1) throw error;
     const half = Math.ceil(any.length / 2);
     const parts = [any.slice(0, half), any.slice(half)];
     const found = await Promise.all(
@@ -262,8 +254,9 @@ async function* readChanges(of: Reading, since: string = FIRST_CSN): AsyncGenera
 
 async function traceEntries(of: Reading, dns: readonly string[]): Promise<TracedEntry[]> {
   if (dns.length <= TRACE_EACH_UP_TO) {
-    const found = dns.map((dn) => readOne(of, dn, [...TRACED_ATTRIBUTES, 'member']));
-    return (await Promise.all(found)).flat().map((entry) => toTraced(of, entry));
+    const attributes = [...TRACED_ATTRIBUTES, 'member'];
+    const found = dns.map((dn) => of.pool.run((ldap) => readEntry(ldap, dn, attributes)));
+    return (await Promise.all(found)).flatMap((entry) => (entry ? toTraced(of, entry) : []));
   }
   const asked = new Set(dns);
   const found: TracedEntry[] = [];
@@ -284,19 +277,6 @@ function toTraced({ names, own }: Reading, entry: LdapEntry): TracedEntry {
     createdAt: parseGeneralizedTime(created ?? ''),
     changedAt: parseGeneralizedTime(changed ?? ''),
   };
-}
-
-async function readOne(
-  { pool }: Reading,
-  base: string,
-  attributes: readonly string[],
-): Promise<LdapEntry[]> {
-  try {
-    return await pool.run((ldap) => ldap.search({ base, scope: 'base', attributes }));
-  } catch (error) {
-    if (resultCodeOf(error) === CODE.noSuchObject) return [];
-    throw error;
-  }
 }
 
 /** A groupOfNames always has a member (RFC 4519, section 3.5), so access rules hide them. */
@@ -337,14 +317,8 @@ async function readNextCsn(ldap: LdapConnection, names: Names): Promise<string |
 
 /** The heartbeat's texts: empty if it was never published, or is gone. */
 async function readHeartbeats(ldap: LdapConnection, names: Names): Promise<string[]> {
-  const read = { base: names.marker, scope: 'base', attributes: ['description'] } as const;
-  try {
-    const found = await ldap.search(read);
-    return found.flatMap((entry) => valuesOf(entry, 'description', names));
-  } catch (error) {
-    if (resultCodeOf(error) === CODE.noSuchObject) return [];
-    throw error;
-  }
+  const entry = await readEntry(ldap, names.marker, ['description']);
+  return entry === undefined ? [] : valuesOf(entry, 'description', names);
 }
 
 function valuesOf(entry: LdapEntry, attribute: string, names: Names): string[] {
@@ -374,17 +348,17 @@ async function* readablePages<T>(act: string, pages: AsyncGenerator<T>): AsyncGe
 
 /** For each verb, the name of the act, and the result that means that the step is stale. */
 const VERBS = {
-  'ldap.add': { act: 'adding', stale: [CODE.entryAlreadyExists] },
+  'ldap.add': { act: 'adding', stale: [RESULT.entryAlreadyExists] },
   'ldap.modify': {
     act: 'changing',
     stale: [
-      CODE.noSuchAttribute,
-      CODE.attributeOrValueExists,
-      CODE.noSuchObject,
-      CODE.assertionFailed,
+      RESULT.noSuchAttribute,
+      RESULT.attributeOrValueExists,
+      RESULT.noSuchObject,
+      RESULT.assertionFailed,
     ],
   },
-  'ldap.delete': { act: 'deleting', stale: [CODE.noSuchObject, CODE.assertionFailed] },
+  'ldap.delete': { act: 'deleting', stale: [RESULT.noSuchObject, RESULT.assertionFailed] },
 } as const satisfies Record<string, { act: string; stale: readonly number[] }>;
 
 type DirectoryAction = Extract<Action, { verb: keyof typeof VERBS }>;
@@ -431,7 +405,7 @@ export function openDirectoryWriter(settings: DirectorySettings & { sealKey: () 
         );
         return true;
       } catch (error) {
-        if (resultCodeOf(error) === CODE.noSuchAttribute) return false;
+        if (resultCodeOf(error) === RESULT.noSuchAttribute) return false;
         throw error;
       }
     },

@@ -100,20 +100,51 @@ export function formatDn(path: readonly (readonly [attribute: string, value: str
   return dn.toString();
 }
 
-/** The result code of the server (RFC 4511, appendix A); undefined if the connection is at fault. */
+/** The result codes of the server that mean something to us (RFC 4511, appendix A; for the last, RFC 4528). */
+export const RESULT = {
+  sizeLimitExceeded: 4,
+  noSuchAttribute: 16,
+  attributeOrValueExists: 20,
+  noSuchObject: 32,
+  invalidCredentials: 49,
+  insufficientAccessRights: 50,
+  busy: 51,
+  unavailable: 52,
+  entryAlreadyExists: 68,
+  assertionFailed: 122,
+} as const;
+
+/** The result code of the server; undefined if the connection is at fault. */
 export function resultCodeOf(error: unknown): number | undefined {
   const code = (error as { code?: unknown } | null)?.code;
-  // busy, unavailable, and ldapts' "no result"
-  return typeof code !== 'number' || code === 51 || code === 52 || code === 248 ? undefined : code;
+  const isAway = code === RESULT.busy || code === RESULT.unavailable || code === NO_RESULT;
+  return typeof code !== 'number' || isAway ? undefined : code;
 }
 
-/** What the server's result codes mean (RFC 4511, appendix A), for answers without a text. */
+/** The code of ldapts for a message without a result. */
+const NO_RESULT = 248;
+
+/** One entry; undefined if it does not exist, or is not visible. */
+export async function readEntry(
+  ldap: LdapConnection,
+  base: string,
+  attributes: readonly string[],
+): Promise<LdapEntry | undefined> {
+  try {
+    return (await ldap.search({ base, scope: 'base', attributes }))[0];
+  } catch (error) {
+    if (resultCodeOf(error) === RESULT.noSuchObject) return undefined;
+    throw error;
+  }
+}
+
+/** For answers without a text. */
 const VERDICTS: Record<number, string> = {
-  32: 'there is no such entry',
-  49: 'the password is wrong, or the account does not exist',
-  50: 'this account does not have the right to do that',
-  51: 'the server is busy',
-  52: 'the server is shutting down',
+  [RESULT.noSuchObject]: 'there is no such entry',
+  [RESULT.invalidCredentials]: 'the password is wrong, or the account does not exist',
+  [RESULT.insufficientAccessRights]: 'this account does not have the right to do that',
+  [RESULT.busy]: 'the server is busy',
+  [RESULT.unavailable]: 'the server is shutting down',
 };
 
 /**

@@ -13,7 +13,7 @@ import type { Secret } from '../../secrets/secret.ts';
 import { namesOf, type Names } from './directory-names.ts';
 import {
   openLdapPool,
-  resultCodeOf,
+  readEntry,
   type LdapConnection,
   type LdapEntry,
   type LdapPool,
@@ -60,8 +60,6 @@ export interface LoginDirectory {
 
 type AccountPlace = 'people' | 'toolAccounts';
 const PLACES: readonly AccountPlace[] = ['people', 'toolAccounts'];
-/** RFC 4511, appendix A */
-const NO_SUCH_OBJECT = 32;
 const SEAL = 'chamberlainSeal';
 const WHOLE = ['entryCSN', SEAL];
 const NAMES = ['entryCSN'];
@@ -231,20 +229,6 @@ function openAgentPool(
       }
     },
   });
-}
-
-/** One entry; undefined if it does not exist, or is not visible. */
-async function readEntry(
-  ldap: LdapConnection,
-  base: string,
-  attributes: readonly string[],
-): Promise<LdapEntry | undefined> {
-  try {
-    return (await ldap.search({ base, scope: 'base', attributes }))[0];
-  } catch (error) {
-    if (resultCodeOf(error) === NO_SUCH_OBJECT) return undefined;
-    throw error;
-  }
 }
 
 async function readable<T>(base: string, read: () => Promise<T>): Promise<T> {

@@ -79,6 +79,20 @@ export function openServers(
   };
 }
 
+/** Runs `work` on a connection of its own. */
+export async function onServer<T>(
+  place: DatabaseServerPlace,
+  login: DatabaseLogin,
+  work: (connection: Connection) => Promise<T>,
+): Promise<T> {
+  const servers = openServers([place], login, 1);
+  try {
+    return await servers.use(place.name, work);
+  } finally {
+    await servers.close();
+  }
+}
+
 function openPool(place: DatabaseServerPlace, login: DatabaseLogin, limit: number) {
   const idle = new Map<OpenConnection, NodeJS.Timeout>();
   const queue: (() => void)[] = [];

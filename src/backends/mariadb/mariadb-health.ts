@@ -1,10 +1,5 @@
 /** What `chamberlain doctor` checks on a MariaDB server. */
-import {
-  type Connection,
-  type DatabaseLogin,
-  type DatabaseServerPlace,
-  openServers,
-} from './mariadb-connections.ts';
+import { type DatabaseLogin, type DatabaseServerPlace, onServer } from './mariadb-connections.ts';
 
 export interface ReaderHealth {
   version: string;
@@ -21,30 +16,25 @@ export async function readReaderHealth(
   place: DatabaseServerPlace,
   login: DatabaseLogin,
 ): Promise<ReaderHealth> {
-  const servers = openServers([place], login, 1);
-  try {
-    return await servers.use(place.name, async (connection) => {
-      const [row] = await connection.query<Record<string, string | number>[]>(
-        `SELECT VERSION() AS version, CAST(UNIX_TIMESTAMP(SYSDATE(6)) AS CHAR) AS clock,
+  return await onServer(place, login, async (connection) => {
+    const [row] = await connection.query<Record<string, string | number>[]>(
+      `SELECT VERSION() AS version, CAST(UNIX_TIMESTAMP(SYSDATE(6)) AS CHAR) AS clock,
                 @@max_connections AS most`,
-      );
-      const [threads] = await connection.query<Record<string, string | number>[]>(
-        `SHOW GLOBAL STATUS LIKE 'Threads_connected'`,
-      );
-      const anonymous = await connection.query<{ Host: string }[]>(
-        `SELECT Host FROM mysql.global_priv WHERE User = '' AND JSON_VALUE(Priv, '$.is_role') IS NULL`,
-      );
-      return {
-        version: String(row?.['version']),
-        clock: Number(row?.['clock']) * 1000,
-        connections: Number(threads?.['Value']),
-        mostConnections: Number(row?.['most']),
-        anonymousHosts: anonymous.map(({ Host }) => Host),
-      };
-    });
-  } finally {
-    await servers.close();
-  }
+    );
+    const [threads] = await connection.query<Record<string, string | number>[]>(
+      `SHOW GLOBAL STATUS LIKE 'Threads_connected'`,
+    );
+    const anonymous = await connection.query<{ Host: string }[]>(
+      `SELECT Host FROM mysql.global_priv WHERE User = '' AND JSON_VALUE(Priv, '$.is_role') IS NULL`,
+    );
+    return {
+      version: String(row?.['version']),
+      clock: Number(row?.['clock']) * 1000,
+      connections: Number(threads?.['Value']),
+      mostConnections: Number(row?.['most']),
+      anonymousHosts: anonymous.map(({ Host }) => Host),
+    };
+  });
 }
 
 /** What an account was granted, as `SHOW GRANTS` writes it: this may include its password's verifier. */
@@ -52,13 +42,8 @@ export async function readGrants(
   place: DatabaseServerPlace,
   login: DatabaseLogin,
 ): Promise<string> {
-  const servers = openServers([place], login, 1);
-  try {
-    return await servers.use(place.name, async (connection: Connection) => {
-      const rows = await connection.query<Record<string, string>[]>('SHOW GRANTS');
-      return rows.map((row) => Object.values(row)[0]).join(';\n');
-    });
-  } finally {
-    await servers.close();
-  }
+  return await onServer(place, login, async (connection) => {
+    const rows = await connection.query<Record<string, string>[]>('SHOW GRANTS');
+    return rows.map((row) => Object.values(row)[0]).join(';\n');
+  });
 }

@@ -6,7 +6,7 @@ import {
   type DatabaseLogin,
   type DatabaseServerPlace,
   isUnavailable,
-  openServers,
+  onServer,
 } from './mariadb-connections.ts';
 
 /** From then on each of these passwords lets an account in, and no other does; open sessions go on. */
@@ -16,10 +16,9 @@ export async function setPasswords(
   user: string,
   passwords: readonly string[],
 ): Promise<void> {
-  const servers = openServers([place], login, 1);
   const verifiers = passwords.map(verifierOf);
   try {
-    await servers.use(place.name, (connection) =>
+    await onServer(place, login, (connection) =>
       connection.query(`ALTER USER '${user}'@'%' ${identifiedBy(verifiers)}`, verifiers),
     );
   } catch (cause) {
@@ -28,7 +27,5 @@ export async function setPasswords(
       `changing the password of ${user} on ${place.name}`,
       { cause },
     );
-  } finally {
-    await servers.close();
   }
 }

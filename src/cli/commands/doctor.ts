@@ -45,7 +45,8 @@ import { describeExamples, describeExits, EXIT } from '../exit.ts';
 import { printPage } from '../fold.ts';
 import { startProgress } from '../progress.ts';
 import { askRoles } from '../../drift/surveying.ts';
-import { paint, printJson, renderAge, withoutControls } from '../table.ts';
+import { printable } from '../../shared/printable.ts';
+import { paint, printJson, renderAge } from '../table.ts';
 
 /** How long a role may take to answer a survey of no subject. */
 const ROLE_TIMEOUT_MS = 1500;
@@ -342,9 +343,9 @@ function renderLines(
       .flatMap(({ group, what, todo }) => [
         paintState(
           state,
-          `${SHOWN[state].padEnd(widths[0])}  ${group.padEnd(widths[1])}  ${withoutControls(what)}`,
+          `${SHOWN[state].padEnd(widths[0])}  ${group.padEnd(widths[1])}  ${printable(what)}`,
         ),
-        ...(todo === undefined ? [] : [blank + withoutControls(todo)]),
+        ...(todo === undefined ? [] : [blank + printable(todo)]),
       ])
       .join('\n'),
   );

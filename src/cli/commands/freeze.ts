@@ -10,7 +10,8 @@ import { operatorName } from '../operator.ts';
 import { startProgress } from '../progress.ts';
 import { parseSeconds } from '../options/seconds.ts';
 import { withAdmin } from '../admin.ts';
-import { print, printJson, withoutControls } from '../table.ts';
+import { printable } from '../../shared/printable.ts';
+import { print, printJson } from '../table.ts';
 
 /** How often it checks which workers are still at work. */
 const LOOK_MS = 100;
@@ -75,7 +76,7 @@ function renderFrozen(held: Freeze, was: Freeze | undefined, given: string): str
     return `${already} Your reason is not recorded: only \`chamberlain recover\` ends that freeze.`;
   }
   if (was.reason === given) return already;
-  return `${already}\nThe reason was: ${withoutControls(was.reason ?? 'none')} (${was.frozenBy}).`;
+  return `${already}\nThe reason was: ${printable(was.reason ?? 'none')} (${was.frozenBy}).`;
 }
 
 /**
@@ -108,7 +109,7 @@ export async function freezeAndWait(
 /** `frozen since …, by …: reason`, without a full stop. */
 export function describeFreeze({ frozenAt, frozenBy, reason }: Freeze): string {
   const why = reason === null ? '' : `: ${reason}`;
-  return withoutControls(`frozen since ${timeOf(frozenAt)}, by ${frozenBy}${why}`);
+  return printable(`frozen since ${timeOf(frozenAt)}, by ${frozenBy}${why}`);
 }
 
 /** `intake, homes (3 subjects), directory (1 subject)`. */

@@ -2,11 +2,10 @@
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { runner } from 'node-pg-migrate';
-import { Client } from 'pg';
 import type { Config } from '../../shared/config.ts';
 import { ChamberlainError } from '../../shared/errors.ts';
 import { ROOT } from '../../shared/root.ts';
-import { connectionSettings, nameOfServer, unreachable } from '../../database/connection.ts';
+import { nameOfServer, openOwner } from '../../database/connection.ts';
 import { readRights } from '../../database/rights.ts';
 import { writeRoles } from '../../database/roles-table.ts';
 import { configOf, wantsJson } from '../configuration.ts';
@@ -44,25 +43,12 @@ export async function migrate(
   say: (text: string) => void = () => {},
 ): Promise<string[]> {
   const folder = join(ROOT, 'migrations');
-  const client = new Client({
-    ...connectionSettings(config, 'owner'),
-    // a migration takes as long as it takes
-    statement_timeout: 0,
-    lock_timeout: 0,
-    query_timeout: 0,
-    idle_in_transaction_session_timeout: 0,
-  });
-  client.on('error', () => {}); // the running statement reports the error
-  try {
-    say(`connecting to ${nameOfServer(config.postgres)}`);
-    await client.connect();
-  } catch (cause) {
-    await client.end().catch(() => {});
-    throw unreachable(config.postgres, cause, ' as owner');
-  }
+  say(`connecting to ${nameOfServer(config.postgres)}`);
+  const client = await openOwner(config);
   const warnings: string[] = [];
   try {
     say('waiting for another `chamberlain migrate` to end');
+    await client.query('SET lock_timeout = 0'); // a migration takes as long as it takes
     await client.query('SELECT pg_advisory_lock($1)', [LOCK]);
     say('checking which migrations are missing');
     const applied = await runner({

@@ -10,7 +10,8 @@ import { recoverDirectory } from '../../recovery/recover-directory.ts';
 import { type RecoverOptions, refuseUnread, surveyAll } from '../../recovery/recover-survey.ts';
 import { parseSeconds } from '../options/seconds.ts';
 import { withAdmin } from '../admin.ts';
-import { print, printJson, withoutControls } from '../table.ts';
+import { printable } from '../../shared/printable.ts';
+import { print, printJson } from '../table.ts';
 
 export function defineRecover(command: Command): void {
   command
@@ -94,7 +95,7 @@ function reportPlaces(command: Command, places: readonly PlaceDoubt[], isFrozen:
   else if (older.length === 0)
     print(isFrozen ? `${NOTHING_OLDER}\n${STILL_FROZEN}` : NOTHING_OLDER);
   else {
-    print(older.map(({ sentence }) => `${withoutControls(sentence ?? '')}.`).join('\n'));
+    print(older.map(({ sentence }) => `${printable(sentence ?? '')}.`).join('\n'));
     print(OLDER_PLACE);
   }
   process.exitCode = EXIT.done;

@@ -19,7 +19,8 @@ import { configOf, wantsJson } from '../configuration.ts';
 import { describeExamples, describeExits } from '../exit.ts';
 import { printPage } from '../fold.ts';
 import { limitUpTo } from '../options/limit.ts';
-import { paint, print, printJson, renderAge, renderTable, withoutControls } from '../table.ts';
+import { printable } from '../../shared/printable.ts';
+import { paint, print, printJson, renderAge, renderTable } from '../table.ts';
 import { withAdmin } from '../admin.ts';
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/iu;
@@ -110,8 +111,7 @@ async function showOne(client: Client, id: string, json: boolean): Promise<void>
       ['done', isDone(request) && request.doneAt !== null ? timeOf(request.doneAt) : null],
     ];
     print(paint('bold', request.id ?? `request ${request.number}`));
-    for (const [name, value] of rows)
-      printPage(`  ${name.padEnd(12)}  ${withoutControls(value || '-')}`);
+    for (const [name, value] of rows) printPage(`  ${name.padEnd(12)}  ${printable(value || '-')}`);
     if (open.length > 0) {
       print('');
       printPage(

@@ -1,10 +1,35 @@
-/** `chamberlain restore`: restores a deleted tool from its archives. The work is done in restoring.ts. */
+/** `chamberlain restore`: requests the restoration of a tool, and follows it until everything is in place. */
+import { randomUUID } from 'node:crypto';
 import { Option, type Command } from 'commander';
-import { describeExamples, describeExits } from '../exit.ts';
+import { openQueues, type SentRequest } from '../../backends/redis/queue.ts';
+import { ChamberlainError } from '../../shared/errors.ts';
+import { withoutRealm } from '../../identity/names.ts';
+import type { Role } from '../../reconcile/wanted.ts';
+import { commandToRestore, describeProgress } from '../../lifecycle/render-leaving.ts';
+import { type Leaver, readLeaving } from '../../lifecycle/leaving-facts.ts';
+import {
+  findSubjectsByWord,
+  type Found,
+  look,
+  readRoleStatuses,
+  type RoleStatus,
+} from '../../database/overview.ts';
+import { openPool, type Pool } from '../../database/connection.ts';
+import { configOf, wantsJson } from '../configuration.ts';
+import { describeExamples, describeExits, EXIT, failureLine } from '../exit.ts';
 import { parseSeconds } from '../options/seconds.ts';
+import { follow } from '../follow.ts';
+import { type Progress, startProgress } from '../progress.ts';
+import { lostSight, put } from '../sending.ts';
+import { findSubmitter, makeSubmission } from '../submission.ts';
+import { print, printJson } from '../table.ts';
 
 /** A large home takes hours. */
 const TIMEOUT_SECONDS = 24 * 3600;
+/** The time between two looks. */
+const POLL_MS = 500;
+/** How long PostgreSQL may be unreachable before the command ends with the error. */
+const FORGIVEN_MS = 60_000;
 
 export function defineRestore(command: Command): void {
   command
@@ -29,8 +54,200 @@ export function defineRestore(command: Command): void {
           5: 'not everything is in place after --timeout seconds; the restoration continues',
         })}`,
     )
-    .action(async (tool: string) => {
-      const { restore } = await import('../restoring.ts');
-      await restore(command, tool);
+    .action((tool: string) => restore(command, tool));
+}
+
+interface RestoreOptions {
+  portalKey?: string;
+  timeout: number;
+}
+
+/** How it ended, for programs. */
+interface Outcome {
+  verdict: 'accepted' | 'refused' | null;
+  done: boolean;
+  code?: string;
+  sentence?: string;
+}
+
+async function restore(command: Command, word: string): Promise<void> {
+  const options = command.opts<RestoreOptions>();
+  const config = configOf(command);
+  const json = wantsJson(command);
+  const tool = withoutRealm(word, config.realm);
+  const signer = findSubmitter(config, undefined, options.portalKey);
+  const submission = makeSubmission({ kind: 'tool.restore', tool }, signer, {}, randomUUID);
+  if ('problems' in submission) {
+    throw new ChamberlainError('USAGE', submission.problems.join('; '));
+  }
+  const pool = openPool(config, 'admin', { max: 1, durable: true });
+  const queues = openQueues(config, 'admin');
+  const progress = startProgress({ json });
+  const start = performance.now();
+  try {
+    const named = await look(pool, (client) => findSubjectsByWord(client, word));
+    if (named.length > 0 && named.every(({ kind }) => kind === 'person')) throw notTool(named);
+    const far = { sent: 0, of: 1 };
+    const sent = await put(queues, submission, signer, config.realm, far);
+    const outcome = await followRestoration(pool, {
+      portal: signer.portal,
+      id: submission.id,
+      sent,
+      account: `${config.realm}.${tool}`,
+      deadline: start + options.timeout * 1000,
+      progress,
+    }).catch((cause: unknown) => {
+      throw lostSight(submission.id, cause);
     });
+    progress.end();
+    const elapsedMs = Math.round(performance.now() - start);
+    if (json) printJson({ id: submission.id, tool, ...outcome, elapsedMs });
+    else if (outcome.done) {
+      print(`${config.realm}.${tool} is restored, and everything is in place`);
+    }
+    report(outcome);
+  } finally {
+    progress.end();
+    await queues.close();
+    await pool.end();
+  }
+}
+
+/** The error for a word that names a person but no tool: people are restored with another command. */
+function notTool([person]: readonly Found[]): ChamberlainError {
+  const account = person?.account ?? '';
+  return new ChamberlainError('TOOL_UNKNOWN', `${account} is a person, and no tool has this name`, {
+    action: `To restore a deleted person, run \`chamberlain ${commandToRestore('person', account)}\`.`,
+  });
+}
+
+interface Followed {
+  portal: string;
+  id: string;
+  sent: SentRequest;
+  account: string;
+  /** by performance.now() */
+  deadline: number;
+  progress: Progress;
+}
+
+/**
+ * Follows first the request, until it has its verdict and the roles have restored the archives; then the subject,
+ * because the calendar makes it active only after that, and everything else is made only then.
+ */
+async function followRestoration(
+  pool: Pool,
+  { portal, id, sent, account, deadline, progress }: Followed,
+): Promise<Outcome> {
+  let accepted = false;
+  const seen = { frozen: '' };
+  const request = follow(pool, { portal, id, sent }, deadline - performance.now(), {
+    onFrozen: (sentence) => (seen.frozen = sentence),
+    onAccepted: () => (accepted = true),
+    onApplied: () => {},
+  });
+  // a failure to show progress does not end the wait
+  const saying = setInterval(() => {
+    if (!accepted) progress.say(seen.frozen === '' ? 'waiting for the verdict' : seen.frozen);
+    else {
+      void look(pool, (client) => readRestoration(client, account)).then(
+        ({ leaver, statuses }) => progress.say(describe(leaver, statuses)),
+        () => {},
+      );
+    }
+  }, POLL_MS);
+  const ending = await request.finally(() => clearInterval(saying));
+  switch (ending.ending) {
+    case 'refused':
+      return { verdict: 'refused', done: false, code: ending.code, sentence: ending.sentence };
+    case 'parked':
+      return { verdict: 'accepted', done: false, code: ending.code, sentence: ending.sentence };
+    case 'timeout':
+      return {
+        verdict: ending.accepted ? 'accepted' : null,
+        done: false,
+        sentence: ending.sentence,
+      };
+    default:
+      return await followReturn(pool, { account, deadline, progress });
+  }
+}
+
+async function followReturn(
+  pool: Pool,
+  { account, deadline, progress }: Pick<Followed, 'account' | 'deadline' | 'progress'>,
+): Promise<Outcome> {
+  let answeredAt = performance.now();
+  for (;;) {
+    let sentence = `PostgreSQL has not answered about ${account}`;
+    try {
+      const { leaver, statuses } = await look(pool, (client) => readRestoration(client, account));
+      answeredAt = performance.now();
+      const behind = statuses.filter(({ applied, wanted }) => applied !== wanted);
+      if (leaver?.state === 'active' && behind.length === 0) {
+        return { verdict: 'accepted', done: true };
+      }
+      const parked = behind.find(({ state }) => state === 'parked');
+      if (parked !== undefined) {
+        return {
+          verdict: 'accepted',
+          done: false,
+          code: parked.code ?? 'INTERNAL',
+          sentence: `${parked.role} has given up on ${account}: ${parked.sentence ?? ''}`,
+        };
+      }
+      sentence = describe(leaver, statuses);
+      progress.say(sentence);
+    } catch (error) {
+      if (performance.now() - answeredAt > FORGIVEN_MS) throw error;
+    }
+    const leftMs = deadline - performance.now();
+    if (leftMs <= 0) return { verdict: 'accepted', done: false, sentence };
+    await new Promise((resolve) => setTimeout(resolve, Math.min(POLL_MS, leftMs)));
+  }
+}
+
+async function readRestoration(
+  client: Parameters<typeof readLeaving>[0],
+  account: string,
+): Promise<{ leaver: Leaver | undefined; statuses: RoleStatus[] }> {
+  const [found] = await findSubjectsByWord(client, account);
+  if (found === undefined) return { leaver: undefined, statuses: [] };
+  const [leaver] = await readLeaving(client, [found.uid]);
+  return { leaver, statuses: await readRoleStatuses(client, found.uid) };
+}
+
+/** `homes unpacking 1.2 GiB of 3.4 GiB, databases waits for its turn` */
+function describe(leaver: Leaver | undefined, statuses: readonly RoleStatus[]): string {
+  const open = leaver?.leaving.archivals.findLast(({ backAt }) => backAt === null);
+  const doing = new Map<Role, string>();
+  for (const { role, progress } of open?.archives ?? []) {
+    if (progress !== null) doing.set(role, describeProgress(progress));
+  }
+  const parts = statuses
+    .filter(({ applied, wanted }) => applied !== wanted)
+    .map(({ role, state, code, sentence }) => {
+      const why = [code, sentence].filter(Boolean).join(': ');
+      return `${role} ${doing.get(role) ?? (why === '' ? `is ${state}` : `is ${state}: ${why}`)}`;
+    });
+  if (parts.length > 0) return parts.join(', ');
+  return leaver?.state === 'active'
+    ? 'everything is in place'
+    : 'everything is restored, but the tool is not active yet';
+}
+
+/** Reports on standard error what is not done. */
+function report({ verdict, done, code, sentence = '' }: Outcome): void {
+  if (done) return;
+  if (code === undefined) {
+    process.stderr.write(
+      `TIMEOUT: ${sentence}${verdict === null ? '' : '; the restoration continues'}\n`,
+    );
+    process.exitCode = EXIT.timeout;
+    return;
+  }
+  process.stderr.write(
+    `${verdict === 'refused' ? `${code}: ${sentence}` : failureLine(code, sentence)}\n`,
+  );
+  process.exitCode = EXIT.failed;
 }

@@ -27,7 +27,8 @@ import {
   type Blockers,
 } from '../status/blockers.ts';
 import { printPage } from '../fold.ts';
-import { paint, print, printJson, renderAge, renderTable, withoutControls } from '../table.ts';
+import { printable } from '../../shared/printable.ts';
+import { paint, print, printJson, renderAge, renderTable } from '../table.ts';
 
 /** How many rows that are behind the table shows. The totals count all of them. */
 const BEHIND_LIMIT = 100;
@@ -291,9 +292,7 @@ function renderSubject(subject: SubjectView, leaving: LeavingPage): string {
   ];
   const head = `${paint('bold', subject.account)}  ${subject.kind} ${subject.uid}, ${subject.state}`;
   const lines = rows.flatMap(([name, value]) =>
-    value === undefined
-      ? []
-      : [`  ${name.padEnd(12)}  ${value === '' ? '-' : withoutControls(value)}`],
+    value === undefined ? [] : [`  ${name.padEnd(12)}  ${value === '' ? '-' : printable(value)}`],
   );
   return [head, ...lines].join('\n');
 }

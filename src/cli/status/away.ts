@@ -3,7 +3,7 @@ import type { Config } from '../../shared/config.ts';
 import { findRedisFault, redisAddress } from '../../backends/redis/redis-connection.ts';
 import { describeError } from '../../shared/errors.ts';
 import { timeOf } from '../../shared/time.ts';
-import { withoutControls } from '../table.ts';
+import { printable } from '../../shared/printable.ts';
 
 export interface Away {
   server: 'PostgreSQL' | 'Redis';
@@ -40,7 +40,7 @@ export function postgresAway({ postgres: { host, port } }: Config, error: unknow
 /** One line: which server, where, since when, why, and what it stops. */
 export function describeAway({ server, address, why, since }: Away): string {
   const lasting = since === null ? '' : ` since ${timeOf(since)}`;
-  return withoutControls(
+  return printable(
     `${server} cannot be used at ${address}${lasting}: ${why}. Until it can, ${STOPPED[server]}`,
   );
 }

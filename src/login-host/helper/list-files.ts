@@ -15,12 +15,10 @@
  * With `x` in the second field of passwd, pam_unix(8) would ask shadow whether an account has expired; with `*`
  * it does not. Only accounts that exist here by a seal are members: no local user gets into a tool's group.
  */
-import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { once } from 'node:events';
 import { lstatSync } from 'node:fs';
 import { join } from 'node:path';
-import { text } from 'node:stream/consumers';
+import { runProgram } from '../../shared/run-programs.ts';
 import { toolOf } from '../account-names.ts';
 import type { LoginHostConfig } from '../config.ts';
 import type { LocalAccounts } from './local-accounts.ts';
@@ -206,14 +204,11 @@ function identify(path: string): string {
 
 /** Throws with the message of visudo(8) if sudo would not accept the file. */
 async function checkSudoers(path: string): Promise<void> {
-  const child = spawn(VISUDO, ['--check', '--file', path], {
+  const { code, err } = await runProgram(VISUDO, ['--check', '--file', path], {
     env: {},
-    stdio: ['ignore', 'ignore', 'pipe'],
-    timeout: VISUDO_TIMEOUT_MS,
-    killSignal: 'SIGKILL',
+    timeoutMs: VISUDO_TIMEOUT_MS,
   });
-  const [said, [exit]] = await Promise.all([text(child.stderr), once(child, 'close')]);
-  if (exit === 0) return;
-  const [first = ''] = said.split('\n');
+  if (code === 0) return;
+  const [first = ''] = err.split('\n');
   throw new Error(`visudo does not accept it: ${first || 'it did not end in time'}`);
 }

@@ -1,7 +1,8 @@
 /** The output of `keys-agent status`: as lines, as JSON, and its exit code. */
 import type { LoginStatus } from '../status.ts';
 import { EXIT } from '../../cli/exit.ts';
-import { paint, renderAge, renderTable, withoutControls } from '../../cli/table.ts';
+import { printable } from '../../shared/printable.ts';
+import { paint, renderAge, renderTable } from '../../cli/table.ts';
 
 /** The helper writes its status every 5 s, and hears from the agent as often; either may hang for a while. */
 const SILENT_MS = 30_000;
@@ -93,7 +94,7 @@ export function renderStatus(status: LoginStatus, now: number, running: Running)
   if (accepted !== undefined) {
     rows.push([
       'accepted',
-      `${age(accepted.at)} ago: ${withoutControls(accepted.what.join('; ')) || 'nothing was in doubt'}`,
+      `${age(accepted.at)} ago: ${printable(accepted.what.join('; ')) || 'nothing was in doubt'}`,
     ]);
   }
   return [
@@ -141,17 +142,11 @@ function rowsOfDirectory(status: LoginStatus, running: Running, age: Age): Row[]
     ? running.helper
       ? ['directory', 'trusted', 'green']
       : ['directory', 'was trusted then']
-    : [
-        'directory',
-        `not trusted for ${age(since)}${isSame ? '' : `: ${withoutControls(why)}`}`,
-        'red',
-      ];
+    : ['directory', `not trusted for ${age(since)}${isSame ? '' : `: ${printable(why)}`}`, 'red'];
   return [
     judged,
-    ['server', withoutControls(server) || '-'],
-    ...(trouble === ''
-      ? []
-      : [['', `cannot be read: ${withoutControls(trouble)}`, 'red'] as const]),
+    ['server', printable(server) || '-'],
+    ...(trouble === '' ? [] : [['', `cannot be read: ${printable(trouble)}`, 'red'] as const]),
   ];
 }
 
@@ -194,7 +189,7 @@ function renderDisappeared({ disappeared = [] }: LoginStatus): string[] {
 function renderNames(names: readonly string[], inAll: number): string {
   const shown = names.slice(0, NAMES_SHOWN);
   const more = inAll - shown.length;
-  return `  ${withoutControls(shown.join(' '))}${more > 0 ? ` and ${more} more` : ''}`;
+  return `  ${printable(shown.join(' '))}${more > 0 ? ` and ${more} more` : ''}`;
 }
 
 function renderUnwritten({ unwritten }: LoginStatus, age: Age): string[] {

@@ -119,7 +119,7 @@ program
       3: 'nothing is changed: the host is not ready',
     }),
   )
-  .action(({ without = '' }: { without?: string }) => {
+  .action(async ({ without = '' }: { without?: string }) => {
     requireRoot('require-seals');
     const now = Date.now();
     const found = readStatus(PLACES.login);
@@ -132,7 +132,7 @@ program
       return;
     }
     let isAsked = false;
-    for (const sentence of leaveSssd()) {
+    for await (const sentence of leaveSssd()) {
       isAsked = true;
       print(sentence);
     }

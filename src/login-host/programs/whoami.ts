@@ -16,7 +16,8 @@ import { PLACES } from '../places.ts';
 import { CLOSED_FILE, readStatus } from '../status.ts';
 import { parseSshKey } from '../../ssh-keys/ssh-key.ts';
 import { describeFailure } from '../../cli/exit.ts';
-import { paint, print, printJson, renderTable, withoutControls } from '../../cli/table.ts';
+import { printable } from '../../shared/printable.ts';
+import { paint, print, printJson, renderTable } from '../../cli/table.ts';
 
 const HELP = `Usage: chamberlain-whoami [--json]
 
@@ -202,7 +203,7 @@ function render(answer: Answer): string {
   const shown = rows.filter(([what]) => kind === 'tool' || what !== 'maintainers');
   const facts = shown.flatMap(([what, values]) =>
     (values.length === 0 ? ['none'] : values).map(
-      (value, index) => `  ${(index === 0 ? what : '').padEnd(12)}  ${withoutControls(value)}`,
+      (value, index) => `  ${(index === 0 ? what : '').padEnd(12)}  ${printable(value)}`,
     ),
   );
   const doubts = [
@@ -210,8 +211,8 @@ function render(answer: Answer): string {
     ...(trouble === null ? [] : [`What this host knows may be old: ${trouble}.`]),
   ];
   return [
-    `${paint('bold', withoutControls(name))}  ${kind} ${uid}`,
-    ...doubts.map((doubt) => `  ${paint('red', withoutControls(doubt))}`),
+    `${paint('bold', printable(name))}  ${kind} ${uid}`,
+    ...doubts.map((doubt) => `  ${paint('red', printable(doubt))}`),
     ...facts,
     ...(kind === 'person' ? ['', renderKeys(answer.keys)] : []),
   ].join('\n');

@@ -18,7 +18,8 @@ import { operatorName } from '../../operator.ts';
 import { startProgress } from '../../progress.ts';
 import { parseSeconds } from '../../options/seconds.ts';
 import { withAdmin } from '../../admin.ts';
-import { paint, print, printJson, renderAge, renderTable, withoutControls } from '../../table.ts';
+import { printable, printableLines } from '../../../shared/printable.ts';
+import { paint, print, printJson, renderAge, renderTable } from '../../table.ts';
 
 const LOOK_MS = 250;
 const SHOWN = 10;
@@ -225,7 +226,7 @@ function describeOutcome({ swept, left }: Outcome): string {
     const tried = `${touched - drifted} parked earlier and tried again`;
     lines.push(stuck === 0 ? `${tried}.` : `${tried}, ${stuck} not corrected.`);
   }
-  return lines.map(withoutControls).join('\n');
+  return lines.map(printable).join('\n');
 }
 
 function countSubjects(rows: readonly store.Left[]): number {
@@ -281,7 +282,7 @@ async function show(client: Client, command: Command): Promise<void> {
     );
   }
   const notOurs = renderUnmanaged(unmanaged);
-  if (notOurs !== '') printPage(`${notOurs.replace(/[^\P{C}\n]/gu, '?')}\n`);
+  if (notOurs !== '') printPage(`${printableLines(notOurs)}\n`);
   print(describeNext(isThere, nextAt, config.sweep.everyMinutes, now));
 }
 

@@ -14,7 +14,8 @@ import { requireThings } from './ignore.ts';
 import { exitOf, type ImportOptions, runImport, withoutActions } from './import.ts';
 import { type ImportReport, renderImport } from '../../../import/import-report.ts';
 import { withAdmin } from '../../admin.ts';
-import { print, printJson, withoutControls } from '../../table.ts';
+import { printable } from '../../../shared/printable.ts';
+import { print, printJson } from '../../table.ts';
 
 export function defineAdopt(command: Command): void {
   command
@@ -57,7 +58,7 @@ export function defineAdopt(command: Command): void {
       const named = requireThings(config, things, words);
       const names = namesOf(config.ldap.base, config.realm);
       // the object may give access to whoever made it
-      if (!json) for (const thing of named) print(withoutControls(describeThing(thing)));
+      if (!json) for (const thing of named) print(printable(describeThing(thing)));
       const only = new Set(named.flatMap((thing) => refsOf(thing, names.entry(thing.object))));
       const run = async (check: boolean): Promise<ImportReport | undefined> => {
         const { homes, databases } = options;

@@ -8,7 +8,8 @@ import { configOf, wantsJson } from '../../configuration.ts';
 import { describeExamples, describeExits } from '../../exit.ts';
 import { operatorName } from '../../operator.ts';
 import { withAdmin } from '../../admin.ts';
-import { print, printJson, withoutControls } from '../../table.ts';
+import { printable } from '../../../shared/printable.ts';
+import { print, printJson } from '../../table.ts';
 
 export function defineIgnore(command: Command): void {
   command
@@ -46,9 +47,7 @@ export function defineIgnore(command: Command): void {
         kind,
       }));
       if (wantsJson(command)) printJson({ ignored });
-      else
-        for (const { kind, object } of ignored)
-          print(withoutControls(`ignored: ${kind} ${object}`));
+      else for (const { kind, object } of ignored) print(printable(`ignored: ${kind} ${object}`));
     });
 }
 

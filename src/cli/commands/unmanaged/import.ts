@@ -1,7 +1,7 @@
 /** `chamberlain import`: imports a running platform. It reads with accounts that cannot write. */
 import type { Command } from 'commander';
 import type { OpenDirectoryReader } from '../../../backends/ldap/directory.ts';
-import type { Client } from '../../../database/connection.ts';
+import { type Client, openOwner, rehearse, transact } from '../../../database/connection.ts';
 import { DATABASES } from '../../../roles/databases/worker.ts';
 import { DIRECTORY_TARGETS } from '../../../roles/directory/role.ts';
 import { DIRECTORY } from '../../../roles/directory/worker.ts';
@@ -30,7 +30,7 @@ import {
 } from '../../../import/judge.ts';
 import { listSome } from '../../../import/refusal.ts';
 import type { KnownRealm, ImportBatch } from '../../../import/import-batch.ts';
-import { openOwner, readKnown, importBatch } from '../../../import/write-import.ts';
+import { readKnown, type Written, writeImport } from '../../../import/write-import.ts';
 import { lookAtHeartbeat } from '../../../seals/heartbeat-table.ts';
 import type { AnyRef, DirectoryReader } from '../../../targets/directory-reader.ts';
 import { databaseAccount } from '../../../targets/database-account.ts';
@@ -259,25 +259,23 @@ async function importThrough(
   if (!check && !(await agrees(judgedBefore))) throw new Declined();
   const named = new Set(listLosses(judgedBefore));
   say('waiting for verdicts in progress');
-  const { judgement, credentials, batch, admins, wanted } = await importBatch(
-    owner,
-    {
-      ...{ by: operatorName(), admin: config.admin, commit: !check },
-      portals: portalNames(config),
-    },
-    (now) => {
-      // again, since a name or number may have been given meanwhile
-      const judged = judgeAll(now);
-      if (!check) requireNamed(judged, named);
-      say(`writing ${judged.people.length} people and ${judged.tools.length} tools`);
-      const ofHomes = judgeHomes(candidatesIn(judged, now), files);
-      return {
-        judgement: judged,
-        credentials: ofHomes,
-        batch: batchOf(judged, ofHomes, unmanagedOf(sightings.flat(), judged, now, realm)),
-      };
-    },
-  );
+  const terms = { by: operatorName(), admin: config.admin, portals: portalNames(config) };
+  const decide = (now: KnownRealm) => {
+    // again, since a name or number may have been given meanwhile
+    const judged = judgeAll(now);
+    if (!check) requireNamed(judged, named);
+    say(`writing ${judged.people.length} people and ${judged.tools.length} tools`);
+    const ofHomes = judgeHomes(candidatesIn(judged, now), files);
+    return {
+      judgement: judged,
+      credentials: ofHomes,
+      batch: batchOf(judged, ofHomes, unmanagedOf(sightings.flat(), judged, now, realm)),
+    };
+  };
+  const write = () => writeImport(owner, terms, decide);
+  const { judgement, credentials, batch, admins, wanted } = await (check
+    ? rehearse(owner, write)
+    : transact(owner, write, { durable: true }));
 
   const readers = {
     directory: directory.reader,
@@ -332,7 +330,7 @@ async function foreseeAll(
     homes: FilesReader | undefined;
     databases: DatabasesReader | undefined;
   },
-  wanted: Awaited<ReturnType<typeof importBatch>>['wanted'],
+  wanted: Written['wanted'],
   say: (text: string) => void,
 ): Promise<Report> {
   const realm = realmOf(config);
