@@ -1,9 +1,16 @@
-/** Signs requests, and puts them into their queue. */
-import { mayHaveArrived, type Queues, type SentRequest } from '../backends/redis/queue.ts';
+/** Signs requests, and puts them into their queue. Loads BullMQ, so it is loaded only to send. */
+import {
+  mayHaveArrived,
+  openQueues,
+  type Queues,
+  type SentRequest,
+} from '../backends/redis/queue.ts';
 import { URGENT_KINDS } from '../requests/kinds.ts';
 import { signToken } from '../requests/token.ts';
 import { ChamberlainError, codeOf } from '../shared/errors.ts';
 import type { Signer, Submission } from './submission.ts';
+
+export { openQueues };
 
 /**
  * Signs a request and puts it into its queue. If Redis fails, the error says what was sent, because nothing sends

@@ -1,7 +1,7 @@
 /** `chamberlain restore`: requests the restoration of a tool, and follows it until everything is in place. */
 import { randomUUID } from 'node:crypto';
 import { Option, type Command } from 'commander';
-import { openQueues, type SentRequest } from '../../backends/redis/queue.ts';
+import type { SentRequest } from '../../backends/redis/queue.ts';
 import { ChamberlainError } from '../../shared/errors.ts';
 import { withoutRealm } from '../../identity/names.ts';
 import type { Role } from '../../reconcile/wanted.ts';
@@ -20,7 +20,6 @@ import { describeExamples, describeExits, EXIT, failureLine } from '../exit.ts';
 import { parseSeconds } from '../options/seconds.ts';
 import { follow } from '../follow.ts';
 import { type Progress, startProgress } from '../progress.ts';
-import { lostSight, put } from '../sending.ts';
 import { findSubmitter, makeSubmission } from '../submission.ts';
 import { print, printJson } from '../table.ts';
 
@@ -80,6 +79,7 @@ async function restore(command: Command, word: string): Promise<void> {
   if ('problems' in submission) {
     throw new ChamberlainError('USAGE', submission.problems.join('; '));
   }
+  const { lostSight, openQueues, put } = await import('../sending.ts');
   const pool = openPool(config, 'admin', { max: 1, durable: true });
   const queues = openQueues(config, 'admin');
   const progress = startProgress({ json });

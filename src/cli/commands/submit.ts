@@ -1,7 +1,6 @@
 /** `chamberlain submit`: its options, derived from the kinds of request; sends requests, and follows them. */
 import { randomUUID } from 'node:crypto';
 import { Option, type Command } from 'commander';
-import { openQueues } from '../../backends/redis/queue.ts';
 import type { RedisAccount } from '../../backends/redis/redis-connection.ts';
 import { openPool } from '../../database/connection.ts';
 import { type Config, findSecret } from '../../shared/config.ts';
@@ -23,7 +22,6 @@ import {
   type Speaker,
   type Submission,
 } from '../submission.ts';
-import { lostSight, put } from '../sending.ts';
 import { startProgress } from '../progress.ts';
 import { paint, print, printJson } from '../table.ts';
 
@@ -213,6 +211,7 @@ async function send(
   submissions: readonly Submission[],
   json: boolean,
 ): Promise<void> {
+  const { openQueues, put } = await import('../sending.ts');
   const queues = openQueues(config, senderAccount(config, signer));
   const progress = startProgress({ json: true }); // without a terminal, the ids are enough
   try {
@@ -261,6 +260,7 @@ async function sendAndFollow(
   json: boolean,
 ): Promise<void> {
   // a portal follows its requests with its own Redis account
+  const { lostSight, openQueues, put } = await import('../sending.ts');
   const isPortal =
     signer.admin === undefined && !isReadable(() => findSecret(config, 'postgres', 'admin'));
   const pool = isPortal ? undefined : openPool(config, 'admin', { max: 1, durable: true });
