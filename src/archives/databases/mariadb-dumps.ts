@@ -104,7 +104,7 @@ async function readBack(
       bytes += chunk.length;
     }),
     into(chunk) {
-      see(chunk as Buffer);
+      see(chunk);
       report(`reading ${database} back`, chunk.length);
     },
     signal,
