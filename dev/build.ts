@@ -2,13 +2,14 @@
  * Builds the program in dist/ from src and workers: few files of JavaScript, which start faster than the sources. A
  * command loads only the files that it needs.
  *
- *     node dev/build.ts
+ * deploy/chamberlain runs this when the sources have changed. It gives the list of the sources and their times on
+ * standard input, and finds it in `dist/built` afterwards.
  *
- * A build may run while others do, and while the program runs: each file is written under another name and renamed, and
- * a file that only earlier builds have stays for a day, for programs that have not loaded it yet.
+ * The program may run meanwhile: each file is written under another name and renamed, and a file that only earlier
+ * builds have stays for a day, for programs that have not loaded it yet.
  */
-import { chownSync, mkdirSync, readdirSync, renameSync } from 'node:fs';
-import { rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import { chownSync, mkdirSync, readdirSync, readFileSync, renameSync } from 'node:fs';
+import { rmSync, statSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { build } from 'esbuild';
 
@@ -17,7 +18,7 @@ const DIST = join(PROJECT, 'dist');
 const DAY_MS = 86_400_000;
 
 process.umask(0o022); // other users run the program
-const begin = new Date();
+const sources = readFileSync(0); // before they are built
 const { outputFiles } = await build({
   absWorkingDir: PROJECT,
   entryPoints: ['src/cli/chamberlain.ts', 'src/archives/homes/file-archive-shorten.ts'],
@@ -38,23 +39,29 @@ const { outputFiles } = await build({
   write: false,
 }).catch(() => process.exit(1)); // esbuild has said why
 
-mkdirSync(DIST, { recursive: true });
-const owner = statSync(PROJECT);
-if (process.getuid?.() === 0) chownSync(DIST, owner.uid, owner.gid); // who can then build again
-const files = new Map(outputFiles.map(({ path, contents }) => [basename(path), contents]));
-// esbuild lists the entry points first; what they load is written before them
-for (const [name, contents] of [...files].toReversed()) replace(name, contents);
-for (const name of readdirSync(DIST)) {
-  const path = join(DIST, name);
-  const age = begin.getTime() - (statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0);
-  if (!files.has(name) && age > DAY_MS) rmSync(path, { recursive: true, force: true });
+try {
+  writeAll(new Map(outputFiles.map(({ path, contents }) => [basename(path), contents])));
+} catch (error) {
+  const { message } = error as Error;
+  process.stderr.write(`chamberlain: the program was built, but cannot be written: ${message}\n`);
+  process.exitCode = 1;
 }
-// deploy/chamberlain compares the time of this file with that of the sources
-replace('built', '');
-utimesSync(join(DIST, 'built'), begin, begin);
 
-function replace(name: string, contents: Uint8Array | string): void {
-  const written = join(DIST, `${name}.${process.pid}`);
+function writeAll(files: ReadonlyMap<string, Uint8Array>): void {
+  mkdirSync(DIST, { recursive: true });
+  const owner = statSync(PROJECT);
+  if (process.getuid?.() === 0) chownSync(DIST, owner.uid, owner.gid); // who can then build again
+  // esbuild lists the entry points first; what they load is written before them
+  for (const [name, contents] of [...files].toReversed()) replace(name, contents);
+  for (const name of readdirSync(DIST)) {
+    const path = join(DIST, name);
+    if (!files.has(name) && Date.now() - statSync(path).mtimeMs > DAY_MS) rmSync(path);
+  }
+  replace('built', sources);
+}
+
+function replace(name: string, contents: Uint8Array): void {
+  const written = join(DIST, `${name}.new`);
   writeFileSync(written, contents);
   renameSync(written, join(DIST, name));
 }

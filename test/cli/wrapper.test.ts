@@ -1,31 +1,46 @@
 /** How an installed program is started: deploy/chamberlain, in a clone whose Node.js prints its arguments. */
-import { execFileSync, spawnSync } from 'node:child_process';
-import { chmodSync, chownSync, copyFileSync, mkdirSync, mkdtempSync } from 'node:fs';
+import { execFile, execFileSync, spawnSync } from 'node:child_process';
+import { chmodSync, chownSync, copyFileSync, existsSync, mkdirSync, mkdtempSync } from 'node:fs';
+import { readFileSync, realpathSync } from 'node:fs';
 import { rmSync, statSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 
 const PROJECT = join(import.meta.dirname, '../..');
 const SOMEBODY = 65_534;
 const HEAP = '--max-semi-space-size=8 --heap-growing-percent=100';
 
+const SOURCES = ['src/a.ts', 'src/b.ts', 'workers/c.ts', 'dev/build.ts', 'package-lock.json'];
+/** Prints its arguments; as the build, it takes half a second, counts builds, and stores what deploy/chamberlain told it. */
+const NODE = `#!/bin/sh
+case $1 in
+  */dev/build.ts)
+    clone=\${1%/dev/*}
+    echo built >>"$clone/../builds"
+    sleep 0.5
+    exec cat >"$clone/dist/built" ;;
+esac
+echo "$NODE_COMPILE_CACHE|$*"
+`;
+
 const folder = mkdtempSync(join(tmpdir(), 'chamberlain-wrapper-'));
 const program = join(folder, 'chamberlain');
 beforeAll(() => {
   chmodSync(folder, 0o755);
-  const inClone = ['deploy', 'node_modules/.bin', 'src', 'workers', 'dist'];
+  const inClone = ['deploy', 'dev', 'node_modules/.bin', 'src', 'workers', 'dist'];
   for (const each of ['home', 'cache', ...inClone.map((place) => `clone/${place}`)]) {
     mkdirSync(join(folder, each), { recursive: true, mode: 0o755 });
   }
-  for (const each of ['package-lock.json', 'src/a.ts', 'dist/built']) {
+  for (const each of [...SOURCES, 'dist/chamberlain.js']) {
     writeFileSync(join(folder, 'clone', each), '');
   }
   chownSync(join(folder, 'home'), SOMEBODY, SOMEBODY);
   copyFileSync(join(PROJECT, 'deploy/chamberlain'), join(folder, 'clone/deploy/chamberlain'));
   symlinkSync(join(folder, 'clone/deploy/chamberlain'), program);
-  const node = join(folder, 'clone/node_modules/.bin/node');
-  writeFileSync(node, '#!/bin/sh\necho "$NODE_COMPILE_CACHE|$*"\n', { mode: 0o755 });
+  writeFileSync(join(folder, 'clone/node_modules/.bin/node'), NODE, { mode: 0o755 });
+  execFileSync(program, { stdio: 'ignore' }); // builds
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
@@ -61,47 +76,60 @@ test('only the heap of workers is limited', () => {
 });
 
 describe('a program whose sources have changed since it was built', () => {
-  const built = join(folder, 'clone/dist/built');
-  const hourAgo = new Date(Date.now() - 3600_000);
-  const later = new Date(Date.now() + 3600_000);
-  const source = join(folder, 'clone/src/a.ts');
-  const starts = (uid: number) =>
-    spawnSync('setpriv', [`--reuid=${uid}`, '--clear-groups', program, 'status'], {
+  const inClone = (file: string) => join(folder, 'clone', file);
+  const builds = () =>
+    existsSync(join(folder, 'builds')) ? readFileSync(join(folder, 'builds'), 'utf8').length : 0;
+  const starts = (uid: number, command = program) =>
+    spawnSync('setpriv', [`--reuid=${uid}`, '--clear-groups', command, 'status'], {
       encoding: 'utf8',
     });
-  const REFUSED = expect.stringMatching(
-    /^chamberlain: the program in \S+ has changed since it was built: as its owner, run there: npm run build\n$/u,
-  );
+  const at = (hours: number) => new Date(Date.now() + hours * 3600_000);
 
   test.each([
-    ['a file was changed', () => utimesSync(source, later, later)],
-    ['a file was removed', () => utimesSync(join(folder, 'clone/src'), later, later)],
-    ['a worker was changed', () => utimesSync(join(folder, 'clone/workers'), later, later)],
-    ['a package was', () => utimesSync(join(folder, 'clone/package-lock.json'), later, later)],
-    ['it was not built yet', () => rmSync(built)],
-  ])('%s: is built again by who may, and does not run for others', (_, change) => {
+    ['a file was changed', () => utimesSync(inClone('src/a.ts'), at(0), at(0))],
+    ['a file has an older time', () => utimesSync(inClone('src/a.ts'), at(-9), at(-9))],
+    ['a file has a time in the future', () => utimesSync(inClone('src/a.ts'), at(9), at(9))],
+    ['a file was removed', () => rmSync(inClone('src/b.ts'))],
+    ['a file was added', () => writeFileSync(inClone('workers/d.ts'), '')],
+    ['a package was changed', () => utimesSync(inClone('package-lock.json'), at(0), at(0))],
+    ['the build was changed', () => utimesSync(inClone('dev/build.ts'), at(0), at(0))],
+    ['it was not built yet', () => rmSync(inClone('dist/built'))],
+  ])('%s: is built again, once, by who may; others are told', (_, change) => {
+    const before = builds();
     change();
     const refused = starts(SOMEBODY);
-    expect([refused.status, refused.stdout, refused.stderr]).toEqual([2, '', REFUSED]);
-    const runs = starts(0).stdout.trim().split('\n');
-    expect(runs).toEqual([
-      expect.stringMatching(/dev\/build\.ts$/u),
-      expect.stringMatching(/dist\/chamberlain\.js status$/u),
+    expect([refused.status, refused.stdout, refused.stderr]).toEqual([
+      2,
+      '',
+      `chamberlain: the program in ${realpathSync(inClone(''))} has changed since it was built. As its owner, run there: npm run build\n`,
     ]);
+    expect(starts(0).stdout).toMatch(/dist\/chamberlain\.js status\n$/u);
+    expect([starts(SOMEBODY).status, starts(0).status]).toEqual([0, 0]);
+    expect(builds() - before).toBe('built\n'.length);
+  });
 
-    for (const each of ['src/a.ts', 'src', 'workers', 'package-lock.json']) {
-      utimesSync(join(folder, 'clone', each), hourAgo, hourAgo);
-    }
-    writeFileSync(built, '');
-    expect(starts(SOMEBODY).status).toBe(0);
-    expect(starts(0).stdout.trim().split('\n')).toHaveLength(1);
+  test('commands that start together wait for one build', async () => {
+    const before = builds();
+    utimesSync(inClone('src/a.ts'), at(-1), at(-1));
+    const run = promisify(execFile);
+    const ended = await Promise.all(Array.from({ length: 8 }, () => run(program, ['status'])));
+    expect(ended.every(({ stdout }) => stdout.endsWith('status\n'))).toBe(true);
+    expect(builds() - before).toBe('built\n'.length);
+  });
+
+  test('it is found through a link to its folder, and from its own folder', () => {
+    const link = join(folder, 'bin');
+    symlinkSync(inClone('deploy'), link);
+    expect(starts(0, join(link, 'chamberlain')).status).toBe(0);
+    const { status } = spawnSync('sh', ['chamberlain', 'status'], { cwd: inClone('deploy') });
+    expect(status).toBe(0);
   });
 
   test('does not run if it cannot be built', () => {
-    const node = join(folder, 'clone/node_modules/.bin/node');
-    writeFileSync(node, '#!/bin/sh\necho "$1"\ncase $1 in *build.ts) exit 1 ;; esac\n');
-    rmSync(built);
+    const fails = NODE.replace('exec cat', 'exit 1; exec cat');
+    writeFileSync(inClone('node_modules/.bin/node'), fails);
+    rmSync(inClone('dist/built'));
     const { status, stdout } = starts(0);
-    expect([status, stdout]).toEqual([2, expect.stringMatching(/dev\/build\.ts\n$/u)]);
+    expect([status, stdout]).toEqual([2, '']);
   });
 });
