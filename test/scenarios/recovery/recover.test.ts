@@ -313,7 +313,7 @@ test('on a terminal it shows the list; after a no nothing is done, and it stays 
   const dora = since.numbers.get('dora') ?? 0;
   expect(lines).toEqual(
     expect.arrayContaining([
-      'Changed because of what the servers show:',
+      'Will be changed because of what the servers show:',
       expect.stringMatching(/^carol +suspended +its seal \d+$/),
       expect.stringMatching(
         /^tools\.calm +without the maintainer bob +its seal \d+, the directory$/,
