@@ -512,7 +512,7 @@ test('run again, it finds nothing older; told that all came back, it takes nothi
   expect((await cli('recover')).out).toMatch(/\nThe realm stays frozen\.\n$/);
   // where no server is newer, it says what cannot be seen
   expect((await cli('recover', '--database')).out).toMatch(
-    /^Lost: .*\nNothing shows which keys .*\n.*\nNothing shows whose access was revoked after the backup, so these people have it again\. /m,
+    /^Lost: .*\nNothing shows which keys .*\n.*\nNothing shows whose access was revoked after the backup, so all of them will have it again\. /m,
   );
   expect(said).toMatchObject({ takings: [], names: [], credentials: [] });
   // what was given since may be lost everywhere
