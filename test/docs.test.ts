@@ -27,6 +27,9 @@ Each error has a code, for programs, and a sentence, for people. A code never ch
 events. After BACKEND_UNREADABLE, BACKEND_UNAVAILABLE, STEP_STALE, STILL_CHANGING, STEP_FAILED and INTERNAL, a worker tries
 again by itself. This page is made from \`src/shared/errors.ts\`.
 
+\`chamberlain status\` counts a portal's invalid jobs by their code. One code appears only there: QUEUE_FULL counts
+requests that intake has removed unread, because too many waited ([portals.md](portals.md) gives the limits).
+
 `;
 
 describe('docs/portals.md names, of each kind of request, every field', () => {

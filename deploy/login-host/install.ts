@@ -7,9 +7,9 @@ import { wantedPieces } from './wanted.ts';
 
 const HELP = `Usage: install [--check [--json]] [OPTION…]
 
-Makes this machine (Debian 13; run it as root) a login host: people log in with the keys that are in the
-directory, become their tools, and take files. It may be run again at any time: what is right is left
-alone, and a setting whose option you do not give stays as it was.
+Makes this machine (Debian 13; run it as root) a login host: people can log in with the keys in the directory,
+and use the commands \`become\` and \`take\`. It may be run again at any time: what is right is left alone, and
+a setting whose option you do not give stays as it was.
 
   --check                       change nothing; print what differs, one line each
   --json                        with --check: {"differences": [{"what": "…", "differs": "…"}]}
@@ -40,8 +40,8 @@ Later, after a change of /etc/chamberlain/login-host.yaml, of the clone, or of t
 It takes care of: Debian packages; the accounts chamberlain-keys and chamberlain-lookup; /etc/chamberlain;
 /var/lib/chamberlain; programs in /usr/lib/chamberlain, become, take, chamberlain-whoami, keys-agent; lines of
 nsswitch.conf and sudo.conf, of pam.d/sshd, and of pam.d/cron and pam.d/atd if they exist; sudoers.d/chamberlain;
-sshd_config.d/00-chamberlain.conf, and whether it is in effect; two services. After that, sshd accepts only keys, no
-passwords, and keys in a home, including root's, do not count: those of local accounts are in
+sshd_config.d/00-chamberlain.conf, and whether it is in effect; two services. After that, sshd accepts keys but no
+passwords. It ignores keys in homes, including root's: the keys of local accounts are in
 /etc/ssh/authorized_keys.d/NAME. If that would lock somebody out, install changes nothing, and says what to do.
 
 A host that was set up with sssd also asks sssd, after its own files, until you run \`keys-agent require-seals\`.

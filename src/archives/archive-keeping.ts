@@ -17,9 +17,9 @@ export interface ArchiveKeeping {
   }): Promise<void>;
   /**
    * Whether the step belongs to the current archival and the current direction, checked under the lock.
-   * `returning` is true for a restore, false for an archival, undefined for a destruction. `expired`: only
-   * whether its archives must be removed, whatever has become of the subject since. `erases`: what is destroyed
-   * is in no archive. Throws if it cannot be known.
+   * `returning` is true for a restore, false for an archival, undefined for a destruction. `expired`: asks only
+   * whether the archives must be removed, whatever the subject's state is now. `erases`: what is destroyed
+   * is in no archive. Throws if PostgreSQL does not answer.
    */
   stillWanted(step: AskedStep): Promise<boolean>;
   /** `done` and `total` in bytes */
@@ -109,8 +109,8 @@ export async function asLongStep<T>(
 const SILENT_MS = 12_000;
 
 /**
- * Makes a repeated check patient: it passes while PostgreSQL does not answer, but not the first time, nor for
- * longer than the subject's lock is certain to hold.
+ * Makes a repeated check tolerate an outage of PostgreSQL: after it has passed once, it also passes while
+ * PostgreSQL does not answer, as long as the subject's lock certainly holds.
  */
 export function patiently(
   check: () => Promise<void>,

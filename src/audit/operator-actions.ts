@@ -2,8 +2,8 @@
 import type { Client } from '../database/connection.ts';
 
 /**
- * What an operator did without a request, what the calendar did by itself, or what a request about one subject did
- * to others. It holds no personal data: a subject is named by number and account name.
+ * An action in the audit that is not a request: of an operator, of the calendar, or of a request about one subject on
+ * others. It holds no personal data: a subject is named by number and account name.
  */
 export interface OperatorAction {
   kind:

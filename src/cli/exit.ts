@@ -46,7 +46,8 @@ const NOT_MIGRATED =
   'CONFIG_INVALID: the database is not migrated to this version. Run `chamberlain migrate`.';
 
 /** The advice when a server fails a command. Workers try again by themselves, a command does not. */
-export const RUN_AGAIN = 'Look at the server, and run the command again when it is back.';
+export const RUN_AGAIN =
+  'Check that the server runs and can be reached. Then run the command again.';
 
 /** The line for standard error: `CODE: sentence. What to do.`, and the exit code. */
 export function describeFailure(error: unknown): { line: string; exit: number } {

@@ -66,7 +66,7 @@ const COMMANDS: readonly { name: string; summary: string; load(): Promise<Define
   },
   {
     name: 'ignore',
-    summary: 'leave something that `list unmanaged` shows as it is, for a reason',
+    summary: 'keep an unmanaged thing as it is, and record why',
     load: async () => (await import('./commands/unmanaged/ignore.ts')).defineIgnore,
   },
   {

@@ -38,7 +38,7 @@ export async function put(
       const what = far.of === 1 ? 'it again' : far.sent === 0 ? 'them again' : 'the others';
       throw new ChamberlainError(codeOf(cause), before || 'nothing was sent', {
         cause,
-        action: `Look at the server, and send ${what} when it is back.`,
+        action: `Check that the server runs and can be reached. Then send ${what}.`,
       });
     }
     const others = far.sent + 1 === far.of ? '' : ', and then the others';
@@ -47,7 +47,7 @@ export async function put(
       `${before && `${before}, and `}${id} may have been sent`,
       {
         cause,
-        action: `Look at the server. When it is back, send that one again with \`chamberlain submit ${kind} … --id ${id}\`${others}: with the same id it counts once.`,
+        action: `Check that the server runs and can be reached. Then send that one again with \`chamberlain submit ${kind} … --id ${id}\`${others}: with the same id it counts once.`,
       },
     );
   }

@@ -68,7 +68,7 @@ const MAINTAINERS = (tool: string, except = `'{}'`) => `ARRAY(
  * tool, if they knew whose these were. (Their agents look at everything once a minute.)
  */
 const AGAIN = `interval '90 s'`;
-/** The longest time for which the second password is delayed while the directory still has access to close. */
+/** The longest delay of the second password while the directory role has not yet revoked all access. */
 const AGAIN_AT_MOST = `interval '10 min'`;
 
 /** SQL: the tools that the maintainers in `from` may act as, directly or through other tools. */
@@ -206,7 +206,7 @@ const recording = new WeakMap<Client, Promise<void>>();
  * | for a higher epoch, with an overlap           | works for that time; an older one ends        |
  * | for a higher epoch, without overlap           | ends                                          |
  * | for the same epoch: the file was lost, or a   | ends, if anybody had it; an older one that    |
- * | run was interrupted before it was in place    | still works does so until its time            |
+ * | run was interrupted before it was in place    | still works keeps its end time                |
  *
  * Verifiers that arrive on a connection while it is recording others are recorded together, because a commit waits for
  * the disk, and one commit serves many.

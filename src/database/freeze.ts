@@ -55,9 +55,9 @@ export async function holdThawed(client: Client): Promise<boolean> {
 }
 
 /**
- * Freezes the realm in the name of that operator. If an admin has frozen it already, the operator and the
- * reason are replaced, unless that freeze must be kept as it is; a freeze by the program itself always is.
- * Returns the freeze that is in effect now, and the one before.
+ * Freezes the realm in the name of that operator. If an operator has frozen it already, the operator and the
+ * reason are replaced, unless `keep` is set. The program's own freeze is never replaced. Returns the freeze
+ * that is in effect now, and the one before.
  */
 export async function freeze(
   client: Client,
@@ -94,7 +94,7 @@ async function holdFreeze(client: Client): Promise<Freeze | undefined> {
 }
 
 /**
- * Ends an admin's freeze. Returns it; undefined if there was none. Throws DATABASE_OLDER if the program itself
+ * Ends an operator's freeze. Returns it; undefined if there was none. Throws DATABASE_OLDER if the program itself
  * has frozen the realm, even in this very moment: only a recovery ends that.
  */
 export async function thaw(client: Client, by: string): Promise<Freeze | undefined> {
@@ -105,7 +105,7 @@ export async function thaw(client: Client, by: string): Promise<Freeze | undefin
       if (held !== undefined && isByItself(held)) {
         throw new ChamberlainError(
           'DATABASE_OLDER',
-          held.reason ?? 'the realm is frozen by itself',
+          held.reason ?? 'Chamberlain itself has frozen the realm',
         );
       }
       return held;
@@ -138,10 +138,10 @@ const ROLE_OF_CLASS = new Map(
 
 /**
  * Waits for the transactions that were giving verdicts when the realm was frozen, then returns what roles still
- * work on. None of that can start again: it ends with what is returned.
+ * work on. No new work can start: when the returned work has ended, none is left.
  */
 export async function readActing(client: Client): Promise<Acting[]> {
-  // conflicts with what intake holds, which an UPDATE of the other columns does not
+  // FOR UPDATE conflicts with intake's lock; an UPDATE of the other columns would not
   const isJudging = await transact(client, () =>
     client.query('SELECT FROM frozen FOR UPDATE'),
   ).then(

@@ -32,7 +32,7 @@ export async function lookAsReader(config: Config, server: Server, root: string)
       ...rights,
       ...anonymousHosts.map((host) =>
         fix(
-          `${name}: the account ''@'${host}', which has no name, takes precedence over everybody's account`,
+          `${name}: the anonymous account ''@'${host}' takes precedence over everybody's account`,
           `Run \`DROP USER ''@'${host}'\` there.`,
         ),
       ),

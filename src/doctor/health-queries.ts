@@ -142,9 +142,9 @@ export interface Openness {
   fillers: string[];
   /** whether every login of the server may connect to our database */
   isPublic: boolean;
-  /** logins without a limit of connections that may connect to some database; superusers have none */
+  /** accounts without a connection limit that may connect to some database, except superusers */
   unlimited: string[];
-  /** of all logins that have one */
+  /** the sum of the connection limits */
   limits: number;
   /** how many connections the server has for logins that are not superusers */
   room: number;

@@ -24,6 +24,6 @@ interface Looking {
 }
 
 export interface RoleChecks {
-  /** those of the group `this host` are told with what else is there */
+  /** the checks of the group `this host` are shown with the other checks of that group */
   checksOf: (looking: Looking) => Check[];
 }

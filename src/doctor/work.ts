@@ -107,6 +107,12 @@ function lookAtNumbers(numbers: NumbersLeft): Line {
     : fix(scarce.what, scarce.todo);
 }
 
+const FAILED_SWEEPS = { unreadable: 'could not read everything', cut: 'was interrupted' } as const;
+
+function isFailed(state: Sweep['state']): state is keyof typeof FAILED_SWEEPS {
+  return state in FAILED_SWEEPS;
+}
+
 function lookAtSweep(
   held: Sweep | undefined,
   last: Sweep | undefined,
@@ -118,18 +124,20 @@ function lookAtSweep(
       fix(
         `the sweep is held: ${held.drifted} of ${held.subjects} subjects have drifted`,
         held.digest === null
-          ? 'Run `chamberlain sweep now` to see what it would do.'
+          ? 'Run `chamberlain plan --all` to see what the sweep would do.'
           : `Read \`chamberlain plan --all\`, then \`chamberlain sweep release --expect ${held.digest}\`.`,
       ),
     ];
   }
   if (last === undefined) return [ok('no sweep yet')];
   const seconds = (now.getTime() - last.beganAt.getTime()) / 1000;
-  if (last.state === 'unreadable' || last.state === 'cut') {
+  if (isFailed(last.state)) {
     return [
       fix(
-        `the last sweep ended ${last.state}${last.sentence === null ? '' : `: ${last.sentence}`}`,
-        'See `chamberlain sweep`, and what this command reports as unreadable.',
+        `the last sweep ${FAILED_SWEEPS[last.state]}${last.sentence === null ? '' : `: ${last.sentence}`}`,
+        last.state === 'cut'
+          ? 'Look at the log of `chamberlain work sweep`. The sweep is repeated by itself.'
+          : 'Make available what this command reports as unreadable, then run `chamberlain sweep now`.',
       ),
     ];
   }
@@ -148,7 +156,7 @@ async function lookAtHeartbeat(client: Client, now: Date): Promise<Line> {
   if (doubt !== null) {
     return fix(
       `the heartbeat for login hosts has stopped: ${doubt}`,
-      'Do what the message says. Until then, no key is renewed.',
+      'Run `chamberlain recover`, or put the newer server back. Until then, no key is renewed.',
     );
   }
   const seconds = publishedAt === null ? Infinity : (now.getTime() - publishedAt.getTime()) / 1000;
@@ -167,7 +175,7 @@ function lookAtPlaces(all: readonly PlaceDoubt[]): Line[] {
   const directoryAt = all.find(({ role }) => role === 'directory')?.publishedAt ?? null;
   const places = all.filter(({ role }) => role !== 'directory');
   const faults = places.flatMap(({ role, place, older, sentence, publishedAt }): Line[] => {
-    if (older === 'database') return [fix(`${sentence}`, 'Do what the message says.')];
+    if (older === 'database') return [fix(`${sentence}`, 'Run `chamberlain recover`.')];
     if (older !== null) {
       const todo =
         'If another copy should be there, put it back. Otherwise this ends by itself; the log of ' +
@@ -204,13 +212,13 @@ function lookAtBacklog(health: WorkHealth): Line[] {
       parked.length === 0,
       'nothing is parked',
       `parked: ${listSome(parked)}`,
-      'See `chamberlain status` for the reasons. When they are corrected, run `chamberlain repair SUBJECT`.',
+      'See `chamberlain status` for the causes. When you have removed them, run `chamberlain repair SUBJECT`.',
     ),
     expectThat(
       failing.length === 0,
       'nothing is failing',
       `failing: ${listSome(failing)}`,
-      'They are tried again by themselves. See `chamberlain status` for the reasons.',
+      'The roles try them again by themselves. See `chamberlain status` for the reasons.',
     ),
     oldest === null || oldest.seconds < OLDEST_REQUEST_SECONDS
       ? ok('no request has been unfinished for long')

@@ -2,25 +2,23 @@
 import type { Role } from '../reconcile/wanted.ts';
 import { type Client, transact } from '../database/connection.ts';
 
-/** A subject and a role. */
-export interface Place {
+/** A row of `convergence`: a subject and a role. */
+export interface Row {
   subject: number;
   role: Role;
 }
 
 /** How many rows one statement writes; a few more if that keeps subjects together. */
 const BATCH = 500;
-/** A transaction that touches rows takes less time; until its end, others see its rows as they were. */
+/** The longest time that a transaction which touches rows takes. Until its end, others see its rows as they were. */
 const TOUCHING_SECONDS = 1;
 
 /** The rows that are behind: parked ones, on which no worker is busy, and the others. */
-export async function readBehindPlaces(
-  client: Client,
-): Promise<{ moving: Place[]; parked: Place[] }> {
+export async function readBehindRows(client: Client): Promise<{ moving: Row[]; parked: Row[] }> {
   const { rows } = await client.query(
     `SELECT subject, role, state = 'parked' AS parked FROM convergence WHERE applied < wanted`,
   );
-  const behind = rows as (Place & { parked: boolean })[];
+  const behind = rows as (Row & { parked: boolean })[];
   return {
     moving: behind.filter(({ parked }) => !parked),
     parked: behind.filter(({ parked }) => parked),
@@ -28,22 +26,22 @@ export async function readBehindPlaces(
 }
 
 /** The rows that were touched since then, whether they are applied or not. */
-export async function readTouchedSince(client: Client, since: Date): Promise<Place[]> {
+export async function readTouchedSince(client: Client, since: Date): Promise<Row[]> {
   const { rows } = await client.query(
     `SELECT subject, role FROM convergence WHERE since > $1::timestamptz - make_interval(secs => $2)`,
     [since, TOUCHING_SECONDS],
   );
-  return rows as Place[];
+  return rows as Row[];
 }
 
 /**
- * Touches places batch by batch, and records each batch in the sweep's row in the same transaction: how many
+ * Touches rows batch by batch, and records each batch in the sweep's row in the same transaction: how many
  * subjects, and which rows had been given up. A row that is behind but not parked is left, because it is in progress.
  */
-export async function touchPlaces(
+export async function touchRows(
   client: Client,
   sweep: string,
-  places: readonly Place[],
+  places: readonly Row[],
 ): Promise<void> {
   const ordered = places.toSorted((a, b) => a.subject - b.subject || (a.role < b.role ? -1 : 1));
   for (let at = 0, end = 0; at < ordered.length; at = end) {
@@ -61,7 +59,7 @@ export async function touchPlaces(
            ORDER BY p.subject, p.role) AS p`,
         [batch.map(({ subject }) => subject), batch.map(({ role }) => role)],
       );
-      const touched = rows as (Place & { again: boolean | null })[];
+      const touched = rows as (Row & { again: boolean | null })[];
       await client.query(
         'UPDATE sweeps SET touched = touched + $2, again = again || $3::text[] WHERE id = $1',
         [
@@ -75,7 +73,7 @@ export async function touchPlaces(
 }
 
 /** A difference or a finding: the change of the step, or the code of the finding. */
-export interface Drift extends Place {
+export interface Drift extends Row {
   target: string;
   object: string;
   what: string;
@@ -84,7 +82,7 @@ export interface Drift extends Place {
 /** What a sweep could not read, or what was in motion: the drifts known there stay. */
 export interface Unseen {
   roles: readonly Role[];
-  places: readonly Place[];
+  places: readonly Row[];
   targets: readonly { subject: number; target: string }[];
 }
 

@@ -89,10 +89,10 @@ function titleOf(group: Group): string {
     return `${code}: ${many(group, 'finding')}${aside}. ${meaning}`;
   }
   const meaning = effect === undefined ? '' : `${WORDS[effect]}, `;
-  return `${target}, ${what}: ${meaning}${many(group, 'drift')}`;
+  return `${target}, ${what}: ${meaning}${many(group, 'difference')}`;
 }
 
-/** `1 drift`, `3 drifts`; also the number of accounts, where that is lower. */
+/** `1 difference`, `3 differences`; also the number of accounts, where that is lower. */
 function many({ count: number, accounts }: Group, noun: string): string {
   const of = accounts < number ? ` of ${count(accounts, 'account')}` : '';
   return `${count(number, noun)}${of}`;
@@ -126,7 +126,7 @@ function renderTotals(totals: SurveyTotals): string {
     totals.findings === 0 ? '' : count(totals.findings, 'finding'),
     totals.drifts === 0
       ? ''
-      : `${count(totals.drifts, 'drift')} (${effects.join(', ')}) of ${count(totals.accounts, 'account')}`,
+      : `${count(totals.drifts, 'difference')} on ${count(totals.accounts, 'account')} (${effects.join(', ')})`,
     totals.waiting === 0 ? '' : `${totals.waiting} waiting for another role`,
   ].filter(Boolean);
   return `${count(totals.subjects, 'subject')} checked: ${found.join(', ') || 'all as wanted'}`;
@@ -143,7 +143,9 @@ function hintsOn(report: Report): string[] {
         ]),
     ...(findings.length === 0
       ? []
-      : ['An admin must decide on the findings: no step touches what they name.']),
+      : [
+          'An admin must decide on the findings. Until then, no step changes the objects that the findings name.',
+        ]),
     ...(undecidedOf(report).length === 0
       ? []
       : [

@@ -2,6 +2,7 @@
 import type { Step } from '../reconcile/plan.ts';
 import { failureLine, RUN_AGAIN } from '../cli/exit.ts';
 import type { FollowedPart, Owed } from './follow-repair.ts';
+import { count } from '../reconcile/render-plan.ts';
 import { roleOfTarget } from '../roles/index.ts';
 import type { Asked } from './surveying.ts';
 import { renderTable } from '../cli/table.ts';
@@ -67,11 +68,12 @@ export function renderRepaired({ parts, owed, withheld, report }: Repaired): str
     rows.slice(0, MOST_ROWS),
   );
   const more = rows.length > MOST_ROWS ? `\n… and ${rows.length - MOST_ROWS} more` : '';
-  const summary = summaryOf(parts, report.unreadable.length);
+  const summary = summaryOf({ parts, owed, withheld, report });
   return [...(rows.length === 0 ? [] : [`\n${table}${more}`]), `\n${summary}`].join('\n');
 }
 
-function summaryOf(parts: readonly FollowedPart[], unreadable: number): string {
+function summaryOf(repaired: Pick<Repaired, 'parts' | 'owed' | 'withheld' | 'report'>): string {
+  const { parts, owed, withheld, report } = repaired;
   const stepsOf = (ending: Ending) =>
     parts
       .filter((part) => endingOf(part) === ending)
@@ -81,16 +83,22 @@ function summaryOf(parts: readonly FollowedPart[], unreadable: number): string {
     .map((ending) => ({ ending, steps: stepsOf(ending) }))
     .filter(({ steps }) => steps > 0)
     .map(({ ending, steps }) => `${steps} ${ending}`);
-  const unknown = unreadable === 0 ? [] : [`${unreadable} UNREADABLE`];
+  const unread = report.unreadable.length;
+  const left = [
+    ...(owed.length === 0 ? [] : [`${count(owed.length, 'account')} behind`]),
+    ...(withheld.length === 0 ? [] : [`${withheld.length} withheld`]),
+    ...(unread === 0 ? [] : [`${unread} UNREADABLE`]),
+  ];
   if (parts.length === 0) {
-    return unreadable === 0 ? 'there was nothing to do' : `nothing was done, ${unknown.join('')}`;
+    return left.length === 0 ? 'there was nothing to do' : `nothing was done, ${left.join(', ')}`;
   }
-  const again = parts.filter((part) => endingOf(part) === 'done' && part.steps.length === 0).length;
+  const again = parts.filter((part) => endingOf(part) === 'done' && part.steps.length === 0);
+  const subjects = new Set(again.map(({ subject }) => subject)).size;
   return [
-    `${done} ${done === 1 ? 'step' : 'steps'} done`,
+    `${count(done, 'step')} done`,
     ...others,
-    ...(again === 0 ? [] : [`${again} parked earlier and tried again`]),
-    ...unknown,
+    ...(subjects === 0 ? [] : [`${count(subjects, 'parked subject')} tried again`]),
+    ...left,
   ].join(', ');
 }
 
@@ -102,7 +110,11 @@ export function failuresOf({ parts, owed, withheld }: Repaired): string[] {
   );
   return [
     ...[...bad].map(([code, of]) =>
-      notDone(code, nameFew(of, code === 'STILL_AT_WORK' ? 'not done yet for' : 'not done for')),
+      notDone(
+        code,
+        nameFew(of, code === 'STILL_AT_WORK' ? 'not done yet for' : 'not done for'),
+        of.every((part) => endingOf(part) === 'unanswered') ? SEE_WHY : THEN[code],
+      ),
     ),
     ...[...Map.groupBy(owed, ({ code }) => code)].map(([code, of]) =>
       failureLine(code, nameFew(of, 'the new verifier is not yet on every server for')),
@@ -113,16 +125,18 @@ export function failuresOf({ parts, owed, withheld }: Repaired): string[] {
   ];
 }
 
+/** What to do then: the reason shows whether a worker or a server is missing. */
+const SEE_WHY = 'Remove the cause that the column `why` shows, and run the command again.';
+
 /** What to do then. Unlike other work, a repair does not continue by itself. */
 const THEN: Record<string, string> = {
   BACKEND_UNAVAILABLE: RUN_AGAIN,
   BACKEND_UNREADABLE: RUN_AGAIN,
-  STEP_STALE: 'Run the repair again.',
-  STEP_FAILED: 'Correct what the column `why` shows, and run the repair again.',
+  STEP_STALE: 'Run the command again.',
+  STEP_FAILED: SEE_WHY,
 };
 
-function notDone(code: string, sentence: string): string {
-  const then = THEN[code];
+function notDone(code: string, sentence: string, then: string | undefined): string {
   return then === undefined ? failureLine(code, sentence) : `${code}: ${sentence}. ${then}`;
 }
 

@@ -111,7 +111,7 @@ async function doPart<Reader>(
     const fresh = sideConditionsOf(found, terms).filter(
       (each) => !part.sideConditions.includes(each),
     );
-    // if no step is left, one may be hidden: `unreadable` is said of a target, which may have many servers
+    // if no step is left, an unreadable server may hide one: `unreadable` names only the target
     const unreadable = found.unreadable.find(({ target }) =>
       allowed.length > 0
         ? fresh.includes(`${target} unreadable`)

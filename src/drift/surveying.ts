@@ -36,7 +36,7 @@ export interface SurveyOptions {
 export function addSurveyOptions(command: Command): Command {
   return command
     .argument('[SUBJECT...]', 'shell names, tools (bridgebot or tools.bridgebot), or uids')
-    .option('--all', 'every subject, as if none were named')
+    .option('--all', 'look at every subject (the default without SUBJECT)')
     .addOption(new Option('--role <role>', 'ask only this role').choices(ROLES))
     .addOption(new Option('--target <target>', 'look only at this target').choices(targetNames()))
     .option(

@@ -3,16 +3,16 @@ import type { Role } from '../reconcile/wanted.ts';
 import { ROLES } from '../roles/index.ts';
 import { digestSteps } from '../reconcile/digest.ts';
 import { mergeReports, type Report } from '../reconcile/report.ts';
-import type { Drift, Place, Unseen } from './drifts.ts';
+import type { Drift, Row, Unseen } from './drifts.ts';
 import type { SweepEnding } from './sweeps-table.ts';
 import { notReportedOf } from '../unmanaged/unmanaged-things.ts';
 
 export interface Seen {
   reports: ReadonlyMap<Role, Report>;
   /** rows that were behind when it began, or were touched since: a worker is busy with them */
-  moving: readonly Place[];
+  moving: readonly Row[];
   /** rows that were parked when it began */
-  parked: readonly Place[];
+  parked: readonly Row[];
   frozen: boolean;
   /** why the directory may be an older copy of itself */
   doubt: string | undefined;
@@ -29,7 +29,7 @@ export interface Seen {
 
 export interface Judgement {
   ending: SweepEnding;
-  touch: Place[];
+  touch: Row[];
   drifts: Drift[];
   unseen: Unseen;
 }
@@ -105,9 +105,9 @@ export function judgeSweep(seen: Seen): Judgement {
 
 /** What the first table says of each subject and role. */
 interface Found {
-  drifted: Map<string, Place>;
+  drifted: Map<string, Row>;
   /** parked rows that are touched again */
-  again: Map<string, Place>;
+  again: Map<string, Row>;
   drifts: Drift[];
   /** the steps that would be taken, by role */
   toTouch: Report[];
@@ -209,7 +209,7 @@ function isUnreadable(report: Report): boolean {
   return report.unreadable.some(({ subject }) => subject === undefined);
 }
 
-function keyOf({ subject, role }: Place): string {
+function keyOf({ subject, role }: Row): string {
   return `${subject} ${role}`;
 }
 

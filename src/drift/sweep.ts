@@ -12,7 +12,7 @@ import { adminOfPortal, type Config } from '../shared/config.ts';
 import type { Queues } from '../backends/redis/queue.ts';
 import { describeError } from '../shared/errors.ts';
 import type { Log } from '../shared/log.ts';
-import { readBehindPlaces, readTouchedSince, touchPlaces, writeDrifts } from './drifts.ts';
+import { readBehindRows, readTouchedSince, touchRows, writeDrifts } from './drifts.ts';
 import type { NewEvent } from '../events/events-table.ts';
 import { isFrozen } from '../database/freeze.ts';
 import { readDoubt } from '../seals/heartbeat-table.ts';
@@ -115,7 +115,7 @@ async function sweepOnce(
   const { held } = way;
   const id = randomUUID();
   const began = await store.beginSweep(client, id);
-  const before = await readBehindPlaces(client);
+  const before = await readBehindRows(client);
   const last = await store.readHeld(client);
   const reports = await surveyEverything(client, queues, id, patience, way);
   const doubt = await doubtOfDirectory(
@@ -139,7 +139,7 @@ async function sweepOnce(
   const { ending, touch, drifts, unseen } = judgement;
   held.throwIfAborted();
   await writeDrifts(client, drifts, unseen);
-  await touchPlaces(client, id, touch);
+  await touchRows(client, id, touch);
   const isNews = ending.state === 'held' && last?.digest !== ending.digest;
   await store.endSweep(client, id, ending, {
     used: releases.map((release) => release.id),

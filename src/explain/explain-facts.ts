@@ -109,8 +109,8 @@ interface BehindRow {
   since: Date;
 }
 
-// `next_try_at` of an applied row is the moment when it was applied. Drift that a sweep had seen before was gone
-// then: if the same exists now, it came later.
+// `next_try_at` of an applied row is the moment when it was applied. Drift that a sweep saw before that moment was
+// repaired then. If the same drift exists now, it is new.
 const DRIFTS = `
   SELECT subject, target, object, since FROM drifts d
   WHERE subject = ANY ($1) AND NOT EXISTS (

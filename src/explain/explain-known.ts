@@ -152,8 +152,8 @@ export function describeUnknown(
     const number = id === 0 ? '' : `${name === '' ? 'Number' : ', number'} ${id}`;
     const comma = name !== '' && id !== 0 ? ',' : '';
     return (
-      `${name}${number}${comma} is not managed by Chamberlain. It was first seen at ${timeOf(at)} in the ` +
-      'directory, in an area of homes or on a database server, and may be gone by now.'
+      `${name}${number}${comma} was not made by Chamberlain. It was first seen at ${timeOf(at)} in the ` +
+      'directory, in an area of homes or on a database server, and may be gone by now: see `chamberlain list unmanaged`.'
     );
   });
   switch (word.kind) {

@@ -109,7 +109,7 @@ function factsOf(page: SubjectPage, now: Date): Row[] {
     ['title', page.title ?? ''],
     ['display name', page.displayName ?? ''],
     ['mail', page.email ?? ''],
-    ['since', timeOf(page.since)],
+    ['created', timeOf(page.since)],
     ...page.dns.map((dn): Row => ['DN', dn]),
     ...leavingRows(leaving, { kind, account, state, now }),
     ['maintainers', page.maintainers?.join(', ') ?? ''],
@@ -207,7 +207,7 @@ function targetLines(targets: readonly TargetPage[], paint: Paint): string[] {
       line,
       ...trouble.flatMap(({ mark, what, why, since }) => {
         const known = state === 'no answer' && since === null ? '' : sinceOf(since);
-        const reason = [why.replace(/\.$/u, ''), known].filter((text) => text !== '').join('; ');
+        const reason = [known, why].filter((text) => text !== '').join(': ');
         return [
           `${' '.repeat(STATE_WIDTH + 4)}${mark} ${printable(what)}`,
           ...(reason === '' ? [] : [`${' '.repeat(STATE_WIDTH + 6)}${printable(reason)}`]),
@@ -218,7 +218,7 @@ function targetLines(targets: readonly TargetPage[], paint: Paint): string[] {
 }
 
 function sinceOf(since: string | null): string {
-  return since === null ? 'seen now' : `since ${timeOf(since)}`;
+  return since === null ? 'found just now' : `since ${timeOf(since)}`;
 }
 
 function entrantLines(

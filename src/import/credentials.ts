@@ -129,6 +129,6 @@ function whyLost(have: CredentialsHave, user: string): string | undefined {
     case 'regular':
       return have.file.user === user ? undefined : `the file names the user ${have.file.user}`;
     default:
-      return `there is ${have.file.what}`;
+      return `instead of the credentials file there is ${have.file.what}`;
   }
 }

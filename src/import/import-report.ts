@@ -174,7 +174,7 @@ function renderForeseen(foreseen: Report): string {
   if (steps.length + findings.length + unreadable.length === 0) {
     return 'All imported subjects are as wanted: `chamberlain plan --all` shows nothing about them.';
   }
-  return `${paint('bold', 'Not as wanted')} among the imported subjects, as \`chamberlain plan --all\` shows:\n\n${indent(
+  return `${paint('bold', 'Not as wanted')}: \`chamberlain plan --all\` will show these differences for the imported subjects:\n\n${indent(
     renderSurvey(foreseen, (text) => paint('yellow', text)),
   )}`;
 }

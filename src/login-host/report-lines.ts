@@ -3,8 +3,8 @@
  *
  * On a unix socket the agent sends one report and half-closes. A report is lines of JSON in UTF-8, each an
  * array that begins with a word. The helper answers with one line of JSON and closes, once the files are as the
- * report says. (While everything is being read, the lists of accounts follow within seconds, and at its end.) A
- * line that is not understood, or not believed, affects only itself; a report that was cut is ignored as a
+ * report says. (While everything is being read, the helper writes the lists of accounts every few seconds, and
+ * at the end.) A line that is not understood, or not believed, affects only itself; a report that was cut is ignored as a
  * whole.
  *
  * | line                       | says                                                                         |
@@ -36,7 +36,7 @@ export interface ReportAnswer {
   reading?: string;
   /** what the agent reads is complete and current */
   trusted: boolean;
-  /** why not, and whether another server may do better */
+  /** why it is not, and whether another server may be */
   why?: string;
   tryAnother?: boolean;
 }

@@ -111,7 +111,7 @@ export function renderPlan(
       ].join('\n'),
     );
   }
-  parts.push(`${renderTotals(countPlan(report))}\ndigest ${digest}`);
+  parts.push(`${renderTotals(countPlan(report), shared)}\ndigest ${digest}`);
   return printableLines(parts.join('\n\n')).replace(/(?<=^ {2})[-+~!?…](?= )/gmu, (mark) =>
     paint(COLOURS[mark] ?? 'dim', mark),
   );
@@ -154,15 +154,20 @@ function textOf({ target, object, code, sentence }: Finding): string {
   return `${target}  ${object}: ${code}. ${sentence}`;
 }
 
-function renderTotals(totals: Totals): string {
+/** @param shared the accounts of each finding that concerns several */
+function renderTotals(totals: Totals, shared: ReadonlyMap<string, readonly string[]>): string {
   const effects = EFFECTS.filter((effect) => totals[effect] > 0).map(
     (effect) => `${totals[effect]} ${effect}`,
   );
-  const nothing = totals.unreadable === 0 ? 'nothing to do' : 'no step';
+  const nothing = totals.unreadable + totals.findings === 0 ? 'nothing to do' : 'no step';
+  const repeated = [...shared.values()].reduce((sum, of) => sum + of.length - 1, 0);
+  const findings = totals.findings - repeated;
+  const areAll = shared.size === findings;
+  const ofSeveral = areAll ? ' about several accounts' : ` (${shared.size} about several accounts)`;
   return [
     `${count(totals.subjects, 'subject')} checked: `,
     totals.steps > 0 ? `${count(totals.steps, 'step')} (${effects.join(', ')})` : nothing,
-    totals.findings === 0 ? '' : `, ${count(totals.findings, 'finding')}`,
+    findings === 0 ? '' : `, ${count(findings, 'finding')}${shared.size === 0 ? '' : ofSeveral}`,
     totals.waiting === 0 ? '' : `, ${totals.waiting} waiting`,
     totals.unreadable === 0 ? '' : `, ${totals.unreadable} UNREADABLE`,
   ].join('');

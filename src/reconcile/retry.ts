@@ -2,7 +2,10 @@
 import type { statusOf } from './engine.ts';
 import type { Outcome } from './convergence-table.ts';
 
-/** A server that is away is tried for ever, and soon; what it refuses, with growing pauses, then parked. */
+/**
+ * If a server is away, the role tries again after this time, without end. If the server refuses, the role tries
+ * again after growing pauses, and then parks the subject.
+ */
 const AWAY_RETRY_MS = 1500;
 const REFUSED_RETRY_MS = { first: 500, most: 60_000 };
 const MOST_REFUSALS = 8;

@@ -5,7 +5,7 @@
 import { toolOf } from '../identity/names.ts';
 import type { Taking } from './taking.ts';
 
-const REASON = 'A recovery found this on the servers.';
+const REASON = 'After a server was restored from a backup, the other servers showed this.';
 
 /** The kinds and data are described in docs/portals.md. */
 export function eventsOfTaking(taking: Taking): { event: string; data: Record<string, unknown> }[] {

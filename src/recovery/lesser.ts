@@ -12,7 +12,8 @@
  * | on a database server       | suspended                           | as the seal says       |
  *
  * The seal of a suspended person does not list their keys, and the seal of a tool does not list suspended maintainers.
- * Those of the backup stay, and the list for the admin says so. An admin also decides what nothing shows.
+ * Those of the backup stay, and the list for the admin says so. An admin also decides everything for which there is no
+ * evidence.
  */
 import { toolOf } from '../identity/names.ts';
 import { parseSshKey } from '../ssh-keys/ssh-key.ts';
@@ -137,7 +138,7 @@ function isGain(person: WantedPerson, state: string, member: boolean): boolean {
   return (state === 'active' && person.state !== 'active') || (member && !person.realmMember);
 }
 
-/** Whether every server shows the access that a seal gives. By the backup, it would be closed there. */
+/** Whether every server shows the access that a seal gives. According to the backup, it would be locked there. */
 function isShown(person: WantedPerson, state: string, member: boolean, more: More): boolean {
   const isOpen = state === person.state || more.open.has('directory');
   const isMember = !member || state !== 'active' || more.isMember || isInRealm(person);

@@ -350,7 +350,7 @@ function renderRecovery(recovery: Recovery, digest: string, lost: Lost): string 
     of.length === 0 ? [] : [`${heading}\n${renderTable(headings, of)}`];
   const text = [
     ...section(
-      'Changed because of what the servers show:',
+      'Will be changed because of what the servers show:',
       ['account', 'from now on', 'shown by'],
       rowsOfTakings(takings),
     ),
@@ -391,10 +391,10 @@ const STILL_CLOSED =
   'Nothing shows which keys and tools were taken from people who are suspended in the backup. See `chamberlain explain`\n' +
   'before you reinstate them.';
 const TAKE_BACK =
-  'Accounts created after the backup are listed as unmanaged. `chamberlain import --from-directory --homes` imports them\n' +
-  'again, with their numbers.';
+  'Accounts created after the backup are listed as unmanaged. `chamberlain import --from-directory --homes` takes them\n' +
+  'over, with their numbers.';
 const UNSHOWN =
-  'Nothing shows whose access was revoked after the backup, so these people have it again. Give the seal files of login\n' +
+  'Nothing shows whose access was revoked after the backup, so all of them will have it again. Give the seal files of login\n' +
   'hosts with --seals. If you know some of these people, run `chamberlain submit person.suspend --people …` without --wait\n' +
   'before you confirm: this request is done first when the realm is thawed.';
 const NEXT =

@@ -66,7 +66,7 @@ export interface NewVerdict {
   code: string | undefined;
   sentence: string | undefined;
   urgent: boolean;
-  /** if this request decides one that waited: sent in the name of that request */
+  /** the events when it is done; if this request decides a waiting one, they name the waiting one */
   onDone: OnDone | undefined;
   touches: readonly RoleTouch[];
   /** nothing is done until an admin approves the request */

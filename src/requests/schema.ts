@@ -91,7 +91,7 @@ const always = (message: string) => ({ message, when: () => true });
 const subject = { person: person.optional(), tool: tool.optional() };
 
 const requestedBy = z.object({
-  requestedBy: person.describe('the shell name of the requester'),
+  requestedBy: person.describe('the shell name of the actor: the person who asks'),
 });
 
 /** One schema for each kind; `chamberlain schema KIND` prints it as JSON Schema. */
@@ -111,7 +111,7 @@ export const REQUEST_SCHEMAS = {
     always('the request must have displayName or email'),
   ),
   'access.request': kind('access.request', {
-    person: person.optional().describe('the shell name of a person; the requester by default'),
+    person: person.optional().describe('the shell name of a person; the actor by default'),
     reason: reason.default(''),
   }),
   'access.grant': kind('access.grant', { person, reason: reason.default('') }),
@@ -147,7 +147,7 @@ export const REQUEST_SCHEMAS = {
     title,
     maintainers: maintainers
       .optional()
-      .describe('further maintainers; the requester is always one, unless an admin names others'),
+      .describe('more maintainers; the actor becomes one too, except an admin who names others'),
   }),
   'tool.update': kind('tool.update', { tool, title }),
   'maintainer.add': maintainerChange('maintainer.add'),
@@ -249,7 +249,7 @@ export const CLAIMS = z.object({
   jti: z.uuid().transform((text) => text.toLowerCase()),
   iat: z.int(),
   exp: z.int(),
-  sub: person.describe('the person who approved; the requester if nobody else did'),
+  sub: person.describe('the person who approved; the actor if nobody else did'),
   request: z.record(z.string(), z.unknown()),
 });
 export type Claims = z.infer<typeof CLAIMS>;

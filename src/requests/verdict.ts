@@ -3,7 +3,7 @@
  *
  *   job ──▶ size, shape, signature: an invalid job gets no verdict and is not kept
  *       ──▶ the first verdict, if there is one
- *       ──▶ times, schema, rights of the portal, requester, rules of the kind
+ *       ──▶ times, schema, rights of the portal, actor, rules of the kind
  *       ──▶ accepted: state, ids, audit, events and touched generations, all in one transaction
  *       ──▶ refused: a code and a sentence in `requests`, `events` and `audit`, and nothing else
  *
@@ -150,7 +150,7 @@ interface Together {
   newTools: NewTool[];
 }
 
-/** What is read before everything else: the first verdict, if there is one, and the requester. */
+/** What is read before everything else: the first verdict, if there is one, and the actor. */
 type Look = [first: StoredVerdict | undefined, actor: Person | undefined];
 
 /** Looks up, for all of these jobs, what `giveVerdict` reads first. */
@@ -191,7 +191,7 @@ async function createTools(client: Client, tools: readonly NewTool[]): Promise<v
   await Promise.all([useIds(client, 'tool', ids), insertTools(client, tools)]);
 }
 
-/** Whether the rules of a request look for a new tool, or need a number and none is reserved. */
+/** Whether a handler may read a tool that is not recorded yet, or needs a number when none is reserved. */
 function needsRecorded(
   { newTools, toolIds }: Together,
   config: Config,
@@ -331,14 +331,14 @@ function requireOwnKey(admin: string, names: readonly string[], actor: Person | 
   throw new ChamberlainError('NOT_ALLOWED', `${admin} ${why}.`);
 }
 
-/** Throws if the requester may request nothing. */
+/** Throws if the actor may request nothing. */
 function requireActor(request: Request, actor: Person | undefined): void {
   const creatingOneself =
     request.kind === 'person.create' && request.shellName === request.requestedBy;
   if (!creatingOneself && actor === undefined) {
     throw new ChamberlainError(
       'PERSON_UNKNOWN',
-      `There is no person named ${request.requestedBy}, who is given as the requester. Create the person first.`,
+      `There is no person named ${request.requestedBy}, as requestedBy says. Create the person first.`,
     );
   }
   // a new person may give a deleted person's name as their own: that is refused as NAME_TAKEN, not here
@@ -483,7 +483,8 @@ function isFault(error: unknown): boolean {
 
 /** SQLSTATEs for characters that PostgreSQL cannot store in a text or in JSON: NUL, half a surrogate pair. */
 const UNKEEPABLE: ReadonlySet<string> = new Set(['22021', '22P02', '22P05']);
-const NOT_KEPT = 'A text contains a character that cannot be stored, such as NUL. Remove it.';
+const NOT_KEPT =
+  'A text in the request contains a character that cannot be stored, such as NUL. Remove that character.';
 const TOO_DEEP =
   'The request has lists or objects nested thousands of levels deep. Compare it with `chamberlain schema`.';
 

@@ -12,13 +12,13 @@
  *
  * The doubt about a place ends without a decision of an admin. PostgreSQL is the newer of the two, so nothing is given
  * because of the older copy, and a copy that was restored by mistake costs only the surveys. What the place then lacks
- * is ordinary drift: the sweep gives it, or holds it back within its bounds. Nothing is dropped or removed meanwhile,
- * except accounts of deleted subjects, because the restored contents may differ from the archives.
+ * is ordinary drift: the sweep gives it, or holds it back within its bounds. Because the restored contents may differ
+ * from the archives, nothing is dropped or removed meanwhile, except accounts of deleted subjects.
  *
  * A restore between two looks is detected by the next job that gives something there (place-guard.ts).
  *
- * Each place has its own loop, so a place that hangs does not delay others. Two processes may both look; each
- * overwrites only the marker that it has read.
+ * Each place has its own loop, so a place that hangs does not delay others. Two processes may read the markers at
+ * the same time; each overwrites only the marker that it has read.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Config } from '../shared/config.ts';

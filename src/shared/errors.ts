@@ -2,8 +2,8 @@
  * One table of codes, and the one error class that carries them.
  *
  * An error's message is the act that failed; `cause` is the cause; `context` holds names and
- * numbers, never a secret. Only the table says whether to try again, and only the convergence row
- * reads that.
+ * numbers, never a secret. Only the table says whether to try again, and only the code that writes
+ * the convergence row uses it.
  */
 
 interface CodeEntry {
@@ -67,7 +67,7 @@ export const CODES = {
   ),
   PERSON_NOT_SUSPENDED: refusal(
     'The person is not suspended.',
-    'Nothing needs to be done. To erase a person, suspend them first.',
+    'To reinstate the person, nothing needs to be done. To erase the person, suspend them first.',
   ),
   PERSON_LEAVING: refusal(
     'The person is to be deleted or erased, is being archived, or is being restored.',
@@ -111,9 +111,12 @@ export const CODES = {
     'See `chamberlain status SUBJECT`. An admin can lift the hold (subject.release).',
   ),
   NOT_HELD: refusal('There is no hold on the person or tool.', 'Nothing needs to be done.'),
-  MAINTAINER_UNKNOWN: refusal('That is not a maintainer of the tool.', 'Check the name.'),
+  MAINTAINER_UNKNOWN: refusal(
+    'The person or tool named is not a maintainer of this tool.',
+    'Check the name.',
+  ),
   MAINTAINER_ALREADY: refusal(
-    'That is already a maintainer of the tool.',
+    'The person or tool named is already a maintainer of this tool.',
     'Nothing needs to be done.',
   ),
   ADMIN_TOOL: refusal(
@@ -187,7 +190,10 @@ export const CODES = {
   KEY_OPTION: refusal('An option before the key is not allowed.', 'Remove the option.'),
   KEY_COMMENT: refusal('The comment is too long or not printable.', 'Shorten the comment.'),
   KEY_TAKEN: refusal('Another person has this key, or had it before.', 'Make a new key.'),
-  KEY_KNOWN_BAD: refusal('The key is publicly known.', 'Make a new key, and never use this one.'),
+  KEY_KNOWN_BAD: refusal(
+    'The private half of this key is publicly known, so anybody can log in with it.',
+    'Make a new key, and never use this one.',
+  ),
   KEY_ALREADY: refusal('The person already has this key.', 'Nothing needs to be done.'),
   KEY_UNKNOWN: refusal('The person has no such key.', 'Check the fingerprint.'),
   KEY_TOO_MANY: refusal(
@@ -200,7 +206,7 @@ export const CODES = {
     'See `chamberlain list unmanaged`, then adopt it or ignore it.',
   ),
   PATH_FOREIGN: refusal(
-    'Something of another kind or of another account is in the place of a home or a credentials file.',
+    'Where a home or a credentials file should be, there is something else, or it belongs to another account.',
     'Look at it, and move it away. Then run `chamberlain repair SUBJECT`.',
   ),
   TOOL_ORPHANED: refusal(
@@ -230,14 +236,14 @@ export const CODES = {
   ),
   STILL_AT_WORK: refusal(
     'The repair takes longer than the command waited, and continues.',
-    'See `chamberlain status SUBJECT` for its progress. Run the repair again when it has ended.',
+    'See `chamberlain status SUBJECT` for its progress. Run the command again when the work has ended.',
   ),
   DESTROY_WITHHELD: refusal(
     'Steps that destroy data are done only with --destroy.',
     'Read these steps, then give --destroy.',
   ),
   AUDIT_BROKEN: refusal(
-    'The audit has been changed since it was sealed.',
+    'Rows of the audit were changed, removed or inserted after their hashes were recorded.',
     'Keep a copy of the database now, and compare it with a backup.',
   ),
   AUDIT_NOT_CLOSABLE: refusal(
@@ -272,11 +278,11 @@ export const CODES = {
   // faults
   BACKEND_UNREADABLE: fault(
     'A server could not be read, or gave an incomplete answer.',
-    'Look at the server. The work continues by itself when it is back.',
+    'Check that the server runs and can be reached. The work continues by itself when the server answers again.',
   ),
   BACKEND_UNAVAILABLE: fault(
     'A server could not be reached or did not answer in time.',
-    'Look at the server. The work continues by itself when it is back.',
+    'Check that the server runs and can be reached. The work continues by itself when the server answers again.',
   ),
   STEP_STALE: fault(
     'The state that a step was planned for has changed meanwhile.',
@@ -288,9 +294,12 @@ export const CODES = {
   ),
   ARCHIVE_DAMAGED: refusal(
     'An archive is missing, or differs from its record. Nothing was destroyed.',
-    'Look into the folder of archives, and put the archive back from a backup.',
+    'Look in the folder of archives, and put the archive back from a backup.',
   ),
-  STEP_FAILED: fault('A step failed.', 'Read the cause in `chamberlain status SUBJECT`.'),
+  STEP_FAILED: fault(
+    'A step failed.',
+    '`chamberlain status SUBJECT` shows what failed and why. Remove the cause, then run `chamberlain repair SUBJECT`.',
+  ),
   NOT_ACCEPTED: fault(
     'The login helper has not accepted the directory.',
     'Run `keys-agent status` to see why.',

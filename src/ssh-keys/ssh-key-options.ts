@@ -83,7 +83,7 @@ function readOption(name: string, quoted: string | undefined): string | { refuse
     return quoted === undefined ? flag : { refused: `The option ${flag} takes no value.` };
   }
   if (!isValued(name)) {
-    return { refused: `The option ${name.slice(0, 40)} is not allowed. Remove it.` };
+    return { refused: `The option "${name.slice(0, 40)}" is not allowed. Remove it.` };
   }
   if (quoted === undefined) return { refused: `The option ${name} needs a value in quotes.` };
   const wrong = VALUES[name]?.check(quoted);

@@ -3,7 +3,7 @@
  * the person what to do. It is stricter than sshd and ssh-keygen: they accept every key that it accepts, with the same
  * fingerprint.
  *
- * It tolerates blanks and tabs around the line and between its fields, and one line end (LF or CRLF). Nothing else.
+ * It tolerates spaces and tabs around the line and between its fields, and one line end (LF or CRLF). Nothing else.
  */
 import { createHash } from 'node:crypto';
 import { createRequire } from 'node:module';
@@ -42,7 +42,7 @@ const ADVICE =
  *
  * @param moreKnownBad fingerprints that the realm refuses in addition to the built-in ones
  * @param isSealed the key was checked before and is signed. Then this does not check that an Ed25519 key is a point on
- *   the curve, which takes as long as everything else. Nobody could log in with a key that is not.
+ *   the curve, which takes as long as everything else. Nobody could log in with a key that is not on it.
  */
 export function parseSshKey(
   text: string,
@@ -159,8 +159,11 @@ function parseLine(
   const fingerprint = `SHA256:${digest}`;
   const bad = KNOWN_BAD_KEYS.get(fingerprint);
   if (bad !== undefined || moreKnownBad.has(fingerprint)) {
-    const what = bad === undefined ? 'known to others' : `${bad}, which is public`;
-    return refused('KEY_KNOWN_BAD', `This key is ${what}. Make a new key, and never use this one.`);
+    const what = bad === undefined ? 'a key' : `${bad},`;
+    return refused(
+      'KEY_KNOWN_BAD',
+      `This is ${what} whose private half is publicly known. Make a new key, and never use this one.`,
+    );
   }
   return { ok: true, key: { type, bits, fingerprint, line: `${type} ${base64}`, options, label } };
 }
@@ -194,7 +197,7 @@ function refuseType(type: string): SshKeyVerdict {
   if (type === '') return malformed('There is no key after the options. Copy the line again.');
   if (/[^\x21-\x7e]/.test(type)) {
     return malformed(
-      'A letter or blank before the key only looks like the right one. Copy the line again.',
+      'Before the key there is a character that only looks like a letter or a space. Copy the line again.',
     );
   }
   if (!isTypeWord(type))

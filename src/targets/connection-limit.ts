@@ -1,4 +1,9 @@
-/** The limit of a database account's connections while they are being ended. */
+/** The limit of a database account's connections, in words, and while they are being ended. */
+
+/** A limit in words. To MariaDB, 0 is no limit. */
+export function describeLimit(maxUserConnections: number): string {
+  return maxUserConnections === 0 ? 'no limit' : `at most ${maxUserConnections} connections`;
+}
 
 /**
  * No realm allows this many more, so nobody is kept out meanwhile, and it cannot be mistaken for a real limit.

@@ -143,7 +143,7 @@ export const credentialsFile: Target<FilesReader, CredentialsWant | undefined, C
 function whyNew(want: CredentialsWant, file: CredentialsFileHave): string | undefined {
   const { recorded, wantedEpoch } = want.credentials;
   if (file.kind === 'absent') return 'it does not exist';
-  if (file.kind === 'irregular') return `there is ${file.what}`;
+  if (file.kind === 'irregular') return `instead of the credentials file there is ${file.what}`;
   if (recorded === undefined) return 'no verifier is recorded';
   if (recorded.epoch !== wantedEpoch) {
     return `epoch ${wantedEpoch} is wanted, ${recorded.epoch} is recorded`;
@@ -163,8 +163,8 @@ function whyNew(want: CredentialsWant, file: CredentialsFileHave): string | unde
 function whoElse({ uid }: CredentialsWant, file: CredentialsFileHave): string | undefined {
   if (file.kind !== 'regular') return undefined;
   const { mode, gid } = file.seen;
-  if ((mode & 0o007) !== 0) return 'others could read or change it';
-  if (gid !== uid && (mode & 0o070) !== 0) return `group ${gid} could read or change it`;
+  if ((mode & 0o007) !== 0) return 'others can read or change the file';
+  if (gid !== uid && (mode & 0o070) !== 0) return `group ${gid} can read or change the file`;
   return undefined;
 }
 

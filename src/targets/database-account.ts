@@ -1,6 +1,6 @@
 /** The database account of a tool (`s<uid>`) or a person (`u<uid>`), on every configured server. */
 import { codeOf, describeError } from '../shared/errors.ts';
-import { limitWhileEnding } from './connection-limit.ts';
+import { describeLimit, limitWhileEnding } from './connection-limit.ts';
 import { databaseUser } from '../identity/posix-id.ts';
 import type { Wanted } from '../reconcile/wanted.ts';
 import type { Action, Effect } from '../reconcile/action.ts';
@@ -126,9 +126,7 @@ export const databaseAccount: Target<DatabasesReader, DatabaseWant, DatabaseServ
     if (presence === 'nothing') return 'none';
     const on = `${user} on ${servers.map(({ name }) => name).join(', ')}`;
     if (presence === 'absent') return `${on}, absent`;
-    return [on, `at most ${maxUserConnections} connections`, locked ? 'locked' : 'unlocked'].join(
-      ', ',
-    );
+    return [on, describeLimit(maxUserConnections), locked ? 'locked' : 'unlocked'].join(', ');
   },
 
   async observe(reader, wanted, { databaseServers }) {
@@ -335,7 +333,7 @@ function addWhatItLacks(
   }
   const isLimitRight = account.maxUserConnections === maxUserConnections;
   if (!locked && !isLimitRight && !isEnding(account, want)) {
-    const change = `at most ${account.maxUserConnections} → ${maxUserConnections} connections`;
+    const change = `${describeLimit(account.maxUserConnections)} → ${describeLimit(maxUserConnections)}`;
     const action: Action = { verb: 'db.setLimit', server, user, maxUserConnections, ends: false };
     add('change', change, 'the limit is not the configured one', action);
   }
@@ -444,7 +442,7 @@ function findingsOn(seen: SeenServer, user: string, wanted: Wanted): Finding[] {
         ? finding(user, `There is a role with this name. Drop it.`)
         : finding(
             `${user}@${host}`,
-            `Connections from ${host} get this account instead of ${user}@${OUR_HOST}. Drop it.`,
+            `MariaDB uses this account for connections from ${host} instead of ${user}@${OUR_HOST}. Drop it.`,
           ),
     ),
     // a GRANT that creates an account would give it these as well
@@ -461,7 +459,7 @@ function findingsOn(seen: SeenServer, user: string, wanted: Wanted): Finding[] {
     ...anonymousHosts.map((host) => ({
       ...finding(
         `''@${host}`,
-        `Connections from ${host} may get this account, which has no name. Drop it.`,
+        `MariaDB may use this anonymous account for connections from ${host}. Drop it.`,
       ),
       advisory: true as const,
     })),

@@ -120,15 +120,19 @@ export function unmanagedFinding(
   const needed = number === undefined ? '' : ` (${number} ${want.number?.value})`;
   const object = readableRef(entry.ref, want.realm);
   const shared = hasName ? 'name' : hasNumber ? 'number' : 'display name';
+  const common = { target: want.target, subject: wanted.uid, account: wanted.account };
+  if (entry.ref === want.ref && want.number !== undefined && oddity === undefined) {
+    const has = `has ${number} ${numbers.join(', ') || 'none'}, not ${want.number.value}`;
+    const todo = `set it back to ${want.number.value}, or rename the entry if it is not Chamberlain's`;
+    return { ...common, object, code, sentence: `${object} ${has}: ${todo}` };
+  }
   return {
-    target: want.target,
-    subject: wanted.uid,
-    account: wanted.account,
+    ...common,
     object,
     code,
     sentence:
       `${object}${stated.length === 0 ? '' : ` (${stated.join(', ')})`} is not managed by Chamberlain, but has the ${shared} of ` +
-      `${readableRef(want.ref, want.realm)}${needed}: ${whatToDo(want, entry, { hasNumber, namesake })}`,
+      `${readableRef(want.ref, want.realm)}${needed}: ${whatToDo({ hasNumber, namesake })}`,
   };
 }
 
@@ -151,7 +155,7 @@ export function otherClassFinding(want: EntryWant, entry: DirectoryEntry, wanted
     return ownFinding(want, wanted, sentence);
   }
   const classes = (entry.attributes['objectClass'] ?? []).join(', ');
-  const sentence = `has the classes ${classes}, but not ${classOf(want)}: remove or rename it, and Chamberlain makes it again`;
+  const sentence = `has the classes ${classes}, but not ${classOf(want)}: remove or rename this entry, then Chamberlain makes its own`;
   return ownFinding(want, wanted, sentence);
 }
 
@@ -166,16 +170,8 @@ function ownFinding(want: EntryWant, wanted: Wanted, sentence: string): Finding 
 /**
  * Only an admin knows whether the entry is ours, changed by hand, or another's: says what to do in either case.
  */
-function whatToDo(
-  want: EntryWant,
-  entry: DirectoryEntry,
-  { hasNumber, namesake }: { hasNumber: boolean; namesake: boolean },
-): string {
-  const { number } = want;
+function whatToDo({ hasNumber, namesake }: { hasNumber: boolean; namesake: boolean }): string {
   if (namesake) return hasNumber ? 'give it another number, or remove it' : 'rename or remove it';
-  if (number !== undefined && entry.ref === want.ref && oddityOf(entry) === undefined) {
-    return `set ${number.attribute} back to ${number.value}, or rename the entry if it belongs to something else`;
-  }
   return hasNumber
     ? 'restore its name and place, or give it another number if it belongs to something else'
     : 'rename or remove it';

@@ -180,7 +180,7 @@ function drafting(wanted: Wanted) {
         have.kind === 'irregular'
           ? `There is ${have.what} where a directory of uid ${uid} should be. Move it away.`
           : `The directory belongs to uid ${have.seen.uid}, not to ${uid}. ` +
-            "Correct its owner if it is this account's, or move it away.";
+            `If it is the home of this account, change its owner to uid ${uid}. Otherwise move it away.`;
       findings.push({ ...common, object, code: 'PATH_FOREIGN', sentence });
     },
 

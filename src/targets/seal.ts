@@ -92,7 +92,8 @@ export const seal: Target<DirectoryReader, EntryWant, DirectoryEntry | undefined
     const object = readableRef(want.ref, want.realm);
     const step = { ...modifyStep(want, wanted, effect, changes), object };
     const change = `seal ${first === undefined ? 'none' : (was?.number ?? 'unreadable')} → ${is?.number}`;
-    const because = first === undefined ? UNSEALED : 'its seal is out of date';
+    const fault = was === undefined ? 'its seal cannot be read' : 'its seal is out of date';
+    const because = first === undefined ? UNSEALED : fault;
     return { steps: [{ ...step, change, because }], findings: [] };
   },
 };

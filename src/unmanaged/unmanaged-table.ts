@@ -159,7 +159,7 @@ export async function ignoreThings(
   );
 }
 
-/** The names that are those of our accounts, also of deleted ones, with their numbers. */
+/** Which of these names belong to our accounts, deleted ones included, and their numbers. */
 export async function readAccounts(
   pool: Reader,
   names: readonly string[],
@@ -186,7 +186,7 @@ function mapOf(rows: readonly { account: string; uid: number }[]): Map<string, n
   return new Map(rows.map(({ account, uid }) => [account, uid]));
 }
 
-/** The numbers that are those of our accounts, with the accounts. */
+/** Which of these numbers belong to our accounts, and the accounts. */
 export async function readNumbers(
   pool: Reader,
   numbers: readonly number[],

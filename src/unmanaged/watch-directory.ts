@@ -47,7 +47,7 @@ interface DirectoryWatch {
   readonly pool: Pool;
   readonly context: EntryContext;
   readonly realmGroup: EntryRef;
-  /** the change sequence numbers up to which has been looked: of all entries, and of the realm group */
+  /** the change sequence numbers that the last look reached, for all entries and for the realm group */
   since: string | undefined;
   realmCsn: string | undefined;
   /** DNs of groups that could not be judged yet, because the directory role was working on them */

@@ -25,9 +25,9 @@ const EVERY_MS = 20_000;
 export interface Watching {
   pool: Pool;
   realm: Realm;
-  /** of numbers of people and tools */
+  /** the ranges of numbers for people and tools */
   ranges: readonly { first: number; last: number }[];
-  /** of numbers that other realms give */
+  /** the ranges that other realms use */
   others: readonly { first: number; last: number }[];
   config: Config;
 }

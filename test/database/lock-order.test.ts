@@ -1,7 +1,7 @@
 /** Rows of `convergence` that several processes take at once: no two wait in a circle. */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { lockSubjects, unlock, writeOutcomes } from '../../src/reconcile/convergence-table.ts';
-import { touchPlaces } from '../../src/drift/drifts.ts';
+import { touchRows } from '../../src/drift/drifts.ts';
 import { holdThawed } from '../../src/database/freeze.ts';
 import { openPool, type Client, type Pool } from '../../src/database/connection.ts';
 import { releaseAllLeases } from '../../src/reconcile/relay-queries.ts';
@@ -121,7 +121,7 @@ test('a sweep touches many rows meanwhile', async () => {
     world,
     'INSERT INTO sweeps (id) VALUES (gen_random_uuid()) RETURNING id',
   );
-  await beside(() => touchPlaces(sweep, row?.id ?? '', places), 1);
+  await beside(() => touchRows(sweep, row?.id ?? '', places), 1);
 });
 
 test('meanwhile all leases are given back, except of rows that are just being written', async () => {

@@ -154,7 +154,7 @@ describe('a certificate', () => {
     const check = (at: number) => ({
       group: 'certificates',
       subject: 'the certificate',
-      todo: 'Look at the server.',
+      todo: 'Check that the server runs and can be reached.',
       look: () => look(at),
     });
     const lines = await examine([check(port), check(await freePort())]);

@@ -148,7 +148,7 @@ const DATABASES: Report = {
       target: 'database-account',
       object: "''@localhost on replica",
       code: 'DATABASE_FOREIGN',
-      sentence: 'Connections from localhost may get this account, which has no name. Drop it.',
+      sentence: 'MariaDB may use this anonymous account for connections from localhost. Drop it.',
       advisory: true,
     }),
   ),

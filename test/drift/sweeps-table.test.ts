@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
 import type { Role } from '../../src/reconcile/wanted.ts';
-import { touchPlaces } from '../../src/drift/drifts.ts';
+import { touchRows } from '../../src/drift/drifts.ts';
 import { openPool, type Pool, withClient } from '../../src/database/connection.ts';
 import { beginSweep, readLeft, readReleases, readSweep } from '../../src/drift/sweeps-table.ts';
 import { openWorld, type World } from '../stack.ts';
@@ -37,7 +37,7 @@ test('a subject with rows of many roles counts once, wherever a batch ends', asy
   ).flatMap((roles, index) => roles.map((role) => place(index + 1, role)));
   const swept = await withClient(sweep, async (client) => {
     await beginSweep(client, id);
-    await touchPlaces(client, id, places);
+    await touchRows(client, id, places);
     return readSweep(client, id);
   });
   expect(swept?.touched).toBe(1001);
@@ -61,7 +61,7 @@ test('what had been given up is left until it is applied, however long it has be
     });
   await withClient(sweep, async (client) => {
     await beginSweep(client, id);
-    await touchPlaces(client, id, [place(1, 'homes'), place(2, 'homes')]);
+    await touchRows(client, id, [place(1, 'homes'), place(2, 'homes')]);
   });
   expect(await left()).toEqual([
     [1, 'homes', 'due', true],

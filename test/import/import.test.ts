@@ -288,11 +288,14 @@ test('imports what is valid, and gives a reason for everything else', async () =
     { account: 'tools.loop-a', why: 'there is no home' },
     { account: 'tools.loop-b', why: 'there is no home' },
     { account: 'tools.gid', why: 'there is no home' },
-    { account: 'tools.linked', why: 'there is a symbolic link' },
-    { account: 'tools.emptied', why: 'there is a file that does not hold credentials' },
+    { account: 'tools.linked', why: 'instead of the credentials file there is a symbolic link' },
+    {
+      account: 'tools.emptied',
+      why: 'instead of the credentials file there is a file that does not hold credentials',
+    },
     { account: 'tools.others', why: `the file names the user s${(old.uid['others'] ?? 0) + 1}` },
     { account: 'tools.moved', why: 'the home belongs to another account' },
-    { account: 'tools.loose', why: 'others could read or change it' },
+    { account: 'tools.loose', why: 'others can read or change the file' },
   ]);
   expect(first.keyless).toEqual(['kim', 'kim2']);
   expect(first.adminless).toBeUndefined();

@@ -130,7 +130,7 @@ test('what was found beside many accounts is said once', () => {
       account: `person-${String(n).padStart(5, '0')}`,
       object: "''@localhost on replica",
       code: 'DATABASE_FOREIGN' as const,
-      sentence: 'Connections from localhost may get this account, which has no name. Drop it.',
+      sentence: 'MariaDB may use this anonymous account for connections from localhost. Drop it.',
       advisory: true as const,
     })),
   };

@@ -1,6 +1,6 @@
 /**
- * `chamberlain doctor`, on a healthy system, and with each thing that it checks broken by hand: it names it,
- * says what to do, and ends in time.
+ * `chamberlain doctor` on a healthy system; then with each thing that it checks broken by hand: it names the
+ * fault, says what to do, and ends in time.
  */
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
@@ -189,7 +189,7 @@ test('on a healthy system every line is ok, and it ends with 0 without changing 
   }
 });
 
-test('for people: what is wrong, with what to do and a sum; with --verbose also what is right, below and aligned', async () => {
+test('for people: what is wrong, with what to do and a summary; with --verbose also what is right, below and aligned', async () => {
   await query(world, `GRANT UPDATE (verdict) ON audit TO chamberlain_homes`);
   try {
     const look = (...args: string[]) =>
@@ -319,7 +319,7 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
         says: [['fix', /keeps audit append-only is missing/u, /audit verify/u]],
       },
       {
-        what: 'a trigger that guards what is not closed',
+        what: 'the trigger on audit_seals that keeps what is not closed',
         break: sql('ALTER TABLE audit_seals DISABLE TRIGGER audit_seals_closed_only'),
         mend: sql('ALTER TABLE audit_seals ENABLE TRIGGER audit_seals_closed_only'),
         says: [['fix', /keeps audit_seals append-only is missing/u, /audit verify/u]],
@@ -331,7 +331,7 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
         says: [['fix', /a replaced leader can write to events: /u, /migrate/u]],
       },
       {
-        what: 'the trigger that judges what is closed',
+        what: 'the trigger on audit_closings',
         break: sql('DROP TRIGGER audit_closings_check ON audit_closings'),
         mend: sql(
           `CREATE TRIGGER audit_closings_check BEFORE INSERT ON audit_closings
@@ -451,13 +451,13 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
         says: [['fix', /^chamberlain_sweep lacks EXECUTE on look_again$/u, /migrate/u]],
       },
       {
-        what: 'a right too many, of everybody',
+        what: 'an extra right of PUBLIC',
         break: sql('GRANT SELECT ON people TO PUBLIC'),
         mend: sql('REVOKE SELECT ON people FROM PUBLIC'),
         says: [['fix', /^everybody also has SELECT on people$/u, /REVOKE/u]],
       },
       {
-        what: 'a role that may too much',
+        what: 'a role with an extra attribute',
         break: sql('ALTER ROLE chamberlain_sweep CREATEDB'),
         mend: sql('ALTER ROLE chamberlain_sweep NOCREATEDB'),
         says: [['fix', /^chamberlain_sweep is allowed to make databases$/u, /Revoke that/u]],
@@ -500,7 +500,7 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
         says: [['fix', /^sssd cannot log in$/u, /cn=sssd,ou=chamberlain,.* ldap-sssd/u]],
       },
       {
-        what: 'an account that writes, and all who read',
+        what: 'write access of one account, and read access for everybody',
         ...accessRule(
           `to dn.subtree="${ofBase}" by dn.exact="cn=keys-agent,ou=chamberlain,${ofBase}" write by anonymous read by * break`,
         ),
@@ -511,7 +511,7 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
         ],
       },
       {
-        what: 'an account that does not see',
+        what: 'an account without read access',
         ...accessRule(
           `to dn.subtree="ou=people,${ofBase}" by dn.exact="cn=directory-reader,ou=chamberlain,${ofBase}" none by * break`,
         ),
@@ -558,9 +558,7 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
         what: 'an account without a name',
         break: () => administer(world.tools.socket, `CREATE USER ''@'10.0.0.1';`),
         mend: () => administer(world.tools.socket, `DROP USER ''@'10.0.0.1';`),
-        says: [
-          ['fix', /^toolsdb: the account ''@'10\.0\.0\.1', which has no name/u, /DROP USER ''@/u],
-        ],
+        says: [['fix', /^toolsdb: the anonymous account ''@'10\.0\.0\.1' /u, /DROP USER ''@/u]],
       },
       {
         what: 'freezing',
@@ -629,7 +627,7 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
         says: [['fix', /ldap-directory has mode 0644: others can read it$/u, /chmod 600/u]],
       },
       {
-        what: 'whose a secret is',
+        what: 'the owner of a secret',
         break: () => chownSync(secret('postgres-relay'), 4242, 0),
         mend: () => chownSync(secret('postgres-relay'), 0, 0),
         says: [['fix', /postgres-relay belongs to uid 4242$/u, /must be root/u]],
@@ -785,7 +783,11 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
           ),
           mend: sql('DELETE FROM sweeps'),
           says: [
-            ['fix', /^the last sweep ended unreadable: homes is away$/u, /chamberlain sweep/u],
+            [
+              'fix',
+              /^the last sweep could not read everything: homes is away$/u,
+              /chamberlain sweep/u,
+            ],
           ],
         },
         {
@@ -938,7 +940,10 @@ describe('a server that hangs is named in one line, and takes no longer than its
         group: expect.any(String),
         what: expect.stringMatching(says),
         todo: expect.stringMatching(
-          new RegExp(`^Meanwhile .* Look at the server, .* (One|${skipped}) other checks? `, 'u'),
+          new RegExp(
+            `^Meanwhile .* Check that the server runs .* (One|${skipped}) other checks? `,
+            'u',
+          ),
         ),
       },
     ]);
@@ -950,7 +955,7 @@ describe('a server that hangs is named in one line, and takes no longer than its
 });
 
 test('a file server that hangs is named, and is not waited for', async () => {
-  // whoever looks for himself is held as by a mount that does not answer: in a thread that nothing ends
+  // a process that reads the folder itself hangs, as on a dead mount, in a thread that cannot be ended
   const fifo = join(world.dir, 'a-fifo');
   await promisify(execFile)('mkfifo', [fifo]);
   const double = join(world.dir, 'hanging.mjs');
@@ -987,7 +992,7 @@ test('a file server that hangs is named, and is not waited for', async () => {
   );
   expect(told.exit).toBe(4);
   expect(told.tookMs).toBeLessThan(MOST_MS);
-  // what can be ended is
+  // every program that can be ended has ended
   const left = readFileSync(pids, 'utf8').trim().split('\n');
   expect(left.length).toBeGreaterThanOrEqual(4);
   await eventually('the programs to be gone', () =>
@@ -1021,7 +1026,7 @@ test('servers that are down are named, each', async () => {
   expect(told.tookMs).toBeLessThan(MOST_MS);
 });
 
-test('a server that a role cannot reach is told with since when, and what that stops, until it can', async () => {
+test('doctor names a server that a role cannot reach, since when, and what that stops, until the role reaches it', async () => {
   const troubles = () =>
     query<{ place: string }>(world, 'SELECT place FROM troubles ORDER BY place').then((rows) =>
       rows.map(({ place }) => place),
@@ -1034,7 +1039,7 @@ test('a server that a role cannot reach is told with since when, and what that s
   let told: Told;
   let text: string;
   try {
-    // what was found of others before is forgotten by the next look
+    // the next look replaces what the roles found in earlier tests
     await eventually('the roles to see it', async () => {
       return (await troubles()).join() === 'directory,redis';
     });
@@ -1058,13 +1063,13 @@ test('a server that a role cannot reach is told with since when, and what that s
   const since = text.split('\n').filter((line) => line.startsWith('Since '));
   expect(since).toEqual([expect.stringMatching(/binding as .* at ldap/u)]);
   expect(since[0]).toContain(stops);
-  // what is found of Redis now says since when the relay has found it
+  // the line about Redis has the start time that the relay recorded
   expect(text).toMatch(new RegExp(`^Redis cannot be used at \\S+ since ${time}: `, 'mu'));
   await eventually('it to be forgotten', async () => (await troubles()).length === 0, 60_000);
   expect(await status()).not.toContain('Since ');
 }, 180_000);
 
-test('a Redis that fills up, and a heap of requests, are named', async () => {
+test('a full Redis and a backlog of requests are named', async () => {
   await running.stopWork();
   try {
     await redisCommand(
@@ -1088,7 +1093,7 @@ test('a Redis that fills up, and a heap of requests, are named', async () => {
 });
 
 describe('with the secrets that are there:', () => {
-  test('none: nothing fails, and each thing that wants one says which', async () => {
+  test('without any, nothing fails, and each check says which secret it needs', async () => {
     const secrets = join(world.dir, 'no-secrets');
     mkdirSync(secrets, { mode: 0o711 });
     const config = writeVariant('no-secrets', (all) => ({ ...all, secrets }));
@@ -1170,7 +1175,7 @@ describe('with the secrets that are there:', () => {
 
   test.each([
     [
-      'nobody is kept apart',
+      'all programs share one user',
       ['default', 'on', 'nopass', '~*', '+@all'],
       [/^its user `default` is enabled/u],
     ],
@@ -1231,7 +1236,7 @@ describe('with the secrets that are there:', () => {
   });
 });
 
-test('of all that was said here, nothing was a secret', () => {
+test('no output of this file contains a secret', () => {
   const text = said.join('\n');
   expect(text.length).toBeGreaterThan(50_000);
   const secrets = readdirSync(world.config.secrets).map((name) =>

@@ -3,8 +3,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 /** The longest wait for something that must happen: the machine may be busy with other things. */
 const PATIENCE_MS = 60_000;
 /**
- * The pause between two looks; as long as a look takes, so that a look that starts programs does not fill a
- * processor.
+ * The pause between two looks; as long as a look takes, so that a look that starts programs does not keep a
+ * processor busy.
  */
 const PAUSE_MS = { least: 20, most: 500 };
 

@@ -508,7 +508,7 @@ describe('unknown words: exit 1, and what is known', () => {
       const { exit, out, err } = await run(word);
       expect({ exit, err }).toEqual({ exit: 1, err: '' });
       expect(out).toMatch(
-        /^ *olaf, number \d+, is not managed by Chamberlain\. It was first seen at 20\S+ \S+Z in the directory, in an area of homes or on a database server, and may be gone by now\.$/mu,
+        /^ *olaf, number \d+, was not made by Chamberlain\. It was first seen at 20\S+ \S+Z in the directory, in an area of homes or on a database server, and may be gone by now: see `chamberlain list unmanaged`\.$/mu,
       );
     }
     await expect(about('olaf')).resolves.toMatchObject({

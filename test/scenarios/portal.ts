@@ -60,15 +60,15 @@ export interface Portal extends PortalIdentity {
   readonly heard: readonly HeardEvent[];
   /** what must not happen: a number that came before a lower one, or that was left out */
   readonly disorder: readonly string[];
-  /** Signs a wish: the compact JWS. */
+  /** Signs a request: the compact JWS. */
   token(wish: Wish, options?: SendOptions): string;
-  /** Sends a wish; returns its id. */
+  /** Sends a request; returns its id. */
   send(wish: Wish, options?: SendOptions): Promise<string>;
   /** Puts a job that is no request into a queue, and waits until it is refused: with which code; or `removed`. */
   refusal(data: unknown, queue?: SendOptions['queue']): Promise<string>;
-  /** Sends a wish, and waits for what became of it: accepted, or refused with code and sentence. */
+  /** Sends a request, and waits for its verdict: accepted, or refused with code and sentence. */
   ask(wish: Wish, options?: SendOptions): Promise<Answer>;
-  /** Sends a wish, and waits until all that it touched is applied. Fails where it is refused or stuck. */
+  /** Sends a request, and waits until all that it touched is applied. Fails if it is refused or stuck. */
   get(wish: Wish, options?: SendOptions): Promise<string>;
   /** Waits until all that a request touched is applied. Fails where it is refused or stuck. */
   finish(id: string): Promise<void>;
@@ -168,7 +168,7 @@ export function openPortal(world: World, identity?: PortalIdentity): Portal {
       if (after > last()) return Promise.resolve({ have: last() });
       for (const event of events) {
         if (event.seq <= last()) {
-          // had already: a crash may repeat it, and only the same
+          // already received: a crash may repeat an event, but it must be the same event
           const before = heard.find(({ seq }) => seq === event.seq);
           if (JSON.stringify(before) !== JSON.stringify(event)) {
             disorder.push(`${event.seq} came again as another event`);

@@ -320,7 +320,7 @@ describe('database-account', () => {
       'sets the limit',
       tool(),
       [account({ maxUserConnections: 0 })],
-      ['change db.setLimit s51234 on replica: at most 0 → 10 connections'],
+      ['change db.setLimit s51234 on replica: no limit → at most 10 connections'],
     ],
     [
       'leaves the role that everybody has if an account has it itself',
@@ -345,7 +345,7 @@ describe('database-account', () => {
       ],
       [
         'revoke db.revoke s51234 on replica: revoke role admin, SELECT on a.b',
-        'change db.setLimit s51234 on replica: at most 9 → 10 connections',
+        'change db.setLimit s51234 on replica: at most 9 connections → at most 10 connections',
       ],
     ],
     [
@@ -359,7 +359,7 @@ describe('database-account', () => {
       tool(),
       [account({ locked: true, maxUserConnections: 9 })],
       [
-        'change db.setLimit s51234 on replica: at most 9 → 10 connections',
+        'change db.setLimit s51234 on replica: at most 9 connections → at most 10 connections',
         'change db.setLocked s51234 on replica: locked → unlocked',
       ],
     ],

@@ -314,9 +314,8 @@ describe('unix-account', () => {
     [
       'another number in our place',
       alice({ uidNumber: ['7'] }),
-      'uid=alice,ou=people (uidNumber 7) is not managed by Chamberlain, but has the name of ' +
-        'uid=alice,ou=people (uidNumber 1003): ' +
-        'set uidNumber back to 1003, or rename the entry if it belongs to something else',
+      'uid=alice,ou=people has uidNumber 7, not 1003: ' +
+        "set it back to 1003, or rename the entry if it is not Chamberlain's",
     ],
     [
       'our number under another name',

@@ -2,8 +2,8 @@
  * Where the archives of homes are, and what is there.
  *
  * `config.archives.homes` is root's own folder (0700). It holds a folder `<account>.<archival>` for each
- * archived home, with `manifest.json` and the files that this lists, and the mark `.chamberlain`, which shows
- * that the folder is mounted, so that it is not taken for empty when it is not. While an archive is made, it is
+ * archived home, with `manifest.json` and the files that this lists, and `.chamberlain`, which shows
+ * that the folder is mounted, so that an unmounted folder does not look empty. While an archive is made, it is
  * the hidden sibling `.<account>.<archival>.part`: a folder with the name of an archive is complete.
  */
 import {
@@ -42,7 +42,7 @@ export function partOf(archives: { fd: number }, archive: ArchiveName): string {
   return `${itself(archives)}/.${whole.slice(whole.lastIndexOf('/') + 1)}.part`;
 }
 
-/** Opens the folder of archives. Throws an error of the system, or that others have rights on it. */
+/** Opens the folder of archives. Throws a system error, or an error if others have rights on the folder. */
 export function openArchives(folder: string): { fd: number } {
   const archives = { fd: openSync(folder, OPEN_DIRECTORY) };
   try {

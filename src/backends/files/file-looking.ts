@@ -60,8 +60,8 @@ export function refusalOf(
 
 /**
  * Describes an error that a tenant can cause in a home: by swapping a folder between two of our calls, or by a
- * mount of their own that keeps root out. For a reader without root's rights, the latter is a fault of the
- * reader. All other errors are the server's: undefined.
+ * mount of their own that keeps root out. If a reader without root's rights is kept out, that is the reader's
+ * fault. Returns undefined for every other error, because it is the server's fault.
  */
 export function describeHostile(error: unknown): string | undefined {
   const errno = errnoOf(error) ?? '';

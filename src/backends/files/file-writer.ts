@@ -6,7 +6,7 @@
  * only through an open descriptor, after a check that it is still what the step was planned on (inode and
  * owner); otherwise the step fails with STEP_STALE.
  *
- * Node has no renameat2, so no RENAME_NOREPLACE. With a directory, rename(2) replaces only an empty directory,
+ * Node has no renameat2, so no RENAME_NOREPLACE. If the source is a directory, rename(2) replaces only an empty directory,
  * and in an area only root can have created one between the check and the rename.
  *
  * Durability: one fsync of the parent after the rename. Journaling file systems (ext4, xfs, btrfs) then also
@@ -50,6 +50,27 @@ import { stageDirectory } from './file-staging.ts';
 
 type ActionOf<Verb extends Action['verb']> = Extract<Action, { verb: Verb }>;
 
+type HomesVerb = Extract<Action, { home: HomePath }>['verb'];
+
+/** What each action does, as an error says it; the path of the home, or of the folder in it, follows. */
+const ACTS: Record<HomesVerb, string> = {
+  'dir.create': 'making',
+  'folder.create': 'making',
+  'path.chmod': 'changing the mode of',
+  'path.chgrp': 'changing the group of',
+  'path.setAcl': 'changing the default ACL of',
+  'credentials.write': 'writing the credentials file in',
+  'credentials.own': 'changing owner or mode of the credentials file in',
+  'home.withdraw': 'putting into quarantine',
+  'home.return': 'taking out of quarantine',
+  'home.removePart': 'removing the unfinished archive of',
+  'home.archive': 'archiving',
+  'home.destroy': 'removing',
+  'home.erase': 'erasing',
+  'home.restore': 'restoring',
+  'home.removeArchive': 'removing the archive of',
+};
+
 /** Opens the writer of the role `homes`. */
 export function openFilesWriter(
   files: FileServer,
@@ -58,7 +79,7 @@ export function openFilesWriter(
 ): { do(action: Action): Promise<void>; letGo(): void; close(): Promise<void> } {
   const closing = new AbortController();
   const letGo = () => {
-    const act = 'continuing with a long step while the worker stops';
+    const act = 'interrupting a long step, because the worker stops';
     closing.abort(new ChamberlainError('BACKEND_UNAVAILABLE', act));
   };
   return {
@@ -120,7 +141,7 @@ export function openFilesWriter(
 /** Opens the area and the staging folder for one step, and gives any error its code. */
 async function onMount(
   files: FileServer,
-  action: { verb: string; home: HomePath },
+  action: { verb: HomesVerb; home: HomePath; folder?: string },
   act: (mount: Mount) => Promise<void>,
 ): Promise<void> {
   const path = areaPath(files, action.home.area);
@@ -138,7 +159,8 @@ async function onMount(
     );
   } catch (cause) {
     if (codeOf(cause) !== 'INTERNAL') throw cause;
-    const what = `${action.verb} in ${path}/${action.home.name}`;
+    const inside = action.folder === undefined ? '' : `/${action.folder}`;
+    const what = `${ACTS[action.verb]} ${path}/${action.home.name}${inside}`;
     // not mounted, or never prepared
     if (!arrived) throw new ChamberlainError('BACKEND_UNAVAILABLE', what, { cause });
     const ofStale = ['ENOENT', 'ENOTDIR', 'ELOOP', 'EEXIST', 'ENOTEMPTY', 'EISDIR'];
@@ -150,7 +172,7 @@ async function onMount(
 /** Opens a home, or the folder in it that a step concerns, and acts on it if it is what was seen. */
 async function onPath(
   files: FileServer,
-  action: { verb: string; home: HomePath; folder?: string; seen: SeenPath },
+  action: { verb: HomesVerb; home: HomePath; folder?: string; seen: SeenPath },
   act: (directory: Opened) => Promise<void>,
 ): Promise<void> {
   const { folder, home, seen } = action;

@@ -165,7 +165,7 @@ function lookAtFile(home: { fd: number }, uid: number): CredentialsFileHave {
     if (stats.isDirectory()) return { kind: 'blocked', what: 'a directory' };
     if (!stats.isFile()) return { kind: 'irregular', what: describeKind(stats) };
     if (stats.uid !== uid && stats.uid !== 0) {
-      return { kind: 'irregular', what: `a file of uid ${stats.uid}` };
+      return { kind: 'irregular', what: `a file that belongs to uid ${stats.uid}` };
     }
     if (stats.size > CREDENTIALS_MAX_BYTES) {
       return { kind: 'irregular', what: 'a file of more than 4 KiB' };

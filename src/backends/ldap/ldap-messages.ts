@@ -23,7 +23,7 @@ export const TAG = {
 const MAX_ENTRY_BYTES = 16 * 2 ** 20;
 /** Of an oversized entry, an attribute is kept up to this size. */
 const MAX_ATTRIBUTE_BYTES = 2 ** 16;
-/** slapd accepts no longer DN; once twice as much of an entry has come, its DN is complete. */
+/** slapd accepts no longer DN. When twice that many bytes of an entry have arrived, its DN is complete. */
 const MAX_DN_BYTES = 8192;
 const HEAD_BYTES = 2 * MAX_DN_BYTES;
 

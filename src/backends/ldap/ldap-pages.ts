@@ -88,7 +88,7 @@ export async function* readPages(
   const ask = (cookie: Buffer) => {
     socket.write(requestOf((id += 1), cookie));
     const page = pages.next(id);
-    page.catch(() => {}); // its error is thrown when its turn comes, if it does
+    page.catch(() => {}); // the loop below throws its error, if it gets to this page
     return page;
   };
   try {

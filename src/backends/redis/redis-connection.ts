@@ -31,7 +31,7 @@ export type RedisAccount = RedisProgram | `portal.${string}`;
 /**
  * The account by which intake and the relay run BullMQ's scripts on what a portal has written. A job may name
  * keys that belong to others (its parent, its children), and the script then follows them: with the rights of
- * the portal it gets no further than the portal itself. An admin's own key has no user: it uses intake's.
+ * the portal it can reach only what the portal can reach. An admin's own key has no user: it uses intake's.
  */
 export function portalAccount(portal: string): RedisAccount {
   return adminOfPortal(portal) === undefined ? `portal.${portal}` : 'intake';
@@ -75,8 +75,8 @@ function connect(
   const redis = new Redis(url.href, {
     ...options,
     connectTimeout: 3000,
-    // Of this connection, or of one that BullMQ has copied from it: the secret may have changed since. That `this` are
-    // the options is not documented, and redis-connection.test.ts tests it; a subclass would change the same options.
+    // `this` is the options of this connection, or of BullMQ's copy of it. The secret may have changed since. That is not
+    // documented, so redis-connection.test.ts tests it; a subclass would change the same options.
     retryStrategy(this: RedisOptions, times) {
       const now = findSecret(config, 'redis', account);
       if (now !== undefined) this.password = now;

@@ -72,7 +72,7 @@ async function verifyThere(command: Command, verify: string, key: string): Promi
   if (verified.archives.missing.length > 0) process.exitCode = EXIT.pending;
 }
 
-/** Shows progress on a terminal. A signal ends what runs, and what is half made is removed. */
+/** Shows progress on a terminal. On a signal, ends the running program and removes the unfinished set. */
 async function interruptibly<T>(
   act: (say: (text: string) => void, signal: AbortSignal) => Promise<T>,
 ): Promise<T> {

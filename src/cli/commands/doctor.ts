@@ -64,7 +64,7 @@ const WRONG: ReadonlySet<State> = new Set(['fix', 'unreadable']);
 export function defineDoctor(command: Command): void {
   command
     .description(
-      'Checks everything that the realm depends on: configuration, secrets, servers, logins, rights,\n' +
+      'Checks everything that the realm depends on: configuration, secrets, servers, accounts, rights,\n' +
         'clocks, certificates, the roles, and this host. It uses the secrets that this machine has and this\n' +
         'user may read. Problems come first, each with what to do. Changes nothing. Waits at most 3 s for\n' +
         'a server that hangs.',
@@ -173,7 +173,7 @@ function checksOf(config: Config, configFile: string, etc: string, roles: Checks
       at(
         'certificates',
         `the certificate of ${each.name}`,
-        'Look at the server.',
+        'Check that the server runs and can be reached.',
         () => lookAtCertificate(each, now),
         each.name === 'Redis' ? [redis] : directory,
       ),
@@ -292,7 +292,8 @@ function checksOfLoginHost(configFile: string, now: Date): Check[] {
   ];
 }
 
-const lookAtServer = (key: string) => `Look at the server, and at \`${key}\` in the configuration.`;
+const lookAtServer = (key: string) =>
+  `Check that the server runs and can be reached, and check \`${key}\` in the configuration.`;
 
 function serverOf(role: Trouble['role'], place: string, name: string, key: string): Server {
   return { name, place, stops: stoppedBy({ role, place }), todo: lookAtServer(key) };

@@ -26,10 +26,11 @@ interface FreezeOptions {
 export function defineFreeze(command: Command): void {
   command
     .description(
-      'Freezes the realm: until `chamberlain thaw`, no request gets a verdict and no worker acts, even\n' +
-        'after a restart. Surveys, events, the audit and the heartbeat for login hosts continue. Requests\n' +
-        'that arrive meanwhile wait in their queue. The command returns when the work in progress is done.\n' +
-        'If the realm is already frozen, the new reason replaces the old one.',
+      'Freezes the realm: until `chamberlain thaw`, no request gets a verdict and no worker changes a\n' +
+        'server, even after a restart. The workers still do surveys, deliver events, write the audit and\n' +
+        'publish the heartbeat for login hosts. Requests that arrive meanwhile wait in their queue. The\n' +
+        'command returns when the work in progress is done. If the realm is already frozen, the new reason\n' +
+        'replaces the old one.',
     )
     .requiredOption('--reason <text>', 'why: `status` shows it')
     .option('--timeout <seconds>', 'how long to wait for the work in progress', parseSeconds, 60)
@@ -69,7 +70,7 @@ export function defineFreeze(command: Command): void {
 
 function renderFrozen(held: Freeze, was: Freeze | undefined, given: string): string {
   if (was === undefined) {
-    return 'Frozen: no request gets a verdict and no worker acts. `chamberlain thaw` ends the freeze.';
+    return 'Frozen: no request gets a verdict and no worker changes a server. `chamberlain thaw` ends the freeze.';
   }
   const already = `The realm is already ${describeFreeze(held)}.`;
   if (held.reason !== given) {

@@ -11,9 +11,10 @@ export function definePrepare(command: Command): void {
   command
     .description(
       'Makes the folder for archives of homes. In that folder and in each area of homes, makes a folder\n' +
-        '`.chamberlain`, which only root can enter. New homes are built there. It also shows that the file\n' +
-        'system is mounted: without it, the role `homes` does nothing there. Run the command once, as root\n' +
-        'on the file server, when everything is mounted. Running it again is harmless.',
+        '`.chamberlain`, which only root can enter. A new home is built in the one of its area. The folder\n' +
+        'also shows that the file system is mounted: without it, the role `homes` does nothing in that area,\n' +
+        'and archives nothing. Run the command once, as root on the file server, when everything is mounted.\n' +
+        'Running it again is harmless.',
     )
     .addHelpText('after', describeExamples('prepare') + `\n${describeExits({})}`)
     .action(async () => {

@@ -29,8 +29,8 @@ export function defineRequests(command: Command): void {
   command
     .description(
       'Shows what waits for an admin: requests for access, and requests that another admin must approve.\n' +
-        'Then shows the verdict on each request, newest first. With ID, shows one request, and what of it\n' +
-        'is not applied yet.',
+        'Then shows the verdict on each request, newest first. With ID, shows one request, and the parts\n' +
+        'of it that are not applied yet.',
     )
     .argument('[ID]', 'the id that `submit` printed, or the number in the first column')
     .option('--limit <count>', 'how many verdicts', limitUpTo(10_000), 50)

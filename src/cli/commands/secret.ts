@@ -27,10 +27,11 @@ export function defineSecret(secret: Command): void {
   command
     .description(
       'Makes a new password or key for NAME, a file in the folder `secrets`, while the realm runs: no login\n' +
-        'is refused, and nothing is restarted. The file keeps its owner and mode. The command may be\n' +
-        'interrupted at any moment, and run again. Run it as root on the machine that has the file. It needs\n' +
-        'the secrets named below, and postgres-admin to write the audit.\n\n' +
-        '  postgres-ROLE         changed by the role itself, at once; not while other machines log in with it\n' +
+        'is refused, and no program on this machine needs a restart. The file keeps its owner and mode. The\n' +
+        'command may be interrupted at any moment, and run again. Run it as root on the machine that has the\n' +
+        'file. It needs the secrets named below, and postgres-admin to write the audit.\n\n' +
+        '  postgres-ROLE         changed by the role itself, at once; first stop the programs on other\n' +
+        '                        machines that use it\n' +
         '  ldap-ACCOUNT          changed by ldap-admin; the old password stays valid until --finish\n' +
         '  ldap-admin            changed by root on the machine of the directory (ldapi://), at once\n' +
         '  mariadb-ACCOUNT       changed by mariadb-databases; the old password stays valid until --finish\n' +

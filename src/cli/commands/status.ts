@@ -45,7 +45,8 @@ export function defineStatus(command: Command): void {
         '- whether the realm is frozen, or a sweep is held;\n' +
         '- whether the directory, a MariaDB server or an area of homes is an older copy of itself, and by how\n' +
         '  much;\n' +
-        '- whether a date is overdue, requests wait too long, or numbers for accounts run out;\n' +
+        '- whether an archival, a deletion or a reinstatement is overdue, requests wait too long, or numbers\n' +
+        '  for accounts run out;\n' +
         '- the totals of each role, and what is behind, failing or parked, and why;\n' +
         '- who is leaving, and when;\n' +
         '- events that portals have not taken, and invalid jobs in their queues;\n' +
@@ -179,7 +180,7 @@ function renderTotals(totals: Awaited<ReturnType<typeof overview.readRoleTotals>
   );
 }
 
-/** What is seen of Redis now replaces what the relay saw, except for the time since when. */
+/** What this command sees of Redis replaces what the relay saw, but the start of the outage is the relay's. */
 function mergeRedisAway(
   away: readonly Away[],
   found: Blockers,

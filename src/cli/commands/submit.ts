@@ -73,8 +73,8 @@ export function defineSubmit(command: Command): void {
       'after',
       `
 A line of --file holds {"kind": …, fields…}, and may hold "requestedBy", "approvedBy" and "id".
-The requests are sent in order, or none of them if one is wrong. With --wait, each is followed to its
-end before the next is sent.
+If one line does not fit its schema, nothing is sent. Otherwise the requests are sent in order. With
+--wait, each is followed to its end before the next is sent.
 ` +
         describeExamples(
           'submit tool.create --help',

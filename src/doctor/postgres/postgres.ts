@@ -70,7 +70,8 @@ export async function linesOnLogins(logins: Promise<Logins>): Promise<Line[]> {
   const { lines, away } = await logins;
   if (away === undefined) return lines;
   if (lines.length === 0) throw away;
-  const todo = 'Look at the server, and at `postgres` in the configuration.';
+  const todo =
+    'Check that the server runs and can be reached, and check `postgres` in the configuration.';
   return [unreadable(`PostgreSQL: ${describeError(away)}`, todo), ...lines];
 }
 

@@ -94,7 +94,7 @@ export function renderStatus(status: LoginStatus, now: number, running: Running)
   if (accepted !== undefined) {
     rows.push([
       'accepted',
-      `${age(accepted.at)} ago: ${printable(accepted.what.join('; ')) || 'nothing was in doubt'}`,
+      `with \`keys-agent accept\`, ${age(accepted.at)} ago: ${printable(accepted.what.join('; ')) || 'nothing was in doubt'}`,
     ]);
   }
   return [
@@ -170,9 +170,9 @@ function renderHeld({ held }: LoginStatus, age: Age): string[] {
   if (held === undefined) return [];
   return [
     '',
-    `Too many entries have disappeared from the directory at once, and no signed statement confirms it (${held.inAll}, for ${age(held.since)}):`,
+    `${held.inAll} entries have been missing from the directory for ${age(held.since)}, and the heartbeat does not confirm it:`,
     renderNames(held.names, held.inAll),
-    'They are kept as they were. To remove them, run `keys-agent accept` as root.',
+    'This host keeps them. If they should exist, repair the directory. If not, run `keys-agent accept` as root.',
   ];
 }
 
@@ -180,7 +180,7 @@ function renderDisappeared({ disappeared = [] }: LoginStatus): string[] {
   if (disappeared.length === 0) return [];
   return [
     '',
-    `Entries that disappeared in the last hour, which no signed statement confirms (${disappeared.length}):`,
+    `Entries that disappeared in the last hour, which the heartbeat does not confirm (${disappeared.length}):`,
     renderNames(disappeared, disappeared.length),
     'Their accounts and keys are removed, but their processes still run. To end the processes, run `keys-agent accept` as root.',
   ];

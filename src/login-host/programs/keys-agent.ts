@@ -51,7 +51,9 @@ program
 
 program
   .command('status')
-  .summary('show how current this host is, how long it can go on alone, and what it refuses')
+  .summary(
+    'show how current this host is, how long people can log in without the directory, and what it refuses',
+  )
   .description(
     'Shows how old the knowledge of this host is, how long people can still log in if the directory\n' +
       'cannot be read any more, and which entries of the directory are refused, why, and since when.',
@@ -62,7 +64,7 @@ program
     describeExits({
       0: 'the directory is trusted, and every entry is accepted',
       1: 'the login helper or the agent is not running',
-      3: 'an entry is refused, or is kept although it has disappeared, or a file cannot be written',
+      3: 'an entry is refused, or has disappeared and is still kept here, or a file cannot be written',
       4: 'the directory cannot be read, or is not trusted',
     }),
   )

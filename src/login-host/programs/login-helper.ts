@@ -12,7 +12,7 @@ import { describeFailure, EXIT } from '../../cli/exit.ts';
 const HELP = `Usage: login-helper [--config FILE]
 
 Verifies what the keys agent reads from the directory, and keeps the files of this login host up to date: key files,
-accounts, groups, sudo rules, and the list of accounts that may run nothing, whose sessions it ends. Serves the agent on
+accounts, groups, sudo rules, and the list of closed accounts. Ends the sessions of closed accounts. Serves the agent on
 ${PLACES.socket} until SIGTERM or SIGINT, then exits 0. Logs JSON lines to standard error.
 
   --config FILE  the login host's configuration (default: ${LOGIN_HOST_CONFIG})

@@ -19,10 +19,10 @@ everything in them. For example, after \`scp -r site login:/data/project/mytool/
   $ become mytool
   $ take site
 
-A file must lie in a directory that you own and on the same device, must have one of your groups and no
-other name (hard link), and must not be setuid or setgid. Links in a directory that you take become
-yours too; what they lead to does not. FIFOs, sockets and devices are left. Groups and modes do not
-change.
+A file must be in a directory that you own, and on the same file system as that directory. It must
+belong to one of your groups, have only one hard link, and be neither setuid nor setgid. Links in a
+directory that you take become yours too; what they lead to does not. FIFOs, sockets and devices are
+left. Groups and modes do not change.
 
 Exit codes:
   0  everything is yours

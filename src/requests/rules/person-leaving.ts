@@ -11,7 +11,7 @@
  *                                        calendar: both archives are recorded
  *                              and back, by person.restore: person-returning.ts
  *
- * A suspension closes all access: keys, account, groups and the person's own database account. Each tool that the
+ * A suspension revokes all access: keys, account, groups and the person's own database account. Each tool that the
  * person could reach gets a new password at once. The tools that they maintain and their access to the realm are
  * remembered, so that a reinstatement gives everything back. Until the person is archived, a reinstatement also ends
  * a deletion, and an erasure that has not begun (person-erasing.ts). An admin may reinstate a person. So may a
@@ -21,15 +21,15 @@
  * | ----------------- | ------------------------ | -------------------- | -------------- |
  * | active            | suspended                | PERSON_NOT_SUSPENDED | waits          |
  * | suspended         | PERSON_ALREADY_SUSPENDED | active               | waits          |
- * | the same, shorter | suspended for longer     | active               | waits          |
+ * | … until sooner    | suspended for longer     | active               | waits          |
  * | to be deleted     | PERSON_ALREADY_SUSPENDED | active               | PERSON_LEAVING |
  * | by own request    | suspended by the admin   | active               | PERSON_LEAVING |
  * | archived          | PERSON_LEAVING           | PERSON_LEAVING       | PERSON_LEAVING |
  * | deleted           | PERSON_DELETED           | PERSON_DELETED       | PERSON_DELETED |
  * | the last admin    | ADMIN_TOOL               |                      | ADMIN_TOOL     |
  *
- * A request for several people leaves those as they are who are suspended already. One unknown name refuses the whole
- * request.
+ * A request for several people does not change those who are already suspended. If one name is unknown, the whole
+ * request is refused.
  */
 import type { RequestKind } from '../kinds.ts';
 import type { RequestOf } from '../schema.ts';
@@ -172,7 +172,7 @@ export const deletePerson: Handler<RequestOf<'person.delete'>> = async (context)
     account,
     fields: ['state', 'deletion'],
     events: [
-      // at once: a server that is down delays the closing of access, but not the date
+      // at once: a server that is down delays the revoking of access, but not the date
       ...eventsForPortals(config, [context.portal], {
         event: 'person.deleting',
         subject: uid,

@@ -103,7 +103,7 @@ export const deleteTool: Handler<RequestOf<'tool.delete'>> = async (context) => 
   const decision = accessChanged(context, tool, 'tool.disabled', fields, { reason: why });
   return {
     ...decision,
-    // at once: a server that is down delays the closing of access, but not the date
+    // at once: a server that is down delays the revoking of access, but not the date
     events: eventsForPortals(config, [context.portal], {
       event: 'tool.deleting',
       subject: tool.uid,
@@ -129,7 +129,7 @@ export const restoreTool: Handler<RequestOf<'tool.restore'>> = async (context) =
   return beginRestore(context, tool);
 };
 
-/** Begins the restoring of an archived tool. Its access stays closed until everything is back. */
+/** Begins the restoring of an archived tool. Its access stays revoked until everything is back. */
 async function beginRestore(
   context: RequestContext<{ tool: string }>,
   tool: Tool,

@@ -133,7 +133,7 @@ export const removeMaintainer: Handler<RequestOf<'maintainer.remove'>> = async (
   if (request.tool === config.admin && (await countAdmins(client, config.admin)) === 0) {
     refuse(
       'ADMIN_TOOL',
-      `The tool ${config.admin} must keep at least one maintainer who is an admin. Add another one first.`,
+      `The tool ${config.admin} must keep at least one maintainer who has access and is not suspended. Add another maintainer first.`,
     );
   }
   return maintainersChanged(context, tool, 'maintainer.removed', removed);

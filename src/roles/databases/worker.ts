@@ -102,7 +102,7 @@ export function openDatabasesMarkers(
   };
 }
 
-/** A password that was changed longer ago was there at an earlier look, or is left to the sweep. */
+/** An earlier look has found an older change of a password, or the sweep will. */
 const CHANGED_WITHIN_SECONDS = 120;
 
 /**
@@ -119,7 +119,7 @@ function watchDatabases(
   const seen = new Map<string, { digest: string; unknown: ListedUser[] }>();
 
   async function lookAtServer(server: string, isSurvey: boolean) {
-    // before: what is changed while they are listed is listed once more
+    // read before the list, so that the next look lists again what changes meanwhile
     const digest = await reader.digestAccounts(server);
     const last = seen.get(server);
     const listed = last?.digest === digest ? last.unknown : await reader.listUsers(server);

@@ -37,24 +37,34 @@ beforeAll(async () => {
 afterEach(endTenants);
 afterAll(stopFileServers);
 
+const INSTEAD = 'instead of the credentials file there is';
+
 describe('credentials', () => {
   test.each<[string, string, (file: string, uid: number) => void]>([
     ['is absent', 'it does not exist', (file) => rmSync(file)],
     [
       'is a link',
-      'there is a symbolic link',
+      `${INSTEAD} a symbolic link`,
       (file) => replace(file, () => symlinkSync(server.path('victim/linked'), file)),
     ],
-    ['is a FIFO', 'there is a FIFO', (file) => replace(file, () => spawnSync('mkfifo', [file]))],
+    ['is a FIFO', `${INSTEAD} a FIFO`, (file) => replace(file, () => spawnSync('mkfifo', [file]))],
     [
       'is a device',
-      'there is a device',
+      `${INSTEAD} a device`,
       (file) => replace(file, () => spawnSync('mknod', [file, 'c', '1', '5'])),
     ],
-    ["is another's", 'there is a file of uid 4711', (file) => chownSync(file, 4711, 4711)],
-    ['is empty', 'there is a file that does not hold credentials', (file) => truncateSync(file)],
-    ['is large', 'there is a file of more than 4 KiB', (file) => truncateSync(file, 1 << 30)],
-    ['can be read by others', 'others could read or change it', (file) => chmodSync(file, 0o444)],
+    [
+      "is another's",
+      `${INSTEAD} a file that belongs to uid 4711`,
+      (file) => chownSync(file, 4711, 4711),
+    ],
+    ['is empty', `${INSTEAD} a file that does not hold credentials`, (file) => truncateSync(file)],
+    ['is large', `${INSTEAD} a file of more than 4 KiB`, (file) => truncateSync(file, 1 << 30)],
+    [
+      'can be read by others',
+      'others can read or change the file',
+      (file) => chmodSync(file, 0o444),
+    ],
     [
       'holds another password',
       'its password is not the recorded one',
@@ -207,7 +217,9 @@ describe('credentials', () => {
     );
     try {
       const started = performance.now();
-      expect(await linesOf(wanted())).toEqual(['credentials.write: there is a file under a lease']);
+      expect(await linesOf(wanted())).toEqual([
+        `credentials.write: ${INSTEAD} a file under a lease`,
+      ]);
       await server.converge(wanted());
       expect(await linesOf(wanted())).toEqual([]);
       expect(performance.now() - started).toBeLessThan(30_000);

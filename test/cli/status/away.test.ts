@@ -104,10 +104,10 @@ describe('without Redis', () => {
     expect(await run(...GRANT)).toEqual({
       exit: EXIT.failed,
       out: '',
-      err: `BACKEND_UNAVAILABLE: ${lost}. Look at the server, and send it again when it is back.\n`,
+      err: `BACKEND_UNAVAILABLE: ${lost}. Check that the server runs and can be reached. Then send it again.\n`,
     });
     const many = await runCli(['submit', '--file', '-'], { config: world.configFile, input: TWO });
-    expect(many.err).toContain('and send them again when it is back.');
+    expect(many.err).toContain('Then send them again.');
     const restored = await run('restore', 'oldbot');
     expect(restored).toMatchObject({ exit: EXIT.failed, out: '' });
     expect(restored.err).toMatch(/^BACKEND_UNAVAILABLE: nothing was sent: /u);
@@ -129,7 +129,9 @@ describe('without Redis', () => {
     const { exit, err, first } = await sendTwo(10, () => stopServer(world.redis));
     expect(exit).toBe(EXIT.failed);
     expect(err).toMatch(/^BACKEND_UNAVAILABLE: 1 of 2 requests were sent: adding a request/mu);
-    expect(err).toMatch(/ Look at the server, and send the others when it is back\.\n$/u);
+    expect(err).toMatch(
+      / Check that the server runs and can be reached\. Then send the others\.\n$/u,
+    );
     await startServer(world.redis);
     expect(await countQueued()).toBe(before + 1);
     expect(first).toMatch(/^[0-9a-f-]{36}$/u);
@@ -250,7 +252,7 @@ describe('without PostgreSQL', () => {
       const { exit, err } = await away(...command.split(' '));
       expect(exit).toBe(EXIT.failed);
       expect(err).toMatch(
-        /^BACKEND_UNAVAILABLE: .* Look at the server, and run the command again when it is back\.\n$/u,
+        /^BACKEND_UNAVAILABLE: .* Check that the server runs and can be reached\. Then run the command again\.\n$/u,
       );
     },
   );

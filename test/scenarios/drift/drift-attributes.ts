@@ -1,6 +1,6 @@
 /**
  * Cases made from what the directory's targets want: each attribute of each target, changed, removed, and
- * doubled. If a target starts to want another attribute, it is in the table automatically; if another value of
+ * added. If a target starts to want another attribute, it is in the table automatically; if another value of
  * it must have a special form, OTHER gives it, and if the consequence differs, EXCEPT says so.
  */
 import type { AccountName } from '../../../src/identity/names.ts';
@@ -11,7 +11,7 @@ import { DIRECTORY_TARGETS } from '../../../src/roles/directory/role.ts';
 import { person, REALM, tool } from '../../targets/directory-cases.ts';
 import { change, remove, rename, type DriftCase, type Hand, type Subject } from './drift-case.ts';
 
-type Way = 'changed' | 'removed' | 'doubled';
+type Way = 'changed' | 'removed' | 'added';
 
 /** A want of a directory target, as far as the cases need it. */
 export interface Shape {
@@ -52,12 +52,12 @@ type Follows = Partial<Record<Way, DriftCase['shows']>>;
 
 const NUMBERS = {
   removed: 'refused', // an account or group must have one
-  doubled: 'refused', // and has but one
+  added: 'refused', // and has but one
 } as const;
 /** The naming attribute of an entry: RFC 4511, section 4.6, does not allow its removal. */
 const nameOf = (target: string): Follows => ({
   removed: 'refused',
-  doubled: [`NAME_FOREIGN ${target} (advisory)`],
+  added: [`NAME_FOREIGN ${target} (advisory)`],
 });
 
 /**
@@ -73,18 +73,18 @@ const EXCEPT: Record<string, Follows> = {
   'unix-account person sn': { removed: 'refused' },
   'unix-account person uidNumber': { ...NUMBERS, changed: ['NAME_FOREIGN unix-account'] },
   'unix-account person gidNumber': { ...NUMBERS, changed: ['ID_FOREIGN unix-account'] },
-  'unix-account person homeDirectory': { removed: 'refused', doubled: 'refused' },
-  'unix-account person loginShell': { doubled: 'refused' },
+  'unix-account person homeDirectory': { removed: 'refused', added: 'refused' },
+  'unix-account person loginShell': { added: 'refused' },
   'unix-account tool uid': { ...nameOf('unix-account'), changed: ['ID_FOREIGN unix-account'] },
   'unix-account tool cn': { removed: 'refused' },
   'unix-account tool sn': { removed: 'refused' },
   'unix-account tool uidNumber': { ...NUMBERS, changed: ['NAME_FOREIGN unix-account'] },
   'unix-account tool gidNumber': { ...NUMBERS, changed: ['ID_FOREIGN unix-account'] },
-  'unix-account tool homeDirectory': { removed: 'refused', doubled: 'refused' },
-  'unix-account tool loginShell': { doubled: 'refused' },
-  'seal person chamberlainSeal': { doubled: 'refused' }, // it has one value
-  'seal tool chamberlainSeal': { doubled: 'refused' },
-  'ssh-keys person description': { changed: ['change ssh-keys'], doubled: ['change ssh-keys'] },
+  'unix-account tool homeDirectory': { removed: 'refused', added: 'refused' },
+  'unix-account tool loginShell': { added: 'refused' },
+  'seal person chamberlainSeal': { added: 'refused' }, // it has one value
+  'seal tool chamberlainSeal': { added: 'refused' },
+  'ssh-keys person description': { changed: ['change ssh-keys'], added: ['change ssh-keys'] },
   // ours only by its name: under another name it is another rule, next to a new one
   'sudo-rule tool cn': {
     ...nameOf('sudo-rule'),
@@ -92,7 +92,7 @@ const EXCEPT: Record<string, Follows> = {
   },
   'sudo-rule tool sudoRunAsUser': {
     changed: ['revoke sudo-rule', 'create sudo-rule'],
-    doubled: ['revoke sudo-rule', 'create sudo-rule'],
+    added: ['revoke sudo-rule', 'create sudo-rule'],
   },
 };
 
@@ -147,7 +147,7 @@ export const ATTRIBUTE_CASES: readonly DriftCase[] = ENTRY_TARGETS.flatMap(
 function waysOf(attribute: string, { attributes }: Shape): Way[] {
   if (attribute === 'objectClass') return [];
   const isThere = (attributes[attribute] ?? []).length > 0 || attribute === 'description';
-  return isThere ? ['changed', 'removed', 'doubled'] : ['doubled'];
+  return isThere ? ['changed', 'removed', 'added'] : ['added'];
 }
 
 function caseOf(
@@ -188,7 +188,7 @@ function caseOf(
       : (subject, hand) => {
           const dn = place(subject, hand);
           if (!isName) return hand.ldif(change(dn, ['replace', attribute, wanted(subject)]));
-          if (way === 'doubled')
+          if (way === 'added')
             return hand.ldif(change(dn, ['delete', attribute, `${wanted(subject)}x`]));
           const other = dn.replace(/^[^,]+/, renamed(subject));
           // its own rule has been created again meanwhile

@@ -1,5 +1,5 @@
 /**
- * Drifts of the directory besides single attributes: entries removed, renamed, doubled; locks, members, keys.
+ * Drift of whole entries of the directory: removed, renamed, duplicated; also of locks, members and keys.
  */
 import {
   change,

@@ -87,7 +87,7 @@ async function look(): Promise<PlanSeen> {
   return planned;
 }
 
-/** Does everything of the plan; then there is nothing to do. */
+/** Carries out the whole plan, and checks that nothing is left to do. */
 async function mend(plan: PlanSeen): Promise<void> {
   expect(await drift.repair('--all', '--expect', plan.digest)).toMatchObject({ exit: 0, err: '' });
   await expectClean();
@@ -121,7 +121,7 @@ async function restartWork(): Promise<void> {
 
 test('the world was clean before', expectClean);
 
-describe('an anonymous account before everybody’s', () => {
+describe('an anonymous account that takes precedence over everybody’s', () => {
   const sql = (text: string) => drift.hand.sql('replica', text);
 
   test('of another host: a finding for everybody, and nothing waits for it', async () => {
@@ -213,7 +213,7 @@ test('a new third server in the configuration gets every account', async () => {
       world.configFile,
       stringify({ ...config, databases: { ...config.databases, servers } }),
     );
-    // repairs have just set the passwords, not somebody else: no account is checked again because of them
+    // the repairs themselves set these passwords, so no account is checked again
     await query(world, `UPDATE convergence SET next_try_at = now() WHERE role = 'databases'`);
     await restartWork();
     const seen = await look();

@@ -202,7 +202,7 @@ describe('in the directory', () => {
     for (const [dn, entry] of before) expect([dn, after.get(dn)]).toEqual([dn, entry]);
   });
 
-  test('a referral, an alias, an oversized entry and an endless name stop nothing else', async () => {
+  test('a referral, an alias, an oversized entry and an endless name do not stop other work', async () => {
     const places = ['ou=people', 'ou=people,ou=servicegroups', 'ou=servicegroups', 'ou=groups'];
     const add = async (dn: string, classes: string[], ...lines: string[]) => {
       const [, attribute, name] = /^(\w+)=([^,]+),/.exec(dn) ?? [];

@@ -1,4 +1,7 @@
-/** Surveys look through accounts that cannot write: tried on the servers, as those accounts. (What a survey leaves: drift.test.ts.) */
+/**
+ * Surveys look through accounts that cannot write: tried on the servers, as those accounts. (drift.test.ts checks
+ * that a survey changes nothing.)
+ */
 import { execFile, execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -25,7 +28,7 @@ afterAll(async () => {
 
 describe('in PostgreSQL', () => {
   const READER = ['directory_reader', 'homes_reader', 'databases_reader'] as const;
-  /** What is reported by those who look, and nothing that anybody acts on. */
+  /** The tables to which readers report. No worker acts on them. */
   const REPORTS: Record<string, string[]> = {
     unmanaged_sightings: ['INSERT'],
     reports: ['INSERT'],
@@ -57,7 +60,7 @@ describe('in PostgreSQL', () => {
     expect(sequences).toEqual([]);
   });
 
-  test.each(READER)('%s may run no function that does what it may not do itself', async (role) => {
+  test.each(READER)('%s can run only functions that do what it may do anyway', async (role) => {
     const functions = await query(
       world,
       `SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND prosecdef
@@ -65,7 +68,7 @@ describe('in PostgreSQL', () => {
        ORDER BY 1`,
       [`chamberlain_${role}`],
     );
-    // a lease of its own, and no other's: store/leaders; and to have an account looked at again: store/credentials
+    // its own lease and no other: test/database/leaders; an account looked at again: test/credentials
     const more = role === 'databases_reader' ? ['look_at_passwords'] : [];
     expect(functions.map(({ proname }) => proname)).toEqual([...more, 'renew_lease', 'take_lease']);
     const others = await query(
@@ -175,7 +178,7 @@ describe('in the directory, directory-reader cannot', () => {
 });
 
 describe.each(['replica', 'tools'] as const)('on the database server %s', (server) => {
-  /** Access denied: to a database, by GRANT, to a table, a column, an account; for want of a privilege. */
+  /** Access denied: to a database, by GRANT, to a table, a column, an account; or a privilege is missing. */
   const DENIED = /^ERROR (1044|1045|1142|1143|1227|1410) /mu;
 
   test('databases_reader can neither make nor change nor drop', () => {

@@ -1,4 +1,4 @@
-/** What may take hours is done apart from all else, also where it lies in the wrong queue. */
+/** Work that may take hours runs separately, even if it is in the wrong queue. */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
@@ -25,7 +25,7 @@ afterAll(async () => {
   await leaving?.close();
 });
 
-test('one that began to leave when it was in a job with others is left to the slow queue', async () => {
+test('a subject whose archival begins while it shares a job with others moves to the slow queue', async () => {
   const { world } = leaving;
   const [going, staying] = [await leaving.makeTool('going'), await leaving.makeTool('staying')];
   await settled(world);
@@ -43,7 +43,7 @@ test('one that began to leave when it was in a job with others is left to the sl
   };
   await add('homes', [going.uid, staying.uid]);
   await eventually('the other', async () => (await owedOf(world, staying)).length === 0);
-  // with the other's the outcome of each of the job is written
+  // the outcomes of all subjects of a job are written together
   expect(await owedOf(world, going)).toEqual(['homes due']);
   expect(await archivesOf(world, going)).toEqual([]);
   await add(slowQueue('homes'), [going.uid]);
@@ -61,7 +61,7 @@ test('a person who waits behind another archive loses access meanwhile', async (
   await query(world, 'INSERT INTO archivals (subject, archival) VALUES ($1, 1)', [tool.uid]);
   await query(world, `UPDATE tools SET state = 'archived' WHERE uid = $1`, [tool.uid]);
   await query(world, `SELECT touch_generation($1, 'databases')`, [tool.uid]);
-  // the slow queue stands still: it is another's turn, for hours
+  // the slow queue is busy with another subject for hours
   const slow = new Queue(slowQueue('databases'), { connection: redis });
   await slow.pause();
   await leaving.startWork(['relay', 'databases']);

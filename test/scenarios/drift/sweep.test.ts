@@ -767,7 +767,7 @@ test('what cannot be mended is named, and the exit says so', async () => {
     await parked();
     expect(await tried).toEqual({
       exit: 1,
-      out: 'touched: 12 checked, 0 drifted, 0 findings.\n1 parked earlier and tried again, 1 not corrected.\n',
+      out: 'touched: 12 checked, 0 drifted, 0 findings.\n1 parked subject tried again, 1 not corrected.\n',
       err: expect.stringMatching(
         /^(.*,? \d+ s\n)*STEP_FAILED: tools\.t1, directory: sudo-rule: .*\n$/,
       ),
@@ -778,7 +778,7 @@ test('what cannot be mended is named, and the exit says so', async () => {
   const again = await cli('sweep', 'now');
   expect(again).toMatchObject({
     exit: 0,
-    out: 'touched: 12 checked, 0 drifted, 0 findings.\n1 parked earlier and tried again.\n',
+    out: 'touched: 12 checked, 0 drifted, 0 findings.\n1 parked subject tried again.\n',
   });
   await expectAllWell();
 }, 120_000);

@@ -1,6 +1,6 @@
 /**
- * What a person wrote, and what was written about one, is nowhere any more once the person is deleted: all
- * tables and all of Redis are searched for each text that real requests have brought in.
+ * After a person is deleted, nothing that they wrote, and nothing about them, is left: all tables and all of
+ * Redis are searched for each text that real requests have brought in.
  */
 import { createPrivateKey } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -55,7 +55,7 @@ afterAll(async () => {
   await running?.close();
 });
 
-/** Sends by the admin's own key, which hears no events, and waits for the verdict. */
+/** Sends with the admin's own key, for which there are no events, and waits for the verdict. */
 async function askAsAdmin(wish: Record<string, unknown>): Promise<void> {
   const id = await steward.send({ requestedBy: 'steward', kind: '', ...wish });
   const rows = await eventually('a verdict', async () => {
@@ -179,7 +179,7 @@ test('all that was written is there before, in tables and in the queue of a port
   const queues = Object.keys(await marksInRedis()).join(' ');
   expect(queues).toContain('bull:events.portal:');
   expect(queues).toContain('bull:requests.portal:');
-  // the deletion waits by its own id
+  // the waiting deletion has an id of its own
   await running.stopWork();
   await running.startWork(['intake', 'relay', 'directory']);
   await askAsAdmin({ kind: 'request.approve', request: ids[5] });

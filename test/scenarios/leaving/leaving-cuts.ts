@@ -1,7 +1,7 @@
 /**
- * Every move of a subject that leaves, with the workers killed at an action of a role and others going on: in
- * the end everything is as if none had been killed, and at no moment is anything gone that is not archived. The
- * body of the tests, short and long.
+ * Kills the workers at each action of a role during each move of a subject that leaves; other workers continue.
+ * In the end everything is as if none had been killed, and at no moment is anything gone that is not archived.
+ * Shared by the short and the long tests.
  */
 import { fork, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
@@ -142,7 +142,7 @@ const expires: Pick<Move, 'begin' | 'isMade'> = {
   },
 };
 
-/** What a role is held by, by subject. */
+/** For each subject, what ends the hold on its role. */
 const releases = new Map<number, () => Promise<void>>();
 
 /** By name of the move. */
@@ -240,7 +240,7 @@ export async function openCuts(leaving: LeavingWorld): Promise<Cuts> {
   let count = 0;
   let working = startDyingWork(world, logFile);
   await working.tell({ start: LEAVING_ROLES });
-  // the next one waits for itself, so that nothing has to wait for it
+  // start the next process early, so that no test waits for its start
   let next = startDyingWork(world, logFile);
 
   /** With names of the same length, so that nothing in a snapshot changes its order. */
@@ -287,7 +287,7 @@ export async function openCuts(leaving: LeavingWorld): Promise<Cuts> {
       const beginning = move.begin(cuts, subject);
       await Promise.all([working.death, beginning]);
       await expectNothingLost(world, subject, treasure);
-      // for slow work, BullMQ returns active jobs after 10 s: asked for at once, as after a flush
+      // BullMQ returns active jobs of slow work after 10 s; here they are asked for at once, as after a flush
       for (const role of ['homes', 'databases']) await forgetQueue(redis, slowQueue(role));
       working = next;
       await working.tell({ start: LEAVING_ROLES });

@@ -97,7 +97,7 @@ export async function openLeavingWorld(
       const release = await hold(world, uid, role);
       return async () => {
         await release();
-        // it must not be waited for until the lease has expired
+        // do not wait until the lease has expired
         await query(
           world,
           `UPDATE convergence SET leased_until = NULL, next_try_at = now()
@@ -159,7 +159,7 @@ export async function owedOf(world: World, { uid }: Subject): Promise<string[]> 
   return rows.map(({ role, state, code }) => [role, state, code ?? ''].join(' ').trim());
 }
 
-/** Where the folder of a home is after it was withdrawn, or is partly removed. */
+/** Where the folder of a home is after it was quarantined, or partly removed. */
 export function withdrawnIn(world: World, { leaver }: Subject): string[] {
   const home = homeOf(world, leaver);
   const staging = join(dirname(home), '.chamberlain');

@@ -55,7 +55,7 @@ function lasts(name: string): number[] {
   });
 }
 
-/** Everybody has keys for a day, and what the seals say. */
+/** Everybody's keys last a day, and the files match the seals. */
 async function expectAsBefore(): Promise<void> {
   await eventually('keys for a day', () =>
     ['alice', 'bob', 'carol'].every((name) => {
@@ -72,7 +72,7 @@ async function expectAsBefore(): Promise<void> {
 }
 
 describe.each([
-  ['ahead', 2 * DAY, /^the directory role has published no heartbeat for \d+ s: its clock was/],
+  ['ahead', 2 * DAY, /^the directory role has published no heartbeat for \d+ s: the last one says/],
   [
     'back',
     -2 * DAY,
@@ -82,7 +82,7 @@ describe.each([
   test('costs trust, names what to check, and ends nothing', async () => {
     login.host.setClock(ahead);
     await untilStatus('distrust', ({ why }) => sentence.test(why ?? ''));
-    // no key that was given by another clock outlives a day of this one
+    // no key whose end was set by another clock lasts longer than a day by this one
     await eventually('none that lasts longer', () =>
       ['alice', 'bob', 'carol'].every((name) =>
         lasts(name).every((seconds) => seconds - ahead <= DAY + 60),
@@ -92,7 +92,7 @@ describe.each([
     expect((await his.run('become bot id -un')).output).toBe('tools.bot\n');
   });
 
-  test('delays nothing that takes access away; changes of the meantime take effect, and keys are renewed, once the clock is right', async () => {
+  test('delays nothing that takes access away; changes made meanwhile take effect, and keys are renewed, once the clock is right', async () => {
     login.host.setClock(ahead);
     await untilStatus('distrust', ({ why }) => sentence.test(why ?? ''));
     const { portal } = login;

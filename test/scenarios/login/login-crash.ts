@@ -12,7 +12,7 @@ import { settled } from '../outside.ts';
 import type { Wish } from '../portal.ts';
 import { difference, filesBySeals, filesOf, malformed } from '../drift/sealed-files.ts';
 
-/** Of these only keys are added and removed; of the others everything that can be. */
+/** For these people, only keys change; for the others, everything changes. */
 const STEADY = Array.from({ length: 20 }, (_, n) => `p${n}`);
 const OTHERS = Array.from({ length: 20 }, (_, n) => `q${n}`);
 const TOOLS = Array.from({ length: 8 }, (_, n) => `t${n}`);
@@ -74,7 +74,7 @@ function* wishes(random: () => number): Generator<Wish> {
   }
 }
 
-/** What anybody sees meanwhile who reads the files again and again. */
+/** What somebody who reads the files all the time would see. */
 function watchFiles(login: Login): { faults: string[]; end(): Promise<number> } {
   const faults: string[] = [];
   let isOver = false;
@@ -86,7 +86,7 @@ function watchFiles(login: Login): { faults: string[]; end(): Promise<number> } 
     faults.push(...malformed(login));
     for (const person of STEADY) {
       const lines = login.keyFile(person).map((line) => line.split(' ').at(-1) ?? '');
-      // a floor may be reported before its seal: for that moment there is no file
+      // the lowest valid seal number may arrive before the seal: for that moment there is no file
       if (lines.length === 0) continue;
       const wereSeen = seen.get(person) ?? new Set();
       const areGone = gone.get(person) ?? new Set();

@@ -72,7 +72,7 @@ async function nextHeartbeat(): Promise<void> {
   await eventually('a heartbeat', async () => (await heartbeat()) !== before);
 }
 
-/** Alice and carol get in, alice not with the key that she removed, bob not at all; nobody is put out. */
+/** Alice and carol get in, alice not with the key that she removed, bob not at all; nobody is logged out. */
 async function expectWhatIsRight(): Promise<void> {
   expect(await login.ssh('alice', 'become bot id -un')).toMatchObject({ stdout: 'tools.bot\n' });
   expect(await login.ssh('alice', 'true', { key: lost.file })).toMatchObject({ code: 255 });
@@ -166,7 +166,7 @@ describe('a directory that was restored from a backup', () => {
     expect(await login.ssh('alice', 'true')).toMatchObject({ code: 0 });
     expect(await login.ssh('alice', 'true', { key: lost.file })).toMatchObject({ code: 255 });
     expect(await login.ssh('bob', 'true')).toMatchObject({ code: 255 });
-    // what it shows older stays refused, trusted or (once its heartbeat is a minute old) not
+    // the host still refuses older seals, whether it trusts the directory or (once its heartbeat is a minute old) not
     await untilStatus('the end of that doubt', (status) => {
       return !OLDER.test(status.why ?? '') && isRefused(status);
     });

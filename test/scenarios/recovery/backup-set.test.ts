@@ -138,7 +138,7 @@ test('made while people are added, it is of one moment, and prints nothing', asy
   expect(tables['people']).toBeLessThanOrEqual(await countPeople());
 });
 
-test('it contains neither a secret nor a name in clear', () => {
+test('it contains neither a secret nor a name in plain text', () => {
   const { secrets } = running.world.config;
   const planted = [
     ...readdirSync(secrets).map((name) => readFileSync(join(secrets, name), 'utf8').trim()),
@@ -202,7 +202,7 @@ function lookAt(pid: number): string {
   ].join();
 }
 
-test('interrupted in the middle, there is no set', async () => {
+test('if the command is interrupted, it leaves no set', async () => {
   const { config } = running.world;
   const finished = readdirSync(sets);
   await withWaitingDump(async (start) => {
@@ -539,7 +539,7 @@ test('restored as docs/recovery.md says, on a fresh server, there is no error, a
       .replace(world.config.secrets, join(there, 'etc/secrets'));
     writeFileSync(file, own);
 
-    // on a busy machine it says what it is at
+    // on a busy machine the command prints its progress
     expect(await restore(blockOf('restore:postgres'))).toMatch(
       /^up to date\n(?:granting rights: .*\n)?$/u,
     );

@@ -1,6 +1,6 @@
 /**
- * A MariaDB server, an area of homes, or PostgreSQL came back from a backup: this is seen by the markers, on
- * real ones.
+ * A MariaDB server, an area of homes, or PostgreSQL came back from a backup: the markers show it. On real
+ * servers.
  */
 import { execFileSync } from 'node:child_process';
 import { chmodSync, renameSync, statSync } from 'node:fs';
@@ -33,7 +33,7 @@ import { hold } from '../repair/repair-world.ts';
 import { admit, openRunning, type Running } from '../running.ts';
 
 let running: Running;
-/** of the program's own loops in a second process: they look every 20 s, these at once */
+/** the program's own loops in this process, which look at once; those of a second process look every 20 s */
 let markers: Worker[] = [];
 const log: string[] = [];
 const backup = { server: '', area: '' };
@@ -222,7 +222,7 @@ test('an older copy of a server is named; it gives nothing new, and what it shou
   expect((await readAccounts(world, 'tools')).has(late ?? '')).toBe(false);
 }, 120_000);
 
-test('a step that gives something checks first: no loop need have noticed that a server is older', async () => {
+test('a step that gives access checks first, even if no loop has noticed that the server is older', async () => {
   const { world, portal } = running;
   const { config } = world;
   const doubt = () =>
@@ -314,7 +314,7 @@ test('a server that has lost its marker is an older copy, too, and a forged mark
   await running.startWork();
 });
 
-test('an older copy of an area of homes is named, and lets in nobody who must not be let in', async () => {
+test('an older copy of an area of homes is named, and lets in only people who may log in', async () => {
   const { world } = running;
   const mode = () => statSync(homeOf(world, { tool: 'botty' })).mode & 0o7777;
   const now = readCredentials(world, { tool: 'botty' }).password;

@@ -110,7 +110,7 @@ test('an older copy is seen: login hosts are told nothing, and a sweep mends not
   expect(frozen).toBe(false);
 });
 
-test('accepted, everybody is looked at again, first those from whom something is taken', async () => {
+test('after the recovery, the roles look at everybody again, first at those who lose access', async () => {
   const { world } = running;
   // without the relay nobody is given work, so what was touched can be seen
   await running.stopWork();
@@ -144,7 +144,7 @@ test('then nothing differs, and what was taken away is gone', async () => {
   // bob alone maintained a tool
   const plan = await cli('plan', '--all');
   expect(plan).toMatchObject({ exit: 3, out: expect.stringContaining('TOOL_ORPHANED') });
-  expect(plan.out).toContain('nothing to do, 1 finding');
+  expect(plan.out).toContain('no step, 1 finding');
 });
 
 test('run again, nothing is older, and it changes nothing', async () => {
@@ -176,7 +176,7 @@ test('where both came back, one after the other is accepted', async () => {
   const { exit, out } = await confirmRecovery(running.world, '--database', '--json');
   expect(exit).toBe(0);
   expect(JSON.parse(out)).toMatchObject({ recovered: true, directoryIsOlder: true });
-  // it did not take the directory for one of now
+  // it did not take the directory for up to date
   expect((await readMarker())?.doubt).toMatch(/^the directory has the heartbeat of/);
   // frozen, nothing is accepted
   expect(await cli('freeze', '--reason', 'a test')).toMatchObject({ exit: 0 });
@@ -191,7 +191,7 @@ test('where both came back, one after the other is accepted', async () => {
   expect(await readMarker()).toEqual({ doubt: null, accepted: false });
   await settled(world);
   expect((await readDirectory(world)).has(person('carol'))).toBe(true);
-  // the numbers of events that were left out are no events that nobody has taken
+  // skipped event numbers do not count as events that wait
   await eventually('no event to be left', async () => {
     const { portals } = JSON.parse((await cli('status', '--json')).out) as {
       portals: { last: string; outstanding: string }[];

@@ -313,7 +313,7 @@ test('on a terminal it shows the list; after a no nothing is done, and it stays 
   const dora = since.numbers.get('dora') ?? 0;
   expect(lines).toEqual(
     expect.arrayContaining([
-      'Changed because of what the servers show:',
+      'Will be changed because of what the servers show:',
       expect.stringMatching(/^carol +suspended +its seal \d+$/),
       expect.stringMatching(
         /^tools\.calm +without the maintainer bob +its seal \d+, the directory$/,
@@ -512,7 +512,7 @@ test('run again, it finds nothing older; told that all came back, it takes nothi
   expect((await cli('recover')).out).toMatch(/\nThe realm stays frozen\.\n$/);
   // where no server is newer, it says what cannot be seen
   expect((await cli('recover', '--database')).out).toMatch(
-    /^Lost: .*\nNothing shows which keys .*\n.*\nNothing shows whose access was revoked after the backup, so these people have it again\. /m,
+    /^Lost: .*\nNothing shows which keys .*\n.*\nNothing shows whose access was revoked after the backup, so all of them will have it again\. /m,
   );
   expect(said).toMatchObject({ takings: [], names: [], credentials: [] });
   // what was given since may be lost everywhere

@@ -159,7 +159,7 @@ describe('as a matter of routine', () => {
     expect(await lettingIn(first, seen('quick'))).toEqual(onBoth('11'));
   });
 
-  test('many times without waiting: the last one is left, beside one before', async () => {
+  test('many times without waiting: the newest password and one earlier one work', async () => {
     const first = await makeTool('often');
     const ids = await Promise.all([1, 2, 3, 4, 5].map(() => portal.send(rotation('often'))));
     for (const id of ids) await portal.finish(id);
@@ -207,7 +207,7 @@ describe('as a matter of routine', () => {
   });
 });
 
-/** As the homes role, but that it dies when the verifier is recorded. */
+/** Like the homes role, except that it dies when the verifier is recorded. */
 async function writeAndDie(uid: number): Promise<void> {
   const { config } = world;
   const pool = openPool(config, 'homes', { max: 2, durable: false });
@@ -238,7 +238,7 @@ describe('at once', () => {
     expect(await Promise.all(connections.map(isOpen))).toEqual([false, false]);
   });
 
-  test('stays so where it is rotated routinely before the new one is made', async () => {
+  test('stays dead if another rotation follows before the new one is made', async () => {
     const old = await makeTool('pending');
     await running.stopWork();
     await running.startWork(['intake', 'relay', 'databases']);
@@ -266,7 +266,7 @@ describe('at once', () => {
 });
 
 describe('while a server is down', () => {
-  test('the others go on; what is owed is done on its return', async () => {
+  test('the others continue; what is still to be applied is applied when it is back', async () => {
     const [routine, once] = [await makeTool('down-a'), await makeTool('down-b')];
     await stopServer(world.replica);
     const ids: string[] = [];
@@ -285,7 +285,7 @@ describe('while a server is down', () => {
       expect(await letsIn('tools', routine)).toBe(true);
       expect(await letsIn('tools', once)).toBe(false);
       for (const name of ['down-a', 'down-b']) {
-        await eventually('it is owed', async () => {
+        await eventually('the change to be still to be applied', async () => {
           const [row] = await owed(name);
           return row === 'databases failing BACKEND_UNREADABLE';
         });

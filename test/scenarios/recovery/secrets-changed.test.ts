@@ -1,6 +1,6 @@
 /**
- * The secrets of a running realm change: by `chamberlain secret rotate`, without a refused login, be a run cut at any step
- * and run again; and by hand. The workers go on by the new ones, unrestarted.
+ * The secrets of a running realm change: by `chamberlain secret rotate`, and no login is refused, even if a run is
+ * interrupted at any step and repeated; then by hand. The workers use the new secrets without a restart.
  */
 import { createPublicKey } from 'node:crypto';
 import { chmodSync, chownSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
@@ -37,7 +37,7 @@ afterAll(async () => running?.close(), 60_000);
 const cli = (...args: string[]): Promise<Ended> =>
   runCli(['secret', 'rotate', ...args], { config: world.configFile });
 
-/** Every name that begins so; `ldap-admin`, as whom no program logs in, is for itself. */
+/** Every name that begins so, without `ldap-admin`, because no program logs in as it. */
 const namesOf = (prefix: string): string[] =>
   secretsOf(world.config).filter((name) => name.startsWith(prefix) && name !== 'ldap-admin');
 
@@ -110,7 +110,7 @@ test('each password, of all servers at once, while requests go on: nobody is ref
         }),
       ),
     );
-    // who has the old one goes on by it, until it is finished
+    // programs that have the old password can use it until --finish
     for (const name of names) {
       expect([name, textOf(name) === before.get(name)]).toEqual([name, false]);
     }
@@ -217,7 +217,7 @@ test('cut at any step and run again, it goes on, and programs log in meanwhile',
   await whileAsking('cut', () => Promise.all([...twice, ...once]));
   for (const { close } of knockers.values()) await close();
   expect(lying()).toEqual([]);
-  // which password counts, only PostgreSQL can say after a cut between it and the file
+  // after an interruption between PostgreSQL and the file, only PostgreSQL knows which password is valid
   const refused = (await refusals()).filter((line) => !before.includes(line));
   expect(refused.filter((line) => !line.includes('user "chamberlain_databases"'))).toEqual([]);
   await settled(world);

@@ -115,7 +115,7 @@ test('a run of the chain, with rotations and failures, gives passwords to look f
       world.tools.socket,
       "GRANT CREATE USER ON *.* TO 'chamberlain_databases'@'%';",
     );
-    // not stuck for good: a touch, as any change makes one
+    // touch the rows, as any change would, so that they are not parked
     await query(
       world,
       `SELECT touch_generation(subject, role) FROM convergence WHERE role = 'databases'`,

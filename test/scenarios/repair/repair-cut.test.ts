@@ -275,7 +275,7 @@ test('a database server that is down is owed its new verifier, and has it soon a
   }
   expect(ended.exit).toBe(1);
   expect(ended.err).toMatch(
-    /the new verifier is not yet on every server for tools\.owing\. Look at the server\. /u,
+    /the new verifier is not yet on every server for tools\.owing\. Check that the server runs /u,
   );
   expect(ended.out).toMatch(/tools\.owing +databases +behind +BACKEND_UN\w+ +database-account: /u);
   await settled(world);

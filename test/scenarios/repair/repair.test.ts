@@ -464,7 +464,7 @@ test('what a role has given up on is looked at again, and so is applied once its
   rmSync(home('parked'));
   renameSync(`${home('parked')}.away`, home('parked'));
   const { exit, out } = await repairs.cli('repair', 'parked', '--yes');
-  expect(out).toMatch(/\n0 steps done, 1 parked earlier and tried again\n$/u);
+  expect(out).toMatch(/\n0 steps done, 1 parked subject tried again\n$/u);
   expect(exit).toBe(0);
   expect(await state()).toBe('applied');
 });
@@ -480,7 +480,7 @@ test('a role that does not answer is UNREADABLE or unanswered, and the others go
   );
   expect(late.out).toMatch(/\n1 step done, 1 unanswered\n$/u);
   expect(late.err).toMatch(
-    /^BACKEND_UNAVAILABLE: not done for tools\.silent\. .* run the command again when it is back\.$/mu,
+    /^BACKEND_UNAVAILABLE: not done for tools\.silent\. .* and run the command again\.$/mu,
   );
   expect(late.exit).toBe(1);
   expect(await damageOf(repairs, 'silent')).toEqual(['mode']);

@@ -1,5 +1,5 @@
 /** `chamberlain audit`: the append-only trail, and the proof that nothing in it was changed. */
-import { InvalidArgumentError, type Command } from 'commander';
+import { Help, InvalidArgumentError, type Command, type Option } from 'commander';
 import type { Config } from '../../../shared/config.ts';
 import { timeOf } from '../../../shared/time.ts';
 import type { ChainFault } from '../../../audit/audit-chain.ts';
@@ -34,8 +34,8 @@ export function defineAudit(command: Command): void {
   command
     .description(
       'Shows who requested what, who approved it, and the outcome, oldest first. It lists requests, and\n' +
-        'what admins did on the command line (as `unix:NAME`, the name that the machine reports). It holds no\n' +
-        'personal data: it says which fields changed, but not their values. Times are UTC.',
+        'what operators did on the command line (as `unix:NAME`, the name that the machine reports). It\n' +
+        'holds no personal data: it says which fields changed, but not their values. Times are UTC.',
     )
     .option(
       '--subject <subject>',
@@ -80,8 +80,28 @@ export function defineAudit(command: Command): void {
         }
       }
     });
-  defineVerify(command.command('verify'));
-  defineClose(command.command('close'));
+  for (const [name, define] of [
+    ['verify', defineVerify],
+    ['close', defineClose],
+  ] as const) {
+    const sub = command.command(name);
+    define(sub);
+    hideOptions(sub, command.options);
+  }
+}
+
+/** Leaves out of the help of a subcommand the options that only its parent uses. */
+function hideOptions(sub: Command, hidden: readonly Option[]): void {
+  const help = sub.configureHelp();
+  sub.configureHelp({
+    ...help,
+    visibleGlobalOptions(this: Help, of) {
+      const inherited =
+        help.visibleGlobalOptions?.call(this, of) ??
+        Help.prototype.visibleGlobalOptions.call(this, of);
+      return inherited.filter((option) => !hidden.includes(option));
+    },
+  });
 }
 
 function defineVerify(command: Command): void {

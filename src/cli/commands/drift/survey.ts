@@ -15,8 +15,8 @@ export function defineSurvey(command: Command): void {
   addSurveyOptions(
     command.description(
       'Asks the roles to look at SUBJECTs, or at everything, and shows what differs from what is wanted,\n' +
-        'in groups, worst first: what could not be read; findings, on which an admin must decide, with\n' +
-        'what Chamberlain does not manage; then drift: too much access, what is missing, what is different.\n' +
+        'in groups. The groups, worst first, are: what could not be read; findings and unmanaged things, on\n' +
+        'which an admin must decide; and drift (too much access, what is missing, what is different).\n' +
         'Changes nothing.',
     ),
   )

@@ -4,6 +4,7 @@ import type { Command } from 'commander';
 import type { Config } from '../../../shared/config.ts';
 import { ChamberlainError } from '../../../shared/errors.ts';
 import { timeOf } from '../../../shared/time.ts';
+import { count } from '../../../reconcile/render-plan.ts';
 import { renderUnmanaged } from '../../../unmanaged/render-unmanaged.ts';
 import { isFrozen } from '../../../database/freeze.ts';
 import { isAtWork, readLeaders } from '../../../database/locks.ts';
@@ -29,9 +30,9 @@ const NOBODY = 'is `chamberlain work sweep` running?';
 const RESULT_EXITS = {
   0: 'swept: what had drifted is corrected',
   1: 'the command failed, or something could not be corrected: see standard error',
-  3: 'held, because too much has drifted; or frozen; or a role is still working on the rest',
+  3: 'the sweep is held, or the realm is frozen, or other work on a subject that has drifted continues',
   4: 'something is UNREADABLE, so not everything was checked',
-  5: 'not finished within --timeout seconds; it continues, and a release expires after an hour',
+  5: 'not finished within --timeout seconds; the sweep continues',
 };
 
 export function defineSweep(command: Command): void {
@@ -52,7 +53,7 @@ States:
   frozen       something had drifted, but the realm is frozen
   unreadable   something could not be read; nothing else had drifted
   moving       only subjects that are being worked on differ
-  cut          it failed, or its process ended; it is repeated
+  cut          interrupted: the sweep failed or its process ended; it is repeated
 ` +
         describeExamples('sweep', 'sweep now', 'sweep release --expect DIGEST') +
         `\n${describeExits({ 3: 'a sweep is held' })}`,
@@ -77,10 +78,11 @@ States:
     .description(
       'Sweeps again at once. If what has drifted still has the given digest, the roles correct all of it,\n' +
         'however much it is. Read it first, with `chamberlain plan --all`. That shows the same digest, unless\n' +
-        'it has steps that a sweep leaves out: those that destroy data, are already being taken, or follow\n' +
-        'from a server in doubt. A release expires if no sweep uses it within an hour.',
+        'it has steps that a sweep leaves out: those that destroy data, those that a role is already\n' +
+        'carrying out, and those that follow from a server in doubt. A release expires if no sweep uses it\n' +
+        'within an hour.',
     )
-    .requiredOption('--expect <digest>', 'as `chamberlain sweep` shows it')
+    .requiredOption('--expect <digest>', 'the digest that `chamberlain sweep` shows')
     .option('--timeout <seconds>', 'how long to wait', parseSeconds, 600)
     .addHelpText(
       'after',
@@ -223,7 +225,7 @@ function describeOutcome({ swept, left }: Outcome): string {
   }
   if (touched > drifted) {
     const stuck = countSubjects(left.filter(({ again }) => again));
-    const tried = `${touched - drifted} parked earlier and tried again`;
+    const tried = `${count(touched - drifted, 'parked subject')} tried again`;
     lines.push(stuck === 0 ? `${tried}.` : `${tried}, ${stuck} not corrected.`);
   }
   return lines.map(printable).join('\n');

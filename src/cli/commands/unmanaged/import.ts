@@ -164,7 +164,7 @@ export function exitOf({ refusals, foreseen, adminless }: ImportReport): number 
   return open > 0 || adminless !== undefined ? EXIT.pending : EXIT.done;
 }
 
-/** Large pieces, without pauses: nothing else waits for this process. */
+/** Reads in large pieces and without pauses, because nothing else waits for this process. */
 const THROTTLE: Throttle = { piece: 1000, yieldTurn: async () => {} };
 
 type Losses = Pick<Judgement, 'refusals' | 'keyless'>;
@@ -239,7 +239,7 @@ async function importThrough(
   const sightings = [directory.sightings, sightingsOfUnmanaged(seen.unmanaged, realm.realmGid)];
 
   const known = await readKnown(owner);
-  // with named entries, people and tools that were imported before get nothing
+  // if entries were named, people and tools that were imported before get nothing
   const candidatesIn = (judged: Judgement, ours: KnownRealm) =>
     candidatesOf(judged, only === undefined ? ours : { ...ours, people: [], tools: [] });
   const judgedBefore = judgeAll(known);

@@ -83,7 +83,7 @@ export function openHeartbeats(realm: string, at = 0): Heartbeats {
       const off = now - Date.parse(last.clock);
       if (Math.abs(off) <= MAX_OFF_MS) return undefined;
       const by = `${Math.round(Math.abs(off) / 1000)} s`;
-      const which = `its clock was ${last.clock}, and this host has ${new Date(now).toISOString()}`;
+      const which = `the last one says ${last.clock}, and the clock of this host says ${new Date(now).toISOString()}`;
       return off > 0
         ? `the directory role has published no heartbeat for ${by}: ${which}; check that \`chamberlain work directory\` runs and that this host's clock is right`
         : `the heartbeat of the directory is ${by} ahead of this host: ${which}; correct the clock that is wrong`;

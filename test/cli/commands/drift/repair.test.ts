@@ -100,7 +100,7 @@ describe('the report at the end', () => {
       ...[2, 3, 4, 5, 6, 7, 8].map((subject) => part(subject, 'directory', 1, moved)),
       part(1, 'homes', 1, {
         ...{ state: 'failed', code: 'STEP_FAILED' },
-        sentence: 'home-directory: path.chmod in \u001b[2J/data/project/t1: EPERM',
+        sentence: 'home-directory: changing the mode of \u001b[2J/data/project/t1: EPERM',
       }),
       part(9, 'databases', 1, {
         ...{ state: 'asked', code: 'BACKEND_UNAVAILABLE' },
@@ -141,7 +141,7 @@ describe('the report at the end', () => {
     [
       'looked at again',
       { ...done, parts: [part(1, 'homes', 0)] },
-      '\n0 steps done, 1 parked earlier and tried again\n',
+      '\n0 steps done, 1 parked subject tried again\n',
     ],
   ])('%s: one line, and none on standard error', (_, repaired, text) => {
     expect(whole(repaired)).toBe(text);

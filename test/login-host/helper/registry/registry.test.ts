@@ -1023,7 +1023,7 @@ describe('trust', () => {
     [
       'its clock is behind',
       () => beat({ people: 1, clock: new Date(NOW - 61_000).toISOString() }),
-      /published no heartbeat for 61 s: its clock was .*09:58:59.000Z, and this host has 2026-11-25T10:00:00.000Z; check that `chamberlain work directory` runs and that this host's clock/,
+      /published no heartbeat for 61 s: the last one says .*09:58:59.000Z, and the clock of this host says 2026-11-25T10:00:00.000Z; check that `chamberlain work directory` runs and that this host's clock/,
     ],
     [
       'its clock is ahead',
