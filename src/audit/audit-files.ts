@@ -106,9 +106,13 @@ export function compareWithRecord(
       ),
     ];
   });
+  // a broken file has a fault of its own; an intact one of another year is no substitute, whatever its name
+  const broken = given.filter((path) => !files.some((file) => file.path === path));
   const missing = closed
     .filter(
-      ({ year, file }) => !files.some(({ head }) => head.year === year) && !isNamed(file, given),
+      ({ year, file }) =>
+        !files.some(({ head }) => head.year === year) &&
+        !broken.some((path) => basename(path) === file),
     )
     .map(({ year, file, sha256 }): ChainFault => ({
       kind: 'file-missing',
@@ -117,11 +121,6 @@ export function compareWithRecord(
       sentence: `${file}: the file of ${year} was not given (sha256 ${sha256})`,
     }));
   return [...others, ...missing];
-}
-
-/** Whether the file was given: a broken file is not missing too. */
-function isNamed(name: string, paths: readonly string[]): boolean {
-  return paths.some((path) => basename(path) === name);
 }
 
 /** Where the files join each other, and the rows in PostgreSQL. */

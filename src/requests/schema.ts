@@ -48,8 +48,9 @@ const email = z
   .string()
   .max(254)
   .regex(
-    /^[^\s@<>"\\,;:()[\]\p{C}]+@[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$/u,
-    'this is not a mail address',
+    // the attribute mail is an IA5 string (RFC 4524, section 2.16)
+    /^(?=[!-~]+$)[^@<>"\\,;:()[\]]+@[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$/,
+    'this is not a mail address of ASCII characters',
   )
   .describe('one mail address');
 const title = z

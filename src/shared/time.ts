@@ -11,7 +11,7 @@ export const WITHOUT_END = '9999-12-31T00:00:00Z';
 
 /** Whether a hold has no end date; a recovery makes such holds. */
 export function isWithoutEnd(until: Date | string): boolean {
-  return new Date(until).getUTCFullYear() === new Date(WITHOUT_END).getUTCFullYear();
+  return new Date(until).getTime() === Date.parse(WITHOUT_END);
 }
 
 /** When a hold ends, as text to follow the word `until`. */

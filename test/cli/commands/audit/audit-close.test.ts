@@ -9,7 +9,7 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { Client as PgClient } from 'pg';
 import { closeYear } from '../../../../src/cli/commands/audit/audit-close.ts';
@@ -252,6 +252,10 @@ describe('faults of a file are reported with its name', () => {
       );
     expect(await faults(fileOf(2023))).toEqual([missing(2022)]);
     expect(await faults(fileOf(2022))).toEqual([missing(2023)]);
+    const posing = join(out, 'posing', basename(fileOf(2023)));
+    mkdirSync(dirname(posing));
+    copyFileSync(fileOf(2022), posing);
+    expect(await faults(fileOf(2022), posing)).toContainEqual(missing(2023));
     expect(await all()).toEqual([]);
     expect((await run('verify', join(out, 'none'))).err).toMatch(
       /^USAGE: reading the file .*none: there is no such file \(ENOENT\)/u,

@@ -1,0 +1,27 @@
+/** What the schemas accept. */
+import { expect, test } from '@jest/globals';
+import { parseRequest } from '../../src/requests/schema.ts';
+
+const problemsOf = (email: string) => {
+  const parsed = parseRequest('person.create', {
+    ...{ kind: 'person.create', requestedBy: 'steward' },
+    ...{ shellName: 'alice', displayName: 'Alice', email },
+  });
+  return 'problems' in parsed ? parsed.problems : [];
+};
+
+test.each(['alice@example.org', 'a+b.c_d-e@x.example.org', "o'neil!#$%&*/=?^`{|}~@example.org"])(
+  'the mail address %s is accepted',
+  (email) => expect(problemsOf(email)).toEqual([]),
+);
+
+// the directory holds ASCII only (RFC 4524, section 2.16), so an accepted address must be nothing else
+test.each([
+  'ü@example.org',
+  'alice@exämple.org',
+  'a b@example.org',
+  'a\u0000b@example.org',
+  'alice',
+])('the mail address %j is refused', (email) =>
+  expect(problemsOf(email)).toEqual(['email: this is not a mail address of ASCII characters']),
+);
