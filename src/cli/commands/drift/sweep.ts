@@ -1,6 +1,7 @@
 /** `chamberlain sweep`: shows the last sweeps; `sweep now`; `sweep release`. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
+import { findRedisFault, redisAddress } from '../../../backends/redis/redis-connection.ts';
 import type { Config } from '../../../shared/config.ts';
 import { ChamberlainError } from '../../../shared/errors.ts';
 import { timeOf } from '../../../shared/time.ts';
@@ -22,6 +23,7 @@ import { printable, printableLines } from '../../../shared/printable.ts';
 import { paint, print, printJson, renderAge, renderTable } from '../../table.ts';
 
 const LOOK_MS = 250;
+const REDIS_LIMIT_MS = 4000;
 const SHOWN = 10;
 /** How many of the subjects that are not corrected are named. */
 const MOST_NAMED = 20;
@@ -152,6 +154,7 @@ async function waitForSweep(
   json: boolean,
 ): Promise<Outcome | string> {
   return withAdmin(config, async (client) => {
+    await requireRedis(config);
     const progress = startProgress({ json });
     const deadline = performance.now() + timeoutMs;
     try {
@@ -173,6 +176,14 @@ async function waitForSweep(
       progress.end();
     }
   });
+}
+
+/** Without Redis no role is asked, and the sweep would wait in vain for their answers. Throws BACKEND_UNAVAILABLE. */
+async function requireRedis(config: Config): Promise<void> {
+  const why = await findRedisFault(config, REDIS_LIMIT_MS);
+  if (why === undefined) return;
+  const what = `asking for a sweep: Redis does not answer at ${redisAddress(config)}`;
+  throw new ChamberlainError('BACKEND_UNAVAILABLE', what, { cause: new Error(why) });
 }
 
 async function followMending(
