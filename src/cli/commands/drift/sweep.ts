@@ -1,7 +1,6 @@
 /** `chamberlain sweep`: shows the last sweeps; `sweep now`; `sweep release`. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
-import { findRedisFault, redisAddress } from '../../../backends/redis/redis-connection.ts';
 import type { Config } from '../../../shared/config.ts';
 import { ChamberlainError } from '../../../shared/errors.ts';
 import { timeOf } from '../../../shared/time.ts';
@@ -180,6 +179,9 @@ async function waitForSweep(
 
 /** Without Redis no role is asked, and the sweep would wait in vain for their answers. Throws BACKEND_UNAVAILABLE. */
 async function requireRedis(config: Config): Promise<void> {
+  // only here: the client of Redis takes a tenth of a second to load
+  const { findRedisFault, redisAddress } =
+    await import('../../../backends/redis/redis-connection.ts');
   const why = await findRedisFault(config, REDIS_LIMIT_MS);
   if (why === undefined) return;
   const what = `asking for a sweep: Redis does not answer at ${redisAddress(config)}`;
