@@ -50,10 +50,17 @@ export type ClosableYear = Pick<AuditClosing, 'year' | 'first' | 'last' | 'row' 
  * rows of the next year may come before that. Throws AUDIT_NOT_CLOSABLE if the year may not be closed.
  */
 export async function findYear(client: Client, year: number): Promise<ClosableYear> {
+  await requireOver(client, year);
   const before = (await readClosings(client)).at(-1);
   const first = (before?.last ?? 0) + 1;
   const end = await findEnd(client, year, first);
-  if (end === undefined) throw notClosable(year, 'it has no row left to close');
+  if (end === undefined) {
+    throw notClosable(
+      year,
+      'there is no row of that year, or of an earlier one, that is not closed',
+      'Nothing needs to be done.',
+    );
+  }
   const after = before?.hash ?? FIRST_HASH.toString('hex');
   const found = { year, first, ...end, after, closedUpTo: before?.year ?? 0 };
   // PostgreSQL is asked before anything is written
@@ -65,6 +72,16 @@ export async function findYear(client: Client, year: number): Promise<ClosableYe
     await client.query('ROLLBACK');
   }
   return found;
+}
+
+/** Throws AUDIT_NOT_CLOSABLE until a day after the end of the year, by the clock of PostgreSQL. */
+async function requireOver(client: Client, year: number): Promise<void> {
+  const { rows } = await client.query(
+    `SELECT now() >= make_timestamptz($1 + 1, 1, 2, 0, 0, 0, 'UTC') AS over`,
+    [year],
+  );
+  if ((rows as { over: boolean }[])[0]?.over === true) return;
+  throw notClosable(year, `that is possible from ${year + 1}-01-02 on`, '');
 }
 
 /** Searches backwards from the end of the chain, page by page. */
@@ -161,10 +178,12 @@ async function insertClosing(
   }
 }
 
-export function notClosable(year: number, sentence: string): ChamberlainError {
+/** @param action what to do, if that is not what the table of codes says */
+export function notClosable(year: number, sentence: string, action?: string): ChamberlainError {
   return new ChamberlainError(
     'AUDIT_NOT_CLOSABLE',
     `the audit of ${year} cannot be closed: ${sentence}`,
+    action === undefined ? {} : { action },
   );
 }
 

@@ -56,6 +56,11 @@ export function auditFileName(realm: string, year: number): string {
   return `audit-${realm}-${year}.jsonl`;
 }
 
+/** Whether a file has the name of one of a closed year. */
+export function isAuditFileName(path: string): boolean {
+  return /^audit-.+-\d{4}\.jsonl$/u.test(basename(path));
+}
+
 /**
  * Writes a file completely or not at all, so that it would survive a loss of power. An existing file is never
  * replaced. Throws AUDIT_NOT_CLOSABLE if the folder or the disk does not accept it. Removes what an interrupted run has
@@ -160,6 +165,8 @@ export interface AuditFileRead {
   end: AuditFileEnd | undefined;
   /** of the whole file, hex */
   sha256: string;
+  /** whether at least one of its lines is one of such a file: if not, it is no such file, or nothing of it is left */
+  isAudit: boolean;
   /** the first fault, such as `line 7 is not a row`; undefined if there is none */
   wrong: string | undefined;
 }
@@ -179,13 +186,16 @@ export async function readAuditFile(
   const body = createHash('sha256');
   let head: AuditFileHead | undefined;
   let wrong: string | undefined;
+  let isAudit = false;
   let number = 0;
   let before: Buffer | undefined;
   const take = (line: Buffer): void => {
     number += 1;
     body.update(line);
-    if (wrong !== undefined) return;
+    if (wrong !== undefined && isAudit) return;
     const value = parseLine(line);
+    isAudit ||= isHead(value) || isRow(value);
+    if (wrong !== undefined) return;
     if (number === 1) {
       if (isHead(value)) onHead((head = value));
       else wrong = 'it does not begin like a closed year of the audit';
@@ -201,7 +211,7 @@ export async function readAuditFile(
   const end = isEnd(last) ? last : undefined;
   const cut = `it ends with line ${number + 1}, without a signature: the rest was cut off`;
   wrong ??= end === undefined ? cut : wrongEnd(end, body.digest('hex'));
-  return { head, end, sha256: whole.digest('hex'), wrong };
+  return { head, end, sha256: whole.digest('hex'), isAudit: isAudit || end !== undefined, wrong };
 }
 
 function wrongEnd(end: AuditFileEnd, sha256: string): string | undefined {

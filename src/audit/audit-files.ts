@@ -2,7 +2,12 @@
 import { createPublicKey } from 'node:crypto';
 import { basename } from 'node:path';
 import { adminOfPortal, type Config } from '../shared/config.ts';
-import { type AuditFileEnd, type AuditFileHead, readAuditFile } from './audit-file.ts';
+import {
+  type AuditFileEnd,
+  type AuditFileHead,
+  isAuditFileName,
+  readAuditFile,
+} from './audit-file.ts';
 import { cannotRead, ChamberlainError } from '../shared/errors.ts';
 import { type ChainFault, hashAuditRow } from './audit-chain.ts';
 import type { AuditClosing } from './audit-closings.ts';
@@ -25,7 +30,8 @@ export interface AuditFile {
 export type CheckedFile = { path: string; fault: ChainFault } | { path: string; file: AuditFile };
 
 /**
- * Reads a file, follows the chain through its rows, and checks its signature.
+ * Reads a file, follows the chain through its rows, and checks its signature. Throws USAGE if it cannot be read, or has
+ * neither a line nor the name of such a file.
  *
  * @param hash a hash to look for in the file
  * @param onProgress is called with the number of rows that have been checked
@@ -57,7 +63,12 @@ export async function checkAuditFile(
   ).catch((cause: unknown) => {
     throw cannotRead('file', path, cause, 'USAGE');
   });
-  const { head, end, sha256, wrong } = read;
+  const { head, end, sha256, isAudit, wrong } = read;
+  if (!isAudit && !isAuditFileName(path)) {
+    throw new ChamberlainError('USAGE', `${path} is not a file of the audit`, {
+      action: 'Name only files that `chamberlain audit close` has written.',
+    });
+  }
   if (wrong !== undefined || head === undefined || end === undefined) {
     return faulty(wrong ?? 'it is not a closed year of the audit');
   }

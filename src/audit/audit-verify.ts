@@ -92,8 +92,7 @@ export async function verifyAudit(
     const total = Math.max(0, end - (base?.last ?? 0));
     const chain = followChain(report, (id) => readRow(client, id), linkOf(base));
     const wanted = head === undefined ? undefined : Buffer.from(head, 'hex');
-    let headFound =
-      wanted && (isInFile || wanted.equals(FIRST_HASH) || closed.some(({ hash }) => hash === head));
+    let headFound = wanted && (isInFile || closed.some(({ hash }) => hash === head));
     // the end of each year, and then each place where a file joins
     const hashes = new Map([[0, FIRST_HASH.toString('hex')]]);
     for (const { last: position, hash } of closed) hashes.set(position, hash);

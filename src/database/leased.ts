@@ -18,6 +18,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Config } from '../shared/config.ts';
 import { describeError } from '../shared/errors.ts';
 import type { Log } from '../shared/log.ts';
+import { openNews } from '../shared/news.ts';
 import { type Lease, openLease, type PostgresRole, renewLease } from './connection.ts';
 import type { Worker } from '../shared/loop.ts';
 
@@ -43,13 +44,16 @@ export function startLeased(
   work: (leased: Leased) => Promise<void>,
 ): Worker {
   const closing = new AbortController();
+  const failures = openNews<string>();
   const running = (async () => {
     while (!closing.signal.aborted) {
       try {
         const lease = await openLease(config, role);
+        failures.forget(role);
         if (lease !== undefined) await workUnder(lease);
       } catch (error) {
-        log.warn({ role, error: describeError(error) }, 'waiting for PostgreSQL');
+        const why = describeError(error);
+        if (failures.isNew(role, why)) log.warn({ role, error: why }, 'waiting for PostgreSQL');
       }
       await sleep(AGAIN_MS, undefined, { signal: closing.signal }).catch(() => {});
     }

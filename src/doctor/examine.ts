@@ -2,10 +2,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describeError, describeRootCause } from '../shared/errors.ts';
 import { nameFew } from '../reconcile/render-plan.ts';
+import { readWaitedMs } from './processor.ts';
 import { type Check, type GroupedLine, type Line, type Server, unreadable } from './line.ts';
 
 /** The time limit of a check. Our clients wait longer for a connection, so every hang is reported in the same way. */
 const LIMIT_MS = 2500;
+/** If this process has waited for a processor for this share of a limit, the machine is too busy to judge by it. */
+const BUSY_SHARE = 0.25;
 
 /** What a check has found. */
 interface Found {
@@ -20,17 +23,19 @@ interface Found {
  * which counts the checks that failed for that reason.
  *
  * @param say is called with what is still being checked
+ * @param waitedMs for how long this process has waited for a processor since it was started
  * @param sinceOf since when a server cannot be reached, such as `, since …`, if that is known
  */
 export async function examine(
   checks: readonly Check[],
   say?: (text: string) => void,
   sinceOf: (server: Server) => string = () => '',
+  waitedMs: () => number = readWaitedMs,
 ): Promise<GroupedLine[]> {
   const open = new Set(checks);
   const found = await Promise.all(
     checks.map(async (check) => {
-      const each = await lookInTime(check);
+      const each = await lookInTime(check, waitedMs);
       open.delete(check);
       say?.(`checking ${nameFew([...new Set([...open].map(({ subject }) => subject))])}`);
       return each;
@@ -66,18 +71,17 @@ function countOf(checks: number): string {
     : `${checks} other checks need this server and were`;
 }
 
-async function lookInTime(check: Check): Promise<Found> {
+async function lookInTime(check: Check, waitedMs: () => number): Promise<Found> {
   const { subject, look, todo, limitMs = LIMIT_MS } = check;
   const done = new AbortController();
-  const late = `no answer within ${limitMs / 1000} s`;
+  const before = waitedMs();
   try {
     return await Promise.race([
       look().then((lines) => ({ check, lines })),
-      sleep(limitMs, undefined, { signal: done.signal }).then(() => ({
-        check,
-        lines: [unreadable(`${subject}: ${late}`, todo)],
-        failed: late,
-      })),
+      sleep(limitMs, undefined, { signal: done.signal }).then(() => {
+        const late = describeLate(limitMs, waitedMs() - before);
+        return { check, lines: [unreadable(`${subject}: ${late}`, todo)], failed: late };
+      }),
     ]);
   } catch (error) {
     const lines = [unreadable(`${subject}: ${describeError(error)}`, todo)];
@@ -85,4 +89,10 @@ async function lookInTime(check: Check): Promise<Found> {
   } finally {
     done.abort();
   }
+}
+
+function describeLate(limitMs: number, waitedMs: number): string {
+  const late = `no answer within ${limitMs / 1000} s`;
+  if (waitedMs < limitMs * BUSY_SHARE) return late;
+  return `${late}, of which this command itself waited ${(waitedMs / 1000).toFixed(1)} s for a processor: this machine is too busy, so run it again later`;
 }

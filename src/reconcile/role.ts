@@ -4,6 +4,7 @@ import { realmOf } from '../shared/config.ts';
 import { type Consumer, slowQueue, startConsumer, urgentQueue } from '../backends/redis/queue.ts';
 import { describeError } from '../shared/errors.ts';
 import type { Log } from '../shared/log.ts';
+import { type News, openNews } from '../shared/news.ts';
 import type { Seal } from '../seals/seal.ts';
 import type { Role, Wanted } from './wanted.ts';
 import {
@@ -96,6 +97,8 @@ function isOfArchives(target: string): boolean {
 /** What a role works with. */
 interface Work<Reader> extends RepairWork<Reader> {
   answering: Answering;
+  /** what the log says about each subject */
+  said: News<number>;
 }
 
 export function startRole<Reader>(parts: RoleParts<Reader>, config: Config, log: Log): Worker {
@@ -117,6 +120,7 @@ export function startRole<Reader>(parts: RoleParts<Reader>, config: Config, log:
   const answering = startAnswering(parts, { ...watchingOf(config, readers), reader, log });
   const of: Work<Reader> = {
     ...{ parts, pool, reader, writer, guard, holders, realm: realmOf(config), log, answering },
+    said: openNews(),
   };
   const consume = (queue: string, concurrency: number): Consumer =>
     startConsumer({
@@ -124,7 +128,10 @@ export function startRole<Reader>(parts: RoleParts<Reader>, config: Config, log:
       account: role,
       queue,
       concurrency,
-      onError: (error) => log.warn({ queue, error: describeError(error) }, 'a job was dropped'),
+      tell(sentence, error) {
+        if (error === undefined) log.info({ queue }, sentence);
+        else log.warn({ queue, error: describeError(error) }, sentence);
+      },
       handle: (job) => handle(of, job, queue !== slowQueue(role)),
     });
   const consumers = [
@@ -190,7 +197,7 @@ async function convergeHeld<Reader>(
   held: readonly Held[],
   client: Client,
 ): Promise<Map<number, Outcome>> {
-  const { parts, pool, writer, guard, holders, log } = of;
+  const { parts, pool, writer, guard, holders, log, said } = of;
   const found = await surveyHeld(of, held);
   const places = held[0]?.places ?? [];
   const withheld = [...olderOf(places).map(olderCopy), ...(await guard.doubted(found, places))];
@@ -206,7 +213,10 @@ async function convergeHeld<Reader>(
         return met;
       });
       const status = troubles === undefined ? STILL_AT_IT : statusOf(due, troubles);
-      if (status.state === 'parked' || status.state === 'failing') {
+      // what fails is tried again every few seconds
+      const isSaid = status.state === 'failing' && !said.isNew(subject, status.sentence);
+      if (status.state !== 'failing') said.forget(subject);
+      if (status.state === 'parked' || (status.state === 'failing' && !isSaid)) {
         log.info({ role: parts.role, subject, account, ...status }, 'not as wanted');
       }
       return [subject, outcomeOf(status, refusals)];

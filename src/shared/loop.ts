@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describeError } from './errors.ts';
 import type { Log } from './log.ts';
+import { openNews } from './news.ts';
 
 /** Something that runs until it is closed. Closing it finishes the work in progress. */
 export interface Worker {
@@ -34,6 +35,7 @@ export function startLoop(
   let timerAt = 0;
   let resume: (() => void) | undefined;
   let notBefore = 0;
+  const failures = openNews<string>();
 
   const wake = () => {
     woken = true;
@@ -59,9 +61,13 @@ export function startLoop(
       timer = undefined;
       try {
         notBefore = began + ((await run()) ?? 0);
+        failures.forget(name);
         wakeIn(everyMs);
       } catch (error) {
-        log.warn({ loop: name, error: describeError(error) }, 'a run failed, and is repeated');
+        const why = describeError(error);
+        if (failures.isNew(name, why)) {
+          log.warn({ loop: name, error: why }, 'a run failed, and is repeated');
+        }
         woken = false;
         wakeIn(AFTER_FAILURE_MS);
       }

@@ -90,16 +90,13 @@ test('an audit as it was sealed has no fault, and its head is the last hash', as
   expect(verdict.head).toMatch(/^[0-9a-f]{64}$/);
 });
 
-test('an empty audit has the head 0, and any other given head is not in it', async () => {
+test('an empty audit has the head 0, and no given head is in it', async () => {
   await tamper('TRUNCATE audit, audit_seals CASCADE');
   const none = '0'.repeat(64);
-  expect(await verify(none)).toMatchObject({
-    head: none,
-    sealed: 0,
-    faultsInAll: 0,
-    headFound: true,
-  });
-  expect(faultsOf(await verify(heads[3]))).toEqual([['head', undefined]]);
+  expect(await verify()).toMatchObject({ head: none, sealed: 0, faultsInAll: 0 });
+  for (const head of [none, heads[3]]) {
+    expect(faultsOf(await verify(head))).toEqual([['head', undefined]]);
+  }
 });
 
 /** column · another value */
@@ -533,11 +530,21 @@ describe('on the command line', () => {
     expect((await run('--subject', 'nobody-here')).err).toMatch(/^PERSON_UNKNOWN: /);
   });
 
+  test.each(['verify', 'close'])(
+    '`audit %s --help` lists only options that it uses',
+    async (name) => {
+      const { out } = await run(name, '--help');
+      expect(out).not.toMatch(/--subject|--since|--limit/u);
+      expect(out).toMatch(/^Global Options:\n +--config .*\n.*\n +--json /mu);
+    },
+  );
+
   test.each([
     [['--since', 'yesterday'], 'It must be a time such as 2h'],
     [['--since', '2026-02-30'], 'It must be a time such as 2h'],
     [['--limit', '0'], 'It must be a whole number from 1'],
     [['verify', '--head', 'abc'], 'It must be the 64 hexadecimal digits'],
+    [['verify', '--head', '0'.repeat(64)], '64 zeros are the head of an empty audit'],
     [['verfy'], "too many arguments for 'audit'"],
   ])('%j is refused', async (args, words) => {
     const ended = await run(...args);

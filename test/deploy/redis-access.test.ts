@@ -242,7 +242,7 @@ test('each program of ours does its work by its own account, and is refused the 
     startConsumer({
       ...{ config, account: 'homes', queue, concurrency: 1 },
       handle: async ({ name }) => void done.push(`${queue}: ${name}`),
-      onError: (error) => void done.push(String(error)),
+      tell: (sentence, error) => void done.push(`${sentence}: ${String(error)}`),
     }),
   );
   try {

@@ -17,19 +17,33 @@ const check = (subject: string, look: () => Promise<Line[]>, limitMs?: number): 
 const never = () => new Promise<Line[]>(() => {});
 
 test('a check that hangs or fails is unreadable, with what to do; the others are shown in order', async () => {
-  const lines = await examine([
+  const checks = [
     check('one that hangs', never),
     check('a good one', async () => [ok('good')]),
     check('one that fails', async () => {
       throw new Error('looking', { cause: new Error('refused') });
     }),
     check('an impatient one', never, 100),
-  ]);
+  ];
+  const lines = await examine(checks, undefined, undefined, () => 0);
   expect(lines.map(({ state, what, todo }) => [state, what, todo])).toEqual([
     ['unreadable', 'one that hangs: no answer within 2.5 s', 'Look at one that hangs.'],
     ['ok', 'good', undefined],
     ['unreadable', 'one that fails: looking: refused', 'Look at one that fails.'],
     ['unreadable', 'an impatient one: no answer within 0.1 s', 'Look at an impatient one.'],
+  ]);
+});
+
+test('a check that had no answer while this process waited for a processor says so', async () => {
+  const seen = [1000, 1020, 2000, 2090];
+  const look = () =>
+    examine([check('one', never, 100)], undefined, undefined, () => seen.shift() ?? NaN);
+  expect(await look()).toMatchObject([{ what: 'one: no answer within 0.1 s' }]);
+  expect(await look()).toMatchObject([
+    {
+      state: 'unreadable',
+      what: 'one: no answer within 0.1 s, of which this command itself waited 0.1 s for a processor: this machine is too busy, so run it again later',
+    },
   ]);
 });
 

@@ -1015,7 +1015,7 @@ test('servers that are down are named, each', async () => {
   expect(text).toEqual(
     [
       /^PostgreSQL at \S+ cannot be reached: (.*) \((ENOENT|ECONNREFUSED)\) → Meanwhile .* `postgres` .* 6 other checks/u,
-      /^Redis at \S+ cannot be reached: Redis does not answer at \S+ → Meanwhile .* `redis` /u,
+      /^Redis at \S+ cannot be reached: nothing listens there \(ECONNREFUSED\) → Meanwhile .* `redis` /u,
       /^the directory ldap\S+ cannot be reached: .* → Meanwhile no account, .* `ldap` .* 7 other checks need this server/u,
       /^replica cannot be reached: .* → Meanwhile no account on replica .* `databases\.servers` .* One other/u,
       /^toolsdb cannot be reached: /u,

@@ -52,6 +52,17 @@ describe('a loop', () => {
     await eventually('a run', () => named === loop);
   });
 
+  test('says once why its runs fail, while the reason is the same', async () => {
+    const from = lines.length;
+    let runs = 0;
+    start(5, () => {
+      runs += 1;
+      return runs < 3 ? Promise.reject(new Error('away')) : Promise.resolve();
+    });
+    await eventually('a run that does not fail', () => runs >= 3);
+    expect(lines.slice(from)).toEqual([expect.stringContaining('away')]);
+  });
+
   test('runs regularly without being woken', async () => {
     let runs = 0;
     start(5, () => Promise.resolve(void (runs += 1)));

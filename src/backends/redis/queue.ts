@@ -12,6 +12,7 @@
 import { type Job, Queue, type QueueOptions, WaitingError, Worker } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { RequestNews } from '../../requests/request-news.ts';
+import { type Outage, openOutage } from './outage.ts';
 import { removeJobs } from './queue-keys.ts';
 import {
   connectConsumer,
@@ -293,7 +294,8 @@ export interface ConsumerOptions {
    * subject is recorded elsewhere. When `signal` aborts, throw `PutBack` to leave the job.
    */
   handle(job: QueueJob, signal: AbortSignal): Promise<unknown>;
-  onError: (error: unknown) => void;
+  /** Hears what an operator should know, with the error; without one, that an outage is over. */
+  tell: (sentence: string, error?: unknown) => void;
 }
 
 /** Pause after Redis has refused something. */
@@ -311,7 +313,8 @@ export interface Consumer {
 export function startConsumer(options: ConsumerOptions): Consumer {
   const redis = connectConsumer(options.config, options.account);
   const abort = new AbortController();
-  const quarantine = openQuarantine(redis, options);
+  const outage = openOutage(redis, options);
+  const quarantine = openQuarantine(redis, options, outage);
   const worker: Worker = new Worker(
     options.queue,
     async (job: Job) => {
@@ -322,7 +325,7 @@ export function startConsumer(options: ConsumerOptions): Consumer {
           await job.moveToWait(job.token);
           throw new WaitingError();
         }
-        options.onError(error);
+        options.tell('a job was dropped', error);
         throw error;
       }
     },
@@ -342,7 +345,7 @@ export function startConsumer(options: ConsumerOptions): Consumer {
   worker.on('error', (error) => {
     if (isUnreadable(error)) quarantine();
     else {
-      options.onError(error);
+      outage.note(error);
       rest();
     }
   });
@@ -358,12 +361,13 @@ export function startConsumer(options: ConsumerOptions): Consumer {
     }, AFTER_REFUSAL_MS);
   }
 
-  void worker.run().catch(options.onError);
+  void worker.run().catch(outage.note);
 
   return {
     async close(graceMs) {
       const timer = setTimeout(() => abort.abort(), graceMs);
       clearTimeout(resting);
+      outage.close();
       // closing waits for the jobs in progress; while Redis is away it would wait for Redis, too
       const closed = worker.close();
       await Promise.race([
@@ -383,22 +387,28 @@ export function startConsumer(options: ConsumerOptions): Consumer {
  */
 function openQuarantine(
   redis: Redis,
-  { queue: name, onError }: Pick<ConsumerOptions, 'queue' | 'onError'>,
+  { queue: name, tell }: Pick<ConsumerOptions, 'queue' | 'tell'>,
+  outage: Outage,
 ): () => void {
   const queue = openQueue(redis, name);
   let last = Promise.resolve();
   return () => {
-    last = last.then(() => removeUnreadable(redis, queue)).catch(onError);
+    last = last.then(() => removeUnreadable(redis, queue, tell)).catch(outage.note);
   };
 }
 
-async function removeUnreadable(redis: Redis, queue: Queue): Promise<void> {
+async function removeUnreadable(
+  redis: Redis,
+  queue: Queue,
+  tell: ConsumerOptions['tell'],
+): Promise<void> {
   for (const id of await queue.getRanges(['active'], 0, -1)) {
     try {
       await queue.getJob(id);
     } catch (error) {
       if (!isUnreadable(error as Error)) throw error;
       await removeJobs(redis, queue, [id]);
+      tell('a job was dropped', error);
     }
   }
 }

@@ -83,9 +83,14 @@ function connect(
       return Math.min(times * 50, RECONNECT_MS);
     },
   });
-  redis.on('error', () => {}); // each command reports its own
+  // each command reports its own, of which ioredis does not say why there is no connection
+  redis.on('error', (error) => void disconnections.set(redis, error));
+  redis.on('ready', () => void disconnections.delete(redis));
   return redis;
 }
+
+/** Why a connection could not be opened, until it is. */
+const disconnections = new WeakMap<Redis, Error>();
 
 /** The address of Redis: `host:port`. */
 export function redisAddress({ redis }: Pick<Config, 'redis'>): string {
@@ -141,7 +146,9 @@ export function guardRedis(redis: Redis): Guard {
       const { host, port } = redis.options;
       throw new ChamberlainError('BACKEND_UNAVAILABLE', act, {
         cause: isAway
-          ? new Error(`Redis does not answer at ${host}:${port}`)
+          ? new Error(`Redis does not answer at ${host}:${port}`, {
+              cause: isLate ? new Error('no answer in time') : disconnections.get(redis),
+            })
           : new Error(`asking Redis at ${host}:${port}`, { cause }),
       });
     }

@@ -3,7 +3,14 @@ import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { Queue } from 'bullmq';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
-import { openQueues, type Queues, startConsumer } from '../../../src/backends/redis/queue.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { startServer, stopServer } from '../../../dev/servers/daemon.ts';
+import {
+  type Consumer,
+  openQueues,
+  type Queues,
+  startConsumer,
+} from '../../../src/backends/redis/queue.ts';
 import { eventually } from '../../scenarios/eventually.ts';
 import type { RedisPlace } from '../../../src/backends/redis/redis-connection.ts';
 import { openWorld, type World } from '../../stack.ts';
@@ -37,13 +44,14 @@ test('a job whose data or options are not JSON is removed, and the next is done'
   await bad('bad-2', { data: '{}', opts: 'neither' });
   await queue.add('good', { fine: true });
   const seen: unknown[] = [];
+  const told: string[] = [];
   const consumer = startConsumer({
     config,
     account: 'homes',
     queue: 'homes',
     concurrency: 1,
     handle: ({ data }) => Promise.resolve(void seen.push(data)),
-    onError: () => {},
+    tell: (sentence) => told.push(sentence),
   });
   await eventually('the good job', () => seen.length > 0);
   await eventually(
@@ -52,33 +60,76 @@ test('a job whose data or options are not JSON is removed, and the next is done'
   );
   await consumer.close(1000);
   expect(seen).toEqual([{ fine: true }]);
+  expect(told).toEqual(['a job was dropped', 'a job was dropped']);
   expect(await redis.lrange('bull:homes:active', 0, -1)).toEqual([]);
   await queue.close();
 });
 
-test('while Redis refuses, a worker asks from time to time, and goes on when Redis no longer refuses', async () => {
-  await redis.set('bull:refused:wait', 'of another type');
-  const errors: unknown[] = [];
+/** A worker of that queue, with what it tells and the jobs that it does. */
+function consume(queue: string): {
+  told: { sentence: string; error: unknown }[];
+  seen: unknown[];
+  consumer: Consumer;
+} {
+  const told: { sentence: string; error: unknown }[] = [];
   const seen: unknown[] = [];
   const consumer = startConsumer({
     config,
     account: 'homes',
-    queue: 'refused',
+    queue,
     concurrency: 2,
     handle: ({ data }) => Promise.resolve(void seen.push(data)),
-    onError: (error) => errors.push(error),
+    tell: (sentence, error) => told.push({ sentence, error }),
   });
+  return { told, seen, consumer };
+}
+
+test('while Redis refuses, a worker asks from time to time, says it once, and goes on when Redis no longer refuses', async () => {
+  await redis.set('bull:refused:wait', 'of another type');
+  const refusals = async () =>
+    Number(/errorstat_WRONGTYPE:count=(\d+)/u.exec(await redis.info('errorstats'))?.[1] ?? 0);
+  const { told, seen, consumer } = consume('refused');
   const queue = new Queue('refused', { connection: redis });
   try {
     const began = performance.now();
-    await eventually('the third refusal', () => errors.length >= 3);
+    await eventually('the third refusal', async () => (await refusals()) >= 3);
     const seconds = (performance.now() - began) / 1000;
-    expect(errors.length / seconds).toBeLessThan(20);
-    expect(errors[0]).toMatchObject({ message: expect.stringContaining('WRONGTYPE') });
+    expect((await refusals()) / seconds).toBeLessThan(20);
+    expect(told).toEqual([
+      {
+        sentence: 'Redis refuses commands; the queue refused waits',
+        error: expect.objectContaining({ message: expect.stringContaining('WRONGTYPE') }),
+      },
+    ]);
     await redis.del('bull:refused:wait');
     await queue.add('good', { fine: true });
     await eventually('the job', () => seen.length > 0);
+    await eventually('the end of the outage', () => told.length > 1);
+    expect(told.slice(1)).toEqual([{ sentence: 'Redis serves the queue refused again' }]);
   } finally {
+    await consumer.close(1000);
+    await queue.close();
+  }
+});
+
+test('while Redis is away, a worker says it once, and once that Redis is back', async () => {
+  const { told, seen, consumer } = consume('away');
+  const queue = new Queue('away', { connection: redis });
+  queue.on('error', () => {}); // that Redis is away
+  try {
+    await queue.add('first', 1);
+    await eventually('the first job', () => seen.length === 1);
+    await stopServer(world.redis);
+    await sleep(4000);
+    const sentence = 'Redis cannot be reached; the queue away waits';
+    expect(told).toEqual([{ sentence, error: expect.anything() }]);
+    await startServer(world.redis);
+    await queue.add('second', 2);
+    await eventually('the second job', () => seen.length === 2);
+    await eventually('the end of the outage', () => told.length > 1);
+    expect(told.slice(1)).toEqual([{ sentence: 'Redis serves the queue away again' }]);
+  } finally {
+    await startServer(world.redis);
     await consumer.close(1000);
     await queue.close();
   }

@@ -100,7 +100,7 @@ describe('without Redis', () => {
   test('submit says that nothing was sent, and what to do', async () => {
     const before = await countQueued();
     await stopServer(world.redis);
-    const lost = `nothing was sent: adding a request to its queue: Redis does not answer at ${redisAddress(world.config)}`;
+    const lost = `nothing was sent: adding a request to its queue: Redis does not answer at ${redisAddress(world.config)}: nothing listens there (ECONNREFUSED)`;
     expect(await run(...GRANT)).toEqual({
       exit: EXIT.failed,
       out: '',
@@ -113,6 +113,17 @@ describe('without Redis', () => {
     expect(restored.err).toMatch(/^BACKEND_UNAVAILABLE: nothing was sent: /u);
     await startServer(world.redis);
     expect(await countQueued()).toBe(before);
+  });
+
+  test('sweep now says at once that Redis is away, and asks for nothing', async () => {
+    await stopServer(world.redis);
+    expect(await run('sweep', 'now')).toEqual({
+      exit: EXIT.failed,
+      out: '',
+      err: `BACKEND_UNAVAILABLE: asking for a sweep: Redis does not answer at ${redisAddress(world.config)}: nothing listens there (ECONNREFUSED). Look at the server, and run the command again when it is back.\n`,
+    });
+    const { rows } = await owner.query('SELECT FROM sweep_releases');
+    expect(rows).toEqual([]);
   });
 
   test('submit says the same of a Redis that hangs, and it stays true when Redis continues', async () => {

@@ -4,8 +4,9 @@
  * is flushed.
  */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
-import type { World } from '../../stack.ts';
+import { startServer, stopServer, type World } from '../../stack.ts';
 import { eventually } from '../eventually.ts';
 import { query } from '../outside.ts';
 import { expectWhole, OUTAGES, surviveOutage, tool } from './outage.ts';
@@ -51,6 +52,30 @@ async function flush(): Promise<void> {
   await redis.flushall();
   redis.disconnect();
 }
+
+test('a subject that fails again and again for one reason is in the log once', async () => {
+  const from = running.log.length;
+  await stopServer(world.slapd);
+  names.push('logged-once');
+  const id = await portal.send(tool('logged-once'));
+  const failing = () =>
+    query(world, "SELECT FROM convergence WHERE role = 'directory' AND state = 'failing'");
+  try {
+    await eventually('the failure', async () => (await failing()).length > 0);
+    await sleep(5000); // it is tried every 1.5 s
+    expect((await failing()).length).toBeGreaterThan(0);
+  } finally {
+    await startServer(world.slapd);
+  }
+  await portal.finish(id);
+  const failures = running.log
+    .slice(from)
+    .map((line) => JSON.parse(line) as Record<string, unknown>)
+    .filter(({ msg, role }) => msg === 'not as wanted' && role === 'directory')
+    .map(({ subject, sentence }) => `${String(subject)}: ${String(sentence)}`);
+  expect(failures).toEqual([...new Set(failures)]);
+  expect(failures.length).toBeGreaterThan(0);
+}, 120_000);
 
 describe('Redis loses everything', () => {
   test('after the verdicts, everything is done, and no event is lost or out of order', async () => {

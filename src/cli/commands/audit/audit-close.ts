@@ -7,7 +7,7 @@
  * is continued by running the command again.
  */
 import { InvalidArgumentError, type Command } from 'commander';
-import { existsSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import type { Config } from '../../../shared/config.ts';
 import { auditFileName, writeAuditFile } from '../../../audit/audit-file.ts';
@@ -61,13 +61,21 @@ interface Closed extends Omit<store.AuditClosing, 'file' | 'closedAt'> {
   removed: number;
 }
 
-/** Closes a year, or continues an interrupted run. Throws AUDIT_NOT_CLOSABLE if the year may not be closed. */
+/**
+ * Closes a year, or continues an interrupted run. Throws USAGE if there is no such folder, and AUDIT_NOT_CLOSABLE if the
+ * year may not be closed.
+ */
 export async function closeYear(
   config: Config,
   year: number,
   out: string,
   progress: Pick<Progress, 'say'>,
 ): Promise<Closed> {
+  if (statSync(out, { throwIfNoEntry: false })?.isDirectory() !== true) {
+    throw new ChamberlainError('USAGE', `there is no folder ${out}`, {
+      action: 'Create it, or name another one with --out.',
+    });
+  }
   const path = resolve(join(out, auditFileName(config.realm, year)));
   const client = await openOwner(config);
   try {

@@ -1,8 +1,8 @@
 /** `chamberlain audit`: the append-only trail, and the proof that nothing in it was changed. */
-import { Help, InvalidArgumentError, type Command, type Option } from 'commander';
+import { type Command, type Help, InvalidArgumentError } from 'commander';
 import type { Config } from '../../../shared/config.ts';
 import { timeOf } from '../../../shared/time.ts';
-import type { ChainFault } from '../../../audit/audit-chain.ts';
+import { type ChainFault, FIRST_HASH } from '../../../audit/audit-chain.ts';
 import { readClosings } from '../../../audit/audit-closings.ts';
 import { type AuditRow, readAudit } from '../../../audit/audit-trail.ts';
 import { type ChainVerdict, verifyAudit } from '../../../audit/audit-verify.ts';
@@ -80,26 +80,19 @@ export function defineAudit(command: Command): void {
         }
       }
     });
-  for (const [name, define] of [
-    ['verify', defineVerify],
-    ['close', defineClose],
-  ] as const) {
-    const sub = command.command(name);
-    define(sub);
-    hideOptions(sub, command.options);
-  }
+  defineVerify(addSubcommand(command, 'verify'));
+  defineClose(addSubcommand(command, 'close'));
 }
 
-/** Leaves out of the help of a subcommand the options that only its parent uses. */
-function hideOptions(sub: Command, hidden: readonly Option[]): void {
-  const help = sub.configureHelp();
-  sub.configureHelp({
-    ...help,
+/** A subcommand, whose help does not list the options of `audit` itself. */
+function addSubcommand(audit: Command, name: string): Command {
+  const command = audit.command(name);
+  const inherited = { ...command.configureHelp() };
+  return command.configureHelp({
+    ...inherited,
     visibleGlobalOptions(this: Help, of) {
-      const inherited =
-        help.visibleGlobalOptions?.call(this, of) ??
-        Help.prototype.visibleGlobalOptions.call(this, of);
-      return inherited.filter((option) => !hidden.includes(option));
+      const all = inherited.visibleGlobalOptions?.call(this, of) ?? [];
+      return all.filter((option) => !audit.options.includes(option));
     },
   });
 }
@@ -187,6 +180,11 @@ function parseHead(text: string): string {
   if (!/^[0-9a-f]{64}$/u.test(hash)) {
     throw new InvalidArgumentError(
       'It must be the 64 hexadecimal digits that `audit verify` prints.',
+    );
+  }
+  if (hash === FIRST_HASH.toString('hex')) {
+    throw new InvalidArgumentError(
+      '64 zeros are the head of an empty audit, which proves nothing. Give a head that was printed later.',
     );
   }
   return hash;

@@ -23,6 +23,7 @@ import { printable, printableLines } from '../../../shared/printable.ts';
 import { paint, print, printJson, renderAge, renderTable } from '../../table.ts';
 
 const LOOK_MS = 250;
+const REDIS_LIMIT_MS = 4000;
 const SHOWN = 10;
 /** How many of the subjects that are not corrected are named. */
 const MOST_NAMED = 20;
@@ -154,6 +155,7 @@ async function waitForSweep(
   json: boolean,
 ): Promise<Outcome | string> {
   return withAdmin(config, async (client) => {
+    await requireRedis(config);
     const progress = startProgress({ json });
     const deadline = performance.now() + timeoutMs;
     try {
@@ -175,6 +177,17 @@ async function waitForSweep(
       progress.end();
     }
   });
+}
+
+/** Without Redis no role is asked, and the sweep would wait in vain for their answers. Throws BACKEND_UNAVAILABLE. */
+async function requireRedis(config: Config): Promise<void> {
+  // only here: the client of Redis takes a tenth of a second to load
+  const { findRedisFault, redisAddress } =
+    await import('../../../backends/redis/redis-connection.ts');
+  const why = await findRedisFault(config, REDIS_LIMIT_MS);
+  if (why === undefined) return;
+  const what = `asking for a sweep: Redis does not answer at ${redisAddress(config)}`;
+  throw new ChamberlainError('BACKEND_UNAVAILABLE', what, { cause: new Error(why) });
 }
 
 async function followMending(

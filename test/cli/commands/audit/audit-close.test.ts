@@ -262,6 +262,28 @@ describe('faults of a file are reported with its name', () => {
     );
   });
 
+  test('nothing of it is left', async () => {
+    put(2022, []);
+    expect(await all()).toEqual([expect.stringContaining('audit-tools-2022.jsonl: ')]);
+    const renamed = join(out, 'renamed');
+    writeFileSync(renamed, ['damaged\n', ...linesOf(2023).slice(1)].join(''));
+    expect(await faults(fileOf(2023), renamed)).toContain(
+      'file renamed: it does not begin like a closed year of the audit',
+    );
+  });
+
+  test('but not if it is another file: that is a wrong argument', async () => {
+    for (const text of ['root:x:0:0:root:/root:/bin/bash\n', '{"a": 1}\n', '']) {
+      const other = join(out, 'passwd');
+      writeFileSync(other, text);
+      expect(await run('verify', other, fileOf(2022))).toEqual({
+        exit: 2,
+        out: '',
+        err: `USAGE: ${other} is not a file of the audit. Name only files that \`chamberlain audit close\` has written.\n`,
+      });
+    }
+  });
+
   test('it was written and signed again, by an admin or by somebody else', async () => {
     const kept = linesOf(2022);
     await tamper('TRUNCATE audit, audit_seals, audit_unsealed, audit_closings CASCADE');
@@ -343,9 +365,12 @@ describe('a year is not closed', () => {
     await done(year - 1);
     rmSync(fileOf(year - 1));
     await sealAudit(relay);
-    await refused(year, 'it is not over');
-    await refused(year + 1, 'it is not over');
-    await refused(year - 3, 'it has no row left to close');
+    await refused(year, `that is possible from ${year + 1}-01-02 on.\n`);
+    await refused(year + 1, `that is possible from ${year + 2}-01-02 on.\n`);
+    await refused(
+      year - 3,
+      'there is no row of that year, or of an earlier one, that is not closed. Nothing needs to be done.\n',
+    );
   });
 
   test('while a request of it is not done, or a row is not sealed', async () => {
@@ -386,9 +411,10 @@ describe('a year is not closed', () => {
       expect(readdirSync(small)).toEqual([]);
     });
     const nowhere = await run('close', '2023', '--out', join(out, 'none'));
-    expect(nowhere.err).toMatch(
-      /^AUDIT_NOT_CLOSABLE: writing .*none.*: there is no such file \(ENOENT\)\. /u,
-    );
+    expect(nowhere).toMatchObject({
+      exit: 2,
+      err: `USAGE: there is no folder ${join(out, 'none')}. Create it, or name another one with --out.\n`,
+    });
     expect([await rowsOf('audit'), await rowsOf('audit_closings')]).toEqual([600, 0]);
     await done(2023);
   });
