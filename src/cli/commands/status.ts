@@ -50,7 +50,7 @@ export function defineStatus(command: Command): void {
         '- who is leaving, and when;\n' +
         '- events that portals have not taken, and invalid jobs in their queues;\n' +
         '- how many unmanaged things there are;\n' +
-        '- which workers run, since when, and whether they make progress;\n' +
+        '- which workers run, since when, and whether they make progress, and which are missing;\n' +
         '- who holds a lock that should belong to a worker.\n\n' +
         'With SUBJECT, it shows the wanted state of one person or tool, whether and when they leave, and how\n' +
         'far each role is with them.',
@@ -65,7 +65,7 @@ export function defineStatus(command: Command): void {
         'status alice --json',
         'status --orphaned',
       ) +
-        `\n${describeExits({ 3: 'something fails, hangs, runs out, or is parked, overdue, unmanaged, frozen, held, in doubt or unreachable' })}`,
+        `\n${describeExits({ 3: 'something is missing, fails, hangs, runs out, or is parked, overdue, unmanaged, frozen, held, in doubt or unreachable' })}`,
     )
     .action(async (subject: string | undefined) => {
       const config = configOf(command);
@@ -163,7 +163,7 @@ async function showAll(
     const kinds = unmanaged.map(({ kind, count: many }) => `${many} ${nounOf(kind, many)}`);
     print(`\nunmanaged, and undecided: ${kinds.join(', ')}: see \`chamberlain list unmanaged\``);
   }
-  printPage(`\n${describeWork(blockers, now)}\n${describeLastSweep(blockers, now)}`);
+  printPage(`\n${[...describeWork(blockers, now), describeLastSweep(blockers, now)].join('\n')}`);
 }
 
 function renderTotals(totals: Awaited<ReturnType<typeof overview.readRoleTotals>>): string {

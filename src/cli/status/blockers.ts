@@ -10,17 +10,20 @@ import {
 } from '../../lifecycle/calendar-queries.ts';
 import { type Freeze, isByItself, readFreeze } from '../../database/freeze.ts';
 import {
+  type Absent,
+  describeAbsent,
   describeHanging,
   describeIntruder,
   describeWaiting,
   type Holder,
   isLate,
   type Leader,
+  needed,
+  readAbsent,
   readHolders,
   readLeaders,
   remedyFor,
   remedyForHanging,
-  WORKS,
 } from '../../database/locks.ts';
 import { readDoubt } from '../../seals/heartbeat-table.ts';
 import { type PlaceDoubt, readPlaceDoubts } from '../../seals/place-markers-table.ts';
@@ -46,6 +49,8 @@ export interface Blockers {
   lastSweep: Pick<Sweep, 'endedAt' | 'state'> | null;
   /** the processes that do the work of which only one process at a time may do each kind */
   leaders: Leader[];
+  /** the work and the roles that no process does */
+  absent: Absent;
   /** which process holds which of our locks */
   holders: Holder[];
   /** the oldest request without a verdict */
@@ -68,6 +73,7 @@ export async function readBlockers(
         (error: unknown) => ({ waiting: null, waitingUnknown: describeError(error) }),
       );
   const frozen = (await readFreeze(client)) ?? null;
+  const leaders = await readLeaders(client);
   return {
     frozen,
     overdue: frozen === null ? await readOverdue(client, new Date()) : [],
@@ -78,7 +84,8 @@ export async function readBlockers(
     ),
     troubles: await readTroubles(client),
     lastSweep: (await readLastEnded(client)) ?? null,
-    leaders: await readLeaders(client),
+    leaders,
+    absent: await readAbsent(client, leaders),
     holders: await readHolders(client),
     ...waiting,
   };
@@ -86,9 +93,9 @@ export async function readBlockers(
 
 /** One line for each blocker, with what to do. */
 export function describeBlockers(blockers: Blockers): string[] {
-  const { frozen, heldSweep, doubt, places, overdue, troubles, leaders, holders, waiting } =
-    blockers;
-  const hanging = leaders.filter((leader) => leader.hangs && isWork(leader));
+  const { frozen, heldSweep, doubt, places, overdue, troubles } = blockers;
+  const { leaders, absent, holders, waiting } = blockers;
+  const hanging = needed(leaders).flatMap(({ leader }) => (leader.hangs ? [leader] : []));
   const isOwn = frozen !== null && isByItself(frozen);
   const end = isOwn ? '' : ' `chamberlain thaw` ends the freeze.';
   return [
@@ -111,6 +118,7 @@ export function describeBlockers(blockers: Blockers): string[] {
     ...(hanging.length === 0
       ? []
       : [`Hangs: ${hanging.map(describeHanging).join('; ')}. ${remedyForHanging(hanging)}`]),
+    ...(absent.long.length === 0 ? [] : [`${capitalised(describeAbsent(absent.long))}.`]),
     ...troubles.map(
       ({ since, sentence, stops }) => `Since ${timeOf(since)}: ${sentence}. Meanwhile ${stops}.`,
     ),
@@ -120,31 +128,29 @@ export function describeBlockers(blockers: Blockers): string[] {
   ];
 }
 
-function isWork({ work }: Leader): boolean {
-  return (WORKS as readonly string[]).includes(work);
+function capitalised(sentence: string): string {
+  return sentence.charAt(0).toUpperCase() + sentence.slice(1);
 }
 
-/** Which process does each kind of work, from where and since when; and the kinds that no process does. */
+/** Which process does each kind of work, from where and since when; and what no process does at the moment. */
 export function describeWork(
-  { leaders, waitingUnknown }: Pick<Blockers, 'leaders' | 'waitingUnknown'>,
+  { leaders, absent, waitingUnknown }: Pick<Blockers, 'leaders' | 'absent' | 'waitingUnknown'>,
   now: Date,
-): string {
-  const going = leaders.filter((leader) => isWork(leader) && !leader.hangs);
+): string[] {
+  const going = needed(leaders).filter(({ leader }) => !leader.hangs);
   const table = renderTable(
     ['at work', 'for', 'last progress', 'PostgreSQL process', 'from'],
-    going.map(({ work, pid, address, since, renewedAt }) => {
-      return [work, renderAge(since, now), `${renderAge(renewedAt, now)} ago`, pid, address];
+    going.map(({ name, leader: { pid, address, since, renewedAt } }) => {
+      return [name, renderAge(since, now), `${renderAge(renewedAt, now)} ago`, pid, address];
     }),
   );
-  const missing = WORKS.filter((work) => !leaders.some((leader) => leader.work === work));
-  const start = `start \`chamberlain work ${missing.join(' ')}\``;
   return [
     ...(going.length === 0 ? [] : [table]),
-    ...(missing.length === 0 ? [] : [`no process works as ${missing.join(', ')}: ${start}`]),
+    ...(absent.lately.length === 0 ? [] : [describeAbsent(absent.lately)]),
     ...(waitingUnknown === null
       ? []
       : [`it is not known how long requests have waited: ${waitingUnknown}`]),
-  ].join('\n');
+  ];
 }
 
 /** When the last sweep ended, and how. */
