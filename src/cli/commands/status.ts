@@ -119,9 +119,10 @@ async function showAll(
   const unmanaged = await countUndecided(client);
   const numbers = await readNumbersLeft(client);
   const { away, blockers } = mergeRedisAway(redisAway, found);
+  const seen = { isRedisAway: away.length > 0, now: new Date() };
   const warnings = [
     ...away.map(describeAway),
-    ...describeBlockers(blockers),
+    ...describeBlockers(blockers, seen),
     ...numbers.flatMap((each) => {
       const scarce = describeScarce(each);
       return scarce === undefined ? [] : [`Scarce: ${scarce.what}. ${scarce.todo}`];
@@ -139,7 +140,7 @@ async function showAll(
   }
   for (const line of warnings) printPage(`${paint('red', line)}\n`);
   printPage(renderTotals(totals));
-  const now = new Date();
+  const { now } = seen;
   if (behind.length > 0) printPage(`\n${renderRoleStatuses(behind, now)}`);
   const count = totals.filter((t) => t.state !== 'applied').reduce((sum, t) => sum + t.subjects, 0);
   if (count > behind.length) print(paint('dim', `… and ${count - behind.length} more`));
@@ -163,7 +164,7 @@ async function showAll(
     const kinds = unmanaged.map(({ kind, count: many }) => `${many} ${nounOf(kind, many)}`);
     print(`\nunmanaged, and undecided: ${kinds.join(', ')}: see \`chamberlain list unmanaged\``);
   }
-  printPage(`\n${[...describeWork(blockers, now), describeLastSweep(blockers, now)].join('\n')}`);
+  printPage(`\n${[...describeWork(blockers, seen), describeLastSweep(blockers, now)].join('\n')}`);
 }
 
 function renderTotals(totals: Awaited<ReturnType<typeof overview.readRoleTotals>>): string {

@@ -91,11 +91,20 @@ export async function readBlockers(
   };
 }
 
-/** One line for each blocker, with what to do. */
-export function describeBlockers(blockers: Blockers): string[] {
+/**
+ * One line for each blocker, with what to do.
+ *
+ * @param seen.isRedisAway then no leader can make progress, and none is reported as hanging
+ */
+export function describeBlockers(
+  blockers: Blockers,
+  { isRedisAway, now }: { isRedisAway: boolean; now: Date },
+): string[] {
   const { frozen, heldSweep, doubt, places, overdue, troubles } = blockers;
   const { leaders, absent, holders, waiting } = blockers;
-  const hanging = needed(leaders).flatMap(({ leader }) => (leader.hangs ? [leader] : []));
+  const hanging = isRedisAway
+    ? []
+    : needed(leaders).flatMap(({ leader }) => (leader.hangs ? [leader] : []));
   const isOwn = frozen !== null && isByItself(frozen);
   const end = isOwn ? '' : ' `chamberlain thaw` ends the freeze.';
   return [
@@ -112,7 +121,7 @@ export function describeBlockers(blockers: Blockers): string[] {
           `Overdue: ${describeOverdue(overdue)}. The log of \`chamberlain work intake\` shows why.`,
         ]),
     // while the realm is frozen, requests must wait
-    ...(waiting === null || frozen !== null || !isLate(waiting, new Date())
+    ...(waiting === null || frozen !== null || !isLate(waiting, now)
       ? []
       : [`No verdicts: ${describeWaiting(waiting, leaders)}.`]),
     ...(hanging.length === 0
@@ -120,7 +129,8 @@ export function describeBlockers(blockers: Blockers): string[] {
       : [`Hangs: ${hanging.map(describeHanging).join('; ')}. ${remedyForHanging(hanging)}`]),
     ...(absent.long.length === 0 ? [] : [`${capitalised(describeAbsent(absent.long))}.`]),
     ...troubles.map(
-      ({ since, sentence, stops }) => `Since ${timeOf(since)}: ${sentence}. Meanwhile ${stops}.`,
+      ({ since, sentence, stops }) =>
+        `Since ${timeOf(since)} (${renderAge(since, now)}): ${sentence}. Meanwhile ${stops}.`,
     ),
     ...holders.flatMap((holder) =>
       holder.isOwn ? [] : [`In the way: ${describeIntruder(holder)}. ${remedyFor(holder)}`],
@@ -135,9 +145,9 @@ function capitalised(sentence: string): string {
 /** Which process does each kind of work, from where and since when; and what no process does at the moment. */
 export function describeWork(
   { leaders, absent, waitingUnknown }: Pick<Blockers, 'leaders' | 'absent' | 'waitingUnknown'>,
-  now: Date,
+  { isRedisAway, now }: { isRedisAway: boolean; now: Date },
 ): string[] {
-  const going = needed(leaders).filter(({ leader }) => !leader.hangs);
+  const going = needed(leaders).filter(({ leader }) => isRedisAway || !leader.hangs);
   const table = renderTable(
     ['at work', 'for', 'last progress', 'PostgreSQL process', 'from'],
     going.map(({ name, leader: { pid, address, since, renewedAt } }) => {
