@@ -302,6 +302,7 @@ describe('status says which processes are running, and since when', () => {
     await pretendWork(owner, seconds);
     const { exit, out } = await status();
     expect(exit).toBe(3);
+    expect(out).not.toContain('\n\n\n');
     const words = names.replaceAll(',', '');
     expect(out).toContain(`No process works as ${names}: start \`chamberlain work ${words}\`.\n`);
     expect(

@@ -9,7 +9,7 @@ import { ROLES } from '../../roles/index.ts';
 import { leavingRows } from '../../lifecycle/render-leaving.ts';
 import { type Leaver, readLeaving, readOrphans } from '../../lifecycle/leaving-facts.ts';
 import { describeScarce, readNumbersLeft } from '../../identity/id-allocation-table.ts';
-import { type JunkCount, readJunk } from '../../requests/junk-table.ts';
+import { isRecent, type JunkCount, readJunk } from '../../requests/junk-table.ts';
 import * as overview from '../../database/overview.ts';
 import type { RoleStatus, SubjectView } from '../../database/overview.ts';
 import type { Client } from '../../database/connection.ts';
@@ -65,7 +65,7 @@ export function defineStatus(command: Command): void {
         'status alice --json',
         'status --orphaned',
       ) +
-        `\n${describeExits({ 3: 'something is missing, fails, hangs, runs out, or is parked, overdue, unmanaged, frozen, held, in doubt or unreachable' })}`,
+        `\n${describeExits({ 3: 'a worker is missing or hangs, or something fails, runs out, takes too long, or is invalid, parked, overdue, unmanaged, frozen, held, in doubt or unreachable' })}`,
     )
     .action(async (subject: string | undefined) => {
       const config = configOf(command);
@@ -128,9 +128,15 @@ async function showAll(
       return scarce === undefined ? [] : [`Scarce: ${scarce.what}. ${scarce.todo}`];
     }),
   ];
-  if (totals.some(isTrouble) || warnings.length > 0 || unmanaged.length > 0) {
-    process.exitCode = EXIT.pending;
-  }
+  const listed = new Set(config.portals.map(({ name }) => name));
+  const isPending =
+    warnings.length > 0 ||
+    totals.some(isTrouble) ||
+    unmanaged.length > 0 ||
+    (oldestRequest !== null && overview.isTooOld(oldestRequest, seen.now)) ||
+    portals.some((portal) => overview.needsAttention(portal, listed, seen.now)) ||
+    junk.some((each) => isRecent(each, seen.now));
+  if (isPending) process.exitCode = EXIT.pending;
   if (json) {
     printJson({
       ...{ away, ...blockers, numbers, totals, behind, leaving, portals, junk },
