@@ -266,7 +266,7 @@ GRANT EXECUTE ON FUNCTION take_lease(), renew_lease()
 GRANT EXECUTE ON FUNCTION confirm_lease() TO chamberlain_intake;
 GRANT EXECUTE ON FUNCTION hold_verdicts(boolean) TO chamberlain_intake, chamberlain_sweep;
 GRANT EXECUTE ON FUNCTION lock_subjects(integer[]) TO EACH_ROLE;
-GRANT EXECUTE ON FUNCTION hold_survey(uuid), lock_holders(), leaders() TO chamberlain_admin;
+GRANT EXECUTE ON FUNCTION hold_survey(uuid), lock_holders(), leaders(), vacant_leases() TO chamberlain_admin;
 
 -- Every write of a leader is checked, in every table. Nobody else's connection carries a number.
 DO $$

@@ -5,7 +5,8 @@
  */
 import { timeOf } from '../shared/time.ts';
 import type { Role } from '../reconcile/wanted.ts';
-import { type Client, LOCK_CLASS } from './connection.ts';
+import { type Client, LOCK_CLASS, readerOf } from './connection.ts';
+import { ROLES } from '../roles/index.ts';
 
 /** The work that only one process at a time does, and that the realm cannot do without. */
 export const WORKS = ['intake', 'relay', 'sweep'] as const;
@@ -33,6 +34,48 @@ export async function readLeaders(client: Client): Promise<Leader[]> {
   return rows as Leader[];
 }
 
+/**
+ * Everything that `chamberlain work` must do somewhere, as it is named there, and the lease by which a process is
+ * known to do it. Of the processes of a role, one has the lease of its reader.
+ */
+const NEEDED: readonly (readonly [name: Work | Role, lease: Leader['work']])[] = [
+  ...WORKS.map((work) => [work, work] as const),
+  ...ROLES.map((role) => [role, readerOf(role)] as const),
+];
+
+function nameOf(lease: Leader['work']): string {
+  return NEEDED.find(([, each]) => each === lease)?.[0] ?? lease;
+}
+
+/** What is needed and has a leader, in order. */
+export function needed(leaders: readonly Leader[]): { name: Work | Role; leader: Leader }[] {
+  return NEEDED.flatMap(([name, lease]) =>
+    leaders.filter(({ work }) => work === lease).map((leader) => ({ name, leader })),
+  );
+}
+
+/** What is needed and has no leader, in order: for a short time, as during a restart, or for longer. */
+export interface Absent {
+  lately: string[];
+  long: string[];
+}
+
+/** Must be called as the role admin. */
+export async function readAbsent(client: Client, leaders: readonly Leader[]): Promise<Absent> {
+  const { rows } = await client.query('SELECT work FROM vacant_leases()');
+  const vacant = new Set((rows as { work: string }[]).map(({ work }) => work));
+  const absent = NEEDED.filter(([, lease]) => !leaders.some(({ work }) => work === lease));
+  return {
+    lately: absent.flatMap(([name, lease]) => (vacant.has(lease) ? [] : [name])),
+    long: absent.flatMap(([name, lease]) => (vacant.has(lease) ? [name] : [])),
+  };
+}
+
+/** Says that no process does these, and what to do: a sentence without its full stop. */
+export function describeAbsent(names: readonly string[]): string {
+  return `no process works as ${names.join(', ')}: start \`chamberlain work ${names.join(' ')}\``;
+}
+
 /** Whether a process does that work and makes progress. */
 export function isAtWork(leaders: readonly Leader[], work: Work): boolean {
   return leaders.some((leader) => leader.work === work && !leader.hangs);
@@ -40,12 +83,12 @@ export function isAtWork(leaders: readonly Leader[], work: Work): boolean {
 
 /** Describes a leader that makes no progress: a sentence without its full stop. */
 export function describeHanging({ work, renewedAt, ...leader }: Leader): string {
-  return `the leader of ${work} (${whereOf(leader)}) has made no progress since ${timeOf(renewedAt)}`;
+  return `the leader of ${nameOf(work)} (${whereOf(leader)}) has made no progress since ${timeOf(renewedAt)}`;
 }
 
 /** What to do about it. */
 export function remedyForHanging(hanging: readonly Leader[]): string {
-  const works = hanging.map(({ work }) => work).join(' ');
+  const works = hanging.map(({ work }) => nameOf(work)).join(' ');
   return `See its log. If that does not help, start another \`chamberlain work ${works}\`, which takes over.`;
 }
 

@@ -93,12 +93,19 @@ export async function readRoleStatuses(client: Client, subject: number): Promise
  */
 export const OLDEST_UNDONE = '(SELECT min(request) FROM request_touches)';
 
+/** A request that is not done after so long needs attention. */
+export const OLDEST_REQUEST_SECONDS = 600;
+
 /** The accepted request that has waited longest for everything that it touched. */
 export interface OldestRequest {
   id: string | null;
   portal: string | null;
   kind: string | null;
   at: Date;
+}
+
+export function isTooOld({ at }: OldestRequest, now: Date): boolean {
+  return now.getTime() - at.getTime() >= OLDEST_REQUEST_SECONDS * 1000;
 }
 
 export async function readOldestRequest(client: Client): Promise<OldestRequest | undefined> {
@@ -110,6 +117,9 @@ export async function readOldestRequest(client: Client): Promise<OldestRequest |
 
 /** Outstanding events of a portal are counted up to this number; one more means that there are more. */
 export const MOST_OUTSTANDING = 10_000;
+
+/** A portal that has taken no event for so long is not listening. */
+export const DEAF_MS = 600_000;
 
 /** Events of a portal: the last number given, and how many of them the portal does not have yet. */
 export interface PortalEvents {
@@ -136,6 +146,17 @@ export async function readPortalEvents(client: Client): Promise<PortalEvents[]> 
     [MOST_OUTSTANDING],
   );
   return rows as PortalEvents[];
+}
+
+/** Whether a portal, or somebody who runs one, must look at why it does not take its events. */
+export function needsAttention(
+  { portal, outstanding, since, wrong }: PortalEvents,
+  listed: ReadonlySet<string>,
+  now: Date,
+): boolean {
+  if (outstanding === '0') return false;
+  const isDeaf = since !== null && now.getTime() - since.getTime() >= DEAF_MS;
+  return isDeaf || wrong !== null || !listed.has(portal);
 }
 
 /** A person or a tool that a word on the command line may mean. */

@@ -9,7 +9,7 @@ import {
   type NumbersLeft,
   readNumbersLeft,
 } from '../identity/id-allocation-table.ts';
-import { type JunkCount, readJunk } from '../requests/junk-table.ts';
+import { isRecent, type JunkCount, readJunk } from '../requests/junk-table.ts';
 import { readOldestWaiting } from '../backends/redis/waiting-requests.ts';
 import { codeOf } from '../shared/errors.ts';
 import {
@@ -24,10 +24,16 @@ import {
   WORKS,
 } from '../database/locks.ts';
 import { readDoubt } from '../seals/heartbeat-table.ts';
-import { MOST_OUTSTANDING, type PortalEvents, readPortalEvents } from '../database/overview.ts';
+import {
+  DEAF_MS,
+  MOST_OUTSTANDING,
+  OLDEST_REQUEST_SECONDS,
+  type PortalEvents,
+  readPortalEvents,
+} from '../database/overview.ts';
 import { type PlaceDoubt, readPlaceDoubts } from '../seals/place-markers-table.ts';
 import type { Client } from '../database/connection.ts';
-import { readHeld, readSweeps, type Sweep } from '../drift/sweeps-table.ts';
+import { latestSweepSeconds, readHeld, readSweeps, type Sweep } from '../drift/sweeps-table.ts';
 import { expectThat, fix, type Line, ok } from './line.ts';
 
 /** The sealer runs every second. */
@@ -36,10 +42,6 @@ const LATEST_SEAL_SECONDS = 60;
 const OLDEST_MARKER_SECONDS = 60;
 /** The marker of each server and area of homes is published every 20 s. */
 const OLDEST_PLACE_MS = 120_000;
-const OLDEST_REQUEST_SECONDS = 600;
-/** A portal that has taken no event for so long is not listening. */
-const DEAF_MS = 600_000;
-const RECENT_JUNK_MS = 3600_000;
 /** How many parked or failing subjects are named. */
 const MOST_NAMED = 3;
 
@@ -143,7 +145,7 @@ function lookAtSweep(
   }
   return [
     expectThat(
-      seconds < sweep.everyMinutes * 60 * 2 + 600,
+      seconds < latestSweepSeconds(sweep),
       `the last sweep was ${last.state}`,
       `the last sweep began at ${last.beganAt.toISOString()}, though one should begin every ${sweep.everyMinutes} min`,
       'Look at the log of `chamberlain work sweep`.',
@@ -264,7 +266,7 @@ function lookAtPortals(
       const what = `${portal} has taken no event since ${timeOf(since)}: ${count} wait`;
       return [fix(what, `Check whether the portal reads the queue events.${portal}.`)];
     });
-  const recent = junk.filter(({ lastAt }) => now.getTime() - lastAt.getTime() < RECENT_JUNK_MS);
+  const recent = junk.filter((each) => isRecent(each, now));
   return [
     ...(behind.length === 0 ? [ok('each portal takes its events')] : behind),
     ...(recent.length === 0

@@ -67,6 +67,11 @@ export async function readHeld(client: Pick<Client, 'query'>): Promise<Sweep | u
   return rows[0] as Sweep | undefined;
 }
 
+/** A sweep that began longer ago than this should have been followed by another. */
+export function latestSweepSeconds({ everyMinutes }: { everyMinutes: number }): number {
+  return everyMinutes * 60 * 2 + 600;
+}
+
 /** The last sweep that has ended, in any state. */
 export async function readLastEnded(
   client: Pick<Client, 'query'>,

@@ -150,16 +150,19 @@ export interface StateTotal {
   subjects: number;
   /** how many are reinstated or archived automatically on a date */
   dated: number;
+  /** how many of these are archived, and then deleted */
+  toDelete: number;
 }
 
 /** Counts the subjects in every state except active. */
 export async function readStateTotals(client: Client): Promise<StateTotal[]> {
   const { rows } = await client.query(
     `SELECT 'person' AS kind, state, count(*)::int AS subjects,
-            count(coalesce(delete_after, suspended_until))::int AS dated
+            count(coalesce(delete_after, suspended_until))::int AS dated,
+            count(delete_after)::int AS "toDelete"
      FROM people WHERE state <> 'active' GROUP BY state
      UNION ALL
-     SELECT 'tool', state, count(*)::int, count(delete_after)::int
+     SELECT 'tool', state, count(*)::int, count(delete_after)::int, count(delete_after)::int
      FROM tools WHERE state <> 'active' GROUP BY state ORDER BY 1, 2`,
   );
   return rows as StateTotal[];

@@ -28,6 +28,13 @@ export interface JunkCount {
   lastAt: Date;
 }
 
+/** Invalid jobs that arrived no longer ago than this need attention. */
+const RECENT_JUNK_MS = 3600_000;
+
+export function isRecent({ lastAt }: JunkCount, now: Date): boolean {
+  return now.getTime() - lastAt.getTime() < RECENT_JUNK_MS;
+}
+
 /** Reads all counts, the most recent first. */
 export async function readJunk(client: Pick<Client, 'query'>): Promise<JunkCount[]> {
   const { rows } = await client.query(

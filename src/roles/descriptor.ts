@@ -83,6 +83,8 @@ export interface RoleDescriptor<Name extends string = string> {
   rights?: string;
   /** the places where it looks for what is not ours, and what people call each */
   places: (config: Config) => readonly (readonly [place: string, name: string])[];
+  /** what people call the server at that place; undefined: it is a folder */
+  server?: (config: Config, place: string) => string | undefined;
   /** what does not happen while that place cannot be read, such as `no account changes` */
   stops: (place: string) => string;
   /** its reader and its writer */

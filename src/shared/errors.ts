@@ -378,6 +378,11 @@ export function describeRootCause(error: unknown): string {
   return describeOne(causesOf(error).at(-1), []);
 }
 
+/** Whether the innermost cause is that a server cannot be reached. */
+export function isUnreachable(error: unknown): boolean {
+  return describeNetworkFault(causesOf(error).at(-1)) !== undefined;
+}
+
 /** The error, and what caused it. */
 function causesOf(error: unknown): unknown[] {
   const causes: unknown[] = [];

@@ -4,10 +4,17 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Config, realmOf } from '../shared/config.ts';
-import { ChamberlainError, codeOf, describeError } from '../shared/errors.ts';
+import {
+  ChamberlainError,
+  codeOf,
+  describeError,
+  describeRootCause,
+  isUnreachable,
+} from '../shared/errors.ts';
 import type { Log } from '../shared/log.ts';
 import { normalName } from '../identity/names.ts';
 import type { Looked, SeenThing } from './unmanaged.ts';
+import { describedRole } from '../roles/index.ts';
 import type { Realm, Role } from '../reconcile/wanted.ts';
 import { rememberUnmanaged } from './sightings-table.ts';
 import { openPool, type Pool } from '../database/connection.ts';
@@ -107,7 +114,7 @@ export function watchingOf(config: Config, pool: Pool): Watching {
  */
 export async function lookOnce<Reader>(
   watch: Watch<Reader>,
-  { role, pool, realm }: { role: Role; pool: Pool; realm: Realm },
+  { role, pool, realm, config }: { role: Role } & Pick<Watching, 'pool' | 'realm' | 'config'>,
   { everything, began }: { everything?: Everything<Reader>; began?: string } = {},
 ): Promise<unknown[]> {
   const from = began ?? (await readClock(pool));
@@ -119,13 +126,21 @@ export async function lookOnce<Reader>(
       await keepFromRequests(looked.things, pool, realm);
     } catch (error) {
       if (isOfPlace(error)) {
-        await writeTrouble(pool, { role, place, sentence: describeError(error) });
+        await writeTrouble(pool, { role, place, sentence: sentenceOn(place, error, role, config) });
       }
       throw error;
     }
   });
   const failed = (await Promise.allSettled(looks)).filter((each) => each.status === 'rejected');
   return failed.map(({ reason }) => reason as unknown);
+}
+
+/** Why a place cannot be read. Of a server that is away, not what was being done there. */
+function sentenceOn(place: string, error: unknown, role: Role, config: Config): string {
+  const server = describedRole(role).server?.(config, place);
+  return server !== undefined && isUnreachable(error)
+    ? `${server} cannot be reached: ${describeRootCause(error)}`
+    : describeError(error);
 }
 
 /** Asks PostgreSQL in the middle of a look. If that fails, the place is not at fault. */

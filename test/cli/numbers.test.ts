@@ -4,6 +4,7 @@ import { EXIT } from '../../src/cli/exit.ts';
 import { lookAtWork } from '../../src/doctor/work.ts';
 import { openPool, type Pool, withClient } from '../../src/database/connection.ts';
 import { openWorld, type World } from '../stack.ts';
+import { pretendWork } from './pretend-work.ts';
 import { type Ended, runCli } from './run-cli.ts';
 
 let world: World;
@@ -32,6 +33,7 @@ async function give(count: number): Promise<void> {
 
 test('status and doctor warn when four in five are given out, and say what to do', async () => {
   await give(7_999);
+  await pretendWork(owner);
   const enough = await run('status', '--json');
   expect(enough.exit).toBe(EXIT.done);
   expect(JSON.parse(enough.out)).toMatchObject({
@@ -56,11 +58,13 @@ test('status and doctor warn when four in five are given out, and say what to do
 
 test('a higher number that an import has given is not left; another range counts', async () => {
   await give(7_999);
+  await pretendWork(owner);
   const { last } = world.config.ids.tools[0] as { last: number };
   await owner.query(`INSERT INTO posix_ids (id, kind) VALUES ($1, 'tool')`, [last]);
   expect((await run('status')).exit).toBe(EXIT.pending);
   await owner.query(
     `INSERT INTO id_ranges (kind, first, last, next) VALUES ('tool', 3000000, 3000999, 3000000)`,
   );
+  await pretendWork(owner);
   expect((await run('status')).exit).toBe(EXIT.done);
 });

@@ -5,6 +5,7 @@ import { readOverdue } from '../../src/lifecycle/calendar-queries.ts';
 import { openPool, type Pool, withClient } from '../../src/database/connection.ts';
 import { wantPerson, wantTool } from '../laws-world.ts';
 import { openWorld, type World } from '../stack.ts';
+import { pretendWork } from './pretend-work.ts';
 import { runCli } from './run-cli.ts';
 
 let world: World;
@@ -196,6 +197,7 @@ const doctor = async () => {
 };
 
 test('`status` ends with 3 and names it, and `doctor` does too, unless the realm is frozen', async () => {
+  await pretendWork(owner);
   expect(await status()).toMatchObject({ exit: 0, out: expect.not.stringContaining('verdue') });
   expect(await doctor()).toEqual([{ state: 'ok', what: 'no date is overdue' }]);
   await owner.query(`UPDATE people SET state = 'suspended', suspended_until = $1 WHERE uid = $2`, [

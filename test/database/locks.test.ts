@@ -14,11 +14,14 @@ import {
   connectionSettings,
   LOCK_CLASS,
   openLease,
+  openPool,
+  type Pool,
   POSTGRES_ROLES,
   type PostgresRole,
   VERDICTS_LOCK,
 } from '../../src/database/connection.ts';
 import { openSurvey } from '../../src/drift/survey-answers.ts';
+import { pretendWork } from '../cli/pretend-work.ts';
 import { runCli } from '../cli/run-cli.ts';
 import { asSuperuser, openWorld, type World } from '../stack.ts';
 
@@ -234,7 +237,9 @@ describe('where the superuser has not reserved the locks for the owner', () => {
         ),
       ),
     ]);
-    expect(out).toContain('\nno process works as intake, relay, sweep: start');
+    expect(out).toMatch(
+      /^no process works as intake, relay, sweep, directory, homes, databases: start `chamberlain work intake relay .*`/im,
+    );
 
     const json = await runCli(['status', '--json'], { config: world.configFile });
     const { holders } = JSON.parse(json.out) as { holders: Record<string, unknown>[] };
@@ -259,23 +264,62 @@ describe('where the superuser has not reserved the locks for the owner', () => {
   });
 });
 
-test('status says which processes are running, and since when', async () => {
-  const intake = await openLease(world.config, 'intake');
-  const survey = await openSurvey(world.config, '00000000-0000-4000-8000-000000000001', []);
-  try {
-    const { exit, out } = await runCli(['status'], { config: world.configFile });
-    expect(exit).toBe(0);
-    expect(out).toMatch(
-      /^at work +for +last progress +PostgreSQL process +from\nintake +\d+ s +\d+ s ago +\d+ +-$/m,
+describe('status says which processes are running, and since when', () => {
+  const status = () => runCli(['status'], { config: world.configFile });
+  let owner: Pool;
+  beforeAll(() => {
+    owner = openPool(world.config, 'owner', { max: 1, durable: false });
+  });
+  afterAll(() => owner.end());
+
+  test('one that has just ended is not an alert', async () => {
+    await pretendWork(owner);
+    const intake = await openLease(world.config, 'intake');
+    const homes = await openLease(world.config, 'homes_reader');
+    const survey = await openSurvey(world.config, '00000000-0000-4000-8000-000000000001', []);
+    try {
+      const { exit, out } = await status();
+      expect({ exit, out }).toMatchObject({ exit: 0 });
+      expect(out).toMatch(
+        /^at work +for +last progress +PostgreSQL process +from\nintake +\d+ s +\d+ s ago +\d+ +-\nhomes +\d+ s /m,
+      );
+      expect(out).toMatch(
+        /^no process works as relay, sweep, directory, databases: start `chamberlain work relay sweep directory databases`$/m,
+      );
+      expect(out).not.toContain('In the way');
+    } finally {
+      await survey.close();
+      await end(intake?.client);
+      await end(homes?.client);
+    }
+  });
+
+  // a reader makes progress only every 20 s
+  test.each([
+    [16, 'intake, relay, sweep'],
+    [91, 'intake, relay, sweep, directory, homes, databases'],
+  ])('after %d s without a process, %s are one', async (seconds, names) => {
+    await pretendWork(owner, seconds);
+    const { exit, out } = await status();
+    expect(exit).toBe(3);
+    expect(out).not.toContain('\n\n\n');
+    const words = names.replaceAll(',', '');
+    expect(out).toContain(`No process works as ${names}: start \`chamberlain work ${words}\`.\n`);
+    expect(
+      JSON.parse((await runCli(['status', '--json'], { config: world.configFile })).out),
+    ).toMatchObject({
+      absent: { long: names.split(', ') },
+    });
+  });
+
+  test('a realm whose roles never ran', async () => {
+    await owner.query(
+      `UPDATE leases SET renewed_at = CASE WHEN name IN ('intake', 'relay', 'sweep') THEN now() END`,
     );
-    expect(out).toMatch(
-      /^no process works as relay, sweep: start `chamberlain work relay sweep`$/m,
-    );
-    expect(out).not.toContain('In the way');
-  } finally {
-    await survey.close();
-    await end(intake?.client);
-  }
+    const { exit, out } = await status();
+    expect(exit).toBe(3);
+    expect(out).toMatch(/^No process works as directory, homes, databases: start `/m);
+  });
 });
 
 describe('connections', () => {

@@ -16,7 +16,7 @@ import {
   renameSync,
   writeFileSync,
 } from 'node:fs';
-import { join, relative } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { parse, stringify } from 'yaml';
@@ -26,6 +26,7 @@ import type { GroupedLine, State } from '../../src/doctor/line.ts';
 import { lookAtSlapd } from '../../src/doctor/directory.ts';
 import { lookAtPostgres } from '../../src/doctor/postgres/postgres.ts';
 import { lookAtRedis } from '../../src/doctor/redis.ts';
+import { areaPath } from '../../src/backends/files/file-mount.ts';
 import { openPool, withClient } from '../../src/database/connection.ts';
 import { WORK_ROLES } from '../../workers/main.ts';
 import {
@@ -1035,18 +1036,21 @@ test('doctor names a server that a role cannot reach, since when, and what that 
     const { out } = await runCli(['--config', world.configFile, 'status']);
     return out;
   };
-  await Promise.all([world.slapd, world.redis].map(stopServer));
+  const mark = `${areaPath(world.config.files, 'toolHomes')}/.chamberlain`;
+  await Promise.all([world.slapd, world.redis, world.replica].map(stopServer));
+  renameSync(mark, `${mark}.away`);
   let told: Told;
   let text: string;
   try {
     // the next look replaces what the roles found in earlier tests
     await eventually('the roles to see it', async () => {
-      return (await troubles()).join() === 'directory,redis';
+      return (await troubles()).join() === 'directory,redis,replica,toolHomes';
     });
     told = await doctor();
     text = await status();
   } finally {
-    await Promise.all([world.slapd, world.redis].map(startServer));
+    renameSync(`${mark}.away`, mark);
+    await Promise.all([world.slapd, world.redis, world.replica].map(startServer));
   }
   const time = String.raw`20\d\d-\d\d-\d\d \d\d:\d\d:\d\dZ`;
   const stops = 'Meanwhile no account, group or key changes, and login hosts renew no key.';
@@ -1061,8 +1065,18 @@ test('doctor names a server that a role cannot reach, since when, and what that 
     },
   ]);
   const since = text.split('\n').filter((line) => line.startsWith('Since '));
-  expect(since).toEqual([expect.stringMatching(/binding as .* at ldap/u)]);
-  expect(since[0]).toContain(stops);
+  const begin = `Since ${time} \\(\\d+ s\\): `;
+  const sentences = [
+    `^${begin}reading homes: ${dirname(mark)} has no folder \\.chamberlain: it is not mounted, or not prepared\\. Meanwhile no home `,
+    `^${begin}replica cannot be reached: [^:]+ \\(E[A-Z]+\\)\\. Meanwhile no account on replica `,
+    `^${begin}the directory ldap\\S+ cannot be reached: [^:]+ \\(E[A-Z]+\\)\\. ${stops}$`,
+  ];
+  expect(since).toHaveLength(3);
+  expect(since).toEqual(
+    expect.arrayContaining(sentences.map((each) => expect.stringMatching(each))),
+  );
+  // what hangs for want of Redis is not at fault
+  expect(text).not.toMatch(/^Hangs/mu);
   // the line about Redis has the start time that the relay recorded
   expect(text).toMatch(new RegExp(`^Redis cannot be used at \\S+ since ${time}: `, 'mu'));
   await eventually('it to be forgotten', async () => (await troubles()).length === 0, 60_000);

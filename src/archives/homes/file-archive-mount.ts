@@ -23,6 +23,7 @@ import { prepareErasures } from '../../lifecycle/erasure-list.ts';
 import {
   errnoOf,
   itself,
+  ofStaging,
   OPEN_DIRECTORY,
   OPEN_SAFELY,
   STAGING,
@@ -53,7 +54,7 @@ export function openArchives(folder: string): { fd: number } {
     return archives;
   } catch (cause) {
     closeSync(archives.fd);
-    throw cause;
+    throw ofStaging(cause, folder);
   }
 }
 

@@ -12,6 +12,7 @@ import {
   areaPath,
   errnoOf,
   type FileServer,
+  ofStaging,
   OPEN_DIRECTORY,
   OPEN_SAFELY,
   type Opened,
@@ -41,7 +42,9 @@ export function openAreaMarkers(files: FileServer, realm: string) {
         }),
       );
     } catch (cause) {
-      throw new ChamberlainError('BACKEND_UNREADABLE', `${act} the marker of ${path}`, { cause });
+      throw new ChamberlainError('BACKEND_UNREADABLE', `${act} the marker of ${path}`, {
+        cause: ofStaging(cause, path),
+      });
     }
   }
 

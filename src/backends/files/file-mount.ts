@@ -99,6 +99,20 @@ export function whyUnsafe(
 export const AREA_FORBIDS = 0o022;
 export const STAGING_FORBIDS = 0o077;
 
+/**
+ * The error of opening or examining the staging folder of an open folder: it names the folder by its path, not by its
+ * descriptor. Any other error is returned as it is.
+ */
+export function ofStaging(cause: unknown, folder: string): unknown {
+  const { path, code, message } = cause as Partial<NodeJS.ErrnoException>;
+  if (typeof path !== 'string' || !path.endsWith(`/${STAGING}`)) return cause;
+  return new Error(
+    code === 'ENOENT'
+      ? `${folder} has no folder ${STAGING}: it is not mounted, or not prepared`
+      : `${message}`.replace(path, `${folder}/${STAGING}`),
+  );
+}
+
 /** The error for an area that cannot be read or trusted. */
 export function unreadable(cause: unknown): ChamberlainError {
   return new ChamberlainError('BACKEND_UNREADABLE', 'reading homes', { cause });
@@ -118,7 +132,7 @@ export function openArea(files: FileServer, name: Area): { fd: number } {
     return area;
   } catch (cause) {
     closeSync(area.fd);
-    throw cause;
+    throw ofStaging(cause, areaPath(files, name));
   }
 }
 

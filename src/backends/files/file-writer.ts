@@ -38,6 +38,7 @@ import {
   STAGING_FORBIDS,
   areaPath,
   errnoOf,
+  ofStaging,
   stagingOf,
   stale,
   whyUnsafe,
@@ -162,7 +163,9 @@ async function onMount(
     const inside = action.folder === undefined ? '' : `/${action.folder}`;
     const what = `${ACTS[action.verb]} ${path}/${action.home.name}${inside}`;
     // not mounted, or never prepared
-    if (!arrived) throw new ChamberlainError('BACKEND_UNAVAILABLE', what, { cause });
+    if (!arrived) {
+      throw new ChamberlainError('BACKEND_UNAVAILABLE', what, { cause: ofStaging(cause, path) });
+    }
     const ofStale = ['ENOENT', 'ENOTDIR', 'ELOOP', 'EEXIST', 'ENOTEMPTY', 'EISDIR'];
     const moved = ofStale.includes(errnoOf(cause) ?? '');
     throw new ChamberlainError(moved ? 'STEP_STALE' : 'STEP_FAILED', what, { cause });

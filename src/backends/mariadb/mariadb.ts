@@ -6,7 +6,7 @@
  * messages are passed on without anything that looks like one.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ChamberlainError, codeOf } from '../../shared/errors.ts';
+import { ChamberlainError, codeOf, isUnreachable } from '../../shared/errors.ts';
 import { limitWhileEnding } from '../../targets/connection-limit.ts';
 import type { Action } from '../../reconcile/action.ts';
 import type { DatabasesReader } from '../../targets/databases-reader.ts';
@@ -331,13 +331,20 @@ function stale(user: string, server: string, what: string): ChamberlainError {
   });
 }
 
-/** The server's message alone: without the statement, and without anything like a verifier. */
+/**
+ * The server's message alone: without the statement, and without anything like a verifier. The error of a connection
+ * stays one.
+ */
 export function withoutSecrets(error: unknown): Error {
   const { sqlMessage, message, code } = error as {
     sqlMessage?: string;
     message?: string;
     code?: string;
   };
+  if (isUnreachable(error)) {
+    const { syscall } = error as NodeJS.ErrnoException;
+    return Object.assign(new Error(message), { code, syscall });
+  }
   const text = (sqlMessage ?? message ?? 'unknown').replace(VERIFIER, '*…');
   return new Error(code === undefined || code === null ? text : `${text} (${code})`);
 }

@@ -9,7 +9,7 @@ import { ROLES } from '../../roles/index.ts';
 import { leavingRows } from '../../lifecycle/render-leaving.ts';
 import { type Leaver, readLeaving, readOrphans } from '../../lifecycle/leaving-facts.ts';
 import { describeScarce, readNumbersLeft } from '../../identity/id-allocation-table.ts';
-import { type JunkCount, readJunk } from '../../requests/junk-table.ts';
+import { isRecent, type JunkCount, readJunk } from '../../requests/junk-table.ts';
 import * as overview from '../../database/overview.ts';
 import type { RoleStatus, SubjectView } from '../../database/overview.ts';
 import type { Client } from '../../database/connection.ts';
@@ -51,7 +51,7 @@ export function defineStatus(command: Command): void {
         '- who is leaving, and when;\n' +
         '- events that portals have not taken, and invalid jobs in their queues;\n' +
         '- how many unmanaged things there are;\n' +
-        '- which workers run, since when, and whether they make progress;\n' +
+        '- which workers run, since when, and whether they make progress, and which are missing;\n' +
         '- who holds a lock that should belong to a worker.\n\n' +
         'With SUBJECT, it shows the wanted state of one person or tool, whether and when they leave, and how\n' +
         'far each role is with them.',
@@ -66,7 +66,7 @@ export function defineStatus(command: Command): void {
         'status alice --json',
         'status --orphaned',
       ) +
-        `\n${describeExits({ 3: 'something fails, hangs, runs out, or is parked, overdue, unmanaged, frozen, held, in doubt or unreachable' })}`,
+        `\n${describeExits({ 3: 'a worker is missing or hangs, or something fails, runs out, takes too long, or is invalid, parked, overdue, unmanaged, frozen, held, in doubt or unreachable' })}`,
     )
     .action(async (subject: string | undefined) => {
       const config = configOf(command);
@@ -120,17 +120,24 @@ async function showAll(
   const unmanaged = await countUndecided(client);
   const numbers = await readNumbersLeft(client);
   const { away, blockers } = mergeRedisAway(redisAway, found);
+  const seen = { isRedisAway: away.length > 0, now: new Date() };
   const warnings = [
     ...away.map(describeAway),
-    ...describeBlockers(blockers),
+    ...describeBlockers(blockers, seen),
     ...numbers.flatMap((each) => {
       const scarce = describeScarce(each);
       return scarce === undefined ? [] : [`Scarce: ${scarce.what}. ${scarce.todo}`];
     }),
   ];
-  if (totals.some(isTrouble) || warnings.length > 0 || unmanaged.length > 0) {
-    process.exitCode = EXIT.pending;
-  }
+  const listed = new Set(config.portals.map(({ name }) => name));
+  const isPending =
+    warnings.length > 0 ||
+    totals.some(isTrouble) ||
+    unmanaged.length > 0 ||
+    (oldestRequest !== null && overview.isTooOld(oldestRequest, seen.now)) ||
+    portals.some((portal) => overview.needsAttention(portal, listed, seen.now)) ||
+    junk.some((each) => isRecent(each, seen.now));
+  if (isPending) process.exitCode = EXIT.pending;
   if (json) {
     printJson({
       ...{ away, ...blockers, numbers, totals, behind, leaving, portals, junk },
@@ -140,7 +147,7 @@ async function showAll(
   }
   for (const line of warnings) printPage(`${paint('red', line)}\n`);
   printPage(renderTotals(totals));
-  const now = new Date();
+  const { now } = seen;
   if (behind.length > 0) printPage(`\n${renderRoleStatuses(behind, now)}`);
   const count = totals.filter((t) => t.state !== 'applied').reduce((sum, t) => sum + t.subjects, 0);
   if (count > behind.length) print(paint('dim', `… and ${count - behind.length} more`));
@@ -164,7 +171,7 @@ async function showAll(
     const kinds = unmanaged.map(({ kind, count: many }) => `${many} ${nounOf(kind, many)}`);
     print(`\nunmanaged, and undecided: ${kinds.join(', ')}: see \`chamberlain list unmanaged\``);
   }
-  printPage(`\n${describeWork(blockers, now)}\n${describeLastSweep(blockers, now)}`);
+  printPage(`\n${[...describeWork(blockers, seen), describeLastSweep(blockers, now)].join('\n')}`);
 }
 
 function renderTotals(totals: Awaited<ReturnType<typeof overview.readRoleTotals>>): string {

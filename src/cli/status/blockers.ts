@@ -10,22 +10,31 @@ import {
 } from '../../lifecycle/calendar-queries.ts';
 import { type Freeze, isByItself, readFreeze } from '../../database/freeze.ts';
 import {
+  type Absent,
+  describeAbsent,
   describeHanging,
   describeIntruder,
   describeWaiting,
   type Holder,
   isLate,
   type Leader,
+  needed,
+  readAbsent,
   readHolders,
   readLeaders,
   remedyFor,
   remedyForHanging,
-  WORKS,
 } from '../../database/locks.ts';
 import { readDoubt } from '../../seals/heartbeat-table.ts';
 import { type PlaceDoubt, readPlaceDoubts } from '../../seals/place-markers-table.ts';
 import type { Client } from '../../database/connection.ts';
-import { readHeld, readLastEnded, type Sweep } from '../../drift/sweeps-table.ts';
+import {
+  latestSweepSeconds,
+  readHeld,
+  readLastEnded,
+  readSweeps,
+  type Sweep,
+} from '../../drift/sweeps-table.ts';
 import { readTroubles, type Trouble } from '../../database/troubles-table.ts';
 import { describeFreeze } from '../commands/freeze.ts';
 import { renderAge, renderTable } from '../table.ts';
@@ -44,8 +53,12 @@ export interface Blockers {
   troubles: Trouble[];
   /** the last sweep that has ended, in any state */
   lastSweep: Pick<Sweep, 'endedAt' | 'state'> | null;
+  /** what is wrong with the last sweep, and what to do */
+  sweepFault: string | null;
   /** the processes that do the work of which only one process at a time may do each kind */
   leaders: Leader[];
+  /** the work and the roles that no process does */
+  absent: Absent;
   /** which process holds which of our locks */
   holders: Holder[];
   /** the oldest request without a verdict */
@@ -68,27 +81,55 @@ export async function readBlockers(
         (error: unknown) => ({ waiting: null, waitingUnknown: describeError(error) }),
       );
   const frozen = (await readFreeze(client)) ?? null;
+  const leaders = await readLeaders(client);
+  const heldSweep = (await readHeld(client)) ?? null;
+  const [sweep] = await readSweeps(client, 1);
   return {
     frozen,
     overdue: frozen === null ? await readOverdue(client, new Date()) : [],
-    heldSweep: (await readHeld(client)) ?? null,
+    heldSweep,
+    sweepFault:
+      heldSweep !== null || sweep === undefined ? null : faultOf(sweep, config, new Date()),
     doubt: (await readDoubt(client)).doubt,
     places: (await readPlaceDoubts(client)).filter(
       ({ role, older }) => role !== 'directory' && older !== null,
     ),
     troubles: await readTroubles(client),
     lastSweep: (await readLastEnded(client)) ?? null,
-    leaders: await readLeaders(client),
+    leaders,
+    absent: await readAbsent(client, leaders),
     holders: await readHolders(client),
     ...waiting,
   };
 }
 
-/** One line for each blocker, with what to do. */
-export function describeBlockers(blockers: Blockers): string[] {
-  const { frozen, heldSweep, doubt, places, overdue, troubles, leaders, holders, waiting } =
-    blockers;
-  const hanging = leaders.filter((leader) => leader.hangs && isWork(leader));
+/** What is wrong with the last sweep, if it has ended without doing its work or should have been followed by another. */
+function faultOf({ beganAt, state, sentence }: Sweep, { sweep }: Config, now: Date): string | null {
+  const why = sentence === null ? '' : `: ${sentence}`;
+  if (state === 'unreadable') {
+    return `The last sweep could not read everything${why}. When it can be read, run \`chamberlain sweep now\`.`;
+  }
+  const log = 'The log of `chamberlain work sweep` shows why.';
+  if (state === 'cut') return `The last sweep was interrupted${why}. ${log}`;
+  if (now.getTime() - beganAt.getTime() < latestSweepSeconds(sweep) * 1000) return null;
+  const every = `though one should begin every ${sweep.everyMinutes} min`;
+  return `The last sweep began ${renderAge(beganAt, now)} ago, ${every}. ${log}`;
+}
+
+/**
+ * One line for each blocker, with what to do.
+ *
+ * @param seen.isRedisAway then no leader can make progress, and none is reported as hanging
+ */
+export function describeBlockers(
+  blockers: Blockers,
+  { isRedisAway, now }: { isRedisAway: boolean; now: Date },
+): string[] {
+  const { frozen, heldSweep, sweepFault, doubt, places, overdue, troubles } = blockers;
+  const { leaders, absent, holders, waiting } = blockers;
+  const hanging = isRedisAway
+    ? []
+    : needed(leaders).flatMap(({ leader }) => (leader.hangs ? [leader] : []));
   const isOwn = frozen !== null && isByItself(frozen);
   const end = isOwn ? '' : ' `chamberlain thaw` ends the freeze.';
   return [
@@ -99,20 +140,23 @@ export function describeBlockers(blockers: Blockers): string[] {
       older === 'database' ? [] : [`In doubt: ${sentence}.`],
     ),
     ...(heldSweep === null ? [] : [`The sweep is held: ${heldSweep.sentence ?? ''}.`]),
+    ...(sweepFault === null ? [] : [sweepFault]),
     ...(overdue.length === 0
       ? []
       : [
           `Overdue: ${describeOverdue(overdue)}. The log of \`chamberlain work intake\` shows why.`,
         ]),
     // while the realm is frozen, requests must wait
-    ...(waiting === null || frozen !== null || !isLate(waiting, new Date())
+    ...(waiting === null || frozen !== null || !isLate(waiting, now)
       ? []
       : [`No verdicts: ${describeWaiting(waiting, leaders)}.`]),
     ...(hanging.length === 0
       ? []
       : [`Hangs: ${hanging.map(describeHanging).join('; ')}. ${remedyForHanging(hanging)}`]),
+    ...(absent.long.length === 0 ? [] : [`${capitalised(describeAbsent(absent.long))}.`]),
     ...troubles.map(
-      ({ since, sentence, stops }) => `Since ${timeOf(since)}: ${sentence}. Meanwhile ${stops}.`,
+      ({ since, sentence, stops }) =>
+        `Since ${timeOf(since)} (${renderAge(since, now)}): ${sentence}. Meanwhile ${stops}.`,
     ),
     ...holders.flatMap((holder) =>
       holder.isOwn ? [] : [`In the way: ${describeIntruder(holder)}. ${remedyFor(holder)}`],
@@ -120,31 +164,29 @@ export function describeBlockers(blockers: Blockers): string[] {
   ];
 }
 
-function isWork({ work }: Leader): boolean {
-  return (WORKS as readonly string[]).includes(work);
+function capitalised(sentence: string): string {
+  return sentence.charAt(0).toUpperCase() + sentence.slice(1);
 }
 
-/** Which process does each kind of work, from where and since when; and the kinds that no process does. */
+/** Which process does each kind of work, from where and since when; and what no process does at the moment. */
 export function describeWork(
-  { leaders, waitingUnknown }: Pick<Blockers, 'leaders' | 'waitingUnknown'>,
-  now: Date,
-): string {
-  const going = leaders.filter((leader) => isWork(leader) && !leader.hangs);
+  { leaders, absent, waitingUnknown }: Pick<Blockers, 'leaders' | 'absent' | 'waitingUnknown'>,
+  { isRedisAway, now }: { isRedisAway: boolean; now: Date },
+): string[] {
+  const going = needed(leaders).filter(({ leader }) => isRedisAway || !leader.hangs);
   const table = renderTable(
     ['at work', 'for', 'last progress', 'PostgreSQL process', 'from'],
-    going.map(({ work, pid, address, since, renewedAt }) => {
-      return [work, renderAge(since, now), `${renderAge(renewedAt, now)} ago`, pid, address];
+    going.map(({ name, leader: { pid, address, since, renewedAt } }) => {
+      return [name, renderAge(since, now), `${renderAge(renewedAt, now)} ago`, pid, address];
     }),
   );
-  const missing = WORKS.filter((work) => !leaders.some((leader) => leader.work === work));
-  const start = `start \`chamberlain work ${missing.join(' ')}\``;
   return [
     ...(going.length === 0 ? [] : [table]),
-    ...(missing.length === 0 ? [] : [`no process works as ${missing.join(', ')}: ${start}`]),
+    ...(absent.lately.length === 0 ? [] : [describeAbsent(absent.lately)]),
     ...(waitingUnknown === null
       ? []
       : [`it is not known how long requests have waited: ${waitingUnknown}`]),
-  ].join('\n');
+  ];
 }
 
 /** When the last sweep ended, and how. */

@@ -51,11 +51,15 @@ export function renderLeaving(
   { totals, movers, count, owed, orphaned, held }: LeavingOverview,
   now: Date,
 ): string {
-  const counts = totals.map(({ kind, state, subjects, dated }) => {
+  const counts = totals.map(({ kind, state, subjects, dated, toDelete }) => {
     const noun =
       kind === 'person' ? (subjects === 1 ? 'person' : 'people') : many(subjects, 'tool');
-    const until = dated === 0 || state === 'deleted' ? '' : ` (${dated} until a date)`;
-    return `${subjects} ${noun} ${state}${until}`;
+    const parts = [
+      ...(dated === toDelete ? [] : [`${dated - toDelete} until a date`]),
+      ...(toDelete === 0 ? [] : [`${toDelete} to be deleted`]),
+    ];
+    const which = parts.length === 0 || state === 'deleted' ? '' : ` (${parts.join(', ')})`;
+    return `${subjects} ${noun} ${state}${which}`;
   });
   const orphans =
     orphaned === 0

@@ -28,6 +28,7 @@ export const databases: RoleDescriptor<'databases'> = {
     ...config.databases.servers.map(({ name }) => [name, name] as const),
     ['archives', config.archives.databases],
   ],
+  server: (_, place) => (place === 'archives' ? undefined : place),
   stops: (place) => `no account on ${place} is created, changed or locked`,
   loadParts: async () => (await import('./worker.ts')).DATABASES,
   loadChecks: () => import('./checks.ts'),

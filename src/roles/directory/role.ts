@@ -45,6 +45,7 @@ export const directory: RoleDescriptor<'directory'> = {
     GRANT EXECUTE ON FUNCTION begin_publishing(timestamptz), end_publishing(timestamptz, text, text),
       freeze_older(text, timestamptz) TO chamberlain_directory;`,
   places: ({ ldap }) => [['directory', ldap.base]],
+  server: ({ ldap }) => `the directory ${ldap.uri}`,
   stops: () => 'no account, group or key changes, and login hosts renew no key',
   loadParts: async () => (await import('./worker.ts')).DIRECTORY,
   loadChecks: () => import('./checks.ts'),

@@ -17,7 +17,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { codeOf } from '../../../src/shared/errors.ts';
+import { codeOf, describeError } from '../../../src/shared/errors.ts';
 import { parseCredentialsFile, verifierOf } from '../../../src/credentials/credentials.ts';
 import { failureOf, ownership, runAs, startFileServer, stopFileServers } from './file-server.ts';
 import type { FileServerOfTest } from './file-server.ts';
@@ -261,9 +261,14 @@ describe('an area', () => {
     const other = await startFileServer();
     rmdirSync(other.path('project/.chamberlain'));
     const wanted = other.tool('bot', 50001);
-    expect(codeOf(await failureOf(other.survey(wanted)))).toBe('BACKEND_UNREADABLE');
+    const lacks = `${other.path('project')} has no folder .chamberlain: it is not mounted, or not prepared`;
+    const unread = await failureOf(other.survey(wanted));
+    expect(codeOf(unread)).toBe('BACKEND_UNREADABLE');
+    expect(describeError(unread)).toBe(`reading homes: ${lacks}`);
     const { steps } = await server.survey(wanted);
-    expect(codeOf(await failureOf(other.do(steps[0]!.action)))).toBe('BACKEND_UNAVAILABLE');
+    const undone = await failureOf(other.do(steps[0]!.action));
+    expect(codeOf(undone)).toBe('BACKEND_UNAVAILABLE');
+    expect(describeError(undone)).toContain(`: ${lacks}`);
     rmSync(other.root, { recursive: true });
     expect(codeOf(await failureOf(other.survey(wanted)))).toBe('BACKEND_UNREADABLE');
   });

@@ -674,6 +674,18 @@ describe('the reader', () => {
     }
   });
 
+  test('says of a server that is away what is wrong, once', async () => {
+    const nowhere = [{ name: 'toolsdb', socket: '/nowhere/mariadb.sock' }];
+    const away = openDatabasesReader(nowhere, login('databases-reader'));
+    try {
+      await expect(away.listUsers('toolsdb').catch(describeError)).resolves.toBe(
+        'reading the accounts of toolsdb: there is no such socket (ENOENT)',
+      );
+    } finally {
+      await away.close();
+    }
+  });
+
   test('reports a server that it may not read as unreadable, never as empty', async () => {
     const wrong = openDatabasesReader(world.config.databases.servers, {
       user: 'chamberlain_databases_reader',

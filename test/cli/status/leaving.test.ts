@@ -167,7 +167,9 @@ describe('when some are leaving', () => {
     );
     // a suspension without an end is not a move, and what is gone completely is at rest
     expect(out).not.toMatch(/^(alice|carol) /mu);
-    expect(out).toContain('1 person deleted, 2 people suspended (1 until a date), ');
+    expect(out).toContain(
+      '1 person deleted, 2 people suspended (1 until a date), 1 tool archived, 1 tool deleted, 1 tool disabled (1 to be deleted)',
+    );
     expect(out).toContain('1 tool orphaned: see `chamberlain status --orphaned`');
     const order = [...out.matchAll(/^(tools\.going|bob|tools\.soon|tools\.gone) .*(in|-)/gmu)];
     expect(order.map(([, name]) => name).slice(-4)).toEqual([
@@ -414,6 +416,9 @@ describe('what waits for an admin', () => {
     );
     await sql(`UPDATE people SET state = 'suspended', suspended_at = (SELECT decided_at FROM approvals),
                  suspended_by = 'dora', delete_after = now() WHERE shell_name = 'dora'`);
+    expect((await run('status')).out).toMatch(
+      /people suspended \(\d+ until a date, 1 to be deleted\)/u,
+    );
     for (const command of ['status', 'explain']) {
       expect((await run(command, 'dora')).out).toMatch(
         /^ {2}approved +person\.delete, requested by dora, approved by steward 20/mu,
