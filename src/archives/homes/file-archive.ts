@@ -33,6 +33,7 @@ import {
 import { promisify } from 'node:util';
 import type { Action, HomePath } from '../../reconcile/action.ts';
 import { ChamberlainError, codeOf } from '../../shared/errors.ts';
+import { printable } from '../../shared/printable.ts';
 import { type HomeManifest, parseManifest } from '../homes-manifest.ts';
 import { type ArchiveName, archiveName, renderManifest, sha256Of } from '../manifest.ts';
 import { isEmptied, MANIFEST, openArchives, partOf, readManifest } from './file-archive-mount.ts';
@@ -617,9 +618,17 @@ async function refuseMounts(folder: Opened): Promise<void> {
   for (const line of (await readFile('/proc/self/mountinfo', 'latin1')).split('\n')) {
     const point = line.split(' ')[4] ?? '';
     if (point === path || point.startsWith(`${path}/`)) {
-      throw new Error('something is mounted in the home: unmount it');
+      throw new Error(`something is mounted at ${printable(textOf(point))}: unmount it`);
     }
   }
+}
+
+/** A path of mountinfo, without its octal numbers. */
+function textOf(point: string): string {
+  const path = point.replace(/\\(\d{3})/gu, (_, octal: string) =>
+    String.fromCharCode(Number.parseInt(octal, 8)),
+  );
+  return Buffer.from(path, 'latin1').toString('utf8');
 }
 
 async function writeNew(path: string, bytes: Buffer): Promise<void> {
