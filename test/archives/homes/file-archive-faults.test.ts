@@ -253,7 +253,9 @@ test('a full disk, and a mount in the home, are reported, and the data stays', (
     expect.stringMatching(/^STEP_FAILED: .*packing the home.*the disk is full/u),
     [],
     'done',
-    expect.stringMatching(/^STEP_FAILED: .*something is mounted at \/.*chamberlain-fäults .*\.1\.left\/logs: unmount it/u),
+    expect.stringMatching(
+      /^STEP_FAILED: .*something is mounted at \/.*chamberlain-fäults .*\.1\.left\/logs: unmount it/u,
+    ),
     [],
     'done',
   ]);
