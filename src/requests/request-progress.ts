@@ -27,7 +27,15 @@ export interface RequestView {
     state: 'open' | 'approved' | 'rejected';
     /** why it waits */
     why: string;
+    /** why it was rejected; null if it was not, or if nobody said */
+    reason: string | null;
     decidedBy: string | null;
+  } | null;
+  /** of an accepted `access.request`: what an admin has decided; null for every other request */
+  access: {
+    state: 'open' | 'granted' | 'refused';
+    decidedBy: string | null;
+    reason: string | null;
   } | null;
 }
 
@@ -39,9 +47,15 @@ const REQUEST = `
          coalesce(r.code, s.code) AS code, coalesce(r.sentence, s.sentence) AS sentence,
          r.at, r.done_at AS "doneAt", r.stuck_at AS "stuckAt",
          CASE WHEN w.request IS NOT NULL THEN
-           jsonb_build_object('state', w.state, 'why', w.why, 'decidedBy', w.decided_by) END AS approval
+           jsonb_build_object('state', w.state, 'why', w.why, 'decidedBy', w.decided_by,
+             'reason', CASE WHEN w.state = 'rejected' THEN w.body->>'reason' END) END AS approval,
+         CASE WHEN o.id IS NOT NULL THEN
+           jsonb_build_object('state', o.state, 'decidedBy', o.decided_by, 'reason', o.decision_reason) END AS access
   FROM requests r LEFT JOIN people p ON p.uid = r.subject LEFT JOIN tools t ON t.uid = r.subject
     LEFT JOIN approvals w ON w.request = r.jti AND w.portal = r.portal
+    -- opened in the same transaction
+    LEFT JOIN access_requests o ON r.kind = 'access.request' AND r.verdict = 'accepted'
+      AND o.person = r.subject AND o.opened_at = r.at
     -- the reason why it is stuck is recorded with what it touched
     LEFT JOIN LATERAL (
       SELECT c.code, c.role || ': ' || c.sentence AS sentence FROM request_touches i

@@ -32,6 +32,7 @@
  * request.
  */
 import type { RequestKind } from '../kinds.ts';
+import { requireFuture } from '../field-checks.ts';
 import type { RequestOf } from '../schema.ts';
 import { timeOf } from '../../shared/time.ts';
 import { writeOperatorActions } from '../../audit/operator-actions.ts';
@@ -64,15 +65,16 @@ import { requireNotHeld } from './hold.ts';
 
 /** A sentence names at most so many people. */
 const MOST_NAMED = 10;
+const REINSTATED = 'The person was reinstated.';
 const DAY_MS = 24 * 3600 * 1000;
 
 export const suspendPerson: Handler<RequestOf<'person.suspend'>> = async (context) => {
   const { client, config, request, now, approvedFor } = context;
   requireAdmin(context);
-  const until = request.until === undefined ? null : new Date(request.until);
-  if (until !== null && until <= now) {
-    refuse('REQUEST_INVALID', 'until is in the past. Give a time in the future, or leave it out.');
+  if (request.until !== undefined) {
+    requireFuture('until', request.until, now, { isOptional: true });
   }
+  const until = request.until === undefined ? null : new Date(request.until);
   const names = [...new Set(request.people ?? [request.person ?? ''])];
   const people = await requirePeople(context, names);
   const [one] = people;
@@ -124,7 +126,10 @@ export const reinstatePerson: Handler<RequestOf<'person.reinstate'>> = async (co
   if (person.state !== 'suspended') {
     refuse('PERSON_NOT_SUSPENDED', `${person.account} is not suspended.`);
   }
-  const erasures = await rejectWaiting(client, person.uid, { by, now, erasing: true });
+  const erasures = await rejectWaiting(client, person.uid, {
+    ...{ by, now, erasing: true },
+    reason: REINSTATED,
+  });
   await reinstatePeople(client, [person.uid]);
   return {
     subject: person.uid,
@@ -135,7 +140,7 @@ export const reinstatePerson: Handler<RequestOf<'person.reinstate'>> = async (co
       ...(erasures.length === 0 ? [] : ['erasure']),
     ],
     events: erasures.flatMap((each) =>
-      eventsOfWaiting(each, 'request.rejected', { by, reason: 'The person was reinstated.' }),
+      eventsOfWaiting(each, 'request.rejected', { by, reason: REINSTATED }),
     ),
     touches: await touchesOfAccess(client, [person.uid]),
     onDone: { event: 'person.reinstated', portals: [], data: { account: person.account } },
