@@ -106,12 +106,12 @@ export type RejectedApproval = Pick<
 >;
 
 /**
- * Rejects all waiting requests about a subject, which makes them done, and returns them. `erasing`: only erasures, but
+ * Rejects all waiting requests about these subjects, which makes them done, and returns them. `erasing`: only erasures, but
  * also one that is approved.
  */
 export async function rejectWaiting(
   client: Client,
-  subject: number,
+  subjects: readonly number[],
   {
     by,
     now,
@@ -123,14 +123,14 @@ export async function rejectWaiting(
     `WITH waiting AS (
        UPDATE approvals SET state = 'rejected', decided_at = $2, decided_by = $3,
          body = CASE WHEN $5::text IS NOT NULL THEN jsonb_build_object('reason', $5::text) END
-       WHERE subject = $1 AND CASE WHEN $4 THEN kind = 'person.erase' AND state IN ('open', 'approved') ELSE state = 'open' END
+       WHERE subject = ANY ($1) AND CASE WHEN $4 THEN kind = 'person.erase' AND state IN ('open', 'approved') ELSE state = 'open' END
        RETURNING *
      ), done AS (
        UPDATE requests q SET done_at = $2 FROM waiting w WHERE q.portal = w.portal AND q.jti = w.request
      )
      SELECT w.request, w.portal, w.kind, w.subject, n.name AS account
      FROM waiting w JOIN names n ON n.subject = w.subject ORDER BY w.portal, w.request`,
-    [subject, now, by, erasing, reason],
+    [subjects, now, by, erasing, reason],
   );
   return rows as RejectedApproval[];
 }

@@ -14,7 +14,7 @@ export interface RequestView {
   requestedBy: string | null;
   approvedBy: string | null;
   account: string | null;
-  /** for a suspension of several people: the people whom it changed */
+  /** for a suspension or a reinstatement of several people: the people whom it changed */
   accounts: string[];
   verdict: 'accepted' | 'refused';
   code: string | null;
@@ -43,7 +43,11 @@ const REQUEST = `
   SELECT r.id AS number, r.jti AS id, r.portal, r.kind, r.requested_by AS "requestedBy",
          r.approved_by AS "approvedBy", coalesce(t.account, p.shell_name) AS account,
          ARRAY(SELECT a.account FROM audit a WHERE a.request = r.id AND a.kind = 'person.suspend'
-               AND r.subject IS NULL AND a.account IS NOT NULL ORDER BY a.id) AS accounts, r.verdict,
+               AND r.subject IS NULL AND a.account IS NOT NULL
+               UNION ALL
+               -- written in the same transaction: only the time has an index
+               SELECT a.account FROM audit a WHERE a.at = r.at AND a.request = r.id AND a.kind = 'person.reinstate'
+               AND r.kind = 'person.reinstate' AND r.subject IS NULL AND a.account IS NOT NULL) AS accounts, r.verdict,
          coalesce(r.code, s.code) AS code, coalesce(r.sentence, s.sentence) AS sentence,
          r.at, r.done_at AS "doneAt", r.stuck_at AS "stuckAt",
          CASE WHEN w.request IS NOT NULL THEN

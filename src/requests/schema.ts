@@ -190,7 +190,21 @@ export const REQUEST_SCHEMAS = {
     (r) => (r.person === undefined) !== (r.people === undefined),
     always('the request must have exactly one of person and people'),
   ),
-  'person.reinstate': kind('person.reinstate', { person, reason: reason.default('') }),
+  'person.reinstate': kind('person.reinstate', {
+    person: person.optional(),
+    people: z
+      .array(name)
+      .min(1)
+      .max(1000)
+      .optional()
+      .describe(
+        'the shell names of several people; those who are not suspended are left as they are',
+      ),
+    reason: reason.default(''),
+  }).refine(
+    (r) => (r.person === undefined) !== (r.people === undefined),
+    always('the request must have exactly one of person and people'),
+  ),
   'person.delete': kind('person.delete', { person, reason: reason.default('') }),
   'person.erase': kind('person.erase', { person, reason: reason.default('') }),
   'person.restore': kind('person.restore', {

@@ -41,7 +41,7 @@ export function defineRequests(command: Command): void {
         'requests --limit 500 --json',
         'requests 5f0c4c1e-0b6d-4f0e-9a57-0c3f6a1f2b11',
         'submit access.grant --person alice',
-        'submit request.approve --request 5f0c4c1e-0b6d-4f0e-9a57-0c3f6a1f2b11 --wait',
+        'submit request.approve --request 38 --wait',
       ) + `\n${describeExits({})}`,
     )
     .action(async (id: string | undefined) => {

@@ -28,8 +28,8 @@
  * | deleted           | PERSON_DELETED           | PERSON_DELETED       | PERSON_DELETED |
  * | the last admin    | ADMIN_TOOL               |                      | ADMIN_TOOL     |
  *
- * A request for several people leaves those as they are who are suspended already. One unknown name refuses the whole
- * request.
+ * A suspension of several people leaves those as they are who are suspended already, and a reinstatement of several
+ * people those who are not. One unknown name refuses the whole request.
  */
 import type { RequestKind } from '../kinds.ts';
 import { requireFuture } from '../field-checks.ts';
@@ -76,7 +76,7 @@ export const suspendPerson: Handler<RequestOf<'person.suspend'>> = async (contex
   }
   const until = request.until === undefined ? null : new Date(request.until);
   const names = [...new Set(request.people ?? [request.person ?? ''])];
-  const people = await requirePeople(context, names);
+  const people = await requirePeople(context, names, 'suspended');
   const [one] = people;
   const isOne = people.length === 1 && one !== undefined;
   if (isOne) requireSuspendable(one, until);
@@ -122,28 +122,37 @@ export const reinstatePerson: Handler<RequestOf<'person.reinstate'>> = async (co
   const { client, request, actor, requestedBy: by, now } = context;
   const cancelsOwn = actor?.ownDeletion === true && actor.account === request.person;
   if (!cancelsOwn) requireAdmin(context);
-  const person = await requirePerson(context, request.person);
-  if (person.state !== 'suspended') {
-    refuse('PERSON_NOT_SUSPENDED', `${person.account} is not suspended.`);
-  }
-  const erasures = await rejectWaiting(client, person.uid, {
+  const names = [...new Set(request.people ?? [request.person ?? ''])];
+  const people = await requirePeople(context, names, 'reinstated');
+  const [one] = people;
+  const isOne = people.length === 1 && one !== undefined;
+  if (isOne) requireReinstatable(one);
+  const suspended = people.filter(({ state }) => state === 'suspended');
+  const uids = uidsOf(suspended);
+  const erasures = await rejectWaiting(client, uids, {
     ...{ by, now, erasing: true },
     reason: REINSTATED,
   });
-  await reinstatePeople(client, [person.uid]);
+  await reinstatePeople(client, uids);
+  const about = suspended.map(({ uid, account }) => ({ subject: uid, account }));
   return {
-    subject: person.uid,
-    account: person.account,
+    ...(isOne ? { subject: one.uid, account: one.account } : NO_SINGLE_SUBJECT),
+    ...(about.length === 0 ? {} : { each: about }),
     fields: [
-      'state',
-      ...(person.deleteAfter === null ? [] : ['deletion']),
+      ...(suspended.length === 0 ? [] : ['state']),
+      ...(suspended.every(({ deleteAfter }) => deleteAfter === null) ? [] : ['deletion']),
       ...(erasures.length === 0 ? [] : ['erasure']),
     ],
     events: erasures.flatMap((each) =>
       eventsOfWaiting(each, 'request.rejected', { by, reason: REINSTATED }),
     ),
-    touches: await touchesOfAccess(client, [person.uid]),
-    onDone: { event: 'person.reinstated', portals: [], data: { account: person.account } },
+    touches: await touchesOfAccess(client, uids),
+    onDone: {
+      event: 'person.reinstated',
+      portals: [],
+      data: {},
+      each: about.map(({ subject, account }) => ({ subject, data: { account } })),
+    },
   };
 };
 
@@ -203,6 +212,7 @@ const NO_SINGLE_SUBJECT = { subject: undefined, account: undefined };
 async function requirePeople(
   { client, config }: RequestContext<unknown>,
   names: readonly string[],
+  what: 'suspended' | 'reinstated',
 ): Promise<Person[]> {
   const found = await findPeople(client, names, config.admin);
   const unknown = names.filter((name) => !found.has(name));
@@ -211,10 +221,16 @@ async function requirePeople(
     const rest = unknown.length > MOST_NAMED ? ` and ${unknown.length - MOST_NAMED} more` : '';
     refuse(
       'PERSON_UNKNOWN',
-      `There is no person named ${named}${rest}. Check the names. Nobody was suspended.`,
+      `There is no person named ${named}${rest}. Check the names. Nobody was ${what}.`,
     );
   }
   return [...found.values()].toSorted((a, b) => a.uid - b.uid);
+}
+
+function requireReinstatable(person: Person): void {
+  requireNotGone(person);
+  if (person.state === 'suspended') return;
+  refuse('PERSON_NOT_SUSPENDED', `${person.account} is not suspended.`);
 }
 
 function requireSuspendable(person: Person, until: Date | null): void {
