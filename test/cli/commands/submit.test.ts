@@ -714,6 +714,23 @@ describe('requests', () => {
   });
 });
 
+test('a refusal is listed with the person or the tool that it names, if there is one', async () => {
+  const refused = async (...args: string[]): Promise<string> => {
+    const { exit, out } = await run('submit', ...args, '--wait');
+    expect(exit).toBe(EXIT.failed);
+    return (await run('requests', out.trim())).out;
+  };
+  expect(await refused('person.reinstate', '--person', 'alice')).toMatch(/^ +subject +alice$/mu);
+  expect(await refused('tool.enable', '--tool', 'bridgebot')).toMatch(
+    /^ +subject +tools\.bridgebot$/mu,
+  );
+  const { rows } = await owner.query(
+    `SELECT subject, account FROM audit WHERE verdict = 'refused' ORDER BY id DESC LIMIT 2`,
+  );
+  expect(rows).toEqual(['tools.bridgebot', 'alice'].map((account) => ({ subject: null, account })));
+  expect(await refused('tool.enable', '--tool', 'jane.doe')).toMatch(/^ +subject +-$/mu);
+});
+
 test('an admin decides on a request that waits by its number, and its page shows why', async () => {
   await withRoles(run('submit', ...PERSON('fred'), '--wait'));
   const asked = await run(
