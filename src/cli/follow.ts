@@ -14,13 +14,14 @@ import {
   readOpenTouches,
   type RequestView,
 } from '../requests/request-progress.ts';
+import type { RequestKind } from '../requests/kinds.ts';
 import { describeFreeze } from './commands/freeze.ts';
 
 /** How a request has ended, or that it has not ended. */
 export type Ending =
   | { ending: 'refused' | 'parked'; code: string; sentence: string }
   | { ending: 'applied' }
-  /** an admin must approve it */
+  /** an admin must decide */
   | { ending: 'waiting'; sentence: string }
   /** an admin has rejected it */
   | { ending: 'rejected'; sentence: string }
@@ -45,6 +46,9 @@ const FORGIVEN_MS = 5000;
 const NO_VERDICT =
   'it has no verdict yet; is `chamberlain work intake` running, and does its configuration list this portal?';
 
+/** Why an accepted request for access is not at its end. */
+const ACCESS_WAITS = 'An admin must grant or refuse the access.';
+
 const NOT_DONE =
   'it is accepted, but the relay has not reported that it is applied; an admin can see why with `chamberlain status`';
 
@@ -57,7 +61,10 @@ const RESTART =
 type Look =
   | { request?: undefined; frozen: Freeze | undefined }
   | {
-      request: Pick<RequestView, 'verdict' | 'code' | 'sentence' | 'doneAt' | 'approval'>;
+      request: Pick<
+        RequestView,
+        'verdict' | 'code' | 'sentence' | 'doneAt' | 'approval' | 'access'
+      >;
       touches: Pick<OpenTouch, 'role' | 'account' | 'applied' | 'state' | 'code' | 'sentence'>[];
       roles: Role[];
     };
@@ -76,13 +83,13 @@ async function lookInPostgres(pool: Pool, portal: string, id: string): Promise<L
   });
 }
 
-/** Redis does not hold the progress of single roles. */
-async function lookInRedis(sent: SentRequest, id: string): Promise<Look> {
+/** Redis does not hold the progress of single roles, nor whether an admin has decided on a request for access. */
+async function lookInRedis(sent: SentRequest, id: string, kind: RequestKind): Promise<Look> {
   const given = await sent.readVerdict();
   if (given === undefined) return { frozen: undefined };
   const { event, code = null, data = {} } = (await sent.readNews(id)) ?? {};
-  const { role, why = '', by = null, sentence = null } = data;
-  const approval = (state: 'open' | 'rejected') => ({ state, why, decidedBy: by });
+  const { role, why = '', by = null, sentence = null, reason = null } = data;
+  const approval = (state: 'open' | 'rejected') => ({ state, why, decidedBy: by, reason });
   return {
     request: {
       verdict: given.verdict === 'accepted' ? 'accepted' : 'refused',
@@ -95,6 +102,7 @@ async function lookInRedis(sent: SentRequest, id: string): Promise<Look> {
           : event === 'request.rejected'
             ? approval('rejected')
             : null,
+      access: kind === 'access.request' ? { state: 'open', decidedBy: null, reason: null } : null,
     },
     touches:
       event === 'request.stuck'
@@ -112,7 +120,7 @@ async function lookInRedis(sent: SentRequest, id: string): Promise<Look> {
  */
 export async function follow(
   pool: Pool | undefined,
-  { portal, id, sent }: { portal: string; id: string; sent: SentRequest },
+  { portal, id, kind, sent }: { portal: string; id: string; kind: RequestKind; sent: SentRequest },
   timeoutMs: number,
   progress: Progress,
 ): Promise<Ending> {
@@ -126,7 +134,7 @@ export async function follow(
   for (let pollMs = FIRST_POLL_MS; ; pollMs = Math.min(pollMs * 1.1, LAST_POLL_MS)) {
     try {
       const now: Look = await (pool === undefined
-        ? lookInRedis(sent, id)
+        ? lookInRedis(sent, id, kind)
         : lookInPostgres(pool, portal, id));
       answeredAt = performance.now();
       if (now.request === undefined) {
@@ -152,14 +160,8 @@ export async function follow(
         }
         if (!accepted) progress.onAccepted();
         accepted = true;
-        if (request.approval?.state === 'open') {
-          return { ending: 'waiting', sentence: request.approval.why };
-        }
-        if (request.approval?.state === 'rejected') {
-          const by = request.approval.decidedBy;
-          const why = by === null ? 'because the person was deleted' : `by ${by}`;
-          return { ending: 'rejected', sentence: `it was rejected ${why}` };
-        }
+        const decided = endingOfDecision(request);
+        if (decided !== undefined) return decided;
         const open = touches.filter((touch) => !touch.applied);
         for (const role of [...touches.map((touch) => touch.role), ...roles]) seen.add(role);
         for (const role of seen) {
@@ -185,6 +187,27 @@ export async function follow(
     if (leftMs <= 0) return { ending: 'timeout', accepted, sentence };
     await new Promise((resolve) => setTimeout(resolve, Math.min(pollMs, leftMs)));
   }
+}
+
+/** The ending of a request that an admin must decide, or has not allowed. Undefined of every other one. */
+function endingOfDecision({
+  approval,
+  access,
+}: Pick<RequestView, 'approval' | 'access'>): Ending | undefined {
+  if (access?.state === 'open') return { ending: 'waiting', sentence: ACCESS_WAITS };
+  if (access?.state === 'refused') {
+    const { decidedBy, reason } = access;
+    const why = reason ? `: ${reason}` : '';
+    return { ending: 'rejected', sentence: `the access was refused by ${decidedBy ?? '?'}${why}` };
+  }
+  if (approval?.state === 'open') return { ending: 'waiting', sentence: approval.why };
+  if (approval?.state === 'rejected') {
+    const by = approval.decidedBy;
+    const why = by === null ? 'because the person was deleted' : `by ${by}`;
+    const reason = approval.reason ? `: ${approval.reason}` : '';
+    return { ending: 'rejected', sentence: `it was rejected ${why}${reason}` };
+  }
+  return undefined;
 }
 
 function describeOpen(

@@ -112,7 +112,8 @@ export function makeSubmission(
   };
 }
 
-function problemsOf({ kind, ...body }: Record<string, unknown>): string[] {
+/** What is wrong with the fields of a request, by the schema of its kind. */
+export function problemsOf({ kind, ...body }: Record<string, unknown>): string[] {
   if (kind === undefined) return ['kind is missing'];
   if (typeof kind !== 'string') return ['kind: it is not a string'];
   if (!isKind(kind)) return [`unknown kind '${kind}'${suggest(kind, REQUEST_KINDS)}`];

@@ -241,7 +241,11 @@ export async function readSubject(client: Client, subject: Found): Promise<Subje
 
 /** A request that waits for an admin's approval. */
 export interface WaitingRequest {
+  /** our own number */
+  number: string;
   /** its id, by which it is approved or rejected */
+  id: string;
+  /** the same id, under the name that `request.approve` gives it */
   request: string;
   kind: string;
   account: string;
@@ -257,10 +261,11 @@ export interface WaitingRequest {
 /** The oldest first. */
 export async function readWaitingRequests(client: Client): Promise<WaitingRequest[]> {
   const { rows } = await client.query(
-    `SELECT w.request, w.kind, coalesce(t.account, p.shell_name, w.subject::text) AS account,
+    `SELECT r.id AS number, w.request AS id, w.request, w.kind, coalesce(t.account, p.shell_name, w.subject::text) AS account,
             w.requested_by AS "requestedBy", w.portal, w.opened_at AS since, w.why,
             w.body->>'reason' AS reason
-     FROM approvals w LEFT JOIN people p ON p.uid = w.subject LEFT JOIN tools t ON t.uid = w.subject
+     FROM approvals w JOIN requests r ON r.portal = w.portal AND r.jti = w.request
+       LEFT JOIN people p ON p.uid = w.subject LEFT JOIN tools t ON t.uid = w.subject
      WHERE w.state = 'open' ORDER BY w.opened_at, w.request`,
   );
   return rows as WaitingRequest[];

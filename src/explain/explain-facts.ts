@@ -99,6 +99,20 @@ const ACCESS = `
          decided_by AS "decidedBy", decision_reason AS "decisionReason"
   FROM access_requests WHERE person = ANY ($1) ORDER BY id`;
 
+// of people who are not realm members
+const REVOKED = `
+  SELECT DISTINCT ON (a.subject) a.subject, a.at, a.requested_by AS by FROM audit a
+  WHERE a.subject = ANY ($1) AND a.kind = 'access.revoke' AND a.verdict = 'accepted'
+    AND NOT EXISTS (SELECT FROM realm_members m WHERE m.person = a.subject)
+  ORDER BY a.subject, a.id DESC`;
+
+/** When an admin last revoked a person's access, and who that was. */
+interface RevokedRow {
+  subject: number;
+  at: Date;
+  by: string;
+}
+
 /** How far a role is with a subject, if it is behind. */
 interface BehindRow {
   subject: number;
@@ -139,6 +153,7 @@ export interface Facts {
   edges: EdgeRow[];
   history: HistoryRow[];
   access: AccessRow[];
+  revoked: RevokedRow[];
   behind: BehindRow[];
   drifts: DriftRow[];
   leaving: Leaver[];
@@ -147,12 +162,13 @@ export interface Facts {
 /** Reads everything about these subjects. The queries are sent at once, and answered in order. */
 export async function readFacts(client: Client, uids: readonly number[]): Promise<Facts> {
   const of = async <Row>(text: string) => (await client.query(text, [uids])).rows as Row[];
-  const [subjects, nodes, edges, history, access, behind, drifts, leaving] = await Promise.all([
+  const read = await Promise.all([
     of<SubjectRow>(SUBJECTS),
     of<NodeRow>(NODES),
     of<EdgeRow>(EDGES),
     of<HistoryRow>(HISTORY),
     of<AccessRow>(ACCESS),
+    of<RevokedRow>(REVOKED),
     of<BehindRow>(
       `SELECT subject, role, state, code, sentence, since FROM convergence
        WHERE subject = ANY ($1) AND applied < wanted`,
@@ -160,5 +176,6 @@ export async function readFacts(client: Client, uids: readonly number[]): Promis
     of<DriftRow>(DRIFTS),
     readLeaving(client, uids),
   ]);
-  return { subjects, nodes, edges, history, access, behind, drifts, leaving };
+  const [subjects, nodes, edges, history, access, revoked, behind, drifts, leaving] = read;
+  return { subjects, nodes, edges, history, access, revoked, behind, drifts, leaving };
 }

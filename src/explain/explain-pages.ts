@@ -92,11 +92,13 @@ function aboutTool({ uid, title }: SubjectRow, { nodes, maintainers }: ReachGrap
   return { title: title ?? '', maintainers: accounts.toSorted() };
 }
 
-function aboutPerson(row: SubjectRow, { nodes }: Facts, now: Date) {
+function aboutPerson(row: SubjectRow, { nodes, revoked }: Facts, now: Date) {
+  const last = revoked.find(({ subject }) => subject === row.uid);
   return {
     displayName: row.display_name ?? '',
     email: row.email ?? '',
     realmMember: row.member_since === null ? null : { since: row.member_since.toISOString() },
+    ...(last === undefined ? {} : { accessRevoked: { at: last.at.toISOString(), by: last.by } }),
     keys: keyFacts(nodes.find(({ uid }) => uid === row.uid)?.keys ?? null, now),
   };
 }

@@ -52,6 +52,8 @@ export interface SubjectPage {
   maintainers?: string[];
   /** since when a realm member; null: none */
   realmMember?: { since: string } | null;
+  /** of a person who is not a realm member: when an admin last revoked the access */
+  accessRevoked?: { at: string; by: string };
   keys?: KeyFact[];
   databaseUser: string;
   /** null if none are wanted; an epoch that is not recorded has no password yet */

@@ -104,7 +104,7 @@ function renderRows(rows: readonly Row[]): string[] {
 }
 
 function factsOf(page: SubjectPage, now: Date): Row[] {
-  const { realmMember, credentials, leaving, kind, account, state } = page;
+  const { credentials, leaving, kind, account, state } = page;
   return [
     ['title', page.title ?? ''],
     ['display name', page.displayName ?? ''],
@@ -113,7 +113,7 @@ function factsOf(page: SubjectPage, now: Date): Row[] {
     ...page.dns.map((dn): Row => ['DN', dn]),
     ...leavingRows(leaving, { kind, account, state, now }),
     ['maintainers', page.maintainers?.join(', ') ?? ''],
-    ['realm member', memberOf(realmMember)],
+    ['realm member', memberOf(page)],
     ['can log in', page.kind === 'tool' ? '' : getsIn(page)],
     ['database user', `${page.databaseUser}, ${credentialsOf(credentials)}`],
     ...page.access.map((fact): Row => ['access', accessOf(fact)]),
@@ -127,9 +127,12 @@ function getsIn({ stops, keys = [] }: SubjectPage): string {
   return `with ${good === 1 ? 'one key' : `${good} keys`}`;
 }
 
-function memberOf(member: SubjectPage['realmMember']): string {
+function memberOf({ realmMember: member, accessRevoked }: SubjectPage): string {
   if (member === undefined) return '';
-  return member === null ? 'no' : `since ${timeOf(member.since)}`;
+  if (member !== null) return `since ${timeOf(member.since)}`;
+  return accessRevoked === undefined
+    ? 'no'
+    : `no, access revoked ${timeOf(accessRevoked.at)} by ${accessRevoked.by}`;
 }
 
 function credentialsOf(credentials: SubjectPage['credentials']): string {

@@ -36,11 +36,37 @@ export interface ImportReport {
 /** The most lines of a list. --json has all of them. */
 const MOST_LINES = 20;
 
-export function renderImport(report: ImportReport): string {
+/** What `import` and `adopt` each call what they do. */
+const WORDS = {
+  import: {
+    done: 'Imported',
+    would: 'Would be imported',
+    not: 'Not imported',
+    again: 'import again',
+    homesBefore: '`import --from-directory --homes` adds them.',
+    homes: '`import --from-directory --homes` adds them.',
+  },
+  adopt: {
+    done: 'Taken over',
+    would: 'Would be taken over',
+    not: 'Not taken over',
+    again: 'adopt them again',
+    homesBefore: '`adopt … --homes` takes them over with the account.',
+    homes:
+      '`adopt … --homes` takes them over with the account; for an account that is taken over already,\n`import --from-directory --homes` adds them.',
+  },
+} as const;
+type Words = (typeof WORDS)[keyof typeof WORDS];
+
+export function renderImport(report: ImportReport, by: keyof typeof WORDS = 'import'): string {
+  const words = WORDS[by];
   const { refusals, deletions, homes, foreseen, adminless } = report;
   return [
-    renderTaken(report),
-    renderNotTaken(refusals.filter(({ part }) => isSubject(part))),
+    renderTaken(report, words),
+    renderNotTaken(
+      refusals.filter(({ part }) => isSubject(part)),
+      words,
+    ),
     renderLeftOut(refusals.filter(({ part }) => !isSubject(part))),
     renderKeyless(report.keyless),
     renderDeletions(deletions),
@@ -55,8 +81,8 @@ export function renderImport(report: ImportReport): string {
     .join('\n\n');
 }
 
-function renderTaken({ check, taken, known, homes }: ImportReport): string {
-  const head = check ? 'Would be imported' : 'Imported';
+function renderTaken({ check, taken, known, homes }: ImportReport, words: Words): string {
+  const head = check ? words.would : words.done;
   const { people, suspended, realmMembers, tools, disabled, keys, maintainers } = taken;
   return [
     `${paint('bold', `${head}:`)} ${count(people, 'person', 'people')} (${count(realmMembers, 'realm member')}, ` +
@@ -68,23 +94,23 @@ function renderTaken({ check, taken, known, homes }: ImportReport): string {
           `Known before: ${count(known.people, 'person', 'people')}, ${count(known.tools, 'tool')}`,
         ]),
     homes === undefined
-      ? 'Homes were not read, so there are no new credentials. `import --from-directory --homes` adds them.'
+      ? `Homes were not read, so there are no new credentials. ${check ? words.homesBefore : words.homes}`
       : `Credentials: ${count(homes.kept.length, 'file')} kept, ${homes.lost.length} to be made`,
   ].join('\n');
 }
 
 /** Subjects that are not imported, by reason. The most frequent reason comes first. */
-function renderNotTaken(refusals: readonly Refusal[]): string {
+function renderNotTaken(refusals: readonly Refusal[], words: Words): string {
   if (refusals.length === 0) return '';
   const of = (part: Refusal['part']) => refusals.filter((each) => each.part === part).length;
   const groups = [...Map.groupBy(refusals, ({ code }) => code)].toSorted(
     ([a, left], [b, right]) => right.length - left.length || (a < b ? -1 : 1),
   );
   return [
-    `${paint('bold', 'Not imported:')} ${count(of('person'), 'person', 'people')}, ${count(of('tool'), 'tool')}\n` +
+    `${paint('bold', `${words.not}:`)} ${count(of('person'), 'person', 'people')}, ${count(of('tool'), 'tool')}\n` +
       'Their entries stay as they are, unmanaged, and their names and numbers are not given to others. If one of them is a\n' +
       'member of an imported group, it is left out there, and a repair removes it from that group.\n' +
-      'Correct the entries in the directory, and import again.',
+      `Correct the entries in the directory, and ${words.again}.`,
     ...groups.map(([code, each]) =>
       renderList(
         `${paint('yellow', code)}: ${each.length}. ${CODES[code].meaning}`,

@@ -339,7 +339,7 @@ async function archiveSubject({ client, due, now }: Moving): Promise<Made> {
 /** Erases what our tables hold about a deleted person. Returns the events about their waiting requests. */
 async function forgetPerson({ client, due, now }: Moving): Promise<NewEvent[]> {
   // later events could no longer name the requests
-  const waited = await rejectWaiting(client, due.subject, { by: CALENDAR, now });
+  const waited = await rejectWaiting(client, [due.subject], { by: CALENDAR, now });
   await erasePerson(client, due.subject);
   const data = { by: CALENDAR, reason: 'The person was deleted.' };
   return waited.flatMap((each) => eventsOfWaiting(each, 'request.rejected', data));

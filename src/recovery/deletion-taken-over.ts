@@ -148,7 +148,7 @@ async function takeOver(client: Client, deletion: Deletion, terms: Terms): Promi
     const keepUntil = new Date(now.getTime() + terms.keepDays * DAY_MS);
     await completeArchival(client, uid, { now, keepUntil });
     if (kind === 'person') {
-      await rejectWaiting(client, uid, { by: terms.by, now });
+      await rejectWaiting(client, [uid], { by: terms.by, now });
       await erasePerson(client, uid);
     }
     await writeEvents(client, terms.eventsOf(deletion));

@@ -41,7 +41,7 @@ export async function eraseAgain(
     const access = await touchesOfAccess(client, [uid]);
     await suspendForErasure(client, each, now);
     await beginErasure(client, uid, now);
-    await rejectWaiting(client, uid, { by: BY, now });
+    await rejectWaiting(client, [uid], { by: BY, now });
     await erasePerson(client, uid);
     await touchAll(client, [...access, ...touchesOfEveryRole(uid)]);
     again.push({ account, uid });
@@ -94,7 +94,7 @@ async function suspendForErasure(
   now: Date,
 ): Promise<void> {
   const { portal, request, requestedBy, approvedBy, approvedAt } = erasure;
-  await rejectWaiting(client, uid, { by: BY, now, erasing: true });
+  await rejectWaiting(client, [uid], { by: BY, now, erasing: true });
   await client.query(
     `INSERT INTO approvals (portal, request, kind, subject, requested_by, why, state, decided_by, decided_at)
      VALUES ($1, $2, 'person.erase', $3, $4, '', 'approved', $5, least($6::timestamptz, now() - interval '24 hours'))

@@ -81,16 +81,21 @@ export async function findOpenApprovals(
   return rows as OpenApproval[];
 }
 
-/** Records the decision on a waiting request, and erases its body. */
+/** Records the decision on a waiting request. Of its body, only the reason of a rejection is left. */
 export async function closeApproval(
   client: Client,
   { portal, request }: Pick<OpenApproval, 'portal' | 'request'>,
-  { state, by, now }: { state: 'approved' | 'rejected'; by: string; now: Date },
+  {
+    state,
+    by,
+    now,
+    reason,
+  }: { state: 'approved' | 'rejected'; by: string; now: Date; reason?: string },
 ): Promise<void> {
   await client.query(
-    `UPDATE approvals SET state = $3, decided_at = $4, decided_by = $5, body = NULL
+    `UPDATE approvals SET state = $3, decided_at = $4, decided_by = $5, body = $6
      WHERE portal = $1 AND request = $2`,
-    [portal, request, state, now, by],
+    [portal, request, state, now, by, reason === undefined ? null : JSON.stringify({ reason })],
   );
 }
 
@@ -101,25 +106,31 @@ export type RejectedApproval = Pick<
 >;
 
 /**
- * Rejects all waiting requests about a subject, which makes them done, and returns them. `erasing`: only erasures, but
+ * Rejects all waiting requests about these subjects, which makes them done, and returns them. `erasing`: only erasures, but
  * also one that is approved.
  */
 export async function rejectWaiting(
   client: Client,
-  subject: number,
-  { by, now, erasing = false }: { by: string; now: Date; erasing?: boolean },
+  subjects: readonly number[],
+  {
+    by,
+    now,
+    reason,
+    erasing = false,
+  }: { by: string; now: Date; reason?: string; erasing?: boolean },
 ): Promise<RejectedApproval[]> {
   const { rows } = await client.query(
     `WITH waiting AS (
-       UPDATE approvals SET state = 'rejected', decided_at = $2, decided_by = $3, body = NULL
-       WHERE subject = $1 AND CASE WHEN $4 THEN kind = 'person.erase' AND state IN ('open', 'approved') ELSE state = 'open' END
+       UPDATE approvals SET state = 'rejected', decided_at = $2, decided_by = $3,
+         body = CASE WHEN $5::text IS NOT NULL THEN jsonb_build_object('reason', $5::text) END
+       WHERE subject = ANY ($1) AND CASE WHEN $4 THEN kind = 'person.erase' AND state IN ('open', 'approved') ELSE state = 'open' END
        RETURNING *
      ), done AS (
        UPDATE requests q SET done_at = $2 FROM waiting w WHERE q.portal = w.portal AND q.jti = w.request
      )
      SELECT w.request, w.portal, w.kind, w.subject, n.name AS account
      FROM waiting w JOIN names n ON n.subject = w.subject ORDER BY w.portal, w.request`,
-    [subject, now, by, erasing],
+    [subjects, now, by, erasing, reason],
   );
   return rows as RejectedApproval[];
 }

@@ -16,7 +16,7 @@ export const KIND_SUMMARIES = {
   'maintainer.remove': 'remove one or more maintainers from a tool',
   'credentials.rotate': 'make new database passwords: name a tool, a person or a server',
   'person.suspend': 'revoke all access of one or more people until they are reinstated',
-  'person.reinstate': 'give a suspended person all their access back',
+  'person.reinstate': 'give one or more suspended people all their access back',
   'person.delete': 'archive and delete a person after the grace time; an admin must approve',
   'person.erase':
     'erase a suspended person for good, with all archives; a second admin must approve',

@@ -6,5 +6,5 @@ export interface RequestNews {
   event: 'request.waiting' | 'request.rejected' | 'request.stuck' | 'request.done';
   code?: string | null;
   /** as in the event */
-  data: { why?: string; by?: string; role?: string; sentence?: string };
+  data: { why?: string; by?: string; role?: string; sentence?: string; reason?: string };
 }

@@ -14,7 +14,7 @@ export interface RequestView {
   requestedBy: string | null;
   approvedBy: string | null;
   account: string | null;
-  /** for a suspension of several people: the people whom it changed */
+  /** for a suspension or a reinstatement of several people: the people whom it changed */
   accounts: string[];
   verdict: 'accepted' | 'refused';
   code: string | null;
@@ -27,7 +27,15 @@ export interface RequestView {
     state: 'open' | 'approved' | 'rejected';
     /** why it waits */
     why: string;
+    /** why it was rejected; null if it was not, or if nobody said */
+    reason: string | null;
     decidedBy: string | null;
+  } | null;
+  /** of an accepted `access.request`: what an admin has decided; null for every other request */
+  access: {
+    state: 'open' | 'granted' | 'refused';
+    decidedBy: string | null;
+    reason: string | null;
   } | null;
 }
 
@@ -35,13 +43,23 @@ const REQUEST = `
   SELECT r.id AS number, r.jti AS id, r.portal, r.kind, r.requested_by AS "requestedBy",
          r.approved_by AS "approvedBy", coalesce(t.account, p.shell_name) AS account,
          ARRAY(SELECT a.account FROM audit a WHERE a.request = r.id AND a.kind = 'person.suspend'
-               AND r.subject IS NULL AND a.account IS NOT NULL ORDER BY a.id) AS accounts, r.verdict,
+               AND r.subject IS NULL AND a.account IS NOT NULL
+               UNION ALL
+               -- written in the same transaction: only the time has an index
+               SELECT a.account FROM audit a WHERE a.at = r.at AND a.request = r.id AND a.kind = 'person.reinstate'
+               AND r.kind = 'person.reinstate' AND r.subject IS NULL AND a.account IS NOT NULL) AS accounts, r.verdict,
          coalesce(r.code, s.code) AS code, coalesce(r.sentence, s.sentence) AS sentence,
          r.at, r.done_at AS "doneAt", r.stuck_at AS "stuckAt",
          CASE WHEN w.request IS NOT NULL THEN
-           jsonb_build_object('state', w.state, 'why', w.why, 'decidedBy', w.decided_by) END AS approval
+           jsonb_build_object('state', w.state, 'why', w.why, 'decidedBy', w.decided_by,
+             'reason', CASE WHEN w.state = 'rejected' THEN w.body->>'reason' END) END AS approval,
+         CASE WHEN o.id IS NOT NULL THEN
+           jsonb_build_object('state', o.state, 'decidedBy', o.decided_by, 'reason', o.decision_reason) END AS access
   FROM requests r LEFT JOIN people p ON p.uid = r.subject LEFT JOIN tools t ON t.uid = r.subject
     LEFT JOIN approvals w ON w.request = r.jti AND w.portal = r.portal
+    -- opened in the same transaction
+    LEFT JOIN access_requests o ON r.kind = 'access.request' AND r.verdict = 'accepted'
+      AND o.person = r.subject AND o.opened_at = r.at
     -- the reason why it is stuck is recorded with what it touched
     LEFT JOIN LATERAL (
       SELECT c.code, c.role || ': ' || c.sentence AS sentence FROM request_touches i

@@ -124,9 +124,11 @@ const RECORD = `
     SELECT id, portal, kind, requested_by, approved_by, a.subject, a.account, fields, verdict, code
     FROM recorded, jsonb_to_recordset(audited) AS a (subject int, account text) WHERE verdict = 'accepted'
     UNION ALL
-    -- the names in a refused request may be any text, even somebody's real name: only known shell names are kept
+    -- the names in a refused request may be any text, even somebody's real name: only known names are kept.
+    -- Without the subject: refusals would drive what has been done out of its history
     SELECT id, portal, kind, (SELECT shell_name FROM people WHERE shell_name = requested_by),
-      (SELECT shell_name FROM people WHERE shell_name = approved_by), NULL, NULL, '{}', verdict, code
+      (SELECT shell_name FROM people WHERE shell_name = approved_by), NULL, audited -> 0 ->> 'account', '{}', verdict,
+      code
     FROM recorded WHERE verdict = 'refused'
   )
   SELECT id FROM request`;

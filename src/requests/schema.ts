@@ -139,7 +139,7 @@ export const REQUEST_SCHEMAS = {
       .describe('the fingerprint of the key, as ssh-keygen -l prints it'),
   }).refine(
     (r) => (r.key === undefined) !== (r.fingerprint === undefined),
-    always('the request must have either key or fingerprint'),
+    always('the request must have exactly one of key and fingerprint'),
   ),
   'tool.create': kind('tool.create', {
     name: newName.describe(
@@ -189,9 +189,23 @@ export const REQUEST_SCHEMAS = {
       ),
   }).refine(
     (r) => (r.person === undefined) !== (r.people === undefined),
-    always('the request must have either person or people'),
+    always('the request must have exactly one of person and people'),
   ),
-  'person.reinstate': kind('person.reinstate', { person, reason: reason.default('') }),
+  'person.reinstate': kind('person.reinstate', {
+    person: person.optional(),
+    people: z
+      .array(name)
+      .min(1)
+      .max(1000)
+      .optional()
+      .describe(
+        'the shell names of several people; those who are not suspended are left as they are',
+      ),
+    reason: reason.default(''),
+  }).refine(
+    (r) => (r.person === undefined) !== (r.people === undefined),
+    always('the request must have exactly one of person and people'),
+  ),
   'person.delete': kind('person.delete', { person, reason: reason.default('') }),
   'person.erase': kind('person.erase', { person, reason: reason.default('') }),
   'person.restore': kind('person.restore', {
@@ -209,11 +223,11 @@ export const REQUEST_SCHEMAS = {
     ...subject,
     reason: reason.min(1),
     until: time.describe('when the hold ends, such as 2026-12-31T12:00:00Z'),
-  }).refine(namesOne, always('the request must have either person or tool')),
+  }).refine(namesOne, always('the request must have exactly one of person and tool')),
   'subject.release': kind('subject.release', {
     ...subject,
     reason: reason.default(''),
-  }).refine(namesOne, always('the request must have either person or tool')),
+  }).refine(namesOne, always('the request must have exactly one of person and tool')),
   'request.approve': kind('request.approve', { request: waiting, sentBy }),
   'request.reject': kind('request.reject', {
     request: waiting,
@@ -270,6 +284,6 @@ function maintainerChange<K extends string>(of: K) {
     maintainers: maintainers.optional(),
   }).refine(
     (r) => (r.person === undefined) !== (r.maintainers === undefined),
-    always('the request must have either person or maintainers'),
+    always('the request must have exactly one of person and maintainers'),
   );
 }

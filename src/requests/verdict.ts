@@ -26,6 +26,7 @@ import {
 import type { NewEvent } from '../events/events-table.ts';
 import { reserveIds, useIds } from '../identity/id-allocation-table.ts';
 import { normalName, toolAccount } from '../identity/names.ts';
+import { findSubjects, type NamedSubject } from '../identity/names-table.ts';
 import type { PosixId } from '../identity/posix-id.ts';
 import { insertTools, type NewTool } from '../identity/tools-table.ts';
 import { findPeople, findPerson, type Person } from '../identity/people-table.ts';
@@ -223,7 +224,7 @@ export async function giveVerdict(
   const refuse = async (refusal: Refusal): Promise<Given> => {
     // verdicts are recorded in the order in which they were given
     if (together !== undefined) await recordTogether(client, together);
-    return recordRefusal(client, refusal);
+    return recordRefusal(client, config, refusal);
   };
   const isSameAgain = together?.unrecorded.some(({ jti }) => jti === claims.jti) === true;
   if (
@@ -436,8 +437,9 @@ async function accept(
 }
 
 /** Writes a refusal and nothing else. The same bytes under an id that was used before are recorded only once. */
-async function recordRefusal(client: Client, refusal: Refusal): Promise<Given> {
+async function recordRefusal(client: Client, config: Config, refusal: Refusal): Promise<Given> {
   const { code, claims, portal, bodySha256, kind } = refusal;
+  const named = claims === undefined ? undefined : await findNamed(client, config, claims.request);
   const sentence = printable(refusal.sentence);
   const recipient = adminOfPortal(portal) === undefined ? portal : undefined;
   const isNew = await recordVerdict(client, {
@@ -447,14 +449,14 @@ async function recordRefusal(client: Client, refusal: Refusal): Promise<Given> {
     kind,
     requestedBy: shorten(claims?.request.requestedBy),
     approvedBy: claims?.sub,
-    subject: undefined,
+    subject: named?.uid,
     verdict: 'refused',
     code,
     sentence,
     urgent: false,
     onDone: undefined,
     touches: [],
-    audit: { account: undefined, fields: [] },
+    audit: { account: named?.account, fields: [] },
   });
   const event: NewEvent = {
     portal: recipient,
@@ -465,6 +467,22 @@ async function recordRefusal(client: Client, refusal: Refusal): Promise<Given> {
     data: { sentence, ...(kind === undefined ? {} : { kind }) },
   };
   return { verdict: { verdict: 'refused', code, sentence }, events: isNew ? [event] : [] };
+}
+
+/** The person or the tool that a refused request names, if there is one by that name. No other text is kept. */
+async function findNamed(
+  client: Client,
+  { realm }: Config,
+  { kind, person, tool, requestedBy }: Claims['request'],
+): Promise<NamedSubject | undefined> {
+  const named =
+    typeof tool === 'string'
+      ? toolAccount(realm, tool)
+      : (person ?? (kind === 'access.request' ? requestedBy : undefined));
+  if (typeof named !== 'string' || !/^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/u.test(named)) {
+    return undefined;
+  }
+  return (await findSubjects(client, [named])).get(named);
 }
 
 /**

@@ -73,7 +73,7 @@ describe('a mistyped command line ends with 2 and one line on standard error:', 
     ],
     [
       'submit tool.create --nmae x',
-      "USAGE: unknown option '--nmae' (did you mean --name?). See --help.",
+      "USAGE: unknown option '--nmae' (did you mean --name?); title is missing. See --help.",
     ],
     ['submit --fil x', "USAGE: unknown option '--fil' (did you mean --file?). See --help."],
     [

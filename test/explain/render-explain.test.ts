@@ -258,6 +258,13 @@ test('a suspended person: what stops all ways is shown once', () => {
   expectGolden('explain-suspended.txt', renderExplanation(of({ subjects: [page] })));
 });
 
+test('a person whose access was revoked: since when, and by whom', () => {
+  const page = { ...ALICE, realmMember: null, accessRevoked: { at: EARLIER, by: 'steward' } };
+  expect(renderExplanation(of({ subjects: [page] }))).toMatch(
+    /^ +realm member +no, access revoked 2025-03-01 08:00:00Z by steward$/mu,
+  );
+});
+
 test('a page without requests says so', () => {
   const page = { ...ALICE, acts: 0, history: [] };
   expect(renderExplanation(of({ subjects: [page] }))).toContain(

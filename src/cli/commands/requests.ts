@@ -41,7 +41,7 @@ export function defineRequests(command: Command): void {
         'requests --limit 500 --json',
         'requests 5f0c4c1e-0b6d-4f0e-9a57-0c3f6a1f2b11',
         'submit access.grant --person alice',
-        'submit request.approve --request 5f0c4c1e-0b6d-4f0e-9a57-0c3f6a1f2b11 --wait',
+        'submit request.approve --request 38 --wait',
       ) + `\n${describeExits({})}`,
     )
     .action(async (id: string | undefined) => {
@@ -156,20 +156,22 @@ function approversOf({ requestedBy, approvedBy, approval }: RequestView): string
   ].join(', then ');
 }
 
-/** A request that is not approved is not done, though nothing of it is open. */
-function isDone({ approval }: RequestView): boolean {
+/** A request that an admin has not allowed is not done, though nothing of it is open. */
+function isDone({ approval, access }: RequestView): boolean {
+  if (access !== null) return access.state === 'granted';
   return approval === null || approval.state === 'approved';
 }
 
-/** An admin decides on each by its id, with their own key: so the commands are shown below the table. */
+/** An admin decides on each by its number, with their own key: so the commands are shown below the table. */
 function renderToApprove(waiting: readonly WaitingRequest[]): string {
   const now = new Date();
   return [
     paint('bold', 'Waiting for an admin'),
     renderTable(
-      ['id', 'portal', 'kind', 'subject', 'by', 'since', 'why'],
+      ['number', 'id', 'portal', 'kind', 'subject', 'by', 'since', 'why'],
       waiting.map((w) => [
-        w.request,
+        w.number,
+        w.id,
         w.portal,
         w.kind,
         w.account,
@@ -178,27 +180,34 @@ function renderToApprove(waiting: readonly WaitingRequest[]): string {
         w.reason ? `${w.why} (“${w.reason}”)` : w.why,
       ]),
     ),
-    paint('dim', 'chamberlain submit request.approve --request ID --wait'),
-    paint('dim', 'chamberlain submit request.reject --request ID --reason WHY --wait'),
+    paint('dim', 'chamberlain submit request.approve --request NUMBER --wait'),
+    paint('dim', 'chamberlain submit request.reject --request NUMBER --reason WHY --wait'),
   ].join('\n');
 }
 
 /**
  * `refused`, or how far the request is: `accepted`, then `done`, or `stuck` where a role has given up. A request
- * that needs approval is `waiting` first; it may end `rejected`.
+ * that needs an admin is `waiting` first; it may end `rejected`.
  */
-function stageOf({ verdict, doneAt, stuckAt, approval }: RequestView): string {
+function stageOf({ verdict, doneAt, stuckAt, approval, access }: RequestView): string {
   if (verdict === 'refused') return 'refused';
+  if (access?.state === 'open') return 'waiting';
+  if (access?.state === 'refused') return 'rejected';
   if (approval?.state === 'open') return 'waiting';
   if (approval?.state === 'rejected') return 'rejected';
   if (doneAt !== null) return 'done';
   return stuckAt === null ? 'accepted' : 'stuck';
 }
 
-function why({ code, sentence, approval }: RequestView): string {
+function why({ code, sentence, approval, access }: RequestView): string {
   if (code !== null || sentence !== null) return [code, sentence].filter(Boolean).join(': ');
+  if (access !== null) {
+    const { state, decidedBy, reason } = access;
+    if (state === 'open') return 'An admin must grant or refuse the access.';
+    return [`${state} by ${decidedBy ?? '?'}`, reason].filter(Boolean).join(': ');
+  }
   if (approval === null) return '';
-  return approval.state === 'open'
-    ? approval.why
-    : `${approval.state} by ${approval.decidedBy ?? '?'}`;
+  if (approval.state === 'open') return approval.why;
+  const decided = `${approval.state} by ${approval.decidedBy ?? '?'}`;
+  return [decided, approval.reason].filter(Boolean).join(': ');
 }

@@ -2,14 +2,17 @@
 import { randomUUID } from 'node:crypto';
 import { Option, type Command } from 'commander';
 import type { RedisAccount } from '../../backends/redis/redis-connection.ts';
-import { openPool } from '../../database/connection.ts';
+import { openPool, type Pool } from '../../database/connection.ts';
+import { look } from '../../database/overview.ts';
 import { type Config, findSecret } from '../../shared/config.ts';
 import { printable } from '../../shared/printable.ts';
 import { configOf, wantsJson } from '../configuration.ts';
 import { ChamberlainError } from '../../shared/errors.ts';
 import { KIND_SUMMARIES, REQUEST_KINDS, type RequestKind } from '../../requests/kinds.ts';
-import { suggest } from '../../shared/nearest.ts';
+import { findRequests } from '../../requests/request-progress.ts';
+import { nearest, suggest } from '../../shared/nearest.ts';
 import { describeExamples, describeExits, EXIT, failureLine } from '../exit.ts';
+import { type Fault, findFieldFaults } from '../field-faults.ts';
 import { type Field, fieldsOf } from '../kind-fields.ts';
 import { parseSeconds } from '../options/seconds.ts';
 import { follow, type Ending } from '../follow.ts';
@@ -17,6 +20,7 @@ import {
   findSubmitter,
   type Line,
   makeSubmission,
+  problemsOf,
   readRequestLines,
   type Signer,
   type Speaker,
@@ -107,6 +111,7 @@ function defineKind(parent: Command, kind: RequestKind): void {
   const fields = fieldsOf(kind);
   const command = parent
     .command(kind)
+    .allowUnknownOption() // so that all of them are reported, with the problems of the fields
     .summary(KIND_SUMMARIES[kind])
     .description(`${KIND_SUMMARIES[kind]}.`.replace(/^./u, (first) => first.toUpperCase()))
     .addHelpText('after', EXITS)
@@ -115,17 +120,26 @@ function defineKind(parent: Command, kind: RequestKind): void {
         throw twoSources(kind);
       }
       const given = command.opts<Record<string, unknown>>();
-      if (command.args.length > 0) throw excess(command.args, fields, given);
       const request = { kind, ...given };
+      const { unknown, words } = readExcess(command.args);
+      if (unknown.length > 0) throw await unknownOptions(command, unknown, request);
+      if (words.length > 0) throw excess(words, fields, given);
       await submit(command, [{ request, where: '' }]);
     });
   for (const { name, description, required, isList, isSwitch } of fields) {
     const option = new Option(
       isSwitch ? `--${name}` : `--${name} <${isList ? 'a,b' : 'value'}>`,
-      `${description}${required ? ' (required)' : ''}`,
+      `${description}${isWaiting(kind, name) ? BY_NUMBER : ''}${required ? ' (required)' : ''}`,
     );
     command.addOption(isList ? option.argParser(splitList) : option);
   }
+}
+
+const BY_NUMBER = ', or its number, as `requests` shows it';
+
+/** Whether the field names a waiting request. */
+function isWaiting(kind: RequestKind, field: string): boolean {
+  return (kind === 'request.approve' || kind === 'request.reject') && field === 'request';
 }
 
 function splitList(text: string): string[] {
@@ -133,6 +147,46 @@ function splitList(text: string): string[] {
     .split(',')
     .map((item) => item.trim())
     .filter((item) => item !== '');
+}
+
+/** Splits what commander could not read: options, of which each may have a value, and other words. */
+function readExcess(args: readonly string[]): { unknown: string[]; words: string[] } {
+  const isOption = (word: string | undefined) => word !== undefined && /^-./u.test(word);
+  return {
+    unknown: args.filter(isOption),
+    words: args.filter((word, at) => !isOption(word) && !isOption(args[at - 1])),
+  };
+}
+
+/** The error for options that the kind does not have. It also tells what is wrong with the fields that were given. */
+async function unknownOptions(
+  command: Command,
+  words: readonly string[],
+  request: Record<string, unknown>,
+): Promise<ChamberlainError> {
+  const flags: string[] = [];
+  for (let of: Command | null = command; of !== null; of = of.parent) {
+    flags.push(...of.options.flatMap(({ long }) => long ?? []));
+  }
+  const names = [...new Set(words.map((word) => word.replace(/=.*$/su, '')))];
+  const meant = new Set(names.flatMap((name) => nearest(name, flags)));
+  // somebody gives the name of the requester elsewhere
+  const problems = problemsOf({ requestedBy: 'x', ...request }).filter(
+    (problem) => !meant.has(`--${problem.replace(/ is missing$/u, '')}`),
+  );
+  const faults = await findFieldFaults(request, { now: new Date(), knownBad: [] });
+  return usage(
+    [
+      ...names.map((name) => `unknown option '${name}'${suggest(name, flags)}`),
+      ...problems,
+      ...faults.map(describeFault),
+    ].join('; '),
+  );
+}
+
+/** A fault among other problems. */
+function describeFault({ code, sentence }: Fault): string {
+  return `${code}: ${sentence.replace(/\.$/u, '')}`;
 }
 
 /**
@@ -164,24 +218,56 @@ async function submit(command: Command, lines: readonly Line[]): Promise<void> {
   const options = command.optsWithGlobals<SubmitOptions>();
   const config = configOf(command);
   const signer = findSubmitter(config, options.portal, options.portalKey);
-  const submissions = makeSubmissions(lines, signer, options);
+  const found = await findWaiting(config, lines);
+  const submissions = await makeSubmissions(config, found, signer, options);
+  if (submissions === undefined) return;
   const json = wantsJson(command);
   if (options.wait) await sendAndFollow(config, signer, submissions, options.timeout, json);
   else await send(config, signer, submissions, json);
 }
 
-/** The requests to send. If a line is wrong, none is sent: throws USAGE after it has checked every line. */
-function makeSubmissions(
+/** An admin may name the request that they decide on by its number: puts its id and its portal there. */
+async function findWaiting(config: Config, lines: readonly Line[]): Promise<Line[]> {
+  const found: Line[] = [];
+  for (const line of lines) {
+    const { kind, request: number, ...others } = 'request' in line ? line.request : {};
+    const isNumber = typeof number === 'string' && /^[0-9]{1,18}$/u.test(number);
+    if ((kind !== 'request.approve' && kind !== 'request.reject') || !isNumber) {
+      found.push(line);
+      continue;
+    }
+    const { withAdmin } = await import('../admin.ts');
+    const [named] = await withAdmin(config, (client) => findRequests(client, number));
+    found.push(
+      named === undefined || named.id === null
+        ? { where: line.where, problems: [`no request has the number ${number}`] }
+        : {
+            where: line.where,
+            request: { kind, request: named.id, sentBy: named.portal, ...others },
+          },
+    );
+  }
+  return found;
+}
+
+/**
+ * The requests to send. If a line is wrong, none is sent: throws USAGE after it has checked every line. If a single
+ * fault is all that is wrong, prints it as intake would, and returns undefined.
+ */
+async function makeSubmissions(
+  config: Config,
   lines: readonly Line[],
   signer: Signer,
   options: SubmitOptions,
-): Submission[] {
+): Promise<Submission[] | undefined> {
   const { id } = options;
   if (id !== undefined && lines.length !== 1) {
     throw new ChamberlainError('USAGE', '--id can be given only for a single request');
   }
   const submissions: Submission[] = [];
   const wrong: string[] = [];
+  const now = new Date();
+  let only: string | undefined;
   for (const line of lines) {
     const made =
       'problems' in line
@@ -192,11 +278,25 @@ function makeSubmissions(
             options,
             randomUUID,
           );
-    if ('problems' in made) wrong.push(`${line.where}${made.problems.join('; ')}`);
-    else submissions.push(made);
+    const faults =
+      'request' in line
+        ? await findFieldFaults(line.request, { now, knownBad: config.keys.knownBad })
+        : [];
+    const problems = [...('problems' in made ? made.problems : []), ...faults.map(describeFault)];
+    if (problems.length > 0) wrong.push(`${line.where}${problems.join('; ')}`);
+    else if (!('problems' in made)) submissions.push(made);
+    const [fault] = faults;
+    if (problems.length === 1 && fault !== undefined && line.where === '') {
+      only = `${fault.code}: ${fault.sentence}`;
+    }
   }
   const [first, ...others] = wrong;
   if (first === undefined) return submissions;
+  if (only !== undefined) {
+    process.stderr.write(`${printable(only)}\n`);
+    process.exitCode = EXIT.usage;
+    return undefined;
+  }
   if (others.length === 0) throw new ChamberlainError('USAGE', first);
   for (const text of wrong) process.stderr.write(`${printable(text)}\n`);
   throw new ChamberlainError(
@@ -284,7 +384,7 @@ async function sendAndFollow(
       if (!json) print(id);
       const ending = await follow(
         pool,
-        { portal: signer.portal, id, sent },
+        { portal: signer.portal, id, kind, sent },
         timeoutSeconds * 1000,
         {
           onFrozen: (sentence) => say(`  ${paint('yellow', '…', process.stderr)} ${sentence}`),
@@ -306,10 +406,13 @@ async function sendAndFollow(
           ...describeEnding(ending),
           elapsedMs: elapsedMs(),
         });
-      if (ending.ending === 'applied') say(`  ${tick} applied ${elapsedMs()} ms`);
-      else {
+      if (ending.ending === 'applied') {
+        say(`  ${tick} applied ${elapsedMs()} ms`);
+        const note = pool === undefined ? undefined : await noteAdmin(pool, config, submission);
+        if (note !== undefined) say(`  ${paint('yellow', '!', process.stderr)} ${note}`);
+      } else {
         progress.erase();
-        report(id, ending);
+        report(submission, ending);
       }
     }
   } finally {
@@ -317,6 +420,21 @@ async function sendAndFollow(
     await queues.close();
     await pool?.end();
   }
+}
+
+/** A maintainer of the admin tool whose access was revoked is an admin again when it is granted: says so. */
+async function noteAdmin(
+  pool: Pool,
+  config: Config,
+  { kind, fields }: Submission,
+): Promise<string | undefined> {
+  const { person: name } = fields as { person?: string };
+  if (kind !== 'access.grant' || name === undefined) return undefined;
+  const { findPerson } = await import('../../identity/people-table.ts');
+  const person = await look(pool, (client) => findPerson(client, name, config.admin));
+  return person?.admin === true
+    ? `${name} is an admin again: they have stayed a maintainer of the tool ${config.admin}`
+    : undefined;
 }
 
 /** The ending, for programs: the verdict, and whether the request is applied everywhere. */
@@ -341,10 +459,10 @@ function describeEnding(ending: Ending): Record<string, unknown> {
 }
 
 /** Says why, and keeps the worst exit code of all requests: a refusal is worse than a timeout. */
-function report(id: string, ending: Exclude<Ending, { ending: 'applied' }>): void {
+function report(submission: Submission, ending: Exclude<Ending, { ending: 'applied' }>): void {
   if (ending.ending === 'waiting') {
     process.stderr.write(
-      `WAITING: ${ending.sentence.replace(/\.$/u, '')}: \`chamberlain submit request.approve --request ${id}\`.\n`,
+      `WAITING: ${ending.sentence.replace(/\.$/u, '')}: \`chamberlain submit ${decisionOn(submission)}\`.\n`,
     );
     process.exitCode ??= EXIT.pending;
     return;
@@ -364,6 +482,14 @@ function report(id: string, ending: Exclude<Ending, { ending: 'applied' }>): voi
     `${ending.ending === 'refused' ? `${code}: ${sentence}` : failureLine(code, sentence)}\n`,
   );
   process.exitCode = EXIT.failed;
+}
+
+/** The request with which an admin allows one that waits. */
+function decisionOn({ id, kind, requestedBy, fields }: Submission): string {
+  const { person = requestedBy } = fields as { person?: string };
+  return kind === 'access.request'
+    ? `access.grant --person ${person}`
+    : `request.approve --request ${id}`;
 }
 
 function usage(sentence: string): ChamberlainError {

@@ -9,7 +9,7 @@
  * the waiting request is decided anew with the rights that this admin has now. If it is refused then, it goes on
  * waiting until it is rejected.
  *
- * The body is erased either way. The events of an approved request are sent in the name of the request that waited.
+ * The body is erased either way; only the reason of a rejection is kept. The events of an approved request are sent in the name of the request that waited.
  * That request is done when everything that the approval touched is applied. A rejected request is done at once. If
  * a request still waits when its person is deleted, the calendar rejects it. An approved erasure is done when
  * everything is erased, and any admin may reject it until it begins.
@@ -50,7 +50,7 @@ export const approve: Handler<RequestOf<'request.approve'>> = async (context) =>
 export const reject: Handler<RequestOf<'request.reject'>> = async (context) => {
   const { client, request, requestedBy: by, now } = context;
   const waiting = (await findOwn(context)) ?? (await requireWaiting(context, true));
-  await closeApproval(client, waiting, { state: 'rejected', by, now });
+  await closeApproval(client, waiting, { state: 'rejected', by, now, reason: request.reason });
   return {
     subject: waiting.subject,
     account: waiting.account,

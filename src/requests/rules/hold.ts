@@ -11,6 +11,7 @@
  * | held                        | the new hold replaces it   | no longer held  |
  * | deleted, archive not kept   | PERSON_DELETED, TOOL_NOT_KEPT | NOT_HELD     |
  */
+import { requireFuture } from '../field-checks.ts';
 import type { RequestOf } from '../schema.ts';
 import { endOfHold } from '../../shared/time.ts';
 import { findArchival } from '../../lifecycle/archivals-table.ts';
@@ -30,8 +31,8 @@ import {
 export const holdSubject: Handler<RequestOf<'subject.hold'>> = async (context) => {
   const { client, request, requestedBy: by, now } = context;
   requireAdmin(context);
+  requireFuture('until', request.until, now, { isOptional: false });
   const until = new Date(request.until);
-  if (until <= now) refuse('REQUEST_INVALID', 'until is in the past. Give a time in the future.');
   const subject = await requireSubject(context);
   const { uid, account, state } = subject;
   const archival = state === 'deleted' ? await findArchival(client, uid) : undefined;

@@ -1,4 +1,5 @@
 /** key.add, key.remove */
+import { requireFuture } from '../field-checks.ts';
 import type { RequestOf } from '../schema.ts';
 import { parseSshKey } from '../../ssh-keys/ssh-key.ts';
 import { countKeys, findKey, putKey, removeKeys } from '../../ssh-keys/keys-table.ts';
@@ -64,11 +65,8 @@ export async function addKeyTo(
   wish: { key: string; label?: string | undefined; expiresAt?: string | undefined },
 ): Promise<{ fingerprint: string; label: string }> {
   const key = parseOrRefuse(wish.key, new Set(config.keys.knownBad));
-  if (wish.expiresAt !== undefined && Date.parse(wish.expiresAt) <= now.getTime()) {
-    refuse(
-      'REQUEST_INVALID',
-      'expiresAt is in the past. Give a time in the future, or leave it out.',
-    );
+  if (wish.expiresAt !== undefined) {
+    requireFuture('expiresAt', wish.expiresAt, now, { isOptional: true });
   }
   if (
     wish.expiresAt !== undefined &&

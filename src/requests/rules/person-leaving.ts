@@ -28,10 +28,11 @@
  * | deleted           | PERSON_DELETED           | PERSON_DELETED       | PERSON_DELETED |
  * | the last admin    | ADMIN_TOOL               |                      | ADMIN_TOOL     |
  *
- * A request for several people does not change those who are already suspended. If one name is unknown, the whole
- * request is refused.
+ * A suspension of several people does not change those who are already suspended, and a reinstatement those who are
+ * not. If one name is unknown, the whole request is refused.
  */
 import type { RequestKind } from '../kinds.ts';
+import { requireFuture } from '../field-checks.ts';
 import type { RequestOf } from '../schema.ts';
 import { timeOf } from '../../shared/time.ts';
 import { writeOperatorActions } from '../../audit/operator-actions.ts';
@@ -64,17 +65,18 @@ import { requireNotHeld } from './hold.ts';
 
 /** A sentence names at most so many people. */
 const MOST_NAMED = 10;
+const REINSTATED = 'The person was reinstated.';
 const DAY_MS = 24 * 3600 * 1000;
 
 export const suspendPerson: Handler<RequestOf<'person.suspend'>> = async (context) => {
   const { client, config, request, now, approvedFor } = context;
   requireAdmin(context);
-  const until = request.until === undefined ? null : new Date(request.until);
-  if (until !== null && until <= now) {
-    refuse('REQUEST_INVALID', 'until is in the past. Give a time in the future, or leave it out.');
+  if (request.until !== undefined) {
+    requireFuture('until', request.until, now, { isOptional: true });
   }
+  const until = request.until === undefined ? null : new Date(request.until);
   const names = [...new Set(request.people ?? [request.person ?? ''])];
-  const people = await requirePeople(context, names);
+  const people = await requirePeople(context, names, 'suspended');
   const [one] = people;
   const isOne = people.length === 1 && one !== undefined;
   if (isOne) requireSuspendable(one, until);
@@ -120,25 +122,37 @@ export const reinstatePerson: Handler<RequestOf<'person.reinstate'>> = async (co
   const { client, request, actor, requestedBy: by, now } = context;
   const cancelsOwn = actor?.ownDeletion === true && actor.account === request.person;
   if (!cancelsOwn) requireAdmin(context);
-  const person = await requirePerson(context, request.person);
-  if (person.state !== 'suspended') {
-    refuse('PERSON_NOT_SUSPENDED', `${person.account} is not suspended.`);
-  }
-  const erasures = await rejectWaiting(client, person.uid, { by, now, erasing: true });
-  await reinstatePeople(client, [person.uid]);
+  const names = [...new Set(request.people ?? [request.person ?? ''])];
+  const people = await requirePeople(context, names, 'reinstated');
+  const [one] = people;
+  const isOne = people.length === 1 && one !== undefined;
+  if (isOne) requireReinstatable(one);
+  const suspended = people.filter(({ state }) => state === 'suspended');
+  const uids = uidsOf(suspended);
+  const erasures = await rejectWaiting(client, uids, {
+    ...{ by, now, erasing: true },
+    reason: REINSTATED,
+  });
+  await reinstatePeople(client, uids);
+  const about = suspended.map(({ uid, account }) => ({ subject: uid, account }));
   return {
-    subject: person.uid,
-    account: person.account,
+    ...(isOne ? { subject: one.uid, account: one.account } : NO_SINGLE_SUBJECT),
+    ...(about.length === 0 ? {} : { each: about }),
     fields: [
-      'state',
-      ...(person.deleteAfter === null ? [] : ['deletion']),
+      ...(suspended.length === 0 ? [] : ['state']),
+      ...(suspended.every(({ deleteAfter }) => deleteAfter === null) ? [] : ['deletion']),
       ...(erasures.length === 0 ? [] : ['erasure']),
     ],
     events: erasures.flatMap((each) =>
-      eventsOfWaiting(each, 'request.rejected', { by, reason: 'The person was reinstated.' }),
+      eventsOfWaiting(each, 'request.rejected', { by, reason: REINSTATED }),
     ),
-    touches: await touchesOfAccess(client, [person.uid]),
-    onDone: { event: 'person.reinstated', portals: [], data: { account: person.account } },
+    touches: await touchesOfAccess(client, uids),
+    onDone: {
+      event: 'person.reinstated',
+      portals: [],
+      data: {},
+      each: about.map(({ subject, account }) => ({ subject, data: { account } })),
+    },
   };
 };
 
@@ -198,6 +212,7 @@ const NO_SINGLE_SUBJECT = { subject: undefined, account: undefined };
 async function requirePeople(
   { client, config }: RequestContext<unknown>,
   names: readonly string[],
+  what: 'suspended' | 'reinstated',
 ): Promise<Person[]> {
   const found = await findPeople(client, names, config.admin);
   const unknown = names.filter((name) => !found.has(name));
@@ -206,10 +221,16 @@ async function requirePeople(
     const rest = unknown.length > MOST_NAMED ? ` and ${unknown.length - MOST_NAMED} more` : '';
     refuse(
       'PERSON_UNKNOWN',
-      `There is no person named ${named}${rest}. Check the names. Nobody was suspended.`,
+      `There is no person named ${named}${rest}. Check the names. Nobody was ${what}.`,
     );
   }
   return [...found.values()].toSorted((a, b) => a.uid - b.uid);
+}
+
+function requireReinstatable(person: Person): void {
+  requireNotGone(person);
+  if (person.state === 'suspended') return;
+  refuse('PERSON_NOT_SUSPENDED', `${person.account} is not suspended.`);
 }
 
 function requireSuspendable(person: Person, until: Date | null): void {

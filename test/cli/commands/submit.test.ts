@@ -102,6 +102,12 @@ const PERSON = (name: string) => [
   `${name}@example.org`,
 ];
 
+const SHELL_NAME =
+  'A shell name must start with a letter and consist of 1 to 31 lower-case letters, digits and dashes.';
+const TOOL_NAME =
+  'A tool name must start with a letter, consist of 1 to 26 lower-case letters, digits and dashes, and not end in a dash.';
+const NO_KEY = 'This is not a public key. Paste the one line of a .pub file.';
+
 describe('submit', () => {
   test('prints only the id, under which the request has its verdict', async () => {
     const { exit, out, err } = await run('submit', ...PERSON('alice'));
@@ -278,6 +284,13 @@ describe('submit', () => {
       await run(
         ...['submit', 'request.reject', '--request', waits.out.trim(), '--reason=No', '--wait'],
       );
+      expect(await ask('access.request', '--requestedBy=by-portal')).toMatchObject({
+        exit: EXIT.pending,
+        err: expect.stringMatching(ACCESS_WAITS),
+      });
+      await run(
+        ...['submit', 'access.refuse', '--person', 'by-portal', '--reason', 'No', '--wait'],
+      );
       expect(waits).toMatchObject({
         exit: 3,
         err: expect.stringMatching(
@@ -298,9 +311,30 @@ describe('submit', () => {
     [
       'person.suspend',
       ['--until', 'tomorrow'],
-      'reason is missing; until: this must be a time, such as 2026-12-31T12:00:00Z; the request must have either person or people',
+      'reason is missing; until: this must be a time, such as 2026-12-31T12:00:00Z; the request must have exactly one of person and people',
     ],
-    ['maintainer.add', [], 'tool is missing; the request must have either person or maintainers'],
+    [
+      'maintainer.add',
+      ['--person', 'alice', '--maintainers', 'alice,bob'],
+      'tool is missing; the request must have exactly one of person and maintainers',
+    ],
+    [
+      'tool.create',
+      ['--foo', '1', '--titel', 'x', '--bar=2', '--name', 'Bad_Name'],
+      "unknown option '--foo'; unknown option '--titel' (did you mean --title?); unknown option '--bar'; " +
+        `NAME_INVALID: ${TOOL_NAME.slice(0, -1)}`,
+    ],
+    [
+      'person.create',
+      ['--shelName', 'bob', '--displayName', '', '--email', 'not-mail'],
+      "unknown option '--shelName' (did you mean --shellName?); displayName is empty; email: this is not a mail address",
+    ],
+    [
+      'key.add',
+      ['--key', 'foo', '--expiresAt', '2001-01-01T00:00:00Z'],
+      'person is missing; REQUEST_INVALID: expiresAt is in the past. Give a time in the future, or leave it out; ' +
+        `KEY_MALFORMED: ${NO_KEY.slice(0, -1)}`,
+    ],
     [
       'access.grant',
       ['--id', 'x', '--approvedBy', 'x y'],
@@ -315,6 +349,33 @@ describe('submit', () => {
     });
     expect(await countSent()).toBe(before);
   });
+
+  test.each<[string, string[], string]>([
+    ['tool.create', ['--name', 'Bad_Name', '--title', 'x'], `NAME_INVALID: ${TOOL_NAME}`],
+    ['person.create', [...PERSON('9x').slice(1)], `NAME_INVALID: ${SHELL_NAME}`],
+    ['key.add', ['--person', 'alice', '--key', 'foo'], `KEY_MALFORMED: ${NO_KEY}`],
+    [
+      'person.suspend',
+      ['--person', 'alice', '--reason', 'x', '--until', '2001-01-01T00:00:00Z'],
+      'REQUEST_INVALID: until is in the past. Give a time in the future, or leave it out.',
+    ],
+    [
+      'subject.hold',
+      ['--person', 'alice', '--reason', 'x', '--until', '2001-01-01T00:00:00Z'],
+      'REQUEST_INVALID: until is in the past. Give a time in the future.',
+    ],
+  ])(
+    'says of the fields of a %s what intake would say, and sends nothing',
+    async (kind, flags, line) => {
+      const before = await countSent();
+      expect(await run('submit', kind, ...flags)).toEqual({
+        exit: EXIT.usage,
+        out: '',
+        err: `${line}\n`,
+      });
+      expect(await countSent()).toBe(before);
+    },
+  );
 
   test('a tool that is named as an account is told what to be called', async () => {
     const { err } = await run('submit', 'tool.enable', '--tool', 'tools.bridgebot', '--wait');
@@ -599,6 +660,9 @@ describe('a key', () => {
   });
 });
 
+const ACCESS_WAITS =
+  /^WAITING: An admin must grant or refuse the access: `chamberlain submit access\.grant --person \w/mu;
+
 describe('requests', () => {
   test('for an id without a verdict, says where to look', async () => {
     const id = '00000000-0000-4000-8000-00000000abcd';
@@ -613,16 +677,17 @@ describe('requests', () => {
 
   test('shows first what waits for approval, then verdicts, newest first', async () => {
     await withRoles(run('submit', ...PERSON('erin'), '--wait'));
-    await withRoles(
-      run(
-        'submit',
-        'access.request',
-        '--reason=I have a bot\tto run',
-        '--requestedBy=erin',
-        '--portal=portal',
-        `--portal-key=${world.portalKey}`,
-        '--wait',
-      ),
+    const asks = [
+      ...['submit', 'access.request', '--reason=I have a bot\tto run', '--requestedBy=erin'],
+      ...['--portal=portal', `--portal-key=${world.portalKey}`, '--wait'],
+    ];
+    const asked = await run(...asks);
+    // the admin has not decided yet
+    expect(asked).toMatchObject({ exit: EXIT.pending, err: expect.stringMatching(ACCESS_WAITS) });
+    expect(asked.err).not.toMatch(/applied/u);
+    const id = asked.out.trim();
+    expect((await run('requests', id)).out).toMatch(
+      /verdict +waiting\n +why +An admin must grant or refuse the access\.\n(.*\n)* +done +-\n/u,
     );
     const { out } = await run('requests', '--limit', '2');
     expect(out).toMatch(
@@ -636,7 +701,63 @@ describe('requests', () => {
     };
     expect(waiting.map(({ person }) => person)).toEqual(['erin']);
     expect(requests.map(({ kind }) => kind)).toEqual(['access.request', 'person.create']);
+    const refusal = ['access.refuse', '--person', 'erin', '--reason', 'No bots', '--wait'];
+    expect((await run('submit', ...refusal)).exit).toBe(0);
+    // the same request again: it has ended
+    expect(await run(...asks, '--id', id)).toMatchObject({
+      exit: EXIT.failed,
+      err: expect.stringMatching(/^REJECTED: the access was refused by steward: No bots$/mu),
+    });
+    expect((await run('requests', id)).out).toMatch(
+      /verdict +rejected\n +why +refused by steward: No bots\n/u,
+    );
   });
+});
+
+test('a refusal is listed with the person or the tool that it names, if there is one', async () => {
+  const refused = async (...args: string[]): Promise<string> => {
+    const { exit, out } = await run('submit', ...args, '--wait');
+    expect(exit).toBe(EXIT.failed);
+    return (await run('requests', out.trim())).out;
+  };
+  expect(await refused('person.reinstate', '--person', 'alice')).toMatch(/^ +subject +alice$/mu);
+  expect(await refused('tool.enable', '--tool', 'bridgebot')).toMatch(
+    /^ +subject +tools\.bridgebot$/mu,
+  );
+  const { rows } = await owner.query(
+    `SELECT subject, account FROM audit WHERE verdict = 'refused' ORDER BY id DESC LIMIT 2`,
+  );
+  expect(rows).toEqual(['tools.bridgebot', 'alice'].map((account) => ({ subject: null, account })));
+  expect(await refused('tool.enable', '--tool', 'jane.doe')).toMatch(/^ +subject +-$/mu);
+});
+
+test('an admin decides on a request that waits by its number, and its page shows why', async () => {
+  await withRoles(run('submit', ...PERSON('fred'), '--wait'));
+  const asked = await run(
+    ...['submit', 'person.delete', '--requestedBy=fred', '--person=fred', '--reason=I go'],
+    ...['--portal=portal', `--portal-key=${world.portalKey}`, '--wait'],
+  );
+  expect(asked.exit).toBe(EXIT.pending);
+  const id = asked.out.trim();
+  const { toApprove } = JSON.parse((await run('requests', '--json')).out) as {
+    toApprove: { id: string; request: string; number: string }[];
+  };
+  expect(toApprove).toEqual([
+    expect.objectContaining({ id, request: id, number: expect.stringMatching(/^\d+$/u) }),
+  ]);
+  const number = toApprove[0]?.number ?? '';
+  expect((await run('requests')).out).toMatch(
+    new RegExp(`^Waiting for an admin\nnumber +id .*\n${number} +${id} `, 'u'),
+  );
+  const reject = ['submit', 'request.reject', '--reason', 'Not now', '--wait', '--request'];
+  expect(await run(...reject, '999999')).toMatchObject({
+    exit: EXIT.usage,
+    err: 'USAGE: no request has the number 999999. See --help.\n',
+  });
+  expect(await run(...reject, number)).toMatchObject({ exit: 0 });
+  expect((await run('requests', id)).out).toMatch(
+    /verdict +rejected\n +why +rejected by steward: Not now\n/u,
+  );
 });
 
 describe('status', () => {
@@ -760,6 +881,26 @@ describe('plan', () => {
     expect(asked).toEqual({ subjects: 2 });
     await planning;
   });
+});
+
+test('an access that is revoked and granted again: who revoked it, and that an admin is an admin again', async () => {
+  const ask = (...args: string[]) => withRoles(run('submit', ...args, '--wait'));
+  await ask(...PERSON('gwen'));
+  expect((await ask('access.grant', '--person', 'gwen')).err).not.toContain('admin');
+  expect((await run('explain', 'gwen')).out).not.toContain('revoked');
+  await ask('maintainer.add', '--tool', 'admin', '--person', 'gwen');
+  expect(await ask('access.revoke', '--person', 'gwen')).toMatchObject({ exit: 0 });
+  expect((await run('explain', 'gwen')).out).toMatch(
+    /^ +realm member +no, access revoked 2\d{3}-\S+ \S+Z by steward$/mu,
+  );
+  const again = await ask('access.grant', '--person', 'gwen');
+  expect(again).toMatchObject({
+    exit: 0,
+    err: expect.stringMatching(
+      /^ {2}! gwen is an admin again: they have stayed a maintainer of the tool admin$/mu,
+    ),
+  });
+  expect((await run('explain', 'gwen')).out).toMatch(/^ +realm member +since /mu);
 });
 
 test('bootstrap in a realm with people names the command with which an admin makes another admin', async () => {

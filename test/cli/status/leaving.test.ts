@@ -364,8 +364,8 @@ describe('what waits for an admin', () => {
     const { out } = await run('requests');
     expect(out).toMatch(
       new RegExp(
-        `^Waiting for an admin\\nid .*\\n${ID} +portal +person\\.delete +dora +dora +\\d+ s +another admin has to approve a deletion \\(“I leave”\\)\\n` +
-          'chamberlain submit request\\.approve --request ID --wait\\nchamberlain submit request\\.reject --request ID --reason WHY --wait\\n\\n',
+        `^Waiting for an admin\\nnumber +id .*\\n\\d+ +${ID} +portal +person\\.delete +dora +dora +\\d+ s +another admin has to approve a deletion \\(“I leave”\\)\\n` +
+          'chamberlain submit request\\.approve --request NUMBER --wait\\nchamberlain submit request\\.reject --request NUMBER --reason WHY --wait\\n\\n',
         'u',
       ),
     );

@@ -311,6 +311,38 @@ describe('several people in one request', () => {
     );
   });
 
+  test('are all reinstated, each with their own event and row in the audit', async () => {
+    const people = [await person(), await person()];
+    const [never, gone] = [await person(), await person()];
+    const names = people.map(({ name }) => name);
+    await must('person.suspend', 'steward', { people: names, reason: 'a mistake' });
+    await leave(gone);
+    const all = [...names, never.name, gone.name];
+    expect(await ask('person.reinstate', 'steward', { people: [...all, 'nobody-here'] })).toBe(
+      'PERSON_UNKNOWN',
+    );
+    expect(await ask('person.reinstate', never.name, { people: names })).toBe('NOT_ALLOWED');
+    const jti = randomUUID();
+    await must('person.reinstate', 'steward', { people: all }, { jti });
+    for (const each of people) expect((await stateOf(each))['state']).toBe('active');
+    expect((await stateOf(gone))['state']).toBe('deleted');
+    const audit = `SELECT a.subject, a.account, a.fields FROM audit a JOIN requests q ON q.id = a.request
+                   WHERE q.jti = $1 ORDER BY a.subject`;
+    expect(await read(audit, [jti])).toEqual(
+      people.map(({ uid, name }) => ({ subject: uid, account: name, fields: ['state'] })),
+    );
+    const [shown] = await withClient(owner, (client) => findRequests(client, jti));
+    expect(shown).toMatchObject({ account: null, accounts: names });
+    const [{ on_done: onDone }] = (await read('SELECT on_done FROM requests WHERE jti = $1', [
+      jti,
+    ])) as [{ on_done: { each: unknown } }];
+    expect(onDone.each).toEqual(
+      people.map(({ uid, name }) => ({ subject: uid, data: { account: name } })),
+    );
+    // nobody of them is suspended any more
+    await must('person.reinstate', 'steward', { people: names });
+  });
+
   test('are all left alone if one of the names is unknown, and the refusal gives that name', async () => {
     const alice = await person();
     const people = [alice.name, 'nobody-here', 'nor-here'];

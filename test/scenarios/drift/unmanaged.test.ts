@@ -321,7 +321,8 @@ describe('planted by an admin of the directory, in MariaDB and among homes', () 
 describe('an admin', () => {
   test('adopts a person, with the membership that stands', async () => {
     const check = await cli('adopt', MALLORY, '--check');
-    expect(check.out).toContain('Would be imported: 1 person (1 realm member');
+    expect(check.out).toContain('Would be taken over: 1 person (1 realm member');
+    expect(check.out).toContain('`adopt … --homes` takes');
     // who has put it there, before anybody lets it in
     expect(check.out).toContain(world.ldapAdmin.dn);
     expect(await find(MALLORY)).toMatchObject({ ignoredAt: null });
@@ -330,7 +331,7 @@ describe('an admin', () => {
       expect(await find(MALLORY)).toBeUndefined();
       return ended;
     });
-    expect(adopted.out).toContain('Imported: 1 person');
+    expect(adopted.out).toContain('Taken over: 1 person');
     expect(adopted.err).not.toMatch(/^[A-Z_]+:/mu);
     await lost(`${MALLORY} in ${REALM_GROUP}`);
     expect(await query(world, `SELECT uid FROM people WHERE shell_name = 'mallory'`)).toEqual([
@@ -351,7 +352,7 @@ describe('an admin', () => {
   test('is told what cannot be adopted, and why', async () => {
     const shadow = `cn=project-shadow,ou=groups,${BASE}`;
     const refused = await cli('adopt', shadow, '--yes');
-    expect(refused.out).toContain('Imported: 0 people');
+    expect(refused.out).toContain('Taken over: 0 people');
     const home = `${world.config.files.toolHomes}/shadow`;
     for (const object of [home, RULE, 's77777@%', `ou=staff,ou=people,${BASE}`]) {
       const { exit, err } = await cli('adopt', object, '--yes');

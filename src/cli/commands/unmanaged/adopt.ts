@@ -71,7 +71,7 @@ export function defineAdopt(command: Command): void {
         );
         if (report === undefined) return undefined;
         if (json) printJson(withoutActions(report));
-        else print(renderImport(report));
+        else print(renderImport(report, 'adopt'));
         process.exitCode = exitOf(report);
         return report;
       };

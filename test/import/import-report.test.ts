@@ -1,0 +1,27 @@
+import { expect, test } from '@jest/globals';
+import { type ImportReport, renderImport } from '../../src/import/import-report.ts';
+
+const REPORT: ImportReport = {
+  check: false,
+  taken: {
+    ...{ people: 1, suspended: 0, realmMembers: 1, tools: 0, disabled: 0, keys: 2, maintainers: 0 },
+  },
+  known: { people: 0, tools: 0 },
+  deletions: [],
+  homes: undefined,
+  refusals: [{ object: 'uid=x', part: 'person', code: 'NAME_INVALID', sentence: 'It has none' }],
+  keyless: [],
+  foreseen: { steps: [], findings: [], waiting: [], unreadable: [], subjects: 1 },
+  adminless: undefined,
+};
+
+test.each([
+  ['import', ['Imported: 1 person', 'Not imported: 1 person', '`import --from-directory --homes`']],
+  ['adopt', ['Taken over: 1 person', 'Not taken over: 1 person', '`adopt … --homes`']],
+] as const)('what `%s` has done is said in its own words', (by, texts) => {
+  const text = renderImport(REPORT, by);
+  for (const each of texts) expect(text).toContain(each);
+  const before = renderImport({ ...REPORT, check: true }, by);
+  expect(before).toMatch(/^Would be /u);
+  if (by === 'adopt') expect(before).not.toMatch(/`import|[Ii]mported:|import again/u);
+});
