@@ -16,6 +16,7 @@ import { requestsQueue } from '../../../src/backends/redis/queue.ts';
 import { openPool, type Pool } from '../../../src/database/connection.ts';
 import { eventually } from '../../scenarios/eventually.ts';
 import { openWorld, type World } from '../../stack.ts';
+import { pretendWork } from '../pretend-work.ts';
 import { endOf, runCli, startCli, type Ended } from '../run-cli.ts';
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/u;
@@ -763,6 +764,7 @@ test('an admin decides on a request that waits by its number, and its page shows
 describe('status', () => {
   test('ends with 0 if nothing fails, and finds a person by name and uid, a tool by name and account', async () => {
     await withRoles(until(`SELECT FROM convergence HAVING every(applied = wanted)`));
+    await pretendWork(owner);
     const all = await run('status', '--json');
     expect(all.exit).toBe(0);
     expect(JSON.parse(all.out)).toMatchObject({ behind: [] });

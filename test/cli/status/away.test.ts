@@ -9,7 +9,7 @@ import { Redis } from 'ioredis';
 import { EXIT } from '../../../src/cli/exit.ts';
 import { requestsQueue } from '../../../src/backends/redis/queue.ts';
 import { redisAddress } from '../../../src/backends/redis/redis-connection.ts';
-import { openPool, type Pool } from '../../../src/database/connection.ts';
+import { openLease, openPool, type Pool } from '../../../src/database/connection.ts';
 import { eventually } from '../../scenarios/eventually.ts';
 import {
   openWorld,
@@ -195,6 +195,23 @@ describe('without Redis', () => {
     expect(out).toMatch(/^Redis cannot be used at 127\.0\.0\.1:\d+: no answer within 1 s\. /u);
     expect(out).toContain('last sweep: ');
     expect(asked).toBe(1);
+  });
+
+  test('status blames no leader that makes no progress meanwhile', async () => {
+    const intake = await openLease(world.config, 'intake');
+    const hangs = /^Hangs: the leader of intake /mu;
+    try {
+      await owner.query(
+        `UPDATE leases SET renewed_at = now() - interval '20 s' WHERE name = 'intake'`,
+      );
+      expect((await run('status')).out).toMatch(hangs);
+      await stopServer(world.redis);
+      const { out } = await run('status');
+      expect(out).not.toMatch(hangs);
+      expect(out).toMatch(/^intake +\d+ s +\d+ s ago /mu);
+    } finally {
+      await intake?.client.end();
+    }
   });
 
   test('status names it, shows what that stops, and ends with 3', async () => {
