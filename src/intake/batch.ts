@@ -26,6 +26,7 @@ import {
 import type { Config } from '../shared/config.ts';
 import { describeError } from '../shared/errors.ts';
 import type { Log } from '../shared/log.ts';
+import type { News } from '../shared/news.ts';
 import type { Failures } from './failures.ts';
 
 /** Most requests that are decided in one transaction: an urgent request waits for one batch at most. */
@@ -61,6 +62,8 @@ export interface Intaking {
   readonly stop: AbortSignal;
   readonly inbox: Inbox;
   readonly calendar: HostedCalendar;
+  /** why the queues of requests cannot be used */
+  readonly said: News<'Redis'>;
   /** ends the wait for the next request */
   woken: AbortController;
   countedAt: number;
@@ -80,6 +83,7 @@ export async function takeJobs(of: Intaking): Promise<Waiting[] | undefined> {
   try {
     const most = failures.any() ? 1 : BATCH;
     const taken = await takeRequests(inbox, most);
+    of.said.forget('Redis');
     of.isAllTaken = taken.length < most;
     const checked = await Promise.all(
       taken.map(({ data, queue }) => checkJob(config, queue.portal, data, clock())),
@@ -182,11 +186,11 @@ export async function tidy(of: Intaking): Promise<void> {
   }
 }
 
-async function redisIsAway({ log, stop, woken }: Intaking, cause: unknown): Promise<void> {
-  log.warn(
-    { error: describeError(cause) },
-    'the queues of requests cannot be used; they are tried again',
-  );
+async function redisIsAway({ log, said, stop, woken }: Intaking, cause: unknown): Promise<void> {
+  const error = describeError(cause);
+  if (said.isNew('Redis', error)) {
+    log.warn({ error }, 'the queues of requests cannot be used; they are tried again');
+  }
   await sleep(REDIS_AWAY_MS, undefined, {
     signal: AbortSignal.any([stop, woken.signal]),
   }).catch(() => {});

@@ -26,6 +26,7 @@ import { hearNotices } from '../database/notices.ts';
 import { syncRanges } from '../identity/id-allocation-table.ts';
 import { hostCalendar } from '../lifecycle/calendar-runs.ts';
 import { decideBatch, freeze, type Intaking, takeJobs, tidy, TIDY_MS } from './batch.ts';
+import { openNews } from '../shared/news.ts';
 
 /** Notices of a thaw are lost when a connection breaks, so intake also looks this often. */
 const LOOK_THAWED_MS = 500;
@@ -59,6 +60,7 @@ async function takeInThawed({ client, held, progress }: Leased, terms: IntakeTer
     inbox: openPortals(terms),
     calendar: hostCalendar({ ...terms, client }, () => of.woken.abort()),
     woken: new AbortController(),
+    said: openNews(),
     ...{ countedAt: 0, tidiedAt: 0, hasFailed: false, isAllTaken: false },
   };
   const { stop, inbox, calendar } = of;

@@ -1,6 +1,7 @@
 /** How many requests intake decides at a time, after the program itself has failed on one. */
 import { randomUUID } from 'node:crypto';
 import { mock } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import { Redis } from 'ioredis';
 import { openLog } from '../../src/shared/log.ts';
@@ -9,7 +10,7 @@ import { startIntake } from '../../workers/intake.ts';
 import type { Worker } from '../../src/shared/loop.ts';
 import { eventually } from '../scenarios/eventually.ts';
 import { openPortal, type Portal } from '../scenarios/portal.ts';
-import { openWorld, type World } from '../stack.ts';
+import { openWorld, startServer, stopServer, type World } from '../stack.ts';
 
 let world: World;
 let owner: Pool;
@@ -24,6 +25,7 @@ beforeAll(async () => {
   owner = openPool(world.config, 'owner', { max: 1, durable: false });
   portal = openPortal(world);
   redis = new Redis(world.redis.urlOf('owner'));
+  redis.on('error', () => {}); // that it is away
   const write = (line: string) => void log.push(line);
   intake = startIntake(world.config, openLog('trace', { write }));
 });
@@ -78,4 +80,17 @@ test('one that failed and was lost with Redis is forgotten: requests share a tra
   const now = performance.now.bind(performance);
   mock.method(performance, 'now', () => now() + 61_000);
   expect(await transactionsOfEight()).toBe(1);
+});
+
+test('while Redis is away, the log says so once', async () => {
+  const from = log.length;
+  await stopServer(world.redis);
+  try {
+    await sleep(8000); // it is tried every 3 s
+  } finally {
+    await startServer(world.redis);
+  }
+  await transactionsOfEight();
+  const said = log.slice(from).filter((line) => line.includes('cannot be used'));
+  expect(said).toEqual([expect.stringContaining('nothing listens there (ECONNREFUSED)')]);
 });
