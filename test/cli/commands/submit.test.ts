@@ -328,7 +328,7 @@ describe('submit', () => {
     [
       'person.create',
       ['--shelName', 'bob', '--displayName', '', '--email', 'not-mail'],
-      "unknown option '--shelName' (did you mean --shellName?); displayName is empty; email: this is not a mail address",
+      "unknown option '--shelName' (did you mean --shellName?); displayName is empty; email: this is not a mail address of ASCII characters",
     ],
     [
       'key.add',

@@ -120,7 +120,7 @@ describe('without Redis', () => {
     expect(await run('sweep', 'now')).toEqual({
       exit: EXIT.failed,
       out: '',
-      err: `BACKEND_UNAVAILABLE: asking for a sweep: Redis does not answer at ${redisAddress(world.config)}: nothing listens there (ECONNREFUSED). Look at the server, and run the command again when it is back.\n`,
+      err: `BACKEND_UNAVAILABLE: asking for a sweep: Redis does not answer at ${redisAddress(world.config)}: nothing listens there (ECONNREFUSED). Check that the server runs and can be reached. Then run the command again.\n`,
     });
     const { rows } = await owner.query('SELECT FROM sweep_releases');
     expect(rows).toEqual([]);
