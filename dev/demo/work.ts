@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process';
 import { closeSync, existsSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { stateOf } from '../servers/processes.ts';
 import { CHAMBERLAIN } from './chamberlain.ts';
 import type { StackEnvironment } from './outside.ts';
 
@@ -69,6 +70,8 @@ export async function stopWork({ pid, pidFile, before }: Work): Promise<void> {
 function isWork(pid: number): boolean {
   try {
     const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+    // for a moment, a process that becomes another program has none (proc_pid_cmdline(5); neither has a dead one)
+    if (words.length === 1) return pid > 0 && stateOf(pid) !== 'Z';
     return pid > 0 && words.some((word) => word.includes('chamberlain')) && words.includes('work');
   } catch {
     return false;

@@ -14,7 +14,6 @@ import {
   readOpenTouches,
   type RequestView,
 } from '../requests/request-progress.ts';
-import type { RequestKind } from '../requests/kinds.ts';
 import { describeFreeze } from './commands/freeze.ts';
 
 /** How a request has ended, or that it has not ended. */
@@ -46,9 +45,6 @@ const FORGIVEN_MS = 5000;
 const NO_VERDICT =
   'it has no verdict yet; is `chamberlain work intake` running, and does its configuration list this portal?';
 
-/** Why an accepted request for access is not at its end. */
-const ACCESS_WAITS = 'An admin must grant or refuse the access.';
-
 const NOT_DONE =
   'it is accepted, but the relay has not reported that it is applied; an admin can see why with `chamberlain status`';
 
@@ -61,10 +57,7 @@ const RESTART =
 type Look =
   | { request?: undefined; frozen: Freeze | undefined }
   | {
-      request: Pick<
-        RequestView,
-        'verdict' | 'code' | 'sentence' | 'doneAt' | 'approval' | 'access'
-      >;
+      request: Pick<RequestView, 'verdict' | 'code' | 'sentence' | 'doneAt' | 'approval'>;
       touches: Pick<OpenTouch, 'role' | 'account' | 'applied' | 'state' | 'code' | 'sentence'>[];
       roles: Role[];
     };
@@ -83,8 +76,8 @@ async function lookInPostgres(pool: Pool, portal: string, id: string): Promise<L
   });
 }
 
-/** Redis does not hold the progress of single roles, nor whether an admin has decided on a request for access. */
-async function lookInRedis(sent: SentRequest, id: string, kind: RequestKind): Promise<Look> {
+/** Redis does not hold the progress of single roles. */
+async function lookInRedis(sent: SentRequest, id: string): Promise<Look> {
   const given = await sent.readVerdict();
   if (given === undefined) return { frozen: undefined };
   const { event, code = null, data = {} } = (await sent.readNews(id)) ?? {};
@@ -102,7 +95,6 @@ async function lookInRedis(sent: SentRequest, id: string, kind: RequestKind): Pr
           : event === 'request.rejected'
             ? approval('rejected')
             : null,
-      access: kind === 'access.request' ? { state: 'open', decidedBy: null, reason: null } : null,
     },
     touches:
       event === 'request.stuck'
@@ -120,7 +112,7 @@ async function lookInRedis(sent: SentRequest, id: string, kind: RequestKind): Pr
  */
 export async function follow(
   pool: Pool | undefined,
-  { portal, id, kind, sent }: { portal: string; id: string; kind: RequestKind; sent: SentRequest },
+  { portal, id, sent }: { portal: string; id: string; sent: SentRequest },
   timeoutMs: number,
   progress: Progress,
 ): Promise<Ending> {
@@ -134,7 +126,7 @@ export async function follow(
   for (let pollMs = FIRST_POLL_MS; ; pollMs = Math.min(pollMs * 1.1, LAST_POLL_MS)) {
     try {
       const now: Look = await (pool === undefined
-        ? lookInRedis(sent, id, kind)
+        ? lookInRedis(sent, id)
         : lookInPostgres(pool, portal, id));
       answeredAt = performance.now();
       if (now.request === undefined) {
@@ -189,17 +181,8 @@ export async function follow(
   }
 }
 
-/** The ending of a request that an admin must decide, or has not allowed. Undefined of every other one. */
-function endingOfDecision({
-  approval,
-  access,
-}: Pick<RequestView, 'approval' | 'access'>): Ending | undefined {
-  if (access?.state === 'open') return { ending: 'waiting', sentence: ACCESS_WAITS };
-  if (access?.state === 'refused') {
-    const { decidedBy, reason } = access;
-    const why = reason ? `: ${reason}` : '';
-    return { ending: 'rejected', sentence: `the access was refused by ${decidedBy ?? '?'}${why}` };
-  }
+/** The ending of a request that an admin must approve, or has rejected. Undefined of every other one. */
+function endingOfDecision({ approval }: Pick<RequestView, 'approval'>): Ending | undefined {
   if (approval?.state === 'open') return { ending: 'waiting', sentence: approval.why };
   if (approval?.state === 'rejected') {
     const by = approval.decidedBy;

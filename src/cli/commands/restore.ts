@@ -141,16 +141,11 @@ async function followRestoration(
 ): Promise<Outcome> {
   let accepted = false;
   const seen = { frozen: '' };
-  const request = follow(
-    pool,
-    { portal, id, kind: 'tool.restore', sent },
-    deadline - performance.now(),
-    {
-      onFrozen: (sentence) => (seen.frozen = sentence),
-      onAccepted: () => (accepted = true),
-      onApplied: () => {},
-    },
-  );
+  const request = follow(pool, { portal, id, sent }, deadline - performance.now(), {
+    onFrozen: (sentence) => (seen.frozen = sentence),
+    onAccepted: () => (accepted = true),
+    onApplied: () => {},
+  });
   // a failure to show progress does not end the wait
   const saying = setInterval(() => {
     if (!accepted) progress.say(seen.frozen === '' ? 'waiting for the verdict' : seen.frozen);

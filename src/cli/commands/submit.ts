@@ -12,7 +12,6 @@ import { KIND_SUMMARIES, REQUEST_KINDS, type RequestKind } from '../../requests/
 import { findRequests } from '../../requests/request-progress.ts';
 import { nearest, suggest } from '../../shared/nearest.ts';
 import { describeExamples, describeExits, EXIT, failureLine } from '../exit.ts';
-import { type Fault, findFieldFaults } from '../field-faults.ts';
 import { type Field, fieldsOf } from '../kind-fields.ts';
 import { parseSeconds } from '../options/seconds.ts';
 import { follow, type Ending } from '../follow.ts';
@@ -122,7 +121,7 @@ function defineKind(parent: Command, kind: RequestKind): void {
       const given = command.opts<Record<string, unknown>>();
       const request = { kind, ...given };
       const { unknown, words } = readExcess(command.args);
-      if (unknown.length > 0) throw await unknownOptions(command, unknown, request);
+      if (unknown.length > 0) throw unknownOptions(command, unknown, request);
       if (words.length > 0) throw excess(words, fields, given);
       await submit(command, [{ request, where: '' }]);
     });
@@ -159,11 +158,11 @@ function readExcess(args: readonly string[]): { unknown: string[]; words: string
 }
 
 /** The error for options that the kind does not have. It also tells what is wrong with the fields that were given. */
-async function unknownOptions(
+function unknownOptions(
   command: Command,
   words: readonly string[],
   request: Record<string, unknown>,
-): Promise<ChamberlainError> {
+): ChamberlainError {
   const flags: string[] = [];
   for (let of: Command | null = command; of !== null; of = of.parent) {
     flags.push(...of.options.flatMap(({ long }) => long ?? []));
@@ -174,19 +173,11 @@ async function unknownOptions(
   const problems = problemsOf({ requestedBy: 'x', ...request }).filter(
     (problem) => !meant.has(`--${problem.replace(/ is missing$/u, '')}`),
   );
-  const faults = await findFieldFaults(request, { now: new Date(), knownBad: [] });
   return usage(
-    [
-      ...names.map((name) => `unknown option '${name}'${suggest(name, flags)}`),
-      ...problems,
-      ...faults.map(describeFault),
-    ].join('; '),
+    [...names.map((name) => `unknown option '${name}'${suggest(name, flags)}`), ...problems].join(
+      '; ',
+    ),
   );
-}
-
-/** A fault among other problems. */
-function describeFault({ code, sentence }: Fault): string {
-  return `${code}: ${sentence.replace(/\.$/u, '')}`;
 }
 
 /**
@@ -219,8 +210,7 @@ async function submit(command: Command, lines: readonly Line[]): Promise<void> {
   const config = configOf(command);
   const signer = findSubmitter(config, options.portal, options.portalKey);
   const found = await findWaiting(config, lines);
-  const submissions = await makeSubmissions(config, found, signer, options);
-  if (submissions === undefined) return;
+  const submissions = makeSubmissions(found, signer, options);
   const json = wantsJson(command);
   if (options.wait) await sendAndFollow(config, signer, submissions, options.timeout, json);
   else await send(config, signer, submissions, json);
@@ -250,24 +240,18 @@ async function findWaiting(config: Config, lines: readonly Line[]): Promise<Line
   return found;
 }
 
-/**
- * The requests to send. If a line is wrong, none is sent: throws USAGE after it has checked every line. If a single
- * fault is all that is wrong, prints it as intake would, and returns undefined.
- */
-async function makeSubmissions(
-  config: Config,
+/** The requests to send. If a line is wrong, none is sent: throws USAGE after it has checked every line. */
+function makeSubmissions(
   lines: readonly Line[],
   signer: Signer,
   options: SubmitOptions,
-): Promise<Submission[] | undefined> {
+): Submission[] {
   const { id } = options;
   if (id !== undefined && lines.length !== 1) {
     throw new ChamberlainError('USAGE', '--id can be given only for a single request');
   }
   const submissions: Submission[] = [];
   const wrong: string[] = [];
-  const now = new Date();
-  let only: string | undefined;
   for (const line of lines) {
     const made =
       'problems' in line
@@ -278,25 +262,11 @@ async function makeSubmissions(
             options,
             randomUUID,
           );
-    const faults =
-      'request' in line
-        ? await findFieldFaults(line.request, { now, knownBad: config.keys.knownBad })
-        : [];
-    const problems = [...('problems' in made ? made.problems : []), ...faults.map(describeFault)];
-    if (problems.length > 0) wrong.push(`${line.where}${problems.join('; ')}`);
-    else if (!('problems' in made)) submissions.push(made);
-    const [fault] = faults;
-    if (problems.length === 1 && fault !== undefined && line.where === '') {
-      only = `${fault.code}: ${fault.sentence}`;
-    }
+    if ('problems' in made) wrong.push(`${line.where}${made.problems.join('; ')}`);
+    else submissions.push(made);
   }
   const [first, ...others] = wrong;
   if (first === undefined) return submissions;
-  if (only !== undefined) {
-    process.stderr.write(`${printable(only)}\n`);
-    process.exitCode = EXIT.usage;
-    return undefined;
-  }
   if (others.length === 0) throw new ChamberlainError('USAGE', first);
   for (const text of wrong) process.stderr.write(`${printable(text)}\n`);
   throw new ChamberlainError(
@@ -384,7 +354,7 @@ async function sendAndFollow(
       if (!json) print(id);
       const ending = await follow(
         pool,
-        { portal: signer.portal, id, kind, sent },
+        { portal: signer.portal, id, sent },
         timeoutSeconds * 1000,
         {
           onFrozen: (sentence) => say(`  ${paint('yellow', '…', process.stderr)} ${sentence}`),
@@ -408,11 +378,14 @@ async function sendAndFollow(
         });
       if (ending.ending === 'applied') {
         say(`  ${tick} applied ${elapsedMs()} ms`);
+        if (kind === 'access.request') {
+          say(`  ${paint('yellow', '…', process.stderr)} an admin must grant or refuse the access`);
+        }
         const note = pool === undefined ? undefined : await noteAdmin(pool, config, submission);
         if (note !== undefined) say(`  ${paint('yellow', '!', process.stderr)} ${note}`);
       } else {
         progress.erase();
-        report(submission, ending);
+        report(id, ending);
       }
     }
   } finally {
@@ -459,10 +432,10 @@ function describeEnding(ending: Ending): Record<string, unknown> {
 }
 
 /** Says why, and keeps the worst exit code of all requests: a refusal is worse than a timeout. */
-function report(submission: Submission, ending: Exclude<Ending, { ending: 'applied' }>): void {
+function report(id: string, ending: Exclude<Ending, { ending: 'applied' }>): void {
   if (ending.ending === 'waiting') {
     process.stderr.write(
-      `WAITING: ${ending.sentence.replace(/\.$/u, '')}: \`chamberlain submit ${decisionOn(submission)}\`.\n`,
+      `WAITING: ${ending.sentence.replace(/\.$/u, '')}: \`chamberlain submit request.approve --request ${id}\`.\n`,
     );
     process.exitCode ??= EXIT.pending;
     return;
@@ -482,14 +455,6 @@ function report(submission: Submission, ending: Exclude<Ending, { ending: 'appli
     `${ending.ending === 'refused' ? `${code}: ${sentence}` : failureLine(code, sentence)}\n`,
   );
   process.exitCode = EXIT.failed;
-}
-
-/** The request with which an admin allows one that waits. */
-function decisionOn({ id, kind, requestedBy, fields }: Submission): string {
-  const { person = requestedBy } = fields as { person?: string };
-  return kind === 'access.request'
-    ? `access.grant --person ${person}`
-    : `request.approve --request ${id}`;
 }
 
 function usage(sentence: string): ChamberlainError {

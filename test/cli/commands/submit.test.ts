@@ -103,12 +103,6 @@ const PERSON = (name: string) => [
   `${name}@example.org`,
 ];
 
-const SHELL_NAME =
-  'A shell name must start with a letter and consist of 1 to 31 lower-case letters, digits and dashes.';
-const TOOL_NAME =
-  'A tool name must start with a letter, consist of 1 to 26 lower-case letters, digits and dashes, and not end in a dash.';
-const NO_KEY = 'This is not a public key. Paste the one line of a .pub file.';
-
 describe('submit', () => {
   test('prints only the id, under which the request has its verdict', async () => {
     const { exit, out, err } = await run('submit', ...PERSON('alice'));
@@ -285,13 +279,6 @@ describe('submit', () => {
       await run(
         ...['submit', 'request.reject', '--request', waits.out.trim(), '--reason=No', '--wait'],
       );
-      expect(await ask('access.request', '--requestedBy=by-portal')).toMatchObject({
-        exit: EXIT.pending,
-        err: expect.stringMatching(ACCESS_WAITS),
-      });
-      await run(
-        ...['submit', 'access.refuse', '--person', 'by-portal', '--reason', 'No', '--wait'],
-      );
       expect(waits).toMatchObject({
         exit: 3,
         err: expect.stringMatching(
@@ -322,19 +309,12 @@ describe('submit', () => {
     [
       'tool.create',
       ['--foo', '1', '--titel', 'x', '--bar=2', '--name', 'Bad_Name'],
-      "unknown option '--foo'; unknown option '--titel' (did you mean --title?); unknown option '--bar'; " +
-        `NAME_INVALID: ${TOOL_NAME.slice(0, -1)}`,
+      "unknown option '--foo'; unknown option '--titel' (did you mean --title?); unknown option '--bar'",
     ],
     [
       'person.create',
       ['--shelName', 'bob', '--displayName', '', '--email', 'not-mail'],
       "unknown option '--shelName' (did you mean --shellName?); displayName is empty; email: this is not a mail address of ASCII characters",
-    ],
-    [
-      'key.add',
-      ['--key', 'foo', '--expiresAt', '2001-01-01T00:00:00Z'],
-      'person is missing; REQUEST_INVALID: expiresAt is in the past. Give a time in the future, or leave it out; ' +
-        `KEY_MALFORMED: ${NO_KEY.slice(0, -1)}`,
     ],
     [
       'access.grant',
@@ -350,33 +330,6 @@ describe('submit', () => {
     });
     expect(await countSent()).toBe(before);
   });
-
-  test.each<[string, string[], string]>([
-    ['tool.create', ['--name', 'Bad_Name', '--title', 'x'], `NAME_INVALID: ${TOOL_NAME}`],
-    ['person.create', [...PERSON('9x').slice(1)], `NAME_INVALID: ${SHELL_NAME}`],
-    ['key.add', ['--person', 'alice', '--key', 'foo'], `KEY_MALFORMED: ${NO_KEY}`],
-    [
-      'person.suspend',
-      ['--person', 'alice', '--reason', 'x', '--until', '2001-01-01T00:00:00Z'],
-      'REQUEST_INVALID: until is in the past. Give a time in the future, or leave it out.',
-    ],
-    [
-      'subject.hold',
-      ['--person', 'alice', '--reason', 'x', '--until', '2001-01-01T00:00:00Z'],
-      'REQUEST_INVALID: until is in the past. Give a time in the future.',
-    ],
-  ])(
-    'says of the fields of a %s what intake would say, and sends nothing',
-    async (kind, flags, line) => {
-      const before = await countSent();
-      expect(await run('submit', kind, ...flags)).toEqual({
-        exit: EXIT.usage,
-        out: '',
-        err: `${line}\n`,
-      });
-      expect(await countSent()).toBe(before);
-    },
-  );
 
   test('a tool that is named as an account is told what to be called', async () => {
     const { err } = await run('submit', 'tool.enable', '--tool', 'tools.bridgebot', '--wait');
@@ -661,9 +614,6 @@ describe('a key', () => {
   });
 });
 
-const ACCESS_WAITS =
-  /^WAITING: An admin must grant or refuse the access: `chamberlain submit access\.grant --person \w/mu;
-
 describe('requests', () => {
   test('for an id without a verdict, says where to look', async () => {
     const id = '00000000-0000-4000-8000-00000000abcd';
@@ -682,10 +632,11 @@ describe('requests', () => {
       ...['submit', 'access.request', '--reason=I have a bot\tto run', '--requestedBy=erin'],
       ...['--portal=portal', `--portal-key=${world.portalKey}`, '--wait'],
     ];
-    const asked = await run(...asks);
-    // the admin has not decided yet
-    expect(asked).toMatchObject({ exit: EXIT.pending, err: expect.stringMatching(ACCESS_WAITS) });
-    expect(asked.err).not.toMatch(/applied/u);
+    const asked = await withRoles(run(...asks));
+    expect(asked).toMatchObject({
+      exit: 0,
+      err: expect.stringMatching(/^ {2}… an admin must grant or refuse the access$/mu),
+    });
     const id = asked.out.trim();
     expect((await run('requests', id)).out).toMatch(
       /verdict +waiting\n +why +An admin must grant or refuse the access\.\n(.*\n)* +done +-\n/u,
@@ -704,11 +655,6 @@ describe('requests', () => {
     expect(requests.map(({ kind }) => kind)).toEqual(['access.request', 'person.create']);
     const refusal = ['access.refuse', '--person', 'erin', '--reason', 'No bots', '--wait'];
     expect((await run('submit', ...refusal)).exit).toBe(0);
-    // the same request again: it has ended
-    expect(await run(...asks, '--id', id)).toMatchObject({
-      exit: EXIT.failed,
-      err: expect.stringMatching(/^REJECTED: the access was refused by steward: No bots$/mu),
-    });
     expect((await run('requests', id)).out).toMatch(
       /verdict +rejected\n +why +refused by steward: No bots\n/u,
     );
