@@ -6,7 +6,10 @@ import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'nod
 import { join } from 'node:path';
 
 const ROOT = join(import.meta.dirname, '../..');
-const COPIED = ['src', 'workers', 'migrations', 'deploy', 'dev', 'package.json', 'tsconfig.json'];
+const COPIED = [
+  ...['src', 'workers', 'migrations', 'deploy', 'dev'],
+  ...['package.json', 'package-lock.json', 'tsconfig.json'],
+];
 
 const FILES: Record<string, string> = {
   'role.ts': `/** The role \`notes\`: a note about each account. */

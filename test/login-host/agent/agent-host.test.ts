@@ -305,6 +305,7 @@ describe('a directory that is not trusted', () => {
     await pulse();
     await eventually('another key', () => bare(file('p13')) === `${another}\n`);
     await change(reseal('p13'));
+    await eventually('its first key', () => bare(file('p13')) === `${KEYS['p13']}\n`);
   });
 
   test('because it is silent: files stay, and work goes on when the server is back', async () => {

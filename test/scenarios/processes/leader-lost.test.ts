@@ -82,13 +82,13 @@ async function untilVerdict(name: string): Promise<void> {
 }
 
 test('a leader that is killed is replaced at once, not when its lease expires', async () => {
-  await query(world, `UPDATE leases SET lasts = '5 min'`);
+  await query(world, `UPDATE leases SET lasts = '5 min' WHERE name = ANY ($1)`, [LEADING]);
   const first = await startLeader();
   await startOther();
   await untilVerdict('killed-before');
   first.child.kill('SIGKILL');
   await untilVerdict('killed-after'); // it does not take that long
-  await query(world, `UPDATE leases SET lasts = '10 s'`);
+  await query(world, `UPDATE leases SET lasts = '10 s' WHERE name = ANY ($1)`, [LEADING]);
 });
 
 test('a leader that hangs is replaced when its lease has expired, and changes nothing when it wakes up', async () => {
