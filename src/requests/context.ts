@@ -64,6 +64,18 @@ export function refuse(code: Code, sentence: string): never {
   throw new ChamberlainError(code, sentence);
 }
 
+/** Throws REQUEST_INVALID for a time that is not in the future. `isOptional`: the field may be left out. */
+export function requireFuture(
+  field: string,
+  time: string,
+  now: Date,
+  { isOptional }: { isOptional: boolean },
+): void {
+  if (Date.parse(time) > now.getTime()) return;
+  const orNot = isOptional ? ', or leave it out' : '';
+  refuse('REQUEST_INVALID', `${field} is in the past. Give a time in the future${orNot}.`);
+}
+
 /**
  * Refuses a name that is taken (in any case), reserved, or used by another entry of the directory. The caller
  * checks the grammar of the name.

@@ -65,6 +65,7 @@ const key = z
   .min(1)
   .max(20_000)
   .describe('a public SSH key in one line, as in a .pub file');
+const people = z.array(name).min(1).max(1000).optional();
 const maintainers = z
   .array(name)
   .min(1)
@@ -137,10 +138,7 @@ export const REQUEST_SCHEMAS = {
       .regex(/^SHA256:[A-Za-z0-9+/]{43}$/, 'a fingerprint must look as ssh-keygen -l prints it')
       .optional()
       .describe('the fingerprint of the key, as ssh-keygen -l prints it'),
-  }).refine(
-    (r) => (r.key === undefined) !== (r.fingerprint === undefined),
-    always('the request must have exactly one of key and fingerprint'),
-  ),
+  }).refine(...exactlyOne('key', 'fingerprint')),
   'tool.create': kind('tool.create', {
     name: newName.describe(
       'the name of the tool, without the prefix of the realm; it can never be changed',
@@ -167,45 +165,26 @@ export const REQUEST_SCHEMAS = {
       .describe(
         'the old password ends, with its connections, as soon as the new one works; by default both work for a while, and of three passwords the oldest ends',
       ),
-  }).refine(
-    (r) => [r.tool, r.person, r.server].filter((of) => of !== undefined).length === 1,
-    always('the request must have exactly one of tool, person and server'),
-  ),
+  }).refine(...exactlyOne('tool', 'person', 'server')),
   'person.suspend': kind('person.suspend', {
     person: person.optional(),
-    people: z
-      .array(name)
-      .min(1)
-      .max(1000)
-      .optional()
-      .describe(
-        'the shell names of several people; a suspension that ends earlier than until is lengthened, other suspended people are left as they are',
-      ),
+    people: people.describe(
+      'the shell names of several people; a suspension that ends earlier than until is lengthened, other suspended people are left as they are',
+    ),
     reason: reason.min(1),
     until: time
       .optional()
       .describe(
         'when the suspension ends, such as 2026-12-31T12:00:00Z; by default an admin must reinstate the person',
       ),
-  }).refine(
-    (r) => (r.person === undefined) !== (r.people === undefined),
-    always('the request must have exactly one of person and people'),
-  ),
+  }).refine(...exactlyOne('person', 'people')),
   'person.reinstate': kind('person.reinstate', {
     person: person.optional(),
-    people: z
-      .array(name)
-      .min(1)
-      .max(1000)
-      .optional()
-      .describe(
-        'the shell names of several people; those who are not suspended are left as they are',
-      ),
+    people: people.describe(
+      'the shell names of several people; those who are not suspended are left as they are',
+    ),
     reason: reason.default(''),
-  }).refine(
-    (r) => (r.person === undefined) !== (r.people === undefined),
-    always('the request must have exactly one of person and people'),
-  ),
+  }).refine(...exactlyOne('person', 'people')),
   'person.delete': kind('person.delete', { person, reason: reason.default('') }),
   'person.erase': kind('person.erase', { person, reason: reason.default('') }),
   'person.restore': kind('person.restore', {
@@ -223,11 +202,11 @@ export const REQUEST_SCHEMAS = {
     ...subject,
     reason: reason.min(1),
     until: time.describe('when the hold ends, such as 2026-12-31T12:00:00Z'),
-  }).refine(namesOne, always('the request must have exactly one of person and tool')),
+  }).refine(...exactlyOne('person', 'tool')),
   'subject.release': kind('subject.release', {
     ...subject,
     reason: reason.default(''),
-  }).refine(namesOne, always('the request must have exactly one of person and tool')),
+  }).refine(...exactlyOne('person', 'tool')),
   'request.approve': kind('request.approve', { request: waiting, sentBy }),
   'request.reject': kind('request.reject', {
     request: waiting,
@@ -273,8 +252,12 @@ function kind<K extends string, S extends z.ZodRawShape>(of: K, shape: S) {
   return z.strictObject({ kind: z.literal(of), ...requestedBy.shape, ...shape });
 }
 
-function namesOne(r: { person?: string | undefined; tool?: string | undefined }): boolean {
-  return (r.person === undefined) !== (r.tool === undefined);
+/** The arguments of `refine`: a request has exactly one of these fields. */
+function exactlyOne(...fields: [string, string, ...string[]]) {
+  const has = (r: object) =>
+    fields.filter((field) => r[field as keyof typeof r] !== undefined).length === 1;
+  const names = `${fields.slice(0, -1).join(', ')} and ${fields.at(-1)}`;
+  return [has, always(`the request must have exactly one of ${names}`)] as const;
 }
 
 function maintainerChange<K extends string>(of: K) {
@@ -282,8 +265,5 @@ function maintainerChange<K extends string>(of: K) {
     tool,
     person: person.optional(),
     maintainers: maintainers.optional(),
-  }).refine(
-    (r) => (r.person === undefined) !== (r.maintainers === undefined),
-    always('the request must have exactly one of person and maintainers'),
-  );
+  }).refine(...exactlyOne('person', 'maintainers'));
 }

@@ -11,7 +11,6 @@
  * | held                        | the new hold replaces it   | no longer held  |
  * | deleted, archive not kept   | PERSON_DELETED, TOOL_NOT_KEPT | NOT_HELD     |
  */
-import { requireFuture } from '../field-checks.ts';
 import type { RequestOf } from '../schema.ts';
 import { endOfHold } from '../../shared/time.ts';
 import { findArchival } from '../../lifecycle/archivals-table.ts';
@@ -26,6 +25,7 @@ import {
   refuseUnknownPerson,
   refuseUnknownTool,
   requireAdmin,
+  requireFuture,
 } from '../context.ts';
 
 export const holdSubject: Handler<RequestOf<'subject.hold'>> = async (context) => {

@@ -1,5 +1,4 @@
 /** key.add, key.remove */
-import { requireFuture } from '../field-checks.ts';
 import type { RequestOf } from '../schema.ts';
 import { parseSshKey } from '../../ssh-keys/ssh-key.ts';
 import { countKeys, findKey, putKey, removeKeys } from '../../ssh-keys/keys-table.ts';
@@ -9,6 +8,7 @@ import {
   refuse,
   requirePerson,
   requireSelfOrAdmin,
+  requireFuture,
 } from '../context.ts';
 import { touchesOfChange } from '../../roles/touches.ts';
 

@@ -32,7 +32,6 @@
  * not. If one name is unknown, the whole request is refused.
  */
 import type { RequestKind } from '../kinds.ts';
-import { requireFuture } from '../field-checks.ts';
 import type { RequestOf } from '../schema.ts';
 import { timeOf } from '../../shared/time.ts';
 import { writeOperatorActions } from '../../audit/operator-actions.ts';
@@ -59,6 +58,7 @@ import {
   requireNotGone,
   requirePerson,
   requireSelfOrAdmin,
+  requireFuture,
 } from '../context.ts';
 import { eventsForPortals, eventsOfWaiting } from '../../events/done.ts';
 import { requireNotHeld } from './hold.ts';

@@ -1,7 +1,6 @@
 /** person.create, person.update */
 import { allocateId } from '../../identity/id-allocation-table.ts';
-import { normalName } from '../../identity/names.ts';
-import { requireNewShellName } from '../field-checks.ts';
+import { normalName, parseNewShellName } from '../../identity/names.ts';
 import type { RequestOf } from '../schema.ts';
 import { isReservedName } from '../../identity/reserved-names.ts';
 import { readNameState } from '../../identity/names-table.ts';
@@ -27,7 +26,13 @@ export async function createPerson(
   const normal = normalName(request.shellName);
   const state = await readNameState(client, normal);
   requireFreeName(request.shellName, state, isReservedName(normal, config.reservedNames));
-  const shellName = requireNewShellName(request.shellName);
+  const shellName = parseNewShellName(request.shellName);
+  if (shellName === undefined) {
+    refuse(
+      'NAME_INVALID',
+      'A shell name must start with a letter and consist of 1 to 31 lower-case letters, digits and dashes.',
+    );
+  }
   await requireFreeDisplayName(context.client, request.displayName, 0);
   const uid = await allocateId(client, 'person');
   await insertPerson(client, {

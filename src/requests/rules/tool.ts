@@ -1,6 +1,10 @@
 /** tool.create, tool.update, maintainer.add, maintainer.remove */
-import { isReservedToolName, normalName, toolAccount } from '../../identity/names.ts';
-import { requireNewToolName } from '../field-checks.ts';
+import {
+  isReservedToolName,
+  normalName,
+  parseNewToolName,
+  toolAccount,
+} from '../../identity/names.ts';
 import type { RequestOf } from '../schema.ts';
 import { noteKnown } from '../../credentials/credentials-table.ts';
 import { reserveId } from '../../identity/id-allocation-table.ts';
@@ -40,7 +44,13 @@ export const createTool: Handler<RequestOf<'tool.create'>> = async (context) => 
     nextToolId ?? reserveId(client, 'tool'),
   ]);
   requireFreeName(request.name, state, isReservedToolName(normal));
-  const name = requireNewToolName(request.name);
+  const name = parseNewToolName(request.name);
+  if (name === undefined) {
+    refuse(
+      'NAME_INVALID',
+      'A tool name must start with a letter, consist of 1 to 26 lower-case letters, digits and dashes, and not end in a dash.',
+    );
+  }
   if (name === config.admin) {
     const why = 'its maintainers are admins';
     refuse('ADMIN_TOOL', `No request can create the tool ${name}: ${why}. Choose another name.`);
