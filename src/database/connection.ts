@@ -31,8 +31,8 @@ export function readerOf(role: Role): `${Role}_reader` {
 
 /**
  * Roles whose statements are planned once for each connection. The plans were checked in a realm of 40,000
- * subjects, and are the same that PostgreSQL made anew for each list of subjects. Intake is not among them: it
- * looked through all people and tools for the next move of the calendar (6 ms instead of 0.04).
+ * subjects, and are the same that PostgreSQL made anew for each list of subjects. Intake is not among them, except when
+ * it looks at the calendar: its requests name too different numbers of subjects.
  */
 const PLANNED_ONCE: ReadonlySet<PostgresRole> = new Set([
   'relay',

@@ -87,7 +87,9 @@ const LEAVERS = `leavers AS (
 
 const DUE = `
   WITH ${LEAVERS}
-  SELECT m.move, m.subject, coalesce(t.account, p.shell_name, '') AS account, t.name AS tool, m.at, m.days
+  SELECT m.move, m.subject, m.at, m.days, (SELECT t.name FROM tools t WHERE t.uid = m.subject) AS tool,
+    coalesce((SELECT t.account FROM tools t WHERE t.uid = m.subject),
+             (SELECT p.shell_name FROM people p WHERE p.uid = m.subject), '') AS account
   FROM (
     SELECT 'person.reinstate' AS move, uid AS subject, suspended_until AS at, NULL::int AS days FROM people
     WHERE suspended_until <= $1 AND state = 'suspended' AND delete_after IS NULL AND NOT ${IS_ERASING('uid')}
@@ -129,8 +131,8 @@ const DUE = `
      WHERE again_at <= $1 ORDER BY again_at LIMIT $4 + cardinality($3::text[]))
     UNION ALL
     (SELECT 'seals.renew', 0, renew_at, NULL FROM login_seals
-     WHERE renew_at <= $1 ORDER BY renew_at LIMIT 1)
-  ) AS m LEFT JOIN people p ON p.uid = m.subject LEFT JOIN tools t ON t.uid = m.subject
+     WHERE renew_at <= $1 AND renew_at < 'infinity' ORDER BY renew_at LIMIT 1)
+  ) AS m
   WHERE m.move || ' ' || m.subject <> ALL ($3::text[]) AND ($5 OR m.move <> 'person.erase')
     -- a held subject is not archived, deleted or erased, and gets no warning, because the date may change
     AND NOT EXISTS (SELECT FROM holds h WHERE h.subject = m.subject AND h.until > $1
@@ -153,12 +155,23 @@ export async function readDueMoves(
     erasures = true,
   }: { except: readonly string[]; most: number; erasures?: boolean },
 ): Promise<DueMove[]> {
-  const { rows } = await db.query({
-    name: 'due-moves',
-    text: DUE,
-    values: [now, WARNING_DAYS, except, most, erasures],
-  });
+  const { rows } = await plannedOnce(db, () =>
+    db.query({ name: 'due-moves', text: DUE, values: [now, WARNING_DAYS, except, most, erasures] }),
+  );
   return rows as DueMove[];
+}
+
+/**
+ * Has PostgreSQL plan these statements once for each connection. Planning them takes ten times as long as running
+ * them, and the calendar looks every second. It uses intake's connection, whose other statements keep their own plans.
+ */
+async function plannedOnce<T>(db: Reader, act: () => Promise<T>): Promise<T> {
+  await db.query('SET plan_cache_mode = force_generic_plan');
+  try {
+    return await act();
+  } finally {
+    await db.query('RESET plan_cache_mode');
+  }
 }
 
 /** A move that is overdue. */
@@ -223,10 +236,12 @@ export interface Ahead {
 }
 
 export async function readAhead(db: Reader, now: Date): Promise<Ahead> {
-  const [dates, awaited] = await Promise.all([
-    db.query({ name: 'next-date', text: NEXT, values: [now, WARNING_DAYS] }),
-    db.query({ name: 'awaited', text: AWAITED, values: [now] }),
-  ]);
+  const [dates, awaited] = await plannedOnce(db, () =>
+    Promise.all([
+      db.query({ name: 'next-date', text: NEXT, values: [now, WARNING_DAYS] }),
+      db.query({ name: 'awaited', text: AWAITED, values: [now] }),
+    ]),
+  );
   return {
     next: (dates.rows[0] as { at: Date | null }).at ?? undefined,
     awaited: awaited.rows.map(({ subject }: { subject: number }) => subject),
@@ -257,7 +272,7 @@ export async function renewSeals(client: Reader, now: Date, most: number): Promi
   const { rows } = await client.query(
     `WITH due AS MATERIALIZED (
        SELECT array_agg(subject) AS subjects FROM (
-         SELECT subject FROM login_seals WHERE renew_at <= $1 ORDER BY renew_at LIMIT $2) AS first)
+         SELECT subject FROM login_seals WHERE renew_at <= $1 AND renew_at < 'infinity' ORDER BY renew_at LIMIT $2) AS first)
      SELECT number_seals(subjects, false, $1), touch_seals(subjects), cardinality(subjects) AS count
      FROM due WHERE subjects IS NOT NULL`,
     [now, most],

@@ -1,5 +1,6 @@
 /** Which roles' statements are planned once, as PostgreSQL itself says. */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { readAhead, readDueMoves } from '../../src/lifecycle/calendar-queries.ts';
 import { findSubjects } from '../../src/identity/names-table.ts';
 import { findPerson } from '../../src/identity/people-table.ts';
 import { openPool, type PostgresRole, withClient } from '../../src/database/connection.ts';
@@ -50,6 +51,28 @@ test('the requester, and everybody whom a request names, are found by a plan tha
         { name: 'find-person', kept: true },
         { name: 'find-subjects', kept: true },
       ]);
+    });
+  } finally {
+    await pool.end();
+  }
+});
+
+test('the calendar, which looks every second, is planned once; the rest of intake is not', async () => {
+  const pool = openPool(world.config, 'intake', { max: 1, durable: false });
+  try {
+    await withClient(pool, async (client) => {
+      await readDueMoves(client, new Date(), { except: [], most: 1 });
+      await readAhead(client, new Date());
+      const { rows } = await client.query(
+        'SELECT name, generic_plans::int, custom_plans::int FROM pg_prepared_statements ORDER BY name',
+      );
+      expect(rows).toEqual(
+        ['awaited', 'due-moves', 'next-date'].map((name) => {
+          return { name, generic_plans: 1, custom_plans: 0 };
+        }),
+      );
+      const mode = await client.query('SHOW plan_cache_mode');
+      expect(mode.rows).toEqual([{ plan_cache_mode: 'auto' }]);
     });
   } finally {
     await pool.end();
