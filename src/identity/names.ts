@@ -13,8 +13,9 @@ export type ToolName = string & { readonly __brand: 'ToolName' };
 /** The name of a unix account: a shell name, or `<realm>.<tool name>`. */
 export type AccountName = string & { readonly __brand: 'AccountName' };
 
-const NEW_SHELL_NAME = /^[a-z][a-z0-9-]{0,30}$/;
-const NEW_TOOL_NAME = /^[a-z]([a-z0-9-]{0,24}[a-z0-9])?$/;
+/** The names that a request may create. */
+export const NEW_SHELL_NAME = /^[a-z][a-z0-9-]{0,30}$/;
+export const NEW_TOOL_NAME = /^[a-z]([a-z0-9-]{0,24}[a-z0-9])?$/;
 
 /** The longest display name, in characters. The directory's `cn` itself has no limit. */
 export const MAX_DISPLAY_NAME_LENGTH = 85;

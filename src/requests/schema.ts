@@ -5,7 +5,7 @@
  * are iss (the portal), aud (the realm), jti (a UUID), iat, exp, sub (who approved) and `request`.
  */
 import { z } from 'zod';
-import { isDisplayName } from '../identity/names.ts';
+import { isDisplayName, NEW_SHELL_NAME, NEW_TOOL_NAME } from '../identity/names.ts';
 import type { RequestKind } from './kinds.ts';
 
 /** A job whose JSON is larger than this, in bytes, is refused without being read. */
@@ -27,8 +27,9 @@ const name = z
     /^[A-Za-z0-9][A-Za-z0-9._-]*$/,
     'a name may contain only letters, digits, dots, dashes and underscores',
   );
-/** A new name. The rules check it, and refuse it with a code of its own. */
-const newName = z.string().min(1).max(255);
+/** A new name. The JSON Schema has the pattern; the rules check it, and refuse it with a code of its own. */
+const newName = (pattern: RegExp, description: string) =>
+  z.string().min(1).max(255).meta({ pattern: pattern.source, description });
 const person = name.describe('the shell name of a person');
 const tool = name.describe('the name of a tool, without the prefix of the realm');
 const reason = z
@@ -99,7 +100,7 @@ const requestedBy = z.object({
 /** One schema for each kind; `chamberlain schema KIND` prints it as JSON Schema. */
 export const REQUEST_SCHEMAS = {
   'person.create': kind('person.create', {
-    shellName: newName.describe('the unix name; it can never be changed'),
+    shellName: newName(NEW_SHELL_NAME, 'the unix name; it can never be changed'),
     displayName,
     email,
     key: key.optional(),
@@ -140,7 +141,8 @@ export const REQUEST_SCHEMAS = {
       .describe('the fingerprint of the key, as ssh-keygen -l prints it'),
   }).refine(...exactlyOne('key', 'fingerprint')),
   'tool.create': kind('tool.create', {
-    name: newName.describe(
+    name: newName(
+      NEW_TOOL_NAME,
       'the name of the tool, without the prefix of the realm; it can never be changed',
     ),
     title,

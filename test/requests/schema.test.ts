@@ -1,5 +1,6 @@
 /** What the schemas accept. */
 import { expect, test } from '@jest/globals';
+import { schemaOf } from '../../src/cli/kind-fields.ts';
 import { parseRequest } from '../../src/requests/schema.ts';
 
 const problemsOf = (email: string) => {
@@ -25,3 +26,11 @@ test.each([
 ])('the mail address %j is refused', (email) =>
   expect(problemsOf(email)).toEqual(['email: this is not a mail address of ASCII characters']),
 );
+
+test('the JSON Schema has the pattern of a new name, and intake refuses others with a code of its own', () => {
+  const { properties } = schemaOf('tool.create') as { properties: { name: { pattern: string } } };
+  expect(new RegExp(properties.name.pattern).test('bridgebot')).toBe(true);
+  expect(new RegExp(properties.name.pattern).test('Bridge Bot')).toBe(false);
+  const asked = { kind: 'tool.create', requestedBy: 'alice', name: 'Bridge Bot', title: 'A bot' };
+  expect(parseRequest('tool.create', asked)).toHaveProperty('request.name', 'Bridge Bot');
+});
