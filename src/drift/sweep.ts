@@ -116,7 +116,7 @@ async function sweepOnce(
   const id = randomUUID();
   const began = await store.beginSweep(client, id);
   const before = await readBehindRows(client);
-  const last = await store.readHeld(client);
+  const { held: last } = await store.readLastSweeps(client);
   const reports = await surveyEverything(client, queues, id, patience, way);
   const doubt = await doubtOfDirectory(
     client,

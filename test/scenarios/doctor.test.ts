@@ -617,8 +617,8 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
       {
         what: 'a sweep that is held',
         break: sql(
-          `INSERT INTO sweeps (id, state, subjects, drifted, digest, ended_at)
-           VALUES (gen_random_uuid(), 'held', 200, 90, 'abc', now())`,
+          `INSERT INTO sweeps (id, state, sentence, digest, ended_at)
+           VALUES (gen_random_uuid(), 'held', '90 of 200 subjects have drifted', 'abc', now())`,
         ),
         mend: sql('DELETE FROM sweeps'),
         says: [['fix', /the sweep is held: 90 of 200/u, /sweep release --expect abc/u]],

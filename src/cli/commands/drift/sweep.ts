@@ -95,7 +95,7 @@ States:
     )
     .action(async () => {
       const { expect } = release.opts<{ expect: string }>();
-      const held = await withAdmin(configOf(release), store.readHeld);
+      const { held } = await withAdmin(configOf(release), store.readLastSweeps);
       if (held === undefined) {
         if (wantsJson(release)) printJson({ held: null });
         else print('No sweep is held.');
@@ -251,7 +251,7 @@ function countSubjects(rows: readonly store.Left[]): number {
 async function show(client: Client, command: Command): Promise<void> {
   const config = configOf(command);
   const sweeps = await store.readSweeps(client, SHOWN);
-  const held = await store.readHeld(client);
+  const { held } = await store.readLastSweeps(client);
   const nextInMs = await store.readNextInMs(client, config.sweep.everyMinutes);
   const isThere = isAtWork(await readLeaders(client), 'sweep');
   const unmanaged = await readUnmanaged(client);
