@@ -16,7 +16,7 @@ import { readBehindRows, readTouchedSince, touchRows, writeDrifts } from './drif
 import type { NewEvent } from '../events/events-table.ts';
 import { isFrozen } from '../database/freeze.ts';
 import { readDoubt } from '../seals/heartbeat-table.ts';
-import { isPublishedSinceReport } from './sweep-reports.ts';
+import { isPublishedSinceReport } from './reports-table.ts';
 import * as store from './sweeps-table.ts';
 import { readUnmanaged } from '../unmanaged/unmanaged-table.ts';
 import { isUndecided } from '../unmanaged/unmanaged.ts';

@@ -9,7 +9,7 @@ import { renderUnmanaged } from '../../../unmanaged/render-unmanaged.ts';
 import { isFrozen } from '../../../database/freeze.ts';
 import { isAtWork, readLeaders } from '../../../database/locks.ts';
 import type { Client } from '../../../database/connection.ts';
-import { readSurveyProgress } from '../../../drift/sweep-reports.ts';
+import { readProgress } from '../../../drift/reports-table.ts';
 import * as store from '../../../drift/sweeps-table.ts';
 import { readUnmanaged } from '../../../unmanaged/unmanaged-table.ts';
 import { configOf, wantsJson } from '../../configuration.ts';
@@ -210,7 +210,7 @@ async function followMending(
 }
 
 async function describeSweeping(client: Client, sweep: string): Promise<string> {
-  const far = await readSurveyProgress(client, sweep);
+  const far = (await readProgress(client)).filter(({ survey }) => survey === sweep);
   const roles = far.map(({ role, done, total }) => `${role} ${done} of ${total}`);
   return ['sweeping', ...(roles.length === 0 ? [] : [roles.join(', ')])].join(': ');
 }
