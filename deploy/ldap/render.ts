@@ -166,13 +166,12 @@ function serverValues(directory: Directory): Record<string, string> {
     moduleFolder: '/usr/lib/ldap',
     systemSchemaFolder: '/etc/ldap/schema',
     schemaFolder: encodeURI(directory.schemaFolder ?? join(FOLDER, 'schema')),
-    adminPasswordHash: hashPassword(passwords.admin),
-    directoryPasswordHash: hashPassword(passwords.directory),
-    directoryReaderPasswordHash: hashPassword(passwords['directory-reader']),
-    keysAgentPasswordHash: hashPassword(passwords['keys-agent']),
-    sssdPasswordHash: hashPassword(passwords.sssd),
-    readerPasswordHash: hashPassword(passwords.reader),
-    mailReaderPasswordHash: hashPassword(passwords['mail-reader']),
+    ...Object.fromEntries(
+      Object.entries(passwords).map(([account, password]) => [
+        `${account.replaceAll(/-(.)/g, (_, letter: string) => letter.toUpperCase())}PasswordHash`,
+        hashPassword(password),
+      ]),
+    ),
   };
 }
 
@@ -221,13 +220,10 @@ function main(): void {
     ...(values.schema === undefined ? {} : { schemaFolder: values.schema }),
     pidFile: values['pid-file'],
     passwords: {
+      ...(Object.fromEntries(
+        DIRECTORY_ACCOUNTS.map((account) => [account, readSecret(config, 'ldap', account)]),
+      ) as Record<DirectoryAccount, string>),
       admin: readPassword(adminPasswordFile),
-      directory: readSecret(config, 'ldap', 'directory'),
-      'directory-reader': readSecret(config, 'ldap', 'directory-reader'),
-      'keys-agent': readSecret(config, 'ldap', 'keys-agent'),
-      sssd: readSecret(config, 'ldap', 'sssd'),
-      reader: readSecret(config, 'ldap', 'reader'),
-      'mail-reader': readSecret(config, 'ldap', 'mail-reader'),
     },
   });
   const out = resolve(values.out);
