@@ -19,7 +19,7 @@ const PURE = [
   'src/requests/{schema,turns,request-news}.ts',
   'src/lifecycle/{leaving,render-leaving,erased-person}.ts',
   'src/unmanaged/{unmanaged,unmanaged-things,sightings,render-unmanaged}.ts',
-  'src/drift/{survey-groups,render-survey,sweep-decisions}.ts',
+  'src/drift/{survey-groups,render-survey,sweep-decisions,sweep-fault}.ts',
   'src/explain/{word,explanation,render-explain}.ts',
   'src/archives/{manifest,homes-manifest,databases-manifest,deletion}.ts',
   'src/recovery/{evidence,lesser,render,taking}.ts',

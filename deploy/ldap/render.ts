@@ -14,7 +14,7 @@ import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { runProgram } from '../../src/cli/exit.ts';
 import type { IdRange } from '../../src/shared/config-values.ts';
-import { loadConfig, readSecret } from '../../src/shared/config.ts';
+import { type Config, loadConfig, readSecret } from '../../src/shared/config.ts';
 import { configPath } from '../../src/shared/config-path.ts';
 import { cannotRead, ChamberlainError } from '../../src/shared/errors.ts';
 import { idPattern } from '../../src/identity/id-pattern.ts';
@@ -23,13 +23,17 @@ import { saltedSha1 } from '../../src/secrets/secret.ts';
 
 export { idPattern, type IdRange };
 
-/** What the templates need to know of a deployment. */
-export interface Directory {
+/** What the rules need to know of a deployment. */
+export interface DirectoryRealm {
   readonly base: string;
   readonly realm: string;
   readonly peopleIds: readonly IdRange[];
   readonly toolIds: readonly IdRange[];
   readonly realmGid: number;
+}
+
+/** What the templates need to know of a deployment. */
+export interface Directory extends DirectoryRealm {
   readonly databaseFolder: string;
   /** The path of deploy/ldap/schema on slapd's host; this clone's by default. */
   readonly schemaFolder?: string;
@@ -76,19 +80,53 @@ const NSS_ATTRIBUTES = [
 
 /** Renders every template: the texts by file name. Each call salts the password hashes anew. */
 export function renderDirectory(directory: Directory): Record<Template, string> {
-  const values = templateValues(directory);
-  const fill = (name: Template): string =>
-    readFileSync(join(FOLDER, name), 'utf8').replaceAll(/\{\{(\w+)\}\}/g, (_, key: string) => {
-      const value = values[key];
-      if (value === undefined) throw new Error(`${name} uses an unknown value: ${key}`);
-      return value;
-    });
+  const values = { ...realmValues(directory), ...serverValues(directory) };
+  return Object.fromEntries(
+    TEMPLATES.map((name) => [name, fill(readTemplate(name), values)]),
+  ) as Record<Template, string>;
+}
+
+/** The realm that a configuration describes. */
+export function directoryRealm({
+  realm,
+  ldap,
+  ids,
+}: Pick<Config, 'realm' | 'ldap' | 'ids'>): DirectoryRealm {
+  const { base } = ldap;
+  return { base, realm, peopleIds: ids.people, toolIds: ids.tools, realmGid: ids.realmGid };
+}
+
+/** The rules of the server, in their order. */
+export interface DirectoryRules {
+  overlays: string[];
+  constraints: string[];
+  access: string[];
+}
+
+/** The rules that the templates contain, for that realm. They contain no secret. */
+export function directoryRules(directory: DirectoryRealm): DirectoryRules {
+  const values = realmValues(directory);
+  const rulesOf = (name: Template, attribute: string): string[] =>
+    [...readTemplate(name).matchAll(new RegExp(`^${attribute}: (?:\\{\\d+\\})?(.*)$`, 'gm'))].map(
+      ([, rule = '']) => fill(rule, values),
+    );
   return {
-    'config.ldif': fill('config.ldif'),
-    'access.ldif': fill('access.ldif'),
-    'tree.ldif': fill('tree.ldif'),
-    'accounts.ldif': fill('accounts.ldif'),
+    overlays: rulesOf('config.ldif', 'olcOverlay'),
+    constraints: rulesOf('config.ldif', 'olcConstraintAttribute'),
+    access: rulesOf('access.ldif', 'olcAccess'),
   };
+}
+
+function readTemplate(name: Template): string {
+  return readFileSync(join(FOLDER, name), 'utf8');
+}
+
+function fill(template: string, values: Readonly<Record<string, string>>): string {
+  return template.replaceAll(/\{\{(\w+)\}\}/g, (_, key: string) => {
+    const value = values[key];
+    if (value === undefined) throw new Error(`a template uses an unknown value: ${key}`);
+    return value;
+  });
 }
 
 /** The DN that reads from outside, and changes the passwords of other accounts; no worker binds as it. */
@@ -96,8 +134,8 @@ export function adminDn(base: string): string {
   return `cn=admin,${base}`;
 }
 
-function templateValues(directory: Directory): Record<string, string> {
-  const { realm, passwords } = directory;
+function realmValues(directory: DirectoryRealm): Record<string, string> {
+  const { realm } = directory;
   const base = parseBase(directory.base);
   if (!/^[a-z][a-z0-9-]*$/.test(realm)) throw new Error(`not the name of a realm: ${realm}`);
   const [rdnType = '', rdnValue = ''] = (base.split(',')[0] ?? '').split('=');
@@ -116,19 +154,24 @@ function templateValues(directory: Directory): Record<string, string> {
     sudoers,
     sudoersPattern: escapePattern(sudoers),
     nssAttributes: NSS_ATTRIBUTES,
+    adminDn: adminDn(base),
+  };
+}
+
+function serverValues(directory: Directory): Record<string, string> {
+  const { passwords } = directory;
+  return {
     databaseFolder: directory.databaseFolder,
     pidFile: directory.pidFile,
     moduleFolder: '/usr/lib/ldap',
     systemSchemaFolder: '/etc/ldap/schema',
     schemaFolder: encodeURI(directory.schemaFolder ?? join(FOLDER, 'schema')),
-    adminDn: adminDn(base),
-    adminPasswordHash: hashPassword(passwords.admin),
-    directoryPasswordHash: hashPassword(passwords.directory),
-    directoryReaderPasswordHash: hashPassword(passwords['directory-reader']),
-    keysAgentPasswordHash: hashPassword(passwords['keys-agent']),
-    sssdPasswordHash: hashPassword(passwords.sssd),
-    readerPasswordHash: hashPassword(passwords.reader),
-    mailReaderPasswordHash: hashPassword(passwords['mail-reader']),
+    ...Object.fromEntries(
+      Object.entries(passwords).map(([account, password]) => [
+        `${account.replaceAll(/-(.)/g, (_, letter: string) => letter.toUpperCase())}PasswordHash`,
+        hashPassword(password),
+      ]),
+    ),
   };
 }
 
@@ -172,22 +215,15 @@ function main(): void {
   }
   const config = loadConfig(configPath(values.config));
   const texts = renderDirectory({
-    base: config.ldap.base,
-    realm: config.realm,
-    peopleIds: config.ids.people,
-    toolIds: config.ids.tools,
-    realmGid: config.ids.realmGid,
+    ...directoryRealm(config),
     databaseFolder: values.database,
     ...(values.schema === undefined ? {} : { schemaFolder: values.schema }),
     pidFile: values['pid-file'],
     passwords: {
+      ...(Object.fromEntries(
+        DIRECTORY_ACCOUNTS.map((account) => [account, readSecret(config, 'ldap', account)]),
+      ) as Record<DirectoryAccount, string>),
       admin: readPassword(adminPasswordFile),
-      directory: readSecret(config, 'ldap', 'directory'),
-      'directory-reader': readSecret(config, 'ldap', 'directory-reader'),
-      'keys-agent': readSecret(config, 'ldap', 'keys-agent'),
-      sssd: readSecret(config, 'ldap', 'sssd'),
-      reader: readSecret(config, 'ldap', 'reader'),
-      'mail-reader': readSecret(config, 'ldap', 'mail-reader'),
     },
   });
   const out = resolve(values.out);

@@ -67,33 +67,53 @@ function keysOfPortal(portal: string): string[] {
   return ['requests.', 'requests.urgent.', 'events.'].map((part) => `~bull:${part}${portal}:*`);
 }
 
+/** What everything is allowed with. */
+const ALL = ['~*', '&*', '+@all'];
+
+/** A user of an ACL file. */
+export interface RedisRule {
+  user: string;
+  /** whose password it has; undefined: nobody can be this user */
+  account?: RedisUser;
+  /** what it may do, in the words of the file */
+  may: readonly string[];
+}
+
 /**
- * The text of an ACL file (Redis, "ACL").
+ * The users of an ACL file, in its order.
  *
  * @param portals names; an admin's own key needs no user: the account `admin` sends what it signs
  */
+export function redisRules(portals: readonly string[]): RedisRule[] {
+  const rule = (account: RedisUser, keys: readonly string[], commands: readonly string[]) => {
+    const words = commands.map((command) => (command.startsWith('-') ? command : `+${command}`));
+    const may = ['resetchannels', ...keys, '-@all', ...words];
+    return { user: redisUser(account), account, may };
+  };
+  return [
+    // Redis reads its append-only file as `default`, and leaves out transactions that this user may not run
+    { user: 'default', may: ALL },
+    { user: redisUser('owner'), account: 'owner', may: ALL },
+    ...REDIS_ACCOUNTS.map((account) =>
+      rule(account, KEYS[account] ?? [], [...WORK, ...(MORE[account] ?? [])]),
+    ),
+    ...portals
+      .filter((portal) => adminOfPortal(portal) === undefined)
+      .map((portal) => rule(`portal.${portal}`, keysOfPortal(portal), WORK)),
+  ];
+}
+
+/** The text of an ACL file (Redis, "ACL"). */
 export function renderUsers(
   portals: readonly string[],
   passwordOf: (user: RedisUser) => string,
 ): string {
-  const user = (account: RedisUser, keys: readonly string[], commands: readonly string[]): string =>
-    [
-      ...['user', redisUser(account), 'on', `#${hash(passwordOf(account))}`],
-      ...['resetchannels', ...keys, '-@all'],
-      ...commands.map((command) => (command.startsWith('-') ? command : `+${command}`)),
-    ].join(' ');
-  const lines = [
-    // Redis reads its append-only file as `default`, and leaves out transactions that this user may not run
-    'user default off resetpass ~* &* +@all',
-    `user ${redisUser('owner')} on #${hash(passwordOf('owner'))} ~* &* +@all`,
-    ...REDIS_ACCOUNTS.map((account) =>
-      user(account, KEYS[account] ?? [], [...WORK, ...(MORE[account] ?? [])]),
-    ),
-    ...portals
-      .filter((portal) => adminOfPortal(portal) === undefined)
-      .map((portal) => user(`portal.${portal}`, keysOfPortal(portal), WORK)),
-  ];
-  return `${lines.join('\n')}\n`;
+  const lines = redisRules(portals).map(({ user, account, may }) => {
+    const state =
+      account === undefined ? ['off', 'resetpass'] : ['on', `#${hash(passwordOf(account))}`];
+    return `${['user', user, ...state, ...may].join(' ')}\n`;
+  });
+  return lines.join('');
 }
 
 /** In the format of `ACL SETUSER`. The passwords are long and random: a slow hash would add nothing. */

@@ -17,7 +17,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
-import { DIRECTORY_ACCOUNTS, renderDirectory, type Directory } from '../../deploy/ldap/render.ts';
+import {
+  DIRECTORY_ACCOUNTS,
+  directoryRealm,
+  renderDirectory,
+  type Directory,
+} from '../../deploy/ldap/render.ts';
 import type { Config } from '../shared/config.ts';
 import { runPrograms, type Program } from '../shared/run-programs.ts';
 import { withoutPassword } from '../backends/ldap/ldap.ts';
@@ -190,11 +195,12 @@ export async function withPrivatePostgres<T>(
  * real one, the accounts of our programs. Their passwords are new and known to nobody.
  */
 export async function withPrivateDirectory<T>(
-  { realm, ldap: { base }, ids }: Pick<Config, 'realm' | 'ldap' | 'ids'>,
+  config: Pick<Config, 'realm' | 'ldap' | 'ids'>,
   load: (slapadd: Program) => Promise<void>,
   signal: AbortSignal,
   act: (place: DirectoryPlace) => Promise<T>,
 ): Promise<T> {
+  const { base, realm } = directoryRealm(config);
   return withFolder(undefined, async (folder) => {
     const inFolder = (name: string) => join(folder, name);
     for (const name of ['config', 'data']) mkdirSync(inFolder(name), { mode: 0o700 });
@@ -202,15 +208,8 @@ export async function withPrivateDirectory<T>(
       [...DIRECTORY_ACCOUNTS, 'admin'].map((account) => [account, randomBytes(24).toString('hex')]),
     ) as Directory['passwords'];
     const texts = renderDirectory({
-      ...{
-        base,
-        realm,
-        realmGid: ids.realmGid,
-        peopleIds: ids.people,
-        toolIds: ids.tools,
-        passwords,
-      },
-      ...{ databaseFolder: inFolder('data'), pidFile: inFolder('slapd.pid') },
+      ...directoryRealm(config),
+      ...{ passwords, databaseFolder: inFolder('data'), pidFile: inFolder('slapd.pid') },
     });
     const slapadd = (database: string): Program => ({
       name: SLAPADD,

@@ -1,4 +1,5 @@
 /** Checks the directory: each account whose password this machine has, and the rules of the server. */
+import { type DirectoryAccount, directoryRealm, directoryRules } from '../../deploy/ldap/render.ts';
 import { type Config, readSecret } from '../shared/config.ts';
 import {
   countSeenByNobody,
@@ -6,20 +7,9 @@ import {
   readAccountHealth,
   readSlapdConfig,
 } from '../backends/ldap/directory-health.ts';
-import { idPattern } from '../identity/id-pattern.ts';
+import { levelOf, parseAccess } from './access-rules.ts';
 import { openAddresses } from './listeners.ts';
 import { elsewhere, expectThat, fix, type Line, notHere, ok } from './line.ts';
-
-/** Only `directory` writes. */
-export const DIRECTORY_ACCOUNTS = [
-  'directory',
-  'directory-reader',
-  'keys-agent',
-  'sssd',
-  'reader',
-  'mail-reader',
-] as const;
-type Account = (typeof DIRECTORY_ACCOUNTS)[number];
 
 const RULES = 'Load the access rules of deploy/ldap again: see docs/install.md, step 7.';
 const INVALID_CREDENTIALS = 49;
@@ -29,8 +19,8 @@ function placeOf({ ldap, realm }: Config): DirectoryPlace {
   return { uri: ldap.uri, base: ldap.base, realm, caFile: ldap.caFile };
 }
 
-/** Binds as one account, and checks that it sees what it must, and can write only what it may. */
-export async function lookAtAccount(config: Config, account: Account): Promise<Line[]> {
+/** Binds as one account, and checks that it sees and can write what the access rules let it, and nothing else. */
+export async function lookAtAccount(config: Config, account: DirectoryAccount): Promise<Line[]> {
   let password: string;
   try {
     password = readSecret(config, 'ldap', account);
@@ -53,21 +43,30 @@ export async function lookAtAccount(config: Config, account: Account): Promise<L
     }
     throw error;
   }
-  const { unseen, mayWrite } = health;
-  const wrong = mayWrite.filter(({ allowed }) => allowed !== (account === 'directory'));
+  const { bindDn, places, entries } = health;
+  const rules = parseAccess(directoryRules(directoryRealm(config)).access);
+  const maySee = ({ dn }: { dn: string }) => levelOf(rules, bindDn, dn, 'entry') !== 'none';
+  const shouldWrite = ({ dn }: { dn: string }) =>
+    levelOf(rules, bindDn, dn, 'objectClass') === 'write';
+  const hidden = places.filter((each) => !each.isSeen && maySee(each));
+  const shown = places.filter((each) => each.isSeen && !maySee(each));
+  const wrong = entries.filter((each) => each.mayWrite !== shouldWrite(each));
   const lines = [
-    ...unseen.map((place) =>
+    ...hidden.map(({ place }) =>
       fix(`${account} cannot see ${place}: to this account, nothing exists there`, RULES),
     ),
-    ...wrong.map(({ what, allowed }) =>
-      fix(`${account} can${allowed ? '' : 'not'} write ${what}`, RULES),
+    ...(shown.length === 0
+      ? []
+      : [fix(`${account} also sees ${shown.map(({ place }) => place).join(', ')}`, RULES)]),
+    ...wrong.map(({ place, mayWrite }) =>
+      fix(`${account} can${mayWrite ? '' : 'not'} write ${place}`, RULES),
     ),
   ];
   if (lines.length > 0) return lines;
   const right =
-    mayWrite.length === 0
+    entries.length === 0
       ? 'but has no person yet on whom to test writing'
-      : account === 'directory'
+      : entries.some(({ mayWrite }) => mayWrite)
         ? 'and can write'
         : 'and cannot write';
   return [ok(`${account} can log in, sees each place, ${right}`)];
@@ -91,30 +90,19 @@ export async function lookAtSlapd(config: Config): Promise<Line[]> {
       ),
     ];
   }
-  const missing = ['syncprov', 'ppolicy', 'unique', 'constraint'].filter(
-    (name) => !found.overlays.includes(name),
-  );
-  const patterns = [
-    ['people', idPattern(config.ids.people)],
-    ['tools', idPattern(config.ids.tools)],
-  ] as const;
+  const { overlays, constraints, access } = directoryRules(directoryRealm(config));
+  const missing = overlays.filter((name) => !found.overlays.includes(name));
   const lines = [
     ...missing.map((name) =>
       fix(`the overlay ${name} is missing`, 'Add it as in deploy/ldap/config.ldif.'),
     ),
-    ...patterns
-      .filter(([, pattern]) => !found.constraints.some((text) => text.includes(pattern)))
-      .map(([kind]) =>
-        fix(
-          `the constraint overlay lacks the range of ids of ${kind} in this configuration`,
-          'Render deploy/ldap again, and load its olcConstraintAttribute.',
-        ),
-      ),
-    ...patterns
-      .filter(([, pattern]) => !found.access.some((text) => text.includes(pattern)))
-      .map(([kind]) =>
-        fix(`the access rules lack the range of ids of ${kind} in this configuration`, RULES),
-      ),
+    ...expectRules(
+      'the constraint overlay lacks',
+      found.constraints,
+      constraints,
+      'Render deploy/ldap again, and load its olcConstraintAttribute.',
+    ),
+    ...expectRules('the access rules lack', found.access, access, RULES),
     ...(found.judgesNewEntries
       ? []
       : [
@@ -128,6 +116,29 @@ export async function lookAtSlapd(config: Config): Promise<Line[]> {
   return lines.length > 0
     ? lines
     : [ok("the directory's overlays and rules match this configuration")];
+}
+
+/** Which rules are not among those of the server, or not in their order. Other rules may be between them. */
+function expectRules(
+  what: string,
+  had: readonly string[],
+  wanted: readonly string[],
+  todo: string,
+): Line[] {
+  const plain = (rule: string) =>
+    rule
+      .replace(/^\{\d+\}/u, '')
+      .replace(/\s+/gu, ' ')
+      .toLowerCase();
+  const left = had.map(plain);
+  const [first, ...more] = wanted.filter((rule) => {
+    const at = left.indexOf(plain(rule));
+    left.splice(0, at + 1);
+    return at < 0;
+  });
+  if (first === undefined) return [];
+  const others = more.length === 0 ? '' : `, and ${more.length} more`;
+  return [fix(`${what} what this configuration needs: ${first}${others}`, todo)];
 }
 
 /** Whether other machines can talk to slapd without TLS: an eavesdropper learns passwords and can change answers. */

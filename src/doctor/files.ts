@@ -6,7 +6,7 @@ import { REDIS_ACCOUNTS } from '../backends/redis/redis-connection.ts';
 import { findSigner, readSigningKey } from '../requests/token.ts';
 import { describeError } from '../shared/errors.ts';
 import { POSTGRES_ROLES } from '../database/connection.ts';
-import { DIRECTORY_ACCOUNTS } from './directory.ts';
+import { DIRECTORY_ACCOUNTS } from '../../deploy/ldap/render.ts';
 import { elsewhere, expectThat, fix, type Line, ok } from './line.ts';
 
 /** Every secret of a deployment; each machine has those that it needs. */

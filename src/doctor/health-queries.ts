@@ -150,28 +150,30 @@ export interface Openness {
   room: number;
 }
 
-export async function readOpenness(client: Client): Promise<Openness> {
+/** @param reserved a pattern of the names of functions that only the owner may call */
+export async function readOpenness(client: Client, reserved: string): Promise<Openness> {
   const { rows } = await client.query(
     `WITH logins AS (
        SELECT rolname, rolconnlimit FROM pg_roles r WHERE rolcanlogin AND NOT rolsuper AND EXISTS (
          SELECT FROM pg_database d WHERE datallowconn AND has_database_privilege(r.oid, d.oid, 'CONNECT')))
      SELECT current_database() AS database,
-       ${mayCall('^pg_(try_)?advisory_(xact_)?lock(_shared)?$')} AS lockers,
-       ${mayCall('^lo_(creat|create|from_bytea)$')} AS fillers,
+       ${mayCall(`NOT proname ^@ 'lo_'`)} AS lockers,
+       ${mayCall(`proname ^@ 'lo_'`)} AS fillers,
        has_database_privilege('public', current_database(), 'CONNECT') AS "isPublic",
        ARRAY(SELECT rolname::text FROM logins WHERE rolconnlimit < 0 ORDER BY 1) AS unlimited,
        (SELECT coalesce(sum(rolconnlimit), 0)::int FROM logins WHERE rolconnlimit >= 0) AS limits,
        (SELECT sum(CASE name WHEN 'max_connections' THEN setting::int ELSE -setting::int END)::int
           FROM pg_settings WHERE name IN
             ('max_connections', 'superuser_reserved_connections', 'reserved_connections')) AS room`,
+    [reserved],
   );
   return rows[0] as Openness;
 }
 
-const mayCall = (pattern: string) => `
+const mayCall = (which: string) => `
   ARRAY(SELECT DISTINCT CASE WHEN a.grantee = 0 THEN 'everybody' ELSE pg_get_userbyid(a.grantee)::text END
     FROM pg_proc p, aclexplode(coalesce(proacl, acldefault('f', proowner))) a
-    WHERE pronamespace = 'pg_catalog'::regnamespace AND a.grantee <> proowner AND proname ~ '${pattern}'
+    WHERE pronamespace = 'pg_catalog'::regnamespace AND a.grantee <> proowner AND proname ~ $1 AND ${which}
       AND a.grantee <> (SELECT datdba FROM pg_database WHERE datname = current_database())
     ORDER BY 1)`;
 

@@ -1,25 +1,35 @@
-/** Checks whether each portal has a user in Redis, for its own queues and for nothing else. */
+/** Checks whether each program and each portal has a user in Redis, for its own queues and for nothing else. */
+import { type RedisRule, redisRules } from '../../deploy/redis/render.ts';
 import { adminOfPortal, type Config, findSecret } from '../shared/config.ts';
-import {
-  REDIS_ACCOUNTS,
-  type RedisAccount,
-  redisUser,
-} from '../backends/redis/redis-connection.ts';
+import { REDIS_ACCOUNTS, type RedisAccount } from '../backends/redis/redis-connection.ts';
 import { logsInToRedis, readRedisRights, type RedisRights } from '../backends/redis/redis-users.ts';
-import { ROLES } from '../roles/index.ts';
 import { elsewhere, fix, type Line, ok } from './line.ts';
 
 const RENDER = 'Render the users of Redis again, and run `ACL LOAD`: see docs/install.md, step 6.';
 const REMOVE = 'Remove the user from the ACL file, and run `ACL LOAD`.';
 const FLUSH = 'FLUSHALL';
 
-const write = (queue: string): string => `LPUSH bull:${queue}:wait x`;
-const writesOf = (portal: string): string[] =>
-  ['requests', 'requests.urgent', 'events'].map((kind) => write(`${kind}.${portal}`));
+/** Writes to each queue of a user; and one command that only somebody who may do everything may run. */
+function commandsOf(rules: readonly RedisRule[]): string[] {
+  const words = rules.toReversed().flatMap(({ may }) => may);
+  const queues = words.flatMap((word) => /^~(.+:)\*$/u.exec(word)?.[1] ?? []);
+  return [...new Set(queues)].map((queue) => `LPUSH ${queue}wait x`).concat(FLUSH);
+}
+
+/** Which of the commands a rule allows. */
+function allowedBy({ may }: RedisRule, commands: readonly string[]): string[] {
+  const prefixes = may.flatMap((word) => /^~(.*)\*$/u.exec(word)?.[1] ?? []);
+  return commands.filter((command) =>
+    command === FLUSH
+      ? may.includes('+@all')
+      : prefixes.some((prefix) => command.startsWith(`LPUSH ${prefix}`)),
+  );
+}
 
 export async function lookAtRedisUsers(config: Config): Promise<Line[]> {
   const portals = config.portals.map(({ name }) => name);
-  const commands = [...portals.flatMap(writesOf), ...ROLES.map(write), FLUSH];
+  const rules = redisRules(portals);
+  const commands = commandsOf(rules);
   const rights = await readRedisRights(config, 'admin', commands);
   if (rights === undefined) {
     return [
@@ -28,7 +38,7 @@ export async function lookAtRedisUsers(config: Config): Promise<Line[]> {
   }
   const refused = await findRefused(config, portals);
   return [
-    ...judgeRedisUsers(portals, rights, commands),
+    ...judgeRedisUsers(rules, rights, commands),
     ...(refused.length === 0
       ? []
       : [
@@ -62,7 +72,7 @@ async function findRefused(config: Config, portals: readonly string[]): Promise<
 }
 
 function judgeRedisUsers(
-  portals: readonly string[],
+  rules: readonly RedisRule[],
   rights: RedisRights,
   commands: readonly string[],
 ): Line[] {
@@ -75,9 +85,6 @@ function judgeRedisUsers(
       ),
     ];
   }
-  // requests signed with an admin's own key are sent with the account admin
-  const real = portals.filter((portal) => adminOfPortal(portal) === undefined);
-  const ours = [...REDIS_ACCOUNTS, 'owner' as const].map(redisUser);
   const lines: Line[] = [];
   if ((standard?.may.size ?? 0) < commands.length) {
     lines.push(
@@ -87,15 +94,14 @@ function judgeRedisUsers(
       ),
     );
   }
-  const missing = [...ours, ...real.map((portal) => redisUser(`portal.${portal}`))].filter(
-    (user) => !rights.has(user),
-  );
+  const names = rules.map(({ user }) => user);
+  const missing = names.filter((user) => !rights.has(user));
   if (missing.length > 0) lines.push(fix(`it has no user ${missing.join(', ')}`, RENDER));
   for (const [user, { on, may }] of rights) {
-    if (user === 'default' || ours.includes(user)) continue;
-    const portal = real.find((each) => redisUser(`portal.${each}`) === user);
-    if (portal !== undefined) {
-      lines.push(...judgePortal(user, writesOf(portal), on ? may : new Set<string>()));
+    if (user === 'default') continue;
+    const rule = rules.find((each) => each.user === user);
+    if (rule !== undefined) {
+      lines.push(...judgeUser(user, allowedBy(rule, commands), on ? may : new Set<string>()));
     } else if (user.startsWith('portal.')) {
       lines.push(fix(`there is a user ${user}, but the configuration has no such portal`, REMOVE));
     } else if (on && may.size > 0) {
@@ -107,12 +113,14 @@ function judgeRedisUsers(
       );
     }
   }
-  return lines.length > 0
-    ? lines
-    : [ok(`each portal has a user for its own queues, and for nothing else: ${real.join(', ')}`)];
+  if (lines.length > 0) return lines;
+  const portals = names.flatMap((user) => /^portal\.(.*)$/u.exec(user)?.[1] ?? []);
+  return [
+    ok(`each portal has a user for its own queues, and for nothing else: ${portals.join(', ')}`),
+  ];
 }
 
-function judgePortal(user: string, own: readonly string[], may: ReadonlySet<string>): Line[] {
+function judgeUser(user: string, own: readonly string[], may: ReadonlySet<string>): Line[] {
   const beyond = [...may].filter((command) => !own.includes(command));
   const lacks = own.filter((command) => !may.has(command));
   return [

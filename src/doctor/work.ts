@@ -33,7 +33,8 @@ import {
 } from '../database/overview.ts';
 import { type PlaceDoubt, readPlaceDoubts } from '../seals/place-markers-table.ts';
 import type { Client } from '../database/connection.ts';
-import { latestSweepSeconds, readHeld, readSweeps, type Sweep } from '../drift/sweeps-table.ts';
+import { sweepFault } from '../drift/sweep-fault.ts';
+import { type LastSweeps, readLastSweeps } from '../drift/sweeps-table.ts';
 import { expectThat, fix, type Line, ok } from './line.ts';
 
 /** The sealer runs every second. */
@@ -50,8 +51,7 @@ export async function lookAtWork(client: Client, config: Config, now: Date): Pro
   const leaders = await readLeaders(client);
   const holders = await readHolders(client);
   const freeze = await readFreeze(client);
-  const held = await readHeld(client);
-  const [last] = await readSweeps(client, 1);
+  const sweeps = await readLastSweeps(client);
   return [
     ...WORKS.map((work) => {
       const leader = leaders.find((each) => each.work === work);
@@ -73,7 +73,7 @@ export async function lookAtWork(client: Client, config: Config, now: Date): Pro
             ? 'No request gets a verdict. Run `chamberlain recover`, which thaws the realm.'
             : 'No request gets a verdict. Run `chamberlain thaw` when work may continue.',
         ),
-    ...lookAtSweep(held, last, config, now),
+    lookAtSweep(sweeps, config, now),
     await lookAtHeartbeat(client, now),
     ...lookAtPlaces(await readPlaceDoubts(client)),
     ...(freeze === undefined ? [lookAtCalendar(await readOverdue(client, now))] : []),
@@ -109,48 +109,10 @@ function lookAtNumbers(numbers: NumbersLeft): Line {
     : fix(scarce.what, scarce.todo);
 }
 
-const FAILED_SWEEPS = { unreadable: 'could not read everything', cut: 'was interrupted' } as const;
-
-function isFailed(state: Sweep['state']): state is keyof typeof FAILED_SWEEPS {
-  return state in FAILED_SWEEPS;
-}
-
-function lookAtSweep(
-  held: Sweep | undefined,
-  last: Sweep | undefined,
-  { sweep }: Config,
-  now: Date,
-): Line[] {
-  if (held !== undefined) {
-    return [
-      fix(
-        `the sweep is held: ${held.drifted} of ${held.subjects} subjects have drifted`,
-        held.digest === null
-          ? 'Run `chamberlain plan --all` to see what the sweep would do.'
-          : `Read \`chamberlain plan --all\`, then \`chamberlain sweep release --expect ${held.digest}\`.`,
-      ),
-    ];
-  }
-  if (last === undefined) return [ok('no sweep yet')];
-  const seconds = (now.getTime() - last.beganAt.getTime()) / 1000;
-  if (isFailed(last.state)) {
-    return [
-      fix(
-        `the last sweep ${FAILED_SWEEPS[last.state]}${last.sentence === null ? '' : `: ${last.sentence}`}`,
-        last.state === 'cut'
-          ? 'Look at the log of `chamberlain work sweep`. The sweep is repeated by itself.'
-          : 'Make available what this command reports as unreadable, then run `chamberlain sweep now`.',
-      ),
-    ];
-  }
-  return [
-    expectThat(
-      seconds < latestSweepSeconds(sweep),
-      `the last sweep was ${last.state}`,
-      `the last sweep began at ${last.beganAt.toISOString()}, though one should begin every ${sweep.everyMinutes} min`,
-      'Look at the log of `chamberlain work sweep`.',
-    ),
-  ];
+function lookAtSweep(sweeps: LastSweeps, { sweep }: Config, now: Date): Line {
+  const fault = sweepFault(sweeps, sweep, now);
+  if (fault !== undefined) return fix(fault.what, fault.todo);
+  return ok(sweeps.last === undefined ? 'no sweep yet' : `the last sweep was ${sweeps.last.state}`);
 }
 
 async function lookAtHeartbeat(client: Client, now: Date): Promise<Line> {

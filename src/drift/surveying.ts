@@ -14,8 +14,11 @@ import {
   undecidedOf,
   unreadableRole,
 } from '../reconcile/report.ts';
-import { findSubjectsByWord } from '../database/overview.ts';
-import { openSurvey, type RoleProgress } from './survey-answers.ts';
+import { type Client, openPool } from '../database/connection.ts';
+import { findSubjectsByWord, look } from '../database/overview.ts';
+import { collectReports, type Waited } from './collecting.ts';
+import { readAbsent } from './reports-table.ts';
+import { deleteSurvey, recordSurvey } from './surveys-table.ts';
 import { readUnmanaged } from '../unmanaged/unmanaged-table.ts';
 import { notReportedOf } from '../unmanaged/unmanaged-things.ts';
 import { configOf, wantsJson } from '../cli/configuration.ts';
@@ -23,6 +26,9 @@ import { EXIT } from '../cli/exit.ts';
 import { startProgress } from '../cli/progress.ts';
 import { parseSeconds } from '../cli/options/seconds.ts';
 import { unknownSubject, withAdmin } from '../cli/admin.ts';
+
+/** After so long without a sign of a role, it is checked whether the role runs at all. */
+const QUIET_MS = 2000;
 
 /** The options of `survey`, `plan` and `repair` that say what to look at. */
 export interface SurveyOptions {
@@ -154,18 +160,26 @@ export async function askRoles(
   }: { roles: readonly Role[]; timeoutMs: number; say?: (text: string) => void },
 ): Promise<Map<Role, Report>> {
   const id = randomUUID();
+  const patience = { silentMs: timeoutMs, mostPutOff: Infinity };
   say?.(`asking ${roles.join(', ')}`);
-  const asked = await openSurvey(config, id, subjects);
+  const pool = openPool(config, 'admin', { max: 1, durable: true });
   const queues = openQueues(config, 'admin');
   try {
-    for (const role of roles) await queues.addSurvey(role, id);
-    const reports = await asked.collect(roles, timeoutMs, (far) =>
-      say?.(roles.map((role) => `${role} ${describeProgress(far.get(role))}`).join(', ')),
-    );
-    return new Map(roles.map((role) => [role, reports.get(role) ?? noAnswer(role, timeoutMs)]));
+    return await look(pool, async (client) => {
+      await recordSurvey(client, id, subjects);
+      try {
+        for (const role of roles) await queues.addSurvey(role, id);
+        const reports = await collectReports(client, id, roles, patience, async (waited) =>
+          say?.(await describeProgress(client, roles, waited)),
+        );
+        return new Map(roles.map((role) => [role, reports.get(role) ?? noAnswer(role, timeoutMs)]));
+      } finally {
+        await deleteSurvey(client, id).catch(() => {});
+      }
+    });
   } finally {
     await queues.close();
-    await asked.close();
+    await pool.end();
   }
 }
 
@@ -173,10 +187,22 @@ function targetNames(): string[] {
   return REGISTRY.flatMap(({ targets }) => targets.map(({ name }) => name));
 }
 
-function describeProgress(far: RoleProgress | undefined): string {
-  if (far === undefined) return '…';
-  if (far === 'absent') return 'does not seem to run';
-  return far === 'answered' ? 'done' : `${far.done} of ${far.total}`;
+async function describeProgress(
+  client: Client,
+  roles: readonly Role[],
+  waited: readonly Waited[],
+): Promise<string> {
+  const of = new Map(waited.map((each) => [each.role, each]));
+  const isQuiet = ({ progress, quietMs }: Waited) => progress === undefined && quietMs >= QUIET_MS;
+  const quiet = waited.filter(isQuiet).map(({ role }) => role);
+  const absent = await readAbsent(client, quiet);
+  const describe = (role: Role): string => {
+    const { progress } = of.get(role) ?? {};
+    if (progress !== undefined) return `${progress.done} of ${progress.total}`;
+    if (!of.has(role)) return 'done';
+    return absent.includes(role) ? 'does not seem to run' : '…';
+  };
+  return roles.map((role) => `${role} ${describe(role)}`).join(', ');
 }
 
 function noAnswer(role: Role, timeoutMs: number): Report {

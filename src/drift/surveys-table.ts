@@ -12,6 +12,31 @@ export interface AskedSurvey {
   pace: 'prompt' | 'background';
 }
 
+/** A survey whose caller was killed is deleted after this time. */
+const KEEP_SURVEYS = '1 hour';
+
+/**
+ * Records a survey, and listens for its reports. It has a caller as long as this connection lasts.
+ *
+ * @param subjects uids; undefined: every subject
+ */
+export async function recordSurvey(
+  client: Client,
+  id: string,
+  subjects: readonly number[] | undefined,
+): Promise<void> {
+  await client.query('LISTEN chamberlain_reports');
+  await client.query('SELECT hold_survey($1)', [id]);
+  await client.query(`DELETE FROM surveys WHERE at < now() - interval '${KEEP_SURVEYS}'`);
+  const values = [id, subjects ?? null];
+  await client.query('INSERT INTO surveys (id, subjects) VALUES ($1, $2)', values);
+}
+
+/** Deletes a survey, so that a role that still works on it stops. */
+export async function deleteSurvey(client: Client, id: string): Promise<void> {
+  await client.query('DELETE FROM surveys WHERE id = $1', [id]);
+}
+
 /** What was requested; undefined if the survey does not exist, or not any more. */
 export async function readSurvey(pool: Pool, id: string): Promise<AskedSurvey | undefined> {
   const { rows } = await pool.query({

@@ -4,6 +4,7 @@ import { ROLES } from '../roles/index.ts';
 import { digestSteps } from '../reconcile/digest.ts';
 import { mergeReports, type Report } from '../reconcile/report.ts';
 import type { Drift, Row, Unseen } from './drifts.ts';
+import { askRelease } from './sweep-fault.ts';
 import type { SweepEnding } from './sweeps-table.ts';
 import { notReportedOf } from '../unmanaged/unmanaged-things.ts';
 
@@ -171,8 +172,7 @@ function decide(
     const why = isTooMuch
       ? `${count} of ${merged.subjects} subjects have drifted, but a sweep may correct only ${most} without a release`
       : `an earlier sweep was held, and ${count} of ${merged.subjects} subjects have drifted now`;
-    const what = `read \`chamberlain plan --all\`; if that should be done, run \`chamberlain sweep release --expect ${digest}\``;
-    return { state: 'held', sentence: `${why}: ${what}` };
+    return { state: 'held', sentence: `${why}: ${askRelease(digest)}` };
   }
   const unseen = unreadableIn(seen, merged) === 0 ? null : whyUnreadable(seen, merged);
   if (hasDrift) return { state: 'touched', sentence: unseen };

@@ -16,7 +16,7 @@ import { readBehindRows, readTouchedSince, touchRows, writeDrifts } from './drif
 import type { NewEvent } from '../events/events-table.ts';
 import { isFrozen } from '../database/freeze.ts';
 import { readDoubt } from '../seals/heartbeat-table.ts';
-import { isPublishedSinceReport } from './sweep-reports.ts';
+import { isPublishedSinceReport } from './reports-table.ts';
 import * as store from './sweeps-table.ts';
 import { readUnmanaged } from '../unmanaged/unmanaged-table.ts';
 import { isUndecided } from '../unmanaged/unmanaged.ts';
@@ -116,7 +116,7 @@ async function sweepOnce(
   const id = randomUUID();
   const began = await store.beginSweep(client, id);
   const before = await readBehindRows(client);
-  const last = await store.readHeld(client);
+  const { held: last } = await store.readLastSweeps(client);
   const reports = await surveyEverything(client, queues, id, patience, way);
   const doubt = await doubtOfDirectory(
     client,

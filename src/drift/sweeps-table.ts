@@ -39,7 +39,7 @@ const COLUMNS = `id, began_at AS "beganAt", ended_at AS "endedAt", state, subjec
   findings, unreadable, digest, sentence`;
 
 /** States in which a sweep has judged everything: in the others it saw only a part, or could do nothing. */
-const JUDGED = `('clean', 'touched', 'held')`;
+const JUDGED: readonly SweepState[] = ['clean', 'touched', 'held'];
 
 /** The last sweeps, the newest first. */
 export async function readSweeps(client: Pick<Client, 'query'>, limit: number): Promise<Sweep[]> {
@@ -58,29 +58,31 @@ export async function readSweep(
   return rows[0] as Sweep | undefined;
 }
 
-/** The sweep that an admin must release; undefined if none is held. */
-export async function readHeld(client: Pick<Client, 'query'>): Promise<Sweep | undefined> {
-  const { rows } = await client.query(
-    `SELECT * FROM (SELECT ${COLUMNS} FROM sweeps WHERE state IN ${JUDGED}
-       ORDER BY began_at DESC LIMIT 1) AS last WHERE state = 'held'`,
-  );
-  return rows[0] as Sweep | undefined;
+/** Some of the last sweeps; undefined if there is none. */
+export interface LastSweeps {
+  last: Sweep | undefined;
+  /** the last that has ended, in any state */
+  ended: Sweep | undefined;
+  /** the one that an admin must release */
+  held: Sweep | undefined;
 }
 
-/** A sweep that began longer ago than this should have been followed by another. */
-export function latestSweepSeconds({ everyMinutes }: { everyMinutes: number }): number {
-  return everyMinutes * 60 * 2 + 600;
-}
-
-/** The last sweep that has ended, in any state. */
-export async function readLastEnded(
-  client: Pick<Client, 'query'>,
-): Promise<{ endedAt: Date; state: SweepState } | undefined> {
+export async function readLastSweeps(client: Pick<Client, 'query'>): Promise<LastSweeps> {
+  const newest = (which: string) =>
+    `(SELECT id FROM sweeps WHERE ${which} ORDER BY began_at DESC LIMIT 1)`;
   const { rows } = await client.query(
-    `SELECT ended_at AS "endedAt", state FROM sweeps WHERE ended_at IS NOT NULL
-     ORDER BY began_at DESC LIMIT 1`,
+    `SELECT ${COLUMNS} FROM sweeps WHERE id IN (
+       ${newest('true')} UNION ALL ${newest('ended_at IS NOT NULL')} UNION ALL ${newest('state = ANY ($1)')})
+     ORDER BY began_at DESC`,
+    [JUDGED],
   );
-  return rows[0] as { endedAt: Date; state: SweepState } | undefined;
+  const sweeps = rows as Sweep[];
+  const judged = sweeps.find(({ state }) => JUDGED.includes(state));
+  return {
+    last: sweeps[0],
+    ended: sweeps.find(({ endedAt }) => endedAt !== null),
+    held: judged?.state === 'held' ? judged : undefined,
+  };
 }
 
 /**

@@ -7,8 +7,9 @@ import type { Role } from '../reconcile/wanted.ts';
 import type { Report } from '../reconcile/report.ts';
 import { look } from '../database/overview.ts';
 import { type Client, openPool } from '../database/connection.ts';
-import { hearNotices } from '../database/notices.ts';
+import { collectReports } from '../drift/collecting.ts';
 import { SURVEY_CALLS } from '../drift/survey-calls.ts';
+import { deleteSurvey } from '../drift/surveys-table.ts';
 
 /** What to look for; an absent field is not looked for. */
 export interface Sought {
@@ -68,7 +69,6 @@ export async function withLooking<T>(
   const pool = openPool(config, 'admin', { max: 1, durable: false });
   try {
     return await look(pool, async (client) => {
-      const notices = hearNotices(client, ({ payload }) => payload === id);
       const [, { rows }] = await Promise.all([
         client.query('LISTEN chamberlain_reports'),
         client.query(FIND_AND_ASK, [
@@ -88,25 +88,16 @@ export async function withLooking<T>(
         client,
         found: rows as FoundSubject[],
         async reports(roles, timeoutMs) {
-          const deadline = askedAt + timeoutMs;
-          for (let reports = new Map<Role, Report>(); ;) {
-            if (rows.length > 0) reports = await readReports(client, id);
-            const leftMs = deadline - performance.now();
-            const isWhole = rows.length === 0 || roles.every((role) => reports.has(role));
-            // a late role must find the row, so the next caller deletes it
-            if (isWhole) await client.query('DELETE FROM surveys WHERE id = $1', [id]);
-            if (isWhole || leftMs <= 0) return reports;
-            await notices.wait(leftMs);
-          }
+          if (rows.length === 0) return new Map();
+          const silentMs = askedAt + timeoutMs - performance.now();
+          const reports = await collectReports(client, id, roles, { silentMs, mostPutOff: 1 });
+          // a late role must find the row, so the next caller deletes it
+          if (reports.size === roles.length) await deleteSurvey(client, id);
+          return reports;
         },
       });
     });
   } finally {
     await pool.end();
   }
-}
-
-async function readReports(client: Client, id: string): Promise<Map<Role, Report>> {
-  const { rows } = await client.query('SELECT role, report FROM reports WHERE survey = $1', [id]);
-  return new Map((rows as { role: Role; report: Report }[]).map((row) => [row.role, row.report]));
 }

@@ -12,7 +12,10 @@ const PROJECT = join(import.meta.dirname, '../..');
 const SOMEBODY = 65_534;
 const HEAP = '--max-semi-space-size=8 --heap-growing-percent=100';
 
-const SOURCES = ['src/a.ts', 'src/b.ts', 'workers/c.ts', 'dev/build.ts', 'package-lock.json'];
+const SOURCES = [
+  ...['src/a.ts', 'src/b.ts', 'workers/c.ts', 'deploy/ldap/d.ts', 'dev/build.ts'],
+  'package-lock.json',
+];
 /** Prints its arguments; as the build, it takes half a second, counts builds, and stores what deploy/chamberlain told it. */
 const NODE = `#!/bin/sh
 case $1 in
@@ -29,7 +32,7 @@ const folder = mkdtempSync(join(tmpdir(), 'chamberlain-wrapper-'));
 const program = join(folder, 'chamberlain');
 beforeAll(() => {
   chmodSync(folder, 0o755);
-  const inClone = ['deploy', 'dev', 'node_modules/.bin', 'src', 'workers', 'dist'];
+  const inClone = ['deploy/ldap', 'dev', 'node_modules/.bin', 'src', 'workers', 'dist'];
   for (const each of ['home', 'cache', ...inClone.map((place) => `clone/${place}`)]) {
     mkdirSync(join(folder, each), { recursive: true, mode: 0o755 });
   }
@@ -91,6 +94,10 @@ describe('a program whose sources have changed since it was built', () => {
     ['a file has a time in the future', () => utimesSync(inClone('src/a.ts'), at(9), at(9))],
     ['a file was removed', () => rmSync(inClone('src/b.ts'))],
     ['a file was added', () => writeFileSync(inClone('workers/d.ts'), '')],
+    [
+      'a template’s program was changed',
+      () => utimesSync(inClone('deploy/ldap/d.ts'), at(0), at(0)),
+    ],
     ['a package was changed', () => utimesSync(inClone('package-lock.json'), at(0), at(0))],
     ['the build was changed', () => utimesSync(inClone('dev/build.ts'), at(0), at(0))],
     ['it was not built yet', () => rmSync(inClone('dist/built'))],

@@ -20,7 +20,7 @@ import {
   type PostgresRole,
   VERDICTS_LOCK,
 } from '../../src/database/connection.ts';
-import { openSurvey } from '../../src/drift/survey-answers.ts';
+import { deleteSurvey, recordSurvey } from '../../src/drift/surveys-table.ts';
 import { pretendWork } from '../cli/pretend-work.ts';
 import { runCli } from '../cli/run-cli.ts';
 import { asSuperuser, openWorld, type World } from '../stack.ts';
@@ -276,7 +276,9 @@ describe('status says which processes are running, and since when', () => {
     await pretendWork(owner);
     const intake = await openLease(world.config, 'intake');
     const homes = await openLease(world.config, 'homes_reader');
-    const survey = await openSurvey(world.config, '00000000-0000-4000-8000-000000000001', []);
+    const survey = '00000000-0000-4000-8000-000000000001';
+    const caller = await connect('admin');
+    await recordSurvey(caller, survey, []);
     try {
       const { exit, out } = await status();
       expect({ exit, out }).toMatchObject({ exit: 0 });
@@ -288,7 +290,8 @@ describe('status says which processes are running, and since when', () => {
       );
       expect(out).not.toContain('In the way');
     } finally {
-      await survey.close();
+      await deleteSurvey(caller, survey);
+      await end(caller);
       await end(intake?.client);
       await end(homes?.client);
     }

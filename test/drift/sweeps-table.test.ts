@@ -4,7 +4,13 @@ import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
 import type { Role } from '../../src/reconcile/wanted.ts';
 import { touchRows } from '../../src/drift/drifts.ts';
 import { openPool, type Pool, withClient } from '../../src/database/connection.ts';
-import { beginSweep, readLeft, readReleases, readSweep } from '../../src/drift/sweeps-table.ts';
+import {
+  beginSweep,
+  readLastSweeps,
+  readLeft,
+  readReleases,
+  readSweep,
+} from '../../src/drift/sweeps-table.ts';
 import { openWorld, type World } from '../stack.ts';
 
 let world: World;
@@ -80,3 +86,27 @@ test('a release expires if no sweep uses it within an hour', async () => {
   const releases = await withClient(sweep, readReleases);
   expect(releases.map(({ digest }) => digest)).toEqual(['fresh']);
 });
+
+test.each<[states: string[], last?: string, ended?: string, held?: string]>([
+  [[]],
+  [['running'], 'running'],
+  [['clean', 'running'], 'running', 'clean'],
+  [['held'], 'held', 'held', 'held'],
+  // these have not judged everything
+  [['held', 'unreadable', 'cut', 'frozen', 'moving', 'running'], 'running', 'moving', 'held'],
+  [['held', 'touched', 'unreadable'], 'unreadable', 'unreadable'],
+])(
+  'after %j, the last sweep is known, the last that has ended, and the one that is held',
+  async (states, ...expected) => {
+    await owner.query('DELETE FROM sweep_releases; DELETE FROM sweeps');
+    await owner.query(
+      `INSERT INTO sweeps (id, state, began_at, ended_at)
+     SELECT gen_random_uuid(), state, now() + n * interval '1 s', CASE WHEN state <> 'running' THEN now() END
+     FROM unnest($1::text[]) WITH ORDINALITY AS s (state, n)`,
+      [states],
+    );
+    const { last, ended, held } = await withClient(sweep, readLastSweeps);
+    const [a, b, c] = expected;
+    expect([last?.state, ended?.state, held?.state]).toEqual([a, b, c]);
+  },
+);

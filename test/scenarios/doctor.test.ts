@@ -317,13 +317,19 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
         what: 'a trigger',
         break: sql('ALTER TABLE audit DISABLE TRIGGER audit_append_only'),
         mend: sql('ALTER TABLE audit ENABLE TRIGGER audit_append_only'),
-        says: [['fix', /keeps audit append-only is missing/u, /audit verify/u]],
+        says: [['fix', /^the trigger audit_append_only of audit is missing/u, /audit verify/u]],
       },
       {
         what: 'the trigger on audit_seals that keeps what is not closed',
         break: sql('ALTER TABLE audit_seals DISABLE TRIGGER audit_seals_closed_only'),
         mend: sql('ALTER TABLE audit_seals ENABLE TRIGGER audit_seals_closed_only'),
-        says: [['fix', /keeps audit_seals append-only is missing/u, /audit verify/u]],
+        says: [
+          [
+            'fix',
+            /^the trigger audit_seals_closed_only of audit_seals is missing/u,
+            /audit verify/u,
+          ],
+        ],
       },
       {
         what: 'the trigger that refuses what a replaced leader writes',
@@ -338,7 +344,13 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
           `CREATE TRIGGER audit_closings_check BEFORE INSERT ON audit_closings
            FOR EACH ROW EXECUTE FUNCTION check_closing()`,
         ),
-        says: [['fix', /keeps audit_closings append-only is missing/u, /audit verify/u]],
+        says: [
+          [
+            'fix',
+            /^the trigger audit_closings_check of audit_closings is missing/u,
+            /audit verify/u,
+          ],
+        ],
       },
       {
         what: 'a trigger that never fires',
@@ -352,7 +364,28 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
            CREATE TRIGGER names_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON names
              FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()`,
         ),
-        says: [['fix', /keeps names append-only is missing/u, /audit verify/u]],
+        says: [['fix', /^the trigger names_append_only of names is missing/u, /audit verify/u]],
+      },
+      {
+        what: 'a trigger that guards something else',
+        break: sql(
+          `ALTER TABLE people DISABLE TRIGGER people_deleted;
+           DROP TRIGGER unmanaged_other ON unmanaged;
+           CREATE TRIGGER unmanaged_other BEFORE UPDATE ON unmanaged FOR EACH ROW
+             WHEN ((OLD.kind, OLD.number) IS DISTINCT FROM (NEW.kind, NEW.number))
+             EXECUTE FUNCTION forget_ignored()`,
+        ),
+        mend: sql(
+          `ALTER TABLE people ENABLE TRIGGER people_deleted;
+           DROP TRIGGER unmanaged_other ON unmanaged;
+           CREATE TRIGGER unmanaged_other BEFORE UPDATE ON unmanaged FOR EACH ROW
+             WHEN ((OLD.kind, OLD.number, OLD.identity) IS DISTINCT FROM (NEW.kind, NEW.number, NEW.identity))
+             EXECUTE FUNCTION forget_ignored()`,
+        ),
+        says: [
+          ['fix', /^the trigger people_deleted of people is missing/u, /audit verify/u],
+          ['fix', /^the trigger unmanaged_other of unmanaged is missing/u, /audit verify/u],
+        ],
       },
       {
         what: 'the functions of triggers',
@@ -423,9 +456,18 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
       },
       {
         what: 'row-level security',
-        break: sql('ALTER TABLE repair_parts DISABLE ROW LEVEL SECURITY'),
-        mend: sql('ALTER TABLE repair_parts ENABLE ROW LEVEL SECURITY'),
-        says: [['fix', /row-level security of repair_parts is off/u, /chamberlain migrate/u]],
+        break: sql(
+          `ALTER TABLE repair_parts DISABLE ROW LEVEL SECURITY;
+           ALTER TABLE archives DISABLE ROW LEVEL SECURITY`,
+        ),
+        mend: sql(
+          `ALTER TABLE repair_parts ENABLE ROW LEVEL SECURITY;
+           ALTER TABLE archives ENABLE ROW LEVEL SECURITY`,
+        ),
+        says: [
+          ['fix', /^row-level security of repair_parts is off$/u, /chamberlain migrate/u],
+          ['fix', /^row-level security of archives is off$/u, /chamberlain migrate/u],
+        ],
       },
       {
         what: 'a right that is missing',
@@ -506,6 +548,11 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
           `to dn.subtree="${ofBase}" by dn.exact="cn=keys-agent,ou=chamberlain,${ofBase}" write by anonymous read by * break`,
         ),
         says: [
+          [
+            'fix',
+            /^keys-agent also sees toolGroups, groups, sudoRules, policies$/u,
+            /access rules/u,
+          ],
           ['fix', /^keys-agent can write people$/u, /access rules/u],
           ['fix', /^keys-agent can write toolAccounts$/u, /access rules/u],
           ['fix', /^anonymous users see entries$/u, /access rules/u],
@@ -570,8 +617,8 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
       {
         what: 'a sweep that is held',
         break: sql(
-          `INSERT INTO sweeps (id, state, subjects, drifted, digest, ended_at)
-           VALUES (gen_random_uuid(), 'held', 200, 90, 'abc', now())`,
+          `INSERT INTO sweeps (id, state, sentence, digest, ended_at)
+           VALUES (gen_random_uuid(), 'held', '90 of 200 subjects have drifted', 'abc', now())`,
         ),
         mend: sql('DELETE FROM sweeps'),
         says: [['fix', /the sweep is held: 90 of 200/u, /sweep release --expect abc/u]],
@@ -907,12 +954,16 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
     expect(await lookAtSlapd({ ...config, ids: { ...config.ids, tools } })).toEqual([
       {
         state: 'fix',
-        what: 'the constraint overlay lacks the range of ids of tools in this configuration',
+        what: expect.stringMatching(
+          /^the constraint overlay lacks what this configuration needs: uidNumber regex \S+ restrict="\S+", and 1 more$/u,
+        ),
         todo: expect.stringContaining('Render deploy/ldap again'),
       },
       {
         state: 'fix',
-        what: 'the access rules lack the range of ids of tools in this configuration',
+        what: expect.stringMatching(
+          /^the access rules lack what this configuration needs: to dn\.regex=".*" attrs=uidNumber .*, and 1 more$/u,
+        ),
         todo: expect.stringContaining('Load the access rules'),
       },
     ]);
@@ -1220,6 +1271,20 @@ describe('with the secrets that are there:', () => {
       'a portal may not use its own',
       ['portal.portal', 'resetkeys', '~bull:requests.portal:*', '~bull:events.portal:*'],
       [/^the user portal\.portal may not run LPUSH bull:requests\.urgent\.portal:wait x$/u],
+    ],
+    [
+      'a program may use more queues than its own, and not all of those',
+      [
+        'chamberlain_homes',
+        'resetkeys',
+        '~bull:homes:*',
+        '~bull:homes.slow:*',
+        '~bull:directory:*',
+      ],
+      [
+        /^the user chamberlain_homes may also run LPUSH bull:directory:wait x$/u,
+        /^the user chamberlain_homes may not run LPUSH bull:homes\.urgent:wait x$/u,
+      ],
     ],
     [
       'somebody else may use them',

@@ -14,9 +14,6 @@ import {
   withoutPassword,
 } from './ldap.ts';
 
-/** The places where a login host looks for seals: it reads nothing else. */
-const OF_THE_AGENT: readonly Place[] = ['people', 'toolAccounts', 'base'];
-
 export interface DirectoryPlace {
   uri: string;
   base: string;
@@ -24,10 +21,11 @@ export interface DirectoryPlace {
   caFile?: string | undefined;
 }
 
-/** Whether an account may write; undefined if there was nothing to try it on. */
+/** What an account sees, and whether it may write an entry of each place that has one. */
 export interface AccountHealth {
-  unseen: Place[];
-  mayWrite: { what: string; allowed: boolean }[];
+  bindDn: string;
+  places: { place: Place; dn: string; isSeen: boolean }[];
+  entries: { place: Place; dn: string; mayWrite: boolean }[];
 }
 
 /**
@@ -48,18 +46,20 @@ export async function readAccountHealth(
   const pool = openLdapPool({ uri, caFile, bindDn, password, check: async () => {} });
   try {
     return await pool.run(async (ldap) => {
-      const unseen: Place[] = [];
-      for (const place of account === 'keys-agent' ? OF_THE_AGENT : PLACES) {
-        const seen = await readEntry(ldap, names.place(place), ['1.1']);
-        if (seen === undefined) unseen.push(place);
+      const places: AccountHealth['places'] = [];
+      for (const place of PLACES) {
+        const dn = names.place(place);
+        const isSeen = (await readEntry(ldap, dn, ['1.1'])) !== undefined;
+        places.push({ place, dn, isSeen });
       }
-      const mayWrite: AccountHealth['mayWrite'] = [];
-      for (const place of ['people', 'toolAccounts'] as const) {
-        const dn = unseen.includes(place) ? undefined : await findOne(ldap, names.place(place));
-        const allowed = dn === undefined ? undefined : await mayWriteTo(ldap, dn);
-        if (allowed !== undefined) mayWrite.push({ what: place, allowed });
+      const entries: AccountHealth['entries'] = [];
+      for (const { place, dn: above, isSeen } of places) {
+        if (!isSeen || (place !== 'people' && place !== 'toolAccounts')) continue;
+        const dn = await findOne(ldap, above);
+        const mayWrite = dn === undefined ? undefined : await mayWriteTo(ldap, dn);
+        if (dn !== undefined && mayWrite !== undefined) entries.push({ place, dn, mayWrite });
       }
-      return { unseen, mayWrite };
+      return { bindDn, places, entries };
     });
   } finally {
     await pool.close();

@@ -28,13 +28,8 @@ import {
 import { readDoubt } from '../../seals/heartbeat-table.ts';
 import { type PlaceDoubt, readPlaceDoubts } from '../../seals/place-markers-table.ts';
 import type { Client } from '../../database/connection.ts';
-import {
-  latestSweepSeconds,
-  readHeld,
-  readLastEnded,
-  readSweeps,
-  type Sweep,
-} from '../../drift/sweeps-table.ts';
+import { sweepFault } from '../../drift/sweep-fault.ts';
+import { readLastSweeps, type Sweep } from '../../drift/sweeps-table.ts';
 import { readTroubles, type Trouble } from '../../database/troubles-table.ts';
 import { describeFreeze } from '../commands/freeze.ts';
 import { renderAge, renderTable } from '../table.ts';
@@ -53,7 +48,7 @@ export interface Blockers {
   troubles: Trouble[];
   /** the last sweep that has ended, in any state */
   lastSweep: Pick<Sweep, 'endedAt' | 'state'> | null;
-  /** what is wrong with the last sweep, and what to do */
+  /** what is wrong with the last sweeps, and what to do */
   sweepFault: string | null;
   /** the processes that do the work of which only one process at a time may do each kind */
   leaders: Leader[];
@@ -82,38 +77,25 @@ export async function readBlockers(
       );
   const frozen = (await readFreeze(client)) ?? null;
   const leaders = await readLeaders(client);
-  const heldSweep = (await readHeld(client)) ?? null;
-  const [sweep] = await readSweeps(client, 1);
+  const sweeps = await readLastSweeps(client);
+  const { ended } = sweeps;
+  const fault = sweepFault(sweeps, config.sweep, new Date());
   return {
     frozen,
     overdue: frozen === null ? await readOverdue(client, new Date()) : [],
-    heldSweep,
-    sweepFault:
-      heldSweep !== null || sweep === undefined ? null : faultOf(sweep, config, new Date()),
+    heldSweep: sweeps.held ?? null,
+    sweepFault: fault === undefined ? null : `${capitalised(fault.what)}. ${fault.todo}`,
     doubt: (await readDoubt(client)).doubt,
     places: (await readPlaceDoubts(client)).filter(
       ({ role, older }) => role !== 'directory' && older !== null,
     ),
     troubles: await readTroubles(client),
-    lastSweep: (await readLastEnded(client)) ?? null,
+    lastSweep: ended === undefined ? null : { endedAt: ended.endedAt, state: ended.state },
     leaders,
     absent: await readAbsent(client, leaders),
     holders: await readHolders(client),
     ...waiting,
   };
-}
-
-/** What is wrong with the last sweep, if it has ended without doing its work or should have been followed by another. */
-function faultOf({ beganAt, state, sentence }: Sweep, { sweep }: Config, now: Date): string | null {
-  const why = sentence === null ? '' : `: ${sentence}`;
-  if (state === 'unreadable') {
-    return `The last sweep could not read everything${why}. When it can be read, run \`chamberlain sweep now\`.`;
-  }
-  const log = 'The log of `chamberlain work sweep` shows why.';
-  if (state === 'cut') return `The last sweep was interrupted${why}. ${log}`;
-  if (now.getTime() - beganAt.getTime() < latestSweepSeconds(sweep) * 1000) return null;
-  const every = `though one should begin every ${sweep.everyMinutes} min`;
-  return `The last sweep began ${renderAge(beganAt, now)} ago, ${every}. ${log}`;
 }
 
 /**
@@ -125,7 +107,7 @@ export function describeBlockers(
   blockers: Blockers,
   { isRedisAway, now }: { isRedisAway: boolean; now: Date },
 ): string[] {
-  const { frozen, heldSweep, sweepFault, doubt, places, overdue, troubles } = blockers;
+  const { frozen, doubt, places, overdue, troubles } = blockers;
   const { leaders, absent, holders, waiting } = blockers;
   const hanging = isRedisAway
     ? []
@@ -139,8 +121,7 @@ export function describeBlockers(
     ...places.flatMap(({ older, sentence }) =>
       older === 'database' ? [] : [`In doubt: ${sentence}.`],
     ),
-    ...(heldSweep === null ? [] : [`The sweep is held: ${heldSweep.sentence ?? ''}.`]),
-    ...(sweepFault === null ? [] : [sweepFault]),
+    ...(blockers.sweepFault === null ? [] : [blockers.sweepFault]),
     ...(overdue.length === 0
       ? []
       : [

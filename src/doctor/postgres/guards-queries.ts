@@ -25,69 +25,29 @@ export interface Policy {
   special: boolean;
 }
 
-/** Tables that nobody may change or shorten, each with its trigger. From the first two, closed years may be removed. */
-export const APPEND_ONLY = [
-  'audit',
-  'audit_seals',
-  'audit_closings',
-  'posix_ids',
-  'names',
-] as const;
-/** Tables in which each role has its own rows. */
-export const ROW_SECURED = [
-  'convergence',
-  'reports',
-  'repair_parts',
-  'survey_progress',
-  'unmanaged',
-  'unmanaged_looks',
-  'troubles',
-] as const;
-
-/** Tables of `APPEND_ONLY` whose trigger is missing, or does not fire for everybody. */
-export async function readUnguarded(client: Client): Promise<string[]> {
-  const { rows } = await client.query(
-    // the bits of tgtype: 1 each row, 2 before, 4 INSERT, 8 DELETE, 16 UPDATE, 32 TRUNCATE
-    `SELECT DISTINCT name FROM (
-       SELECT t, t || '_append_only', CASE WHEN t IN ('audit', 'audit_seals') THEN 50 ELSE 58 END, 'refuse_change'
-       FROM unnest($1::text[]) AS t
-       UNION ALL VALUES ('audit', 'audit_closed_only', 11, 'guard_closed'),
-         ('audit_seals', 'audit_seals_closed_only', 11, 'guard_closed'),
-         ('audit_closings', 'audit_closings_check', 7, 'check_closing')) AS w (name, trigger, type, function)
-     WHERE NOT EXISTS (
-       SELECT FROM pg_trigger g WHERE g.tgrelid = to_regclass('public.' || w.name)
-         AND g.tgname = w.trigger AND g.tgenabled IN ('O', 'A')
-         AND g.tgtype = w.type AND g.tgqual IS NULL AND g.tgattr = ''
-         AND g.tgfoid = to_regproc('public.' || w.function))
-     UNION ALL SELECT 'audit (rows are not marked for sealing)' WHERE NOT EXISTS (
-       SELECT FROM pg_trigger g WHERE g.tgrelid = 'public.audit'::regclass
-         AND g.tgname = 'audit_unsealed_note' AND g.tgenabled IN ('O', 'A') AND g.tgtype = 4 AND g.tgqual IS NULL
-         AND g.tgfoid = to_regproc('public.note_unsealed'))`,
-    [APPEND_ONLY],
-  );
-  return (rows as { name: string }[]).map(({ name }) => name);
+/** A table of ours. */
+export interface Table {
+  name: string;
+  /** row-level security is on */
+  isSecured: boolean;
 }
 
-/** Tables to which a replaced leader can write: all but `leases` should have a trigger that refuses that. */
-export async function readUnfenced(client: Client): Promise<string[]> {
+/** The tables that exist in our schema. */
+export async function readTables(client: Client): Promise<Table[]> {
   const { rows } = await client.query(
-    `SELECT c.relname AS name FROM pg_class c
-     WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' AND c.relname <> 'leases' AND NOT EXISTS (
-       SELECT FROM pg_trigger g WHERE g.tgrelid = c.oid AND g.tgname = 'check_lease' AND g.tgenabled IN ('O', 'A')
-         AND g.tgtype = 30 AND g.tgattr = '' AND g.tgfoid = to_regproc('public.check_lease'))
-     ORDER BY 1`,
+    `SELECT relname AS name, relrowsecurity AS "isSecured" FROM pg_class
+     WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' ORDER BY 1`,
   );
-  return (rows as { name: string }[]).map(({ name }) => name);
+  return rows as Table[];
 }
 
-/** Tables of `ROW_SECURED` that show every row to every role. */
-export async function readUnsecured(client: Client): Promise<string[]> {
+/** The statements that create the triggers in our schema, of those that fire for everybody. */
+export async function readTriggers(client: Client): Promise<string> {
   const { rows } = await client.query(
-    `SELECT t AS name FROM unnest($1::text[]) AS t WHERE NOT coalesce(
-       (SELECT relrowsecurity FROM pg_class WHERE oid = to_regclass('public.' || t)), false)`,
-    [ROW_SECURED],
+    `SELECT pg_get_triggerdef(t.oid) AS text FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+     WHERE c.relnamespace = 'public'::regnamespace AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A')`,
   );
-  return (rows as { name: string }[]).map(({ name }) => name);
+  return (rows as { text: string }[]).map(({ text }) => `${text};\n`).join('');
 }
 
 /** The functions that exist in our schema. */

@@ -1,4 +1,5 @@
 /** Checks PostgreSQL: the server, the logins, who may take its locks and connections, the tables, the rights. */
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Config, readSecret } from '../../shared/config.ts';
 import { codeOf, describeError } from '../../shared/errors.ts';
@@ -146,7 +147,9 @@ export async function lookAtPostgres(client: Client, root: string): Promise<Line
       'Set this to `on`, for the server and for these roles.',
     ),
   ];
-  lines.push(...judgeOpenness(await readOpenness(client), root));
+  const locks = join(root, 'deploy/postgres/locks.sql');
+  const [, reserved = ''] = /\bproname ~ '([^']+)'/u.exec(readFileSync(locks, 'utf8')) ?? [];
+  lines.push(...judgeOpenness(await readOpenness(client, reserved), locks));
   const schema = await lookAtSchema(client, root);
   lines.push(schema);
   // missing tables have no rights either
@@ -154,8 +157,8 @@ export async function lookAtPostgres(client: Client, root: string): Promise<Line
   return lines;
 }
 
-/** @param root the program's own folder */
-function judgeOpenness(openness: Openness, root: string): Line[] {
+/** @param locks the file that reserves functions for the owner */
+function judgeOpenness(openness: Openness, locks: string): Line[] {
   const { database, lockers, fillers, isPublic, unlimited, limits, room } = openness;
   const isOurs = (login: string) => (ROLES as readonly string[]).includes(login);
   const withoutLimit = (logins: readonly string[], todo: string): Line[] =>
@@ -168,7 +171,7 @@ function judgeOpenness(openness: Openness, root: string): Line[] {
           ),
         ];
   const others = unlimited.filter((login) => !isOurs(login));
-  const runLocks = `As PostgreSQL's superuser: psql -d ${database} -f ${join(root, 'deploy/postgres/locks.sql')}`;
+  const runLocks = `As PostgreSQL's superuser: psql -d ${database} -f ${locks}`;
   return [
     expectThat(
       lockers.length === 0,

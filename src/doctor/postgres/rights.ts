@@ -1,20 +1,21 @@
 /** Checks whether the guards and rights in PostgreSQL are those of migrations/. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import {
-  APPEND_ONLY,
-  readFunctions,
-  readPolicies,
-  readUnfenced,
-  readUnguarded,
-  readUnsecured,
-  ROW_SECURED,
-} from './guards-queries.ts';
+import { readFunctions, readPolicies, readTables, readTriggers } from './guards-queries.ts';
 import { readAbsentRoles, readExcessPowers, readGrants } from '../health-queries.ts';
 import type { Client } from '../../database/connection.ts';
 import { readRights } from '../../database/rights.ts';
 import { missingFrom, parseGrants } from '../grants.ts';
-import { alteredFunctions, alteredPolicies, parseFunctions, parsePolicies } from './guards.ts';
+import {
+  alteredFunctions,
+  alteredPolicies,
+  alteredTriggers,
+  fencesOf,
+  parseFunctions,
+  parsePolicies,
+  parseSecured,
+  parseTriggers,
+} from './guards.ts';
 import { fix, type Line, ok } from '../line.ts';
 
 export const MIGRATE = 'Run `chamberlain migrate`.';
@@ -37,30 +38,39 @@ export async function lookAtRights(
   root: string,
   ours: readonly string[],
 ): Promise<Line[]> {
-  const readSql = (name: string) => readFileSync(join(root, 'migrations', name), 'utf8');
-  const functions = alteredFunctions(
-    await readFunctions(client),
-    parseFunctions(listMigrations(root).map(readSql).join('\n')),
-  );
+  const migrations = listMigrations(root)
+    .map((name) => readFileSync(join(root, 'migrations', name), 'utf8'))
+    .join('\n');
   const roles = readRights(join(root, 'migrations'));
+  const functions = alteredFunctions(await readFunctions(client), parseFunctions(migrations));
   const policies = alteredPolicies(await readPolicies(client), parsePolicies(roles));
-  const unguarded = await readUnguarded(client);
-  const unfenced = await readUnfenced(client);
-  const unsecured = await readUnsecured(client);
+  const tables = await readTables(client);
+  const triggers = parseTriggers(await readTriggers(client));
+  const guards = parseTriggers(migrations);
+  const unguarded = alteredTriggers(triggers, guards);
+  const fences = fencesOf(
+    roles,
+    tables.map(({ name }) => name),
+  );
+  const unfenced = alteredTriggers(triggers, fences);
+  const secured = parseSecured(roles);
+  const unsecured = secured.filter(
+    (name) => !tables.some((table) => table.name === name && table.isSecured),
+  );
   const powers = await readExcessPowers(client, ours);
   const wanted = parseGrants(roles);
   const had = await readGrants(client, ours);
   const absent = await readAbsentRoles(client, ours);
   return [
-    ...unguarded.map((table) =>
+    ...unguarded.map(({ name, table }) =>
       fix(
-        `the trigger that keeps ${table} append-only is missing, disabled or changed`,
-        'Run `chamberlain audit verify`, find out who did this, and enable the trigger again (migrations/).',
+        `the trigger ${name} of ${table} is missing, disabled or changed`,
+        'Run `chamberlain audit verify`, find out who did this, and create or enable the trigger again as in migrations/.',
       ),
     ),
-    ...unfenced.map((table) =>
+    ...unfenced.map(({ name, table }) =>
       fix(
-        `a replaced leader can write to ${table}: the trigger check_lease is missing, disabled or changed`,
+        `a replaced leader can write to ${table}: the trigger ${name} is missing, disabled or changed`,
         `Find out who did this, and drop what is left of the trigger. ${MIGRATE}`,
       ),
     ),
@@ -71,7 +81,7 @@ export async function lookAtRights(
       ),
     ),
     ...(unguarded.length + functions.length === 0
-      ? [ok(`${APPEND_ONLY.join(', ')} are append-only`)]
+      ? [ok(`${appendOnlyOf(guards).join(', ')} are append-only`)]
       : []),
     ...unsecured.map((table) => fix(`row-level security of ${table} is off`, MIGRATE)),
     ...policies.altered.map((policy) =>
@@ -84,7 +94,7 @@ export async function lookAtRights(
       ),
     ),
     ...(unsecured.length + policies.altered.length + policies.unmanaged.length === 0
-      ? [ok(`${ROW_SECURED.join(', ')} show each role its own rows`)]
+      ? [ok(`${secured.join(', ')} show each role its own rows`)]
       : []),
     ...absent.map((role) => fix(`the role ${role} does not exist, or may not log in`, MIGRATE)),
     ...judgeRights(
@@ -93,6 +103,11 @@ export async function lookAtRights(
       wanted.filter(({ to }) => !absent.includes(to)),
     ),
   ];
+}
+
+/** The tables of which a trigger refuses every change. */
+function appendOnlyOf(triggers: ReturnType<typeof parseTriggers>): string[] {
+  return triggers.flatMap(({ calls, table }) => (calls === 'refuse_change' ? [table] : []));
 }
 
 function judgeRights(

@@ -1,10 +1,6 @@
 /** What `chamberlain doctor` looks at for the role `directory`. */
-import {
-  DIRECTORY_ACCOUNTS,
-  lookAtAccount,
-  lookAtAnonymous,
-  lookAtSlapd,
-} from '../../doctor/directory.ts';
+import { DIRECTORY_ACCOUNTS } from '../../../deploy/ldap/render.ts';
+import { lookAtAccount, lookAtAnonymous, lookAtSlapd } from '../../doctor/directory.ts';
 import type { RoleChecks } from '../../doctor/role-checks.ts';
 
 export const checksOf: RoleChecks['checksOf'] = ({ config, at, server }) => {

@@ -1,12 +1,16 @@
-/** Functions and policies as SQL writes them, and which of them were altered. */
+/** Triggers, functions and policies as SQL writes them, and which of them were altered. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
 import {
   alteredFunctions,
   alteredPolicies,
+  alteredTriggers,
+  fencesOf,
   parseFunctions,
   parsePolicies,
+  parseSecured,
+  parseTriggers,
 } from '../../../src/doctor/postgres/guards.ts';
 
 const MIGRATIONS = join(import.meta.dirname, '../../../migrations');
@@ -14,6 +18,55 @@ const SQL = readdirSync(MIGRATIONS)
   .toSorted()
   .map((name) => readFileSync(join(MIGRATIONS, name), 'utf8'))
   .join('\n');
+
+test('each trigger and each secured table of migrations/ is understood', () => {
+  const triggers = parseTriggers(SQL);
+  const names = [...SQL.matchAll(/\bCREATE [A-Z ]*\bTRIGGER (\w+)/gu)].map(([, name]) => name);
+  expect(new Set([...triggers.map(({ name }) => name), 'events_number'])).toEqual(new Set(names));
+  const appendOnly = triggers.filter(({ calls }) => calls === 'refuse_change');
+  expect(appendOnly.map(({ table }) => table).toSorted()).toEqual([
+    ...['audit', 'audit_closings', 'audit_seals', 'names', 'posix_ids'],
+  ]);
+  const fences = fencesOf(SQL, ['people', 'leases', 'tools']);
+  expect(fences.filter(({ name }) => name === 'check_lease').map(({ table }) => table)).toEqual(
+    expect.arrayContaining(['people', 'tools']),
+  );
+  expect(fences.map(({ table }) => table)).not.toContain('leases');
+  expect(parseSecured(SQL)).toHaveLength(SQL.match(/ENABLE ROW LEVEL SECURITY/gu)?.length ?? 0);
+});
+
+describe('a trigger', () => {
+  const wanted = parseTriggers(
+    `CREATE TRIGGER guard BEFORE INSERT OR UPDATE OF state ON t
+       FOR EACH ROW WHEN (NEW.state = 'deleted' AND (OLD.a, OLD.b) IS DISTINCT FROM (NEW.a, NEW.b)) EXECUTE FUNCTION refuse();`,
+  );
+  const had =
+    `CREATE TRIGGER guard BEFORE INSERT OR UPDATE OF state ON public.t FOR EACH ROW ` +
+    `WHEN (((new.state = 'deleted'::text) AND ((old.a IS DISTINCT FROM new.a) OR (old.b IS DISTINCT FROM new.b)))) ` +
+    `EXECUTE FUNCTION refuse();`;
+  const altered = (text: string) =>
+    alteredTriggers(parseTriggers(text), wanted).map(({ name }) => name);
+
+  test('is the same as PostgreSQL prints it', () => expect(altered(had)).toEqual([]));
+
+  test.each([
+    ['time', had.replace('BEFORE', 'AFTER')],
+    ['events', had.replace('INSERT OR ', '')],
+    ['columns', had.replace(' OF state', '')],
+    ['table', had.replace('public.t', 'public.u')],
+    ['rows', had.replace('EACH ROW', 'EACH STATEMENT')],
+    ['condition', had.replace(`'deleted'`, `'Deleted'`)],
+    ['columns that are compared', had.replace('old.b', 'old.a')],
+    ['function', had.replace('refuse()', 'allow()')],
+    ['existence', ''],
+  ])('altered in %s', (_, text) => expect(altered(text)).toEqual(['guard']));
+
+  test('that is dropped and created again counts as it is created again', () => {
+    const again = `DROP TRIGGER guard ON t;\n${had.replace('INSERT OR ', '')}`;
+    expect(parseTriggers(`${had}\n${again}`)).toEqual(parseTriggers(again));
+    expect(parseTriggers(`${had}\nDROP TRIGGER guard ON t;`)).toEqual([]);
+  });
+});
 
 test('each function and policy of migrations/ is understood', () => {
   const functions = parseFunctions(SQL);

@@ -9,7 +9,7 @@ import { renderUnmanaged } from '../../../unmanaged/render-unmanaged.ts';
 import { isFrozen } from '../../../database/freeze.ts';
 import { isAtWork, readLeaders } from '../../../database/locks.ts';
 import type { Client } from '../../../database/connection.ts';
-import { readSurveyProgress } from '../../../drift/sweep-reports.ts';
+import { readProgress } from '../../../drift/reports-table.ts';
 import * as store from '../../../drift/sweeps-table.ts';
 import { readUnmanaged } from '../../../unmanaged/unmanaged-table.ts';
 import { configOf, wantsJson } from '../../configuration.ts';
@@ -95,7 +95,7 @@ States:
     )
     .action(async () => {
       const { expect } = release.opts<{ expect: string }>();
-      const held = await withAdmin(configOf(release), store.readHeld);
+      const { held } = await withAdmin(configOf(release), store.readLastSweeps);
       if (held === undefined) {
         if (wantsJson(release)) printJson({ held: null });
         else print('No sweep is held.');
@@ -210,7 +210,7 @@ async function followMending(
 }
 
 async function describeSweeping(client: Client, sweep: string): Promise<string> {
-  const far = await readSurveyProgress(client, sweep);
+  const far = (await readProgress(client)).filter(({ survey }) => survey === sweep);
   const roles = far.map(({ role, done, total }) => `${role} ${done} of ${total}`);
   return ['sweeping', ...(roles.length === 0 ? [] : [roles.join(', ')])].join(': ');
 }
@@ -251,7 +251,7 @@ function countSubjects(rows: readonly store.Left[]): number {
 async function show(client: Client, command: Command): Promise<void> {
   const config = configOf(command);
   const sweeps = await store.readSweeps(client, SHOWN);
-  const held = await store.readHeld(client);
+  const { held } = await store.readLastSweeps(client);
   const nextInMs = await store.readNextInMs(client, config.sweep.everyMinutes);
   const isThere = isAtWork(await readLeaders(client), 'sweep');
   const unmanaged = await readUnmanaged(client);

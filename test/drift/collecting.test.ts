@@ -1,37 +1,60 @@
 /** The caller of a survey waits as long as the roles give signs of life, and no longer. */
-import { randomUUID } from 'node:crypto';
+import { randomBytes, randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import type { Role } from '../../src/reconcile/wanted.ts';
 import type { Report } from '../../src/reconcile/report.ts';
-import { openPool, type Pool } from '../../src/database/connection.ts';
-import { openSurvey, type RoleProgress, type Survey } from '../../src/drift/survey-answers.ts';
-import { readSurvey, writeReport } from '../../src/drift/surveys-table.ts';
+import { type Client, openPool, type Pool, withClient } from '../../src/database/connection.ts';
+import { collectReports, type Waited } from '../../src/drift/collecting.ts';
+import { readAbsent } from '../../src/drift/reports-table.ts';
+import {
+  deleteSurvey,
+  readSurvey,
+  recordSurvey,
+  writeReport,
+} from '../../src/drift/surveys-table.ts';
 import { openWorld, type World } from '../stack.ts';
 
 let world: World;
+let admin: Pool;
 const reader = new Map<Role, Pool>();
 
 beforeAll(async () => {
   world = await openWorld('answers', { needs: ['postgres'] });
+  admin = openPool(world.config, 'admin', { max: 2, durable: false });
   for (const role of ['directory', 'homes'] as const) {
     reader.set(role, openPool(world.config, `${role}_reader`, { max: 1, durable: false }));
   }
 });
 
 afterAll(async () => {
-  await Promise.all([...reader.values()].map((pool) => pool.end()));
+  await Promise.all([admin, ...reader.values()].map((pool) => pool?.end()));
   await world?.close();
 });
 
-async function asking(act: (id: string, asked: Survey) => Promise<void>): Promise<void> {
+interface Asked {
+  client: Client;
+  collect(
+    roles: readonly Role[],
+    silentMs: number,
+    given?: { mostPutOff?: number; onLook?: (waited: readonly Waited[]) => Promise<void> },
+  ): Promise<Map<Role, Report>>;
+}
+
+async function asking(act: (id: string, asked: Asked) => Promise<void>): Promise<void> {
   const id = randomUUID();
-  const asked = await openSurvey(world.config, id, undefined);
-  try {
-    await act(id, asked);
-  } finally {
-    await asked.close();
-  }
+  await withClient(admin, async (client) => {
+    await recordSurvey(client, id, undefined);
+    try {
+      await act(id, {
+        client,
+        collect: (roles, silentMs, { mostPutOff = Infinity, onLook } = {}) =>
+          collectReports(client, id, roles, { silentMs, mostPutOff }, onLook),
+      });
+    } finally {
+      await deleteSurvey(client, id);
+    }
+  });
 }
 
 async function move(role: Role, survey: string, done: number): Promise<void> {
@@ -61,12 +84,18 @@ async function workAt(survey: string): Promise<void> {
 
 test('progress extends the timeout, and an answer ends the wait', async () => {
   await asking(async (id, asked) => {
-    const told: (RoleProgress | undefined)[] = [];
-    const collected = asked.collect(['homes'], SILENT_MS, (far) => told.push(far.get('homes')));
+    const told: Waited[] = [];
+    const collected = asked.collect(['homes'], SILENT_MS, {
+      onLook: async (waited) => void told.push(...waited),
+    });
     await workAt(id);
     await report('homes', id);
     expect((await collected).get('homes')).toEqual(REPORT);
-    expect(told).toContainEqual({ done: expect.any(Number), total: 100 });
+    expect(told).toContainEqual({
+      role: 'homes',
+      quietMs: expect.any(Number),
+      progress: expect.objectContaining({ done: expect.any(Number), total: 100 }),
+    });
   });
 });
 
@@ -81,15 +110,45 @@ test('progress with an earlier survey is a sign of life too', async () => {
   });
 });
 
+test('unless the caller waits no longer because of that', async () => {
+  await asking(async (before) => {
+    await asking(async (_id, asked) => {
+      const working = workAt(before);
+      const start = performance.now();
+      expect((await asked.collect(['homes'], SILENT_MS, { mostPutOff: 1 })).size).toBe(0);
+      expect(performance.now() - start).toBeLessThan(2 * SILENT_MS);
+      await working;
+    });
+  });
+});
+
+test('what a look throws ends the wait', async () => {
+  await asking(async (_id, asked) => {
+    const onLook = () => Promise.reject(new Error('the lease is lost'));
+    await expect(asked.collect(['homes'], SILENT_MS, { onLook })).rejects.toThrow('lease is lost');
+  });
+});
+
+test('a connection that breaks ends the wait', async () => {
+  const owner = openPool(world.config, 'owner', { max: 1, durable: false });
+  try {
+    await expect(
+      asking(async (_id, asked) => {
+        const { rows } = await asked.client.query('SELECT pg_backend_pid() AS pid');
+        const collected = asked.collect(['homes'], 60_000);
+        await owner.query('SELECT pg_terminate_backend($1)', [(rows[0] as { pid: number }).pid]);
+        await collected;
+      }),
+    ).rejects.toThrow();
+  } finally {
+    await owner.end();
+  }
+});
+
 test('a role without a connection is distinguished from a silent one', async () => {
   await asking(async (_id, asked) => {
     await reader.get('homes')?.query('SELECT');
-    const told: (RoleProgress | undefined)[][] = [];
-    await asked.collect(['homes', 'databases'], 3000, (far) =>
-      told.push([far.get('homes'), far.get('databases')]),
-    );
-    expect(told[0]).toEqual([undefined, undefined]);
-    expect(told.at(-1)).toEqual([undefined, 'absent']);
+    expect(await readAbsent(asked.client, ['homes', 'databases'])).toEqual(['databases']);
   });
 });
 
@@ -120,6 +179,18 @@ test('a report may take longer to write than any other statement, because it may
     await owner.query('DROP TRIGGER stall ON reports');
     await owner.end();
   }
+});
+
+test('a large report arrives whole, with the small ones', async () => {
+  const sentence = randomBytes(2 ** 20).toString('base64');
+  const large: Report = { ...REPORT, unreadable: [{ target: 'home-directory', sentence }] };
+  await asking(async (id, asked) => {
+    await writeReport(reader.get('homes') as Pool, id, 'homes', large);
+    await report('directory', id);
+    const reports = await asked.collect(['directory', 'homes'], SILENT_MS);
+    expect(reports.get('homes')).toEqual(large);
+    expect(reports.get('directory')).toEqual(REPORT);
+  });
 });
 
 test('the survey is deleted when nobody waits any more, answered or not', async () => {
