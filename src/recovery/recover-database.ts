@@ -7,7 +7,7 @@ import { ChamberlainError } from '../shared/errors.ts';
 import { type Deletion, parseDeletions, type SeenDeletion } from '../archives/deletion.ts';
 import { parseErasedPeople } from '../lifecycle/erased-person.ts';
 import { verifying } from '../seals/seal.ts';
-import type { Taking } from './taking.ts';
+import { eventsOfTaking, type Taking } from './taking.ts';
 import type { Role } from '../reconcile/wanted.ts';
 import { ROLES } from '../roles/index.ts';
 import type { Step } from '../reconcile/plan.ts';
@@ -25,7 +25,6 @@ import {
 } from './evidence.ts';
 import { type HostSeals, readHostSeals } from './host-seals.ts';
 import { type Decided, takeLesser } from './lesser.ts';
-import { eventsOfTaking } from './events.ts';
 import { digestRecovery, rowsOfOpen, rowsOfTakings } from './render.ts';
 import { toolAccount, toolOf } from '../identity/names.ts';
 import { printableLines } from '../shared/printable.ts';
