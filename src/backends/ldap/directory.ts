@@ -7,7 +7,7 @@
  * shows it).
  */
 import { type Config, sealKeyReader, secretReader } from '../../shared/config.ts';
-import { ChamberlainError, type Code } from '../../shared/errors.ts';
+import { ChamberlainError, type Code, doing } from '../../shared/errors.ts';
 import type { Action, EntryRef, Place } from '../../reconcile/action.ts';
 import {
   PLACES,
@@ -349,11 +349,7 @@ function valuesOf(entry: LdapEntry, attribute: string, names: Names): string[] {
 }
 
 async function readable<T>(act: string, read: () => Promise<T>): Promise<T> {
-  try {
-    return await read();
-  } catch (cause) {
-    throw new ChamberlainError('BACKEND_UNREADABLE', act, { cause });
-  }
+  return await doing('BACKEND_UNREADABLE', act, read);
 }
 
 async function* readablePages<T>(act: string, pages: AsyncGenerator<T>): AsyncGenerator<T> {
