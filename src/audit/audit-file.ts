@@ -11,11 +11,12 @@
  */
 import { createHash, createPublicKey, type KeyObject, sign, verify } from 'node:crypto';
 import { createReadStream, type PathLike } from 'node:fs';
-import { link, open, readdir, rm } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { link, open, rm } from 'node:fs/promises';
+import { basename, dirname } from 'node:path';
 import { z } from 'zod';
 import { ChamberlainError } from '../shared/errors.ts';
 import { canonicalJson } from '../shared/canonical-json.ts';
+import { flushFolder, removeLeftovers } from '../shared/durable-file.ts';
 
 const SIGNED = 'chamberlain-audit-1\n';
 /** No line of such a file is as long. */
@@ -83,7 +84,10 @@ async function writeWhole(
   head: AuditFileHead,
   rows: AsyncIterable<AuditFileRow>,
 ): Promise<void> {
-  await removeLeftovers(path);
+  removeLeftovers(
+    dirname(path),
+    new RegExp(`^${basename(path).replaceAll('.', '\\.')}\\.(\\d+)\\.new$`, 'u'),
+  );
   const temporary = `${path}.${process.pid}.new`;
   try {
     const file = await open(temporary, 'wx', 0o440);
@@ -123,37 +127,11 @@ async function writeWhole(
   } finally {
     await rm(temporary, { force: true });
   }
-  const folder = await open(dirname(path), 'r');
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
-  }
+  flushFolder(dirname(path));
 }
 
 function signedText(end: Omit<AuditFileEnd, 'signature'>): Buffer {
   return Buffer.from(SIGNED + canonicalJson(end));
-}
-
-/** Removes files that dead processes have left half written; one of these may have had our own pid. */
-async function removeLeftovers(path: string): Promise<void> {
-  const folder = dirname(path);
-  for (const name of await readdir(folder)) {
-    const [, pid] = name.startsWith(`${basename(path)}.`)
-      ? (/\.(\d+)\.new$/u.exec(name) ?? [])
-      : [];
-    if (pid === undefined || (Number(pid) !== process.pid && isAlive(Number(pid)))) continue;
-    await rm(join(folder, name), { force: true });
-  }
-}
-
-/** Whether there is a process with that pid. */
-export function isAlive(pid: number): boolean {
-  try {
-    return process.kill(pid, 0);
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code !== 'ESRCH';
-  }
 }
 
 /** A file that was read to its end. */

@@ -39,7 +39,7 @@ import { join } from 'node:path';
 import { setImmediate as yieldTurn } from 'node:timers/promises';
 import { doing } from '../../shared/errors.ts';
 import { grantOf, readKeyLines, renderKeyFile } from './key-lines.ts';
-import { removeFile, writeAll } from './replace-file.ts';
+import { removeFile, writeAll } from '../../shared/durable-file.ts';
 import type { Troubles } from './troubles.ts';
 
 /** What a file must be. */

@@ -9,7 +9,7 @@ import { ChamberlainError } from '../../shared/errors.ts';
 import { openLog } from '../../shared/log.ts';
 import { startAgent } from '../agent/agent.ts';
 import { loadLoginHostConfig, LOGIN_HOST_CONFIG } from '../config.ts';
-import { removeFile } from '../helper/replace-file.ts';
+import { isAlive, removeFile } from '../../shared/durable-file.ts';
 import { PLACES } from '../places.ts';
 import { leaveSssd, objections, othersRefused } from '../require-seals.ts';
 import { ACCEPT_FILE, readStatus, type LoginStatus } from '../status.ts';
@@ -82,7 +82,7 @@ program
       process.exitCode = EXIT.failed;
       return;
     }
-    const running = runningOf(status, now, lives);
+    const running = runningOf(status, now, isAlive);
     if (options.json === true) printJson(statusJson(status, now, running));
     else print(renderStatus(status, now, running));
     process.exitCode = exitOf(status, running);
@@ -152,7 +152,7 @@ const NEVER = paint(
 );
 
 function whatStandsAgainst(status: LoginStatus, now: number): string[] {
-  const running = runningOf(status, now, lives);
+  const running = runningOf(status, now, isAlive);
   const why = objections(status, running.helper && running.agent);
   if (why.length === 0) return [];
   const age = (ms: number) => renderAge(new Date(ms), new Date(now));
@@ -190,15 +190,6 @@ function notNow(why: string): ChamberlainError {
 function requireRoot(command: string): void {
   if (process.getuid?.() !== 0)
     throw new ChamberlainError('USAGE', `only root may run \`${command}\``);
-}
-
-function lives(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
-  }
 }
 
 try {
