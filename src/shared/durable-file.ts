@@ -1,4 +1,4 @@
-/** Files that others find whole, old or new, whenever a process dies. */
+/** Files that readers always find whole, old or new, even if a process dies while it writes them. */
 import {
   closeSync,
   constants,
