@@ -1,7 +1,7 @@
 /** The content of a login host's files. */
 import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { shellWord } from '../../src/shared/shell-word.ts';
+import { shellWord } from '../../src/shared/run-programs.ts';
 
 const TEMPLATES = join(import.meta.dirname, 'templates');
 

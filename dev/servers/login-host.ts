@@ -17,7 +17,7 @@ import {
 import { run } from './processes.ts';
 import { keepOrChoosePort } from './redis.ts';
 import { PLACES } from '../../src/login-host/places.ts';
-import { replaceFile } from '../../src/login-host/helper/replace-file.ts';
+import { replaceFile } from '../../src/shared/durable-file.ts';
 import type { IdRange } from '../../deploy/ldap/render.ts';
 
 const PROJECT = join(import.meta.dirname, '../..');

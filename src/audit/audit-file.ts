@@ -11,10 +11,12 @@
  */
 import { createHash, createPublicKey, type KeyObject, sign, verify } from 'node:crypto';
 import { createReadStream, type PathLike } from 'node:fs';
-import { link, open, readdir, rm } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { link, open, rm } from 'node:fs/promises';
+import { basename, dirname } from 'node:path';
+import { z } from 'zod';
 import { ChamberlainError } from '../shared/errors.ts';
 import { canonicalJson } from '../shared/canonical-json.ts';
+import { flushFolder, removeLeftovers } from '../shared/durable-file.ts';
 
 const SIGNED = 'chamberlain-audit-1\n';
 /** No line of such a file is as long. */
@@ -22,28 +24,24 @@ const MOST_LINE_BYTES = 4 * 1024 * 1024;
 /** How many characters of lines are written together. */
 const WRITE_LENGTH = 256 * 1024;
 
-export interface AuditFileHead {
+const headSchema = z.object({
   /** the realm */
-  audit: string;
-  year: number;
-  first: number;
-  after: string;
-}
+  audit: z.string(),
+  year: z.int(),
+  first: z.int(),
+  after: z.string(),
+});
+export type AuditFileHead = z.infer<typeof headSchema>;
 
-export interface AuditFileRow {
-  hash: string;
-  row: Record<string, unknown> & { id: string };
-}
+const rowSchema = z.object({ hash: z.string(), row: z.looseObject({ id: z.string() }) });
+export type AuditFileRow = z.infer<typeof rowSchema>;
 
-export interface AuditFileEnd {
-  last: number;
-  row: string;
-  hash: string;
-  sha256: string;
-  signedBy: string;
-  publicKey: string;
-  signature: string;
-}
+const endSchema = z.object({
+  last: z.int(),
+  ...{ row: z.string(), hash: z.string(), sha256: z.string() },
+  ...{ signedBy: z.string(), publicKey: z.string(), signature: z.string() },
+});
+export type AuditFileEnd = z.infer<typeof endSchema>;
 
 /** The signer of a file. */
 export interface AuditSigner {
@@ -86,7 +84,10 @@ async function writeWhole(
   head: AuditFileHead,
   rows: AsyncIterable<AuditFileRow>,
 ): Promise<void> {
-  await removeLeftovers(path);
+  removeLeftovers(
+    dirname(path),
+    new RegExp(`^${basename(path).replaceAll('.', '\\.')}\\.(\\d+)\\.new$`, 'u'),
+  );
   const temporary = `${path}.${process.pid}.new`;
   try {
     const file = await open(temporary, 'wx', 0o440);
@@ -126,37 +127,11 @@ async function writeWhole(
   } finally {
     await rm(temporary, { force: true });
   }
-  const folder = await open(dirname(path), 'r');
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
-  }
+  flushFolder(dirname(path));
 }
 
 function signedText(end: Omit<AuditFileEnd, 'signature'>): Buffer {
   return Buffer.from(SIGNED + canonicalJson(end));
-}
-
-/** Removes files that dead processes have left half written; one of these may have had our own pid. */
-async function removeLeftovers(path: string): Promise<void> {
-  const folder = dirname(path);
-  for (const name of await readdir(folder)) {
-    const [, pid] = name.startsWith(`${basename(path)}.`)
-      ? (/\.(\d+)\.new$/u.exec(name) ?? [])
-      : [];
-    if (pid === undefined || (Number(pid) !== process.pid && isAlive(Number(pid)))) continue;
-    await rm(join(folder, name), { force: true });
-  }
-}
-
-/** Whether there is a process with that pid. */
-export function isAlive(pid: number): boolean {
-  try {
-    return process.kill(pid, 0);
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code !== 'ESRCH';
-  }
 }
 
 /** A file that was read to its end. */
@@ -194,12 +169,12 @@ export async function readAuditFile(
     body.update(line);
     if (wrong !== undefined && isAudit) return;
     const value = parseLine(line);
-    isAudit ||= isHead(value) || isRow(value);
+    isAudit ||= fits(headSchema, value) || fits(rowSchema, value);
     if (wrong !== undefined) return;
     if (number === 1) {
-      if (isHead(value)) onHead((head = value));
+      if (fits(headSchema, value)) onHead((head = value));
       else wrong = 'it does not begin like a closed year of the audit';
-    } else if (isRow(value)) wrong = onRow(value, number);
+    } else if (fits(rowSchema, value)) wrong = onRow(value, number);
     else wrong = `line ${number} is not a row of the audit`;
   };
   for await (const line of readLines(path)) {
@@ -207,8 +182,8 @@ export async function readAuditFile(
     if (before !== undefined) take(before);
     before = line;
   }
-  const last = before === undefined ? undefined : parseLine(before);
-  const end = isEnd(last) ? last : undefined;
+  const last = before && parseLine(before);
+  const end = fits(endSchema, last) ? last : undefined;
   const cut = `it ends with line ${number + 1}, without a signature: the rest was cut off`;
   wrong ??= end === undefined ? cut : wrongEnd(end, body.digest('hex'));
   return { head, end, sha256: whole.digest('hex'), isAudit: isAudit || end !== undefined, wrong };
@@ -256,33 +231,7 @@ function parseLine(line: Buffer): unknown {
   }
 }
 
-const isObject = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null;
-const areTexts = (...values: unknown[]) => values.every((value) => typeof value === 'string');
-
-function isHead(value: unknown): value is AuditFileHead {
-  return (
-    isObject(value) &&
-    areTexts(value['audit'], value['after']) &&
-    Number.isSafeInteger(value['year']) &&
-    Number.isSafeInteger(value['first'])
-  );
-}
-
-function isRow(value: unknown): value is AuditFileRow {
-  return (
-    isObject(value) &&
-    areTexts(value['hash']) &&
-    isObject(value['row']) &&
-    areTexts(value['row']['id'])
-  );
-}
-
-function isEnd(value: unknown): value is AuditFileEnd {
-  return (
-    isObject(value) &&
-    Number.isSafeInteger(value['last']) &&
-    areTexts(value['row'], value['hash'], value['sha256']) &&
-    areTexts(value['signedBy'], value['publicKey'], value['signature'])
-  );
+/** Whether it has what the schema names. What else it has is signed too, so it is kept. */
+function fits<T>(schema: z.ZodType<T>, value: unknown): value is T {
+  return schema.safeParse(value).success;
 }

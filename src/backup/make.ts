@@ -19,7 +19,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { readSecret, type Config } from '../shared/config.ts';
-import { isAlive } from '../audit/audit-file.ts';
+import { removeLeftovers } from '../shared/durable-file.ts';
 import { syncFolder } from '../archives/databases/database-archives.ts';
 import { postgresProgram, withConnection } from './postgres-programs.ts';
 import { requirePrograms, TO_MAKE } from './programs.ts';
@@ -154,11 +154,7 @@ function startPatience(say: Making['say'], stalledMs: number) {
 /** Removes the folders that interrupted runs left behind, and creates the folder in which the set is made. */
 function beginPart(folder: string, name: string): string {
   try {
-    for (const each of readdirSync(folder)) {
-      const [, pid] = /^\.chamberlain-.*\.(\d+)\.part$/.exec(each) ?? [];
-      if (pid === undefined || (Number(pid) !== process.pid && isAlive(Number(pid)))) continue;
-      rmSync(join(folder, each), { recursive: true, force: true });
-    }
+    removeLeftovers(folder, /^\.chamberlain-.*\.(\d+)\.part$/);
     const part = join(folder, `.${name}.${process.pid}.part`);
     mkdirSync(part, { mode: 0o700 });
     return part;

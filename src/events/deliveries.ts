@@ -1,6 +1,16 @@
 /** The numbers of events for portals, and how far each portal has got with its events. */
-import type { RequestNews } from '../requests/request-news.ts';
 import { inTransaction, type Pool } from '../database/connection.ts';
+
+/** What has happened to a request since its verdict, for a program that follows it without our database. */
+export interface RequestNews {
+  portal: string;
+  /** the id that the portal gave it */
+  request: string;
+  event: 'request.waiting' | 'request.rejected' | 'request.stuck' | 'request.done';
+  code?: string | null;
+  /** as in the event */
+  data: { why?: string; by?: string; role?: string; sentence?: string; reason?: string };
+}
 
 /** The most events that are numbered at once. */
 export const MOST_NUMBERED = 5000;

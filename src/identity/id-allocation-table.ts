@@ -1,6 +1,6 @@
 /** The allocation of uids from the configured ranges, in the request's transaction. */
 import type { Config } from '../shared/config.ts';
-import { ChamberlainError } from '../shared/errors.ts';
+import { ChamberlainError, doing } from '../shared/errors.ts';
 import { parsePosixId, type PosixId } from './posix-id.ts';
 import { type Client, transact } from '../database/connection.ts';
 
@@ -110,17 +110,13 @@ export async function syncRanges(client: Client, config: Config): Promise<void> 
   ];
   await transact(client, async () => {
     for (const { kind, first, last } of wanted) {
-      try {
-        await client.query(
+      await doing('CONFIG_INVALID', `ids: the ${kind} range ${first}-${last}`, () =>
+        client.query(
           `INSERT INTO id_ranges AS r (kind, first, last, next) VALUES ($1, $2, $3, $2)
            ON CONFLICT (kind, first) DO UPDATE SET last = greatest(r.last, excluded.last)`,
           [kind, first, last],
-        );
-      } catch (cause) {
-        throw new ChamberlainError('CONFIG_INVALID', `ids: the ${kind} range ${first}-${last}`, {
-          cause,
-        });
-      }
+        ),
+      );
     }
   });
 }

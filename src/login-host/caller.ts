@@ -11,7 +11,7 @@ import {
   itself,
   whyUnsafe,
 } from '../backends/files/file-mount.ts';
-import { ChamberlainError } from '../shared/errors.ts';
+import { doing } from '../shared/errors.ts';
 
 export const DIRECTORY_TO_LOOK = OPEN_TO_LOOK | constants.O_DIRECTORY;
 
@@ -28,17 +28,13 @@ export interface Caller {
  * those of the session may be out of date. Throws BACKEND_UNREADABLE if the name service knows no such account.
  */
 export function identifyCaller(uid: number): Caller {
-  try {
+  return doing('BACKEND_UNREADABLE', `looking up the account of uid ${uid}`, () => {
     const { gid } = withRightsOf({ uid, gid: 0 }, () => userInfo());
     (process as unknown as WithInitgroups).initgroups(uid, gid);
     // Node adds the effective group, which would be root's
     const groups = withRightsOf({ uid, gid }, () => process.getgroups!());
     return { uid, gid, groups: new Set(groups) };
-  } catch (cause) {
-    throw new ChamberlainError('BACKEND_UNREADABLE', `looking up the account of uid ${uid}`, {
-      cause,
-    });
-  }
+  });
 }
 
 /** initgroups(3), which Node has but its types lack. */

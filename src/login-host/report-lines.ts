@@ -29,17 +29,18 @@ export type ReportLine =
   | readonly ['all', token: string, edge: 'begin' | 'end']
   | readonly ['trouble', server: string, why: string];
 
-export interface ReportAnswer {
+const answerSchema = z.object({
   /** the id of this run of the helper: everything must be reported to another run */
-  run: string;
+  run: z.string(),
   /** the token of the current reading of everything */
-  reading?: string;
+  reading: z.string().exactOptional(),
   /** what the agent reads is complete and current */
-  trusted: boolean;
+  trusted: z.boolean(),
   /** why it is not, and whether another server may be */
-  why?: string;
-  tryAnother?: boolean;
-}
+  why: z.string().exactOptional(),
+  tryAnother: z.boolean().exactOptional(),
+});
+export type ReportAnswer = z.infer<typeof answerSchema>;
 
 /** The helper hangs up if one report is larger. */
 export const MAX_REPORT_BYTES = 32 * 2 ** 20;
@@ -48,14 +49,6 @@ export const MAX_REPORT_BYTES = 32 * 2 ** 20;
 export function formatReportLine(line: ReportLine): string {
   return `${JSON.stringify(line)}\n`;
 }
-
-const answerSchema = z.object({
-  run: z.string(),
-  reading: z.string().exactOptional(),
-  trusted: z.boolean(),
-  why: z.string().exactOptional(),
-  tryAnother: z.boolean().exactOptional(),
-});
 
 /** Reads the helper's answer. Throws if it is not a valid answer. */
 export function parseReportAnswer(text: string): ReportAnswer {

@@ -9,7 +9,7 @@ import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { ChamberlainError } from '../shared/errors.ts';
 import { runProgram } from '../shared/run-programs.ts';
-import { replaceFile } from './helper/replace-file.ts';
+import { replaceFile } from '../shared/durable-file.ts';
 import type { LoginStatus } from './status.ts';
 
 const NSSWITCH = '/etc/nsswitch.conf';

@@ -1,8 +1,7 @@
 /** What the login helper says of itself, in a file that everybody may read and `keys-agent status` prints. */
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { ChamberlainError } from '../shared/errors.ts';
-import { replaceFile } from './helper/replace-file.ts';
+import { doing } from '../shared/errors.ts';
+import { readIfThere, replaceFile } from '../shared/durable-file.ts';
 
 /** Why something that the directory shows is refused. */
 export interface Refusal {
@@ -70,12 +69,11 @@ export function writeStatus(folder: string, status: LoginStatus): void {
 
 /** Undefined if no helper has ever written one. Throws BACKEND_UNREADABLE if it may not be read. */
 export function readStatus(folder: string): LoginStatus | undefined {
-  try {
-    return JSON.parse(readFileSync(join(folder, FILE), 'utf8')) as LoginStatus;
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw new ChamberlainError('BACKEND_UNREADABLE', `reading ${join(folder, FILE)}`, { cause });
-  }
+  const path = join(folder, FILE);
+  return doing('BACKEND_UNREADABLE', `reading ${path}`, () => {
+    const text = readIfThere(path);
+    return text === undefined ? undefined : (JSON.parse(text) as LoginStatus);
+  });
 }
 
 /** Within the folder: the accounts that may run nothing, one name a line. PAM reads it, by pam_listfile(8). */

@@ -1,7 +1,6 @@
 /** Reads the wanted state of subjects, as far as a role may know it. */
 import type { AccountName, ShellName, ToolName } from '../identity/names.ts';
-import type { BaseRow, WantedColumns } from './wanted-columns.ts';
-import type { Role, Wanted, WantedPerson, WantedTool } from './wanted.ts';
+import type { BaseRow, Role, Wanted, WantedColumns, WantedPerson, WantedTool } from './wanted.ts';
 import type { Client, Pool } from '../database/connection.ts';
 import { REGISTRY } from '../roles/index.ts';
 

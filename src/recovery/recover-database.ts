@@ -3,11 +3,11 @@ import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import type { Command } from 'commander';
 import { type Config, portalNames, readSealKey } from '../shared/config.ts';
-import { ChamberlainError } from '../shared/errors.ts';
+import { ChamberlainError, doing } from '../shared/errors.ts';
 import { type Deletion, parseDeletions, type SeenDeletion } from '../archives/deletion.ts';
 import { parseErasedPeople } from '../lifecycle/erased-person.ts';
 import { verifying } from '../seals/seal.ts';
-import type { Taking } from './taking.ts';
+import { eventsOfTaking, type Taking } from './taking.ts';
 import type { Role } from '../reconcile/wanted.ts';
 import { ROLES } from '../roles/index.ts';
 import type { Step } from '../reconcile/plan.ts';
@@ -25,7 +25,6 @@ import {
 } from './evidence.ts';
 import { type HostSeals, readHostSeals } from './host-seals.ts';
 import { type Decided, takeLesser } from './lesser.ts';
-import { eventsOfTaking } from './events.ts';
 import { digestRecovery, rowsOfOpen, rowsOfTakings } from './render.ts';
 import { toolAccount, toolOf } from '../identity/names.ts';
 import { printableLines } from '../shared/printable.ts';
@@ -236,7 +235,8 @@ async function readSealFiles(owner: Client, command: Command): Promise<Remembere
   const keys = verifying(readSealKey(configOf(command)));
   const known = await readSealNumbers(owner);
   const read = files.map((file) => {
-    const seals = readHostSeals(readFile(file), basename(file), keys, known);
+    const text = doing('USAGE', `reading ${file}`, () => readFileSync(file, 'utf8'));
+    const seals = readHostSeals(text, basename(file), keys, known);
     // lines that a crash cut off, or that an earlier key signed
     const lines = count(seals.refused, 'line');
     if (seals.refused > 0)
@@ -247,14 +247,6 @@ async function readSealFiles(owner: Client, command: Command): Promise<Remembere
     shown: read.flatMap(({ shown }) => shown),
     unknown: read.flatMap(({ unknown }) => unknown),
   };
-}
-
-function readFile(file: string): string {
-  try {
-    return readFileSync(file, 'utf8');
-  } catch (cause) {
-    throw new ChamberlainError('USAGE', `reading ${file}`, { cause });
-  }
 }
 
 function termsOf(config: Config) {

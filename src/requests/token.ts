@@ -6,7 +6,7 @@
  */
 import { createPublicKey, type KeyObject } from 'node:crypto';
 import { compactVerify, SignJWT } from 'jose';
-import { type Config, ed25519KeyReader, type Portal, readEd25519Key } from '../shared/config.ts';
+import { type Config, ed25519KeyReader, type Portal } from '../shared/config.ts';
 import { quote } from '../shared/printable.ts';
 import { CLAIMS, CLOCK_SKEW_SECONDS, MAX_TOKEN_LIFE_SECONDS, type Claims } from './schema.ts';
 
@@ -68,7 +68,7 @@ export function signEvents(
 
 /** Reads the key that signs requests or events. Throws CONFIG_INVALID. */
 export function readSigningKey(path: string): KeyObject {
-  return readEd25519Key('signing key', path);
+  return signingKeyReader(path)();
 }
 
 /**

@@ -1,7 +1,12 @@
 /** What roles with data of an account want to know about it: its password, and its archives. Pure. */
 import type { Erasure } from '../lifecycle/erased-person.ts';
-import { isGiven, type WantedColumns } from '../reconcile/wanted-columns.ts';
-import type { PastArchive, WantedArchive, WantedCredentials } from '../reconcile/wanted.ts';
+import {
+  isGiven,
+  type PastArchive,
+  type WantedArchive,
+  type WantedColumns,
+  type WantedCredentials,
+} from '../reconcile/wanted.ts';
 
 const CREDENTIALS = (account: string) => `,
   (SELECT jsonb_build_object('wantedEpoch', c.wanted_epoch, 'atOnce', c.overlap_seconds = 0, 'epoch', v.epoch, 'verifier', v.verifier,

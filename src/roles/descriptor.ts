@@ -2,7 +2,7 @@
  * The description of a role, in one place: its folder. Everything that lists roles, in TypeScript and in PostgreSQL, is
  * made from these descriptors. Pure: a descriptor loads neither a server's client nor a table.
  */
-import type { WantedColumns } from '../reconcile/wanted-columns.ts';
+import type { WantedColumns } from '../reconcile/wanted.ts';
 import type { AnyTarget } from '../reconcile/engine.ts';
 import type { AnyParts } from '../reconcile/role.ts';
 import type { RoleChecks } from '../doctor/role-checks.ts';

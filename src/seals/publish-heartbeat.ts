@@ -1,13 +1,12 @@
 /** Publishes the heartbeat in the directory for the login hosts: see src/seals/heartbeat.ts. */
 import { createPublicKey } from 'node:crypto';
 import type { Config } from '../shared/config.ts';
-import { openDirectoryWriter } from '../backends/ldap/directory.ts';
+import { openDirectoryWriter, writerSettings } from '../backends/ldap/directory.ts';
 import type { Log } from '../shared/log.ts';
 import { signMarker, signShortMarker } from './heartbeat.ts';
 import { type SealKey, verifying } from './seal.ts';
 import * as store from './heartbeat-table.ts';
 import { openPool } from '../database/connection.ts';
-import { writerSettings } from '../backends/ldap/directory-settings.ts';
 import { startLoop, type Worker } from '../shared/loop.ts';
 import { noteMarker } from '../shared/metrics.ts';
 

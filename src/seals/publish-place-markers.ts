@@ -25,7 +25,7 @@ import type { Config } from '../shared/config.ts';
 import { realmOf } from '../shared/config.ts';
 import { codeOf, describeError } from '../shared/errors.ts';
 import type { Log } from '../shared/log.ts';
-import type { Carrier } from './heartbeat.ts';
+import { type Carrier, newestOf, timeOfShortMarker } from './heartbeat.ts';
 import type { Wanted } from '../reconcile/wanted.ts';
 import type { Step } from '../reconcile/plan.ts';
 import { placesOf, takesAway } from '../reconcile/policy.ts';
@@ -221,6 +221,18 @@ export function carrierOf<Place extends string>(
   place: Place,
 ): Carrier {
   return { older: 'place', name: nameOf(place), todo: TODO };
+}
+
+/** The time of the newest marker, whoever signed it. Undefined if no place has one. Throws BACKEND_UNREADABLE. */
+export async function readMarkedAt<Place extends string>(
+  markers: PlaceMarkers<Place>,
+): Promise<Date | undefined> {
+  try {
+    const texts = await Promise.all(markers.places.map((place) => markers.read(place)));
+    return newestOf(texts.map((text) => timeOfShortMarker(text ?? '')));
+  } finally {
+    await markers.close();
+  }
 }
 
 /** How long closing waits for work in progress. */

@@ -10,7 +10,7 @@
  * | --------- | ----------------------------------------------------------------------------------------------- |
  * | key       | the id of the key: the first 16 hex digits of the SHA-256 of its SubjectPublicKeyInfo (RFC 5280) |
  * | signature | Ed25519 (RFC 8032) of `chamberlain-seal-1\n` and the payload's bytes; base64                    |
- * | payload   | JSON without blanks, its fields in the order of the types below                                 |
+ * | payload   | JSON without blanks, its fields in the order of the schemas below                                 |
  *
  * The payload is the whole record: a host needs no other attribute. The heartbeat (src/seals/heartbeat.ts) has the same
  * form but its own `kind`, so that neither can be taken for the other.
@@ -21,42 +21,44 @@
 import { createHash, createPublicKey, sign, verify, type KeyObject } from 'node:crypto';
 import { z } from 'zod';
 
-/** Everything that a host needs to know about a person, and no more. */
-export interface PersonSeal {
-  kind: 'person';
-  realm: string;
-  /** the shell name */
-  name: string;
-  uid: number;
-  home: string;
-  shell: string;
-  state: 'active' | 'suspended' | 'archived';
-  /** admitted to the realm */
-  member: boolean;
-  /** canonical lines, sorted: options (with the key's end as `expiry-time`), type, base64 */
-  keys: string[];
-  number: number;
+const account = {
+  realm: z.string(),
+  /** the shell name; of a tool the account, `<realm>.<tool>` */
+  name: z.string(),
+  uid: z.int(),
+  home: z.string(),
+  shell: z.string(),
+};
+const validity = {
+  number: z.int().min(1).max(Number.MAX_SAFE_INTEGER),
   /** no host accepts the seal from this time on: UTC, whole seconds, `2026-12-06T00:00:00Z` */
-  until: string;
-}
-
-export interface ToolSeal {
-  kind: 'tool';
-  realm: string;
-  /** the account, `<realm>.<tool>` */
-  name: string;
-  uid: number;
-  home: string;
-  shell: string;
-  state: 'active' | 'disabled' | 'archived';
+  until: z.iso.datetime({ precision: 0 }),
+};
+const personSchema = z.strictObject({
+  kind: z.literal('person'),
+  ...account,
+  state: z.enum(['active', 'suspended', 'archived']),
+  /** admitted to the realm */
+  member: z.boolean(),
+  /** canonical lines, sorted: options (with the key's end as `expiry-time`), type, base64 */
+  keys: z.array(z.string()),
+  ...validity,
+});
+const toolSchema = z.strictObject({
+  kind: z.literal('tool'),
+  ...account,
+  state: z.enum(['active', 'disabled', 'archived']),
   /** the fifth field of passwd(5): why the tool is disabled; '' if it is not */
-  gecos: string;
+  gecos: z.string(),
   /** effective members of its group, people and tools, sorted; without its own account */
-  members: string[];
-  number: number;
-  until: string;
-}
+  members: z.array(z.string()),
+  ...validity,
+});
+const schema = z.discriminatedUnion('kind', [personSchema, toolSchema]);
 
+/** Everything that a host needs to know about a person, and no more. */
+export type PersonSeal = z.infer<typeof personSchema>;
+export type ToolSeal = z.infer<typeof toolSchema>;
 export type Seal = PersonSeal | ToolSeal;
 
 /** The reason, in a plan, why an account gets its first seal. */
@@ -142,34 +144,6 @@ function openEnvelope(text: string, keys: SealKeys) {
   const signed = Buffer.from(CONTEXT + payload);
   return { key, payload, signed, signature: Buffer.from(signature, 'base64') };
 }
-
-const number = z.int().min(1).max(Number.MAX_SAFE_INTEGER);
-const until = z.iso.datetime({ precision: 0 });
-const account = {
-  realm: z.string(),
-  name: z.string(),
-  uid: z.int(),
-  home: z.string(),
-  shell: z.string(),
-};
-const schema = z.discriminatedUnion('kind', [
-  z.strictObject({
-    kind: z.literal('person'),
-    ...account,
-    state: z.enum(['active', 'suspended', 'archived']),
-    member: z.boolean(),
-    keys: z.array(z.string()),
-    ...{ number, until },
-  }),
-  z.strictObject({
-    kind: z.literal('tool'),
-    ...account,
-    state: z.enum(['active', 'disabled', 'archived']),
-    gecos: z.string(),
-    members: z.array(z.string()),
-    ...{ number, until },
-  }),
-]);
 
 /** Parses a payload. Undefined if it is not that of a person or tool, or has another version. */
 export function parseSeal(payload: string): Seal | undefined {

@@ -6,12 +6,7 @@ import { existsSync, linkSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { type Config, nextOf, oldOf } from '../shared/config.ts';
 import { cannotRead, ChamberlainError } from '../shared/errors.ts';
-import {
-  flushFolder,
-  moveInto,
-  removeFile,
-  replaceFile,
-} from '../login-host/helper/replace-file.ts';
+import { flushFolder, moveInto, removeFile, replaceFile } from '../shared/durable-file.ts';
 
 export interface SecretFiles {
   path: string;

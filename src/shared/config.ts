@@ -294,8 +294,8 @@ export function sealKeyReader(config: Pick<Config, 'secrets'>): () => SealKey {
 }
 
 /**
- * Reads a private key for each use, and parses it again if its file has changed. Throws CONFIG_INVALID, also when it
- * is called.
+ * Reads a private key for each use: PKCS #8 in PEM, Ed25519. Parses it again if its file has changed. Throws
+ * CONFIG_INVALID for anything else, also when it is called.
  */
 export function ed25519KeyReader(what: string, path: string): () => KeyObject {
   let last: { pem: Buffer; key: KeyObject } | undefined;
@@ -306,11 +306,6 @@ export function ed25519KeyReader(what: string, path: string): () => KeyObject {
   };
   read();
   return read;
-}
-
-/** Reads a private key: PKCS #8 in PEM, Ed25519. Throws CONFIG_INVALID for anything else. */
-export function readEd25519Key(what: string, path: string): KeyObject {
-  return parseEd25519Key(what, path, readKeyFile(what, path));
 }
 
 function readKeyFile(what: string, path: string): Buffer {

@@ -5,6 +5,7 @@
  * numbers, never a secret. Only the table says whether to try again, and only the code that writes
  * the convergence row uses it.
  */
+import { types } from 'node:util';
 
 interface CodeEntry {
   /** true: it may go away by itself, so try again; false: parked until someone acts */
@@ -342,6 +343,19 @@ export class ChamberlainError extends Error {
     this.code = code;
     this.context = options.context ?? {};
     this.action = options.action;
+  }
+}
+
+/** Does `work`, which may be asynchronous. What it throws becomes the cause of an error that says what was being done. */
+export function doing<T>(code: Code, act: string, work: () => T): T {
+  const fail = (cause: unknown): never => {
+    throw new ChamberlainError(code, act, { cause });
+  };
+  try {
+    const done = work();
+    return types.isPromise(done) ? (done.catch(fail) as T) : done;
+  } catch (cause) {
+    return fail(cause);
   }
 }
 

@@ -227,3 +227,8 @@ function lastComplaint(name: string, from: Readable): (ended: string) => Error {
     return new Error(said.startsWith(`${name}: `) ? said : `${name}: ${said}`);
   };
 }
+
+/** Quotes any text as one word of a POSIX shell (2.2.2). */
+export function shellWord(text: string): string {
+  return `'${text.replaceAll("'", `'\\''`)}'`;
+}

@@ -5,10 +5,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Config, realmOf } from '../shared/config.ts';
 import {
-  ChamberlainError,
   codeOf,
   describeError,
   describeRootCause,
+  doing,
   isUnreachable,
 } from '../shared/errors.ts';
 import type { Log } from '../shared/log.ts';
@@ -145,11 +145,7 @@ function sentenceOn(place: string, error: unknown, role: Role, config: Config): 
 
 /** Asks PostgreSQL in the middle of a look. If that fails, the place is not at fault. */
 export async function askPostgres<T>(asking: Promise<T>): Promise<T> {
-  try {
-    return await asking;
-  } catch (cause) {
-    throw new ChamberlainError('BACKEND_UNAVAILABLE', 'asking PostgreSQL what is ours', { cause });
-  }
+  return await doing('BACKEND_UNAVAILABLE', 'asking PostgreSQL what is ours', () => asking);
 }
 
 /** Whether it is the place that cannot be read, and not PostgreSQL. */

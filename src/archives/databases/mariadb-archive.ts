@@ -14,7 +14,7 @@ import { type AskedStep, asLongStep, type LongStep } from '../archive-keeping.ts
 import { eraseArchives, removeArchive, removePart, requireArchive } from './database-archives.ts';
 import { withoutSecrets } from '../../backends/mariadb/mariadb.ts';
 import { type ArchiveRealm, type ArchiveTerms, placeOf } from './mariadb-archiving.ts';
-import { watchServers } from '../../backends/mariadb/mariadb-watching.ts';
+import { watchServers } from '../../backends/mariadb/mariadb-health.ts';
 import { isServerAway } from '../../backends/mariadb/mariadb-programs.ts';
 import { restoreDatabases, dropArchived, eraseDatabase } from './mariadb-restore-databases.ts';
 import { isUnavailable } from '../../backends/mariadb/mariadb-connections.ts';

@@ -8,7 +8,7 @@ import {
   whatIsOther,
 } from '../databases-manifest.ts';
 import type { LongStep } from '../archive-keeping.ts';
-import { shellWord } from '../../shared/shell-word.ts';
+import { shellWord } from '../../shared/run-programs.ts';
 import type { Action } from '../../reconcile/action.ts';
 import {
   archiveDiffers,

@@ -6,7 +6,8 @@
  * and BACKEND_UNAVAILABLE if it does not answer (then the step may or may not have been done: the next survey
  * shows it).
  */
-import { ChamberlainError, type Code } from '../../shared/errors.ts';
+import { type Config, sealKeyReader, secretReader } from '../../shared/config.ts';
+import { ChamberlainError, type Code, doing } from '../../shared/errors.ts';
 import type { Action, EntryRef, Place } from '../../reconcile/action.ts';
 import {
   PLACES,
@@ -50,6 +51,25 @@ export interface DirectorySettings {
   /** of `cn=directory-reader` or `cn=directory` below `ou=chamberlain` */
   password: Secret;
   caFile?: string | undefined;
+}
+
+/** By the configuration, how the directory is reached as one of the role's two accounts. */
+export function directorySettings(
+  config: Config,
+  account: 'directory' | 'directory-reader',
+): DirectorySettings {
+  return {
+    uri: config.ldap.uri,
+    base: config.ldap.base,
+    realm: config.realm,
+    caFile: config.ldap.caFile,
+    password: secretReader(config, 'ldap', account),
+  };
+}
+
+/** The settings of the writer: they include the key that it signs with. */
+export function writerSettings(config: Config) {
+  return { ...directorySettings(config, 'directory'), sealKey: sealKeyReader(config) };
 }
 
 /**
@@ -329,11 +349,7 @@ function valuesOf(entry: LdapEntry, attribute: string, names: Names): string[] {
 }
 
 async function readable<T>(act: string, read: () => Promise<T>): Promise<T> {
-  try {
-    return await read();
-  } catch (cause) {
-    throw new ChamberlainError('BACKEND_UNREADABLE', act, { cause });
-  }
+  return await doing('BACKEND_UNREADABLE', act, read);
 }
 
 async function* readablePages<T>(act: string, pages: AsyncGenerator<T>): AsyncGenerator<T> {

@@ -8,7 +8,7 @@
  * comparing names.
  */
 import { createHash } from 'node:crypto';
-import { ChamberlainError } from '../../shared/errors.ts';
+import { doing } from '../../shared/errors.ts';
 import type { Secret } from '../../secrets/secret.ts';
 import { namesOf, type Names } from './directory-names.ts';
 import {
@@ -232,9 +232,5 @@ function openAgentPool(
 }
 
 async function readable<T>(base: string, read: () => Promise<T>): Promise<T> {
-  try {
-    return await read();
-  } catch (cause) {
-    throw new ChamberlainError('BACKEND_UNREADABLE', `reading ${base}`, { cause });
-  }
+  return await doing('BACKEND_UNREADABLE', `reading ${base}`, read);
 }

@@ -6,7 +6,7 @@
  */
 import type { JobType, Queue } from 'bullmq';
 import type { Redis } from 'ioredis';
-import type { RequestNews } from '../../requests/request-news.ts';
+import type { RequestNews } from '../../events/deliveries.ts';
 import { lockOf, mendTypes, pausedOf, removeJobs, results } from './queue-keys.ts';
 import { eventsQueue, newsKey, openQueue } from './queue.ts';
 import {

@@ -11,7 +11,7 @@
  */
 import { type Job, Queue, type QueueOptions, WaitingError, Worker } from 'bullmq';
 import type { Redis } from 'ioredis';
-import type { RequestNews } from '../../requests/request-news.ts';
+import type { RequestNews } from '../../events/deliveries.ts';
 import { type Outage, openOutage } from './outage.ts';
 import { removeJobs } from './queue-keys.ts';
 import {

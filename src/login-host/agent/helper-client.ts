@@ -3,7 +3,7 @@
  * describes reports and answers. Each report has its own connection.
  */
 import { connect } from 'node:net';
-import { ChamberlainError } from '../../shared/errors.ts';
+import { doing } from '../../shared/errors.ts';
 
 /** The helper may first have to write everybody's files, on a busy disk. */
 const ANSWER_TIMEOUT_MS = 60_000;
@@ -19,17 +19,12 @@ export interface LoginHelper {
 /** Opens nothing yet. */
 export function openLoginHelper(socketPath: string, timeoutMs = ANSWER_TIMEOUT_MS): LoginHelper {
   return {
-    async report(text) {
-      try {
+    report: (text) =>
+      doing('BACKEND_UNAVAILABLE', 'reporting to the login helper', async () => {
         const answer = await exchange(socketPath, text, timeoutMs);
         if (answer.endsWith('\n')) return answer;
         throw new Error('the answer was cut short');
-      } catch (cause) {
-        throw new ChamberlainError('BACKEND_UNAVAILABLE', 'reporting to the login helper', {
-          cause,
-        });
-      }
-    },
+      }),
   };
 }
 

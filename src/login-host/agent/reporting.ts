@@ -1,7 +1,7 @@
 /** What the agent has reported to the login helper, and what the helper answered. */
 import type { SeenEntry } from '../../backends/ldap/login-directory.ts';
 import type { LoginHelper } from './helper-client.ts';
-import { ChamberlainError } from '../../shared/errors.ts';
+import { doing } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import {
   formatReportLine,
@@ -130,10 +130,6 @@ function openReport(sendNews: (lines: string, news: readonly News[]) => Promise<
 }
 
 function parseAnswer(text: string): ReportAnswer {
-  try {
-    return parseReportAnswer(text);
-  } catch (cause) {
-    const act = 'reading the answer of the login helper';
-    throw new ChamberlainError('BACKEND_UNAVAILABLE', act, { cause });
-  }
+  const act = 'reading the answer of the login helper';
+  return doing('BACKEND_UNAVAILABLE', act, () => parseReportAnswer(text));
 }

@@ -18,7 +18,7 @@ import { checkKeyFiles, settleKeyFile, settlePresent } from './key-folder.ts';
 import { writeKeptState } from './kept-state.ts';
 import { takeUnkept } from './registry/disappeared.ts';
 import { keptOf, type ListName, takeConsequences } from './registry/registry.ts';
-import { flushFolder } from './replace-file.ts';
+import { flushFolder } from '../../shared/durable-file.ts';
 import {
   appendLines,
   JOURNAL_FILE,

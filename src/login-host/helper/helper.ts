@@ -22,7 +22,7 @@ import type { ReportAnswer, ReportLine } from '../report-lines.ts';
 import { acceptDoubted, disappearedNames, heldOf, settle } from './registry/disappeared.ts';
 import { lookAtAll, setLocal, signersOf, takeNeedForFullReport } from './registry/registry.ts';
 import { openReportSocket } from './report-socket.ts';
-import { removeFile } from './replace-file.ts';
+import { removeFile } from '../../shared/durable-file.ts';
 import { ACCEPT_FILE, writeStatus, type LoginStatus } from '../status.ts';
 import { beginPiece, readLine, takePiece, type Piece } from './take-report.ts';
 

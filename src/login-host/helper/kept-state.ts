@@ -1,11 +1,10 @@
 /** The file `state.json`: what the helper must know after a restart, besides the journal. */
 import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { LoginHostConfig } from '../config.ts';
 import type { Kept } from './registry/registry.ts';
-import { replaceFile } from './replace-file.ts';
+import { readIfThere, replaceFile } from '../../shared/durable-file.ts';
 
 const schema = z.strictObject({
   at: z.number().min(0),
@@ -29,14 +28,8 @@ const FILE = 'state.json';
 
 /** Undefined if there is no file. Throws if it cannot be read; then the last heartbeat is not known. */
 export function readKeptState(folder: string): KeptState | undefined {
-  let text;
-  try {
-    text = readFileSync(join(folder, FILE), 'utf8');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw error;
-  }
-  return schema.parse(JSON.parse(text));
+  const text = readIfThere(join(folder, FILE));
+  return text === undefined ? undefined : schema.parse(JSON.parse(text));
 }
 
 /** Throws as node:fs does. */

@@ -37,9 +37,9 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { setImmediate as yieldTurn } from 'node:timers/promises';
-import { ChamberlainError } from '../../shared/errors.ts';
+import { doing } from '../../shared/errors.ts';
 import { grantOf, readKeyLines, renderKeyFile } from './key-lines.ts';
-import { removeFile, writeAll } from './replace-file.ts';
+import { removeFile, writeAll } from '../../shared/durable-file.ts';
 import type { Troubles } from './troubles.ts';
 
 /** What a file must be. */
@@ -299,7 +299,7 @@ function isRight(folder: KeyFolder, { mode, uid, gid }: Stats): boolean {
 }
 
 function prepareFolder(folder: string, self: number, gid: number): void {
-  try {
+  doing('CONFIG_INVALID', `preparing ${folder}`, () => {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     // it once belonged to the agent: without CAP_DAC_OVERRIDE, root can open it only as its owner
     lchownSync(folder, self, gid);
@@ -311,7 +311,5 @@ function prepareFolder(folder: string, self: number, gid: number): void {
       closeSync(fd);
     }
     rmSync(join(folder, UNFINISHED), { recursive: true, force: true });
-  } catch (cause) {
-    throw new ChamberlainError('CONFIG_INVALID', `preparing ${folder}`, { cause });
-  }
+  });
 }

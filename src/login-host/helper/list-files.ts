@@ -24,7 +24,7 @@ import type { LoginHostConfig } from '../config.ts';
 import type { LocalAccounts } from './local-accounts.ts';
 import type { Places } from '../places.ts';
 import type { ListName, Registry } from './registry/registry.ts';
-import { moveInto, removeFile, writeNew, type FileRights } from './replace-file.ts';
+import { moveInto, removeFile, writeNew, type FileRights } from '../../shared/durable-file.ts';
 import { CLOSED_FILE } from '../status.ts';
 import type { Subject } from './registry/subject.ts';
 import type { Troubles } from './troubles.ts';

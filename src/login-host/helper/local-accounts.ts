@@ -1,6 +1,6 @@
 /** The accounts and groups of the host itself, read from its files without the name service. */
 import { readFileSync, statSync } from 'node:fs';
-import { ChamberlainError } from '../../shared/errors.ts';
+import { doing } from '../../shared/errors.ts';
 import type { Places } from '../places.ts';
 
 export interface LocalAccounts {
@@ -42,17 +42,14 @@ export function openLocalFiles({ passwd, group }: Pick<Places, 'passwd' | 'group
   let version = '';
   let accounts: LocalAccounts | undefined;
   return {
-    read() {
-      try {
+    read: () =>
+      doing('BACKEND_UNREADABLE', 'reading the local accounts', () => {
         const now = `${identify(passwd)} ${identify(group)}`;
         if (accounts !== undefined && now === version) return accounts;
         accounts = parseLocalAccounts(readFileSync(passwd, 'utf8'), readFileSync(group, 'utf8'));
         version = now;
         return accounts;
-      } catch (cause) {
-        throw new ChamberlainError('BACKEND_UNREADABLE', 'reading the local accounts', { cause });
-      }
-    },
+      }),
   };
 }
 

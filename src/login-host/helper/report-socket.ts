@@ -24,7 +24,7 @@ import {
 } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { dirname } from 'node:path';
-import { ChamberlainError } from '../../shared/errors.ts';
+import { ChamberlainError, doing } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import { MAX_REPORT_BYTES, type ReportAnswer } from '../report-lines.ts';
 
@@ -118,12 +118,9 @@ function prepareFolder(folder: string, gid: number): void {
       throw new ChamberlainError('CONFIG_INVALID', `making ${folder}`, { cause });
     }
   }
-  let fd;
-  try {
-    fd = openSync(folder, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
-  } catch (cause) {
-    throw new ChamberlainError('CONFIG_INVALID', `opening ${folder} as a folder`, { cause });
-  }
+  const fd = doing('CONFIG_INVALID', `opening ${folder} as a folder`, () =>
+    openSync(folder, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW),
+  );
   try {
     const { uid, mode } = fstatSync(fd);
     if (uid !== self || (mode & 0o022) !== 0) {

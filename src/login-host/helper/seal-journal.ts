@@ -27,7 +27,7 @@ import {
   writeSync,
 } from 'node:fs';
 import { dirname } from 'node:path';
-import { flushFolder, moveInto, removeFile, writeAll } from './replace-file.ts';
+import { flushFolder, moveInto, removeFile, writeAll } from '../../shared/durable-file.ts';
 
 /** Within the helper's own folder. */
 export const JOURNAL_FILE = 'seals';

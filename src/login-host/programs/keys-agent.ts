@@ -1,21 +1,26 @@
 #!/usr/bin/env -S node --disable-sigusr1 --expose-gc --max-semi-space-size=2 --no-opt --no-maglev
 /** The agent of a login host, and the commands that an admin runs there. */
+import { writeFileSync } from 'node:fs';
 import { flushCompileCache } from 'node:module';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Command } from 'commander';
 import { ChamberlainError } from '../../shared/errors.ts';
 import { openLog } from '../../shared/log.ts';
-import { acceptDirectory } from '../accept.ts';
 import { startAgent } from '../agent/agent.ts';
 import { loadLoginHostConfig, LOGIN_HOST_CONFIG } from '../config.ts';
+import { isAlive, removeFile } from '../../shared/durable-file.ts';
 import { PLACES } from '../places.ts';
 import { leaveSssd, objections, othersRefused } from '../require-seals.ts';
-import { readStatus, type LoginStatus } from '../status.ts';
+import { ACCEPT_FILE, readStatus, type LoginStatus } from '../status.ts';
 import { exitOf, renderRefused, renderStatus, runningOf, statusJson } from './agent-status.ts';
 import { describeExits, EXIT, endCommand } from '../../cli/exit.ts';
 import { paint, print, printJson, renderAge } from '../../cli/table.ts';
 
 /** Work that a signal interrupts is done again at the next start. */
 const CLOSE_MS = 1000;
+/** How long the login helper may take to accept the directory. */
+const PATIENCE_MS = 10_000;
 
 const program = new Command('keys-agent')
   .description('Follows the directory on this login host, and shows how current the host is.')
@@ -77,7 +82,7 @@ program
       process.exitCode = EXIT.failed;
       return;
     }
-    const running = runningOf(status, now, lives);
+    const running = runningOf(status, now, isAlive);
     if (options.json === true) printJson(statusJson(status, now, running));
     else print(renderStatus(status, now, running));
     process.exitCode = exitOf(status, running);
@@ -96,7 +101,7 @@ program
   .addHelpText('after', describeExits({ 0: 'the directory is accepted' }))
   .action(async () => {
     requireRoot('accept');
-    const accepted = await acceptDirectory(PLACES.login);
+    const accepted = await acceptDirectory();
     for (const sentence of accepted.length > 0 ? accepted : ['nothing was in doubt']) {
       print(sentence);
     }
@@ -147,7 +152,7 @@ const NEVER = paint(
 );
 
 function whatStandsAgainst(status: LoginStatus, now: number): string[] {
-  const running = runningOf(status, now, lives);
+  const running = runningOf(status, now, isAlive);
   const why = objections(status, running.helper && running.agent);
   if (why.length === 0) return [];
   const age = (ms: number) => renderAge(new Date(ms), new Date(now));
@@ -158,18 +163,33 @@ function whatStandsAgainst(status: LoginStatus, now: number): string[] {
   ];
 }
 
+/**
+ * Asks the login helper to accept the directory, and returns what it has accepted, in sentences. Throws NOT_ACCEPTED if
+ * the helper does not do so in time; the request is then removed.
+ */
+async function acceptDirectory(): Promise<readonly string[]> {
+  const path = join(PLACES.login, ACCEPT_FILE);
+  const read = () => readStatus(PLACES.login);
+  if (read() === undefined) throw notNow('the login helper has never run here');
+  const before = read()?.accepted?.at;
+  writeFileSync(path, '', { mode: 0o600 });
+  const deadline = performance.now() + PATIENCE_MS;
+  do {
+    await sleep(50);
+    const { accepted } = read() ?? {};
+    if (accepted?.at !== before) return accepted?.what ?? [];
+  } while (performance.now() < deadline);
+  removeFile(path);
+  throw notNow(`the login helper did not answer within ${PATIENCE_MS / 1000} s`);
+}
+
+function notNow(why: string): ChamberlainError {
+  return new ChamberlainError('NOT_ACCEPTED', why);
+}
+
 function requireRoot(command: string): void {
   if (process.getuid?.() !== 0)
     throw new ChamberlainError('USAGE', `only root may run \`${command}\``);
-}
-
-function lives(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
-  }
 }
 
 try {

@@ -2,7 +2,7 @@
 /** `login-helper`: the login helper of a login host, in this process, until a signal. */
 import { flushCompileCache } from 'node:module';
 import { parseArgs } from 'node:util';
-import { ChamberlainError } from '../../shared/errors.ts';
+import { doing } from '../../shared/errors.ts';
 import { openLog } from '../../shared/log.ts';
 import { loadLoginHostConfig, LOGIN_HOST_CONFIG } from '../config.ts';
 import { startHelper } from '../helper/helper.ts';
@@ -51,14 +51,8 @@ async function main(args: string[]): Promise<void> {
 }
 
 function readOptions(args: string[]) {
-  try {
-    return parseArgs({
-      args,
-      options: { config: { type: 'string' }, help: { type: 'boolean', short: 'h' } },
-    }).values;
-  } catch (cause) {
-    throw new ChamberlainError('USAGE', 'reading the options', { cause });
-  }
+  const options = { config: { type: 'string' }, help: { type: 'boolean', short: 'h' } } as const;
+  return doing('USAGE', 'reading the options', () => parseArgs({ args, options }).values);
 }
 
 try {

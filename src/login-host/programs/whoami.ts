@@ -5,10 +5,10 @@
  * through sudo.
  */
 import { spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { ChamberlainError } from '../../shared/errors.ts';
+import { readIfThere } from '../../shared/durable-file.ts';
+import { ChamberlainError, doing } from '../../shared/errors.ts';
 import { toolOf } from '../account-names.ts';
 import { LOGIN_HOST_CONFIG, loadLoginHostConfig } from '../config.ts';
 import { toKeyLine } from '../helper/key-lines.ts';
@@ -150,12 +150,8 @@ function readMembers(realm: string): Map<string, string[]> {
 
 /** Empty if there is no file: then the helper has not written any yet. */
 function readLines(path: string): string[] {
-  try {
-    return readFileSync(path, 'utf8').split('\n').slice(0, -1);
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return [];
-    throw new ChamberlainError('BACKEND_UNREADABLE', `reading ${path}`, { cause });
-  }
+  const text = doing('BACKEND_UNREADABLE', `reading ${path}`, () => readIfThere(path));
+  return text?.split('\n').slice(0, -1) ?? [];
 }
 
 /** The keys that sshd receives for the account. */

@@ -24,8 +24,7 @@ import type { DatabaseArchiveReader, DatabasesReader } from '../../targets/datab
 import { numberOfUser } from '../../targets/everything.ts';
 import { archiveOfName, archiveThings, isIn } from '../../unmanaged/unmanaged-things.ts';
 import { keepArchives } from '../../archives/record-archives.ts';
-import { readMarkedAt } from '../../seals/marked-at.ts';
-import type { PlaceMarkers } from '../../seals/publish-place-markers.ts';
+import { type PlaceMarkers, readMarkedAt } from '../../seals/publish-place-markers.ts';
 import type { RoleParts, RoleStore } from '../../reconcile/role.ts';
 import { askPostgres, type Watch, type Watching } from '../../unmanaged/watch.ts';
 import { DATABASES_TARGETS } from './role.ts';

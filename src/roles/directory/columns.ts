@@ -1,7 +1,13 @@
 /** What the directory wants to know of a subject: all that LDAP shows of it. Pure. */
 import type { AccountName } from '../../identity/names.ts';
-import { type BaseRow, isGiven, type WantedColumns } from '../../reconcile/wanted-columns.ts';
-import type { Member, WantedKey, WantedSeal } from '../../reconcile/wanted.ts';
+import {
+  type BaseRow,
+  isGiven,
+  type Member,
+  type WantedColumns,
+  type WantedKey,
+  type WantedSeal,
+} from '../../reconcile/wanted.ts';
 
 // What a login host is to believe has a number and an end (migrations/0007_seals.sql).
 const SEAL = (of: string) => `

@@ -1,10 +1,11 @@
 /** The role `directory`: LDAP. */
 import { readSealKey } from '../../shared/config.ts';
-import { directorySettings, writerSettings } from '../../backends/ldap/directory-settings.ts';
 import {
+  directorySettings,
   openDirectoryReader,
   openDirectoryWriter,
   type OpenDirectoryReader,
+  writerSettings,
 } from '../../backends/ldap/directory.ts';
 import { ChamberlainError } from '../../shared/errors.ts';
 import { rememberUnmanaged } from '../../unmanaged/sightings-table.ts';

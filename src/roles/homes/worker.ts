@@ -15,8 +15,7 @@ import { archiveOfName, archiveThings, describeOwner } from '../../unmanaged/unm
 import type { FilesReader } from '../../targets/files-reader.ts';
 import type { Sighting } from '../../unmanaged/sightings.ts';
 import { keepArchives } from '../../archives/record-archives.ts';
-import { readMarkedAt } from '../../seals/marked-at.ts';
-import type { PlaceMarkers } from '../../seals/publish-place-markers.ts';
+import { type PlaceMarkers, readMarkedAt } from '../../seals/publish-place-markers.ts';
 import type { RoleParts } from '../../reconcile/role.ts';
 import { askPostgres, type Watch, type Watching } from '../../unmanaged/watch.ts';
 import { HOMES_TARGETS } from './role.ts';

@@ -1,4 +1,4 @@
-/** Replaces a file so that readers find either the old one or the new one, whole. */
+/** Files that readers always find whole, old or new, even if a process dies while it writes them. */
 import {
   closeSync,
   constants,
@@ -6,10 +6,14 @@ import {
   fchownSync,
   fsyncSync,
   openSync,
+  readdirSync,
+  readFileSync,
   renameSync,
+  rmSync,
   unlinkSync,
   writeSync,
 } from 'node:fs';
+import { join } from 'node:path';
 
 export interface FileRights {
   mode: number;
@@ -69,12 +73,44 @@ export function moveInto(temporary: string, path: string): void {
   }
 }
 
+/** Reads a text. Undefined if there is no file. */
+export function readIfThere(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
 /** Removes a file. It is no error if there is none. */
 export function removeFile(path: string): void {
   try {
     unlinkSync(path);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+  }
+}
+
+/**
+ * Removes what dead processes have left half made in a folder; one of these may have had our own pid.
+ *
+ * @param leftover matches the names; its first group is the pid
+ */
+export function removeLeftovers(folder: string, leftover: RegExp): void {
+  for (const name of readdirSync(folder)) {
+    const [, pid] = leftover.exec(name) ?? [];
+    if (pid === undefined || (Number(pid) !== process.pid && isAlive(Number(pid)))) continue;
+    rmSync(join(folder, name), { recursive: true, force: true });
+  }
+}
+
+/** Whether there is a process with that pid. */
+export function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== 'ESRCH';
   }
 }
 
