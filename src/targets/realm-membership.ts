@@ -14,6 +14,7 @@
  * | not ours, or elsewhere   | no: another's access  | yes             |
  */
 import { ChamberlainError } from '../shared/errors.ts';
+import { NOTHING_TO_DO } from '../reconcile/plan.ts';
 import { unmanagedFinding, isOurs, modifyStep, type EntryWant } from './directory-entry.ts';
 import {
   entryRef,
@@ -40,7 +41,6 @@ export const realmMembership: Target<DirectoryReader, EntryWant, MembershipHave>
   want(wanted, { realm, realmGid }) {
     const present = wanted.kind === 'person' && wanted.state === 'active' && wanted.realmMember;
     return {
-      target: 'realm-membership',
       realm,
       ref: realmGroup(realm),
       number: { attribute: 'gidNumber', value: String(realmGid) },
@@ -87,20 +87,18 @@ export const realmMembership: Target<DirectoryReader, EntryWant, MembershipHave>
   },
 
   plan(want, { group, member, account }, wanted) {
-    if (!isOurs(want, group)) {
-      return { steps: [], findings: [unmanagedFinding(want, group, wanted)] };
-    }
-    if (member === want.present) return { steps: [], findings: [] };
+    if (!isOurs(want, group)) return { steps: [], findings: [unmanagedFinding(want, group)] };
+    if (member === want.present) return NOTHING_TO_DO;
     const isUnmanaged =
       account !== undefined &&
       !(
         account.ref === accountRef(wanted) &&
         account.attributes['uidNumber']?.includes(String(wanted.uid))
       );
-    if (want.present && isUnmanaged) return { steps: [], findings: [] };
+    if (want.present && isUnmanaged) return NOTHING_TO_DO;
     const [remove, add] = want.present ? [[], [accountRef(wanted)]] : [[accountRef(wanted)], []];
     const effect = want.present ? 'change' : 'revoke';
-    const step = modifyStep(want, wanted, effect, [{ attribute: 'member', remove, add }]);
+    const step = modifyStep(want, effect, [{ attribute: 'member', remove, add }]);
     return { steps: [step], findings: [] };
   },
 };

@@ -32,7 +32,7 @@ import { printable } from '../shared/printable.ts';
 import { parseSshKey } from '../ssh-keys/ssh-key.ts';
 import type { Attributes } from '../reconcile/action.ts';
 import type { Wanted, WantedKey } from '../reconcile/wanted.ts';
-import { NOTHING_TO_DO, type Step } from '../reconcile/plan.ts';
+import { NOTHING_TO_DO, type DraftStep } from '../reconcile/plan.ts';
 import {
   compareEntry,
   countValues,
@@ -57,7 +57,6 @@ export const sshKeys: Target<DirectoryReader, EntryWant, DirectoryEntry | undefi
 
   want(wanted, realm) {
     return {
-      target: 'ssh-keys',
       realm: realm.realm,
       ref: accountRef(wanted),
       number: { attribute: 'uidNumber', value: String(wanted.uid) },
@@ -81,8 +80,7 @@ export const sshKeys: Target<DirectoryReader, EntryWant, DirectoryEntry | undefi
   },
 
   plan(want, have, wanted) {
-    if (have === undefined ? !want.present : !isOurs(want, have))
-      return { steps: [], findings: [] };
+    if (have === undefined ? !want.present : !isOurs(want, have)) return NOTHING_TO_DO;
     const { sshPublicKey = [], description = [] } = have?.attributes ?? {};
     const labelsThere = description.filter(isLabel);
     const there: Attributes = { sshPublicKey, description: labelsThere };
@@ -100,13 +98,13 @@ export const sshKeys: Target<DirectoryReader, EntryWant, DirectoryEntry | undefi
     const keys = changes.find(({ attribute }) => attribute === 'sshPublicKey');
     const labels = changes.filter(({ attribute }) => attribute === 'description');
     const { revoke, rest } = keys === undefined ? NO_KEYS : splitKeys(keys);
-    const steps: Step[] = [];
-    if (revoke.length > 0) steps.push(modifyStep(want, wanted, 'revoke', revoke));
+    const steps: DraftStep[] = [];
+    if (revoke.length > 0) steps.push(modifyStep(want, 'revoke', revoke));
     // labels are not part of a revoke: a label that has changed since must not keep a key alive
     const isTaken = want.present && (have === undefined || hasClass(have, 'inetOrgPerson'));
     const change = isTaken ? [...rest, ...labels] : [];
-    if (change.length > 0) steps.push(modifyStep(want, wanted, 'change', change));
-    return { steps, findings: isOversized ? [otherClassFinding(want, have, wanted)] : [] };
+    if (change.length > 0) steps.push(modifyStep(want, 'change', change));
+    return { steps, findings: isOversized ? [otherClassFinding(want, have)] : [] };
   },
 };
 

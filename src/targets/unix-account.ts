@@ -37,7 +37,7 @@
 import { generalizedTime } from '../shared/time.ts';
 import type { Realm, Wanted, WantedPerson, WantedTool } from '../reconcile/wanted.ts';
 import type { Attributes } from '../reconcile/action.ts';
-import type { Finding } from '../reconcile/plan.ts';
+import type { DraftFinding } from '../reconcile/plan.ts';
 import {
   describeEntry,
   entriesFor,
@@ -87,7 +87,6 @@ export const unixAccount: Target<DirectoryReader, EntryWant, DirectoryEntry[]> =
     const locked = wanted.state !== 'active';
     const shape = wanted.kind === 'person' ? personShape(wanted, realm) : toolShape(wanted, realm);
     return {
-      target: 'unix-account',
       realm: realm.realm,
       ref: accountRef(wanted),
       number: { attribute: 'uidNumber', value: String(wanted.uid) },
@@ -152,7 +151,7 @@ export const unixAccount: Target<DirectoryReader, EntryWant, DirectoryEntry[]> =
         change: others.filter((each) => !isLocking(each)),
       };
     };
-    const { known, finding } = withoutGroupNumber(want, have, wanted);
+    const { known, finding } = withoutGroupNumber(want, have);
     const plan = planEntry(withoutUnmanagedGecos(known, have), have, wanted, split, 'destroy');
     const because = `the ${wanted.kind} is ${wanted.state}`;
     const steps = plan.steps.map((step) =>
@@ -196,8 +195,7 @@ function memberOf(wanted: Wanted, realm: Realm): string[] {
 function withoutGroupNumber(
   want: EntryWant,
   have: readonly DirectoryEntry[],
-  wanted: Wanted,
-): { known: EntryWant; finding: Finding[] } {
+): { known: EntryWant; finding: DraftFinding[] } {
   const right = want.attributes['gidNumber']?.[0];
   const there = have.find((entry) => isOurs(want, entry))?.attributes['gidNumber']?.[0];
   if (!want.present || there === undefined || there === right) return { known: want, finding: [] };
@@ -205,10 +203,8 @@ function withoutGroupNumber(
   const sentence =
     `${object} has gidNumber ${there}, not ${right}: set it back as the directory's administrator, ` +
     'with the relax control (ldapmodify -e relax)';
-  const { target } = want;
-  const { uid: subject, account } = wanted;
-  const finding: Finding = { target, subject, account, object, code: 'ID_FOREIGN', sentence };
   const { gidNumber: _, ...rest } = want.attributes;
+  const finding: DraftFinding = { object, code: 'ID_FOREIGN', sentence };
   return { known: { ...want, attributes: rest }, finding: [finding] };
 }
 

@@ -12,7 +12,7 @@
  */
 import { ChamberlainError } from '../shared/errors.ts';
 import type { Member, Wanted, WantedTool } from '../reconcile/wanted.ts';
-import type { Finding } from '../reconcile/plan.ts';
+import type { DraftFinding } from '../reconcile/plan.ts';
 import {
   countValues,
   describeEntry,
@@ -45,7 +45,6 @@ export const unixGroup: Target<DirectoryReader, EntryWant, GroupHave> = {
   want(wanted, realm) {
     const number = String(wanted.uid);
     return {
-      target: 'unix-group',
       realm: realm.realm,
       ref: groupRef(wanted),
       number: { attribute: 'gidNumber', value: number },
@@ -118,20 +117,16 @@ export const unixGroup: Target<DirectoryReader, EntryWant, GroupHave> = {
       'destroy',
     );
     const findings = unmanaged.map((entry) =>
-      unmanagedFinding({ ...want, ...memberWant(entry, wanted) }, entry, wanted),
+      unmanagedFinding({ ...want, ...memberWant(entry, wanted) }, entry),
     );
     return { ...plan, findings: [...plan.findings, ...findings, ...orphanFindings(want, wanted)] };
   },
 };
 
-function orphanFindings(want: EntryWant, wanted: Wanted): Finding[] {
+function orphanFindings(want: EntryWant, wanted: Wanted): DraftFinding[] {
   if ((wanted as WantedTool).orphaned !== true) return [];
-  const { uid, account } = wanted;
   return [
     {
-      target: want.target,
-      subject: uid,
-      account,
       object: readableRef(want.ref, want.realm),
       code: 'TOOL_ORPHANED',
       sentence:
