@@ -56,6 +56,16 @@ export interface Decision {
   decides?: { portal: string; jti: string; kind: RequestKind };
 }
 
+/** The decision about one person or tool. Portals hear of it as `event` when everything touched is applied. */
+export function decided(
+  { uid, account }: { uid: number; account: string },
+  event: string,
+  outcome: Omit<Decision, 'subject' | 'account' | 'onDone'> & Pick<OnDone, 'data' | 'alsoTo'>,
+): Decision & { subject: number; onDone: OnDone } {
+  const { data, alsoTo, ...rest } = outcome;
+  return { subject: uid, account, ...rest, onDone: { event, data, alsoTo } };
+}
+
 /** Decides on one kind: writes the wanted state and returns the decision, or throws a refusal. */
 export type Handler<R> = (context: RequestContext<R>) => Promise<Decision>;
 

@@ -5,6 +5,7 @@ import {
   type RequestContext,
   type Handler,
   type Decision,
+  decided,
   refuse,
   requireAdmin,
   requireMaintainedTool,
@@ -32,18 +33,12 @@ export const rotateCredentials: Handler<RequestOf<'credentials.rotate'>> = async
       `${owner.account} does not have credentials yet. An admin must grant access first.`,
     );
   }
-  return {
-    subject: owner.uid,
-    account: owner.account,
+  return decided(owner, 'credentials.rotated', {
     fields: ['credentials'],
     touches: touchesOfChange(owner.uid, 'credentials'),
     ...(request.atOnce ? { urgent: true } : {}),
-    onDone: {
-      event: 'credentials.rotated',
-      portals: [],
-      data: { account: owner.account, epoch, overlapSeconds },
-    },
-  };
+    data: { account: owner.account, epoch, overlapSeconds },
+  });
 };
 
 /** An account has one password for all servers, so the passwords of all accounts change. */
@@ -69,7 +64,6 @@ async function rotateServer(
     touches: touchesOfEach(accounts, 'credentials'),
     onDone: {
       event: 'credentials.rotated',
-      portals: [],
       data: { server, accounts: accounts.length, overlapSeconds },
     },
   };

@@ -3,6 +3,7 @@ import type { RequestOf } from '../schema.ts';
 import { parseSshKey } from '../../ssh-keys/ssh-key.ts';
 import { countKeys, findKey, putKey, removeKeys } from '../../ssh-keys/keys-table.ts';
 import {
+  decided,
   type RequestContext,
   type Handler,
   refuse,
@@ -16,23 +17,13 @@ export const addKey: Handler<RequestOf<'key.add'>> = async (context) => {
   const { request } = context;
   const person = await requirePerson(context, request.person);
   requireSelfOrAdmin(context, person);
-  const { fingerprint, label } = await addKeyTo(context, person, request);
-  return {
-    subject: person.uid,
-    account: person.account,
+  const added = await addKeyTo(context, person, request);
+  const until = request.expiresAt === undefined ? {} : { expiresAt: request.expiresAt };
+  return decided(person, 'key.added', {
     fields: ['keys'],
     touches: touchesOfChange(person.uid, 'keys'),
-    onDone: {
-      event: 'key.added',
-      portals: [],
-      data: {
-        account: person.account,
-        fingerprint,
-        label,
-        ...(request.expiresAt === undefined ? {} : { expiresAt: request.expiresAt }),
-      },
-    },
-  };
+    data: { account: person.account, ...added, ...until },
+  });
 };
 
 export const removeKeyOf: Handler<RequestOf<'key.remove'>> = async (context) => {
@@ -45,17 +36,11 @@ export const removeKeyOf: Handler<RequestOf<'key.remove'>> = async (context) => 
     refuse('KEY_UNKNOWN', `${person.account} has no key ${fingerprint}. Check the fingerprint.`);
   }
   await removeKeys(client, [fingerprint]);
-  return {
-    subject: person.uid,
-    account: person.account,
+  return decided(person, 'key.removed', {
     fields: ['keys'],
     touches: touchesOfChange(person.uid, 'keys'),
-    onDone: {
-      event: 'key.removed',
-      portals: [],
-      data: { account: person.account, fingerprint, label: stored.label },
-    },
-  };
+    data: { account: person.account, fingerprint, label: stored.label },
+  });
 };
 
 /** Checks a pasted key and gives it to a person. */
