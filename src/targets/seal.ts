@@ -31,7 +31,7 @@ import {
 } from './directory-entry.ts';
 import type { DirectoryEntry, DirectoryReader } from './directory-reader.ts';
 import type { Target } from './target.ts';
-import { accountRef, findInTheWay, passwdOf } from './unix-account.ts';
+import { accountRef, observeAccounts, passwdOf } from './unix-account.ts';
 
 const CLASS = 'chamberlainSealed';
 export const ATTRIBUTE = 'chamberlainSeal';
@@ -61,14 +61,8 @@ export const seal: Target<DirectoryReader, EntryWant, DirectoryEntry | undefined
   },
 
   async observe(reader, wanted, realm) {
-    const found = await reader.find({
-      any: [{ attribute: 'uid', values: wanted.map(({ account }) => account) }],
-      attributes: ['objectClass', 'uid', 'uidNumber', ATTRIBUTE],
-    });
-    const byRef = new Map(found.map((entry) => [entry.ref, entry]));
-    const absent = wanted.filter((each) => !byRef.has(accountRef(each)));
-    const inTheWay = await findInTheWay(reader, absent, realm);
-    return wanted.map((each) => byRef.get(accountRef(each)) ?? inTheWay.get(each.uid));
+    const attributes = ['objectClass', 'uid', 'uidNumber', ATTRIBUTE];
+    return await observeAccounts(reader, wanted, realm, { attributes });
   },
 
   plan(want, have) {

@@ -48,7 +48,7 @@ import {
 import type { DirectoryEntry, DirectoryReader } from './directory-reader.ts';
 import { oddityOf } from '../unmanaged/sightings.ts';
 import type { Target } from './target.ts';
-import { accountRef, findInTheWay } from './unix-account.ts';
+import { accountRef, observeAccounts } from './unix-account.ts';
 
 export const sshKeys: Target<DirectoryReader, EntryWant, DirectoryEntry | undefined> = {
   name: 'ssh-keys',
@@ -68,15 +68,8 @@ export const sshKeys: Target<DirectoryReader, EntryWant, DirectoryEntry | undefi
   describe: (want) => describeEntry(want, countValues(want.attributes['sshPublicKey'], 'key')),
 
   async observe(reader, wanted, realm) {
-    const found = await reader.find({
-      place: 'people',
-      any: [{ attribute: 'uid', values: wanted.map((person) => person.account) }],
-      attributes: ['objectClass', 'uid', 'uidNumber', 'sshPublicKey', 'description'],
-    });
-    const byRef = new Map(found.map((entry) => [entry.ref, entry]));
-    const absent = wanted.filter((person) => !byRef.has(accountRef(person)));
-    const inTheWay = await findInTheWay(reader, absent, realm);
-    return wanted.map((person) => byRef.get(accountRef(person)) ?? inTheWay.get(person.uid));
+    const attributes = ['objectClass', 'uid', 'uidNumber', 'sshPublicKey', 'description'];
+    return await observeAccounts(reader, wanted, realm, { place: 'people', attributes });
   },
 
   plan(want, have, wanted) {

@@ -50,6 +50,7 @@ import {
   entryRef,
   readableRef,
   type DirectoryEntry,
+  type DirectoryQuery,
   type DirectoryReader,
 } from './directory-reader.ts';
 import type { Target } from './target.ts';
@@ -235,25 +236,36 @@ export function disabledGecos(reason: string): string {
 }
 
 /**
- * If an account is absent and is not added because something else has its name or number: that entry. Otherwise
- * undefined. What depends on an account must not be given to an account that is not ours.
+ * The account of each subject. If it is absent, and is not added because something else has its name or number: that
+ * entry. What depends on an account must not be given to an account that is not ours.
  */
-export async function findInTheWay(
+export async function observeAccounts(
   reader: DirectoryReader,
-  absent: readonly Wanted[],
+  wanted: readonly Wanted[],
   realm: Realm,
-): Promise<Map<number, DirectoryEntry>> {
-  if (absent.length === 0) return new Map();
-  const found = await unixAccount.observe(reader, absent, realm);
-  return new Map(
-    absent.flatMap(({ uid }, i) => (found[i] ?? []).slice(0, 1).map((entry) => [uid, entry])),
-  );
+  query: Omit<DirectoryQuery, 'any'>,
+): Promise<(DirectoryEntry | undefined)[]> {
+  const values = wanted.map(({ account }) => account);
+  const found = await reader.find({ ...query, any: [{ attribute: 'uid', values }] });
+  const byRef = new Map(found.map((entry) => [entry.ref, entry]));
+  const absent = wanted.filter((each) => !byRef.has(accountRef(each)));
+  const others = absent.length === 0 ? [] : await unixAccount.observe(reader, absent, realm);
+  const inTheWay = new Map(absent.map(({ uid }, i) => [uid, others[i]?.[0]]));
+  return wanted.map((each) => byRef.get(accountRef(each)) ?? inTheWay.get(each.uid));
 }
 
 /** The reference of a subject's account. */
 export function accountRef(subject: Pick<Wanted, 'kind' | 'account'>): EntryWant['ref'] {
   const place = subject.kind === 'person' ? 'people' : 'toolAccounts';
   return entryRef(place, 'uid', subject.account);
+}
+
+/** What makes an entry the account of a subject. */
+export function accountOf(
+  subject: Pick<Wanted, 'kind' | 'account' | 'uid'>,
+): Pick<EntryWant, 'ref' | 'number'> {
+  const number = { attribute: 'uidNumber', value: String(subject.uid) } as const;
+  return { ref: accountRef(subject), number };
 }
 
 function lockedTime(wanted: Wanted): string[] {

@@ -17,6 +17,7 @@ import {
   countValues,
   describeEntry,
   entriesFor,
+  hasClass,
   unmanagedFinding,
   planEntry,
   type Change,
@@ -29,7 +30,7 @@ import {
   type DirectoryReader,
 } from './directory-reader.ts';
 import type { Target } from './target.ts';
-import { accountRef } from './unix-account.ts';
+import { accountOf, accountRef } from './unix-account.ts';
 
 export interface GroupHave {
   groups: DirectoryEntry[];
@@ -81,16 +82,7 @@ export const unixGroup: Target<DirectoryReader, EntryWant, GroupHave> = {
         ref.startsWith('toolGroups/cn=') ||
         attributes['objectClass']?.some((name) => /^(posixGroup|groupOfNames)$/i.test(name)),
     );
-    // RFC 4519, section 3.5: there is always a member; members hidden by access rules must not be taken for
-    // absent
-    const blind = groups.find(
-      ({ attributes }) =>
-        attributes['objectClass']?.some((name) => /^groupOfNames$/i.test(name)) &&
-        (attributes['member'] ?? []).length === 0,
-    );
-    if (blind !== undefined) {
-      throw new ChamberlainError('BACKEND_UNREADABLE', `reading the members of ${blind.ref}`);
-    }
+    requireMembers(groups);
     const byTool = entriesFor(wanted, groups, (tool) => [
       ['cn', tool.account],
       ['gidNumber', String(tool.uid)],
@@ -136,6 +128,18 @@ function orphanFindings(want: EntryWant, wanted: Wanted): DraftFinding[] {
   ];
 }
 
+/**
+ * Throws BACKEND_UNREADABLE if access rules hide the members of a group: a groupOfNames always has one (RFC 4519,
+ * section 3.5), so hidden members must not be taken for absent.
+ */
+export function requireMembers(groups: readonly DirectoryEntry[]): void {
+  const blind = groups.find(
+    (group) => (group.attributes['member'] ?? []).length === 0 && hasClass(group, 'groupOfNames'),
+  );
+  if (blind === undefined) return;
+  throw new ChamberlainError('BACKEND_UNREADABLE', `reading the members of ${blind.ref}`);
+}
+
 /** Members besides the tool itself, whose account belongs to another target. */
 function othersOf(wanted: Wanted): Member[] {
   const { members = [], uid } = wanted as WantedTool;
@@ -155,11 +159,7 @@ async function findAccounts(
 
 /** The account whose place another entry has. */
 function memberWant(entry: DirectoryEntry, wanted: Wanted): Pick<EntryWant, 'ref' | 'number'> {
-  const member = othersOf(wanted).find((each) => accountRef(each) === entry.ref) as Member;
-  return {
-    ref: accountRef(member),
-    number: { attribute: 'uidNumber', value: String(member.uid) },
-  };
+  return accountOf(othersOf(wanted).find((each) => accountRef(each) === entry.ref) as Member);
 }
 
 /** The reference of a tool's group. */
