@@ -249,6 +249,18 @@ export function planEntry(
   return { steps, findings };
 }
 
+/** Divides changes into those that remove values of one attribute, because such values give access, and the rest. */
+export function splitRemovals(
+  changes: Change[],
+  attribute: string,
+): { revoke: Change[]; change: Change[] } {
+  const one = changes.find((each) => each.attribute === attribute);
+  if (one === undefined || one.remove.length === 0) return { revoke: [], change: changes };
+  const rest = changes.filter((each) => each !== one);
+  const added = one.add.length === 0 ? [] : [{ ...one, remove: [] }];
+  return { revoke: [{ ...one, add: [] }], change: [...rest, ...added] };
+}
+
 /** Whether an entry is of a class, in any case. */
 export function hasClass({ attributes }: DirectoryEntry, name: string): boolean {
   const classes = attributes['objectClass'] ?? [];

@@ -7,8 +7,7 @@ import {
   type TargetPlan,
 } from '../reconcile/plan.ts';
 import type { Realm, Wanted } from '../reconcile/wanted.ts';
-import type { FilesReader, GroupWrite, HomeHave } from './files-reader.ts';
-import { layAnswers } from './files-reader.ts';
+import { layAnswers, type FilesReader, type GroupWrite, type HomeHave } from './files-reader.ts';
 import type { Target } from './target.ts';
 
 export interface HomeWant {

@@ -185,11 +185,6 @@ function isAnothers({ attributes }: DirectoryEntry, number: string): boolean {
 
 /** Values to remove may let in somebody who should not be let in, so they are removed first. */
 function splitValues(changes: Change[]): { revoke: Change[]; change: Change[] } {
-  const parts = changes.map((change) => ({
-    ...change,
-    part: change.remove.length > 0 ? 'revoke' : 'change',
-  }));
-  const of = (wanted: string) =>
-    parts.flatMap(({ part, ...change }) => (part === wanted ? [change] : []));
-  return { revoke: of('revoke'), change: of('change') };
+  const removes = ({ remove }: Change) => remove.length > 0;
+  return { revoke: changes.filter(removes), change: changes.filter((each) => !removes(each)) };
 }

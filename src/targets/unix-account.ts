@@ -43,6 +43,7 @@ import {
   entriesFor,
   isOurs,
   planEntry,
+  splitRemovals,
   type Change,
   type EntryWant,
 } from './directory-entry.ts';
@@ -146,10 +147,11 @@ export const unixAccount: Target<DirectoryReader, EntryWant, DirectoryEntry[]> =
       const takes = wanted.state !== 'active' && changes.some((each) => isLock(each, wanted));
       const isLocking = (each: Change) =>
         takes && (isLock(each, wanted) || BY_THE_LOCK.has(each.attribute));
-      const { taken, others } = splitMemberOf(changes);
+      // values of memberOf may give access in other programs
+      const { revoke, change } = splitRemovals(changes, 'memberOf');
       return {
-        revoke: [...others.filter(isLocking), ...taken],
-        change: others.filter((each) => !isLocking(each)),
+        revoke: [...change.filter(isLocking), ...revoke],
+        change: change.filter((each) => !isLocking(each)),
       };
     };
     const { known, finding } = withoutGroupNumber(want, have);
@@ -161,17 +163,6 @@ export const unixAccount: Target<DirectoryReader, EntryWant, DirectoryEntry[]> =
     return { steps, findings: [...finding, ...plan.findings] };
   },
 };
-
-/**
- * Values to remove from memberOf may give access in other programs, so they are removed before anything else.
- */
-function splitMemberOf(changes: Change[]): { taken: Change[]; others: Change[] } {
-  const change = changes.find(({ attribute }) => attribute === 'memberOf');
-  if (change === undefined || change.remove.length === 0) return { taken: [], others: changes };
-  const rest = changes.filter((each) => each !== change);
-  const added = change.add.length === 0 ? [] : [{ ...change, remove: [] }];
-  return { taken: [{ ...change, add: [] }], others: [...rest, ...added] };
-}
 
 /** The class that may say which groups the account is in, if there are any. */
 function classOf(groups: readonly string[]): string[] {

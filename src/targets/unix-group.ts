@@ -20,6 +20,7 @@ import {
   hasClass,
   unmanagedFinding,
   planEntry,
+  splitRemovals,
   type Change,
   type EntryWant,
 } from './directory-entry.ts';
@@ -182,11 +183,11 @@ function splitMembers(
   have: readonly DirectoryEntry[],
   changes: Change[],
 ): { revoke: Change[]; change: Change[] } {
-  const member = changes.find(({ attribute }) => attribute === 'member');
-  if (member === undefined || member.remove.length === 0) return { revoke: [], change: changes };
-  const rest = changes.filter((change) => change !== member);
   const there = have.find(({ ref }) => ref === want.ref)?.attributes['member'] ?? [];
-  if (member.remove.length === there.length) return { revoke: [member], change: rest };
-  const added = member.add.length === 0 ? [] : [{ ...member, remove: [] }];
-  return { revoke: [{ ...member, add: [] }], change: [...rest, ...added] };
+  const replaced = changes.filter(
+    ({ attribute, remove }) =>
+      attribute === 'member' && remove.length > 0 && remove.length === there.length,
+  );
+  if (replaced.length === 0) return splitRemovals(changes, 'member');
+  return { revoke: replaced, change: changes.filter((each) => !replaced.includes(each)) };
 }

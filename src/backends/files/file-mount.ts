@@ -11,8 +11,7 @@
  * It also marks that an area is mounted: `prepareFileAreas` creates it once, and an area without it is
  * unreadable, not empty.
  */
-import { closeSync, constants, fstatSync, fsync, lstatSync, openSync } from 'node:fs';
-import type { Stats } from 'node:fs';
+import { closeSync, constants, fstatSync, fsync, lstatSync, openSync, type Stats } from 'node:fs';
 import { promisify } from 'node:util';
 import type { HomePath, SeenPath } from '../../reconcile/action.ts';
 import { ChamberlainError } from '../../shared/errors.ts';

@@ -30,8 +30,7 @@ import {
   returnHome,
   moveHomeAside,
 } from '../../archives/homes/file-archive.ts';
-import { ownCredentials, writeCredentials } from './file-credentials.ts';
-import type { CredentialsWriter } from './file-credentials.ts';
+import { type CredentialsWriter, ownCredentials, writeCredentials } from './file-credentials.ts';
 import { areaPath, errnoOf, ofStaging, stale, within, withMount, withSeen } from './file-mount.ts';
 import type { FileServer, Mount, Opened } from './file-mount.ts';
 import { stageDirectory } from './file-staging.ts';
