@@ -147,14 +147,20 @@ export function requireAdmin(context: RequestContext<unknown>): void {
   refuse('NOT_ALLOWED', `${context.requestedBy} is not an admin. Ask an admin.`);
 }
 
-/** Refuses anyone but the person or an admin. */
-export function requireSelfOrAdmin(context: RequestContext<unknown>, person: Person): void {
-  if (context.actor?.uid === person.uid || context.actor?.admin === true) return;
-  refuseUnheardAdmin(context);
-  refuse(
-    'NOT_ALLOWED',
-    `Only ${person.account} or an admin may request this, not ${context.requestedBy}.`,
-  );
+/** As `requirePerson`, but refuses anyone but the person or an admin. */
+export async function requireSelfOrAdmin(
+  context: RequestContext<unknown>,
+  shellName: string,
+): Promise<Person> {
+  const person = await requirePerson(context, shellName);
+  if (context.actor?.uid !== person.uid && context.actor?.admin !== true) {
+    refuseUnheardAdmin(context);
+    refuse(
+      'NOT_ALLOWED',
+      `Only ${person.account} or an admin may request this, not ${context.requestedBy}.`,
+    );
+  }
+  return person;
 }
 
 /** Refuses an admin's request through a portal that does not speak for admins, and says what to do. */

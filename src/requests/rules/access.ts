@@ -15,8 +15,7 @@ import { closeAccess, requireOtherAdmins } from './person-leaving.ts';
 
 export const requestAccess: Handler<RequestOf<'access.request'>> = async (context) => {
   const { client, request, requestedBy, portal } = context;
-  const person = await requirePerson(context, request.person ?? requestedBy);
-  requireSelfOrAdmin(context, person);
+  const person = await requireSelfOrAdmin(context, request.person ?? requestedBy);
   if (person.realmMember) {
     refuse('PERSON_ALREADY_REALM_MEMBER', `${person.account} already has access.`);
   }

@@ -9,7 +9,6 @@ import {
   refuse,
   requireAdmin,
   requireMaintainedTool,
-  requirePerson,
   requireSelfOrAdmin,
 } from '../context.ts';
 import { touchesOfChange, touchesOfEach } from '../../roles/touches.ts';
@@ -18,14 +17,10 @@ export const rotateCredentials: Handler<RequestOf<'credentials.rotate'>> = async
   const { client, config, request } = context;
   const overlapSeconds = request.atOnce ? 0 : config.credentials.overlapSeconds;
   if (request.server !== undefined) return rotateServer(context, request.server, overlapSeconds);
-  let owner: { uid: number; account: string };
-  if (request.tool !== undefined) {
-    owner = await requireMaintainedTool(context, request.tool);
-  } else {
-    const person = await requirePerson(context, request.person ?? '');
-    requireSelfOrAdmin(context, person);
-    owner = person;
-  }
+  const owner =
+    request.tool === undefined
+      ? await requireSelfOrAdmin(context, request.person ?? '')
+      : await requireMaintainedTool(context, request.tool);
   const epoch = await wantNewEpoch(client, owner.uid, overlapSeconds);
   if (epoch === undefined) {
     refuse(

@@ -7,7 +7,6 @@ import {
   type RequestContext,
   type Handler,
   refuse,
-  requirePerson,
   requireSelfOrAdmin,
   requireFuture,
 } from '../context.ts';
@@ -15,8 +14,7 @@ import { touchesOfChange } from '../../roles/touches.ts';
 
 export const addKey: Handler<RequestOf<'key.add'>> = async (context) => {
   const { request } = context;
-  const person = await requirePerson(context, request.person);
-  requireSelfOrAdmin(context, person);
+  const person = await requireSelfOrAdmin(context, request.person);
   const added = await addKeyTo(context, person, request);
   const until = request.expiresAt === undefined ? {} : { expiresAt: request.expiresAt };
   return decided(person, 'key.added', {
@@ -28,8 +26,7 @@ export const addKey: Handler<RequestOf<'key.add'>> = async (context) => {
 
 export const removeKeyOf: Handler<RequestOf<'key.remove'>> = async (context) => {
   const { client, request } = context;
-  const person = await requirePerson(context, request.person);
-  requireSelfOrAdmin(context, person);
+  const person = await requireSelfOrAdmin(context, request.person);
   const fingerprint = request.fingerprint ?? parseOrRefuse(request.key ?? '').fingerprint;
   const stored = await findKey(client, fingerprint);
   if (stored === undefined || stored.person !== person.uid || stored.removed) {

@@ -56,7 +56,6 @@ import {
   refuse,
   requireAdmin,
   requireNotGone,
-  requirePerson,
   requireSelfOrAdmin,
   requireFuture,
 } from '../context.ts';
@@ -159,8 +158,7 @@ export const reinstatePerson: Handler<RequestOf<'person.reinstate'>> = async (co
 
 export const deletePerson: Handler<RequestOf<'person.delete'>> = async (context) => {
   const { client, config, request, requestedBy, now, approvedFor } = context;
-  const person = await requirePerson(context, request.person);
-  requireSelfOrAdmin(context, person);
+  const person = await requireSelfOrAdmin(context, request.person);
   const { uid, account } = person;
   if (person.deleteAfter !== null) {
     const date = timeOf(person.deleteAfter);

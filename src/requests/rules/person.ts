@@ -14,7 +14,6 @@ import {
   refuse,
   requireFreeName,
   requireAdmin,
-  requirePerson,
   requireSelfOrAdmin,
 } from '../context.ts';
 import { touchesOfChange } from '../../roles/touches.ts';
@@ -56,8 +55,7 @@ export async function createPerson(
 
 export const updatePersonFields: Handler<RequestOf<'person.update'>> = async (context) => {
   const { client, request } = context;
-  const person = await requirePerson(context, request.person);
-  requireSelfOrAdmin(context, person);
+  const person = await requireSelfOrAdmin(context, request.person);
   if (request.displayName !== undefined) {
     await requireFreeDisplayName(client, request.displayName, person.uid);
   }
