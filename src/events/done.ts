@@ -6,14 +6,14 @@ import type { DoneRequest } from '../reconcile/relay-queries.ts';
 
 /**
  * The events about the subject go to each portal with `subjectEvents` in the configuration, to the portal that sent the
- * request, and to those that `onDone` names. Then `request.done` goes to the portal that sent the request. An admin's
+ * request, and to the one that `onDone` names. Then `request.done` goes to the portal that sent the request. An admin's
  * own key has no queue.
  */
 export function doneEvents(config: Config, request: DoneRequest): NewEvent[] {
   const { portal, jti, kind, subject, onDone } = request;
   const about = onDone.each ?? [{ subject, data: {} }];
   const subjectEvents = about.flatMap((each) =>
-    eventsForPortals(config, [portal, ...onDone.portals], {
+    eventsForPortals(config, [portal, onDone.alsoTo], {
       event: onDone.event,
       subject: each.subject,
       request: jti,

@@ -15,8 +15,8 @@ export interface NewEvent {
 /** The event about a request that is sent when everything that it touched is applied. */
 export interface OnDone {
   event: string;
-  /** portals that receive it in addition to those with `subjectEvents` in the configuration */
-  portals: string[];
+  /** a portal that receives it too, besides the sender and those with `subjectEvents` in the configuration */
+  alsoTo?: string | undefined;
   data: Record<string, unknown>;
   /** if the request is about several subjects: one event for each, with these additional data */
   each?: { subject: number; data: Record<string, unknown> }[];

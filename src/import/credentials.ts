@@ -53,16 +53,8 @@ function person(uid: number, shellName: string, admitted: boolean): Candidate {
   return { kind: 'person', uid, account: shellName as AccountName, home: shellName, admitted };
 }
 
-function tool({
-  uid,
-  account,
-  name,
-}: {
-  uid: number;
-  account: AccountName;
-  name: string;
-}): Candidate {
-  return { kind: 'tool', uid, account, home: name, admitted: true };
+function tool(of: { uid: number; account: AccountName; name: string }): Candidate {
+  return { kind: 'tool', uid: of.uid, account: of.account, home: of.name, admitted: true };
 }
 
 /** Reads the credentials file of each candidate, page by page. Throws BACKEND_UNREADABLE. */

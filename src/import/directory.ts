@@ -1,13 +1,10 @@
 /** Reads everything in the directory that an import needs. Throws BACKEND_UNREADABLE unless it is complete. */
-import { ChamberlainError } from '../shared/errors.ts';
 import type { Realm } from '../reconcile/wanted.ts';
-import type { EntryRef, Place } from '../reconcile/action.ts';
-import {
-  entryRef,
-  type DirectoryEntry,
-  type DirectoryReader,
-} from '../targets/directory-reader.ts';
+import type { Place } from '../reconcile/action.ts';
+import type { DirectoryEntry, DirectoryReader } from '../targets/directory-reader.ts';
 import type { Everything } from '../targets/everything.ts';
+import { readRealmGroup } from '../targets/realm-membership.ts';
+import { requireMembers } from '../targets/unix-group.ts';
 
 export interface SeenDirectory {
   people: DirectoryEntry[];
@@ -58,8 +55,7 @@ export async function readDirectory(
     ],
     attributes: ['objectClass', 'uid', 'cn', 'uidNumber', 'gidNumber'],
   });
-  const ref = realmGroupRef(realm.realm);
-  const realmGroup = await readRealmGroup(reader, realm);
+  const realmGroup = await readRealmGroup(reader, realm, [...READ.groups, 'member']);
   const members = realmGroup.attributes['member'] ?? [];
   requireMembers([...toolGroups, realmGroup]);
   return {
@@ -68,36 +64,7 @@ export async function readDirectory(
     toolGroups,
     unmanaged: numbered.filter((entry) => !known.has(entry.ref)),
     groups,
-    realmGroup: { ref, attributes: { ...realmGroup.attributes, member: [] } },
+    realmGroup: { ...realmGroup, attributes: { ...realmGroup.attributes, member: [] } },
     realmMembers: new Set(members),
   };
-}
-
-function realmGroupRef(realm: string): EntryRef {
-  return entryRef('groups', 'cn', `project-${realm}`);
-}
-
-async function readRealmGroup(reader: DirectoryReader, { realm }: Realm): Promise<DirectoryEntry> {
-  const ref = realmGroupRef(realm);
-  const found = await reader.find({
-    place: 'groups',
-    any: [{ attribute: 'cn', values: [`project-${realm}`] }],
-    attributes: ['objectClass', 'cn', 'gidNumber', 'member'],
-  });
-  const group = found.find((entry) => entry.ref === ref);
-  if (group !== undefined) return group;
-  throw new ChamberlainError('BACKEND_UNREADABLE', `reading the realm group ${ref}`, {
-    cause: new Error('it does not exist; load the initial tree, see deploy/ldap/tree.ldif'),
-  });
-}
-
-/** A groupOfNames always has a member (RFC 4519, section 3.5), so an empty one means that access rules hide members. */
-function requireMembers(groups: readonly DirectoryEntry[]): void {
-  const blind = groups.find(
-    ({ attributes }) =>
-      attributes['objectClass']?.some((name) => /^groupOfNames$/i.test(name)) === true &&
-      (attributes['member'] ?? []).length === 0,
-  );
-  if (blind === undefined) return;
-  throw new ChamberlainError('BACKEND_UNREADABLE', `reading the members of ${blind.ref}`);
 }

@@ -61,24 +61,34 @@ type Words = (typeof WORDS)[keyof typeof WORDS];
 export function renderImport(report: ImportReport, by: keyof typeof WORDS = 'import'): string {
   const words = WORDS[by];
   const { refusals, deletions, homes, foreseen, adminless } = report;
-  return [
+  const lost = homes?.lost ?? [];
+  return renderSections([
     renderTaken(report, words),
-    renderNotTaken(
-      refusals.filter(({ part }) => isSubject(part)),
-      words,
-    ),
-    renderLeftOut(refusals.filter(({ part }) => !isSubject(part))),
+    renderNotTaken(refusals.filter(isOfSubject), words),
+    renderLeftOut(refusals.filter((each) => !isOfSubject(each))),
     renderKeyless(report.keyless),
-    renderDeletions(deletions),
-    renderLost(homes),
+    renderList(
+      `${paint('bold', 'To be deleted:')} ${count(deletions.length, 'tool')}. The grace time begins again, and all warnings are sent.\n` +
+        'Other programs count from the old time until a repair has written the new one. `tool.enable` cancels the deletion of a tool.',
+      ['account', 'pwdAccountLockedTime', 'archived on'],
+      deletions.map(({ account, was, deleteAfter }) => [account, was, timeOf(deleteAfter)]),
+    ),
+    renderList(
+      `${paint('bold', 'A new password')} is made when the plan is carried out: ${lost.length}`,
+      ['account', 'why'],
+      lost.map(({ account, why }) => [account, why]),
+    ),
     renderForeseen(foreseen),
     adminless === undefined
       ? ''
       : `${paint('yellow', 'The realm has no admin:')} the directory has no tool ${adminless} with a ` +
         'maintainer who is a realm member.\nCreate it in the directory, with group, account and members, and import again.',
-  ]
-    .filter((part) => part !== '')
-    .join('\n\n');
+  ]);
+}
+
+/** Leaves out the sections that are empty. */
+function renderSections(sections: readonly string[]): string {
+  return sections.filter((section) => section !== '').join('\n\n');
 }
 
 function renderTaken({ check, taken, known, homes }: ImportReport, words: Words): string {
@@ -170,29 +180,7 @@ export function renderLosses({
   refusals,
   keyless,
 }: Pick<ImportReport, 'refusals' | 'keyless'>): string {
-  return [renderLeftOut(lostMembers(refusals)), renderKeyless(keyless)]
-    .filter((part) => part !== '')
-    .join('\n\n');
-}
-
-/** The pending deletions of the running platform, as they continue here. */
-function renderDeletions(deletions: ImportReport['deletions']): string {
-  if (deletions.length === 0) return '';
-  return renderList(
-    `${paint('bold', 'To be deleted:')} ${count(deletions.length, 'tool')}. The grace time begins again, and all warnings are sent.\n` +
-      'Other programs count from the old time until a repair has written the new one. `tool.enable` cancels the deletion of a tool.',
-    ['account', 'pwdAccountLockedTime', 'archived on'],
-    deletions.map(({ account, was, deleteAfter }) => [account, was, timeOf(deleteAfter)]),
-  );
-}
-
-function renderLost(homes: ImportReport['homes']): string {
-  if (homes === undefined || homes.lost.length === 0) return '';
-  return renderList(
-    `${paint('bold', 'A new password')} is made when the plan is carried out: ${homes.lost.length}`,
-    ['account', 'why'],
-    homes.lost.map(({ account, why }) => [account, why]),
-  );
+  return renderSections([renderLeftOut(lostMembers(refusals)), renderKeyless(keyless)]);
 }
 
 function renderForeseen(foreseen: Report): string {
@@ -205,12 +193,14 @@ function renderForeseen(foreseen: Report): string {
   )}`;
 }
 
+/** '' if the list is empty. */
 function renderList(
   title: string,
   headings: string[],
   rows: readonly string[][],
   most = MOST_LINES,
 ): string {
+  if (rows.length === 0) return '';
   const more = rows.length - most;
   return [
     title,
@@ -219,7 +209,7 @@ function renderList(
   ].join('\n');
 }
 
-function isSubject(part: Refusal['part']): boolean {
+function isOfSubject({ part }: Refusal): boolean {
   return part === 'person' || part === 'tool';
 }
 

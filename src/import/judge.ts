@@ -163,36 +163,27 @@ export function judge(
   const knownTools = new Map(ours.tools.map((tool) => [tool.account as string, tool]));
   const newPeople = read.people.filter((p) => knownPeople.get(p.shellName)?.uid !== p.uid);
   const newTools = read.tools.filter((t) => knownTools.get(t.account)?.uid !== t.uid);
-  const free = newPeople.filter((person) => {
-    const refusal = refusePerson(person, holders, ours, realm);
+  const isFree = (refusal: Refusal | undefined): boolean => {
     if (refusal !== undefined) refusals.push(refusal);
     return refusal === undefined;
-  });
+  };
+  const free = newPeople.filter((each) => isFree(refusePerson(each, holders, ours, realm)));
   const people = withoutSharedKeys(free, read.keyHolders, ours, realm, refusals);
   // for known people too: the values are still in the directory, and a plan removes them
   const isNew = new Set(newPeople);
   for (const person of [...read.people.filter((each) => !isNew.has(each)), ...free]) {
     refusals.push(...person.leftOut);
   }
-  const tools = newTools.filter((tool) => {
-    const refusal = refuseTool(tool, holders, ours, realm);
-    if (refusal !== undefined) refusals.push(refusal);
-    return refusal === undefined;
-  });
+  const tools = newTools.filter((each) => isFree(refuseTool(each, holders, ours, realm)));
   for (const tool of tools) refusals.push(...tool.leftOut);
-
-  const membership = judgeMembers({ people, tools, read, seen, ours, realm, admin });
-  refusals.push(...membership.refusals);
+  const membership = judgeMembers({ people, tools }, read, seen, ours, realm, admin);
   return {
-    people,
-    tools,
-    maintainers: membership.maintainers,
-    realmMembers: membership.realmMembers,
+    ...{ people, tools, ...membership },
     known: {
       people: read.people.length - newPeople.length,
       tools: read.tools.length - newTools.length,
     },
-    refusals,
+    refusals: [...refusals, ...membership.refusals],
     keyless: people
       .filter(({ keys, entry }) => keys.length === 0 && entry.attributes['sshPublicKey']?.length)
       .map(({ shellName }) => shellName),
@@ -335,23 +326,14 @@ function withoutSharedKeys(
  * Judges the members of new tools' groups, and new people in the realm group. For known subjects our database decides,
  * because a person who can write to the directory must not become a maintainer or an admin through the next import.
  */
-function judgeMembers({
-  people,
-  tools,
-  read,
-  seen,
-  ours,
-  realm,
-  admin,
-}: {
-  people: readonly SeenPerson[];
-  tools: readonly SeenTool[];
-  read: ReadEntries;
-  seen: SeenDirectory;
-  ours: KnownRealm;
-  realm: Realm;
-  admin: string;
-}): Pick<Judgement, 'maintainers' | 'realmMembers' | 'refusals'> {
+function judgeMembers(
+  imported: Pick<Judgement, 'people' | 'tools'>,
+  read: ReadEntries,
+  seen: SeenDirectory,
+  ours: KnownRealm,
+  realm: Realm,
+  admin: string,
+): Pick<Judgement, 'maintainers' | 'realmMembers' | 'refusals'> {
   const maintainers: Judgement['maintainers'] = [];
   const realmMembers: number[] = [];
   const refusals: Refusal[] = [];
@@ -369,7 +351,7 @@ function judgeMembers({
         : 'is left out: only accounts of people and tools may be members';
     return { code: 'MEMBER_UNKNOWN', sentence };
   };
-  const subjects = subjectsOf(people, tools, ours);
+  const subjects = subjectsOf(imported, ours);
   for (const { group, account, name } of read.tools) {
     const own = subjects.get(refOf('tool', account));
     if (own === undefined) continue;
@@ -417,8 +399,7 @@ interface PossibleMember {
 
 /** By reference: known subjects, and new ones. */
 function subjectsOf(
-  people: readonly SeenPerson[],
-  tools: readonly SeenTool[],
+  { people, tools }: Pick<Judgement, 'people' | 'tools'>,
   ours: KnownRealm,
 ): Map<string, PossibleMember> {
   const subjects = new Map<string, PossibleMember>();

@@ -162,15 +162,14 @@ async function write(client: Client, batch: ImportBatch, by: string): Promise<vo
     'UPDATE people SET admitted_at = now() WHERE uid = ANY ($1) AND admitted_at IS NULL',
     [[...batch.admitted, ...batch.realmMembers]],
   );
+  const uids = uidsOf(batch);
   // counts as applied, so no role acts until a survey reports a difference or something is touched
   await client.query(
     `INSERT INTO convergence (subject, role, wanted, applied, state)
      SELECT s, r, 1, 1, 'applied' FROM unnest($1::int[]) AS s, unnest($2::text[]) AS r`,
-    [subjects.map(({ uid }) => uid), ROLES],
+    [uids, ROLES],
   );
-  await client.query('SELECT number_seals($1, false), touch_seals($1)', [
-    subjects.map(({ uid }) => uid),
-  ]);
+  await client.query('SELECT number_seals($1, false), touch_seals($1)', [uids]);
   await writeCredentials(client, batch.credentials);
   await writeSightings(client, batch.sightings, subjects);
   await dropAdopted(client, subjects);

@@ -122,7 +122,7 @@ interface Made {
   /** sent at once */
   events?: NewEvent[];
   /** sent when everything touched is applied */
-  onDone?: Omit<OnDone, 'portals'>;
+  onDone?: OnDone;
   /** the request that waited for this move; `onDone` is sent in the name of that request */
   decides?: { portal: string; jti: string };
 }
@@ -412,7 +412,7 @@ async function recordMove({ client, due }: Moving, made: Made): Promise<void> {
     code: undefined,
     sentence: undefined,
     urgent: made.urgent ?? false,
-    onDone: made.onDone === undefined ? undefined : { ...made.onDone, portals: [] },
+    onDone: made.onDone,
     touches: made.touches,
     decides: made.decides,
     audit: { account: due.account, fields: made.fields },

@@ -67,12 +67,17 @@ export async function survey<Reader>(
   for (const outcome of outcomes) {
     const { target, of } = outcome;
     for (const [index, subject] of of.entries()) {
-      const into = surveys.get(subject.uid) as SubjectSurvey;
+      const { uid, account } = subject;
+      const into = surveys.get(uid) as SubjectSurvey;
       try {
         if ('error' in outcome) throw outcome.error;
         const plan = target.plan(target.want(subject, realm), outcome.have[index], subject);
-        into.steps.push(...plan.steps);
-        into.findings.push(...plan.findings);
+        for (const step of plan.steps) {
+          into.steps.push({ target: target.name, subject: uid, account, ...step });
+        }
+        for (const finding of plan.findings) {
+          into.findings.push({ target: target.name, subject: uid, account, ...finding });
+        }
         if (plan.waitingFor !== undefined) {
           into.waiting.push({
             target: target.name,

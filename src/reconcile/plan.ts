@@ -2,12 +2,19 @@
 import type { Action, Effect } from './action.ts';
 import type { Code } from '../shared/errors.ts';
 
-/** One thing to do. */
-export interface Step {
+/** Whose a step or a finding is. The engine adds it to what a target drafts. */
+interface OfTarget {
   target: string;
   /** the subject's uid */
   subject: number;
   account: string;
+}
+
+/** One thing to do. */
+export type Step = OfTarget & DraftStep;
+
+/** A step as a target drafts it. */
+export interface DraftStep {
   /** what is touched, for people: an entry, a path, `user on server` */
   object: string;
   effect: Effect;
@@ -19,10 +26,10 @@ export interface Step {
 }
 
 /** One thing seen that only an admin may decide; it withholds the steps on that very object. */
-export interface Finding {
-  target: string;
-  subject: number;
-  account: string;
+export type Finding = OfTarget & DraftFinding;
+
+/** A finding as a target drafts it. */
+export interface DraftFinding {
   object: string;
   code: Code;
   /** what is there, and what to do about it */
@@ -33,8 +40,8 @@ export interface Finding {
 
 /** What one target found for one subject. */
 export interface TargetPlan {
-  steps: Step[];
-  findings: Finding[];
+  steps: DraftStep[];
+  findings: DraftFinding[];
   /** The role that must do something first, and what is to be said of it: the subject is waiting, not failing. */
   waitingFor?: string;
   /** A part of the backend, such as one of several servers, that could not be read. */
@@ -48,7 +55,7 @@ export const NOTHING_TO_DO: TargetPlan = { steps: [], findings: [] };
  * Orders the steps of one subject and role: what revokes comes first, over all targets; otherwise
  * the order of the targets, and within a target the order that it gave.
  */
-export function orderSteps(steps: readonly Step[]): Step[] {
+export function orderSteps<T extends DraftStep>(steps: readonly T[]): T[] {
   return [
     ...steps.filter((step) => step.effect === 'revoke'),
     ...steps.filter((step) => step.effect !== 'revoke'),

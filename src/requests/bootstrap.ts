@@ -83,7 +83,7 @@ export async function bootstrap(
       code: undefined,
       sentence: undefined,
       urgent: false,
-      onDone: { event: 'tool.ready', portals: [], data: { tool: config.admin, account, uid } },
+      onDone: { event: 'tool.ready', data: { tool: config.admin, account, uid } },
       touches: [person.subject, uid].flatMap(touchesOfEveryRole),
       audit: { account, fields: ['person', 'access', 'admin'] },
     });

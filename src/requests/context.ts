@@ -56,6 +56,16 @@ export interface Decision {
   decides?: { portal: string; jti: string; kind: RequestKind };
 }
 
+/** The decision about one person or tool. Portals hear of it as `event` when everything touched is applied. */
+export function decided(
+  { uid, account }: { uid: number; account: string },
+  event: string,
+  outcome: Omit<Decision, 'subject' | 'account' | 'onDone'> & Pick<OnDone, 'data' | 'alsoTo'>,
+): Decision & { subject: number; onDone: OnDone } {
+  const { data, alsoTo, ...rest } = outcome;
+  return { subject: uid, account, ...rest, onDone: { event, data, alsoTo } };
+}
+
 /** Decides on one kind: writes the wanted state and returns the decision, or throws a refusal. */
 export type Handler<R> = (context: RequestContext<R>) => Promise<Decision>;
 
@@ -137,14 +147,20 @@ export function requireAdmin(context: RequestContext<unknown>): void {
   refuse('NOT_ALLOWED', `${context.requestedBy} is not an admin. Ask an admin.`);
 }
 
-/** Refuses anyone but the person or an admin. */
-export function requireSelfOrAdmin(context: RequestContext<unknown>, person: Person): void {
-  if (context.actor?.uid === person.uid || context.actor?.admin === true) return;
-  refuseUnheardAdmin(context);
-  refuse(
-    'NOT_ALLOWED',
-    `Only ${person.account} or an admin may request this, not ${context.requestedBy}.`,
-  );
+/** As `requirePerson`, but refuses anyone but the person or an admin. */
+export async function requireSelfOrAdmin(
+  context: RequestContext<unknown>,
+  shellName: string,
+): Promise<Person> {
+  const person = await requirePerson(context, shellName);
+  if (context.actor?.uid !== person.uid && context.actor?.admin !== true) {
+    refuseUnheardAdmin(context);
+    refuse(
+      'NOT_ALLOWED',
+      `Only ${person.account} or an admin may request this, not ${context.requestedBy}.`,
+    );
+  }
+  return person;
 }
 
 /** Refuses an admin's request through a portal that does not speak for admins, and says what to do. */

@@ -3,8 +3,7 @@ import { CREDENTIALS_NAME } from '../credentials/credentials.ts';
 import { databaseUser } from '../identity/posix-id.ts';
 import type { WantedCredentials } from '../reconcile/wanted.ts';
 import type { Effect, HomePath } from '../reconcile/action.ts';
-import type { Step } from '../reconcile/plan.ts';
-import { NOTHING_TO_DO } from '../reconcile/plan.ts';
+import { NOTHING_TO_DO, type DraftStep } from '../reconcile/plan.ts';
 import type { CredentialsFileHave, CredentialsHave, FilesReader } from './files-reader.ts';
 import { layAnswers } from './files-reader.ts';
 import { effectOfMode, formatMode, homeOf } from './home-directory.ts';
@@ -84,26 +83,20 @@ export const credentialsFile: Target<FilesReader, CredentialsWant | undefined, C
     return layAnswers(wants, haves, { home: 'absent' });
   },
 
-  plan(want, have, wanted) {
+  plan(want, have) {
     if (want === undefined || have.home === 'unmanaged') return NOTHING_TO_DO;
-    const { home, uid, user, path } = want;
-    const common = {
-      target: 'credentials-file',
-      subject: wanted.uid,
-      account: wanted.account,
-      object: path,
-    };
+    const { home, uid, user, path: object } = want;
     const file: CredentialsFileHave = have.home === 'absent' ? { kind: 'absent' } : have.file;
     if (file.kind === 'blocked') {
       const sentence = `There is ${file.what} where a file should be. Move it away.`;
-      return { steps: [], findings: [{ ...common, code: 'PATH_FOREIGN', sentence }] };
+      return { steps: [], findings: [{ object, code: 'PATH_FOREIGN', sentence }] };
     }
     const because = whyNew(want, file);
     if (because !== undefined) {
       const epoch = want.credentials.wantedEpoch;
       const known = isKnown(want, file);
-      const step: Step = {
-        ...common,
+      const step: DraftStep = {
+        object,
         effect: effectOf(file, known),
         change: `${file.kind === 'absent' ? 'absent' : 'present'} → new password${describeServers(want)}`,
         because,
@@ -121,8 +114,8 @@ export const credentialsFile: Target<FilesReader, CredentialsWant | undefined, C
     }
     if (have.home !== 'ours' || file.kind !== 'regular' || isOwn(file, uid)) return NOTHING_TO_DO;
     const { seen } = file;
-    const step: Step = {
-      ...common,
+    const step: DraftStep = {
+      object,
       effect: effectOfMode(seen.mode, CREDENTIALS_MODE),
       change: `${describeOwner(seen)} → ${describeOwner({ uid, gid: uid, mode: CREDENTIALS_MODE })}`,
       because: 'its owner, group or mode is wrong',

@@ -4,7 +4,12 @@ import { describeLimit, limitWhileEnding } from './connection-limit.ts';
 import { databaseUser } from '../identity/posix-id.ts';
 import type { Wanted } from '../reconcile/wanted.ts';
 import type { Action, Effect } from '../reconcile/action.ts';
-import { NOTHING_TO_DO, type Finding, type Step, type TargetPlan } from '../reconcile/plan.ts';
+import {
+  NOTHING_TO_DO,
+  type DraftFinding,
+  type DraftStep,
+  type TargetPlan,
+} from '../reconcile/plan.ts';
 import type { DatabaseAccount, DatabasesReader, Grant } from './databases-reader.ts';
 import type { Target } from './target.ts';
 
@@ -222,13 +227,13 @@ function stepsOn(
   want: DatabaseWant,
   { grants: wantedGrants, granted }: { grants: Grant[]; granted: Grant[] },
   wanted: Wanted,
-): Step[] {
+): DraftStep[] {
   const { server } = seen;
   const { user, epoch, current, locked, maxUserConnections } = want;
-  const steps: Step[] = [];
+  const steps: DraftStep[] = [];
   const object = `${user} on ${server}`;
   const add: OnServer['add'] = (effect, change, because, action) =>
-    void steps.push({ ...subjectOf(wanted), object, effect, change, because, action });
+    void steps.push({ object, effect, change, because, action });
   const account = seen.accounts.find(({ host }) => host === OUR_HOST);
   if (want.presence === 'absent') {
     if (account !== undefined) {
@@ -422,12 +427,11 @@ function isProxy(grant: Grant): boolean {
   return grant.startsWith('PROXY on ');
 }
 
-function findingsOn(seen: SeenServer, user: string, wanted: Wanted): Finding[] {
+function findingsOn(seen: SeenServer, user: string, wanted: Wanted): DraftFinding[] {
   const { server, accounts, leftovers, anonymousHosts } = seen;
   const isPlain = accounts.every(({ host, grants }) => host === OUR_HOST && !grants.some(isProxy));
   if (isPlain && leftovers.length + anonymousHosts.length === 0) return [];
-  const finding = (object: string, sentence: string): Finding => ({
-    ...subjectOf(wanted),
+  const finding = (object: string, sentence: string): DraftFinding => ({
     object: `${object} on ${server}`,
     code: 'DATABASE_FOREIGN',
     sentence,
@@ -464,8 +468,4 @@ function findingsOn(seen: SeenServer, user: string, wanted: Wanted): Finding[] {
       advisory: true as const,
     })),
   ];
-}
-
-function subjectOf({ uid, account }: Wanted): { target: string; subject: number; account: string } {
-  return { target: 'database-account', subject: uid, account };
 }

@@ -17,7 +17,7 @@ import { normalName } from '../identity/names.ts';
 import { printable } from '../shared/printable.ts';
 import type { Wanted } from '../reconcile/wanted.ts';
 import type { Action, Attributes, Effect, EntryRef } from '../reconcile/action.ts';
-import type { Finding, Step, TargetPlan } from '../reconcile/plan.ts';
+import type { DraftFinding, DraftStep, TargetPlan } from '../reconcile/plan.ts';
 import { readableRef, splitRef, type AnyRef, type DirectoryEntry } from './directory-reader.ts';
 import { oddityOf } from '../unmanaged/sightings.ts';
 
@@ -30,8 +30,6 @@ export interface Change {
 
 /** An entry as it should be. */
 export interface EntryWant {
-  /** the target's name, for steps and findings */
-  target: string;
   ref: EntryRef;
   realm: string;
   /** what makes an entry of this name ours; sudo rules have no number */
@@ -101,9 +99,8 @@ export function isOurs(want: Pick<EntryWant, 'ref' | 'number'>, entry: Directory
 export function unmanagedFinding(
   want: EntryWant,
   entry: DirectoryEntry,
-  wanted: Wanted,
   namesake = false,
-): Finding {
+): DraftFinding {
   const { attribute, name } = splitRef(want.ref);
   const numbers = want.number === undefined ? [] : (entry.attributes[want.number.attribute] ?? []);
   const hasName = [...(entry.attributes[attribute] ?? []), nameOf(entry.ref)].some(
@@ -120,14 +117,12 @@ export function unmanagedFinding(
   const needed = number === undefined ? '' : ` (${number} ${want.number?.value})`;
   const object = readableRef(entry.ref, want.realm);
   const shared = hasName ? 'name' : hasNumber ? 'number' : 'display name';
-  const common = { target: want.target, subject: wanted.uid, account: wanted.account };
   if (entry.ref === want.ref && want.number !== undefined && oddity === undefined) {
     const has = `has ${number} ${numbers.join(', ') || 'none'}, not ${want.number.value}`;
     const todo = `set it back to ${want.number.value}, or rename the entry if it is not Chamberlain's`;
-    return { ...common, object, code, sentence: `${object} ${has}: ${todo}` };
+    return { object, code, sentence: `${object} ${has}: ${todo}` };
   }
   return {
-    ...common,
     object,
     code,
     sentence:
@@ -137,34 +132,31 @@ export function unmanagedFinding(
 }
 
 /** Somebody may use the other name, and only an admin knows who, so it is not removed. */
-function otherNameFinding(want: EntryWant, { attribute, remove }: Change, wanted: Wanted): Finding {
+function otherNameFinding(want: EntryWant, { attribute, remove }: Change): DraftFinding {
   const sentence =
     remove.length > 3
       ? `also has ${remove.length} other values of ${attribute}: remove those that nobody needs`
       : `also has the ${attribute} ${remove.map(shorten).join(', ')}: remove that value if nobody needs it`;
-  return { ...ownFinding(want, wanted, sentence), advisory: true };
+  return { ...ownFinding(want, sentence), advisory: true };
 }
 
 /**
  * The finding about an entry of ours that is of another class, or too large to be read. RFC 4512, section
  * 2.4.2: an entry keeps its structural class, so no modify can repair it.
  */
-export function otherClassFinding(want: EntryWant, entry: DirectoryEntry, wanted: Wanted): Finding {
+export function otherClassFinding(want: EntryWant, entry: DirectoryEntry): DraftFinding {
   if (oddityOf(entry) === 'oversized') {
     const sentence = 'is too large to be read as a whole: remove the values that nobody needs';
-    return ownFinding(want, wanted, sentence);
+    return ownFinding(want, sentence);
   }
   const classes = (entry.attributes['objectClass'] ?? []).join(', ');
   const sentence = `has the classes ${classes}, but not ${classOf(want)}: remove or rename this entry, then Chamberlain makes its own`;
-  return ownFinding(want, wanted, sentence);
+  return ownFinding(want, sentence);
 }
 
-function ownFinding(want: EntryWant, wanted: Wanted, sentence: string): Finding {
-  const { target } = want;
+function ownFinding(want: EntryWant, sentence: string): DraftFinding {
   const object = readableRef(want.ref, want.realm);
-  const { uid: subject, account } = wanted;
-  const code = 'NAME_FOREIGN';
-  return { target, subject, account, object, code, sentence: `${object} ${sentence}` };
+  return { object, code: 'NAME_FOREIGN', sentence: `${object} ${sentence}` };
 }
 
 /**
@@ -227,9 +219,9 @@ export function planEntry(
   const ours = have.find((entry) => isOurs(want, entry));
   const findings = have
     .filter((entry) => entry !== ours)
-    .map((entry) => unmanagedFinding(want, entry, wanted, ours !== undefined))
+    .map((entry) => unmanagedFinding(want, entry, ours !== undefined))
     .map((finding) => (ours === undefined ? finding : { ...finding, advisory: true as const }));
-  const steps: Step[] = [];
+  const steps: DraftStep[] = [];
   const expect = expectationOf(want);
   if (ours === undefined) {
     if (want.present && findings.length === 0) {
@@ -237,26 +229,36 @@ export function planEntry(
         Object.entries(want.attributes).filter(([, values]) => values.length > 0),
       );
       const action: Action = { verb: 'ldap.add', entry: want.ref, attributes };
-      steps.push(
-        entryStep(want, wanted, 'create', 'absent → present', 'it does not exist', action),
-      );
+      steps.push(entryStep(want, 'create', 'absent → present', 'it does not exist', action));
     }
   } else if (!want.present) {
     const action: Action = { verb: 'ldap.delete', entry: want.ref, expect };
     const because = `the ${wanted.kind} is ${wanted.state}`;
-    steps.push(entryStep(want, wanted, gone, 'present → absent', because, action));
+    steps.push(entryStep(want, gone, 'present → absent', because, action));
   } else {
     const isOtherName = ({ attribute, add }: Change) =>
       attribute === splitRef(want.ref).attribute && add.length === 0;
     const changes = compareEntry(want, ours.attributes);
     const others = changes.filter(isOtherName);
-    findings.push(...others.map((each) => otherNameFinding(want, each, wanted)));
+    findings.push(...others.map((each) => otherNameFinding(want, each)));
     const { revoke, change } = split(changes.filter((each) => !isOtherName(each)));
-    if (revoke.length > 0) steps.push(modifyStep(want, wanted, 'revoke', revoke));
-    if (!hasClass(ours, classOf(want))) findings.push(otherClassFinding(want, ours, wanted));
-    else if (change.length > 0) steps.push(modifyStep(want, wanted, 'change', change));
+    if (revoke.length > 0) steps.push(modifyStep(want, 'revoke', revoke));
+    if (!hasClass(ours, classOf(want))) findings.push(otherClassFinding(want, ours));
+    else if (change.length > 0) steps.push(modifyStep(want, 'change', change));
   }
   return { steps, findings };
+}
+
+/** Divides changes into those that remove values of one attribute, because such values give access, and the rest. */
+export function splitRemovals(
+  changes: Change[],
+  attribute: string,
+): { revoke: Change[]; change: Change[] } {
+  const one = changes.find((each) => each.attribute === attribute);
+  if (one === undefined || one.remove.length === 0) return { revoke: [], change: changes };
+  const rest = changes.filter((each) => each !== one);
+  const added = one.add.length === 0 ? [] : [{ ...one, remove: [] }];
+  return { revoke: [{ ...one, add: [] }], change: [...rest, ...added] };
 }
 
 /** Whether an entry is of a class, in any case. */
@@ -270,12 +272,7 @@ function classOf(want: EntryWant): string {
 }
 
 /** One atomic modify, refused unless the entry is still ours. */
-export function modifyStep(
-  want: EntryWant,
-  wanted: Wanted,
-  effect: Effect,
-  changes: Change[],
-): Step {
+export function modifyStep(want: EntryWant, effect: Effect, changes: Change[]): DraftStep {
   const action: Action = {
     verb: 'ldap.modify',
     entry: want.ref,
@@ -283,7 +280,7 @@ export function modifyStep(
     changes,
   };
   const change = changes.map(describeChange).join('; ');
-  return entryStep(want, wanted, effect, change, describeReason(changes), action);
+  return entryStep(want, effect, change, describeReason(changes), action);
 }
 
 function expectationOf(want: EntryWant): Record<string, string> {
@@ -293,16 +290,12 @@ function expectationOf(want: EntryWant): Record<string, string> {
 
 function entryStep(
   want: EntryWant,
-  wanted: Wanted,
   effect: Effect,
   change: string,
   because: string,
   action: Action,
-): Step {
-  const { target } = want;
-  const object = readableRef(want.ref, want.realm);
-  const { uid: subject, account } = wanted;
-  return { target, subject, account, object, effect, change, because, action };
+): DraftStep {
+  return { object: readableRef(want.ref, want.realm), effect, change, because, action };
 }
 
 /** `loginShell /bin/sh → /bin/bash`, `member −uid=eve +uid=bob`, `member +12 values`. */

@@ -1,10 +1,13 @@
 /** The home of an account on the file server. */
-import type { HomePath, SeenPath } from '../reconcile/action.ts';
-import type { Finding, Step, TargetPlan } from '../reconcile/plan.ts';
-import { NOTHING_TO_DO } from '../reconcile/plan.ts';
+import type { Action, HomePath, SeenPath } from '../reconcile/action.ts';
+import {
+  NOTHING_TO_DO,
+  type DraftFinding,
+  type DraftStep,
+  type TargetPlan,
+} from '../reconcile/plan.ts';
 import type { Realm, Wanted } from '../reconcile/wanted.ts';
-import type { FilesReader, GroupWrite, HomeHave } from './files-reader.ts';
-import { layAnswers } from './files-reader.ts';
+import { layAnswers, type FilesReader, type GroupWrite, type HomeHave } from './files-reader.ts';
 import type { Target } from './target.ts';
 
 export interface HomeWant {
@@ -104,32 +107,32 @@ export const homeDirectory: Target<FilesReader, HomeWant | undefined, HomeHave> 
     return layAnswers(wants, haves, { kind: 'absent' });
   },
 
-  plan(want, have, wanted) {
+  plan(want, have) {
     if (want === undefined) return NOTHING_TO_DO;
-    const draft = drafting(wanted);
-    const { home, path, uid, gid, mode } = want;
+    const { home, path, uid, gid, mode, folders, skeleton } = want;
     if (have.kind === 'absent') {
-      draft.step(path, 'create', `absent → ${describeNew(want)}`, 'it does not exist', {
+      const change = `absent → ${[formatMode(mode), ...folders].join(', ')}`;
+      const action: Action = {
         verb: 'dir.create',
         home,
         uid,
         gid,
         mode,
-        folders: [...want.folders],
-        skeleton: want.skeleton,
-      });
-      return draft.done();
+        folders: [...folders],
+        skeleton,
+      };
+      return { steps: [creation(path, change, action)], findings: [] };
     }
     if (have.kind === 'irregular' || have.seen.uid !== uid) {
-      draft.unmanaged(path, have, uid);
-      return draft.done();
+      return { steps: [], findings: [unmanagedFinding(path, have, uid)] };
     }
-    draft.mend(want, undefined, have);
-    for (const folder of want.folders) {
+    const plan: TargetPlan = { steps: [], findings: [] };
+    mend(plan, want, undefined, have);
+    for (const folder of folders) {
       const there = have.folders[folder] ?? { kind: 'absent' };
-      const folderPath = `${path}/${folder}`;
+      const object = `${path}/${folder}`;
       if (there.kind === 'absent') {
-        draft.step(folderPath, 'create', `absent → ${formatMode(mode)}`, 'it does not exist', {
+        const action: Action = {
           verb: 'folder.create',
           home,
           folder,
@@ -137,80 +140,60 @@ export const homeDirectory: Target<FilesReader, HomeWant | undefined, HomeHave> 
           gid,
           mode,
           seen: have.seen,
-        });
+        };
+        plan.steps.push(creation(object, `absent → ${formatMode(mode)}`, action));
       } else if (there.kind === 'irregular' || there.seen.uid !== uid) {
-        draft.unmanaged(folderPath, there, uid);
+        plan.findings.push(unmanagedFinding(object, there, uid));
       } else {
-        draft.mend(want, folder, there);
+        mend(plan, want, folder, there);
       }
     }
-    return draft.done();
+    return plan;
   },
 };
 
-function describeNew(want: HomeWant): string {
-  return [formatMode(want.mode), ...want.folders].join(', ');
+function creation(object: string, change: string, action: Action): DraftStep {
+  return { object, effect: 'create', change, because: 'it does not exist', action };
 }
 
-/** Collects the steps and findings of one subject. */
-function drafting(wanted: Wanted) {
-  const steps: Step[] = [];
-  const findings: Finding[] = [];
-  const common = { target: 'home-directory', subject: wanted.uid, account: wanted.account };
+function unmanagedFinding(
+  object: string,
+  have: { kind: 'irregular'; what: string } | { kind: 'directory'; seen: SeenPath },
+  uid: number,
+): DraftFinding {
+  const sentence =
+    have.kind === 'irregular'
+      ? `There is ${have.what} where a directory of uid ${uid} should be. Move it away.`
+      : `The directory belongs to uid ${have.seen.uid}, not to ${uid}. ` +
+        `If it is the home of this account, change its owner to uid ${uid}. Otherwise move it away.`;
+  return { object, code: 'PATH_FOREIGN', sentence };
+}
 
-  const step = (
-    object: string,
-    effect: Step['effect'],
-    change: string,
-    because: string,
-    action: Step['action'],
-  ): void => {
-    steps.push({ ...common, object, effect, change, because, action });
-  };
-
-  return {
-    step,
-
-    unmanaged(
-      object: string,
-      have: { kind: 'irregular'; what: string } | { kind: 'directory'; seen: SeenPath },
-      uid: number,
-    ): void {
-      const sentence =
-        have.kind === 'irregular'
-          ? `There is ${have.what} where a directory of uid ${uid} should be. Move it away.`
-          : `The directory belongs to uid ${have.seen.uid}, not to ${uid}. ` +
-            `If it is the home of this account, change its owner to uid ${uid}. Otherwise move it away.`;
-      findings.push({ ...common, object, code: 'PATH_FOREIGN', sentence });
-    },
-
-    mend(
-      want: HomeWant,
-      folder: string | undefined,
-      have: { seen: SeenPath; groupWrite: GroupWrite },
-    ): void {
-      const { seen } = have;
-      const object = folder === undefined ? want.path : `${want.path}/${folder}`;
-      const at =
-        folder === undefined ? { home: want.home, seen } : { home: want.home, folder, seen };
-      if (seen.mode !== want.mode) {
-        const change = `mode ${formatMode(seen.mode)} → ${formatMode(want.mode)}`;
-        const effect = effectOfMode(seen.mode, want.mode);
-        const because = 'the mode differs';
-        step(object, effect, change, because, { verb: 'path.chmod', ...at, mode: want.mode });
-      }
-      if (seen.gid !== want.gid) {
-        const change = `group ${seen.gid} → ${want.gid}`;
-        const because = 'the group differs';
-        step(object, 'change', change, because, { verb: 'path.chgrp', ...at, gid: want.gid });
-      }
-      if (have.groupWrite === 'lost') {
-        const change = 'default ACL → group rwx';
-        const because = 'the group could not write to new files in it';
-        step(object, 'change', change, because, { verb: 'path.setAcl', ...at });
-      }
-    },
-
-    done: (): TargetPlan => ({ steps, findings }),
-  };
+/** Adds the steps that make a home, or a folder in it, as it should be. */
+function mend(
+  { steps }: TargetPlan,
+  want: HomeWant,
+  folder: string | undefined,
+  { seen, groupWrite }: { seen: SeenPath; groupWrite: GroupWrite },
+): void {
+  const { home, path, mode, gid } = want;
+  const object = folder === undefined ? path : `${path}/${folder}`;
+  const at = folder === undefined ? { home, seen } : { home, folder, seen };
+  if (seen.mode !== mode) {
+    const change = `mode ${formatMode(seen.mode)} → ${formatMode(mode)}`;
+    const action: Action = { verb: 'path.chmod', ...at, mode };
+    const effect = effectOfMode(seen.mode, mode);
+    steps.push({ object, effect, change, because: 'the mode differs', action });
+  }
+  if (seen.gid !== gid) {
+    const change = `group ${seen.gid} → ${gid}`;
+    const action: Action = { verb: 'path.chgrp', ...at, gid };
+    steps.push({ object, effect: 'change', change, because: 'the group differs', action });
+  }
+  if (groupWrite === 'lost') {
+    const change = 'default ACL → group rwx';
+    const because = 'the group could not write to new files in it';
+    const action: Action = { verb: 'path.setAcl', ...at };
+    steps.push({ object, effect: 'change', change, because, action });
+  }
 }

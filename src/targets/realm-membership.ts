@@ -14,6 +14,8 @@
  * | not ours, or elsewhere   | no: another's access  | yes             |
  */
 import { ChamberlainError } from '../shared/errors.ts';
+import { NOTHING_TO_DO } from '../reconcile/plan.ts';
+import type { Realm } from '../reconcile/wanted.ts';
 import { unmanagedFinding, isOurs, modifyStep, type EntryWant } from './directory-entry.ts';
 import {
   entryRef,
@@ -23,7 +25,7 @@ import {
   type DirectoryReader,
 } from './directory-reader.ts';
 import type { Target } from './target.ts';
-import { accountRef, findInTheWay } from './unix-account.ts';
+import { accountOf, accountRef, observeAccounts } from './unix-account.ts';
 
 export interface MembershipHave {
   /** the realm group */
@@ -37,13 +39,12 @@ export const realmMembership: Target<DirectoryReader, EntryWant, MembershipHave>
   of: ['person'],
   needs: ['unix-account'],
 
-  want(wanted, { realm, realmGid }) {
+  want(wanted, realm) {
     const present = wanted.kind === 'person' && wanted.state === 'active' && wanted.realmMember;
     return {
-      target: 'realm-membership',
-      realm,
+      realm: realm.realm,
       ref: realmGroup(realm),
-      number: { attribute: 'gidNumber', value: String(realmGid) },
+      number: { attribute: 'gidNumber', value: String(realm.realmGid) },
       present,
       attributes: { member: [accountRef(wanted)] },
     };
@@ -54,57 +55,48 @@ export const realmMembership: Target<DirectoryReader, EntryWant, MembershipHave>
     return `${readableRef(ref, realm)}, ${present ? 'with' : 'without'} ${member}`;
   },
 
-  async observe(reader, wanted, settings) {
-    const { realm } = settings;
-    const ref = realmGroup(realm);
-    const [groups, accounts, members] = await Promise.all([
-      reader.find({
-        place: 'groups',
-        any: [{ attribute: 'cn', values: [`project-${realm}`] }],
-        attributes: ['cn', 'gidNumber'],
-      }),
-      reader.find({
-        place: 'people',
-        any: [{ attribute: 'uid', values: wanted.map((person) => person.account) }],
-        attributes: ['uid', 'uidNumber'],
-      }),
-      reader.membersOf(ref, wanted.map(accountRef)),
+  async observe(reader, wanted, realm) {
+    const attributes = ['uid', 'uidNumber'];
+    const [group, accounts, members] = await Promise.all([
+      readRealmGroup(reader, realm, ['cn', 'gidNumber']),
+      observeAccounts(reader, wanted, realm, { place: 'people', attributes }),
+      reader.membersOf(realmGroup(realm), wanted.map(accountRef)),
     ]);
-    const group = groups.find((entry) => entry.ref === ref);
-    if (group === undefined) {
-      throw new ChamberlainError('BACKEND_UNREADABLE', `reading the realm group ${ref}`, {
-        cause: new Error('it does not exist; load the initial tree, see deploy/ldap/tree.ldif'),
-      });
-    }
-    const byRef = new Map(accounts.map((entry) => [entry.ref, entry]));
-    const absent = wanted.filter((person) => !byRef.has(accountRef(person)));
-    const inTheWay = await findInTheWay(reader, absent, settings);
-    return wanted.map((person) => ({
+    return wanted.map((person, i) => ({
       group,
       member: members.has(accountRef(person)),
-      account: byRef.get(accountRef(person)) ?? inTheWay.get(person.uid),
+      account: accounts[i],
     }));
   },
 
   plan(want, { group, member, account }, wanted) {
-    if (!isOurs(want, group)) {
-      return { steps: [], findings: [unmanagedFinding(want, group, wanted)] };
-    }
-    if (member === want.present) return { steps: [], findings: [] };
-    const isUnmanaged =
-      account !== undefined &&
-      !(
-        account.ref === accountRef(wanted) &&
-        account.attributes['uidNumber']?.includes(String(wanted.uid))
-      );
-    if (want.present && isUnmanaged) return { steps: [], findings: [] };
+    if (!isOurs(want, group)) return { steps: [], findings: [unmanagedFinding(want, group)] };
+    if (member === want.present) return NOTHING_TO_DO;
+    const isUnmanaged = account !== undefined && !isOurs(accountOf(wanted), account);
+    if (want.present && isUnmanaged) return NOTHING_TO_DO;
     const [remove, add] = want.present ? [[], [accountRef(wanted)]] : [[accountRef(wanted)], []];
     const effect = want.present ? 'change' : 'revoke';
-    const step = modifyStep(want, wanted, effect, [{ attribute: 'member', remove, add }]);
+    const step = modifyStep(want, effect, [{ attribute: 'member', remove, add }]);
     return { steps: [step], findings: [] };
   },
 };
 
-function realmGroup(realm: string): EntryWant['ref'] {
+/** Reads the realm group. Throws BACKEND_UNREADABLE if it does not exist. */
+export async function readRealmGroup(
+  reader: DirectoryReader,
+  realm: Realm,
+  attributes: readonly string[],
+): Promise<DirectoryEntry> {
+  const ref = realmGroup(realm);
+  const any = [{ attribute: 'cn', values: [`project-${realm.realm}`] }];
+  const groups = await reader.find({ place: 'groups', any, attributes });
+  const group = groups.find((entry) => entry.ref === ref);
+  if (group !== undefined) return group;
+  throw new ChamberlainError('BACKEND_UNREADABLE', `reading the realm group ${ref}`, {
+    cause: new Error('it does not exist; load the initial tree, see deploy/ldap/tree.ldif'),
+  });
+}
+
+function realmGroup({ realm }: Realm): EntryWant['ref'] {
   return entryRef('groups', 'cn', `project-${realm}`);
 }

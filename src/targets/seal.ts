@@ -21,8 +21,7 @@ import {
   type SealKeys,
 } from '../seals/seal.ts';
 import type { Realm, Wanted, WantedSeal } from '../reconcile/wanted.ts';
-import type { Step } from '../reconcile/plan.ts';
-import { readableRef } from './directory-reader.ts';
+import { NOTHING_TO_DO, type Step } from '../reconcile/plan.ts';
 import {
   describeEntry,
   isOurs,
@@ -32,7 +31,7 @@ import {
 } from './directory-entry.ts';
 import type { DirectoryEntry, DirectoryReader } from './directory-reader.ts';
 import type { Target } from './target.ts';
-import { accountRef, findInTheWay, passwdOf } from './unix-account.ts';
+import { accountRef, observeAccounts, passwdOf } from './unix-account.ts';
 
 const CLASS = 'chamberlainSealed';
 export const ATTRIBUTE = 'chamberlainSeal';
@@ -45,7 +44,6 @@ export const seal: Target<DirectoryReader, EntryWant, DirectoryEntry | undefined
   want(wanted, realm) {
     const isSealed = wanted.state !== 'deleted' && wanted.seal !== undefined;
     return {
-      target: 'seal',
       realm: realm.realm,
       ref: accountRef(wanted),
       number: { attribute: 'uidNumber', value: String(wanted.uid) },
@@ -63,24 +61,17 @@ export const seal: Target<DirectoryReader, EntryWant, DirectoryEntry | undefined
   },
 
   async observe(reader, wanted, realm) {
-    const found = await reader.find({
-      any: [{ attribute: 'uid', values: wanted.map(({ account }) => account) }],
-      attributes: ['objectClass', 'uid', 'uidNumber', ATTRIBUTE],
-    });
-    const byRef = new Map(found.map((entry) => [entry.ref, entry]));
-    const absent = wanted.filter((each) => !byRef.has(accountRef(each)));
-    const inTheWay = await findInTheWay(reader, absent, realm);
-    return wanted.map((each) => byRef.get(accountRef(each)) ?? inTheWay.get(each.uid));
+    const attributes = ['objectClass', 'uid', 'uidNumber', ATTRIBUTE];
+    return await observeAccounts(reader, wanted, realm, { attributes });
   },
 
-  plan(want, have, wanted) {
-    const nothing = { steps: [], findings: [] };
-    if (!want.present || (have !== undefined && !isOurs(want, have))) return nothing;
+  plan(want, have) {
+    if (!want.present || (have !== undefined && !isOurs(want, have))) return NOTHING_TO_DO;
     const [payload = ''] = want.attributes[ATTRIBUTE] ?? [];
     const there = have?.attributes[ATTRIBUTE] ?? [];
     const [first] = there;
     const before = first === undefined ? undefined : payloadOf(first);
-    if (there.length === 1 && before === payload) return nothing;
+    if (there.length === 1 && before === payload) return NOTHING_TO_DO;
     const isClass = (name: string): boolean => name.toLowerCase() === CLASS.toLowerCase();
     const hasClass = have?.attributes['objectClass']?.some(isClass) ?? false;
     const changes: Change[] = [
@@ -89,8 +80,7 @@ export const seal: Target<DirectoryReader, EntryWant, DirectoryEntry | undefined
     ];
     const [was, is] = [parseSeal(before ?? ''), parseSeal(payload)];
     const effect = was !== undefined && is !== undefined && saysLess(was, is) ? 'revoke' : 'change';
-    const object = readableRef(want.ref, want.realm);
-    const step = { ...modifyStep(want, wanted, effect, changes), object };
+    const step = modifyStep(want, effect, changes);
     const change = `seal ${first === undefined ? 'none' : (was?.number ?? 'unreadable')} → ${is?.number}`;
     const fault = was === undefined ? 'its seal cannot be read' : 'its seal is out of date';
     const because = first === undefined ? UNSEALED : fault;

@@ -32,7 +32,7 @@ import { printable } from '../shared/printable.ts';
 import { parseSshKey } from '../ssh-keys/ssh-key.ts';
 import type { Attributes } from '../reconcile/action.ts';
 import type { Wanted, WantedKey } from '../reconcile/wanted.ts';
-import { NOTHING_TO_DO, type Step } from '../reconcile/plan.ts';
+import { NOTHING_TO_DO, type DraftStep } from '../reconcile/plan.ts';
 import {
   compareEntry,
   countValues,
@@ -48,7 +48,7 @@ import {
 import type { DirectoryEntry, DirectoryReader } from './directory-reader.ts';
 import { oddityOf } from '../unmanaged/sightings.ts';
 import type { Target } from './target.ts';
-import { accountRef, findInTheWay } from './unix-account.ts';
+import { accountRef, observeAccounts } from './unix-account.ts';
 
 export const sshKeys: Target<DirectoryReader, EntryWant, DirectoryEntry | undefined> = {
   name: 'ssh-keys',
@@ -57,7 +57,6 @@ export const sshKeys: Target<DirectoryReader, EntryWant, DirectoryEntry | undefi
 
   want(wanted, realm) {
     return {
-      target: 'ssh-keys',
       realm: realm.realm,
       ref: accountRef(wanted),
       number: { attribute: 'uidNumber', value: String(wanted.uid) },
@@ -69,20 +68,12 @@ export const sshKeys: Target<DirectoryReader, EntryWant, DirectoryEntry | undefi
   describe: (want) => describeEntry(want, countValues(want.attributes['sshPublicKey'], 'key')),
 
   async observe(reader, wanted, realm) {
-    const found = await reader.find({
-      place: 'people',
-      any: [{ attribute: 'uid', values: wanted.map((person) => person.account) }],
-      attributes: ['objectClass', 'uid', 'uidNumber', 'sshPublicKey', 'description'],
-    });
-    const byRef = new Map(found.map((entry) => [entry.ref, entry]));
-    const absent = wanted.filter((person) => !byRef.has(accountRef(person)));
-    const inTheWay = await findInTheWay(reader, absent, realm);
-    return wanted.map((person) => byRef.get(accountRef(person)) ?? inTheWay.get(person.uid));
+    const attributes = ['objectClass', 'uid', 'uidNumber', 'sshPublicKey', 'description'];
+    return await observeAccounts(reader, wanted, realm, { place: 'people', attributes });
   },
 
   plan(want, have, wanted) {
-    if (have === undefined ? !want.present : !isOurs(want, have))
-      return { steps: [], findings: [] };
+    if (have === undefined ? !want.present : !isOurs(want, have)) return NOTHING_TO_DO;
     const { sshPublicKey = [], description = [] } = have?.attributes ?? {};
     const labelsThere = description.filter(isLabel);
     const there: Attributes = { sshPublicKey, description: labelsThere };
@@ -100,13 +91,13 @@ export const sshKeys: Target<DirectoryReader, EntryWant, DirectoryEntry | undefi
     const keys = changes.find(({ attribute }) => attribute === 'sshPublicKey');
     const labels = changes.filter(({ attribute }) => attribute === 'description');
     const { revoke, rest } = keys === undefined ? NO_KEYS : splitKeys(keys);
-    const steps: Step[] = [];
-    if (revoke.length > 0) steps.push(modifyStep(want, wanted, 'revoke', revoke));
+    const steps: DraftStep[] = [];
+    if (revoke.length > 0) steps.push(modifyStep(want, 'revoke', revoke));
     // labels are not part of a revoke: a label that has changed since must not keep a key alive
     const isTaken = want.present && (have === undefined || hasClass(have, 'inetOrgPerson'));
     const change = isTaken ? [...rest, ...labels] : [];
-    if (change.length > 0) steps.push(modifyStep(want, wanted, 'change', change));
-    return { steps, findings: isOversized ? [otherClassFinding(want, have, wanted)] : [] };
+    if (change.length > 0) steps.push(modifyStep(want, 'change', change));
+    return { steps, findings: isOversized ? [otherClassFinding(want, have)] : [] };
   },
 };
 

@@ -23,7 +23,7 @@
  * does not `need` those targets, because removing a rule must wait for nothing.
  */
 import type { Wanted } from '../reconcile/wanted.ts';
-import type { Finding, TargetPlan } from '../reconcile/plan.ts';
+import type { DraftFinding, TargetPlan } from '../reconcile/plan.ts';
 import {
   describeEntry,
   entriesFor,
@@ -69,7 +69,6 @@ export const sudoRule: Target<DirectoryReader, EntryWant, SudoRuleHave> = {
 
   want({ account, state }, realm) {
     return {
-      target: 'sudo-rule',
       realm: realm.realm,
       ref: entryRef('sudoRules', 'cn', `runas-${account}`),
       present: state === 'active',
@@ -112,7 +111,7 @@ export const sudoRule: Target<DirectoryReader, EntryWant, SudoRuleHave> = {
   },
 
   plan(want, { rules, others = [], namesakes }, wanted) {
-    const namesake = others.map((entry) => namesakeFinding(want, entry, wanted));
+    const namesake = others.map((entry) => namesakeFinding(want, entry, wanted.account));
     const making = want.present && rules.length === 0;
     if (making && namesakes) return { steps: [], findings: namesake };
     const ours = rules.find((entry) => isOurs(want, entry));
@@ -143,14 +142,10 @@ function planAnew(want: EntryWant, rules: readonly DirectoryEntry[], wanted: Wan
   };
 }
 
-function namesakeFinding(want: EntryWant, entry: DirectoryEntry, wanted: Wanted): Finding {
-  const { uid: subject, account } = wanted;
+function namesakeFinding(want: EntryWant, entry: DirectoryEntry, account: string): DraftFinding {
   const who = (entry.attributes['sudoUser'] ?? []).slice(0, 3).join(', ');
   const object = readableRef(entry.ref, want.realm);
   return {
-    target: want.target,
-    subject,
-    account,
     object,
     code: 'NAME_FOREIGN',
     sentence: `${object} is not managed by Chamberlain, but lets ${who || 'nobody'} act as ${account}: remove it if nobody needs it`,
@@ -190,11 +185,6 @@ function isAnothers({ attributes }: DirectoryEntry, number: string): boolean {
 
 /** Values to remove may let in somebody who should not be let in, so they are removed first. */
 function splitValues(changes: Change[]): { revoke: Change[]; change: Change[] } {
-  const parts = changes.map((change) => ({
-    ...change,
-    part: change.remove.length > 0 ? 'revoke' : 'change',
-  }));
-  const of = (wanted: string) =>
-    parts.flatMap(({ part, ...change }) => (part === wanted ? [change] : []));
-  return { revoke: of('revoke'), change: of('change') };
+  const removes = ({ remove }: Change) => remove.length > 0;
+  return { revoke: changes.filter(removes), change: changes.filter((each) => !removes(each)) };
 }

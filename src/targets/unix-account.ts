@@ -37,12 +37,13 @@
 import { generalizedTime } from '../shared/time.ts';
 import type { Realm, Wanted, WantedPerson, WantedTool } from '../reconcile/wanted.ts';
 import type { Attributes } from '../reconcile/action.ts';
-import type { Finding } from '../reconcile/plan.ts';
+import type { DraftFinding } from '../reconcile/plan.ts';
 import {
   describeEntry,
   entriesFor,
   isOurs,
   planEntry,
+  splitRemovals,
   type Change,
   type EntryWant,
 } from './directory-entry.ts';
@@ -50,6 +51,7 @@ import {
   entryRef,
   readableRef,
   type DirectoryEntry,
+  type DirectoryQuery,
   type DirectoryReader,
 } from './directory-reader.ts';
 import type { Target } from './target.ts';
@@ -87,7 +89,6 @@ export const unixAccount: Target<DirectoryReader, EntryWant, DirectoryEntry[]> =
     const locked = wanted.state !== 'active';
     const shape = wanted.kind === 'person' ? personShape(wanted, realm) : toolShape(wanted, realm);
     return {
-      target: 'unix-account',
       realm: realm.realm,
       ref: accountRef(wanted),
       number: { attribute: 'uidNumber', value: String(wanted.uid) },
@@ -146,13 +147,14 @@ export const unixAccount: Target<DirectoryReader, EntryWant, DirectoryEntry[]> =
       const takes = wanted.state !== 'active' && changes.some((each) => isLock(each, wanted));
       const isLocking = (each: Change) =>
         takes && (isLock(each, wanted) || BY_THE_LOCK.has(each.attribute));
-      const { taken, others } = splitMemberOf(changes);
+      // values of memberOf may give access in other programs
+      const { revoke, change } = splitRemovals(changes, 'memberOf');
       return {
-        revoke: [...others.filter(isLocking), ...taken],
-        change: others.filter((each) => !isLocking(each)),
+        revoke: [...change.filter(isLocking), ...revoke],
+        change: change.filter((each) => !isLocking(each)),
       };
     };
-    const { known, finding } = withoutGroupNumber(want, have, wanted);
+    const { known, finding } = withoutGroupNumber(want, have);
     const plan = planEntry(withoutUnmanagedGecos(known, have), have, wanted, split, 'destroy');
     const because = `the ${wanted.kind} is ${wanted.state}`;
     const steps = plan.steps.map((step) =>
@@ -161,17 +163,6 @@ export const unixAccount: Target<DirectoryReader, EntryWant, DirectoryEntry[]> =
     return { steps, findings: [...finding, ...plan.findings] };
   },
 };
-
-/**
- * Values to remove from memberOf may give access in other programs, so they are removed before anything else.
- */
-function splitMemberOf(changes: Change[]): { taken: Change[]; others: Change[] } {
-  const change = changes.find(({ attribute }) => attribute === 'memberOf');
-  if (change === undefined || change.remove.length === 0) return { taken: [], others: changes };
-  const rest = changes.filter((each) => each !== change);
-  const added = change.add.length === 0 ? [] : [{ ...change, remove: [] }];
-  return { taken: [{ ...change, add: [] }], others: [...rest, ...added] };
-}
 
 /** The class that may say which groups the account is in, if there are any. */
 function classOf(groups: readonly string[]): string[] {
@@ -196,8 +187,7 @@ function memberOf(wanted: Wanted, realm: Realm): string[] {
 function withoutGroupNumber(
   want: EntryWant,
   have: readonly DirectoryEntry[],
-  wanted: Wanted,
-): { known: EntryWant; finding: Finding[] } {
+): { known: EntryWant; finding: DraftFinding[] } {
   const right = want.attributes['gidNumber']?.[0];
   const there = have.find((entry) => isOurs(want, entry))?.attributes['gidNumber']?.[0];
   if (!want.present || there === undefined || there === right) return { known: want, finding: [] };
@@ -205,10 +195,8 @@ function withoutGroupNumber(
   const sentence =
     `${object} has gidNumber ${there}, not ${right}: set it back as the directory's administrator, ` +
     'with the relax control (ldapmodify -e relax)';
-  const { target } = want;
-  const { uid: subject, account } = wanted;
-  const finding: Finding = { target, subject, account, object, code: 'ID_FOREIGN', sentence };
   const { gidNumber: _, ...rest } = want.attributes;
+  const finding: DraftFinding = { object, code: 'ID_FOREIGN', sentence };
   return { known: { ...want, attributes: rest }, finding: [finding] };
 }
 
@@ -239,25 +227,36 @@ export function disabledGecos(reason: string): string {
 }
 
 /**
- * If an account is absent and is not added because something else has its name or number: that entry. Otherwise
- * undefined. What depends on an account must not be given to an account that is not ours.
+ * The account of each subject. If it is absent, and is not added because something else has its name or number: that
+ * entry. What depends on an account must not be given to an account that is not ours.
  */
-export async function findInTheWay(
+export async function observeAccounts(
   reader: DirectoryReader,
-  absent: readonly Wanted[],
+  wanted: readonly Wanted[],
   realm: Realm,
-): Promise<Map<number, DirectoryEntry>> {
-  if (absent.length === 0) return new Map();
-  const found = await unixAccount.observe(reader, absent, realm);
-  return new Map(
-    absent.flatMap(({ uid }, i) => (found[i] ?? []).slice(0, 1).map((entry) => [uid, entry])),
-  );
+  query: Omit<DirectoryQuery, 'any'>,
+): Promise<(DirectoryEntry | undefined)[]> {
+  const values = wanted.map(({ account }) => account);
+  const found = await reader.find({ ...query, any: [{ attribute: 'uid', values }] });
+  const byRef = new Map(found.map((entry) => [entry.ref, entry]));
+  const absent = wanted.filter((each) => !byRef.has(accountRef(each)));
+  const others = absent.length === 0 ? [] : await unixAccount.observe(reader, absent, realm);
+  const inTheWay = new Map(absent.map(({ uid }, i) => [uid, others[i]?.[0]]));
+  return wanted.map((each) => byRef.get(accountRef(each)) ?? inTheWay.get(each.uid));
 }
 
 /** The reference of a subject's account. */
 export function accountRef(subject: Pick<Wanted, 'kind' | 'account'>): EntryWant['ref'] {
   const place = subject.kind === 'person' ? 'people' : 'toolAccounts';
   return entryRef(place, 'uid', subject.account);
+}
+
+/** What makes an entry the account of a subject. */
+export function accountOf(
+  subject: Pick<Wanted, 'kind' | 'account' | 'uid'>,
+): Pick<EntryWant, 'ref' | 'number'> {
+  const number = { attribute: 'uidNumber', value: String(subject.uid) } as const;
+  return { ref: accountRef(subject), number };
 }
 
 function lockedTime(wanted: Wanted): string[] {

@@ -12,13 +12,15 @@
  */
 import { ChamberlainError } from '../shared/errors.ts';
 import type { Member, Wanted, WantedTool } from '../reconcile/wanted.ts';
-import type { Finding } from '../reconcile/plan.ts';
+import type { DraftFinding } from '../reconcile/plan.ts';
 import {
   countValues,
   describeEntry,
   entriesFor,
+  hasClass,
   unmanagedFinding,
   planEntry,
+  splitRemovals,
   type Change,
   type EntryWant,
 } from './directory-entry.ts';
@@ -29,7 +31,7 @@ import {
   type DirectoryReader,
 } from './directory-reader.ts';
 import type { Target } from './target.ts';
-import { accountRef } from './unix-account.ts';
+import { accountOf, accountRef } from './unix-account.ts';
 
 export interface GroupHave {
   groups: DirectoryEntry[];
@@ -45,7 +47,6 @@ export const unixGroup: Target<DirectoryReader, EntryWant, GroupHave> = {
   want(wanted, realm) {
     const number = String(wanted.uid);
     return {
-      target: 'unix-group',
       realm: realm.realm,
       ref: groupRef(wanted),
       number: { attribute: 'gidNumber', value: number },
@@ -82,16 +83,7 @@ export const unixGroup: Target<DirectoryReader, EntryWant, GroupHave> = {
         ref.startsWith('toolGroups/cn=') ||
         attributes['objectClass']?.some((name) => /^(posixGroup|groupOfNames)$/i.test(name)),
     );
-    // RFC 4519, section 3.5: there is always a member; members hidden by access rules must not be taken for
-    // absent
-    const blind = groups.find(
-      ({ attributes }) =>
-        attributes['objectClass']?.some((name) => /^groupOfNames$/i.test(name)) &&
-        (attributes['member'] ?? []).length === 0,
-    );
-    if (blind !== undefined) {
-      throw new ChamberlainError('BACKEND_UNREADABLE', `reading the members of ${blind.ref}`);
-    }
+    requireMembers(groups);
     const byTool = entriesFor(wanted, groups, (tool) => [
       ['cn', tool.account],
       ['gidNumber', String(tool.uid)],
@@ -118,20 +110,16 @@ export const unixGroup: Target<DirectoryReader, EntryWant, GroupHave> = {
       'destroy',
     );
     const findings = unmanaged.map((entry) =>
-      unmanagedFinding({ ...want, ...memberWant(entry, wanted) }, entry, wanted),
+      unmanagedFinding({ ...want, ...memberWant(entry, wanted) }, entry),
     );
     return { ...plan, findings: [...plan.findings, ...findings, ...orphanFindings(want, wanted)] };
   },
 };
 
-function orphanFindings(want: EntryWant, wanted: Wanted): Finding[] {
+function orphanFindings(want: EntryWant, wanted: Wanted): DraftFinding[] {
   if ((wanted as WantedTool).orphaned !== true) return [];
-  const { uid, account } = wanted;
   return [
     {
-      target: want.target,
-      subject: uid,
-      account,
       object: readableRef(want.ref, want.realm),
       code: 'TOOL_ORPHANED',
       sentence:
@@ -139,6 +127,18 @@ function orphanFindings(want: EntryWant, wanted: Wanted): Finding[] {
       advisory: true,
     },
   ];
+}
+
+/**
+ * Throws BACKEND_UNREADABLE if access rules hide the members of a group: a groupOfNames always has one (RFC 4519,
+ * section 3.5), so hidden members must not be taken for absent.
+ */
+export function requireMembers(groups: readonly DirectoryEntry[]): void {
+  const blind = groups.find(
+    (group) => (group.attributes['member'] ?? []).length === 0 && hasClass(group, 'groupOfNames'),
+  );
+  if (blind === undefined) return;
+  throw new ChamberlainError('BACKEND_UNREADABLE', `reading the members of ${blind.ref}`);
 }
 
 /** Members besides the tool itself, whose account belongs to another target. */
@@ -160,11 +160,7 @@ async function findAccounts(
 
 /** The account whose place another entry has. */
 function memberWant(entry: DirectoryEntry, wanted: Wanted): Pick<EntryWant, 'ref' | 'number'> {
-  const member = othersOf(wanted).find((each) => accountRef(each) === entry.ref) as Member;
-  return {
-    ref: accountRef(member),
-    number: { attribute: 'uidNumber', value: String(member.uid) },
-  };
+  return accountOf(othersOf(wanted).find((each) => accountRef(each) === entry.ref) as Member);
 }
 
 /** The reference of a tool's group. */
@@ -187,11 +183,11 @@ function splitMembers(
   have: readonly DirectoryEntry[],
   changes: Change[],
 ): { revoke: Change[]; change: Change[] } {
-  const member = changes.find(({ attribute }) => attribute === 'member');
-  if (member === undefined || member.remove.length === 0) return { revoke: [], change: changes };
-  const rest = changes.filter((change) => change !== member);
   const there = have.find(({ ref }) => ref === want.ref)?.attributes['member'] ?? [];
-  if (member.remove.length === there.length) return { revoke: [member], change: rest };
-  const added = member.add.length === 0 ? [] : [{ ...member, remove: [] }];
-  return { revoke: [{ ...member, add: [] }], change: [...rest, ...added] };
+  const replaced = changes.filter(
+    ({ attribute, remove }) =>
+      attribute === 'member' && remove.length > 0 && remove.length === there.length,
+  );
+  if (replaced.length === 0) return splitRemovals(changes, 'member');
+  return { revoke: replaced, change: changes.filter((each) => !replaced.includes(each)) };
 }

@@ -79,9 +79,7 @@ export const note: Target<NotesReader, Want, string | undefined> = {
   observe: async (reader, wanted) => wanted.map(({ account }) => reader.read(account)),
   plan(want, have, { uid, account }) {
     const step = (effect: Effect, change: string, because: string, action: Action) => ({
-      steps: [
-        { target: 'note', subject: uid, account, object: \`note of \${account}\`, effect, change, because, action },
-      ],
+      steps: [{ object: \`note of \${account}\`, effect, change, because, action }],
       findings: [],
     });
     if ('archived' in want) {

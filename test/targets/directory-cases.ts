@@ -1,8 +1,8 @@
 /** What the tests of the directory's targets share: subjects, and plans as lines of text. */
 import type { AccountName, ShellName, ToolName } from '../../src/identity/names.ts';
-import type { Realm, WantedPerson, WantedTool } from '../../src/reconcile/wanted.ts';
+import type { Realm, Wanted, WantedPerson, WantedTool } from '../../src/reconcile/wanted.ts';
 import type { Attributes } from '../../src/reconcile/action.ts';
-import type { TargetPlan } from '../../src/reconcile/plan.ts';
+import type { Finding, Step, TargetPlan } from '../../src/reconcile/plan.ts';
 import type { AnyRef, DirectoryEntry } from '../../src/targets/directory-reader.ts';
 
 export const REALM: Realm = {
@@ -52,6 +52,19 @@ export function tool(changes: Partial<WantedTool> = {}): WantedTool {
 
 export function entry(ref: AnyRef, attributes: Attributes): DirectoryEntry {
   return { ref, attributes };
+}
+
+/** A plan as the engine completes it. */
+export function completed(
+  target: string,
+  { uid: subject, account }: Wanted,
+  { steps, findings }: TargetPlan,
+): { steps: Step[]; findings: Finding[] } {
+  const of = { target, subject, account };
+  return {
+    steps: steps.map((step) => ({ ...of, ...step })),
+    findings: findings.map((finding) => ({ ...of, ...finding })),
+  };
 }
 
 /** One line for each step, `effect object: change`, then one for each finding, `CODE object (advisory)`. */

@@ -4,7 +4,16 @@ import { parseSeal, sealKeyId, signPayload } from '../../src/seals/seal.ts';
 import type { DirectoryEntry } from '../../src/targets/directory-reader.ts';
 import { addSealed, seal } from '../../src/targets/seal.ts';
 import { unixAccount } from '../../src/targets/unix-account.ts';
-import { entry, KEY, linesOf, OTHER_KEY, person, REALM, tool } from './directory-cases.ts';
+import {
+  completed,
+  entry,
+  KEY,
+  linesOf,
+  OTHER_KEY,
+  person,
+  REALM,
+  tool,
+} from './directory-cases.ts';
 
 const { privateKey } = generateKeyPairSync('ed25519');
 const signer = { id: sealKeyId(privateKey), privateKey };
@@ -128,9 +137,12 @@ describe('seal', () => {
   });
 
   test('is written together with a new account, and separately otherwise', () => {
-    const added = unixAccount.plan(unixAccount.want(alice, REALM), [], alice).steps;
-    const alone = planned(alice, have(alice, [])).steps;
-    const [step, ...others] = addSealed([...added, ...planned(alice, undefined).steps]);
+    const ofSeal = (there: ReturnType<typeof have> | undefined) =>
+      completed('seal', alice, planned(alice, there)).steps;
+    const plan = unixAccount.plan(unixAccount.want(alice, REALM), [], alice);
+    const added = completed('unix-account', alice, plan).steps;
+    const alone = ofSeal(have(alice, []));
+    const [step, ...others] = addSealed([...added, ...ofSeal(undefined)]);
     expect(others).toEqual([]);
     const account = added[0]?.action as { attributes: Record<string, string[]> };
     expect(step).toEqual({

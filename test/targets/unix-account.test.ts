@@ -3,7 +3,7 @@ import type { AccountName } from '../../src/identity/names.ts';
 import type { Wanted } from '../../src/reconcile/wanted.ts';
 import type { Attributes } from '../../src/reconcile/action.ts';
 import type { DirectoryEntry, DirectoryReader } from '../../src/targets/directory-reader.ts';
-import { disabledGecos, findInTheWay, unixAccount } from '../../src/targets/unix-account.ts';
+import { disabledGecos, observeAccounts, unixAccount } from '../../src/targets/unix-account.ts';
 import { entry, linesOf, person, REALM, tool } from './directory-cases.ts';
 
 const PERSON: Attributes = {
@@ -385,11 +385,18 @@ describe('unix-account', () => {
     const renamed = entry('people/uid=ALICE', { ...PERSON, uid: ['ALICE'] });
     const reader = { find: () => Promise.resolve([renamed]) } as unknown as DirectoryReader;
     const other = person({ uid: 1009, account: 'zoe' as AccountName, displayName: 'Zoe' });
-    expect(await findInTheWay(reader, [other, person()], REALM)).toEqual(
-      new Map([[1003, renamed]]),
-    );
-    const blind = { find: () => Promise.reject(new Error('asked')) } as unknown as DirectoryReader;
-    expect(await findInTheWay(blind, [], REALM)).toEqual(new Map());
+    const query = { attributes: ['uid', 'uidNumber'] };
+    expect(await observeAccounts(reader, [other, person()], REALM, query)).toEqual([
+      undefined,
+      renamed,
+    ]);
+    const ours = entry('people/uid=alice', PERSON);
+    let asked = 0;
+    const once = {
+      find: () =>
+        (asked += 1) === 1 ? Promise.resolve([ours]) : Promise.reject(new Error('asked')),
+    } as unknown as DirectoryReader;
+    expect(await observeAccounts(once, [person()], REALM, query)).toEqual([ours]);
   });
 
   test('treats a display name that another of our subjects has as a rename in progress', async () => {

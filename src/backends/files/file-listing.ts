@@ -3,8 +3,7 @@ import { isUtf8 } from 'node:buffer';
 import { closeSync, fstatSync, lstatSync, readdirSync } from 'node:fs';
 import type { HomeSighting } from '../../targets/everything.ts';
 import { ERASURES } from '../../lifecycle/erasure-list.ts';
-import { itself, openArea, STAGING, unreadable } from './file-mount.ts';
-import type { Area, FileServer } from './file-mount.ts';
+import { type Area, type FileServer, itself, openArea, STAGING, unreadable } from './file-mount.ts';
 
 /** An entry of a folder. */
 export interface ListedPath {

@@ -3,23 +3,19 @@
  * on the same file system as the homes. If an older copy of the area is restored, the older marker comes back
  * with it.
  */
-import { constants, fchmodSync, fstatSync, readFileSync, writeFileSync } from 'node:fs';
+import { constants, fchmodSync, readFileSync, writeFileSync } from 'node:fs';
 import { rename } from 'node:fs/promises';
 import { ChamberlainError } from '../../shared/errors.ts';
 import {
-  AREA_FORBIDS,
   type Area,
   areaPath,
   errnoOf,
   type FileServer,
   ofStaging,
-  OPEN_DIRECTORY,
   OPEN_SAFELY,
   type Opened,
-  STAGING_FORBIDS,
-  stagingOf,
-  whyUnsafe,
   within,
+  withMount,
   withOpened,
 } from './file-mount.ts';
 
@@ -30,18 +26,10 @@ export function openAreaMarkers(files: FileServer, realm: string) {
   const name = `marker.${realm}`;
 
   async function inStaging<T>(area: Area, act: string, work: (staging: Opened) => Promise<T>) {
-    const path = areaPath(files, area);
     try {
-      return await withOpened(path, OPEN_DIRECTORY, (opened) =>
-        withOpened(stagingOf(opened), OPEN_DIRECTORY, async (staging) => {
-          const unsafe =
-            whyUnsafe(fstatSync(opened.fd), AREA_FORBIDS) ??
-            whyUnsafe(fstatSync(staging.fd), STAGING_FORBIDS);
-          if (unsafe !== undefined) throw new Error(`${path} cannot be used: ${unsafe}`);
-          return await work(staging);
-        }),
-      );
+      return await withMount(files, area, ({ staging }) => work(staging));
     } catch (cause) {
+      const path = areaPath(files, area);
       throw new ChamberlainError('BACKEND_UNREADABLE', `${act} the marker of ${path}`, {
         cause: ofStaging(cause, path),
       });

@@ -11,8 +11,7 @@
  * It also marks that an area is mounted: `prepareFileAreas` creates it once, and an area without it is
  * unreadable, not empty.
  */
-import { closeSync, constants, fstatSync, fsync, lstatSync, openSync } from 'node:fs';
-import type { Stats } from 'node:fs';
+import { closeSync, constants, fstatSync, fsync, lstatSync, openSync, type Stats } from 'node:fs';
 import { promisify } from 'node:util';
 import type { HomePath, SeenPath } from '../../reconcile/action.ts';
 import { ChamberlainError } from '../../shared/errors.ts';
@@ -125,15 +124,17 @@ export function unreadable(cause: unknown): ChamberlainError {
 export function openArea(files: FileServer, name: Area): { fd: number } {
   const area = { fd: openSync(areaPath(files, name), OPEN_DIRECTORY) };
   try {
-    const unsafe =
-      whyUnsafe(fstatSync(area.fd), AREA_FORBIDS) ??
-      whyUnsafe(lstatSync(stagingOf(area)), STAGING_FORBIDS);
-    if (unsafe !== undefined) throw new Error(`${areaPath(files, name)} cannot be used: ${unsafe}`);
+    requireSafe(areaPath(files, name), fstatSync(area.fd), lstatSync(stagingOf(area)));
     return area;
   } catch (cause) {
     closeSync(area.fd);
     throw ofStaging(cause, areaPath(files, name));
   }
+}
+
+function requireSafe(path: string, area: Stats, staging: Stats): void {
+  const unsafe = whyUnsafe(area, AREA_FORBIDS) ?? whyUnsafe(staging, STAGING_FORBIDS);
+  if (unsafe !== undefined) throw new Error(`${path} cannot be used: ${unsafe}`);
 }
 
 /**
@@ -167,6 +168,21 @@ export async function withOpened<Result>(
 export interface Mount {
   area: Opened;
   staging: Opened;
+}
+
+/** Opens an area and its staging folder, and checks both as `openArea` does. */
+export async function withMount<Result>(
+  files: FileServer,
+  name: Area,
+  use: (mount: Mount) => Promise<Result>,
+): Promise<Result> {
+  const path = areaPath(files, name);
+  return await withOpened(path, OPEN_DIRECTORY, (area) =>
+    withOpened(stagingOf(area), OPEN_DIRECTORY, async (staging) => {
+      requireSafe(path, fstatSync(area.fd), fstatSync(staging.fd));
+      return await use({ area, staging });
+    }),
+  );
 }
 
 /** Opens a directory in an open one, and refuses it unless its owner, and its inode if known, are as seen. */

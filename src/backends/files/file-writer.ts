@@ -15,7 +15,7 @@
  * An interrupted run leaves something of the same name in staging, which the next run for the same account
  * removes. The worker's lock prevents two writers for one account at once.
  */
-import { fchmodSync, fchownSync, fstatSync, lstatSync, renameSync } from 'node:fs';
+import { fchmodSync, fchownSync, lstatSync, renameSync } from 'node:fs';
 import type { Action, HomePath, SeenPath } from '../../reconcile/action.ts';
 import { ChamberlainError, codeOf } from '../../shared/errors.ts';
 import { keepGroupWrite } from './file-acls.ts';
@@ -30,31 +30,17 @@ import {
   returnHome,
   moveHomeAside,
 } from '../../archives/homes/file-archive.ts';
-import { ownCredentials, writeCredentials } from './file-credentials.ts';
-import type { CredentialsWriter } from './file-credentials.ts';
-import {
-  AREA_FORBIDS,
-  OPEN_DIRECTORY,
-  STAGING_FORBIDS,
-  areaPath,
-  errnoOf,
-  ofStaging,
-  stagingOf,
-  stale,
-  whyUnsafe,
-  within,
-  withOpened,
-  withSeen,
-} from './file-mount.ts';
+import { type CredentialsWriter, ownCredentials, writeCredentials } from './file-credentials.ts';
+import { areaPath, errnoOf, ofStaging, stale, within, withMount, withSeen } from './file-mount.ts';
 import type { FileServer, Mount, Opened } from './file-mount.ts';
 import { stageDirectory } from './file-staging.ts';
 
-type ActionOf<Verb extends Action['verb']> = Extract<Action, { verb: Verb }>;
+type HomesAction = Extract<Action, { home: HomePath }>;
 
-type HomesVerb = Extract<Action, { home: HomePath }>['verb'];
+type ActionOf<Verb extends HomesAction['verb']> = Extract<HomesAction, { verb: Verb }>;
 
 /** What each action does, as an error says it; the path of the home, or of the folder in it, follows. */
-const ACTS: Record<HomesVerb, string> = {
+const ACTS: Record<HomesAction['verb'], string> = {
   'dir.create': 'making',
   'folder.create': 'making',
   'path.chmod': 'changing the mode of',
@@ -72,6 +58,11 @@ const ACTS: Record<HomesVerb, string> = {
   'home.removeArchive': 'removing the archive of',
 };
 
+/** How each action is done. */
+type Verbs = {
+  [Verb in HomesAction['verb']]: (mount: Mount, action: ActionOf<Verb>) => Promise<void>;
+};
+
 /** Opens the writer of the role `homes`. */
 export function openFilesWriter(
   files: FileServer,
@@ -79,58 +70,37 @@ export function openFilesWriter(
   archives: ArchiveWriter,
 ): { do(action: Action): Promise<void>; letGo(): void; close(): Promise<void> } {
   const closing = new AbortController();
+  const { signal } = closing;
   const letGo = () => {
     const act = 'interrupting a long step, because the worker stops';
     closing.abort(new ChamberlainError('BACKEND_UNAVAILABLE', act));
   };
+  const verbs: Verbs = {
+    'dir.create': (mount, action) => createHome(files, mount, action),
+    'folder.create': createFolder,
+    'path.chmod': (mount, action) =>
+      onPath(mount, action, async ({ fd }) => fchmodSync(fd, action.mode)),
+    'path.chgrp': (mount, action) =>
+      onPath(mount, action, async ({ fd }) => fchownSync(fd, action.seen.uid, action.gid)),
+    'path.setAcl': (mount, action) => onPath(mount, action, keepGroupWrite),
+    'credentials.write': (mount, action) => writeCredentials(mount, action, credentials),
+    'credentials.own': ownCredentials,
+    'home.withdraw': moveHomeAside,
+    'home.return': returnHome,
+    'home.removePart': (_, action) => removeUnrecorded(action, archives),
+    'home.archive': (mount, action) => archiveHome(mount, action, archives, signal),
+    'home.destroy': (mount, action) => destroyHome(mount, action, archives, signal),
+    'home.erase': (mount, action) => eraseHome(mount, action, archives, signal),
+    'home.restore': (mount, action) => restoreHome(mount, action, archives, signal),
+    'home.removeArchive': (mount, action) => removeArchive(mount, action, archives),
+  };
   return {
     async do(action) {
-      switch (action.verb) {
-        case 'dir.create':
-          return await onMount(files, action, (mount) => createHome(files, mount, action));
-        case 'folder.create':
-          return await onMount(files, action, (mount) => createFolder(mount, action));
-        case 'path.chmod':
-          return await onPath(files, action, async (path) => fchmodSync(path.fd, action.mode));
-        case 'path.chgrp':
-          return await onPath(files, action, async (path) =>
-            fchownSync(path.fd, action.seen.uid, action.gid),
-          );
-        case 'path.setAcl':
-          return await onPath(files, action, keepGroupWrite);
-        case 'credentials.write':
-          return await onMount(files, action, (mount) =>
-            writeCredentials(mount, action, credentials),
-          );
-        case 'credentials.own':
-          return await onMount(files, action, (mount) => ownCredentials(mount, action));
-        case 'home.withdraw':
-          return await onMount(files, action, (mount) => moveHomeAside(mount, action));
-        case 'home.return':
-          return await onMount(files, action, (mount) => returnHome(mount, action));
-        case 'home.removePart':
-          return await onMount(files, action, () => removeUnrecorded(action, archives));
-        case 'home.archive':
-          return await onMount(files, action, (mount) =>
-            archiveHome(mount, action, archives, closing.signal),
-          );
-        case 'home.destroy':
-          return await onMount(files, action, (mount) =>
-            destroyHome(mount, action, archives, closing.signal),
-          );
-        case 'home.erase':
-          return await onMount(files, action, (mount) =>
-            eraseHome(mount, action, archives, closing.signal),
-          );
-        case 'home.restore':
-          return await onMount(files, action, (mount) =>
-            restoreHome(mount, action, archives, closing.signal),
-          );
-        case 'home.removeArchive':
-          return await onMount(files, action, (mount) => removeArchive(mount, action, archives));
-        default:
-          throw new ChamberlainError('INTERNAL', `${action.verb} is not a verb of the file server`);
+      if (!isHomesAction(action)) {
+        throw new ChamberlainError('INTERNAL', `${action.verb} is not a verb of the file server`);
       }
+      const act = verbs[action.verb] as (mount: Mount, action: HomesAction) => Promise<void>;
+      await onMount(files, action, act);
     },
     letGo,
     async close() {
@@ -139,52 +109,48 @@ export function openFilesWriter(
   };
 }
 
+function isHomesAction(action: Action): action is HomesAction {
+  return Object.hasOwn(ACTS, action.verb);
+}
+
 /** Opens the area and the staging folder for one step, and gives any error its code. */
 async function onMount(
   files: FileServer,
-  action: { verb: HomesVerb; home: HomePath; folder?: string },
-  act: (mount: Mount) => Promise<void>,
+  action: HomesAction,
+  act: (mount: Mount, action: HomesAction) => Promise<void>,
 ): Promise<void> {
-  const path = areaPath(files, action.home.area);
-  let arrived = false;
+  let isOpen = false;
   try {
-    await withOpened(path, OPEN_DIRECTORY, (area) =>
-      withOpened(stagingOf(area), OPEN_DIRECTORY, async (staging) => {
-        arrived = true;
-        const unsafe =
-          whyUnsafe(fstatSync(area.fd), AREA_FORBIDS) ??
-          whyUnsafe(fstatSync(staging.fd), STAGING_FORBIDS);
-        if (unsafe !== undefined) throw new Error(`${path} cannot be used: ${unsafe}`);
-        await act({ area, staging });
-      }),
-    );
+    await withMount(files, action.home.area, async (mount) => {
+      isOpen = true;
+      await act(mount, action);
+    });
   } catch (cause) {
     if (codeOf(cause) !== 'INTERNAL') throw cause;
-    const inside = action.folder === undefined ? '' : `/${action.folder}`;
+    const path = areaPath(files, action.home.area);
+    const inside = 'folder' in action ? `/${action.folder}` : '';
     const what = `${ACTS[action.verb]} ${path}/${action.home.name}${inside}`;
+    const errno = errnoOf(cause);
     // not mounted, or never prepared
-    if (!arrived) {
+    if (!isOpen && errno !== undefined) {
       throw new ChamberlainError('BACKEND_UNAVAILABLE', what, { cause: ofStaging(cause, path) });
     }
     const ofStale = ['ENOENT', 'ENOTDIR', 'ELOOP', 'EEXIST', 'ENOTEMPTY', 'EISDIR'];
-    const moved = ofStale.includes(errnoOf(cause) ?? '');
+    const moved = ofStale.includes(errno ?? '');
     throw new ChamberlainError(moved ? 'STEP_STALE' : 'STEP_FAILED', what, { cause });
   }
 }
 
 /** Opens a home, or the folder in it that a step concerns, and acts on it if it is what was seen. */
 async function onPath(
-  files: FileServer,
-  action: { verb: HomesVerb; home: HomePath; folder?: string; seen: SeenPath },
+  { area }: Mount,
+  { folder, home, seen }: { home: HomePath; folder?: string; seen: SeenPath },
   act: (directory: Opened) => Promise<void>,
 ): Promise<void> {
-  const { folder, home, seen } = action;
-  await onMount(files, action, async ({ area }) => {
-    if (folder === undefined) return await withSeen(area, home.name, seen, act);
-    await withSeen(area, home.name, { uid: seen.uid }, (opened) =>
-      withSeen(opened, folder, seen, act),
-    );
-  });
+  if (folder === undefined) return await withSeen(area, home.name, seen, act);
+  await withSeen(area, home.name, { uid: seen.uid }, (opened) =>
+    withSeen(opened, folder, seen, act),
+  );
 }
 
 function refuseIfThere(path: string, name: string): void {

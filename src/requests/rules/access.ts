@@ -3,6 +3,7 @@ import type { RequestOf } from '../schema.ts';
 import { decideAccessRequest, openAccessRequest } from '../access-requests-table.ts';
 import { admitPeople, touchesOfAccess, removeRealmMembers } from '../../identity/people-table.ts';
 import {
+  decided,
   type Handler,
   refuse,
   requireAdmin,
@@ -14,8 +15,7 @@ import { closeAccess, requireOtherAdmins } from './person-leaving.ts';
 
 export const requestAccess: Handler<RequestOf<'access.request'>> = async (context) => {
   const { client, request, requestedBy, portal } = context;
-  const person = await requirePerson(context, request.person ?? requestedBy);
-  requireSelfOrAdmin(context, person);
+  const person = await requireSelfOrAdmin(context, request.person ?? requestedBy);
   if (person.realmMember) {
     refuse('PERSON_ALREADY_REALM_MEMBER', `${person.account} already has access.`);
   }
@@ -25,17 +25,15 @@ export const requestAccess: Handler<RequestOf<'access.request'>> = async (contex
       `${person.account} has already requested access. Wait until an admin decides.`,
     );
   }
-  return {
-    subject: person.uid,
-    account: person.account,
+  return decided(person, 'access.requested', {
     fields: ['access'],
     touches: [],
-    onDone: { event: 'access.requested', portals: [], data: { account: person.account } },
-  };
+    data: { account: person.account },
+  });
 };
 
 export const grantAccess: Handler<RequestOf<'access.grant'>> = async (context) => {
-  const { client, request, requestedBy } = context;
+  const { client, request, requestedBy: by } = context;
   requireAdmin(context);
   const person = await requirePerson(context, request.person);
   if (person.state !== 'active') {
@@ -44,58 +42,37 @@ export const grantAccess: Handler<RequestOf<'access.grant'>> = async (context) =
   if (person.realmMember) {
     refuse('PERSON_ALREADY_REALM_MEMBER', `${person.account} already has access.`);
   }
-  const open = await decideAccessRequest(
-    client,
-    person.uid,
-    'granted',
-    requestedBy,
-    request.reason,
-  );
-  await admitPeople(client, [person.uid]);
-  return {
-    subject: person.uid,
-    account: person.account,
+  const { account, uid } = person;
+  const { reason } = request;
+  const open = await decideAccessRequest(client, uid, 'granted', by, reason);
+  await admitPeople(client, [uid]);
+  return decided(person, 'access.granted', {
     fields: ['access'],
-    touches: [
-      ...touchesOfChange(person.uid, 'credentials'),
-      ...(await touchesOfAccess(client, [person.uid])),
-    ],
-    onDone: {
-      event: 'access.granted',
-      portals: open?.portal === undefined ? [] : [open.portal],
-      data: { account: person.account, reason: request.reason },
-    },
-  };
+    touches: [...touchesOfChange(uid, 'credentials'), ...(await touchesOfAccess(client, [uid]))],
+    alsoTo: open?.portal,
+    data: { account, reason },
+  });
 };
 
 export const refuseAccess: Handler<RequestOf<'access.refuse'>> = async (context) => {
-  const { client, request, requestedBy } = context;
+  const { client, request, requestedBy: by } = context;
   requireAdmin(context);
   const person = await requirePerson(context, request.person);
-  const open = await decideAccessRequest(
-    client,
-    person.uid,
-    'refused',
-    requestedBy,
-    request.reason,
-  );
+  const { account, uid } = person;
+  const { reason } = request;
+  const open = await decideAccessRequest(client, uid, 'refused', by, reason);
   if (open === undefined) {
     refuse(
       'ACCESS_NOT_REQUESTED',
-      `${person.account} has not requested access. See \`chamberlain requests\`.`,
+      `${account} has not requested access. See \`chamberlain requests\`.`,
     );
   }
-  return {
-    subject: person.uid,
-    account: person.account,
+  return decided(person, 'access.refused', {
     fields: ['access'],
     touches: [],
-    onDone: {
-      event: 'access.refused',
-      portals: open.portal === undefined ? [] : [open.portal],
-      data: { account: person.account, reason: request.reason },
-    },
-  };
+    alsoTo: open.portal,
+    data: { account, reason },
+  });
 };
 
 export const revokeAccess: Handler<RequestOf<'access.revoke'>> = async (context) => {
@@ -112,15 +89,9 @@ export const revokeAccess: Handler<RequestOf<'access.revoke'>> = async (context)
   // a suspended person's tools got new passwords at the suspension
   const closed = await closeAccess(context, [person.uid], person.state === 'active');
   await removeRealmMembers(client, [person.uid]);
-  return {
+  return decided(person, 'access.revoked', {
     ...closed,
-    subject: person.uid,
-    account: person.account,
     fields: ['access'],
-    onDone: {
-      event: 'access.revoked',
-      portals: [],
-      data: { account: person.account, reason: request.reason },
-    },
-  };
+    data: { account: person.account, reason: request.reason },
+  });
 };

@@ -5,10 +5,10 @@ import {
   type RequestContext,
   type Handler,
   type Decision,
+  decided,
   refuse,
   requireAdmin,
   requireMaintainedTool,
-  requirePerson,
   requireSelfOrAdmin,
 } from '../context.ts';
 import { touchesOfChange, touchesOfEach } from '../../roles/touches.ts';
@@ -17,14 +17,10 @@ export const rotateCredentials: Handler<RequestOf<'credentials.rotate'>> = async
   const { client, config, request } = context;
   const overlapSeconds = request.atOnce ? 0 : config.credentials.overlapSeconds;
   if (request.server !== undefined) return rotateServer(context, request.server, overlapSeconds);
-  let owner: { uid: number; account: string };
-  if (request.tool !== undefined) {
-    owner = await requireMaintainedTool(context, request.tool);
-  } else {
-    const person = await requirePerson(context, request.person ?? '');
-    requireSelfOrAdmin(context, person);
-    owner = person;
-  }
+  const owner =
+    request.tool === undefined
+      ? await requireSelfOrAdmin(context, request.person ?? '')
+      : await requireMaintainedTool(context, request.tool);
   const epoch = await wantNewEpoch(client, owner.uid, overlapSeconds);
   if (epoch === undefined) {
     refuse(
@@ -32,18 +28,12 @@ export const rotateCredentials: Handler<RequestOf<'credentials.rotate'>> = async
       `${owner.account} does not have credentials yet. An admin must grant access first.`,
     );
   }
-  return {
-    subject: owner.uid,
-    account: owner.account,
+  return decided(owner, 'credentials.rotated', {
     fields: ['credentials'],
     touches: touchesOfChange(owner.uid, 'credentials'),
     ...(request.atOnce ? { urgent: true } : {}),
-    onDone: {
-      event: 'credentials.rotated',
-      portals: [],
-      data: { account: owner.account, epoch, overlapSeconds },
-    },
-  };
+    data: { account: owner.account, epoch, overlapSeconds },
+  });
 };
 
 /** An account has one password for all servers, so the passwords of all accounts change. */
@@ -69,7 +59,6 @@ async function rotateServer(
     touches: touchesOfEach(accounts, 'credentials'),
     onDone: {
       event: 'credentials.rotated',
-      portals: [],
       data: { server, accounts: accounts.length, overlapSeconds },
     },
   };

@@ -18,6 +18,7 @@ import { findHold, liftHold, placeHold } from '../../lifecycle/holds-table.ts';
 import { findPerson } from '../../identity/people-table.ts';
 import { findTool } from '../../identity/tools-table.ts';
 import {
+  decided,
   type RequestContext,
   type Handler,
   type Decision,
@@ -98,17 +99,8 @@ async function requireSubject({
   return found;
 }
 
-function holdChanged(
-  { uid, account, tool }: Held,
-  event: string,
-  data: Record<string, unknown>,
-): Decision {
+function holdChanged(subject: Held, event: string, data: Record<string, unknown>): Decision {
+  const { account, tool } = subject;
   const named = tool === undefined ? { account } : { tool, account };
-  return {
-    subject: uid,
-    account,
-    fields: ['hold'],
-    touches: [],
-    onDone: { event, portals: [], data: { ...named, ...data } },
-  };
+  return decided(subject, event, { fields: ['hold'], touches: [], data: { ...named, ...data } });
 }

@@ -3,10 +3,10 @@ import type { RequestOf } from '../schema.ts';
 import { parseSshKey } from '../../ssh-keys/ssh-key.ts';
 import { countKeys, findKey, putKey, removeKeys } from '../../ssh-keys/keys-table.ts';
 import {
+  decided,
   type RequestContext,
   type Handler,
   refuse,
-  requirePerson,
   requireSelfOrAdmin,
   requireFuture,
 } from '../context.ts';
@@ -14,48 +14,30 @@ import { touchesOfChange } from '../../roles/touches.ts';
 
 export const addKey: Handler<RequestOf<'key.add'>> = async (context) => {
   const { request } = context;
-  const person = await requirePerson(context, request.person);
-  requireSelfOrAdmin(context, person);
-  const { fingerprint, label } = await addKeyTo(context, person, request);
-  return {
-    subject: person.uid,
-    account: person.account,
+  const person = await requireSelfOrAdmin(context, request.person);
+  const added = await addKeyTo(context, person, request);
+  const until = request.expiresAt === undefined ? {} : { expiresAt: request.expiresAt };
+  return decided(person, 'key.added', {
     fields: ['keys'],
     touches: touchesOfChange(person.uid, 'keys'),
-    onDone: {
-      event: 'key.added',
-      portals: [],
-      data: {
-        account: person.account,
-        fingerprint,
-        label,
-        ...(request.expiresAt === undefined ? {} : { expiresAt: request.expiresAt }),
-      },
-    },
-  };
+    data: { account: person.account, ...added, ...until },
+  });
 };
 
 export const removeKeyOf: Handler<RequestOf<'key.remove'>> = async (context) => {
   const { client, request } = context;
-  const person = await requirePerson(context, request.person);
-  requireSelfOrAdmin(context, person);
+  const person = await requireSelfOrAdmin(context, request.person);
   const fingerprint = request.fingerprint ?? parseOrRefuse(request.key ?? '').fingerprint;
   const stored = await findKey(client, fingerprint);
   if (stored === undefined || stored.person !== person.uid || stored.removed) {
     refuse('KEY_UNKNOWN', `${person.account} has no key ${fingerprint}. Check the fingerprint.`);
   }
   await removeKeys(client, [fingerprint]);
-  return {
-    subject: person.uid,
-    account: person.account,
+  return decided(person, 'key.removed', {
     fields: ['keys'],
     touches: touchesOfChange(person.uid, 'keys'),
-    onDone: {
-      event: 'key.removed',
-      portals: [],
-      data: { account: person.account, fingerprint, label: stored.label },
-    },
-  };
+    data: { account: person.account, fingerprint, label: stored.label },
+  });
 };
 
 /** Checks a pasted key and gives it to a person. */

@@ -56,7 +56,6 @@ import {
   refuse,
   requireAdmin,
   requireNotGone,
-  requirePerson,
   requireSelfOrAdmin,
   requireFuture,
 } from '../context.ts';
@@ -77,19 +76,18 @@ export const suspendPerson: Handler<RequestOf<'person.suspend'>> = async (contex
   const until = request.until === undefined ? null : new Date(request.until);
   const names = [...new Set(request.people ?? [request.person ?? ''])];
   const people = await requirePeople(context, names, 'suspended');
-  const [one] = people;
-  const isOne = people.length === 1 && one !== undefined;
-  if (isOne) requireSuspendable(one, until);
+  const only = people.length === 1 ? people[0] : undefined;
+  if (only !== undefined) requireSuspendable(only, until);
   const active = people.filter(({ state }) => state === 'active');
   await requireOtherAdmins(context, active);
-  if (isOne && active.length === 1 && approvedFor === undefined) {
+  if (only?.state === 'active' && approvedFor === undefined) {
     const most = config.leaving.mostSuspensionsPerHour;
     if ((await countSuspensions(client)) >= most) {
       const many = `More than ${most} people were suspended one by one within an hour`;
       const what = 'Another admin must approve this suspension with request.approve';
       return letWait(
         context,
-        one,
+        only,
         `${many}. ${what}. A request that suspends several people never waits.`,
       );
     }
@@ -100,10 +98,14 @@ export const suspendPerson: Handler<RequestOf<'person.suspend'>> = async (contex
   const closed = await closeAccess(context, [...suspended]);
   const changed = people.filter(({ uid }) => suspended.has(uid) || lengthened.includes(uid));
   const data = until === null ? {} : { until: until.toISOString() };
-  const about = (isOne ? people : changed).map(({ uid, account }) => ({ subject: uid, account }));
+  const about = (only === undefined ? changed : people).map(({ uid, account }) => ({
+    subject: uid,
+    account,
+  }));
   return {
     ...closed,
-    ...(isOne ? { subject: one.uid, account: one.account } : NO_SINGLE_SUBJECT),
+    subject: only?.uid,
+    account: only?.account,
     ...(changed.length === 0 ? {} : { each: about }),
     fields: [
       ...(suspended.size > 0 ? ['state'] : []),
@@ -111,7 +113,6 @@ export const suspendPerson: Handler<RequestOf<'person.suspend'>> = async (contex
     ],
     onDone: {
       event: 'person.suspended',
-      portals: [],
       data,
       each: about.map(({ subject, account }) => ({ subject, data: { account } })),
     },
@@ -124,9 +125,8 @@ export const reinstatePerson: Handler<RequestOf<'person.reinstate'>> = async (co
   if (!cancelsOwn) requireAdmin(context);
   const names = [...new Set(request.people ?? [request.person ?? ''])];
   const people = await requirePeople(context, names, 'reinstated');
-  const [one] = people;
-  const isOne = people.length === 1 && one !== undefined;
-  if (isOne) requireReinstatable(one);
+  const only = people.length === 1 ? people[0] : undefined;
+  if (only !== undefined) requireReinstatable(only);
   const suspended = people.filter(({ state }) => state === 'suspended');
   const uids = uidsOf(suspended);
   const erasures = await rejectWaiting(client, uids, {
@@ -136,7 +136,8 @@ export const reinstatePerson: Handler<RequestOf<'person.reinstate'>> = async (co
   await reinstatePeople(client, uids);
   const about = suspended.map(({ uid, account }) => ({ subject: uid, account }));
   return {
-    ...(isOne ? { subject: one.uid, account: one.account } : NO_SINGLE_SUBJECT),
+    subject: only?.uid,
+    account: only?.account,
     ...(about.length === 0 ? {} : { each: about }),
     fields: [
       ...(suspended.length === 0 ? [] : ['state']),
@@ -149,7 +150,6 @@ export const reinstatePerson: Handler<RequestOf<'person.reinstate'>> = async (co
     touches: await touchesOfAccess(client, uids),
     onDone: {
       event: 'person.reinstated',
-      portals: [],
       data: {},
       each: about.map(({ subject, account }) => ({ subject, data: { account } })),
     },
@@ -158,8 +158,7 @@ export const reinstatePerson: Handler<RequestOf<'person.reinstate'>> = async (co
 
 export const deletePerson: Handler<RequestOf<'person.delete'>> = async (context) => {
   const { client, config, request, requestedBy, now, approvedFor } = context;
-  const person = await requirePerson(context, request.person);
-  requireSelfOrAdmin(context, person);
+  const person = await requireSelfOrAdmin(context, request.person);
   const { uid, account } = person;
   if (person.deleteAfter !== null) {
     const date = timeOf(person.deleteAfter);
@@ -197,16 +196,12 @@ export const deletePerson: Handler<RequestOf<'person.delete'>> = async (context)
     ],
     onDone: {
       event: 'person.suspended',
-      portals: [],
       data: { account },
       // no second event for a person who was suspended before
       ...(suspended.length === 0 ? { each: [] } : {}),
     },
   };
 };
-
-/** A decision about several people has no single subject. */
-const NO_SINGLE_SUBJECT = { subject: undefined, account: undefined };
 
 /** Finds the people with these names. Throws PERSON_UNKNOWN, which lists the unknown names. */
 async function requirePeople(

@@ -14,7 +14,7 @@
 import type { RequestOf } from '../schema.ts';
 import { removeKeysOf } from '../../ssh-keys/keys-table.ts';
 import { findPerson, revivePerson, updatePerson } from '../../identity/people-table.ts';
-import { type Handler, refuse, refuseUnknownPerson, requireAdmin } from '../context.ts';
+import { decided, type Handler, refuse, refuseUnknownPerson, requireAdmin } from '../context.ts';
 import { requireFreeDisplayName } from './person.ts';
 import { wantReturn } from './returning.ts';
 import { touchesOfEveryRole } from '../../roles/touches.ts';
@@ -43,11 +43,9 @@ export const restorePerson: Handler<RequestOf<'person.restore'>> = async (contex
   const fields = await updatePerson(client, uid, request);
   await revivePerson(client, uid);
   await removeKeysOf(client, uid);
-  return {
-    subject: uid,
-    account,
+  return decided(person, 'person.returning', {
     fields: ['returning', 'keys', ...(state === 'deleted' ? ['state'] : []), ...fields],
     touches: touchesOfEveryRole(uid),
-    onDone: { event: 'person.returning', portals: [], data: { account } },
-  };
+    data: { account },
+  });
 };

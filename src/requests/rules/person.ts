@@ -10,10 +10,10 @@ import {
   type RequestContext,
   type Handler,
   type Decision,
+  decided,
   refuse,
   requireFreeName,
   requireAdmin,
-  requirePerson,
   requireSelfOrAdmin,
 } from '../context.ts';
 import { touchesOfChange } from '../../roles/touches.ts';
@@ -46,30 +46,25 @@ export async function createPerson(
     await addKeyTo(context, { uid, account: shellName }, { key: request.key });
     fields.push('key');
   }
-  return {
-    subject: uid,
-    account: shellName,
+  return decided({ uid, account: shellName }, 'person.ready', {
     fields,
     touches: touchesOfChange(uid, 'account'),
-    onDone: { event: 'person.ready', portals: [], data: { account: shellName, uid } },
-  };
+    data: { account: shellName, uid },
+  });
 }
 
 export const updatePersonFields: Handler<RequestOf<'person.update'>> = async (context) => {
   const { client, request } = context;
-  const person = await requirePerson(context, request.person);
-  requireSelfOrAdmin(context, person);
+  const person = await requireSelfOrAdmin(context, request.person);
   if (request.displayName !== undefined) {
     await requireFreeDisplayName(client, request.displayName, person.uid);
   }
   const fields = await updatePerson(client, person.uid, request);
-  return {
-    subject: person.uid,
-    account: person.account,
+  return decided(person, 'person.updated', {
     fields,
     touches: fields.length === 0 ? [] : touchesOfChange(person.uid, 'account'),
-    onDone: { event: 'person.updated', portals: [], data: { account: person.account, fields } },
-  };
+    data: { account: person.account, fields },
+  });
 };
 
 /** Refuses the display name of another person. */

@@ -30,7 +30,6 @@
  */
 import type { RequestOf } from '../schema.ts';
 import { timeOf } from '../../shared/time.ts';
-import type { OnDone } from '../../events/events-table.ts';
 import {
   disableTools,
   findTool,
@@ -42,6 +41,7 @@ import {
   wantToolDeleted,
 } from '../../identity/tools-table.ts';
 import {
+  decided,
   type RequestContext,
   type Handler,
   type Decision,
@@ -142,9 +142,7 @@ async function beginRestore(
   const [holding, held] = wasDeleted
     ? [await readMaintained(client, tool.uid), await readMaintainers(client, tool.uid)]
     : [[], []];
-  return {
-    subject: tool.uid,
-    account: tool.account,
+  return decided(tool, 'tool.returning', {
     fields: wasDeleted ? ['state', 'returning'] : ['returning'],
     touches: [
       // the directory too: the entry of the account must no longer announce the deletion
@@ -153,12 +151,8 @@ async function beginRestore(
       ...touchesOfEach(holding, 'members'),
       ...touchesOfEach(held, 'memberOf'),
     ],
-    onDone: {
-      event: 'tool.returning',
-      portals: [],
-      data: { tool: request.tool, account: tool.account },
-    },
-  };
+    data: { tool: request.tool, account: tool.account },
+  });
 }
 
 function requireNotAdminTool({ config, request }: RequestContext<{ tool: string }>): void {
@@ -172,16 +166,14 @@ function requireNotAdminTool({ config, request }: RequestContext<{ tool: string 
 /** The account, the sudo rule and the database account change. The home stays as it is. */
 function accessChanged(
   { request }: RequestContext<{ tool: string }>,
-  { uid, account }: Tool,
+  tool: Tool,
   event: string,
   fields: string[],
   data: Record<string, unknown> = {},
-): Decision & { onDone: OnDone } {
-  return {
-    subject: uid,
-    account,
+): ReturnType<typeof decided> {
+  return decided(tool, event, {
     fields,
-    touches: touchesOfChange(uid, 'access', 'databaseAccess'),
-    onDone: { event, portals: [], data: { tool: request.tool, account, ...data } },
-  };
+    touches: touchesOfChange(tool.uid, 'access', 'databaseAccess'),
+    data: { tool: request.tool, account: tool.account, ...data },
+  });
 }

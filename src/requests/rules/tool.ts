@@ -17,6 +17,7 @@ import {
   updateToolTitle,
 } from '../../identity/tools-table.ts';
 import {
+  decided,
   type RequestContext,
   type Handler,
   refuse,
@@ -58,17 +59,15 @@ export const createTool: Handler<RequestOf<'tool.create'>> = async (context) => 
   const maintainers = requireMaintainers(accounts, found);
   const uids = maintainers.map((maintainer) => maintainer.uid);
   const account = toolAccount(config.realm, name);
-  return {
+  return decided({ uid, account }, 'tool.ready', {
     newTool: { uid, name, account, title: request.title, maintainers: uids },
-    subject: uid,
-    account,
     fields: ['name', 'title', 'maintainers'],
     touches: [
       ...touchesOfChange(uid, 'account', 'credentials'),
       ...touchesOfEach(uids, 'memberOf'),
     ],
-    onDone: { event: 'tool.ready', portals: [], data: { tool: name, account, uid } },
-  };
+    data: { tool: name, account, uid },
+  });
 };
 
 export const updateTool: Handler<RequestOf<'tool.update'>> = async (context) => {
@@ -76,13 +75,11 @@ export const updateTool: Handler<RequestOf<'tool.update'>> = async (context) => 
   const tool = await requireMaintainedTool(context, request.tool);
   const changed = await updateToolTitle(client, tool.uid, request.title);
   const fields = changed ? ['title'] : [];
-  return {
-    subject: tool.uid,
-    account: tool.account,
+  return decided(tool, 'tool.updated', {
     fields,
     touches: [], // the title is stored only in PostgreSQL
-    onDone: { event: 'tool.updated', portals: [], data: { tool: request.tool, fields } },
-  };
+    data: { tool: request.tool, fields },
+  });
 };
 
 export const addMaintainer: Handler<RequestOf<'maintainer.add'>> = async (context) => {
@@ -152,9 +149,7 @@ function maintainersChanged(
   event: string,
   changed: readonly NamedSubject[],
 ) {
-  return {
-    subject: tool.uid,
-    account: tool.account,
+  return decided(tool, event, {
     fields: ['maintainers'],
     touches: [
       ...touchesOfChange(tool.uid, 'members'),
@@ -163,10 +158,6 @@ function maintainersChanged(
         'memberOf',
       ),
     ],
-    onDone: {
-      event,
-      portals: [],
-      data: { tool: request.tool, account: tool.account, maintainers: accountsOf(request) },
-    },
-  };
+    data: { tool: request.tool, account: tool.account, maintainers: accountsOf(request) },
+  });
 }

@@ -14,8 +14,7 @@ import { makePassword } from '../../../src/credentials/credentials.ts';
 import type { AccountName, ShellName, ToolName } from '../../../src/identity/names.ts';
 import type { Realm, WantedPerson, WantedTool } from '../../../src/reconcile/wanted.ts';
 import type { Action } from '../../../src/reconcile/action.ts';
-import type { Step } from '../../../src/reconcile/plan.ts';
-import { orderSteps } from '../../../src/reconcile/plan.ts';
+import { orderSteps, type DraftStep } from '../../../src/reconcile/plan.ts';
 import { credentialsFile } from '../../../src/targets/credentials-file.ts';
 import { homeDirectory } from '../../../src/targets/home-directory.ts';
 
@@ -133,7 +132,7 @@ export async function startFileServer() {
       findings: plans.flatMap((plan) => plan.findings),
     };
   };
-  const converge = async (wanted: WantedTool | WantedPerson): Promise<Step[]> => {
+  const converge = async (wanted: WantedTool | WantedPerson): Promise<DraftStep[]> => {
     const { steps } = await survey(wanted);
     for (const step of steps) await writer.do(step.action);
     return steps;

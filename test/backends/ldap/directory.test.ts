@@ -28,7 +28,7 @@ import type { Target } from '../../../src/targets/target.ts';
 import { unixAccount } from '../../../src/targets/unix-account.ts';
 import { unixGroup } from '../../../src/targets/unix-group.ts';
 import { eventually } from '../../scenarios/eventually.ts';
-import { KEY, OTHER_KEY, person, REALM, tool } from '../../targets/directory-cases.ts';
+import { completed, KEY, OTHER_KEY, person, REALM, tool } from '../../targets/directory-cases.ts';
 
 const BASE = 'dc=example,dc=org';
 const TARGETS = [unixGroup, unixAccount, sshKeys, sudoRule, realmMembership] as Target<
@@ -116,7 +116,8 @@ async function survey(subjects: Wanted[]): Promise<{ steps: Step[]; findings: Fi
     const own = subjects.filter(({ kind }) => target.of.includes(kind));
     const have = await target.observe(reader, own, REALM);
     own.forEach((subject, i) => {
-      const plan = target.plan(target.want(subject, REALM), have[i], subject);
+      const drafted = target.plan(target.want(subject, REALM), have[i], subject);
+      const plan = completed(target.name, subject, drafted);
       steps.push(...plan.steps);
       findings.push(...plan.findings);
     });
@@ -396,7 +397,8 @@ describe('the writer', () => {
       seal: { number: 7, until: '2026-12-06T00:00:00Z' },
     };
     const planOf = (target: typeof seal | typeof unixAccount, have: never) =>
-      target.plan(target.want(subject, REALM), have, subject).steps;
+      completed(target.name, subject, target.plan(target.want(subject, REALM), have, subject))
+        .steps;
     const steps = addSealed([
       ...planOf(unixAccount, [] as never),
       ...planOf(seal, undefined as never),
