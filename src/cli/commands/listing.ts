@@ -1,5 +1,5 @@
 /** `chamberlain list people`, `list tools`, `list keys`: page by page. Reads only PostgreSQL. */
-import { type Command, InvalidArgumentError, Option } from 'commander';
+import { InvalidArgumentError, Option } from 'commander';
 import type { Config } from '../../shared/config.ts';
 import { withoutRealm } from '../../identity/names.ts';
 import { timeOf } from '../../shared/time.ts';
@@ -16,8 +16,8 @@ import {
 } from '../../database/listing.ts';
 import { findPerson } from '../../identity/people-table.ts';
 import type { Client } from '../../database/connection.ts';
+import type { Command } from '../command.ts';
 import { configOf, wantsJson } from '../configuration.ts';
-import { describeExamples, describeExits } from '../exit.ts';
 import { printPage } from '../fold.ts';
 import { limitUpTo } from '../options/limit.ts';
 import { unknownSubject, withAdmin } from '../admin.ts';
@@ -58,14 +58,12 @@ function definePeople(command: Command): void {
       'Lists people by shell name: number, state, whether they have access to the realm, how many keys\n' +
         'they have, display name and mail address. Deleted people are listed too, without the last two.',
     )
-    .addHelpText(
-      'after',
-      describeExamples(
-        'list people --state suspended',
-        'list people --prefix al --limit 20',
-        "list people --limit 10000 --json | jq -r '.people[] | select(.realmMember) | .email'",
-      ) + `\n${describeExits({})}`,
+    .examples(
+      'list people --state suspended',
+      'list people --prefix al --limit 20',
+      "list people --limit 10000 --json | jq -r '.people[] | select(.realmMember) | .email'",
     )
+    .exits()
     .action(async () => {
       const options = command.opts<SubjectsPage>();
       await show<ListedPerson>(command, {
@@ -93,14 +91,12 @@ function defineTools(command: Command): void {
       'Lists tools by name: number, state, maintainers and title. Deleted tools are listed too. A name\n' +
         'may also be given as the account, such as tools.bridgebot.',
     )
-    .addHelpText(
-      'after',
-      describeExamples(
-        'list tools --state disabled',
-        'list tools --prefix bridge',
-        "list tools --limit 10000 --json | jq -r '.tools[] | select(.maintainers == []) | .account'",
-      ) + `\n${describeExits({})}`,
+    .examples(
+      'list tools --state disabled',
+      'list tools --prefix bridge',
+      "list tools --limit 10000 --json | jq -r '.tools[] | select(.maintainers == []) | .account'",
     )
+    .exits()
     .action(async () => {
       const options = command.opts<SubjectsPage>();
       const { realm } = configOf(command);
@@ -136,14 +132,12 @@ function defineKeys(command: Command): void {
     .option('--person <name>', 'only the keys of this person')
     .option('--expired', 'only keys that have expired')
     .option('--removed', 'the removed keys instead of the present ones')
-    .addHelpText(
-      'after',
-      describeExamples(
-        'list keys --person alice',
-        'list keys --expired',
-        "list keys --limit 10000 --json | jq -r '.keys[] | select(.expiresAt == null) | .person'",
-      ) + `\n${describeExits({})}`,
+    .examples(
+      'list keys --person alice',
+      'list keys --expired',
+      "list keys --limit 10000 --json | jq -r '.keys[] | select(.expiresAt == null) | .person'",
     )
+    .exits()
     .action(async () => {
       const options = command.opts<KeyOptions>();
       const config = configOf(command);

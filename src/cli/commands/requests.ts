@@ -1,5 +1,4 @@
 /** `chamberlain requests`: the requests that wait for an admin, and the verdict on each request. */
-import type { Command } from 'commander';
 import { ChamberlainError } from '../../shared/errors.ts';
 import { timeOf } from '../../shared/time.ts';
 import {
@@ -15,8 +14,8 @@ import {
   readRequests,
   type RequestView,
 } from '../../requests/request-progress.ts';
+import type { Command } from '../command.ts';
 import { configOf, wantsJson } from '../configuration.ts';
-import { describeExamples, describeExits } from '../exit.ts';
 import { printPage } from '../fold.ts';
 import { limitUpTo } from '../options/limit.ts';
 import { printable } from '../../shared/printable.ts';
@@ -25,7 +24,7 @@ import { withAdmin } from '../admin.ts';
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/iu;
 
-export function defineRequests(command: Command): void {
+export function define(command: Command): void {
   command
     .description(
       'Shows what waits for an admin: requests for access, and requests that another admin must approve.\n' +
@@ -34,16 +33,14 @@ export function defineRequests(command: Command): void {
     )
     .argument('[ID]', 'the id that `submit` printed, or the number in the first column')
     .option('--limit <count>', 'how many verdicts', limitUpTo(10_000), 50)
-    .addHelpText(
-      'after',
-      describeExamples(
-        'requests',
-        'requests --limit 500 --json',
-        'requests 5f0c4c1e-0b6d-4f0e-9a57-0c3f6a1f2b11',
-        'submit access.grant --person alice',
-        'submit request.approve --request 38 --wait',
-      ) + `\n${describeExits({})}`,
+    .examples(
+      'requests',
+      'requests --limit 500 --json',
+      'requests 5f0c4c1e-0b6d-4f0e-9a57-0c3f6a1f2b11',
+      'submit access.grant --person alice',
+      'submit request.approve --request 38 --wait',
     )
+    .exits()
     .action(async (id: string | undefined) => {
       const json = wantsJson(command);
       const { limit } = command.opts<{ limit: number }>();

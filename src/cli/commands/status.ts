@@ -1,5 +1,4 @@
 /** `chamberlain status`: what is applied, behind or failing, and why. */
-import type { Command } from 'commander';
 import type { Config } from '../../shared/config.ts';
 import { ChamberlainError, codeOf } from '../../shared/errors.ts';
 import type { LeavingPage } from '../../lifecycle/leaving.ts';
@@ -16,8 +15,9 @@ import type { Client } from '../../database/connection.ts';
 import { countUndecided } from '../../unmanaged/unmanaged-table.ts';
 import { requireSubjects, withAdmin } from '../admin.ts';
 import { type Away, describeAway, findRedisAway, postgresAway } from '../status/away.ts';
+import type { Command } from '../command.ts';
 import { configOf, wantsJson } from '../configuration.ts';
-import { describeExamples, describeExits, EXIT } from '../exit.ts';
+import { EXIT } from '../exit.ts';
 import { readLeavingOverview, renderLeaving } from '../status/leaving.ts';
 import {
   describeLastSweep,
@@ -36,7 +36,7 @@ const DAY_MS = 24 * 3600 * 1000;
 /** A reason up to this length is repeated for each row. */
 const SHORT = 40;
 
-export function defineStatus(command: Command): void {
+export function define(command: Command): void {
   command
     .description(
       'Compares what is applied with what is wanted.\n\n' +
@@ -58,16 +58,10 @@ export function defineStatus(command: Command): void {
     )
     .argument('[SUBJECT]', 'a shell name, a tool (bridgebot or tools.bridgebot), or a uid')
     .option('--orphaned', 'show the tools that have no maintainer who may log in')
-    .addHelpText(
-      'after',
-      describeExamples(
-        'status',
-        'status tools.bridgebot',
-        'status alice --json',
-        'status --orphaned',
-      ) +
-        `\n${describeExits({ 3: 'a worker is missing or hangs, or something fails, runs out, takes too long, or is invalid, parked, overdue, unmanaged, frozen, held, in doubt or unreachable' })}`,
-    )
+    .examples('status', 'status tools.bridgebot', 'status alice --json', 'status --orphaned')
+    .exits({
+      3: 'a worker is missing or hangs, or something fails, runs out, takes too long, or is invalid, parked, overdue, unmanaged, frozen, held, in doubt or unreachable',
+    })
     .action(async (subject: string | undefined) => {
       const config = configOf(command);
       const { orphaned } = command.opts<{ orphaned?: true }>();

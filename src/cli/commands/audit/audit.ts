@@ -1,5 +1,5 @@
 /** `chamberlain audit`: the append-only trail, and the proof that nothing in it was changed. */
-import { type Command, type Help, InvalidArgumentError } from 'commander';
+import { type Help, InvalidArgumentError } from 'commander';
 import type { Config } from '../../../shared/config.ts';
 import { timeOf } from '../../../shared/time.ts';
 import { type ChainFault, FIRST_HASH } from '../../../audit/audit-chain.ts';
@@ -13,8 +13,9 @@ import {
   compareWithRecord,
   placesOf,
 } from '../../../audit/audit-files.ts';
+import type { Command } from '../../command.ts';
 import { configOf, wantsJson } from '../../configuration.ts';
-import { describeExamples, describeExits, EXIT, failureLine } from '../../exit.ts';
+import { EXIT, failureLine } from '../../exit.ts';
 import { printPage } from '../../fold.ts';
 import { limitUpTo } from '../../options/limit.ts';
 import { type Progress, startProgress } from '../../progress.ts';
@@ -30,7 +31,7 @@ interface AuditOptions {
 
 const MOST_ROWS = 1_000_000;
 
-export function defineAudit(command: Command): void {
+export function define(command: Command): void {
   command
     .description(
       'Shows who requested what, who approved it, and the outcome, oldest first. It lists requests, and\n' +
@@ -47,14 +48,12 @@ export function defineAudit(command: Command): void {
       (text) => parseSince(text, new Date()),
     )
     .option('--limit <count>', 'how many rows, counted from the newest', limitUpTo(MOST_ROWS), 100)
-    .addHelpText(
-      'after',
-      describeExamples(
-        'audit --since 3d',
-        'audit --subject tools.bridgebot --limit 1000 --json',
-        'audit verify',
-      ) + `\n${describeExits({})}`,
+    .examples(
+      'audit --since 3d',
+      'audit --subject tools.bridgebot --limit 1000 --json',
+      'audit verify',
     )
+    .exits()
     .action(async () => {
       const { subject, since, limit } = command.opts<AuditOptions>();
       const { rows, hasOlder, closedUpTo } = await withAdmin(configOf(command), async (client) => {
@@ -114,16 +113,16 @@ function defineVerify(command: Command): void {
       'a head that was printed earlier, which must still be in the chain',
       parseHead,
     )
-    .addHelpText(
-      'after',
-      describeExamples(
-        'audit verify',
-        'audit verify --head "$(cat /root/audit-head)"',
-        'audit verify --json | jq -r .head',
-        'audit verify /srv/audit/*.jsonl',
-      ) +
-        `\n${describeExits({ 0: 'every row is as it was sealed', 1: 'AUDIT_BROKEN: something was changed; or the command failed' })}`,
+    .examples(
+      'audit verify',
+      'audit verify --head "$(cat /root/audit-head)"',
+      'audit verify --json | jq -r .head',
+      'audit verify /srv/audit/*.jsonl',
     )
+    .exits({
+      0: 'every row is as it was sealed',
+      1: 'AUDIT_BROKEN: something was changed; or the command failed',
+    })
     .action(async (paths: string[]) => {
       const { head } = command.opts<{ head?: string }>();
       const json = wantsJson(command);

@@ -1,6 +1,5 @@
 /** `chamberlain sweep`: shows the last sweeps; `sweep now`; `sweep release`. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Command } from 'commander';
 import type { Config } from '../../../shared/config.ts';
 import { ChamberlainError } from '../../../shared/errors.ts';
 import { timeOf } from '../../../shared/time.ts';
@@ -12,8 +11,9 @@ import type { Client } from '../../../database/connection.ts';
 import { readSurveyProgress } from '../../../drift/sweep-reports.ts';
 import * as store from '../../../drift/sweeps-table.ts';
 import { readUnmanaged } from '../../../unmanaged/unmanaged-table.ts';
+import type { Command } from '../../command.ts';
 import { configOf, wantsJson } from '../../configuration.ts';
-import { describeExamples, describeExits, EXIT, failureLine } from '../../exit.ts';
+import { EXIT, failureLine } from '../../exit.ts';
 import { printPage } from '../../fold.ts';
 import { operatorName } from '../../operator.ts';
 import { startProgress } from '../../progress.ts';
@@ -36,7 +36,7 @@ const RESULT_EXITS = {
   5: 'not finished within --timeout seconds; the sweep continues',
 };
 
-export function defineSweep(command: Command): void {
+export function define(command: Command): void {
   command
     .description(
       'Shows the last sweeps, when the next one comes, and whether one is held until an admin releases it.\n' +
@@ -54,11 +54,10 @@ States:
   frozen       something had drifted, but the realm is frozen
   unreadable   something could not be read; nothing else had drifted
   moving       only subjects that are being worked on differ
-  cut          interrupted: the sweep failed or its process ended; it is repeated
-` +
-        describeExamples('sweep', 'sweep now', 'sweep release --expect DIGEST') +
-        `\n${describeExits({ 3: 'a sweep is held' })}`,
+  cut          interrupted: the sweep failed or its process ended; it is repeated`,
     )
+    .examples('sweep', 'sweep now', 'sweep release --expect DIGEST')
+    .exits({ 3: 'a sweep is held' })
     .action(() => withAdmin(configOf(command), (client) => show(client, command)));
 
   const now = command.command('now').summary('sweep at once, and wait for the result');
@@ -68,10 +67,8 @@ States:
         'corrected.',
     )
     .option('--timeout <seconds>', 'how long to wait', parseSeconds, 600)
-    .addHelpText(
-      'after',
-      describeExamples('sweep now', 'sweep now --json') + `\n${describeExits(RESULT_EXITS)}`,
-    )
+    .examples('sweep now', 'sweep now --json')
+    .exits(RESULT_EXITS)
     .action(() => ask(now, undefined));
 
   const release = command.command('release').summary('let the sweep that is held continue');
@@ -85,14 +82,11 @@ States:
     )
     .requiredOption('--expect <digest>', 'the digest that `chamberlain sweep` shows')
     .option('--timeout <seconds>', 'how long to wait', parseSeconds, 600)
-    .addHelpText(
-      'after',
-      describeExamples('sweep release --expect DIGEST') +
-        `\n${describeExits({
-          ...RESULT_EXITS,
-          1: 'the command failed, something could not be corrected, or something else has drifted: see standard error',
-        })}`,
-    )
+    .examples('sweep release --expect DIGEST')
+    .exits({
+      ...RESULT_EXITS,
+      1: 'the command failed, something could not be corrected, or something else has drifted: see standard error',
+    })
     .action(async () => {
       const { expect } = release.opts<{ expect: string }>();
       const held = await withAdmin(configOf(release), store.readHeld);

@@ -1,5 +1,4 @@
 /** `chamberlain adopt`: takes over unmanaged accounts and tools, which it judges as `import` does. */
-import type { Command } from 'commander';
 import { ChamberlainError } from '../../../shared/errors.ts';
 import type { UnmanagedThing } from '../../../unmanaged/unmanaged.ts';
 import { namesOf } from '../../../backends/ldap/directory-names.ts';
@@ -8,8 +7,9 @@ import type { EntryRef } from '../../../reconcile/action.ts';
 import { describeThing } from '../../../unmanaged/render-unmanaged.ts';
 import { readUnmanaged } from '../../../unmanaged/unmanaged-table.ts';
 import { canAsk, confirm } from '../../confirm.ts';
+import type { Command } from '../../command.ts';
 import { configOf, wantsJson } from '../../configuration.ts';
-import { describeExamples, describeExits, EXIT } from '../../exit.ts';
+import { EXIT } from '../../exit.ts';
 import { requireThings } from './ignore.ts';
 import { exitOf, type ImportOptions, runImport, withoutActions } from './import.ts';
 import { type ImportReport, renderImport } from '../../../import/import-report.ts';
@@ -17,7 +17,7 @@ import { withAdmin } from '../../admin.ts';
 import { printable } from '../../../shared/printable.ts';
 import { print, printJson } from '../../table.ts';
 
-export function defineAdopt(command: Command): void {
+export function define(command: Command): void {
   command
     .description(
       'Takes over accounts and tools that `chamberlain list unmanaged` shows: people with their keys, tools\n' +
@@ -34,18 +34,15 @@ export function defineAdopt(command: Command): void {
     .option('--databases', 'also compare their accounts on each database server')
     .option('--check', 'only show what would be taken over')
     .option('--yes', 'do not ask for confirmation')
-    .addHelpText(
-      'after',
-      describeExamples(
-        'adopt uid=carol,ou=people,dc=example,dc=org --check',
-        'adopt cn=tools.oldbot,ou=servicegroups,dc=example,dc=org --homes --databases',
-      ) +
-        `\n${describeExits({
-          0: 'taken over, and as wanted',
-          3: 'something was not taken over, or is not as wanted',
-          4: 'something is UNREADABLE; if it is the directory or a home, nothing was taken over',
-        })}`,
+    .examples(
+      'adopt uid=carol,ou=people,dc=example,dc=org --check',
+      'adopt cn=tools.oldbot,ou=servicegroups,dc=example,dc=org --homes --databases',
     )
+    .exits({
+      0: 'taken over, and as wanted',
+      3: 'something was not taken over, or is not as wanted',
+      4: 'something is UNREADABLE; if it is the directory or a home, nothing was taken over',
+    })
     .action(async (words: string[]) => {
       const options = command.opts<ImportOptions & { yes?: true }>();
       const json = wantsJson(command);

@@ -1,5 +1,4 @@
 /** `chamberlain import`: imports a running platform. It reads with accounts that cannot write. */
-import type { Command } from 'commander';
 import type { OpenDirectoryReader } from '../../../backends/ldap/directory.ts';
 import { type Client, openOwner, rehearse, transact } from '../../../database/connection.ts';
 import { DATABASES } from '../../../roles/databases/worker.ts';
@@ -39,9 +38,10 @@ import type { CredentialsHave, FilesReader } from '../../../targets/files-reader
 import { unmanagedAmong, type Throttle, sightingOfHome } from '../../../targets/everything.ts';
 import { type Sighting, sightingsOf } from '../../../unmanaged/sightings.ts';
 import { seal } from '../../../targets/seal.ts';
+import type { Command } from '../../command.ts';
 import { configOf, wantsJson } from '../../configuration.ts';
 import { canAsk, confirm } from '../../confirm.ts';
-import { describeExamples, describeExits, EXIT, failureLine, RUN_AGAIN } from '../../exit.ts';
+import { EXIT, failureLine, RUN_AGAIN } from '../../exit.ts';
 import {
   type ImportReport,
   lostMembers,
@@ -62,7 +62,7 @@ export interface ImportOptions {
   only?: ReadonlySet<AnyRef>;
 }
 
-export function defineImport(command: Command): void {
+export function define(command: Command): void {
   command
     .description(
       'Imports people, tools, numbers, names, members and keys from the directory into PostgreSQL, in one\n' +
@@ -86,19 +86,16 @@ export function defineImport(command: Command): void {
       '--yes',
       'do not ask for confirmation; required without a terminal if members or keys are left out',
     )
-    .addHelpText(
-      'after',
-      describeExamples(
-        'import --from-directory --homes --databases --check',
-        'import --from-directory --homes',
-        'import --from-directory --check --json | jq .refusals',
-      ) +
-        `\n${describeExits({
-          0: 'everything was imported, now or before, and is as wanted',
-          3: 'something was not imported, or is not as wanted',
-          4: 'something is UNREADABLE; if it is the directory or a home, nothing was imported',
-        })}`,
+    .examples(
+      'import --from-directory --homes --databases --check',
+      'import --from-directory --homes',
+      'import --from-directory --check --json | jq .refusals',
     )
+    .exits({
+      0: 'everything was imported, now or before, and is as wanted',
+      3: 'something was not imported, or is not as wanted',
+      4: 'something is UNREADABLE; if it is the directory or a home, nothing was imported',
+    })
     .action(async () => {
       const options = command.opts<ImportOptions & { fromDirectory?: true }>();
       if (options.fromDirectory !== true) {
