@@ -124,12 +124,12 @@ export async function recoverDatabase(command: Command): Promise<void> {
     if (expect === undefined) {
       if (json) printJson({ recovered: false, digest, ...drafted });
       else print(renderRecovery(drafted, digest, lost));
-      const isAsked = !json && canAsk();
-      if (!isAsked || !(await confirm('\nDo this, and thaw the realm? [y/N] '))) {
-        if (!json) print(isAsked ? NOTHING_DONE : TO_CONFIRM(digest));
-        process.exitCode = isAsked ? EXIT.failed : EXIT.pending;
+      if (!canAsk(command)) {
+        if (!json) print(TO_CONFIRM(digest));
+        process.exitCode = EXIT.pending;
         return;
       }
+      if (!(await confirm('\nDo this, and thaw the realm? [y/N] ', NOTHING_DONE))) return;
     }
     const keep = async () => {
       const written = await write();

@@ -50,12 +50,12 @@ export async function recoverDirectory(
     }
     if (expect === undefined) {
       if (json) printJson({ recovered: false, digest, steps: steps.length, subjects: accounts });
-      const isAsked = !json && canAsk();
-      if (!isAsked || !(await confirm('\nDo this? [y/N] '))) {
-        if (!json) print(isAsked ? 'Nothing was done.' : TO_CONFIRM(digest));
-        process.exitCode = isAsked ? EXIT.failed : EXIT.pending;
+      if (!canAsk(command)) {
+        if (!json) print(TO_CONFIRM(digest));
+        process.exitCode = EXIT.pending;
         return;
       }
+      if (!(await confirm('\nDo this? [y/N] '))) return;
     }
     const touched = await acceptOlderDirectory(owner, [...revoking], operatorName());
     const { accepted, behind, parked } = await followDirectory(

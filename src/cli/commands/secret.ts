@@ -3,10 +3,9 @@ import { createPublicKey } from 'node:crypto';
 import { nextOf } from '../../shared/config.ts';
 import { secretsOf } from '../../doctor/files.ts';
 import { sealKeyId } from '../../seals/seal.ts';
-import { canAsk, confirm } from '../confirm.ts';
+import { confirm, requireTerminal } from '../confirm.ts';
 import type { Command } from '../command.ts';
 import { configOf, wantsJson } from '../configuration.ts';
-import { EXIT } from '../exit.ts';
 import { startProgress } from '../progress.ts';
 import { finish, rotate, type Rotated, type Rotation, rotationOf } from '../../secrets/rotating.ts';
 import { readSecretFiles } from '../../secrets/secret-files.ts';
@@ -55,9 +54,7 @@ export function define(secret: Command): void {
       const options = command.opts<RotateOptions>();
       const json = wantsJson(command);
       const isAsked = options.yes === true || options.check === true;
-      if (!isAsked && (json || !canAsk())) {
-        command.error('error: there is no terminal to confirm on; give --yes, or --check');
-      }
+      if (!isAsked) requireTerminal(command, '--yes, or --check');
       const config = configOf(command);
       if (!secretsOf(config).includes(name)) {
         command.error(
@@ -72,11 +69,7 @@ export function define(secret: Command): void {
         if (json) printJson({ name, what: its.what, steps });
         return;
       }
-      if (!isAsked && !(await confirm('\nDo that? [y/N] '))) {
-        print('Nothing was done.');
-        process.exitCode = EXIT.failed;
-        return;
-      }
+      if (!isAsked && !(await confirm('\nDo that? [y/N] '))) return;
       const progress = startProgress({ json });
       let rotated: Rotated;
       try {

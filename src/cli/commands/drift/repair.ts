@@ -9,7 +9,7 @@ import { readFreeze } from '../../../database/freeze.ts';
 import type { Client } from '../../../database/connection.ts';
 import type { Command } from '../../command.ts';
 import { configOf, wantsJson } from '../../configuration.ts';
-import { canAsk, confirm } from '../../confirm.ts';
+import { confirm, requireTerminal } from '../../confirm.ts';
 import { EXIT } from '../../exit.ts';
 import { followRepair } from '../../../drift/follow-repair.ts';
 import { printPage } from '../../fold.ts';
@@ -68,9 +68,7 @@ for; run the command again for the rest. Subjects that a role has given up on (\
       const options = command.opts<RepairOptions>();
       const json = wantsJson(command);
       const isAsked = options.yes === true || options.expect !== undefined;
-      if (!isAsked && (json || !canAsk())) {
-        command.error('error: there is no terminal to confirm on; give --expect DIGEST, or --yes');
-      }
+      if (!isAsked) requireTerminal(command, '--expect DIGEST, or --yes');
       const config = configOf(command);
       await withAdmin(config, refuseFrozen);
       const asked = await askByOptions(command, words, config);
@@ -83,11 +81,8 @@ for; run the command again for the rest. Subjects that a role has given up on (\
       const { parts, withheld } = await draft(config, words, asked, options);
       if (!json) printPage(renderPlan(asked.report, asked.digest, paint));
       const steps = parts.reduce((sum, part) => sum + part.steps.length, 0);
-      if (!isAsked && parts.length > 0 && !(await confirm(questionOf(steps, withheld.length)))) {
-        print('Nothing was done.');
-        process.exitCode = EXIT.failed;
-        return;
-      }
+      const mustAsk = !isAsked && parts.length > 0;
+      if (mustAsk && !(await confirm(questionOf(steps, withheld.length)))) return;
       const done = parts.length === 0 ? NOTHING : await repair(config, parts, { options, json });
       const repaired: Repaired = { ...done, ...asked, withheld };
       if (json) printJson({ ...toJson(repaired), totals: countPlan(asked.report) });

@@ -101,7 +101,7 @@ export function define(command: Command): void {
       if (options.fromDirectory !== true) {
         command.error('error: give --from-directory: there is no other source');
       }
-      const report = await runImport(configOf(command), options, wantsJson(command));
+      const report = await runImport(command, configOf(command), options);
       if (report === undefined) return;
       if (wantsJson(command)) printJson(withoutActions(report));
       else print(renderImport(report));
@@ -111,24 +111,20 @@ export function define(command: Command): void {
 
 /** Runs an import, with progress. Returns undefined if nothing was imported, after it has reported why. */
 export async function runImport(
+  command: Command,
   config: Config,
   options: ImportOptions,
-  json: boolean,
 ): Promise<ImportReport | undefined> {
-  const progress = startProgress({ json });
+  const progress = startProgress({ json: wantsJson(command) });
   try {
     return await importWith(config, options, progress.say, async (losses) => {
       progress.say('');
       progress.erase();
-      return await agree(losses, options.yes === true, json);
+      return await agree(command, losses, options.yes === true);
     });
   } catch (error) {
     progress.end();
-    if (error instanceof Declined) {
-      print('Nothing was imported.');
-      process.exitCode = EXIT.failed;
-      return undefined;
-    }
+    if (error instanceof Declined) return undefined;
     if (codeOf(error) !== 'BACKEND_UNREADABLE') throw error;
     const sentence = `nothing was imported: ${describeError(error)}`;
     process.stderr.write(`${failureLine('BACKEND_UNREADABLE', sentence, RUN_AGAIN)}\n`);
@@ -143,16 +139,16 @@ export async function runImport(
 class Declined extends Error {}
 
 /** Lists what others lose by the import, and asks. Throws USAGE if there is no terminal. */
-async function agree(losses: Losses, yes: boolean, json: boolean): Promise<boolean> {
+async function agree(command: Command, losses: Losses, yes: boolean): Promise<boolean> {
   const text = renderLosses(losses);
   if (text === '' || yes) return true; // the report names them
-  if (!json) print(`${text}\n`);
-  if (json || !canAsk()) {
+  if (!wantsJson(command)) print(`${text}\n`);
+  if (!canAsk(command)) {
     const sentence =
       'this import would leave out members, or leave people without a key, and there is no terminal to confirm on; give --yes, or --check';
     throw new ChamberlainError('USAGE', sentence);
   }
-  return await confirm('Import the rest anyway? [y/N] ');
+  return await confirm('Import the rest anyway? [y/N] ', 'Nothing was imported.');
 }
 
 export function exitOf({ refusals, foreseen, adminless }: ImportReport): number {
