@@ -84,11 +84,7 @@ async function interruptibly<T>(
     });
   }
   const progress = startProgress({ json: true });
-  try {
-    return await act(progress.say, ending.signal);
-  } finally {
-    progress.end();
-  }
+  return await act(progress.say, ending.signal).finally(progress.end);
 }
 
 function renderMade({ set, bytes, archives, ...contents }: Made): string {

@@ -71,12 +71,8 @@ export function define(secret: Command): void {
       }
       if (!isAsked && !(await confirm('\nDo that? [y/N] '))) return;
       const progress = startProgress({ json });
-      let rotated: Rotated;
-      try {
-        rotated = await (options.finish === true ? finish : rotate)(config, its, progress.say);
-      } finally {
-        progress.end();
-      }
+      const act = options.finish === true ? finish : rotate;
+      const rotated = await act(config, its, progress.say).finally(progress.end);
       if (json) printJson(rotated);
       else print(`\n${describeRotated(rotated, its, path)}`);
     });

@@ -43,12 +43,8 @@ export function defineClose(command: Command): void {
       const { out } = command.opts<{ out: string }>();
       const json = wantsJson(command);
       const progress = startProgress({ json });
-      let closed: Closed;
-      try {
-        closed = await closeYear(configOf(command), year, out, progress);
-      } finally {
-        progress.end();
-      }
+      const closing = closeYear(configOf(command), year, out, progress);
+      const closed = await closing.finally(progress.end);
       if (json) printJson(closed);
       else print(renderClosed(closed));
     });

@@ -127,12 +127,8 @@ function defineVerify(command: Command): void {
       const { head } = command.opts<{ head?: string }>();
       const json = wantsJson(command);
       const progress = startProgress({ json });
-      let verdict: ChainVerdict;
-      try {
-        verdict = await verifyAll(configOf(command), paths, head, progress);
-      } finally {
-        progress.end();
-      }
+      const verifying = verifyAll(configOf(command), paths, head, progress);
+      const verdict = await verifying.finally(progress.end);
       if (json) printJson(verdict);
       else printPage(renderVerdict(verdict));
       if (verdict.faultsInAll > 0) {
