@@ -3,6 +3,7 @@ import { CODES } from '../shared/errors.ts';
 import type { JudgedHomes } from './credentials.ts';
 import type { Refusal } from './refusal.ts';
 import { timeOf } from '../shared/time.ts';
+import { count } from '../shared/printable.ts';
 import { renderSurvey } from '../drift/render-survey.ts';
 import type { Report } from '../reconcile/report.ts';
 import { paint, renderTable } from '../cli/table.ts';
@@ -225,9 +226,4 @@ function isSubject(part: Refusal['part']): boolean {
 
 function indent(text: string): string {
   return text.replaceAll(/^(?=.)/gmu, '  ');
-}
-
-/** `1 tool`, `2 tools`. */
-function count(many: number, one: string, several = `${one}s`): string {
-  return `${many} ${many === 1 ? one : several}`;
 }

@@ -11,7 +11,6 @@ import type { Taking } from './taking.ts';
 import type { Role } from '../reconcile/wanted.ts';
 import { ROLES } from '../roles/index.ts';
 import type { Step } from '../reconcile/plan.ts';
-import { count, nameFew } from '../reconcile/render-plan.ts';
 import type { Report } from '../reconcile/report.ts';
 import {
   emptyServers,
@@ -28,7 +27,7 @@ import { type Decided, takeLesser } from './lesser.ts';
 import { eventsOfTaking } from './events.ts';
 import { digestRecovery, rowsOfOpen, rowsOfTakings } from './render.ts';
 import { toolAccount, toolOf } from '../identity/names.ts';
-import { printableLines } from '../shared/printable.ts';
+import { count, nameFew, printableLines } from '../shared/printable.ts';
 import { timeOf } from '../shared/time.ts';
 import { eventsForPortals } from '../events/done.ts';
 import { findSubjects } from '../identity/names-table.ts';

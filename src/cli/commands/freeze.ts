@@ -10,7 +10,7 @@ import { operatorName } from '../operator.ts';
 import { startProgress } from '../progress.ts';
 import { parseSeconds } from '../options/seconds.ts';
 import { withAdmin } from '../admin.ts';
-import { printable } from '../../shared/printable.ts';
+import { count, printable } from '../../shared/printable.ts';
 import { print, printJson } from '../table.ts';
 
 /** How often it checks which workers are still at work. */
@@ -114,7 +114,7 @@ export function describeFreeze({ frozenAt, frozenBy, reason }: Freeze): string {
 export function describeActing(acting: readonly Acting[]): string {
   return [...Map.groupBy(acting, ({ role }) => role)]
     .map(([role, { length }]) =>
-      role === 'intake' ? role : `${role} (${length} subject${length === 1 ? '' : 's'})`,
+      role === 'intake' ? role : `${role} (${count(length, 'subject')})`,
     )
     .join(', ');
 }

@@ -3,6 +3,7 @@ import { InvalidArgumentError, Option } from 'commander';
 import type { Config } from '../../shared/config.ts';
 import { withoutRealm } from '../../identity/names.ts';
 import { timeOf } from '../../shared/time.ts';
+import { nameFew } from '../../shared/printable.ts';
 import {
   listKeys,
   listPeople,
@@ -115,7 +116,7 @@ function defineTools(command: Command): void {
           t.uid,
           t.state,
           dayOf(t.createdAt),
-          nameFew(t.maintainers),
+          nameFew(t.maintainers, FEW_NAMED),
           t.title,
         ],
         keyOf: ({ name }) => name,
@@ -241,9 +242,4 @@ async function uidOf(
 
 function dayOf(time: Date): string {
   return time.toISOString().slice(0, 10);
-}
-
-function nameFew(names: readonly string[]): string {
-  const more = names.length > FEW_NAMED ? ` and ${names.length - FEW_NAMED} more` : '';
-  return `${names.slice(0, FEW_NAMED).join(', ')}${more}`;
 }

@@ -18,7 +18,7 @@ import type { Command } from '../command.ts';
 import { configOf, wantsJson } from '../configuration.ts';
 import { printPage } from '../fold.ts';
 import { limitUpTo } from '../options/limit.ts';
-import { printable } from '../../shared/printable.ts';
+import { nameFew, printable } from '../../shared/printable.ts';
 import { paint, print, printJson, renderAge, renderTable } from '../table.ts';
 import { withAdmin } from '../admin.ts';
 
@@ -131,9 +131,7 @@ const FEW_NAMED = 3;
 const MOST_NAMED = 40;
 
 function subjectOf({ account, accounts }: RequestView, most: number): string | null {
-  if (accounts.length === 0) return account;
-  const more = accounts.length > most ? ` and ${accounts.length - most} more` : '';
-  return `${accounts.slice(0, most).join(', ')}${more}`;
+  return accounts.length === 0 ? account : nameFew(accounts, most);
 }
 
 function renderWaiting(waiting: readonly OpenAccessRequest[]): string {

@@ -2,7 +2,7 @@
 import type { Config } from '../../shared/config.ts';
 import { ChamberlainError, codeOf } from '../../shared/errors.ts';
 import type { LeavingPage } from '../../lifecycle/leaving.ts';
-import { timeOf } from '../../shared/time.ts';
+import { DAY_MS, timeOf } from '../../shared/time.ts';
 import { nounOf } from '../../unmanaged/unmanaged.ts';
 import { ROLES } from '../../roles/index.ts';
 import { leavingRows } from '../../lifecycle/render-leaving.ts';
@@ -32,7 +32,6 @@ import { paint, print, printJson, renderAge, renderTable } from '../table.ts';
 
 /** How many rows that are behind the table shows. The totals count all of them. */
 const BEHIND_LIMIT = 100;
-const DAY_MS = 24 * 3600 * 1000;
 /** A reason up to this length is repeated for each row. */
 const SHORT = 40;
 

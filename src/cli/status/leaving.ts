@@ -1,5 +1,6 @@
 /** Who is leaving, in `status`: how many, who moves next and when, and the progress. */
 import { endOfHold, isWithoutEnd, timeOf } from '../../shared/time.ts';
+import { count as counted } from '../../shared/printable.ts';
 import type { Role } from '../../reconcile/wanted.ts';
 import { describeProgress, describeWait } from '../../lifecycle/render-leaving.ts';
 import {
@@ -52,19 +53,18 @@ export function renderLeaving(
   now: Date,
 ): string {
   const counts = totals.map(({ kind, state, subjects, dated, toDelete }) => {
-    const noun =
-      kind === 'person' ? (subjects === 1 ? 'person' : 'people') : many(subjects, 'tool');
+    const who = kind === 'person' ? counted(subjects, kind, 'people') : counted(subjects, kind);
     const parts = [
       ...(dated === toDelete ? [] : [`${dated - toDelete} until a date`]),
       ...(toDelete === 0 ? [] : [`${toDelete} to be deleted`]),
     ];
     const which = parts.length === 0 || state === 'deleted' ? '' : ` (${parts.join(', ')})`;
-    return `${subjects} ${noun} ${state}${which}`;
+    return `${who} ${state}${which}`;
   });
   const orphans =
     orphaned === 0
       ? []
-      : [`${orphaned} ${many(orphaned, 'tool')} orphaned: see \`chamberlain status --orphaned\``];
+      : [`${counted(orphaned, 'tool')} orphaned: see \`chamberlain status --orphaned\``];
   const table = renderTable(
     ['leaving', 'state', 'when', 'next', 'how far'],
     movers
@@ -122,8 +122,4 @@ function howFar({ uid, leaving: { archivals } }: Leaver, owed: readonly RoleStat
     parts.set(role, known === undefined || code !== null ? text : known);
   }
   return [...parts].map(([role, text]) => `${role} ${text}`).join('; ');
-}
-
-function many(count: number, noun: string): string {
-  return count === 1 ? noun : `${noun}s`;
 }

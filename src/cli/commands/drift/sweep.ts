@@ -3,7 +3,6 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Config } from '../../../shared/config.ts';
 import { ChamberlainError } from '../../../shared/errors.ts';
 import { timeOf } from '../../../shared/time.ts';
-import { count } from '../../../reconcile/render-plan.ts';
 import { renderUnmanaged } from '../../../unmanaged/render-unmanaged.ts';
 import { isFrozen } from '../../../database/freeze.ts';
 import { isAtWork, readLeaders } from '../../../database/locks.ts';
@@ -19,7 +18,7 @@ import { operatorName } from '../../operator.ts';
 import { startProgress } from '../../progress.ts';
 import { parseSeconds } from '../../options/seconds.ts';
 import { withAdmin } from '../../admin.ts';
-import { printable, printableLines } from '../../../shared/printable.ts';
+import { count, printable, printableLines } from '../../../shared/printable.ts';
 import { paint, print, printJson, renderAge, renderTable } from '../../table.ts';
 
 const LOOK_MS = 250;
