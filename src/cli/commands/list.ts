@@ -18,7 +18,7 @@ import { EXIT } from '../exit.ts';
 import { printPage } from '../fold.ts';
 import { defineListing } from './listing.ts';
 import { withAdmin } from '../admin.ts';
-import { paint, printJson, renderTable } from '../table.ts';
+import { paint, printJson, renderColumns } from '../table.ts';
 
 /** Every place is looked at several times within this time. */
 const LATE_MS = 120_000;
@@ -129,13 +129,13 @@ function renderThings(
   heading: string,
   describe: (thing: UnmanagedThing) => string,
 ): string {
-  return renderTable(
-    ['object', 'number', 'first seen', heading],
-    things.map((thing) => [
-      thing.kind === 'database user' ? `${thing.object} on ${thing.place}` : thing.object,
-      thing.number,
-      timeOf(thing.since),
-      describe(thing),
-    ]),
-  );
+  return renderColumns(things, [
+    [
+      'object',
+      ({ kind, object, place }) => (kind === 'database user' ? `${object} on ${place}` : object),
+    ],
+    ['number', ({ number }) => number],
+    ['first seen', ({ since }) => timeOf(since)],
+    [heading, describe],
+  ]);
 }

@@ -5,6 +5,7 @@ import { withoutRealm } from '../../identity/names.ts';
 import { timeOf } from '../../shared/time.ts';
 import { nameFew } from '../../shared/printable.ts';
 import {
+  type KeysPage,
   listKeys,
   listPeople,
   listTools,
@@ -22,18 +23,13 @@ import { configOf, wantsJson } from '../configuration.ts';
 import { printPage } from '../fold.ts';
 import { limitUpTo } from '../options/limit.ts';
 import { unknownSubject, withAdmin } from '../admin.ts';
-import { paint, print, printJson, renderTable } from '../table.ts';
+import { type Column, paint, print, printJson, renderColumns } from '../table.ts';
 
 /** How many maintainers of a tool the table names; the JSON names all. */
 const FEW_NAMED = 3;
 
-interface KeyOptions {
-  person?: string;
-  expired?: true;
-  removed?: true;
-  after: number;
-  limit: number;
-}
+/** The person by name, not by number. */
+type KeyOptions = Omit<KeysPage, 'person'> & { person?: string };
 
 /** A list: how a page of it is read and shown. */
 interface Listing<Row> {
@@ -41,8 +37,7 @@ interface Listing<Row> {
   noun: string;
   /** reads no more than `limit` rows */
   read: (client: Client, limit: number) => Promise<Row[]>;
-  headings: readonly string[];
-  cells: (row: Row) => (string | number | null)[];
+  columns: readonly Column<Row>[];
   /** the value of --after for the page after this row */
   keyOf: (row: Row) => string | number;
 }
@@ -70,16 +65,15 @@ function definePeople(command: Command): void {
       await show<ListedPerson>(command, {
         noun: 'people',
         read: (client, limit) => listPeople(client, { ...options, limit }),
-        headings: ['person', 'number', 'state', 'access', 'keys', 'since', 'mail', 'display name'],
-        cells: (p) => [
-          p.account,
-          p.uid,
-          p.state,
-          p.realmMember ? 'yes' : 'no',
-          p.keys,
-          dayOf(p.createdAt),
-          p.email,
-          p.displayName,
+        columns: [
+          ['person', (p) => p.account],
+          ['number', (p) => p.uid],
+          ['state', (p) => p.state],
+          ['access', (p) => (p.realmMember ? 'yes' : 'no')],
+          ['keys', (p) => p.keys],
+          ['since', (p) => dayOf(p.createdAt)],
+          ['mail', (p) => p.email],
+          ['display name', (p) => p.displayName],
         ],
         keyOf: ({ account }) => account,
       });
@@ -110,14 +104,13 @@ function defineTools(command: Command): void {
             after: withoutRealm(options.after, realm),
             limit,
           }),
-        headings: ['tool', 'number', 'state', 'since', 'maintainers', 'title'],
-        cells: (t) => [
-          t.account,
-          t.uid,
-          t.state,
-          dayOf(t.createdAt),
-          nameFew(t.maintainers, FEW_NAMED),
-          t.title,
+        columns: [
+          ['tool', (t) => t.account],
+          ['number', (t) => t.uid],
+          ['state', (t) => t.state],
+          ['since', (t) => dayOf(t.createdAt)],
+          ['maintainers', (t) => nameFew(t.maintainers, FEW_NAMED)],
+          ['title', (t) => t.title],
         ],
         keyOf: ({ name }) => name,
       });
@@ -144,33 +137,26 @@ function defineKeys(command: Command): void {
       const config = configOf(command);
       await show<ListedKey>(command, {
         noun: 'keys',
-        read: async (client, limit) =>
-          listKeys(client, {
-            person: await uidOf(client, config, options.person),
-            expired: options.expired === true,
-            removed: options.removed === true,
-            after: options.after,
-            limit,
-          }),
-        headings: [
-          ...['key', 'person', 'type', 'fingerprint', 'added', 'until'],
-          ...(options.removed ? ['removed'] : []),
-          'label',
-        ],
-        cells: (k) => [
-          k.id,
-          k.person,
-          k.type,
-          k.fingerprint,
-          dayOf(k.addedAt),
-          k.expiresAt === null ? null : timeOf(k.expiresAt),
-          ...(k.removedAt === null ? [] : [timeOf(k.removedAt)]),
-          k.label,
+        read: async (client, limit) => {
+          const person = await uidOf(client, config, options.person);
+          return await listKeys(client, { ...options, person, limit });
+        },
+        columns: [
+          ['key', (k) => k.id],
+          ['person', (k) => k.person],
+          ['type', (k) => k.type],
+          ['fingerprint', (k) => k.fingerprint],
+          ['added', (k) => dayOf(k.addedAt)],
+          ['until', (k) => k.expiresAt && timeOf(k.expiresAt)],
+          ...(options.removed ? [REMOVED] : []),
+          ['label', (k) => k.label],
         ],
         keyOf: ({ id }) => id,
       });
     });
 }
+
+const REMOVED: Column<ListedKey> = ['removed', ({ removedAt }) => removedAt && timeOf(removedAt)];
 
 /** The options of a list of people or tools. */
 function defineSubjects(command: Command, states: readonly string[]): Command {
@@ -211,7 +197,7 @@ async function show<Row>(command: Command, listing: Listing<Row>): Promise<void>
     print(`no ${listing.noun}`);
     return;
   }
-  printPage(renderTable(listing.headings, rows.map(listing.cells)));
+  printPage(renderColumns(rows, listing.columns));
   if (next !== null)
     print(paint('dim', `\nthere are more: chamberlain ${againAfter(command, next)}`));
 }

@@ -19,7 +19,7 @@ import { configOf, wantsJson } from '../configuration.ts';
 import { printPage } from '../fold.ts';
 import { limitUpTo } from '../options/limit.ts';
 import { nameFew, printable } from '../../shared/printable.ts';
-import { paint, print, printJson, renderAge, renderTable } from '../table.ts';
+import { paint, print, printJson, renderAge, renderColumns, renderTable } from '../table.ts';
 import { withAdmin } from '../admin.ts';
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/iu;
@@ -64,20 +64,17 @@ async function showAll(client: Client, limit: number, json: boolean): Promise<vo
   if (toApprove.length > 0) printPage(`${renderToApprove(toApprove)}\n`);
   if (waiting.length > 0) printPage(`${renderWaiting(waiting)}\n`);
   printPage(
-    renderTable(
-      ['number', 'age', 'id', 'portal', 'kind', 'by', 'subject', 'verdict', 'why'],
-      requests.map((r) => [
-        r.number,
-        renderAge(r.at, new Date()),
-        r.id,
-        r.portal,
-        r.kind,
-        r.requestedBy,
-        subjectOf(r, FEW_NAMED),
-        stageOf(r),
-        why(r),
-      ]),
-    ),
+    renderColumns(requests, [
+      ['number', (r) => r.number],
+      ['age', (r) => renderAge(r.at, new Date())],
+      ['id', (r) => r.id],
+      ['portal', (r) => r.portal],
+      ['kind', (r) => r.kind],
+      ['by', (r) => r.requestedBy],
+      ['subject', (r) => subjectOf(r, FEW_NAMED)],
+      ['verdict', stageOf],
+      ['why', why],
+    ]),
   );
 }
 
@@ -112,15 +109,12 @@ async function showOne(client: Client, id: string, json: boolean): Promise<void>
     if (open.length > 0) {
       print('');
       printPage(
-        renderTable(
-          ['account', 'role', 'state', 'why'],
-          open.map((r) => [
-            r.account,
-            r.role,
-            r.applied ? 'applied' : r.state,
-            [r.code, r.sentence].filter(Boolean).join(': '),
-          ]),
-        ),
+        renderColumns(open, [
+          ['account', (r) => r.account],
+          ['role', (r) => r.role],
+          ['state', (r) => (r.applied ? 'applied' : r.state)],
+          ['why', (r) => [r.code, r.sentence].filter(Boolean).join(': ')],
+        ]),
       );
     }
   }
@@ -162,19 +156,16 @@ function renderToApprove(waiting: readonly WaitingRequest[]): string {
   const now = new Date();
   return [
     paint('bold', 'Waiting for an admin'),
-    renderTable(
-      ['number', 'id', 'portal', 'kind', 'subject', 'by', 'since', 'why'],
-      waiting.map((w) => [
-        w.number,
-        w.id,
-        w.portal,
-        w.kind,
-        w.account,
-        w.requestedBy,
-        renderAge(w.since, now),
-        w.reason ? `${w.why} (“${w.reason}”)` : w.why,
-      ]),
-    ),
+    renderColumns(waiting, [
+      ['number', (w) => w.number],
+      ['id', (w) => w.id],
+      ['portal', (w) => w.portal],
+      ['kind', (w) => w.kind],
+      ['subject', (w) => w.account],
+      ['by', (w) => w.requestedBy],
+      ['since', (w) => renderAge(w.since, now)],
+      ['why', (w) => (w.reason ? `${w.why} (“${w.reason}”)` : w.why)],
+    ]),
     paint('dim', 'chamberlain submit request.approve --request NUMBER --wait'),
     paint('dim', 'chamberlain submit request.reject --request NUMBER --reason WHY --wait'),
   ].join('\n');

@@ -13,7 +13,7 @@ import {
 } from '../../lifecycle/leaving-facts.ts';
 import { readBehindOf, type RoleStatus } from '../../database/overview.ts';
 import type { Client } from '../../database/connection.ts';
-import { renderTable } from '../table.ts';
+import { renderColumns } from '../table.ts';
 
 /** How many are shown to programs, and to people; the totals count all of them. */
 const MOST_MOVERS = 100;
@@ -65,24 +65,20 @@ export function renderLeaving(
     orphaned === 0
       ? []
       : [`${counted(orphaned, 'tool')} orphaned: see \`chamberlain status --orphaned\``];
-  const table = renderTable(
-    ['leaving', 'state', 'when', 'next', 'how far'],
-    movers
-      .slice(0, MOST_ROWS)
-      .map((leaver) => [
-        leaver.account,
-        leaver.state,
-        leaver.leaving.next?.at ? whenOf(leaver.leaving.next.at, now) : null,
-        nextOf(leaver),
-        howFar(leaver, owed),
-      ]),
-  );
-  const holds = renderTable(
-    ['held', 'state', 'until', 'by', 'why'],
-    held.slice(0, MOST_ROWS).map((each) => {
-      return [each.account, each.state, endOfHold(each.until), each.by, each.reason];
-    }),
-  );
+  const table = renderColumns(movers.slice(0, MOST_ROWS), [
+    ['leaving', ({ account }) => account],
+    ['state', ({ state }) => state],
+    ['when', ({ leaving: { next } }) => next?.at && whenOf(next.at, now)],
+    ['next', nextOf],
+    ['how far', (leaver) => howFar(leaver, owed)],
+  ]);
+  const holds = renderColumns(held.slice(0, MOST_ROWS), [
+    ['held', ({ account }) => account],
+    ['state', ({ state }) => state],
+    ['until', ({ until }) => endOfHold(until)],
+    ['by', ({ by }) => by],
+    ['why', ({ reason }) => reason],
+  ]);
   return [
     ...(held.length === 0 ? [] : [holds]),
     ...(held.length > MOST_ROWS ? [`… and ${held.length - MOST_ROWS} more`] : []),

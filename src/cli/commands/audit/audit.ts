@@ -21,7 +21,7 @@ import { limitUpTo } from '../../options/limit.ts';
 import { type Progress, startProgress } from '../../progress.ts';
 import { parseSince } from '../../options/since.ts';
 import { requireSubjects, withAdmin } from '../../admin.ts';
-import { paint, print, printJson, renderTable } from '../../table.ts';
+import { paint, print, printJson, renderColumns, renderTable } from '../../table.ts';
 
 interface AuditOptions {
   subject?: string;
@@ -186,32 +186,18 @@ function parseHead(text: string): string {
 }
 
 function renderAudit(rows: readonly AuditRow[]): string {
-  return renderTable(
-    [
-      'row',
-      'when',
-      'requested',
-      'approved',
-      'portal',
-      'kind',
-      'subject',
-      'fields',
-      'verdict',
-      'code',
-    ],
-    rows.map((row) => [
-      row.id,
-      timeOf(row.at),
-      row.requestedBy,
-      row.approvedBy,
-      row.portal,
-      row.kind,
-      row.account ?? row.subject,
-      row.fields.join(','),
-      row.verdict,
-      row.code,
-    ]),
-  );
+  return renderColumns(rows, [
+    ['row', ({ id }) => id],
+    ['when', ({ at }) => timeOf(at)],
+    ['requested', ({ requestedBy }) => requestedBy],
+    ['approved', ({ approvedBy }) => approvedBy],
+    ['portal', ({ portal }) => portal],
+    ['kind', ({ kind }) => kind],
+    ['subject', ({ account, subject }) => account ?? subject],
+    ['fields', ({ fields }) => fields.join(',')],
+    ['verdict', ({ verdict }) => verdict],
+    ['code', ({ code }) => code],
+  ]);
 }
 
 function renderVerdict(verdict: ChainVerdict): string {

@@ -19,7 +19,7 @@ import { startProgress } from '../../progress.ts';
 import { parseSeconds } from '../../options/seconds.ts';
 import { withAdmin } from '../../admin.ts';
 import { count, printable, printableLines } from '../../../shared/printable.ts';
-import { paint, print, printJson, renderAge, renderTable } from '../../table.ts';
+import { paint, print, printJson, renderAge, renderColumns } from '../../table.ts';
 
 const LOOK_MS = 250;
 const REDIS_LIMIT_MS = 4000;
@@ -256,37 +256,23 @@ async function show(client: Client, command: Command): Promise<void> {
     return;
   }
   if (held !== undefined) print(`${paint('red', `Held: ${held.sentence ?? ''}.`)}\n`);
+  // the held sweep is shown above, and the release that an earlier one names is of no more use
+  const isSaidAbove = ({ state, digest, id }: store.Sweep) =>
+    state === 'held' && (digest !== null || id === held?.id);
   if (sweeps.length > 0) {
     print(
-      `${renderTable(
-        [
-          'began',
-          'took',
-          'state',
-          'subjects',
-          'drifted',
-          'touched',
-          'findings',
-          'UNREADABLE',
-          'digest',
-          'why',
-        ],
-        sweeps.map((each) => [
-          timeOf(each.beganAt),
-          each.endedAt === null ? null : renderAge(each.beganAt, each.endedAt),
-          each.state,
-          each.subjects,
-          each.drifted,
-          each.touched,
-          each.findings,
-          each.unreadable,
-          each.digest?.slice(0, 12),
-          // the held sweep is shown above, and the release that an earlier one names is of no more use
-          each.state === 'held' && (each.digest !== null || each.id === held?.id)
-            ? null
-            : each.sentence,
-        ]),
-      )}\n`,
+      `${renderColumns(sweeps, [
+        ['began', (s) => timeOf(s.beganAt)],
+        ['took', (s) => s.endedAt && renderAge(s.beganAt, s.endedAt)],
+        ['state', (s) => s.state],
+        ['subjects', (s) => s.subjects],
+        ['drifted', (s) => s.drifted],
+        ['touched', (s) => s.touched],
+        ['findings', (s) => s.findings],
+        ['UNREADABLE', (s) => s.unreadable],
+        ['digest', (s) => s.digest?.slice(0, 12)],
+        ['why', (s) => (isSaidAbove(s) ? null : s.sentence)],
+      ])}\n`,
     );
   }
   const notOurs = renderUnmanaged(unmanaged);
