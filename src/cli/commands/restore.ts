@@ -19,7 +19,7 @@ import type { Command } from '../command.ts';
 import { configOf, wantsJson } from '../configuration.ts';
 import { EXIT, failureLine } from '../exit.ts';
 import { parseSeconds } from '../options/seconds.ts';
-import { follow } from '../follow.ts';
+import { follow, type Outcome, outcomeOf } from '../follow.ts';
 import { type Progress, startProgress } from '../progress.ts';
 import { findSubmitter, makeSubmission, usage } from '../submission.ts';
 import { print, printJson } from '../table.ts';
@@ -57,14 +57,6 @@ export function define(command: Command): void {
 interface RestoreOptions {
   portalKey?: string;
   timeout: number;
-}
-
-/** How it ended, for programs. */
-interface Outcome {
-  verdict: 'accepted' | 'refused' | null;
-  done: boolean;
-  code?: string;
-  sentence?: string;
 }
 
 async function restore(command: Command, word: string): Promise<void> {
@@ -155,20 +147,8 @@ async function followRestoration(
     }
   }, POLL_MS);
   const ending = await request.finally(() => clearInterval(saying));
-  switch (ending.ending) {
-    case 'refused':
-      return { verdict: 'refused', done: false, code: ending.code, sentence: ending.sentence };
-    case 'parked':
-      return { verdict: 'accepted', done: false, code: ending.code, sentence: ending.sentence };
-    case 'timeout':
-      return {
-        verdict: ending.accepted ? 'accepted' : null,
-        done: false,
-        sentence: ending.sentence,
-      };
-    default:
-      return await followReturn(pool, { account, deadline, progress });
-  }
+  const hasFailed = ['refused', 'parked', 'timeout'].includes(ending.ending);
+  return hasFailed ? outcomeOf(ending) : await followReturn(pool, { account, deadline, progress });
 }
 
 async function followReturn(

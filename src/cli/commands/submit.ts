@@ -15,7 +15,7 @@ import { nearest, suggest } from '../../shared/nearest.ts';
 import { EXIT, failureLine } from '../exit.ts';
 import { type Field, fieldsOf } from '../kind-fields.ts';
 import { parseSeconds } from '../options/seconds.ts';
-import { follow, type Ending } from '../follow.ts';
+import { type Ending, follow, outcomeOf } from '../follow.ts';
 import {
   findSubmitter,
   type Line,
@@ -371,7 +371,7 @@ async function sendAndFollow(
           id,
           kind,
           portal: signer.portal,
-          ...describeEnding(ending),
+          ...outcomeOf(ending),
           elapsedMs: elapsedMs(),
         });
       if (ending.ending === 'applied') {
@@ -406,27 +406,6 @@ async function noteAdmin(
   return person?.admin === true
     ? `${name} is an admin again: they have stayed a maintainer of the tool ${config.admin}`
     : undefined;
-}
-
-/** The ending, for programs: the verdict, and whether the request is applied everywhere. */
-function describeEnding(ending: Ending): Record<string, unknown> {
-  if (ending.ending === 'applied') return { verdict: 'accepted', done: true };
-  if (ending.ending === 'waiting') {
-    return { verdict: 'accepted', done: false, waiting: true, sentence: ending.sentence };
-  }
-  if (ending.ending === 'rejected') {
-    return { verdict: 'accepted', done: false, rejected: true, sentence: ending.sentence };
-  }
-  if (ending.ending === 'timeout') {
-    return { verdict: ending.accepted ? 'accepted' : null, done: false, sentence: ending.sentence };
-  }
-  const { code, sentence } = ending;
-  return {
-    verdict: ending.ending === 'refused' ? 'refused' : 'accepted',
-    done: false,
-    code,
-    sentence,
-  };
 }
 
 /** Says why, and keeps the worst exit code of all requests: a refusal is worse than a timeout. */
