@@ -15,7 +15,7 @@ import { parseArgs } from 'node:util';
 import { runProgram } from '../../src/cli/exit.ts';
 import type { IdRange } from '../../src/shared/config-values.ts';
 import { type Config, loadConfig, readSecret } from '../../src/shared/config.ts';
-import { configPath } from '../../src/shared/config-path.ts';
+import { configPath } from '../../src/cli/command.ts';
 import { cannotRead, ChamberlainError } from '../../src/shared/errors.ts';
 import { idPattern } from '../../src/identity/id-pattern.ts';
 import { ROOT } from '../../src/shared/root.ts';

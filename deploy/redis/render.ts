@@ -11,7 +11,7 @@
 import { parseArgs } from 'node:util';
 import { runProgram } from '../../src/cli/exit.ts';
 import { adminOfPortal, loadConfig, readSecret } from '../../src/shared/config.ts';
-import { configPath } from '../../src/shared/config-path.ts';
+import { configPath } from '../../src/cli/command.ts';
 import {
   REDIS_ACCOUNTS,
   redisUser,

@@ -1,7 +1,7 @@
 /** How a command finds its configuration. */
 import type { Command } from 'commander';
 import { loadConfig, type Config } from '../shared/config.ts';
-import { configPath } from '../shared/config-path.ts';
+import { configPath } from './command.ts';
 
 /** The options that every command has. */
 interface CommonOptions {

@@ -37,11 +37,6 @@ export function describeExits(exits: Record<number, string>): string {
   return `\nExit codes:\n${lines.join('\n')}`;
 }
 
-/** Renders the section on examples of a `--help`. */
-export function describeExamples(...examples: string[]): string {
-  return `\nExamples:\n${examples.map((example) => `  $ chamberlain ${example}`).join('\n')}`;
-}
-
 const NOT_MIGRATED =
   'CONFIG_INVALID: the database is not migrated to this version. Run `chamberlain migrate`.';
 

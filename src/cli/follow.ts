@@ -26,6 +26,37 @@ export type Ending =
   | { ending: 'rejected'; sentence: string }
   | { ending: 'timeout'; accepted: boolean; sentence: string };
 
+/** The same for programs: the verdict, and whether the request is applied everywhere. */
+export interface Outcome {
+  verdict: 'accepted' | 'refused' | null;
+  done: boolean;
+  waiting?: true;
+  rejected?: true;
+  code?: string;
+  sentence?: string;
+}
+
+export function outcomeOf(ending: Ending): Outcome {
+  switch (ending.ending) {
+    case 'applied':
+      return { verdict: 'accepted', done: true };
+    case 'waiting':
+    case 'rejected': {
+      const { sentence } = ending;
+      return { verdict: 'accepted', done: false, [ending.ending]: true, sentence };
+    }
+    case 'timeout': {
+      const { accepted, sentence } = ending;
+      return { verdict: accepted ? 'accepted' : null, done: false, sentence };
+    }
+    default: {
+      const { code, sentence } = ending;
+      const verdict = ending.ending === 'refused' ? 'refused' : 'accepted';
+      return { verdict, done: false, code, sentence };
+    }
+  }
+}
+
 export interface Progress {
   /** called once if it gets no verdict before the realm is thawed */
   onFrozen(sentence: string): void;

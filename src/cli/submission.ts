@@ -157,6 +157,7 @@ function decode(bytes: Buffer): string | undefined {
   }
 }
 
-function usage(sentence: string): ChamberlainError {
+/** The error for a wrong command line or request. */
+export function usage(sentence: string): ChamberlainError {
   return new ChamberlainError('USAGE', sentence);
 }

@@ -14,10 +14,24 @@ export function paint(
   return styleText(style, text, { stream });
 }
 
+type Cell = string | number | null | undefined;
+
+/** A column of a table: its heading, and what it shows of a row. */
+export type Column<Row> = readonly [heading: string, cell: (row: Row) => Cell];
+
+/** A table with a line for each row. */
+export function renderColumns<Row>(rows: readonly Row[], columns: readonly Column<Row>[]): string {
+  const headings = columns.map(([heading]) => heading);
+  return renderTable(
+    headings,
+    rows.map((row) => columns.map(([, cell]) => cell(row))),
+  );
+}
+
 /** Aligns rows in columns, with two spaces between them; the last column is not padded. Empty cells are `-`. */
 export function renderTable(
   headings: readonly string[],
-  rows: readonly (readonly (string | number | null | undefined)[])[],
+  rows: readonly (readonly Cell[])[],
 ): string {
   const cells = rows.map((row) =>
     row.map((cell) =>

@@ -78,9 +78,9 @@ export interface KeysPage {
   /** the number of a person */
   person: number | undefined;
   /** only keys that have expired */
-  expired: boolean;
+  expired?: true;
   /** the removed keys, instead of the present ones */
-  removed: boolean;
+  removed?: true;
   /** the last number of the previous page; 0: from the first */
   after: number;
   limit: number;
@@ -110,7 +110,7 @@ export async function listKeys(
      WHERE k.id > $1 AND ($2::int IS NULL OR k.person = $2)
        AND (k.removed_at IS NOT NULL) = $3 AND (NOT $4 OR k.expires_at <= now())
      ORDER BY k.id LIMIT $5`,
-    [after, person, removed, expired, limit],
+    [after, person, removed === true, expired === true, limit],
   );
   return rows as ListedKey[];
 }

@@ -1,7 +1,7 @@
 /** Runs checks in parallel, each with a time limit. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describeError, describeRootCause } from '../shared/errors.ts';
-import { nameFew } from '../reconcile/render-plan.ts';
+import { nameFew } from '../shared/printable.ts';
 import { readWaitedMs } from './processor.ts';
 import { type Check, type GroupedLine, type Line, type Server, unreadable } from './line.ts';
 

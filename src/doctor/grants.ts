@@ -1,4 +1,5 @@
 /** Rights as our SQL files and `SHOW GRANTS` write them, and how two lists of them differ. Pure. */
+import { nameFew } from '../shared/printable.ts';
 
 /** One right of one account, such as `chamberlain_homes`: `UPDATE (state) on convergence`. */
 export interface Grant {
@@ -51,13 +52,8 @@ export function missingFrom(
   for (const { to, right } of wanted) {
     if (!had.has(`${to} ${right}`)) missing.set(to, [...(missing.get(to) ?? []), right]);
   }
-  return [...missing].map(([to, rights]) => {
-    const more = rights.length > MOST_SHOWN ? ` and ${rights.length - MOST_SHOWN} more` : '';
-    return [to, `${rights.slice(0, MOST_SHOWN).join(', ')}${more}`];
-  });
+  return [...missing].map(([to, rights]) => [to, nameFew(rights)]);
 }
-
-const MOST_SHOWN = 5;
 
 /** Splits at commas that are not within brackets. */
 function splitList(text: string): string[] {

@@ -12,6 +12,7 @@ import {
 import { isRecent, type JunkCount, readJunk } from '../requests/junk-table.ts';
 import { readOldestWaiting } from '../backends/redis/waiting-requests.ts';
 import { codeOf } from '../shared/errors.ts';
+import { nameFew } from '../shared/printable.ts';
 import {
   describeHanging,
   describeIntruder,
@@ -175,13 +176,13 @@ function lookAtBacklog(health: WorkHealth): Line[] {
     expectThat(
       parked.length === 0,
       'nothing is parked',
-      `parked: ${listSome(parked)}`,
+      `parked: ${nameFew(parked, MOST_NAMED)}`,
       'See `chamberlain status` for the causes. When you have removed them, run `chamberlain repair SUBJECT`.',
     ),
     expectThat(
       failing.length === 0,
       'nothing is failing',
-      `failing: ${listSome(failing)}`,
+      `failing: ${nameFew(failing, MOST_NAMED)}`,
       'The roles try them again by themselves. See `chamberlain status` for the reasons.',
     ),
     oldest === null || oldest.seconds < OLDEST_REQUEST_SECONDS
@@ -240,9 +241,4 @@ function lookAtPortals(
           ),
         )),
   ];
-}
-
-function listSome(names: readonly string[]): string {
-  const more = names.length > MOST_NAMED ? ` and ${names.length - MOST_NAMED} more` : '';
-  return `${names.slice(0, MOST_NAMED).join(', ')}${more}`;
 }

@@ -1,8 +1,7 @@
 /** A survey as text for people: groups, worst first. Pure: no clock; colour only as it is given. */
 import { CODES } from '../shared/errors.ts';
-import { printable } from '../shared/printable.ts';
+import { count, nameFew, printable } from '../shared/printable.ts';
 import type { Effect } from '../reconcile/action.ts';
-import { count, nameFew } from '../reconcile/render-plan.ts';
 import { type Report, undecidedOf } from '../reconcile/report.ts';
 import { countAccounts, groupSurvey, type Group } from './survey-groups.ts';
 

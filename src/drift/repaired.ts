@@ -2,10 +2,10 @@
 import type { Step } from '../reconcile/plan.ts';
 import { failureLine, RUN_AGAIN } from '../cli/exit.ts';
 import type { FollowedPart, Owed } from './follow-repair.ts';
-import { count } from '../reconcile/render-plan.ts';
 import { roleOfTarget } from '../roles/index.ts';
 import type { Asked } from './surveying.ts';
 import { renderTable } from '../cli/table.ts';
+import { count, nameFew } from '../shared/printable.ts';
 
 export interface Repaired extends Asked {
   /** undefined: nothing was requested */
@@ -112,16 +112,16 @@ export function failuresOf({ parts, owed, withheld }: Repaired): string[] {
     ...[...bad].map(([code, of]) =>
       notDone(
         code,
-        nameFew(of, code === 'STILL_AT_WORK' ? 'not done yet for' : 'not done for'),
+        nameAccounts(of, code === 'STILL_AT_WORK' ? 'not done yet for' : 'not done for'),
         of.every((part) => endingOf(part) === 'unanswered') ? SEE_WHY : THEN[code],
       ),
     ),
     ...[...Map.groupBy(owed, ({ code }) => code)].map(([code, of]) =>
-      failureLine(code, nameFew(of, 'the new verifier is not yet on every server for')),
+      failureLine(code, nameAccounts(of, 'the new verifier is not yet on every server for')),
     ),
     ...(withheld.length === 0
       ? []
-      : [failureLine('DESTROY_WITHHELD', nameFew(withheld, 'not done for'))]),
+      : [failureLine('DESTROY_WITHHELD', nameAccounts(withheld, 'not done for'))]),
   ];
 }
 
@@ -140,8 +140,6 @@ function notDone(code: string, sentence: string, then: string | undefined): stri
   return then === undefined ? failureLine(code, sentence) : `${code}: ${sentence}. ${then}`;
 }
 
-function nameFew(of: readonly { account: string }[], what: string): string {
-  const accounts = [...new Set(of.map(({ account }) => account))];
-  const few = accounts.slice(0, 5).join(', ');
-  return `${what} ${few}${accounts.length > 5 ? `, and ${accounts.length - 5} more` : ''}`;
+function nameAccounts(of: readonly { account: string }[], what: string): string {
+  return `${what} ${nameFew([...new Set(of.map(({ account }) => account))])}`;
 }

@@ -3,6 +3,7 @@ import { CODES } from '../shared/errors.ts';
 import type { JudgedHomes } from './credentials.ts';
 import type { Refusal } from './refusal.ts';
 import { timeOf } from '../shared/time.ts';
+import { count } from '../shared/printable.ts';
 import { renderSurvey } from '../drift/render-survey.ts';
 import type { Report } from '../reconcile/report.ts';
 import { paint, renderTable } from '../cli/table.ts';
@@ -215,9 +216,4 @@ function isOfSubject({ part }: Refusal): boolean {
 
 function indent(text: string): string {
   return text.replaceAll(/^(?=.)/gmu, '  ');
-}
-
-/** `1 tool`, `2 tools`. */
-function count(many: number, one: string, several = `${one}s`): string {
-  return `${many} ${many === 1 ? one : several}`;
 }

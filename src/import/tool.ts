@@ -8,7 +8,7 @@ import {
 } from '../identity/names.ts';
 import { quote } from '../shared/printable.ts';
 import type { TakenDeletion, TakenTool } from './import-batch.ts';
-import { parseGeneralizedTime } from '../shared/time.ts';
+import { DAY_MS, parseGeneralizedTime } from '../shared/time.ts';
 import { readableRef, type DirectoryEntry } from '../targets/directory-reader.ts';
 import { hasClass, isLocked, readNumber } from './account.ts';
 import type { Fault, Refusal } from './refusal.ts';
@@ -29,7 +29,6 @@ export interface ToolsContext {
  * its pwdAccountLockedTime (`archive_after_days`): on day 41.
  */
 const OTHERS_GRACE_DAYS = 41;
-const DAY_MS = 24 * 3600 * 1000;
 
 /** A tool that is valid alone. Whether another entry has the same values is judged later, over all entries. */
 export interface SeenTool extends TakenTool {

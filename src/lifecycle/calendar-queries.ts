@@ -1,5 +1,5 @@
 /** The calendar's queries: which moves are due, and what the calendar waits for next. */
-import { timeOf } from '../shared/time.ts';
+import { DAY_MS, timeOf } from '../shared/time.ts';
 import { IS_APPROVED_ERASURE, IS_ERASING } from '../requests/approvals-table.ts';
 import { RECOVERY } from './holds-table.ts';
 import type { Client } from '../database/connection.ts';
@@ -186,7 +186,6 @@ export interface OverdueMove {
 const OVERDUE_MS = 120_000;
 /** At most so many overdue moves are read. */
 const MOST_OVERDUE = 100;
-const DAY_MS = 24 * 3600 * 1000;
 
 /** The moves that were due two minutes ago and are not made: intake fails at them, or is not running. */
 export async function readOverdue(db: Reader, now: Date): Promise<OverdueMove[]> {

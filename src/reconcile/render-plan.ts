@@ -5,7 +5,7 @@ import type { Paint, Style } from '../explain/render-explain.ts';
 import { renderUnmanaged } from '../unmanaged/render-unmanaged.ts';
 import { type Report, undecidedOf, type Unreadable } from './report.ts';
 import { UNSEALED } from '../seals/seal.ts';
-import { printableLines } from '../shared/printable.ts';
+import { count, nameFew, printableLines } from '../shared/printable.ts';
 
 const MARKS: Record<Effect, string> = { create: '+', change: '~', revoke: '-', destroy: '!' };
 
@@ -17,9 +17,6 @@ const COLOURS: Readonly<Record<string, Style>> = {
   '?': 'cyan',
   '…': 'dim',
 };
-
-/** As many accounts are named where many have the same trouble. */
-const NAMED = 5;
 
 /** The words for each effect, in the order in which totals name them. */
 const EFFECTS: readonly Effect[] = ['create', 'change', 'revoke', 'destroy'];
@@ -132,12 +129,6 @@ function renderUnreadable(unreadable: readonly Unreadable[]): string[] {
   return [...accounts].map(([what, of]) => (of.length === 0 ? what : `${what} (${nameFew(of)})`));
 }
 
-/** `alice, bob, carol, dave, eve, and 7 more` */
-export function nameFew(accounts: readonly string[]): string {
-  const few = accounts.slice(0, NAMED).join(', ');
-  return accounts.length > NAMED ? `${few}, and ${accounts.length - NAMED} more` : few;
-}
-
 /** What is seen beside several accounts, such as a nameless database account, with whose they are. */
 function sharedFindings(findings: readonly Finding[]): Map<string, string[]> {
   const accounts = new Map<string, string[]>();
@@ -171,9 +162,4 @@ function renderTotals(totals: Totals, shared: ReadonlyMap<string, readonly strin
     totals.waiting === 0 ? '' : `, ${totals.waiting} waiting`,
     totals.unreadable === 0 ? '' : `, ${totals.unreadable} UNREADABLE`,
   ].join('');
-}
-
-/** `1 step`, `2 steps` */
-export function count(number: number, noun: string): string {
-  return `${number} ${noun}${number === 1 ? '' : 's'}`;
 }

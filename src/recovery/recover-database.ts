@@ -11,7 +11,6 @@ import { eventsOfTaking, type Taking } from './taking.ts';
 import type { Role } from '../reconcile/wanted.ts';
 import { ROLES } from '../roles/index.ts';
 import type { Step } from '../reconcile/plan.ts';
-import { count, nameFew } from '../reconcile/render-plan.ts';
 import type { Report } from '../reconcile/report.ts';
 import {
   emptyServers,
@@ -27,7 +26,7 @@ import { type HostSeals, readHostSeals } from './host-seals.ts';
 import { type Decided, takeLesser } from './lesser.ts';
 import { digestRecovery, rowsOfOpen, rowsOfTakings } from './render.ts';
 import { toolAccount, toolOf } from '../identity/names.ts';
-import { printableLines } from '../shared/printable.ts';
+import { count, nameFew, printableLines } from '../shared/printable.ts';
 import { timeOf } from '../shared/time.ts';
 import { eventsForPortals } from '../events/done.ts';
 import { findSubjects } from '../identity/names-table.ts';
@@ -123,12 +122,12 @@ export async function recoverDatabase(command: Command): Promise<void> {
     if (expect === undefined) {
       if (json) printJson({ recovered: false, digest, ...drafted });
       else print(renderRecovery(drafted, digest, lost));
-      const isAsked = !json && canAsk();
-      if (!isAsked || !(await confirm('\nDo this, and thaw the realm? [y/N] '))) {
-        if (!json) print(isAsked ? NOTHING_DONE : TO_CONFIRM(digest));
-        process.exitCode = isAsked ? EXIT.failed : EXIT.pending;
+      if (!canAsk(command)) {
+        if (!json) print(TO_CONFIRM(digest));
+        process.exitCode = EXIT.pending;
         return;
       }
+      if (!(await confirm('\nDo this, and thaw the realm? [y/N] ', NOTHING_DONE))) return;
     }
     const keep = async () => {
       const written = await write();

@@ -5,7 +5,6 @@ import type { Command } from 'commander';
 import type { Config } from '../shared/config.ts';
 import { ChamberlainError } from '../shared/errors.ts';
 import { digestSteps } from '../reconcile/digest.ts';
-import { count } from '../reconcile/render-plan.ts';
 import { acceptOlderDirectory, type CatchingUp, readCatchingUp } from '../seals/heartbeat-table.ts';
 import { configOf, wantsJson } from '../cli/configuration.ts';
 import { canAsk, confirm } from '../cli/confirm.ts';
@@ -14,7 +13,7 @@ import { operatorName } from '../cli/operator.ts';
 import { startProgress } from '../cli/progress.ts';
 import { READ_AGAIN, type RecoverOptions, refuseUnread, type Surveyed } from './recover-survey.ts';
 import { withAdmin } from '../cli/admin.ts';
-import { printable } from '../shared/printable.ts';
+import { count, printable } from '../shared/printable.ts';
 import { print, printJson } from '../cli/table.ts';
 
 /** How often the progress of the directory is read. */
@@ -50,12 +49,12 @@ export async function recoverDirectory(
     }
     if (expect === undefined) {
       if (json) printJson({ recovered: false, digest, steps: steps.length, subjects: accounts });
-      const isAsked = !json && canAsk();
-      if (!isAsked || !(await confirm('\nDo this? [y/N] '))) {
-        if (!json) print(isAsked ? 'Nothing was done.' : TO_CONFIRM(digest));
-        process.exitCode = isAsked ? EXIT.failed : EXIT.pending;
+      if (!canAsk(command)) {
+        if (!json) print(TO_CONFIRM(digest));
+        process.exitCode = EXIT.pending;
         return;
       }
+      if (!(await confirm('\nDo this? [y/N] '))) return;
     }
     const touched = await acceptOlderDirectory(owner, [...revoking], operatorName());
     const { accepted, behind, parked } = await followDirectory(

@@ -39,23 +39,16 @@ export async function surveyAll(
 ): Promise<Surveyed> {
   const { timeout } = command.opts<RecoverOptions>();
   const progress = startProgress({ json: wantsJson(command) });
-  try {
-    const reports = await askRoles(config, undefined, {
-      roles,
-      timeoutMs: timeout * 1000,
-      say: progress.say,
-    });
-    const doubt = reports.get('directory')?.doubt;
-    return {
-      reports,
-      unreadable: [...reports.values()]
-        .flatMap(({ unreadable }) => unreadable)
-        .filter(({ sentence }) => sentence !== doubt?.sentence),
-      doubt,
-    };
-  } finally {
-    progress.end();
-  }
+  const terms = { roles, timeoutMs: timeout * 1000, say: progress.say };
+  const reports = await askRoles(config, undefined, terms).finally(progress.end);
+  const doubt = reports.get('directory')?.doubt;
+  return {
+    reports,
+    unreadable: [...reports.values()]
+      .flatMap(({ unreadable }) => unreadable)
+      .filter(({ sentence }) => sentence !== doubt?.sentence),
+    doubt,
+  };
 }
 
 /** Prints what could not be read. Returns whether there was anything. */

@@ -1,14 +1,13 @@
 /** After a recovery, no date in the backup gives access or destroys anything before an admin decides. */
 import type { Open } from './taking.ts';
 import { timeOf, WITHOUT_END } from '../shared/time.ts';
+import { nameFew } from '../shared/printable.ts';
 import { IS_APPROVED_ERASURE } from '../requests/approvals-table.ts';
 import type { Client } from '../database/connection.ts';
 import { RECOVERY, voidWarnings } from '../lifecycle/holds-table.ts';
 import { IS_OWN_DELETION } from '../identity/people-table.ts';
 
 const RETURNING = 'was being restored since';
-/** At most so many people are named. */
-const NAMED = 5;
 
 interface Leaving {
   uid: number;
@@ -97,13 +96,11 @@ export async function readSuspendedBefore(
   );
   if (rows.length === 0) return [];
   const names = (rows as { account: string }[]).map(({ account }) => account);
-  const few = names.slice(0, NAMED).join(', ');
-  const rest = names.length > NAMED ? `, and ${names.length - NAMED} more` : '';
   return [
     {
       account: 'people',
       sentence:
-        `suspended in the backup: ${few}${rest}; nothing shows which keys and tools were taken from them after it: see ` +
+        `suspended in the backup: ${nameFew(names)}; nothing shows which keys and tools were taken from them after it: see ` +
         '`list keys --person NAME` and `explain NAME` before you reinstate one',
     },
   ];

@@ -1,5 +1,7 @@
 /** Formats of times: for people, and in the directory. */
 
+export const DAY_MS = 24 * 3600 * 1000;
+
 /** `2026-11-24 21:11:05Z`, from a date or from ISO 8601 in UTC. */
 export function timeOf(at: Date | string): string {
   const iso = typeof at === 'string' ? at : at.toISOString();

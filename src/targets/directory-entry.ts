@@ -14,7 +14,7 @@
  * | ours, of another structural class                   | NAME_FOREIGN, only what is revoked  |
  */
 import { normalName } from '../identity/names.ts';
-import { printable } from '../shared/printable.ts';
+import { count, printable } from '../shared/printable.ts';
 import type { Wanted } from '../reconcile/wanted.ts';
 import type { Action, Attributes, Effect, EntryRef } from '../reconcile/action.ts';
 import type { DraftFinding, DraftStep, TargetPlan } from '../reconcile/plan.ts';
@@ -51,8 +51,7 @@ export function describeEntry(want: EntryWant, ...shape: readonly string[]): str
 
 /** For people: `1 key`, `3 keys`. */
 export function countValues(values: readonly string[] | undefined, noun: string): string {
-  const count = values?.length ?? 0;
-  return `${count} ${noun}${count === 1 ? '' : 's'}`;
+  return count(values?.length ?? 0, noun);
 }
 
 /** Gives each subject the entries that have one of its names or numbers, in any case. */

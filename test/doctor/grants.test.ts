@@ -80,6 +80,6 @@ test('what one list lacks is listed by account, and a long list is shortened', (
   expect(missingFrom(wanted, wanted)).toEqual([]);
   expect(missingFrom(parseGrants('GRANT INSERT ON a TO x;'), wanted)).toEqual([
     ['x', 'SELECT on a'],
-    ['y', 'SELECT on b, SELECT on c, SELECT on d, SELECT on e, SELECT on f and 2 more'],
+    ['y', 'SELECT on b, SELECT on c, SELECT on d, SELECT on e, SELECT on f, and 2 more'],
   ]);
 });

@@ -9,6 +9,7 @@ import {
 } from '../databases-manifest.ts';
 import type { LongStep } from '../archive-keeping.ts';
 import { shellWord } from '../../shared/run-programs.ts';
+import { nameFew } from '../../shared/printable.ts';
 import type { Action } from '../../reconcile/action.ts';
 import {
   archiveDiffers,
@@ -222,9 +223,7 @@ async function explainFailure(
   if (isForAnother(cause) && others.length > 0) {
     // tenants name databases, and an administrator will run the command
     const command = `zstd -dc ${shellWord(join(path, file))} | mariadb ${shellWord(database)}`;
-    const few = others.slice(0, FEW).join(', ');
-    const more = others.length > FEW ? `, and ${others.length - FEW} more` : '';
-    const why = `${database} holds objects that only an administrator may create (${few}${more}): load it on ${place.name} as an administrator, with \`${command}\`, then run repair`;
+    const why = `${database} holds objects that only an administrator may create (${nameFew(others)}): load it on ${place.name} as an administrator, with \`${command}\`, then run repair`;
     return new Error(why, { cause });
   }
   if (!isServerAway(cause)) return cause;
@@ -233,6 +232,3 @@ async function explainFailure(
   const why = `${place.name} closed the connection that loads ${database}: if the text form of a row is longer than max_allowed_packet (${most} bytes), set max_allowed_packet to 1G`;
   return new Error(why, { cause });
 }
-
-/** At most this many objects are named to people. */
-const FEW = 5;

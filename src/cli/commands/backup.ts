@@ -1,11 +1,11 @@
 /** `chamberlain backup`: makes a set of backups, or proves that one can be restored. */
 import { basename, resolve } from 'node:path';
-import type { Command } from 'commander';
 import { makeSet, type Made } from '../../backup/make.ts';
 import { verifySet, type Verified } from '../../backup/verify.ts';
 import { ChamberlainError } from '../../shared/errors.ts';
+import type { Command } from '../command.ts';
 import { configOf, configPathOf, wantsJson } from '../configuration.ts';
-import { describeExamples, describeExits, EXIT } from '../exit.ts';
+import { EXIT } from '../exit.ts';
 import { startProgress } from '../progress.ts';
 import { print, printJson } from '../table.ts';
 
@@ -14,7 +14,7 @@ interface BackupOptions {
   key?: string;
 }
 
-export function defineBackup(command: Command): void {
+export function define(command: Command): void {
   command
     .description(
       'Makes a set of backups, as a new folder in DIR. The set holds PostgreSQL as of one moment, the\n' +
@@ -29,25 +29,22 @@ export function defineBackup(command: Command): void {
     .argument('[DIR]', 'the folder in which to make the set')
     .option('--verify <set>', 'restore this set into temporary servers, and compare')
     .option('--key <file>', 'with --verify: the private key, as `age-keygen` makes it')
-    .addHelpText(
-      'after',
-      describeExamples(
-        'backup /var/backups/chamberlain',
-        'backup --verify /mnt/chamberlain-tools-20261129T221700Z --key /media/key/backup.txt',
-      ) +
-        `\n${describeExits({
-          0: 'the set was made; with --verify: it can be restored',
-          1: 'no set was made; with --verify: BACKUP_DAMAGED, it cannot be restored',
-          3: 'with --verify: it can be restored, but archives are missing on this machine',
-        })}`,
+    .examples(
+      'backup /var/backups/chamberlain',
+      'backup --verify /mnt/chamberlain-tools-20261129T221700Z --key /media/key/backup.txt',
     )
+    .exits({
+      0: 'the set was made; with --verify: it can be restored',
+      1: 'no set was made; with --verify: BACKUP_DAMAGED, it cannot be restored',
+      3: 'with --verify: it can be restored, but archives are missing on this machine',
+    })
     .action(async (folder: string | undefined) => {
       const { verify, key } = command.opts<BackupOptions>();
       if ((folder === undefined) === (verify === undefined)) {
-        throw usage('give either DIR or --verify');
+        command.error('give either DIR or --verify');
       }
       if ((verify === undefined) !== (key === undefined)) {
-        throw usage('--verify and --key must be given together');
+        command.error('--verify and --key must be given together');
       }
       if (verify !== undefined && key !== undefined) await verifyThere(command, verify, key);
       else if (folder !== undefined) await makeThere(command, folder);
@@ -87,15 +84,7 @@ async function interruptibly<T>(
     });
   }
   const progress = startProgress({ json: true });
-  try {
-    return await act(progress.say, ending.signal);
-  } finally {
-    progress.end();
-  }
-}
-
-function usage(sentence: string): ChamberlainError {
-  return new ChamberlainError('USAGE', sentence);
+  return await act(progress.say, ending.signal).finally(progress.end);
 }
 
 function renderMade({ set, bytes, archives, ...contents }: Made): string {

@@ -1,13 +1,12 @@
 /** `chamberlain bootstrap`: creates the first admin without a request, because nobody could approve one. */
-import type { Command } from 'commander';
 import { bootstrap } from '../../requests/bootstrap.ts';
 import { nameOfServer, openPool } from '../../database/connection.ts';
+import type { Command } from '../command.ts';
 import { configOf, wantsJson } from '../configuration.ts';
-import { describeExamples, describeExits } from '../exit.ts';
 import { whileWaiting } from '../progress.ts';
 import { print, printJson } from '../table.ts';
 
-export function defineBootstrap(command: Command): void {
+export function define(command: Command): void {
   command
     .description(
       'Creates PERSON as the first admin: the person, with access to the realm, and the admin tool with\n' +
@@ -18,13 +17,11 @@ export function defineBootstrap(command: Command): void {
     .option('--displayName <name>', 'the name that others see (default: PERSON)')
     .option('--email <address>', 'a mail address (default: PERSON@localhost)')
     .option('--key <line>', 'a public SSH key, as in a .pub file')
-    .addHelpText(
-      'after',
-      describeExamples(
-        'bootstrap steward',
-        'bootstrap alice --displayName "Alice A." --email alice@example.org',
-      ) + `\n${describeExits({})}`,
+    .examples(
+      'bootstrap steward',
+      'bootstrap alice --displayName "Alice A." --email alice@example.org',
     )
+    .exits()
     .action(async (person: string) => {
       const config = configOf(command);
       const { displayName, email, key } = command.opts<Record<string, string | undefined>>();

@@ -1,5 +1,4 @@
 /** `chamberlain doctor`: checks everything that the realm depends on. Changes nothing. */
-import { type Command } from 'commander';
 import type { Config } from '../../shared/config.ts';
 import { lookAtBackupPrograms, lookAtLastBackup } from '../../doctor/backups.ts';
 import { lookAtCertificate, tlsServers } from '../../doctor/certificates.ts';
@@ -40,8 +39,9 @@ import type { RoleDescriptor } from '../../roles/descriptor.ts';
 import { REGISTRY, ROLES } from '../../roles/index.ts';
 import { type Client, nameOfServer, openPool, type Pool } from '../../database/connection.ts';
 import { readTroubles, stoppedBy, type Trouble } from '../../database/troubles-table.ts';
+import type { Command } from '../command.ts';
 import { configOf, configPathOf, wantsJson } from '../configuration.ts';
-import { describeExamples, describeExits, EXIT } from '../exit.ts';
+import { EXIT } from '../exit.ts';
 import { printPage } from '../fold.ts';
 import { startProgress } from '../progress.ts';
 import { askRoles } from '../../drift/surveying.ts';
@@ -61,7 +61,7 @@ const SHOWN: Record<State, string> = {
 /** What is shown without --verbose. */
 const WRONG: ReadonlySet<State> = new Set(['fix', 'unreadable']);
 
-export function defineDoctor(command: Command): void {
+export function define(command: Command): void {
   command
     .description(
       'Checks everything that the realm depends on: configuration, secrets, servers, accounts, rights,\n' +
@@ -71,19 +71,16 @@ export function defineDoctor(command: Command): void {
     )
     .option('--verbose', 'also show what is right, and what cannot be checked from here')
     .option('--etc <folder>', "the folder of this host's passwd and group", '/etc')
-    .addHelpText(
-      'after',
-      describeExamples(
-        'doctor',
-        'doctor --verbose',
-        'doctor --json | jq \'.lines[] | select(.state == "fix")\'',
-      ) +
-        `\n${describeExits({
-          0: 'everything that could be checked is right',
-          3: 'there is something to correct',
-          4: 'something is UNREADABLE: a server or a role did not answer',
-        })}`,
+    .examples(
+      'doctor',
+      'doctor --verbose',
+      'doctor --json | jq \'.lines[] | select(.state == "fix")\'',
     )
+    .exits({
+      0: 'everything that could be checked is right',
+      3: 'there is something to correct',
+      4: 'something is UNREADABLE: a server or a role did not answer',
+    })
     .action(async () => {
       const { etc, verbose } = command.opts<{ etc: string; verbose?: true }>();
       const config = configOf(command);

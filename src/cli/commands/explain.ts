@@ -1,9 +1,9 @@
 /** `chamberlain explain`: all that is known about one word, on one page. Changes nothing. */
-import type { Command } from 'commander';
 import type { Explanation } from '../../explain/explanation.ts';
 import { renderExplanation } from '../../explain/render-explain.ts';
+import type { Command } from '../command.ts';
 import { configOf, wantsJson } from '../configuration.ts';
-import { describeExamples, describeExits, EXIT } from '../exit.ts';
+import { EXIT } from '../exit.ts';
 import { explain } from '../../explain/explaining.ts';
 import { printPage } from '../fold.ts';
 import { parseSeconds } from '../options/seconds.ts';
@@ -12,7 +12,7 @@ import { paint, printJson } from '../table.ts';
 /** The longest wait for a role that hangs. The page is shown as soon as all roles have answered. */
 const TIMEOUT_SECONDS = 0.3;
 
-export function defineExplain(command: Command): void {
+export function define(command: Command): void {
   command
     .description(
       'Shows all that is known about WORD: who or what it is, who requested and approved it, what is\n' +
@@ -29,22 +29,21 @@ export function defineExplain(command: Command): void {
       `
 Marks:
   + create   ~ change   - revoke (access goes, data stays)   ! destroy
-  ? a finding   … waits for another role, or for what a finding names   × could not be read
-` +
-        describeExamples(
-          'explain tools.bridgebot',
-          'explain 50001 --json',
-          'explain /data/project/bridgebot/logs',
-          'explain SHA256:CdJhaw8trPQaPlbHaEFi7I0Ko7eRHJ7Oq1wFrpA7QJA',
-          'explain "$(cat id_ed25519.pub)"',
-        ) +
-        `\n${describeExits({
-          0: 'everything is as wanted',
-          1: 'WORD names no person or tool (standard output says what is known of it), or the command failed',
-          3: 'something differs or waits, or an admin must decide',
-          4: 'something is UNREADABLE, or a role did not answer in time',
-        })}`,
+  ? a finding   … waits for another role, or for what a finding names   × could not be read`,
     )
+    .examples(
+      'explain tools.bridgebot',
+      'explain 50001 --json',
+      'explain /data/project/bridgebot/logs',
+      'explain SHA256:CdJhaw8trPQaPlbHaEFi7I0Ko7eRHJ7Oq1wFrpA7QJA',
+      'explain "$(cat id_ed25519.pub)"',
+    )
+    .exits({
+      0: 'everything is as wanted',
+      1: 'WORD names no person or tool (standard output says what is known of it), or the command failed',
+      3: 'something differs or waits, or an admin must decide',
+      4: 'something is UNREADABLE, or a role did not answer in time',
+    })
     .action(async (word: string) => {
       const { timeout } = command.opts<{ timeout: number }>();
       const explanation = await explain(configOf(command), word, {

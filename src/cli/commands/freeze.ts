@@ -1,16 +1,16 @@
 /** `chamberlain freeze`: stops all verdicts and all work until `thaw`. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Command } from 'commander';
 import type { Config } from '../../shared/config.ts';
 import { timeOf } from '../../shared/time.ts';
 import { type Acting, freeze, type Freeze, readActing } from '../../database/freeze.ts';
+import type { Command } from '../command.ts';
 import { configOf, wantsJson } from '../configuration.ts';
-import { describeExamples, describeExits, EXIT } from '../exit.ts';
+import { EXIT } from '../exit.ts';
 import { operatorName } from '../operator.ts';
 import { startProgress } from '../progress.ts';
 import { parseSeconds } from '../options/seconds.ts';
 import { withAdmin } from '../admin.ts';
-import { printable } from '../../shared/printable.ts';
+import { count, printable } from '../../shared/printable.ts';
 import { print, printJson } from '../table.ts';
 
 /** How often it checks which workers are still at work. */
@@ -23,7 +23,7 @@ interface FreezeOptions {
   json: boolean;
 }
 
-export function defineFreeze(command: Command): void {
+export function define(command: Command): void {
   command
     .description(
       'Freezes the realm: until `chamberlain thaw`, no request gets a verdict and no worker changes a\n' +
@@ -34,17 +34,14 @@ export function defineFreeze(command: Command): void {
     )
     .requiredOption('--reason <text>', 'why: `status` shows it')
     .option('--timeout <seconds>', 'how long to wait for the work in progress', parseSeconds, 60)
-    .addHelpText(
-      'after',
-      describeExamples(
-        'freeze --reason "the file server moves"',
-        'freeze --reason "a backup is restored" --json',
-      ) +
-        `\n${describeExits({
-          0: 'the realm is frozen, or was so already, and no worker is at work',
-          5: 'the realm is frozen, but a worker has not finished its work in progress',
-        })}`,
+    .examples(
+      'freeze --reason "the file server moves"',
+      'freeze --reason "a backup is restored" --json',
     )
+    .exits({
+      0: 'the realm is frozen, or was so already, and no worker is at work',
+      5: 'the realm is frozen, but a worker has not finished its work in progress',
+    })
     .action(async () => {
       const { reason, timeout } = command.opts<{ reason: string; timeout: number }>();
       if (reason.trim() === '') command.error('error: --reason is empty: say why');
@@ -117,7 +114,7 @@ export function describeFreeze({ frozenAt, frozenBy, reason }: Freeze): string {
 export function describeActing(acting: readonly Acting[]): string {
   return [...Map.groupBy(acting, ({ role }) => role)]
     .map(([role, { length }]) =>
-      role === 'intake' ? role : `${role} (${length} subject${length === 1 ? '' : 's'})`,
+      role === 'intake' ? role : `${role} (${count(length, 'subject')})`,
     )
     .join(', ');
 }

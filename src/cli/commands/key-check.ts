@@ -1,20 +1,20 @@
 /** `chamberlain key check`: parses a pasted key strictly. Needs no configuration and no server. */
 import { createReadStream } from 'node:fs';
-import type { Command } from 'commander';
 import { cannotRead } from '../../shared/errors.ts';
 import { parseSshKey } from '../../ssh-keys/ssh-key.ts';
+import type { Command } from '../command.ts';
 import { wantsJson } from '../configuration.ts';
-import { describeExamples, EXIT } from '../exit.ts';
+import { EXIT } from '../exit.ts';
 import { print, printJson } from '../table.ts';
 
 /** A longer input cannot be a key, and is not read further. */
 const MAX_INPUT_BYTES = 64 * 1024;
 
-export function defineKey(key: Command): void {
+export function define(key: Command): void {
   key
     .description('Checks public SSH keys. Needs no configuration and no server.')
     .helpCommand(false)
-    .addHelpText('after', describeExamples('key check ~/.ssh/id_ed25519.pub'));
+    .examples('key check ~/.ssh/id_ed25519.pub');
   const check = key.command('check').summary('check one key in a file or on standard input');
   check
     .description(
@@ -23,10 +23,13 @@ export function defineKey(key: Command): void {
         'person should do.',
     )
     .argument('[FILE]', 'the file with the key; `-` for standard input', '-')
+    .examples('key check ~/.ssh/id_ed25519.pub', 'key check --json < pasted.txt')
     .addHelpText(
       'after',
-      describeExamples('key check ~/.ssh/id_ed25519.pub', 'key check --json < pasted.txt') +
-        '\n\nExit codes:\n  0  the key is accepted\n  2  the key is not accepted: see standard error, `KEY_…: sentence`',
+      `
+Exit codes:
+  0  the key is accepted
+  2  the key is not accepted: see standard error, \`KEY_…: sentence\``,
     )
     .action(async (file: string) => {
       const verdict = parseSshKey(await readInput(file));

@@ -1,5 +1,4 @@
 /** `chamberlain list` and `list unmanaged`. Reads only PostgreSQL. */
-import type { Command } from 'commander';
 import type { Config } from '../../shared/config.ts';
 import { timeOf } from '../../shared/time.ts';
 import {
@@ -13,12 +12,13 @@ import type { Role } from '../../reconcile/wanted.ts';
 import { REGISTRY } from '../../roles/index.ts';
 import { describeDecision, describeMaking } from '../../unmanaged/render-unmanaged.ts';
 import { readLooks, readUnmanaged } from '../../unmanaged/unmanaged-table.ts';
+import type { Command } from '../command.ts';
 import { configOf, wantsJson } from '../configuration.ts';
-import { describeExamples, describeExits, EXIT } from '../exit.ts';
+import { EXIT } from '../exit.ts';
 import { printPage } from '../fold.ts';
 import { defineListing } from './listing.ts';
 import { withAdmin } from '../admin.ts';
-import { paint, printJson, renderTable } from '../table.ts';
+import { paint, printJson, renderColumns } from '../table.ts';
 
 /** Every place is looked at several times within this time. */
 const LATE_MS = 120_000;
@@ -31,15 +31,12 @@ interface Unseen {
   lookedAt: Date | null;
 }
 
-export function defineList(command: Command): void {
+export function define(command: Command): void {
   command
     .description('Lists things of one kind.')
     .helpCommand(false)
-    .addHelpText(
-      'after',
-      describeExamples('list people', 'list keys --person alice', 'list unmanaged') +
-        `\n${describeExits({})}`,
-    );
+    .examples('list people', 'list keys --person alice', 'list unmanaged')
+    .exits();
   defineListing(command);
   const unmanaged = command
     .command('unmanaged')
@@ -54,17 +51,14 @@ export function defineList(command: Command): void {
         'gone, it is no longer listed; if it was ignored, it stays listed for good. There is one exception:\n' +
         "the sweep removes an unmanaged member from a tool's group, because the group itself is managed.",
     )
-    .addHelpText(
-      'after',
-      describeExamples(
-        'list unmanaged',
-        "list unmanaged --json | jq -r '.things[] | select(.ignoredAt == null) | .object'",
-      ) +
-        `\n${describeExits({
-          3: 'no admin has decided yet on something in the list',
-          4: 'a place was not looked at for two minutes, so the list may be incomplete',
-        })}`,
+    .examples(
+      'list unmanaged',
+      "list unmanaged --json | jq -r '.things[] | select(.ignoredAt == null) | .object'",
     )
+    .exits({
+      3: 'no admin has decided yet on something in the list',
+      4: 'a place was not looked at for two minutes, so the list may be incomplete',
+    })
     .action(async () => {
       const config = configOf(unmanaged);
       const now = new Date();
@@ -135,13 +129,13 @@ function renderThings(
   heading: string,
   describe: (thing: UnmanagedThing) => string,
 ): string {
-  return renderTable(
-    ['object', 'number', 'first seen', heading],
-    things.map((thing) => [
-      thing.kind === 'database user' ? `${thing.object} on ${thing.place}` : thing.object,
-      thing.number,
-      timeOf(thing.since),
-      describe(thing),
-    ]),
-  );
+  return renderColumns(things, [
+    [
+      'object',
+      ({ kind, object, place }) => (kind === 'database user' ? `${object} on ${place}` : object),
+    ],
+    ['number', ({ number }) => number],
+    ['first seen', ({ since }) => timeOf(since)],
+    [heading, describe],
+  ]);
 }

@@ -1,9 +1,11 @@
 /** `chamberlain list people`, `list tools`, `list keys`: page by page. Reads only PostgreSQL. */
-import { type Command, InvalidArgumentError, Option } from 'commander';
+import { InvalidArgumentError, Option } from 'commander';
 import type { Config } from '../../shared/config.ts';
 import { withoutRealm } from '../../identity/names.ts';
 import { timeOf } from '../../shared/time.ts';
+import { nameFew } from '../../shared/printable.ts';
 import {
+  type KeysPage,
   listKeys,
   listPeople,
   listTools,
@@ -16,23 +18,18 @@ import {
 } from '../../database/listing.ts';
 import { findPerson } from '../../identity/people-table.ts';
 import type { Client } from '../../database/connection.ts';
+import type { Command } from '../command.ts';
 import { configOf, wantsJson } from '../configuration.ts';
-import { describeExamples, describeExits } from '../exit.ts';
 import { printPage } from '../fold.ts';
 import { limitUpTo } from '../options/limit.ts';
 import { unknownSubject, withAdmin } from '../admin.ts';
-import { paint, print, printJson, renderTable } from '../table.ts';
+import { type Column, paint, print, printJson, renderColumns } from '../table.ts';
 
 /** How many maintainers of a tool the table names; the JSON names all. */
 const FEW_NAMED = 3;
 
-interface KeyOptions {
-  person?: string;
-  expired?: true;
-  removed?: true;
-  after: number;
-  limit: number;
-}
+/** The person by name, not by number. */
+type KeyOptions = Omit<KeysPage, 'person'> & { person?: string };
 
 /** A list: how a page of it is read and shown. */
 interface Listing<Row> {
@@ -40,8 +37,7 @@ interface Listing<Row> {
   noun: string;
   /** reads no more than `limit` rows */
   read: (client: Client, limit: number) => Promise<Row[]>;
-  headings: readonly string[];
-  cells: (row: Row) => (string | number | null)[];
+  columns: readonly Column<Row>[];
   /** the value of --after for the page after this row */
   keyOf: (row: Row) => string | number;
 }
@@ -58,29 +54,26 @@ function definePeople(command: Command): void {
       'Lists people by shell name: number, state, whether they have access to the realm, how many keys\n' +
         'they have, display name and mail address. Deleted people are listed too, without the last two.',
     )
-    .addHelpText(
-      'after',
-      describeExamples(
-        'list people --state suspended',
-        'list people --prefix al --limit 20',
-        "list people --limit 10000 --json | jq -r '.people[] | select(.realmMember) | .email'",
-      ) + `\n${describeExits({})}`,
+    .examples(
+      'list people --state suspended',
+      'list people --prefix al --limit 20',
+      "list people --limit 10000 --json | jq -r '.people[] | select(.realmMember) | .email'",
     )
+    .exits()
     .action(async () => {
       const options = command.opts<SubjectsPage>();
       await show<ListedPerson>(command, {
         noun: 'people',
         read: (client, limit) => listPeople(client, { ...options, limit }),
-        headings: ['person', 'number', 'state', 'access', 'keys', 'since', 'mail', 'display name'],
-        cells: (p) => [
-          p.account,
-          p.uid,
-          p.state,
-          p.realmMember ? 'yes' : 'no',
-          p.keys,
-          dayOf(p.createdAt),
-          p.email,
-          p.displayName,
+        columns: [
+          ['person', (p) => p.account],
+          ['number', (p) => p.uid],
+          ['state', (p) => p.state],
+          ['access', (p) => (p.realmMember ? 'yes' : 'no')],
+          ['keys', (p) => p.keys],
+          ['since', (p) => dayOf(p.createdAt)],
+          ['mail', (p) => p.email],
+          ['display name', (p) => p.displayName],
         ],
         keyOf: ({ account }) => account,
       });
@@ -93,14 +86,12 @@ function defineTools(command: Command): void {
       'Lists tools by name: number, state, maintainers and title. Deleted tools are listed too. A name\n' +
         'may also be given as the account, such as tools.bridgebot.',
     )
-    .addHelpText(
-      'after',
-      describeExamples(
-        'list tools --state disabled',
-        'list tools --prefix bridge',
-        "list tools --limit 10000 --json | jq -r '.tools[] | select(.maintainers == []) | .account'",
-      ) + `\n${describeExits({})}`,
+    .examples(
+      'list tools --state disabled',
+      'list tools --prefix bridge',
+      "list tools --limit 10000 --json | jq -r '.tools[] | select(.maintainers == []) | .account'",
     )
+    .exits()
     .action(async () => {
       const options = command.opts<SubjectsPage>();
       const { realm } = configOf(command);
@@ -113,14 +104,13 @@ function defineTools(command: Command): void {
             after: withoutRealm(options.after, realm),
             limit,
           }),
-        headings: ['tool', 'number', 'state', 'since', 'maintainers', 'title'],
-        cells: (t) => [
-          t.account,
-          t.uid,
-          t.state,
-          dayOf(t.createdAt),
-          nameFew(t.maintainers),
-          t.title,
+        columns: [
+          ['tool', (t) => t.account],
+          ['number', (t) => t.uid],
+          ['state', (t) => t.state],
+          ['since', (t) => dayOf(t.createdAt)],
+          ['maintainers', (t) => nameFew(t.maintainers, FEW_NAMED)],
+          ['title', (t) => t.title],
         ],
         keyOf: ({ name }) => name,
       });
@@ -136,46 +126,37 @@ function defineKeys(command: Command): void {
     .option('--person <name>', 'only the keys of this person')
     .option('--expired', 'only keys that have expired')
     .option('--removed', 'the removed keys instead of the present ones')
-    .addHelpText(
-      'after',
-      describeExamples(
-        'list keys --person alice',
-        'list keys --expired',
-        "list keys --limit 10000 --json | jq -r '.keys[] | select(.expiresAt == null) | .person'",
-      ) + `\n${describeExits({})}`,
+    .examples(
+      'list keys --person alice',
+      'list keys --expired',
+      "list keys --limit 10000 --json | jq -r '.keys[] | select(.expiresAt == null) | .person'",
     )
+    .exits()
     .action(async () => {
       const options = command.opts<KeyOptions>();
       const config = configOf(command);
       await show<ListedKey>(command, {
         noun: 'keys',
-        read: async (client, limit) =>
-          listKeys(client, {
-            person: await uidOf(client, config, options.person),
-            expired: options.expired === true,
-            removed: options.removed === true,
-            after: options.after,
-            limit,
-          }),
-        headings: [
-          ...['key', 'person', 'type', 'fingerprint', 'added', 'until'],
-          ...(options.removed ? ['removed'] : []),
-          'label',
-        ],
-        cells: (k) => [
-          k.id,
-          k.person,
-          k.type,
-          k.fingerprint,
-          dayOf(k.addedAt),
-          k.expiresAt === null ? null : timeOf(k.expiresAt),
-          ...(k.removedAt === null ? [] : [timeOf(k.removedAt)]),
-          k.label,
+        read: async (client, limit) => {
+          const person = await uidOf(client, config, options.person);
+          return await listKeys(client, { ...options, person, limit });
+        },
+        columns: [
+          ['key', (k) => k.id],
+          ['person', (k) => k.person],
+          ['type', (k) => k.type],
+          ['fingerprint', (k) => k.fingerprint],
+          ['added', (k) => dayOf(k.addedAt)],
+          ['until', (k) => k.expiresAt && timeOf(k.expiresAt)],
+          ...(options.removed ? [REMOVED] : []),
+          ['label', (k) => k.label],
         ],
         keyOf: ({ id }) => id,
       });
     });
 }
+
+const REMOVED: Column<ListedKey> = ['removed', ({ removedAt }) => removedAt && timeOf(removedAt)];
 
 /** The options of a list of people or tools. */
 function defineSubjects(command: Command, states: readonly string[]): Command {
@@ -216,7 +197,7 @@ async function show<Row>(command: Command, listing: Listing<Row>): Promise<void>
     print(`no ${listing.noun}`);
     return;
   }
-  printPage(renderTable(listing.headings, rows.map(listing.cells)));
+  printPage(renderColumns(rows, listing.columns));
   if (next !== null)
     print(paint('dim', `\nthere are more: chamberlain ${againAfter(command, next)}`));
 }
@@ -247,9 +228,4 @@ async function uidOf(
 
 function dayOf(time: Date): string {
   return time.toISOString().slice(0, 10);
-}
-
-function nameFew(names: readonly string[]): string {
-  const more = names.length > FEW_NAMED ? ` and ${names.length - FEW_NAMED} more` : '';
-  return `${names.slice(0, FEW_NAMED).join(', ')}${more}`;
 }

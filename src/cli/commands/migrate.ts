@@ -1,6 +1,5 @@
 /** `chamberlain migrate`: brings the schema to this version, then grants each role its rights. */
 import { join } from 'node:path';
-import type { Command } from 'commander';
 import { runner } from 'node-pg-migrate';
 import type { Config } from '../../shared/config.ts';
 import { ChamberlainError } from '../../shared/errors.ts';
@@ -8,22 +7,23 @@ import { ROOT } from '../../shared/root.ts';
 import { nameOfServer, openOwner } from '../../database/connection.ts';
 import { readRights } from '../../database/rights.ts';
 import { writeRoles } from '../../database/roles-table.ts';
+import type { Command } from '../command.ts';
 import { configOf, wantsJson } from '../configuration.ts';
-import { describeExamples, describeExits } from '../exit.ts';
 import { startProgress } from '../progress.ts';
 import { print, printJson } from '../table.ts';
 
 /** An advisory lock. Two migrations at once would grant the same rights at once, which fails. */
 const LOCK = 7_001;
 
-export function defineMigrate(command: Command): void {
+export function define(command: Command): void {
   command
     .description(
       'Applies the migrations that the database lacks, then migrations/roles.sql, which creates the\n' +
         'PostgreSQL roles and grants each its rights, table by table. Runs as the owner `chamberlain`. May\n' +
         'be run again at any time. Sets no passwords.',
     )
-    .addHelpText('after', describeExamples('migrate') + `\n${describeExits({})}`)
+    .examples('migrate')
+    .exits()
     .action(async () => {
       const progress = startProgress({ json: wantsJson(command) });
       const applied = await migrate(configOf(command), progress.say).finally(progress.end);

@@ -1,13 +1,12 @@
 /** `chamberlain prepare`: prepares the areas of the file server. An operator runs it who knows that they are mounted. */
-import type { Command } from 'commander';
 import { prepareFileAreas } from '../../backends/files/file-acls.ts';
 import { prepareArchives } from '../../archives/homes/file-archive-mount.ts';
+import type { Command } from '../command.ts';
 import { configOf, wantsJson } from '../configuration.ts';
-import { describeExamples, describeExits } from '../exit.ts';
 import { whileWaiting } from '../progress.ts';
 import { print, printJson } from '../table.ts';
 
-export function definePrepare(command: Command): void {
+export function define(command: Command): void {
   command
     .description(
       'Makes the folder for archives of homes. In that folder and in each area of homes, makes a folder\n' +
@@ -16,7 +15,8 @@ export function definePrepare(command: Command): void {
         'and archives nothing. Run the command once, as root on the file server, when everything is mounted.\n' +
         'Running it again is harmless.',
     )
-    .addHelpText('after', describeExamples('prepare') + `\n${describeExits({})}`)
+    .examples('prepare')
+    .exits()
     .action(async () => {
       const { files, archives } = configOf(command);
       const { groupWrite } = await whileWaiting('preparing the areas of homes', () =>

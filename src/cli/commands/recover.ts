@@ -1,10 +1,10 @@
 /** `chamberlain recover`: makes it safe to continue after a server was restored from a backup. */
-import type { Command } from 'commander';
 import { ChamberlainError } from '../../shared/errors.ts';
 import { isByItself, readFreeze } from '../../database/freeze.ts';
 import { type PlaceDoubt, readPlaceDoubts } from '../../seals/place-markers-table.ts';
+import type { Command } from '../command.ts';
 import { configOf, wantsJson } from '../configuration.ts';
-import { describeExamples, describeExits, EXIT } from '../exit.ts';
+import { EXIT } from '../exit.ts';
 import { recoverDatabase } from '../../recovery/recover-database.ts';
 import { recoverDirectory } from '../../recovery/recover-directory.ts';
 import { type RecoverOptions, refuseUnread, surveyAll } from '../../recovery/recover-survey.ts';
@@ -13,7 +13,7 @@ import { withAdmin } from '../admin.ts';
 import { printable } from '../../shared/printable.ts';
 import { print, printJson } from '../table.ts';
 
-export function defineRecover(command: Command): void {
+export function define(command: Command): void {
   command
     .description(
       'Run this after a server was restored from a backup. It compares the heartbeat in the directory and\n' +
@@ -54,22 +54,19 @@ export function defineRecover(command: Command): void {
       parseSeconds,
       60,
     )
-    .addHelpText(
-      'after',
-      describeExamples(
-        'recover',
-        'recover --json',
-        'recover --database --seals host1.seals host2.seals',
-        'recover --expect "$(chamberlain recover --json | jq -r .digest)"',
-      ) +
-        `\n${describeExits({
-          0: 'the recovery is complete, or the servers show that none was restored from a backup',
-          1: 'the command failed (see standard error), or the answer was no',
-          3: 'the list must be read and confirmed; the realm stays frozen',
-          4: 'a role or a server did not answer, so nothing was done',
-          5: 'a worker has not finished its work in progress, or the directory is not up to date yet',
-        })}`,
+    .examples(
+      'recover',
+      'recover --json',
+      'recover --database --seals host1.seals host2.seals',
+      'recover --expect "$(chamberlain recover --json | jq -r .digest)"',
     )
+    .exits({
+      0: 'the recovery is complete, or the servers show that none was restored from a backup',
+      1: 'the command failed (see standard error), or the answer was no',
+      3: 'the list must be read and confirmed; the realm stays frozen',
+      4: 'a role or a server did not answer, so nothing was done',
+      5: 'a worker has not finished its work in progress, or the directory is not up to date yet',
+    })
     .action(async () => {
       const config = configOf(command);
       const { database, expect } = command.opts<RecoverOptions>();

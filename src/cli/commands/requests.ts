@@ -1,5 +1,4 @@
 /** `chamberlain requests`: the requests that wait for an admin, and the verdict on each request. */
-import type { Command } from 'commander';
 import { ChamberlainError } from '../../shared/errors.ts';
 import { timeOf } from '../../shared/time.ts';
 import {
@@ -15,17 +14,17 @@ import {
   readRequests,
   type RequestView,
 } from '../../requests/request-progress.ts';
+import type { Command } from '../command.ts';
 import { configOf, wantsJson } from '../configuration.ts';
-import { describeExamples, describeExits } from '../exit.ts';
 import { printPage } from '../fold.ts';
 import { limitUpTo } from '../options/limit.ts';
-import { printable } from '../../shared/printable.ts';
-import { paint, print, printJson, renderAge, renderTable } from '../table.ts';
+import { nameFew, printable } from '../../shared/printable.ts';
+import { paint, print, printJson, renderAge, renderColumns, renderTable } from '../table.ts';
 import { withAdmin } from '../admin.ts';
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/iu;
 
-export function defineRequests(command: Command): void {
+export function define(command: Command): void {
   command
     .description(
       'Shows what waits for an admin: requests for access, and requests that another admin must approve.\n' +
@@ -34,16 +33,14 @@ export function defineRequests(command: Command): void {
     )
     .argument('[ID]', 'the id that `submit` printed, or the number in the first column')
     .option('--limit <count>', 'how many verdicts', limitUpTo(10_000), 50)
-    .addHelpText(
-      'after',
-      describeExamples(
-        'requests',
-        'requests --limit 500 --json',
-        'requests 5f0c4c1e-0b6d-4f0e-9a57-0c3f6a1f2b11',
-        'submit access.grant --person alice',
-        'submit request.approve --request 38 --wait',
-      ) + `\n${describeExits({})}`,
+    .examples(
+      'requests',
+      'requests --limit 500 --json',
+      'requests 5f0c4c1e-0b6d-4f0e-9a57-0c3f6a1f2b11',
+      'submit access.grant --person alice',
+      'submit request.approve --request 38 --wait',
     )
+    .exits()
     .action(async (id: string | undefined) => {
       const json = wantsJson(command);
       const { limit } = command.opts<{ limit: number }>();
@@ -67,20 +64,17 @@ async function showAll(client: Client, limit: number, json: boolean): Promise<vo
   if (toApprove.length > 0) printPage(`${renderToApprove(toApprove)}\n`);
   if (waiting.length > 0) printPage(`${renderWaiting(waiting)}\n`);
   printPage(
-    renderTable(
-      ['number', 'age', 'id', 'portal', 'kind', 'by', 'subject', 'verdict', 'why'],
-      requests.map((r) => [
-        r.number,
-        renderAge(r.at, new Date()),
-        r.id,
-        r.portal,
-        r.kind,
-        r.requestedBy,
-        subjectOf(r, FEW_NAMED),
-        stageOf(r),
-        why(r),
-      ]),
-    ),
+    renderColumns(requests, [
+      ['number', (r) => r.number],
+      ['age', (r) => renderAge(r.at, new Date())],
+      ['id', (r) => r.id],
+      ['portal', (r) => r.portal],
+      ['kind', (r) => r.kind],
+      ['by', (r) => r.requestedBy],
+      ['subject', (r) => subjectOf(r, FEW_NAMED)],
+      ['verdict', stageOf],
+      ['why', why],
+    ]),
   );
 }
 
@@ -115,15 +109,12 @@ async function showOne(client: Client, id: string, json: boolean): Promise<void>
     if (open.length > 0) {
       print('');
       printPage(
-        renderTable(
-          ['account', 'role', 'state', 'why'],
-          open.map((r) => [
-            r.account,
-            r.role,
-            r.applied ? 'applied' : r.state,
-            [r.code, r.sentence].filter(Boolean).join(': '),
-          ]),
-        ),
+        renderColumns(open, [
+          ['account', (r) => r.account],
+          ['role', (r) => r.role],
+          ['state', (r) => (r.applied ? 'applied' : r.state)],
+          ['why', (r) => [r.code, r.sentence].filter(Boolean).join(': ')],
+        ]),
       );
     }
   }
@@ -134,9 +125,7 @@ const FEW_NAMED = 3;
 const MOST_NAMED = 40;
 
 function subjectOf({ account, accounts }: RequestView, most: number): string | null {
-  if (accounts.length === 0) return account;
-  const more = accounts.length > most ? ` and ${accounts.length - most} more` : '';
-  return `${accounts.slice(0, most).join(', ')}${more}`;
+  return accounts.length === 0 ? account : nameFew(accounts, most);
 }
 
 function renderWaiting(waiting: readonly OpenAccessRequest[]): string {
@@ -167,19 +156,16 @@ function renderToApprove(waiting: readonly WaitingRequest[]): string {
   const now = new Date();
   return [
     paint('bold', 'Waiting for an admin'),
-    renderTable(
-      ['number', 'id', 'portal', 'kind', 'subject', 'by', 'since', 'why'],
-      waiting.map((w) => [
-        w.number,
-        w.id,
-        w.portal,
-        w.kind,
-        w.account,
-        w.requestedBy,
-        renderAge(w.since, now),
-        w.reason ? `${w.why} (“${w.reason}”)` : w.why,
-      ]),
-    ),
+    renderColumns(waiting, [
+      ['number', (w) => w.number],
+      ['id', (w) => w.id],
+      ['portal', (w) => w.portal],
+      ['kind', (w) => w.kind],
+      ['subject', (w) => w.account],
+      ['by', (w) => w.requestedBy],
+      ['since', (w) => renderAge(w.since, now)],
+      ['why', (w) => (w.reason ? `${w.why} (“${w.reason}”)` : w.why)],
+    ]),
     paint('dim', 'chamberlain submit request.approve --request NUMBER --wait'),
     paint('dim', 'chamberlain submit request.reject --request NUMBER --reason WHY --wait'),
   ].join('\n');

@@ -1,6 +1,6 @@
 /** `chamberlain restore`: requests the restoration of a tool, and follows it until everything is in place. */
 import { randomUUID } from 'node:crypto';
-import { Option, type Command } from 'commander';
+import { Option } from 'commander';
 import type { SentRequest } from '../../backends/redis/queue.ts';
 import { ChamberlainError } from '../../shared/errors.ts';
 import { withoutRealm } from '../../identity/names.ts';
@@ -15,12 +15,13 @@ import {
   type RoleStatus,
 } from '../../database/overview.ts';
 import { openPool, type Pool } from '../../database/connection.ts';
+import type { Command } from '../command.ts';
 import { configOf, wantsJson } from '../configuration.ts';
-import { describeExamples, describeExits, EXIT, failureLine } from '../exit.ts';
+import { EXIT, failureLine } from '../exit.ts';
 import { parseSeconds } from '../options/seconds.ts';
-import { follow } from '../follow.ts';
+import { follow, type Outcome, outcomeOf } from '../follow.ts';
 import { type Progress, startProgress } from '../progress.ts';
-import { findSubmitter, makeSubmission } from '../submission.ts';
+import { findSubmitter, makeSubmission, usage } from '../submission.ts';
 import { print, printJson } from '../table.ts';
 
 /** A large home takes hours. */
@@ -30,7 +31,7 @@ const POLL_MS = 500;
 /** How long PostgreSQL may be unreachable before the command ends with the error. */
 const FORGIVEN_MS = 60_000;
 
-export function defineRestore(command: Command): void {
+export function define(command: Command): void {
   command
     .description(
       'Restores a deleted tool from its archives, with the same number, name, databases and home, and a\n' +
@@ -44,29 +45,18 @@ export function defineRestore(command: Command): void {
         .argParser(parseSeconds)
         .default(TIMEOUT_SECONDS),
     )
-    .addHelpText(
-      'after',
-      describeExamples('restore tools.bridgebot', 'restore bridgebot --json') +
-        `\n${describeExits({
-          0: 'the tool is active, and everything is in place',
-          1: 'refused, or a role has given up: see standard error, `CODE: sentence`',
-          5: 'not everything is in place after --timeout seconds; the restoration continues',
-        })}`,
-    )
+    .examples('restore tools.bridgebot', 'restore bridgebot --json')
+    .exits({
+      0: 'the tool is active, and everything is in place',
+      1: 'refused, or a role has given up: see standard error, `CODE: sentence`',
+      5: 'not everything is in place after --timeout seconds; the restoration continues',
+    })
     .action((tool: string) => restore(command, tool));
 }
 
 interface RestoreOptions {
   portalKey?: string;
   timeout: number;
-}
-
-/** How it ended, for programs. */
-interface Outcome {
-  verdict: 'accepted' | 'refused' | null;
-  done: boolean;
-  code?: string;
-  sentence?: string;
 }
 
 async function restore(command: Command, word: string): Promise<void> {
@@ -77,7 +67,7 @@ async function restore(command: Command, word: string): Promise<void> {
   const signer = findSubmitter(config, undefined, options.portalKey);
   const submission = makeSubmission({ kind: 'tool.restore', tool }, signer, {}, randomUUID);
   if ('problems' in submission) {
-    throw new ChamberlainError('USAGE', submission.problems.join('; '));
+    throw usage(submission.problems.join('; '));
   }
   const { lostSight, openQueues, put } = await import('../sending.ts');
   const pool = openPool(config, 'admin', { max: 1, durable: true });
@@ -157,20 +147,8 @@ async function followRestoration(
     }
   }, POLL_MS);
   const ending = await request.finally(() => clearInterval(saying));
-  switch (ending.ending) {
-    case 'refused':
-      return { verdict: 'refused', done: false, code: ending.code, sentence: ending.sentence };
-    case 'parked':
-      return { verdict: 'accepted', done: false, code: ending.code, sentence: ending.sentence };
-    case 'timeout':
-      return {
-        verdict: ending.accepted ? 'accepted' : null,
-        done: false,
-        sentence: ending.sentence,
-      };
-    default:
-      return await followReturn(pool, { account, deadline, progress });
-  }
+  const hasFailed = ['refused', 'parked', 'timeout'].includes(ending.ending);
+  return hasFailed ? outcomeOf(ending) : await followReturn(pool, { account, deadline, progress });
 }
 
 async function followReturn(

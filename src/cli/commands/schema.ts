@@ -1,24 +1,21 @@
 /** `chamberlain schema`: the fields of each kind of request. */
-import type { Command } from 'commander';
 import { ChamberlainError } from '../../shared/errors.ts';
 import { isKind, KIND_SUMMARIES, REQUEST_KINDS, URGENT_KINDS } from '../../requests/kinds.ts';
 import { suggest } from '../../shared/nearest.ts';
+import type { Command } from '../command.ts';
 import { wantsJson } from '../configuration.ts';
-import { describeExamples, describeExits } from '../exit.ts';
 import { schemaOf } from '../kind-fields.ts';
 import { print, printJson, renderTable } from '../table.ts';
 
-export function defineSchema(command: Command): void {
+export function define(command: Command): void {
   command
     .description(
       'Prints the JSON Schema (2020-12) of one kind of request: the private claim `request` of the\n' +
         'signed token. Without KIND, lists the kinds, or with --json prints the schemas of all.',
     )
     .argument('[KIND]', 'such as tool.create')
-    .addHelpText(
-      'after',
-      describeExamples('schema', 'schema tool.create', 'schema --json') + `\n${describeExits({})}`,
-    )
+    .examples('schema', 'schema tool.create', 'schema --json')
+    .exits()
     .action((kind: string | undefined) => {
       if (kind === undefined) return printKinds(wantsJson(command));
       if (!isKind(kind)) {

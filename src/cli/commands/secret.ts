@@ -1,12 +1,11 @@
 /** `chamberlain secret rotate`: replaces a password or a key while it is in use. */
 import { createPublicKey } from 'node:crypto';
-import type { Command } from 'commander';
 import { nextOf } from '../../shared/config.ts';
 import { secretsOf } from '../../doctor/files.ts';
 import { sealKeyId } from '../../seals/seal.ts';
-import { canAsk, confirm } from '../confirm.ts';
+import { confirm, requireTerminal } from '../confirm.ts';
+import type { Command } from '../command.ts';
 import { configOf, wantsJson } from '../configuration.ts';
-import { describeExamples, describeExits, EXIT } from '../exit.ts';
 import { startProgress } from '../progress.ts';
 import { finish, rotate, type Rotated, type Rotation, rotationOf } from '../../secrets/rotating.ts';
 import { readSecretFiles } from '../../secrets/secret-files.ts';
@@ -18,11 +17,11 @@ interface RotateOptions {
   yes?: true;
 }
 
-export function defineSecret(secret: Command): void {
+export function define(secret: Command): void {
   secret
     .description('Replaces the passwords and keys of the realm while they are in use.')
     .helpCommand(false)
-    .addHelpText('after', describeExamples('secret rotate redis-intake'));
+    .examples('secret rotate redis-intake');
   const command = secret.command('rotate').summary('replace one password or key');
   command
     .description(
@@ -44,23 +43,18 @@ export function defineSecret(secret: Command): void {
     .option('--finish', 'the second step: end the old password, or put the new key into use')
     .option('--check', 'only show what would be done')
     .option('--yes', 'do not ask for confirmation; required without a terminal')
-    .addHelpText(
-      'after',
-      describeExamples(
-        'secret rotate postgres-homes',
-        'secret rotate ldap-keys-agent --check',
-        'secret rotate ldap-keys-agent --finish',
-        'secret rotate events-key --yes --json',
-      ) +
-        `\n${describeExits({ 1: 'the command failed (see standard error), or the answer was no' })}`,
+    .examples(
+      'secret rotate postgres-homes',
+      'secret rotate ldap-keys-agent --check',
+      'secret rotate ldap-keys-agent --finish',
+      'secret rotate events-key --yes --json',
     )
+    .exits({ 1: 'the command failed (see standard error), or the answer was no' })
     .action(async (name: string) => {
       const options = command.opts<RotateOptions>();
       const json = wantsJson(command);
       const isAsked = options.yes === true || options.check === true;
-      if (!isAsked && (json || !canAsk())) {
-        command.error('error: there is no terminal to confirm on; give --yes, or --check');
-      }
+      if (!isAsked) requireTerminal(command, '--yes, or --check');
       const config = configOf(command);
       if (!secretsOf(config).includes(name)) {
         command.error(
@@ -75,18 +69,10 @@ export function defineSecret(secret: Command): void {
         if (json) printJson({ name, what: its.what, steps });
         return;
       }
-      if (!isAsked && !(await confirm('\nDo that? [y/N] '))) {
-        print('Nothing was done.');
-        process.exitCode = EXIT.failed;
-        return;
-      }
+      if (!isAsked && !(await confirm('\nDo that? [y/N] '))) return;
       const progress = startProgress({ json });
-      let rotated: Rotated;
-      try {
-        rotated = await (options.finish === true ? finish : rotate)(config, its, progress.say);
-      } finally {
-        progress.end();
-      }
+      const act = options.finish === true ? finish : rotate;
+      const rotated = await act(config, its, progress.say).finally(progress.end);
       if (json) printJson(rotated);
       else print(`\n${describeRotated(rotated, its, path)}`);
     });

@@ -1,9 +1,8 @@
 /** `chamberlain status`: what is applied, behind or failing, and why. */
-import type { Command } from 'commander';
 import type { Config } from '../../shared/config.ts';
 import { ChamberlainError, codeOf } from '../../shared/errors.ts';
 import type { LeavingPage } from '../../lifecycle/leaving.ts';
-import { timeOf } from '../../shared/time.ts';
+import { DAY_MS, timeOf } from '../../shared/time.ts';
 import { nounOf } from '../../unmanaged/unmanaged.ts';
 import { ROLES } from '../../roles/index.ts';
 import { leavingRows } from '../../lifecycle/render-leaving.ts';
@@ -16,8 +15,9 @@ import type { Client } from '../../database/connection.ts';
 import { countUndecided } from '../../unmanaged/unmanaged-table.ts';
 import { requireSubjects, withAdmin } from '../admin.ts';
 import { type Away, describeAway, findRedisAway, postgresAway } from '../status/away.ts';
+import type { Command } from '../command.ts';
 import { configOf, wantsJson } from '../configuration.ts';
-import { describeExamples, describeExits, EXIT } from '../exit.ts';
+import { EXIT } from '../exit.ts';
 import { readLeavingOverview, renderLeaving } from '../status/leaving.ts';
 import {
   describeLastSweep,
@@ -28,15 +28,14 @@ import {
 } from '../status/blockers.ts';
 import { printPage } from '../fold.ts';
 import { printable } from '../../shared/printable.ts';
-import { paint, print, printJson, renderAge, renderTable } from '../table.ts';
+import { paint, print, printJson, renderAge, renderColumns, renderTable } from '../table.ts';
 
 /** How many rows that are behind the table shows. The totals count all of them. */
 const BEHIND_LIMIT = 100;
-const DAY_MS = 24 * 3600 * 1000;
 /** A reason up to this length is repeated for each row. */
 const SHORT = 40;
 
-export function defineStatus(command: Command): void {
+export function define(command: Command): void {
   command
     .description(
       'Compares what is applied with what is wanted.\n\n' +
@@ -58,16 +57,10 @@ export function defineStatus(command: Command): void {
     )
     .argument('[SUBJECT]', 'a shell name, a tool (bridgebot or tools.bridgebot), or a uid')
     .option('--orphaned', 'show the tools that have no maintainer who may log in')
-    .addHelpText(
-      'after',
-      describeExamples(
-        'status',
-        'status tools.bridgebot',
-        'status alice --json',
-        'status --orphaned',
-      ) +
-        `\n${describeExits({ 3: 'a worker is missing or hangs, or something fails, runs out, takes too long, or is invalid, parked, overdue, unmanaged, frozen, held, in doubt or unreachable' })}`,
-    )
+    .examples('status', 'status tools.bridgebot', 'status alice --json', 'status --orphaned')
+    .exits({
+      3: 'a worker is missing or hangs, or something fails, runs out, takes too long, or is invalid, parked, overdue, unmanaged, frozen, held, in doubt or unreachable',
+    })
     .action(async (subject: string | undefined) => {
       const config = configOf(command);
       const { orphaned } = command.opts<{ orphaned?: true }>();
@@ -210,16 +203,14 @@ function renderPortals(
   const outstanding = portals.filter((portal) => portal.outstanding !== '0');
   if (outstanding.length === 0) return '';
   const listed = new Set(config.portals.map(({ name }) => name));
-  return renderTable(
-    ['portal', 'last event', 'not taken', 'since', 'why'],
-    outstanding.map(({ portal, last, outstanding: open, since, wrong }) => [
-      portal,
-      last,
-      Number(open) > overview.MOST_OUTSTANDING ? `more than ${overview.MOST_OUTSTANDING}` : open,
-      since === null ? '' : renderAge(since, now),
-      listed.has(portal) ? (wrong ?? '') : 'it is no longer in the configuration',
-    ]),
-  );
+  const most = overview.MOST_OUTSTANDING;
+  return renderColumns(outstanding, [
+    ['portal', (p) => p.portal],
+    ['last event', (p) => p.last],
+    ['not taken', (p) => (Number(p.outstanding) > most ? `more than ${most}` : p.outstanding)],
+    ['since', (p) => p.since && renderAge(p.since, now)],
+    ['why', (p) => (listed.has(p.portal) ? p.wrong : 'it is no longer in the configuration')],
+  ]);
 }
 
 /** The invalid jobs of the last day. */
@@ -244,16 +235,13 @@ async function showOrphans(client: Client, json: boolean): Promise<void> {
   }
   const now = new Date();
   printPage(
-    renderTable(
-      ['tool', 'state', 'orphaned', 'maintainers', 'title'],
-      orphans.map(({ account, state, since, maintainers, title }) => [
-        account,
-        state,
-        renderAge(since, now),
-        maintainers.join(', '),
-        title,
-      ]),
-    ),
+    renderColumns(orphans, [
+      ['tool', ({ account }) => account],
+      ['state', ({ state }) => state],
+      ['orphaned', ({ since }) => renderAge(since, now)],
+      ['maintainers', ({ maintainers }) => maintainers.join(', ')],
+      ['title', ({ title }) => title],
+    ]),
   );
   print(paint('dim', '\nchamberlain submit maintainer.add --tool TOOL --person PERSON --wait'));
 }
@@ -317,19 +305,16 @@ function renderRoleStatuses(rows: readonly RoleStatus[], now: Date): string {
     if (first === undefined) shown.set(`${role} ${text}`, account);
     return first === undefined || text.length <= SHORT ? text : `${code}, as for ${first}`;
   };
-  return renderTable(
-    ['account', 'role', 'state', 'wanted', 'applied', 'since', 'tries', 'why'],
-    rows.map((row) => [
-      row.account,
-      row.role,
-      row.state,
-      row.wanted,
-      row.applied,
-      renderAge(row.since, now),
-      row.attempts === 0 ? '' : row.attempts,
-      [whyOf(row), row.state === 'failing' ? `next try ${timeOf(row.nextTryAt)}` : '']
-        .filter(Boolean)
-        .join('; '),
-    ]),
-  );
+  const nextTryOf = ({ state, nextTryAt }: RoleStatus): string =>
+    state === 'failing' ? `next try ${timeOf(nextTryAt)}` : '';
+  return renderColumns(rows, [
+    ['account', ({ account }) => account],
+    ['role', ({ role }) => role],
+    ['state', ({ state }) => state],
+    ['wanted', ({ wanted }) => wanted],
+    ['applied', ({ applied }) => applied],
+    ['since', ({ since }) => renderAge(since, now)],
+    ['tries', ({ attempts }) => attempts || ''],
+    ['why', (row) => [whyOf(row), nextTryOf(row)].filter(Boolean).join('; ')],
+  ]);
 }

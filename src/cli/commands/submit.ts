@@ -1,20 +1,21 @@
 /** `chamberlain submit`: its options, derived from the kinds of request; sends requests, and follows them. */
 import { randomUUID } from 'node:crypto';
-import { Option, type Command } from 'commander';
+import { Option } from 'commander';
 import type { RedisAccount } from '../../backends/redis/redis-connection.ts';
 import { openPool, type Pool } from '../../database/connection.ts';
 import { look } from '../../database/overview.ts';
 import { type Config, findSecret } from '../../shared/config.ts';
 import { printable } from '../../shared/printable.ts';
+import type { Command } from '../command.ts';
 import { configOf, wantsJson } from '../configuration.ts';
-import { ChamberlainError } from '../../shared/errors.ts';
+import type { ChamberlainError } from '../../shared/errors.ts';
 import { KIND_SUMMARIES, REQUEST_KINDS, type RequestKind } from '../../requests/kinds.ts';
 import { findRequests } from '../../requests/request-progress.ts';
 import { nearest, suggest } from '../../shared/nearest.ts';
-import { describeExamples, describeExits, EXIT, failureLine } from '../exit.ts';
+import { EXIT, failureLine } from '../exit.ts';
 import { type Field, fieldsOf } from '../kind-fields.ts';
 import { parseSeconds } from '../options/seconds.ts';
-import { follow, type Ending } from '../follow.ts';
+import { type Ending, follow, outcomeOf } from '../follow.ts';
 import {
   findSubmitter,
   type Line,
@@ -24,6 +25,7 @@ import {
   type Signer,
   type Speaker,
   type Submission,
+  usage,
 } from '../submission.ts';
 import { startProgress } from '../progress.ts';
 import { paint, print, printJson } from '../table.ts';
@@ -37,15 +39,15 @@ interface SubmitOptions extends Speaker {
   id?: string;
 }
 
-const EXITS = describeExits({
+const EXITS = {
   0: 'sent; with --wait: applied everywhere',
   1: 'with --wait: refused, or a role has given up: see standard error, `CODE: sentence`',
   2: 'the command line, the configuration or a request is wrong: nothing was sent',
   3: 'with --wait: the request waits for an admin',
   5: 'with --wait: not applied everywhere after --timeout seconds',
-});
+};
 
-export function defineSubmit(command: Command): void {
+export function define(command: Command): void {
   command
     .description(
       'Signs a request, puts it into its queue, and prints its id. Without --portal, the request is signed\n' +
@@ -77,18 +79,17 @@ export function defineSubmit(command: Command): void {
       `
 A line of --file holds {"kind": …, fields…}, and may hold "requestedBy", "approvedBy" and "id".
 If one line does not fit its schema, nothing is sent. Otherwise the requests are sent in order. With
---wait, each is followed to its end before the next is sent.
-` +
-        describeExamples(
-          'submit tool.create --help',
-          'submit person.create --shellName alice --displayName Alice --email a@example.org --wait',
-          'submit tool.create --portal portal --portal-key portal.pem --requestedBy alice \\\n' +
-            '      --name bridgebot --title "A bridge" --wait',
-          'submit person.suspend --people alice,bob --reason "Spam" --until 2027-01-01T00:00:00Z --wait',
-          'submit --file requests.jsonl --wait --json',
-        ) +
-        `\n${EXITS}`,
+--wait, each is followed to its end before the next is sent.`,
     )
+    .examples(
+      'submit tool.create --help',
+      'submit person.create --shellName alice --displayName Alice --email a@example.org --wait',
+      'submit tool.create --portal portal --portal-key portal.pem --requestedBy alice \\\n' +
+        '      --name bridgebot --title "A bridge" --wait',
+      'submit person.suspend --people alice,bob --reason "Spam" --until 2027-01-01T00:00:00Z --wait',
+      'submit --file requests.jsonl --wait --json',
+    )
+    .exits(EXITS)
     .action(async () => {
       // a known kind is a command of its own, so here the kind is missing or unknown
       const [word] = command.args;
@@ -113,7 +114,7 @@ function defineKind(parent: Command, kind: RequestKind): void {
     .allowUnknownOption() // so that all of them are reported, with the problems of the fields
     .summary(KIND_SUMMARIES[kind])
     .description(`${KIND_SUMMARIES[kind]}.`.replace(/^./u, (first) => first.toUpperCase()))
-    .addHelpText('after', EXITS)
+    .exits(EXITS)
     .action(async () => {
       if (parent.opts<SubmitOptions>().file !== undefined) {
         throw twoSources(kind);
@@ -164,7 +165,7 @@ function unknownOptions(
   request: Record<string, unknown>,
 ): ChamberlainError {
   const flags: string[] = [];
-  for (let of: Command | null = command; of !== null; of = of.parent) {
+  for (let of: Command['parent'] = command; of !== null; of = of.parent) {
     flags.push(...of.options.flatMap(({ long }) => long ?? []));
   }
   const names = [...new Set(words.map((word) => word.replace(/=.*$/su, '')))];
@@ -248,7 +249,7 @@ function makeSubmissions(
 ): Submission[] {
   const { id } = options;
   if (id !== undefined && lines.length !== 1) {
-    throw new ChamberlainError('USAGE', '--id can be given only for a single request');
+    throw usage('--id can be given only for a single request');
   }
   const submissions: Submission[] = [];
   const wrong: string[] = [];
@@ -267,12 +268,9 @@ function makeSubmissions(
   }
   const [first, ...others] = wrong;
   if (first === undefined) return submissions;
-  if (others.length === 0) throw new ChamberlainError('USAGE', first);
+  if (others.length === 0) throw usage(first);
   for (const text of wrong) process.stderr.write(`${printable(text)}\n`);
-  throw new ChamberlainError(
-    'USAGE',
-    `${wrong.length} of ${lines.length} requests are wrong, so nothing was sent`,
-  );
+  throw usage(`${wrong.length} of ${lines.length} requests are wrong, so nothing was sent`);
 }
 
 async function send(
@@ -373,7 +371,7 @@ async function sendAndFollow(
           id,
           kind,
           portal: signer.portal,
-          ...describeEnding(ending),
+          ...outcomeOf(ending),
           elapsedMs: elapsedMs(),
         });
       if (ending.ending === 'applied') {
@@ -410,27 +408,6 @@ async function noteAdmin(
     : undefined;
 }
 
-/** The ending, for programs: the verdict, and whether the request is applied everywhere. */
-function describeEnding(ending: Ending): Record<string, unknown> {
-  if (ending.ending === 'applied') return { verdict: 'accepted', done: true };
-  if (ending.ending === 'waiting') {
-    return { verdict: 'accepted', done: false, waiting: true, sentence: ending.sentence };
-  }
-  if (ending.ending === 'rejected') {
-    return { verdict: 'accepted', done: false, rejected: true, sentence: ending.sentence };
-  }
-  if (ending.ending === 'timeout') {
-    return { verdict: ending.accepted ? 'accepted' : null, done: false, sentence: ending.sentence };
-  }
-  const { code, sentence } = ending;
-  return {
-    verdict: ending.ending === 'refused' ? 'refused' : 'accepted',
-    done: false,
-    code,
-    sentence,
-  };
-}
-
 /** Says why, and keeps the worst exit code of all requests: a refusal is worse than a timeout. */
 function report(id: string, ending: Exclude<Ending, { ending: 'applied' }>): void {
   if (ending.ending === 'waiting') {
@@ -455,8 +432,4 @@ function report(id: string, ending: Exclude<Ending, { ending: 'applied' }>): voi
     `${ending.ending === 'refused' ? `${code}: ${sentence}` : failureLine(code, sentence)}\n`,
   );
   process.exitCode = EXIT.failed;
-}
-
-function usage(sentence: string): ChamberlainError {
-  return new ChamberlainError('USAGE', sentence);
 }

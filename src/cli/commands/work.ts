@@ -1,15 +1,15 @@
 /** `chamberlain work`: runs workers in this process until a signal. */
-import { Argument, type Command } from 'commander';
+import { Argument } from 'commander';
 import { startWork, WORK_ROLES } from '../../../workers/main.ts';
 import { serveMetrics } from '../../shared/metrics.ts';
 import { openLog } from '../../shared/log.ts';
+import type { Command } from '../command.ts';
 import { configOf } from '../configuration.ts';
-import { describeExamples, describeExits } from '../exit.ts';
 
 /** Work that is not finished by then is left, and done again at the next start. Exiting takes some time too. */
 const CLOSE_MS = 4500;
 
-export function defineWork(command: Command): void {
+export function define(command: Command): void {
   command
     .description(
       'Runs workers until SIGTERM or SIGINT. Then it finishes the work in progress and exits 0 within\n' +
@@ -19,15 +19,13 @@ export function defineWork(command: Command): void {
     )
     .addArgument(new Argument('[ROLE...]', 'the roles to run').choices(WORK_ROLES))
     .option('--metrics <address>', 'serve /metrics for Prometheus at HOST:PORT (default: nowhere)')
-    .addHelpText(
-      'after',
-      describeExamples(
-        'work',
-        'work intake relay',
-        'work homes                 (needs root)',
-        'work --metrics 127.0.0.1:9464',
-      ) + `\n${describeExits({ 0: 'a signal ended it' })}`,
+    .examples(
+      'work',
+      'work intake relay',
+      'work homes                 (needs root)',
+      'work --metrics 127.0.0.1:9464',
     )
+    .exits({ 0: 'a signal ended it' })
     .action(async (roles: string[]) => {
       const config = configOf(command);
       const { metrics } = command.opts<{ metrics?: string }>();

@@ -1,5 +1,6 @@
 /** Who is leaving, in `status`: how many, who moves next and when, and the progress. */
 import { endOfHold, isWithoutEnd, timeOf } from '../../shared/time.ts';
+import { count as counted } from '../../shared/printable.ts';
 import type { Role } from '../../reconcile/wanted.ts';
 import { describeProgress, describeWait } from '../../lifecycle/render-leaving.ts';
 import {
@@ -12,7 +13,7 @@ import {
 } from '../../lifecycle/leaving-facts.ts';
 import { readBehindOf, type RoleStatus } from '../../database/overview.ts';
 import type { Client } from '../../database/connection.ts';
-import { renderTable } from '../table.ts';
+import { renderColumns } from '../table.ts';
 
 /** How many are shown to programs, and to people; the totals count all of them. */
 const MOST_MOVERS = 100;
@@ -52,37 +53,32 @@ export function renderLeaving(
   now: Date,
 ): string {
   const counts = totals.map(({ kind, state, subjects, dated, toDelete }) => {
-    const noun =
-      kind === 'person' ? (subjects === 1 ? 'person' : 'people') : many(subjects, 'tool');
+    const who = kind === 'person' ? counted(subjects, kind, 'people') : counted(subjects, kind);
     const parts = [
       ...(dated === toDelete ? [] : [`${dated - toDelete} until a date`]),
       ...(toDelete === 0 ? [] : [`${toDelete} to be deleted`]),
     ];
     const which = parts.length === 0 || state === 'deleted' ? '' : ` (${parts.join(', ')})`;
-    return `${subjects} ${noun} ${state}${which}`;
+    return `${who} ${state}${which}`;
   });
   const orphans =
     orphaned === 0
       ? []
-      : [`${orphaned} ${many(orphaned, 'tool')} orphaned: see \`chamberlain status --orphaned\``];
-  const table = renderTable(
-    ['leaving', 'state', 'when', 'next', 'how far'],
-    movers
-      .slice(0, MOST_ROWS)
-      .map((leaver) => [
-        leaver.account,
-        leaver.state,
-        leaver.leaving.next?.at ? whenOf(leaver.leaving.next.at, now) : null,
-        nextOf(leaver),
-        howFar(leaver, owed),
-      ]),
-  );
-  const holds = renderTable(
-    ['held', 'state', 'until', 'by', 'why'],
-    held.slice(0, MOST_ROWS).map((each) => {
-      return [each.account, each.state, endOfHold(each.until), each.by, each.reason];
-    }),
-  );
+      : [`${counted(orphaned, 'tool')} orphaned: see \`chamberlain status --orphaned\``];
+  const table = renderColumns(movers.slice(0, MOST_ROWS), [
+    ['leaving', ({ account }) => account],
+    ['state', ({ state }) => state],
+    ['when', ({ leaving: { next } }) => next?.at && whenOf(next.at, now)],
+    ['next', nextOf],
+    ['how far', (leaver) => howFar(leaver, owed)],
+  ]);
+  const holds = renderColumns(held.slice(0, MOST_ROWS), [
+    ['held', ({ account }) => account],
+    ['state', ({ state }) => state],
+    ['until', ({ until }) => endOfHold(until)],
+    ['by', ({ by }) => by],
+    ['why', ({ reason }) => reason],
+  ]);
   return [
     ...(held.length === 0 ? [] : [holds]),
     ...(held.length > MOST_ROWS ? [`… and ${held.length - MOST_ROWS} more`] : []),
@@ -122,8 +118,4 @@ function howFar({ uid, leaving: { archivals } }: Leaver, owed: readonly RoleStat
     parts.set(role, known === undefined || code !== null ? text : known);
   }
   return [...parts].map(([role, text]) => `${role} ${text}`).join('; ');
-}
-
-function many(count: number, noun: string): string {
-  return count === 1 ? noun : `${noun}s`;
 }

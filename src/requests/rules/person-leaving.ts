@@ -33,7 +33,8 @@
  */
 import type { RequestKind } from '../kinds.ts';
 import type { RequestOf } from '../schema.ts';
-import { timeOf } from '../../shared/time.ts';
+import { DAY_MS, timeOf } from '../../shared/time.ts';
+import { nameFew } from '../../shared/printable.ts';
 import { writeOperatorActions } from '../../audit/operator-actions.ts';
 import { countSuspensions, openApproval, rejectWaiting } from '../approvals-table.ts';
 import { type RoleTouch, touchesOfChange } from '../../roles/touches.ts';
@@ -65,7 +66,6 @@ import { requireNotHeld } from './hold.ts';
 /** A sentence names at most so many people. */
 const MOST_NAMED = 10;
 const REINSTATED = 'The person was reinstated.';
-const DAY_MS = 24 * 3600 * 1000;
 
 export const suspendPerson: Handler<RequestOf<'person.suspend'>> = async (context) => {
   const { client, config, request, now, approvedFor } = context;
@@ -212,11 +212,10 @@ async function requirePeople(
   const found = await findPeople(client, names, config.admin);
   const unknown = names.filter((name) => !found.has(name));
   if (unknown.length > 0) {
-    const named = unknown.slice(0, MOST_NAMED).join(', ');
-    const rest = unknown.length > MOST_NAMED ? ` and ${unknown.length - MOST_NAMED} more` : '';
+    const named = nameFew(unknown, MOST_NAMED);
     refuse(
       'PERSON_UNKNOWN',
-      `There is no person named ${named}${rest}. Check the names. Nobody was ${what}.`,
+      `There is no person named ${named}. Check the names. Nobody was ${what}.`,
     );
   }
   return [...found.values()].toSorted((a, b) => a.uid - b.uid);

@@ -29,7 +29,7 @@
  * | the admin tool    | ADMIN_TOOL            |                   | ADMIN_TOOL      |                  |
  */
 import type { RequestOf } from '../schema.ts';
-import { timeOf } from '../../shared/time.ts';
+import { DAY_MS, timeOf } from '../../shared/time.ts';
 import {
   disableTools,
   findTool,
@@ -55,8 +55,6 @@ import { eventsForPortals } from '../../events/done.ts';
 import { requireNotHeld } from './hold.ts';
 import { wantReturn } from './returning.ts';
 import { touchesOfChange, touchesOfEveryRole, touchesOfEach } from '../../roles/touches.ts';
-
-const DAY_MS = 24 * 3600 * 1000;
 
 export const disableTool: Handler<RequestOf<'tool.disable'>> = async (context) => {
   const { client, request, requestedBy: by, now } = context;

@@ -101,7 +101,7 @@ describe('list tools', () => {
   test('shows a few maintainers, and all in JSON; a name may be given as the account', async () => {
     const { out } = await run('list', 'tools');
     expect(out).toMatch(
-      /^tools\.bridge +4000001 +active +[\d-]{10} +p1, p2, p3 and 2 more +A bridge$/mu,
+      /^tools\.bridge +4000001 +active +[\d-]{10} +p1, p2, p3, and 2 more +A bridge$/mu,
     );
     expect(await read('tools', '--state', 'active', '--limit', '1')).toMatchObject([
       [{ account: 'tools.bridge', maintainers: ['p1', 'p2', 'p3', 'p4', 'p5'] }],

@@ -442,7 +442,7 @@ test('a suspension of many is shown with their names', async () => {
     id,
     names,
   );
-  expect((await run('requests')).out).toMatch(/ steward +alice, bob, carol and 2 more +accepted/u);
+  expect((await run('requests')).out).toMatch(/ steward +alice, bob, carol, and 2 more +accepted/u);
   expect((await run('requests', jti)).out).toMatch(/^ {2}subject +alice, bob, carol, dora, eve$/mu);
   expect(await json('requests', jti)).toMatchObject({ accounts: names });
 });

@@ -6,7 +6,7 @@
  * Each step begins when the one before it is on the disk, and is not repeated. A run that was interrupted anywhere
  * is continued by running the command again.
  */
-import { InvalidArgumentError, type Command } from 'commander';
+import { InvalidArgumentError } from 'commander';
 import { existsSync, statSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import type { Config } from '../../../shared/config.ts';
@@ -15,8 +15,8 @@ import { ChamberlainError, isNotMigrated } from '../../../shared/errors.ts';
 import * as store from '../../../audit/audit-closings.ts';
 import { type Client, openOwner } from '../../../database/connection.ts';
 import { isSignedByAdmin, readBack } from '../../../audit/audit-files.ts';
+import type { Command } from '../../command.ts';
 import { configOf, wantsJson } from '../../configuration.ts';
-import { describeExamples, describeExits } from '../../exit.ts';
 import { operatorName } from '../../operator.ts';
 import { type Progress, startProgress } from '../../progress.ts';
 import { findSubmitter } from '../../submission.ts';
@@ -34,21 +34,17 @@ export function defineClose(command: Command): void {
     )
     .argument('<YEAR>', 'such as 2025', parseYear)
     .option('--out <folder>', 'the folder for the file, where it must stay', '.')
-    .addHelpText(
-      'after',
-      describeExamples('audit close 2025 --out /srv/audit') +
-        `\n${describeExits({ 0: 'the year is in its file, and its rows are removed', 1: 'AUDIT_NOT_CLOSABLE: the year cannot be closed yet; or the command failed' })}`,
-    )
+    .examples('audit close 2025 --out /srv/audit')
+    .exits({
+      0: 'the year is in its file, and its rows are removed',
+      1: 'AUDIT_NOT_CLOSABLE: the year cannot be closed yet; or the command failed',
+    })
     .action(async (year: number) => {
       const { out } = command.opts<{ out: string }>();
       const json = wantsJson(command);
       const progress = startProgress({ json });
-      let closed: Closed;
-      try {
-        closed = await closeYear(configOf(command), year, out, progress);
-      } finally {
-        progress.end();
-      }
+      const closing = closeYear(configOf(command), year, out, progress);
+      const closed = await closing.finally(progress.end);
       if (json) printJson(closed);
       else print(renderClosed(closed));
     });

@@ -1,5 +1,5 @@
 /** `chamberlain audit`: the append-only trail, and the proof that nothing in it was changed. */
-import { type Command, type Help, InvalidArgumentError } from 'commander';
+import { type Help, InvalidArgumentError } from 'commander';
 import type { Config } from '../../../shared/config.ts';
 import { timeOf } from '../../../shared/time.ts';
 import { type ChainFault, FIRST_HASH } from '../../../audit/audit-chain.ts';
@@ -13,14 +13,15 @@ import {
   compareWithRecord,
   placesOf,
 } from '../../../audit/audit-files.ts';
+import type { Command } from '../../command.ts';
 import { configOf, wantsJson } from '../../configuration.ts';
-import { describeExamples, describeExits, EXIT, failureLine } from '../../exit.ts';
+import { EXIT, failureLine } from '../../exit.ts';
 import { printPage } from '../../fold.ts';
 import { limitUpTo } from '../../options/limit.ts';
 import { type Progress, startProgress } from '../../progress.ts';
 import { parseSince } from '../../options/since.ts';
 import { requireSubjects, withAdmin } from '../../admin.ts';
-import { paint, print, printJson, renderTable } from '../../table.ts';
+import { paint, print, printJson, renderColumns, renderTable } from '../../table.ts';
 
 interface AuditOptions {
   subject?: string;
@@ -30,7 +31,7 @@ interface AuditOptions {
 
 const MOST_ROWS = 1_000_000;
 
-export function defineAudit(command: Command): void {
+export function define(command: Command): void {
   command
     .description(
       'Shows who requested what, who approved it, and the outcome, oldest first. It lists requests, and\n' +
@@ -47,14 +48,12 @@ export function defineAudit(command: Command): void {
       (text) => parseSince(text, new Date()),
     )
     .option('--limit <count>', 'how many rows, counted from the newest', limitUpTo(MOST_ROWS), 100)
-    .addHelpText(
-      'after',
-      describeExamples(
-        'audit --since 3d',
-        'audit --subject tools.bridgebot --limit 1000 --json',
-        'audit verify',
-      ) + `\n${describeExits({})}`,
+    .examples(
+      'audit --since 3d',
+      'audit --subject tools.bridgebot --limit 1000 --json',
+      'audit verify',
     )
+    .exits()
     .action(async () => {
       const { subject, since, limit } = command.opts<AuditOptions>();
       const { rows, hasOlder, closedUpTo } = await withAdmin(configOf(command), async (client) => {
@@ -114,26 +113,22 @@ function defineVerify(command: Command): void {
       'a head that was printed earlier, which must still be in the chain',
       parseHead,
     )
-    .addHelpText(
-      'after',
-      describeExamples(
-        'audit verify',
-        'audit verify --head "$(cat /root/audit-head)"',
-        'audit verify --json | jq -r .head',
-        'audit verify /srv/audit/*.jsonl',
-      ) +
-        `\n${describeExits({ 0: 'every row is as it was sealed', 1: 'AUDIT_BROKEN: something was changed; or the command failed' })}`,
+    .examples(
+      'audit verify',
+      'audit verify --head "$(cat /root/audit-head)"',
+      'audit verify --json | jq -r .head',
+      'audit verify /srv/audit/*.jsonl',
     )
+    .exits({
+      0: 'every row is as it was sealed',
+      1: 'AUDIT_BROKEN: something was changed; or the command failed',
+    })
     .action(async (paths: string[]) => {
       const { head } = command.opts<{ head?: string }>();
       const json = wantsJson(command);
       const progress = startProgress({ json });
-      let verdict: ChainVerdict;
-      try {
-        verdict = await verifyAll(configOf(command), paths, head, progress);
-      } finally {
-        progress.end();
-      }
+      const verifying = verifyAll(configOf(command), paths, head, progress);
+      const verdict = await verifying.finally(progress.end);
       if (json) printJson(verdict);
       else printPage(renderVerdict(verdict));
       if (verdict.faultsInAll > 0) {
@@ -191,32 +186,18 @@ function parseHead(text: string): string {
 }
 
 function renderAudit(rows: readonly AuditRow[]): string {
-  return renderTable(
-    [
-      'row',
-      'when',
-      'requested',
-      'approved',
-      'portal',
-      'kind',
-      'subject',
-      'fields',
-      'verdict',
-      'code',
-    ],
-    rows.map((row) => [
-      row.id,
-      timeOf(row.at),
-      row.requestedBy,
-      row.approvedBy,
-      row.portal,
-      row.kind,
-      row.account ?? row.subject,
-      row.fields.join(','),
-      row.verdict,
-      row.code,
-    ]),
-  );
+  return renderColumns(rows, [
+    ['row', ({ id }) => id],
+    ['when', ({ at }) => timeOf(at)],
+    ['requested', ({ requestedBy }) => requestedBy],
+    ['approved', ({ approvedBy }) => approvedBy],
+    ['portal', ({ portal }) => portal],
+    ['kind', ({ kind }) => kind],
+    ['subject', ({ account, subject }) => account ?? subject],
+    ['fields', ({ fields }) => fields.join(',')],
+    ['verdict', ({ verdict }) => verdict],
+    ['code', ({ code }) => code],
+  ]);
 }
 
 function renderVerdict(verdict: ChainVerdict): string {

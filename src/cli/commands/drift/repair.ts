@@ -1,6 +1,5 @@
 /** `chamberlain repair`: has the roles take the steps that `plan` shows. It asks them, and waits. */
 import { randomUUID } from 'node:crypto';
-import type { Command } from 'commander';
 import type { Config } from '../../../shared/config.ts';
 import { ChamberlainError } from '../../../shared/errors.ts';
 import { digestSteps } from '../../../reconcile/digest.ts';
@@ -8,9 +7,10 @@ import { countPlan, renderPlan } from '../../../reconcile/render-plan.ts';
 import { readGivenUp, recordRepair } from '../../../drift/asked-repairs.ts';
 import { readFreeze } from '../../../database/freeze.ts';
 import type { Client } from '../../../database/connection.ts';
+import type { Command } from '../../command.ts';
 import { configOf, wantsJson } from '../../configuration.ts';
-import { canAsk, confirm } from '../../confirm.ts';
-import { describeExamples, describeExits, EXIT } from '../../exit.ts';
+import { confirm, requireTerminal } from '../../confirm.ts';
+import { EXIT } from '../../exit.ts';
 import { followRepair } from '../../../drift/follow-repair.ts';
 import { printPage } from '../../fold.ts';
 import { operatorName } from '../../operator.ts';
@@ -33,15 +33,15 @@ interface RepairOptions extends SurveyOptions {
   yes?: true;
 }
 
-export function defineRepair(command: Command): void {
-  addSurveyOptions(
-    command.description(
+export function define(command: Command): void {
+  addSurveyOptions(command);
+  command
+    .description(
       'Asks the roles to take exactly the steps that `plan` shows for the same arguments and options. Each\n' +
         'role plans again, and skips a subject whose plan has changed since it was shown. A finding blocks\n' +
         'only the steps on the object that it names. The command ends when the consequences of the steps are\n' +
         'in place too, such as a new verifier on every database server.',
-    ),
-  )
+    )
     .option('--expect <digest>', 'do nothing unless the plan has this digest')
     .option('--destroy', 'also take steps that destroy data (`!`)')
     .option(
@@ -52,26 +52,23 @@ export function defineRepair(command: Command): void {
       'after',
       `
 The command may be interrupted at any moment. The roles may still take the steps that they were asked
-for; run the command again for the rest. Subjects that a role has given up on (\`parked\`) are tried again.
-` +
-        describeExamples(
-          'repair tools.bridgebot',
-          'repair --all --role homes --yes',
-          'repair --all --expect "$(chamberlain plan --all --json | jq -r .digest)"',
-        ) +
-        `\n${describeExits({
-          0: 'every step shown was taken, or there was none; findings do not count',
-          1: 'a step was refused, withheld or failed, or is not in place on every server yet',
-          4: 'nothing failed, but something is UNREADABLE',
-        })}`,
+for; run the command again for the rest. Subjects that a role has given up on (\`parked\`) are tried again.`,
     )
+    .examples(
+      'repair tools.bridgebot',
+      'repair --all --role homes --yes',
+      'repair --all --expect "$(chamberlain plan --all --json | jq -r .digest)"',
+    )
+    .exits({
+      0: 'every step shown was taken, or there was none; findings do not count',
+      1: 'a step was refused, withheld or failed, or is not in place on every server yet',
+      4: 'nothing failed, but something is UNREADABLE',
+    })
     .action(async (words: string[]) => {
       const options = command.opts<RepairOptions>();
       const json = wantsJson(command);
       const isAsked = options.yes === true || options.expect !== undefined;
-      if (!isAsked && (json || !canAsk())) {
-        command.error('error: there is no terminal to confirm on; give --expect DIGEST, or --yes');
-      }
+      if (!isAsked) requireTerminal(command, '--expect DIGEST, or --yes');
       const config = configOf(command);
       await withAdmin(config, refuseFrozen);
       const asked = await askByOptions(command, words, config);
@@ -84,11 +81,8 @@ for; run the command again for the rest. Subjects that a role has given up on (\
       const { parts, withheld } = await draft(config, words, asked, options);
       if (!json) printPage(renderPlan(asked.report, asked.digest, paint));
       const steps = parts.reduce((sum, part) => sum + part.steps.length, 0);
-      if (!isAsked && parts.length > 0 && !(await confirm(questionOf(steps, withheld.length)))) {
-        print('Nothing was done.');
-        process.exitCode = EXIT.failed;
-        return;
-      }
+      const mustAsk = !isAsked && parts.length > 0;
+      if (mustAsk && !(await confirm(questionOf(steps, withheld.length)))) return;
       const done = parts.length === 0 ? NOTHING : await repair(config, parts, { options, json });
       const repaired: Repaired = { ...done, ...asked, withheld };
       if (json) printJson({ ...toJson(repaired), totals: countPlan(asked.report) });

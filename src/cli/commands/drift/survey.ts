@@ -1,9 +1,8 @@
 /** `chamberlain survey`: what has drifted, in groups. Changes nothing: it asks the roles, merges and renders. */
-import type { Command } from 'commander';
 import { countSurvey, renderSurvey } from '../../../drift/render-survey.ts';
 import { groupSurvey } from '../../../drift/survey-groups.ts';
+import type { Command } from '../../command.ts';
 import { wantsJson } from '../../configuration.ts';
-import { describeExamples, describeExits } from '../../exit.ts';
 import { printPage } from '../../fold.ts';
 import { addSurveyOptions, askByOptions, exitOf } from '../../../drift/surveying.ts';
 import { paint, printJson } from '../../table.ts';
@@ -11,29 +10,26 @@ import { paint, printJson } from '../../table.ts';
 /** How many accounts of a group the JSON names; the lists beside the groups hold all. */
 const FIRST = 5;
 
-export function defineSurvey(command: Command): void {
-  addSurveyOptions(
-    command.description(
+export function define(command: Command): void {
+  addSurveyOptions(command);
+  command
+    .description(
       'Asks the roles to look at SUBJECTs, or at everything, and shows what differs from what is wanted,\n' +
         'in groups. The groups, worst first, are: what could not be read; findings and unmanaged things, on\n' +
         'which an admin must decide; and drift (too much access, what is missing, what is different).\n' +
         'Changes nothing.',
-    ),
-  )
-    .addHelpText(
-      'after',
-      describeExamples(
-        'survey',
-        'survey tools.bridgebot alice 50017',
-        'survey --role databases',
-        "survey --json | jq '.groups[] | {kind, code, target, what, count}'",
-      ) +
-        `\n${describeExits({
-          0: 'clean: no drift, no finding',
-          3: 'there is drift, or a finding',
-          4: 'something is UNREADABLE: a role did not answer, or could not read a server',
-        })}`,
     )
+    .examples(
+      'survey',
+      'survey tools.bridgebot alice 50017',
+      'survey --role databases',
+      "survey --json | jq '.groups[] | {kind, code, target, what, count}'",
+    )
+    .exits({
+      0: 'clean: no drift, no finding',
+      3: 'there is drift, or a finding',
+      4: 'something is UNREADABLE: a role did not answer, or could not read a server',
+    })
     .action(async (words: string[]) => {
       const { report, digest } = await askByOptions(command, words);
       if (wantsJson(command)) {

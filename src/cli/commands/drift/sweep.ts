@@ -1,10 +1,8 @@
 /** `chamberlain sweep`: shows the last sweeps; `sweep now`; `sweep release`. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Command } from 'commander';
 import type { Config } from '../../../shared/config.ts';
 import { ChamberlainError } from '../../../shared/errors.ts';
 import { timeOf } from '../../../shared/time.ts';
-import { count } from '../../../reconcile/render-plan.ts';
 import { renderUnmanaged } from '../../../unmanaged/render-unmanaged.ts';
 import { isFrozen } from '../../../database/freeze.ts';
 import { isAtWork, readLeaders } from '../../../database/locks.ts';
@@ -12,15 +10,16 @@ import type { Client } from '../../../database/connection.ts';
 import { readProgress } from '../../../drift/reports-table.ts';
 import * as store from '../../../drift/sweeps-table.ts';
 import { readUnmanaged } from '../../../unmanaged/unmanaged-table.ts';
+import type { Command } from '../../command.ts';
 import { configOf, wantsJson } from '../../configuration.ts';
-import { describeExamples, describeExits, EXIT, failureLine } from '../../exit.ts';
+import { EXIT, failureLine } from '../../exit.ts';
 import { printPage } from '../../fold.ts';
 import { operatorName } from '../../operator.ts';
 import { startProgress } from '../../progress.ts';
 import { parseSeconds } from '../../options/seconds.ts';
 import { withAdmin } from '../../admin.ts';
-import { printable, printableLines } from '../../../shared/printable.ts';
-import { paint, print, printJson, renderAge, renderTable } from '../../table.ts';
+import { count, printable, printableLines } from '../../../shared/printable.ts';
+import { paint, print, printJson, renderAge, renderColumns } from '../../table.ts';
 
 const LOOK_MS = 250;
 const REDIS_LIMIT_MS = 4000;
@@ -36,7 +35,7 @@ const RESULT_EXITS = {
   5: 'not finished within --timeout seconds; the sweep continues',
 };
 
-export function defineSweep(command: Command): void {
+export function define(command: Command): void {
   command
     .description(
       'Shows the last sweeps, when the next one comes, and whether one is held until an admin releases it.\n' +
@@ -54,11 +53,10 @@ States:
   frozen       something had drifted, but the realm is frozen
   unreadable   something could not be read; nothing else had drifted
   moving       only subjects that are being worked on differ
-  cut          interrupted: the sweep failed or its process ended; it is repeated
-` +
-        describeExamples('sweep', 'sweep now', 'sweep release --expect DIGEST') +
-        `\n${describeExits({ 3: 'a sweep is held' })}`,
+  cut          interrupted: the sweep failed or its process ended; it is repeated`,
     )
+    .examples('sweep', 'sweep now', 'sweep release --expect DIGEST')
+    .exits({ 3: 'a sweep is held' })
     .action(() => withAdmin(configOf(command), (client) => show(client, command)));
 
   const now = command.command('now').summary('sweep at once, and wait for the result');
@@ -68,10 +66,8 @@ States:
         'corrected.',
     )
     .option('--timeout <seconds>', 'how long to wait', parseSeconds, 600)
-    .addHelpText(
-      'after',
-      describeExamples('sweep now', 'sweep now --json') + `\n${describeExits(RESULT_EXITS)}`,
-    )
+    .examples('sweep now', 'sweep now --json')
+    .exits(RESULT_EXITS)
     .action(() => ask(now, undefined));
 
   const release = command.command('release').summary('let the sweep that is held continue');
@@ -85,14 +81,11 @@ States:
     )
     .requiredOption('--expect <digest>', 'the digest that `chamberlain sweep` shows')
     .option('--timeout <seconds>', 'how long to wait', parseSeconds, 600)
-    .addHelpText(
-      'after',
-      describeExamples('sweep release --expect DIGEST') +
-        `\n${describeExits({
-          ...RESULT_EXITS,
-          1: 'the command failed, something could not be corrected, or something else has drifted: see standard error',
-        })}`,
-    )
+    .examples('sweep release --expect DIGEST')
+    .exits({
+      ...RESULT_EXITS,
+      1: 'the command failed, something could not be corrected, or something else has drifted: see standard error',
+    })
     .action(async () => {
       const { expect } = release.opts<{ expect: string }>();
       const { held } = await withAdmin(configOf(release), store.readLastSweeps);
@@ -263,37 +256,23 @@ async function show(client: Client, command: Command): Promise<void> {
     return;
   }
   if (held !== undefined) print(`${paint('red', `Held: ${held.sentence ?? ''}.`)}\n`);
+  // the held sweep is shown above, and the release that an earlier one names is of no more use
+  const isSaidAbove = ({ state, digest, id }: store.Sweep) =>
+    state === 'held' && (digest !== null || id === held?.id);
   if (sweeps.length > 0) {
     print(
-      `${renderTable(
-        [
-          'began',
-          'took',
-          'state',
-          'subjects',
-          'drifted',
-          'touched',
-          'findings',
-          'UNREADABLE',
-          'digest',
-          'why',
-        ],
-        sweeps.map((each) => [
-          timeOf(each.beganAt),
-          each.endedAt === null ? null : renderAge(each.beganAt, each.endedAt),
-          each.state,
-          each.subjects,
-          each.drifted,
-          each.touched,
-          each.findings,
-          each.unreadable,
-          each.digest?.slice(0, 12),
-          // the held sweep is shown above, and the release that an earlier one names is of no more use
-          each.state === 'held' && (each.digest !== null || each.id === held?.id)
-            ? null
-            : each.sentence,
-        ]),
-      )}\n`,
+      `${renderColumns(sweeps, [
+        ['began', (s) => timeOf(s.beganAt)],
+        ['took', (s) => s.endedAt && renderAge(s.beganAt, s.endedAt)],
+        ['state', (s) => s.state],
+        ['subjects', (s) => s.subjects],
+        ['drifted', (s) => s.drifted],
+        ['touched', (s) => s.touched],
+        ['findings', (s) => s.findings],
+        ['UNREADABLE', (s) => s.unreadable],
+        ['digest', (s) => s.digest?.slice(0, 12)],
+        ['why', (s) => (isSaidAbove(s) ? null : s.sentence)],
+      ])}\n`,
     );
   }
   const notOurs = renderUnmanaged(unmanaged);

@@ -1,5 +1,4 @@
 /** `chamberlain adopt`: takes over unmanaged accounts and tools, which it judges as `import` does. */
-import type { Command } from 'commander';
 import { ChamberlainError } from '../../../shared/errors.ts';
 import type { UnmanagedThing } from '../../../unmanaged/unmanaged.ts';
 import { namesOf } from '../../../backends/ldap/directory-names.ts';
@@ -7,9 +6,9 @@ import { type AnyRef, entryRef, splitRef } from '../../../targets/directory-read
 import type { EntryRef } from '../../../reconcile/action.ts';
 import { describeThing } from '../../../unmanaged/render-unmanaged.ts';
 import { readUnmanaged } from '../../../unmanaged/unmanaged-table.ts';
-import { canAsk, confirm } from '../../confirm.ts';
+import { confirm, requireTerminal } from '../../confirm.ts';
+import type { Command } from '../../command.ts';
 import { configOf, wantsJson } from '../../configuration.ts';
-import { describeExamples, describeExits, EXIT } from '../../exit.ts';
 import { requireThings } from './ignore.ts';
 import { exitOf, type ImportOptions, runImport, withoutActions } from './import.ts';
 import { type ImportReport, renderImport } from '../../../import/import-report.ts';
@@ -17,7 +16,7 @@ import { withAdmin } from '../../admin.ts';
 import { printable } from '../../../shared/printable.ts';
 import { print, printJson } from '../../table.ts';
 
-export function defineAdopt(command: Command): void {
+export function define(command: Command): void {
   command
     .description(
       'Takes over accounts and tools that `chamberlain list unmanaged` shows: people with their keys, tools\n' +
@@ -34,25 +33,19 @@ export function defineAdopt(command: Command): void {
     .option('--databases', 'also compare their accounts on each database server')
     .option('--check', 'only show what would be taken over')
     .option('--yes', 'do not ask for confirmation')
-    .addHelpText(
-      'after',
-      describeExamples(
-        'adopt uid=carol,ou=people,dc=example,dc=org --check',
-        'adopt cn=tools.oldbot,ou=servicegroups,dc=example,dc=org --homes --databases',
-      ) +
-        `\n${describeExits({
-          0: 'taken over, and as wanted',
-          3: 'something was not taken over, or is not as wanted',
-          4: 'something is UNREADABLE; if it is the directory or a home, nothing was taken over',
-        })}`,
+    .examples(
+      'adopt uid=carol,ou=people,dc=example,dc=org --check',
+      'adopt cn=tools.oldbot,ou=servicegroups,dc=example,dc=org --homes --databases',
     )
+    .exits({
+      0: 'taken over, and as wanted',
+      3: 'something was not taken over, or is not as wanted',
+      4: 'something is UNREADABLE; if it is the directory or a home, nothing was taken over',
+    })
     .action(async (words: string[]) => {
-      const options = command.opts<ImportOptions & { yes?: true }>();
+      const { check, yes, ...looked } = command.opts<ImportOptions>();
       const json = wantsJson(command);
-      const isAsked = options.yes === true || options.check === true;
-      if (!isAsked && (json || !canAsk())) {
-        command.error('error: there is no terminal to confirm on; give --yes, or --check');
-      }
+      if (!check && !yes) requireTerminal(command, '--yes, or --check');
       const config = configOf(command);
       const things = await withAdmin(config, readUnmanaged);
       const named = requireThings(config, things, words);
@@ -60,24 +53,19 @@ export function defineAdopt(command: Command): void {
       // the object may give access to whoever made it
       if (!json) for (const thing of named) print(printable(describeThing(thing)));
       const only = new Set(named.flatMap((thing) => refsOf(thing, names.entry(thing.object))));
-      const run = async (check: boolean): Promise<ImportReport | undefined> => {
-        const { homes, databases } = options;
-        const looked = { ...(homes && { homes }), ...(databases && { databases }) };
+      const run = async (how: Pick<ImportOptions, 'check'>): Promise<ImportReport | undefined> => {
         // the operator has seen and confirmed what is left out
-        const report = await runImport(
-          config,
-          { ...looked, ...(check && { check }), yes: true, only },
-          json,
-        );
+        const terms = { ...looked, ...how, yes: true, only } as const;
+        const report = await runImport(command, config, terms);
         if (report === undefined) return undefined;
         if (json) printJson(withoutActions(report));
         else print(renderImport(report, 'adopt'));
         process.exitCode = exitOf(report);
         return report;
       };
-      if (options.yes !== true) {
-        const report = await run(true);
-        if (report === undefined || options.check === true) return;
+      if (!yes) {
+        const report = await run({ check: true });
+        if (report === undefined || check) return;
         if (report.taken.people + report.taken.tools === 0) {
           print(
             '\nNothing can be taken over. `chamberlain ignore OBJECT --reason TEXT` leaves an object as it is.',
@@ -88,13 +76,10 @@ export function defineAdopt(command: Command): void {
           report.taken.keys === 0
             ? ''
             : 'Whoever has one of these SSH keys will be able to log in. ';
-        if (!(await confirm(`\n${warning}Take these over? [y/N] `))) {
-          print('Nothing was taken over.');
-          process.exitCode = EXIT.failed;
-          return;
-        }
+        const question = `\n${warning}Take these over? [y/N] `;
+        if (!(await confirm(question, 'Nothing was taken over.'))) return;
       }
-      await run(false);
+      await run({});
     });
 }
 

@@ -1,17 +1,16 @@
 /** `chamberlain ignore`: leaves unmanaged things as they are. */
-import type { Command } from 'commander';
 import type { Config } from '../../../shared/config.ts';
 import { ChamberlainError } from '../../../shared/errors.ts';
 import { thingsNamed, type UnmanagedThing } from '../../../unmanaged/unmanaged.ts';
 import { ignoreThings, readUnmanaged } from '../../../unmanaged/unmanaged-table.ts';
+import type { Command } from '../../command.ts';
 import { configOf, wantsJson } from '../../configuration.ts';
-import { describeExamples, describeExits } from '../../exit.ts';
 import { operatorName } from '../../operator.ts';
 import { withAdmin } from '../../admin.ts';
 import { printable } from '../../../shared/printable.ts';
 import { print, printJson } from '../../table.ts';
 
-export function defineIgnore(command: Command): void {
+export function define(command: Command): void {
   command
     .description(
       'Leaves unmanaged OBJECTs as they are. They stay in `chamberlain list unmanaged` for good, as\n' +
@@ -24,13 +23,11 @@ export function defineIgnore(command: Command): void {
       'as `list unmanaged` shows it, or a name or number that only one thing has',
     )
     .requiredOption('--reason <text>', 'why, for later readers')
-    .addHelpText(
-      'after',
-      describeExamples(
-        'ignore uid=backup,ou=people,dc=example,dc=org --reason "the backup service, see the wiki"',
-        'ignore /home/shared s90001@% --reason "moved here from the old cluster"',
-      ) + `\n${describeExits({})}`,
+    .examples(
+      'ignore uid=backup,ou=people,dc=example,dc=org --reason "the backup service, see the wiki"',
+      'ignore /home/shared s90001@% --reason "moved here from the old cluster"',
     )
+    .exits()
     .action(async (words: string[]) => {
       const config = configOf(command);
       const { reason } = command.opts<{ reason: string }>();

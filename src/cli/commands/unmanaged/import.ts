@@ -1,5 +1,4 @@
 /** `chamberlain import`: imports a running platform. It reads with accounts that cannot write. */
-import type { Command } from 'commander';
 import type { OpenDirectoryReader } from '../../../backends/ldap/directory.ts';
 import { type Client, openOwner, rehearse, transact } from '../../../database/connection.ts';
 import { DATABASES } from '../../../roles/databases/worker.ts';
@@ -39,9 +38,10 @@ import type { CredentialsHave, FilesReader } from '../../../targets/files-reader
 import { unmanagedAmong, type Throttle, sightingOfHome } from '../../../targets/everything.ts';
 import { type Sighting, sightingsOf } from '../../../unmanaged/sightings.ts';
 import { seal } from '../../../targets/seal.ts';
+import type { Command } from '../../command.ts';
 import { configOf, wantsJson } from '../../configuration.ts';
 import { canAsk, confirm } from '../../confirm.ts';
-import { describeExamples, describeExits, EXIT, failureLine, RUN_AGAIN } from '../../exit.ts';
+import { EXIT, failureLine, RUN_AGAIN } from '../../exit.ts';
 import {
   type ImportReport,
   lostMembers,
@@ -62,7 +62,7 @@ export interface ImportOptions {
   only?: ReadonlySet<AnyRef>;
 }
 
-export function defineImport(command: Command): void {
+export function define(command: Command): void {
   command
     .description(
       'Imports people, tools, numbers, names, members and keys from the directory into PostgreSQL, in one\n' +
@@ -86,25 +86,22 @@ export function defineImport(command: Command): void {
       '--yes',
       'do not ask for confirmation; required without a terminal if members or keys are left out',
     )
-    .addHelpText(
-      'after',
-      describeExamples(
-        'import --from-directory --homes --databases --check',
-        'import --from-directory --homes',
-        'import --from-directory --check --json | jq .refusals',
-      ) +
-        `\n${describeExits({
-          0: 'everything was imported, now or before, and is as wanted',
-          3: 'something was not imported, or is not as wanted',
-          4: 'something is UNREADABLE; if it is the directory or a home, nothing was imported',
-        })}`,
+    .examples(
+      'import --from-directory --homes --databases --check',
+      'import --from-directory --homes',
+      'import --from-directory --check --json | jq .refusals',
     )
+    .exits({
+      0: 'everything was imported, now or before, and is as wanted',
+      3: 'something was not imported, or is not as wanted',
+      4: 'something is UNREADABLE; if it is the directory or a home, nothing was imported',
+    })
     .action(async () => {
       const options = command.opts<ImportOptions & { fromDirectory?: true }>();
       if (options.fromDirectory !== true) {
         command.error('error: give --from-directory: there is no other source');
       }
-      const report = await runImport(configOf(command), options, wantsJson(command));
+      const report = await runImport(command, configOf(command), options);
       if (report === undefined) return;
       if (wantsJson(command)) printJson(withoutActions(report));
       else print(renderImport(report));
@@ -114,24 +111,20 @@ export function defineImport(command: Command): void {
 
 /** Runs an import, with progress. Returns undefined if nothing was imported, after it has reported why. */
 export async function runImport(
+  command: Command,
   config: Config,
   options: ImportOptions,
-  json: boolean,
 ): Promise<ImportReport | undefined> {
-  const progress = startProgress({ json });
+  const progress = startProgress({ json: wantsJson(command) });
   try {
     return await importWith(config, options, progress.say, async (losses) => {
       progress.say('');
       progress.erase();
-      return await agree(losses, options.yes === true, json);
+      return await agree(command, losses, options.yes === true);
     });
   } catch (error) {
     progress.end();
-    if (error instanceof Declined) {
-      print('Nothing was imported.');
-      process.exitCode = EXIT.failed;
-      return undefined;
-    }
+    if (error instanceof Declined) return undefined;
     if (codeOf(error) !== 'BACKEND_UNREADABLE') throw error;
     const sentence = `nothing was imported: ${describeError(error)}`;
     process.stderr.write(`${failureLine('BACKEND_UNREADABLE', sentence, RUN_AGAIN)}\n`);
@@ -146,16 +139,16 @@ export async function runImport(
 class Declined extends Error {}
 
 /** Lists what others lose by the import, and asks. Throws USAGE if there is no terminal. */
-async function agree(losses: Losses, yes: boolean, json: boolean): Promise<boolean> {
+async function agree(command: Command, losses: Losses, yes: boolean): Promise<boolean> {
   const text = renderLosses(losses);
   if (text === '' || yes) return true; // the report names them
-  if (!json) print(`${text}\n`);
-  if (json || !canAsk()) {
+  if (!wantsJson(command)) print(`${text}\n`);
+  if (!canAsk(command)) {
     const sentence =
       'this import would leave out members, or leave people without a key, and there is no terminal to confirm on; give --yes, or --check';
     throw new ChamberlainError('USAGE', sentence);
   }
-  return await confirm('Import the rest anyway? [y/N] ');
+  return await confirm('Import the rest anyway? [y/N] ', 'Nothing was imported.');
 }
 
 export function exitOf({ refusals, foreseen, adminless }: ImportReport): number {
