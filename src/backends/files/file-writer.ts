@@ -24,12 +24,11 @@ import {
   type ArchiveWriter,
   destroyHome,
   eraseHome,
-  removeArchive,
-  removeUnrecorded,
+  removeHomeArchive,
+  removeUnrecordedHome,
   restoreHome,
-  returnHome,
-  moveHomeAside,
 } from '../../archives/homes/file-archive.ts';
+import { moveHomeAside, returnHome } from '../../archives/homes/file-archive-quarantine.ts';
 import { ownCredentials, writeCredentials } from './file-credentials.ts';
 import type { CredentialsWriter } from './file-credentials.ts';
 import {
@@ -109,7 +108,9 @@ export function openFilesWriter(
         case 'home.return':
           return await onMount(files, action, (mount) => returnHome(mount, action));
         case 'home.removePart':
-          return await onMount(files, action, () => removeUnrecorded(action, archives));
+          return await onMount(files, action, () =>
+            removeUnrecordedHome(action, archives, closing.signal),
+          );
         case 'home.archive':
           return await onMount(files, action, (mount) =>
             archiveHome(mount, action, archives, closing.signal),
@@ -127,7 +128,9 @@ export function openFilesWriter(
             restoreHome(mount, action, archives, closing.signal),
           );
         case 'home.removeArchive':
-          return await onMount(files, action, (mount) => removeArchive(mount, action, archives));
+          return await onMount(files, action, (mount) =>
+            removeHomeArchive(mount, action, archives, closing.signal),
+          );
         default:
           throw new ChamberlainError('INTERNAL', `${action.verb} is not a verb of the file server`);
       }
