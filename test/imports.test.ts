@@ -29,7 +29,10 @@ const PURE = [
 /** Speaks to PostgreSQL. */
 const SQL = ['src/database/', 'src/**/*-{table,queries}.ts'];
 /** Speaks to another server, or to the file system. */
-const OUTSIDE = ['src/backends/', 'src/archives/homes/', 'src/archives/databases/'];
+const OUTSIDE = [
+  ...['src/backends/', 'src/archives/container.ts'],
+  ...['src/archives/homes/', 'src/archives/databases/'],
+];
 const COMMANDS = ['src/cli/'];
 const PROCESSES = ['workers/'];
 

@@ -2,43 +2,22 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ChamberlainError, codeOf } from '../shared/errors.ts';
 import { unlessAborted } from '../shared/unless-aborted.ts';
+import type { ArchiveProgress, AskedStep, RecordedArchive } from './archives-table.ts';
 
 export interface ArchiveKeeping {
   now(): Date;
   /** of all keys that a person ever had: the manifest names them, so that no key is given to somebody else */
   readFingerprints(subject: number): Promise<string[]>;
   /** durably, while the subject's lock is held */
-  record(archive: {
-    subject: number;
-    archival: number;
-    manifestSha256: string;
-    path: string;
-    bytes: number;
-  }): Promise<void>;
+  record(archive: Omit<RecordedArchive, 'role'>): Promise<void>;
   /**
-   * Whether the step belongs to the current archival and the current direction, checked under the lock.
-   * `returning` is true for a restore, false for an archival, undefined for a destruction. `expired`: asks only
-   * whether the archives must be removed, whatever the subject's state is now. `erases`: what is destroyed
-   * is in no archive. Throws if PostgreSQL does not answer.
+   * Whether the step belongs to the current archival and the current direction, checked under the lock. Throws
+   * if PostgreSQL does not answer.
    */
   stillWanted(step: AskedStep): Promise<boolean>;
-  /** `done` and `total` in bytes */
-  report(progress: {
-    subject: number;
-    act: string;
-    done: number;
-    total: number | undefined;
-  }): Promise<void>;
+  report(progress: Omit<ArchiveProgress, 'role'>): Promise<void>;
   /** nothing is being done any more */
   clear(subject: number): Promise<void>;
-}
-
-export interface AskedStep {
-  subject: number;
-  archival: number;
-  returning: boolean | undefined;
-  expired?: boolean;
-  erases?: boolean;
 }
 
 /** A long step in progress. */

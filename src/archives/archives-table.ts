@@ -77,7 +77,7 @@ export async function readFingerprints(
 }
 
 /** What a long step was begun for. */
-export interface StillWanted {
+export interface AskedStep {
   subject: number;
   archival: number;
   /** true for a restore, false for an archival, undefined for a destruction */
@@ -95,7 +95,7 @@ export interface StillWanted {
  */
 export async function readStillWanted(
   pool: Pick<Pool, 'query'>,
-  { subject, archival, returning, expired = false, erases = false }: StillWanted,
+  { subject, archival, returning, expired = false, erases = false }: AskedStep,
 ): Promise<boolean> {
   const query = {
     name: 'still-wanted',

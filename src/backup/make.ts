@@ -20,7 +20,7 @@ import {
 import { join } from 'node:path';
 import { readSecret, type Config } from '../shared/config.ts';
 import { removeLeftovers } from '../shared/durable-file.ts';
-import { syncFolder } from '../archives/databases/database-archives.ts';
+import { syncFolder } from '../backends/files/file-mount.ts';
 import { postgresProgram, withConnection } from './postgres-programs.ts';
 import { requirePrograms, TO_MAKE } from './programs.ts';
 import { cannotRead, ChamberlainError } from '../shared/errors.ts';
@@ -102,7 +102,7 @@ export async function makeSet(
     const made = await unlessAborted(saveAll(making, configFile, secrets), signal);
     const set = join(folder, name);
     renameSync(part, set);
-    syncFolder(folder);
+    await syncFolder(folder);
     return { ...made, set, bytes: sizeOf(set) };
   } catch (error) {
     rmSync(part, { recursive: true, force: true });
@@ -125,7 +125,7 @@ async function saveAll(
   await write(making, MANIFEST, [
     JSON.stringify({ version: 1, ...made, pieces } satisfies Manifest),
   ]);
-  syncFolder(part);
+  await syncFolder(part);
   await writeLastBackup(config, made.at);
   return made;
 }

@@ -1,30 +1,17 @@
 /** What becomes of the home of an account that is archived, restored, or deleted. */
 import type { HomePath } from '../reconcile/action.ts';
-import type { Finding, Step, TargetPlan } from '../reconcile/plan.ts';
 import { NOTHING_TO_DO } from '../reconcile/plan.ts';
 import type { Erasure } from '../lifecycle/erased-person.ts';
-import type { PastArchive, Wanted, WantedArchive } from '../reconcile/wanted.ts';
+import { type ArchiveWant, describeArchive, draftArchive, wantArchive } from './archive-plan.ts';
 import type { ArchiveHave, FilesReader } from './files-reader.ts';
 import { layAnswers } from './files-reader.ts';
 import { placeOf } from './home-directory.ts';
 import type { Target } from './target.ts';
 
-export interface HomeArchiveWant {
+export interface HomeArchiveWant extends ArchiveWant {
   home: HomePath;
   /** for people: `/data/project/bridgebot` */
   path: string;
-  account: string;
-  uid: number;
-  archival: number;
-  manifest: string | undefined;
-  /**
-   * archived · restored · gone, and its archive kept · gone with its archive · gone without one · left in place
-   */
-  end: 'away' | 'back' | 'gone' | 'forgotten' | 'erased' | 'stays';
-  /** for an erased person: by which request */
-  erasure: Erasure | undefined;
-  /** archives of earlier archivals that must be removed */
-  past: readonly PastArchive[];
 }
 
 /** `past`: the state of each archive that must be removed, in order. */
@@ -75,27 +62,11 @@ export const homeArchive: Target<FilesReader, HomeArchiveWant | undefined, HomeA
   needs: [],
 
   want(wanted, realm) {
-    const { archive, pastArchives: past = [], uid, account } = wanted;
-    const end = archive === undefined ? 'stays' : endOf(wanted.state, archive);
-    if (end === 'stays' && past.length === 0) return undefined;
-    const { archival = 0, manifest, erasure } = archive ?? {};
-    return { ...placeOf(wanted, realm), account, uid, archival, manifest, end, erasure, past };
+    const archive = wantArchive(wanted);
+    return archive && { ...archive, ...placeOf(wanted, realm) };
   },
 
-  describe(want) {
-    if (want === undefined) return 'none';
-    const { path, account, archival, end, past } = want;
-    const removed = past.map((each) => `, archive ${account}.${each.archival} removed`).join('');
-    if (end === 'stays') return `${path}${removed}`;
-    if (end === 'erased') return `${path}, erased${removed}`;
-    const ends = {
-      away: 'to be archived',
-      back: 'to be restored',
-      gone: 'removed; its archive is kept',
-      forgotten: 'removed, and its archive too',
-    };
-    return `${path}, ${ends[end]}, archive ${account}.${archival}${removed}`;
-  },
+  describe: (want) => (want === undefined ? 'none' : describeArchive(want.path, want)),
 
   async observe(reader, wanted, realm) {
     const wants = wanted.map((one) => homeArchive.want(one, realm));
@@ -113,31 +84,20 @@ export const homeArchive: Target<FilesReader, HomeArchiveWant | undefined, HomeA
     });
   },
 
-  plan(want, have, wanted) {
+  plan(want, have) {
     if (want === undefined) return NOTHING_TO_DO;
-    const draft = drafting(want, wanted);
+    const draft = draftArchive('home-archive', want);
     if (want.erasure !== undefined) {
       planErased(want, want.erasure, have, draft);
-      return draft.done();
+      return draft.plan;
     }
     for (const [i, each] of want.past.entries()) {
-      const archive = have.past?.[i] ?? 'absent';
-      planForgotten({ ...want, ...each }, { ...have, archive }, draft);
+      planForgotten({ ...want, ...each }, have.past?.[i] ?? 'absent', draft);
     }
-    switch (want.end) {
-      case 'stays':
-        break;
-      case 'away':
-        planAway(want, have, draft);
-        break;
-      case 'back':
-        planBack(want, have, draft);
-        break;
-      case 'gone':
-      case 'forgotten':
-        planGone(want, have, draft);
-    }
-    return draft.done();
+    if (want.end === 'away') planAway(want, have, draft);
+    if (want.end === 'back') planBack(want, have, draft);
+    if (want.end === 'gone' || want.end === 'forgotten') planGone(want, have, draft);
+    return draft.plan;
   },
 };
 
@@ -148,183 +108,111 @@ const NOTHING_THERE: ArchiveHave = {
   archive: 'absent',
 };
 
-function endOf(
-  state: Wanted['state'],
-  { returning, expired, erasure }: WantedArchive,
-): HomeArchiveWant['end'] {
-  if (erasure !== undefined) return 'erased';
-  if (state === 'archived') return returning ? 'back' : 'away';
-  if (state === 'deleted') return expired ? 'forgotten' : 'gone';
-  return 'stays';
-}
+type Draft = ReturnType<typeof draftArchive>;
 
-type Draft = ReturnType<typeof drafting>;
+/** What a step of this home names, and the name of its archive. */
+const partsOf = ({ home, account, uid, archival }: HomeArchiveWant) => ({
+  of: { home, uid, archival },
+  archive: `${account}.${archival}`,
+});
 
 function planAway(want: HomeArchiveWant, have: ArchiveHave, draft: Draft): void {
-  const { home, uid, archival } = want;
+  const { path, uid, manifest } = want;
+  const { of, archive } = partsOf(want);
   if (have.place.kind === 'directory' && have.place.seen.uid === uid) {
-    if (have.left || want.manifest !== undefined) {
-      draft.taken('was already archived');
+    if (have.left || manifest !== undefined) {
+      taken(path, 'was already archived', draft);
       return;
     }
     const { seen } = have.place;
-    draft.step('revoke', 'in place → quarantined', 'the account is being archived', {
-      verb: 'home.withdraw',
-      home,
-      uid,
-      archival,
-      seen,
-    });
+    const why = 'the account is being archived';
+    const action = { verb: 'home.withdraw', ...of, seen } as const;
+    draft.step(path, 'revoke', 'in place → quarantined', why, action);
   }
-  if (want.manifest === undefined) {
-    draft.step('create', `no archive → ${draft.archive}`, 'there is none yet', {
-      verb: 'home.archive',
-      home,
-      uid,
-      archival,
-    });
+  if (manifest === undefined) {
+    const change = `no archive → ${archive}`;
+    const action = { verb: 'home.archive', ...of } as const;
+    draft.step(path, 'create', change, 'there is none yet', action);
   }
 }
 
 function planErased(
-  { home, account, uid, archival }: HomeArchiveWant,
+  want: HomeArchiveWant,
   erasure: Erasure,
   have: ArchiveHave,
   draft: Draft,
 ): void {
+  const { path, account, uid } = want;
+  const { of } = partsOf(want);
   const { place, isListed = false, leftovers = false } = have;
   const isOurs = place.kind === 'directory' && place.seen.uid === uid;
   const because = `${account} is erased, as ${erasure.requestedBy} asked and ${erasure.approvedBy} approved`;
   if (isOurs && !have.left) {
-    const action = { verb: 'home.withdraw' as const, home, uid, archival, seen: place.seen };
-    draft.step('revoke', 'in place → quarantined', because, action);
+    const action = { verb: 'home.withdraw', ...of, seen: place.seen } as const;
+    draft.step(path, 'revoke', 'in place → quarantined', because, action);
   } else if (place.kind !== 'absent') {
-    draft.taken(isOurs ? 'was already archived' : 'is to be erased');
+    taken(path, isOurs ? 'was already archived' : 'is to be erased', draft);
   }
   if (isOurs || leftovers || !isListed) {
-    draft.step('destroy', 'home and archives → erased', because, {
-      verb: 'home.erase',
-      ...{ home, account, uid, archival, erasure },
-    });
+    const action = { verb: 'home.erase', ...of, account, erasure } as const;
+    draft.step(path, 'destroy', 'home and archives → erased', because, action);
   }
 }
 
 function planBack(want: HomeArchiveWant, have: ArchiveHave, draft: Draft): void {
-  const { home, uid, archival, manifest } = want;
+  const { path, uid, manifest } = want;
+  const { of, archive } = partsOf(want);
   const isOurs = have.place.kind === 'directory' && have.place.seen.uid === uid;
   const comes = have.left || have.archive === 'home';
+  const because = 'the account is being restored';
   if (have.archive === 'unrecorded') {
-    draft.step('change', `unfinished ${draft.archive} → removed`, 'the account is being restored', {
-      verb: 'home.removePart',
-      home,
-      uid,
-      archival,
-    });
+    const action = { verb: 'home.removePart', ...of } as const;
+    draft.step(path, 'change', `unfinished ${archive} → removed`, because, action);
   }
   if (have.place.kind !== 'absent') {
-    if (have.left || (!isOurs && comes)) draft.taken('is to be restored');
+    if (have.left || (!isOurs && comes)) taken(path, 'is to be restored', draft);
     return;
   }
   if (have.left) {
-    draft.step('create', 'quarantined → in place', 'the account is being restored', {
-      verb: 'home.return',
-      home,
-      uid,
-      archival,
-    });
+    const action = { verb: 'home.return', ...of } as const;
+    draft.step(path, 'create', 'quarantined → in place', because, action);
   } else if (have.archive === 'home' && manifest !== undefined) {
-    draft.step('create', `absent → from ${draft.archive}`, 'the account is being restored', {
-      verb: 'home.restore',
-      home,
-      uid,
-      archival,
-      manifest,
-    });
+    const action = { verb: 'home.restore', ...of, manifest } as const;
+    draft.step(path, 'create', `absent → from ${archive}`, because, action);
   } else if (manifest !== undefined && have.archive !== 'nothing') {
-    draft.damaged(have);
+    draft.damaged(path, have.archive);
   }
 }
 
 function planGone(want: HomeArchiveWant, have: ArchiveHave, draft: Draft): void {
-  const { home, uid, archival, manifest } = want;
+  const { path, manifest } = want;
+  const { of, archive } = partsOf(want);
   if (manifest === undefined) return;
-  const isThere = have.left || have.going;
-  if (isThere && have.archive !== 'home') {
-    draft.damaged(have);
-    return;
+  if (have.left || have.going) {
+    if (have.archive !== 'home') {
+      draft.damaged(path, have.archive);
+      return;
+    }
+    const action = { verb: 'home.destroy', ...of, manifest } as const;
+    draft.step(path, 'destroy', 'quarantined → removed', `it is in ${archive}`, action);
   }
-  if (isThere) {
-    draft.step('destroy', 'quarantined → removed', `it is in ${draft.archive}`, {
-      verb: 'home.destroy',
-      home,
-      uid,
-      archival,
-      manifest,
-    });
-  }
-  if (want.end === 'gone') {
-    if (!['home', 'nothing'].includes(have.archive)) draft.damaged(have, true);
-  } else {
-    planForgotten({ ...want, manifest }, have, draft);
-  }
+  if (want.end === 'forgotten') planForgotten({ ...want, manifest }, have.archive, draft);
+  else if (!['home', 'nothing'].includes(have.archive)) draft.damaged(path, have.archive, true);
 }
 
-/** An archive that need not be kept any longer, whether its content is gone or was restored. */
 function planForgotten(
-  { home, account, uid, archival, manifest }: HomeArchiveWant & { manifest: string },
-  have: ArchiveHave,
+  want: HomeArchiveWant & { manifest: string },
+  state: ArchiveHave['archive'],
   draft: Draft,
 ): void {
-  const archive = `${account}.${archival}`;
-  if (have.archive === 'other') {
-    draft.damaged(have, true, archive);
-  } else if (have.archive !== 'absent') {
-    draft.step('destroy', `${archive} → removed`, 'its retention time is over', {
-      verb: 'home.removeArchive',
-      home,
-      uid,
-      archival,
-      manifest,
-    });
-  }
+  const { path, manifest } = want;
+  const { of, archive } = partsOf(want);
+  const action = { verb: 'home.removeArchive', ...of, manifest } as const;
+  draft.forget(path, state, `${archive} → removed`, action);
 }
 
-/** Collects the steps and findings of one subject. */
-function drafting({ path, account, archival }: HomeArchiveWant, { uid }: Wanted) {
-  const steps: Step[] = [];
-  const findings: Finding[] = [];
-  const archive = `${account}.${archival}`;
-  const common = { target: 'home-archive', subject: uid, account, object: path };
-  return {
-    archive,
-
-    step(effect: Step['effect'], change: string, because: string, action: Step['action']): void {
-      steps.push({ ...common, effect, change, because, action });
-    },
-
-    /** something is at the place of a home that was withdrawn */
-    taken(why: string): void {
-      const sentence = `Something is here, although the home ${why}. Move it away.`;
-      findings.push({ ...common, code: 'PATH_FOREIGN', sentence });
-    },
-
-    /** `advisory` if nothing waits for it */
-    damaged(have: ArchiveHave, advisory = false, of = archive): void {
-      const is =
-        have.archive === 'absent'
-          ? 'is missing'
-          : have.archive === 'other'
-            ? 'has a manifest that differs from the recorded one'
-            : 'holds no home';
-      const sentence = `The archive ${of} ${is}. Put it back from a backup.`;
-      findings.push({
-        ...common,
-        code: 'ARCHIVE_DAMAGED',
-        sentence,
-        ...(advisory ? { advisory } : {}),
-      });
-    },
-
-    done: (): TargetPlan => ({ steps, findings }),
-  };
+/** Something is at the place of a home that was withdrawn. */
+function taken(path: string, why: string, draft: Draft): void {
+  const sentence = `Something is here, although the home ${why}. Move it away.`;
+  draft.finding(path, 'PATH_FOREIGN', sentence);
 }

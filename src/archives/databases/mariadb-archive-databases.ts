@@ -3,22 +3,16 @@
  */
 import { ChamberlainError } from '../../shared/errors.ts';
 import type { LongStep } from '../archive-keeping.ts';
-import type { ArchiveName } from '../manifest.ts';
 import {
   type Contents,
   type DatabasesManifest,
   differenceOf,
   whatIsOther,
 } from '../databases-manifest.ts';
+import { keepArchive, type Packer } from '../container.ts';
 import {
   archiveDiffers,
-  checkFile,
-  completeArchive,
-  findArchive,
-  type FoundArchive,
   freeFile,
-  placesOf,
-  removeOlderParts,
   removePiece,
   resumePart,
   writePiece,
@@ -27,8 +21,8 @@ import {
   type ArchiveActionOf,
   type ArchiveRealm,
   type ArchiveTerms,
+  type OpenArchiveRealm,
   placeOf,
-  reporter,
   stale,
 } from './mariadb-archiving.ts';
 import { usePatiently } from '../../backends/mariadb/mariadb-connections.ts';
@@ -56,17 +50,16 @@ interface Databases {
  * | an archive            |                                 | recorded, if it holds exactly what exists   |
  * | none                  | a dump of what exists           | kept                                        |
  * | none                  | no dump, or of something else   | dumped, and read back                       |
- * | none                  | a dump of each, all as before   | complete: renamed, read back, recorded      |
+ * | none                  | a dump of each, all as before   | complete                                    |
  */
 export async function archiveDatabases(
-  realm: ArchiveRealm,
+  realm: OpenArchiveRealm,
   terms: ArchiveTerms,
   action: ArchiveActionOf<'databases.archive'>,
   step: LongStep,
 ): Promise<void> {
   const { signal } = step;
   const { user, account, uid, archival, subject } = action;
-  const name = { account, archival };
   if (uid !== subject) throw new TypeError('the user has another number');
   const there: Databases[] = [];
   for (const server of action.servers) {
@@ -80,39 +73,29 @@ export async function archiveDatabases(
       }),
     );
   }
-  const present = findArchive(realm.folder, name);
-  if (present !== undefined) {
-    // an earlier run was interrupted before it was recorded
-    await requireAsArchived(realm, present, there, signal);
-    for (const piece of present.manifest.databases) await checkFile(present.path, piece, signal);
-    return await record(terms, subject, name, present);
-  }
-  removeOlderParts(realm.folder, name);
-  const pieces = await dumpAll(realm, { name, user, there }, step);
-  const manifest: DatabasesManifest = {
-    version: 1,
-    ...{ account, uid, user, archival },
-    madeAt: terms.now().toISOString(),
-    fingerprints: await terms.readFingerprints(subject),
-    servers: there.map(({ server, version }) => ({ name: server, version })),
-    databases: pieces.toSorted((a, b) => (a.file < b.file ? -1 : 1)),
+  const packer: Packer<DatabasesManifest> = {
+    async pack(part, head) {
+      const pieces = await dumpAll(realm, { part, user, there }, step);
+      const databases = pieces.toSorted((a, b) => (a.file < b.file ? -1 : 1));
+      // nobody can log in; but something that runs by itself, such as an event, may have written
+      await requireAsArchived(realm, { path: account, databases }, there, signal, (piece) =>
+        removePiece(part, piece),
+      );
+      const servers = there.map(({ server: name, version }) => ({ name, version }));
+      return { ...head, user, servers, databases };
+    },
+    compare: ({ path, manifest: { databases } }) =>
+      requireAsArchived(realm, { path, databases }, there, signal),
   };
-  const { part } = placesOf(realm.folder, name);
-  // nobody can log in; but something that runs by itself, such as an event, may have written
-  await requireAsArchived(realm, { path: part, manifest }, there, signal, (piece) =>
-    removePiece(part, piece),
-  );
-  signal.throwIfAborted();
-  await record(terms, subject, name, completeArchive(realm.folder, name, manifest));
+  await keepArchive(realm.archives, { account, archival, uid }, packer, terms, step);
 }
 
 async function dumpAll(
   realm: ArchiveRealm,
-  { name, user, there }: { name: ArchiveName; user: string; there: Databases[] },
+  { part, user, there }: { part: string; user: string; there: Databases[] },
   step: LongStep,
 ): Promise<DatabasesManifest['databases']> {
   const { signal } = step;
-  const { part } = placesOf(realm.folder, name);
   const before = resumePart(part);
   const pieces: DatabasesManifest['databases'] = [];
   for (const { server, names } of there) {
@@ -136,14 +119,10 @@ async function dumpAll(
         before.splice(before.indexOf(known), 1);
       }
       const file = freeFile(server, [...before, ...pieces]);
-      const report = reporter(step, total);
-      const dumped = await dumpDatabase(
-        { place, login: realm.login, folder: part, file, database, holds },
-        report,
-        signal,
-      );
+      const of = { place, login: realm.login, folder: part, file, database, holds, total };
+      const dumped = await dumpDatabase(of, step);
       const piece = { server, database, holds, contents, file, ...dumped };
-      writePiece(part, piece);
+      await writePiece(part, piece);
       pieces.push(piece);
     }
   }
@@ -158,18 +137,18 @@ async function dumpAll(
  */
 async function requireAsArchived(
   realm: ArchiveRealm,
-  { path, manifest }: Pick<FoundArchive, 'path' | 'manifest'>,
+  { path, databases }: { path: string } & Pick<DatabasesManifest, 'databases'>,
   there: readonly Databases[],
   signal: AbortSignal,
   changed?: (piece: DatabasesManifest['databases'][number]) => void,
 ): Promise<void> {
   const isKnown = (server: string, database: string) =>
-    manifest.databases.some((each) => each.server === server && each.database === database);
+    databases.some((each) => each.server === server && each.database === database);
   for (const { server, names } of there) {
     const extra = names.find((database) => !isKnown(server, database));
     if (extra !== undefined) throw archiveDiffers(path, `${extra} on ${server} is not in it`);
   }
-  for (const piece of manifest.databases) {
+  for (const piece of databases) {
     const { server, database } = piece;
     const place = placeOf(realm, server);
     const now = await usePatiently(place, realm.login, signal, async (connection) => {
@@ -192,14 +171,4 @@ type Held = Pick<DatabasesManifest['databases'][number], 'holds'> & { contents: 
 /** What has changed in a database since it was dumped, for people. */
 function changeOf(was: DatabasesManifest['databases'][number], is: Held): string | undefined {
   return differenceOf(was.holds, is.holds) ?? whatIsOther(was.contents, is.contents);
-}
-
-async function record(
-  terms: ArchiveTerms,
-  subject: number,
-  { archival }: ArchiveName,
-  { path, sha256, manifest }: FoundArchive,
-): Promise<void> {
-  const bytes = manifest.databases.reduce((sum, piece) => sum + piece.bytes, 0);
-  await terms.record({ subject, archival, manifestSha256: sha256, path, bytes });
 }

@@ -1,14 +1,20 @@
 /** Reads which databases exist, by name, and which archives of them: for the reader of the role. */
 import { ChamberlainError } from '../../shared/errors.ts';
 import type { SeenDeletion } from '../deletion.ts';
+import type { ArchiveName } from '../manifest.ts';
 import type { DatabaseArchiveReader, DatabasesArchive } from '../../targets/databases-reader.ts';
 import {
   findArchive,
-  isPartThere,
-  isReturned,
+  isBegun,
   namesOfArchives,
-  openOwn,
-  readDeletions,
+  openArchives,
+  lookInArchives,
+} from '../container.ts';
+import {
+  databaseArchives,
+  hasNote,
+  type OpenDatabaseArchives,
+  readDatabaseDeletions,
 } from './database-archives.ts';
 import { type ListedPath, listUnmanaged } from '../../backends/files/file-listing.ts';
 import { withoutSecrets } from '../../backends/mariadb/mariadb.ts';
@@ -26,7 +32,7 @@ export interface OpenDatabaseArchiveReader extends DatabaseArchiveReader {
   /** What is in the folder of archives and is not ours. */
   listUnmanaged(isOurs: Parameters<typeof listUnmanaged>[1]): Promise<ListedPath[]>;
   /** The deletions that archives show, except those with these names. Throws BACKEND_UNREADABLE. */
-  readDeletions(recorded: ReadonlySet<string>): SeenDeletion[];
+  readDeletions(recorded: ReadonlySet<string>): Promise<SeenDeletion[]>;
   close(): Promise<void>;
 }
 
@@ -37,30 +43,36 @@ export function openDatabaseArchiveReader(
   folder: string,
 ): OpenDatabaseArchiveReader {
   const servers = openServers(places, login, 1);
+  const place = databaseArchives(folder);
+  async function read<T>(act: string, look: (archives: OpenDatabaseArchives) => T): Promise<T> {
+    try {
+      return lookInArchives(place, look);
+    } catch (cause) {
+      throw unreadable(act, cause);
+    }
+  }
 
   const through = (
-    read: (server: string) => ReturnType<typeof readAll>,
+    readServer: (server: string) => ReturnType<typeof readAll>,
   ): DatabaseArchiveReader => ({
     async lookForDatabases(server, users) {
-      const all = await read(server);
+      const all = await readServer(server);
       const own = users.map((user) => [user, all.get(user) ?? []] as const);
       return new Map(own.filter(([, names]) => names.length > 0));
     },
-    lookAtArchive: (account, archival) => lookAtArchive(folder, account, archival),
-    async isAnyThere(account) {
-      try {
-        return namesOfArchives(folder, account).length > 0;
-      } catch (cause) {
-        throw unreadable(`looking for archives of the databases of ${account}`, cause);
-      }
-    },
-    async isPartThere(account, archival) {
-      try {
-        return isPartThere(folder, { account, archival });
-      } catch (cause) {
-        throw unreadable(`looking for what is left of an archive of ${account}`, cause);
-      }
-    },
+    lookAtArchive: (account, archival) =>
+      read(`reading the archive of the databases of ${account}`, (archives) =>
+        lookAtArchive(archives, { account, archival }),
+      ),
+    isAnyThere: (account) =>
+      read(
+        `looking for archives of the databases of ${account}`,
+        (archives) => namesOfArchives(archives, account).length > 0,
+      ),
+    isPartThere: (account, archival) =>
+      read(`looking for what is left of an archive of ${account}`, (archives) =>
+        isBegun(archives, { account, archival }),
+      ),
   });
 
   return {
@@ -74,16 +86,13 @@ export function openDatabaseArchiveReader(
       });
     },
     listUnmanaged: (isOurs) =>
-      listUnmanaged(() => openOwn(folder), isOurs).catch((cause: unknown) => {
+      listUnmanaged(() => openArchives(place), isOurs).catch((cause: unknown) => {
         throw unreadable('listing the archives of databases', cause);
       }),
-    readDeletions(recorded) {
-      try {
-        return readDeletions(folder, recorded);
-      } catch (cause) {
-        throw unreadable('reading the archives of databases', cause);
-      }
-    },
+    readDeletions: (recorded) =>
+      read('reading the archives of databases', (archives) =>
+        readDatabaseDeletions(archives, recorded),
+      ),
     close: () => servers.close(),
   };
 }
@@ -98,33 +107,23 @@ async function readAll(servers: Servers, server: string): Promise<ReadonlyMap<st
   }
 }
 
-async function lookAtArchive(
-  folder: string,
-  account: string,
-  archival: number,
-): Promise<DatabasesArchive | undefined> {
-  try {
-    const name = { account, archival };
-    const found = findArchive(folder, name);
-    if (found === undefined) return undefined;
-    const { sha256, manifest } = found;
-    return {
-      manifest: sha256,
-      servers: new Map(
-        manifest.servers.map(({ name: server }) => [
-          server,
-          {
-            databases: manifest.databases
-              .filter((each) => each.server === server)
-              .map(({ database }) => database),
-            isReturned: isReturned(folder, name, server),
-          },
-        ]),
-      ),
-    };
-  } catch (cause) {
-    throw unreadable(`reading the archive of the databases of ${account}`, cause);
-  }
+function lookAtArchive(
+  archives: OpenDatabaseArchives,
+  name: ArchiveName,
+): DatabasesArchive | undefined {
+  const found = findArchive(archives, name);
+  if (found === undefined) return undefined;
+  const { sha256, manifest } = found;
+  const of = (server: string) => ({
+    databases: manifest.databases
+      .filter((each) => each.server === server)
+      .map(({ database }) => database),
+    isReturned: hasNote(archives, name, server, 'returned'),
+  });
+  return {
+    manifest: sha256,
+    servers: new Map(manifest.servers.map(({ name: server }) => [server, of(server)])),
+  };
 }
 
 function unreadable(act: string, cause: unknown): ChamberlainError {

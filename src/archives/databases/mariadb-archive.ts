@@ -10,10 +10,17 @@
 import { ChamberlainError, codeOf } from '../../shared/errors.ts';
 import type { Action } from '../../reconcile/action.ts';
 import { numberOfUser } from '../../targets/everything.ts';
-import { type AskedStep, asLongStep, type LongStep } from '../archive-keeping.ts';
-import { eraseArchives, removeArchive, removePart, requireArchive } from './database-archives.ts';
+import { asLongStep, type LongStep } from '../archive-keeping.ts';
+import type { AskedStep } from '../archives-table.ts';
+import { eraseArchives, removeArchive, removeUnrecorded, withArchives } from '../container.ts';
+import { databaseArchives } from './database-archives.ts';
 import { withoutSecrets } from '../../backends/mariadb/mariadb.ts';
-import { type ArchiveRealm, type ArchiveTerms, placeOf } from './mariadb-archiving.ts';
+import {
+  type ArchiveRealm,
+  type ArchiveTerms,
+  type OpenArchiveRealm,
+  placeOf,
+} from './mariadb-archiving.ts';
 import { watchServers } from '../../backends/mariadb/mariadb-health.ts';
 import { isServerAway } from '../../backends/mariadb/mariadb-programs.ts';
 import { restoreDatabases, dropArchived, eraseDatabase } from './mariadb-restore-databases.ts';
@@ -70,8 +77,9 @@ async function act(
   const { user, archival, verb } = action;
   const subject = numberOfUser(user);
   if (subject === undefined) throw new TypeError('not one of our database users');
-  const long = (
-    why: Pick<AskedStep, 'returning' | 'expired' | 'erases'>,
+  type Why = Pick<AskedStep, 'returning' | 'expired' | 'erases'>;
+  const onServers = (
+    why: Why,
     servers: readonly string[],
     work: (step: LongStep) => Promise<void>,
   ) => {
@@ -79,37 +87,47 @@ async function act(
     const checks = [watchServers(places, realm.login)];
     return asLongStep(terms, { subject, archival, ...why }, closing, work, checks);
   };
+  const inArchives = (
+    why: Why,
+    servers: readonly string[],
+    work: (open: OpenArchiveRealm, step: LongStep) => Promise<void>,
+  ) =>
+    onServers(why, servers, (step) =>
+      withArchives(databaseArchives(realm.folder), (archives) =>
+        work({ ...realm, archives }, step),
+      ),
+    );
+  const drops = { returning: undefined };
+  const erases = { ...drops, erases: true };
   try {
     switch (action.verb) {
       case 'databases.archive':
-        return await long({ returning: false }, action.servers, (step) =>
-          archiveDatabases(realm, terms, { ...action, subject }, step),
+        return await inArchives({ returning: false }, action.servers, (open, step) =>
+          archiveDatabases(open, terms, { ...action, subject }, step),
         );
       case 'databases.restore':
-        return await long({ returning: true }, [action.server], (step) =>
-          restoreDatabases(realm, terms, { ...action, subject }, step),
+        return await inArchives({ returning: true }, [action.server], (open, step) =>
+          restoreDatabases(open, terms, { ...action, subject }, step),
         );
       case 'databases.drop':
-        return await long({ returning: undefined }, [action.server], ({ signal }) =>
-          dropArchived(realm, terms, { ...action, subject }, signal),
+        return await inArchives(drops, [action.server], (open, step) =>
+          dropArchived(open, terms, { ...action, subject }, step),
         );
       case 'databases.erase':
-        return await long({ returning: undefined, erases: true }, [action.server], ({ signal }) =>
+        return await onServers(erases, [action.server], ({ signal }) =>
           eraseDatabase(realm, action, signal),
         );
       case 'databases.eraseArchives':
-        return await long({ returning: undefined, erases: true }, [], async () =>
-          eraseArchives(realm.folder, action.account),
+        return await inArchives(erases, [], ({ archives }, step) =>
+          eraseArchives(archives, action.account, step),
         );
       case 'databases.removePart':
-        return await long({ returning: true }, [], async () => removePart(realm.folder, action));
+        return await inArchives({ returning: true }, [], ({ archives }) =>
+          removeUnrecorded(archives, action),
+        );
       case 'databases.removeArchive':
-        return await long({ returning: undefined, expired: true }, [], async () =>
-          removeArchive(
-            realm.folder,
-            action,
-            requireArchive(realm.folder, action, action.manifest),
-          ),
+        return await inArchives({ ...drops, expired: true }, [], ({ archives }) =>
+          removeArchive(archives, action, action.manifest),
         );
     }
   } catch (error) {

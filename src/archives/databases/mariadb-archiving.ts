@@ -1,14 +1,14 @@
 /** What archiving and restoring databases have in common. */
 import { ChamberlainError } from '../../shared/errors.ts';
 import type { Action } from '../../reconcile/action.ts';
-import type { ArchiveKeeping, LongStep } from '../archive-keeping.ts';
+import type { ArchiveKeeping } from '../archive-keeping.ts';
 import type { TenantMaker } from '../../backends/mariadb/mariadb-tenant.ts';
 import type {
   Connection,
   DatabaseLogin,
   DatabaseServerPlace,
 } from '../../backends/mariadb/mariadb-connections.ts';
-import type { Progress } from './mariadb-dumps.ts';
+import type { OpenDatabaseArchives } from './database-archives.ts';
 import { readInventory } from '../../backends/mariadb/mariadb-inventory.ts';
 
 export type ArchiveActionOf<Verb extends Action['verb']> = Extract<Action, { verb: Verb }> & {
@@ -26,6 +26,11 @@ export interface ArchiveRealm {
   login: DatabaseLogin;
 }
 
+/** The same while the folder is open. */
+export interface OpenArchiveRealm extends ArchiveRealm {
+  archives: OpenDatabaseArchives;
+}
+
 /** Drops a database with everything in it. */
 export async function dropWhole(connection: Connection, database: string): Promise<void> {
   // a FOREIGN KEY of another database may refer to it
@@ -34,17 +39,6 @@ export async function dropWhole(connection: Connection, database: string): Promi
   if ((await readInventory(connection, database)) !== undefined) {
     throw new Error(`${database} is still there`);
   }
-}
-
-/** Reports the bytes of each act. */
-export function reporter(step: LongStep, total: number): Progress {
-  let current = '';
-  let done = 0;
-  return (act, bytes) => {
-    done = act === current ? done + bytes : bytes;
-    current = act;
-    step.report(act, done, total);
-  };
 }
 
 export function placeOf({ places }: ArchiveRealm, server: string): DatabaseServerPlace {

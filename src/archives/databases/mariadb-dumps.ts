@@ -1,11 +1,12 @@
 /** Dumps a database into a compressed file, reads it back whole, and loads it again, by the client programs. */
-import { createHash } from 'node:crypto';
-import { closeSync, constants, createReadStream, fsync, openSync } from 'node:fs';
+import { closeSync, constants, fsync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { type ArchivedDatabase, type Inventory } from '../databases-manifest.ts';
 import { beginningsOfLines } from '../lines.ts';
-import { archiveDamaged, syncFolder } from './database-archives.ts';
+import type { LongStep } from '../archive-keeping.ts';
+import { archiveDamaged, readHashed } from '../container.ts';
+import { syncFolder } from '../../backends/files/file-mount.ts';
 import type {
   DatabaseLogin,
   DatabaseServerPlace,
@@ -17,9 +18,6 @@ import {
   withLogin,
 } from '../../backends/mariadb/mariadb-programs.ts';
 import { runPrograms } from '../../shared/run-programs.ts';
-
-/** Is called with how many bytes more of an act are done. */
-export type Progress = (act: string, bytes: number) => void;
 
 const DUMP_ARGUMENTS = [
   ...['--single-transaction', '--quick', '--routines', '--triggers', '--events', '--hex-blob'],
@@ -48,6 +46,7 @@ export async function dumpDatabase(
     file,
     database,
     holds,
+    total,
   }: {
     place: DatabaseServerPlace;
     login: DatabaseLogin;
@@ -55,12 +54,16 @@ export async function dumpDatabase(
     file: string;
     database: string;
     holds: Inventory;
+    /** about how many bytes it has */
+    total: number;
   },
-  report: Progress,
-  signal: AbortSignal,
+  step: LongStep,
 ): Promise<{ bytes: number; sha256: string }> {
   const path = join(folder, file);
   const out = openSync(path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600);
+  let dumped = 0;
+  const between = (chunk: Uint8Array) =>
+    step.report(`dumping ${database}`, (dumped += chunk.length), total);
   try {
     const history = holds.tables.some(({ type }) => type === 'SYSTEM VERSIONED');
     const args = [
@@ -74,7 +77,7 @@ export async function dumpDatabase(
           { name: 'mariadb-dump', args, options },
           { name: 'zstd', args: ['-q'], stdout: out },
         ],
-        { between: (chunk) => report(`dumping ${database}`, chunk.length), signal },
+        { between, signal: step.signal },
       ),
     );
     // gigabytes may have to be written: the other jobs of the role go on meanwhile
@@ -82,8 +85,8 @@ export async function dumpDatabase(
   } finally {
     closeSync(out);
   }
-  syncFolder(folder);
-  const { rows, ...hashed } = await readBack(path, database, report, signal);
+  await syncFolder(folder);
+  const { rows, ...hashed } = await readBack(path, database, step);
   const difference = whatIsMissing(holds, rows);
   if (difference !== undefined) throw new Error(`the dump of ${database}: ${difference}`);
   return hashed;
@@ -92,24 +95,13 @@ export async function dumpDatabase(
 async function readBack(
   path: string,
   database: string,
-  report: Progress,
-  signal: AbortSignal,
+  step: LongStep,
 ): Promise<{ rows: ReadonlyMap<string, number>; bytes: number; sha256: string }> {
-  const hash = createHash('sha256');
   const { see, rows } = countRows();
-  let bytes = 0;
-  await runPrograms([{ name: 'zstd', args: ['-dcq'] }], {
-    from: seen(createReadStream(path), (chunk) => {
-      hash.update(chunk);
-      bytes += chunk.length;
-    }),
-    into(chunk) {
-      see(chunk);
-      report(`reading ${database} back`, chunk.length);
-    },
-    signal,
-  });
-  return { rows: rows(), bytes, sha256: hash.digest('hex') };
+  const { pieces, read } = readHashed(path, step, `reading ${database} back`);
+  const { signal } = step;
+  await runPrograms([{ name: 'zstd', args: ['-dcq'] }], { from: pieces, into: see, signal });
+  return { rows: rows(), ...read() };
 }
 
 /** The beginning of a statement that creates or fills a table, as far as the name was read, and to its end. */
@@ -186,11 +178,10 @@ export async function loadDatabase(
     /** a folder of our own */
     scratch: string;
   },
-  report: Progress,
-  signal: AbortSignal,
+  step: LongStep,
 ): Promise<void> {
   const { database, file, sha256, holds } = piece;
-  const hash = createHash('sha256');
+  const { pieces, read } = readHashed(join(path, file), step, `loading ${database}`);
   const args = [LOGIN_ARGUMENT, ...placeArguments(place), ...LOAD_ARGUMENTS];
   // otherwise an event whose only time is past would not be created; in the first second of 1970, none is past
   const begin = `SET ROLE ${tenant.role}${holds.events.length > 0 ? '; SET timestamp = 1' : ''}`;
@@ -204,24 +195,8 @@ export async function loadDatabase(
           options,
         },
       ],
-      {
-        from: seen(createReadStream(join(path, file)), (chunk) => {
-          hash.update(chunk);
-          report(`loading ${database}`, chunk.length);
-        }),
-        signal,
-      },
+      { from: pieces, signal: step.signal },
     ),
   );
-  if (hash.digest('hex') !== sha256) throw archiveDamaged(join(path, file), 'it was changed');
-}
-
-async function* seen(
-  chunks: AsyncIterable<unknown>,
-  see: (chunk: Uint8Array) => void,
-): AsyncGenerator<Uint8Array> {
-  for await (const chunk of chunks) {
-    see(chunk as Uint8Array);
-    yield chunk as Uint8Array;
-  }
+  if (read().sha256 !== sha256) throw archiveDamaged(join(path, file), 'it was changed');
 }

@@ -11,21 +11,15 @@ import type { LongStep } from '../archive-keeping.ts';
 import { shellWord } from '../../shared/run-programs.ts';
 import { nameFew } from '../../shared/printable.ts';
 import type { Action } from '../../reconcile/action.ts';
-import {
-  archiveDiffers,
-  checkFile,
-  isLoading,
-  noteLoading,
-  noteReturned,
-  requireArchive,
-} from './database-archives.ts';
+import { checkFile, requireArchive } from '../container.ts';
+import { archiveDiffers, hasNote, writeNote } from './database-archives.ts';
 import {
   type ArchiveActionOf,
   type ArchiveRealm,
   type ArchiveTerms,
   dropWhole,
+  type OpenArchiveRealm,
   placeOf,
-  reporter,
   stale,
 } from './mariadb-archiving.ts';
 import {
@@ -52,22 +46,22 @@ type Piece = DatabasesManifest['databases'][number];
  * that came back from a backup since may have the same names, and as many rows.
  */
 export async function dropArchived(
-  realm: ArchiveRealm,
+  realm: OpenArchiveRealm,
   terms: ArchiveTerms,
   action: ArchiveActionOf<'databases.drop'>,
-  signal: AbortSignal,
+  step: LongStep,
 ): Promise<void> {
   const { server, user, database, manifest } = action;
   if (!database.startsWith(prefixOf(user))) throw new TypeError('not a database of that user');
-  const found = requireArchive(realm.folder, action, manifest);
+  const found = requireArchive(realm.archives, action, manifest);
   const piece = found.manifest.databases.find(
     (each) => each.server === server && each.database === database,
   );
   if (piece === undefined || found.manifest.user !== user) {
     throw archiveDiffers(found.path, `${database} on ${server} is not in it`);
   }
-  await checkFile(found.path, piece, signal);
-  await usePatiently(placeOf(realm, server), realm.login, signal, async (connection) => {
+  await checkFile(found.path, piece, step);
+  await usePatiently(placeOf(realm, server), realm.login, step.signal, async (connection) => {
     await requireRights(connection, user);
     const now = await readInventory(connection, database);
     if (now === undefined) throw stale(user, server, `${database} was dropped meanwhile`);
@@ -122,18 +116,18 @@ export async function eraseDatabase(
  * long as at least one more was loaded.
  */
 export async function restoreDatabases(
-  realm: ArchiveRealm,
+  realm: OpenArchiveRealm,
   terms: ArchiveTerms,
   action: ArchiveActionOf<'databases.restore'>,
   step: LongStep,
 ): Promise<void> {
   const { signal } = step;
   const { server, user, manifest } = action;
-  const found = requireArchive(realm.folder, action, manifest);
+  const found = requireArchive(realm.archives, action, manifest);
   const place = placeOf(realm, server);
   const inspect: Restoring['inspect'] = (work) => usePatiently(place, realm.login, signal, work);
   await inspect((connection) => requireRights(connection, user));
-  const wasLoading = isLoading(realm.folder, action, server);
+  const wasLoading = hasNote(realm.archives, action, server, 'loading');
   const waiting: Piece[] = [];
   for (const piece of found.manifest.databases.filter((each) => each.server === server)) {
     const { database, holds } = piece;
@@ -143,11 +137,11 @@ export async function restoreDatabases(
       return now !== undefined && differenceOf(holds, now) === undefined;
     });
     if (isBack) continue;
-    await checkFile(found.path, piece, signal);
+    await checkFile(found.path, piece, step);
     waiting.push(piece);
   }
-  if (waiting.length > 0) noteLoading(realm.folder, action, server);
   if (waiting.length > 0) {
+    await writeNote(realm.archives, action, server, 'loading');
     const of: Restoring = { place, path: found.path, scratch: realm.folder, inspect, step };
     const load = (tenant: Tenant) => loadAll(of, waiting, tenant);
     await withTenant({ place, login: realm.login, user }, terms, load, signal);
@@ -156,7 +150,7 @@ export async function restoreDatabases(
     await inspect((connection) => connection.query(`DROP ROLE IF EXISTS ${loadingRole(user)}`));
   }
   signal.throwIfAborted();
-  noteReturned(realm.folder, action, server);
+  await writeNote(realm.archives, action, server, 'returned');
 }
 
 interface Restoring {
@@ -188,7 +182,7 @@ async function loadAll(of: Restoring, pieces: readonly Piece[], tenant: Tenant):
 
 async function loadOne(of: Restoring, piece: Piece, tenant: Tenant): Promise<void> {
   const { place, path, scratch, inspect, step } = of;
-  const { database, holds, bytes } = piece;
+  const { database, holds } = piece;
   await inspect(async (connection) => {
     const now = await readInventory(connection, database);
     const came = now === undefined ? undefined : whatCame(holds, now);
@@ -201,8 +195,7 @@ async function loadOne(of: Restoring, piece: Piece, tenant: Tenant): Promise<voi
       [comment],
     );
   });
-  const report = reporter(step, bytes);
-  await loadDatabase({ place, tenant, path, piece, scratch }, report, step.signal).catch(
+  await loadDatabase({ place, tenant, path, piece, scratch }, step).catch(
     async (cause: unknown) => {
       throw await explainFailure(of, piece, cause);
     },

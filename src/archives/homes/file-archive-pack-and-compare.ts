@@ -14,14 +14,13 @@
  * tar reads trees of any depth, but creates no path longer than PATH_MAX (4096 bytes). Whatever is deeper is
  * unpacked under shorter names, by `file-archive-shorten.ts`, and then moved to its place.
  */
-import { createHash } from 'node:crypto';
 import { open } from 'node:fs/promises';
-import type { FileHandle } from 'node:fs/promises';
 import { extname, join } from 'node:path';
 import { ChamberlainError, codeOf, describeError } from '../../shared/errors.ts';
+import { readHashed } from '../container.ts';
 import type { HomeManifest } from '../homes-manifest.ts';
 import { beginningsOfLines } from '../lines.ts';
-import { OPEN_SAFELY, itself } from '../../backends/files/file-mount.ts';
+import { itself } from '../../backends/files/file-mount.ts';
 import { PACKING, runScript, type Script, SCRIPTS, writeTo } from './file-archive-programs.ts';
 import type { LongStep } from '../archive-keeping.ts';
 
@@ -37,7 +36,6 @@ export interface Counted {
   others: number;
 }
 
-const READ_BYTES = 1024 * 1024;
 const RECORD_BYTES = 65_536;
 
 function nothingCounted(): Counted {
@@ -73,7 +71,7 @@ function countOne(counted: Counted, type: string, sizeBytes: string): void {
 }
 
 /** Counts what is in a folder. */
-export async function countFolder(folder: { fd: number }, step: LongStep): Promise<Counted> {
+async function countFolder(folder: { fd: number }, step: LongStep): Promise<Counted> {
   step.report('counting', 0, undefined);
   const counted = nothingCounted();
   const linked = new Set<string>();
@@ -97,36 +95,41 @@ export async function countFolder(folder: { fd: number }, step: LongStep): Promi
   return counted;
 }
 
-/** Packs a folder into an open file, and flushes it to disk. Meanwhile counts what is in the folder. */
+/** Packs a folder into a new file, and flushes it to disk. Meanwhile counts what is in the folder. */
 export async function packFolder(
   folder: { fd: number },
-  into: FileHandle,
+  path: string,
   step: LongStep,
 ): Promise<Counted> {
   let total: number | undefined;
-  const counting = countFolder(folder, step).then((counted) => {
-    total = Number(counted.bytes);
-    return counted;
-  });
-  step.report('packing', 0, total);
-  const packing = runScript('packing the home', {
-    script: SCRIPTS.pack,
-    cwd: itself(folder),
-    into: into.fd,
-    signal: step.signal,
-    onLine(line) {
-      const records = /^tar: (\d+)$/u.exec(line)?.[1];
-      if (records === undefined) return false;
-      step.report('packing', Math.min(Number(records) * RECORD_BYTES, total ?? Infinity), total);
-      return true;
-    },
-  });
-  // neither program goes on after this has ended
-  const [counted, packed] = await Promise.allSettled([counting, packing]);
-  if (packed.status === 'rejected') throw packed.reason;
-  if (counted.status === 'rejected') throw counted.reason;
-  await into.sync();
-  return counted.value;
+  const into = await open(path, 'wx', 0o600);
+  try {
+    const counting = countFolder(folder, step).then((counted) => {
+      total = Number(counted.bytes);
+      return counted;
+    });
+    step.report('packing', 0, total);
+    const packing = runScript('packing the home', {
+      script: SCRIPTS.pack,
+      cwd: itself(folder),
+      into: into.fd,
+      signal: step.signal,
+      onLine(line) {
+        const records = /^tar: (\d+)$/u.exec(line)?.[1];
+        if (records === undefined) return false;
+        step.report('packing', Math.min(Number(records) * RECORD_BYTES, total ?? Infinity), total);
+        return true;
+      },
+    });
+    // neither program goes on after this has ended
+    const [counted, packed] = await Promise.allSettled([counting, packing]);
+    if (packed.status === 'rejected') throw packed.reason;
+    if (counted.status === 'rejected') throw counted.reason;
+    await into.sync();
+    return counted.value;
+  } finally {
+    await into.close();
+  }
 }
 
 /**
@@ -136,7 +139,7 @@ export async function packFolder(
  */
 export async function readBack(
   path: string,
-  { folder, counted }: { folder?: { fd: number }; counted?: Counted },
+  { folder, counted }: { folder?: { fd: number } | undefined; counted?: Counted | undefined },
   step: LongStep,
 ): Promise<{ bytes: number; sha256: string }> {
   const listed = nothingCounted();
@@ -163,22 +166,29 @@ export async function readBack(
 }
 
 /**
- * Compares what was unpacked with the archive, as `readBack` does. If another tar made the archive, or the same
- * with other options, the bytes would not be the same again: then only the entries are counted, and the rest
- * relies on tar. (tar --compare would read holes: one of 8 EiB.) Throws STEP_FAILED if they differ.
+ * Compares a folder with an archive, as `readBack` does; without a folder, only reads the archive back. Throws
+ * `differs` if they are not the same.
+ *
+ * If another tar made the archive, or the same with other options, the bytes would not be the same again. If
+ * `madeBy` is given, that is refused, or, with `orCounts`, only the entries are counted, and the rest relies on
+ * tar. (tar --compare would read holes: one of 8 EiB.)
  */
-export async function compareUnpacked(
-  path: string,
-  { folder, counted, madeBy }: { folder: { fd: number }; counted: Counted; madeBy: string },
+export async function compareFolder(
+  { path, madeBy }: { path: string; madeBy?: string },
+  folder: { fd: number } | undefined,
+  { differs, orCounts = false }: { differs: (cause: unknown) => Error; orCounts?: boolean },
   step: LongStep,
 ): Promise<void> {
-  const isSame = (await packedBy(step)).tar === madeBy;
-  await readBack(path, { ...(isSame ? { folder } : {}), counted }, step).catch((cause: unknown) => {
-    const act = 'comparing what was unpacked with the archive';
-    throw codeOf(cause) === 'STILL_CHANGING'
-      ? new ChamberlainError('STEP_FAILED', act, { cause })
-      : cause;
-  });
+  const isSame = madeBy === undefined || (await packedBy(step)).tar === madeBy;
+  if (!isSame && !orCounts) {
+    throw differs(new Error(`it was packed by ${madeBy}, and only that tar can compare it`));
+  }
+  const counted = folder && (await countFolder(folder, step));
+  await readBack(path, { folder: isSame ? folder : undefined, counted }, step).catch(
+    (cause: unknown) => {
+      throw codeOf(cause) === 'STILL_CHANGING' ? differs(cause) : cause;
+    },
+  );
 }
 
 /** The programs that pack here: the versions of tar, with its options, and of zstd. */
@@ -192,22 +202,6 @@ export async function packedBy({ signal }: LongStep): Promise<HomeManifest['prog
   });
   const [tar = '', zstd = ''] = versions.split('\n');
   return { tar: `${tar} ${PACKING}`, zstd };
-}
-
-/** The SHA-256 of a file. */
-export async function hashFile(path: string, step: LongStep): Promise<string> {
-  const hash = createHash('sha256');
-  const file = await open(path, OPEN_SAFELY);
-  try {
-    const { size } = await file.stat();
-    await readThrough(file, step.signal, async (chunk, done) => {
-      hash.update(chunk);
-      step.report('reading the archive', done, size);
-    });
-    return hash.digest('hex');
-  } finally {
-    await file.close();
-  }
 }
 
 const COMPARING = 'comparing the archive with what it was made of';
@@ -264,40 +258,15 @@ async function feedTo(
   run: Pick<Script, 'script' | 'words' | 'cwd' | 'onOutput'>,
   step: LongStep,
 ): Promise<{ bytes: number; sha256: string }> {
-  const hash = createHash('sha256');
-  const file = await open(path, OPEN_SAFELY);
-  try {
-    const { size: bytes } = await file.stat();
-    await runScript(act, {
-      ...run,
-      signal: step.signal,
-      async feed(program) {
-        program.on('error', () => {}); // its exit reports that
-        await readThrough(file, step.signal, async (chunk, done) => {
-          hash.update(chunk);
-          await writeTo(program, chunk);
-          step.report(progressAct, done, bytes);
-        });
-        program.end();
-      },
-    });
-    return { bytes, sha256: hash.digest('hex') };
-  } finally {
-    await file.close();
-  }
-}
-
-async function readThrough(
-  file: FileHandle,
-  signal: AbortSignal,
-  use: (chunk: Buffer, done: number) => Promise<void>,
-): Promise<void> {
-  const buffer = Buffer.alloc(READ_BYTES);
-  for (let done = 0; ;) {
-    signal.throwIfAborted();
-    const { bytesRead } = await file.read(buffer, 0, READ_BYTES, done);
-    if (bytesRead === 0) return;
-    done += bytesRead;
-    await use(buffer.subarray(0, bytesRead), done);
-  }
+  const { pieces, read } = readHashed(path, step, progressAct);
+  await runScript(act, {
+    ...run,
+    signal: step.signal,
+    async feed(program) {
+      program.on('error', () => {}); // its exit reports that
+      for await (const piece of pieces) await writeTo(program, piece);
+      program.end();
+    },
+  });
+  return read();
 }

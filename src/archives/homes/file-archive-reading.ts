@@ -1,24 +1,29 @@
 /** Reads the state of homes that are archived. Changes nothing. */
 import { closeSync, lstatSync, readdirSync } from 'node:fs';
-import { parseArchiveName, type SeenDeletion } from '../deletion.ts';
+import {
+  type Archives,
+  isBegun,
+  isEmptied,
+  lookInArchives,
+  readDeletions,
+  readManifest,
+  withArchives,
+} from '../container.ts';
+import type { SeenDeletion } from '../deletion.ts';
 import { toolOf } from '../../identity/names.ts';
 import type { ErasedPerson } from '../../lifecycle/erased-person.ts';
-import { parseManifest } from '../homes-manifest.ts';
+import type { HomeManifest } from '../homes-manifest.ts';
 import { sha256Of } from '../manifest.ts';
 import type { ArchiveHave, AskedArchive } from '../../targets/files-reader.ts';
 import { isArchiveOf } from '../../unmanaged/unmanaged-things.ts';
 import { isListed, readErasures } from '../../lifecycle/erasure-list.ts';
-import { stagedOf, asideNames } from './file-archive.ts';
-import { isBegun, isEmptied, openArchives, readManifest } from './file-archive-mount.ts';
-import {
-  type Area,
-  itself,
-  openArea,
-  stagingOf,
-  unreadable,
-} from '../../backends/files/file-mount.ts';
+import { homeArchives } from './file-archive-mount.ts';
+import { stagedOf, asideNames } from './file-archive-quarantine.ts';
+import { type Area, openArea, stagingOf, unreadable } from '../../backends/files/file-mount.ts';
 import type { FileServer } from '../../backends/files/file-mount.ts';
 import { lookAtEach, lookAtFolder } from '../../backends/files/file-looking.ts';
+
+type Opened = Archives<HomeManifest>;
 
 /** Throws BACKEND_UNREADABLE if an area or the folder of archives cannot be read, or is not mounted. */
 export async function lookAtArchives(
@@ -27,61 +32,42 @@ export async function lookAtArchives(
   asked: readonly AskedArchive[],
 ): Promise<ArchiveHave[]> {
   if (asked.length === 0) return [];
-  let archives: { fd: number } | undefined;
-  try {
-    archives = openArchives(folder);
-    const opened = archives;
-    const lookAtErasure = erasuresIn(opened);
-    return await lookAtEach(files, asked, (area, one) => ({
-      ...lookAtOne(area, opened, one),
+  return await withArchives(homeArchives(folder), (archives) => {
+    const lookAtErasure = erasuresIn(archives);
+    return lookAtEach(files, asked, (area, one) => ({
+      ...lookAtOne(area, archives, one),
       ...lookAtErasure(area, one),
     }));
-  } catch (cause) {
+  }).catch((cause: unknown) => {
     throw unreadable(cause);
-  } finally {
-    if (archives !== undefined) closeSync(archives.fd);
-  }
+  });
 }
 
 /**
  * The deletions that the archives show whose names are not in the set, and whether the home of each was
- * restored. An archive whose manifest cannot be read shows nothing. Throws BACKEND_UNREADABLE as above.
+ * restored. Throws BACKEND_UNREADABLE as above.
  */
-export function readDeletions(
+export function readHomeDeletions(
   files: FileServer,
   folder: string,
   recorded: ReadonlySet<string>,
 ): SeenDeletion[] {
-  const opened = new Map<Area | 'archives', { fd: number }>();
+  const opened = new Map<Area, { fd: number }>();
   const open = (name: Area) => {
     const area = opened.get(name) ?? openArea(files, name);
     opened.set(name, area);
     return area;
   };
   try {
-    const archives = openArchives(folder);
-    opened.set('archives', archives);
-    return readdirSync(itself(archives)).flatMap((name): SeenDeletion[] => {
-      const named = recorded.has(name) ? undefined : parseArchiveName(name);
-      const bytes = named && readManifest(archives, named);
-      if (named === undefined || bytes === undefined) return [];
-      const manifest = parseManifest(bytes, named);
-      if (manifest === undefined) return [];
-      const { account, archival, kind } = named;
-      const { uid, madeAt, fingerprints = [], what } = manifest;
-      const isTool = kind === 'tool';
-      const home = isTool ? toolOf(account) : account;
-      const place = lookAtFolder(open(isTool ? 'toolHomes' : 'personHomes'), home);
-      const isBack = place.kind === 'directory' && place.seen.uid === uid;
-      return [
-        {
-          ...{ role: 'homes', uid, account, kind, archival, deletedAt: madeAt, fingerprints },
-          ...{ archive: `${folder}/${name}`, manifest: sha256Of(bytes) },
-          bytes: manifest.files.reduce((sum, file) => sum + file.bytes, 0),
-          ...(what.kind === 'nothing' ? {} : { back: isBack ? 'yes' : 'no' }),
-        },
-      ];
-    });
+    return lookInArchives(homeArchives(folder), (archives) =>
+      readDeletions(archives, recorded, ({ account, uid, what }, kind) => {
+        if (what.kind === 'nothing') return undefined;
+        const isTool = kind === 'tool';
+        const home = isTool ? toolOf(account) : account;
+        const place = lookAtFolder(open(isTool ? 'toolHomes' : 'personHomes'), home);
+        return place.kind === 'directory' && place.seen.uid === uid ? 'yes' : 'no';
+      }),
+    );
   } catch (cause) {
     throw unreadable(cause);
   } finally {
@@ -89,11 +75,7 @@ export function readDeletions(
   }
 }
 
-function lookAtOne(
-  area: { fd: number },
-  archives: { fd: number },
-  asked: AskedArchive,
-): ArchiveHave {
+function lookAtOne(area: { fd: number }, archives: Opened, asked: AskedArchive): ArchiveHave {
   const { left, gone } = asideNames(asked);
   const isStaged = (name: string) =>
     lstatSync(`${stagingOf(area)}/${name}`, { throwIfNoEntry: false }) !== undefined;
@@ -106,23 +88,21 @@ function lookAtOne(
   };
 }
 
-function lookAtArchive(archives: { fd: number }, asked: AskedArchive): ArchiveHave['archive'] {
+function lookAtArchive(archives: Opened, asked: AskedArchive): ArchiveHave['archive'] {
   if (asked.manifest === undefined) return isBegun(archives, asked) ? 'unrecorded' : 'absent';
   const bytes = readManifest(archives, asked);
   if (bytes === undefined) return isEmptied(archives, asked) ? 'emptied' : 'absent';
   if (sha256Of(bytes) !== asked.manifest) return 'other';
-  return parseManifest(bytes, asked)?.what.kind ?? 'other';
+  return archives.parse(bytes, asked)?.what.kind ?? 'other';
 }
 
 /** The names next to the archives, and the list of erasures, read once for all subjects. */
-function erasuresIn(archives: {
-  fd: number;
-}): (area: { fd: number }, asked: AskedArchive) => Erased {
+function erasuresIn(archives: Opened): (area: { fd: number }, asked: AskedArchive) => Erased {
   let names: string[] | undefined;
   let listed: readonly ErasedPerson[] | undefined;
   return (area, { home, account, uid, erasure }) => {
     if (erasure === undefined) return {};
-    names ??= readdirSync(itself(archives));
+    names ??= readdirSync(archives.path);
     listed ??= listIn(archives);
     return {
       isListed: isListed(listed, { uid, account, erasure }),

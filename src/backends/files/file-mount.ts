@@ -84,13 +84,15 @@ export function describeKind(stats: Stats): string {
   return 'a file';
 }
 
-/** Why an area or its staging folder cannot be trusted; undefined if it can. */
+/** Why a folder that must be root's, or another owner's, cannot be trusted; undefined if it can. */
 export function whyUnsafe(
   stats: Pick<Stats, 'uid' | 'mode'>,
   forbidden: number,
+  owner = 0,
 ): string | undefined {
-  if (stats.uid !== 0) return `it belongs to uid ${stats.uid}, not to root`;
-  if ((stats.mode & forbidden) !== 0) return `accounts other than root have rights on it`;
+  const name = owner === 0 ? 'root' : `uid ${owner}`;
+  if (stats.uid !== owner) return `it belongs to uid ${stats.uid}, not to ${name}`;
+  if ((stats.mode & forbidden) !== 0) return `accounts other than ${name} have rights on it`;
   return undefined;
 }
 
@@ -162,6 +164,11 @@ export async function withOpened<Result>(
   } finally {
     closeSync(fd);
   }
+}
+
+/** Flushes the names in a folder to disk. */
+export async function syncFolder(path: string): Promise<void> {
+  await withOpened(path, constants.O_RDONLY | constants.O_DIRECTORY, (opened) => opened.sync());
 }
 
 /** An area and its staging folder, both open. */

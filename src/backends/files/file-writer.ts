@@ -24,12 +24,11 @@ import {
   type ArchiveWriter,
   destroyHome,
   eraseHome,
-  removeArchive,
-  removeUnrecorded,
+  removeHomeArchive,
+  removeUnrecordedHome,
   restoreHome,
-  returnHome,
-  moveHomeAside,
 } from '../../archives/homes/file-archive.ts';
+import { moveHomeAside, returnHome } from '../../archives/homes/file-archive-quarantine.ts';
 import { type CredentialsWriter, ownCredentials, writeCredentials } from './file-credentials.ts';
 import { areaPath, errnoOf, ofStaging, stale, within, withMount, withSeen } from './file-mount.ts';
 import type { FileServer, Mount, Opened } from './file-mount.ts';
@@ -87,12 +86,12 @@ export function openFilesWriter(
     'credentials.own': ownCredentials,
     'home.withdraw': moveHomeAside,
     'home.return': returnHome,
-    'home.removePart': (_, action) => removeUnrecorded(action, archives),
+    'home.removePart': (_, action) => removeUnrecordedHome(action, archives, signal),
     'home.archive': (mount, action) => archiveHome(mount, action, archives, signal),
     'home.destroy': (mount, action) => destroyHome(mount, action, archives, signal),
     'home.erase': (mount, action) => eraseHome(mount, action, archives, signal),
     'home.restore': (mount, action) => restoreHome(mount, action, archives, signal),
-    'home.removeArchive': (mount, action) => removeArchive(mount, action, archives),
+    'home.removeArchive': (mount, action) => removeHomeArchive(mount, action, archives, signal),
   };
   return {
     async do(action) {

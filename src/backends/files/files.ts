@@ -25,9 +25,10 @@ import type { SeenDeletion } from '../../archives/deletion.ts';
 import type { ErasedPerson } from '../../lifecycle/erased-person.ts';
 import type { HomeSighting } from '../../targets/everything.ts';
 import { readErasures } from '../../lifecycle/erasure-list.ts';
-import { lookAtArchives, readDeletions } from '../../archives/homes/file-archive-reading.ts';
+import { lookInArchives, openArchives } from '../../archives/container.ts';
+import { lookAtArchives, readHomeDeletions } from '../../archives/homes/file-archive-reading.ts';
 import { readGroupWrite } from './file-acls.ts';
-import { openArchives } from '../../archives/homes/file-archive-mount.ts';
+import { homeArchives } from '../../archives/homes/file-archive-mount.ts';
 import { type FolderMemory, type ListedPath, listHomes, listUnmanaged } from './file-listing.ts';
 import {
   OPEN_DIRECTORY,
@@ -71,7 +72,8 @@ export function openFilesReader(files: FileServer, archives: string): OpenFilesR
     listHomes: (piece) => listHomes(files, piece),
     listUnmanaged: (where, isOurs, memory) =>
       listUnmanaged(
-        () => (where === 'archives' ? openArchives(archives) : openArea(files, where)),
+        () =>
+          where === 'archives' ? openArchives(homeArchives(archives)) : openArea(files, where),
         isOurs,
         memory,
       ).catch((cause: unknown) => {
@@ -86,16 +88,12 @@ export function openFilesReader(files: FileServer, archives: string): OpenFilesR
       return await lookAtEach(files, asked, lookAtCredentials);
     },
     readArchives: (asked) => lookAtArchives(files, archives, asked),
-    readDeletions: (recorded) => readDeletions(files, archives, recorded),
+    readDeletions: (recorded) => readHomeDeletions(files, archives, recorded),
     readErased() {
-      let opened: { fd: number } | undefined;
       try {
-        opened = openArchives(archives);
-        return readErasures(opened);
+        return lookInArchives(homeArchives(archives), readErasures);
       } catch (cause) {
         throw unreadable(cause);
-      } finally {
-        if (opened !== undefined) closeSync(opened.fd);
       }
     },
     async close() {},

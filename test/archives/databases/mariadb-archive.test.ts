@@ -305,7 +305,7 @@ describe('archiving, dropping and restoring', () => {
     told.length = 0;
     await writer.do(ARCHIVE);
     expect(inode()).toBe(made);
-    expect(told).toEqual(['over']);
+    expect(told).toEqual(['reading the archive', 'recording', 'over']);
     expect(recorded).toHaveLength(1);
   });
 
@@ -943,7 +943,7 @@ describe('the reader', () => {
       await expect(there.lookAtArchive(ACCOUNT, 1)).rejects.toMatchObject({
         code: 'BACKEND_UNREADABLE',
       });
-      expect(await failureOf(ARCHIVE)).toMatch(/^STEP_FAILED .* cannot be used: /);
+      expect(await failureOf(ARCHIVE)).toMatch(/^BACKEND_UNAVAILABLE .* cannot be used: /);
       await there.close();
       mend();
     }

@@ -304,6 +304,10 @@ test('an archive that was kept long enough is removed, even after an interruptio
   const wanted = wantedAs(made, 'deleted', { expired: true });
   const { steps } = await look(wanted);
   expect(steps.map(({ effect }) => effect)).toEqual(['destroy']);
+  server.archiveDouble.stillWanted = async () => false;
+  expect(await failedWith(converge(wanted))).toMatch(/^STEP_STALE/u);
+  expect(existsSync(`${archiveOf(made)}/home.tar.zst`)).toBe(true);
+  server.archiveDouble.stillWanted = async () => true;
   rmSync(`${archiveOf(made)}/home.tar.zst`);
   expect(await converge(wanted)).toEqual(['home.removeArchive']);
   expect(existsSync(archiveOf(made))).toBe(false);
