@@ -5,6 +5,7 @@ import { jestExpect } from '@jest/expect';
 import { createEmptyTestResult, type AssertionResult, type TestResult } from '@jest/test-result';
 import { addEventHandler, getState, run } from 'jest-circus';
 import { formatExecError, formatResultsErrors } from 'jest-message-util';
+import { urlOfPackage } from './packages.ts';
 
 export interface Order {
   path: string;
@@ -37,7 +38,7 @@ async function runSuite(order: Order): Promise<void> {
   process.channel?.unref();
   const start = Date.now();
   Error.stackTraceLimit = 100;
-  provideGlobals();
+  provideModules();
   heedErrors();
   heedExpectations();
   const { path, globalConfig } = order;
@@ -69,12 +70,20 @@ function send(outcome: Outcome): void {
   process.send?.(outcome, () => process.exit());
 }
 
-/** `@jest/globals` itself refuses to be imported outside of jest's own runner. */
-function provideGlobals(): void {
-  const url = new URL('globals.ts', import.meta.url).href;
+/**
+ * `@jest/globals` itself refuses to be imported outside of jest's own runner. Our modules get packages as
+ * dev/jest/packages.ts has built them; packages get each other as they are.
+ */
+function provideModules(): void {
+  const globals = new URL('globals.ts', import.meta.url).href;
+  const isOurs = ({ parentURL }: { parentURL?: string | undefined }): boolean =>
+    !(parentURL ?? '').includes('/node_modules/');
   registerHooks({
-    resolve: (specifier, context, next) =>
-      specifier === '@jest/globals' ? { url, shortCircuit: true } : next(specifier, context),
+    resolve(specifier, context, next) {
+      const own = specifier === '@jest/globals' ? globals : urlOfPackage(specifier);
+      if (own === undefined || !isOurs(context)) return next(specifier, context);
+      return { url: own, shortCircuit: true };
+    },
   });
 }
 
