@@ -14,6 +14,8 @@ export interface Order {
     testNamePattern?: string;
     testTimeout?: number;
   };
+  /** how long the file may take to close what its tests have opened; CLOSE_MS by default */
+  closeMs?: number;
 }
 
 /** The result, or why the file could not be loaded. */
@@ -21,10 +23,7 @@ export type Outcome = { result: TestResult } | { error: { message: string; stack
 
 type RunResult = Awaited<ReturnType<typeof run>>;
 
-/**
- * How long a file may take to close what its tests have opened. Longer than a time-out of the program that runs out by itself:
- * that one is no leak.
- */
+/** Longer than a time-out of the program that runs out by itself: that one is no leak. */
 const CLOSE_MS = 45_000;
 
 const { unhandledErrors } = getState();
@@ -41,7 +40,7 @@ async function runSuite(order: Order): Promise<void> {
   provideModules();
   heedErrors();
   heedExpectations();
-  const { path, globalConfig } = order;
+  const { path, globalConfig, closeMs = CLOSE_MS } = order;
   const { testNamePattern, testTimeout = 120_000 } = globalConfig;
   const state = getState();
   if (testNamePattern) state.testNamePattern = new RegExp(testNamePattern, 'i');
@@ -63,7 +62,7 @@ async function runSuite(order: Order): Promise<void> {
     const open = process.getActiveResourcesInfo().join(', ');
     unhandledErrors.push(new Error(`The tests have ended, and this is still open: ${open}`));
     sendResult();
-  }, CLOSE_MS).unref();
+  }, closeMs).unref();
 }
 
 function send(outcome: Outcome): void {
