@@ -14,6 +14,7 @@ import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { join } from 'node:path';
+import { buildPackages, PACKAGES } from './jest/packages.ts';
 import { statFields } from './servers/processes.ts';
 import { socketOf, SHARED_SERVERS } from '../test/shared-servers.ts';
 import { takeServers } from '../test/warm-servers.ts';
@@ -23,6 +24,7 @@ const PROJECT = join(import.meta.dirname, '..');
 process.umask(0o022); // of the servers' folders, too
 // builds the program if its sources have changed: the tests start what people start
 execFileSync(join(PROJECT, 'deploy/chamberlain'), ['--version']);
+const packages = await buildPackages();
 const servers = await takeServers();
 const { place } = servers.stack;
 settleEnvironment(join(place.dir, 'home'));
@@ -96,6 +98,7 @@ function runJest(): Promise<number> {
   const env = {
     ...process.env,
     [SHARED_SERVERS]: place.dir,
+    [PACKAGES]: packages,
     CHAMBERLAIN_TESTS: long ? 'long' : 'plain',
     // of dev/chamberlain: hundreds of commands start in half the time
     NODE_COMPILE_CACHE: join(PROJECT, 'node_modules/.cache/chamberlain'),

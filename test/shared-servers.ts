@@ -72,15 +72,13 @@ export async function startShared(stack: Stack, times = TIMES.shared): Promise<v
  * @param all the folder of the shared servers, which keeps the originals; without it the servers are made
  */
 export async function startOwn(stack: Stack, needs: readonly Need[], all?: string): Promise<void> {
+  const wanted = SHARED.filter((name) => needs.some((need) => name.startsWith(need)));
   if (all === undefined) await startShared(stack, TIMES.own);
   else {
     await askForShared(all); // the originals stay for the next run only if these do
-    await copyOriginals(await makeOriginals(all), stack);
+    await copyOriginals(await makeOriginals(all), stack, wanted);
   }
-  await startServers(
-    stack,
-    SHARED.filter((name) => needs.some((need) => name.startsWith(need))),
-  );
+  await startServers(stack, wanted);
 }
 
 /** Only one suite makes them, and the others wait. */
@@ -100,13 +98,17 @@ async function makeOriginals(all: string): Promise<Stack> {
   return originals;
 }
 
-async function copyOriginals({ place }: Stack, { place: to }: Stack): Promise<void> {
+async function copyOriginals(
+  { place }: Stack,
+  { place: to }: Stack,
+  wanted: readonly string[],
+): Promise<void> {
   const copy = (from: string, into: string): Promise<string> =>
     run('/usr/bin/cp', ['-a', '--sparse=always', `${from}/.`, into]);
   await Promise.all([
     copy(place.secrets, to.secrets),
     copy(place.keys, to.keys),
-    ...SHARED.map(async (name) => {
+    ...wanted.map(async (name) => {
       const data = join(to.servers, name, 'data');
       mkdirSync(data, { recursive: true });
       await copy(join(place.servers, name, 'data'), data);

@@ -5,6 +5,7 @@ import { jestExpect } from '@jest/expect';
 import { createEmptyTestResult, type AssertionResult, type TestResult } from '@jest/test-result';
 import { addEventHandler, getState, run } from 'jest-circus';
 import { formatExecError, formatResultsErrors } from 'jest-message-util';
+import { urlOfPackage } from './packages.ts';
 
 export interface Order {
   path: string;
@@ -13,6 +14,8 @@ export interface Order {
     testNamePattern?: string;
     testTimeout?: number;
   };
+  /** how long the file may take to close what its tests have opened; CLOSE_MS by default */
+  closeMs?: number;
 }
 
 /** The result, or why the file could not be loaded. */
@@ -20,10 +23,7 @@ export type Outcome = { result: TestResult } | { error: { message: string; stack
 
 type RunResult = Awaited<ReturnType<typeof run>>;
 
-/**
- * How long a file may take to close what its tests have opened. Longer than a time-out of the program that runs out by itself:
- * that one is no leak.
- */
+/** Longer than a time-out of the program that runs out by itself: that one is no leak. */
 const CLOSE_MS = 45_000;
 
 const { unhandledErrors } = getState();
@@ -37,10 +37,10 @@ async function runSuite(order: Order): Promise<void> {
   process.channel?.unref();
   const start = Date.now();
   Error.stackTraceLimit = 100;
-  provideGlobals();
+  provideModules();
   heedErrors();
   heedExpectations();
-  const { path, globalConfig } = order;
+  const { path, globalConfig, closeMs = CLOSE_MS } = order;
   const { testNamePattern, testTimeout = 120_000 } = globalConfig;
   const state = getState();
   if (testNamePattern) state.testNamePattern = new RegExp(testNamePattern, 'i');
@@ -62,19 +62,27 @@ async function runSuite(order: Order): Promise<void> {
     const open = process.getActiveResourcesInfo().join(', ');
     unhandledErrors.push(new Error(`The tests have ended, and this is still open: ${open}`));
     sendResult();
-  }, CLOSE_MS).unref();
+  }, closeMs).unref();
 }
 
 function send(outcome: Outcome): void {
   process.send?.(outcome, () => process.exit());
 }
 
-/** `@jest/globals` itself refuses to be imported outside of jest's own runner. */
-function provideGlobals(): void {
-  const url = new URL('globals.ts', import.meta.url).href;
+/**
+ * `@jest/globals` itself refuses to be imported outside of jest's own runner. Our modules get packages as
+ * dev/jest/packages.ts has built them; packages get each other as they are.
+ */
+function provideModules(): void {
+  const globals = new URL('globals.ts', import.meta.url).href;
+  const isOurs = ({ parentURL }: { parentURL?: string | undefined }): boolean =>
+    !(parentURL ?? '').includes('/node_modules/');
   registerHooks({
-    resolve: (specifier, context, next) =>
-      specifier === '@jest/globals' ? { url, shortCircuit: true } : next(specifier, context),
+    resolve(specifier, context, next) {
+      const own = specifier === '@jest/globals' ? globals : urlOfPackage(specifier);
+      if (own === undefined || !isOurs(context)) return next(specifier, context);
+      return { url: own, shortCircuit: true };
+    },
   });
 }
 

@@ -156,11 +156,7 @@ async function furnish(machine: Machine, options: LoginHostOptions): Promise<Log
       ...['/usr/bin/env', ...unitEnvironment(HELPER_UNIT), ...clock],
       '/usr/lib/chamberlain/login-helper',
     ],
-    answers: async () => {
-      const socket = PLACES.socket;
-      const perl = 'use IO::Socket::UNIX; IO::Socket::UNIX->new($ARGV[0]) or exit 1';
-      return (await machine.run(['/usr/bin/perl', '-e', perl, socket])).code === 0;
-    },
+    answers: () => accepts(inside(PLACES.socket)),
   });
   let logBegins = 0;
   const agent: Daemon = machine.daemon({
@@ -245,6 +241,15 @@ async function forgetOtherInstallations(machine: Machine): Promise<void> {
     sed -i -E 's/^((passwd|group|shadow|sudoers):.*) sss( |$)/\\1\\3/' /etc/nsswitch.conf
     DEBIAN_FRONTEND=noninteractive pam-auth-update --disable sss`,
   ]);
+}
+
+/** Whether a program listens at a socket. */
+function accepts(path: string): Promise<boolean> {
+  return new Promise((done) => {
+    const client = connect(path);
+    client.once('connect', () => done(true)).once('error', () => done(false));
+    client.once('connect', () => client.destroy());
+  });
 }
 
 /** Whether an SSH server answers on a port of 127.0.0.1 (RFC 4253, section 4.2). */

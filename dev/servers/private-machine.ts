@@ -70,10 +70,12 @@ export interface Daemon {
   log(): string;
 }
 
+const COMPILED = '/var/cache/compiled';
 const ENVIRONMENT = {
   PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
   LANG: 'C.UTF-8',
   HOME: '/root',
+  NODE_COMPILE_CACHE: COMPILED, // a program then starts in half the time
 };
 
 const START_TIMEOUT_MS = 30_000;
@@ -109,12 +111,16 @@ echo ready
 exec env --ignore-signal=CHLD cat >/dev/null
 `;
 
+/** What Node compiles in the machine is kept for the next one where this process keeps it. */
 export async function openMachine(binds: readonly Bind[]): Promise<Machine> {
+  const cache = process.env['NODE_COMPILE_CACHE'];
+  if (cache !== undefined) mkdirSync(cache, { recursive: true });
+  const mounts = cache === undefined ? binds : [...binds, { from: cache, at: COMPILED }];
   const holder = spawn(
     '/usr/bin/unshare',
     [
       ...['--mount', '--pid', '--fork', '--kill-child', '/bin/sh', '-c', FIRST_PROCESS, 'machine'],
-      ...binds.flatMap(({ from, at, readOnly }) => [from, at, readOnly === true ? 'ro' : 'rw']),
+      ...mounts.flatMap(({ from, at, readOnly }) => [from, at, readOnly === true ? 'ro' : 'rw']),
     ],
     { stdio: ['pipe', 'pipe', 'pipe'], env: ENVIRONMENT },
   );

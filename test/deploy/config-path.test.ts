@@ -8,8 +8,6 @@ import { openBareHost } from '../../dev/servers/login-host.ts';
 import type { Ended, Machine } from '../../dev/servers/private-machine.ts';
 
 const CLONE = '/opt/chamberlain';
-/** Each program is started several times. */
-const COMPILED = { NODE_COMPILE_CACHE: '/var/cache/compiled' };
 
 let machine: Machine;
 beforeAll(async () => {
@@ -28,7 +26,7 @@ function run(
   env: Readonly<Record<string, string>> = {},
 ): Promise<Ended> {
   const node = join(CLONE, 'node_modules/.bin/node');
-  return machine.run([node, join(CLONE, program ?? ''), ...args], { env: { ...COMPILED, ...env } });
+  return machine.run([node, join(CLONE, program ?? ''), ...args], { env });
 }
 
 /** Writes a configuration whose missing folder of secrets shows, in an error, which one was read. */

@@ -23,6 +23,7 @@ async function outcomeOf(text: string, testNamePattern = ''): Promise<Outcome> {
     path,
     config: { rootDir: dir, testMatch: [], slowTestThreshold: 5 },
     globalConfig: { noStackTrace: false, testNamePattern },
+    closeMs: 1000,
   };
   suite.send(order);
   const [outcome] = await once(suite, 'message');

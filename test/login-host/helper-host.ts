@@ -16,14 +16,7 @@ import { heartbeat, newSigner, sign } from './seals.ts';
 export const AGENT = 19_900;
 const LOOKUP = 19_901;
 export const SOCKET = PLACES.socket;
-/** It keeps Node's compile cache, as in its unit, because it is started often. */
-const COMPILED = 'NODE_COMPILE_CACHE=/var/cache/compiled';
-export const HELPER = [
-  '/usr/bin/env',
-  COMPILED,
-  NODE,
-  `${CLONE}/src/login-host/programs/login-helper.ts`,
-];
+export const HELPER = [NODE, `${CLONE}/src/login-host/programs/login-helper.ts`];
 
 const IDS = {
   people: [{ first: 10_000, last: 10_999 }],

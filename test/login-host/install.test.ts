@@ -34,9 +34,7 @@ async function openReady(): Promise<void> {
 
 const newSealKey = (): string =>
   String(generateKeyPairSync('ed25519').publicKey.export({ type: 'spki', format: 'pem' }));
-/** It is started often: what Node has compiled is kept where nobody looks for changes. */
-const env = { NODE_COMPILE_CACHE: '/var/cache/compiled' };
-const install = (...args: string[]): Promise<Ended> => machine.run([INSTALL, ...args], { env });
+const install = (...args: string[]): Promise<Ended> => machine.run([INSTALL, ...args]);
 const sh = (script: string): Promise<string> => machine.must(['/bin/sh', '-ec', script]);
 const put = (path: string, text: string): void => {
   mkdirSync(dirname(join(machine.root, path)), { recursive: true });

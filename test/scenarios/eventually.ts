@@ -3,10 +3,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 /** The longest wait for something that must happen: the machine may be busy with other things. */
 const PATIENCE_MS = 60_000;
 /**
- * The pause between two looks; as long as a look takes, so that a look that starts programs does not keep a
- * processor busy.
+ * The pause between two looks: three times as long as a look took, so that looks leave the processor to what is awaited;
+ * and a tenth of the wait so far, because what takes seconds need not be seen within milliseconds.
  */
-const PAUSE_MS = { least: 20, most: 500 };
+const PAUSE = { ofLook: 3, mostOfLookMs: 500, ofWait: 0.1, mostOfWaitMs: 200, leastMs: 20 };
 
 /**
  * Calls `look` again until there is an answer (not undefined, not false), and returns it; fails after
@@ -17,7 +17,8 @@ export async function eventually<T>(
   look: () => T | undefined | false | Promise<T | undefined | false>,
   timeoutMs = PATIENCE_MS,
 ): Promise<T> {
-  const deadline = performance.now() + timeoutMs;
+  const start = performance.now();
+  const deadline = start + timeoutMs;
   let last: unknown;
   for (;;) {
     const began = performance.now();
@@ -31,7 +32,9 @@ export async function eventually<T>(
     if (performance.now() > deadline) {
       throw new Error(`timed out after ${timeoutMs / 1000} s waiting for ${what}`, { cause: last });
     }
-    const tookMs = performance.now() - began;
-    await sleep(Math.min(Math.max(tookMs, PAUSE_MS.least), PAUSE_MS.most));
+    const now = performance.now();
+    const ofLook = Math.min((now - began) * PAUSE.ofLook, PAUSE.mostOfLookMs);
+    const ofWait = Math.min((now - start) * PAUSE.ofWait, PAUSE.mostOfWaitMs);
+    await sleep(Math.max(ofLook, ofWait, PAUSE.leastMs));
   }
 }

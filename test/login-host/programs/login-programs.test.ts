@@ -86,7 +86,7 @@ test.each(programs())('no signal opens the inspector of %s', async (_name, scrip
   const child = spawn(path, ['--help'], {
     env: {
       PATH: process.env['PATH'],
-      NODE_COMPILE_CACHE: join(folder, 'compiled'),
+      NODE_COMPILE_CACHE: process.env['NODE_COMPILE_CACHE'],
       NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(say)}`,
     },
   });

@@ -1,9 +1,9 @@
-/** How long a key still gets in once it, or the access, is revoked: over 200 real logins. */
+/** How long a key still gets in once it, or the access, is revoked: over 100 real logins. */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { eventually } from '../eventually.ts';
 import { openLogin, type Login } from './login.ts';
 
-const PEOPLE = Array.from({ length: 100 }, (_, n) => `p${n}`);
+const PEOPLE = Array.from({ length: 50 }, (_, n) => `p${n}`);
 /** At once: as many as two cores serve without waiting for each other. */
 const AT_ONCE = 4;
 
@@ -81,6 +81,6 @@ test('a new login fails soon after the request, for 95 of 100', async () => {
   });
   const [p50, p95] = [0.5, 0.95].map((share) => Math.round(percentile(tookMs, share)));
   process.stdout.write(`revoked, over ${tookMs.length}: p50 ${p50} ms, p95 ${p95} ms\n`);
-  expect(tookMs).toHaveLength(200);
+  expect(tookMs).toHaveLength(100);
   expect(p95).toBeLessThanOrEqual(SOON_MS);
 }, 240_000);
