@@ -92,24 +92,20 @@ async function followDirectory(
   json: boolean,
 ): Promise<CatchingUp> {
   const progress = startProgress({ json });
-  try {
-    return await withAdmin(config, async (client) => {
-      let movedAt = performance.now();
-      let before = touched;
-      for (;;) {
-        const now = await readCatchingUp(client);
-        if (now.behind !== before) movedAt = performance.now();
-        before = now.behind;
-        if (!now.accepted || performance.now() - movedAt > timeoutMs) return now;
-        progress.say(
-          now.behind === 0
-            ? 'publishing the heartbeat'
-            : `directory ${touched - now.behind} of ${touched} up to date`,
-        );
-        await sleep(LOOK_MS);
-      }
-    });
-  } finally {
-    progress.end();
-  }
+  return await withAdmin(config, async (client) => {
+    let movedAt = performance.now();
+    let before = touched;
+    for (;;) {
+      const now = await readCatchingUp(client);
+      if (now.behind !== before) movedAt = performance.now();
+      before = now.behind;
+      if (!now.accepted || performance.now() - movedAt > timeoutMs) return now;
+      progress.say(
+        now.behind === 0
+          ? 'publishing the heartbeat'
+          : `directory ${touched - now.behind} of ${touched} up to date`,
+      );
+      await sleep(LOOK_MS);
+    }
+  }).finally(progress.end);
 }
