@@ -22,11 +22,20 @@ export interface AuditClosing {
 /** The process that closes a year holds this lock on its connection, so that no other removes rows meanwhile. */
 const CLOSING_LOCK = 8;
 
-/** Throws AUDIT_NOT_CLOSABLE if another process is closing a year. */
+/**
+ * Throws AUDIT_NOT_CLOSABLE if another process is closing a year. It waits some seconds, because the session of a
+ * process that was killed ends a little later.
+ */
 export async function holdClosings(client: Client, year: number): Promise<void> {
-  const { rows } = await client.query('SELECT pg_try_advisory_lock($1) AS held', [CLOSING_LOCK]);
-  if ((rows as { held: boolean }[])[0]?.held === true) return;
-  throw notClosable(year, 'another `chamberlain audit close` is running');
+  await client.query("SET lock_timeout = '3s'");
+  try {
+    await client.query('SELECT pg_advisory_lock($1)', [CLOSING_LOCK]);
+  } catch (error) {
+    if (sqlState(error) !== '55P03') throw error; // lock_not_available
+    throw notClosable(year, 'another `chamberlain audit close` is running');
+  } finally {
+    await client.query('RESET lock_timeout');
+  }
 }
 
 /** The closed years, the oldest first. */

@@ -63,7 +63,7 @@ export function define(command: Command): void {
         process.exitCode = exitOf(report);
         return report;
       };
-      if (!yes) {
+      if (check || !yes) {
         const report = await run({ check: true });
         if (report === undefined || check) return;
         if (report.taken.people + report.taken.tools === 0) {
