@@ -354,6 +354,18 @@ describe('a part of it', () => {
     expect(await damageOf(repairs, 'behind')).toEqual([]);
   });
 
+  test('what is touched while the repair waits is applied as well', async () => {
+    const { world, uids } = repairs;
+    await DAMAGE.shell(repairs, 'behind');
+    const release = await repairs.hold('behind', 'directory');
+    const started = await repairs.startRepair('behind', '--yes');
+    await query(world, `SELECT touch_generation($1, 'directory')`, [uids['behind']]);
+    await release();
+    expect(await started.ended).toMatchObject({ exit: 0, err: '' });
+    await settled(world);
+    expect(await damageOf(repairs, 'behind')).toEqual([]);
+  });
+
   test('steps that destroy are done with --destroy alone; what takes access away is done', async () => {
     await markDeleted(repairs.world, repairs.uids['gone'] ?? 0);
     const own = async () =>
