@@ -60,7 +60,10 @@ test('the outcome of a run', async () => {
 
 test('the outcome of a part of a repair', async () => {
   const repair = randomUUID();
-  await owner.query(`INSERT INTO repairs (id, asked_by) VALUES ($1, 'a test')`, [repair]);
+  await owner.query(
+    `INSERT INTO repairs (id, asked_by, waited_until) VALUES ($1, 'a test', 'infinity')`,
+    [repair],
+  );
   await owner.query(
     `INSERT INTO repair_parts (repair, subject, role, digest) VALUES ($1, $2, 'homes', '')`,
     [repair, subject],

@@ -359,7 +359,8 @@ describe('a part of it', () => {
     await DAMAGE.shell(repairs, 'behind');
     const release = await repairs.hold('behind', 'directory');
     const started = await repairs.startRepair('behind', '--yes');
-    await query(world, `SELECT touch_generation($1, 'directory')`, [uids['behind']]);
+    const touch = `SELECT look_again(ARRAY[$1::int], '{directory}', false, '{false}')`;
+    await query(world, touch, [uids['behind']]);
     await release();
     expect(await started.ended).toMatchObject({ exit: 0, err: '' });
     await settled(world);
