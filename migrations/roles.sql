@@ -218,9 +218,11 @@ CREATE POLICY own_rows ON survey_progress
 DROP POLICY IF EXISTS every_row ON survey_progress;
 CREATE POLICY every_row ON survey_progress TO chamberlain_admin, chamberlain_sweep USING (true);
 
--- repairs: an admin asks, a role says what became of its own parts
+-- repairs: an admin asks, the relay gives a role its parts, and the role says what became of them
 GRANT SELECT, INSERT ON repairs, repair_parts TO chamberlain_admin;
-GRANT SELECT ON repairs, repair_parts TO EACH_ROLE;
+GRANT UPDATE (waited_until) ON repairs TO chamberlain_admin;
+GRANT SELECT ON repairs, repair_parts TO chamberlain_relay, EACH_ROLE;
+GRANT UPDATE (leased_until) ON repair_parts TO chamberlain_relay;
 GRANT UPDATE (state, code, sentence, ended_at) ON repair_parts TO EACH_ROLE;
 ALTER TABLE repair_parts ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS own_rows ON repair_parts;
@@ -228,7 +230,7 @@ CREATE POLICY own_rows ON repair_parts
   USING (role = (SELECT substring(current_user::text from '^chamberlain_([a-z]+)')))
   WITH CHECK (role = (SELECT substring(current_user::text from '^chamberlain_([a-z]+)')));
 DROP POLICY IF EXISTS every_row ON repair_parts;
-CREATE POLICY every_row ON repair_parts TO chamberlain_admin USING (true) WITH CHECK (true);
+CREATE POLICY every_row ON repair_parts TO chamberlain_admin, chamberlain_relay USING (true) WITH CHECK (true);
 
 -- the sweep: asks for surveys, touches what has drifted, tells
 GRANT SELECT (uid, shell_name) ON people TO chamberlain_sweep;

@@ -61,12 +61,12 @@ const ROLE_STATUS = `
          c.next_try_at AS "nextTryAt", c.since
   FROM convergence c LEFT JOIN people p ON p.uid = c.subject LEFT JOIN tools t ON t.uid = c.subject`;
 
-/** The rows that are not as wanted: failing or parked ones first, then the oldest. */
-export async function readBehind(client: Client, limit: number): Promise<RoleStatus[]> {
+/** The rows that are not as wanted, or so many of them: failing or parked ones first, then the oldest. */
+export async function readBehind(client: Client, limit?: number): Promise<RoleStatus[]> {
   const { rows } = await client.query(
     `${ROLE_STATUS} WHERE c.applied < c.wanted
      ORDER BY c.state IN ('failing', 'parked') DESC, c.since, c.subject, c.role LIMIT $1`,
-    [limit],
+    [limit ?? null],
   );
   return rows as RoleStatus[];
 }

@@ -3,7 +3,7 @@ import type { Role } from '../reconcile/wanted.ts';
 import type { Finding, Step } from '../reconcile/plan.ts';
 import { sideConditionsOf, partSteps, type Policy } from '../reconcile/policy.ts';
 import { byAccount, type Report, type Unreadable, type Waiting } from '../reconcile/report.ts';
-import type { GivenUp } from './asked-repairs.ts';
+import { verbOf } from '../roles/index.ts';
 
 /** What one role must do for one subject. */
 export interface AskedPart {
@@ -14,6 +14,32 @@ export interface AskedPart {
   steps: readonly Step[];
   /** see `sideConditionsOf` */
   sideConditions: readonly string[];
+}
+
+/** A subject that a role has given up on. */
+export interface GivenUp {
+  subject: number;
+  account: string;
+  role: Role;
+}
+
+/** Because of the amount of data. Such a part has a job of its own, so that no other waits for it. */
+export function takesHours(steps: readonly Step[]): boolean {
+  return steps.some(({ action }) => verbOf(action)?.takesHours === true);
+}
+
+/** Whether a part makes a password, whose verifier the database servers must get. */
+export function makesVerifier({ role, steps }: Pick<AskedPart, 'role' | 'steps'>): boolean {
+  return role === 'homes' && steps.some(({ action }) => action.verb === 'credentials.write');
+}
+
+/**
+ * Those of a repair's open parts that may begin. New credentials change what is wanted on the database servers, so the
+ * subject's part there, which was planned before, is done first.
+ */
+export function mayBegin<Part extends AskedPart>(open: readonly Part[]): Part[] {
+  const first = new Set(open.flatMap(({ role, subject }) => (role === 'databases' ? subject : [])));
+  return open.filter((part) => !(makesVerifier(part) && first.has(part.subject)));
 }
 
 /**

@@ -1,7 +1,7 @@
 /** How a role does its parts of a repair. */
 import type { Code } from '../shared/errors.ts';
 import type { Log } from '../shared/log.ts';
-import type { Realm } from '../reconcile/wanted.ts';
+import type { Realm, Wanted } from '../reconcile/wanted.ts';
 import { digestSteps } from '../reconcile/digest.ts';
 import type { Step } from '../reconcile/plan.ts';
 import { sideConditionsOf, partSteps } from '../reconcile/policy.ts';
@@ -17,16 +17,11 @@ import {
 } from '../reconcile/engine.ts';
 import { olderOf, readPlaces } from '../seals/place-markers-table.ts';
 import type { Client, Pool } from '../database/connection.ts';
-import { type HeldPart, type PartEnd, type RepairTerms, withParts } from './repairs-table.ts';
+import { type HeldPart, type PartEnd, withParts } from './repairs-table.ts';
 import { type Holders, whileHeld } from '../reconcile/held-writer.ts';
 import { outcomeOf } from '../reconcile/retry.ts';
 import type { PlaceGuard } from '../seals/place-guard.ts';
 import type { RoleParts } from '../reconcile/role.ts';
-
-/** A job with more subjects is not one of ours. */
-const MOST_SUBJECTS = 100;
-
-const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/u;
 
 /** What a role repairs with. */
 export interface RepairWork<Reader> {
@@ -40,46 +35,37 @@ export interface RepairWork<Reader> {
   log: Log;
 }
 
-/** The subjects that a job names; undefined if it is not one of ours. */
-export function subjectsOf(data: unknown): number[] | undefined {
-  const { subjects } = (data ?? {}) as { subjects?: unknown };
-  if (!Array.isArray(subjects) || subjects.length > MOST_SUBJECTS) return undefined;
-  return subjects.filter((each) => Number.isInteger(each) && each > 0 && each < 2 ** 31);
-}
-
-/** Does the parts that a job names, `{repair, subjects}`; anything else is ignored. */
-export async function repairParts<Reader>(of: RepairWork<Reader>, data: unknown): Promise<void> {
-  const { repair } = (data ?? {}) as { repair?: unknown };
-  if (typeof repair !== 'string' || !UUID.test(repair)) return;
-  const uids = subjectsOf(data);
-  if (uids === undefined) return;
-  await withParts(of.pool, of.parts.role, { repair, subjects: uids }, (held, terms, client) =>
-    doParts(of, held, terms, client),
+/** Does what was asked of these subjects in repairs: what may take hours, or everything else. */
+export async function repairSubjects<Reader>(
+  of: RepairWork<Reader>,
+  subjects: readonly number[],
+  { slow }: { slow: boolean },
+): Promise<void> {
+  await withParts(of.pool, of.parts.role, { subjects, slow }, (held, wanted, client) =>
+    doParts(of, held, wanted, client),
   );
 }
 
 async function doParts<Reader>(
   of: RepairWork<Reader>,
   held: readonly HeldPart[],
-  terms: RepairTerms,
+  wantedOf: ReadonlyMap<number, Wanted>,
   client: Client,
-): Promise<PartEnd[]> {
+): Promise<(PartEnd & { repair: string })[]> {
   const { parts, reader, writer, guard, holders, realm, log } = of;
   const known = await readPlaces(client, parts.role);
-  const wanted = held.flatMap((part) => (part.wanted === undefined ? [] : [part.wanted]));
+  const wanted = held.flatMap(({ subject }) => wantedOf.get(subject) ?? []);
   const found = await survey(parts.targets, wanted, realm, reader);
   const surveyOf = new Map(found.map((each) => [each.subject, each]));
   const places = [...olderOf(known).map(olderCopy), ...(await guard.doubted(found, known))];
   const ends = await Promise.all(
     held.map(async (part) => {
-      const { subject } = part;
+      const { repair, subject } = part;
       return await whileHeld(holders, { subject, client, writer }, async (own) => {
-        const end = await doPart(of, part, surveyOf.get(subject), {
-          ...{ terms, places, held: own },
-        });
+        const end = await doPart(of, part, surveyOf.get(subject), { places, held: own });
         if (end.state !== 'done')
           log.info({ role: parts.role, ...end, outcome: undefined }, 'not repaired');
-        return end;
+        return { ...end, repair };
       });
     }),
   );
@@ -100,22 +86,23 @@ async function doPart<Reader>(
   of: RepairWork<Reader>,
   part: HeldPart,
   found: SubjectSurvey | undefined,
-  { terms, places, held }: { terms: RepairTerms; places: readonly Withheld[]; held: Writer },
+  { places, held }: { places: readonly Withheld[]; held: Writer },
 ): Promise<PartEnd> {
   const { parts, pool } = of;
   const { subject } = part;
+  const policy = { destroy: part.destroy, target: part.target ?? undefined };
   if (found === undefined) return moved(subject, 'the subject no longer exists');
-  const { allowed } = partSteps(found.steps, terms);
+  const { allowed } = partSteps(found.steps, policy);
   const isAsRead = digestSteps(allowed) === part.digest;
   if (!isAsRead) {
-    const fresh = sideConditionsOf(found, terms).filter(
+    const fresh = sideConditionsOf(found, policy).filter(
       (each) => !part.sideConditions.includes(each),
     );
     // if no step is left, an unreadable server may hide one: `unreadable` names only the target
     const unreadable = found.unreadable.find(({ target }) =>
       allowed.length > 0
         ? fresh.includes(`${target} unreadable`)
-        : terms.target === undefined || terms.target === target,
+        : policy.target === undefined || policy.target === target,
     );
     if (unreadable !== undefined) return failed(subject, unreadable);
     if (allowed.length > 0) {

@@ -55,15 +55,46 @@ export type Outcome =
 const WAITING_RETRY_SECONDS = 60;
 
 /**
- * Locks subjects for a role, then runs `act` with those that are behind and nobody else works on, and
- * writes how each ended. The locks belong to the connection, so they end with the process that holds
- * them; what `act` writes on that connection is written under them.
+ * Locks subjects for a role, then runs `act` with what a statement says of those that nobody else works on, and with
+ * their wanted state. The locks belong to the connection, so they end with the process that holds them; what `act`
+ * writes on that connection is written under them.
  *
- * While the realm is frozen it does nothing, and the rows stay as they are.
+ * The statement comes before what is wanted, so that a change in between is due once more.
+ */
+export async function underLocks(
+  pool: Pool,
+  role: Role,
+  subjects: readonly number[],
+  statement: { name: string; text: string; values: unknown[] },
+  act: (
+    rows: { subject: number }[],
+    wanted: ReadonlyMap<number, Wanted>,
+    client: Client,
+  ) => Promise<void>,
+): Promise<void> {
+  await withClient(pool, async (client) => {
+    try {
+      // one after another on the server, but sent at once
+      const [locked, found, wanted] = await Promise.all([
+        lockSubjects(client, subjects),
+        client.query(statement),
+        readWanted(client, role, subjects),
+      ]);
+      const mine = new Set(locked);
+      const rows = (found.rows as { subject: number }[]).filter(({ subject }) => mine.has(subject));
+      await act(rows, new Map(wanted.map((each) => [each.uid, each])), client);
+    } finally {
+      await unlock(client);
+    }
+  });
+}
+
+/**
+ * Runs `act` under their locks with the subjects that are behind, and writes how each ended. While the realm is frozen
+ * it does nothing, and the rows stay as they are.
  *
- * The generation is read before what is wanted, so that a change in between is due once more. Rows
- * are written without waiting for the disk (synchronous_commit off): a write that a crash of
- * PostgreSQL loses costs one more run that finds nothing to do.
+ * Rows are written without waiting for the disk (synchronous_commit off): a write that a crash of PostgreSQL loses costs
+ * one more run that finds nothing to do.
  *
  * @param isLeft whether a subject's row stays as it is: it is due again when its lease is over
  */
@@ -74,43 +105,30 @@ export async function withSubjects(
   act: (held: readonly Held[], client: Client) => Promise<ReadonlyMap<number, Outcome>>,
   isLeft: (wanted: Wanted, targets: Held['targets']) => boolean = () => false,
 ): Promise<void> {
-  await withClient(pool, async (client) => {
-    try {
-      // one after another on the server, but sent at once
-      const [locked, behind, wanted] = await Promise.all([
-        lockSubjects(client, subjects),
-        client.query({
-          name: 'read-generations',
-          // Frozen, none: it is looked under the locks, for which whoever freezes waits. And by the key: while many are
-          // behind, the index of those is long.
-          text: `WITH mine AS MATERIALIZED (
-                   SELECT * FROM convergence WHERE subject = ANY ($1) AND role = $2)
-                 SELECT subject, wanted, attempts, targets, ${PLACES_OF('$2')} AS places
-                 FROM mine
-                 WHERE applied < wanted AND state <> 'parked' AND (SELECT frozen_at IS NULL FROM frozen)`,
-          values: [subjects, role],
-        }),
-        readWanted(client, role, subjects),
-      ]);
-      const mine = new Set(locked);
-      const wantedOf = new Map(wanted.map((each) => [each.uid, each]));
-      const rows = (behind.rows as BehindRow[]).filter(({ subject }) => mine.has(subject));
-      const held = rows.flatMap(({ subject, attempts, targets, places }): Held[] => {
-        const each = wantedOf.get(subject);
-        if (each === undefined) return [];
-        const of = targets ?? undefined;
-        const left = isLeft(each, of);
-        return [{ wanted: each, attempts, left, targets: of, places: places ?? [] }];
-      });
-      const left = new Set(held.flatMap((each) => (each.left ? [each.wanted.uid] : [])));
-      const ended = rows.filter(({ subject }) => !left.has(subject));
-      const outcomes = held.length === 0 ? new Map<number, Outcome>() : await act(held, client);
-      await writeOutcomes(client, role, ended, outcomes);
-      await unlock(client);
-    } catch (error) {
-      await unlock(client);
-      throw error;
-    }
+  const behind = {
+    name: 'read-generations',
+    // Frozen, none: it is looked under the locks, for which whoever freezes waits. And by the key: while many are
+    // behind, the index of those is long.
+    text: `WITH mine AS MATERIALIZED (
+             SELECT * FROM convergence WHERE subject = ANY ($1) AND role = $2)
+           SELECT subject, wanted, attempts, targets, ${PLACES_OF('$2')} AS places
+           FROM mine
+           WHERE applied < wanted AND state <> 'parked' AND (SELECT frozen_at IS NULL FROM frozen)`,
+    values: [subjects, role],
+  };
+  await underLocks(pool, role, subjects, behind, async (found, wanted, client) => {
+    const rows = found as BehindRow[];
+    const held = rows.flatMap(({ subject, attempts, targets, places }): Held[] => {
+      const each = wanted.get(subject);
+      if (each === undefined) return [];
+      const of = targets ?? undefined;
+      const left = isLeft(each, of);
+      return [{ wanted: each, attempts, left, targets: of, places: places ?? [] }];
+    });
+    const left = new Set(held.flatMap((each) => (each.left ? [each.wanted.uid] : [])));
+    const ended = rows.filter(({ subject }) => !left.has(subject));
+    const outcomes = held.length === 0 ? new Map<number, Outcome>() : await act(held, client);
+    await writeOutcomes(client, role, ended, outcomes);
   });
 }
 

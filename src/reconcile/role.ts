@@ -32,7 +32,7 @@ import { NO_GUARD, openPlaceGuard } from '../seals/place-guard.ts';
 import type { PlaceMarkers } from '../seals/publish-place-markers.ts';
 import { type Watch, type Watching, watchingOf } from '../unmanaged/watch.ts';
 import { outcomeOf } from './retry.ts';
-import { repairParts, type RepairWork, subjectsOf } from '../drift/repairing.ts';
+import { repairSubjects, type RepairWork } from '../drift/repairing.ts';
 
 interface Closable {
   close(): Promise<void>;
@@ -161,20 +161,29 @@ async function handle<Reader>(
     answering.answer((data as { survey?: unknown } | null)?.survey);
     return;
   }
+  const subjects = subjectsOf(data);
+  if (subjects === undefined) return;
   if (name === 'repair') {
-    await repairParts(of, data);
+    await repairSubjects(of, subjects, { slow: !isPrompt });
     return;
   }
-  const subjects = subjectsOf(data);
-  if (subjects !== undefined) {
-    await converge(
-      of,
-      subjects,
-      // archiving would delay the others of its job for hours: here only its access is revoked
-      ({ archive }, behind) =>
-        isPrompt && archive !== undefined && behind?.some(isOfArchives) !== false,
-    );
-  }
+  await converge(
+    of,
+    subjects,
+    // archiving would delay the others of its job for hours: here only its access is revoked
+    ({ archive }, behind) =>
+      isPrompt && archive !== undefined && behind?.some(isOfArchives) !== false,
+  );
+}
+
+/** A job with more subjects is not one of ours. */
+const MOST_SUBJECTS = 100;
+
+/** The subjects that a job names; undefined if it is not one of ours. */
+function subjectsOf(data: unknown): number[] | undefined {
+  const { subjects } = (data ?? {}) as { subjects?: unknown };
+  if (!Array.isArray(subjects) || subjects.length > MOST_SUBJECTS) return undefined;
+  return subjects.filter((each) => Number.isInteger(each) && each > 0 && each < 2 ** 31);
 }
 
 async function converge<Reader>(

@@ -2,6 +2,7 @@
 import type { Queues } from '../backends/redis/queue.ts';
 import type { Pool } from '../database/connection.ts';
 import { isFrozen } from '../database/freeze.ts';
+import { type DuePart, leaseParts } from '../drift/repairs-table.ts';
 import {
   type Due,
   leaseDue,
@@ -43,7 +44,7 @@ export function openEnqueueing(pool: Pool, queues: Queues): Enqueueing {
   return {
     isFull: () => full,
     async run(loop) {
-      const due = await leaseDue(pool, ROLES);
+      const [due, parts] = await Promise.all([leaseDue(pool, ROLES), leaseParts(pool, ROLES)]);
       const frozen = due.length === 0 && (await isFrozen(pool));
       if (wasFrozen && !frozen) {
         // the roles dropped the jobs that they had shortly before the freeze; a row that is leased now is doubled
@@ -52,6 +53,7 @@ export function openEnqueueing(pool: Pool, queues: Queues): Enqueueing {
       }
       wasFrozen = frozen;
       await add(pool, queues, due);
+      await addParts(queues, parts);
       if (performance.now() - accessAt >= ACCESS_MS) {
         accessAt = performance.now();
         await addAccessOfSlow(pool, queues);
@@ -59,7 +61,7 @@ export function openEnqueueing(pool: Pool, queues: Queues): Enqueueing {
       const { left, nextInMs } = await readOutlook(pool, ROLES);
       full = left;
       if (nextInMs !== undefined) loop.wakeIn(Math.min(nextInMs, LONGEST_WAIT_MS));
-      return due.length >= MUCH ? PAUSE_MS : 0;
+      return due.length + parts.length >= MUCH ? PAUSE_MS : 0;
     },
   };
 }
@@ -86,6 +88,19 @@ async function add(pool: Pool, queues: Queues, due: readonly Due[]): Promise<voi
   }
 }
 
+/** If Redis does not take the jobs, the parts wait until their leases are over. */
+async function addParts(queues: Queues, parts: readonly DuePart[]): Promise<void> {
+  for (const [role, of] of Map.groupBy(parts, (part) => part.role)) {
+    const { prompt = [], slow = [] } = Object.groupBy(of, (part) =>
+      part.slow ? 'slow' : 'prompt',
+    );
+    const jobs = inGroups(prompt, GROUP).map((subjects) => ({ subjects, repair: true }));
+    if (jobs.length > 0) await queues.addSubjects(role, jobs);
+    const alone = slow.map(({ subject }) => subject);
+    if (alone.length > 0) await queues.addSlow(role, alone, 'slow', { repair: true });
+  }
+}
+
 /** A subject may wait hours for its archive; its access is revoked meanwhile. Without a lease, since the row stays due. */
 async function addAccessOfSlow(pool: Pool, queues: Queues): Promise<void> {
   const waiting = await readSlow(pool, ROLES);
@@ -101,19 +116,22 @@ function groupIntoJobs(due: readonly Due[]) {
   const urgent = due.filter((each) => each.urgent && !each.failing);
   const others = due.filter((each) => !each.urgent && !each.failing);
   return [
-    ...inGroups(urgent, urgent.length > MOST_ALONE ? URGENT_GROUP : 1),
-    ...inGroups(failing, 1),
-    ...inGroups(others, GROUP),
+    ...inGroups(urgent, urgent.length > MOST_ALONE ? URGENT_GROUP : 1).map((subjects) => ({
+      subjects,
+      urgent: true,
+    })),
+    ...failing.map(({ subject, urgent: isUrgent }) => ({
+      subjects: [subject],
+      urgent: isUrgent,
+      failing: true,
+    })),
+    ...inGroups(others, GROUP).map((subjects) => ({ subjects })),
   ];
 }
 
-function inGroups(due: readonly Due[], size: number) {
-  return Array.from({ length: Math.ceil(due.length / size) }, (_, index) => {
-    const group = due.slice(index * size, (index + 1) * size);
-    return {
-      subjects: group.map(({ subject }) => subject),
-      urgent: group.some((each) => each.urgent),
-      failing: group.some((each) => each.failing),
-    };
-  });
+function inGroups(due: readonly { subject: number }[], size: number): number[][] {
+  const subjects = due.map(({ subject }) => subject);
+  return Array.from({ length: Math.ceil(subjects.length / size) }, (_, index) =>
+    subjects.slice(index * size, (index + 1) * size),
+  );
 }

@@ -60,13 +60,16 @@ test('the outcome of a run', async () => {
 
 test('the outcome of a part of a repair', async () => {
   const repair = randomUUID();
-  await owner.query(`INSERT INTO repairs (id, asked_by) VALUES ($1, 'a test')`, [repair]);
+  await owner.query(
+    `INSERT INTO repairs (id, asked_by, waited_until) VALUES ($1, 'a test', 'infinity')`,
+    [repair],
+  );
   await owner.query(
     `INSERT INTO repair_parts (repair, subject, role, digest) VALUES ($1, $2, 'homes', '')`,
     [repair, subject],
   );
-  await withParts(homes, 'homes', { repair, subjects: [subject] }, async () => [
-    { subject, state: 'failed', code: 'STEP_FAILED', sentence: 'x\0' },
+  await withParts(homes, 'homes', { subjects: [subject], slow: false }, async () => [
+    { repair, subject, state: 'failed', code: 'STEP_FAILED', sentence: 'x\0' },
   ]);
   const { rows } = await owner.query('SELECT state, sentence FROM repair_parts');
   expect(rows).toEqual([{ state: 'failed', sentence: 'x\uFFFD' }]);

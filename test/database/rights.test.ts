@@ -114,11 +114,13 @@ const REFUSED: [PostgresRole, string][] = [
   ['directory', `SELECT freeze_older_than('toolHomes', 'because', now())`],
   ['admin', `UPDATE place_markers SET doubt = NULL`],
   ['admin', `INSERT INTO last_backup (made_at) VALUES (now())`],
-  // the role that requests a repair does not record its outcome, nor the other way round
+  // whoever requests a repair does not record its outcome, nor the other way round; the relay does neither
   ['admin', `UPDATE repair_parts SET state = 'done'`],
   ['admin', `UPDATE repairs SET asked_by = 'another'`],
   ['homes', `INSERT INTO repairs (id, asked_by) VALUES (gen_random_uuid(), 'homes')`],
   ['homes', `UPDATE repair_parts SET digest = ''`],
+  ['relay', `INSERT INTO repairs (id, asked_by) VALUES (gen_random_uuid(), 'relay')`],
+  ['relay', `UPDATE repair_parts SET state = 'done'`],
   ['homes_reader', `SELECT * FROM repair_parts`],
   ['sweep', `INSERT INTO repairs (id, asked_by) VALUES (gen_random_uuid(), 'sweep')`],
   // the sweep touches what is wanted already, and wants nothing itself

@@ -249,7 +249,7 @@ test('each program of ours does its work by its own account, and is refused the 
     await relay?.addSubjects('homes', [{ subjects: [1], urgent: true }]);
     await relay?.addSlow('homes', [1]);
     await sweep?.addSurvey('homes', 'one');
-    await admin?.addRepair('homes', 'one', [[1]]);
+    await relay?.addSubjects('homes', [{ subjects: [1], repair: true }]);
     expect(await admin?.settingsToMend()).toEqual([]);
     while (done.length < 4) await new Promise(setImmediate);
     expect(done.toSorted((a, b) => a.localeCompare(b))).toEqual([

@@ -42,6 +42,8 @@ export const newsKey = (portal: string, request: string): string =>
   `bull:${requestsQueue(portal, false)}:news:${request}`;
 
 const PASSING = { removeOnComplete: true, removeOnFail: true, attempts: 1 } as const;
+/** A job with a priority comes after all without one (BullMQ). */
+const LAST = { ...PASSING, priority: 1 } as const;
 
 /** What can be done with queues without working on them. Every call may throw BACKEND_UNAVAILABLE. */
 export interface Queues {
@@ -52,19 +54,28 @@ export interface Queues {
   addRequest(portal: string, token: string, urgent: boolean): Promise<SentRequest>;
   /**
    * Adds jobs to a role's queues, each for some subjects. In the urgent queue the last one comes first, except
-   * what has failed before: that comes after everything that was not tried yet.
+   * what has failed before: that comes after everything that was not tried yet. Parts of repairs come last.
    */
   addSubjects(
     role: string,
-    jobs: readonly { subjects: readonly number[]; urgent: boolean; failing?: boolean }[],
+    jobs: readonly {
+      subjects: readonly number[];
+      urgent?: boolean;
+      failing?: boolean;
+      repair?: boolean;
+    }[],
   ): Promise<void>;
   /**
    * Adds subjects to a role's slow queue, where they may wait for hours, or to its urgent one, so that they
-   * lose access meanwhile. Each is a job of its own; one that is already in the queue is not doubled.
+   * lose access meanwhile. Each is a job of its own; one that is already in the queue is not doubled. Parts of
+   * repairs come last.
    */
-  addSlow(role: string, subjects: readonly number[], into?: 'slow' | 'urgent'): Promise<void>;
-  /** Asks a role for its parts of a repair, some subjects in each job; all other work comes first. */
-  addRepair(role: string, repair: string, jobs: readonly (readonly number[])[]): Promise<void>;
+  addSlow(
+    role: string,
+    subjects: readonly number[],
+    into?: 'slow' | 'urgent',
+    options?: { repair: boolean },
+  ): Promise<void>;
   /** Asks a role for a survey: before everything else, or, in the background, when its turn comes. */
   addSurvey(role: string, survey: string, pace?: 'prompt' | 'background'): Promise<void>;
   /** What an operator should change in Redis so that it keeps its data, one sentence each. */
@@ -114,36 +125,27 @@ export function openQueues(config: RedisPlace, account: RedisAccount): Queues {
     addSubjects: (role, jobs) =>
       guarded(`adding subjects to the queue ${role}`, async () => {
         for (const isUrgent of [true, false]) {
-          const of = jobs.filter(({ urgent }) => urgent === isUrgent);
+          const of = jobs.filter(({ urgent = false }) => urgent === isUrgent);
           if (of.length === 0) continue;
           await queue(isUrgent ? urgentQueue(role) : role).addBulk(
-            of.map(({ subjects, failing = false }) => ({
-              name: 'converge',
+            of.map(({ subjects, failing = false, repair = false }) => ({
+              name: repair ? 'repair' : 'converge',
               data: { subjects },
-              opts: isUrgent && !failing ? { ...PASSING, lifo: true } : PASSING,
+              opts: repair ? LAST : isUrgent && !failing ? { ...PASSING, lifo: true } : PASSING,
             })),
           );
         }
       }),
-    addSlow: (role, subjects, into = 'slow') =>
+    addSlow: (role, subjects, into = 'slow', { repair } = { repair: false }) =>
       guarded(`adding subjects to the queue ${role}.${into}`, async () => {
         await queue(into === 'slow' ? slowQueue(role) : urgentQueue(role)).addBulk(
           subjects.map((subject) => ({
-            name: 'converge',
+            name: repair ? 'repair' : 'converge',
             data: { subjects: [subject] },
             // added again and again while it takes: BullMQ ignores the id of a job that it has
-            opts: { ...PASSING, jobId: `subject-${subject}` },
-          })),
-        );
-      }),
-    addRepair: (role, repair, jobs) =>
-      guarded(`adding a repair to the queue ${role}`, async () => {
-        await queue(role).addBulk(
-          jobs.map((subjects) => ({
-            name: 'repair',
-            data: { repair, subjects },
-            // a job with a priority comes after all without one (BullMQ)
-            opts: { ...PASSING, priority: 1 },
+            opts: repair
+              ? { ...LAST, jobId: `repair-${subject}` }
+              : { ...PASSING, jobId: `subject-${subject}` },
           })),
         );
       }),

@@ -67,7 +67,7 @@ describe('its jobs', () => {
     await withQueue('homes', async (queue) => {
       await release();
       for (let n = 0; n < 20; n += 1) {
-        await queue.add('repair', { repair: started.id, subjects: [uids['doubled']] });
+        await queue.add('repair', { subjects: [uids['doubled']] });
       }
     });
     expect(await started.ended).toMatchObject({ exit: 0, err: '' });
@@ -76,7 +76,7 @@ describe('its jobs', () => {
     expect(await touched()).toBe(before + 1);
   });
 
-  test('lost, are asked for again', async () => {
+  test('lost, are added again', async () => {
     DAMAGE.mode(repairs, 'lost');
     const { started, release } = await startHeld('lost', 'homes');
     await withQueue('homes', (queue) => queue.obliterate({ force: true }));
@@ -85,7 +85,7 @@ describe('its jobs', () => {
     expect(await damageOf(repairs, 'lost')).toEqual([]);
   });
 
-  test('flushed with all that Redis holds, are asked for again', async () => {
+  test('flushed with all that Redis holds, are added again', async () => {
     DAMAGE.credentials(repairs, 'flushed');
     const { started, release } = await startHeld('flushed', 'homes');
     const redis = new Redis(repairs.world.config.redis.url);
@@ -175,7 +175,7 @@ describe('killed in the middle', () => {
     const before = await jobs();
     const child = startCli(['repair', 'signalled', '--yes'], { config: repairs.world.configFile });
     const ended = endOf(child);
-    // the first is its survey; by the second it heeds signals
+    // the first is its survey; by the second it is recorded, and it heeds signals
     await eventually('its jobs', async () => (await jobs()) >= before + 2);
     redis.disconnect();
     child.kill(signal);
@@ -223,7 +223,7 @@ describe('frozen', () => {
     await withQueue('homes', async (queue) => {
       await queue.add(
         'repair',
-        { repair: started.id, subjects: [uids['frozen']] },
+        { subjects: [uids['frozen']] },
         { removeOnComplete: true, removeOnFail: true },
       );
       await eventually('it to be taken', async () => {
@@ -239,6 +239,16 @@ describe('frozen', () => {
     expect(refused.err).toMatch(/^FROZEN: frozen by unix:.*: a test; nothing was done\. /u);
     expect(await query(repairs.world, 'SELECT FROM repairs')).toEqual(before);
     await thaw();
+    // what was said not to be done is not done later either
+    expect(
+      await query(
+        repairs.world,
+        `SELECT p.state, r.waited_until <= now() AS over FROM repair_parts p JOIN repairs r ON r.id = p.repair
+         WHERE r.id = $1 AND p.subject = $2`,
+        [started.id, uids['frozen']],
+      ),
+    ).toEqual([{ state: 'asked', over: true }]);
+    expect(await damageOf(repairs, 'frozen')).toEqual(['mode']);
     expect((await repairs.repair('frozen', '--yes')).exit).toBe(0);
     expect(await damageOf(repairs, 'frozen')).toEqual([]);
   });

@@ -341,19 +341,28 @@ describe('a part of it', () => {
 
   test('what is behind stays so where a part of it is left out', async () => {
     const { world, uids } = repairs;
-    await repairs.stopWork();
-    await repairs.startWork(['directory']); // nobody sends what is behind
-    try {
-      await DAMAGE.shell(repairs, 'behind');
-      await DAMAGE.rule(repairs, 'behind');
-      await query(world, `SELECT touch_generation($1, 'directory')`, [uids['behind']]);
-      const { exit } = await repairs.repair('behind', '--target', 'sudo-rule', '--yes');
-      expect(exit).toBe(0);
-      expect(await damageOf(repairs, 'behind')).toEqual(['shell']);
-    } finally {
-      await repairs.stopWork();
-      await repairs.startWork(ROLES);
-    }
+    await DAMAGE.shell(repairs, 'behind');
+    await DAMAGE.rule(repairs, 'behind');
+    const row = `UPDATE convergence SET wanted = wanted + $2, state = 'waiting', next_try_at = now() + $3::interval
+      WHERE subject = $1 AND role = 'directory'`;
+    await query(world, row, [uids['behind'], 1, '1 hour']);
+    const { exit } = await repairs.repair('behind', '--target', 'sudo-rule', '--yes');
+    expect(exit).toBe(0);
+    expect(await damageOf(repairs, 'behind')).toEqual(['shell']);
+    await query(world, row, [uids['behind'], 0, '0']);
+    await settled(world);
+    expect(await damageOf(repairs, 'behind')).toEqual([]);
+  });
+
+  test('what is touched while the repair waits is applied as well', async () => {
+    const { world, uids } = repairs;
+    await DAMAGE.shell(repairs, 'behind');
+    const release = await repairs.hold('behind', 'directory');
+    const started = await repairs.startRepair('behind', '--yes');
+    const touch = `SELECT look_again(ARRAY[$1::int], '{directory}', false, '{false}')`;
+    await query(world, touch, [uids['behind']]);
+    await release();
+    expect(await started.ended).toMatchObject({ exit: 0, err: '' });
     await settled(world);
     expect(await damageOf(repairs, 'behind')).toEqual([]);
   });
@@ -423,7 +432,7 @@ describe('credentials that were lost', () => {
       `SELECT state FROM repair_parts WHERE repair = $1 AND role = 'homes'`,
       [started.id],
     );
-    expect(part).toEqual({ state: 'asked' });
+    expect(part).toBeUndefined();
     await release();
     expect(await started.ended).toMatchObject({ exit: 0, err: '', owed: [] });
     expect(await damageOf(repairs, 'order')).toEqual([]);
@@ -504,13 +513,17 @@ test('a role that does not answer is UNREADABLE or unanswered, and the others go
 describe('a job on the queue of a role', () => {
   let redis: Redis;
   let queue: Queue;
-  beforeAll(() => {
+  beforeAll(async () => {
     redis = new Redis(repairs.world.config.redis.url);
     queue = new Queue('directory', { connection: redis });
+    await repairs.stopWork();
+    await repairs.startWork(ROLES.filter((role) => role !== 'relay')); // nobody else adds jobs
   });
   afterAll(async () => {
     await queue.close();
     redis.disconnect();
+    await repairs.stopWork();
+    await repairs.startWork(ROLES);
   });
 
   const add = (data: unknown) =>
@@ -522,51 +535,45 @@ describe('a job on the queue of a role', () => {
       return Object.values(counts).every((count) => count === 0);
     });
 
-  function record(id: string, tool: string, digest: string, age: string) {
+  /** Records a part as `repair` does; its caller waits for so long. */
+  function record(id: string, tool: string, digest: string, waits: string) {
     return query(
       repairs.world,
-      `WITH r AS (INSERT INTO repairs (id, asked_by, at) VALUES ($1, 'unix:eve', now() - $4::interval))
+      `WITH r AS (INSERT INTO repairs (id, asked_by, waited_until) VALUES ($1, 'unix:eve', now() + $4::interval))
        INSERT INTO repair_parts (repair, subject, role, digest) VALUES ($1, $2, 'directory', $3)`,
-      [id, repairs.uids[tool], digest, age],
+      [id, repairs.uids[tool], digest, waits],
     );
   }
 
-  test('does only what is recorded as asked for, of late, and as it was read', async () => {
+  test('does only what is recorded, is waited for, and is as it was read', async () => {
     const { uids, world } = repairs;
     const [uid = 0, foreign = 0] = [uids['hostile'], uids['unmanaged']];
-    await DAMAGE.shell(repairs, 'unmanaged');
-    const ended = (await repairs.repair('unmanaged', '--yes')).repair;
     await DAMAGE.shell(repairs, 'hostile');
     await DAMAGE.shell(repairs, 'unmanaged');
     const { steps } = await repairs.plan('hostile', 'unmanaged');
     const digestOf = (of: number) => digestSteps(steps.filter(({ subject }) => subject === of));
     const [old, fresh, other] = [randomUUID(), randomUUID(), randomUUID()];
-    await record(old, 'hostile', digestOf(uid), '61 min');
-    await record(fresh, 'hostile', digestOf(uid), '59 min');
-    await record(other, 'hostile', digestOf(foreign), '0');
-    for (const data of [
-      { repair: 'x', subjects: [uid, foreign] },
-      { repair: `' OR '1'='1`, subjects: [uid, foreign] },
-      { repair: `${fresh}' --`, subjects: [uid] },
-      { repair: fresh.toUpperCase(), subjects: [uid] },
-      { repair: [fresh], subjects: [uid] },
-      { repair: fresh, subjects: [foreign] },
-      { repair: ended, subjects: [uid, foreign] },
-      { repair: old, subjects: [uid] },
-      { repair: fresh, subjects: `${uid}` },
-      { repair: fresh, subjects: [`${uid}`, `${uid}; DROP TABLE repairs`, 0, -1, 1.5, 1e99, {}] },
-      { repair: fresh, subjects: Array.from({ length: 101 }, () => uid) },
-      { repair: fresh },
-      { subjects: [uid] },
+    await record(old, 'hostile', digestOf(uid), '-1 s');
+    const addEach = async (...all: unknown[]) => {
+      for (const data of all) {
+        await add(data);
+        // side by side one would find the subject locked by another, and do nothing for that
+        await taken();
+      }
+    };
+    await addEach({ subjects: [uid, foreign] });
+    await record(fresh, 'hostile', digestOf(uid), '1 min');
+    await record(other, 'hostile', digestOf(foreign), '1 min');
+    await addEach(
+      { subjects: [foreign] },
+      { subjects: `${uid}` },
+      { subjects: [`${uid}`, `${uid}; DROP TABLE repairs`, 0, -1, 1.5, 1e99, {}] },
+      { subjects: Array.from({ length: 101 }, () => uid) },
+      {},
       null,
       'x',
       [],
-      { repair: other, subjects: [uid] },
-    ]) {
-      await add(data);
-      // side by side one would find the subject locked by another, and do nothing for that
-      await taken();
-    }
+    );
     const states = async () =>
       Object.fromEntries(
         (
@@ -577,22 +584,26 @@ describe('a job on the queue of a role', () => {
           )
         ).map(({ repair, state }) => [repair, state]),
       );
-    expect(await states()).toEqual({ [old]: 'asked', [fresh]: 'asked', [other]: 'refused' });
+    expect(await states()).toEqual({ [old]: 'asked', [fresh]: 'asked', [other]: 'asked' });
     const damages = async () => [
       await damageOf(repairs, 'hostile'),
       await damageOf(repairs, 'unmanaged'),
     ];
     expect(await damages()).toEqual([['shell'], ['shell']]);
-    // and what is so is done
-    await add({ repair: fresh, subjects: [uid, foreign] });
-    await eventually('it', async () => (await states())[fresh] === 'done');
+    // and what is so is done: one part by each job, the oldest first
+    await addEach({ subjects: [uid, foreign] });
+    expect(await states()).toEqual({ [old]: 'asked', [fresh]: 'done', [other]: 'asked' });
     expect(await damages()).toEqual([[], ['shell']]);
-    expect((await repairs.repair('unmanaged', '--yes')).exit).toBe(0);
+    await DAMAGE.shell(repairs, 'hostile');
+    await addEach({ subjects: [uid, foreign] });
+    expect(await states()).toEqual({ [old]: 'asked', [fresh]: 'done', [other]: 'refused' });
+    expect(await damages()).toEqual([['shell'], ['shell']]);
+    for (const tool of ['hostile', 'unmanaged']) await DAMAGE.shell(repairs, tool, '/bin/bash');
   });
 
   test('cannot make a role end what another is asked for', async () => {
     const id = randomUUID();
-    await record(id, 'hostile', 'x', '0');
+    await record(id, 'hostile', 'x', '1 min');
     const end = async (role: 'homes' | 'directory') => {
       const pool = openPool(repairs.world.config, role, { max: 1, durable: false });
       try {

@@ -2,9 +2,9 @@
 import { randomUUID } from 'node:crypto';
 import type { Config } from '../../../shared/config.ts';
 import { ChamberlainError } from '../../../shared/errors.ts';
-import { digestSteps } from '../../../reconcile/digest.ts';
 import { countPlan, renderPlan } from '../../../reconcile/render-plan.ts';
-import { readGivenUp, recordRepair } from '../../../drift/asked-repairs.ts';
+import { recordRepair } from '../../../drift/repairs-table.ts';
+import { readBehind, readBehindOf } from '../../../database/overview.ts';
 import { readFreeze } from '../../../database/freeze.ts';
 import type { Client } from '../../../database/connection.ts';
 import type { Command } from '../../command.ts';
@@ -15,7 +15,7 @@ import { followRepair } from '../../../drift/follow-repair.ts';
 import { printPage } from '../../fold.ts';
 import { operatorName } from '../../operator.ts';
 import { startProgress } from '../../progress.ts';
-import { type AskedPart, draftParts } from '../../../drift/repair-parts.ts';
+import { type AskedPart, draftParts, mayBegin } from '../../../drift/repair-parts.ts';
 import { failuresOf, type Repaired, renderRepaired, toJson } from '../../../drift/repaired.ts';
 import { withAdmin } from '../../admin.ts';
 import {
@@ -110,10 +110,12 @@ async function draft(
   { reports }: Asked,
   { target, destroy }: RepairOptions,
 ): Promise<ReturnType<typeof draftParts>> {
-  // a repair of one target does not correct all that a role has given up on
-  const roles = target === undefined ? [...reports.keys()] : [];
   const subjects = await subjectsOf(config, words);
-  const givenUp = await withAdmin(config, (client) => readGivenUp(client, roles, subjects));
+  const behind = await withAdmin(config, (client) =>
+    subjects === undefined ? readBehind(client) : readBehindOf(client, subjects),
+  );
+  // a repair of one target does not correct all that a role has given up on
+  const givenUp = behind.filter(({ state }) => state === 'parked' && target === undefined);
   return draftParts(reports, { target, destroy: destroy ?? false }, givenUp);
 }
 
@@ -124,28 +126,6 @@ async function repair(
 ) {
   const id = randomUUID();
   const by = operatorName();
-  await withAdmin(config, async (client) => {
-    await refuseFrozen(client);
-    await recordRepair(client, {
-      id,
-      by,
-      destroy: options.destroy ?? false,
-      target: options.target,
-      parts: parts.map(({ subject, role, steps, sideConditions }) => ({
-        subject,
-        role,
-        digest: digestSteps(steps),
-        sideConditions,
-      })),
-      acts: [...Map.groupBy(parts, ({ subject }) => subject)].map(([subject, of]) => ({
-        kind: 'repair',
-        by,
-        subject,
-        account: of[0]?.account ?? '',
-        fields: [...new Set(of.flatMap(({ steps }) => steps.map(({ target }) => target)))],
-      })),
-    });
-  });
   const progress = startProgress({ json });
   const onSignal = () => {
     progress.end();
@@ -157,6 +137,23 @@ async function repair(
   };
   process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
   try {
+    await withAdmin(config, async (client) => {
+      await refuseFrozen(client);
+      await recordRepair(client, {
+        id,
+        by,
+        destroy: options.destroy ?? false,
+        target: options.target,
+        parts: mayBegin(parts),
+        acts: [...Map.groupBy(parts, ({ subject }) => subject)].map(([subject, of]) => ({
+          kind: 'repair',
+          by,
+          subject,
+          account: of[0]?.account ?? '',
+          fields: [...new Set(of.flatMap(({ steps }) => steps.map(({ target }) => target)))],
+        })),
+      });
+    });
     const timeoutMs = options.timeout * 1000;
     return { id, ...(await followRepair(config, { id, parts, timeoutMs, say: progress.say })) };
   } finally {
