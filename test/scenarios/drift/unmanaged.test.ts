@@ -320,7 +320,7 @@ describe('planted by an admin of the directory, in MariaDB and among homes', () 
 
 describe('an admin', () => {
   test('adopts a person, with the membership that stands', async () => {
-    const check = await cli('adopt', MALLORY, '--check');
+    const check = await cli('adopt', MALLORY, '--check', '--yes');
     expect(check.out).toContain('Would be taken over: 1 person (1 realm member');
     expect(check.out).toContain('`adopt … --homes` takes');
     // who has put it there, before anybody lets it in
