@@ -221,8 +221,9 @@ CREATE POLICY every_row ON survey_progress TO chamberlain_admin, chamberlain_swe
 -- repairs: an admin asks, the relay gives a role its parts, and the role says what became of them
 GRANT SELECT, INSERT ON repairs, repair_parts TO chamberlain_admin;
 GRANT UPDATE (waited_until) ON repairs TO chamberlain_admin;
-GRANT SELECT ON repairs, repair_parts TO chamberlain_relay, EACH_ROLE;
-GRANT UPDATE (leased_until) ON repair_parts TO chamberlain_relay;
+GRANT SELECT (id, waited_until) ON repairs TO chamberlain_relay;
+GRANT SELECT (repair, subject, role, slow, state, leased_until), UPDATE (leased_until) ON repair_parts TO chamberlain_relay;
+GRANT SELECT ON repairs, repair_parts TO EACH_ROLE;
 GRANT UPDATE (state, code, sentence, ended_at) ON repair_parts TO EACH_ROLE;
 ALTER TABLE repair_parts ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS own_rows ON repair_parts;

@@ -110,6 +110,8 @@ export interface Packer<M extends Manifest> {
 }
 
 const MANIFEST = 'manifest.json';
+/** A longer one is not ours. */
+const MANIFEST_BYTES = 64 * 1024 * 1024;
 const sync = promisify(fsync);
 
 /** Opens the folder of archives. Throws BACKEND_UNAVAILABLE if it is not mounted, or if others may use it. */
@@ -201,14 +203,11 @@ async function makeArchive<M extends Manifest>(
   if (!archives.resumes || !isThere(part)) await mkdir(part, 0o700);
   try {
     return await withOpened(part, OPEN_DIRECTORY, async (opened) => {
-      const madeAt = keeping.now().toISOString();
+      const now = () => keeping.now().toISOString();
       const fingerprints = await keeping.readFingerprints(archive.uid);
-      const manifest = await packer.pack(itself(opened), {
-        version: 1,
-        ...archive,
-        madeAt,
-        fingerprints,
-      });
+      const head = { version: 1, ...archive, madeAt: now(), fingerprints } as const;
+      // packing may have taken hours
+      const manifest = { ...(await packer.pack(itself(opened), head)), madeAt: now() };
       const bytes = renderManifest(manifest);
       await writeDurably(itself(opened), MANIFEST, bytes);
       // another run may have started anew if our lock was lost
@@ -252,12 +251,12 @@ export function requireArchive<M extends Manifest>(
   throw archiveDamaged(placesOf(archives, archive).whole, why);
 }
 
-/** The bytes of the manifest of an archive; undefined if there is no such file. */
+/** The bytes of the manifest of an archive; undefined if there is no such file, or one that is too long. */
 export function readManifest(archives: { path: string }, archive: ArchiveName): Buffer | undefined {
   let fd: number | undefined;
   try {
     fd = openSync(join(placesOf(archives, archive).whole, MANIFEST), OPEN_SAFELY);
-    return readFileSync(fd);
+    return fstatSync(fd).size > MANIFEST_BYTES ? undefined : readFileSync(fd);
   } catch (cause) {
     if (['ENOENT', 'ENOTDIR', 'ELOOP'].includes(errnoOf(cause) ?? '')) return undefined;
     throw cause;
@@ -291,8 +290,9 @@ export function readHashed(path: string, step: LongStep, act: string) {
   const hash = createHash('sha256');
   let bytes = 0;
   async function* readPieces(): AsyncGenerator<Buffer> {
-    const { size } = statSync(path);
-    for await (const chunk of createReadStream(path, { highWaterMark: READ_BYTES })) {
+    const fd = openSync(path, OPEN_SAFELY);
+    const { size } = fstatSync(fd);
+    for await (const chunk of createReadStream('', { fd, highWaterMark: READ_BYTES })) {
       const piece = chunk as Buffer;
       step.signal.throwIfAborted();
       hash.update(piece);
@@ -327,11 +327,11 @@ export function namesOfArchives({ path }: { path: string }, account: string): st
 }
 
 /** Removes what exists of an archive that was never recorded, complete or not. */
-export async function removeUnrecorded(
-  archives: { path: string },
+export async function removeUnrecorded<M extends Manifest>(
+  archives: Archives<M>,
   archive: ArchiveName,
 ): Promise<void> {
-  const { part, whole } = placesOf(archives, archive);
+  const { part, whole } = placesOf({ path: itself(archives) }, archive);
   for (const place of [whole, part]) await remove(place);
 }
 
@@ -353,12 +353,13 @@ export async function removeArchive<M extends Manifest>(
   manifest: string,
 ): Promise<void> {
   const { whole } = placesOf(archives, archive);
-  if (!isEmptied(archives, archive)) {
-    requireArchive(archives, archive, manifest);
-    const own = archiveName(archive);
-    for (const name of readdirSync(archives.path)) {
-      if (name !== own && archiveOfName(name) === own) await remove(join(archives.path, name));
-    }
+  const own = archiveName(archive);
+  const isRest = isEmptied(archives, archive);
+  if (!isRest) requireArchive(archives, archive, manifest);
+  for (const name of readdirSync(archives.path)) {
+    if (name !== own && archiveOfName(name) === own) await remove(join(archives.path, name));
+  }
+  if (!isRest) {
     for (const name of readdirSync(whole)) {
       if (name !== MANIFEST) await remove(join(whole, name));
     }
@@ -375,9 +376,11 @@ export async function eraseArchives<M extends Manifest>(
   account: string,
   { signal }: LongStep,
 ): Promise<void> {
-  for (const name of namesOfArchives(archives, account)) {
+  // not by its path, where another folder may be by now: nothing would be erased there
+  const path = itself(archives);
+  for (const name of namesOfArchives({ path }, account)) {
     signal.throwIfAborted();
-    await remove(join(archives.path, name));
+    await remove(join(path, name));
   }
   await sync(archives.fd);
 }

@@ -71,38 +71,51 @@ export async function followRepair(
 ): Promise<{ parts: readonly FollowedPart[]; owed: Owed[] }> {
   const of = openFollowed(following);
   const pool = openPool(config, 'admin', { max: 1, durable: true });
-  let answeredAt = performance.now();
+  // since when PostgreSQL does not answer
+  let awayAt: number | undefined;
   try {
     for (let pollMs = POLL_MS.first; ; pollMs = Math.min(pollMs * 1.3, POLL_MS.most)) {
       const before = of.open.size;
       let frozen: Freeze | undefined;
+      const begunAt = performance.now();
       try {
         frozen = await look(pool, (client) => lookOnce(of, client));
-        answeredAt = performance.now();
+        // nothing could be heard of the roles meanwhile
+        const awayMs = awayAt === undefined ? 0 : performance.now() - awayAt;
+        for (const [role, at] of of.signAt) of.signAt.set(role, at + awayMs);
+        awayAt = undefined;
       } catch (error) {
-        if (performance.now() - answeredAt > of.timeoutMs) throw error;
+        awayAt ??= begunAt;
+        if (performance.now() - awayAt > of.timeoutMs) throw error;
       }
       if (of.open.size < before) pollMs = POLL_MS.first;
       following.say(describeProgressOf(of));
-      if (frozen !== undefined) {
-        const why = { code: 'FROZEN', sentence: `frozen by ${frozen.frozenBy} meanwhile` };
-        for (const part of of.open.values()) Object.assign(part, why);
-        for (const subject of awaitedOf(of)) Object.assign(of.owed.get(subject) ?? {}, why);
-        break;
-      }
-      if (isOver(of)) {
-        // a quick part is locked for that long only by a worker in trouble, so only slow parts are checked
-        const slow = [...of.open.values()].filter(({ steps }) => takesHours(steps));
-        giveUp(of, await look(pool, (client) => readUnderWay(client, slow)).catch(() => []));
-        break;
+      if (frozen !== undefined || (awayAt === undefined && isOver(of))) {
+        const underWay = await look(pool, (client) => stopWaiting(of, client)).catch(() => []);
+        if (frozen === undefined) giveUp(of, underWay);
+        else leaveFrozen(of, frozen);
+        return { parts: of.parts, owed: [...of.owed.values()] };
       }
       await new Promise((resolve) => setTimeout(resolve, pollMs));
     }
-    await look(pool, (client) => keepWaiting(client, of.id, 0)).catch(() => {}); // it expires
-    return { parts: of.parts, owed: [...of.owed.values()] };
   } finally {
     await pool.end();
   }
+}
+
+/** From now on nothing more is begun. Reads what has ended until then, and returns the slow parts that have begun. */
+async function stopWaiting(of: Followed, client: Client): Promise<UnderWay[]> {
+  await keepWaiting(client, of.id, 0);
+  for (const ended of await readEnded(client, of.id, of.since)) takeEnded(of, ended);
+  // a quick part is locked for so long only by a worker in trouble
+  const slow = [...of.open.values()].filter(({ steps }) => takesHours(steps));
+  return slow.length === 0 ? [] : await readUnderWay(client, slow);
+}
+
+function leaveFrozen(of: Followed, { frozenBy }: Freeze): void {
+  const why = { code: 'FROZEN', sentence: `frozen by ${frozenBy} meanwhile` };
+  for (const part of of.open.values()) Object.assign(part, why);
+  for (const subject of awaitedOf(of)) Object.assign(of.owed.get(subject) ?? {}, why);
 }
 
 function keyOf({ role, subject }: { role: Role; subject: number }): string {
@@ -196,9 +209,13 @@ function isOver(of: Followed): boolean {
 /** Says why the parts that are left are not done, or that a role is working on them. */
 function giveUp({ open, timeoutMs }: Followed, underWay: readonly UnderWay[]): void {
   const known = new Map(underWay.map((each) => [keyOf(each), each.progress]));
+  const busy = new Set(underWay.map(({ role }) => role));
   for (const [key, part] of open) {
     const progress = known.get(key);
-    if (progress === undefined) {
+    if (progress === undefined && busy.has(part.role) && takesHours(part.steps)) {
+      part.code = 'BACKEND_UNAVAILABLE';
+      part.sentence = `not begun: ${part.role} does one thing that takes long after another; repeat the command when it has done those that are unfinished`;
+    } else if (progress === undefined) {
       part.code = 'BACKEND_UNAVAILABLE';
       part.sentence = `no answer within ${timeoutMs / 1000} s; are \`chamberlain work relay\` and \`chamberlain work ${part.role}\` running?`;
     } else {

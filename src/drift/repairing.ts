@@ -18,7 +18,7 @@ import {
 import { olderOf, readPlaces } from '../seals/place-markers-table.ts';
 import type { Client, Pool } from '../database/connection.ts';
 import { type HeldPart, type PartEnd, withParts } from './repairs-table.ts';
-import { type Holders, whileHeld } from '../reconcile/held-writer.ts';
+import { type Holders, untilAllEnd, whileHeld } from '../reconcile/held-writer.ts';
 import { outcomeOf } from '../reconcile/retry.ts';
 import type { PlaceGuard } from '../seals/place-guard.ts';
 import type { RoleParts } from '../reconcile/role.ts';
@@ -58,7 +58,7 @@ async function doParts<Reader>(
   const found = await survey(parts.targets, wanted, realm, reader);
   const surveyOf = new Map(found.map((each) => [each.subject, each]));
   const places = [...olderOf(known).map(olderCopy), ...(await guard.doubted(found, known))];
-  const ends = await Promise.all(
+  const ends = await untilAllEnd(
     held.map(async (part) => {
       const { repair, subject } = part;
       return await whileHeld(holders, { subject, client, writer }, async (own) => {

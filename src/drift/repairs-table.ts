@@ -66,14 +66,18 @@ export async function askParts(
   );
 }
 
-/** Says that the caller of a repair waits for so long; 0: no more, so that no part is begun from now on. */
+/**
+ * Says that the caller of a repair waits for so long; 0: no more, so that no part is begun from now on. It writes only
+ * if little of that time is left.
+ */
 export async function keepWaiting(
   client: Client,
   repair: string,
   seconds = WAITED_FOR_SECONDS,
 ): Promise<void> {
   await client.query(
-    'UPDATE repairs SET waited_until = now() + make_interval(secs => $2) WHERE id = $1',
+    `UPDATE repairs SET waited_until = now() + make_interval(secs => $2)
+     WHERE id = $1 AND ($2 = 0 OR waited_until < now() + make_interval(secs => $2 * 0.7))`,
     [repair, seconds],
   );
 }
@@ -139,25 +143,30 @@ export async function readUnderWay(
   return rows as UnderWay[];
 }
 
-/** Parts with a job in the queue, or in progress: at most so many of each role. */
+/** So many parts of a repair are given to a role at a time. */
 const ROOM = { prompt: 64, slow: 2 };
 
 /** A job that is not heard of for so long may be lost, or have found its subjects locked. */
 const LEASE_SECONDS = 4;
 
+// along the index, for each repair that somebody waits for
 const LEASE = `
   WITH due AS (
-    SELECT c.* FROM unnest($1::text[]) AS r (role)
+    SELECT c.* FROM repairs w CROSS JOIN unnest($1::text[]) AS r (role)
       CROSS JOIN (VALUES (false, ${ROOM.prompt}), (true, ${ROOM.slow})) AS s (slow, room), LATERAL (
-      SELECT p.repair, p.subject, p.role FROM repair_parts p
-      WHERE p.repair = ANY (${WAITED_FOR}) AND p.role = r.role AND p.slow = s.slow AND p.state = 'asked'
-        AND (p.leased_until IS NULL OR p.leased_until < now()) AND (SELECT frozen_at IS NULL FROM frozen)
-      ORDER BY p.leased_until NULLS FIRST
-      LIMIT greatest(0, s.room - (
-        SELECT count(*) FROM repair_parts l
-        WHERE l.repair = ANY (${WAITED_FOR}) AND l.role = r.role AND l.slow = s.slow AND l.state = 'asked'
-          AND l.leased_until >= now()))
-      FOR UPDATE SKIP LOCKED) AS c)
+      SELECT * FROM (
+        SELECT p.repair, p.subject, p.role FROM repair_parts p
+        WHERE p.repair = w.id AND p.role = r.role AND p.slow = s.slow AND p.state = 'asked'
+          AND (p.leased_until IS NULL OR p.leased_until < now()) AND (SELECT frozen_at IS NULL FROM frozen)
+        ORDER BY p.leased_until NULLS FIRST
+        LIMIT greatest(0, s.room - (
+          SELECT count(*) FROM repair_parts l
+          WHERE l.repair = w.id AND l.role = r.role AND l.slow = s.slow AND l.state = 'asked'
+            AND l.leased_until >= now()))
+        FOR UPDATE SKIP LOCKED) AS those
+      LIMIT ${ROOM.prompt} -- else thousands are expected, as in src/reconcile/relay-queries.ts
+    ) AS c
+    WHERE w.waited_until > now())
   UPDATE repair_parts p SET leased_until = now() + interval '${LEASE_SECONDS} s' FROM due
   WHERE p.repair = due.repair AND p.subject = due.subject AND p.role = due.role
   RETURNING p.subject, p.role, p.slow`;
@@ -166,6 +175,12 @@ export type DuePart = Pick<Due, 'subject' | 'role' | 'slow'>;
 
 /** Leases parts for which jobs must be added, as far as there is room; none while the realm is frozen. */
 export async function leaseParts(pool: Pool, roles: readonly Role[]): Promise<DuePart[]> {
+  // nearly always there is none, and a read is enough to know that
+  const waited = await pool.query({
+    name: 'is-waited-for',
+    text: 'SELECT FROM repairs WHERE waited_until > now() LIMIT 1',
+  });
+  if (waited.rowCount === 0) return [];
   const { rows } = await pool.query({ name: 'lease-parts', text: LEASE, values: [roles] });
   return rows as DuePart[];
 }

@@ -42,7 +42,8 @@ export function askRelease(digest: string | null): string {
 }
 
 function releaseOf(digest: string | null): string {
-  return `\`chamberlain plan --all\`; if that should be done, run \`chamberlain sweep release --expect ${digest}\``;
+  const expected = digest === null ? 'DIGEST' : digest;
+  return `\`chamberlain plan --all\`; if that should be done, run \`chamberlain sweep release --expect ${expected}\``;
 }
 
 function whyOf({ sentence }: Sweep): string {

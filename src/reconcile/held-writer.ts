@@ -32,3 +32,12 @@ export async function whileHeld<T>(
     holders.delete(subject);
   }
 }
+
+/** Waits until all have ended, then throws the first failure: nothing works under the locks when they are let go. */
+export async function untilAllEnd<T>(work: readonly Promise<T>[]): Promise<T[]> {
+  const ended = await Promise.allSettled(work);
+  return ended.map((each) => {
+    if (each.status === 'rejected') throw each.reason;
+    return each.value;
+  });
+}

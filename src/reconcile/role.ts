@@ -25,7 +25,7 @@ import { olderOf } from '../seals/place-markers-table.ts';
 import { type Client, openPool, type Pool, readerOf } from '../database/connection.ts';
 import type { Everything, Throttle } from '../targets/everything.ts';
 import { type Answering, startAnswering } from '../drift/answering.ts';
-import { type Holders, whileHeld } from './held-writer.ts';
+import { type Holders, untilAllEnd, whileHeld } from './held-writer.ts';
 import type { Worker } from '../shared/loop.ts';
 import { isArchiving } from '../roles/index.ts';
 import { NO_GUARD, openPlaceGuard } from '../seals/place-guard.ts';
@@ -210,7 +210,7 @@ async function convergeHeld<Reader>(
   const found = await surveyHeld(of, held);
   const places = held[0]?.places ?? [];
   const withheld = [...olderOf(places).map(olderCopy), ...(await guard.doubted(found, places))];
-  const outcomes = await Promise.all(
+  const outcomes = await untilAllEnd(
     found.map(async (each, index): Promise<[number, Outcome]> => {
       const { subject, account } = each;
       const { attempts: refusals = 0, left = false } = held[index] ?? {};

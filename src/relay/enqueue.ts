@@ -44,7 +44,7 @@ export function openEnqueueing(pool: Pool, queues: Queues): Enqueueing {
   return {
     isFull: () => full,
     async run(loop) {
-      const [due, parts] = await Promise.all([leaseDue(pool, ROLES), leaseParts(pool, ROLES)]);
+      const due = await leaseDue(pool, ROLES);
       const frozen = due.length === 0 && (await isFrozen(pool));
       if (wasFrozen && !frozen) {
         // the roles dropped the jobs that they had shortly before the freeze; a row that is leased now is doubled
@@ -53,11 +53,13 @@ export function openEnqueueing(pool: Pool, queues: Queues): Enqueueing {
       }
       wasFrozen = frozen;
       await add(pool, queues, due);
-      await addParts(queues, parts);
       if (performance.now() - accessAt >= ACCESS_MS) {
         accessAt = performance.now();
         await addAccessOfSlow(pool, queues);
       }
+      // afterwards, so that a repair delays nothing else
+      const parts = await leaseParts(pool, ROLES);
+      await addParts(queues, parts);
       const { left, nextInMs } = await readOutlook(pool, ROLES);
       full = left;
       if (nextInMs !== undefined) loop.wakeIn(Math.min(nextInMs, LONGEST_WAIT_MS));

@@ -130,7 +130,7 @@ async function repair(
   const onSignal = () => {
     progress.end();
     process.stderr.write(
-      `interrupted: the roles were asked for repair ${id}, and may still do the rest of it. ` +
+      `interrupted: the roles were asked for repair ${id}, and finish what they begin within ten seconds. ` +
         'Run the command again to see.\n',
     );
     process.exit(EXIT.failed);
