@@ -90,6 +90,13 @@ test('a part that has ended leaves its room to another', async () => {
   expect(await leased()).toBe(3);
 });
 
+test('a repair does not wait for the room of another', async () => {
+  await ask(many(100, 'homes', 'home.withdraw'));
+  expect(await leased()).toBe(64);
+  await ask([part(90, 'homes')]);
+  expect((await lease()).map(({ subject }) => subject)).toEqual([90]);
+});
+
 test('none is leased while the realm is frozen, nor when nobody waits any more', async () => {
   const id = await ask([part(1, 'homes')]);
   await pools.owner.query('UPDATE frozen SET frozen_at = now()');

@@ -617,6 +617,17 @@ describe('a job on the queue of a role', () => {
   });
 });
 
+test('a relay that cannot read the repairs still gives the roles all that is due', async () => {
+  const right = 'SELECT (waited_until) ON repairs';
+  await query(repairs.world, `REVOKE ${right} FROM chamberlain_relay`);
+  try {
+    const wish = { kind: 'tool.create', requestedBy: 'alice', name: 'unhindered', title: 'A tool' };
+    await repairs.portal.get(wish);
+  } finally {
+    await query(repairs.world, `GRANT ${right} TO chamberlain_relay`);
+  }
+});
+
 test('in the end nothing is to be done', async () => {
   const plan = await repairs.plan('--all');
   expect(plan).toMatchObject({ exit: 0, steps: [], findings: [], waiting: [], unreadable: [] });
