@@ -240,7 +240,8 @@ async function measureIdle(
       const asked = await askForSweep(client, 'bench', undefined);
       let sweep: Awaited<ReturnType<typeof readSweepOf>>;
       while ((sweep = await readSweepOf(client, asked)) === undefined) await sleep(SWEEP_LOOK_MS);
-      if (sweep.state !== 'clean') {
+      // moving: it saw a tool that was just being made
+      if (sweep.state !== 'clean' && sweep.state !== 'moving') {
         throw new Error(`the sweep is ${sweep.state}: ${sweep.sentence ?? ''}`);
       }
       sweeps.push(performance.now() - begin);
