@@ -10,7 +10,7 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 
 const PROJECT = join(import.meta.dirname, '../..');
 const SOMEBODY = 65_534;
-const HEAP = '--max-semi-space-size=8 --heap-growing-percent=100';
+const HEAP = '--max-semi-space-size=8 --heap-growing-percent=70';
 
 const SOURCES = [
   ...['src/a.ts', 'src/b.ts', 'workers/c.ts', 'deploy/ldap/d.ts', 'dev/build.ts'],
