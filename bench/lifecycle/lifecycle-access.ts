@@ -95,7 +95,10 @@ export async function openAccess(
   );
   const leavers = [...toolsOf.keys()].toSorted((a, b) => a - b);
   const inside = (...parts: string[]) => join(host.machine.root, ...parts);
-  const groups = openReader(inside(PLACES.extrausers, 'group'));
+  const groupFile = inside(PLACES.extrausers, 'group');
+  // the host's first reading of the directory
+  while (!existsSync(groupFile)) await sleep(TRY_EVERY_MS);
+  const groups = openReader(groupFile);
   const closed = openReader(inside(PLACES.login, CLOSED_FILE));
   const files = config.files.root + config.files.toolHomes;
 
