@@ -26,9 +26,7 @@ import {
   openSync,
   readdirSync,
   readFileSync,
-  renameSync,
   statSync,
-  writeFileSync,
 } from 'node:fs';
 import { mkdir, rename, rm, rmdir, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -46,6 +44,7 @@ import {
   whyUnsafe,
   withOpened,
 } from '../backends/files/file-mount.ts';
+import { replaceFile } from '../shared/durable-file.ts';
 import { ChamberlainError } from '../shared/errors.ts';
 import { archiveOfName, isArchiveOf } from '../unmanaged/unmanaged-things.ts';
 import type { ArchiveKeeping, LongStep } from './archive-keeping.ts';
@@ -208,14 +207,14 @@ async function makeArchive<M extends Manifest>(
       const head = { version: 1, ...archive, madeAt: now(), fingerprints } as const;
       // packing may have taken hours
       const manifest = { ...(await packer.pack(itself(opened), head)), madeAt: now() };
-      const bytes = renderManifest(manifest);
-      await writeDurably(itself(opened), MANIFEST, bytes);
+      const text = renderManifest(manifest);
+      await writeDurably(itself(opened), MANIFEST, text);
       // another run may have started anew if our lock was lost
       if (fstatSync(opened.fd).ino !== lstatSync(part).ino) throw stale(part);
       step.signal.throwIfAborted();
       await rename(part, whole); // the kernel refuses to replace a folder that is not empty
       await sync(archives.fd);
-      return requireArchive(archives, archive, sha256Of(bytes));
+      return requireArchive(archives, archive, sha256Of(text));
     });
   } catch (error) {
     if (!archives.resumes) await remove(part).catch(() => {});
@@ -419,10 +418,8 @@ export function archiveDamaged(path: string, why: string): ChamberlainError {
 }
 
 /** Writes a file that is either complete or absent after a crash. */
-export async function writeDurably(folder: string, name: string, bytes: Buffer): Promise<void> {
-  const fresh = join(folder, `${name}.new`);
-  writeFileSync(fresh, bytes, { mode: 0o600, flush: true });
-  renameSync(fresh, join(folder, name));
+export async function writeDurably(folder: string, name: string, text: string): Promise<void> {
+  replaceFile(join(folder, name), text, { mode: 0o600 }, true);
   await syncFolder(folder);
 }
 

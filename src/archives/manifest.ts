@@ -14,13 +14,13 @@ export function archiveName({ account, archival }: ArchiveName): string {
   return `${account}.${archival}`;
 }
 
-export function sha256Of(bytes: Buffer): string {
+export function sha256Of(bytes: Buffer | string): string {
   return createHash('sha256').update(bytes).digest('hex');
 }
 
-/** The bytes of a manifest, over which its hash is computed. */
-export function renderManifest(manifest: object): Buffer {
-  return Buffer.from(`${canonicalJson(manifest)}\n`);
+/** The text of a manifest, over which its hash is computed. */
+export function renderManifest(manifest: object): string {
+  return `${canonicalJson(manifest)}\n`;
 }
 
 /** Reads what `renderManifest` wrote. Undefined if the schema does not fit. */

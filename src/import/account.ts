@@ -24,12 +24,6 @@ export function isLocked({ attributes }: DirectoryEntry): boolean {
   );
 }
 
-export function hasClass({ attributes }: DirectoryEntry, name: string): boolean {
-  return (attributes['objectClass'] ?? []).some(
-    (each) => each.toLowerCase() === name.toLowerCase(),
-  );
-}
-
 /** Reads the only number of an entry: whole, decimal, in one of the ranges. */
 export function readNumber(
   entry: DirectoryEntry,

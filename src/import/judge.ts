@@ -24,7 +24,8 @@ import type { KnownRealm, ImportBatch } from './import-batch.ts';
 import { type AnyRef, readableRef, type DirectoryEntry } from '../targets/directory-reader.ts';
 import { accountRef } from '../targets/unix-account.ts';
 import type { SeenDirectory } from './directory.ts';
-import { hasClass, readNumber } from './account.ts';
+import { hasClass } from '../targets/directory-entry.ts';
+import { readNumber } from './account.ts';
 import {
   fingerprintsOf,
   isAccountLike,

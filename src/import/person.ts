@@ -12,7 +12,8 @@ import { isReservedName } from '../identity/reserved-names.ts';
 import { parseSshKey } from '../ssh-keys/ssh-key.ts';
 import type { TakenKey, TakenPerson } from './import-batch.ts';
 import { readableRef, type DirectoryEntry } from '../targets/directory-reader.ts';
-import { hasClass, isLocked, readNumber } from './account.ts';
+import { hasClass } from '../targets/directory-entry.ts';
+import { isLocked, readNumber } from './account.ts';
 import type { Fault, Refusal } from './refusal.ts';
 
 export interface PeopleContext {

@@ -10,7 +10,8 @@ import { quote } from '../shared/printable.ts';
 import type { TakenDeletion, TakenTool } from './import-batch.ts';
 import { DAY_MS, parseGeneralizedTime } from '../shared/time.ts';
 import { readableRef, type DirectoryEntry } from '../targets/directory-reader.ts';
-import { hasClass, isLocked, readNumber } from './account.ts';
+import { hasClass } from '../targets/directory-entry.ts';
+import { isLocked, readNumber } from './account.ts';
 import type { Fault, Refusal } from './refusal.ts';
 
 export interface ToolsContext {

@@ -61,19 +61,18 @@ export function describeArchive(
 type Seen = ArchiveHave['archive'] | 'whole';
 
 /** Collects the steps and findings of one subject. */
-export function draftArchive(target: string, { account, uid, archival }: ArchiveWant) {
+export function draftArchive({ account, archival }: ArchiveWant) {
   const plan: TargetPlan = { steps: [], findings: [] };
-  const common = { target, subject: uid, account };
   const draft = {
     plan,
 
     step(object: string, effect: Effect, change: string, because: string, action: Action): void {
-      plan.steps.push({ ...common, object, effect, change, because, action });
+      plan.steps.push({ object, effect, change, because, action });
     },
 
     /** `advisory` if nothing waits for it */
     finding(object: string, code: Code, sentence: string, advisory = false): void {
-      const finding = { ...common, object, code, sentence };
+      const finding = { object, code, sentence };
       plan.findings.push(advisory ? { ...finding, advisory } : finding);
     },
 

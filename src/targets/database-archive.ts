@@ -218,7 +218,7 @@ async function readable<T>(look: () => Promise<T>): Promise<T | { unreadable: st
 /** The steps and findings of one subject, by what they are for. */
 function drafting(want: DatabaseArchiveWant) {
   const { user, account, uid, archival, servers } = want;
-  const draft = draftArchive('database-archive', want);
+  const draft = draftArchive(want);
   const of = { user, account, archival };
   const nameOf = (which: number) => `archive ${which} of the databases of ${user}`;
   const archiveName = nameOf(archival);

@@ -86,7 +86,7 @@ export const homeArchive: Target<FilesReader, HomeArchiveWant | undefined, HomeA
 
   plan(want, have) {
     if (want === undefined) return NOTHING_TO_DO;
-    const draft = draftArchive('home-archive', want);
+    const draft = draftArchive(want);
     if (want.erasure !== undefined) {
       planErased(want, want.erasure, have, draft);
       return draft.plan;

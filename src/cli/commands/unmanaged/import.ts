@@ -10,7 +10,7 @@ import { portalNames, realmOf, type Config } from '../../../shared/config.ts';
 import type { Step } from '../../../reconcile/plan.ts';
 import { mergeReports, type Report, type Unreadable } from '../../../reconcile/report.ts';
 import { ChamberlainError, codeOf, describeError } from '../../../shared/errors.ts';
-import { hasClass } from '../../../import/account.ts';
+import { hasClass } from '../../../targets/directory-entry.ts';
 import {
   candidatesOf,
   type JudgedHomes,
