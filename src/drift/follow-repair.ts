@@ -214,7 +214,7 @@ function giveUp({ open, timeoutMs }: Followed, underWay: readonly UnderWay[]): v
     const progress = known.get(key);
     if (progress === undefined && busy.has(part.role) && takesHours(part.steps)) {
       part.code = 'BACKEND_UNAVAILABLE';
-      part.sentence = `not begun: ${part.role} does one thing that takes long after another; repeat the command when it has done those that are unfinished`;
+      part.sentence = `not begun: ${part.role} does slow parts one after another; run the command again when the unfinished ones are done`;
     } else if (progress === undefined) {
       part.code = 'BACKEND_UNAVAILABLE';
       part.sentence = `no answer within ${timeoutMs / 1000} s; are \`chamberlain work relay\` and \`chamberlain work ${part.role}\` running?`;
