@@ -98,7 +98,7 @@ export function requireFreeName(name: string, state: NameState, reserved: boolea
   if (state === 'unmanaged') {
     refuse(
       'NAME_FOREIGN',
-      `The name ${name} belongs to something else in the directory. Choose another name.`,
+      `The name ${name} belongs to something that Chamberlain does not manage. Choose another name.`,
     );
   }
 }

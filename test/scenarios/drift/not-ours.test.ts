@@ -45,7 +45,7 @@ let world: World;
 let portal: Portal;
 
 beforeAll(async () => {
-  running = await openRunning('unmanaged');
+  running = await openRunning('unmanaged', { looksMs: 3_600_000 });
   ({ world, portal } = running);
   await admit(portal, 'alice');
 }, 120_000);
