@@ -503,7 +503,7 @@ describe('the whole', () => {
         (row) =>
           ![
             ...['id_ranges', 'event_sequences', 'event_deliveries', 'directory_heartbeat'],
-            ...['place_markers', 'leases'],
+            ...['place_markers', 'unmanaged_looks', 'leases'],
           ].includes(table) && !now[table]?.includes(row),
       ),
     );
