@@ -115,18 +115,21 @@ export function renderPlan(
 }
 
 /**
- * What could not be read, a line each: a server that is away is unreadable for each subject, and is
- * said once, with the first few of them.
+ * What could not be read, a line for each cause: a server that is away is unreadable for each target of each subject,
+ * and is said once, with the targets and the first few accounts.
  */
 function renderUnreadable(unreadable: readonly Unreadable[]): string[] {
-  const accounts = new Map<string, string[]>();
+  const causes = new Map<string, { targets: Set<string>; accounts: Set<string> }>();
   for (const { target, account, sentence } of unreadable) {
-    const what = `${target}: ${sentence}`;
-    const of = accounts.get(what) ?? [];
-    if (account !== undefined) of.push(account);
-    accounts.set(what, of);
+    const of = causes.get(sentence) ?? { targets: new Set(), accounts: new Set() };
+    of.targets.add(target);
+    if (account !== undefined) of.accounts.add(account);
+    causes.set(sentence, of);
   }
-  return [...accounts].map(([what, of]) => (of.length === 0 ? what : `${what} (${nameFew(of)})`));
+  return [...causes].map(([sentence, { targets, accounts }]) => {
+    const what = `${[...targets].join(', ')}: ${sentence}`;
+    return accounts.size === 0 ? what : `${what} (${nameFew([...accounts])})`;
+  });
 }
 
 /** What is seen beside several accounts, such as a nameless database account, with whose they are. */
