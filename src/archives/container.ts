@@ -264,6 +264,9 @@ export function readManifest(archives: { path: string }, archive: ArchiveName): 
   }
 }
 
+/** Errors of a file that is missing, is no file, or cannot be read from the disk (errno(3)). */
+const DAMAGE = ['ENOENT', 'ENOTDIR', 'ELOOP', 'EIO'];
+
 /** Throws ARCHIVE_DAMAGED unless a file of an archive has the length and the SHA-256 of its manifest. */
 export async function checkFile(
   path: string,
@@ -276,6 +279,7 @@ export async function checkFile(
     for await (const _ of pieces);
   } catch (cause) {
     step.signal.throwIfAborted();
+    if (!DAMAGE.includes(errnoOf(cause) ?? '')) throw cause;
     throw archiveDamaged(at, (cause as Error).message);
   }
   const found = read();

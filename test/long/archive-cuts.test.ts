@@ -5,7 +5,8 @@ import { expect, test } from '@jest/globals';
 
 test('a step that was cut anywhere is completed by the next run, and nothing is lost', () => {
   const program = join(import.meta.dirname, '../archives/archive-cuts.ts');
-  const { stdout } = spawnSync(process.execPath, [program], { encoding: 'utf8' });
+  const { stdout, stderr } = spawnSync(process.execPath, [program], { encoding: 'utf8' });
+  expect(stderr).toBe('');
   const lines = stdout
     .trim()
     .split('\n')
