@@ -135,8 +135,10 @@ export async function verifyAudit(
 
 function headMissing(areYearsClosed: boolean): ChainFault {
   const sentence =
-    'the given head is not in the chain: rows were removed from its end, or it was made again' +
-    (areYearsClosed ? '; or it is in the file of a closed year, which must be given too' : '');
+    'the given head is not in the chain: rows were removed from the end of the chain, or the chain was made again' +
+    (areYearsClosed
+      ? '; or the head is in the file of a closed year: give the files of closed years too'
+      : '');
   return { kind: 'head', row: undefined, at: undefined, sentence };
 }
 

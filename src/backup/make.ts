@@ -136,7 +136,7 @@ function startPatience(say: Making['say'], stalledMs: number) {
   let doing = 'beginning';
   const timer = setTimeout(() => {
     const act = `${doing}: no data for ${spanOf(stalledMs)}`;
-    const action = 'No set was made. Check the server, and run it again.';
+    const action = 'No set was made. Check the server, and run the command again.';
     stalled.abort(new ChamberlainError('BACKEND_UNAVAILABLE', act, { action }));
   }, stalledMs);
   return {
@@ -179,7 +179,7 @@ async function write(making: Making, name: string, source: Source): Promise<Meas
     making.signal.throwIfAborted();
     throw new ChamberlainError('STEP_FAILED', `writing ${name}`, {
       cause,
-      action: 'No set was made. Correct the fault, and run it again.',
+      action: 'No set was made. Correct the fault, and run the command again.',
     });
   }
 }

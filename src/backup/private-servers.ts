@@ -41,7 +41,7 @@ export function cannotBegin(what: string, cause: unknown): ChamberlainError {
   return new ChamberlainError('STEP_FAILED', `${what} in ${tmpdir()}`, {
     cause,
     action:
-      'This says nothing about the set. Set TMPDIR to a folder with free space and a short plain path, which the user postgres may enter.',
+      'The set was not checked. Point TMPDIR to a folder that has free space and a short plain path, and that the user postgres may enter.',
   });
 }
 

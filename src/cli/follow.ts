@@ -233,7 +233,7 @@ function describeOpen(
     sentence: string | null;
   }[],
 ): string {
-  if (open.length === 0) return 'it is applied everywhere, but the relay has not reported that';
+  if (open.length === 0) return 'it is applied everywhere, but the relay has not reported it yet';
   return open
     .slice(0, 5)
     .map(({ role, account, state, code, sentence }) =>

@@ -20,7 +20,7 @@ const SUMMARIES = {
   list: 'list people, tools, keys, or what Chamberlain does not manage (`list unmanaged`)',
   adopt: 'take over accounts and tools that `list unmanaged` shows',
   ignore: 'keep an unmanaged thing as it is, and record why',
-  audit: 'show who requested what; `audit verify` proves that nothing was changed',
+  audit: 'show who requested what; `audit verify` finds rows that were changed',
   doctor: 'check every server, access right and clock that this realm depends on',
   sweep: 'show the last sweeps; `sweep release` lets a held one continue',
   freeze: 'stop all verdicts and all work until `thaw`',

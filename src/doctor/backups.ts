@@ -24,7 +24,12 @@ export function lookAtBackupPrograms({ backups, secrets }: Config): Line[] {
   const lack = findLack(TO_MAKE);
   return lack === undefined
     ? [ok('the programs that make sets of backups are installed')]
-    : [fix(`sets of backups cannot be made: ${lack.programs} is missing`, lack.todo)];
+    : [
+        fix(
+          `sets of backups cannot be made: this machine does not have ${lack.programs}`,
+          lack.todo,
+        ),
+      ];
 }
 
 /** Whether a set was made recently. A new realm may have none. */

@@ -94,5 +94,5 @@ async function lookInTime(check: Check, waitedMs: () => number): Promise<Found> 
 function describeLate(limitMs: number, waitedMs: number): string {
   const late = `no answer within ${limitMs / 1000} s`;
   if (waitedMs < limitMs * BUSY_SHARE) return late;
-  return `${late}, of which this command itself waited ${(waitedMs / 1000).toFixed(1)} s for a processor: this machine is too busy, so run it again later`;
+  return `${late}, of which this command itself waited ${(waitedMs / 1000).toFixed(1)} s for a processor: this machine is too busy, so run the command again later`;
 }

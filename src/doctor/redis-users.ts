@@ -89,7 +89,7 @@ function judgeRedisUsers(
   if ((standard?.may.size ?? 0) < commands.length) {
     lines.push(
       fix(
-        'its user `default` lacks rights: Redis reads its append-only file as this user, and loses what it may not run',
+        'its user `default` lacks rights: when Redis starts, it reads its append-only file as this user, and skips each command that the user may not run',
         RENDER,
       ),
     );

@@ -113,7 +113,11 @@ function lookAtNumbers(numbers: NumbersLeft): Line {
 function lookAtSweep(sweeps: LastSweeps, { sweep }: Config, now: Date): Line {
   const fault = sweepFault(sweeps, sweep, now);
   if (fault !== undefined) return fix(fault.what, fault.todo);
-  return ok(sweeps.last === undefined ? 'no sweep yet' : `the last sweep was ${sweeps.last.state}`);
+  return ok(
+    sweeps.last === undefined
+      ? 'no sweep yet'
+      : `the last sweep ended in the state ${sweeps.last.state}`,
+  );
 }
 
 async function lookAtHeartbeat(client: Client, now: Date): Promise<Line> {
@@ -160,7 +164,7 @@ function lookAtCalendar(overdue: readonly OverdueMove[]): Line {
   if (overdue.length === 0) return ok('no date is overdue');
   return fix(
     `overdue: ${describeOverdue(overdue)}`,
-    'Look at the log of `chamberlain work intake`, which makes these moves.',
+    'Look at the log of `chamberlain work intake`.',
   );
 }
 

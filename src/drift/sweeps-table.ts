@@ -11,7 +11,7 @@ import { type Client, transact } from '../database/connection.ts';
  *      │ ├────▶ held         too much had drifted; an admin must release the sweep
  *      │ ├────▶ frozen       something had drifted, but the realm is frozen
  *      │ ├────▶ unreadable   something could not be read; nothing else had drifted
- *      │ ├────▶ moving       only subjects that are being worked on differ
+ *      │ ├────▶ moving       the only differences are on subjects that a role is working on
  *      ╰──────▶ cut          it failed, or its process ended; it is repeated
  */
 export type SweepState =

@@ -261,7 +261,7 @@ function describeUid(uid: number, { range, given }: Unknown): string[] {
   }
   if (given !== undefined) {
     return [
-      `${uid} was assigned to a ${given}, or is kept from ${NOUN[given]}; it will not be assigned again.`,
+      `${uid} is a number for ${NOUN[given]} that was assigned before or is reserved; it will not be assigned to anybody else.`,
     ];
   }
   if (range === undefined) return [`${uid} is not in any range from which numbers are assigned.`];

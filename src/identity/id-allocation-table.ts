@@ -95,7 +95,9 @@ export function describeScarce({
   const whose = kind === 'person' ? 'people' : 'tools';
   return {
     what: `only ${left} of ${size} numbers are left for new ${whose}`,
-    todo: `Add a range to \`ids.${whose}\` in the configuration, render the access rules of the directory again, and restart the workers.`,
+    todo:
+      `Add a range to \`ids.${whose}\` in the configuration, and in \`login-host.yaml\` on each login host. ` +
+      'Load the rules of the directory again (docs/install.md, step 7), and restart the workers.',
   };
 }
 

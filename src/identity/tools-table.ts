@@ -147,6 +147,17 @@ export async function countAdmins(
   return (rows[0] as { admins: number }).admins;
 }
 
+/** The names of the admins, as countAdmins counts them. */
+export async function readAdmins(client: Client, adminTool: string): Promise<string[]> {
+  const { rows } = await client.query(
+    `SELECT p.shell_name AS name FROM maintainers m JOIN tools t ON t.uid = m.tool
+       JOIN people p ON p.uid = m.maintainer JOIN realm_members r ON r.person = p.uid
+     WHERE t.name = $1 AND p.state = 'active' ORDER BY 1`,
+    [adminTool],
+  );
+  return (rows as { name: string }[]).map(({ name }) => name);
+}
+
 /** Who disables tools, and why: one common reason, or one for each. */
 export interface Disabling {
   by: string;

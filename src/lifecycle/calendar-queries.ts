@@ -7,24 +7,27 @@ import { ARCHIVING_ROLES, sqlList } from '../roles/index.ts';
 
 type Reader = Pick<Client, 'query'>;
 
-/** A move of the calendar. src/lifecycle/calendar.ts describes each. */
-export type MoveName =
-  | 'person.reinstate'
-  | 'person.warn'
-  | 'person.archive'
-  | 'person.delete'
-  | 'person.erase'
-  | 'person.restore'
-  | 'person.expire'
-  | 'tool.warn'
-  | 'tool.archive'
-  | 'tool.delete'
-  | 'tool.restore'
-  | 'tool.expire'
-  | 'archives.expire'
-  | 'overlaps.end'
-  | 'credentials.again'
-  | 'seals.renew';
+/** The moves of the calendar, each in the words of a message. src/lifecycle/calendar.ts says when each is due. */
+const MOVES = {
+  'person.reinstate': 'the reinstatement',
+  'person.warn': 'the warning of the deletion',
+  'person.archive': 'the archival',
+  'person.delete': 'the deletion',
+  'person.erase': 'the erasure',
+  'person.restore': 'the end of the restoration',
+  'person.expire': 'the removal of the archives',
+  'tool.warn': 'the warning of the deletion',
+  'tool.archive': 'the archival',
+  'tool.delete': 'the deletion',
+  'tool.restore': 'the end of the restoration',
+  'tool.expire': 'the removal of the archives',
+  'archives.expire': 'the removal of the archives',
+  'overlaps.end': 'the end of previous database passwords',
+  'credentials.again': 'the second new database password',
+  'seals.renew': 'the renewal of seals',
+} as const;
+
+export type MoveName = keyof typeof MOVES;
 
 /** A move that is due. */
 export interface DueMove {
@@ -198,11 +201,12 @@ export async function readOverdue(db: Reader, now: Date): Promise<OverdueMove[]>
     .filter(({ since }) => since <= before);
 }
 
-/** `person.reinstate of alice, since 2026-11-25 10:00:00Z, and 2 more`. There must be at least one move. */
-export function describeOverdue(overdue: readonly OverdueMove[]): string {
-  const [{ move, account, since } = { move: '', account: '', since: new Date(0) }] = overdue;
-  const more = overdue.length > 1 ? `, and ${overdue.length - 1} more` : '';
-  return `${move}${account === '' ? '' : ` of ${account}`}, since ${timeOf(since)}${more}`;
+/** `the reinstatement of alice, since 2026-11-25 10:00:00Z, and 2 more`. Empty if there is no move. */
+export function describeOverdue([first, ...others]: readonly OverdueMove[]): string {
+  if (first === undefined) return '';
+  const { move, account, since } = first;
+  const more = others.length > 0 ? `, and ${others.length} more` : '';
+  return `${MOVES[move]}${account === '' ? '' : ` of ${account}`}, since ${timeOf(since)}${more}`;
 }
 
 const NEXT = `

@@ -95,7 +95,8 @@ async function leavePam(): Promise<string[]> {
   const [left] = sssdFiles();
   if (left !== undefined) {
     throw new ChamberlainError('STEP_FAILED', 'removing sssd from PAM', {
-      cause: `${join(PAM, left)} was changed by hand: remove the lines with pam_sss.so, and run this again`,
+      cause: `${join(PAM, left)} was changed by hand`,
+      action: 'Remove the lines with pam_sss.so, and run the command again.',
     });
   }
   return ['PAM no longer asks sssd'];
@@ -122,6 +123,8 @@ async function run(program: string, args: readonly string[]): Promise<string> {
   };
   const { code, out, err } = await runProgram(program, args, { env });
   if (code === 0) return out;
-  const cause = new Error(err.trim() || `exit code ${code}`);
-  throw new ChamberlainError('STEP_FAILED', `running ${program} ${args.join(' ')}`, { cause });
+  throw new ChamberlainError('STEP_FAILED', `running ${program} ${args.join(' ')}`, {
+    cause: new Error(err.trim() || `exit code ${code}`),
+    action: 'Correct the fault, and run the command again.',
+  });
 }

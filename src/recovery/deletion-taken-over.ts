@@ -26,7 +26,7 @@ import { rejectWaiting } from '../requests/approvals-table.ts';
 import { touchAll } from '../reconcile/convergence-table.ts';
 import { noteKnown } from '../credentials/credentials-table.ts';
 import { completeArchival } from '../lifecycle/archivals-table.ts';
-import type { Account } from './erased-again.ts';
+import { type Account, TO_HAVE_AN_ADMIN } from './erased-again.ts';
 import { erasePerson } from '../lifecycle/erasure.ts';
 import { type NewEvent, writeEvents } from '../events/events-table.ts';
 import { placeHold } from '../lifecycle/holds-table.ts';
@@ -81,10 +81,8 @@ export async function takeOverDeletion(
   const all = [...taken.deleted, ...taken.undecided];
   if (admins > 0 && (await countAdmins(client, terms.admin)) === 0) {
     const names = all.map(({ account }) => account).join(', ');
-    const sentence = `according to their archives, ${names} were deleted, which would leave no admin; make another admin first`;
-    throw new ChamberlainError('ADMIN_TOOL', sentence, {
-      action: 'Nothing was done. The realm stays frozen.',
-    });
+    const sentence = `archives show the deletion of ${names} after the backup: deleting them again would leave no admin`;
+    throw new ChamberlainError('ADMIN_TOOL', sentence, { action: TO_HAVE_AN_ADMIN });
   }
   await writeOperatorActions(
     client,

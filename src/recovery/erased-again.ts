@@ -16,6 +16,13 @@ import { countAdmins } from '../identity/tools-table.ts';
 /** The actor that the events of rejected requests name. */
 const BY = 'the recovery';
 
+/**
+ * What to do if all admins of the backup were deleted or erased after it. The last admin cannot leave, so somebody else
+ * had become an admin by then. Nobody can become one in the backup: a frozen realm accepts no request.
+ */
+export const TO_HAVE_AN_ADMIN =
+  'Nothing was done. The realm stays frozen. Restore PostgreSQL from a newer backup, in which somebody else is an admin, and run `chamberlain recover` again.';
+
 export interface Account {
   account: string;
   uid: number;
@@ -50,7 +57,8 @@ export async function eraseAgain(
     const names = again.map(({ account }) => account).join(', ');
     throw new ChamberlainError(
       'ADMIN_TOOL',
-      `to erase ${names} again, according to erasures.log, would leave no admin; make another admin first`,
+      `erasures.log names ${names}: erasing them again would leave no admin`,
+      { action: TO_HAVE_AN_ADMIN },
     );
   }
   return again;

@@ -298,14 +298,14 @@ function goneOf(of: Wanted, shown: readonly Shown[]): Open | undefined {
   const { account, state } = of;
   if (seal === undefined) return undefined;
   if (seal.state === 'archived' && state !== 'archived') {
-    const sentence = `${account} was being archived or restored; in the backup it is ${state}`;
+    const sentence = `${account} was being archived or restored; the state in the backup is ${state}`;
     return {
       account,
-      sentence: `${sentence}: it stays without access until you delete or restore it`,
+      sentence: `${sentence}: the account stays without access until you delete or restore it`,
     };
   }
   if (seal.state !== 'archived' && (state === 'archived' || state === 'deleted')) {
-    const sentence = `${account} was restored after the backup; in the backup it is ${state}`;
+    const sentence = `${account} was restored after the backup; the state in the backup is ${state}`;
     return of.kind === 'tool'
       ? { account, sentence, command: `restore ${of.name}` }
       : { account, sentence, command: `submit person.restore --person ${account}` };

@@ -346,7 +346,7 @@ function renderRecovery(recovery: Recovery, digest: string, lost: Lost): string 
       rowsOfTakings(takings),
     ),
     ...section(
-      'For you to decide. Nothing of this happens before you run the command:',
+      'For you to decide. None of this happens unless you run the command in its row:',
       ['what', 'to change it'],
       rowsOfOpen(open),
     ),
@@ -385,9 +385,9 @@ const TAKE_BACK =
   'Accounts created after the backup are listed as unmanaged. `chamberlain import --from-directory --homes` takes them\n' +
   'over, with their numbers.';
 const UNSHOWN =
-  'Nothing shows whose access was revoked after the backup, so all of them will have it again. Give the seal files of login\n' +
-  'hosts with --seals. If you know some of these people, run `chamberlain submit person.suspend --people …` without --wait\n' +
-  'before you confirm: this request is done first when the realm is thawed.';
+  'Nothing shows whose access was revoked after the backup, so these people will have access again. Give the seal files\n' +
+  'of login hosts with --seals. If you know some of these people, run `chamberlain submit person.suspend --people …`\n' +
+  'without --wait before you confirm: this request is done first when the realm is thawed.';
 const NEXT =
   'Now run `chamberlain sweep now`, which repairs the remaining differences, `chamberlain list unmanaged` and\n' +
   '`chamberlain doctor`. Then make a set of backups.';

@@ -22,7 +22,7 @@ export interface RecoverOptions {
 export const READ_AGAIN =
   'Read the list again: run the command with the same options, without --expect.';
 
-const AGAIN = 'Correct this, and run it again.';
+const AGAIN = 'Correct this, and run the command again.';
 
 export interface Surveyed {
   reports: ReadonlyMap<Role, Report>;

@@ -7,7 +7,7 @@ import type { Client } from '../database/connection.ts';
 import { RECOVERY, voidWarnings } from '../lifecycle/holds-table.ts';
 import { IS_OWN_DELETION } from '../identity/people-table.ts';
 
-const RETURNING = 'was being restored since';
+const RETURNING = 'began to be restored at';
 
 interface Leaving {
   uid: number;
@@ -44,7 +44,7 @@ export async function stopDates(client: Client, now: Date): Promise<Open[]> {
        UNION ALL
        SELECT s.uid, s.account, s.tool, e.at, e.what
        FROM archivals d JOIN everybody s ON s.uid = d.subject CROSS JOIN LATERAL (VALUES
-         (d.back_at IS NULL AND d.returning_at IS NULL AND s.state = 'archived', d.began_at, 'was being archived since'),
+         (d.back_at IS NULL AND d.returning_at IS NULL AND s.state = 'archived', d.began_at, 'began to be archived at'),
          (d.back_at IS NULL AND d.returning_at IS NOT NULL AND s.state = 'archived', d.returning_at, '${RETURNING}'),
          (d.keep_until <= $1 AND d.expired_at IS NULL AND d.erasure IS NULL
            AND (d.returning_at IS NULL OR d.back_at IS NOT NULL), d.keep_until, 'has archives that were to be removed at')

@@ -17,7 +17,7 @@ import { adoptNewerPlaces } from '../seals/place-markers-table.ts';
 import type { Client } from '../database/connection.ts';
 import { readSuspendedBefore, stopDates } from './recovery-holds.ts';
 import { writeTakings } from './write-takings.ts';
-import { countAdmins } from '../identity/tools-table.ts';
+import { readAdmins } from '../identity/tools-table.ts';
 
 /** So many numbers beyond the highest known one may have been assigned without being visible yet, or be lost. */
 const ID_MARGIN = 100;
@@ -117,13 +117,13 @@ export async function writeRecovery(
   const { by, portals, realm, admin, keepDays } = terms;
   const backupAt = await readBackupTime(client, seen);
   const now = new Date();
-  const admins = await countAdmins(client, admin);
   const gone = [...seen.erased, ...seen.deletions, ...seen.remembered].map(({ uid }) => uid);
   await rememberAccounts(client, seen.remembered);
   const ranges = await moveRanges(client, [...seen.unmanagedNumbers, ...gone], backupAt);
   const erased = await eraseAgain(client, seen.erased, admin);
   const leavingTerms = { by, admin, keepDays, eventsOf: terms.eventsOfDeleted };
   const leaving = await takeOverDeletion(client, seen.deletions, leavingTerms);
+  const admins = await readAdmins(client, admin);
   // for a subject with an archive, only the archive counts
   const left = new Set([...leaving.deleted, ...leaving.undecided].map(keyOf));
   const isLeft = (uid: number, account: string) => left.has(keyOf({ uid, account }));
@@ -140,7 +140,7 @@ export async function writeRecovery(
   await touchAll(client, taken.gained);
   const stopped = (await stopDates(client, now)).filter(({ account }) => !isListed.has(account));
   const before = await readSuspendedBefore(client, decided.open);
-  if (admins > 0 && (await countAdmins(client, admin)) === 0) throw noAdmin(takings);
+  if (admins.length > 0 && (await readAdmins(client, admin)).length === 0) throw noAdmin(admins);
   const recovery: Recovery = {
     ...{ ranges, erased, leaving, events, takings },
     exhausted: await readExhausted(client),
@@ -191,24 +191,22 @@ async function readBackupTime(
   const frozen = await client.query('SELECT frozen_at FROM frozen FOR UPDATE');
   const { frozen_at: frozenAt } = frozen.rows[0] as { frozen_at: Date | null };
   if (frozenAt?.getTime() !== since.getTime()) {
-    const sentence = 'the realm was thawed during the survey, so nothing was done; run it again';
-    throw new ChamberlainError('PLAN_MOVED', sentence);
+    const sentence = 'the realm was thawed during the survey, so nothing was done';
+    const action = 'Run `chamberlain recover` again.';
+    throw new ChamberlainError('PLAN_MOVED', sentence, { action });
   }
   const { published_at: publishedAt } = marker.rows[0] as { published_at: Date | null };
   return !isOlder || publishedAt === null || publishedAt > frozenAt ? frozenAt : publishedAt;
 }
 
-function noAdmin(takings: readonly Taking[]): ChamberlainError {
-  const names = takings
-    .filter(
-      ({ kind, state, member }) => kind === 'person' && (state !== undefined || member === false),
-    )
-    .map(({ account }) => account);
+function noAdmin(admins: readonly string[]): ChamberlainError {
   return new ChamberlainError(
     'ADMIN_TOOL',
-    `no admin would be left, because the evidence takes access from ${names.join(', ')}; name one of them with --keep, who ` +
-      'then stays as in the backup',
-    { action: 'Nothing was done. The realm stays frozen.' },
+    `no admin would be left, because the evidence takes the rights of an admin from ${admins.join(', ')}`,
+    {
+      action:
+        'Nothing was done. The realm stays frozen. Name one of them with --keep: this person stays as in the backup.',
+    },
   );
 }
 

@@ -165,13 +165,13 @@ export const REQUEST_SCHEMAS = {
       .boolean()
       .default(false)
       .describe(
-        'the old password ends, with its connections, as soon as the new one works; by default both work for a while, and of three passwords the oldest ends',
+        'end the old password and its connections as soon as the new one works; by default both work for a while (if two passwords already work, the older of them ends)',
       ),
   }).refine(...exactlyOne('tool', 'person', 'server')),
   'person.suspend': kind('person.suspend', {
     person: person.optional(),
     people: people.describe(
-      'the shell names of several people; a suspension that ends earlier than until is lengthened, other suspended people are left as they are',
+      'the shell names of several people; a suspension that ends before the time in `until` is extended; other people who are already suspended are left as they are',
     ),
     reason: reason.min(1),
     until: time

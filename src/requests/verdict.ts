@@ -328,7 +328,7 @@ function requireOwnKey(admin: string, names: readonly string[], actor: Person | 
   const why =
     actor?.state === 'suspended'
       ? 'is suspended. Another admin can reinstate them'
-      : 'is not an admin, so requests signed with this key are refused. An admin can make them an admin with maintainer.add';
+      : `is not an admin, so requests signed with this key are refused. An admin can make ${admin} an admin with maintainer.add`;
   throw new ChamberlainError('NOT_ALLOWED', `${admin} ${why}.`);
 }
 
@@ -339,7 +339,7 @@ function requireActor(request: Request, actor: Person | undefined): void {
   if (!creatingOneself && actor === undefined) {
     throw new ChamberlainError(
       'PERSON_UNKNOWN',
-      `There is no person named ${request.requestedBy}, as requestedBy says. Create the person first.`,
+      `requestedBy names ${request.requestedBy}, but there is no such person. Create the person first.`,
     );
   }
   // a new person may give a deleted person's name as their own: that is refused as NAME_TAKEN, not here

@@ -114,7 +114,7 @@ function ofPostgres(config: Config, name: string, role: PostgresRole): Rotation 
 function alsoElsewhere(role: PostgresRole, addresses: readonly string[]): ChamberlainError {
   const what = `${loginOf(role)} is also logged in from ${addresses.join(' and ')}, and PostgreSQL accepts only one password for a role`;
   return new ChamberlainError('STEP_FAILED', what, {
-    action: 'Stop its programs there, run this again, and start them with the new secret.',
+    action: 'Stop its programs there, run the command again, and start them with the new secret.',
   });
 }
 
@@ -189,7 +189,7 @@ function requireSecret(config: Config, server: SecretServer, account: string): s
       `changing a password with the secret ${server}-${account}`,
       {
         cause,
-        action: 'Run it on a machine that has this secret, as a user who may read it.',
+        action: 'Run the command on a machine that has this secret, as a user who may read it.',
       },
     );
   }

@@ -59,7 +59,7 @@ function write(path: string, act: () => void): void {
   } catch (cause) {
     throw new ChamberlainError('STEP_FAILED', `replacing the secret ${path}`, {
       cause,
-      action: 'Run it as root, because the new file must keep owner and mode.',
+      action: 'Run the command as root, because the new file must keep owner and mode.',
     });
   }
 }

@@ -31,7 +31,7 @@ export const CODES = {
     'Sign with a key that the configuration lists for this portal.',
   ),
   REQUEST_PORTAL_UNKNOWN: refusal(
-    'The token names no portal of this realm, or not the portal whose queue it is in.',
+    'The token names a portal that this realm does not have, or is in the queue of another portal.',
     'Set `iss` to a portal that the configuration lists, and use the queues of that portal.',
   ),
   REQUEST_AUDIENCE: refusal('The token is for another realm.', 'Set `aud` to this realm.'),
@@ -233,7 +233,7 @@ export const CODES = {
   ),
   PLAN_MOVED: refusal(
     'The plan has changed since it was shown.',
-    'Run `chamberlain plan` again, read it, and give its digest.',
+    'Run `chamberlain plan` again, read it, and give its digest with `--expect`.',
   ),
   STILL_AT_WORK: refusal(
     'The repair takes longer than the command waited, and continues.',
@@ -480,6 +480,6 @@ export function cannotRead(
 
 const READ_ACTIONS: Record<string, string> = {
   ENOENT: 'Name the right file, or create it.',
-  EACCES: 'Run it as a user who may read that file.',
+  EACCES: 'Run the command as a user who may read that file.',
   EISDIR: 'Name the right file.',
 };

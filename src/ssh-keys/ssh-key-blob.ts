@@ -94,7 +94,7 @@ export function checkBlob(type: string, blob: Buffer, isSealed: boolean): BlobVe
   const verdict = shape.check(rest, isSealed);
   // Each check allows only one form of its fields, so this must give the same bytes. Verify it.
   if (verdict.ok && !writeFields([Buffer.from(type, 'latin1'), ...rest]).equals(blob)) {
-    return malformed('The key is not in its canonical form.');
+    return malformed('The key is not in its canonical form. Make a new key.');
   }
   return verdict;
 }
@@ -135,7 +135,9 @@ function writeFields(fields: readonly Buffer[]): Buffer {
 
 function checkEd25519(point: Buffer | undefined, isSealed: boolean): BlobVerdict {
   if (point?.length !== 32)
-    return malformed('An Ed25519 key must have 32 bytes; this one does not.');
+    return malformed(
+      'An Ed25519 key must have 32 bytes; this one does not. Copy the whole line again.',
+    );
   const isSound = isSealed ? readSoundY(point) !== undefined : isEd25519Point(point);
   if (!isSound) {
     return weak('This Ed25519 key is a point that ssh-keygen would never make. Make a new key.');
@@ -154,7 +156,9 @@ function checkEcdsa(
   }
   const sizeBytes = Math.ceil(curve.bits / 8);
   if (point?.length !== 1 + 2 * sizeBytes || point[0] !== 4) {
-    return malformed('The point of the key is not in the form that OpenSSH writes.');
+    return malformed(
+      'The point of the key is not in the form that OpenSSH writes. Make a new key.',
+    );
   }
   try {
     // OpenSSL refuses a point that is not on the curve. The group has prime order, so no other check is needed.
@@ -170,14 +174,16 @@ function checkApplication(application: Buffer | undefined, verdict: BlobVerdict)
   if (!verdict.ok) return verdict;
   return /^ssh:[\x20-\x7e]{0,200}$/.test(application?.toString('latin1') ?? '')
     ? verdict
-    : malformed('The security key made this key for an application other than ssh.');
+    : malformed(
+        'The security key made this key for an application other than ssh. Make a new key with ssh-keygen -t ed25519-sk.',
+      );
 }
 
 function checkRsa(exponent: Buffer | undefined, modulus: Buffer | undefined): BlobVerdict {
   const e = readMpint(exponent);
   const n = readMpint(modulus);
   if (e === undefined || n === undefined)
-    return malformed('A number in the key is not in canonical form.');
+    return malformed('A number in the key is not in canonical form. Make a new key.');
   const bits = bitLength(n);
   if (bits < MIN_RSA_BITS) {
     return weak(

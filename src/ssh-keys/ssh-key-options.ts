@@ -52,10 +52,13 @@ export function looksLikeOptions(word: string): boolean {
   );
 }
 
+const MALFORMED =
+  'The options before the key are not well formed. Separate them by commas without spaces, and put each value in double quotes.';
+
 /** Parses options into their canonical form, one text each, or says what is wrong with them. */
 export function parseOptions(text: string): string[] | { refused: string } {
   if (text.length > MAX_OPTIONS_LENGTH)
-    return { refused: 'The options before the key are too long.' };
+    return { refused: 'The options before the key are too long. Remove some.' };
   const options: string[] = [];
   const seen = new Set<string>();
   for (let rest = text; ;) {
@@ -70,22 +73,24 @@ export function parseOptions(text: string): string[] | { refused: string } {
     options.push(option);
     rest = rest.slice(whole.length);
     if (rest === '') return options;
-    if (!rest.startsWith(','))
-      return { refused: 'The options before the key are not well formed.' };
+    if (!rest.startsWith(',')) return { refused: MALFORMED };
     rest = rest.slice(1);
   }
 }
 
 function readOption(name: string, quoted: string | undefined): string | { refused: string } {
-  if (name === '') return { refused: 'The options before the key are not well formed.' };
+  if (name === '') return { refused: MALFORMED };
   const flag = FLAGS.get(name);
   if (flag !== undefined) {
-    return quoted === undefined ? flag : { refused: `The option ${flag} takes no value.` };
+    return quoted === undefined
+      ? flag
+      : { refused: `The option ${flag} takes no value. Remove the value.` };
   }
   if (!isValued(name)) {
     return { refused: `The option "${name.slice(0, 40)}" is not allowed. Remove it.` };
   }
-  if (quoted === undefined) return { refused: `The option ${name} needs a value in quotes.` };
+  if (quoted === undefined)
+    return { refused: `The option ${name} needs a value in quotes: ${name}="…".` };
   const wrong = VALUES[name]?.check(quoted);
   return wrong === undefined ? `${name}="${quoted}"` : { refused: wrong };
 }
@@ -105,7 +110,7 @@ function checkFrom(value: string): string | undefined {
       ? isNetwork(pattern)
       : /^[A-Za-z0-9.:*?_-]{1,255}$/.test(pattern);
     if (!isRight) {
-      return `In from="…", ${quote(entry)} is not an address, network or host pattern.`;
+      return `In from="…", ${quote(entry)} is not an address, network or host pattern. Correct it, or remove it.`;
     }
   }
   return undefined;

@@ -117,8 +117,12 @@ export function unmanagedFinding(
   const object = readableRef(entry.ref, want.realm);
   const shared = hasName ? 'name' : hasNumber ? 'number' : 'display name';
   if (entry.ref === want.ref && want.number !== undefined && oddity === undefined) {
-    const has = `has ${number} ${numbers.join(', ') || 'none'}, not ${want.number.value}`;
-    const todo = `set it back to ${want.number.value}, or rename the entry if it is not Chamberlain's`;
+    const value = want.number.value;
+    const has =
+      numbers.length === 0
+        ? `has no ${number}`
+        : `has ${number} ${numbers.join(', ')}, not ${value}`;
+    const todo = `set ${number} to ${value}, or rename the entry if it is not Chamberlain's`;
     return { object, code, sentence: `${object} ${has}: ${todo}` };
   }
   return {
@@ -149,7 +153,7 @@ export function otherClassFinding(want: EntryWant, entry: DirectoryEntry): Draft
     return ownFinding(want, sentence);
   }
   const classes = (entry.attributes['objectClass'] ?? []).join(', ');
-  const sentence = `has the classes ${classes}, but not ${classOf(want)}: remove or rename this entry, then Chamberlain makes its own`;
+  const sentence = `has the classes ${classes}, but not ${classOf(want)}: remove or rename this entry, so that Chamberlain can make its own`;
   return ownFinding(want, sentence);
 }
 

@@ -144,11 +144,12 @@ function planAnew(want: EntryWant, rules: readonly DirectoryEntry[], wanted: Wan
 
 function namesakeFinding(want: EntryWant, entry: DirectoryEntry, account: string): DraftFinding {
   const who = (entry.attributes['sudoUser'] ?? []).slice(0, 3).join(', ');
+  const does = who === '' ? `names ${account}` : `lets ${who} act as ${account}`;
   const object = readableRef(entry.ref, want.realm);
   return {
     object,
     code: 'NAME_FOREIGN',
-    sentence: `${object} is not managed by Chamberlain, but lets ${who || 'nobody'} act as ${account}: remove it if nobody needs it`,
+    sentence: `${object} is not managed by Chamberlain, but ${does}: remove it if nobody needs it`,
     advisory: true,
   };
 }

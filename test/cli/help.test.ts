@@ -157,7 +157,7 @@ test.each([
     "another user's",
     '/etc/shadow',
     NOBODY,
-    /permission denied \(EACCES\)\. Run it as a user who .*\.$/u,
+    /permission denied \(EACCES\)\. Run the command as a user who .*\.$/u,
   ],
 ])('a configuration that is %s is named once, with what to do', async (_, path, prefix, why) => {
   const { exit, err } = await runCli(['status', '--config', path], { prefix });

@@ -204,7 +204,7 @@ test('`status` ends with 3 and names it, and `doctor` does too, unless the realm
     '2026-01-02 03:04:05Z',
     person.uid,
   ]);
-  const overdue = `person.reinstate of ${person.name}, since 2026-01-02 03:04:05Z`;
+  const overdue = `the reinstatement of ${person.name}, since 2026-01-02 03:04:05Z`;
   expect(await status()).toMatchObject({
     exit: 3,
     out: expect.stringContaining(

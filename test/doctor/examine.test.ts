@@ -42,7 +42,7 @@ test('a check that had no answer while this process waited for a processor says 
   expect(await look()).toMatchObject([
     {
       state: 'unreadable',
-      what: 'one: no answer within 0.1 s, of which this command itself waited 0.1 s for a processor: this machine is too busy, so run it again later',
+      what: 'one: no answer within 0.1 s, of which this command itself waited 0.1 s for a processor: this machine is too busy, so run the command again later',
     },
   ]);
 });

@@ -1,5 +1,7 @@
 /** The page of one word is golden text. */
 import { expect, test } from '@jest/globals';
+import type { Config } from '../../src/shared/config.ts';
+import { describeUnknown } from '../../src/explain/explain-known.ts';
 import type { Explanation, KeyFact, SubjectPage } from '../../src/explain/explanation.ts';
 import type { LeavingPage } from '../../src/lifecycle/leaving.ts';
 import { renderExplanation } from '../../src/explain/render-explain.ts';
@@ -345,10 +347,16 @@ test('a fingerprint that was removed, and its holder', () => {
 });
 
 test('an unmanaged number', () => {
-  const known = [
-    `olaf, number 1234, is not managed by Chamberlain. It was first seen at 2025-03-01 08:00:00Z in the directory, in an area of homes or on a database server, and may be gone by now.`,
-    '1234 is in the range 1000–49999 for people, and was never assigned. The next number there is 1002.',
-  ];
+  const known = describeUnknown(
+    { kind: 'uid', uid: 1234 },
+    {
+      sightings: [{ name: 'olaf', id: 1234, at: new Date(EARLIER) }],
+      refusals: [],
+      range: { kind: 'person', first: 1000, last: 49_999, next: 1002 },
+      given: undefined,
+    },
+    {} as Config, // only names are compared with the configuration
+  );
   expectGolden('explain-unmanaged-uid.txt', renderExplanation(of({ known })));
 });
 

@@ -188,7 +188,9 @@ test('if more is left out by then than was listed, nothing is imported', async (
   const { exit, out, err } = await importing;
   expect(exit).toBe(1);
   expect(out).not.toContain('Taken over');
-  expect(err).toMatch(/^PLAN_MOVED: nothing was imported: not named before: .*uid=alice/m);
+  expect(err).toMatch(
+    /^PLAN_MOVED: nothing was imported: the list that you confirmed did not name these: .*uid=alice/m,
+  );
   await query(
     world,
     `ALTER TABLE posix_ids DISABLE TRIGGER USER; DELETE FROM posix_ids WHERE id = ${old.uid['alice']};

@@ -141,7 +141,7 @@ test('it is a text for people, too, which steers no terminal', async () => {
     ' | access | to the realm tools',
     ' | tools | wiki',
     '',
-    'key | fingerprint | options | taken until',
+    'key | fingerprint | options | accepted until',
     `ssh-ed25519 | ${print(laptop)} | - | ${timeIn(2)}`,
     expect.stringMatching(/times in the last column /),
     '',
@@ -189,7 +189,9 @@ test('a local account learns nothing of the person who has its name and another 
   const { code, stderr } = await whoami(4242);
   expect([code, stderr]).toEqual([
     1,
-    expect.stringMatching(/^PERSON_UNKNOWN: your account \(uid 4242\) belongs to this host, not /),
+    expect.stringMatching(
+      /^PERSON_UNKNOWN: your account \(uid 4242\) belongs to this host, not .*\. Run this as a person or a tool of the realm\.\n$/,
+    ),
   ]);
   for (const uid of [4242, 4243, 0]) {
     expect(await ownKeys(uid, '-u', 'chamberlain-lookup', OWN_KEYS)).toEqual({

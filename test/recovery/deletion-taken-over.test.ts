@@ -208,6 +208,10 @@ test('the last admin is not deleted', async () => {
   const { name } = await wantTool(owner, world, [person.uid]);
   await expect(takeOver(archivesOf(person, 1, GONE), name)).rejects.toMatchObject({
     code: 'ADMIN_TOOL',
+    message: expect.stringContaining(
+      `archives show the deletion of ${person.account} after the backup`,
+    ),
+    action: expect.stringMatching(/ stays frozen\. Restore PostgreSQL from a newer backup, /),
   });
   expect(await stateOf(person)).toBe('active');
 });

@@ -2,6 +2,7 @@
 import { mock } from 'node:test';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import type { Taking } from '../../src/recovery/taking.ts';
+import type { AccountName } from '../../src/identity/names.ts';
 import { findPerson } from '../../src/identity/people-table.ts';
 import { type Recovery, type SeenSince, writeRecovery } from '../../src/recovery/write-recovery.ts';
 import {
@@ -187,8 +188,8 @@ test('subjects that are being archived or restored, or have archives past their 
   const { open } = await recovered();
   const sentences = open.map(({ sentence }) => sentence);
   expect(sentences.filter((each) => !each.startsWith(`tools.${tool.name} `))).toEqual([
-    `tools.${leaving.name} was being archived since 2026-01-01 00:00:00Z; the account is held`,
-    `tools.${returning.name} was being restored since 2026-02-01 00:00:00Z; the account is held`,
+    `tools.${leaving.name} began to be archived at 2026-01-01 00:00:00Z; the account is held`,
+    `tools.${returning.name} began to be restored at 2026-02-01 00:00:00Z; the account is held`,
     `tools.${kept.name} has archives that were to be removed at 2026-03-01 00:00:00Z; the account is held`,
   ]);
   await owner.query('UPDATE archivals SET back_at = now(), expired_at = now()');
@@ -246,11 +247,23 @@ test('if no admin would be left, nothing is done, and the error says whom to kee
     ...{ subject: steward, account: 'steward', kind: 'person', state: 'suspended' },
     by: ['u1 on replica'],
   };
-  await expect(recovered([taking])).rejects.toMatchObject({
-    code: 'ADMIN_TOOL',
-    message: expect.stringContaining('the evidence takes access from steward'),
-    action: 'Nothing was done. The realm stays frozen.',
-  });
+  const other = await wantPerson('no-admin');
+  const ofOther: Taking = { ...taking, subject: other, account: 'no-admin' };
+  const [adminTool] = await query<{ uid: number }>(
+    world,
+    `SELECT uid FROM tools WHERE name = 'admin'`,
+  );
+  const ofTool: Taking = {
+    ...{ subject: adminTool?.uid ?? 0, account: 'tools.admin', kind: 'tool', by: ['its seal 9'] },
+    membersRemoved: [{ kind: 'person', account: 'steward' as AccountName, uid: steward }],
+  };
+  for (const takings of [[taking, ofOther], [ofTool]]) {
+    await expect(recovered(takings)).rejects.toMatchObject({
+      code: 'ADMIN_TOOL',
+      message: expect.stringMatching(/ takes the rights of an admin from steward$/u),
+      action: expect.stringMatching(/ stays frozen\. Name one of them with --keep: /u),
+    });
+  }
   expect(await query(world, `SELECT state FROM people WHERE shell_name = 'steward'`)).toEqual([
     { state: 'active' },
   ]);
@@ -264,7 +277,10 @@ test('a realm that was thawed meanwhile is left as it is, even if it is frozen a
     );
   const asked = await freeze();
   await owner.query('UPDATE frozen SET frozen_at = NULL');
-  await expect(confirm(asked)).rejects.toMatchObject({ code: 'PLAN_MOVED' });
+  await expect(confirm(asked)).rejects.toMatchObject({
+    code: 'PLAN_MOVED',
+    action: 'Run `chamberlain recover` again.',
+  });
   const again = await freeze();
   await expect(confirm(asked)).rejects.toMatchObject({ code: 'PLAN_MOVED' });
   expect(await query(world, 'SELECT frozen_at AS at FROM frozen')).toEqual([{ at: again }]);

@@ -315,7 +315,7 @@ describe('unix-account', () => {
       'another number in our place',
       alice({ uidNumber: ['7'] }),
       'uid=alice,ou=people has uidNumber 7, not 1003: ' +
-        "set it back to 1003, or rename the entry if it is not Chamberlain's",
+        "set uidNumber to 1003, or rename the entry if it is not Chamberlain's",
     ],
     [
       'our number under another name',

@@ -8,6 +8,7 @@ import { ChamberlainError } from '../../shared/errors.ts';
 import { type ArchivePlace, openArchives } from '../container.ts';
 import { type HomeManifest, parseManifest } from '../homes-manifest.ts';
 import { prepareErasures } from '../../lifecycle/erasure-list.ts';
+import { PREPARE_AGAIN } from '../../backends/files/file-acls.ts';
 import {
   errnoOf,
   itself,
@@ -38,7 +39,10 @@ export async function prepareArchives(folder: string): Promise<void> {
       closeSync(openArchives(homeArchives(folder)).fd);
     });
   } catch (cause) {
-    throw new ChamberlainError('STEP_FAILED', `preparing ${folder} for archives`, { cause });
+    throw new ChamberlainError('STEP_FAILED', `preparing ${folder} for archives`, {
+      cause,
+      action: PREPARE_AGAIN,
+    });
   }
 }
 

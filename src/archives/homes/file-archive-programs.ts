@@ -58,7 +58,8 @@ export async function runScript(act: string, run: Script): Promise<void> {
 }
 
 /** Flags of chattr(1), which only root can set, and the only thing that stops root. */
-export const IMMUTABLE = 'something is immutable or append-only (lsattr -R): chattr -R -ia';
+export const IMMUTABLE =
+  'something in it is immutable or append-only: find it with `lsattr -R`, and run `chattr -R -ia` on it';
 
 /** What tar prints if somebody writes while it reads. */
 const CHANGED = /file changed as we read it|File removed before we read it|File shrank by/u;

@@ -24,6 +24,9 @@ import type { Area, FileServer, Opened } from './file-mount.ts';
 const READ_TIMEOUT_MS = 60_000;
 const SET_TIMEOUT_MS = 5_000;
 
+/** What to do if an area or the folder of archives cannot be prepared. */
+export const PREPARE_AGAIN = 'Correct the fault, and run `chamberlain prepare` again.';
+
 /**
  * Prepares the areas, once, by an admin who knows that they are mounted. It may be called again. Creates the
  * staging folder in each, and gives the one for tools a default ACL, which everything created in it inherits.
@@ -48,6 +51,7 @@ export async function prepareFileAreas(
     if (/not supported/iu.test(refused)) return { groupWrite: 'unsupported' as const };
     throw new ChamberlainError('STEP_FAILED', 'setting the default ACL of the staging folder', {
       cause: new Error(refused),
+      action: PREPARE_AGAIN,
     });
   });
 }
@@ -77,7 +81,10 @@ async function prepareArea<Result>(
     });
   } catch (cause) {
     if (codeOf(cause) !== 'INTERNAL') throw cause;
-    throw new ChamberlainError('STEP_FAILED', `preparing the area ${path}`, { cause });
+    throw new ChamberlainError('STEP_FAILED', `preparing the area ${path}`, {
+      cause,
+      action: PREPARE_AGAIN,
+    });
   }
 }
 

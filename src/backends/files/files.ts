@@ -179,8 +179,10 @@ function lookAtFile(home: { fd: number }, uid: number): CredentialsFileHave {
     return { kind: 'regular', seen: seenOf(stats), links: stats.nlink, user, verifier };
   } catch (cause) {
     if (errnoOf(cause) === 'ENOENT') return { kind: 'absent' };
-    // a lease of the tenant's (fcntl F_SETLEASE): the name can be replaced nevertheless
-    if (errnoOf(cause) === 'EAGAIN') return { kind: 'irregular', what: 'a file under a lease' };
+    // F_SETLEASE by the tenant: the name can be replaced nevertheless
+    if (errnoOf(cause) === 'EAGAIN') {
+      return { kind: 'irregular', what: 'a file on which a program holds a file lease (fcntl)' };
+    }
     const what = describeHostile(cause);
     if (what === undefined) throw new Error(`examining ${CREDENTIALS_NAME}`, { cause });
     return { kind: 'blocked', what };

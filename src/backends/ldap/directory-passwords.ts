@@ -43,7 +43,7 @@ export async function changeAdminPassword(
   const act = "changing the password of the directory's admin";
   if (!/^ldapi:/iu.test(uri)) {
     throw new ChamberlainError('STEP_FAILED', `${act}: only root of the directory's machine may`, {
-      action: 'Run it there, with an ldapi:// URI in the configuration.',
+      action: 'Run the command there, with an ldapi:// URI in the configuration.',
     });
   }
   try {
@@ -70,6 +70,9 @@ function passwordChange(operation: 'add' | 'replace', attribute: string, kept: s
 }
 
 function failed(act: string, cause: unknown): ChamberlainError {
-  const isRefused = resultCodeOf(cause) !== undefined;
-  return new ChamberlainError(isRefused ? 'STEP_FAILED' : 'BACKEND_UNAVAILABLE', act, { cause });
+  if (resultCodeOf(cause) === undefined) {
+    return new ChamberlainError('BACKEND_UNAVAILABLE', act, { cause });
+  }
+  const action = 'Correct the fault, and run the command again.';
+  return new ChamberlainError('STEP_FAILED', act, { cause, action });
 }

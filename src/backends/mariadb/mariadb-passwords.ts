@@ -22,10 +22,9 @@ export async function setPasswords(
       connection.query(`ALTER USER '${user}'@'%' ${identifiedBy(verifiers)}`, verifiers),
     );
   } catch (cause) {
-    throw new ChamberlainError(
-      isUnavailable(cause) ? 'BACKEND_UNAVAILABLE' : 'STEP_FAILED',
-      `changing the password of ${user} on ${place.name}`,
-      { cause },
-    );
+    const act = `changing the password of ${user} on ${place.name}`;
+    if (isUnavailable(cause)) throw new ChamberlainError('BACKEND_UNAVAILABLE', act, { cause });
+    const action = 'Correct the fault, and run the command again.';
+    throw new ChamberlainError('STEP_FAILED', act, { cause, action });
   }
 }

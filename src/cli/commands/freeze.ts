@@ -104,10 +104,10 @@ export async function freezeAndWait(
   });
 }
 
-/** `frozen since …, by …: reason`, without a full stop. */
+/** `frozen (since …, by …): reason`, without a full stop. */
 export function describeFreeze({ frozenAt, frozenBy, reason }: Freeze): string {
   const why = reason === null ? '' : `: ${reason}`;
-  return printable(`frozen since ${timeOf(frozenAt)}, by ${frozenBy}${why}`);
+  return printable(`frozen (since ${timeOf(frozenAt)}, by ${frozenBy})${why}`);
 }
 
 /** `intake, homes (3 subjects), directory (1 subject)`. */

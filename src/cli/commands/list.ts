@@ -47,9 +47,10 @@ export function define(command: Command): void {
         'number from its ranges: accounts, members, groups, sudo rules and other entries of the directory,\n' +
         'homes, database users, archives. Shows what each is, when it was first seen, and who made it, as\n' +
         'far as that is recorded. The roles look every 20 seconds.\n\n' +
-        'Chamberlain never removes such a thing: run `chamberlain adopt` or `chamberlain ignore`. When it is\n' +
-        'gone, it is no longer listed; if it was ignored, it stays listed for good. There is one exception:\n' +
-        "the sweep removes an unmanaged member from a tool's group, because the group itself is managed.",
+        'Chamberlain never removes such a thing, with one exception: the sweep removes an unmanaged member\n' +
+        "from a tool's group, because the group itself is managed. For everything else, run\n" +
+        '`chamberlain adopt` or `chamberlain ignore`. A thing that is gone is no longer listed; an ignored\n' +
+        'one stays listed for good.',
     )
     .examples(
       'list unmanaged',

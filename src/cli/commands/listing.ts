@@ -172,7 +172,10 @@ function definePaging(command: Command, key: string, finish: (option: Option) =>
     .option('--limit <count>', 'how many, up to 10000', limitUpTo(10_000), 100)
     .addOption(
       finish(
-        new Option(`--after <${key}>`, `the last ${key} of the page before, \`next\` in JSON`),
+        new Option(
+          `--after <${key}>`,
+          `begin after this ${key}, the last one of the previous page (\`next\` in JSON)`,
+        ),
       ),
     );
 }

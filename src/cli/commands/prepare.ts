@@ -10,10 +10,10 @@ export function define(command: Command): void {
   command
     .description(
       'Makes the folder for archives of homes. In that folder and in each area of homes, makes a folder\n' +
-        '`.chamberlain`, which only root can enter. A new home is built in the one of its area. The folder\n' +
-        'also shows that the file system is mounted: without it, the role `homes` does nothing in that area,\n' +
-        'and archives nothing. Run the command once, as root on the file server, when everything is mounted.\n' +
-        'Running it again is harmless.',
+        '`.chamberlain`, which only root can enter. Each new home is built in the `.chamberlain` of its area.\n' +
+        'That folder also shows that the file system is mounted: without it, the role `homes` does nothing\n' +
+        'in that area, and archives nothing. Run the command once, as root on the file server, when\n' +
+        'everything is mounted. Running it again is harmless.',
     )
     .examples('prepare')
     .exits()

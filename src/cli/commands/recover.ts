@@ -18,21 +18,21 @@ export function define(command: Command): void {
     .description(
       'Run this after a server was restored from a backup. It compares the heartbeat in the directory and\n' +
         'the markers of the other places, finds out which server is older than the others, and continues\n' +
-        'from there. A recovery gives nobody access.\n\n' +
+        'from there. A recovery gives nobody access that the servers do not show.\n\n' +
         'If PostgreSQL is older: freezes the realm, asks the roles for all that they can see, and lists what\n' +
         'it will take from that evidence, and what only you can decide. For each person and tool, the realm\n' +
         'keeps the lesser of what the backup says and what the servers show. A newer seal shows a decision\n' +
         'that the backup does not know, and that decision stands. No date in the backup reinstates or\n' +
-        'deletes anybody before you confirm it. The numbers of new accounts and events begin above all that\n' +
-        'were ever used. Names in use that the backup does not know become unmanaged. An account with a\n' +
-        'password that the backup does not know gets a new one. A person who was erased since the backup is\n' +
-        'erased again. Once you have confirmed the list, all of this is done in one transaction, and the\n' +
-        'realm is thawed.\n\n' +
-        'If the directory is older: brings all entries up to date, beginning with access that must be revoked;\n' +
-        'then the heartbeat for login hosts continues.\n\n' +
+        'deletes anybody by itself: the list has a command for each. The numbers of new accounts and events\n' +
+        'begin above all that were ever used. Names in use that the backup does not know become unmanaged.\n' +
+        'An account with a password that the backup does not know gets a new one. A person who was erased\n' +
+        'since the backup is erased again. Once you have confirmed the list, all of this is done in one\n' +
+        'transaction, and the realm is thawed.\n\n' +
+        'If the directory is older: brings all entries up to date, beginning with access that must be\n' +
+        'revoked; then the heartbeat for login hosts continues.\n\n' +
         'The workers must be running. The command may be interrupted at any moment, and run again; a frozen\n' +
-        'realm stays frozen until it succeeds. It writes as the owner of the database, and needs that\n' +
-        'secret.',
+        'realm stays frozen until it succeeds. It writes as the owner of the database, and needs the secret\n' +
+        '`postgres-owner`.',
     )
     .option('--expect <digest>', 'do not ask for confirmation if the list has this digest')
     .option(
@@ -46,7 +46,7 @@ export function define(command: Command): void {
     )
     .option(
       '--seals <file...>',
-      'files /var/lib/chamberlain/login/seals, each copied from a login host',
+      'copies of /var/lib/chamberlain/login/seals, one from each login host',
     )
     .option(
       '--timeout <seconds>',

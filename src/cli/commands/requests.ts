@@ -81,7 +81,7 @@ async function showAll(client: Client, limit: number, json: boolean): Promise<vo
 async function showOne(client: Client, id: string, json: boolean): Promise<void> {
   const found = await findRequests(client, id);
   if (found.length === 0) {
-    throw new ChamberlainError('USAGE', `there is no verdict on a request ${id}`, {
+    throw new ChamberlainError('USAGE', `no request ${id} has a verdict`, {
       action:
         'Check the id. If the request was sent, `chamberlain status` shows what it waits for.',
     });

@@ -11,7 +11,7 @@ export function define(command: Command): void {
   command
     .description(
       'Ends a freeze: within a second, waiting requests get their verdicts and due work begins. It refuses\n' +
-        'if Chamberlain has frozen the realm itself, because PostgreSQL is an older copy: then run\n' +
+        'if Chamberlain itself has frozen the realm, because PostgreSQL is an older copy: then run\n' +
         '`chamberlain recover`, which thaws the realm when that is safe.',
     )
     .examples('thaw', 'thaw --json')

@@ -91,7 +91,9 @@ export function openHost(config: LoginHostConfig, log: Log, places: Places): Hos
 export function gidOf(group: string, { groups }: LocalAccounts, places: Places): number {
   const gid = groups.get(group);
   if (gid !== undefined) return gid;
-  throw new ChamberlainError('CONFIG_INVALID', `${places.group} has no group ${group}`);
+  throw new ChamberlainError('CONFIG_INVALID', `${places.group} has no group ${group}`, {
+    action: 'Run deploy/login-host/install, which creates the group.',
+  });
 }
 
 function loadRegistry(

@@ -109,13 +109,19 @@ function* linesOf(chunks: Buffer[]): Generator<Buffer> {
     if (from < chunk.length) parts.push(chunk.subarray(from));
   }
 }
+
+const START_AGAIN = 'Correct that, and start the login helper again.';
+
 function prepareFolder(folder: string, gid: number): void {
   const self = process.getuid?.() ?? 0;
   try {
     mkdirSync(folder, { mode: 0o700 });
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code !== 'EEXIST') {
-      throw new ChamberlainError('CONFIG_INVALID', `making ${folder}`, { cause });
+      throw new ChamberlainError('CONFIG_INVALID', `making ${folder}`, {
+        cause,
+        action: START_AGAIN,
+      });
     }
   }
   const fd = doing('CONFIG_INVALID', `opening ${folder} as a folder`, () =>
@@ -125,7 +131,7 @@ function prepareFolder(folder: string, gid: number): void {
     const { uid, mode } = fstatSync(fd);
     if (uid !== self || (mode & 0o022) !== 0) {
       const act = `${folder} must be a folder of uid ${self} that no other account can write to`;
-      throw new ChamberlainError('CONFIG_INVALID', act);
+      throw new ChamberlainError('CONFIG_INVALID', act, { action: START_AGAIN });
     }
     fchownSync(fd, self, gid);
     fchmodSync(fd, 0o750);
@@ -138,20 +144,29 @@ function prepareFolder(folder: string, gid: number): void {
 async function removeStale(path: string): Promise<void> {
   const there = lstatSync(path, { throwIfNoEntry: false });
   if (there === undefined) return;
-  if (!there.isSocket()) throw new ChamberlainError('CONFIG_INVALID', `${path} is not a socket`);
+  if (!there.isSocket()) {
+    throw new ChamberlainError('CONFIG_INVALID', `${path} is not a socket`, {
+      action: START_AGAIN,
+    });
+  }
   const socket = connect(path);
   try {
     await once(socket, 'connect');
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code !== 'ECONNREFUSED') {
-      throw new ChamberlainError('CONFIG_INVALID', `looking at ${path}`, { cause });
+      throw new ChamberlainError('CONFIG_INVALID', `looking at ${path}`, {
+        cause,
+        action: START_AGAIN,
+      });
     }
     unlinkSync(path);
     return;
   } finally {
     socket.destroy();
   }
-  throw new ChamberlainError('CONFIG_INVALID', `another login helper already serves ${path}`);
+  throw new ChamberlainError('CONFIG_INVALID', `another login helper already serves ${path}`, {
+    action: 'Stop that one first: only one may run.',
+  });
 }
 
 async function bind(server: Server, path: string, gid: number): Promise<void> {

@@ -107,7 +107,8 @@ function lookUp(realm: string, uid: number, now: number): Answer {
   const account = accounts.find((each) => each.uid === uid);
   if (account === undefined) {
     const sentence = `your account (uid ${uid}) belongs to this host, not to the realm`;
-    throw new ChamberlainError('PERSON_UNKNOWN', sentence);
+    const action = 'Run this as a person or a tool of the realm.';
+    throw new ChamberlainError('PERSON_UNKNOWN', sentence, { action });
   }
   const { name, gecos, shell } = account;
   const isTool = toolOf(name, realm) !== undefined;
@@ -159,7 +160,8 @@ function readKeys(now: number): Key[] {
   const { status, stdout, stderr } = spawnSync('/usr/bin/sudo', OWN_KEYS, { encoding: 'utf8' });
   if (status !== 0) {
     const why = stderr.trim() || 'own-keys could not read it';
-    throw new ChamberlainError('BACKEND_UNREADABLE', `reading your key file: ${why}`);
+    const action = 'Tell an operator.';
+    throw new ChamberlainError('BACKEND_UNREADABLE', `reading your key file: ${why}`, { action });
   }
   return stdout.split('\n').flatMap((line) => {
     const verdict = parseSshKey(line);
@@ -217,12 +219,12 @@ function render(answer: Answer): string {
 function renderKeys(keys: readonly Key[]): string {
   if (keys.length === 0) return 'no keys';
   const table = renderTable(
-    ['key', 'fingerprint', 'options', 'taken until'],
+    ['key', 'fingerprint', 'options', 'accepted until'],
     keys.map(({ type, fingerprint, options, takenUntil }) => [
       type,
       fingerprint,
       options.join(','),
-      takenUntil ?? 'not taken',
+      takenUntil ?? 'not accepted',
     ]),
   );
   return `${table}\n${paint('dim', PUT_OFF)}`;

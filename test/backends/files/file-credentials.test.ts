@@ -218,7 +218,7 @@ describe('credentials', () => {
     try {
       const started = performance.now();
       expect(await linesOf(wanted())).toEqual([
-        `credentials.write: ${INSTEAD} a file under a lease`,
+        `credentials.write: ${INSTEAD} a file on which a program holds a file lease (fcntl)`,
       ]);
       await server.converge(wanted());
       expect(await linesOf(wanted())).toEqual([]);

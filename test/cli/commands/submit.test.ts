@@ -621,7 +621,7 @@ describe('requests', () => {
       exit: EXIT.usage,
       out: '',
       err:
-        `USAGE: there is no verdict on a request ${id}. Check the id. ` +
+        `USAGE: no request ${id} has a verdict. Check the id. ` +
         'If the request was sent, `chamberlain status` shows what it waits for.\n',
     });
   });

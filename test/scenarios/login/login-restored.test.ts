@@ -104,7 +104,7 @@ const isRefused = ({ refused }: AgentStatus, all: readonly string[] = CHANGED) =
   String(refused.map(({ entry }) => entry).sort()) === String(all);
 
 const OLDER =
-  /^the heartbeat of the directory was published at \S+, but one of \S+ was seen before: the directory is an older copy/;
+  /^the heartbeat of the directory was published at \S+, but this host has seen one that was published later, at \S+: the directory is an older copy/;
 
 describe('a replica that lags, while the other server hangs', () => {
   afterAll(() => signalMain('SIGCONT'));

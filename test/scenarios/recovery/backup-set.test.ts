@@ -308,7 +308,7 @@ test('doctor reports when the last set is old, when none was ever made, and what
       expect.objectContaining({ state: 'fix', what: expect.stringMatching(/^the last set /u) }),
       {
         ...{ group: 'backups', state: 'fix' },
-        what: 'sets of backups cannot be made: age is missing',
+        what: 'sets of backups cannot be made: this machine does not have age',
         todo: 'Run `apt-get install age`.',
       },
     ]);
@@ -470,7 +470,7 @@ test('if this machine is at fault, the set is not', async () => {
         env: { TMPDIR },
       });
       expect({ exit, out }).toEqual({ exit: 1, out: '' });
-      expect(err).toMatch(/^STEP_FAILED: .*\. This says nothing about the set\. Set TMPDIR to /u);
+      expect(err).toMatch(/^STEP_FAILED: .*\. The set was not checked\. Point TMPDIR to /u);
     }
   } finally {
     for (const each of [long, closed]) rmSync(each, { recursive: true });

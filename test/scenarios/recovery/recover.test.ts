@@ -255,7 +255,7 @@ test('started on it, the workers freeze by themselves, whoever has frozen before
   expect(thaw.exit).toBe(1);
   expect(thaw.err).toMatch(/^DATABASE_OLDER: .*chamberlain recover/);
   expect((await cli('status')).out).toMatch(
-    /^The realm is frozen since \S+ \S+, by the role directory: the directory has the heartbeat of .*; run `chamberlain recover`\.\n\nrole /,
+    /^The realm is frozen \(since \S+ \S+, by the role directory\): the directory has the heartbeat of .*; run `chamberlain recover`\.\n\nrole /,
   );
   const acts = await query(
     running.world,
@@ -279,7 +279,9 @@ test('a role that does not answer is named, and nothing is moved or thawed', asy
     expect(exit).toBe(4);
     // on a busy machine lines of progress stand before it
     expect(err).toMatch(/^BACKEND_UNREADABLE: homes: no answer within 2 s.*\n$/m);
-    expect(out).toBe('Nothing was done; the realm stays frozen. Correct this, and run it again.\n');
+    expect(out).toBe(
+      'Nothing was done; the realm stays frozen. Correct this, and run the command again.\n',
+    );
     expect(await readMoved()).toEqual(before);
     expect(await readFrozen()).toMatchObject({ frozen_by: 'the role directory' });
   } finally {
@@ -318,7 +320,7 @@ test('on a terminal it shows the list; after a no nothing is done, and it stays 
       expect.stringMatching(
         /^tools\.calm +without the maintainer bob +its seal \d+, the directory$/,
       ),
-      'For you to decide. Nothing of this happens before you run the command:',
+      'For you to decide. None of this happens unless you run the command in its row:',
       expect.stringMatching(
         /^dave was to be reinstated at .* +chamberlain submit person\.reinstate --person dave$/,
       ),
@@ -512,7 +514,7 @@ test('run again, it finds nothing older; told that all came back, it takes nothi
   expect((await cli('recover')).out).toMatch(/\nThe realm stays frozen\.\n$/);
   // where no server is newer, it says what cannot be seen
   expect((await cli('recover', '--database')).out).toMatch(
-    /^Lost: .*\nNothing shows which keys .*\n.*\nNothing shows whose access was revoked after the backup, so all of them will have it again\. /m,
+    /^Lost: .*\nNothing shows which keys .*\n.*\nNothing shows whose access was revoked after the backup, so these people will have access again\. /m,
   );
   expect(said).toMatchObject({ takings: [], names: [], credentials: [] });
   // what was given since may be lost everywhere

@@ -29,8 +29,9 @@ export function defineClose(command: Command): void {
       "Writes the rows of a past year, with their hashes, into a file that is signed with the admin's own\n" +
         'key; reads the file back, records its digest, and removes the rows. The chain continues from the\n' +
         'last of them. `audit verify FILE...` verifies such files. The oldest year must be closed first, and\n' +
-        'every request of the year must be done. The command may be interrupted at any moment, and run\n' +
-        'again. It writes as the owner of the database, and needs that secret. Times are UTC.',
+        'every request of the year must be done. Times are UTC. The command may be interrupted at any\n' +
+        'moment, and run again. It writes as the owner of the database, and needs the secret\n' +
+        '`postgres-owner`.',
     )
     .argument('<YEAR>', 'such as 2025', parseYear)
     .option('--out <folder>', 'the folder for the file, where it must stay', '.')

@@ -52,7 +52,7 @@ States:
   held         too much had drifted; an admin must release the sweep
   frozen       something had drifted, but the realm is frozen
   unreadable   something could not be read; nothing else had drifted
-  moving       only subjects that are being worked on differ
+  moving       the only differences are on subjects that a role is working on
   cut          interrupted: the sweep failed or its process ended; it is repeated`,
     )
     .examples('sweep', 'sweep now', 'sweep release --expect DIGEST')

@@ -99,11 +99,13 @@ function whyNot(object: string, kind: UnmanagedThing['kind']): string {
   switch (kind) {
     case 'home':
     case 'database user':
-    case 'rule':
-      return `${object}: a ${kind} is taken over with the account of its name or number: adopt that account; ${leave}`;
+    case 'rule': {
+      const what = kind === 'rule' ? 'sudo rule' : kind;
+      return `${object}: a ${what} is taken over together with the account that has the same name or number: adopt that account; \`chamberlain ignore\` leaves the ${what} as it is`;
+    }
     case 'member':
       return `${object}: to keep a member, send a request (maintainer.add, access.grant); ${leave}`;
     default:
-      return `${object}: an ${kind} cannot be taken over; ${leave}`;
+      return `${object}: this kind of thing (${kind}) cannot be taken over; ${leave}`;
   }
 }

@@ -310,7 +310,7 @@ function requireNamed(judged: Judgement, named: ReadonlySet<string>): void {
   const unnamed = listLosses(judged).filter((line) => !named.has(line));
   if (unnamed.length === 0) return;
   throw new ChamberlainError('PLAN_MOVED', 'nothing was imported', {
-    cause: new Error(`not named before: ${listSome(unnamed)}`),
+    cause: new Error(`the list that you confirmed did not name these: ${listSome(unnamed)}`),
     action: 'Run the import again, and read what it leaves out now.',
   });
 }

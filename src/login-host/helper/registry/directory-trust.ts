@@ -70,8 +70,9 @@ export function openHeartbeats(realm: string, at = 0): Heartbeats {
       if (Date.parse(marker.at) < highest) {
         older = marker;
         wrong =
-          `the heartbeat of the directory was published at ${marker.at}, but one of ${new Date(highest).toISOString()} ` +
-          'was seen before: the directory is an older copy, or a replica that lags; if it is the right one, run `keys-agent accept`';
+          `the heartbeat of the directory was published at ${marker.at}, but this host has seen one that was ` +
+          `published later, at ${new Date(highest).toISOString()}: the directory is an older copy, or a replica that lags; ` +
+          'if it is the right directory, run `keys-agent accept`';
         return false;
       }
       accept(marker);

@@ -324,7 +324,9 @@ describe('faults of a file are reported with its name', () => {
     expect((await run('verify', '--head', heads[0] ?? '')).exit).toBe(0);
     const alone = await run('verify', '--head', inside);
     expect(alone.exit).toBe(1);
-    expect(alone.out).toContain('or it is in the file of a closed year, which must be given too');
+    expect(alone.out).toContain(
+      'or the head is in the file of a closed year: give the files of closed years too',
+    );
     const both = await run('verify', '--head', inside, fileOf(2022), fileOf(2023));
     expect(both).toMatchObject(good);
     expect(both.out).toContain('the given head is in the chain');
