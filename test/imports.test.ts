@@ -98,7 +98,7 @@ const DRIVERS: Record<string, string[]> = {
   ],
 };
 /** What a pure file may import besides pure files. */
-const HARMLESS = /^(zod|sshpk|node:(crypto|path|module|buffer|util|net))$/;
+const HARMLESS = /^(zod(\/mini)?|sshpk|node:(crypto|path|module|buffer|util|net))$/;
 const IMPURE =
   /\b(?:Date\.now|new Date|Math\.random|performance\.now)\(\)|\brandom(?:Bytes|UUID|Int)\b[^;]* from 'node:crypto'/;
 

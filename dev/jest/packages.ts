@@ -12,17 +12,19 @@ const PROJECT = join(import.meta.dirname, '../..');
 const CACHE = join(PROJECT, 'node_modules/.cache/chamberlain-packages');
 const NAMES = [
   ...['bullmq', 'commander', 'fast-check', 'ioredis', 'jose', 'ldapts', 'mariadb', 'pg', 'pino'],
-  ...['prom-client', 'sshpk', 'yaml', 'zod'],
+  ...['prom-client', 'sshpk', 'yaml', 'zod', 'zod/mini', 'zod/v4/locales/en.js'],
 ];
 
 /** The environment variable that names their folder; dev/test.ts sets it. */
 export const PACKAGES = 'CHAMBERLAIN_TEST_PACKAGES';
 
+const fileOf = (name: string): string => `${name.replaceAll('/', '+')}.js`;
+
 /** The URL of the file of a package, if there is one. */
 export function urlOfPackage(name: string): string | undefined {
   const folder = process.env[PACKAGES];
   if (folder === undefined || !NAMES.includes(name)) return undefined;
-  return pathToFileURL(join(folder, `${name}.js`)).href;
+  return pathToFileURL(join(folder, fileOf(name))).href;
 }
 
 /** Builds the packages unless they are built; returns their folder. */
@@ -37,10 +39,10 @@ export async function buildPackages(): Promise<string> {
   const unfinished = mkdtempSync(join(CACHE, 'new-'));
   const entries = join(unfinished, 'entries');
   mkdirSync(entries);
-  for (const name of NAMES) writeFileSync(join(entries, `${name}.js`), await entryOf(name));
+  for (const name of NAMES) writeFileSync(join(entries, fileOf(name)), await entryOf(name));
   const { build } = await import('esbuild');
   await build({
-    entryPoints: NAMES.map((name) => join(entries, `${name}.js`)),
+    entryPoints: NAMES.map((name) => join(entries, fileOf(name))),
     outdir: unfinished,
     bundle: true,
     splitting: true,

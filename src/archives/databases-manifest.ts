@@ -1,5 +1,5 @@
 /** The manifest of an archive of databases: what was on the servers, and which file holds it. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { type ArchiveName, parseAs, parseManifestAs } from './manifest.ts';
 
 const table = z.strictObject({

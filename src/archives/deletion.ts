@@ -1,5 +1,5 @@
 /** The deletions that archives show by their manifests: evidence if our database is older than they are. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { ARCHIVING_ROLES } from '../roles/index.ts';
 
 const SEEN_DELETION = z.object({

@@ -1,5 +1,5 @@
 /** The manifest of an archived home: what the archive holds, and what it was made of. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { type ArchiveName, parseManifestAs } from './manifest.ts';
 
 const schema = z.strictObject({

@@ -1,6 +1,6 @@
 /** What the manifests of homes and of databases have in common: canonical JSON, whose SHA-256 is recorded. */
 import { createHash } from 'node:crypto';
-import type { z } from 'zod';
+import type * as z from 'zod';
 import { canonicalJson } from '../shared/canonical-json.ts';
 
 /** Identifies an archive. */

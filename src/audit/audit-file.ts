@@ -13,7 +13,7 @@ import { createHash, createPublicKey, type KeyObject, sign, verify } from 'node:
 import { createReadStream, type PathLike } from 'node:fs';
 import { link, open, rm } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { ChamberlainError } from '../shared/errors.ts';
 import { canonicalJson } from '../shared/canonical-json.ts';
 import { flushFolder, removeLeftovers } from '../shared/durable-file.ts';

@@ -11,7 +11,7 @@
  *
  * A folder whose name begins with a dot is not a set: it is being made, or was never completed.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { ARCHIVING_ROLES } from '../roles/index.ts';
 
 export const MANIFEST = 'manifest.json';

@@ -1,5 +1,5 @@
 /** The fields of each kind of request, as a portal writes them and as options of the command line. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { KIND_SUMMARIES, type RequestKind } from '../requests/kinds.ts';
 import { REQUEST_SCHEMAS } from '../requests/schema.ts';
 

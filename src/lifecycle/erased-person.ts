@@ -1,5 +1,5 @@
 /** A line of `erasures.log`: a person who was erased as the law requires, and the approved request for it. */
-import { z } from 'zod';
+import * as z from 'zod';
 
 const ERASED = z.object({
   uid: z.int(),

@@ -3,14 +3,17 @@
  * helper, `take` and `whoami` need. It holds no secret. Unknown keys are refused.
  */
 import { createPublicKey } from 'node:crypto';
-import { z } from 'zod';
+import * as z from 'zod/mini';
 import {
   absolutePath,
   ed25519PublicKey,
+  filled,
   fingerprints,
   idRange,
+  intOf,
   ldapUri,
   loadYaml,
+  someOf,
   unixName,
 } from '../shared/config-values.ts';
 import { sealKeyId, type SealKeys } from '../seals/seal.ts';
@@ -23,29 +26,30 @@ export const LOGIN_HOST_CONFIG = '/etc/chamberlain/login-host.yaml';
 const schema = z.strictObject({
   realm: unixName,
   /** the gid of the realm group, which is also the primary group of every person */
-  realmGid: z.int().min(1).max(65_533).default(500),
-  ids: z.strictObject({ people: z.array(idRange).min(1), tools: z.array(idRange).min(1) }),
+  realmGid: z.prefault(intOf(1, 65_533), 500),
+  ids: z.strictObject({ people: someOf(idRange), tools: someOf(idRange) }),
   ldap: z.strictObject({
     /** tried in this order; the first that answers is used */
-    uris: z.array(ldapUri).min(1),
-    base: z.string().min(1),
-    caFile: absolutePath.optional(),
+    uris: someOf(ldapUri),
+    base: filled,
+    caFile: z.optional(absolutePath),
     /** of `cn=keys-agent,ou=chamberlain,<base>`, readable only by the agent */
-    passwordFile: absolutePath.default('/etc/chamberlain/secrets/ldap-keys-agent'),
+    passwordFile: z.prefault(absolutePath, '/etc/chamberlain/secrets/ldap-keys-agent'),
   }),
   /** how long a key is accepted while the directory cannot be read */
-  offlineLimitSeconds: z.int().min(4).default(86_400),
+  offlineLimitSeconds: z.prefault(z.int().check(z.minimum(4)), 86_400),
   /** the folders in which homes in the directory must lie */
-  homes: z
-    .strictObject({
-      people: absolutePath.default('/home'),
-      tools: absolutePath.default('/data/project'),
-    })
-    .prefault({}),
+  homes: z.prefault(
+    z.strictObject({
+      people: z.prefault(absolutePath, '/home'),
+      tools: z.prefault(absolutePath, '/data/project'),
+    }),
+    {},
+  ),
   /** fingerprints that are refused in addition to the built-in list */
   knownBadKeys: fingerprints,
   /** PEM, Ed25519: this host accepts seals signed by these keys; two during a change of the key */
-  sealKeys: z.array(ed25519PublicKey).min(1).max(2),
+  sealKeys: z.array(ed25519PublicKey).check(z.minLength(1), z.maxLength(2)),
 });
 
 export type LoginHostConfig = z.infer<typeof schema>;

@@ -19,7 +19,7 @@
  *
  * If a reading of everything has another token, or belongs to another run of the helper, it does not count.
  */
-import { z } from 'zod';
+import * as z from 'zod/mini';
 
 export type ReportLine =
   | readonly ['seal', name: string, text: string]
@@ -33,12 +33,12 @@ const answerSchema = z.object({
   /** the id of this run of the helper: everything must be reported to another run */
   run: z.string(),
   /** the token of the current reading of everything */
-  reading: z.string().exactOptional(),
+  reading: z.exactOptional(z.string()),
   /** what the agent reads is complete and current */
   trusted: z.boolean(),
   /** why it is not, and whether another server may be */
-  why: z.string().exactOptional(),
-  tryAnother: z.boolean().exactOptional(),
+  why: z.exactOptional(z.string()),
+  tryAnother: z.exactOptional(z.boolean()),
 });
 export type ReportAnswer = z.infer<typeof answerSchema>;
 

@@ -4,7 +4,7 @@
  * A job is `{"token": "<compact JWS>"}`: a JWT (RFC 7519) signed with EdDSA (RFC 8037) whose claims
  * are iss (the portal), aud (the realm), jti (a UUID), iat, exp, sub (who approved) and `request`.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { isDisplayName, NEW_SHELL_NAME, NEW_TOOL_NAME } from '../identity/names.ts';
 import type { RequestKind } from './kinds.ts';
 

@@ -8,7 +8,7 @@
  * is an older copy of itself. A place that shows a newer marker than PostgreSQL ever gave it proves that PostgreSQL is
  * an older copy.
  */
-import { z } from 'zod';
+import * as z from 'zod/mini';
 import { payloadOf, signPayload, type SealKey } from './seal.ts';
 import { spanOf } from '../shared/time.ts';
 
@@ -25,8 +25,8 @@ const schema = z.strictObject({
   /**
    * how many people and tools must have a seal at least: those that the directory role made and that are not deleted
    */
-  people: z.int().min(0),
-  tools: z.int().min(0),
+  people: z.int().check(z.minimum(0)),
+  tools: z.int().check(z.minimum(0)),
   /**
    * uid and number: for these subjects, a seal with a lower number does not count. They are the subjects that lost
    * access within the last seven days or were deleted. So a host that never saw the newer seal does not accept an older

@@ -19,7 +19,7 @@
  * number that it has seen and accepts no lower one.
  */
 import { createHash, createPublicKey, sign, verify, type KeyObject } from 'node:crypto';
-import { z } from 'zod';
+import * as z from 'zod/mini';
 
 const account = {
   realm: z.string(),
@@ -30,7 +30,7 @@ const account = {
   shell: z.string(),
 };
 const validity = {
-  number: z.int().min(1).max(Number.MAX_SAFE_INTEGER),
+  number: z.int().check(z.minimum(1), z.maximum(Number.MAX_SAFE_INTEGER)),
   /** no host accepts the seal from this time on: UTC, whole seconds, `2026-12-06T00:00:00Z` */
   until: z.iso.datetime({ precision: 0 }),
 };

@@ -5,14 +5,17 @@
 import { createPrivateKey, type KeyObject } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod/mini';
 import {
   absolutePath,
   ed25519PublicKey,
+  filled,
   fingerprints,
   idRange,
+  intOf,
   ldapUri,
   loadYaml,
+  someOf,
   unixName,
 } from './config-values.ts';
 import { cannotRead, ChamberlainError } from './errors.ts';
@@ -25,184 +28,203 @@ const databaseServer = z
   .strictObject({
     name: unixName,
     kind: z.enum(['replica', 'toolsdb']),
-    socket: absolutePath.optional(),
-    host: z.string().min(1).optional(),
-    port: z.int().optional(),
+    socket: z.optional(absolutePath),
+    host: z.optional(filled),
+    port: z.optional(z.int()),
   })
-  .refine((server) => (server.socket === undefined) !== (server.host === undefined), {
-    message: 'needs either socket or host',
-  });
+  .check(
+    z.refine(
+      (server) => (server.socket === undefined) !== (server.host === undefined),
+      'needs either socket or host',
+    ),
+  );
 
-const shellName = z.string().refine((name) => parseImportedShellName(name) !== undefined, {
-  message:
-    'is not a shell name: it must start with a-z and consist of 1 to 32 characters: a-z, 0-9, - and _',
-});
+const shellName = z
+  .string()
+  .check(
+    z.refine(
+      (name) => parseImportedShellName(name) !== undefined,
+      'is not a shell name: it must start with a-z and consist of 1 to 32 characters: a-z, 0-9, - and _',
+    ),
+  );
 
 const portal = z.strictObject({
   /** the portal of an admin's own key is called `admin.<shell name>` */
-  name: z
-    .string()
-    .regex(/^[a-z][a-z0-9.-]{0,62}$/)
-    .refine((name) => !name.startsWith('urgent.'), {
-      message: 'must not begin with `urgent.`: its queue would be the urgent one of another portal',
-    }),
-  keys: z
-    .array(
-      z.strictObject({
-        kid: z.string().min(1),
-        publicKey: ed25519PublicKey,
-      }),
-    )
-    .min(1)
-    .refine((keys) => new Set(keys.map(({ kid }) => kid)).size === keys.length, {
-      message: 'two of them have the same kid',
-    }),
-  kinds: z.union([z.literal('all'), z.array(z.enum(REQUEST_KINDS)).min(1)]),
+  name: z.string().check(
+    z.regex(/^[a-z][a-z0-9.-]{0,62}$/),
+    z.refine(
+      (name) => !name.startsWith('urgent.'),
+      'must not begin with `urgent.`: its queue would be the urgent one of another portal',
+    ),
+  ),
+  keys: someOf(z.strictObject({ kid: filled, publicKey: ed25519PublicKey })).check(
+    z.refine(
+      (keys) => new Set(keys.map(({ kid }) => kid)).size === keys.length,
+      'two of them have the same kid',
+    ),
+  ),
+  kinds: z.union([z.literal('all'), someOf(z.enum(REQUEST_KINDS))]),
   /** whether it gets events about every subject, not only about its own requests */
-  subjectEvents: z.boolean().default(false),
+  subjectEvents: z.prefault(z.boolean(), false),
   /**
    * whether it may send requests of an admin that only admins may send, or that change the admin tool. Otherwise
    * these need the admin's own key.
    */
-  speaksForAdmins: z.boolean().default(false),
+  speaksForAdmins: z.prefault(z.boolean(), false),
 });
 
 /**
  * A token lives for up to 7 days, and until then the same request must get the same verdict. PostgreSQL enforces it
  * too.
  */
-const keptDays = z.int().min(8, 'must be at least 8 days: a token lives for 7').max(36_500);
+const keptDays = z
+  .int()
+  .check(z.minimum(8, 'must be at least 8 days: a token lives for 7'), z.maximum(36_500));
 
 const schema = z
   .strictObject({
     realm: unixName,
-    admin: z.string().min(1).default('admin'),
+    admin: z.prefault(filled, 'admin'),
     secrets: absolutePath,
-    adminKey: absolutePath.optional(),
+    adminKey: z.optional(absolutePath),
     postgres: z.strictObject({
-      host: z.string().min(1),
-      port: z.int().default(5432),
-      database: z.string().min(1),
+      host: filled,
+      port: z.prefault(z.int(), 5432),
+      database: filled,
     }),
-    redis: z.strictObject({ url: z.string().regex(/^rediss?:\/\//) }),
+    redis: z.strictObject({ url: z.string().check(z.regex(/^rediss?:\/\//)) }),
     ldap: z.strictObject({
       uri: ldapUri,
-      base: z.string().min(1),
-      caFile: absolutePath.optional(),
+      base: filled,
+      caFile: z.optional(absolutePath),
     }),
     ids: z.strictObject({
-      people: z.array(idRange).min(1),
-      tools: z.array(idRange).min(1),
+      people: someOf(idRange),
+      tools: someOf(idRange),
       /** numbers that other realms give on the same servers: what has one is theirs, and not unmanaged */
-      others: z.array(idRange).default([]),
-      realmGid: z.int().min(1).max(65_533).default(500),
+      others: z.prefault(z.array(idRange), []),
+      realmGid: z.prefault(intOf(1, 65_533), 500),
     }),
     files: z.strictObject({
-      root: z.union([z.literal(''), absolutePath]).default(''),
-      toolHomes: absolutePath.default('/data/project'),
-      personHomes: absolutePath.default('/home'),
-      toolHomeMode: z
-        .string()
-        .regex(/^[0-7]{3,4}$/)
-        .default('2775'),
-      skel: absolutePath.default('/etc/skel'),
+      root: z.prefault(z.union([z.literal(''), absolutePath]), ''),
+      toolHomes: z.prefault(absolutePath, '/data/project'),
+      personHomes: z.prefault(absolutePath, '/home'),
+      toolHomeMode: z.prefault(z.string().check(z.regex(/^[0-7]{3,4}$/)), '2775'),
+      skel: z.prefault(absolutePath, '/etc/skel'),
     }),
     databases: z.strictObject({
-      maxUserConnections: z.int().min(1).default(10),
-      servers: z.array(databaseServer).min(1),
+      maxUserConnections: z.prefault(z.int().check(z.minimum(1)), 10),
+      servers: someOf(databaseServer),
     }),
-    keys: z
-      .strictObject({
-        maxPerPerson: z.int().min(1).default(50),
+    keys: z.prefault(
+      z.strictObject({
+        maxPerPerson: z.prefault(z.int().check(z.minimum(1)), 50),
         /** fingerprints to refuse, besides those that are shipped */
         knownBad: fingerprints,
-      })
-      .prefault({}),
-    sweep: z
-      .strictObject({
+      }),
+      {},
+    ),
+    sweep: z.prefault(
+      z.strictObject({
         /** from the beginning of one sweep to that of the next; at most 30 days */
-        everyMinutes: z.number().min(1).max(43_200).default(60),
+        everyMinutes: z.prefault(z.number().check(z.minimum(1), z.maximum(43_200)), 60),
         /** a share of all subjects: if more have drifted, a sweep corrects none of them and is held */
-        mostShare: z
-          .number()
-          .min(0)
-          .max(1, 'must be a share of all subjects, from 0 to 1, such as 0.05')
-          .default(0.05),
+        mostShare: z.prefault(
+          z
+            .number()
+            .check(
+              z.minimum(0),
+              z.maximum(1, 'must be a share of all subjects, from 0 to 1, such as 0.05'),
+            ),
+          0.05,
+        ),
         /** so many subjects may always be corrected */
-        atLeast: z.int().min(0).default(10),
-      })
-      .prefault({}),
+        atLeast: z.prefault(z.int().check(z.minimum(0)), 10),
+      }),
+      {},
+    ),
     /** for credentials that are changed as a matter of routine */
-    credentials: z
-      .strictObject({
+    credentials: z.prefault(
+      z.strictObject({
         /** how long the old password works as well as the new one; at most 30 days */
-        overlapSeconds: z.int().min(0).max(2_592_000).default(86_400),
-      })
-      .prefault({}),
-    leaving: z
-      .strictObject({
+        overlapSeconds: z.prefault(intOf(0, 2_592_000), 86_400),
+      }),
+      {},
+    ),
+    leaving: z.prefault(
+      z.strictObject({
         /** from an approved tool.delete until the tool is archived */
-        graceDays: z.int().min(1).max(3650).default(40),
+        graceDays: z.prefault(intOf(1, 3650), 40),
         /** from an approved person.delete until the person is archived; 0: at once, without a warning */
-        personGraceDays: z.int().min(0).max(3650).default(30),
+        personGraceDays: z.prefault(intOf(0, 3650), 30),
         /** single suspensions in an hour; further ones wait for an admin's release */
-        mostSuspensionsPerHour: z.int().min(1).default(20),
-      })
-      .prefault({}),
-    archives: z
-      .strictObject({
+        mostSuspensionsPerHour: z.prefault(z.int().check(z.minimum(1)), 20),
+      }),
+      {},
+    ),
+    archives: z.prefault(
+      z.strictObject({
         /** a folder of root on the file server; one of the role `databases` on its own machine */
-        homes: absolutePath.default('/srv/chamberlain/homes'),
-        databases: absolutePath.default('/srv/chamberlain/databases'),
+        homes: z.prefault(absolutePath, '/srv/chamberlain/homes'),
+        databases: z.prefault(absolutePath, '/srv/chamberlain/databases'),
         /** how long an archive is kept after its contents were deleted */
-        keepDays: z.int().min(1).max(36_500).default(365),
-      })
-      .prefault({}),
+        keepDays: z.prefault(intOf(1, 36_500), 365),
+      }),
+      {},
+    ),
     /** the public keys of age that `backup` encrypts to; their private halves must be on no machine of the realm */
-    backups: z
-      .strictObject({
-        recipients: z
-          .array(z.string().regex(/^age1[0-9a-z]+$/, 'is not a public key of age (age1…)'))
-          .min(1),
-      })
-      .optional(),
+    backups: z.optional(
+      z.strictObject({
+        recipients: someOf(
+          z.string().check(z.regex(/^age1[0-9a-z]+$/, 'is not a public key of age (age1…)')),
+        ),
+      }),
+    ),
     /** shell names that no person may get, besides those of identity/reserved-names.ts */
-    reservedNames: z.array(shellName).default([]),
+    reservedNames: z.prefault(z.array(shellName), []),
     /** how long records are kept when they have no further consequence, in days */
-    retention: z
-      .strictObject({
+    retention: z.prefault(
+      z.strictObject({
         /** events, counted from when they were written; an event that its portal has not taken is kept */
-        eventsDays: keptDays.default(30),
+        eventsDays: z.prefault(keptDays, 30),
         /** requests, counted from when they were done; also approvals, and requests for access */
-        requestsDays: keptDays.default(730),
+        requestsDays: z.prefault(keptDays, 730),
         /** sweeps; the last 1,000 are kept anyway */
-        sweepsDays: keptDays.default(90),
+        sweepsDays: z.prefault(keptDays, 90),
         /** the outcome of each part of a repair */
-        repairsDays: keptDays.default(30),
-      })
-      .prefault({}),
-    portals: z.array(portal).min(1),
+        repairsDays: z.prefault(keptDays, 30),
+      }),
+      {},
+    ),
+    portals: someOf(portal),
   })
-  .superRefine((config, context) => {
-    const seen = new Set<string>();
-    for (const name of [...config.portals, ...config.databases.servers].map((item) => item.name)) {
-      if (seen.has(name)) context.addIssue({ code: 'custom', message: `${name} is listed twice` });
-      seen.add(name);
-    }
-    const { people, tools, others } = config.ids;
-    for (const other of others) {
-      const own = [...people, ...tools].find((r) => r.first <= other.last && other.first <= r.last);
-      if (own === undefined) continue;
-      const message = `ids: the range ${other.first}-${other.last} of others overlaps ${own.first}-${own.last}`;
-      context.addIssue({ code: 'custom', message });
-    }
-    if (config.files.toolHomes === config.files.personHomes) {
-      context.addIssue({
-        code: 'custom',
-        message: 'tools and people must not have the same area of homes',
-      });
-    }
-  });
+  .check(
+    z.superRefine((config, context) => {
+      const seen = new Set<string>();
+      for (const name of [...config.portals, ...config.databases.servers].map(
+        (item) => item.name,
+      )) {
+        if (seen.has(name))
+          context.addIssue({ code: 'custom', message: `${name} is listed twice` });
+        seen.add(name);
+      }
+      const { people, tools, others } = config.ids;
+      for (const other of others) {
+        const own = [...people, ...tools].find(
+          (r) => r.first <= other.last && other.first <= r.last,
+        );
+        if (own === undefined) continue;
+        const message = `ids: the range ${other.first}-${other.last} of others overlaps ${own.first}-${own.last}`;
+        context.addIssue({ code: 'custom', message });
+      }
+      if (config.files.toolHomes === config.files.personHomes) {
+        context.addIssue({
+          code: 'custom',
+          message: 'tools and people must not have the same area of homes',
+        });
+      }
+    }),
+  );
 
 export type Config = z.infer<typeof schema>;
 export type Portal = Config['portals'][number];

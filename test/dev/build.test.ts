@@ -42,6 +42,14 @@ test('a build makes a program that runs, and can be loaded by everybody', () => 
   expect(new Set(modes)).toEqual(new Set([0o644]));
 });
 
+test('the files import only each other: an import of a module of Node.js loads too much', () => {
+  const files = readdirSync(dist).filter((name) => name.endsWith('.js'));
+  const code = files.map((name) => readFileSync(join(dist, name), 'utf8'));
+  const imports = code.flatMap((text) => text.match(/^import\b[^;]* from "[^"]*"/gm) ?? []);
+  expect(imports.length).toBeGreaterThan(100);
+  expect(imports.filter((each) => !each.includes('from "./'))).toEqual([]);
+});
+
 test('a file of an earlier build stays for a day, for programs that still run', () => {
   const [recent, old] = ['chunk-RECENT.js', 'chunk-OLD.js'].map((name) => join(dist, name)) as [
     string,

@@ -1,18 +1,21 @@
 /** The file `state.json`: what the helper must know after a restart, besides the journal. */
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod/mini';
 import type { LoginHostConfig } from '../config.ts';
 import type { Kept } from './registry/registry.ts';
 import { readIfThere, replaceFile } from '../../shared/durable-file.ts';
 
 const schema = z.strictObject({
-  at: z.number().min(0),
+  at: z.number().check(z.minimum(0)),
   floors: z.array(z.tuple([z.int(), z.int()])),
-  accepted: z.strictObject({ people: z.int().min(0), tools: z.int().min(0) }),
+  accepted: z.strictObject({
+    people: z.int().check(z.minimum(0)),
+    tools: z.int().check(z.minimum(0)),
+  }),
   disappeared: z.array(z.tuple([z.int(), z.number()])),
-  confirmedAt: z.number().min(0).default(0),
-  doubted: z.array(z.tuple([z.int(), z.number()])).default([]),
+  confirmedAt: z.prefault(z.number().check(z.minimum(0)), 0),
+  doubted: z.prefault(z.array(z.tuple([z.int(), z.number()])), []),
   rules: z.string(),
   isWhole: z.boolean(),
 });
