@@ -126,7 +126,7 @@ async function tell(count: number): Promise<void> {
 }
 
 /** Waits until the portal has everything that was sent, and checks that each life had its events in order. */
-async function expectAll({ lives, errors }: SamplePortal, timeoutMs = 30_000): Promise<void> {
+async function expectAll({ lives, errors }: SamplePortal, timeoutMs = 60_000): Promise<void> {
   await eventually(
     'the last event',
     () => {
