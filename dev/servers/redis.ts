@@ -82,7 +82,11 @@ export async function keepOrChoosePort(portFile: string): Promise<number> {
   } catch {
     // the first start
   }
-  if (kept > 0 && (await isFree(kept))) return kept;
+  return kept > 0 && (await isFree(kept)) ? kept : freePort();
+}
+
+/** A port of 127.0.0.1 on which nothing listens now. */
+export async function freePort(): Promise<number> {
   for (let tries = 0; tries < 100; tries += 1) {
     const port = randomInt(...PORTS);
     if (await isFree(port)) return port;

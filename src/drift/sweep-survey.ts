@@ -11,10 +11,9 @@ export interface SweepPatience {
   askAgainMs: number;
   /** a role without progress on any survey for so long counts as unreadable */
   silentMs: number;
+  /** progress on other surveys, which come first, extends that to at most so many times `silentMs` */
+  mostPutOff?: number;
 }
-
-/** Progress on other surveys, which come first, extends that to at most so many times `silentMs`. */
-const MOST_PUT_OFF = 10;
 
 /**
  * One report of each role. For a role that is silent for too long, a report that says so.
@@ -25,12 +24,12 @@ export async function surveyEverything(
   client: pg.Client,
   queues: Queues,
   survey: string,
-  { askAgainMs, silentMs }: SweepPatience,
+  { askAgainMs, silentMs, mostPutOff = 10 }: SweepPatience,
   { held, progress }: { held: AbortSignal; progress: () => Promise<void> },
 ): Promise<Map<Role, Report>> {
   const askedAt = new Map<Role, number>();
   const quiet = new Map<Role, number>();
-  const patience = { silentMs, mostPutOff: MOST_PUT_OFF };
+  const patience = { silentMs, mostPutOff };
   const reports = await collectReports(client, survey, ROLES, patience, async (waited) => {
     held.throwIfAborted();
     await progress();

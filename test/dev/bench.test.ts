@@ -43,9 +43,9 @@ test('SIGTERM to `npm run bench` also stops its servers', async () => {
     stdio: 'ignore',
   });
   const ended = new Promise<void>((done) => npm.once('exit', () => done()));
-  await eventually('its servers', () => SERVERS.isSubsetOf(namesOf(startedThere())), 60_000);
+  await eventually('its servers', () => SERVERS.isSubsetOf(namesOf(startedThere())), 120_000);
   npm.kill('SIGTERM');
   await ended;
   await eventually('their end', () => startedThere().length === 0, 30_000);
   expect(startedThere()).toEqual([]);
-}, 120_000);
+}, 300_000);

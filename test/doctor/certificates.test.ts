@@ -6,6 +6,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { freePort } from '../../dev/servers/redis.ts';
 import type { Config } from '../../src/shared/config.ts';
 import { lookAtCertificate, tlsServers } from '../../src/doctor/certificates.ts';
 import { examine } from '../../src/doctor/examine.ts';
@@ -104,16 +105,6 @@ async function serve(from: Date, until: Date): Promise<number> {
     return true;
   });
   return port;
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const probe = createServer();
-    probe.listen(0, '127.0.0.1', () => {
-      const { port } = probe.address() as { port: number };
-      probe.close(() => resolve(port));
-    });
-  });
 }
 
 const later = (days: number) => new Date(Date.now() + days * DAY_MS);

@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { openLoginHost, type LoginHost } from '../../dev/servers/login-host.ts';
 import { PLACES } from '../../src/login-host/places.ts';
 import { eventually } from '../scenarios/eventually.ts';
-import { freePort } from './helper-host.ts';
+import { freePort } from '../../dev/servers/redis.ts';
 import { newSealKey } from './seal-key.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'chamberlain-closed-'));

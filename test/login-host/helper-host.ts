@@ -1,7 +1,6 @@
 /** A private machine on which the login helper runs as its program, in the places that a login host has. */
 import { appendFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { once } from 'node:events';
-import { connect, createServer, type AddressInfo } from 'node:net';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
 import type { Ended } from '../../dev/servers/private-machine.ts';
@@ -109,12 +108,4 @@ export function rightsOfUnit(): string {
   );
   const [, rights = ''] = /^CapabilityBoundingSet=(.*)$/m.exec(readFileSync(unit, 'utf8')) ?? [];
   return rights.toLowerCase().replace(/(^| )cap_/g, ',+');
-}
-
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  await new Promise((done) => server.close(done));
-  return port;
 }

@@ -108,9 +108,10 @@ async function ask(uid: number): Promise<unknown> {
   return JSON.parse(stdout);
 }
 
+const NOW = Date.now();
 /** Days from now. */
 function timeIn(days: number): string {
-  const time = new Date(Date.now() + days * 86_400_000);
+  const time = new Date(NOW + days * 86_400_000);
   return `${time.toISOString().slice(0, 10)}T12:00:00Z`;
 }
 const expiry = (days: number): string => `expiry-time="${timeIn(days).replaceAll(/[-:T]/g, '')}"`;

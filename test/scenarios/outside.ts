@@ -26,7 +26,7 @@ export async function readDirectory(
       ...['-D', world.ldapAdmin.dn, '-y', join(world.config.secrets, 'ldap-admin')],
       ...['-b', world.config.ldap.base, filter, '*', ...(operational ? ['+'] : [])],
     ],
-    { maxBuffer: 1 << 28, timeout: 20_000 },
+    { maxBuffer: 1 << 28, timeout: 60_000 },
   );
   const entries = new Map<string, Entry>();
   for (const block of stdout.split('\n\n')) {
@@ -256,7 +256,7 @@ export async function loginWith(
   const { stdout } = await run(
     'mariadb',
     [`--defaults-file=${file}`, `--socket=${world[server].socket}`, '--batch', '-N', '-e', sql],
-    { timeout: 20_000 },
+    { timeout: 60_000 },
   );
   return stdout.trim();
 }

@@ -134,16 +134,25 @@ describe('submit', () => {
   });
 
   test('--wait follows until all is applied, and ticks off each role on standard error', async () => {
-    const waiting = run('submit', 'access.grant', '--person', 'alice', '--wait');
+    const args = ['submit', 'access.grant', '--person', 'alice', '--wait'];
+    const child = startCli(args, { config: world.configFile });
+    const ended = endOf(child);
+    let told = '';
+    child.stderr?.on('data', (text: string) => (told += text));
     await until(`SELECT FROM requests WHERE kind = 'access.grant' AND verdict = 'accepted'`);
-    await sleep(300);
     await owner.query(
       `UPDATE convergence SET applied = wanted, state = 'applied', leased_until = NULL
        WHERE role = 'directory'`,
     );
-    await sleep(800);
+    await eventually('the directory to be ticked off', () => told.includes('✓ directory'));
+    await until(
+      `SELECT count(*) FROM convergence JOIN people ON uid = subject AND shell_name = 'alice'
+       WHERE role IN ('homes', 'databases') AND applied < wanted
+         AND (leased_until IS NOT NULL OR convergence.state = 'waiting') HAVING count(*) = 2`,
+    );
+    expect(told).not.toMatch(/homes|databases/u);
     await applyAll();
-    const { exit, out, err } = await waiting;
+    const { exit, out, err } = await ended;
     expect(exit).toBe(0);
     expect(out.trim()).toMatch(UUID);
     expect(err).toMatch(/^ {2}✓ accepted \d+ ms\n {2}✓ directory \d+ ms\n/u);

@@ -150,7 +150,7 @@ describe('without Redis', () => {
 
   test('submit says which request may have been sent, and with its id that request counts once', async () => {
     // nothing more is sent to a Redis that has not answered for 4 s
-    const { err } = await sendTwo(3, () =>
+    const { err } = await sendTwo(2, () =>
       Promise.resolve(signalTree(runningPid(world.redis) ?? 0, 'SIGSTOP')),
     );
     const told =

@@ -158,7 +158,7 @@ describe('a directory that is trusted', () => {
     await change(reseal('p1', { keys: [KEYS['p1'] ?? '', `restrict ${second}`] }));
     await eventually('two lines', () => file('p1')?.includes(`${second}\n`));
     // all entries are compared every minute
-    expect(performance.now() - begin).toBeLessThan(20_000);
+    expect(performance.now() - begin).toBeLessThan(50_000);
     expect(file('p1')).toMatch(/^restrict,expiry-time="\d{14}Z" ssh-ed25519 \S+$/m);
     await change(
       reseal('p2', { state: 'suspended' }) +

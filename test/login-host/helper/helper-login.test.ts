@@ -7,7 +7,8 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { PLACES } from '../../../src/login-host/places.ts';
 import { eventually } from '../../scenarios/eventually.ts';
-import { freePort, openHelperHost, type HelperHost } from '../helper-host.ts';
+import { freePort } from '../../../dev/servers/redis.ts';
+import { openHelperHost, type HelperHost } from '../helper-host.ts';
 import * as seals from '../seals.ts';
 
 const ALICE = 10_001;

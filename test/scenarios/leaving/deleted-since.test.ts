@@ -129,7 +129,6 @@ test('accounts with archives newer than the backup are deleted, whether it knows
     await eventually(
       `${each.name} to be applied`,
       async () => (await owedOf(world, each)).length === 0,
-      30_000,
     );
   }
   const acts = await query(

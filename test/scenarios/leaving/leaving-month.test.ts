@@ -256,4 +256,4 @@ test('the month', async () => {
   expect(archivesOf('homes')).not.toContain('tools.leaver.2');
   expect(archivesOf('databases')).not.toContain('tools.leaver.2');
   expect(portal.disorder).toEqual([]);
-}, 120_000);
+}, 300_000);

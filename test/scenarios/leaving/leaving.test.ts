@@ -63,6 +63,8 @@ async function planned(account: string): Promise<string[]> {
 }
 
 async function expectNothingLeft(): Promise<void> {
+  // the second passwords, for which those who lost access have left a time that may come during the survey
+  await query(world, 'UPDATE credentials SET again_at = NULL, again_by = NULL');
   await settled(world);
   // fails if there is a step, a finding, or something that could not be read
   await expect(world.chamberlain('plan', '--all')).resolves.toContain('nothing to do');
@@ -191,7 +193,12 @@ describe('a tool that is deleted', () => {
     await cli('sweep', 'now');
     expect(existsSync(homeOf(world, tool.leaver))).toBe(true);
     expect(await treasureOf(world, tool)).toEqual(treasure);
+    // intake would delete it while the relay of the repair is still there, and that relay would give it to the roles
+    await leaving.stopWork();
+    await leaving.startWork(['directory', 'homes', 'databases']);
     expect(await repairAlone('--yes', 'tools.leaver')).toMatchObject({ exit: 0 });
+    await leaving.stopWork();
+    await leaving.startWork(['intake', 'directory', 'homes', 'databases', 'sweep']);
     await expectArchived(tool, 1);
     expect(await treasureAnywhere(tool)).toEqual(treasure);
   });

@@ -472,6 +472,8 @@ describe('revoking access', () => {
 
 describe('the whole', () => {
   test('the same requests again change nothing, and get their first verdict', async () => {
+    // the second passwords, for which those who lost access have left a time that may come in between
+    await query(world, 'UPDATE credentials SET again_at = NULL, again_by = NULL');
     await settled(world);
     await eventually('no orphan to be left, because everybody has access again', async () => {
       const orphans = await query(world, 'SELECT FROM tools WHERE orphaned_at IS NOT NULL');
@@ -503,7 +505,7 @@ describe('the whole', () => {
         (row) =>
           ![
             ...['id_ranges', 'event_sequences', 'event_deliveries', 'directory_heartbeat'],
-            ...['place_markers', 'unmanaged_looks', 'leases'],
+            ...['place_markers', 'unmanaged_looks', 'leases', 'troubles'],
           ].includes(table) && !now[table]?.includes(row),
       ),
     );

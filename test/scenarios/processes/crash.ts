@@ -29,10 +29,13 @@ export async function startWorkers(
 ): Promise<{ child: ChildProcess; log: string[] }> {
   const child = startCli(['work', ...args], { config: configFile, env, prefix });
   const log: string[] = [];
+  let isWorking = false;
   await new Promise<void>((resolve, reject) => {
     child.stderr?.setEncoding('utf8').on('data', (text: string) => {
       log.push(text);
-      if (log.length < 20 && log.join('').includes('"msg":"working"')) resolve();
+      if (isWorking || !log.join('').includes('"msg":"working"')) return;
+      isWorking = true;
+      resolve();
     });
     child.once('exit', () => reject(new Error(`work has ended: ${log.join('')}`)));
   });

@@ -276,7 +276,8 @@ test('the program’s own freeze is not thawed, even if it comes while an admin 
       await eventually('the thaw to wait', async () => {
         const waits = await query(
           world,
-          `SELECT FROM pg_stat_activity WHERE usename = 'chamberlain_admin' AND wait_event_type = 'Lock'`,
+          `SELECT FROM pg_stat_activity WHERE usename = 'chamberlain_admin' AND wait_event_type = 'Lock'
+             AND datname = current_database()`,
         );
         return waits.length > 0;
       });

@@ -93,4 +93,4 @@ test('200 tools, 200 different numbers, none skipped, one verdict and one set of
   } finally {
     for (const { child } of workers) expect(await endProcess(child, 'SIGTERM')).toBe(0);
   }
-}, 120_000);
+}, 300_000);

@@ -297,7 +297,7 @@ test('doctor reports when the last set is old, when none was ever made, and what
       },
     ]);
     const env = { PATH: '/nowhere', TMPDIR: temporary };
-    // on a busy machine a check may take longer than its time
+    // on a busy machine a check may take longer than its time, and without PostgreSQL some are not made
     const told = await eventually('doctor to be in time', async () => {
       const { out } = await runCli(['doctor', '--json'], { config: world.configFile, env });
       const { lines } = JSON.parse(out) as { lines: GroupedLine[] };
@@ -386,7 +386,7 @@ test.each([
     expect(line).toContain(join(set, `${piece}.age`));
     expect(readdirSync(temporary)).toEqual([]);
   },
-  30_000,
+  120_000,
 );
 
 test('a key that the set was not made for, and a configuration without one, are named', async () => {
@@ -443,7 +443,7 @@ test.each([
     expect({ exit, out, err }).toEqual({ exit: 1, out: '', err: expect.stringMatching(refusal) });
     expect(readdirSync(temporary)).toEqual([]);
   },
-  30_000,
+  120_000,
 );
 
 test('no line of a forged set is executed as a command of psql', async () => {
@@ -542,7 +542,7 @@ test('restored as docs/recovery.md says, on a fresh server, there is no error, a
 
     // on a busy machine the command prints its progress
     expect(await restore(blockOf('restore:postgres'))).toMatch(
-      /^up to date\n(?:granting rights: .*\n)?$/u,
+      /^up to date\n(?:(?:connecting to PostgreSQL at|granting rights:) .*, \d+ s\n)*$/u,
     );
     const { database } = world.config.postgres;
     expect(await readRights(fresh, database)).toEqual(await readRights(world.postgres, database));

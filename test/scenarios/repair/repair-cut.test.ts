@@ -279,7 +279,7 @@ test('a database server that is down is owed its new verifier, and has it soon a
   signalTree(runningPid(world.tools) ?? 0, 'SIGKILL');
   let ended;
   try {
-    ended = await repairs.cli('repair', 'owing', '--yes', '--timeout', '4');
+    ended = await repairs.cli('repair', 'owing', '--yes', '--timeout', '10');
   } finally {
     await startServer(world.tools);
   }

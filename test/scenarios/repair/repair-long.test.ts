@@ -39,7 +39,7 @@ test('a repair that nobody waits for goes on, and is done when it is asked for a
   process.env['PATH'] = `${doubles}:${PATH}`;
 
   const words = ['repair', 'long', '--role', 'databases', '--yes', '--timeout'];
-  const late = await repairs.cli(...words, '2');
+  const late = await repairs.cli(...words, '10');
   expect(late.out).toMatch(
     new RegExp(
       `tools\\.long +databases +unfinished +STILL_AT_WORK +dumping ${user}__own 300 B of `,

@@ -441,7 +441,7 @@ describe('credentials that were lost', () => {
   test('what the role databases does not do in time is owed, and done later', async () => {
     DAMAGE.credentials(repairs, 'owed');
     const release = await repairs.hold('owed', 'databases');
-    const { exit, out, err } = await repairs.cli('repair', 'owed', '--yes', '--timeout', '4');
+    const { exit, out, err } = await repairs.cli('repair', 'owed', '--yes', '--timeout', '10');
     await release();
     expect(exit).toBe(1);
     expect(err).toMatch(
@@ -482,10 +482,10 @@ test('a role that does not answer is UNREADABLE or unanswered, and the others go
   await DAMAGE.shell(repairs, 'silent');
   DAMAGE.mode(repairs, 'silent');
   const release = await repairs.hold('silent', 'homes');
-  const late = await repairs.cli('repair', 'silent', '--yes', '--timeout', '4');
+  const late = await repairs.cli('repair', 'silent', '--yes', '--timeout', '10');
   await release();
   expect(late.out).toMatch(
-    /tools\.silent +homes +unanswered +BACKEND_UNAVAILABLE +no answer within 4 s/u,
+    /tools\.silent +homes +unanswered +BACKEND_UNAVAILABLE +no answer within 10 s/u,
   );
   expect(late.out).toMatch(/\n1 step done, 1 unanswered\n$/u);
   expect(late.err).toMatch(
@@ -498,8 +498,8 @@ test('a role that does not answer is UNREADABLE or unanswered, and the others go
   await repairs.stopWork();
   await repairs.startWork(ROLES.filter((role) => role !== 'homes'));
   try {
-    const blind = await repairs.cli('repair', 'silent', '--yes', '--timeout', '4');
-    expect(blind.out).toContain('homes: no answer within 4 s');
+    const blind = await repairs.cli('repair', 'silent', '--yes', '--timeout', '10');
+    expect(blind.out).toContain('homes: no answer within 10 s');
     expect(blind.out).toMatch(/\n1 step done, 1 UNREADABLE\n$/u);
     expect(blind.exit).toBe(4);
     expect(await damageOf(repairs, 'silent')).toEqual(['mode']);
