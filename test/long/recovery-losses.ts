@@ -165,7 +165,11 @@ export function realmOf(login: Login): Realm {
       });
     },
     async recover(...args) {
-      const listed = await cli('recover', '--json', ...args);
+      let listed = await cli('recover', '--json', ...args);
+      // PostgreSQL may be late on a busy machine: the operator does as the message says
+      while (listed.err.startsWith('BACKEND_UNAVAILABLE')) {
+        listed = await cli('recover', '--json', ...args);
+      }
       if (listed.exit !== 3) throw new Error(`recover: ${listed.exit} ${listed.out}${listed.err}`);
       const list = JSON.parse(listed.out) as Record<string, unknown>;
       const done = await cli('recover', '--json', '--expect', String(list['digest']), ...args);
