@@ -193,7 +193,11 @@ async function judge(chain: Chain, seal: SealedRow): Promise<Link> {
   }
   const linkHolds = isNext && seal.previous === last.auditId;
   if (fits(last.hash)) {
-    if (!linkHolds) link.fault = fault('seal-edited', 'its seal names another place than it has');
+    if (!linkHolds)
+      link.fault = fault(
+        'seal-edited',
+        'the place in the chain that its seal names was edited; the row is unchanged',
+      );
     else if (last.row !== undefined && isBackdated(row, last.row)) link.fault = backdated(row);
     return link;
   }

@@ -66,7 +66,7 @@ export async function findYear(client: Client, year: number): Promise<ClosableYe
   if (end === undefined) {
     throw notClosable(
       year,
-      'there is no row of that year, or of an earlier one, that is not closed',
+      'no row of that year or of an earlier one is left to be closed',
       'Nothing needs to be done.',
     );
   }

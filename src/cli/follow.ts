@@ -228,7 +228,6 @@ function describeOpen(
   open: readonly {
     role: Role;
     account: string;
-    state: string;
     code: string | null;
     sentence: string | null;
   }[],
@@ -236,8 +235,8 @@ function describeOpen(
   if (open.length === 0) return 'it is applied everywhere, but the relay has not reported it yet';
   return open
     .slice(0, 5)
-    .map(({ role, account, state, code, sentence }) =>
-      [`${role} of ${account} is ${state}`, code, sentence].filter(Boolean).join(': '),
+    .map(({ role, account, code, sentence }) =>
+      [`the role ${role} is not done with ${account}`, code, sentence].filter(Boolean).join(': '),
     )
     .join('; ');
 }

@@ -89,7 +89,8 @@ export function describeHanging({ work, renewedAt, ...leader }: Leader): string 
 /** What to do about it. */
 export function remedyForHanging(hanging: readonly Leader[]): string {
   const works = hanging.map(({ work }) => nameOf(work)).join(' ');
-  return `See its log. If that does not help, start another \`chamberlain work ${works}\`, which takes over.`;
+  const logs = hanging.length === 1 ? 'its log' : 'their logs';
+  return `See ${logs}. If that does not help, start another \`chamberlain work ${works}\`, which takes over.`;
 }
 
 /** A request that waits this long for its verdict will not get one by itself. */

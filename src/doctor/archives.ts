@@ -60,7 +60,9 @@ async function lookAtFolder(role: ArchivingRole, folder: string, owner: number):
     case 'no answer':
       return unreadable(
         `${folder}: no answer within ${LIMIT_MS / 1000} s`,
-        'Look at the file server.',
+        role === 'homes'
+          ? 'Look at the file server.'
+          : 'Look at the disk or the server that the folder is on.',
       );
     case 'not for us':
       return elsewhere(`this user may not look into ${folder}`, 'Run this as root.');

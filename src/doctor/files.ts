@@ -1,6 +1,6 @@
 /** Checks the configuration file, the secrets and the keys. */
 import { type Stats, accessSync, constants, existsSync, readFileSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { adminOfPortal, type Config, nextOf, oldOf } from '../shared/config.ts';
 import { REDIS_ACCOUNTS } from '../backends/redis/redis-connection.ts';
 import { findSigner, readSigningKey } from '../requests/token.ts';
@@ -131,12 +131,13 @@ function secretFaults(path: string, stats: Stats, isPlausible: (uid: number) => 
   if (stats.size === 0)
     faults.push(fix(`${path} is empty`, 'Write the password of its account, or the key, into it.'));
   // intake, the relay and the portal itself share this password, so their group may read it
-  const closed = path.includes('/redis-portal.') ? OTHERS : GROUP_OR_OTHERS;
+  const isShared = basename(path).startsWith('redis-portal.');
+  const closed = isShared ? OTHERS : GROUP_OR_OTHERS;
   if ((stats.mode & closed) !== 0) {
     faults.push(
       fix(
         `${path} has mode ${octal(stats)}: others can read it`,
-        `Run \`chmod 600 ${path}\`, and change the password.`,
+        `Run \`chmod ${isShared ? 640 : 600} ${path}\`, then replace the secret: \`chamberlain secret rotate ${basename(path)}\`.`,
       ),
     );
   }

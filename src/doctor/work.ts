@@ -1,5 +1,6 @@
 /** Checks the work itself: which workers run, what waits, what is held. */
 import type { Config } from '../shared/config.ts';
+import { type Area, areaPath } from '../backends/files/file-mount.ts';
 import { timeOf } from '../shared/time.ts';
 import { describeOverdue, type OverdueMove, readOverdue } from '../lifecycle/calendar-queries.ts';
 import { isByItself, readFreeze } from '../database/freeze.ts';
@@ -76,7 +77,7 @@ export async function lookAtWork(client: Client, config: Config, now: Date): Pro
         ),
     lookAtSweep(sweeps, config, now),
     await lookAtHeartbeat(client, now),
-    ...lookAtPlaces(await readPlaceDoubts(client)),
+    ...lookAtPlaces(await readPlaceDoubts(client), config),
     ...(freeze === undefined ? [lookAtCalendar(await readOverdue(client, now))] : []),
     ...(await readNumbersLeft(client)).map(lookAtNumbers),
     ...lookAtBacklog(health),
@@ -140,7 +141,7 @@ async function lookAtHeartbeat(client: Client, now: Date): Promise<Line> {
 }
 
 /** Which server or area of homes is an older copy of itself, and which gets no marker any more. */
-function lookAtPlaces(all: readonly PlaceDoubt[]): Line[] {
+export function lookAtPlaces(all: readonly PlaceDoubt[], { files }: Pick<Config, 'files'>): Line[] {
   const directoryAt = all.find(({ role }) => role === 'directory')?.publishedAt ?? null;
   const places = all.filter(({ role }) => role !== 'directory');
   const faults = places.flatMap(({ role, place, older, sentence, publishedAt }): Line[] => {
@@ -153,7 +154,9 @@ function lookAtPlaces(all: readonly PlaceDoubt[]): Line[] {
     }
     const behindMs = (directoryAt?.getTime() ?? 0) - (publishedAt?.getTime() ?? 0);
     if (publishedAt === null || behindMs < OLDEST_PLACE_MS) return [];
-    const what = `the last marker of ${place} was published at ${publishedAt.toISOString()}: an older copy there would not be noticed`;
+    const name =
+      role === 'homes' ? `the area ${areaPath(files, place as Area)}` : `the server ${place}`;
+    const what = `the last marker of ${name} was published at ${publishedAt.toISOString()}: an older copy there would not be noticed`;
     return [fix(what, `Look at the log of \`chamberlain work ${role}\`.`)];
   });
   if (faults.length > 0 || places.length === 0) return faults;

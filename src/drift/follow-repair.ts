@@ -188,7 +188,9 @@ async function lookAtVerifiers(of: Followed, client: Client): Promise<void> {
     if (row.state === 'parked') of.stuck.add(subject);
     Object.assign(of.owed.get(subject) ?? {}, {
       code: row.code ?? 'BACKEND_UNAVAILABLE',
-      sentence: row.sentence ?? `databases is ${row.state}; is \`chamberlain work\` running?`,
+      sentence:
+        row.sentence ??
+        'not on the database servers yet; are `chamberlain work relay` and `chamberlain work databases` running?',
     });
   }
   if (awaitedOf(of).length < awaited.length) of.signAt.set('databases', performance.now());

@@ -82,7 +82,8 @@ function titleOf(group: Group): string {
   if (kind !== 'drift') {
     const meaning = code === undefined ? '' : CODES[code].meaning;
     const isUnmanaged = code === 'UNMANAGED';
-    const aside = kind !== 'advisory' ? '' : isUnmanaged ? '; ignored' : '; this blocks no step';
+    const blocksNone = group.count === 1 ? '; it blocks no step' : '; they block no step';
+    const aside = kind !== 'advisory' ? '' : isUnmanaged ? '; ignored' : blocksNone;
     if (isUnmanaged)
       return `${code}, ${what}: ${count(group.count, 'finding')}${aside}. ${meaning}`;
     return `${code}: ${many(group, 'finding')}${aside}. ${meaning}`;
@@ -140,15 +141,21 @@ function hintsOn(report: Report): string[] {
       : [
           '`chamberlain plan` with the same arguments shows each step; `chamberlain repair` carries them out.',
         ]),
-    ...(findings.length === 0
-      ? []
-      : [
-          'An admin must decide on the findings. Until then, no step changes the objects that the findings name.',
-        ]),
+    ...(findings.length === 0 ? [] : [hintOnFindings(findings)]),
     ...(undecidedOf(report).length === 0
       ? []
       : [
           'For unmanaged objects: `chamberlain adopt OBJECT`, or `chamberlain ignore OBJECT --reason TEXT`.',
         ]),
   ];
+}
+
+/** Advisory findings block no step. */
+function hintOnFindings(findings: Report['findings']): string {
+  const decide = 'An admin must decide on the findings.';
+  const blocking = findings.filter(({ advisory }) => advisory !== true);
+  if (blocking.length === 0) return decide;
+  const except =
+    blocking.length === findings.length ? '' : ', unless the heading says that they block no step';
+  return `${decide} Until then, no step changes the objects that they name${except}.`;
 }

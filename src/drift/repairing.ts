@@ -8,14 +8,13 @@ import { sideConditionsOf, partSteps } from '../reconcile/policy.ts';
 import {
   apply,
   type Writer,
-  olderCopy,
   statusOf,
   type SubjectSurvey,
   survey,
   type Withheld,
   withholdGrants,
 } from '../reconcile/engine.ts';
-import { olderOf, readPlaces } from '../seals/place-markers-table.ts';
+import { readPlaces } from '../seals/place-markers-table.ts';
 import type { Client, Pool } from '../database/connection.ts';
 import { type HeldPart, type PartEnd, withParts } from './repairs-table.ts';
 import { type Holders, untilAllEnd, whileHeld } from '../reconcile/held-writer.ts';
@@ -57,7 +56,7 @@ async function doParts<Reader>(
   const wanted = held.flatMap(({ subject }) => wantedOf.get(subject) ?? []);
   const found = await survey(parts.targets, wanted, realm, reader);
   const surveyOf = new Map(found.map((each) => [each.subject, each]));
-  const places = [...olderOf(known).map(olderCopy), ...(await guard.doubted(found, known))];
+  const places = [...guard.older(known), ...(await guard.doubted(found, known))];
   const ends = await untilAllEnd(
     held.map(async (part) => {
       const { repair, subject } = part;

@@ -138,7 +138,7 @@ function describePath(
   if (wanted('credentials-file').startsWith(`${path},`)) {
     return `${path} is the credentials file of ${account}.`;
   }
-  return `${path} is in the home of ${account}. Files that it makes there belong to ${uid}:${gid}; Chamberlain does not manage them.`;
+  return `${path} is in the home of ${account}. Files that ${account} makes there belong to ${uid}:${gid}; Chamberlain does not manage them.`;
 }
 
 /** Everything that is known of a word that names no subject. */

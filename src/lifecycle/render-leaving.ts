@@ -50,7 +50,8 @@ export function leavingRows(
   }
   const isKept = state === 'deleted' && (next?.move === 'remove archives' || next?.move === 'held');
   if (isKept) {
-    rows.push(['to restore', `until then: \`chamberlain ${commandToRestore(kind, account)}\``]);
+    const command = commandToRestore({ kind, account, state });
+    rows.push(['to restore', `until then: \`chamberlain ${command}\``]);
   }
   if (orphanedAt !== null && state !== 'deleted') {
     const isLeaving = state === 'archived' || deleteAfter !== null;
@@ -76,11 +77,22 @@ export function leavingRows(
   return rows;
 }
 
-/** The command that restores a subject. The display name and mail address of a deleted person were erased. */
-export function commandToRestore(kind: 'person' | 'tool', account: string): string {
-  return kind === 'tool'
-    ? `restore ${account}`
-    : `submit person.restore --person ${account} --displayName NAME --email ADDRESS --wait`;
+/**
+ * The command that restores a subject. The display name and mail address of a deleted person were erased, so it must
+ * give them. Those of a person who is being archived are kept.
+ */
+export function commandToRestore({
+  kind,
+  account,
+  state,
+}: {
+  kind: 'person' | 'tool';
+  account: string;
+  state: string;
+}): string {
+  if (kind === 'tool') return `restore ${account}`;
+  const erased = state === 'deleted' ? ' --displayName NAME --email ADDRESS' : '';
+  return `submit person.restore --person ${account}${erased} --wait`;
 }
 
 function describeClosed({ at, by, reason, until }: NonNullable<LeavingPage['closed']>): string {

@@ -100,7 +100,7 @@ function judgeNamed({ directory, name, fd }: Reached, task: Task): Outcome {
   if (directory === undefined) {
     return isMine
       ? { isDirectory: true }
-      : { refused: 'it is not yours: name it from its parent directory' };
+      : { refused: 'it is not yours: go to its parent directory, and give its name there' };
   }
   if (stats.isSymbolicLink() && !isMine) {
     return { refused: 'it is a symbolic link: name its target' };

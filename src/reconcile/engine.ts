@@ -108,9 +108,9 @@ export interface Withheld {
   sentence: string;
 }
 
-/** A place that is an older copy of itself. */
-export function olderCopy(place: string): Withheld {
-  const sentence = `${place} is an older copy of itself: no access is given there until all access that it wrongly gives is revoked`;
+/** A place that is an older copy of itself; `name` is what people call it. */
+export function olderCopy(place: string, name: string): Withheld {
+  const sentence = `${name} is an older copy of itself: no access is given there until all access that it wrongly gives is revoked`;
   return { place, sentence };
 }
 

@@ -11,7 +11,6 @@ import {
   type AnyTarget,
   apply,
   type Writer,
-  olderCopy,
   statusOf,
   type SubjectSurvey,
   survey,
@@ -21,7 +20,6 @@ import {
 import type { Step } from './plan.ts';
 import { takesAway } from './policy.ts';
 import { type Held, type Outcome, withSubjects } from './convergence-table.ts';
-import { olderOf } from '../seals/place-markers-table.ts';
 import { type Client, openPool, type Pool, readerOf } from '../database/connection.ts';
 import type { Everything, Throttle } from '../targets/everything.ts';
 import { type Answering, startAnswering } from '../drift/answering.ts';
@@ -209,7 +207,7 @@ async function convergeHeld<Reader>(
   const { parts, pool, writer, guard, holders, log, said } = of;
   const found = await surveyHeld(of, held);
   const places = held[0]?.places ?? [];
-  const withheld = [...olderOf(places).map(olderCopy), ...(await guard.doubted(found, places))];
+  const withheld = [...guard.older(places), ...(await guard.doubted(found, places))];
   const outcomes = await untilAllEnd(
     found.map(async (each, index): Promise<[number, Outcome]> => {
       const { subject, account } = each;
@@ -239,11 +237,11 @@ async function surveyHeld<Reader>(
   of: Work<Reader>,
   held: readonly Held[],
 ): Promise<SubjectSurvey[]> {
-  const { parts, reader, realm } = of;
+  const { parts, reader, realm, guard } = of;
   const found = new Map<number, SubjectSurvey>();
   for (const [names, some] of Map.groupBy(held, (each) => each.targets?.join(' '))) {
     const behind = names?.split(' ');
-    const older = olderOf(some[0]?.places ?? []).map(olderCopy);
+    const older = guard.older(some[0]?.places ?? []);
     const needed = parts.targets.flatMap(({ name, needs }) =>
       behind?.includes(name) ? needs : [],
     );

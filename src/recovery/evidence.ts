@@ -14,6 +14,7 @@
  * itself. A missing database account counts only if no server has it. If a server shows more than the backup, that
  * alone gives nothing: it is taken away as usual, unless a seal gives it too (`More`).
  */
+import { commandToRestore } from '../lifecycle/render-leaving.ts';
 import type { Seal } from '../seals/seal.ts';
 import type { Open } from './taking.ts';
 import type { Role, Wanted } from '../reconcile/wanted.ts';
@@ -123,7 +124,8 @@ export function isBorneOut(directory: string | undefined, places: readonly strin
 export const NOT_BORNE_OUT: Open = {
   account: 'directory',
   sentence:
-    'the directory is newer than PostgreSQL, but no server and no area of homes shows that it is not an older copy too: ' +
+    'the directory is newer than PostgreSQL, but may be an older copy too, as its heartbeat agrees with no marker of a ' +
+    'server or of an area of homes: ' +
     'keys, maintainers and access that it gives beyond the backup are not restored',
 };
 
@@ -160,8 +162,7 @@ export function openOfDeleted(steps: readonly Step[], wanted: readonly Wanted[])
     const of = deleted.get(subject);
     if (of === undefined || target !== 'unix-account' || action.verb !== 'ldap.delete') return [];
     const { account } = of;
-    const command =
-      of.kind === 'tool' ? `restore ${of.name}` : `submit person.restore --person ${account}`;
+    const command = commandToRestore(of);
     const sentence = `${account} is deleted in the backup, but is in the directory: check whether it was restored since`;
     return [{ account, sentence, command }];
   });

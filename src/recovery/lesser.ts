@@ -16,6 +16,7 @@
  * evidence.
  */
 import { toolOf } from '../identity/names.ts';
+import { commandToRestore } from '../lifecycle/render-leaving.ts';
 import { parseSshKey } from '../ssh-keys/ssh-key.ts';
 import type { PersonSeal, Seal, ToolSeal } from '../seals/seal.ts';
 import type { Open, SealedKey, Taking } from './taking.ts';
@@ -298,17 +299,19 @@ function goneOf(of: Wanted, shown: readonly Shown[]): Open | undefined {
   const { account, state } = of;
   if (seal === undefined) return undefined;
   if (seal.state === 'archived' && state !== 'archived') {
-    const sentence = `${account} was being archived or restored; the state in the backup is ${state}`;
-    return {
-      account,
-      sentence: `${sentence}: the account stays without access until you delete or restore it`,
-    };
+    const sentence =
+      `${account} was being archived or restored; the state in the backup is ${state}: ` +
+      'the account stays without access until you ';
+    if (state === 'deleted') {
+      return { account, sentence: `${sentence}restore it`, command: commandToRestore(of) };
+    }
+    const way =
+      of.kind === 'person' ? 'delete or reinstate the person' : 'delete or enable the tool';
+    return { account, sentence: sentence + way };
   }
   if (seal.state !== 'archived' && (state === 'archived' || state === 'deleted')) {
     const sentence = `${account} was restored after the backup; the state in the backup is ${state}`;
-    return of.kind === 'tool'
-      ? { account, sentence, command: `restore ${of.name}` }
-      : { account, sentence, command: `submit person.restore --person ${account}` };
+    return { account, sentence, command: commandToRestore(of) };
   }
   return undefined;
 }

@@ -60,8 +60,9 @@ import { print, printJson, renderTable } from '../cli/table.ts';
 const UNREAD_ERASURES = {
   target: 'home-archive',
   sentence:
-    'the list of erased people (erasures.log in the folder of home archives) cannot be read; restore its newest copy, or, ' +
-    'if nobody was ever erased, run `chamberlain prepare` on the file server',
+    'the list of erased people (erasures.log in the folder of home archives) cannot be read',
+  action:
+    'Restore its newest copy. If nobody was ever erased, run `chamberlain prepare` on the file server instead.',
 };
 
 const UNREAD_ARCHIVES = {
@@ -386,7 +387,7 @@ const TAKE_BACK =
   'over, with their numbers.';
 const UNSHOWN =
   'Nothing shows whose access was revoked after the backup, so these people will have access again. Give the seal files\n' +
-  'of login hosts with --seals. If you know some of these people, run `chamberlain submit person.suspend --people …`\n' +
+  'of login hosts with --seals. If you know who some of them are, run `chamberlain submit person.suspend --people …`\n' +
   'without --wait before you confirm: this request is done first when the realm is thawed.';
 const NEXT =
   'Now run `chamberlain sweep now`, which repairs the remaining differences, `chamberlain list unmanaged` and\n' +

@@ -51,18 +51,23 @@ export async function surveyAll(
   };
 }
 
-/** Prints what could not be read. Returns whether there was anything. */
+/**
+ * Prints what could not be read, each with what to do. Returns whether there was anything.
+ *
+ * @param unreadable an `action` is needed where no server is away
+ */
 export function refuseUnread(
   command: Command,
-  unreadable: readonly Unreadable[],
+  unreadable: readonly (Unreadable & { action?: string })[],
   end: string,
 ): boolean {
   if (unreadable.length === 0) return false;
   process.exitCode = EXIT.unreadable;
   if (wantsJson(command)) printJson({ recovered: false, unreadable });
-  for (const text of new Set(unreadable.map(({ target, sentence }) => `${target}: ${sentence}`))) {
-    process.stderr.write(`${failureLine('BACKEND_UNREADABLE', text, RUN_AGAIN)}\n`);
-  }
+  const lines = unreadable.map(({ target, sentence, action = RUN_AGAIN }) =>
+    failureLine('BACKEND_UNREADABLE', `${target}: ${sentence}`, action),
+  );
+  for (const line of new Set(lines)) process.stderr.write(`${line}\n`);
   if (!wantsJson(command)) print(`Nothing was done; ${end}. ${AGAIN}`);
   return true;
 }

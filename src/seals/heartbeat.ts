@@ -103,7 +103,7 @@ export function missingPeople(seen: number, texts: readonly string[]): string | 
   if (published - seen <= Math.max(FEW_MISSING, published * SHARE_MISSING)) return undefined;
   return (
     `the directory shows ${seen} people, but its heartbeat says ${published}: ` +
-    'check whether access rules hide them from the reader account; if they are gone, repair them by name'
+    'check whether access rules hide them from the reader account; if they are gone, run `chamberlain repair SUBJECT…` with their names'
   );
 }
 

@@ -9,12 +9,14 @@
 import { codeOf, describeError } from '../shared/errors.ts';
 import type { Role } from '../reconcile/wanted.ts';
 import { placesOf, takesAway } from '../reconcile/policy.ts';
-import type { SubjectSurvey, Withheld } from '../reconcile/engine.ts';
+import { olderCopy, type SubjectSurvey, type Withheld } from '../reconcile/engine.ts';
 import * as store from './place-markers-table.ts';
 import type { Pool } from '../database/connection.ts';
 import { carrierOf, type PlaceMarkers } from './publish-place-markers.ts';
 
 export interface PlaceGuard {
+  /** The places that are older copies of themselves, as our database knows. */
+  older(known: readonly store.KnownPlace[]): Withheld[];
   /**
    * The places where access is to be given that are in doubt, or whose marker cannot be read.
    *
@@ -28,7 +30,11 @@ export interface PlaceGuard {
 }
 
 /** The guard of a role whose places carry no markers. */
-export const NO_GUARD: PlaceGuard = { doubted: () => Promise.resolve([]), close: async () => {} };
+export const NO_GUARD: PlaceGuard = {
+  older: () => [],
+  doubted: () => Promise.resolve([]),
+  close: async () => {},
+};
 
 export function openPlaceGuard(role: Role, markers: PlaceMarkers, pool: Pool): PlaceGuard {
   async function look(place: string, known: store.KnownPlace | undefined): Promise<Withheld[]> {
@@ -52,6 +58,7 @@ export function openPlaceGuard(role: Role, markers: PlaceMarkers, pool: Pool): P
   }
 
   return {
+    older: (known) => store.olderOf(known).map((place) => olderCopy(place, markers.nameOf(place))),
     async doubted(found, known) {
       const given = new Set(
         found.flatMap(({ steps }) =>

@@ -130,7 +130,7 @@ export function unmanagedFinding(
     code,
     sentence:
       `${object}${stated.length === 0 ? '' : ` (${stated.join(', ')})`} is not managed by Chamberlain, but has the ${shared} of ` +
-      `${readableRef(want.ref, want.realm)}${needed}: ${whatToDo({ hasNumber, namesake })}`,
+      `${readableRef(want.ref, want.realm)}${needed}: ${whatToDo({ hasName, hasNumber, namesake })}`,
   };
 }
 
@@ -165,11 +165,16 @@ function ownFinding(want: EntryWant, sentence: string): DraftFinding {
 /**
  * Only an admin knows whether the entry is ours, changed by hand, or another's: says what to do in either case.
  */
-function whatToDo({ hasNumber, namesake }: { hasNumber: boolean; namesake: boolean }): string {
-  if (namesake) return hasNumber ? 'give it another number, or remove it' : 'rename or remove it';
-  return hasNumber
-    ? 'restore its name and place, or give it another number if it belongs to something else'
-    : 'rename or remove it';
+function whatToDo({
+  hasName,
+  hasNumber,
+  namesake,
+}: Record<'hasName' | 'hasNumber' | 'namesake', boolean>): string {
+  if (!hasNumber) return 'rename or remove it';
+  const change = hasName ? 'rename it and give it another number' : 'give it another number';
+  return namesake
+    ? `${change}, or remove it`
+    : `restore its name and place, or ${change} if it belongs to something else`;
 }
 
 const NONE: readonly string[] = [];

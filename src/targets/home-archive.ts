@@ -213,6 +213,6 @@ function planForgotten(
 
 /** Something is at the place of a home that was withdrawn. */
 function taken(path: string, why: string, draft: Draft): void {
-  const sentence = `Something is here, although the home ${why}. Move it away.`;
+  const sentence = `Something else is here instead of the home, which ${why}. Move it away.`;
   draft.finding(path, 'PATH_FOREIGN', sentence);
 }

@@ -62,6 +62,16 @@ describe('secrets', () => {
     for (const { todo } of lines) expect(todo).toMatch(/\.$/u);
   });
 
+  test('that others can read are closed as far as each may be, and replaced', () => {
+    for (const name of ['redis-portal.bridge', 'events-key']) put(name, 'x', 0o644);
+    put('redis-intake', 'x', 0o640);
+    expect(look().flatMap(({ state, todo }) => (state === 'fix' ? [todo] : []))).toEqual([
+      `Run \`chmod 600 ${dir}/redis-intake\`, then replace the secret: \`chamberlain secret rotate redis-intake\`.`,
+      `Run \`chmod 600 ${dir}/events-key\`, then replace the secret: \`chamberlain secret rotate events-key\`.`,
+      `Run \`chmod 640 ${dir}/redis-portal.bridge\`, then replace the secret: \`chamberlain secret rotate redis-portal.bridge\`.`,
+    ]);
+  });
+
   test('that are being replaced are reported, each with how to continue', () => {
     for (const name of ['redis-intake', 'postgres-homes', 'events-key']) put(name);
     for (const name of ['redis-intake.old', 'postgres-homes.next', 'events-key.next']) put(name);

@@ -193,6 +193,26 @@ test('a survey that found nothing says so', () => {
   expectGolden('survey-nothing.txt', renderSurvey({ ...NOTHING, subjects: 40_000 }));
 });
 
+test('findings that block no step are not said to block one', () => {
+  const render = (...kinds: ('blocks' | 'advisory')[]) =>
+    renderSurvey({
+      ...NOTHING,
+      findings: kinds.map((kind) =>
+        finding('alice', 1001, kind === 'advisory' ? { advisory: true } : {}),
+      ),
+    });
+  const decide = 'An admin must decide on the findings.';
+  const until = `${decide} Until then, no step changes the objects that they name`;
+  expect(render('blocks')).toMatch(new RegExp(`\n${until}\\.$`, 'u'));
+  expect(render('blocks')).not.toContain('no step. ');
+  expect(render('advisory')).toMatch(new RegExp(`\n${decide}$`, 'u'));
+  expect(render('advisory')).toContain(': 1 finding; it blocks no step. ');
+  expect(render('advisory', 'advisory')).toContain('; they block no step. ');
+  expect(render('blocks', 'advisory')).toMatch(
+    new RegExp(`\n${until}, unless the heading says that they block no step\\.$`, 'u'),
+  );
+});
+
 test('headings are marked for readers, and text that others wrote does not control a terminal', () => {
   const text = renderSurvey(ALL, (heading) => `\u001b[1m${heading}\u001b[22m`);
   expect(text).toContain('\u001b[1mUNREADABLE: homes');

@@ -137,7 +137,7 @@ describe('names', () => {
       expect(ownerOf(`${home}/f`)).toBe(X);
     }
     const theirs = makeDirectory(`${home}/theirs`, ALICE, X);
-    const why = 'it is not yours: name it from its parent directory';
+    const why = 'it is not yours: go to its parent directory, and give its name there';
     expect(host.take(X, theirs, ['.', '/', ''])).toEqual(
       refusal(`.: ${why}`, `/: ${why}`, ': there is no such file'),
     );

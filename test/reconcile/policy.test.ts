@@ -79,7 +79,10 @@ describe('at a place that is an older copy of itself', () => {
     ],
   ])('%s', (_, isDone, one) => {
     const found = surveyOf(one);
-    const due = withholdGrants(found, ['old', 'replica', 'toolHomes'].map(olderCopy));
+    const due = withholdGrants(
+      found,
+      ['old', 'replica', 'toolHomes'].map((place) => olderCopy(place, `the server ${place}`)),
+    );
     expect(due.steps).toEqual(isDone ? [one] : []);
     expect(due.unreadable.map(({ target, code }) => [target, code])).toEqual(
       isDone ? [] : [[one.target, 'BACKEND_UNREADABLE']],

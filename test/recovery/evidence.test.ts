@@ -10,6 +10,7 @@ import {
   EVERYWHERE,
   isBorneOut,
   moreOf,
+  openOfDeleted,
 } from '../../src/recovery/evidence.ts';
 
 const alice: WantedPerson = {
@@ -121,6 +122,15 @@ test('what servers show beyond the backup is read from the steps that would take
     ...{ isMember: true, keys: new Set(['a key']), members: new Set() },
   });
   expect(moreOf(steps, ['replica', 'toolsdb']).get(1)?.open.has(EVERYWHERE)).toBe(false);
+});
+
+test('a deleted person in the directory is listed with a command that gives what was erased again', () => {
+  const gone = step('unix-account', { verb: 'ldap.delete', entry: 'people/uid=alice', expect: {} });
+  expect(openOfDeleted([gone], [{ ...alice, state: 'deleted' }])).toEqual([
+    expect.objectContaining({
+      command: 'submit person.restore --person alice --displayName NAME --email ADDRESS --wait',
+    }),
+  ]);
 });
 
 test('a server that lacks more than half of all accounts is empty', () => {

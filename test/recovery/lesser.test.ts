@@ -161,6 +161,28 @@ describe('a person', () => {
   });
 });
 
+describe('a subject that was archived or restored after the backup', () => {
+  const archived = (name: 'alice' | 'tools.x') =>
+    name === 'alice' ? sealOfAlice({ state: 'archived' }) : sealOfTool({ state: 'archived' });
+  const [restore, withNames] = [
+    'submit person.restore --person alice --wait',
+    'submit person.restore --person alice --displayName NAME --email ADDRESS --wait',
+  ];
+  test.each<[Wanted, Seal, string, string | undefined]>([
+    [person(), archived('alice'), 'until you delete or reinstate the person', undefined],
+    [person({ state: 'deleted' }), archived('alice'), 'until you restore it', withNames],
+    [person({ state: 'deleted' }), sealOfAlice(), 'the state in the backup is deleted', withNames],
+    [person({ state: 'archived' }), sealOfAlice(), 'the state in the backup is archived', restore],
+    [tool(), archived('tools.x'), 'until you delete or enable the tool', undefined],
+    [tool({ state: 'deleted' }), archived('tools.x'), 'until you restore it', 'restore tools.x'],
+    [tool({ state: 'archived' }), sealOfTool(), 'is archived', 'restore tools.x'],
+  ])('is listed with a way that is open to it', (wanted, seal, end, command) => {
+    const [first] = take([wanted], shownOf(wanted, [seal])).open;
+    expect(first?.sentence).toMatch(new RegExp(`${end}$`, 'u'));
+    expect(first?.command).toBe(command);
+  });
+});
+
 describe('a tool', () => {
   test.each([
     [

@@ -329,7 +329,7 @@ describe('unix-account', () => {
       entry('groups/uid=alice', PERSON),
       'uid=alice,ou=groups (uidNumber 1003) is not managed by Chamberlain, but has the name of ' +
         'uid=alice,ou=people (uidNumber 1003): ' +
-        'restore its name and place, or give it another number if it belongs to something else',
+        'restore its name and place, or rename it and give it another number if it belongs to something else',
     ],
     [
       'our name in another place, another number',
@@ -350,6 +350,19 @@ describe('unix-account', () => {
       expect(finding?.sentence).toBe(sentence);
     },
   );
+
+  test.each([
+    [
+      'our name and number',
+      'groups/uid=alice',
+      'rename it and give it another number, or remove it',
+    ],
+    ['our number', 'people/uid=eve', 'give it another number, or remove it'],
+  ] as const)('next to ours, an entry with %s is not to be restored', (_, ref, todo) => {
+    const other = entry(ref, { ...PERSON, uid: [ref.replace(/^.*=/u, '')] });
+    const [finding] = planned(person(), [alice(), other]).findings;
+    expect(finding?.sentence).toMatch(new RegExp(`: ${todo}$`, 'u'));
+  });
 
   test.each<[string, Wanted, DirectoryEntry, string[]]>([
     ['of a person', person(), alice({ gidNumber: ['501'] }), [`ID_FOREIGN ${ALICE}`]],

@@ -106,8 +106,9 @@ async function restore(command: Command, word: string): Promise<void> {
 /** The error for a word that names a person but no tool: people are restored with another command. */
 function notTool([person]: readonly Found[]): ChamberlainError {
   const account = person?.account ?? '';
+  const command = commandToRestore({ kind: 'person', account, state: 'deleted' });
   return new ChamberlainError('TOOL_UNKNOWN', `${account} is a person, and no tool has this name`, {
-    action: `To restore a deleted person, run \`chamberlain ${commandToRestore('person', account)}\`.`,
+    action: `To restore a deleted person, run \`chamberlain ${command}\`.`,
   });
 }
 
@@ -204,9 +205,10 @@ function describe(leaver: Leaver | undefined, statuses: readonly RoleStatus[]): 
   }
   const parts = statuses
     .filter(({ applied, wanted }) => applied !== wanted)
-    .map(({ role, state, code, sentence }) => {
-      const why = [code, sentence].filter(Boolean).join(': ');
-      return `${role} ${doing.get(role) ?? (why === '' ? `is ${state}` : `is ${state}: ${why}`)}`;
+    .map(({ role, code, sentence }) => {
+      const act = doing.get(role);
+      if (act !== undefined) return `${role} ${act}`;
+      return [`${role} not done yet`, code, sentence].filter(Boolean).join(': ');
     });
   if (parts.length > 0) return parts.join(', ');
   return leaver?.state === 'active'

@@ -88,7 +88,7 @@ function describeFirst(secret: Rotation, path: string): string[] {
     case 'one at a time':
       return [
         `${secret.server} accepts a new password instead of the present one; sessions continue`,
-        `${path} is replaced; if other machines have this file too, first end the programs that log in with it`,
+        `${path} is replaced; if other machines have this file too, first end the programs there that log in with it`,
       ];
     default:
       return [

@@ -53,7 +53,7 @@ export async function lookAtLogins(config: Config): Promise<Logins> {
     lines.push(
       fix(
         `these accounts cannot log in with their secrets on this machine: ${refused.join(', ')}`,
-        'Run `chamberlain migrate`, which creates the roles, and give each role the password of its secret: see docs/install.md, step 2.',
+        'Run `chamberlain migrate`, which creates the roles, and give each role the password of its secret: see docs/install.md, step 5.',
       ),
     );
   }

@@ -83,7 +83,7 @@ export const suspendPerson: Handler<RequestOf<'person.suspend'>> = async (contex
   if (only?.state === 'active' && approvedFor === undefined) {
     const most = config.leaving.mostSuspensionsPerHour;
     if ((await countSuspensions(client)) >= most) {
-      const many = `More than ${most} people were suspended one by one within an hour`;
+      const many = `At least ${most} people were suspended one by one within the last hour`;
       const what = 'Another admin must approve this suspension with request.approve';
       return letWait(
         context,

@@ -10,7 +10,10 @@ export const checksOf: RoleChecks['checksOf'] = ({ config, root, at, server }) =
       at('databases', each.name, its.todo, () => lookAs(config, each, root), [its]),
     );
   }),
-  at('this host', 'the archives of databases', 'Look at the file server.', () =>
-    lookAtArchives(config, 'databases'),
+  at(
+    'this host',
+    'the archives of databases',
+    'Look at the disk or the server that the folder is on.',
+    () => lookAtArchives(config, 'databases'),
   ),
 ];

@@ -179,7 +179,7 @@ describe('submit', () => {
   test('--wait ends with 5 after --timeout, and says what is missing', async () => {
     const { exit, err } = await run('submit', ...PERSON('slow'), '--wait', '--timeout', '5');
     expect(exit).toBe(5);
-    expect(err).toContain('TIMEOUT: directory of slow is due\n');
+    expect(err).toContain('TIMEOUT: the role directory is not done with slow\n');
   });
 
   test('--wait ends with 1 when a role has given up', async () => {
@@ -291,7 +291,7 @@ describe('submit', () => {
       expect(waits).toMatchObject({
         exit: 3,
         err: expect.stringMatching(
-          /^WAITING: Another admin must approve .+: `chamberlain submit request\.approve --request /mu,
+          /^WAITING: Another admin must approve .+\. To approve it, another admin runs `chamberlain submit request\.approve --request /mu,
         ),
       });
     });

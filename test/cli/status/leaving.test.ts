@@ -390,7 +390,7 @@ describe('what waits for an admin', () => {
     const { exit, err } = await submit();
     expect(exit).toBe(3);
     expect(err).toMatch(
-      /WAITING: another admin has to approve a deletion: `chamberlain submit request\.approve --request /u,
+      /WAITING: another admin has to approve a deletion\. To approve it, another admin runs `chamberlain submit request\.approve --request /u,
     );
   });
 
@@ -525,7 +525,9 @@ describe('with intake running: restore', () => {
     await sql(`UPDATE tools SET state = 'deleted' WHERE uid = $1`, uids['gone']);
     const { exit, err } = await run('restore', 'gone', '--timeout', '6');
     expect(exit).toBe(5);
-    expect(err).toMatch(/TIMEOUT: (homes|databases|directory) .*; the restoration continues\n$/u);
+    expect(err).toMatch(
+      /TIMEOUT: the role (homes|databases|directory) is not done with .*; the restoration continues\n$/u,
+    );
   });
 });
 

@@ -155,7 +155,7 @@ test('status and doctor name a leader that hangs, and the request that waits for
     /^No verdicts: a request of the portal portal has waited since \S+ \S+Z; intake \(PostgreSQL process \d+, since \S+ \S+Z\) made its last progress at \S+ \S+Z\.$/m,
   );
   expect(page).toMatch(
-    /^Hangs: the leader of intake \(.*\) has made no progress since \S+ \S+Z; the leader of relay .* `chamberlain work intake relay sweep`, which takes over\.$/m,
+    /^Hangs: the leader of intake \(.*\) has made no progress since \S+ \S+Z; the leader of relay .* See their logs\. .* `chamberlain work intake relay sweep`, which takes over\.$/m,
   );
   expect(page).not.toMatch(/^(intake|relay|sweep) /m);
   const admin = new pg.Client(connectionSettings(world.config, 'admin'));

@@ -204,7 +204,7 @@ test('an older copy of a server is named; it gives nothing new, and what it shou
         `SELECT sentence FROM convergence WHERE subject = $1 AND role = 'databases'`,
         [Number(dora.slice(1))],
       );
-      return row?.sentence?.includes('toolsdb is an older copy of itself');
+      return row?.sentence?.includes('the server toolsdb is an older copy of itself');
     });
     expect((await readAccounts(world, 'tools')).has(dora)).toBe(false);
     expect(await inDoubt()).toEqual(['toolsdb']);

@@ -218,7 +218,9 @@ function exitOf({ swept: { state, unreadable }, left, why }: Outcome): number {
 /** One sweep in a few sentences, one on each line. */
 function describeOutcome({ swept, left }: Outcome): string {
   const { state, subjects, drifted, touched, findings, sentence } = swept;
-  const lines = [`${state}: ${subjects} checked, ${drifted} drifted, ${findings} findings.`];
+  const lines = [
+    `${state}: ${subjects} checked, ${drifted} drifted, ${count(findings, 'finding')}.`,
+  ];
   if (sentence !== null) lines.push(`${sentence}.`);
   if (drifted > 0 && touched > 0) {
     const notCorrected = countSubjects(left.filter(({ again }) => !again));

@@ -158,7 +158,7 @@ function judgeTrust(registry: Registry, now: number): Trust {
   const [one] = held;
   if (one !== undefined) {
     return distrust(
-      `${held.size} ${held.size === 1 ? 'entry has' : 'entries have'} disappeared from the directory, ${one.name} among them`,
+      `${held.size} ${held.size === 1 ? 'entry has' : 'entries have'} disappeared from the directory, ${one.name} among them, and the heartbeat does not confirm it`,
     );
   }
   for (const kind of KINDS) {
@@ -176,8 +176,8 @@ function judgeTrust(registry: Registry, now: number): Trust {
 
 function distrust(what: string): Trust {
   const why =
-    `${what}, and no signed statement confirms it: check which entries are refused, and whether access rules hide ` +
-    'some; if the directory is right, run `keys-agent accept`';
+    `${what}: check which entries are refused, and whether access rules hide some; ` +
+    ' if the directory is right, run `keys-agent accept`';
   return { trusted: false, why, tryAnother: true };
 }
 

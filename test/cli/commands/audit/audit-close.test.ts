@@ -372,7 +372,7 @@ describe('a year is not closed', () => {
     await refused(year + 1, `that is possible from ${year + 2}-01-02 on.\n`);
     await refused(
       year - 3,
-      'there is no row of that year, or of an earlier one, that is not closed. Nothing needs to be done.\n',
+      'no row of that year or of an earlier one is left to be closed. Nothing needs to be done.\n',
     );
   });
 
