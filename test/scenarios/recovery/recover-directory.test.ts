@@ -277,7 +277,7 @@ test('where both came back of two moments, the directory gives nothing that was 
   expect(takings).toEqual([]);
   expect(open).toContainEqual({
     account: 'directory',
-    sentence: expect.stringMatching(/is not an older copy too: .* are not restored$/),
+    sentence: expect.stringMatching(/may be an older copy too, .* are not restored$/),
   });
   expect((await confirmRecovery(world)).exit).toBe(0);
   await settled(world);
