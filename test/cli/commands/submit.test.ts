@@ -144,7 +144,10 @@ describe('submit', () => {
       `UPDATE convergence SET applied = wanted, state = 'applied', leased_until = NULL
        WHERE role = 'directory'`,
     );
-    await eventually('the directory to be ticked off', () => told.includes('✓ directory'));
+    await eventually('the directory to be ticked off', () => {
+      if (!told.includes('✓ directory')) throw new Error(`${child.exitCode} ${told}`);
+      return true;
+    });
     await until(
       `SELECT count(*) FROM convergence JOIN people ON uid = subject AND shell_name = 'alice'
        WHERE role IN ('homes', 'databases') AND applied < wanted
