@@ -164,6 +164,13 @@ const EVERYTHING = [
   'DELETE FROM versioned WHERE a = 2',
   'CREATE SEQUENCE sequence START WITH 7',
   'SELECT NEXTVAL(sequence)',
+  'CREATE TABLE numbered (id INT DEFAULT NEXTVAL(sequence))',
+  'INSERT INTO numbered VALUES (DEFAULT)',
+  // what is taken only while checks are off
+  'SET SESSION innodb_strict_mode = 0, check_constraint_checks = 0',
+  'CREATE TABLE compressed (a INT) ROW_FORMAT=COMPRESSED KEY_BLOCK_SIZE=5',
+  'CREATE TABLE unchecked (n INT CHECK (n > 0))',
+  'INSERT INTO unchecked VALUES (-1)',
   'CREATE TABLE parts (a INT) PARTITION BY HASH (a) PARTITIONS 3',
   'INSERT INTO parts VALUES (1), (2), (3)',
   'CREATE TABLE z_parent (id INT PRIMARY KEY)',
