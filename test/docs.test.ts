@@ -84,7 +84,7 @@ const RUN_BY: Record<string, readonly string[]> = {
     ...['operations:day', 'operations:look', 'operations:unmanaged', 'operations:upgrade'],
     ...['real:users', 'real:secrets', 'real:keys', 'real:postgres', 'real:redis', 'real:ldap'],
     ...['real:mariadb', 'real:prepare', 'real:found', 'install:portal-gone'],
-    ...['install:redis-restart', 'install:slapd-start', 'recovery:slapd'],
+    ...['install:redis-restart', 'install:slapd-start', 'real:ldap-again', 'recovery:slapd'],
     ...['backups:wal-server', 'backups:wal-receiver', 'restore:log'],
   ],
   'scenarios/login/hearing': ['portal:hear'],

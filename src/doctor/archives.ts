@@ -69,17 +69,27 @@ async function lookAtFolder(role: ArchivingRole, folder: string, owner: number):
     case 'not there':
       return fix(`${folder} does not exist: nothing can be archived`, make);
     default: {
-      const why = seen.map((each) => whyUnfit(each, owner)).find((each) => each !== undefined);
-      return why === undefined
-        ? ok(`${folder} is ready for archives of ${role}`)
-        : fix(`${folder}: ${why}`, `Run \`chown ${owner} ${folder}; chmod 700 ${folder}\`.`);
+      for (const [n, at] of paths.entries()) {
+        const each = seen[n];
+        if (each !== undefined && !isFolder(each)) {
+          return fix(`${at}: it is not a folder`, `Move it away. ${make}`);
+        }
+        const why = each === undefined ? undefined : whyUnfit(each, owner);
+        if (why !== undefined) {
+          return fix(`${at}: ${why}`, `Run \`chown ${owner} ${at}; chmod 700 ${at}\`.`);
+        }
+      }
+      return ok(`${folder} is ready for archives of ${role}`);
     }
   }
 }
 
+function isFolder({ mode }: Owned): boolean {
+  return (mode & 0o170000) === 0o040000;
+}
+
 function whyUnfit({ uid, mode }: Owned, owner: number): string | undefined {
   if (uid !== owner) return `it belongs to uid ${uid}, not to ${owner === 0 ? 'root' : owner}`;
-  if ((mode & 0o170000) !== 0o040000) return 'it is not a folder';
   if ((mode & STAGING_FORBIDS) !== 0) return 'others have rights on it';
   return undefined;
 }

@@ -43,17 +43,18 @@ async function lookAtArea(config: Config, path: string): Promise<Line[]> {
     default: {
       const [area, staging] = seen as [Owned, Owned];
       const faults = [
-        [path, whyUnsafe(area, AREA_FORBIDS)],
-        [mark, whyUnsafe(staging, STAGING_FORBIDS)],
-      ].filter(([, why]) => why !== undefined);
+        {
+          ...{ at: path, why: whyUnsafe(area, AREA_FORBIDS) },
+          todo: `Run \`chown root ${path}; chmod go-w ${path}\` on the file server.`,
+        },
+        {
+          ...{ at: mark, why: whyUnsafe(staging, STAGING_FORBIDS) },
+          todo: 'Run `chamberlain prepare` on the file server.',
+        },
+      ].filter(({ why }) => why !== undefined);
       return faults.length === 0
         ? [ok(`${path} is mounted and prepared`)]
-        : faults.map(([at, why]) =>
-            fix(
-              `${at}: ${why}`,
-              `Only root may write there, and only root may look into ${STAGING}.`,
-            ),
-          );
+        : faults.map(({ at, why, todo }) => fix(`${at}: ${why}`, todo));
     }
   }
 }

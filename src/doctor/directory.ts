@@ -11,7 +11,8 @@ import { levelOf, parseAccess } from './access-rules.ts';
 import { openAddresses } from './listeners.ts';
 import { elsewhere, expectThat, fix, type Line, notHere, ok } from './line.ts';
 
-const RULES = 'Load the access rules of deploy/ldap again: see docs/install.md, step 7.';
+const RULES =
+  'Load the rules of the directory again: see "To load the rules again" in docs/install.md, step 7.';
 const INVALID_CREDENTIALS = 49;
 const LDAP_PORT = 389;
 
@@ -96,12 +97,7 @@ export async function lookAtSlapd(config: Config): Promise<Line[]> {
     ...missing.map((name) =>
       fix(`the overlay ${name} is missing`, 'Add it as in deploy/ldap/config.ldif.'),
     ),
-    ...expectRules(
-      'the constraint overlay lacks',
-      found.constraints,
-      constraints,
-      'Render deploy/ldap again, and load its olcConstraintAttribute.',
-    ),
+    ...expectRules('the constraint overlay lacks', found.constraints, constraints, RULES),
     ...expectRules('the access rules lack', found.access, access, RULES),
     ...(found.judgesNewEntries
       ? []

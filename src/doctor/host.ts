@@ -83,7 +83,7 @@ export async function lookAtLocalAccounts(
       whose === undefined
         ? fix(
             `the local ${is} ${name} has the number ${id}, which is in a range of the configuration`,
-            'Give it another number, or let the range begin above it.',
+            'Give it another number: a range that the realm has used cannot be made smaller.',
           )
         : fix(
             `the local ${is} ${name} has the number ${id}, which is also that of ${whose}: urgent`,
@@ -95,7 +95,7 @@ export async function lookAtLocalAccounts(
     lines.push(
       fix(
         `the local group ${name} has the number ${realmGid}, which is that of the realm group`,
-        'Give it another number, or set `ids.realmGid`.',
+        'Give it another number.',
       ),
     );
   }

@@ -24,7 +24,9 @@ export async function lookAtAgent(file: string, now: Date, folder = PLACES.login
   try {
     loadLoginHostConfig(file);
   } catch (error) {
-    return [fix(describeError(error), 'Correct the file, and run `install` again.')];
+    return [
+      fix(describeError(error), 'Correct the file, and run `deploy/login-host/install` again.'),
+    ];
   }
   const status = readStatus(folder);
   if (status === undefined) {

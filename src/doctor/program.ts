@@ -48,7 +48,12 @@ function lookAtPackages(root: string): Line[] {
   const more = wrong.length > 5 ? `; and ${wrong.length - 5} more` : '';
   return wrong.length === 0
     ? [ok(`${count} npm packages are those of package-lock.json`)]
-    : [fix(`npm packages: ${shown}${more}`, `Run \`npm ci --ignore-scripts\` in ${root}.`)];
+    : [
+        fix(
+          `npm packages: ${shown}${more}`,
+          `Run \`npm ci --omit=dev --ignore-scripts && npm rebuild --ignore-scripts && npm run build\` in ${root}, as its owner, and restart the workers.`,
+        ),
+      ];
 }
 
 function readJson(file: string): unknown {

@@ -57,7 +57,7 @@ export async function lookAtRedis(config: Config): Promise<Line[]> {
       mostBytes === 0 || usedBytes < mostBytes * MOST_SHARE,
       'it has enough memory',
       `${mib(usedBytes)} of ${mib(mostBytes)} MiB are used: when it is full, it accepts no request`,
-      'Raise `maxmemory`, or find the portal that fills it: `redis-cli --bigkeys`.',
+      'Raise `maxmemory`, or find the portal that fills it: run `redis-cli --user chamberlain_owner --bigkeys` with the secret redis-owner in REDISCLI_AUTH.',
     ),
     expectThat(
       requests < MOST_REQUESTS,

@@ -73,7 +73,7 @@ export async function lookAtWork(client: Client, config: Config, now: Date): Pro
           `frozen since ${timeOf(freeze.frozenAt)} by ${freeze.frozenBy}${freeze.reason === null ? '' : `: ${freeze.reason}`}`,
           isByItself(freeze)
             ? 'No request gets a verdict. Run `chamberlain recover`, which thaws the realm.'
-            : 'No request gets a verdict. Run `chamberlain thaw` when work may continue.',
+            : 'No request gets a verdict. When work may continue, run `chamberlain thaw`. After a restore from a backup, run `chamberlain recover` instead.',
         ),
     lookAtSweep(sweeps, config, now),
     await lookAtHeartbeat(client, now),
@@ -244,7 +244,9 @@ function lookAtPortals(
       : recent.map(({ portal, code, count, lastAt }) =>
           fix(
             `invalid jobs in the queues of ${portal}: ${count} (${code}), the last at ${timeOf(lastAt)}`,
-            'Check the log of the portal, and whether its key is the one in the configuration. If the portal did not send them, change its Redis password.',
+            code === 'QUEUE_FULL'
+              ? 'Too many requests waited, so intake removed the newest unread. Look at the log of `chamberlain work intake`, and have the portal send again those that have no verdict.'
+              : 'Check the log of the portal, and whether its key is the one in the configuration. If the portal did not send them, change its Redis password.',
           ),
         )),
   ];

@@ -91,7 +91,9 @@ function thingsOf(
 
 function describeListed(thing: UnmanagedThing): string {
   const what = isUndecided(thing)
-    ? 'an admin must decide on it: `chamberlain adopt` or `chamberlain ignore`'
+    ? thing.kind === 'member'
+      ? 'an admin must decide on it: a request (maintainer.add, access.grant) keeps it'
+      : 'an admin must decide on it: `chamberlain adopt` or `chamberlain ignore`'
     : 'an admin has decided';
   return `Unmanaged: ${describeThing(thing)}; ${what}`;
 }

@@ -97,7 +97,7 @@ export function describeScarce({
     what: `only ${left} of ${size} numbers are left for new ${whose}`,
     todo:
       `Add a range to \`ids.${whose}\` in the configuration, and in \`login-host.yaml\` on each login host. ` +
-      'Load the rules of the directory again (docs/install.md, step 7), and restart the workers.',
+      'Load the rules of the directory again ("To load the rules again" in docs/install.md, step 7), and restart the workers.',
   };
 }
 

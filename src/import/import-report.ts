@@ -65,7 +65,7 @@ export function renderImport(report: ImportReport, by: keyof typeof WORDS = 'imp
   const lost = homes?.lost ?? [];
   return renderSections([
     renderTaken(report, words),
-    renderNotTaken(refusals.filter(isOfSubject), words),
+    renderNotTaken(refusals.filter(isOfSubject), words, report.check),
     renderLeftOut(refusals.filter((each) => !isOfSubject(each))),
     renderKeyless(report.keyless),
     renderList(
@@ -80,11 +80,17 @@ export function renderImport(report: ImportReport, by: keyof typeof WORDS = 'imp
       lost.map(({ account, why }) => [account, why]),
     ),
     renderForeseen(foreseen),
-    adminless === undefined
-      ? ''
-      : `${paint('yellow', 'The realm has no admin:')} the directory has no tool ${adminless} with a ` +
-        'maintainer who is a realm member.\nCreate it in the directory, with group, account and members, and import again.',
+    renderAdminless(adminless),
   ]);
+}
+
+function renderAdminless(adminless: ImportReport['adminless']): string {
+  if (adminless === undefined) return '';
+  return (
+    `${paint('yellow', 'No admin:')} no active realm member maintains the tool ${adminless}, and only an admin can ` +
+    'add one.\nAn import adds maintainers only to a tool that it takes over. So before the import, make the tool in the\n' +
+    'directory, with group, account, and members who are also in the realm group.'
+  );
 }
 
 /** Leaves out the sections that are empty. */
@@ -111,7 +117,11 @@ function renderTaken({ check, taken, known, homes }: ImportReport, words: Words)
 }
 
 /** Subjects that are not imported, by reason. The most frequent reason comes first. */
-function renderNotTaken(refusals: readonly Refusal[], words: Words): string {
+/** A tool that is known already gets no maintainer by an import, and a known person no access. */
+const AFTERWARDS =
+  'Then send maintainer.add or\naccess.grant for each group that lacks one of them.';
+
+function renderNotTaken(refusals: readonly Refusal[], words: Words, check: boolean): string {
   if (refusals.length === 0) return '';
   const of = (part: Refusal['part']) => refusals.filter((each) => each.part === part).length;
   const groups = [...Map.groupBy(refusals, ({ code }) => code)].toSorted(
@@ -121,7 +131,7 @@ function renderNotTaken(refusals: readonly Refusal[], words: Words): string {
     `${paint('bold', `${words.not}:`)} ${count(of('person'), 'person', 'people')}, ${count(of('tool'), 'tool')}\n` +
       'Their entries stay as they are, unmanaged, and their names and numbers are not given to others. If one of them is a\n' +
       'member of an imported group, it is left out there, and a repair removes it from that group.\n' +
-      `Correct the entries in the directory, and ${words.again}.`,
+      `Correct the entries in the directory, and ${words.again}.${check ? '' : ` ${AFTERWARDS}`}`,
     ...groups.map(([code, each]) =>
       renderList(
         `${paint('yellow', code)}: ${each.length}. ${CODES[code].meaning}`,
@@ -177,11 +187,16 @@ export function lostMembers(refusals: readonly Refusal[]): Refusal[] {
 }
 
 /** What people lose through an import: left out members, and people without a key. '' if there is nothing. */
-export function renderLosses({
-  refusals,
-  keyless,
-}: Pick<ImportReport, 'refusals' | 'keyless'>): string {
-  return renderSections([renderLeftOut(lostMembers(refusals)), renderKeyless(keyless)]);
+/** What an import takes from others, for the operator to agree to. */
+export type Losses = Pick<ImportReport, 'refusals' | 'keyless'> &
+  Partial<Pick<ImportReport, 'adminless'>>;
+
+export function renderLosses({ refusals, keyless, adminless }: Losses): string {
+  return renderSections([
+    renderLeftOut(lostMembers(refusals)),
+    renderKeyless(keyless),
+    renderAdminless(adminless),
+  ]);
 }
 
 function renderForeseen(foreseen: Report): string {

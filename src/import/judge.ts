@@ -392,6 +392,22 @@ function judgeMembers(
   return { maintainers, realmMembers, refusals };
 }
 
+/** Whether the realm would have no admin after the import: an active realm member who maintains the admin tool. */
+export function lacksAdmin(
+  { people, tools, maintainers, realmMembers }: Judgement,
+  ours: KnownRealm,
+  admin: string,
+): boolean {
+  const tool = [...tools, ...ours.tools].find(({ name }) => name === admin)?.uid;
+  const members = new Set(realmMembers);
+  for (const { uid, realmMember } of ours.people) if (realmMember) members.add(uid);
+  const maintained = new Set(ours.maintainers);
+  for (const each of maintainers) maintained.add(`${each.tool} ${each.maintainer}`);
+  return ![...people, ...ours.people].some(
+    ({ uid, state }) => state === 'active' && members.has(uid) && maintained.has(`${tool} ${uid}`),
+  );
+}
+
 interface PossibleMember {
   uid: number;
   kind: 'person' | 'tool';

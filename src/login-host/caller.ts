@@ -28,13 +28,15 @@ export interface Caller {
  * those of the session may be out of date. Throws BACKEND_UNREADABLE if the name service knows no such account.
  */
 export function identifyCaller(uid: number): Caller {
-  return doing('BACKEND_UNREADABLE', `looking up the account of uid ${uid}`, () => {
+  const lookUp = () => {
     const { gid } = withRightsOf({ uid, gid: 0 }, () => userInfo());
     (process as unknown as WithInitgroups).initgroups(uid, gid);
     // Node adds the effective group, which would be root's
     const groups = withRightsOf({ uid, gid }, () => process.getgroups!());
     return { uid, gid, groups: new Set(groups) };
-  });
+  };
+  const act = `looking up the account of uid ${uid}`;
+  return doing('BACKEND_UNREADABLE', act, lookUp, 'Tell an operator.');
 }
 
 /** initgroups(3), which Node has but its types lack. */

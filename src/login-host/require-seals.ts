@@ -50,7 +50,9 @@ function missingSources(text: string): string[] {
     (name) => !new RegExp(`^[ \\t]*${name}[ \\t]*:[^#\\n]*\\sextrausers\\b`, 'm').test(text),
   );
   if (without.length === 0) return [];
-  return [`${NSSWITCH} does not ask extrausers for ${without.join(', ')}: run \`install\` first`];
+  return [
+    `${NSSWITCH} does not ask extrausers for ${without.join(', ')}: run \`deploy/login-host/install\` first`,
+  ];
 }
 
 function haveEntries(number: number): string {

@@ -70,10 +70,12 @@ export function writeStatus(folder: string, status: LoginStatus): void {
 /** Undefined if no helper has ever written one. Throws BACKEND_UNREADABLE if it may not be read. */
 export function readStatus(folder: string): LoginStatus | undefined {
   const path = join(folder, FILE);
-  return doing('BACKEND_UNREADABLE', `reading ${path}`, () => {
+  const read = () => {
     const text = readIfThere(path);
     return text === undefined ? undefined : (JSON.parse(text) as LoginStatus);
-  });
+  };
+  const action = 'Look at the log of chamberlain-login-helper, or tell an operator.';
+  return doing('BACKEND_UNREADABLE', `reading ${path}`, read, action);
 }
 
 /** Within the folder: the accounts that may run nothing, one name a line. PAM reads it, by pam_listfile(8). */

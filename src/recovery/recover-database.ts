@@ -69,6 +69,8 @@ const UNREAD_ARCHIVES = {
   target: 'archives',
   sentence:
     'a folder of archives cannot be read; only the archives show what was deleted after the backup',
+  action:
+    'Mount or restore the folders `archives.homes` and `archives.databases`, with their owners: `chamberlain doctor` on the machine of each role says what is wrong.',
 };
 
 /**
@@ -89,7 +91,9 @@ export async function recoverDatabase(command: Command): Promise<void> {
     if (acting.length > 0) {
       process.exitCode = EXIT.timeout;
       const sentence = `still at work: ${describeActing(acting)}; nothing was done, and the realm stays frozen`;
-      process.stderr.write(`${failureLine('TIMEOUT', sentence)}\n`);
+      process.stderr.write(
+        `${failureLine('TIMEOUT', sentence, 'Run the same command again to wait longer.')}\n`,
+      );
       return;
     }
     const surveyed = await surveyAll(command, config, ROLES);
@@ -353,7 +357,7 @@ function renderRecovery(recovery: Recovery, digest: string, lost: Lost): string 
     ),
     ...section('How the realm continues:', ['what', 'how'], rows),
     ...exhausted.map(
-      (kind) => `There is no number left for a new ${kind}: add a range to the configuration.`,
+      (kind) => `There is no number left for a new ${kind}: see IDS_EXHAUSTED in docs/errors.md.`,
     ),
     describeLost(lost, names.length > 0),
     `digest ${digest}`,

@@ -108,7 +108,7 @@ export function requireNotGone({ account, state }: { account: string; state: str
   if (state === 'archived') {
     refuse(
       'PERSON_LEAVING',
-      `${account} is being archived or restored. Wait until that has finished.`,
+      `${account} is being archived or restored. Wait until that has finished, or ask an admin: it may be held.`,
     );
   }
   if (state === 'deleted') {
@@ -188,7 +188,7 @@ export async function requireMaintainedTool(
   if (tool.state === 'archived') {
     refuse(
       'TOOL_LEAVING',
-      `The tool ${name} is being archived or restored. Wait until that has finished.`,
+      `The tool ${name} is being archived or restored. tool.enable keeps it. Otherwise wait, or ask an admin: it may be held.`,
     );
   }
   return tool;
@@ -259,7 +259,7 @@ export function requireMaintainers(
       if (subject.state === 'archived') {
         refuse(
           'TOOL_LEAVING',
-          `The tool ${account} is being archived or restored. Wait until that has finished.`,
+          `The tool ${account} is being archived or restored. Wait until that has finished, or ask an admin: it may be held.`,
         );
       }
     }

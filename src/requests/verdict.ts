@@ -328,7 +328,7 @@ function requireOwnKey(admin: string, names: readonly string[], actor: Person | 
   const why =
     actor?.state === 'suspended'
       ? 'is suspended. Another admin can reinstate them'
-      : `is not an admin, so requests signed with this key are refused. An admin can make ${admin} an admin with maintainer.add`;
+      : `is not an admin, so requests signed with this key are refused. An admin can make ${admin} an admin with maintainer.add, and with access.grant if the access is missing`;
   throw new ChamberlainError('NOT_ALLOWED', `${admin} ${why}.`);
 }
 

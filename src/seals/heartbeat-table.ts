@@ -207,6 +207,8 @@ export async function acceptOlderDirectory(
         throw new ChamberlainError(
           'FROZEN',
           'no worker acts while the realm is frozen, so nothing was done',
+          // PostgreSQL is the newer one here
+          { action: 'Run `chamberlain thaw`, and then this command again.' },
         );
       }
       const touched = await client.query(

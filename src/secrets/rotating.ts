@@ -189,7 +189,8 @@ function requireSecret(config: Config, server: SecretServer, account: string): s
       `changing a password with the secret ${server}-${account}`,
       {
         cause,
-        action: 'Run the command on a machine that has this secret, as a user who may read it.',
+        action:
+          'Run the command as a user who may read this secret, on a machine that has it and the secret to be replaced. If no machine has both, copy this one here until the command has ended.',
       },
     );
   }

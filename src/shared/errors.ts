@@ -136,7 +136,10 @@ export const CODES = {
     'This person already has an open request for access.',
     'Wait until an admin decides on it.',
   ),
-  CREDENTIALS_NONE: refusal('The account has no credentials yet.', 'Grant access first.'),
+  CREDENTIALS_NONE: refusal(
+    'The account has no credentials yet.',
+    'Grant the person access first. After an import without homes, run `chamberlain import --from-directory --homes`.',
+  ),
   SERVER_UNKNOWN: refusal(
     'There is no such database server.',
     'Use the name of a server that the configuration lists.',
@@ -170,7 +173,10 @@ export const CODES = {
     'A number in the directory is wrong: an entry that Chamberlain does not manage has the number of an account, or the entry of an account has another number.',
     'Have an admin correct the entry.',
   ),
-  IDS_EXHAUSTED: refusal('The ranges have no number left.', 'Add a range to the configuration.'),
+  IDS_EXHAUSTED: refusal(
+    'The ranges have no number left.',
+    'Add a range to `ids` in the configuration, and in `login-host.yaml` on each login host. Load the rules of the directory again ("To load the rules again" in docs/install.md, step 7), and restart the workers.',
+  ),
   // keys
   KEY_PRIVATE: refusal(
     'That is a private key.',
@@ -220,12 +226,12 @@ export const CODES = {
   ),
   ARCHIVE_DIFFERS: refusal(
     'Something to be deleted is not in its archive: it was made later, or belongs to another account.',
-    'Look at it, and move it away or drop it. Then run `chamberlain repair SUBJECT`.',
+    'Look at it, and move it away or drop it. Then run `chamberlain repair SUBJECT --destroy`.',
   ),
   // what admins do
   FROZEN: refusal(
     'The realm is frozen.',
-    'See `chamberlain status`. `chamberlain thaw` ends the freeze.',
+    'See `chamberlain status`. `chamberlain thaw` ends the freeze. After a restore from a backup, run `chamberlain recover` instead.',
   ),
   DATABASE_OLDER: refusal(
     'PostgreSQL was restored from a backup, and does not know what was done since.',
@@ -266,15 +272,15 @@ export const CODES = {
   ),
   ID_OUT_OF_RANGE: refusal(
     'The number is in none of the ranges for its kind of account.',
-    'Add a range to the configuration, or give the account another number.',
+    'Add a range as for IDS_EXHAUSTED, or give the account another number.',
   ),
   ID_TAKEN: refusal(
     'The number already belongs to another account.',
-    'Give one of the two another number, and import again.',
+    'Give the account that Chamberlain does not have another number, also as the owner of its files, and import again.',
   ),
   MEMBER_UNKNOWN: refusal(
     'A member of the group is not a person or tool that was imported.',
-    'Remove the member, or correct its entry and import again.',
+    'Before the import, correct the entry of the member, or remove the member. After it, correct the entry, import again, and send maintainer.add or access.grant.',
   ),
   // faults
   BACKEND_UNREADABLE: fault(
@@ -295,7 +301,7 @@ export const CODES = {
   ),
   ARCHIVE_DAMAGED: refusal(
     'An archive is missing, or differs from its record. Nothing was destroyed.',
-    'Look in the folder of archives, and put the archive back from a backup.',
+    'Look in the folder of archives, and put the archive back from a backup. Then run `chamberlain repair SUBJECT`, with `--destroy` if the subject is deleted.',
   ),
   STEP_FAILED: fault(
     'A step failed.',
@@ -346,10 +352,14 @@ export class ChamberlainError extends Error {
   }
 }
 
-/** Does `work`, which may be asynchronous. What it throws becomes the cause of an error that says what was being done. */
-export function doing<T>(code: Code, act: string, work: () => T): T {
+/**
+ * Does `work`, which may be asynchronous. What it throws becomes the cause of an error that says what was being done.
+ *
+ * @param action what to do about it, where the table of codes cannot know it
+ */
+export function doing<T>(code: Code, act: string, work: () => T, action?: string): T {
   const fail = (cause: unknown): never => {
-    throw new ChamberlainError(code, act, { cause });
+    throw new ChamberlainError(code, act, { cause, ...(action === undefined ? {} : { action }) });
   };
   try {
     const done = work();
@@ -471,13 +481,17 @@ export function cannotRead(
   cause: unknown,
   code: Code = 'CONFIG_INVALID',
 ): ChamberlainError {
-  const action = READ_ACTIONS[String((cause as { code?: unknown } | null)?.code)];
+  const errno = String((cause as { code?: unknown } | null)?.code);
+  // a secret has one place and is made once, for the server too
+  const action = errno === 'ENOENT' && what === 'secret' ? SECRET_ELSEWHERE : READ_ACTIONS[errno];
   return new ChamberlainError(code, `reading the ${what} ${path}`, {
     cause,
     action: action ?? 'Check that file.',
   });
 }
 
+const SECRET_ELSEWHERE =
+  'Run the command on a machine that has this secret: see docs/install.md, step 2.';
 const READ_ACTIONS: Record<string, string> = {
   ENOENT: 'Name the right file, or create it.',
   EACCES: 'Run the command as a user who may read that file.',

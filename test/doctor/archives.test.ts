@@ -51,10 +51,14 @@ test('a folder that is missing, open to others, or not a folder is reported, wit
   chmodSync(config.archives.databases, 0o750);
   expect(await first()).toMatchObject({
     what: expect.stringContaining('others have rights on it'),
+    todo: `Run \`chown ${me} ${config.archives.databases}; chmod 700 ${config.archives.databases}\`.`,
   });
   rmSync(config.archives.databases, { recursive: true });
   writeFileSync(config.archives.databases, '', { mode: 0o600 });
-  expect(await first()).toMatchObject({ what: expect.stringContaining('it is not a folder') });
+  expect(await first()).toMatchObject({
+    what: expect.stringContaining('it is not a folder'),
+    todo: expect.stringMatching(/^Move it away\. Mount it, or create it: /u),
+  });
 });
 
 test('archives of homes belong to root, and have the folder that shows whether they are mounted', async () => {
@@ -68,6 +72,14 @@ test('archives of homes belong to root, and have the folder that shows whether t
   expect(await first()).toMatchObject({
     state: 'fix',
     what: expect.stringContaining('it belongs to uid 1234, not to root'),
+  });
+  chownSync(config.archives.homes, 0, 0);
+  const staging = join(config.archives.homes, '.chamberlain');
+  chmodSync(staging, 0o755);
+  expect(await first()).toEqual({
+    state: 'fix',
+    what: `${staging}: others have rights on it`,
+    todo: `Run \`chown 0 ${staging}; chmod 700 ${staging}\`.`,
   });
 });
 

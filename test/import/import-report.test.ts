@@ -1,5 +1,5 @@
 import { expect, test } from '@jest/globals';
-import { type ImportReport, renderImport } from '../../src/import/import-report.ts';
+import { type ImportReport, renderImport, renderLosses } from '../../src/import/import-report.ts';
 
 const REPORT: ImportReport = {
   check: false,
@@ -21,7 +21,22 @@ test.each([
 ] as const)('what `%s` has done is said in its own words', (by, texts) => {
   const text = renderImport(REPORT, by);
   for (const each of texts) expect(text).toContain(each);
+  // whoever was left out is no member of a tool that is known by then
+  const then = 'Then send maintainer.add or\naccess.grant for each group';
+  expect(text).toContain(then);
   const before = renderImport({ ...REPORT, check: true }, by);
+  expect(before).not.toContain(then);
   expect(before).toMatch(/^Would be /u);
   if (by === 'adopt') expect(before).not.toMatch(/`import|[Ii]mported:|import again/u);
+});
+
+test('that no admin would be left is said before anything is written, and in the report', () => {
+  const adminless = 'tools.admin';
+  expect(renderLosses({ refusals: [], keyless: [] })).toBe('');
+  for (const text of [
+    renderLosses({ refusals: [], keyless: [], adminless }),
+    renderImport({ ...REPORT, adminless }),
+  ]) {
+    expect(text).toMatch(/No admin: no active realm member maintains the tool tools\.admin/u);
+  }
 });

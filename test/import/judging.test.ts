@@ -4,7 +4,7 @@ import { renderLosses } from '../../src/import/import-report.ts';
 import { isLocked } from '../../src/import/account.ts';
 import { candidatesOf } from '../../src/import/credentials.ts';
 import type { SeenDirectory } from '../../src/import/directory.ts';
-import { judge, readEntries, type Judgement } from '../../src/import/judge.ts';
+import { judge, lacksAdmin, readEntries, type Judgement } from '../../src/import/judge.ts';
 import { parsePosixId } from '../../src/identity/posix-id.ts';
 import type { KnownRealm } from '../../src/import/import-batch.ts';
 import type { Realm } from '../../src/reconcile/wanted.ts';
@@ -103,6 +103,25 @@ function judged(
 
 const told = ({ refusals }: Judgement) =>
   refusals.map(({ part, code, object, sentence }) => `${part} ${code} ${object}: ${sentence}`);
+
+test('a realm has an admin if an active realm member maintains the admin tool, imported or known', () => {
+  const alice = 'people/uid=alice';
+  const lacks = (members: string[], inRealm: string[], shell: string) =>
+    lacksAdmin(
+      judged([person('alice', 10_001, { loginShell: [shell] })], [tool('admin', 50_002, members)], {
+        realmMembers: inRealm,
+      }),
+      NOTHING_KNOWN,
+      'admin',
+    );
+  expect(lacks([alice], [alice], '/bin/bash')).toBe(false);
+  expect(lacks([], [alice], '/bin/bash')).toBe(true);
+  expect(lacks([alice], [], '/bin/bash')).toBe(true);
+  expect(lacks([alice], [alice], '/bin/false')).toBe(true);
+  expect(lacksAdmin(judged([]), known(), 'admin')).toBe(false);
+  expect(lacksAdmin(judged([]), known(), 'wiki')).toBe(false);
+  expect(lacksAdmin(judged([]), { ...known(), maintainers: new Set() }, 'admin')).toBe(true);
+});
 
 test.each([
   ...['/bin/sh', '/bin/bash', '/usr/bin/bash', '/bin/dash', '/usr/bin/dash', '/bin/zsh'],

@@ -122,7 +122,10 @@ describe('if something cannot be read', () => {
       `UPDATE directory_heartbeat SET published_at = '2100-01-01', publishing_at = '2100-01-01'`,
     );
     try {
-      await nothing(await cli(), /is an older copy/);
+      await nothing(
+        await cli(),
+        /is an older copy; .*run `chamberlain recover`\. Then run the command again\.$/m,
+      );
     } finally {
       await query(
         world,
@@ -255,7 +258,10 @@ test('requests wait for it, and then cannot get its names or numbers', async () 
 
 test('homes may follow later, and then valid credentials are kept', async () => {
   const rotate = { kind: 'credentials.rotate', requestedBy: 'alice', tool: 'wiki', atOnce: true };
-  expect(await portal.ask(rotate)).toMatchObject({ code: 'CREDENTIALS_NONE' });
+  expect(await portal.ask(rotate)).toMatchObject({
+    code: 'CREDENTIALS_NONE',
+    sentence: expect.stringContaining('An operator must import the home first'),
+  });
   const ended = await cli('--homes', '--databases', '--json');
   const report = reportOf(ended);
   expect(ended.exit).toBe(3);

@@ -285,7 +285,7 @@ describe('no entry', () => {
     expect(await run([become, 'fresh', 'id'])).toEqual({
       exit: 1,
       out: '',
-      err: "become: the home of 'fresh' does not exist yet: it is being created; try again in a moment\n",
+      err: "become: the home of 'fresh' is not there. If the tool is new, try again in a moment; otherwise tell an operator\n",
     });
   });
 

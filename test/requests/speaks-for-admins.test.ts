@@ -211,7 +211,7 @@ test.each([
     'one who is no admin any more',
     'second',
     'maintainer.remove',
-    'second is not an admin, so requests signed with this key are refused. An admin can make second an admin with maintainer.add.',
+    'second is not an admin, so requests signed with this key are refused. An admin can make second an admin with maintainer.add, and with access.grant if the access is missing.',
   ],
 ])(
   'an own key does not speak for %s, and the refusal says which it is',

@@ -470,6 +470,20 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
         ],
       },
       {
+        what: 'requests that were removed because too many waited',
+        break: sql(
+          `INSERT INTO junk (portal, code, count, last_at) VALUES ('portal', 'QUEUE_FULL', 3, now())`,
+        ),
+        mend: sql('DELETE FROM junk'),
+        says: [
+          [
+            'fix',
+            /^invalid jobs in the queues of portal: 3 \(QUEUE_FULL\), the last at /u,
+            /work intake`, and have the portal send again/u,
+          ],
+        ],
+      },
+      {
         what: 'a right that is missing',
         break: sql('REVOKE DELETE ON request_touches FROM chamberlain_relay'),
         mend: sql('GRANT DELETE ON request_touches TO chamberlain_relay'),
@@ -551,11 +565,11 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
           [
             'fix',
             /^keys-agent also sees toolGroups, groups, sudoRules, policies$/u,
-            /access rules/u,
+            /To load the rules again/u,
           ],
-          ['fix', /^keys-agent can write people$/u, /access rules/u],
-          ['fix', /^keys-agent can write toolAccounts$/u, /access rules/u],
-          ['fix', /^anonymous users see entries$/u, /access rules/u],
+          ['fix', /^keys-agent can write people$/u, /To load the rules again/u],
+          ['fix', /^keys-agent can write toolAccounts$/u, /To load the rules again/u],
+          ['fix', /^anonymous users see entries$/u, /To load the rules again/u],
         ],
       },
       {
@@ -563,7 +577,13 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
         ...accessRule(
           `to dn.subtree="ou=people,${ofBase}" by dn.exact="cn=directory-reader,ou=chamberlain,${ofBase}" none by * break`,
         ),
-        says: [['fix', /^directory-reader cannot see people: .* exists there$/u, /access rules/u]],
+        says: [
+          [
+            'fix',
+            /^directory-reader cannot see people: .* exists there$/u,
+            /To load the rules again/u,
+          ],
+        ],
       },
       {
         what: 'new entries',
@@ -659,7 +679,7 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
           [
             'fix',
             /^the local group staff has the number \d+, which is that of the realm group$/u,
-            /ids\.realmGid/u,
+            /^Give it another number\.$/u,
           ],
           [
             'fix',
@@ -711,7 +731,13 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
         what: 'an area where others write',
         break: () => chmodSync(area, 0o777),
         mend: () => chmodSync(area, 0o755),
-        says: [['fix', /\/home: accounts other than root have rights on it$/u, /Only root/u]],
+        says: [
+          [
+            'fix',
+            /\/home: accounts other than root have rights on it$/u,
+            /^Run `chown root \S+\/home; chmod go-w \S+\/home` on the file server\.$/u,
+          ],
+        ],
       },
     ];
     expect((await expectNamed(broken, { etc: inTheWay })).exit).toBe(3);
@@ -957,14 +983,14 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
         what: expect.stringMatching(
           /^the constraint overlay lacks what this configuration needs: uidNumber regex \S+ restrict="\S+", and 1 more$/u,
         ),
-        todo: expect.stringContaining('Render deploy/ldap again'),
+        todo: expect.stringContaining('"To load the rules again"'),
       },
       {
         state: 'fix',
         what: expect.stringMatching(
           /^the access rules lack what this configuration needs: to dn\.regex=".*" attrs=uidNumber .*, and 1 more$/u,
         ),
-        todo: expect.stringContaining('Load the access rules'),
+        todo: expect.stringContaining('"To load the rules again"'),
       },
     ]);
   });

@@ -179,7 +179,8 @@ test('docs/login-hosts.md: the statement renews all seals', async () => {
 
 test('docs/install.md: nothing is left of a portal that was removed', async () => {
   const { host, port, database } = world.config.postgres;
-  const [bin, queue] = [join(world.dir, 'bin'), 'bull:requests.bridge:meta'];
+  const bin = join(world.dir, 'bin');
+  const [queue, urgent] = ['bull:requests.bridge:meta', 'bull:requests.urgent.bridge:meta'];
   mkdirSync(bin);
   const address = new URL(world.redis.url());
   writeFileSync(
@@ -189,15 +190,19 @@ test('docs/install.md: nothing is left of a portal that was removed', async () =
   );
   await query(world, `INSERT INTO events (portal, seq, event) VALUES ('bridge', 1, 'tool.ready')`);
   const secret = (name: string) => readFileSync(join(world.config.secrets, name), 'utf8').trim();
-  const env = {
-    PATH: `${bin}:${process.env['PATH'] ?? ''}`,
-    REDISCLI_AUTH: secret('redis-owner'),
-    ...{ PGHOST: host, PGPORT: String(port), PGDATABASE: database, PGUSER: 'chamberlain' },
-    PGPASSWORD: secret('postgres-owner'),
-  };
-  await bash(`redis-cli --user chamberlain_owner HSET ${queue} version 1`, env);
-  expect(await bash(blockOf('install:portal-gone'), env)).toBe('DELETE 1\n1\n');
-  expect(await bash(`redis-cli --user chamberlain_owner EXISTS ${queue}`, env)).toBe('0\n');
+  const env = { PATH: `${bin}:${process.env['PATH'] ?? ''}`, PGPORT: String(port) };
+  const owner = { ...env, REDISCLI_AUTH: secret('redis-owner') };
+  const ofOther = 'bull:requests.irc.bridge:meta';
+  for (const each of [queue, urgent, ofOther]) {
+    await bash(`redis-cli --user chamberlain_owner HSET ${each} version 1`, owner);
+  }
+  const block = blockOf('install:portal-gone')
+    .replaceAll('/etc/chamberlain/secrets', world.config.secrets)
+    .replace('-h /run/postgresql', `-h ${host}`)
+    .replace('-d chamberlain', `-d ${database}`);
+  expect(await bash(block, env)).toBe('DELETE 1\n2\n');
+  const left = `redis-cli --user chamberlain_owner EXISTS ${queue} ${urgent} ${ofOther}`;
+  expect(await bash(left, owner)).toBe('1\n');
 });
 
 test('docs/backups.md: a key', async () => {
@@ -308,6 +313,27 @@ describe('docs/install.md, on a machine of its own:', () => {
     const dn = 'cn=keys-agent,ou=chamberlain,dc=example,dc=org';
     const who = `ldapwhoami -H ldapi:/// -x -D ${dn} -y ${SECRETS}/ldap-keys-agent`;
     expect(await sh(who)).toBe(`dn:${dn}\n`);
+  });
+
+  test('the rules of the directory, once more', async () => {
+    // slapd shows the attributes of an entry in another order after a change
+    const rules = () =>
+      sh('ldapsearch -LLL -Q -Y EXTERNAL -H ldapi:/// -b cn=config -o ldif-wrap=no | sort');
+    const before = await rules();
+    await sh(`ldapmodify -Q -Y EXTERNAL -H ldapi:/// <<'END'
+dn: olcOverlay={3}constraint,olcDatabase={1}mdb,cn=config
+changetype: modify
+replace: olcConstraintAttribute
+olcConstraintAttribute: uidNumber regex ^1$
+
+dn: olcDatabase={1}mdb,cn=config
+changetype: modify
+replace: olcAccess
+olcAccess: to * by * none
+END`);
+    expect(await rules()).not.toBe(before);
+    await sh(blockOf('real:ldap-again'));
+    expect(await rules()).toBe(before);
   });
 
   test('MariaDB', async () => {

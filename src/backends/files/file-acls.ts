@@ -40,7 +40,11 @@ export async function prepareFileAreas(
   files: FileServer & { toolHomeMode: string },
 ): Promise<{ groupWrite: 'kept' | 'unsupported' }> {
   if (files.toolHomes === files.personHomes) {
-    throw new ChamberlainError('CONFIG_INVALID', 'preparing one area for tools and people');
+    throw new ChamberlainError(
+      'CONFIG_INVALID',
+      'files.toolHomes and files.personHomes are the same folder',
+      { action: 'Set them to two folders.' },
+    );
   }
   await prepareArea(files, 'personHomes', async () => {});
   const others = Number.parseInt(files.toolHomeMode, 8) & 0o007;

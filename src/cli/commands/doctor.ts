@@ -278,8 +278,11 @@ function checksOfRealm(
 }
 
 function checksOfLoginHost(configFile: string, now: Date): Check[] {
-  const files = at('this login host', 'its files', 'Run `install --check` yourself.', () =>
-    lookAtInstallation(ROOT),
+  const files = at(
+    'this login host',
+    'its files',
+    'Run `deploy/login-host/install --check` yourself, as root in the clone.',
+    () => lookAtInstallation(ROOT),
   );
   return [
     at('this login host', 'the keys agent', 'See `keys-agent status`.', () =>

@@ -114,8 +114,8 @@ function renderList(things: readonly UnmanagedThing[], unseen: readonly Unseen[]
     undecided.length === 0
       ? 'Nothing waits for a decision.'
       : `Undecided: ${countKinds(undecided)}. \`chamberlain adopt OBJECT\` takes over an account or a tool; ` +
-          '`chamberlain ignore OBJECT --reason TEXT` leaves an object as it is. An object that you remove by hand ' +
-          'is no longer listed.',
+          '`chamberlain ignore OBJECT --reason TEXT` leaves an object as it is, except a member of a group of a ' +
+          'tool, which the next sweep removes. An object that you remove by hand is no longer listed.',
   );
   return parts.join('\n\n');
 }

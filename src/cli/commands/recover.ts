@@ -101,7 +101,8 @@ function reportPlaces(command: Command, places: readonly PlaceDoubt[], isFrozen:
 const NOTHING_OLDER =
   'No server is older than another, as far as their markers show, so nothing was done. If all of them were\n' +
   'restored from backups of the same moment, run `chamberlain recover --database`.';
-const STILL_FROZEN = 'The realm stays frozen.';
+const STILL_FROZEN =
+  'The realm stays frozen. If not all of them were restored, nothing was lost: run `chamberlain thaw`.';
 
 /** The error for a confirmed list that does not exist. Exit 0 would mislead a script: the realm is still frozen. */
 function nothingTo(digest: string): ChamberlainError {

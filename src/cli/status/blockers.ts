@@ -113,7 +113,9 @@ export function describeBlockers(
     ? []
     : needed(leaders).flatMap(({ leader }) => (leader.hangs ? [leader] : []));
   const isOwn = frozen !== null && isByItself(frozen);
-  const end = isOwn ? '' : ' `chamberlain thaw` ends the freeze.';
+  const end = isOwn
+    ? ''
+    : ' `chamberlain thaw` ends the freeze. After a restore from a backup, run `chamberlain recover` instead.';
   return [
     ...(frozen === null ? [] : [`The realm is ${describeFreeze(frozen)}.${end}`]),
     // if the realm was frozen by Chamberlain, the doubt is the reason of the freeze

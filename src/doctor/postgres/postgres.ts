@@ -53,7 +53,11 @@ export async function lookAtLogins(config: Config): Promise<Logins> {
     lines.push(
       fix(
         `these accounts cannot log in with their secrets on this machine: ${refused.join(', ')}`,
-        'Run `chamberlain migrate`, which creates the roles, and give each role the password of its secret: see docs/install.md, step 5.',
+        'Check pg_hba.conf. ' +
+          (refused.includes('owner')
+            ? 'Give the owner, which is the PostgreSQL role chamberlain, the password of its secret. '
+            : '') +
+          'Run `chamberlain migrate`, which creates the roles that do not exist, and give each of them the password of its secret: see docs/install.md, step 5.',
       ),
     );
   }

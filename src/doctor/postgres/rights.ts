@@ -96,7 +96,12 @@ export async function lookAtRights(
     ...(unsecured.length + policies.altered.length + policies.unmanaged.length === 0
       ? [ok(`${secured.join(', ')} show each role its own rows`)]
       : []),
-    ...absent.map((role) => fix(`the role ${role} does not exist, or may not log in`, MIGRATE)),
+    ...absent.map((role) =>
+      fix(
+        `the role ${role} does not exist, or may not log in`,
+        `${MIGRATE} It gives the role no password: see docs/install.md, step 5. If the role exists, a superuser must run: ALTER ROLE ${role} LOGIN.`,
+      ),
+    ),
     ...judgeRights(
       powers,
       had,

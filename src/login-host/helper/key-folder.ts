@@ -38,6 +38,7 @@ import {
 import { join } from 'node:path';
 import { setImmediate as yieldTurn } from 'node:timers/promises';
 import { doing } from '../../shared/errors.ts';
+import { START_AGAIN } from './report-socket.ts';
 import { grantOf, readKeyLines, renderKeyFile } from './key-lines.ts';
 import { removeFile, writeAll } from '../../shared/durable-file.ts';
 import type { Troubles } from './troubles.ts';
@@ -299,7 +300,7 @@ function isRight(folder: KeyFolder, { mode, uid, gid }: Stats): boolean {
 }
 
 function prepareFolder(folder: string, self: number, gid: number): void {
-  doing('CONFIG_INVALID', `preparing ${folder}`, () => {
+  const prepare = () => {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     // it once belonged to the agent: without CAP_DAC_OVERRIDE, root can open it only as its owner
     lchownSync(folder, self, gid);
@@ -311,5 +312,6 @@ function prepareFolder(folder: string, self: number, gid: number): void {
       closeSync(fd);
     }
     rmSync(join(folder, UNFINISHED), { recursive: true, force: true });
-  });
+  };
+  doing('CONFIG_INVALID', `preparing ${folder}`, prepare, START_AGAIN);
 }

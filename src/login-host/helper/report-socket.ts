@@ -110,7 +110,7 @@ function* linesOf(chunks: Buffer[]): Generator<Buffer> {
   }
 }
 
-const START_AGAIN = 'Correct that, and start the login helper again.';
+export const START_AGAIN = 'Correct that, and start the login helper again.';
 
 function prepareFolder(folder: string, gid: number): void {
   const self = process.getuid?.() ?? 0;
@@ -124,9 +124,9 @@ function prepareFolder(folder: string, gid: number): void {
       });
     }
   }
-  const fd = doing('CONFIG_INVALID', `opening ${folder} as a folder`, () =>
-    openSync(folder, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW),
-  );
+  const open = () =>
+    openSync(folder, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+  const fd = doing('CONFIG_INVALID', `opening ${folder} as a folder`, open, START_AGAIN);
   try {
     const { uid, mode } = fstatSync(fd);
     if (uid !== self || (mode & 0o022) !== 0) {

@@ -149,9 +149,13 @@ function readMembers(realm: string): Map<string, string[]> {
   );
 }
 
+/** What a person without rights can do. */
+const TELL = 'Tell an operator.';
+
 /** Empty if there is no file: then the helper has not written any yet. */
 function readLines(path: string): string[] {
-  const text = doing('BACKEND_UNREADABLE', `reading ${path}`, () => readIfThere(path));
+  const read = () => readIfThere(path);
+  const text = doing('BACKEND_UNREADABLE', `reading ${path}`, read, TELL);
   return text?.split('\n').slice(0, -1) ?? [];
 }
 
@@ -160,8 +164,9 @@ function readKeys(now: number): Key[] {
   const { status, stdout, stderr } = spawnSync('/usr/bin/sudo', OWN_KEYS, { encoding: 'utf8' });
   if (status !== 0) {
     const why = stderr.trim() || 'own-keys could not read it';
-    const action = 'Tell an operator.';
-    throw new ChamberlainError('BACKEND_UNREADABLE', `reading your key file: ${why}`, { action });
+    throw new ChamberlainError('BACKEND_UNREADABLE', `reading your key file: ${why}`, {
+      action: TELL,
+    });
   }
   return stdout.split('\n').flatMap((line) => {
     const verdict = parseSshKey(line);

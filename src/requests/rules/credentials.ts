@@ -23,9 +23,13 @@ export const rotateCredentials: Handler<RequestOf<'credentials.rotate'>> = async
       : await requireMaintainedTool(context, request.tool);
   const epoch = await wantNewEpoch(client, owner.uid, overlapSeconds);
   if (epoch === undefined) {
+    const lacksAccess = 'realmMember' in owner && !owner.realmMember;
     refuse(
       'CREDENTIALS_NONE',
-      `${owner.account} does not have credentials yet. An admin must grant access first.`,
+      `${owner.account} does not have credentials yet. ` +
+        (lacksAccess
+          ? 'An admin must grant access first.'
+          : 'An operator must import the home first (`chamberlain import --from-directory --homes`).'),
     );
   }
   return decided(owner, 'credentials.rotated', {

@@ -14,7 +14,7 @@
 import type { RequestOf } from '../schema.ts';
 import { endOfHold } from '../../shared/time.ts';
 import { findArchival } from '../../lifecycle/archivals-table.ts';
-import { findHold, liftHold, placeHold } from '../../lifecycle/holds-table.ts';
+import { findHold, liftHold, placeHold, RECOVERY } from '../../lifecycle/holds-table.ts';
 import { findPerson } from '../../identity/people-table.ts';
 import { findTool } from '../../identity/tools-table.ts';
 import {
@@ -68,9 +68,12 @@ export async function requireNotHeld(
   if (hold === undefined) return;
   const { by, until } = hold;
   // without the reason: a refusal is kept, but the reason is erased with the subject
+  const held = `has placed a hold on ${account} until ${endOfHold(until)}.`;
   refuse(
     'SUBJECT_HELD',
-    `${by} has placed a hold on ${account} until ${endOfHold(until)}. Ask ${by} for the reason.`,
+    by === RECOVERY
+      ? `A recovery ${held} An admin must check it, and can lift it (subject.release).`
+      : `${by} ${held} Ask ${by} for the reason.`,
   );
 }
 

@@ -1046,6 +1046,13 @@ describe('a hold', () => {
       code: 'SUBJECT_HELD',
       sentence: `steward has placed a hold on tools.${one.name} until 2030-01-31 12:00:00Z. Ask steward for the reason.`,
     });
+    // nobody can ask a recovery
+    const by = `UPDATE holds SET held_by = $1 WHERE subject = $2`;
+    await owner.query(by, ['the recovery', one.uid]);
+    expect(await realm.ask(wish, config, AT)).toMatchObject({
+      sentence: `A recovery has placed a hold on tools.${one.name} until 2030-01-31 12:00:00Z. An admin must check it, and can lift it (subject.release).`,
+    });
+    await owner.query(by, ['steward', one.uid]);
     // it does not close or open access
     expect([(await stateOf(alice))['state'], (await toolOf(one))['state']]).toEqual([
       'active',

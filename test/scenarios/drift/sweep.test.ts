@@ -270,7 +270,12 @@ test('more than the share is held: nothing is touched until the very digest is r
 
   const wrong = await cli('sweep', 'release', '--expect', 'f'.repeat(64));
   expect(wrong).toMatchObject({ exit: 1, out: '' });
-  expect(wrong.err).toMatch(new RegExp(`^PLAN_MOVED: .*${digest}`, 'm'));
+  expect(wrong.err).toMatch(
+    new RegExp(
+      `^PLAN_MOVED: .*${digest}\\. .* give the digest that .chamberlain sweep. shows`,
+      'm',
+    ),
+  );
   // what comes to it was not read
   spoil('t3');
   await atRest();

@@ -306,6 +306,10 @@ describe('planted by an admin of the directory, in MariaDB and among homes', () 
     for (const word of ['mallory', MALLORY, `${people.last}`]) {
       expect((await cli('explain', word)).out).toContain(`Unmanaged: ${MALLORY}: account`);
     }
+    // `adopt` takes no member
+    expect((await cli('explain', `${MALLORY} in ${REALM_GROUP}`)).out).toMatch(
+      /^Unmanaged: .* must decide on it: a request \(maintainer\.add, access\.grant\) keeps it\.$/mu,
+    );
     expect((await cli('explain', objects.find((each) => each.endsWith('.7')) ?? '')).out).toContain(
       'Unmanaged: ',
     );

@@ -111,7 +111,7 @@ test('frozen under load, nothing changes any more; thawed, everything is done an
   const status = await cli('status');
   expect(status.exit).toBe(3);
   expect(status.out).toMatch(
-    /^The realm is frozen \(since .*, by unix:.*\): a test\. `chamberlain thaw` ends the freeze\.$/m,
+    /^The realm is frozen \(since .*, by unix:.*\): a test\. `chamberlain thaw` ends the freeze\. After a restore from a backup, run `chamberlain recover` instead\.$/m,
   );
 
   expect(await cli('thaw')).toMatchObject({ exit: 0, err: '' });

@@ -183,7 +183,7 @@ test('where both came back, one after the other is accepted', async () => {
   const refused = await confirmRecovery(running.world);
   expect(refused).toMatchObject({ exit: 1 });
   expect(refused.err).toMatch(
-    /^FROZEN: no worker acts while the realm is frozen, so nothing was done\. /m,
+    /^FROZEN: no worker acts while the realm is frozen, so nothing was done\. Run `chamberlain thaw`, and then this command again\.$/m,
   );
   expect(await readMarker()).toMatchObject({ accepted: false });
   expect(await cli('thaw')).toMatchObject({ exit: 0 });

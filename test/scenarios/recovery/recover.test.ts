@@ -511,7 +511,9 @@ test('run again, it finds nothing older; told that all came back, it takes nothi
       /^PLAN_MOVED: no server is older .*; nothing was done, and the realm stays frozen\. /m,
     ),
   });
-  expect((await cli('recover')).out).toMatch(/\nThe realm stays frozen\.\n$/);
+  expect((await cli('recover')).out).toMatch(
+    /\nThe realm stays frozen\. If not all of them were restored, nothing was lost: run `chamberlain thaw`\.\n$/,
+  );
   // where no server is newer, it says what cannot be seen
   expect((await cli('recover', '--database')).out).toMatch(
     /^Lost: .*\nNothing shows which keys .*\n.*\nNothing shows whose access was revoked after the backup, so these people will have access again\. /m,

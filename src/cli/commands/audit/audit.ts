@@ -215,7 +215,9 @@ function renderVerdict(verdict: ChainVerdict): string {
       : [`the years up to ${last.year} are closed: ${last.last} rows, in files`]),
     ...(toRemove === 0
       ? []
-      : [`${toRemove} of those are still in PostgreSQL: run \`chamberlain audit close\` again`]),
+      : [
+          `${toRemove} of those are still in PostgreSQL: run \`chamberlain audit close ${last?.year} --out FOLDER\` again, with the folder of its file`,
+        ]),
     ...(headFound === true ? ['the given head is in the chain'] : []),
   ];
   if (faults.length > 0) {

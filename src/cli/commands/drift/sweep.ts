@@ -105,6 +105,10 @@ function moved({ digest, sentence }: store.Sweep): ChamberlainError {
     digest === null
       ? (sentence ?? 'the held sweep has no digest')
       : `the held sweep has the digest ${digest}`,
+    {
+      action:
+        'Read `chamberlain plan --all` again, and give the digest that `chamberlain sweep` shows with `--expect`.',
+    },
   );
 }
 

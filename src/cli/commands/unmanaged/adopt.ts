@@ -104,7 +104,7 @@ function whyNot(object: string, kind: UnmanagedThing['kind']): string {
       return `${object}: a ${what} is taken over together with the account that has the same name or number: adopt that account; \`chamberlain ignore\` leaves the ${what} as it is`;
     }
     case 'member':
-      return `${object}: to keep a member, send a request (maintainer.add, access.grant); ${leave}`;
+      return `${object}: to keep a member, send a request (maintainer.add, access.grant); \`chamberlain ignore\` keeps a member of the realm group, but the next sweep removes a member of a tool's group`;
     default:
       return `${object}: this kind of thing (${kind}) cannot be taken over; ${leave}`;
   }

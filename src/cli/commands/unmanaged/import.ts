@@ -21,6 +21,7 @@ import { readDirectory, type SeenDirectory } from '../../../import/directory.ts'
 import { foresee } from '../../../import/foresee.ts';
 import {
   judge,
+  lacksAdmin,
   type Judgement,
   onlyEntries,
   onlyRefusals,
@@ -46,6 +47,7 @@ import {
   type ImportReport,
   lostMembers,
   renderImport,
+  type Losses,
   renderLosses,
 } from '../../../import/import-report.ts';
 import { operatorName } from '../../operator.ts';
@@ -70,8 +72,8 @@ export function define(command: Command): void {
         'gets its name or number. Nothing outside PostgreSQL is changed.\n\n' +
         'Then shows what differs from what is wanted. A repair, a request or the sweep may correct that; to\n' +
         'read it undisturbed, run `chamberlain freeze --reason TEXT` first. If the import would leave out a\n' +
-        'member of a group, or leave a person without any key, it lists all of them and asks for\n' +
-        'confirmation before it writes anything. It may be run again, and then imports what is new.\n\n' +
+        'member of a group, or leave a person without any key or the realm without an admin, it says so and\n' +
+        'asks for confirmation before it writes anything. It may be run again, and then imports what is new.\n\n' +
         'Runs as the owner of the database, and reads with the accounts directory-reader and\n' +
         'databases-reader. Requests wait for their verdict while it writes.',
     )
@@ -84,7 +86,7 @@ export function define(command: Command): void {
     .option('--check', 'show the result of the import, and undo all of it at the end')
     .option(
       '--yes',
-      'do not ask for confirmation; required without a terminal if members or keys are left out',
+      'do not ask for confirmation; required without a terminal if members, keys or admins are missing',
     )
     .examples(
       'import --from-directory --homes --databases --check',
@@ -127,7 +129,8 @@ export async function runImport(
     if (error instanceof Declined) return undefined;
     if (codeOf(error) !== 'BACKEND_UNREADABLE') throw error;
     const sentence = `nothing was imported: ${describeError(error)}`;
-    process.stderr.write(`${failureLine('BACKEND_UNREADABLE', sentence, RUN_AGAIN)}\n`);
+    const action = (error as Partial<ChamberlainError>).action ?? RUN_AGAIN;
+    process.stderr.write(`${failureLine('BACKEND_UNREADABLE', sentence, action)}\n`);
     process.exitCode = EXIT.unreadable;
     return undefined;
   } finally {
@@ -145,7 +148,7 @@ async function agree(command: Command, losses: Losses, yes: boolean): Promise<bo
   if (!wantsJson(command)) print(`${text}\n`);
   if (!canAsk(command)) {
     const sentence =
-      'this import would leave out members, or leave people without a key, and there is no terminal to confirm on; give --yes, or --check';
+      'this import would leave out members, or leave people without a key or the realm without an admin, and there is no terminal to confirm on; give --yes, or --check';
     throw new ChamberlainError('USAGE', sentence);
   }
   return await confirm('Import the rest anyway? [y/N] ', 'Nothing was imported.');
@@ -159,8 +162,6 @@ export function exitOf({ refusals, foreseen, adminless }: ImportReport): number 
 
 /** Reads in large pieces and without pauses, because nothing else waits for this process. */
 const THROTTLE: Throttle = { piece: 1000, yieldTurn: async () => {} };
-
-type Losses = Pick<Judgement, 'refusals' | 'keyless'>;
 
 /** What somebody loses, one line each. */
 function listLosses({ refusals, keyless }: Losses): string[] {
@@ -249,7 +250,12 @@ async function importThrough(
   const accounts = databases === true ? await opened.databases.readEverything(THROTTLE) : undefined;
   sightings.push(accounts?.sightings ?? []);
 
-  if (!check && !(await agrees(judgedBefore))) throw new Declined();
+  const adminTool = `${config.realm}.${config.admin}`;
+  const losesAdmin =
+    judgedBefore.people.length + judgedBefore.tools.length > 0 &&
+    lacksAdmin(judgedBefore, known, config.admin);
+  const losses = { ...judgedBefore, adminless: losesAdmin ? adminTool : undefined };
+  if (!check && !(await agrees(losses))) throw new Declined();
   const named = new Set(listLosses(judgedBefore));
   say('waiting for verdicts in progress');
   const terms = { by: operatorName(), admin: config.admin, portals: portalNames(config) };
@@ -285,7 +291,7 @@ async function importThrough(
     refusals: judgement.refusals,
     keyless: judgement.keyless,
     foreseen,
-    adminless: admins > 0 ? undefined : `${config.realm}.${config.admin}`,
+    adminless: admins > 0 ? undefined : adminTool,
   };
 }
 
@@ -293,8 +299,10 @@ async function importThrough(
 async function requireCurrent(owner: Client, directory: OpenDirectoryReader): Promise<void> {
   const { doubt } = await lookAtHeartbeat(owner, () => directory.heartbeats());
   if (doubt === undefined) return;
-  const cause = new Error(doubt.sentence);
-  throw new ChamberlainError('BACKEND_UNREADABLE', 'reading the directory', { cause });
+  throw new ChamberlainError('BACKEND_UNREADABLE', 'reading the directory', {
+    cause: new Error(doubt.sentence),
+    action: 'Then run the command again.',
+  });
 }
 
 function deletionsOf({ tools }: ImportBatch): ImportReport['deletions'] {

@@ -538,6 +538,9 @@ describe('cut', () => {
         toRemove: left,
         closed: [{ year: 2023 }],
       });
+      expect((await run('verify')).out).toContain(
+        `${left} of those are still in PostgreSQL: run \`chamberlain audit close 2023 --out FOLDER\` again`,
+      );
       const moved = `${fileOf(2023)}.elsewhere`;
       copyFileSync(fileOf(2023), moved);
       rmSync(fileOf(2023));
