@@ -1,10 +1,11 @@
 /** dev/test.ts runs jest with this, and starts the servers that the tests share. */
-const long = process.env.CHAMBERLAIN_TESTS === 'long';
+const LONG = { long: '<rootDir>/test/long/', deploy: '<rootDir>/test/deploy-long/' };
+const folder = LONG[process.env.CHAMBERLAIN_TESTS];
 
 export default {
   runner: '<rootDir>/dev/jest/runner.ts',
-  testMatch: [long ? '<rootDir>/test/long/**/*.test.ts' : '<rootDir>/test/**/*.test.ts'],
-  testPathIgnorePatterns: long ? [] : ['<rootDir>/test/long/'],
+  testMatch: [`${folder ?? '<rootDir>/test/'}**/*.test.ts`],
+  testPathIgnorePatterns: folder === undefined ? Object.values(LONG) : [],
   modulePathIgnorePatterns: ['<rootDir>/dist/', '<rootDir>/.stack/'],
   transform: {}, // Node strips the types itself
   maxWorkers: 4, // on two cores too: most of the time a suite waits

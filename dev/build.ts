@@ -6,49 +6,57 @@
  * standard input, and finds it in `dist/built` afterwards.
  *
  * The program may run meanwhile: each file is written under another name and renamed, and a file that only earlier
- * builds have stays for a day, for programs that have not loaded it yet.
+ * builds have stays for a day, for programs that have not loaded it yet. dev/debian/build.ts makes the packages' files
+ * with `bundle`, too.
  */
 import { chownSync, mkdirSync, readdirSync, readFileSync, renameSync } from 'node:fs';
 import { rmSync, statSync, writeFileSync } from 'node:fs';
 import { isBuiltin } from 'node:module';
 import { basename, join } from 'node:path';
-import { build } from 'esbuild';
+import { build, type BuildOptions, type Metafile } from 'esbuild';
 
 const PROJECT = join(import.meta.dirname, '..');
 const DIST = join(PROJECT, 'dist');
 const DAY_MS = 86_400_000;
 
-process.umask(0o022); // other users run the program
-const sources = readFileSync(0); // before they are built
-const { outputFiles } = await build({
-  absWorkingDir: PROJECT,
-  entryPoints: ['src/cli/chamberlain.ts', 'src/archives/homes/file-archive-shorten.ts'],
-  outdir: 'dist',
-  entryNames: '[name]',
-  bundle: true,
-  splitting: true,
-  format: 'esm',
-  platform: 'node',
-  target: 'node22',
-  keepNames: true, // ioredis names errors after their classes
-  external: ['pg-native'], // pg loads it only on request
-  // the same code as modules of JavaScript, of which only the parser is taken
-  alias: { yaml: './node_modules/yaml/browser/dist/index.js' },
-  // CommonJS packages load the modules of Node.js with it
-  banner: {
-    js: `const require = (name) => process.getBuiltinModule(name) ??
-  process.getBuiltinModule('node:module').createRequire(import.meta.url)(name);`,
-  },
-  logLevel: 'warning',
-  write: false,
-}).catch(() => process.exit(1)); // esbuild has said why
+/** The entry points of the program. */
+export const ENTRIES = ['src/cli/chamberlain.ts', 'src/archives/homes/file-archive-shorten.ts'];
 
-try {
-  writeAll(new Map(outputFiles.map(({ path, text }) => [basename(path), withoutImports(text)])));
-} catch (error) {
-  const { message } = error as Error;
-  process.stderr.write(`chamberlain: the program was built, but cannot be written: ${message}\n`);
-  process.exitCode = 1;
+/**
+ * Builds programs and all that they import into few files in a folder, without writing them. Returns the text of each
+ * file by its path, the entry points first, and esbuild's list of what is in them.
+ */
+export async function bundle(
+  entryPoints: Exclude<BuildOptions['entryPoints'], undefined>,
+  outdir: string,
+  more: BuildOptions = {},
+): Promise<{ files: Map<string, string>; metafile: Metafile }> {
+  const { outputFiles, metafile } = await build({
+    absWorkingDir: PROJECT,
+    entryPoints,
+    outdir,
+    entryNames: '[name]',
+    bundle: true,
+    splitting: true,
+    format: 'esm',
+    platform: 'node',
+    target: 'node22',
+    keepNames: true, // ioredis names errors after their classes
+    external: ['pg-native'], // pg loads it only on request
+    // the same code as modules of JavaScript, of which only the parser is taken
+    alias: { yaml: './node_modules/yaml/browser/dist/index.js' },
+    // CommonJS packages load the modules of Node.js with it
+    banner: {
+      js: `const require = (name) => process.getBuiltinModule(name) ??
+  process.getBuiltinModule('node:module').createRequire(import.meta.url)(name);`,
+    },
+    logLevel: 'warning',
+    ...more,
+    metafile: true,
+    write: false,
+  });
+  const files = new Map(outputFiles.map(({ path, text }) => [path, withoutImports(text)]));
+  return { files, metafile };
 }
 
 /**
@@ -71,13 +79,26 @@ function withoutImports(code: string): string {
   return rest.slice(0, begin) + taken.join('') + rest.slice(begin);
 }
 
-function writeAll(files: ReadonlyMap<string, string>): void {
+async function main(): Promise<void> {
+  process.umask(0o022); // other users run the program
+  const sources = readFileSync(0); // before they are built
+  const { files } = await bundle(ENTRIES, 'dist').catch(() => process.exit(1)); // esbuild has said why
+  try {
+    writeAll(new Map([...files].map(([path, text]) => [basename(path), text])), sources);
+  } catch (error) {
+    const { message } = error as Error;
+    process.stderr.write(`chamberlain: the program was built, but cannot be written: ${message}\n`);
+    process.exitCode = 1;
+  }
+}
+
+function writeAll(files: ReadonlyMap<string, string>, sources: Uint8Array): void {
   mkdirSync(DIST, { recursive: true });
   const owner = statSync(PROJECT);
   if (process.getuid?.() === 0) chownSync(DIST, owner.uid, owner.gid); // who can then build again
   // esbuild lists the entry points first; what they load is written before them
   for (const [name, contents] of [...files].toReversed()) replace(name, contents);
-  for (const name of readdirSync(DIST)) {
+  for (const name of readdirSync(DIST).filter((each) => each !== 'packages')) {
     const path = join(DIST, name);
     if (!files.has(name) && Date.now() - statSync(path).mtimeMs > DAY_MS) rmSync(path);
   }
@@ -89,3 +110,5 @@ function replace(name: string, contents: string | Uint8Array): void {
   writeFileSync(written, contents);
   renameSync(written, join(DIST, name));
 }
+
+if (import.meta.main) await main();

@@ -2,9 +2,9 @@
  * Runs the tests against servers of their own, which it starts for the first suite that wants them, and leaves to the
  * next run (test/warm-servers.ts).
  *
- *     node dev/test.ts [--long] [JEST ARGUMENT…]
+ *     node dev/test.ts [--long | --deploy] [JEST ARGUMENT…]
  *
- * Plain: every test but test/long; --long: those alone. A file or pattern may be named as for jest. The exit
+ * Plain: every test but test/long and test/deploy-long; --long, --deploy: those alone. A file or pattern may be named as for jest. The exit
  * code is jest's. CHAMBERLAIN_TEST_RESULT=FILE writes jest's result there as JSON. The last line tells what the run
  * took: other load makes a run longer, and hardly changes its processor time.
  *
@@ -29,8 +29,8 @@ const servers = await takeServers();
 const { place } = servers.stack;
 settleEnvironment(join(place.dir, 'home'));
 
-const long = process.argv.includes('--long');
-const extra = process.argv.slice(2).filter((argument) => argument !== '--long');
+const group = ['long', 'deploy'].find((name) => process.argv.includes(`--${name}`)) ?? 'plain';
+const extra = process.argv.slice(2).filter((argument) => argument !== `--${group}`);
 const resultFile = process.env['CHAMBERLAIN_TEST_RESULT'];
 
 let jest: ChildProcess | undefined;
@@ -99,7 +99,7 @@ function runJest(): Promise<number> {
     ...process.env,
     [SHARED_SERVERS]: place.dir,
     [PACKAGES]: packages,
-    CHAMBERLAIN_TESTS: long ? 'long' : 'plain',
+    CHAMBERLAIN_TESTS: group,
     // of dev/chamberlain: hundreds of commands start in half the time
     NODE_COMPILE_CACHE: join(PROJECT, 'node_modules/.cache/chamberlain'),
   };

@@ -103,8 +103,10 @@ const NOT_RUN: Record<string, string> = {
   'contributing:setup': 'installs packages on the machine of the reader',
   'contributing:tests': '.ci/run runs them, with everything',
   'contributing:golden': 'writes what tests are compared with',
+  'install:package': 'test/deploy-long installs both packages in a Debian of its own',
   'install:packages': 'installs packages',
   'install:slapd': 'installs a package',
+  'install:units': SYSTEMD,
   'install:workers': SYSTEMD,
   'recovery:start': SYSTEMD,
   'restore:mariadb':

@@ -239,4 +239,7 @@ function readPassword(path: string): string {
   }
 }
 
-if (import.meta.main) runProgram(main);
+/** Runs this program. */
+export const run = (): void => runProgram(main);
+
+if (import.meta.main) run();

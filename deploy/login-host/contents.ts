@@ -20,18 +20,23 @@ export function fillTemplate(name: string, values: Readonly<Record<string, strin
 export const COMPILED = '/var/lib/chamberlain/login/compiled';
 
 /**
- * Starts a program of the clone with the Node that runs this, and with the Node options of its first line. For
- * programs that others start by hand, no compile cache is kept, because a tool's home is writable by its group.
+ * Starts a program of a clone, with the Node options of its first line: the clone's own file with the Node that runs
+ * this, or what a Debian package has instead of both. For programs that others start by hand, no compile cache is
+ * kept, because a tool's home is writable by its group.
  */
-export function programWrapper(clone: string, program: string): string {
-  const path = join(clone, 'src/login-host/programs', program);
-  const options = /^#!\S+ -S node (.*)\n/.exec(readFileSync(path, 'utf8'))?.[1];
-  if (options === undefined) throw new Error(`the first line of ${path} has no Node options`);
-  const node = [shellWord(process.execPath), options, shellWord(path)].join(' ');
+export function programWrapper(
+  clone: string,
+  program: string,
+  packaged?: { node: string; path: string },
+): string {
+  const source = join(clone, 'src/login-host/programs', program);
+  const options = /^#!\S+ -S node (.*)\n/.exec(readFileSync(source, 'utf8'))?.[1];
+  if (options === undefined) throw new Error(`the first line of ${source} has no Node options`);
+  const { node, path } = packaged ?? { node: process.execPath, path: source };
   return [
     '#!/bin/sh',
     `if [ -O ${dirname(COMPILED)} ]; then export NODE_COMPILE_CACHE=${COMPILED}; fi`,
-    `exec ${node} "$@"\n`,
+    `exec ${[shellWord(node), options, shellWord(path)].join(' ')} "$@"\n`,
   ].join('\n');
 }
 

@@ -25,6 +25,7 @@ import {
   sudoReadsFolder,
 } from './machine.ts';
 import {
+  absent,
   account,
   command,
   file,
@@ -41,6 +42,9 @@ import { CA_FILE, type Values } from './values.ts';
 
 const HERE = import.meta.dirname;
 const CLONE = resolve(HERE, '../..');
+/** Built, it belongs to the Debian package, which contains the programs, their units, and their accounts. */
+const IS_PACKAGED = !import.meta.filename.endsWith('.ts');
+const unlessPackaged = (pieces: () => Piece[]): Piece[] => (IS_PACKAGED ? [] : pieces());
 
 const PACKAGES = ['openssh-server', 'sudo', 'libnss-extrausers'];
 
@@ -49,16 +53,16 @@ const LIST_OF_CLOSED = join(PLACES.login, CLOSED_FILE);
 const SSHD_DROP_IN = '/etc/ssh/sshd_config.d/00-chamberlain.conf';
 const UNITS = ['chamberlain-login-helper', 'chamberlain-keys-agent'];
 
-/** Programs that are run from the clone, and their installed paths. */
-const WRAPPED = {
+/** Programs that are run from the clone, or from the Debian package, and their installed paths. */
+export const WRAPPED = {
   '/usr/sbin/keys-agent': 'keys-agent.ts',
   '/usr/lib/chamberlain/login-helper': 'login-helper.ts',
   '/usr/lib/chamberlain/take': 'take.ts',
   '/usr/bin/chamberlain-whoami': 'whoami.ts',
 };
 
-/** Programs in sh, which are in this folder; `@REALM@` in them is replaced by the realm. */
-const COPIED = {
+/** Programs in sh, which are in this folder. */
+export const COPIED = {
   '/usr/lib/chamberlain/authorized-keys': { from: 'authorized-keys', mode: 0o755 },
   '/usr/lib/chamberlain/own-keys': { from: 'own-keys', mode: 0o755 },
   '/usr/bin/become': { from: 'become', mode: 0o755 },
@@ -75,14 +79,14 @@ export function wantedPieces(values: Values): Piece[] {
   const { config } = values;
   const local = (): string[] => localAccounts().map(({ name }) => name);
   return [
-    ...[HERE, join(CLONE, 'src/login-host/programs'), process.execPath].map((path) =>
-      safePath(path),
-    ),
+    ...[HERE, join(CLONE, 'src/login-host/programs'), process.execPath].map(safePath),
     keysThatWouldNotCount('/etc/ssh/authorized_keys.d'),
     passwordsThatWouldNotCount('/etc/ssh/authorized_keys.d'),
-    packages(PACKAGES),
-    account('chamberlain-keys'),
-    account('chamberlain-lookup'),
+    ...unlessPackaged(() => [
+      packages(PACKAGES),
+      account('chamberlain-keys'),
+      account('chamberlain-lookup'),
+    ]),
     unmanagedNumbers(config),
 
     folder('/etc/chamberlain', { mode: 0o711 }),
@@ -90,6 +94,7 @@ export function wantedPieces(values: Values): Piece[] {
     secret(config.ldap.passwordFile, values.agentPassword, AGENT),
     ...(values.ca === undefined ? [] : [file(CA_FILE, { contents: values.ca, mode: 0o644 })]),
     file(LOGIN_HOST_CONFIG, { contents: values.configText, mode: 0o644 }),
+    file('/etc/chamberlain/realm', { contents: `${config.realm}\n`, mode: 0o644 }), // for become
 
     folder('/var/lib/chamberlain', { mode: 0o755 }),
     folder(PLACES.keys, { group: 'chamberlain-lookup', mode: 0o2750 }),
@@ -98,17 +103,7 @@ export function wantedPieces(values: Values): Piece[] {
     folder(PLACES.extrausers, { mode: 0o755 }),
     folder('/var/lib/chamberlain/agent', { ...AGENT, mode: 0o700 }),
 
-    folder('/usr/lib/chamberlain', { mode: 0o755 }),
-    safePath('/usr/lib/chamberlain'),
-    ...Object.entries(WRAPPED).map(([path, program]) =>
-      file(path, { contents: programWrapper(CLONE, program), mode: 0o755 }),
-    ),
-    folder('/usr/share/bash-completion', { mode: 0o755 }),
-    folder('/usr/share/bash-completion/completions', { mode: 0o755 }),
-    ...Object.entries(COPIED).map(([path, { from, mode }]) => {
-      const text = readFileSync(join(HERE, from), 'utf8');
-      return file(path, { contents: text.replaceAll('@REALM@', config.realm), mode });
-    }),
+    ...unlessPackaged(programs),
 
     file('/etc/nsswitch.conf', {
       contents: (present) => withSources(present, hadSssd() ? 'db' : undefined),
@@ -138,12 +133,12 @@ export function wantedPieces(values: Values): Piece[] {
     }),
     ...sshdAnswers(local),
 
-    ...UNITS.map((unit) =>
-      file(`/etc/systemd/system/${unit}.service`, {
-        contents: fillTemplate(`${unit}.service`),
-        mode: 0o644,
-      }),
-    ),
+    ...UNITS.map((unit) => {
+      const path = `/etc/systemd/system/${unit}.service`;
+      // that of a clone would replace that of the package
+      if (IS_PACKAGED) return absent(path);
+      return file(path, { contents: fillTemplate(`${unit}.service`), mode: 0o644 });
+    }),
     compiled(COMPILED, '/usr/lib/chamberlain/login-helper'),
     compiled(
       '/var/lib/chamberlain/agent/compiled',
@@ -155,6 +150,21 @@ export function wantedPieces(values: Values): Piece[] {
     formerSssd(),
     ...formerFiles(),
     pamWithoutSssd(),
+  ];
+}
+
+function programs(): Piece[] {
+  return [
+    folder('/usr/lib/chamberlain', { mode: 0o755 }),
+    safePath('/usr/lib/chamberlain'),
+    ...Object.entries(WRAPPED).map(([path, program]) =>
+      file(path, { contents: programWrapper(CLONE, program), mode: 0o755 }),
+    ),
+    folder('/usr/share/bash-completion', { mode: 0o755 }),
+    folder('/usr/share/bash-completion/completions', { mode: 0o755 }),
+    ...Object.entries(COPIED).map(([path, { from, mode }]) =>
+      file(path, { contents: readFileSync(join(HERE, from)), mode }),
+    ),
   ];
 }
 

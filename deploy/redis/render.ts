@@ -129,4 +129,7 @@ function main(): void {
   process.stdout.write(renderUsers(portals, (user) => readSecret(config, 'redis', user)));
 }
 
-if (import.meta.main) runProgram(main);
+/** Runs this program. */
+export const run = (): void => runProgram(main);
+
+if (import.meta.main) run();

@@ -117,6 +117,15 @@ Environment:
   return program;
 }
 
+/** The whole command line with the options of each command, from which its manual and its completions are made. */
+export async function wholeProgram(): Promise<Command> {
+  const program = makeProgram();
+  for (const command of program.commands) {
+    (await FILES[command.name() as Name]()).define(command as Command);
+  }
+  return program;
+}
+
 /** Runs a command line. Never throws: a failure is reported on standard error. */
 export async function main(args: readonly string[]): Promise<void> {
   const [first, ...rest] = args;

@@ -1,8 +1,7 @@
 /** `chamberlain --version`: the version of the program, and the last migration that it knows. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { listMigrations } from '../doctor/postgres/rights.ts';
-import { ROOT } from '../shared/root.ts';
+import { listMigrations, ROOT } from '../shared/root.ts';
 import { print, printJson } from './table.ts';
 
 /** The version of package.json, and the last migration, such as `0010_unmanaged`. */

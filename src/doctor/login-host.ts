@@ -10,6 +10,8 @@ import { elsewhere, fix, type Line, ok, unreadable } from './line.ts';
 
 /** The installer asks dpkg and systemd, which takes seconds. */
 export const INSTALL_LIMIT_MS = 15_000;
+/** Of the Debian package chamberlain-login-host. */
+const PACKAGED_INSTALL = '/usr/sbin/chamberlain-login-host';
 /** The helper writes its status every 5 s, and the agent reports to it as often. */
 const SILENT_MS = 30_000;
 
@@ -68,7 +70,8 @@ export async function lookAtInstallation(root: string): Promise<Line[]> {
   if (process.getuid?.() !== 0) {
     return [elsewhere("this login host's own files", 'Run this as root.')];
   }
-  const program = join(root, 'deploy/login-host/install');
+  const inClone = join(root, 'deploy/login-host/install');
+  const program = existsSync(inClone) ? inClone : PACKAGED_INSTALL;
   const { code, out, err } = await runProgram(program, ['--check', '--json'], {
     env: process.env,
     timeoutMs: INSTALL_LIMIT_MS,

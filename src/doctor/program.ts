@@ -29,6 +29,8 @@ export function lookAtProgram(root: string, nodeVersion: string): Line[] {
 
 /** Packages for development or for other platforms may be missing. Installed packages must have the locked version. */
 function lookAtPackages(root: string): Line[] {
+  // a Debian package contains them in the program
+  if (!existsSync(join(root, 'package-lock.json'))) return [];
   const lock = readJson(join(root, 'package-lock.json')) as { packages: Record<string, Locked> };
   const wrong: string[] = [];
   let count = 0;

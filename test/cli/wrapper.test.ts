@@ -78,6 +78,16 @@ test('only the heap of workers is limited', () => {
   expect(start(0, {}, 'status')[1]).toBe('--disable-sigusr1');
 });
 
+test('in a Debian package, nothing is built, and its own Node runs it', () => {
+  const inPackage = join(folder, 'package');
+  for (const each of ['deploy', 'bin']) mkdirSync(join(inPackage, each), { recursive: true });
+  copyFileSync(join(PROJECT, 'deploy/chamberlain'), join(inPackage, 'deploy/chamberlain'));
+  writeFileSync(join(inPackage, 'bin/node'), '#!/bin/sh\necho "$*"\n', { mode: 0o755 });
+  symlinkSync('../deploy/chamberlain', join(inPackage, 'bin/chamberlain'));
+  const text = execFileSync(join(inPackage, 'bin/chamberlain'), ['status'], { encoding: 'utf8' });
+  expect(text).toBe(`--disable-sigusr1 ${realpathSync(inPackage)}/dist/chamberlain.js status\n`);
+});
+
 describe('a program whose sources have changed since it was built', () => {
   const inClone = (file: string) => join(folder, 'clone', file);
   const builds = () =>

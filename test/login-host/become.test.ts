@@ -85,7 +85,9 @@ beforeAll(() => {
   }
   chmodSync(join(root, 'evidence'), 0o777);
   become = join(root, 'bin/become');
-  writeFileSync(become, readFileSync(join(DEPLOY, 'become'), 'utf8').replace('@REALM@', 'tools'));
+  writeFileSync(join(root, 'realm'), 'tools\n');
+  const script = readFileSync(join(DEPLOY, 'become'), 'utf8');
+  writeFileSync(become, script.replace('/etc/chamberlain/realm', join(root, 'realm')));
   chmodSync(become, 0o755);
   cpSync(join(DEPLOY, 'become-completion'), join(root, 'completion'));
 

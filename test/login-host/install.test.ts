@@ -194,7 +194,7 @@ describe('on a machine with something of others', () => {
     expect(await sh('[ -e /etc/pam.d/atd ] || echo none')).toBe('none\n');
     expect(get('/etc/chamberlain/login-host.yaml')).toContain('realm: wiki\n');
     expect(get('/etc/chamberlain/login-host.yaml')).toContain('offlineLimitSeconds: 3600');
-    expect(get('/usr/bin/become')).toContain('wiki');
+    expect(get('/etc/chamberlain/realm')).toBe('wiki\n');
     // what an admin then writes into it is kept, word for word
     const written = `${get('/etc/chamberlain/login-host.yaml')}# more\n`.replace(
       'offlineLimitSeconds: 3600',
@@ -262,6 +262,7 @@ describe('on a machine that it has made a login host', () => {
       '711 root:root /etc/chamberlain',
       '644 root:root /etc/chamberlain/ldap-ca.pem',
       '644 root:root /etc/chamberlain/login-host.yaml',
+      '644 root:root /etc/chamberlain/realm',
       '711 root:root /etc/chamberlain/secrets',
       '400 chamberlain-keys:chamberlain-keys /etc/chamberlain/secrets/ldap-keys-agent',
       '755 root:root /etc/ssh/authorized_keys.d',
@@ -287,7 +288,7 @@ describe('on a machine that it has made a login host', () => {
       '755 root:root /var/lib/chamberlain/login/compiled',
       '755 root:root /var/lib/extrausers',
     ]);
-    expect(get('/usr/bin/become')).not.toContain('@REALM@');
+    expect(get('/etc/chamberlain/realm')).toBe('tools\n');
     expect(await machine.must(['/usr/sbin/keys-agent', '--help'])).toContain('keys-agent');
   });
 
@@ -308,7 +309,7 @@ describe('on a machine that it has made a login host', () => {
     await sh('visudo -c');
     await sh('sshd -t');
     await sh(
-      '! command -v systemd-analyze || systemd-analyze verify /etc/systemd/system/chamberlain-*.service',
+      '! command -v systemd-analyze || systemd-analyze verify --man=no /etc/systemd/system/chamberlain-*.service',
     );
   });
 

@@ -12,6 +12,7 @@ import {
   SAFE_SETTINGS,
 } from '../health-queries.ts';
 import { look } from '../../database/overview.ts';
+import { listMigrations } from '../../shared/root.ts';
 import {
   type Client,
   type Pool,
@@ -20,7 +21,7 @@ import {
   sqlState,
 } from '../../database/connection.ts';
 import { expectThat, fix, judgeClock, type Line, notHere, ok, unreadable } from '../line.ts';
-import { listMigrations, lookAtRights, MIGRATE } from './rights.ts';
+import { lookAtRights, MIGRATE } from './rights.ts';
 
 const OLDEST = 16;
 const ROLES = POSTGRES_ROLES.map((role) => `chamberlain_${role}`);

@@ -1,10 +1,11 @@
 /** Checks whether the guards and rights in PostgreSQL are those of migrations/. */
-import { readdirSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { readFunctions, readPolicies, readTables, readTriggers } from './guards-queries.ts';
 import { readAbsentRoles, readExcessPowers, readGrants } from '../health-queries.ts';
 import type { Client } from '../../database/connection.ts';
 import { readRights } from '../../database/rights.ts';
+import { listMigrations } from '../../shared/root.ts';
 import { missingFrom, parseGrants } from '../grants.ts';
 import {
   alteredFunctions,
@@ -19,13 +20,6 @@ import {
 import { fix, type Line, ok } from '../line.ts';
 
 export const MIGRATE = 'Run `chamberlain migrate`.';
-
-/** The migration files, in order. */
-export function listMigrations(root: string): string[] {
-  return readdirSync(join(root, 'migrations'))
-    .filter((name) => /^\d{4}_.*\.sql$/u.test(name))
-    .toSorted();
-}
 
 /**
  * Compares the database with migrations/.

@@ -1,0 +1,206 @@
+/** The Debian packages: built twice, checked by lintian, installed in a Debian 13 that has nothing else. */
+import { execFileSync, spawnSync } from 'node:child_process';
+import { createHash, generateKeyPairSync } from 'node:crypto';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { copyFileSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { COPIED, WRAPPED } from '../../deploy/login-host/wanted.ts';
+import { WORK_ROLES } from '../../workers/main.ts';
+
+const PROJECT = join(import.meta.dirname, '../..');
+const HOUR_MS = 3_600_000; // for a build of both packages, most of which is xz
+const folder = mkdtempSync(join(tmpdir(), 'chamberlain-packages-'));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+/** Builds both packages from the clone as it is seen at another path, without a network. */
+function build(clone: string, out: string): string[] {
+  mkdirSync(join(folder, clone), { recursive: true });
+  const inside = 'mount --bind "$1" "$2" && cd "$2" && exec "$3" dev/debian/build.ts "$4"';
+  const args = [PROJECT, join(folder, clone), process.execPath, join(folder, out)];
+  execFileSync('unshare', ['--mount', '--net', 'sh', '-c', inside, 'sh', ...args], {
+    stdio: ['ignore', 'ignore', 'inherit'],
+  });
+  return readdirSync(join(folder, out))
+    .sort()
+    .map((name) => join(folder, out, name));
+}
+
+let packages: string[] = [];
+beforeAll(() => void (packages = build('one/clone', 'one/out')), HOUR_MS);
+
+const hashOf = (path: string): string =>
+  createHash('sha256').update(readFileSync(path)).digest('hex');
+const field = (path: string, name: string): string =>
+  execFileSync('dpkg-deb', ['--field', path, name], { encoding: 'utf8' }).trim();
+const say = (line: string): void => void process.stdout.write(`${line}\n`);
+
+test('there are two packages, of fewer than 30 MiB each', () => {
+  expect(packages.map((path) => field(path, 'Package'))).toEqual([
+    'chamberlain-login-host',
+    'chamberlain',
+  ]);
+  for (const path of packages) {
+    const mib = statSync(path).size / 1024 / 1024;
+    say(`package_mib ${field(path, 'Package')} ${mib.toFixed(1)}`);
+    expect(mib).toBeLessThan(30);
+  }
+});
+
+test(
+  'a second build, in another folder and from another, gives the same bytes',
+  () => {
+    const again = build('another/place/of/the-clone', 'another/out');
+    expect(again.map(hashOf)).toEqual(packages.map(hashOf));
+  },
+  HOUR_MS,
+);
+
+test(
+  'lintian finds nothing',
+  () => {
+    const args = ['--allow-root', '--display-info', '--tag-display-limit', '0', ...packages];
+    const { stdout, stderr } = spawnSync('lintian', args, { encoding: 'utf8' });
+    expect([stdout, stderr]).toEqual(['', '']);
+  },
+  HOUR_MS,
+);
+
+const ENV = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LANG: 'C.UTF-8' };
+const APART = ['--net', '--mount', '--pid', '--fork'];
+const INSIDE = 'mount -t proc proc "$0/proc" && exec chroot "$0" "$@"';
+
+describe('installed in a bare Debian 13', () => {
+  const root = join(folder, 'root');
+  beforeAll(() => {
+    const needed = packages
+      .flatMap((path) => field(path, 'Depends').split(/, */u))
+      .map((one) => one.replace(/[ (|].*$/u, ''));
+    execFileSync(
+      'mmdebstrap',
+      ['--quiet', '--variant=minbase', `--include=${needed.join(',')},bash,zsh`, 'trixie', root],
+      { stdio: ['ignore', 'ignore', 'inherit'] },
+    );
+    for (const path of packages) copyFileSync(path, join(root, 'root', `${hashOf(path)}.deb`));
+    run('sh', '-c', 'dpkg --install /root/*.deb');
+  }, HOUR_MS);
+
+  /** Runs a command in it, without a network. */
+  const start = (words: string[]) =>
+    spawnSync('unshare', [...APART, 'sh', '-c', INSIDE, root, ...words], {
+      encoding: 'utf8',
+      env: ENV,
+    });
+  function run(...words: string[]): string {
+    const { status, stdout, stderr } = start(words);
+    if (status !== 0) throw new Error(`${words.join(' ')}: ${status} ${stdout} ${stderr}`);
+    return stdout;
+  }
+  const asNobody = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'];
+
+  test('the command has the version of the package, for everybody', () => {
+    const version = field(packages[1] ?? '', 'Version');
+    for (const words of [['chamberlain'], [...asNobody, 'chamberlain']]) {
+      expect(run(...words, '--version')).toMatch(`chamberlain ${version}, with migrations up to `);
+      expect(run(...words, 'submit', 'tool.create', '--help')).toContain('--maintainers <a,b>');
+    }
+  });
+
+  test('a key is checked by both parsers', () => {
+    run('ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-f', '/root/key');
+    expect(run('chamberlain', 'key', 'check', '/root/key.pub')).toContain('256 bits');
+  });
+
+  test('what fills the templates is there', () => {
+    for (const name of ['ldap', 'redis']) {
+      const program = `/usr/lib/chamberlain/deploy/${name}/render.js`;
+      const { status, stderr } = start(['/usr/lib/chamberlain/bin/node', program]);
+      expect([status, stderr]).toEqual([2, expect.stringMatching(/^USAGE: /u)]);
+    }
+  });
+
+  test('each role has its user, but homes, which runs as root; no service is enabled', () => {
+    for (const role of WORK_ROLES.filter((each) => each !== 'homes')) {
+      expect(run('id', '-nG', `chamberlain-${role}`)).toContain(`chamberlain-${role}`);
+    }
+    expect(run('id', '-nG', 'chamberlain-intake')).toContain('chamberlain-portals');
+    expect(run('find', '/etc/systemd', '-name', '*chamberlain*')).toBe('');
+    const units = WORK_ROLES.map((role) => `chamberlain@${role}.service`);
+    const own = ['chamberlain-keys-agent.service', 'chamberlain-login-helper.service'];
+    const { status, stderr } = start(['systemd-analyze', 'verify', '--man=no', ...units, ...own]);
+    expect([status, stderr]).toEqual([0, '']);
+  });
+
+  test('the login host has every program that `install` makes in a clone', () => {
+    for (const path of [...Object.keys(WRAPPED), ...Object.keys(COPIED)]) {
+      expect(run('dpkg', '--search', path)).toBe(`chamberlain-login-host: ${path}\n`);
+    }
+    for (const name of ['keys-agent', 'take', 'become', 'chamberlain-whoami']) {
+      expect(run(name, '--help')).toMatch(/^usage: /iu);
+    }
+    expect(run('/usr/lib/chamberlain/login-helper', '--help')).toMatch(/^Usage: login-helper/u);
+  });
+
+  test('chamberlain-login-host sets it up, and leaves the programs to dpkg', () => {
+    const { publicKey } = generateKeyPairSync('ed25519');
+    const pem = publicKey.export({ type: 'spki', format: 'pem' });
+    writeFileSync(join(root, 'root/seal.pem'), pem);
+    writeFileSync(join(root, 'root/password'), 'keys-agents-Secret\n');
+    const given = ['--ldap-uri', 'ldaps://one.example.org', '--base', 'dc=example,dc=org'];
+    const files = ['--seal-key', '/root/seal.pem', '--agent-password-file', '/root/password'];
+    const installed = run('chamberlain-login-host', ...given, ...files);
+    expect(installed).toContain('created: /etc/sudoers.d/chamberlain\n');
+    expect(installed).not.toMatch(/: \/usr\/|\.service/u);
+    expect(run('chamberlain-login-host', '--check')).toBe('');
+    expect(run('dpkg', '--verify', 'chamberlain', 'chamberlain-login-host')).toBe('');
+    expect(run(...asNobody, 'become', '--list')).toBe('');
+  });
+
+  test('only root can write to what the packages have put there', () => {
+    const listed = 'dpkg -L chamberlain chamberlain-login-host | xargs -d "\\n" stat -c "%A %U %n"';
+    const own = run('sh', '-c', `${listed}; stat -c "%A %U %n" /var/cache/chamberlain`);
+    expect(own).toContain('drwx------ root /var/cache/chamberlain\n');
+    const open = /^[^l](?:....w|.......w)|^\S+ (?!root )/u;
+    expect(own.split('\n').filter((line) => open.test(line))).toEqual([]);
+  });
+
+  test('zsh completes commands, options and choices', () => {
+    const stubs = `_describe() { print -rl -- "\${(@P)2}" }; _files() { print files }; _message() { print "$1" }`;
+    const complete = (...words: string[]): string =>
+      run(
+        ...['zsh', '-fc'],
+        `${stubs}; compadd() { shift; print -rl -- "$@" }
+         complete() { source /usr/share/zsh/vendor-completions/_chamberlain }
+         words=("$@"); CURRENT=$#; complete`,
+        ...['zsh', 'chamberlain', ...words],
+      );
+    expect(complete('')).toContain('submit:sign a request');
+    expect(complete('audit', '')).toMatch(/^verify:/u);
+    expect(complete('survey', '--role', '')).toBe('directory\nhomes\ndatabases\n');
+    expect(complete('--config', '')).toBe('files\n');
+  });
+
+  test('a command takes less than three times the processor time of Node itself to start', () => {
+    const best = (command: string): number => {
+      const script = `TIMEFORMAT='%U %S'; for i in {1..15}; do { time ${command} >&3; } 2>&1; done 3>/dev/null`;
+      const lines = run('bash', '-c', script).trim().split('\n');
+      expect(lines).toHaveLength(15);
+      return Math.min(
+        ...lines.map((line) => line.split(' ').reduce((sum, each) => sum + Number(each), 0)),
+      );
+    };
+    const node = best('/usr/lib/chamberlain/bin/node -e 0');
+    const ratio = best('chamberlain --version') / node;
+    say(`command_start_ratio ${ratio.toFixed(2)}`);
+    expect(ratio).toBeLessThan(3);
+  });
+
+  test('removed and purged, they leave what an administrator has made, and no program', () => {
+    writeFileSync(join(root, 'etc/chamberlain/secrets/postgres-intake'), 'secret');
+    run('dpkg', '--purge', 'chamberlain', 'chamberlain-login-host');
+    expect(readdirSync(join(root, 'etc/chamberlain/secrets'))).toContain('postgres-intake');
+    const left = run('sh', '-c', 'find /usr/lib/chamberlain* /var/cache/chamberlain* 2>&1 || :');
+    expect(left).not.toMatch(/^\//mu);
+  });
+});
