@@ -75,6 +75,7 @@ const OUR_HOST = '%';
  * | any     | any      | ours may act as another (PROXY)   | only what takes access away   | DATABASE_FOREIGN  |
  * | any     | any      | rights of the name, no account    | only what takes access away   | DATABASE_FOREIGN  |
  * | any     | any      | an anonymous account              | all                           | DATABASE_FOREIGN, advisory |
+ * | present | any      | ours, REQUIRE or a limit besides  | all                           | DATABASE_FOREIGN, advisory |
  *
  * A server that cannot be read gets no step; the others do, and the subject is not finished.
  *
@@ -429,7 +430,10 @@ function isProxy(grant: Grant): boolean {
 
 function findingsOn(seen: SeenServer, user: string, wanted: Wanted): DraftFinding[] {
   const { server, accounts, leftovers, anonymousHosts } = seen;
-  const isPlain = accounts.every(({ host, grants }) => host === OUR_HOST && !grants.some(isProxy));
+  const isPlain = accounts.every(
+    ({ host, grants, restrictions }) =>
+      host === OUR_HOST && !grants.some(isProxy) && restrictions === undefined,
+  );
   if (isPlain && leftovers.length + anonymousHosts.length === 0) return [];
   const finding = (object: string, sentence: string): DraftFinding => ({
     object: `${object} on ${server}`,
@@ -437,9 +441,9 @@ function findingsOn(seen: SeenServer, user: string, wanted: Wanted): DraftFindin
     sentence,
   });
   const others = accounts.filter(({ host }) => host !== OUR_HOST);
-  const proxies = accounts
-    .filter(({ host }) => host === OUR_HOST)
-    .flatMap(({ grants }) => grants.filter(isProxy));
+  const ours = accounts.filter(({ host }) => host === OUR_HOST);
+  const proxies = ours.flatMap(({ grants }) => grants.filter(isProxy));
+  const restrictions = ours.flatMap((account) => account.restrictions ?? []);
   return [
     ...others.map(({ host }) =>
       host === ''
@@ -459,6 +463,18 @@ function findingsOn(seen: SeenServer, user: string, wanted: Wanted): DraftFindin
           ),
         ]),
     ...proxies.map((grant) => finding(user, `It has ${grant}. Revoke that as an administrator.`)),
+    // an operator may want it: the server may be reached over TLS alone
+    ...(restrictions.length === 0 || wanted.state === 'deleted'
+      ? []
+      : [
+          {
+            ...finding(
+              user,
+              `It has ${restrictions.join(', ')}, which Chamberlain does not set, so logins may be refused. If nobody wants that, remove it with ALTER USER.`,
+            ),
+            advisory: true as const,
+          },
+        ]),
     // the same for every subject; nevertheless the account of this one is right
     ...anonymousHosts.map((host) => ({
       ...finding(

@@ -28,6 +28,8 @@ export interface DatabaseAccount {
   locked: boolean;
   /** 0 is the server's own limit */
   maxUserConnections: number;
+  /** what else may refuse a login or end a statement, as ALTER USER names it; left out if there is nothing */
+  restrictions?: string[];
   /** sorted */
   grants: Grant[];
 }

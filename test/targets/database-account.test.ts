@@ -562,6 +562,19 @@ describe('database-account', () => {
     ]);
   });
 
+  test('reports what else restricts a login, and leaves it to an operator', () => {
+    const restrictions = ['REQUIRE X509', 'MAX_QUERIES_PER_HOUR 1'];
+    const found = [
+      seen('replica', [account({ restrictions })]),
+      seen('toolsdb', [account({ grants: toolsdbGrants('s51234') })]),
+    ];
+    expect(lines(tool(), found)).toEqual(['advisory DATABASE_FOREIGN s51234 on replica']);
+    expect(lines(tool({ state: 'deleted' }), found)).toEqual([
+      'destroy db.dropUser s51234 on replica: present → absent',
+      'destroy db.dropUser s51234 on toolsdb: present → absent',
+    ]);
+  });
+
   test('creates no account whose name has rights already', () => {
     const right = seen('replica', [account()]);
     const found = [right, seen('toolsdb', [], [], ['ALL on x.*'])];

@@ -86,9 +86,32 @@ interface Priv extends Login {
   auth_or?: Login[];
   account_locked?: boolean;
   max_user_connections?: number;
+  max_questions?: number;
+  max_updates?: number;
+  max_connections?: number;
+  max_statement_time?: number;
+  /** 1: TLS, 2: a certificate, 3: a certain one or a cipher */
+  ssl_type?: number;
   default_role?: string;
   /** seconds since 1970; 0 after PASSWORD EXPIRE */
   password_last_changed?: number;
+}
+
+/** What ALTER USER can demand of a login beyond a password, by `ssl_type`. */
+const REQUIRED = ['REQUIRE SSL', 'REQUIRE X509', 'REQUIRE ISSUER, SUBJECT or CIPHER'];
+
+function readRestrictions(priv: Priv): string[] {
+  const limits = {
+    MAX_QUERIES_PER_HOUR: priv.max_questions,
+    MAX_UPDATES_PER_HOUR: priv.max_updates,
+    MAX_CONNECTIONS_PER_HOUR: priv.max_connections,
+    MAX_STATEMENT_TIME: priv.max_statement_time,
+  };
+  const required = REQUIRED[(priv.ssl_type ?? 0) - 1];
+  return [
+    ...(required === undefined ? [] : [required]),
+    ...Object.entries(limits).flatMap(([name, most = 0]) => (most > 0 ? [`${name} ${most}`] : [])),
+  ];
 }
 
 function readAccount(host: string, json: string, grants: Grant[]): DatabaseAccount {
@@ -97,8 +120,10 @@ function readAccount(host: string, json: string, grants: Grant[]): DatabaseAccou
   const logins = (priv.auth_or ?? [priv]).map((login) =>
     login.plugin === undefined ? priv : login,
   );
+  const restrictions = readRestrictions(priv);
   return {
     host,
+    ...(restrictions.length === 0 ? {} : { restrictions }),
     login: [
       ...logins.map(
         ({ plugin, authentication_string: verifier }) => `${plugin ?? ''} ${verifier ?? ''}`,

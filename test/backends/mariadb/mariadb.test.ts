@@ -185,6 +185,28 @@ describe('a database account', () => {
     await connect('replica');
   });
 
+  test.each([
+    'REQUIRE SSL',
+    'REQUIRE X509',
+    "REQUIRE SUBJECT '/CN=x'",
+    'WITH MAX_QUERIES_PER_HOUR 1',
+    'WITH MAX_STATEMENT_TIME 0.5',
+  ])('is reported, and left, with %s', async (clause) => {
+    await converge(tool());
+    await administer(world.replica.socket, `ALTER USER ${USER} ${clause}`);
+    const [found] = await survey([databaseAccount], [tool()], realm, reader);
+    expect(found).toMatchObject({ steps: [], findings: [{ object: `${USER} on replica` }] });
+    const named = clause.startsWith('REQUIRE SUBJECT')
+      ? 'REQUIRE ISSUER, SUBJECT or CIPHER'
+      : clause;
+    expect(found?.findings[0]?.sentence).toContain(`It has ${named.replace('WITH ', '')}, `);
+    await administer(
+      world.replica.socket,
+      `ALTER USER ${USER} REQUIRE NONE WITH MAX_QUERIES_PER_HOUR 0 MAX_STATEMENT_TIME 0`,
+    );
+    expect((await survey([databaseAccount], [tool()], realm, reader))[0]?.findings).toEqual([]);
+  });
+
   test('loses its connections together with excess rights', async () => {
     await converge(tool());
     const connection = await connect('replica');
