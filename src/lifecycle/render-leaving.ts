@@ -111,12 +111,14 @@ function describeNext({ sentence, at }: NextMove, now: Date): string {
 }
 
 function describeArchival(archival: ArchivalPage): string {
-  const { beganAt, leftAt, keepUntil, expiredAt, returningAt, backAt } = archival;
+  const { beganAt, leftAt, keepUntil, expiredAt, returningAt, backAt, archives } = archival;
+  // it came back before anything was archived
+  const hasArchives = archives.some(({ made }) => made !== null);
   const rest = [
     ...(backAt === null ? [] : [`restored ${timeOf(backAt)}`]),
     ...(expiredAt !== null
       ? [`archives removed ${timeOf(expiredAt)}`]
-      : keepUntil === null
+      : keepUntil === null || !hasArchives
         ? []
         : [`archives kept until ${timeOf(keepUntil)}`]),
   ];

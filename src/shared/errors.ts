@@ -300,7 +300,7 @@ export const CODES = {
     'End the programs that write to it, on every machine. Chamberlain then tries again.',
   ),
   ARCHIVE_DAMAGED: refusal(
-    'An archive is missing, or differs from its record. Nothing was destroyed.',
+    'An archive is missing, or differs from its record. What it should hold is not destroyed.',
     'Look in the folder of archives, and put the archive back from a backup. Then run `chamberlain repair SUBJECT`, with `--destroy` if the subject is deleted.',
   ),
   STEP_FAILED: fault(

@@ -274,6 +274,8 @@ describe('a page says', () => {
     expect(said({ expiredAt: LATER })).toBe(
       `${restored}${time}, archives removed 2026-12-24 08:00:00Z`,
     );
+    const none = [missing('homes'), missing('databases')];
+    expect(said({ archives: none })).toBe(`${restored}${time}`);
   });
 
   test('who requested a deletion, and who approved it', () => {

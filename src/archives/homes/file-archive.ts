@@ -246,7 +246,14 @@ export async function restoreHome(
     const differs = (cause: unknown) => new ChamberlainError('STEP_FAILED', act, { cause });
     const staged = within(staging, back);
     try {
-      await unpackBeside(staging, back, { path: packed.path, sha256: packed.file.sha256 }, step);
+      const { sha256 } = packed.file;
+      await unpackBeside(staging, back, { path: packed.path, sha256 }, step).catch(
+        async (error: unknown) => {
+          // zstd and tar cannot say whether the archive is at fault
+          await checkFile(packed.folder, packed.file, step);
+          throw error;
+        },
+      );
       await withOpened(staged, OPEN_DIRECTORY, async (folder) => {
         await compareFolder(packed, folder, { differs, orCounts: true }, step);
         if (fstatSync(folder.fd).uid !== uid) throw stale(back);

@@ -202,7 +202,7 @@ test('a changed byte of the archive is noticed when it is unpacked', async () =>
   damaged[50_000]! ^= 1;
   writeFileSync(file, damaged);
   const restore = () => server.do({ verb: 'home.restore', ...made.about, manifest });
-  expect(await failedWith(restore())).toMatch(/^STEP_FAILED.*unpacking|^ARCHIVE_DAMAGED/u);
+  expect(await failedWith(restore())).toMatch(/^ARCHIVE_DAMAGED/u);
   expect(existsSync(made.home)).toBe(false);
   expect(server.staged()).not.toContain(`${made.name}.1.back`);
   writeFileSync(file, bytes);
