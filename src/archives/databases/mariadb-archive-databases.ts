@@ -1,7 +1,7 @@
 /**
  * Archives the databases of a user: they are dumped, read back, compared and recorded. Nothing is dropped here.
  */
-import { ChamberlainError } from '../../shared/errors.ts';
+import { ChamberlainError, describeError } from '../../shared/errors.ts';
 import type { LongStep } from '../archive-keeping.ts';
 import {
   type Contents,
@@ -120,7 +120,9 @@ async function dumpAll(
       }
       const file = freeFile(server, [...before, ...pieces]);
       const of = { place, login: realm.login, folder: part, file, database, holds, total };
-      const dumped = await dumpDatabase(of, step);
+      const dumped = await dumpDatabase(of, step).catch((cause: unknown) => {
+        throw explainFailure(server, cause);
+      });
       const piece = { server, database, holds, contents, file, ...dumped };
       await writePiece(part, piece);
       pieces.push(piece);
@@ -129,6 +131,14 @@ async function dumpAll(
   // databases that no longer exist
   for (const piece of before) if (!pieces.includes(piece)) removePiece(part, piece);
   return pieces;
+}
+
+/** Why a database was not dumped, and what to do; the cause itself if nothing more is known. */
+function explainFailure(server: string, cause: unknown): unknown {
+  const [, view] = /View '([^']+)' references invalid/u.exec(describeError(cause)) ?? [];
+  if (view === undefined) return cause;
+  const why = `the view ${view} on ${server} refers to something that is gone, so nothing can read it: note what SHOW CREATE VIEW says, drop the view as an administrator, then run repair`;
+  return new Error(why, { cause });
 }
 
 /**
