@@ -23,7 +23,7 @@ import { removeLeftovers } from '../shared/durable-file.ts';
 import { syncFolder } from '../backends/files/file-mount.ts';
 import { postgresProgram, withConnection } from './postgres-programs.ts';
 import { requirePrograms, TO_MAKE } from './programs.ts';
-import { cannotRead, ChamberlainError } from '../shared/errors.ts';
+import { cannotRead, ChamberlainError, CORRECT_AND_RUN_AGAIN } from '../shared/errors.ts';
 import { spanOf } from '../shared/time.ts';
 import { unlessAborted } from '../shared/unless-aborted.ts';
 import { readLdif } from './directory.ts';
@@ -179,7 +179,7 @@ async function write(making: Making, name: string, source: Source): Promise<Meas
     making.signal.throwIfAborted();
     throw new ChamberlainError('STEP_FAILED', `writing ${name}`, {
       cause,
-      action: 'No set was made. Correct the fault, and run the command again.',
+      action: `No set was made. ${CORRECT_AND_RUN_AGAIN}`,
     });
   }
 }

@@ -132,30 +132,24 @@ export async function readMaintained(client: Client, maintainer: number): Promis
   return rows.map((row: { tool: number }) => row.tool);
 }
 
-/** How many of the admin tool's maintainers are active realm members, not counting those in `without`. */
-export async function countAdmins(
+/** The names of the admins: the admin tool's maintainers who are active realm members, without those in `without`. */
+export async function readAdmins(
   client: Client,
   adminTool: string,
   without: readonly number[] = [],
-): Promise<number> {
-  const { rows } = await client.query(
-    `SELECT count(*)::int AS admins FROM maintainers m JOIN tools t ON t.uid = m.tool
-       JOIN people p ON p.uid = m.maintainer JOIN realm_members r ON r.person = p.uid
-     WHERE t.name = $1 AND p.state = 'active' AND p.uid <> ALL ($2)`,
-    [adminTool, without],
-  );
-  return (rows[0] as { admins: number }).admins;
-}
-
-/** The names of the admins, as countAdmins counts them. */
-export async function readAdmins(client: Client, adminTool: string): Promise<string[]> {
+): Promise<string[]> {
   const { rows } = await client.query(
     `SELECT p.shell_name AS name FROM maintainers m JOIN tools t ON t.uid = m.tool
        JOIN people p ON p.uid = m.maintainer JOIN realm_members r ON r.person = p.uid
-     WHERE t.name = $1 AND p.state = 'active' ORDER BY 1`,
-    [adminTool],
+     WHERE t.name = $1 AND p.state = 'active' AND p.uid <> ALL ($2) ORDER BY 1`,
+    [adminTool, without],
   );
   return (rows as { name: string }[]).map(({ name }) => name);
+}
+
+/** How many admins there are, as `readAdmins` names them. */
+export async function countAdmins(...of: Parameters<typeof readAdmins>): Promise<number> {
+  return (await readAdmins(...of)).length;
 }
 
 /** Who disables tools, and why: one common reason, or one for each. */

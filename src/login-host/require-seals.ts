@@ -7,7 +7,7 @@
  */
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { ChamberlainError } from '../shared/errors.ts';
+import { ChamberlainError, CORRECT_AND_RUN_AGAIN } from '../shared/errors.ts';
 import { runProgram } from '../shared/run-programs.ts';
 import { replaceFile } from '../shared/durable-file.ts';
 import type { LoginStatus } from './status.ts';
@@ -127,6 +127,6 @@ async function run(program: string, args: readonly string[]): Promise<string> {
   if (code === 0) return out;
   throw new ChamberlainError('STEP_FAILED', `running ${program} ${args.join(' ')}`, {
     cause: new Error(err.trim() || `exit code ${code}`),
-    action: 'Correct the fault, and run the command again.',
+    action: CORRECT_AND_RUN_AGAIN,
   });
 }

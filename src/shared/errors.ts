@@ -352,6 +352,9 @@ export class ChamberlainError extends Error {
   }
 }
 
+/** What to do about a command that failed for a reason that its message says. */
+export const CORRECT_AND_RUN_AGAIN = 'Correct the fault, and run the command again.';
+
 /**
  * Does `work`, which may be asynchronous. What it throws becomes the cause of an error that says what was being done.
  *

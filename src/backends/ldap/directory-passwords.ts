@@ -1,5 +1,5 @@
 /** Changes the passwords of the accounts that bind to the directory, as the directory's own admin. */
-import { ChamberlainError } from '../../shared/errors.ts';
+import { ChamberlainError, CORRECT_AND_RUN_AGAIN } from '../../shared/errors.ts';
 import type { DirectoryPlace } from './directory-health.ts';
 import { namesOf } from './directory-names.ts';
 import { type LdapChange, openLdapPool, resultCodeOf, withoutPassword } from './ldap.ts';
@@ -73,6 +73,5 @@ function failed(act: string, cause: unknown): ChamberlainError {
   if (resultCodeOf(cause) === undefined) {
     return new ChamberlainError('BACKEND_UNAVAILABLE', act, { cause });
   }
-  const action = 'Correct the fault, and run the command again.';
-  return new ChamberlainError('STEP_FAILED', act, { cause, action });
+  return new ChamberlainError('STEP_FAILED', act, { cause, action: CORRECT_AND_RUN_AGAIN });
 }

@@ -1,5 +1,5 @@
 /** Changes the passwords of Chamberlain's own accounts on a MariaDB server. */
-import { ChamberlainError } from '../../shared/errors.ts';
+import { ChamberlainError, CORRECT_AND_RUN_AGAIN } from '../../shared/errors.ts';
 import { verifierOf } from '../../credentials/credentials.ts';
 import { identifiedBy } from './mariadb.ts';
 import {
@@ -24,7 +24,6 @@ export async function setPasswords(
   } catch (cause) {
     const act = `changing the password of ${user} on ${place.name}`;
     if (isUnavailable(cause)) throw new ChamberlainError('BACKEND_UNAVAILABLE', act, { cause });
-    const action = 'Correct the fault, and run the command again.';
-    throw new ChamberlainError('STEP_FAILED', act, { cause, action });
+    throw new ChamberlainError('STEP_FAILED', act, { cause, action: CORRECT_AND_RUN_AGAIN });
   }
 }
