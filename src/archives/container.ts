@@ -250,6 +250,11 @@ export function requireArchive<M extends Manifest>(
   throw archiveDamaged(placesOf(archives, archive).whole, why);
 }
 
+/** Errors of a name that is none of a file (errno(3)). */
+const NO_FILE = ['ENOENT', 'ENOTDIR', 'ELOOP'];
+/** Those, or the disk cannot read the file. */
+const DAMAGE = [...NO_FILE, 'EIO'];
+
 /** The bytes of the manifest of an archive; undefined if there is no such file, or one that is too long. */
 export function readManifest(archives: { path: string }, archive: ArchiveName): Buffer | undefined {
   let fd: number | undefined;
@@ -257,15 +262,12 @@ export function readManifest(archives: { path: string }, archive: ArchiveName): 
     fd = openSync(join(placesOf(archives, archive).whole, MANIFEST), OPEN_SAFELY);
     return fstatSync(fd).size > MANIFEST_BYTES ? undefined : readFileSync(fd);
   } catch (cause) {
-    if (['ENOENT', 'ENOTDIR', 'ELOOP'].includes(errnoOf(cause) ?? '')) return undefined;
+    if (NO_FILE.includes(errnoOf(cause) ?? '')) return undefined;
     throw cause;
   } finally {
     if (fd !== undefined) closeSync(fd);
   }
 }
-
-/** Errors of a file that is missing, is no file, or cannot be read from the disk (errno(3)). */
-const DAMAGE = ['ENOENT', 'ENOTDIR', 'ELOOP', 'EIO'];
 
 /** Throws ARCHIVE_DAMAGED unless a file of an archive has the length and the SHA-256 of its manifest. */
 export async function checkFile(
