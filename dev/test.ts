@@ -4,9 +4,9 @@
  *
  *     node dev/test.ts [--long | --deploy] [JEST ARGUMENT…]
  *
- * Plain: every test but test/long and test/deploy-long; --long, --deploy: those alone. A file or pattern may be named as for jest. The exit
- * code is jest's. CHAMBERLAIN_TEST_RESULT=FILE writes jest's result there as JSON. The last line tells what the run
- * took: other load makes a run longer, and hardly changes its processor time.
+ * Plain: every test but test/long and test/deploy-long; --long, --deploy: those alone. A file or pattern may be named as
+ * for jest. The exit code is jest's. CHAMBERLAIN_TEST_RESULT=FILE writes jest's result there as JSON. The last line
+ * tells what the run took: other load makes a run longer, and hardly changes its processor time.
  *
  * The tests see the same environment everywhere: of the caller's they get PATH and what is named CHAMBERLAIN_… alone.
  */

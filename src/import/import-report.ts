@@ -116,11 +116,11 @@ function renderTaken({ check, taken, known, homes }: ImportReport, words: Words)
   ].join('\n');
 }
 
-/** Subjects that are not imported, by reason. The most frequent reason comes first. */
 /** A tool that is known already gets no maintainer by an import, and a known person no access. */
 const AFTERWARDS =
   'Then send maintainer.add or\naccess.grant for each group that lacks one of them.';
 
+/** Subjects that are not imported, by reason. The most frequent reason comes first. */
 function renderNotTaken(refusals: readonly Refusal[], words: Words, check: boolean): string {
   if (refusals.length === 0) return '';
   const of = (part: Refusal['part']) => refusals.filter((each) => each.part === part).length;
@@ -186,11 +186,11 @@ export function lostMembers(refusals: readonly Refusal[]): Refusal[] {
   return refusals.filter(({ part }) => part === 'member');
 }
 
-/** What people lose through an import: left out members, and people without a key. '' if there is nothing. */
-/** What an import takes from others, for the operator to agree to. */
+/** What an operator must agree to: left out members, people without a key, and a realm without an admin. */
 export type Losses = Pick<ImportReport, 'refusals' | 'keyless'> &
   Partial<Pick<ImportReport, 'adminless'>>;
 
+/** What is lost through an import. '' if there is nothing. */
 export function renderLosses({ refusals, keyless, adminless }: Losses): string {
   return renderSections([
     renderLeftOut(lostMembers(refusals)),

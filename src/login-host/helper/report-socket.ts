@@ -110,6 +110,7 @@ function* linesOf(chunks: Buffer[]): Generator<Buffer> {
   }
 }
 
+/** What to do if a folder or socket of the helper cannot be made. */
 export const START_AGAIN = 'Correct that, and start the login helper again.';
 
 function prepareFolder(folder: string, gid: number): void {

@@ -177,7 +177,7 @@ function judgeTrust(registry: Registry, now: number): Trust {
 function distrust(what: string): Trust {
   const why =
     `${what}: check which entries are refused, and whether access rules hide some; ` +
-    ' if the directory is right, run `keys-agent accept`';
+    'if the directory is right, run `keys-agent accept`';
   return { trusted: false, why, tryAnother: true };
 }
 
