@@ -123,7 +123,11 @@ const ACCOUNTS: readonly DriftCase[] = [
       'replica',
       (one) => `ALTER USER ${quote(one)} REQUIRE SSL WITH MAX_QUERIES_PER_HOUR 5000;`,
     ),
-    shows: [],
+    shows: ['DATABASE_FOREIGN database-account (advisory)'],
+    decide: on(
+      'replica',
+      (one) => `ALTER USER ${quote(one)} REQUIRE NONE WITH MAX_QUERIES_PER_HOUR 0;`,
+    ),
   },
   {
     what: 'no limit of connections on a person',

@@ -41,15 +41,16 @@ export async function lookOutside(world: World, subjects: Iterable<Subject>): Pr
 }
 
 /**
- * Everything that the servers know of an account except its password, and when that was changed; without three
- * forms that mean nothing: one way to log in as a list of it, the lifetime that is the server's, and that it is
- * not locked.
+ * Everything that the servers know of an account except its password, and when that was changed; without
+ * the forms that mean nothing: one way to log in as a list of it, the lifetime that is the server's, that it is
+ * not locked, that TLS is not required, and no limit of queries.
  */
 const ACCOUNTS_SQL = `
   SELECT * FROM (
-    SELECT User, Host, REPLACE(REPLACE(REPLACE(JSON_REMOVE(Priv, '$.authentication_string',
-      '$.password_last_changed', '$.version_id'), ', "auth_or": [{}]', ''),
-      ', "password_lifetime": -1', ''), ', "account_locked": false', '') FROM mysql.global_priv
+    SELECT User, Host, REGEXP_REPLACE(
+      JSON_REMOVE(Priv, '$.authentication_string', '$.password_last_changed', '$.version_id'),
+      ', "(auth_or": [[][{][}][]]|password_lifetime": -1|account_locked": false|(ssl_type|max_questions)": 0|(ssl_cipher|x509_issuer|x509_subject)": "")',
+      '') AS row FROM mysql.global_priv
     UNION SELECT User, Host, CONCAT_WS(' ', Db, Select_priv, Insert_priv, Drop_priv, Grant_priv,
                                        Show_view_priv) FROM mysql.db
     UNION SELECT User, Host, CONCAT_WS(' ', Role, Admin_option) FROM mysql.roles_mapping
