@@ -42,6 +42,8 @@ let changes: Changes;
 let overGranted = 0;
 let databaseLosses = 0;
 let probes = 0;
+/** the round that failed: the realm is as it left it, so no later round could show anything */
+let failed: string | undefined;
 
 beforeAll(async () => {
   const seed = Number(process.env['CHAMBERLAIN_SEED'] ?? Date.now() % 1_000_000);
@@ -96,9 +98,16 @@ const ROUNDS = LOSSES.flatMap((lost) =>
 
 test.each(ROUNDS)(
   'lost: $of, and the backup is $age changes old',
-  ({ lost, age }) => round(lost, age),
+  ({ lost, of, age }) => unlessFailed(`${of}, ${age}`, () => round(lost, age)),
   600_000,
 );
+
+async function unlessFailed(name: string, run: () => Promise<void>): Promise<void> {
+  if (failed !== undefined) throw new Error(`not tried: the round "${failed}" failed`);
+  failed = name;
+  await run();
+  failed = undefined;
+}
 
 async function round(lost: readonly Lost[], age: number): Promise<void> {
   const { world, portal } = login;
@@ -208,6 +217,7 @@ async function expectPlacesMended(before: Look): Promise<void> {
     return doubted.length === 0;
   });
   await settled(login.world);
+  await realm.hostSettled(); // it follows the directory, which was repaired a moment ago
   expectNoMore(before, await checker.look());
   const swept = await realm.cli('sweep', 'now');
   expect([swept.exit, swept.exit === 0 ? '' : swept.err + swept.out]).toEqual([0, '']);
