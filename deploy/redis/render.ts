@@ -4,13 +4,21 @@
  *     node deploy/redis/render.ts [--config FILE] >users.acl
  *
  * The default of --config is $CHAMBERLAIN_CONFIG, or /etc/chamberlain/config.yaml. The passwords are read from
- * the config's folder of secrets (`redis-<account>`); the file contains their SHA-256. Redis 7.2 or newer reads
- * it: `aclfile` in its configuration, `ACL LOAD` after a change. Everything that a line does not name is
- * refused. Nobody can be `default`, the user of every client that has not logged in: it is off.
+ * the config's folder of secrets (`redis-<account>`, and `redis-<account>.old` while `chamberlain secret rotate`
+ * waits for --finish); the file contains their SHA-256. Redis 7.2 or newer reads it: `aclfile` in its
+ * configuration, `ACL LOAD` after a change. Everything that a line does not name is refused. Nobody can be
+ * `default`, the user of every client that has not logged in: it is off.
  */
 import { parseArgs } from 'node:util';
 import { runProgram } from '../../src/cli/exit.ts';
-import { adminOfPortal, loadConfig, readSecret } from '../../src/shared/config.ts';
+import {
+  adminOfPortal,
+  type Config,
+  findSecret,
+  loadConfig,
+  oldOf,
+  readSecret,
+} from '../../src/shared/config.ts';
 import { configPath } from '../../src/cli/command.ts';
 import {
   REDIS_ACCOUNTS,
@@ -106,14 +114,22 @@ export function redisRules(portals: readonly string[]): RedisRule[] {
 /** The text of an ACL file (Redis, "ACL"). */
 export function renderUsers(
   portals: readonly string[],
-  passwordOf: (user: RedisUser) => string,
+  passwordsOf: (user: RedisUser) => readonly string[],
 ): string {
   const lines = redisRules(portals).map(({ user, account, may }) => {
     const state =
-      account === undefined ? ['off', 'resetpass'] : ['on', `#${hash(passwordOf(account))}`];
+      account === undefined
+        ? ['off', 'resetpass']
+        : ['on', ...passwordsOf(account).map((password) => `#${hash(password)}`)];
     return `${['user', user, ...state, ...may].join(' ')}\n`;
   });
   return lines.join('');
+}
+
+/** The passwords that a user may log in with: two while the rotation of one waits for --finish. */
+export function redisPasswords(config: Pick<Config, 'secrets'>, user: RedisUser): string[] {
+  const old = findSecret(config, 'redis', oldOf(user));
+  return [readSecret(config, 'redis', user), ...(old === undefined ? [] : [old])];
 }
 
 /** In the format of `ACL SETUSER`. The passwords are long and random: a slow hash would add nothing. */
@@ -126,7 +142,7 @@ function main(): void {
   const { values } = parseArgs({ options: { config: { type: 'string' } } });
   const config = loadConfig(configPath(values.config));
   const portals = config.portals.map(({ name }) => name);
-  process.stdout.write(renderUsers(portals, (user) => readSecret(config, 'redis', user)));
+  process.stdout.write(renderUsers(portals, (user) => redisPasswords(config, user)));
 }
 
 /** Runs this program. */

@@ -3,7 +3,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { dirname, join } from 'node:path';
 import { Redis } from 'ioredis';
-import { renderUsers, type RedisUser } from '../../deploy/redis/render.ts';
+import { redisPasswords, renderUsers, type RedisUser } from '../../deploy/redis/render.ts';
 import { redisUser } from '../../src/backends/redis/redis-connection.ts';
 import { ANSWER_TIMEOUT_MS, makeFolder, type Server } from './daemon.ts';
 import { ensurePassword } from './secret.ts';
@@ -34,8 +34,12 @@ export function redisServer(folder: string, secrets: string): RedisServer {
   const passwordOf = (user: RedisUser): string => ensurePassword(secrets, `redis-${user}`);
   const urlOf = (user: RedisUser): string =>
     `redis://${redisUser(user)}:${passwordOf(user)}@127.0.0.1:${port()}/0`;
+  const passwordsOf = (user: RedisUser): string[] => {
+    passwordOf(user); // creates it
+    return redisPasswords({ secrets }, user);
+  };
   const writeUsers = (portals: readonly string[]): void =>
-    writeFileSync(usersFile, renderUsers(portals, passwordOf), { mode: 0o644 });
+    writeFileSync(usersFile, renderUsers(portals, passwordsOf), { mode: 0o644 });
   return {
     name: 'redis',
     folder,

@@ -71,7 +71,7 @@ async function refusals(): Promise<string[]> {
 test('the file of users has not changed', () => {
   expectGolden(
     'redis-users.acl',
-    renderUsers(['bridge', 'admin.alice'], (user) => `the password of ${user}`),
+    renderUsers(['bridge', 'admin.alice'], (user) => [`the password of ${user}`]),
   );
 });
 

@@ -136,6 +136,12 @@ test('by two runs at once: one is refused', async () => {
   expect(await second(name)).toEqual({ name, step: 'finished' });
 });
 
+/** Renders the users of Redis again, and loads them. */
+async function renderRedis(): Promise<void> {
+  const portals = world.config.portals.map(({ name }) => name);
+  await world.redis.admitPortals(portals.filter((name) => adminOfPortal(name) === undefined));
+}
+
 test('the old password is taken before it is finished, and not afterwards', async () => {
   const { config } = world;
   const place = { uri: config.ldap.uri, base: config.ldap.base, realm: config.realm };
@@ -160,6 +166,7 @@ test('the old password is taken before it is finished, and not afterwards', asyn
   for (const [name, logIn] of Object.entries(tries)) {
     const old = textOf(name);
     await first(name);
+    await renderRedis(); // also for a new portal, for example
     await logIn(old);
     await logIn(textOf(name));
     await second(name);
@@ -385,8 +392,7 @@ const CHANGES: [string, () => Promise<void>][] = [
     'Redis',
     async () => {
       forget(/^redis-(?!owner|portal)/);
-      const portals = world.config.portals.map(({ name }) => name);
-      await world.redis.admitPortals(portals.filter((name) => adminOfPortal(name) === undefined));
+      await renderRedis();
       const redis = new Redis(world.redis.urlOf('owner'));
       await redis.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
       redis.disconnect();
