@@ -24,8 +24,11 @@ const ERRORS_HEAD = `# Error codes
 
 Each error has a code, for programs, and a sentence, for people. A code never changes its meaning. A command prints
 \`CODE: sentence. What to do.\` on standard error; a portal receives the code and the sentence in the verdict and in
-events. After BACKEND_UNREADABLE, BACKEND_UNAVAILABLE, STEP_STALE, STILL_CHANGING, STEP_FAILED and INTERNAL, a worker tries
-again by itself. This page is made from \`src/shared/errors.ts\`.
+events. This page is made from \`src/shared/errors.ts\`.
+
+After BACKEND_UNREADABLE and BACKEND_UNAVAILABLE, a worker tries again by itself, without end. After STEP_STALE,
+STILL_CHANGING, STEP_FAILED and INTERNAL, it tries up to eight times, and then parks the subject:
+run \`chamberlain repair SUBJECT\` when the cause is gone.
 
 \`chamberlain status\` counts a portal's invalid jobs by their code. One code appears only there: QUEUE_FULL counts
 requests that intake has removed unread, because too many waited ([portals.md](portals.md) gives the limits).

@@ -135,11 +135,14 @@ function renderTotals(totals: SurveyTotals): string {
 /** What to do next. */
 function hintsOn(report: Report): string[] {
   const { steps, findings } = report;
+  const withheld = steps.some(({ effect }) => effect === 'destroy')
+    ? ', those that destroy data only with `--destroy`'
+    : '';
   return [
     ...(steps.length === 0
       ? []
       : [
-          '`chamberlain plan` with the same arguments shows each step; `chamberlain repair` carries them out.',
+          `\`chamberlain plan\` with the same arguments shows each step; \`chamberlain repair\` carries them out${withheld}.`,
         ]),
     ...(findings.length === 0 ? [] : [hintOnFindings(findings)]),
     ...(undecidedOf(report).length === 0

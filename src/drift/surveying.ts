@@ -38,19 +38,21 @@ export interface SurveyOptions {
   timeout: number;
 }
 
-/** Adds SUBJECTs and the options of `SurveyOptions` to a command. */
-export function addSurveyOptions(command: Command): Command {
+/**
+ * Adds SUBJECTs and the options of `SurveyOptions` to a command.
+ *
+ * @param timeout what --timeout means there
+ */
+export function addSurveyOptions(
+  command: Command,
+  timeout = 'how long a role may take without a sign of life',
+): Command {
   return command
     .argument('[SUBJECT...]', 'shell names, tools (bridgebot or tools.bridgebot), or uids')
     .option('--all', 'look at every subject (the default without SUBJECT)')
     .addOption(new Option('--role <role>', 'ask only this role').choices(ROLES))
     .addOption(new Option('--target <target>', 'look only at this target').choices(targetNames()))
-    .option(
-      '--timeout <seconds>',
-      'how long a role may take without a sign of life',
-      parseSeconds,
-      30,
-    );
+    .option('--timeout <seconds>', timeout, parseSeconds, 30);
 }
 
 /** A finished survey: each role's own report, in the order of the roles, and all of them merged. */

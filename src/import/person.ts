@@ -50,6 +50,8 @@ export function isAccountLike({ attributes }: DirectoryEntry): boolean {
  * | locked in any way, or without an ordinary shell    | imported as suspended               |
  * | a key that the parser refuses                      | imported without it, with its code  |
  * | mail that is not an address, or a second address   | imported without that mail          |
+ *
+ * What is left out as one value of several, or as no address, is reported as ENTRY_INCOMPLETE.
  */
 export function readPerson(
   entry: DirectoryEntry,
@@ -95,7 +97,7 @@ export function readPerson(
     .filter((other) => other !== displayName)
     .map((other): Refusal => {
       const sentence = `its display name (cn) ${quote(other)} is left out: its sn is ${quote(displayName)}`;
-      return { part: 'name', code: 'NAME_INVALID', object, sentence };
+      return { part: 'name', code: 'ENTRY_INCOMPLETE', object, sentence };
     });
   const [keys, badKeys] = readKeys(entry, object, context.knownBadKeys);
   const [email, otherMails] = readMail(entry, object);
@@ -143,7 +145,7 @@ function readMail({ attributes }: DirectoryEntry, object: string): [string, Refu
       const isAddress = EMAIL.safeParse(mail).success;
       const why = isAddress ? `only the first address is kept, ${own}` : 'it is not an address';
       const sentence = `its mail ${quote(mail)} is left out: ${why}`;
-      return { part: 'mail', code: 'NAME_INVALID', object, sentence };
+      return { part: 'mail', code: 'ENTRY_INCOMPLETE', object, sentence };
     });
   return [own ?? '', refusals];
 }

@@ -40,8 +40,8 @@ export const CODES = {
     'Send a new request, with `iat` now and `exp` at most 7 days later.',
   ),
   REQUEST_INVALID: refusal(
-    'The request does not fit the schema of its kind.',
-    'Compare it with `chamberlain schema KIND`.',
+    'The request does not fit the schema of its kind, or has a value that is not possible now, such as a time in the past.',
+    'Correct what the sentence names. `chamberlain schema KIND` shows the schema.',
   ),
   REQUEST_KIND_UNKNOWN: refusal('There is no such kind of request.', 'See `chamberlain schema`.'),
   REQUEST_KIND_FORBIDDEN: refusal(
@@ -121,12 +121,12 @@ export const CODES = {
     'Nothing needs to be done.',
   ),
   ADMIN_TOOL: refusal(
-    'The admin tool must have at least one maintainer, all its maintainers must be people, and only admins may change it.',
-    'Have an admin send the request, naming only people.',
+    'The realm must keep an admin. Only people may maintain the admin tool, only admins may change it, and it cannot be disabled or deleted.',
+    'If the realm would lose its last admin, make another admin first. Otherwise have an admin send the request, naming only people.',
   ),
   NOT_ALLOWED: refusal(
     'The person who sent the request may not request this.',
-    'Have the person concerned, a direct maintainer or an admin send it.',
+    'Have the person concerned, a direct maintainer or an admin send it. An admin must sign it with their own key (`chamberlain submit`), unless the portal speaks for admins (`speaksForAdmins`). No portal may send request.approve.',
   ),
   ACCESS_NOT_REQUESTED: refusal(
     'This person has no open request for access.',
@@ -138,7 +138,7 @@ export const CODES = {
   ),
   CREDENTIALS_NONE: refusal(
     'The account has no credentials yet.',
-    'Grant the person access first. After an import without homes, run `chamberlain import --from-directory --homes`.',
+    'If it is a person without access to the realm, grant the access. If the account was imported without its home, run `chamberlain import --from-directory --homes`.',
   ),
   SERVER_UNKNOWN: refusal(
     'There is no such database server.',
@@ -175,7 +175,7 @@ export const CODES = {
   ),
   IDS_EXHAUSTED: refusal(
     'The ranges have no number left.',
-    'Add a range to `ids` in the configuration, and in `login-host.yaml` on each login host. Load the rules of the directory again ("To load the rules again" in docs/install.md, step 7), and restart the workers.',
+    'First add a range to `login-host.yaml` on each login host, and run `install` there (docs/login-hosts.md). Then add it to `ids` in the configuration, load the rules of the directory again ("To load the rules again" in docs/install.md, step 7), and restart the workers.',
   ),
   // keys
   KEY_PRIVATE: refusal(
@@ -225,8 +225,8 @@ export const CODES = {
     'Look at it, and remove it. Then run `chamberlain repair SUBJECT`.',
   ),
   ARCHIVE_DIFFERS: refusal(
-    'Something to be deleted is not in its archive: it was made later, or belongs to another account.',
-    'Look at it, and move it away or drop it. Then run `chamberlain repair SUBJECT --destroy`.',
+    'What is in place is not in the archive: it was made later, or belongs to another account.',
+    'Look at it, and move it away or drop it. Then run `chamberlain repair SUBJECT`, with `--destroy` if the subject is to be deleted.',
   ),
   // what admins do
   FROZEN: refusal(
@@ -263,7 +263,7 @@ export const CODES = {
   ),
   // what an import cannot take
   ENTRY_INCOMPLETE: refusal(
-    'The entry lacks a value that it must have, or has conflicting ones.',
+    'The entry lacks a value that it must have, or has a wrong or a conflicting one.',
     'Correct the entry in the directory, and import again.',
   ),
   DELETION_UNDATED: refusal(
@@ -276,7 +276,7 @@ export const CODES = {
   ),
   ID_TAKEN: refusal(
     'The number already belongs to another account.',
-    'Give the account that Chamberlain does not have another number, also as the owner of its files, and import again.',
+    'Give one of the two accounts another number. If Chamberlain manages one of them, change the other. Make the new number the owner of its files. Then import again.',
   ),
   MEMBER_UNKNOWN: refusal(
     'A member of the group is not a person or tool that was imported.',
@@ -297,7 +297,7 @@ export const CODES = {
   ),
   STILL_CHANGING: fault(
     'What is being archived changes while it is read.',
-    'End the programs that write to it, on every machine. Chamberlain then tries again.',
+    'End the programs that write to it, on every machine. Chamberlain tries again. If the subject is parked, run `chamberlain repair SUBJECT`.',
   ),
   ARCHIVE_DAMAGED: refusal(
     'An archive is missing, or differs from its record. What it should hold is not destroyed.',

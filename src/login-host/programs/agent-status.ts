@@ -182,7 +182,8 @@ function renderDisappeared({ disappeared = [] }: LoginStatus): string[] {
     '',
     `Entries that disappeared in the last hour, which the heartbeat does not confirm (${disappeared.length}):`,
     renderNames(disappeared, disappeared.length),
-    'Their accounts and keys are removed, but their processes still run. To end the processes, run `keys-agent accept` as root.',
+    'Their accounts and keys are removed, but their processes still run. If they should exist, repair the directory. ' +
+      'If not, run `keys-agent accept` as root: it ends the processes, and accepts everything else above that is in doubt.',
   ];
 }
 

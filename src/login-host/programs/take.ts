@@ -19,10 +19,10 @@ everything in them. For example, after \`scp -r site login:/data/project/mytool/
   $ become mytool
   $ take site
 
-A file must be in a directory that you own, and on the same file system as that directory. It must
-belong to one of your groups, have only one hard link, and be neither setuid nor setgid. Links in a
-directory that you take become yours too; what they lead to does not. FIFOs, sockets and devices are
-left. Groups and modes do not change.
+What you take must be in a directory that you own, on the same file system as that directory, and
+belong to one of your groups. A file (not a directory) must also have only one hard link, and be
+neither setuid nor setgid. Links in a directory that you take become yours too; what they lead to
+does not. FIFOs, sockets and devices are left. Groups and modes do not change.
 
 Exit codes:
   0  everything is yours

@@ -34,7 +34,10 @@ interface RepairOptions extends SurveyOptions {
 }
 
 export function define(command: Command): void {
-  addSurveyOptions(command);
+  addSurveyOptions(
+    command,
+    'how long to wait for a role that ends no part; a part in progress continues',
+  );
   command
     .description(
       'Asks the roles to take exactly the steps that `plan` shows for the same arguments and options. Each\n' +
