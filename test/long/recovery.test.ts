@@ -162,7 +162,13 @@ async function round(lost: readonly Lost[], age: number): Promise<void> {
     .less(before, after)
     .filter((line) => !accountsOf(line).some((account) => isNamed(account)));
   expect({ notListed }).toEqual({ notListed: [] });
-  expect(await checker.wrongCredentials(after, tried())).toEqual([]);
+  // a second new password is made 90 s after a maintainer lost access in an earlier round, which may be now
+  await eventually('files and servers to have the same passwords', async () => {
+    await settled(world);
+    const wrong = await checker.wrongCredentials(await checker.look(), tried());
+    if (wrong.length === 0) return true;
+    throw new Error(wrong.join('\n'));
+  });
   await expectNewOnes(before, lost);
   await expectEvents();
 }
