@@ -12,13 +12,9 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Redis } from 'ioredis';
-import { startServer, stopServer } from '../dev/servers/daemon.ts';
-import { openFarMachine } from '../dev/servers/far-machine.ts';
-import { listeningAt } from '../dev/servers/postgres.ts';
+import { openFarMachine, serveFarMachine } from '../dev/servers/far-machine.ts';
 import { signal } from '../dev/servers/processes.ts';
 import { readSecret } from '../src/shared/config.ts';
 import { connectionSettings } from '../src/database/connection.ts';
@@ -117,20 +113,12 @@ async function vanish(
   verdict: () => Promise<number>,
   closers: Closers,
 ): Promise<{ ms: number; floorMs: number }> {
-  const { place, postgres, redis } = realm.stack;
+  const { place } = realm.stack;
   const far = await openFarMachine();
   closers.push(() => far.close());
-  await stopServer(postgres);
-  await startServer(listeningAt(postgres, far.here));
-  const { port } = new URL(redis.url());
-  const owner = new Redis(redis.urlOf('owner'));
-  await owner.config('SET', 'bind', `127.0.0.1 ${far.here}`);
-  owner.disconnect();
   const configFile = join(place.dir, 'far.yaml');
-  const text = readFileSync(place.configFile, 'utf8')
-    .replaceAll(postgres.host, far.here)
-    .replaceAll(`127.0.0.1:${port}`, `${far.here}:${port}`);
-  writeFileSync(configFile, text);
+  const folder = join(place.dir, 'certificates');
+  await serveFarMachine(realm.stack, far, { folder, from: place.configFile, to: configFile });
   const works: Work[] = [];
   const client = await realm.connect();
   try {

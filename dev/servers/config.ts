@@ -9,9 +9,9 @@ export interface StackConfig {
   readonly admin: string;
   readonly secrets: string;
   readonly adminKey: string;
-  readonly postgres: { host: string; port: number; database: string };
-  readonly redis: { url: string };
-  readonly ldap: { uri: string; base: string };
+  readonly postgres: { host: string; port: number; database: string; caFile?: string };
+  readonly redis: { url: string; caFile?: string };
+  readonly ldap: { uri: string; base: string; caFile?: string };
   readonly ids: {
     people: readonly IdRange[];
     tools: readonly IdRange[];

@@ -3,7 +3,15 @@
  * network namespace of this machine, and a pair of interfaces. It shares files, processes and unix sockets; its
  * 127.0.0.1 is its own.
  */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parse } from 'yaml';
+import { makeCertificate } from './certificate.ts';
+import { type StackConfig, writeConfig } from './config.ts';
+import { type Server, startServer, stopServer } from './daemon.ts';
+import { listeningAt, type PostgresServer } from './postgres.ts';
 import { run } from './processes.ts';
+import { listenByTls, type RedisServer } from './redis.ts';
 
 export interface FarMachine {
   /** the address at which it reaches this machine, and at which a server here must listen */
@@ -17,6 +25,39 @@ export interface FarMachine {
 }
 
 let made = 0;
+
+/** PostgreSQL, which is started again, and Redis, which runs, of a realm. */
+interface Servers {
+  postgres: PostgresServer;
+  redis: RedisServer;
+}
+
+/**
+ * Has both servers listen where the far machine reaches them, by TLS, and writes a configuration that names them so.
+ *
+ * @param folder a new one, for the certificates
+ */
+export async function serveFarMachine(
+  { postgres, redis }: Servers,
+  { here }: FarMachine,
+  { folder, from, to }: { folder: string; from: string; to: string },
+): Promise<void> {
+  const of = (server: Server) =>
+    makeCertificate(join(folder, server.name), { host: here, user: server.user });
+  const [ofPostgres, ofRedis] = [await of(postgres), await of(redis)];
+  await stopServer(postgres);
+  await startServer(listeningAt(postgres, here, ofPostgres));
+  const port = await listenByTls(redis, [here], ofRedis);
+  const config = parse(readFileSync(from, 'utf8')) as StackConfig;
+  const url = new URL(config.redis.url);
+  url.protocol = 'rediss:';
+  url.host = `${here}:${port}`;
+  writeConfig(to, {
+    ...config,
+    postgres: { ...config.postgres, host: here, caFile: ofPostgres.ca },
+    redis: { url: url.href, caFile: ofRedis.ca },
+  });
+}
 
 /** Creates one; only root can. */
 export async function openFarMachine(): Promise<FarMachine> {

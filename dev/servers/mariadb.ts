@@ -1,5 +1,6 @@
 import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Certificate } from './certificate.ts';
 import { ANSWER_TIMEOUT_MS, makeWhole, type Server } from './daemon.ts';
 import { run } from './processes.ts';
 import { ensurePassword, nativePasswordVerifier } from './secret.ts';
@@ -80,6 +81,17 @@ export function mariadbServer(folder: string, kind: MariadbKind): MariadbServer 
       return true;
     },
   };
+}
+
+/** The same server, which also listens at addresses of this machine (`A,B`), and offers TLS there. */
+export function networked(
+  server: MariadbServer,
+  addresses: string,
+  { certificate, key }: Certificate,
+): MariadbServer {
+  const tls = [`--ssl-cert=${certificate}`, `--ssl-key=${key}`];
+  const listen = ['--skip-networking=0', `--bind-address=${addresses}`, '--port=3306'];
+  return { ...server, command: () => [...server.command(), ...listen, ...tls] };
 }
 
 /** Creates Chamberlain's accounts as deploy/mariadb says, and gives them the passwords in `secrets`. */

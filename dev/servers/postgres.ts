@@ -5,6 +5,7 @@ import pg from 'pg';
 import { postgresProgram } from '../../src/backup/postgres-programs.ts';
 import { scramVerifier } from '../../src/secrets/secret.ts';
 import { POSTGRES_ROLES } from '../../src/database/connection.ts';
+import type { Certificate } from './certificate.ts';
 import { ANSWER_TIMEOUT_MS, makeWhole, type Server } from './daemon.ts';
 import { run } from './processes.ts';
 import { ensurePassword } from './secret.ts';
@@ -77,16 +78,21 @@ export function postgresServer(folder: string): PostgresServer {
   };
 }
 
-/** The same server, which also listens at an address of this machine, for that address's network. */
-export function listeningAt(server: PostgresServer, address: string): PostgresServer {
+/** The same server, which also listens at addresses of this machine (`A,B`), for their networks, and only by TLS. */
+export function listeningAt(
+  server: PostgresServer,
+  addresses: string,
+  { certificate, key }: Certificate,
+): PostgresServer {
+  const tls = ['-c', 'ssl=on', '-c', `ssl_cert_file=${certificate}`, '-c', `ssl_key_file=${key}`];
   return {
     ...server,
     async prepare() {
       await server.prepare();
-      const line = `host all all ${address}/30 scram-sha-256\n`;
+      const line = 'hostssl all all samenet scram-sha-256\n';
       writeFileSync(join(server.folder, 'pg_hba.conf'), line, { flag: 'a' });
     },
-    command: () => [...server.command(), '-c', `listen_addresses=${address}`],
+    command: () => [...server.command(), '-c', `listen_addresses=${addresses}`, ...tls],
   };
 }
 

@@ -5,12 +5,15 @@ import { dirname, join } from 'node:path';
 import { Redis } from 'ioredis';
 import { redisPasswords, renderUsers, type RedisUser } from '../../deploy/redis/render.ts';
 import { redisUser } from '../../src/backends/redis/redis-connection.ts';
+import type { Certificate } from './certificate.ts';
 import { ANSWER_TIMEOUT_MS, makeFolder, type Server } from './daemon.ts';
 import { ensurePassword } from './secret.ts';
 
 export interface RedisServer extends Server {
   /** Without a user, because each program has its own. Known after the first start. */
   url(): string;
+  /** The path of its unix socket. */
+  socket: string;
   /** With the user and password of an account in the ACL file. */
   urlOf(user: RedisUser): string;
   /** Gives each portal a user of its own, and removes the users of all other portals. */
@@ -26,6 +29,7 @@ const SETTINGS = join(import.meta.dirname, '../../deploy/redis/redis.conf');
  */
 export function redisServer(folder: string, secrets: string): RedisServer {
   const data = join(folder, 'data');
+  const socket = join(folder, 'run/redis.sock');
   const portFile = join(folder, 'port');
   const confFile = join(folder, 'redis.conf');
   // in a folder that Redis may write to
@@ -44,6 +48,7 @@ export function redisServer(folder: string, secrets: string): RedisServer {
     name: 'redis',
     folder,
     user: 'redis',
+    socket,
     stopSignal: 'SIGTERM',
     url: () => `redis://127.0.0.1:${port()}/0`,
     urlOf,
@@ -65,6 +70,8 @@ export function redisServer(folder: string, secrets: string): RedisServer {
         `include ${SETTINGS}`,
         `aclfile ${usersFile}`,
         'bind 127.0.0.1',
+        `unixsocket ${socket}`,
+        'unixsocketperm 777', // its users have passwords
         `port ${port()}`,
         `dir ${data}`,
         'daemonize no',
@@ -76,6 +83,26 @@ export function redisServer(folder: string, secrets: string): RedisServer {
     command: () => ['/usr/bin/redis-server', confFile],
     answers: () => ping(port(), redisUser('owner'), passwordOf('owner')),
   };
+}
+
+/** Has a running Redis also listen at addresses of this machine, by TLS. Returns its port there. */
+export async function listenByTls(
+  redis: RedisServer,
+  addresses: readonly string[],
+  { certificate, key }: Certificate,
+): Promise<number> {
+  const port = await freePort();
+  const owner = new Redis(redis.urlOf('owner'));
+  try {
+    await owner.config('SET', 'bind', `127.0.0.1 ${addresses.join(' ')}`);
+    await owner.config(
+      ...(['SET', 'tls-cert-file', certificate, 'tls-key-file', key] as const),
+      ...['tls-auth-clients', 'no', 'tls-port', String(port)],
+    );
+  } finally {
+    owner.disconnect();
+  }
+  return port;
 }
 
 /** The port of the last start if it is still free, otherwise another: other programs remember the address. */

@@ -7,6 +7,7 @@ import {
   type Directory,
   type IdRange,
 } from '../../deploy/ldap/render.ts';
+import type { Certificate } from './certificate.ts';
 import { ANSWER_TIMEOUT_MS, makeFolder, type Server } from './daemon.ts';
 import { run } from './processes.ts';
 import { keepOrChoosePort } from './redis.ts';
@@ -66,6 +67,36 @@ export function slapdServer(folder: string, options: SlapdOptions): SlapdServer 
     // -d keeps it in the foreground; with 0 it logs only grave errors
     command: () => ['/usr/sbin/slapd', '-d', '0', '-F', config, '-h', `${uri} ${tcpUri()}`],
     answers: () => accepts(socket),
+  };
+}
+
+/** The same server, which also listens at these URIs (`ldaps://HOST:PORT`). */
+export function serveLdaps(
+  server: SlapdServer,
+  uris: readonly string[],
+  { ca, certificate, key }: Certificate,
+): SlapdServer {
+  const files = { CACertificate: ca, Certificate: certificate, CertificateKey: key };
+  const lines = Object.entries(files).map(
+    ([name, path]) => `add: olcTLS${name}File\nolcTLS${name}File: ${path}\n-\n`,
+  );
+  return {
+    ...server,
+    async prepare() {
+      await server.prepare();
+      const config = join(server.folder, 'config');
+      await slapTool(
+        'slapmodify',
+        config,
+        '0',
+        `dn: cn=config\nchangetype: modify\n${lines.join('')}`,
+      );
+      await run('/usr/bin/chown', ['-R', 'openldap:openldap', config]);
+    },
+    command: () => [
+      ...server.command().slice(0, -1),
+      `${server.command().at(-1)} ${uris.join(' ')}`,
+    ],
   };
 }
 

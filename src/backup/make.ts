@@ -202,8 +202,8 @@ async function savePostgres(
   { client, id, at }: Snapshot,
 ): Promise<Pick<Manifest, 'at' | 'migration' | 'database' | 'tables' | 'archives'>> {
   const { config, say } = making;
-  const { host, port, database } = config.postgres;
-  const login = { host, port, database, user: 'chamberlain' };
+  const { database } = config.postgres;
+  const login = { ...config.postgres, user: 'chamberlain' };
   say('dumping PostgreSQL');
   await save(making, 'roles.sql', [await readRoles(client)]);
   await withConnection({ ...login, password: readSecret(config, 'postgres', 'owner') }, (to, fd) =>

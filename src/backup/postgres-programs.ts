@@ -3,6 +3,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { withUnnamedFile } from '../backends/mariadb/mariadb-programs.ts';
+import { caFileOf, isThisMachine } from '../shared/tls.ts';
 
 /** The folder in which Debian installs each version. */
 const VERSIONS = '/usr/lib/postgresql';
@@ -33,6 +34,7 @@ export interface PostgresLogin {
   database: string;
   user: string;
   password: string;
+  caFile?: string | undefined;
 }
 
 /**
@@ -44,7 +46,8 @@ export async function withConnection<T>(
   act: (connection: string, options: number) => Promise<T>,
 ): Promise<T> {
   const { host, port, user, database } = place;
-  const words = { host, port, user, dbname: database, passfile: '/proc/self/fd/3' };
+  const tls = isThisMachine(host) ? {} : { sslmode: 'verify-full', sslrootcert: caFileOf(place) };
+  const words = { host, port, user, dbname: database, passfile: '/proc/self/fd/3', ...tls };
   const connection = Object.entries(words)
     .map(([word, value]) => `${word}='${String(value).replaceAll(/['\\]/g, String.raw`\$&`)}'`)
     .join(' ');

@@ -4,6 +4,7 @@ import { Socket } from 'node:net';
 import pg from 'pg';
 import { type Config, findSecret, nextOf, secretPath, secretReader } from '../shared/config.ts';
 import { ChamberlainError, codeOf } from '../shared/errors.ts';
+import { isThisMachine, tlsOptions } from '../shared/tls.ts';
 import type { Role } from '../reconcile/wanted.ts';
 import { describedRole, ROLES } from '../roles/index.ts';
 
@@ -60,6 +61,7 @@ export function connectionSettings(config: Config, role: PostgresRole): pg.Clien
     host: config.postgres.host,
     port: config.postgres.port,
     database: config.postgres.database,
+    ...(isThisMachine(config.postgres.host) ? {} : { ssl: tlsOptions(config.postgres) }),
     user: loginOf(role),
     password: passwordReader(config, role),
     application_name: `chamberlain ${role}`,

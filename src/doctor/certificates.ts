@@ -1,32 +1,38 @@
 /** Checks how long the certificates of servers that are reached by TLS remain valid. */
 import type { Config } from '../shared/config.ts';
-import { readCertificate } from '../shared/certificate.ts';
+import { type Protocol, readCertificate } from '../shared/certificate.ts';
+import { isThisMachine, type TlsPlace } from '../shared/tls.ts';
 import { fix, type Line, ok } from './line.ts';
 
 const WARN_DAYS = 30;
 const DAY_MS = 86_400_000;
 
 /** A server that is reached by TLS. */
-export interface TlsServer {
+export interface TlsServer extends TlsPlace {
   name: string;
-  host: string;
   port: number;
-  caFile?: string | undefined;
+  protocol: Protocol;
 }
 
-/** Those of a configuration; PostgreSQL and MariaDB are not reached by TLS. */
-export function tlsServers({ ldap, redis }: Config): TlsServer[] {
-  const servers: TlsServer[] = [];
-  for (const [name, uri, port, caFile] of [
-    ['the directory', ldap.uri, 636, ldap.caFile],
-    ['Redis', redis.url, 6379, undefined],
-  ] as const) {
-    if (!/^(ldaps|rediss):/iu.test(uri)) continue;
-    const url = new URL(uri);
+/** Those of a configuration. */
+export function tlsServers({ postgres, ldap, redis, databases }: Config): TlsServer[] {
+  const byUrl = (name: string, text: string, port: number, caFile: string | undefined) => {
+    const url = new URL(text);
     const host = url.hostname.replace(/^\[|\]$/gu, '');
-    servers.push({ name, host, port: Number(url.port || port), caFile });
-  }
-  return servers;
+    return { name, host, port: Number(url.port || port), caFile, protocol: 'tls' as const };
+  };
+  return [
+    ...(isThisMachine(postgres.host)
+      ? []
+      : [{ ...postgres, name: 'PostgreSQL', protocol: 'postgresql' as const }]),
+    ...(/^ldaps:/iu.test(ldap.uri) ? [byUrl('the directory', ldap.uri, 636, ldap.caFile)] : []),
+    ...(/^rediss:/iu.test(redis.url) ? [byUrl('Redis', redis.url, 6379, redis.caFile)] : []),
+    ...databases.servers.flatMap(({ name, host, port = 3306, caFile }) =>
+      host === undefined || isThisMachine(host)
+        ? []
+        : [{ name, host, port, caFile, protocol: 'mariadb' as const }],
+    ),
+  ];
 }
 
 export async function lookAtCertificate(server: TlsServer, now: Date): Promise<Line[]> {
@@ -48,7 +54,7 @@ export async function lookAtCertificate(server: TlsServer, now: Date): Promise<L
     return [
       fix(
         `${whose} is not trusted: ${distrusted}`,
-        'Set its CA (`ldap.caFile`, or NODE_EXTRA_CA_CERTS for Redis), or renew it for this host name.',
+        'Name the CA that signed it as `caFile` of this server in the configuration, or renew it for this host name.',
       ),
     ];
   }

@@ -5,6 +5,7 @@ import { parse } from 'yaml';
 import en from 'zod/v4/locales/en.js';
 import * as z from 'zod/mini';
 import { cannotRead, ChamberlainError } from './errors.ts';
+import { isThisMachine } from './tls.ts';
 
 // zod/mini has no messages of its own, but builds its schemas in half the time that zod takes
 z.config(en());
@@ -32,6 +33,19 @@ export const ldapUri = z
     z.regex(
       /^(ldaps:\/\/[^/]+|ldapi:\/\/%2F[^/]+|ldap:\/\/(localhost|127\.0\.0\.1|\[::1\])(:\d+)?)\/?$/i,
       'must be ldaps://HOST or ldapi://%2FPATH%2FOF%2FSOCKET (or ldap:// to this machine)',
+    ),
+  );
+
+/** `unix:///run/redis/redis.sock?db=0`, or as ioredis has it. Plain redis:// would send passwords over a network. */
+export const redisUrl = z
+  .string()
+  .check(
+    z.refine(
+      (url) =>
+        /^(unix:\/\/\/|rediss:\/\/[^/])/.test(url)
+          ? URL.canParse(url)
+          : url.startsWith('redis://') && URL.canParse(url) && isThisMachine(new URL(url).hostname),
+      'must be rediss://HOST:PORT or unix:///PATH/OF/SOCKET (or redis:// to this machine)',
     ),
   );
 

@@ -15,6 +15,7 @@ import {
   intOf,
   ldapUri,
   loadYaml,
+  redisUrl,
   someOf,
   unixName,
 } from './config-values.ts';
@@ -31,6 +32,7 @@ const databaseServer = z
     socket: z.optional(absolutePath),
     host: z.optional(filled),
     port: z.optional(z.int()),
+    caFile: z.optional(absolutePath),
   })
   .check(
     z.refine(
@@ -88,11 +90,13 @@ const schema = z
     secrets: absolutePath,
     adminKey: z.optional(absolutePath),
     postgres: z.strictObject({
+      /** the folder of its socket; or a host, which is reached by TLS */
       host: filled,
       port: z.prefault(z.int(), 5432),
       database: filled,
+      caFile: z.optional(absolutePath),
     }),
-    redis: z.strictObject({ url: z.string().check(z.regex(/^rediss?:\/\//)) }),
+    redis: z.strictObject({ url: redisUrl, caFile: z.optional(absolutePath) }),
     ldap: z.strictObject({
       uri: ldapUri,
       base: filled,

@@ -109,7 +109,7 @@ async function serve(from: Date, until: Date): Promise<number> {
 
 const later = (days: number) => new Date(Date.now() + days * DAY_MS);
 const look = (port: number, caFile = join(dir, 'ca.pem'), host = 'localhost') =>
-  lookAtCertificate({ name: 'Redis', host, port, caFile }, new Date());
+  lookAtCertificate({ name: 'Redis', host, port, caFile, protocol: 'tls' }, new Date());
 
 describe('a certificate', () => {
   test.each([
@@ -133,7 +133,8 @@ describe('a certificate', () => {
     const fixed = (why: RegExp) => [
       { state: 'fix', what: expect.stringMatching(why), todo: expect.stringContaining('caFile') },
     ];
-    const unknown = await lookAtCertificate({ name: 'Redis', host: 'localhost', port }, new Date());
+    const place = { name: 'Redis', host: 'localhost', port, protocol: 'tls' as const };
+    const unknown = await lookAtCertificate(place, new Date());
     expect(unknown).toEqual(fixed(/is not trusted: .*CHAIN/u));
     expect(await look(port, undefined, '127.0.0.1')).toEqual(fixed(/is not trusted: .*ALTNAME/u));
   });
@@ -157,18 +158,28 @@ describe('a certificate', () => {
   });
 });
 
-test.each([
-  ['ldapi://%2Frun', 'redis://h:1', []],
-  ['ldaps://dir.example.org', 'redis://h', [['dir.example.org', 636, '/ca']]],
+test.each<[string, string, string, object[], unknown[][]]>([
+  ['/run', 'redis://127.0.0.1:1', 'ldapi://%2Frun', [{ socket: '/s' }, { host: '127.0.0.1' }], []],
+  ['::1', 'unix:///run/redis.sock', 'ldap://localhost', [{ host: 'localhost', port: 3307 }], []],
   [
-    'ldaps://[::1]:1636',
+    'db.example.org',
     'rediss://u:p@cache',
+    'ldaps://[2001:db8::1]:1636',
+    [{ host: 'sql.example.org', caFile: '/other' }],
     [
-      ['::1', 1636, '/ca'],
-      ['cache', 6379, undefined],
+      ['PostgreSQL', 'db.example.org', 5432, '/ca'],
+      ['the directory', '2001:db8::1', 1636, '/ca'],
+      ['Redis', 'cache', 6379, '/ca'],
+      ['a', 'sql.example.org', 3306, '/other'],
     ],
   ],
-])('of %s and %s these are reached by TLS', (uri, url, servers) => {
-  const config = { ldap: { uri, caFile: '/ca' }, redis: { url } } as unknown as Config;
-  expect(tlsServers(config).map(({ host, port, caFile }) => [host, port, caFile])).toEqual(servers);
+])('of %s, %s, %s and %j these are reached by TLS', (host, url, uri, databases, servers) => {
+  const caFile = '/ca';
+  const config = {
+    ...{ postgres: { host, port: 5432, caFile }, redis: { url, caFile }, ldap: { uri, caFile } },
+    databases: { servers: databases.map((each) => ({ name: 'a', ...each })) },
+  } as unknown as Config;
+  expect(tlsServers(config).map((each) => [each.name, each.host, each.port, each.caFile])).toEqual(
+    servers,
+  );
 });

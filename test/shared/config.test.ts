@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { stringify } from 'yaml';
 import { type Config, loadConfig } from '../../src/shared/config.ts';
+import { isThisMachine } from '../../src/shared/tls.ts';
 
 let folder: string;
 beforeAll(() => {
@@ -38,6 +39,51 @@ function loadWith(other: { name: string; keys: unknown[] }, more: object = {}): 
 test('a portal does not speak for admins by default', () => {
   const { portals } = load({ kid: 'one', publicKey: pem('ed25519') });
   expect(portals.map(({ speaksForAdmins }) => speaksForAdmins)).toEqual([false, false]);
+});
+
+describe('the address of a server', () => {
+  const key = { kid: 'one', publicKey: pem('ed25519') };
+  const loadAt = (more: object) => loadWith({ name: 'other', keys: [key] }, more);
+
+  test.each([
+    'unix:///run/redis/redis-server.sock',
+    'unix:///run/redis.sock?db=3',
+    'rediss://cache.example.org:6380/0',
+    'redis://127.0.0.1:6379/0',
+    'redis://[::1]',
+    'redis://user:password@localhost/1',
+  ])('of Redis may be %s', (url) => {
+    expect(loadAt({ redis: { url } }).redis.url).toBe(url);
+  });
+
+  test.each([
+    'redis://cache.example.org',
+    'redis://127.0.0.1.example.org',
+    'redis://10.0.0.1:6379/0',
+    'unix://run/redis.sock',
+    'rediss://',
+    'http://localhost',
+  ])('of Redis may not be %s', (url) => {
+    expect(() => loadAt({ redis: { url } })).toThrow(
+      'redis.url: must be rediss://HOST:PORT or unix:///PATH/OF/SOCKET (or redis:// to this machine)',
+    );
+  });
+
+  test.each(['ldap://dir.example.org', 'ldap://127.0.0.1.example.org', 'ldap://10.0.0.1'])(
+    'of the directory may not be %s',
+    (uri) => {
+      expect(() => loadAt({ ldap: { uri, base: 'dc=x' } })).toThrow(
+        'ldap.uri: must be ldaps://HOST or ldapi://',
+      );
+    },
+  );
+
+  test('is reached by TLS unless it is a socket or this machine', () => {
+    const isThere = ['/run/postgresql', 'localhost', '127.0.0.1', '::1', '[::1]'];
+    expect(isThere.filter((host) => !isThisMachine(host))).toEqual([]);
+    const isAway = ['127.0.0.2', '127.0.0.1.example.org', 'localhost.example.org', '::2', 'run'];
+    expect(isAway.filter((host) => isThisMachine(host))).toEqual([]);
+  });
 });
 
 describe('the keys of a portal', () => {

@@ -12,12 +12,12 @@
  *
  * This file is longer than most, so that nothing else imports ldapts.
  */
-import { readFileSync } from 'node:fs';
 import { connect as connectTcp, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import * as ldapts from 'ldapts';
 import { cutMessages } from './ldap-messages.ts';
 import { type Secret, secretNow } from '../../secrets/secret.ts';
+import { isThisMachine, tlsOptions } from '../../shared/tls.ts';
 import { readPages, type SentEntry } from './ldap-pages.ts';
 
 /** slapd drops a connection with more than 1,000 pending operations. */
@@ -286,12 +286,11 @@ function clientFor(
   const host = url?.hostname.replace(/^\[|\]$/g, '');
   if (url?.protocol === 'ldaps:' && host) {
     const port = Number(url.port || 636);
-    const ca = caFile === undefined ? {} : { ca: readFileSync(caFile) };
-    const secure = connectOnce(() => connectTls({ host, port, servername: host, ...ca }));
+    const secure = connectOnce(() => connectTls({ port, ...tlsOptions({ host, caFile }) }));
     const createSecureConnection = secure as unknown as typeof connectTls;
     return new ldapts.Client({ url: uri, timeout, createSecureConnection });
   }
-  if (url?.protocol === 'ldap:' && host && /^(localhost|127\.0\.0\.1|::1)$/.test(host)) {
+  if (url?.protocol === 'ldap:' && host && isThisMachine(host)) {
     const port = Number(url.port || 389);
     const createConnection = connectOnce(() => connectTcp({ host, port })) as typeof connectTcp;
     return new ldapts.Client({ url: uri, timeout, createConnection });

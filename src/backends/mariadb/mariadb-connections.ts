@@ -7,6 +7,7 @@
  */
 import { createConnection } from 'mariadb';
 import { type Secret, secretNow } from '../../secrets/secret.ts';
+import { isThisMachine, tlsOptions } from '../../shared/tls.ts';
 import { unlessAborted } from '../../shared/unless-aborted.ts';
 
 /** What the backend uses of a connection. */
@@ -15,12 +16,14 @@ export interface Connection {
   escapeId(name: string): string;
 }
 
-/** Where a server is: a unix socket, or a host. There is no TLS: a host must be on a trusted network. */
+/** Where a server is: a unix socket, or a host, which is reached by TLS unless it is this machine. */
 export interface DatabaseServerPlace {
   name: string;
   socket?: string | undefined;
   host?: string | undefined;
   port?: number | undefined;
+  /** of the authority that signs the certificate of a host; by default the system's */
+  caFile?: string | undefined;
 }
 
 export interface DatabaseLogin {
@@ -216,9 +219,7 @@ async function connect(
   const connection = await createConnection({
     user: login.user,
     password: secretNow(login.password),
-    ...(place.socket === undefined
-      ? { host: place.host ?? 'localhost', port: place.port ?? 3306 }
-      : { socketPath: place.socket }),
+    ...addressOf(place),
     connectTimeout: CONNECT_TIMEOUT_MS,
     socketTimeout,
     sessionVariables: {
@@ -233,6 +234,12 @@ async function connect(
   // the work in progress gets its own error; an unused connection that breaks is found to be invalid
   connection.on('error', () => undefined);
   return connection;
+}
+
+function addressOf({ socket, host = 'localhost', port = 3306, caFile }: DatabaseServerPlace) {
+  if (socket !== undefined) return { socketPath: socket };
+  // without `ca`, the package would trust a certificate that anybody has signed
+  return { host, port, ...(isThisMachine(host) ? {} : { ssl: tlsOptions({ host, caFile }) }) };
 }
 
 async function end(connection: OpenConnection): Promise<void> {

@@ -2,6 +2,7 @@
 import { closeSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { secretNow } from '../../secrets/secret.ts';
+import { caFileOf, isThisMachine } from '../../shared/tls.ts';
 import type { DatabaseLogin, DatabaseServerPlace } from './mariadb-connections.ts';
 
 /** Whether a client program has failed because it did not reach its server, or lost it. */
@@ -17,15 +18,13 @@ export function isForAnother(error: unknown): boolean {
 }
 
 /** How a client program reaches a server: arguments in addition to the file with the login. */
-export function placeArguments({ socket, host, port }: DatabaseServerPlace): string[] {
+export function placeArguments(place: DatabaseServerPlace): string[] {
+  const { socket, host = 'localhost', port = 3306 } = place;
   if (socket !== undefined) return ['--protocol=socket', `--socket=${socket}`];
-  // like our own connections: no TLS, because a host must be on a trusted network
-  return [
-    '--protocol=tcp',
-    '--skip-ssl',
-    `--host=${host ?? 'localhost'}`,
-    `--port=${port ?? 3306}`,
-  ];
+  const tls = isThisMachine(host)
+    ? ['--skip-ssl']
+    : ['--ssl-verify-server-cert', `--ssl-ca=${caFileOf(place)}`];
+  return ['--protocol=tcp', ...tls, `--host=${host}`, `--port=${port}`];
 }
 
 /** The first argument of a client program that has the login as its file `options`. */

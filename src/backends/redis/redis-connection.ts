@@ -8,6 +8,7 @@ import { adminOfPortal, findSecret, type Config } from '../../shared/config.ts';
 import type { Role } from '../../reconcile/wanted.ts';
 import { ROLES } from '../../roles/index.ts';
 import { ChamberlainError, describeError } from '../../shared/errors.ts';
+import { tlsOptions } from '../../shared/tls.ts';
 
 /** What the connection of an account depends on. */
 export type RedisPlace = Pick<Config, 'redis' | 'secrets'>;
@@ -64,15 +65,11 @@ function connect(
   account: RedisAccount | 'owner',
   options: RedisOptions,
 ): Redis {
-  const url = new URL(config.redis.url);
   const password = findSecret(config, 'redis', account);
-  if (password !== undefined) {
-    // ioredis prefers what the URL says
-    url.username = '';
-    url.password = '';
-    Object.assign(options, { username: redisUser(account), password });
-  }
-  const redis = new Redis(url.href, {
+  const login = password === undefined ? {} : { username: redisUser(account), password };
+  const redis = new Redis({
+    ...placeOf(config),
+    ...login,
     ...options,
     connectTimeout: 3000,
     // `this` is the options of this connection, or of BullMQ's copy of it. The secret may have changed since. That is not
@@ -89,13 +86,29 @@ function connect(
   return redis;
 }
 
+/** Where it is, and how it is reached; with the user and the password that the URL may contain. */
+function placeOf({ redis: { url: text, caFile } }: Pick<Config, 'redis'>): RedisOptions {
+  const url = new URL(text);
+  if (url.protocol === 'unix:') {
+    return { path: decodeURIComponent(url.pathname), db: Number(url.searchParams.get('db') ?? 0) };
+  }
+  return {
+    host: url.hostname.replace(/^\[|\]$/gu, ''),
+    port: Number(url.port || '6379'),
+    db: Number(url.pathname.slice(1)),
+    ...(url.username === '' ? {} : { username: decodeURIComponent(url.username) }),
+    ...(url.password === '' ? {} : { password: decodeURIComponent(url.password) }),
+    ...(url.protocol === 'rediss:' ? { tls: tlsOptions({ host: url.hostname, caFile }) } : {}),
+  };
+}
+
 /** Why a connection could not be opened, until it is. */
 const disconnections = new WeakMap<Redis, Error>();
 
-/** The address of Redis: `host:port`. */
+/** The address of Redis: `host:port`, or the path of its socket. */
 export function redisAddress({ redis }: Pick<Config, 'redis'>): string {
-  const { hostname, port } = new URL(redis.url);
-  return `${hostname}:${port || '6379'}`;
+  const { protocol, hostname, port, pathname } = new URL(redis.url);
+  return protocol === 'unix:' ? decodeURIComponent(pathname) : `${hostname}:${port || '6379'}`;
 }
 
 /** Its answers to a client that did not log in, or has no right to ask: they show that it is running. */
@@ -107,10 +120,11 @@ const ANSWERS = /^(NOAUTH|NOPERM|WRONGPASS)\b/u;
  * @param limitMs an answer after this time does not count
  */
 export async function findRedisFault(
-  { redis: { url } }: Pick<Config, 'redis'>,
+  config: Pick<Config, 'redis'>,
   limitMs: number,
 ): Promise<string | undefined> {
-  const redis = new Redis(url, {
+  const redis = new Redis({
+    ...placeOf(config),
     enableReadyCheck: false,
     connectTimeout: limitMs,
     commandTimeout: limitMs,
@@ -143,13 +157,13 @@ export function guardRedis(redis: Redis): Guard {
       if (isLate) redis.disconnect(true);
       // ioredis says this when it has tried as often as it may
       const isAway = isLate || (cause as Error).name === 'MaxRetriesPerRequestError';
-      const { host, port } = redis.options;
+      const { host, port, path = `${host}:${port}` } = redis.options;
       throw new ChamberlainError('BACKEND_UNAVAILABLE', act, {
         cause: isAway
-          ? new Error(`Redis does not answer at ${host}:${port}`, {
+          ? new Error(`Redis does not answer at ${path}`, {
               cause: isLate ? new Error('no answer in time') : disconnections.get(redis),
             })
-          : new Error(`asking Redis at ${host}:${port}`, { cause }),
+          : new Error(`asking Redis at ${path}`, { cause }),
       });
     }
   };

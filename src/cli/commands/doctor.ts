@@ -147,7 +147,12 @@ function checksOf(config: Config, configFile: string, etc: string, roles: Checks
     }),
   );
   const isHere = ({ group }: Check): boolean => group === 'this host';
-  const directory = ofRoles.find(({ group }) => group === 'directory')?.needs ?? [];
+  const needsOf = (server: string): readonly Server[] =>
+    ({ PostgreSQL: [postgres], Redis: [redis] })[server] ??
+    ofRoles.find(({ group, subject }) =>
+      group === 'directory' ? server === 'the directory' : subject === server,
+    )?.needs ??
+    [];
   let troubles: readonly Trouble[] = [];
   const keepTroubles = async (client: Client) => void (troubles = await readTroubles(client));
   const checks: Check[] = [
@@ -172,7 +177,7 @@ function checksOf(config: Config, configFile: string, etc: string, roles: Checks
         `the certificate of ${each.name}`,
         'Check that the server runs and can be reached.',
         () => lookAtCertificate(each, now),
-        each.name === 'Redis' ? [redis] : directory,
+        needsOf(each.name),
       ),
     ),
     ...checksOfRealm(config, etc, admin, servers, now, keepTroubles),

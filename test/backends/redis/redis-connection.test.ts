@@ -4,7 +4,11 @@ import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
-import { connectConsumer } from '../../../src/backends/redis/redis-connection.ts';
+import {
+  connectConsumer,
+  findRedisFault,
+  redisAddress,
+} from '../../../src/backends/redis/redis-connection.ts';
 import { openWorld, type World } from '../../stack.ts';
 
 let world: World;
@@ -17,6 +21,22 @@ beforeAll(async () => {
 afterAll(async () => {
   owner.disconnect();
   await world.close();
+});
+
+test('a unix socket is used, with the number of its database', async () => {
+  const url = `unix://${world.redis.socket}?db=7`;
+  const config = { ...world.config, redis: { url } };
+  const redis = connectConsumer(config, 'homes');
+  try {
+    await redis.ping();
+    expect(await owner.client('LIST')).toMatch(
+      new RegExp(`addr=${world.redis.socket}:0 .* db=7 .* user=chamberlain_homes `),
+    );
+    expect(await findRedisFault(config, 2000)).toBeUndefined();
+    expect(redisAddress(config)).toBe(world.redis.socket);
+  } finally {
+    redis.disconnect();
+  }
 });
 
 // src/backends/redis/redis-connection.ts depends on how ioredis calls `retryStrategy`, and on how BullMQ copies

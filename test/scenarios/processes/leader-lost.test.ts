@@ -3,19 +3,20 @@
  * and the other goes on.
  */
 import { spawn } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
-import { Redis } from 'ioredis';
 import pg from 'pg';
-import { type FarMachine, openFarMachine } from '../../../dev/servers/far-machine.ts';
-import { listeningAt } from '../../../dev/servers/postgres.ts';
+import {
+  type FarMachine,
+  openFarMachine,
+  serveFarMachine,
+} from '../../../dev/servers/far-machine.ts';
 import { rotate, rotationOf } from '../../../src/secrets/rotating.ts';
 import { readSecret } from '../../../src/shared/config.ts';
 import { lookAtWaiting, lookAtWork } from '../../../src/doctor/work.ts';
 import { connectionSettings } from '../../../src/database/connection.ts';
 import { runCli } from '../../cli/run-cli.ts';
-import { startServer, stopServer, type World } from '../../stack.ts';
+import { type World } from '../../stack.ts';
 import { endProcess, startWorkers } from './crash.ts';
 import { eventually } from '../eventually.ts';
 import { tool } from './outage.ts';
@@ -186,19 +187,9 @@ describe('a machine that vanishes from the network', () => {
   beforeAll(async () => {
     await running.stopWork();
     far = await openFarMachine();
-    await stopServer(world.postgres);
-    await startServer(listeningAt(world.postgres, far.here));
-    const { port } = new URL(world.config.redis.url);
-    const redis = new Redis(world.redis.urlOf('owner'));
-    await redis.config('SET', 'bind', `127.0.0.1 ${far.here}`);
-    redis.disconnect();
     const configFile = join(world.dir, 'far.yaml');
-    writeFileSync(
-      configFile,
-      readFileSync(world.configFile, 'utf8')
-        .replaceAll(world.config.postgres.host, far.here)
-        .replaceAll(`127.0.0.1:${port}`, `${far.here}:${port}`),
-    );
+    const folder = join(world.dir, 'certificates');
+    await serveFarMachine(world, far, { folder, from: world.configFile, to: configFile });
     at = { configFile, prefix: far.prefix };
     await running.startWork(['directory', 'homes', 'databases']);
   });

@@ -1,0 +1,45 @@
+/**
+ * How a server is reached: without TLS by a unix socket or on this machine, and otherwise only by TLS, with a
+ * certificate that is valid for its name.
+ */
+import { readFileSync } from 'node:fs';
+import { isIP } from 'node:net';
+import type { ConnectionOptions } from 'node:tls';
+import { cannotRead } from './errors.ts';
+
+/** A host name or an address, and the PEM file of the authorities that may sign its certificate. */
+export interface TlsPlace {
+  host: string;
+  /** by default those that Debian's `update-ca-certificates` has gathered */
+  caFile?: string | undefined;
+}
+
+const SYSTEM_CAS = '/etc/ssl/certs/ca-certificates.crt';
+const THIS_MACHINE = /^(localhost|127\.0\.0\.1|\[?::1\]?)$/iu;
+
+/** Whether what is sent to it stays on this machine: the path of a socket, or a name of the loopback interface. */
+export function isThisMachine(host: string): boolean {
+  return host.startsWith('/') || THIS_MACHINE.test(host);
+}
+
+export function caFileOf({ caFile = SYSTEM_CAS }: Pick<TlsPlace, 'caFile'>): string {
+  return caFile;
+}
+
+/**
+ * What Node needs to connect. Reads the authorities each time, so a new one needs no restart. Throws CONFIG_INVALID if
+ * it cannot.
+ */
+export function tlsOptions(place: TlsPlace): ConnectionOptions & { host: string; ca: Buffer } {
+  const host = place.host.replace(/^\[|\]$/gu, '');
+  const path = caFileOf(place);
+  try {
+    return {
+      host, // whose name or address the certificate must have
+      servername: isIP(host) === 0 ? host : '', // RFC 6066: not an address
+      ca: readFileSync(path),
+    };
+  } catch (cause) {
+    throw cannotRead('certificates of the authorities', path, cause);
+  }
+}
