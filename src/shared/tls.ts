@@ -26,10 +26,7 @@ export function caFileOf({ caFile = SYSTEM_CAS }: Pick<TlsPlace, 'caFile'>): str
   return caFile;
 }
 
-/**
- * What Node needs to connect. Reads the authorities each time, so a new one needs no restart. Throws CONFIG_INVALID if
- * it cannot.
- */
+/** What Node needs to connect. Throws CONFIG_INVALID if the authorities cannot be read. */
 export function tlsOptions(place: TlsPlace): ConnectionOptions & { host: string; ca: Buffer } {
   const host = place.host.replace(/^\[|\]$/gu, '');
   const path = caFileOf(place);
