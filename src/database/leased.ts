@@ -21,6 +21,7 @@ import type { Log } from '../shared/log.ts';
 import { openNews } from '../shared/news.ts';
 import { type Lease, openLease, type PostgresRole, renewLease } from './connection.ts';
 import type { Worker } from '../shared/loop.ts';
+import { openProgress } from '../shared/progress.ts';
 
 /** How soon the lease is asked for again. */
 const AGAIN_MS = 500;
@@ -36,17 +37,27 @@ export interface Leased extends Lease {
    * throws.
    */
   progress: () => Promise<void>;
+  /** Records that the work does not hang, without a renewal: it waits for a server that is away. */
+  waits: () => void;
 }
 
-/** Does `work` whenever it has the lease of that role, until it is closed. */
+/**
+ * Does `work` whenever it has the lease of that role, until it is closed.
+ *
+ * @param options.mayWait whether the work may wait for something as long as it takes, and so is not known to hang
+ */
 export function startLeased(
-  { config, role, log }: { config: Config; role: PostgresRole; log: Log },
+  options: { config: Config; role: PostgresRole; log: Log; mayWait?: boolean },
   work: (leased: Leased) => Promise<void>,
 ): Worker {
+  const { config, role, log, mayWait = false } = options;
+  const own = openProgress(role);
+  const waits = () => own.made(mayWait ? Infinity : undefined);
   const closing = new AbortController();
   const failures = openNews<string>();
   const running = (async () => {
     while (!closing.signal.aborted) {
+      own.made();
       try {
         const lease = await openLease(config, role);
         failures.forget(role);
@@ -57,6 +68,7 @@ export function startLeased(
       }
       await sleep(AGAIN_MS, undefined, { signal: closing.signal }).catch(() => {});
     }
+    own.close();
   })();
 
   async function workUnder(lease: Lease): Promise<void> {
@@ -68,6 +80,7 @@ export function startLeased(
     closing.signal.addEventListener('abort', lose);
     let renewedAt = performance.now();
     async function progress(): Promise<void> {
+      waits();
       if (held.signal.aborted || performance.now() - renewedAt < RENEW_MS) return;
       renewedAt = performance.now();
       try {
@@ -80,7 +93,8 @@ export function startLeased(
     try {
       if (closing.signal.aborted) return;
       log.debug({ role, epoch }, 'took the lease');
-      await work({ ...lease, held, progress });
+      waits();
+      await work({ ...lease, held, progress, waits });
     } finally {
       closing.signal.removeEventListener('abort', lose);
       if (!closing.signal.aborted) log.warn({ role, epoch }, 'gave up the lease');

@@ -52,7 +52,8 @@ export async function takeIn(leased: Leased, terms: IntakeTerms): Promise<void> 
 }
 
 /** Works until the realm is frozen, or the lease ends. */
-async function takeInThawed({ client, held, progress }: Leased, terms: IntakeTerms): Promise<void> {
+async function takeInThawed(leased: Leased, terms: IntakeTerms): Promise<void> {
+  const { client, held, progress, waits } = leased;
   const frozen = new AbortController();
   const of: Intaking = {
     ...{ ...terms, client, held, frozen },
@@ -73,7 +74,8 @@ async function takeInThawed({ client, held, progress }: Leased, terms: IntakeTer
       if (jobs.length > 0) await decideBatch(of, jobs);
       if (calendar.isDue() && !stop.aborted && !(await calendar.turn(of.isAllTaken))) freeze(of);
       await tidy(of);
-      if (taken !== undefined) await progress();
+      if (taken === undefined) waits();
+      else await progress();
       if (jobs.length > 0 || calendar.isDue() || stop.aborted) continue;
       await untilSomething(inbox, AbortSignal.any([stop, of.woken.signal]));
     }

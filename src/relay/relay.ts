@@ -83,12 +83,13 @@ export async function relay(leased: Leased, { config, log, queues }: RelayTerms)
 }
 
 /** Starts loops that renew the lease together: when each of them has run since it was last renewed. */
-function openLoops({ held, progress }: Leased, log: Log) {
+function openLoops({ held, progress, waits }: Leased, log: Log) {
   const ran = new Set<string>();
   let count = 0;
   return (name: string, run: (loop: Loop) => Promise<number>): Loop => {
     count += 1;
     const loop = startLoop(name, { everyMs: POLL_MS, log }, async () => {
+      waits(); // each loop says for itself whether it hangs
       const restMs = await run(loop).catch((error: unknown) => {
         if (isLeaseLost(error)) held.abort();
         throw error;

@@ -91,7 +91,8 @@ export function startPlaceMarkers<Reader, Place extends string>(
   for (const place of markers.places) {
     loops.set(
       place,
-      startLoop(`marker of ${place}`, { everyMs, log }, () => beat(of, place)),
+      // a file system that hangs keeps a beat waiting
+      startLoop(`marker of ${place}`, { everyMs, log, mayWait: true }, () => beat(of, place)),
     );
   }
   return {

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { describeError } from './errors.ts';
 import type { Log } from './log.ts';
 import { openNews } from './news.ts';
+import { openProgress } from './progress.ts';
 
 /** Something that runs until it is closed. Closing it finishes the work in progress. */
 export interface Worker {
@@ -22,11 +23,12 @@ const AFTER_FAILURE_MS = 500;
 /**
  * @param run returns how many milliseconds after its beginning the next run may begin, so that under load one
  *   run does the work of many. If it returns nothing, the next run may begin at once.
- * @param times.everyMs how often it runs without being woken
+ * @param options.everyMs how often it runs without being woken
+ * @param options.mayWait whether a run may wait for something as long as it takes, and so is not known to hang
  */
 export function startLoop(
   name: string,
-  { everyMs, log }: { everyMs: number; log: Log },
+  { everyMs, log, mayWait = false }: { everyMs: number; log: Log; mayWait?: boolean },
   run: () => Promise<number | void>,
 ): Loop {
   let woken = true;
@@ -36,6 +38,7 @@ export function startLoop(
   let resume: (() => void) | undefined;
   let notBefore = 0;
   const failures = openNews<string>();
+  const progress = openProgress(name);
 
   const wake = () => {
     woken = true;
@@ -51,6 +54,7 @@ export function startLoop(
   const running = (async () => {
     await Promise.resolve(); // the first run may name this loop
     while (!closing) {
+      progress.made(Infinity); // it waits until it is woken
       if (!woken) await new Promise<void>((resolve) => (resume = resolve));
       if (closing) break;
       const rest = notBefore - performance.now();
@@ -59,6 +63,7 @@ export function startLoop(
       woken = false;
       clearTimeout(timer);
       timer = undefined;
+      if (!mayWait) progress.made();
       try {
         notBefore = began + ((await run()) ?? 0);
         failures.forget(name);
@@ -72,6 +77,7 @@ export function startLoop(
         wakeIn(AFTER_FAILURE_MS);
       }
     }
+    progress.close();
   })();
   return {
     wake,

@@ -86,7 +86,9 @@ export function startWatching<Reader>(
     }
   }
 
-  const worker = startLeased({ config, role: `${role}_reader`, log }, async (leased) => {
+  // a file system that hangs keeps a look waiting
+  const terms = { config, role: `${role}_reader`, log, mayWait: true } as const;
+  const worker = startLeased(terms, async (leased) => {
     const { epoch, held } = leased;
     const pool = openPool(config, `${role}_reader`, { max: 4, durable: false, epoch });
     try {

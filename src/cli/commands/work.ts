@@ -3,6 +3,7 @@ import { Argument } from 'commander';
 import { startWork, WORK_ROLES } from '../../../workers/main.ts';
 import { serveMetrics } from '../../shared/metrics.ts';
 import { openLog } from '../../shared/log.ts';
+import { tellSystemd } from '../../shared/systemd.ts';
 import type { Command } from '../command.ts';
 import { configOf } from '../configuration.ts';
 
@@ -38,6 +39,7 @@ export function define(command: Command): void {
         log,
       });
       log.info({ roles: roles.length === 0 ? WORK_ROLES : roles }, 'working');
+      tellSystemd(log);
       const signal = await asked;
       log.info({ signal }, 'ending: finishing the work in progress');
       await Promise.all([work.close(), served?.close()]);

@@ -18,6 +18,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { openLoginHelper } from './helper-client.ts';
 import { ChamberlainError, codeOf, describeError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
+import { openProgress } from '../../shared/progress.ts';
 import type { LoginHostConfig } from '../config.ts';
 import { changesFrom, olderThan, parseCsns, type Csns } from './csns.ts';
 import { openDirectoryServers, type DirectoryServers } from './directory-servers.ts';
@@ -30,6 +31,8 @@ const LOOK_MS = 250;
 /** The agent reports to the helper at least this often. */
 const SPEAK_MS = 5000;
 const COMPARE_MS = 60_000;
+/** The agent hangs if one look takes longer: not even a reading of everything does. */
+const HANGS_MS = 30 * 60_000;
 /** After a comparison that failed. */
 const COMPARE_AGAIN_MS = 5000;
 /** Up to this many entries of a comparison are read one by one; if there are more, everything is read. */
@@ -86,11 +89,14 @@ export function startAgent(
     ...{ trouble: '', isHelperAway: false },
   };
   const closing = new AbortController();
+  const progress = openProgress('agent');
   const ended = (async () => {
     while (!closing.signal.aborted) {
+      progress.made(HANGS_MS);
       await lookOnce(state);
       await sleep(LOOK_MS, undefined, { signal: closing.signal }).catch(() => {});
     }
+    progress.close();
   })();
   return {
     async close() {

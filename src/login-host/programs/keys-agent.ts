@@ -7,6 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Command } from 'commander';
 import { ChamberlainError } from '../../shared/errors.ts';
 import { openLog } from '../../shared/log.ts';
+import { tellSystemd } from '../../shared/systemd.ts';
 import { startAgent } from '../agent/agent.ts';
 import { loadLoginHostConfig, LOGIN_HOST_CONFIG } from '../config.ts';
 import { isAlive, removeFile } from '../../shared/durable-file.ts';
@@ -44,6 +45,7 @@ program
     const log = openLog(process.env['CHAMBERLAIN_LOG_LEVEL'] ?? 'info');
     const agent = startAgent(config, log);
     log.info({ servers: config.ldap.uris }, 'following the directory');
+    tellSystemd(log);
     flushCompileCache(); // for the next start, if the unit names a folder for it
     for (const signal of ['SIGTERM', 'SIGINT'] as const) {
       process.once(signal, () => {

@@ -4,6 +4,7 @@ import { flushCompileCache } from 'node:module';
 import { parseArgs } from 'node:util';
 import { doing } from '../../shared/errors.ts';
 import { openLog } from '../../shared/log.ts';
+import { tellSystemd } from '../../shared/systemd.ts';
 import { loadLoginHostConfig, LOGIN_HOST_CONFIG } from '../config.ts';
 import { startHelper } from '../helper/helper.ts';
 import { PLACES } from '../places.ts';
@@ -47,6 +48,7 @@ async function main(args: string[]): Promise<void> {
     });
   }
   log.info({ socket: PLACES.socket }, 'serving');
+  tellSystemd(log);
   flushCompileCache(); // for the next start, if the unit names a folder for it
 }
 
