@@ -86,6 +86,24 @@ export function renderDirectory(directory: Directory): Record<Template, string> 
   ) as Record<Template, string>;
 }
 
+/** Renders every template for a configuration, with the passwords in its folder of secrets. */
+export function renderForConfig(
+  config: Config,
+  {
+    adminPassword: admin,
+    ...places
+  }: Pick<Directory, 'databaseFolder' | 'schemaFolder' | 'pidFile'> & { adminPassword: string },
+): Record<Template, string> {
+  const passwords = Object.fromEntries(
+    DIRECTORY_ACCOUNTS.map((account) => [account, readSecret(config, 'ldap', account)]),
+  ) as Record<DirectoryAccount, string>;
+  return renderDirectory({
+    ...directoryRealm(config),
+    ...places,
+    passwords: { ...passwords, admin },
+  });
+}
+
 /** The realm that a configuration describes. */
 export function directoryRealm({
   realm,
@@ -214,17 +232,11 @@ function main(): void {
     );
   }
   const config = loadConfig(configPath(values.config));
-  const texts = renderDirectory({
-    ...directoryRealm(config),
+  const texts = renderForConfig(config, {
     databaseFolder: values.database,
     ...(values.schema === undefined ? {} : { schemaFolder: values.schema }),
     pidFile: values['pid-file'],
-    passwords: {
-      ...(Object.fromEntries(
-        DIRECTORY_ACCOUNTS.map((account) => [account, readSecret(config, 'ldap', account)]),
-      ) as Record<DirectoryAccount, string>),
-      admin: readPassword(adminPasswordFile),
-    },
+    adminPassword: readPassword(adminPasswordFile),
   });
   const out = resolve(values.out);
   mkdirSync(out, { recursive: true, mode: 0o700 });

@@ -126,6 +126,12 @@ export function renderUsers(
   return lines.join('');
 }
 
+/** The same for a configuration, with the passwords in its folder of secrets. */
+export function usersForConfig(config: Config): string {
+  const portals = config.portals.map(({ name }) => name);
+  return renderUsers(portals, (user) => redisPasswords(config, user));
+}
+
 /** The passwords that a user may log in with: two while the rotation of one waits for --finish. */
 export function redisPasswords(config: Pick<Config, 'secrets'>, user: RedisUser): string[] {
   const old = findSecret(config, 'redis', oldOf(user));
@@ -141,8 +147,7 @@ function hash(password: string): string {
 function main(): void {
   const { values } = parseArgs({ options: { config: { type: 'string' } } });
   const config = loadConfig(configPath(values.config));
-  const portals = config.portals.map(({ name }) => name);
-  process.stdout.write(renderUsers(portals, (user) => redisPasswords(config, user)));
+  process.stdout.write(usersForConfig(config));
 }
 
 /** Runs this program. */

@@ -32,3 +32,37 @@ export async function confirm(question: string, declined = 'Nothing was done.'):
   }
   return isAgreed;
 }
+
+/** What is asked for a text. */
+interface Asked {
+  text: string;
+  fallback?: string;
+  /** why a text is no answer, or undefined */
+  refuses: (text: string) => string | undefined;
+}
+
+/** Asks each question until it has an answer. Undefined at the end of input, or after Ctrl-C. */
+export async function askEach(questions: readonly Asked[]): Promise<string[] | undefined> {
+  const lines = createInterface({ input: process.stdin, output: process.stdout });
+  const answers: string[] = [];
+  const show = ({ text, fallback }: Asked): void => {
+    lines.setPrompt(`${text}${fallback === undefined ? '' : ` [${fallback}]`}: `);
+    lines.prompt();
+  };
+  try {
+    if (questions[0] !== undefined) show(questions[0]);
+    for await (const line of lines) {
+      const { fallback = '', refuses } = questions[answers.length] as Asked;
+      const text = line.trim() || fallback;
+      const refusal = refuses(text);
+      if (refusal === undefined) answers.push(text);
+      else print(refusal);
+      const next = questions[answers.length];
+      if (next === undefined) return answers;
+      show(next);
+    }
+    return undefined;
+  } finally {
+    lines.close();
+  }
+}

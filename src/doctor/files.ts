@@ -20,7 +20,7 @@ const SECRETS = [
 ];
 
 /** The same, and those of the portals. */
-export function secretsOf(config: Config): string[] {
+export function secretsOf(config: Pick<Config, 'portals'>): string[] {
   const portals = config.portals.filter(({ name }) => adminOfPortal(name) === undefined);
   return [...SECRETS, ...portals.map(({ name }) => `redis-portal.${name}`)];
 }

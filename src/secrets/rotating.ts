@@ -243,7 +243,7 @@ async function rotateAlone(config: Config, secret: Rotation, say: Say): Promise<
   const files = readSecretFiles(config, name);
   const { path } = files;
   if (secret.way === 'key') {
-    const next = files.next ?? newKey();
+    const next = files.next ?? makeSigningKey();
     if (files.next === undefined) {
       await record(config, name, say);
       writeNext(path, next);
@@ -305,7 +305,8 @@ async function record(config: Config, name: string, say: Say): Promise<void> {
   await withAdmin(config, (client) => writeOperatorAction(client, act));
 }
 
-function newKey(): string {
+/** A new Ed25519 key: PKCS #8 in PEM. */
+export function makeSigningKey(): string {
   const { privateKey } = generateKeyPairSync('ed25519');
   return privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
 }

@@ -4,7 +4,7 @@ import { readAhead, readDueMoves } from '../../src/lifecycle/calendar-queries.ts
 import { findSubjects } from '../../src/identity/names-table.ts';
 import { findPerson } from '../../src/identity/people-table.ts';
 import { openPool, type PostgresRole, withClient } from '../../src/database/connection.ts';
-import { openWorld, type World } from '../stack.ts';
+import { asSuperuser, openWorld, type World } from '../stack.ts';
 
 let world: World;
 
@@ -30,6 +30,19 @@ test.each<[PostgresRole, string]>([
     expect(rows).toEqual([{ plan_cache_mode: mode }]);
     const commit = await pool.query('SHOW synchronous_commit');
     expect(commit.rows).toEqual([{ synchronous_commit: 'off' }]);
+  } finally {
+    await pool.end();
+  }
+});
+
+test('no statement is compiled, although a server does that by default', async () => {
+  const { database } = world.config.postgres;
+  await asSuperuser(world.postgres, database, (client) =>
+    client.query(`ALTER DATABASE "${database}" SET jit = on`),
+  );
+  const pool = openPool(world.config, 'relay', { max: 1, durable: true });
+  try {
+    expect((await pool.query('SHOW jit')).rows).toEqual([{ jit: 'off' }]);
   } finally {
     await pool.end();
   }

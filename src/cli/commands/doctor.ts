@@ -86,16 +86,7 @@ export function define(command: Command): void {
       const config = configOf(command);
       const json = wantsJson(command);
       const progress = startProgress({ json });
-      const ofRoles = await loadRoleChecks();
-      const { checks, sinceOf, othersAway, close } = checksOf(
-        config,
-        configPathOf(command),
-        etc,
-        ofRoles,
-      );
-      const lines = await examine(checks, progress.say, sinceOf);
-      close();
-      lines.push(...othersAway());
+      const lines = await examineRealm(config, configPathOf(command), etc, progress.say);
       progress.end();
       const totals = countStates(lines);
       const exit =
@@ -106,6 +97,25 @@ export function define(command: Command): void {
       // do not wait for a check that hangs
       process.stdout.write('', () => process.exit(exit));
     });
+}
+
+/**
+ * The lines of every check. A check that hangs is not waited for, and may keep this process alive.
+ *
+ * @param etc the folder of this host's passwd and group
+ * @param say is called with what is still being checked
+ */
+export async function examineRealm(
+  config: Config,
+  configFile: string,
+  etc: string,
+  say: (text: string) => void,
+): Promise<GroupedLine[]> {
+  const ofRoles = await loadRoleChecks();
+  const { checks, sinceOf, othersAway, close } = checksOf(config, configFile, etc, ofRoles);
+  const lines = await examine(checks, say, sinceOf);
+  close();
+  return [...lines, ...othersAway()];
 }
 
 interface Checks {
@@ -323,14 +333,14 @@ async function lookAtRoles(config: Config): Promise<Line[]> {
   return judgeRoles(reports, { askedAt, answeredAt: Date.now() });
 }
 
-function countStates(lines: readonly GroupedLine[]): Record<State, number> {
+export function countStates(lines: readonly GroupedLine[]): Record<State, number> {
   const totals = { ok: 0, fix: 0, unreadable: 0, elsewhere: 0 };
   for (const { state } of lines) totals[state] += 1;
   return totals;
 }
 
 /** Problems first, each with what to do below it; within a state in the order of the checks. The totals come last. */
-function renderLines(
+export function renderLines(
   lines: readonly GroupedLine[],
   totals: Record<State, number>,
   isVerbose: boolean,

@@ -1,0 +1,202 @@
+/** `chamberlain setup`: turns a Debian 13 machine with the package chamberlain into a realm. */
+import { existsSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { systemdRuns } from '../../../deploy/login-host/services.ts';
+import type { GroupedLine } from '../../doctor/line.ts';
+import { allPieces } from '../../setup/pieces.ts';
+import { readConfig } from '../../setup/places.ts';
+import { renderDifferences, renderPlan } from '../../setup/render-setup.ts';
+import { carryOut, type Difference, type Piece, survey, takeAway } from '../../setup/setup.ts';
+import { ChamberlainError } from '../../shared/errors.ts';
+import { readAnswers } from '../answers.ts';
+import { type Command, CONFIG_FILE } from '../command.ts';
+import { wantsJson } from '../configuration.ts';
+import { EXIT } from '../exit.ts';
+import { printPage } from '../fold.ts';
+import { startProgress } from '../progress.ts';
+import { print, printJson } from '../table.ts';
+import { countStates, examineRealm, renderLines } from './doctor.ts';
+
+/** The workers need some time until the first admin has everything. */
+const LATEST_MS = 60_000;
+const AGAIN_MS = 500;
+
+interface SetupOptions {
+  answers?: string;
+  print?: true;
+  check?: true;
+  uninstall?: true;
+}
+
+export function define(command: Command): void {
+  command
+    .description(
+      'Makes a realm on this machine, a Debian 13 with the package chamberlain: installs the packages of\n' +
+        'the servers, makes an instance of PostgreSQL, Redis, slapd and MariaDB for Chamberlain alone, each\n' +
+        'on a unix socket, then secrets, the configuration, the first admin and the workers, and ends with\n' +
+        '`chamberlain doctor`. Other instances on this machine are left alone. Run it as root. It makes\n' +
+        'only what is missing or differs: it may be interrupted at any moment, and run again.\n\n' +
+        'It asks for what it must know. Instead, a YAML file may say that:\n\n' +
+        "      realm: tools                     # the prefix of every tool's account\n" +
+        '      base: dc=example,dc=org          # of the directory\n' +
+        '      admin:                           # the first one\n' +
+        '        name: alice                    # a shell name\n' +
+        '        sshKey: /root/alice.pub        # the path of a public key, or the key\n' +
+        '        signingKey: /root/alice.pem    # the public half, as `openssl pkey -pubout` prints it\n' +
+        '        displayName: Alice A.          # optional\n' +
+        '        email: alice@example.org       # optional\n' +
+        '      database:                        # optional: the MariaDB server\n' +
+        '        name: toolsdb\n' +
+        '        kind: toolsdb                  # or replica\n' +
+        '      ids:                             # optional: ranges of numbers\n' +
+        '        people: [{ first: 20000, last: 49999 }, { first: 100000, last: 499999 }]\n' +
+        '        tools: [{ first: 50000, last: 59999 }]',
+    )
+    .option('--answers <file>', 'the answers, in YAML')
+    .option(
+      '--print',
+      'show each piece, what would be done for it and how it differs; change nothing',
+    )
+    .option('--check', 'show only the pieces that differ; change nothing')
+    .option(
+      '--uninstall',
+      'stop and disable the units, and move the configuration away; data, secrets, keys and packages stay',
+    )
+    .examples('setup', 'setup --answers realm.yaml --print', 'setup --check')
+    .exits({
+      0: 'everything is as it must be',
+      3: '--check: a piece differs; otherwise: `doctor` has found something to correct',
+      4: '`doctor` could not read something',
+    })
+    .action(async () => {
+      const options = command.opts<SetupOptions>();
+      requireMachine(command, options);
+      if (options.uninstall === true && !existsSync(CONFIG_FILE)) {
+        return report(
+          command,
+          { removed: [] },
+          'There is no configuration, so there is nothing to remove.',
+        );
+      }
+      const pieces = allPieces(await readAnswers(command, options.answers));
+      if (options.print === true || options.check === true) {
+        return await show(command, pieces, options.print === true);
+      }
+      const held = await holdAlone();
+      if (options.uninstall === true) await uninstall(command, pieces);
+      else await make(command, pieces);
+      held.close();
+    });
+}
+
+function requireMachine(
+  command: Command,
+  { print: prints, check, uninstall: removes }: SetupOptions,
+) {
+  if ([prints, check, removes].filter((each) => each === true).length > 1) {
+    command.error('error: give only one of --print, --check and --uninstall');
+  }
+  const { config } = command.optsWithGlobals<{ config?: string }>();
+  if (config !== undefined && config !== CONFIG_FILE) {
+    command.error(`error: setup makes ${CONFIG_FILE}, so --config cannot name another file`);
+  }
+  if (process.getuid?.() !== 0) {
+    throw new ChamberlainError('USAGE', 'only root can set up a realm', {
+      action: 'Run it as root.',
+    });
+  }
+  if (!systemdRuns() || !existsSync('/usr/lib/systemd/system/chamberlain@.service')) {
+    throw new ChamberlainError(
+      'USAGE',
+      'setup needs systemd and the units of the Debian package chamberlain',
+      { action: 'Install the package, or follow the steps in docs/install.md.' },
+    );
+  }
+}
+
+/** An abstract address of unix(7) is released when this process ends, however it ends. */
+async function holdAlone() {
+  const held = createServer().listen('\0chamberlain-setup');
+  try {
+    await once(held, 'listening');
+    return held;
+  } catch {
+    throw new ChamberlainError('STEP_FAILED', 'another setup is running', {
+      action: 'Wait until it has finished.',
+    });
+  }
+}
+
+async function show(command: Command, pieces: readonly Piece[], all: boolean): Promise<void> {
+  const progress = startProgress({ json: wantsJson(command) });
+  const found = await survey(pieces, progress.say).finally(progress.end);
+  const how = new Map(found.map((difference) => [difference.piece, difference]));
+  if (!all && found.length > 0) process.exitCode = EXIT.pending;
+  const value = {
+    differ: found.length,
+    pieces: pieces
+      .filter((piece) => all || how.has(piece))
+      .map((piece) => ({
+        ...{ name: piece.name, does: piece.does, differs: how.get(piece)?.differs ?? null },
+      })),
+  };
+  report(command, value, all ? renderPlan(pieces, how) : renderDifferences(found));
+}
+
+function report(command: Command, value: unknown, text: string): void {
+  if (wantsJson(command)) printJson(value);
+  else printPage(text);
+}
+
+async function make(command: Command, pieces: readonly Piece[]): Promise<void> {
+  const json = wantsJson(command);
+  const progress = startProgress({ json });
+  const made: Difference[] = [];
+  try {
+    await carryOut(pieces, progress.say, (difference) => {
+      made.push(difference);
+      if (!json) print(`${difference.piece.name} ${difference.differs}: made`);
+    });
+    const lines = await examineUntilGood(progress.say);
+    progress.end();
+    const totals = countStates(lines);
+    const names = made.map(({ piece, differs }) => ({ name: piece.name, differed: differs }));
+    if (json) printJson({ made: names, doctor: { totals, lines } });
+    else {
+      if (made.length === 0) print('nothing was to be done');
+      print(renderLines(lines, totals, false));
+    }
+    const exit =
+      totals.unreadable > 0 ? EXIT.unreadable : totals.fix > 0 ? EXIT.pending : EXIT.done;
+    // do not wait for a check that hangs
+    process.stdout.write('', () => process.exit(exit));
+  } finally {
+    progress.end();
+  }
+}
+
+/** The lines of `doctor`: when they tell of no fault, or after a minute. */
+async function examineUntilGood(say: (text: string) => void): Promise<GroupedLine[]> {
+  const until = performance.now() + LATEST_MS;
+  say('waiting for the workers');
+  for (;;) {
+    const lines = await examineRealm(readConfig(), CONFIG_FILE, '/etc', () => {});
+    if (faultsOf(lines).length === 0 || performance.now() > until) return lines;
+    say(`waiting for the workers: ${faultsOf(lines)[0]?.what}`);
+    await sleep(AGAIN_MS);
+  }
+}
+
+const faultsOf = (lines: readonly GroupedLine[]): GroupedLine[] =>
+  lines.filter(({ state }) => state === 'fix' || state === 'unreadable');
+
+async function uninstall(command: Command, pieces: readonly Piece[]): Promise<void> {
+  const progress = startProgress({ json: wantsJson(command) });
+  const removed: string[] = [];
+  await takeAway(pieces, progress.say, (what) => void removed.push(what)).finally(progress.end);
+  report(command, { removed }, [...removed, STAYS].join('\n'));
+}
+
+const STAYS = 'data, secrets, keys and packages stay';

@@ -1,0 +1,170 @@
+/** What `chamberlain setup` must know, and the configuration that it writes from that. */
+import { readFileSync } from 'node:fs';
+import * as z from 'zod/mini';
+import { readLocalNames } from '../doctor/host.ts';
+import { parseNewShellName } from '../identity/names.ts';
+import { isReservedName } from '../identity/reserved-names.ts';
+import { ed25519PublicKey, filled, idRange, someOf, unixName } from '../shared/config-values.ts';
+import { adminOfPortal, type Config } from '../shared/config.ts';
+import { parseSshKey } from '../ssh-keys/ssh-key.ts';
+import { mariadbSocket } from './places.ts';
+
+/** A file of answers. What it lacks is asked for. */
+export const answersFile = z.strictObject({
+  realm: z.optional(filled),
+  base: z.optional(filled),
+  admin: z.optional(
+    z.strictObject({
+      name: z.optional(filled),
+      displayName: z.optional(filled),
+      email: z.optional(filled),
+      sshKey: z.optional(filled),
+      signingKey: z.optional(filled),
+    }),
+  ),
+  database: z.optional(z.strictObject({ name: unixName, kind: z.enum(['replica', 'toolsdb']) })),
+  ids: z.optional(z.strictObject({ people: someOf(idRange), tools: someOf(idRange) })),
+});
+
+export interface Answers {
+  realm: string;
+  base: string;
+  admin: {
+    name: string;
+    displayName?: string | undefined;
+    email?: string | undefined;
+    /** undefined if the configuration is there: then the realm mostly has its first admin */
+    sshKey: string | undefined;
+    signingKey: string;
+  };
+  database: { name: string; kind: 'replica' | 'toolsdb' };
+  ids: { people: readonly Range[]; tools: readonly Range[] };
+}
+export type Range = { first: number; last: number };
+
+const DATABASE = { name: 'toolsdb', kind: 'toolsdb' } as const;
+/** People begin above the numbers that Debian gives to the first users of a machine. */
+const IDS = {
+  people: [
+    { first: 20_000, last: 49_999 },
+    { first: 100_000, last: 499_999 },
+  ],
+  tools: [{ first: 50_000, last: 59_999 }],
+};
+
+/** A question: where its answer stands in the file, and what is asked at a terminal. */
+export interface Question {
+  key: 'realm' | 'base' | 'admin.name' | 'admin.sshKey' | 'admin.signingKey';
+  text: string;
+  fallback?: string;
+  /** Why a text is no answer; a sentence. Undefined if it is one. */
+  refuses: (text: string) => string | undefined;
+}
+
+export const QUESTIONS: readonly Question[] = [
+  {
+    key: 'realm',
+    text: "the realm, which is the prefix of every tool's account",
+    fallback: 'tools',
+    refuses: (text) =>
+      unixName.safeParse(text).success
+        ? undefined
+        : 'A realm is a letter, then a-z 0-9 -; at most 16 characters.',
+  },
+  {
+    key: 'base',
+    text: 'the base of the directory, such as dc=example,dc=org',
+    refuses: (text) =>
+      /^(dc|o)=[a-z0-9-]+(,(dc|o|c)=[a-z0-9-]+)*$/u.test(text)
+        ? undefined
+        : 'A base consists of dc=NAME and o=NAME with commas between them, in small letters.',
+  },
+  {
+    key: 'admin.name',
+    text: 'the shell name of the first admin',
+    refuses: refuseAdmin,
+  },
+  {
+    key: 'admin.sshKey',
+    text: "the admin's public SSH key: the line, or the path of its file",
+    refuses: (text) => {
+      const verdict = parseSshKey(text);
+      return verdict.ok ? undefined : verdict.sentence;
+    },
+  },
+  {
+    key: 'admin.signingKey',
+    text: "the public half of the admin's signing key: the path of its file (`openssl pkey -pubout` prints it)",
+    refuses: (text) =>
+      ed25519PublicKey.safeParse(text).success
+        ? undefined
+        : 'This is not an Ed25519 public key in PEM, as `openssl pkey -pubout` prints it.',
+  },
+];
+
+function refuseAdmin(name: string): string | undefined {
+  if (parseNewShellName(name) === undefined) {
+    return 'A shell name starts with a-z and has at most 31 characters: a-z, 0-9 and -.';
+  }
+  if (isReservedName(name, [])) return `The name ${name} is reserved: no person may have it.`;
+  const isLocal = readLocalNames('/etc').some((each) => each.name === name);
+  return isLocal ? `${name} is a local account or group of this machine.` : undefined;
+}
+
+/** The answers that are known, by the keys of the questions, and the rest of the file. */
+export interface Known {
+  given: Partial<Record<Question['key'], string>>;
+  rest: Pick<Partial<Answers>, 'database' | 'ids'> & { displayName?: string; email?: string };
+}
+
+/**
+ * What a file of answers says; where it says nothing, what the configuration says. An answer that begins with `/` is
+ * the path of a file with the answer. Throws as node:fs does.
+ */
+export function knownAnswers(file: z.infer<typeof answersFile>, config: Config | undefined): Known {
+  const portal = config?.portals.find(({ name }) => adminOfPortal(name) !== undefined);
+  const { admin = {}, database, ids } = file;
+  const server = config?.databases.servers.find(
+    ({ name, socket }) => socket === mariadbSocket(name),
+  );
+  const given = {
+    realm: file.realm ?? config?.realm,
+    base: file.base ?? config?.ldap.base,
+    'admin.name': admin.name ?? adminOfPortal(portal?.name ?? ''),
+    'admin.sshKey': admin.sshKey,
+    'admin.signingKey': admin.signingKey ?? portal?.keys[0]?.publicKey,
+  };
+  return {
+    given: Object.fromEntries(
+      Object.entries(given).flatMap(([key, text]) =>
+        text === undefined ? [] : [[key, answerIn(text)]],
+      ),
+    ),
+    rest: {
+      ...(server === undefined ? {} : { database: { name: server.name, kind: server.kind } }),
+      ...(database === undefined ? {} : { database }),
+      ...((ids ?? config?.ids) ? { ids: ids ?? (config as Config).ids } : {}),
+      ...(admin.displayName === undefined ? {} : { displayName: admin.displayName }),
+      ...(admin.email === undefined ? {} : { email: admin.email }),
+    },
+  };
+}
+
+/** The answer itself, without blanks around it: of a path, the text of that file. */
+export function answerIn(text: string): string {
+  return (text.startsWith('/') ? readFileSync(text, 'utf8') : text).trim();
+}
+
+/** Every question must have its answer. If there is a configuration, those about the first admin may have none. */
+export function completeAnswers({ given, rest }: Known): Answers {
+  const { displayName, email, database = DATABASE, ids = IDS } = rest;
+  return {
+    realm: given.realm ?? '',
+    base: given.base ?? '',
+    admin: {
+      ...{ name: given['admin.name'] ?? '', displayName, email, sshKey: given['admin.sshKey'] },
+      signingKey: `${given['admin.signingKey'] ?? ''}\n`,
+    },
+    ...{ database, ids },
+  };
+}

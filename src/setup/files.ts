@@ -1,0 +1,127 @@
+/** The folders, secrets and keys in /etc/chamberlain, and the configuration. */
+import { createPublicKey, randomBytes } from 'node:crypto';
+import { chmodSync, chownSync, existsSync, readFileSync, renameSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { file, folder, localAccounts, localGroups } from '../../deploy/login-host/pieces.ts';
+import { CONFIG_FILE } from '../cli/command.ts';
+import { makePassword } from '../credentials/credentials.ts';
+import { secretsOf } from '../doctor/files.ts';
+import { makeSigningKey } from '../secrets/rotating.ts';
+import { replaceFile } from '../shared/durable-file.ts';
+import type { Answers } from './answers.ts';
+import { differsFromAnswers, renderConfig } from './config-text.ts';
+import { PORTALS_GROUP } from './packages.ts';
+import { ETC, readConfig, SECRETS } from './places.ts';
+import { together } from './programs.ts';
+import type { Differs, Piece } from './setup.ts';
+
+/** The public halves of the keys of Chamberlain's own. */
+const PUBLIC_KEYS = ['seal-key', 'events-key'];
+
+export function filePieces(
+  answers: Answers,
+  needs: readonly Piece[],
+): { files: readonly Piece[]; secrets: Piece } {
+  const folders = together(
+    `the folders in ${ETC}`,
+    'makes them; nobody but root may list the secrets',
+    [
+      folder(ETC, { mode: 0o711 }),
+      folder(SECRETS, { mode: 0o711 }),
+      folder(`${ETC}/keys`, { mode: 0o700 }),
+      // an operator's own settings of the servers
+      folder(`${ETC}/redis`, { mode: 0o755 }),
+      folder(`${ETC}/mariadb`, { mode: 0o755 }),
+    ],
+    needs,
+  );
+  const config: Piece = {
+    name: `the configuration ${CONFIG_FILE}`,
+    does: 'writes it if there is none; it is never changed',
+    needs: [folders],
+    check: () =>
+      existsSync(CONFIG_FILE) ? differsFromAnswers(readConfig(), answers) : 'is missing',
+    make() {
+      if (existsSync(CONFIG_FILE))
+        throw new Error('a configuration that is there is never changed');
+      replaceFile(CONFIG_FILE, renderConfig(answers), CONFIG_MODE, true);
+    },
+    remove() {
+      if (!existsSync(CONFIG_FILE)) return Promise.resolve(undefined);
+      renameSync(CONFIG_FILE, `${CONFIG_FILE}.old`);
+      return Promise.resolve(`moved ${CONFIG_FILE} to ${CONFIG_FILE}.old`);
+    },
+  };
+  const secrets: Piece = {
+    name: `the secrets in ${SECRETS}`,
+    does: 'makes each password and key that is missing; only the user who needs it may read it',
+    needs: [config],
+    check: checkSecrets,
+    make() {
+      for (const name of secretsOf(readConfig())) makeSecret(name);
+    },
+  };
+  const keys = together(
+    `the public keys ${PUBLIC_KEYS.map((name) => `${ETC}/${name}.pem`).join(' and ')}`,
+    'writes them, for login hosts and portals',
+    PUBLIC_KEYS.map((name) =>
+      file(`${ETC}/${name}.pem`, { mode: 0o644, contents: () => publicHalf(name) }),
+    ),
+    [secrets],
+  );
+  return { files: [folders, config, secrets, keys], secrets };
+}
+
+const CONFIG_MODE = { mode: 0o644 };
+
+function checkSecrets(): Differs {
+  const names = secretsOf(readConfig());
+  const seen = names.map((name) => statSync(join(SECRETS, name), { throwIfNoEntry: false }));
+  const missing = names.filter((_, at) => (seen[at]?.size ?? 0) === 0);
+  if (missing.length > 0) return `are missing: ${missing.join(' ')}`;
+  const wrong = names.filter((name, at) => {
+    const { uid, gid, mode } = rightsOf(name);
+    const has = seen[at];
+    return has?.uid !== uid || has.gid !== gid || (has.mode & 0o7777) !== mode;
+  });
+  if (wrong.length > 0) return `have another owner or mode than they need: ${wrong.join(' ')}`;
+  return undefined;
+}
+
+function makeSecret(name: string): void {
+  const path = join(SECRETS, name);
+  const rights = rightsOf(name);
+  const present = statSync(path, { throwIfNoEntry: false });
+  if ((present?.size ?? 0) === 0) {
+    const text = name.endsWith('-key') ? makeSigningKey() : makePassword(randomBytes);
+    replaceFile(path, text, rights, true);
+    return;
+  }
+  chownSync(path, rights.uid, rights.gid);
+  chmodSync(path, rights.mode);
+}
+
+/** Who reads a secret, besides root. */
+function readerOf(name: string): string | undefined {
+  if (name === 'seal-key') return 'directory';
+  if (name === 'events-key') return 'relay';
+  const [, server, account = ''] = /^(\w+)-(.*)$/u.exec(name) ?? [];
+  if (server === 'mariadb') return 'databases';
+  if (server === 'ldap') return /^directory(-reader)?$/u.test(account) ? 'directory' : undefined;
+  return /^(intake|relay|directory|databases|sweep)(_reader)?$/u.exec(account)?.[1];
+}
+
+function rightsOf(name: string): { uid: number; gid: number; mode: number } {
+  if (name.startsWith('redis-portal.')) {
+    const gid = localGroups().find((group) => group.name === PORTALS_GROUP)?.gid;
+    return { uid: 0, gid: gid ?? 0, mode: 0o640 };
+  }
+  const reader = readerOf(name);
+  const account = localAccounts().find((each) => each.name === `chamberlain-${reader}`);
+  return { uid: account?.uid ?? 0, gid: 0, mode: 0o600 };
+}
+
+function publicHalf(name: string): string {
+  const key = createPublicKey(readFileSync(join(SECRETS, name)));
+  return key.export({ type: 'spki', format: 'pem' }).toString();
+}

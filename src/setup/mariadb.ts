@@ -1,0 +1,71 @@
+/** MariaDB: a server of its own on a unix socket. Its unit and settings are in deploy/servers. */
+import { existsSync, readFileSync, renameSync } from 'node:fs';
+import { join } from 'node:path';
+import { folder } from '../../deploy/login-host/pieces.ts';
+import { verifierOf } from '../credentials/credentials.ts';
+import { lookAsReader, lookAsWriter } from '../doctor/databases.ts';
+import { readSecret } from '../shared/config.ts';
+import { ROOT } from '../shared/root.ts';
+import type { Answers } from './answers.ts';
+import { MARIADB, mariadbSocket, mariadbUnit, readConfig } from './places.ts';
+import { faultIn, run, service, together } from './programs.ts';
+import type { Differs, Piece } from './setup.ts';
+
+export function mariadbPieces({ database }: Answers, needs: readonly Piece[]): Piece[] {
+  const { name, kind } = database;
+  const data = join(MARIADB, name);
+  const place = together(
+    `the folder ${MARIADB}`,
+    'makes it',
+    [folder(MARIADB, { owner: 'mysql', group: 'mysql', mode: 0o750 })],
+    needs,
+  );
+  const installed: Piece = {
+    name: `the data of the MariaDB server ${name}`,
+    does: `mariadb-install-db in ${data}`,
+    needs: [place],
+    check: () => (existsSync(data) ? undefined : 'are missing'),
+    async make() {
+      const unfinished = `${data}.new`;
+      await run('rm', ['-rf', unfinished]);
+      await run('mariadb-install-db', [
+        ...['--no-defaults', '--user=mysql', `--datadir=${unfinished}`, '--skip-test-db'],
+        ...['--skip-name-resolve', '--auth-root-authentication-method=socket'],
+        '--auth-root-socket-user=root',
+      ]);
+      renameSync(unfinished, data);
+    },
+  };
+  const running = service(mariadbUnit(name), [installed]);
+  const accounts: Piece = {
+    name: `the accounts of the role databases on the MariaDB server ${name}`,
+    does: `deploy/mariadb/${kind}.sql; gives each the verifier of its secret`,
+    needs: [running],
+    check: () => checkAccounts(name),
+    make: () => makeAccounts(name, kind),
+  };
+  return [place, installed, running, accounts];
+}
+
+async function checkAccounts(name: string): Promise<Differs> {
+  const config = readConfig();
+  const server = config.databases.servers.find((each) => each.name === name);
+  if (server === undefined) return 'are not in the configuration';
+  const lines = [
+    ...(await lookAsWriter(config, server, ROOT)),
+    ...(await lookAsReader(config, server, ROOT)),
+  ];
+  return faultIn(lines);
+}
+
+async function makeAccounts(name: string, kind: Answers['database']['kind']): Promise<void> {
+  const config = readConfig();
+  const statements = ['databases', 'databases-reader'].map((account) => {
+    const verifier = verifierOf(readSecret(config, 'mariadb', account));
+    const user = `chamberlain_${account.replace('-', '_')}`;
+    return `ALTER USER '${user}'@'%' IDENTIFIED BY PASSWORD '${verifier}' ACCOUNT UNLOCK;\n`;
+  });
+  const sql = readFileSync(join(ROOT, `deploy/mariadb/${kind}.sql`), 'utf8');
+  const args = ['--no-defaults', `--socket=${mariadbSocket(name)}`, '--user=root'];
+  await run('mariadb', args, `${sql}\n${statements.join('')}`);
+}

@@ -1,0 +1,77 @@
+/** The Debian packages of the servers, and the unix users of the package chamberlain. */
+import { lstatSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { localAccounts, localGroups, packages } from '../../deploy/login-host/pieces.ts';
+import { ROLES } from '../roles/index.ts';
+import { POSTGRES } from './places.ts';
+import { run, together } from './programs.ts';
+import type { Piece } from './setup.ts';
+
+const UNITS = '/etc/systemd/system';
+/** What a package would start by itself when it is installed: its units, or what keeps it from that. */
+const SERVERS: Record<string, { units?: string[]; settings?: [path: string, text: string] }> = {
+  [`postgresql-${POSTGRES.version}`]: {
+    settings: [
+      '/etc/postgresql-common/createcluster.d/chamberlain.conf',
+      '# Written by `chamberlain setup`, which makes a cluster of its own.\ncreate_main_cluster = false\n',
+    ],
+  },
+  'redis-server': { units: ['redis-server.service'] },
+  slapd: { units: ['slapd.service'] },
+  'mariadb-server': { units: ['mariadb.service'] },
+};
+const CLIENTS = ['age', 'ldap-utils', 'mariadb-client', 'openssl', 'postgresql-client'];
+const PACKAGES = [...Object.keys(SERVERS), ...CLIENTS];
+
+/** The users of deploy/debian/chamberlain.sysusers; homes runs as root. */
+const USERS = ['intake', 'relay', ...ROLES.filter((role) => role !== 'homes'), 'sweep'].map(
+  (role) => `chamberlain-${role}`,
+);
+export const PORTALS_GROUP = 'chamberlain-portals';
+
+export function packagePieces(): Piece[] {
+  const installed = together(
+    'the packages of the servers',
+    `apt-get install ${PACKAGES.join(' ')}; masks what they would start by themselves`,
+    [packages(PACKAGES)],
+    [],
+  );
+  const make = async (): Promise<void> => {
+    for (const [name, { units, settings }] of Object.entries(SERVERS)) {
+      if (packages([name]).differs() === undefined) continue;
+      units?.forEach(mask);
+      if (settings !== undefined) write(...settings);
+    }
+    await run('apt-get', ['-q', 'update']);
+    await run('apt-get', [...INSTALL, ...PACKAGES]);
+  };
+  const users: Piece = {
+    name: 'the unix users of the roles',
+    does: 'systemd-sysusers, as the package describes them',
+    check() {
+      const has = new Set([...localAccounts(), ...localGroups()].map(({ name }) => name));
+      const missing = [...USERS, PORTALS_GROUP].filter((name) => !has.has(name));
+      return missing.length === 0 ? undefined : `are missing: ${missing.join(' ')}`;
+    },
+    make: async () => void (await run('systemd-sysusers', ['chamberlain.conf'])),
+  };
+  return [{ ...installed, make }, users];
+}
+
+const INSTALL = [
+  ...['-q', '-y', '-o', 'Dpkg::Options::=--force-confold', '-o', 'DPkg::Lock::Timeout=600'],
+  ...['install', '--no-install-recommends'],
+];
+
+/** Keeps a unit that is not there yet from being started: its server would listen to everybody. */
+function mask(unit: string): void {
+  const path = join(UNITS, unit);
+  if (lstatSync(path, { throwIfNoEntry: false }) !== undefined) return;
+  mkdirSync(UNITS, { recursive: true });
+  symlinkSync('/dev/null', path);
+}
+
+function write(path: string, text: string): void {
+  mkdirSync(dirname(path), { recursive: true });
+  writeFileSync(path, text);
+}

@@ -1,0 +1,166 @@
+/** PostgreSQL: a cluster of its own as Debian lays one out, its database, and its roles. */
+import { existsSync, renameSync } from 'node:fs';
+import { file, folder } from '../../deploy/login-host/pieces.ts';
+import { migrate } from '../cli/commands/migrate.ts';
+import { loginOf, openOwner, POSTGRES_ROLES } from '../database/connection.ts';
+import { readAbsentRoles, readMigrations } from '../doctor/health-queries.ts';
+import { isNotMigrated } from '../shared/errors.ts';
+import { listMigrations, ROOT } from '../shared/root.ts';
+import { POSTGRES, readConfig } from './places.ts';
+import {
+  countOpenFunctions,
+  createDatabase,
+  hasDatabase,
+  readRolesToMend,
+  reserveFunctions,
+  setPasswords,
+} from './postgres-queries.ts';
+import { run, service, together } from './programs.ts';
+import type { Differs, Piece } from './setup.ts';
+
+const { version, cluster, host, port, unit } = POSTGRES;
+const NAME = `${version}/${cluster}`;
+const SETTINGS = `/etc/postgresql/${NAME}`;
+const DATA = `/var/lib/postgresql/${NAME}`;
+const BY_SETUP = '# Written by `chamberlain setup`.';
+
+/** A unix socket alone. With the limits of roles.sql, two whole sets of workers fit into 200 connections. */
+const CONF = `${BY_SETUP} Settings of your own belong in files conf.d/*.conf.
+data_directory = '${DATA}'
+hba_file = '${SETTINGS}/pg_hba.conf'
+ident_file = '${SETTINGS}/pg_ident.conf'
+external_pid_file = '/run/postgresql/${version}-${cluster}.pid'
+cluster_name = '${NAME}'
+listen_addresses = ''
+unix_socket_directories = '${host}'
+port = ${port}
+max_connections = 200
+password_encryption = scram-sha-256
+log_line_prefix = '%m [%p] %q%u@%d '
+log_timezone = 'Etc/UTC'
+timezone = 'Etc/UTC'
+include_dir = 'conf.d'
+`;
+const HBA = `${BY_SETUP} Lines of your own belong in pg_hba.local.conf.
+local  all          postgres        peer
+local  ${cluster}  /^chamberlain  scram-sha-256
+include_if_exists pg_hba.local.conf
+`;
+
+const OWNED = { owner: 'postgres', group: 'postgres' } as const;
+const text = (name: string, contents: string, mode = 0o640) =>
+  file(`${SETTINGS}/${name}`, { ...OWNED, mode, contents });
+
+export function postgresPieces(needs: readonly Piece[]): Piece[] {
+  const data: Piece = {
+    ...{ name: `the data of the PostgreSQL cluster ${NAME}`, does: `initdb in ${DATA}`, needs },
+    check: () => (existsSync(DATA) ? undefined : 'are missing'),
+    make: makeData,
+  };
+  const settings = together(
+    `the settings of the PostgreSQL cluster ${NAME}`,
+    `writes ${SETTINGS}: it listens on a unix socket in ${host} alone`,
+    [
+      folder(`/etc/postgresql/${version}`, { ...OWNED, mode: 0o755 }),
+      folder(SETTINGS, { ...OWNED, mode: 0o755 }),
+      folder(`${SETTINGS}/conf.d`, { ...OWNED, mode: 0o755 }),
+      text('pg_hba.conf', HBA),
+      text('pg_ident.conf', `${BY_SETUP}\n`),
+      text('start.conf', 'auto\n', 0o644),
+      text('pg_ctl.conf', "pg_ctl_options = ''\n", 0o644),
+      text('environment', '', 0o644),
+      text('postgresql.conf', CONF, 0o644),
+    ],
+    [data],
+  );
+  const running = service(
+    unit,
+    [settings],
+    [`${SETTINGS}/postgresql.conf`, `${SETTINGS}/pg_hba.conf`],
+  );
+  return [data, settings, running, ...databasePieces(running)];
+}
+
+/** What is interrupted leaves no folder of that name. */
+async function makeData(): Promise<void> {
+  const unfinished = `${DATA}.new`;
+  await run('rm', ['-rf', unfinished]);
+  await run('install', [
+    '-d',
+    '-o',
+    'postgres',
+    '-g',
+    'postgres',
+    `/var/lib/postgresql/${version}`,
+  ]);
+  await run('runuser', [
+    ...['-u', 'postgres', '--', `/usr/lib/postgresql/${version}/bin/initdb`],
+    ...['--no-instructions', '--encoding=UTF8', '--locale=C.UTF-8', '--data-checksums'],
+    ...['--auth-local=peer', '--auth-host=scram-sha-256', '--pgdata', unfinished],
+  ]);
+  renameSync(unfinished, DATA);
+}
+
+function databasePieces(running: Piece): Piece[] {
+  const database: Piece = {
+    name: `the database ${cluster} and its owner`,
+    does: 'creates both',
+    needs: [running],
+    async check() {
+      if (!(await hasDatabase())) return 'is missing';
+      const wrong = await readRolesToMend(readConfig());
+      return wrong.includes('owner')
+        ? 'has an owner without the password of its secret'
+        : undefined;
+    },
+    async make() {
+      await createDatabase();
+      await setPasswords(readConfig(), ['owner']);
+    },
+  };
+  const locks: Piece = {
+    name: 'the locks of the workers',
+    does: 'deploy/postgres/locks.sql: no other account may take them',
+    needs: [database],
+    async check() {
+      const count = await countOpenFunctions();
+      return count === 0 ? undefined : `may be taken by everybody, with ${count} functions`;
+    },
+    make: reserveFunctions,
+  };
+  const schema: Piece = {
+    name: 'the tables and roles in PostgreSQL',
+    does: 'chamberlain migrate',
+    needs: [database],
+    check: checkSchema,
+    make: async () => void (await migrate(readConfig())),
+  };
+  const passwords: Piece = {
+    name: 'the passwords of the roles in PostgreSQL',
+    does: 'gives each role the verifier of its secret',
+    needs: [schema],
+    async check() {
+      const wrong = await readRolesToMend(readConfig());
+      return wrong.length === 0 ? undefined : `are not those of the secrets: ${wrong.join(' ')}`;
+    },
+    make: async () => setPasswords(readConfig(), await readRolesToMend(readConfig())),
+  };
+  return [database, locks, schema, passwords];
+}
+
+async function checkSchema(): Promise<Differs> {
+  const client = await openOwner(readConfig());
+  try {
+    const had = await readMigrations(client).catch((error: unknown): string[] => {
+      if (isNotMigrated(error)) return [];
+      throw error;
+    });
+    const wanted = listMigrations(ROOT).map((name) => name.replace(/\.sql$/u, ''));
+    const missing = wanted.filter((name) => !had.includes(name));
+    if (missing.length > 0) return `lack ${missing.length} migrations`;
+    const absent = await readAbsentRoles(client, POSTGRES_ROLES.map(loginOf));
+    return absent.length === 0 ? undefined : `lack the roles ${absent.join(' ')}`;
+  } finally {
+    await client.end();
+  }
+}

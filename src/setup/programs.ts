@@ -1,0 +1,81 @@
+/** Runs programs of Debian, and takes over the pieces of a login host's `install`, which check and correct alike. */
+import { type Piece as HostPiece } from '../../deploy/login-host/pieces.ts';
+import { serviceRuns } from '../../deploy/login-host/services.ts';
+import type { Line } from '../doctor/line.ts';
+import { runProgram } from '../shared/run-programs.ts';
+import type { Differs, Piece } from './setup.ts';
+
+/** A setup that is killed leaves a program behind, which keeps this lock as long as it runs: flock(1). */
+const LOCK = '/run/chamberlain-setup.lock';
+
+/**
+ * Runs a program to its end, after those of a setup that was killed, and returns what it printed. A secret belongs in
+ * its input, never in its arguments.
+ */
+export async function run(program: string, args: readonly string[], input = ''): Promise<string> {
+  const { code, out, err } = await runProgram('flock', [LOCK, program, ...args], {
+    input,
+    env: {
+      PATH: '/usr/sbin:/usr/bin:/sbin:/bin',
+      LC_ALL: 'C.UTF-8',
+      DEBIAN_FRONTEND: 'noninteractive',
+    },
+  });
+  if (code === 0) return out;
+  const said = (err.trim() || out.trim()).split('\n').slice(-5).join('; ');
+  throw new Error(`${program} ${args.join(' ')}: ${said || 'it failed'}`);
+}
+
+/** Some of these as one piece: it differs by the first of them that does. */
+export function together(
+  name: string,
+  does: string,
+  parts: readonly HostPiece[],
+  needs: readonly Piece[],
+): Piece {
+  return {
+    ...{ name, does, needs },
+    check() {
+      for (const part of parts) {
+        const differs = part.differs();
+        if (differs !== undefined)
+          return parts.length === 1 ? differs : `differ: ${part.what} ${differs}`;
+      }
+      return undefined;
+    },
+    make() {
+      for (const part of parts) if (part.differs() !== undefined) part.mend?.();
+    },
+  };
+}
+
+/** A service that runs, is started at boot, and was started after these files were last changed. */
+export function service(
+  unit: string,
+  needs: readonly Piece[],
+  files: readonly string[] = [],
+): Piece {
+  const piece = together(
+    `the service ${unit}`,
+    'enables and starts it',
+    [serviceRuns(unit, files)],
+    needs,
+  );
+  return {
+    ...piece,
+    async remove() {
+      const { code, out } = await runProgram('systemctl', ['is-enabled', unit]);
+      if (code !== 0 && !out.startsWith('disabled')) return undefined;
+      const { code: active } = await runProgram('systemctl', ['is-active', '--quiet', unit]);
+      if (code !== 0 && active !== 0) return undefined;
+      await run('systemctl', ['disable', '--now', unit]);
+      return `stopped and disabled ${unit}`;
+    },
+  };
+}
+
+/** The first line of `doctor` that tells of a fault. */
+export function faultIn(lines: readonly Line[]): Differs {
+  const fault = lines.find(({ state }) => state === 'fix' || state === 'unreadable');
+  return fault === undefined ? undefined : `must be mended: ${fault.what}`;
+}

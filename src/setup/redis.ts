@@ -1,0 +1,53 @@
+/** Redis: an instance of its own on a unix socket. Its unit and settings are in deploy/servers. */
+import { file, folder } from '../../deploy/login-host/pieces.ts';
+import { redisRules, usersForConfig } from '../../deploy/redis/render.ts';
+import { lookAtRedisUsers } from '../doctor/redis-users.ts';
+import { redisHash } from '../secrets/secret.ts';
+import { type Config, readSecret } from '../shared/config.ts';
+import { readConfig, REDIS } from './places.ts';
+import { faultIn, run, service, together } from './programs.ts';
+import type { Piece } from './setup.ts';
+
+export function redisPieces(needs: readonly Piece[]): Piece[] {
+  const path = `${REDIS.data}/users.acl`;
+  const owned = { owner: 'redis', group: 'redis' } as const;
+  // Redis itself writes the file when a password is changed: what it must hold is looked for, not compared
+  const contents = (present = ''): string =>
+    hasUsers(present, readConfig()) ? present : usersForConfig(readConfig());
+  const options = { ...owned, mode: 0o640, isSecret: true, otherModes: [0o644, 0o600] };
+  const users = together(
+    'the users of Redis',
+    `writes ${path}: one for each program and each portal`,
+    [folder(REDIS.data, { ...owned, mode: 0o750 }), file(path, { ...options, contents })],
+    needs,
+  );
+  const running = service(REDIS.unit, [users]);
+  const loaded: Piece = {
+    name: 'the rights that users have in Redis',
+    does: 'writes that file anew, and restarts Redis',
+    needs: [running],
+    check: async () => faultIn(await lookAtRedisUsers(readConfig())),
+    async make() {
+      file(path, { ...options, contents: () => usersForConfig(readConfig()) }).mend?.();
+      await run('systemctl', ['restart', REDIS.unit]);
+    },
+  };
+  return [users, running, loaded];
+}
+
+/** Whether every user has the password of its secret, and nobody else is there. */
+function hasUsers(text: string, config: Config): boolean {
+  const rules = redisRules(config.portals.map(({ name }) => name));
+  const words = text
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => line.split(' '));
+  return (
+    words.length === rules.length &&
+    rules.every(({ user, account }) => {
+      const its = words.find(([, name]) => name === user);
+      if (account === undefined) return its !== undefined;
+      return its?.includes(`#${redisHash(readSecret(config, 'redis', account))}`);
+    })
+  );
+}

@@ -1,0 +1,63 @@
+/** What `chamberlain setup` is told, and the configuration that it writes from that. No servers. */
+import { generateKeyPairSync } from 'node:crypto';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, expect, test } from '@jest/globals';
+import { completeAnswers, knownAnswers, QUESTIONS } from '../../src/setup/answers.ts';
+import { differsFromAnswers, renderConfig } from '../../src/setup/config-text.ts';
+import { loadConfig } from '../../src/shared/config.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'chamberlain-answers-'));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+const pair = generateKeyPairSync('ed25519');
+const PUBLIC = pair.publicKey.export({ type: 'spki', format: 'pem' }).toString();
+const PRIVATE = pair.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
+writeFileSync(join(folder, 'alice.pem'), PUBLIC);
+const FILE = {
+  ...{ realm: 'tools', base: 'dc=example,dc=org' },
+  admin: { name: 'alice', signingKey: join(folder, 'alice.pem') },
+};
+
+test('the configuration is one that every command reads, and fits the answers', () => {
+  const answers = completeAnswers(knownAnswers(FILE, undefined));
+  const path = join(folder, 'config.yaml');
+  writeFileSync(path, renderConfig(answers));
+  const config = loadConfig(path);
+  expect(config.portals).toMatchObject([
+    { name: 'admin.alice', keys: [{ kid: 'alice-1', publicKey: PUBLIC }], kinds: 'all' },
+  ]);
+  expect(differsFromAnswers(config, answers)).toBeUndefined();
+  expect(differsFromAnswers(config, { ...answers, realm: 'others' })).toBe(
+    'says that realm is tools, but setup makes others',
+  );
+  const database = { name: 'replica', kind: 'replica' } as const;
+  expect(differsFromAnswers(config, { ...answers, database })).toBe(
+    'says that the kind of the server replica is none, but setup makes replica',
+  );
+
+  // a later run is told nothing
+  expect(completeAnswers(knownAnswers({}, config))).toMatchObject({
+    ...{ realm: 'tools', base: 'dc=example,dc=org', database: { name: 'toolsdb' } },
+    admin: { name: 'alice', signingKey: PUBLIC },
+  });
+});
+
+test('what the file does not say is not known', () => {
+  const { given } = knownAnswers(FILE, undefined);
+  const open = QUESTIONS.filter(({ key }) => given[key] === undefined).map(({ key }) => key);
+  expect(open).toEqual(['admin.sshKey']);
+});
+
+test.each([
+  ['realm', 'Tools', 'A realm is a letter'],
+  ['base', 'dc=Example', 'A base consists of'],
+  ['admin.name', 'Alice', 'A shell name starts with'],
+  ['admin.name', 'root', 'The name root is reserved'],
+  ['admin.sshKey', 'alice', ''],
+  ['admin.signingKey', PRIVATE, 'This is not an Ed25519 public key'],
+])('%s: %j is refused', (key, text, sentence) => {
+  const question = QUESTIONS.find((each) => each.key === key);
+  expect(question?.refuses(text)).toEqual(expect.stringContaining(sentence));
+});
