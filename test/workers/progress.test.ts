@@ -13,6 +13,7 @@ import { HANGS_MS, hangingLoops } from '../../src/shared/progress.ts';
 import { startIntake } from '../../workers/intake.ts';
 import { startRelay } from '../../workers/relay.ts';
 import { startSweep } from '../../workers/sweep.ts';
+import { wantTool } from '../laws-world.ts';
 import { eventually } from '../scenarios/eventually.ts';
 import { openWorld, type World } from '../stack.ts';
 
@@ -23,6 +24,9 @@ let owner: Pool;
 beforeAll(async () => {
   world = await openWorld('progress', { needs: ['postgres'] });
   owner = openPool(world.config, 'owner', { max: 1, durable: false });
+  // work that the relay cannot queue while Redis is away
+  const { uid } = await wantTool(owner, world, []);
+  await owner.query(`SELECT touch_generation($1, 'homes')`, [uid]);
 });
 afterAll(async () => {
   await owner?.end();
