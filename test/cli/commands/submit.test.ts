@@ -139,15 +139,18 @@ describe('submit', () => {
     const ended = endOf(child);
     let told = '';
     child.stderr?.on('data', (text: string) => (told += text));
-    await until(`SELECT FROM requests WHERE kind = 'access.grant' AND verdict = 'accepted'`);
+    const isTold = (what: string) =>
+      eventually(`${what} to be ticked off`, () => {
+        if (!told.includes(`✓ ${what}`)) throw new Error(`${child.exitCode} ${told}`);
+        return true;
+      });
+    // it sees then what is touched; afterwards it could not, because the directory was behind before
+    await isTold('accepted');
     await owner.query(
       `UPDATE convergence SET applied = wanted, state = 'applied', leased_until = NULL
        WHERE role = 'directory'`,
     );
-    await eventually('the directory to be ticked off', () => {
-      if (!told.includes('✓ directory')) throw new Error(`${child.exitCode} ${told}`);
-      return true;
-    });
+    await isTold('directory');
     await until(
       `SELECT count(*) FROM convergence JOIN people ON uid = subject AND shell_name = 'alice'
        WHERE role IN ('homes', 'databases') AND applied < wanted
