@@ -165,16 +165,22 @@ export function realmOf(login: Login): Realm {
       });
     },
     async recover(...args) {
-      let listed = await cli('recover', '--json', ...args);
-      // PostgreSQL may be late on a busy machine: the operator does as the message says
-      while (listed.err.startsWith('BACKEND_UNAVAILABLE')) {
-        listed = await cli('recover', '--json', ...args);
+      // The operator does as messages say. PostgreSQL may be late on a busy machine, and a request that is accepted
+      // between the list and its confirmation changes what must be done.
+      for (;;) {
+        const listed = await cli('recover', '--json', ...args);
+        if (listed.err.startsWith('BACKEND_UNAVAILABLE')) continue;
+        if (listed.exit !== 3) {
+          throw new Error(`recover: ${listed.exit} ${listed.out}${listed.err}`);
+        }
+        const list = JSON.parse(listed.out) as Record<string, unknown>;
+        const done = await cli('recover', '--json', '--expect', String(list['digest']), ...args);
+        if (done.err.startsWith('PLAN_MOVED')) continue;
+        if (done.exit !== 0) {
+          throw new Error(`recover --expect: ${done.exit} ${done.out}${done.err}`);
+        }
+        return { ...list, ...(JSON.parse(done.out) as Record<string, unknown>) };
       }
-      if (listed.exit !== 3) throw new Error(`recover: ${listed.exit} ${listed.out}${listed.err}`);
-      const list = JSON.parse(listed.out) as Record<string, unknown>;
-      const done = await cli('recover', '--json', '--expect', String(list['digest']), ...args);
-      if (done.exit !== 0) throw new Error(`recover --expect: ${done.exit} ${done.out}${done.err}`);
-      return { ...list, ...(JSON.parse(done.out) as Record<string, unknown>) };
     },
   };
 }
