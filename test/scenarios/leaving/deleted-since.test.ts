@@ -92,6 +92,7 @@ beforeAll(async () => {
   mkdirSync(home, 0o2775);
   chownSync(home, halfway.uid, halfway.uid);
 
+  await nextHeartbeat(world); // a PostgreSQL that returned before it would not be seen to be older
   await leaving.stopWork();
   await restoreDatabaseCopy(world, backup);
   await leaving.startWork(LEAVING_ROLES);

@@ -177,6 +177,7 @@ test('a person without a home is in the list, too, and a line that a crash has c
 });
 
 test('an earlier backup brings nothing back: `recover` erases again, and gives nobody the name or number', async () => {
+  await nextHeartbeat(world); // a PostgreSQL that returned before it would not be seen to be older
   await leaving.stopWork();
   await restoreDatabaseCopy(world, backup);
   await leaving.startWork();
