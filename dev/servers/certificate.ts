@@ -4,6 +4,10 @@ import { isIP } from 'node:net';
 import { join } from 'node:path';
 import { accountIds, run } from './processes.ts';
 
+const DAY_MS = 86_400_000;
+/** `20261130221059Z` */
+const stampOf = (at: Date): string => at.toISOString().replace(/[-:T]|\.\d+/gu, '');
+
 /** Paths of PEM files. */
 export interface Certificate {
   /** of the authority, which signed nothing else */
@@ -18,11 +22,16 @@ export interface Certificate {
  *
  * @param folder is created if it is missing
  * @param user the unix user of the server
- * @param days when it ends, counted from now
+ * @param from and `until`: when it is valid; by default from now for 30 days
  */
 export async function makeCertificate(
   folder: string,
-  { host, user, days = 30 }: { host: string; user: string; days?: number },
+  {
+    host,
+    user,
+    from = new Date(),
+    until = new Date(Date.now() + 30 * DAY_MS),
+  }: { host: string; user: string; from?: Date; until?: Date },
 ): Promise<Certificate> {
   const [ca, certificate, key] = ['ca.pem', 'certificate.pem', 'key.pem'].map((name) =>
     join(folder, name),
@@ -36,11 +45,12 @@ export async function makeCertificate(
   const newKey = ['-nodes', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256'];
   await openssl(
     ...['req', '-x509', ...newKey, '-keyout', caKey, '-out', ca],
-    ...['-subj', '/CN=a test authority', '-days', '30'],
+    ...['-subj', '/CN=a test authority', '-days', '3650'],
   );
   await openssl(...['req', ...newKey, '-keyout', key, '-out', request, '-subj', `/CN=${host}`]);
   await openssl(
-    ...['x509', '-req', '-in', request, '-CA', ca, '-CAkey', caKey, '-days', String(days)],
+    ...['x509', '-req', '-in', request, '-CA', ca, '-CAkey', caKey],
+    ...['-not_before', stampOf(from), '-not_after', stampOf(until)],
     ...['-extfile', extensions, '-out', certificate],
   );
   const { uid, gid } = accountIds(user);

@@ -1,7 +1,7 @@
 /** Checks how long the certificates of servers that are reached by TLS remain valid. */
 import type { Config } from '../shared/config.ts';
 import { type Protocol, readCertificate } from '../shared/certificate.ts';
-import { isThisMachine, type TlsPlace } from '../shared/tls.ts';
+import { hostOf, isThisMachine, type TlsPlace } from '../shared/tls.ts';
 import { fix, type Line, ok } from './line.ts';
 
 const WARN_DAYS = 30;
@@ -18,8 +18,13 @@ export interface TlsServer extends TlsPlace {
 export function tlsServers({ postgres, ldap, redis, databases }: Config): TlsServer[] {
   const byUrl = (name: string, text: string, port: number, caFile: string | undefined) => {
     const url = new URL(text);
-    const host = url.hostname.replace(/^\[|\]$/gu, '');
-    return { name, host, port: Number(url.port || port), caFile, protocol: 'tls' as const };
+    return {
+      name,
+      host: hostOf(url),
+      port: Number(url.port || port),
+      caFile,
+      protocol: 'tls' as const,
+    };
   };
   return [
     ...(isThisMachine(postgres.host)

@@ -5,7 +5,7 @@ import { prepareArchives } from '../archives/homes/file-archive-mount.ts';
 import { prepareFileAreas } from '../backends/files/file-acls.ts';
 import { areaPath } from '../backends/files/file-mount.ts';
 import { CONFIG_FILE } from '../cli/command.ts';
-import { openPool, withClient } from '../database/connection.ts';
+import { openPool, type Pool, withClient } from '../database/connection.ts';
 import { lookAtArchives } from '../doctor/archives.ts';
 import { lookAtAreas } from '../doctor/areas.ts';
 import { isRealmEmpty } from '../identity/people-table.ts';
@@ -56,20 +56,16 @@ export function realmPieces(
     does: `chamberlain bootstrap ${name}`,
     needs: postgres,
     check: async () =>
-      (await asOwner(isRealmEmpty)) ? 'is missing: the realm is empty' : undefined,
+      (await asOwner((pool) => withClient(pool, isRealmEmpty)))
+        ? 'is missing: the realm is empty'
+        : undefined,
     async make() {
       if (name === '' || key === undefined) {
         throw new ChamberlainError('USAGE', 'nothing says who the first admin is, with which key', {
           action: 'Give admin.name and admin.sshKey in the file of --answers.',
         });
       }
-      const config = readConfig();
-      const pool = openPool(config, 'owner', { max: 1, durable: true });
-      try {
-        await bootstrap(pool, config, name, { displayName, email, key });
-      } finally {
-        await pool.end();
-      }
+      await asOwner((pool) => bootstrap(pool, readConfig(), name, { displayName, email, key }));
     },
   };
   const workers = ['intake', 'relay', ...ROLES, 'sweep'].map((role) =>
@@ -78,10 +74,10 @@ export function realmPieces(
   return [first, ...workers];
 }
 
-async function asOwner<T>(act: Parameters<typeof withClient<T>>[1]): Promise<T> {
+async function asOwner<T>(act: (pool: Pool) => Promise<T>): Promise<T> {
   const pool = openPool(readConfig(), 'owner', { max: 1, durable: true });
   try {
-    return await withClient(pool, act);
+    return await act(pool);
   } finally {
     await pool.end();
   }

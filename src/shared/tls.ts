@@ -22,13 +22,18 @@ export function isThisMachine(host: string): boolean {
   return host.startsWith('/') || THIS_MACHINE.test(host);
 }
 
+/** The host of a URL: of an IPv6 address without its brackets. */
+export function hostOf({ hostname }: Pick<URL, 'hostname'>): string {
+  return hostname.replace(/^\[|\]$/gu, '');
+}
+
 export function caFileOf({ caFile = SYSTEM_CAS }: Pick<TlsPlace, 'caFile'>): string {
   return caFile;
 }
 
 /** What Node needs to connect. Throws CONFIG_INVALID if the authorities cannot be read. */
 export function tlsOptions(place: TlsPlace): ConnectionOptions & { host: string; ca: Buffer } {
-  const host = place.host.replace(/^\[|\]$/gu, '');
+  const { host } = place;
   const path = caFileOf(place);
   try {
     return {

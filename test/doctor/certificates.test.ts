@@ -6,6 +6,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { makeCertificate } from '../../dev/servers/certificate.ts';
 import { freePort } from '../../dev/servers/redis.ts';
 import type { Config } from '../../src/shared/config.ts';
 import { lookAtCertificate, tlsServers } from '../../src/doctor/certificates.ts';
@@ -15,38 +16,7 @@ import { eventually } from '../scenarios/eventually.ts';
 const DAY_MS = 86_400_000;
 let dir: string;
 let server: ChildProcess | undefined;
-beforeAll(() => {
-  dir = mkdtempSync(join(tmpdir(), 'certificates-'));
-  openssl(
-    'req',
-    '-x509',
-    '-nodes',
-    '-newkey',
-    'ed25519',
-    '-keyout',
-    'ca.key',
-    '-out',
-    'ca.pem',
-    '-subj',
-    '/CN=ca',
-    '-days',
-    '3650',
-  );
-  openssl(
-    'req',
-    '-nodes',
-    '-newkey',
-    'ed25519',
-    '-keyout',
-    'key.pem',
-    '-out',
-    'request.pem',
-    '-subj',
-    '/CN=localhost',
-    '-addext',
-    'subjectAltName=DNS:localhost',
-  );
-});
+beforeAll(() => void (dir = mkdtempSync(join(tmpdir(), 'certificates-'))));
 afterEach(async () => {
   if (server === undefined || server.exitCode !== null) return;
   server.kill('SIGTERM');
@@ -54,31 +24,9 @@ afterEach(async () => {
 });
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
 
-function openssl(...args: string[]): void {
-  execFileSync('openssl', args, { cwd: dir, stdio: 'pipe' });
-}
-
 /** Starts a Redis whose certificate is valid from one moment until another. @returns its port */
 async function serve(from: Date, until: Date): Promise<number> {
-  const stamp = (at: Date) => at.toISOString().replace(/[-:T]|\.\d+/gu, '');
-  openssl(
-    'x509',
-    '-req',
-    '-in',
-    'request.pem',
-    '-CA',
-    'ca.pem',
-    '-CAkey',
-    'ca.key',
-    '-copy_extensions',
-    'copy',
-    '-not_before',
-    stamp(from),
-    '-not_after',
-    stamp(until),
-    '-out',
-    'certificate.pem',
-  );
+  await makeCertificate(dir, { host: 'localhost', user: 'root', from, until });
   const port = await freePort();
   server = spawn(
     'redis-server',
@@ -101,7 +49,9 @@ async function serve(from: Date, until: Date): Promise<number> {
     { cwd: dir, stdio: 'ignore' },
   );
   await eventually('Redis', () => {
-    openssl('s_client', '-connect', `127.0.0.1:${port}`, '-brief');
+    execFileSync('openssl', ['s_client', '-connect', `127.0.0.1:${port}`, '-brief'], {
+      stdio: 'pipe',
+    });
     return true;
   });
   return port;

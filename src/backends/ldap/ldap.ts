@@ -17,7 +17,7 @@ import { connect as connectTls } from 'node:tls';
 import * as ldapts from 'ldapts';
 import { cutMessages } from './ldap-messages.ts';
 import { type Secret, secretNow } from '../../secrets/secret.ts';
-import { isThisMachine, tlsOptions } from '../../shared/tls.ts';
+import { hostOf, isThisMachine, tlsOptions } from '../../shared/tls.ts';
 import { readPages, type SentEntry } from './ldap-pages.ts';
 
 /** slapd drops a connection with more than 1,000 pending operations. */
@@ -283,7 +283,7 @@ function clientFor(
     return new ldapts.Client({ url: 'ldap://localhost', timeout, createConnection });
   }
   const url = URL.canParse(uri) ? new URL(uri) : undefined;
-  const host = url?.hostname.replace(/^\[|\]$/g, '');
+  const host = url === undefined ? '' : hostOf(url);
   if (url?.protocol === 'ldaps:' && host) {
     const port = Number(url.port || 636);
     const secure = connectOnce(() => connectTls({ port, ...tlsOptions({ host, caFile }) }));

@@ -8,7 +8,7 @@ import { adminOfPortal, findSecret, type Config } from '../../shared/config.ts';
 import type { Role } from '../../reconcile/wanted.ts';
 import { ROLES } from '../../roles/index.ts';
 import { ChamberlainError, describeError } from '../../shared/errors.ts';
-import { tlsOptions } from '../../shared/tls.ts';
+import { hostOf, tlsOptions } from '../../shared/tls.ts';
 
 /** What the connection of an account depends on. */
 export type RedisPlace = Pick<Config, 'redis' | 'secrets'>;
@@ -92,13 +92,14 @@ function placeOf({ redis: { url: text, caFile } }: Pick<Config, 'redis'>): Redis
   if (url.protocol === 'unix:') {
     return { path: decodeURIComponent(url.pathname), db: Number(url.searchParams.get('db') ?? 0) };
   }
+  const host = hostOf(url);
   return {
-    host: url.hostname.replace(/^\[|\]$/gu, ''),
+    host,
     port: Number(url.port || '6379'),
     db: Number(url.pathname.slice(1)),
     ...(url.username === '' ? {} : { username: decodeURIComponent(url.username) }),
     ...(url.password === '' ? {} : { password: decodeURIComponent(url.password) }),
-    ...(url.protocol === 'rediss:' ? { tls: tlsOptions({ host: url.hostname, caFile }) } : {}),
+    ...(url.protocol === 'rediss:' ? { tls: tlsOptions({ host, caFile }) } : {}),
   };
 }
 
