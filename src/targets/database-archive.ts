@@ -17,14 +17,17 @@ export interface DatabaseArchiveHave {
   /** by server, the names of the user's databases, or why they cannot be read */
   servers: ({ server: string; databases: string[] } | { server: string; unreadable: string })[];
   /** read only if one is recorded and needed; `unreadable` says why it cannot be read */
-  archive: DatabasesArchive | { unreadable: string } | undefined;
+  archive: SeenArchive;
   /** read only if it is no longer wanted: whether something is left of one that was being made */
   part?: { isThere: boolean } | { unreadable: string };
   /** read only for an erased subject: whether anything is left of any archive */
   anyArchive?: boolean | { unreadable: string };
   /** of each archive that must be removed, in order */
-  past?: (DatabasesArchive | { unreadable: string } | undefined)[];
+  past?: SeenArchive[];
 }
+
+type SeenArchive =
+  Awaited<ReturnType<DatabaseArchiveReader['lookAtArchive']>> | { unreadable: string };
 
 /**
  * Ours are the databases whose names begin with the user's, `s51234__`, on servers of tools. The following
@@ -45,6 +48,7 @@ export interface DatabaseArchiveHave {
  * | gone       | yes      | same; one that it does not hold              | ARCHIVE_DIFFERS, left       |
  * | forgotten  | yes      | same; no database left, every server read    | databases.removeArchive     |
  * | forgotten  | yes      | same; one that it holds                      | databases.drop, first       |
+ * | forgotten  | yes      | its empty folder; no database left           | databases.removeArchive     |
  * | erased     | no       | one, whatever is in an archive               | databases.erase             |
  * | erased     | no       | anything of any archive of the account       | databases.eraseArchives     |
  * | not away   | yes      | none, or not the same, and it is needed      | ARCHIVE_DAMAGED             |
@@ -138,13 +142,15 @@ export const databaseArchive: Target<
     }
     const isEmpty = readableServers.every(({ databases }) => databases.length === 0);
     const { archive } = have;
-    if (archive !== undefined && 'unreadable' in archive) {
+    if (typeof archive === 'object' && 'unreadable' in archive) {
       draft.unreadable(archive.unreadable);
       return draft.plan;
     }
-    if (archive?.manifest !== manifest) {
-      const isGone = archive === undefined && end === 'forgotten';
+    const forgotten = { archival: want.archival, manifest };
+    if (archive === undefined || archive === 'emptied' || archive.manifest !== manifest) {
+      const isGone = typeof archive !== 'object' && end === 'forgotten';
       if (end === 'back' || !(isEmpty && (isGone || end === 'gone'))) draft.damaged(archive);
+      else if (isGone && !isUnreadable()) draft.forget(forgotten, archive);
       return draft.plan;
     }
     for (const { server, databases } of readableServers) {
@@ -160,7 +166,7 @@ export const databaseArchive: Target<
       }
     }
     if (end === 'forgotten' && isEmpty && !isUnreadable()) {
-      draft.forget({ archival: want.archival, manifest }, archive);
+      draft.forget(forgotten, archive);
     }
     return draft.plan;
   },
@@ -271,14 +277,13 @@ function drafting(want: DatabaseArchiveWant) {
 
     /** For an archive that need not be kept any longer; `seen` is the one on disk. */
     forget(which: PastArchive, seen: DatabaseArchiveHave['archive']): void {
-      if (seen !== undefined && 'unreadable' in seen) {
+      if (typeof seen === 'object' && 'unreadable' in seen) {
         draft.unreadable(seen.unreadable);
         return;
       }
       const action = { verb: 'databases.removeArchive', ...of, ...which } as const;
-      const isRecorded = seen?.manifest === which.manifest;
-      const state = seen === undefined ? 'absent' : isRecorded ? 'whole' : 'other';
-      draft.forget(nameOf(which.archival), state, gone, action);
+      const isRecorded = typeof seen === 'object' && seen.manifest === which.manifest;
+      draft.forget(nameOf(which.archival), isRecorded ? 'whole' : stateOf(seen), gone, action);
     },
 
     unmanaged(server: string, database: string): void {
@@ -287,8 +292,14 @@ function drafting(want: DatabaseArchiveWant) {
       draft.finding(`${database} on ${server}`, 'ARCHIVE_DIFFERS', sentence);
     },
 
-    damaged(seen: DatabasesArchive | undefined): void {
-      draft.damaged(archiveName, seen === undefined ? 'absent' : 'other');
+    damaged(seen: DatabasesArchive | 'emptied' | undefined): void {
+      draft.damaged(archiveName, stateOf(seen));
     },
   };
+}
+
+/** Of an archive that is not the recorded one. */
+function stateOf(seen: DatabasesArchive | 'emptied' | undefined): 'absent' | 'emptied' | 'other' {
+  if (seen === undefined) return 'absent';
+  return seen === 'emptied' ? seen : 'other';
 }

@@ -64,8 +64,14 @@ export interface DatabaseArchiveReader {
     server: string,
     users: readonly string[],
   ): Promise<ReadonlyMap<string, string[]>>;
-  /** The archive of that name; undefined if there is none. */
-  lookAtArchive(account: string, archival: number): Promise<DatabasesArchive | undefined>;
+  /**
+   * The archive of that name; undefined if there is none. `emptied`: only its empty folder is there, because its
+   * removal was interrupted.
+   */
+  lookAtArchive(
+    account: string,
+    archival: number,
+  ): Promise<DatabasesArchive | 'emptied' | undefined>;
   /** Whether something is left of an unfinished archive of that name. */
   isPartThere(account: string, archival: number): Promise<boolean>;
   /** Whether anything is left of any archive of the account, recorded or not. */

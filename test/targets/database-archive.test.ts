@@ -200,6 +200,18 @@ describe('database-archive', () => {
     ],
     ['is done when it is removed', tool('deleted', recorded({ expired: true })), have([]), []],
     [
+      'removes the empty folder that an interrupted removal leaves',
+      tool('deleted', recorded({ expired: true })),
+      have([], 'emptied'),
+      [REMOVE],
+    ],
+    [
+      'has nothing to drop from if the folder is empty',
+      tool('deleted', recorded({ expired: true })),
+      have([A], 'emptied'),
+      [DAMAGED],
+    ],
+    [
       'reports what is there when it is removed',
       tool('deleted', recorded({ expired: true })),
       have([A]),
@@ -375,13 +387,18 @@ describe('database-archive', () => {
     });
   });
 
-  test.each<[string, DatabasesArchive | undefined, string[]]>([
+  test.each<[string, DatabasesArchive | 'emptied' | undefined, string[]]>([
     [
       'removes it',
       archived([A], true),
       ['destroy databases.removeArchive archive 1 of the databases of s51234: present → absent'],
     ],
     ['is done when it does not exist', undefined, []],
+    [
+      'removes its empty folder',
+      'emptied',
+      ['destroy databases.removeArchive archive 1 of the databases of s51234: present → absent'],
+    ],
     ['leaves another', archived([A], true, OTHER), ['ARCHIVE_DAMAGED, advisory']],
   ])(
     'for a restored subject whose archive need not be kept any longer: %s',

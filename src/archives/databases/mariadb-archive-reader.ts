@@ -6,6 +6,7 @@ import type { DatabaseArchiveReader, DatabasesArchive } from '../../targets/data
 import {
   findArchive,
   isBegun,
+  isEmptied,
   namesOfArchives,
   openArchives,
   lookInArchives,
@@ -110,9 +111,9 @@ async function readAll(servers: Servers, server: string): Promise<ReadonlyMap<st
 function lookAtArchive(
   archives: OpenDatabaseArchives,
   name: ArchiveName,
-): DatabasesArchive | undefined {
+): DatabasesArchive | 'emptied' | undefined {
   const found = findArchive(archives, name);
-  if (found === undefined) return undefined;
+  if (found === undefined) return isEmptied(archives, name) ? 'emptied' : undefined;
   const { sha256, manifest } = found;
   const of = (server: string) => ({
     databases: manifest.databases

@@ -385,6 +385,12 @@ describe('archiving, dropping and restoring', () => {
     rmSync(join(realm.folder, `${ACCOUNT}.1`, 'toolsdb.1.sql.zst'));
     await writer.do(remove);
     expect(readdirSync(realm.folder)).toEqual([]);
+    const reader = openDatabaseArchiveReader(realm.places, login('databases-reader'), realm.folder);
+    mkdirSync(join(realm.folder, `${ACCOUNT}.1`), { mode: 0o700 });
+    expect(await reader.lookAtArchive(ACCOUNT, 1)).toBe('emptied');
+    await writer.do(remove);
+    expect(readdirSync(realm.folder)).toEqual([]);
+    await reader.close();
   });
 });
 
@@ -958,7 +964,7 @@ describe('the reader', () => {
     }
     mkdirSync(join(realm.folder, `${ACCOUNT}.1`));
     const reader = openDatabaseArchiveReader(realm.places, login('databases-reader'), realm.folder);
-    expect(await reader.lookAtArchive(ACCOUNT, 1)).toBeUndefined();
+    expect(await reader.lookAtArchive(ACCOUNT, 1)).toBe('emptied');
     writeFileSync(manifestPath(), '{"version":2}');
     await expect(reader.lookAtArchive(ACCOUNT, 1)).rejects.toMatchObject({
       code: 'BACKEND_UNREADABLE',
