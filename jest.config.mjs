@@ -1,11 +1,17 @@
 /** dev/test.ts runs jest with this, and starts the servers that the tests share. */
-const LONG = { long: '<rootDir>/test/long/', deploy: '<rootDir>/test/deploy-long/' };
-const folder = LONG[process.env.CHAMBERLAIN_TESTS];
+const DEPLOY = '<rootDir>/test/deploy-long/';
+const PLAIN = {
+  testMatch: ['<rootDir>/test/**/*.test.ts'],
+  testPathIgnorePatterns: [DEPLOY, '\\.long\\.test\\.ts$'],
+};
+const OTHERS = {
+  long: { testMatch: ['<rootDir>/test/**/*.long.test.ts'] },
+  deploy: { testMatch: [`${DEPLOY}*.test.ts`] },
+};
 
 export default {
   runner: '<rootDir>/dev/jest/runner.ts',
-  testMatch: [`${folder ?? '<rootDir>/test/'}**/*.test.ts`],
-  testPathIgnorePatterns: folder === undefined ? Object.values(LONG) : [],
+  ...(OTHERS[process.env.CHAMBERLAIN_TESTS] ?? PLAIN),
   modulePathIgnorePatterns: ['<rootDir>/dist/', '<rootDir>/.stack/'],
   transform: {}, // Node strips the types itself
   maxWorkers: 4, // on two cores too: most of the time a suite waits

@@ -1,5 +1,5 @@
 /**
- * The benchmarks: `npm run bench -- chain`, `login`, `sweep`, `lifecycle`, `failover` and `recover`. Each
+ * The benchmarks: `npm run bench -- chain`, `login`, `sweep`, `lifecycle`, `failover`, `recover` and `install`. Each
  * starts servers of its own, and stops them.
  *
  * Standard output has the figures (with `--json` one object a line), standard error the progress.
@@ -17,6 +17,8 @@ import {
   FAILOVER_FULL,
   FAILOVER_QUICK,
   FULL,
+  INSTALL_FULL,
+  INSTALL_QUICK,
   LIFECYCLE_FULL,
   LIFECYCLE_QUICK,
   LOGIN_FULL,
@@ -27,12 +29,13 @@ import {
   SWEEP_FULL,
   SWEEP_QUICK,
 } from './goals.ts';
+import { measureInstall } from './install.ts';
 import { measureLifecycle } from './lifecycle.ts';
 import { measureLogin } from './login.ts';
 import { measureRecover } from './recover.ts';
 import { measureSweep } from './sweep.ts';
 
-const USAGE = `usage: npm run bench -- chain|login|sweep|lifecycle|failover|recover [--json] [--quick] [--profile] [--dir DIR]
+const USAGE = `usage: npm run bench -- chain|login|sweep|lifecycle|failover|recover|install [--json] [--quick] [--profile] [--dir DIR]
 
   chain      the time from a portal's request until the tool is ready
   login      a login host: its starts, changes, lookups, become, whole logins
@@ -41,6 +44,7 @@ const USAGE = `usage: npm run bench -- chain|login|sweep|lifecycle|failover|reco
   failover   the time until the next verdict after a leader was killed, hangs or vanishes from the network
   recover    a recovery in a large realm: the time until its list is ready, who has more access afterwards than before
              the loss, and how soon \`status\` names a server that came back older
+  install    building the packages, \`chamberlain setup\` on a bare machine, and what all roles take there at rest
 
   --json     one object a line: {"figure","value","unit","floor","ratio","goal","holds"}
   --quick    small sizes, to try the benchmark itself; the figures mean nothing
@@ -74,6 +78,8 @@ const benches = {
     measureLifecycle({ ...options, size: values.quick ? LIFECYCLE_QUICK : LIFECYCLE_FULL }),
   failover: (options: Options) =>
     measureFailover({ ...options, size: values.quick ? FAILOVER_QUICK : FAILOVER_FULL }),
+  install: (options: Options) =>
+    measureInstall({ ...options, size: values.quick ? INSTALL_QUICK : INSTALL_FULL }),
 };
 const [name = '', ...more] = positionals;
 if (values.help || more.length > 0 || !isBench(name)) {

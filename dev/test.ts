@@ -4,7 +4,7 @@
  *
  *     node dev/test.ts [--long | --deploy] [JEST ARGUMENT…]
  *
- * Plain: every test but test/long and test/deploy-long; --long, --deploy: those alone. A file or pattern may be named as
+ * Plain: every test but *.long.test.ts and test/deploy-long; --long, --deploy: those alone. A file or pattern may be named as
  * for jest. The exit code is jest's. CHAMBERLAIN_TEST_RESULT=FILE writes jest's result there as JSON. The last line
  * tells what the run took: other load makes a run longer, and hardly changes its processor time.
  *

@@ -90,9 +90,9 @@ const RUN_BY: Record<string, readonly string[]> = {
     ...['install:redis-restart', 'install:slapd-start', 'real:ldap-again', 'recovery:slapd'],
     ...['backups:wal-server', 'backups:wal-receiver', 'restore:log'],
   ],
-  'scenarios/login/hearing': ['portal:hear'],
+  'scenarios/login/hearing.long': ['portal:hear'],
   'scenarios/leaving/leaving': ['lifecycle:archives'],
-  'scenarios/recovery/backup-set': [
+  'scenarios/recovery/backup-set.long': [
     ...['backups:cron', 'backups:verify', 'recovery:set', 'recovery:freeze', 'recovery:everything'],
     ...['recovery:suspend', 'recovery:after'],
     ...['restore:files', 'restore:postgres', 'restore:directory'],

@@ -1,4 +1,4 @@
-/** LDIF for slapadd. test/scenarios/recovery/backup-set.test.ts tests it with slapd itself. */
+/** LDIF for slapadd. test/scenarios/recovery/backup-set.long.test.ts tests it with slapd itself. */
 import { expect, test } from '@jest/globals';
 import { compareDns, renderEntry } from '../../src/backup/ldif.ts';
 

@@ -1,31 +1,18 @@
 /** `chamberlain setup`, on machines with systemd that have the Debian package and nothing of a realm. */
-import { execFileSync } from 'node:child_process';
 import { generateKeyPairSync } from 'node:crypto';
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { ANSWERS, bootBare, buildPackages, HOOKS, INCLUDED, SETUP } from './bare-machine.ts';
 import { type Docker, type Machine, startDocker } from './systemd-machines.ts';
 
-const PROJECT = join(import.meta.dirname, '../..');
 const HOUR_MS = 3_600_000;
 const folder = mkdtempSync(join(tmpdir(), 'chamberlain-setup-'));
 
-/** With the servers, as setup installs them, but Redis: its package is at hand. */
-const INCLUDED = [
-  ...['ca-certificates', 'dbus', 'openssh-client', 'procps', 'systemd-sysv', 'acl', 'zstd'],
-  ...['age', 'ldap-utils', 'mariadb-client', 'openssl', 'postgresql-client'],
-  ...['postgresql-17', 'redis-server', 'slapd', 'mariadb-server'],
-];
-const HOOKS = [
-  'chroot "$1" systemctl disable postgresql slapd mariadb',
-  'chroot "$1" dpkg --purge redis-server redis-tools',
-  'find "$1/var/cache/apt/archives" -name "*.deb" ! -name "redis*" -delete',
-];
-
 let docker: Docker;
 beforeAll(async () => {
-  const [, deb = ''] = build();
+  const [, deb = ''] = buildPackages(folder);
   docker = await startDocker();
   docker.makeImage(INCLUDED, HOOKS);
   docker.install(deb);
@@ -35,38 +22,9 @@ afterAll(async () => {
   rmSync(folder, { recursive: true });
 }, HOUR_MS);
 
-function build(): string[] {
-  execFileSync(process.execPath, ['dev/debian/build.ts', folder], {
-    cwd: PROJECT,
-    env: { ...process.env, DPKG_DEB_COMPRESSOR_TYPE: 'none' },
-    stdio: ['ignore', 'ignore', 'inherit'],
-  });
-  return readdirSync(folder)
-    .sort()
-    .map((name) => join(folder, name));
-}
-
-const ANSWERS = `realm: tools
-base: dc=example,dc=org
-admin:
-  name: alice
-  sshKey: /root/alice.pub
-  signingKey: /root/alice.pem
-`;
-const SETUP = ['chamberlain', 'setup', '--answers', '/root/answers.yaml'];
 const CHECK = ['chamberlain', 'setup', '--check'];
 const GOOD = 'everything is as it must be\n';
 const GREEN = /^0 fix, 0 unreadable, 0 not looked at, \d+ ok;/mu;
-
-/** A machine with the answers and the keys of the first admin. */
-async function boot(name: string): Promise<Machine> {
-  const machine = await docker.boot(name);
-  const { publicKey } = generateKeyPairSync('ed25519');
-  machine.run('ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-f', '/root/alice');
-  machine.write('/root/alice.pem', publicKey.export({ type: 'spki', format: 'pem' }).toString());
-  machine.write('/root/answers.yaml', ANSWERS);
-  return machine;
-}
 
 /** The files that a program of the caller's own leaves, or the running of a machine. */
 const OWN =
@@ -76,7 +34,7 @@ const changesOf = (machine: Machine): string[] =>
 
 describe('on a bare machine', () => {
   let machine: Machine;
-  beforeAll(async () => void (machine = await boot('bare')), HOUR_MS);
+  beforeAll(async () => void (machine = await bootBare(docker, 'bare')), HOUR_MS);
 
   test('it refuses, without a terminal, what it does not know, and names it', () => {
     const { status, stderr } = machine.start('chamberlain', 'setup');
@@ -210,7 +168,7 @@ const KILLED = `
 test(
   'killed after each of its pieces, and run again each time, it makes the same realm',
   async () => {
-    const machine = await boot('killed');
+    const machine = await bootBare(docker, 'killed');
     const made: string[] = [];
     for (let status: number | null = 137; status === 137;) {
       const ended = machine.start('sh', '-c', KILLED, 'sh', ...SETUP);

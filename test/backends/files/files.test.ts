@@ -1,4 +1,4 @@
-/** Reader and writer on a real file system, as root. Tests of hostile tenants are in file-races.test.ts. */
+/** Reader and writer on a real file system, as root. Tests of hostile tenants are in file-races.long.test.ts. */
 import { spawnSync } from 'node:child_process';
 import {
   chmodSync,

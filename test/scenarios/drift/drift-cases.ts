@@ -1,6 +1,6 @@
 /**
  * The table of drifts of single subjects: every case is a test of drift.test.ts, done on real servers. Drifts
- * of everybody at once are in drift-servers.test.ts; a PostgreSQL from a backup is in recover.test.ts.
+ * of everybody at once are in drift-servers.long.test.ts; a PostgreSQL from a backup is in recover.long.test.ts.
  */
 import { ATTRIBUTE_CASES } from './drift-attributes.ts';
 import type { DriftCase } from './drift-case.ts';

@@ -1,4 +1,4 @@
-/** The workers are killed while a subject leaves, at one place of each kind; test/long has all of them. */
+/** The workers are killed while a subject leaves, at one place of each kind; leaving.long.test.ts has all of them. */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { type Cuts, openCuts, OPTIONS, placesOf } from './leaving-cuts.ts';
 import { type LeavingWorld, openLeavingWorld } from './leaving-world.ts';

@@ -1,4 +1,4 @@
-/** Agent and login helper of a login host, killed in the middle of changes; test/long kills them more often. */
+/** Agent and login helper of a login host, killed in the middle of changes; login-crash.long.test.ts kills them more often. */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { openCrashing, surviveKills, surviveLossOfFiles } from './login-crash.ts';
 import type { Login } from './login.ts';

@@ -1,4 +1,4 @@
-/** kill -9 of `chamberlain work` at any moment; test/long does it a thousand times. */
+/** kill -9 of `chamberlain work` at any moment; crashes.long.test.ts does it a thousand times. */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { startWorkers, surviveCrashes } from './crash.ts';
 import { admit, openRunning, type Running } from '../running.ts';

@@ -13,7 +13,7 @@ import { expectWhole, OUTAGES, surviveOutage, tool } from './outage.ts';
 import type { Portal, Wish } from '../portal.ts';
 import { admit, openRunning, type Running } from '../running.ts';
 
-/** Until clients are in the middle of it; those of test/long outlast every time-out of the program. */
+/** Until clients are in the middle of it; those of outages.long.test.ts outlast every time-out of the program. */
 const OUTAGE_MS = 1500;
 
 let running: Running;

@@ -1,7 +1,7 @@
 /** kill -9 of a login host's agent, of its login helper, and of both, a hundred times in a thousand changes. */
 import { afterAll, beforeAll, test } from '@jest/globals';
-import { openCrashing, surviveKills, surviveLossOfFiles } from '../scenarios/login/login-crash.ts';
-import type { Login } from '../scenarios/login/login.ts';
+import { openCrashing, surviveKills, surviveLossOfFiles } from './login-crash.ts';
+import type { Login } from './login.ts';
 
 const CHANGES = Number(process.env['CHAMBERLAIN_CHANGES'] ?? 1000);
 

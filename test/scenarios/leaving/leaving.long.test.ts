@@ -1,14 +1,8 @@
 /** Every move of a subject that leaves, with the workers killed before and after each action of each role. */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import {
-  type Cuts,
-  MOVES,
-  openCuts,
-  OPTIONS,
-  placesOf,
-} from '../scenarios/leaving/leaving-cuts.ts';
-import { type LeavingWorld, openLeavingWorld } from '../scenarios/leaving/leaving-world.ts';
-import { settled } from '../scenarios/outside.ts';
+import { type Cuts, MOVES, openCuts, OPTIONS, placesOf } from './leaving-cuts.ts';
+import { type LeavingWorld, openLeavingWorld } from './leaving-world.ts';
+import { settled } from '../outside.ts';
 
 let leaving: LeavingWorld;
 let cuts: Cuts;

@@ -5,21 +5,21 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import { populate } from '../../bench/population/population.ts';
+import { populate } from '../../../bench/population/population.ts';
 import {
   maintainersOf,
   personName,
   toolName,
   TOOLS_FIRST,
-} from '../../bench/population/population-names.ts';
-import { type Closers, openRealm } from '../../bench/realm.ts';
-import { adminDn } from '../../deploy/ldap/render.ts';
-import { verifierOf } from '../../src/credentials/credentials.ts';
-import type { Report } from '../../src/reconcile/report.ts';
-import { endOf, runCli, startCli } from '../cli/run-cli.ts';
-import { administer, type World } from '../stack.ts';
-import { endProcess, randomFrom, startWorkers } from '../scenarios/processes/crash.ts';
-import { eventually } from '../scenarios/eventually.ts';
+} from '../../../bench/population/population-names.ts';
+import { type Closers, openRealm } from '../../../bench/realm.ts';
+import { adminDn } from '../../../deploy/ldap/render.ts';
+import { verifierOf } from '../../../src/credentials/credentials.ts';
+import type { Report } from '../../../src/reconcile/report.ts';
+import { endOf, runCli, startCli } from '../../cli/run-cli.ts';
+import { administer, type World } from '../../stack.ts';
+import { endProcess, randomFrom, startWorkers } from '../processes/crash.ts';
+import { eventually } from '../eventually.ts';
 import {
   homeOf,
   query,
@@ -27,8 +27,8 @@ import {
   readCredentials,
   readDirectory,
   settled,
-} from '../scenarios/outside.ts';
-import { ROLES } from '../scenarios/repair/repair-world.ts';
+} from '../outside.ts';
+import { ROLES } from './repair-world.ts';
 
 const POPULATION = { people: 200, tools: 400 };
 const CUTS = Number(process.env['CHAMBERLAIN_CUTS'] ?? 50);

@@ -3,9 +3,9 @@
  * longer.
  */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import { runningPid, signalTree } from '../stack.ts';
-import { eventually } from '../scenarios/eventually.ts';
-import { openLogin, type Login } from '../scenarios/login/login.ts';
+import { runningPid, signalTree } from '../../stack.ts';
+import { eventually } from '../eventually.ts';
+import { openLogin, type Login } from './login.ts';
 
 const PEOPLE = Array.from({ length: 40 }, (_, n) => `p${n}`);
 /** These have logged in before; the host has never seen the others. */

@@ -1,9 +1,9 @@
 /** What happens between a backup and a loss, and what is restored before the next. */
-import type { Login } from '../scenarios/login/login.ts';
-import { newKey } from '../login-host/agent-world.ts';
-import { eventually } from '../scenarios/eventually.ts';
-import { query } from '../scenarios/outside.ts';
-import type { Wish } from '../scenarios/portal.ts';
+import type { Login } from '../login/login.ts';
+import { newKey } from '../../login-host/agent-world.ts';
+import { eventually } from '../eventually.ts';
+import { query } from '../outside.ts';
+import type { Wish } from '../portal.ts';
 
 /** A request that waits in the queue reinstates `alice`; `mallory` is an admin, too. */
 export const PEOPLE = ['alice', 'bob', 'carol', 'dave', 'erin', 'mallory'];

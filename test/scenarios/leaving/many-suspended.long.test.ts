@@ -6,21 +6,17 @@ import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import { PLACES } from '../../src/login-host/places.ts';
-import { verifierOf } from '../../src/credentials/credentials.ts';
-import { runCli } from '../cli/run-cli.ts';
-import type { World } from '../stack.ts';
-import { eventually } from '../scenarios/eventually.ts';
-import { newKey } from '../login-host/seals.ts';
-import { processesOf } from '../scenarios/login/access.ts';
-import {
-  LEAVING_ROLES,
-  type LeavingWorld,
-  openLeavingWorld,
-} from '../scenarios/leaving/leaving-world.ts';
-import { addLoginHost, type Login } from '../scenarios/login/login.ts';
-import { admit } from '../scenarios/running.ts';
-import { difference, filesBySeals, filesOf } from '../scenarios/drift/sealed-files.ts';
+import { PLACES } from '../../../src/login-host/places.ts';
+import { verifierOf } from '../../../src/credentials/credentials.ts';
+import { runCli } from '../../cli/run-cli.ts';
+import type { World } from '../../stack.ts';
+import { eventually } from '../eventually.ts';
+import { newKey } from '../../login-host/seals.ts';
+import { processesOf } from '../login/access.ts';
+import { LEAVING_ROLES, type LeavingWorld, openLeavingWorld } from './leaving-world.ts';
+import { addLoginHost, type Login } from '../login/login.ts';
+import { admit } from '../running.ts';
+import { difference, filesBySeals, filesOf } from '../drift/sealed-files.ts';
 import {
   type CredentialsSeen,
   query,
@@ -28,7 +24,7 @@ import {
   readCredentials,
   readDirectory,
   settled,
-} from '../scenarios/outside.ts';
+} from '../outside.ts';
 
 const PEOPLE = 500;
 /** Each has five of the people among its maintainers. */

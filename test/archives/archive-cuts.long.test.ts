@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { expect, test } from '@jest/globals';
 
 test('a step that was cut anywhere is completed by the next run, and nothing is lost', () => {
-  const program = join(import.meta.dirname, '../archives/archive-cuts.ts');
+  const program = join(import.meta.dirname, 'archive-cuts.ts');
   const { stdout, stderr } = spawnSync(process.execPath, [program], { encoding: 'utf8' });
   expect(stderr).toBe('');
   const lines = stdout

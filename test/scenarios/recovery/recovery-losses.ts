@@ -5,14 +5,14 @@
 import { readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { join } from 'node:path';
-import { openLog } from '../../src/shared/log.ts';
-import { PLACES } from '../../src/login-host/places.ts';
-import { DATABASES, openDatabasesMarkers } from '../../src/roles/databases/worker.ts';
-import { HOMES, openHomesMarkers } from '../../src/roles/homes/worker.ts';
-import type { Worker } from '../../src/shared/loop.ts';
-import { startMarker } from '../../src/seals/publish-heartbeat.ts';
-import { startPlaceMarkers } from '../../src/seals/publish-place-markers.ts';
-import { runCli, type Ended } from '../cli/run-cli.ts';
+import { openLog } from '../../../src/shared/log.ts';
+import { PLACES } from '../../../src/login-host/places.ts';
+import { DATABASES, openDatabasesMarkers } from '../../../src/roles/databases/worker.ts';
+import { HOMES, openHomesMarkers } from '../../../src/roles/homes/worker.ts';
+import type { Worker } from '../../../src/shared/loop.ts';
+import { startMarker } from '../../../src/seals/publish-heartbeat.ts';
+import { startPlaceMarkers } from '../../../src/seals/publish-place-markers.ts';
+import { runCli, type Ended } from '../../cli/run-cli.ts';
 import {
   restoreDatabaseCopy,
   restoreDirectoryCopy,
@@ -22,12 +22,12 @@ import {
   dumpDatabase,
   dumpDirectory,
   dumpServer,
-} from '../scenarios/recovery/backup.ts';
-import { eventually } from '../scenarios/eventually.ts';
-import type { AgentStatus, Login } from '../scenarios/login/login.ts';
-import { query } from '../scenarios/outside.ts';
-import { difference, filesBySeals, filesOf } from '../scenarios/drift/sealed-files.ts';
-import { startServer, stopServer } from '../stack.ts';
+} from './backup.ts';
+import { eventually } from '../eventually.ts';
+import type { AgentStatus, Login } from '../login/login.ts';
+import { query } from '../outside.ts';
+import { difference, filesBySeals, filesOf } from '../drift/sealed-files.ts';
+import { startServer, stopServer } from '../../stack.ts';
 
 /** `mariadb`: one of the two servers; `host`: what the login host remembers. */
 export const PLACES_TO_LOSE = [

@@ -1,7 +1,7 @@
 /** kill -9 of `chamberlain work` at hundreds of moments. */
 import { afterAll, beforeAll, test } from '@jest/globals';
-import { surviveCrashes } from '../scenarios/processes/crash.ts';
-import { admit, openRunning, type Running } from '../scenarios/running.ts';
+import { surviveCrashes } from './crash.ts';
+import { admit, openRunning, type Running } from '../running.ts';
 
 const ROUNDS = Number(process.env['CHAMBERLAIN_ROUNDS'] ?? 300);
 

@@ -2,10 +2,10 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { readSecret } from '../../src/shared/config.ts';
-import { openArchiveWriter } from '../../src/archives/databases/mariadb-archive.ts';
-import { withTenant } from '../../src/backends/mariadb/mariadb-tenant.ts';
-import { administer, openWorld, runningPid, type World } from '../stack.ts';
+import { readSecret } from '../../../src/shared/config.ts';
+import { openArchiveWriter } from '../../../src/archives/databases/mariadb-archive.ts';
+import { withTenant } from '../../../src/backends/mariadb/mariadb-tenant.ts';
+import { administer, openWorld, runningPid, type World } from '../../stack.ts';
 
 let world: World;
 const PATH = process.env['PATH'];

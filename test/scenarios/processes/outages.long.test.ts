@@ -1,7 +1,7 @@
 /** Outages of many lengths: shorter than a time-out, as long as one, and long enough for the longest pause. */
 import { afterAll, beforeAll, test } from '@jest/globals';
-import { expectWhole, OUTAGES, surviveOutage } from '../scenarios/processes/outage.ts';
-import { admit, openRunning, type Running } from '../scenarios/running.ts';
+import { expectWhole, OUTAGES, surviveOutage } from './outage.ts';
+import { admit, openRunning, type Running } from '../running.ts';
 
 let running: Running;
 const names: string[] = [];

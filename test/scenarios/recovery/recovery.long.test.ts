@@ -15,12 +15,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import { randomFrom } from '../scenarios/processes/crash.ts';
-import { eventually } from '../scenarios/eventually.ts';
-import { addLoginHost, type Login } from '../scenarios/login/login.ts';
-import { query, settled } from '../scenarios/outside.ts';
-import type { Wish } from '../scenarios/portal.ts';
-import { openRunning } from '../scenarios/running.ts';
+import { randomFrom } from '../processes/crash.ts';
+import { eventually } from '../eventually.ts';
+import { addLoginHost, type Login } from '../login/login.ts';
+import { query, settled } from '../outside.ts';
+import type { Wish } from '../portal.ts';
+import { openRunning } from '../running.ts';
 import { changesOf, type Changes, newPerson, newTool, PEOPLE, TOOLS } from './recovery-changes.ts';
 import {
   accountOf,
@@ -31,7 +31,7 @@ import {
   wrongEvents,
 } from './recovery-checker.ts';
 import { PLACES_TO_LOSE, realmOf, type Lost, type Realm } from './recovery-losses.ts';
-import { PROGRAM } from '../cli/run-cli.ts';
+import { PROGRAM } from '../../cli/run-cli.ts';
 
 const KILLS = 30;
 

@@ -7,9 +7,9 @@ import { createHash } from 'node:crypto';
 import { lstatSync, readdirSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { createConnection } from 'mariadb';
-import type { Login } from '../scenarios/login/login.ts';
-import { query, readDirectory, type Entry } from '../scenarios/outside.ts';
-import { administer } from '../stack.ts';
+import type { Login } from '../login/login.ts';
+import { query, readDirectory, type Entry } from '../outside.ts';
+import { administer } from '../../stack.ts';
 
 const SERVERS = ['replica', 'tools'] as const;
 const HOST = {
