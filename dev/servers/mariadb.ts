@@ -1,9 +1,10 @@
 import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { verifierOf } from '../../src/credentials/credentials.ts';
 import type { Certificate } from './certificate.ts';
 import { ANSWER_TIMEOUT_MS, makeWhole, type Server } from './daemon.ts';
 import { run } from './processes.ts';
-import { ensurePassword, nativePasswordVerifier } from './secret.ts';
+import { ensurePassword } from './secret.ts';
 
 export type MariadbKind = 'replica' | 'toolsdb';
 
@@ -97,7 +98,7 @@ export function networked(
 /** Creates Chamberlain's accounts as deploy/mariadb says, and gives them the passwords in `secrets`. */
 export async function createMariadbAccounts(server: MariadbServer, secrets: string): Promise<void> {
   const passwords = Object.entries(ACCOUNTS).map(([secret, account]) => {
-    const verifier = nativePasswordVerifier(ensurePassword(secrets, secret));
+    const verifier = verifierOf(ensurePassword(secrets, secret));
     return `ALTER USER '${account}'@'%' IDENTIFIED BY PASSWORD '${verifier}' ACCOUNT UNLOCK;`;
   });
   await administer(

@@ -31,7 +31,6 @@ export function postgresServer(folder: string): PostgresServer {
     ident_file: join(folder, 'pg_ident.conf'),
     max_connections: '800', // for the limits that test worlds share
     shared_buffers: '256MB',
-    jit: 'off',
     timezone: 'UTC',
     log_timezone: 'UTC',
   };

@@ -1,4 +1,4 @@
-import { createHash, createPublicKey, generateKeyPairSync, randomInt } from 'node:crypto';
+import { createPublicKey, generateKeyPairSync, randomInt } from 'node:crypto';
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -33,10 +33,4 @@ function ensureFile(file: string, make: () => string): string {
   writeFileSync(`${file}.new`, text, { mode: 0o600, flush: true });
   renameSync(`${file}.new`, file);
   return text;
-}
-
-/** What MariaDB stores of a password under mysql_native_password: `*` and the hex of sha1(sha1(password)). */
-export function nativePasswordVerifier(password: string): string {
-  const once = createHash('sha1').update(password).digest();
-  return `*${createHash('sha1').update(once).digest('hex').toUpperCase()}`;
 }
