@@ -407,6 +407,25 @@ describe('login hosts that have joined', () => {
     expect((await search('former', place, ['*', '+'])).out).toBe('');
   });
 
+  test('are listed with every other member of the group, which an admin can remove', async () => {
+    const { ldap, realm } = world.config;
+    const sssd = `cn=sssd,ou=chamberlain,${BASE}`;
+    const seesSeals = async (): Promise<boolean> =>
+      (await search('sssd', PEOPLE, ['chamberlainSeal'])).out.includes('chamberlainSeal: ');
+    const joins = modify(`cn=login-hosts,ou=chamberlain,${BASE}`, ['add', 'member', sssd]);
+    expect(await change('admin', joins)).toBe(0);
+    expect(await seesSeals()).toBe(true);
+    await withHosts({ ...ldap, realm }, world.ldapAdmin.password, async (hosts) => {
+      const [found] = (await hosts.list()).filter(({ record }) => record === undefined);
+      expect(found).toEqual({ name: sssd, dn: sssd, hasAccess: true, record: undefined });
+      if (found !== undefined) await hosts.remove(found);
+      expect((await hosts.list()).map(({ name }) => name)).toEqual(['former', 'host']);
+    });
+    expect(await seesSeals()).toBe(false);
+    // the account is not one of a host, and stays
+    expect((await search('sssd', PEOPLE, ['uid'])).out).toContain('uid: ');
+  });
+
   test('are members by an admin’s decision alone', async () => {
     const joins = modify(`cn=login-hosts,ou=chamberlain,${BASE}`, [
       ...(['add', 'member', `cn=former,ou=hosts,ou=chamberlain,${BASE}`] as const),
