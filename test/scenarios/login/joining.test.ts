@@ -248,6 +248,27 @@ describe('a machine that has joined by two commands on it and one of an admin', 
     await eventually('the agent to read', async () => (await login.agentStatus()).trouble === null);
   });
 
+  test.each([
+    ['no', 1],
+    ['yes', 0],
+  ])('and its admin are asked on a terminal, and %s counts', async (reply, code) => {
+    const { configFile: config } = running.world;
+    const before = passwordOf();
+    const asked = await runCli(['join', at('request.json'), '--out', at('asked.join')], {
+      ...{ config, terminal: true, input: `${reply}\n` },
+    });
+    expect([asked.exit, existsSync(at('asked.join'))]).toEqual([code, code === 0]);
+    expect(asked.out).toContain(`fingerprint  ${fingerprint}`);
+    expect(await accepts(before)).toBe(code === 1);
+    await answer(fingerprint);
+    const command = `${INSTALL} setup --join ${ANSWER}`;
+    const ended = await machine.run(['/usr/bin/script', '-qec', command, '/dev/null'], {
+      input: `${reply}\n`,
+    });
+    expect(ended.stdout).toContain('is to be a login host of the realm tools');
+    expect([ended.code, passwordOf() === before]).toEqual([code, code === 1]);
+  });
+
   test('keeps its name: another key is refused until the host is removed', async () => {
     const key = await machine.must(['/bin/sh', '-ec', 'age-keygen 2>/dev/null | age-keygen -y']);
     const other = makeJoinRequest({ kind: 'login-host', name: NAME, key: key.trim() });
@@ -286,7 +307,16 @@ describe('a machine that has joined by two commands on it and one of an admin', 
     const keyFile = readFileSync(inside(`${FOLDER}/key`), 'utf8');
     const secrets = [passwordOf(), /AGE-SECRET-KEY-\S+/u.exec(keyFile)?.[0] ?? ''];
     const audit = JSON.stringify(await query(world, 'SELECT * FROM audit'));
-    const texts = [...said, ended.out, ended.err, ...ran, ...log, stored, audit, login.host.agent.log()];
+    const texts = [
+      ...said,
+      ended.out,
+      ended.err,
+      ...ran,
+      ...log,
+      stored,
+      audit,
+      login.host.agent.log(),
+    ];
     for (const secret of secrets) {
       expect(secret).toMatch(/^[\w-]{16,}$/);
       for (const text of [...texts, readFileSync(inside(ANSWER), 'latin1')]) {
