@@ -1,4 +1,4 @@
-/** What the realm answers to a join request: all that the host needs. It contains a password, so it is encrypted. Pure. */
+/** What the realm answers to a join request: all that the host needs. It contains a password, so it is encrypted. */
 import { X509Certificate } from 'node:crypto';
 import * as z from 'zod/mini';
 import {

@@ -1,6 +1,6 @@
 /**
  * What a new machine sends to be joined: its kind, its name, and the public key to which its answer is encrypted. It
- * holds no secret, and anybody may have written it: people compare its fingerprint. Pure.
+ * holds no secret, and anybody may have written it: people compare its fingerprint.
  */
 import { hash } from 'node:crypto';
 import * as z from 'zod/mini';

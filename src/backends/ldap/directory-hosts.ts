@@ -73,7 +73,7 @@ export async function withHosts<T>(
       list: () =>
         run('reading the accounts of hosts', async (ldap) => {
           const attributes = ['cn', 'description'];
-          const found = await unless(RESULT.noSuchObject, [], () =>
+          const found = await unless([RESULT.noSuchObject], [], () =>
             ldap.search({ base: names.hosts, scope: 'one', attributes }),
           );
           const group = await readEntry(ldap, names.loginHosts, ['member']);
@@ -108,20 +108,18 @@ export async function withHosts<T>(
             }));
             await ldap.modify(names.host(name), replace, []);
           }
-          await unless(RESULT.attributeOrValueExists, undefined, () =>
+          await unless([RESULT.attributeOrValueExists], undefined, () =>
             ldap.modify(names.loginHosts, member('add', names.host(name)), []),
           );
         }),
 
-      remove: ({ name, dn, hasAccess }) =>
+      remove: ({ name, dn }) =>
         run(`removing the account of ${name}`, async (ldap) => {
-          if (hasAccess) {
-            await unless(RESULT.noSuchAttribute, undefined, () =>
-              ldap.modify(names.loginHosts, member('delete', dn), []),
-            );
-          }
+          await unless([RESULT.noSuchAttribute, RESULT.noSuchObject], undefined, () =>
+            ldap.modify(names.loginHosts, member('delete', dn), []),
+          );
           if (!foldDn(dn).endsWith(foldDn(`,${names.hosts}`))) return; // of somebody else
-          await unless(RESULT.noSuchObject, undefined, () =>
+          await unless([RESULT.noSuchObject], undefined, () =>
             ldap.delete(dn, [['objectClass', bytes('applicationProcess')]]),
           );
         }),
@@ -166,18 +164,18 @@ async function addEntry(
   dn: string,
   attributes: Record<string, Buffer[]>,
 ): Promise<boolean> {
-  return unless(RESULT.entryAlreadyExists, false, async () => {
+  return unless([RESULT.entryAlreadyExists], false, async () => {
     await ldap.add(dn, Object.entries(attributes));
     return true;
   });
 }
 
-/** What `act` resolves to; `instead`, if the server answers with this result code. */
-async function unless<T>(code: number, instead: T, act: () => Promise<T>): Promise<T> {
+/** What `act` resolves to; `instead`, if the server answers with one of these result codes. */
+async function unless<T>(codes: readonly number[], instead: T, act: () => Promise<T>): Promise<T> {
   try {
     return await act();
   } catch (error) {
-    if (resultCodeOf(error) === code) return instead;
+    if (codes.includes(resultCodeOf(error) ?? -1)) return instead;
     throw error;
   }
 }
