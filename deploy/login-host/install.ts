@@ -1,16 +1,29 @@
 /** Sets up this machine as a login host, or lists what differs. HELP below is the manual. */
 import { parseArgs } from 'node:util';
+import { formatJoinRequest } from '../../src/joining/join-request.ts';
+import { isConfirmed, joinRequest, obstacles, readAnswer, valuesOf } from './joining.ts';
 import { MISSING, NOT_NEEDED, type Piece } from './pieces.ts';
 import { systemdRuns } from './services.ts';
-import { readValues, type Values } from './values.ts';
+import { joinedValues, readValues, type Values } from './values.ts';
 import { wantedPieces } from './wanted.ts';
 
 const HELP = `Usage: install [--check [--json]] [OPTION…]
+       install setup --request [--name NAME]
+       install setup --join FILE [--fingerprint CODE]
 
 Makes this machine (Debian 13; run it as root) a login host: people can log in with the keys in the directory,
 and use the commands \`become\` and \`take\`. It may be run again at any time: what is right is left alone, and
 a setting whose option you do not give stays as it was. In the Debian package, its name is chamberlain-login-host, and
 the package itself contains the programs, the units and the accounts.
+
+To join a realm, without any of the options below, which set up a host by hand:
+
+  setup --request               make a key in /etc/chamberlain/join for this machine, and print a join request with its
+                                public half; run again, it prints the same. An admin of the realm answers it with
+                                \`chamberlain join\`
+  --name NAME                   the name of this machine, if it is not its hostname
+  setup --join FILE             decrypt the answer, and make this machine a login host with what it says
+  --fingerprint CODE            that of the answer, as \`chamberlain join\` has shown it; required without a terminal
 
   --check                       change nothing; print what differs, one line each
   --json                        with --check: {"differences": [{"what": "…", "differs": "…"}]}
@@ -19,8 +32,8 @@ the package itself contains the programs, the units and the accounts.
   --base DN                     such as dc=example,dc=org
   --ca FILE                     the certificates (PEM) of the CA that signs the servers' certificates, if it is your own;
                                 kept as /etc/chamberlain/ldap-ca.pem
-  --agent-password-file FILE    the password of cn=keys-agent,ou=chamberlain,BASE: one line;
-                                kept as /etc/chamberlain/secrets/ldap-keys-agent
+  --agent-password-file FILE    the password of cn=keys-agent,ou=chamberlain,BASE, the account that all hosts share
+                                that were set up by hand: one line; kept as /etc/chamberlain/secrets/ldap-keys-agent
   --seal-key FILE               the public key (PEM) that verifies the directory role's seals; kept in
                                 login-host.yaml; may be given twice during a change of the key
   --config FILE                 the login-host.yaml to start from; by default the installed one,
@@ -28,7 +41,12 @@ the package itself contains the programs, the units and the accounts.
                                 ids, homes, offlineLimitSeconds, knownBadKeys. Without a file: the realm \`tools\`, gid
                                 500, people 1000-49999 and 100000-499999, tools 50000-59999, 24 hours.
 
-The first time:
+The first time, with the files that the admins of the realm have sent:
+
+  # chamberlain-login-host setup --request >request.json
+  # chamberlain-login-host setup --join HOST.join
+
+The first time, by hand:
 
   # /opt/chamberlain/deploy/login-host/install --ldap-uri ldaps://ldap.example.org --base dc=example,dc=org \\
       --ca /root/ca.pem --agent-password-file /root/ldap-keys-agent --seal-key /root/seal-key.pem
@@ -69,12 +87,33 @@ function main(): number {
   if (process.getuid?.() !== 0) return complain('only root may run this', 2);
   let values: Values;
   try {
-    values = readValues(options.given);
+    if (options.request) return printRequest(options.name);
+    if (options.join === undefined) values = readValues(options.given);
+    else {
+      const answer = readAnswer(options.join);
+      if (!isConfirmed(answer, options.fingerprint)) return complain('nothing was changed', 1);
+      values = joinedValues(valuesOf(answer));
+    }
   } catch (error) {
     return complain((error as Error).message, 2);
   }
   const pieces = wantedPieces(values);
   return options.check ? check(pieces, options.json) : install(pieces);
+}
+
+/** The join request goes to standard output, for a file; the rest to standard error, for the operator. */
+function printRequest(name: string | undefined): number {
+  const request = joinRequest(name);
+  process.stdout.write(formatJoinRequest(request));
+  process.stderr.write(
+    `${request.name} has the fingerprint ${request.fingerprint}\n` +
+      'Send the line above to an admin of the realm, who runs `chamberlain join FILE`, and compare the fingerprint.\n' +
+      'Then run here `setup --join` with the answer.\n' +
+      obstacles()
+        .map((obstacle) => `before that: ${obstacle}\n`)
+        .join(''),
+  );
+  return 0;
 }
 
 function check(pieces: readonly Piece[], json: boolean): number {
@@ -136,8 +175,13 @@ function doneLine({ what, differs }: Difference): string {
 
 function readOptions() {
   try {
-    const { values } = parseArgs({
+    const { values, positionals } = parseArgs({
+      allowPositionals: true,
       options: {
+        request: { type: 'boolean', default: false },
+        name: { type: 'string' },
+        join: { type: 'string' },
+        fingerprint: { type: 'string' },
         check: { type: 'boolean', default: false },
         json: { type: 'boolean', default: false },
         help: { type: 'boolean', short: 'h', default: false },
@@ -150,6 +194,8 @@ function readOptions() {
       },
     });
     if (values.json && !values.check) throw new Error('--json requires --check');
+    const { request, name, join, fingerprint } = values;
+    requireJoining(positionals, values);
     const given = {
       ldapUris: values['ldap-uri'],
       base: values.base,
@@ -158,10 +204,35 @@ function readOptions() {
       sealKeyFiles: values['seal-key'],
       configFile: values.config,
     };
-    return { check: values.check, json: values.json, help: values.help, given };
+    const { check: isCheck, json, help } = values;
+    return { check: isCheck, json, help, request, name, join, fingerprint, given };
   } catch (error) {
     complain(`${(error as Error).message.split('\n')[0]} (see --help)`, 2);
     return undefined;
+  }
+}
+
+/** Options of `setup` need that word, and no others: an answer says everything. */
+function requireJoining(
+  positionals: readonly string[],
+  { help, request, name, join, fingerprint, ...others }: Readonly<Record<string, unknown>>,
+): void {
+  const [word, ...more] = positionals;
+  const unexpected = word === 'setup' ? more[0] : word;
+  if (unexpected !== undefined) throw new Error(`unexpected '${unexpected}'`);
+  const isJoining = request === true || join !== undefined;
+  if (word === undefined) {
+    if (isJoining) throw new Error('--request and --join need the word `setup` before them');
+  } else if (request === true ? join !== undefined : join === undefined && help !== true) {
+    throw new Error('setup needs either --request or --join FILE');
+  }
+  if (name !== undefined && request !== true) throw new Error('--name requires --request');
+  if (fingerprint !== undefined && join === undefined) {
+    throw new Error('--fingerprint requires --join');
+  }
+  const other = Object.entries(others).find(([, value]) => value !== undefined && value !== false);
+  if (isJoining && other !== undefined) {
+    throw new Error(`--${other[0]} is for a host that is set up by hand: leave it out`);
   }
 }
 

@@ -24,6 +24,13 @@ export interface GivenValues {
   readonly configFile: string | undefined;
 }
 
+/** What the answer to a join request says of this host. */
+export interface JoinedValues {
+  readonly config: Readonly<Record<string, unknown>>;
+  readonly password: string;
+  readonly ca: string | undefined;
+}
+
 export interface Values {
   readonly config: LoginHostConfig;
   /** The text of login-host.yaml: the present text if it says the same, so that comments stay. */
@@ -71,6 +78,8 @@ export function readValues(given: GivenValues): Values {
     ldap: {
       ...asMapping(before['ldap'] ?? {}, installed),
       ...asMapping(begun['ldap'] ?? {}, from),
+      // the option names the password of the account that hosts share
+      ...(given.agentPasswordFile === undefined ? {} : { hostAccount: undefined }),
       ...(given.ldapUris === undefined ? {} : { uris: given.ldapUris }),
       ...(given.base === undefined ? {} : { base: given.base }),
       ...(given.caFile === undefined ? {} : { caFile: CA_FILE }),
@@ -84,24 +93,44 @@ export function readValues(given: GivenValues): Values {
   ] as const) {
     if (value === undefined) throw new Error(`${option} is missing`);
   }
-  const config = checkConfig(document);
-  checkNumbers(config);
-  if (!/^\w+=[\w. -]+(,\w+=[\w. -]+)*$/.test(config.ldap.base)) {
-    throw new Error(
-      `the base must consist of plain names, such as dc=example,dc=org: ${config.ldap.base}`,
-    );
-  }
-  const isAsItStands =
-    present !== undefined && isDeepStrictEqual(document, parse(present) as unknown);
+  const config = checkDocument(document);
   return {
     config,
-    configText: isAsItStands ? present : HEADER + stringify(document),
+    configText: textOf(document, present),
     agentPassword: readPassword(
       given.agentPasswordFile ?? config.ldap.passwordFile,
       '--agent-password-file',
     ),
     ...(given.caFile === undefined ? {} : { ca: readCertificates(given.caFile) }),
   };
+}
+
+/** Combines what the realm has answered with the installed values that it does not name, and the defaults. */
+export function joinedValues({ config: answered, password, ca }: JoinedValues): Values {
+  const installed = existsSync(LOGIN_HOST_CONFIG) ? LOGIN_HOST_CONFIG : undefined;
+  const present = installed === undefined ? undefined : readFileSync(installed, 'utf8');
+  const document = { ...DEFAULTS, ...readMapping(installed), ...answered };
+  return {
+    config: checkDocument(document),
+    configText: textOf(document, present),
+    agentPassword: password,
+    ...(ca === undefined ? {} : { ca: Buffer.from(ca) }),
+  };
+}
+
+function checkDocument(document: unknown): LoginHostConfig {
+  const config = checkConfig(document);
+  checkNumbers(config);
+  const { base } = config.ldap;
+  if (/^\w+=[\w. -]+(,\w+=[\w. -]+)*$/.test(base)) return config;
+  throw new Error(`the base must consist of plain names, such as dc=example,dc=org: ${base}`);
+}
+
+/** The text of login-host.yaml. */
+function textOf(document: unknown, present: string | undefined): string {
+  const plain: unknown = JSON.parse(JSON.stringify(document)); // without what is undefined
+  const isAsItStands = present !== undefined && isDeepStrictEqual(plain, parse(present) as unknown);
+  return isAsItStands ? present : HEADER + stringify(plain);
 }
 
 function readMapping(file: string | undefined): Record<string, unknown> {

@@ -51,6 +51,8 @@ const PACKAGES = ['openssh-server', 'sudo', 'libnss-extrausers'];
 const AGENT = { owner: 'chamberlain-keys', group: 'chamberlain-keys' };
 const LIST_OF_CLOSED = join(PLACES.login, CLOSED_FILE);
 const SSHD_DROP_IN = '/etc/ssh/sshd_config.d/00-chamberlain.conf';
+/** The keys of local accounts, one file each. */
+export const LOCAL_KEYS = '/etc/ssh/authorized_keys.d';
 const UNITS = ['chamberlain-login-helper', 'chamberlain-keys-agent'];
 
 /** Programs that are run from the clone, or from the Debian package, and their installed paths. */
@@ -80,8 +82,8 @@ export function wantedPieces(values: Values): Piece[] {
   const local = (): string[] => localAccounts().map(({ name }) => name);
   return [
     ...[HERE, join(CLONE, 'src/login-host/programs'), process.execPath].map(safePath),
-    keysThatWouldNotCount('/etc/ssh/authorized_keys.d'),
-    passwordsThatWouldNotCount('/etc/ssh/authorized_keys.d'),
+    keysThatWouldNotCount(LOCAL_KEYS),
+    passwordsThatWouldNotCount(LOCAL_KEYS),
     ...unlessPackaged(() => [
       packages(PACKAGES),
       account('chamberlain-keys'),
@@ -125,7 +127,7 @@ export function wantedPieces(values: Values): Piece[] {
 
     sudoReadsFolder(),
 
-    folder('/etc/ssh/authorized_keys.d', { mode: 0o755 }),
+    folder(LOCAL_KEYS, { mode: 0o755 }),
     file(SSHD_DROP_IN, {
       contents: () => fillTemplate('sshd.conf', { localAccounts: local().join(',') }),
       mode: 0o644,

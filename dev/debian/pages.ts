@@ -93,7 +93,7 @@ export function loginHostPages(project: string): Page[] {
       'make this machine a login host',
       node('deploy/login-host/install.ts')
         .replaceAll('/opt/chamberlain/deploy/login-host/install', 'chamberlain-login-host')
-        .replace('Usage: install', 'Usage: chamberlain-login-host'),
+        .replaceAll(/^(Usage:|      ) install\b/gmu, '$1 chamberlain-login-host'),
     ),
     page('become', 1, 'become a tool', run('sh', ['deploy/login-host/become', '--help'])),
     page(

@@ -53,6 +53,8 @@ export interface LoginHostOptions {
   /** Stands for the file server's `/`: its homes are the host's. */
   readonly dataRoot: string;
   readonly offlineLimitSeconds?: number;
+  /** Installs the host in another way than by hand with the values above. */
+  readonly setUp?: (machine: Machine) => Promise<void>;
   /** Lines of sshd_config that come after all others. */
   readonly sshdOptions?: readonly string[];
   /** Its daemons and `keys-agent` have a clock of their own (libfaketime): `setClock` sets it. */
@@ -113,27 +115,7 @@ async function furnish(machine: Machine, options: LoginHostOptions): Promise<Log
   const { folder } = options;
   const inside = (path: string): string => join(machine.root, path);
   const install = (...args: string[]): Promise<Ended> => machine.run([INSTALL, ...args]);
-  const password = readFileSync(join(options.secrets, 'ldap-keys-agent'));
-  writeFileSync(inside('/root/ldap-keys-agent'), password, { mode: 0o600 });
-  const sealKeys = options.sealKeys.map((pem, index) => {
-    writeFileSync(inside(`/root/seal-${index}.pub`), pem);
-    return `/root/seal-${index}.pub`;
-  });
-  const { realm, ids, offlineLimitSeconds } = options;
-  writeFileSync(
-    inside('/root/login-host.yaml'),
-    stringify({
-      ...{ realm, realmGid: ids.realmGid, ids: { people: ids.people, tools: ids.tools } },
-      ...(offlineLimitSeconds === undefined ? {} : { offlineLimitSeconds }),
-    }),
-  );
-  await machine.must([
-    ...[INSTALL, '--config', '/root/login-host.yaml'],
-    ...[options.ldapUri, ...(options.moreLdapUris ?? [])].flatMap((uri) => ['--ldap-uri', uri]),
-    ...['--base', options.base],
-    ...['--agent-password-file', '/root/ldap-keys-agent'],
-    ...sealKeys.flatMap((file) => ['--seal-key', file]),
-  ]);
+  await (options.setUp ?? ((bare) => installByHand(bare, options)))(machine);
 
   const sshPort = await keepOrChoosePort(join(folder, 'ssh-port'));
   const known = join(folder, 'known_hosts');
@@ -211,6 +193,32 @@ async function furnish(machine: Machine, options: LoginHostOptions): Promise<Log
     ],
     close: () => machine.close(),
   };
+}
+
+/** As before hosts could join: with the password of the account that they share. */
+async function installByHand(machine: Machine, options: LoginHostOptions): Promise<void> {
+  const inside = (path: string): string => join(machine.root, path);
+  const password = readFileSync(join(options.secrets, 'ldap-keys-agent'));
+  writeFileSync(inside('/root/ldap-keys-agent'), password, { mode: 0o600 });
+  const sealKeys = options.sealKeys.map((pem, index) => {
+    writeFileSync(inside(`/root/seal-${index}.pub`), pem);
+    return `/root/seal-${index}.pub`;
+  });
+  const { realm, ids, offlineLimitSeconds } = options;
+  writeFileSync(
+    inside('/root/login-host.yaml'),
+    stringify({
+      ...{ realm, realmGid: ids.realmGid, ids: { people: ids.people, tools: ids.tools } },
+      ...(offlineLimitSeconds === undefined ? {} : { offlineLimitSeconds }),
+    }),
+  );
+  await machine.must([
+    ...[INSTALL, '--config', '/root/login-host.yaml'],
+    ...[options.ldapUri, ...(options.moreLdapUris ?? [])].flatMap((uri) => ['--ldap-uri', uri]),
+    ...['--base', options.base],
+    ...['--agent-password-file', '/root/ldap-keys-agent'],
+    ...sealKeys.flatMap((file) => ['--seal-key', file]),
+  ]);
 }
 
 /**

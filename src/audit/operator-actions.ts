@@ -16,14 +16,16 @@ export interface OperatorAction {
     | 'credentials.rotate'
     | 'unmanaged.ignore'
     | 'audit.close'
-    | 'secret.rotate';
+    | 'secret.rotate'
+    | 'host.join'
+    | 'host.remove';
   /** `unix:<name>`, which is a claim and not a proof; or `the calendar` */
   by: string;
   subject?: number;
   account?: string;
   /**
    * what changed, such as targets, but never the new values. For `unmanaged.ignore`: the thing, and why; for a
-   * secret: its name
+   * secret: its name; for a host: its name, and the fingerprint of its join request
    */
   fields?: readonly string[];
 }

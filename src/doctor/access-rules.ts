@@ -18,7 +18,9 @@ export function parseAccess(texts: readonly string[]): AccessRule[] {
         isAbout: (dn, attribute) => isIn(dn) && attributes?.includes(attribute) !== false,
         levels: by.map((each) => {
           const [who = '', level = ''] = each.split(' ');
-          return { isOf: who === 'anonymous' ? () => false : scopeOf(who), level };
+          // the members of a group are login hosts, and none of the accounts that are looked at
+          const isOther = who === 'anonymous' || who.startsWith('group');
+          return { isOf: isOther ? () => false : scopeOf(who), level };
         }),
       };
     });

@@ -9,6 +9,7 @@ import {
   ed25519PublicKey,
   filled,
   fingerprints,
+  hostName,
   idRange,
   intOf,
   ldapUri,
@@ -33,7 +34,9 @@ const schema = z.strictObject({
     uris: someOf(ldapUri),
     base: filled,
     caFile: z.optional(absolutePath),
-    /** of `cn=keys-agent,ou=chamberlain,<base>`, readable only by the agent */
+    /** binds as `cn=<hostAccount>,ou=hosts,ou=chamberlain,<base>`; by default as `cn=keys-agent,ou=chamberlain,<base>` */
+    hostAccount: z.optional(hostName),
+    /** of that account, readable only by the agent */
     passwordFile: z.prefault(absolutePath, '/etc/chamberlain/secrets/ldap-keys-agent'),
   }),
   /** how long a key is accepted while the directory cannot be read */

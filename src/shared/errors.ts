@@ -261,6 +261,19 @@ export const CODES = {
     'The set of backups is incomplete or damaged, and cannot be restored.',
     'Use another set, and find out what happened to this one.',
   ),
+  // hosts
+  JOIN_INVALID: refusal(
+    'The file is no join request, or no join answer to this machine.',
+    'Send the file again as the other machine has written it: see docs/login-hosts.md.',
+  ),
+  HOST_TAKEN: refusal(
+    'Another machine has joined under the same name.',
+    'If that machine is no longer used, or has a new key, first run `chamberlain host remove NAME`. Otherwise give the new machine another name.',
+  ),
+  HOST_UNKNOWN: refusal(
+    'No host has joined under this name.',
+    'See `chamberlain host list` for the names.',
+  ),
   // what an import cannot take
   ENTRY_INCOMPLETE: refusal(
     'The entry lacks a value that it must have, or has a wrong or a conflicting one.',

@@ -142,6 +142,12 @@ describe('installed in a bare Debian 13', () => {
     expect(run('/usr/lib/chamberlain/login-helper', '--help')).toMatch(/^Usage: login-helper/u);
   });
 
+  test('chamberlain-login-host makes a join request, which stays the same', () => {
+    const request = run('chamberlain-login-host', 'setup', '--request', '--name', 'login1');
+    expect(JSON.parse(request)).toMatchObject({ kind: 'login-host', name: 'login1' });
+    expect(run('chamberlain-login-host', 'setup', '--request')).toBe(request);
+  });
+
   test('chamberlain-login-host sets it up, and leaves the programs to dpkg', () => {
     const { publicKey } = generateKeyPairSync('ed25519');
     const pem = publicKey.export({ type: 'spki', format: 'pem' });

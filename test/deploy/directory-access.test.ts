@@ -3,9 +3,12 @@
  * code (RFC 4511, appendix A): 19 constraintViolation, 49 invalidCredentials, 50 insufficientAccessRights.
  */
 import { execFile } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { DIRECTORY_ACCOUNTS, type DirectoryAccount } from '../../deploy/ldap/render.ts';
+import { withHosts } from '../../src/backends/ldap/directory-hosts.ts';
+import { saltedSha1 } from '../../src/secrets/secret.ts';
 import { openWorld, type World } from '../stack.ts';
 
 const BASE = 'dc=example,dc=org';
@@ -21,7 +24,8 @@ let world: World;
 let uid: number;
 let toolId: number;
 
-type Account = DirectoryAccount | 'admin';
+/** `host`: the account of a login host that has joined; `former`: one that is no member of the group any more. */
+type Account = DirectoryAccount | 'admin' | 'host' | 'former';
 
 beforeAll(async () => {
   world = await openWorld('directory access', { needs: ['slapd'] });
@@ -334,6 +338,104 @@ describe('the accounts that only read', () => {
   });
 });
 
+describe('login hosts that have joined', () => {
+  const places = [
+    ...[BASE, PEOPLE, GROUPS, `ou=people,${GROUPS}`, `ou=groups,${BASE}`, `ou=projects,${BASE}`],
+    ...[
+      RULES,
+      `cn=chamberlain,${BASE}`,
+      `ou=chamberlain,${BASE}`,
+      `ou=hosts,ou=chamberlain,${BASE}`,
+    ],
+    ...[DISABLED, `uid=carol,${PEOPLE}`, `cn=tools.bridge,${GROUPS}`, REALM_GROUP],
+  ];
+
+  beforeAll(async () => {
+    const { ldap, realm } = world.config;
+    await withHosts({ ...ldap, realm }, world.ldapAdmin.password, async (hosts) => {
+      const record = { kind: 'login-host', key: 'k', fingerprint: 'f', joinedAt: 'j', by: 'b' };
+      for (const name of ['host', 'former']) {
+        writeFileSync(join(world.config.secrets, `ldap-${name}`), 'lamplighter');
+        await hosts.put(name, record, saltedSha1('lamplighter', Buffer.alloc(16)));
+      }
+      const member = `cn=former,ou=hosts,ou=chamberlain,${BASE}`;
+      const left = modify(`cn=login-hosts,ou=chamberlain,${BASE}`, ['delete', 'member', member]);
+      expect(await change('admin', left)).toBe(0);
+      expect(await hosts.list()).toMatchObject([
+        { name: 'former', hasAccess: false, record },
+        { name: 'host', hasAccess: true, record },
+      ]);
+    });
+  });
+
+  test.each(places)('read exactly what keys-agent reads, at %s', async (place) => {
+    for (const filter of ['(objectClass=*)', '(chamberlainSeal=*)', '(uidNumber=*)']) {
+      const seen = (who: Account) => search(who, place, ['*', '+'], filter);
+      expect(await seen('host')).toEqual(await seen('keys-agent'));
+    }
+  });
+
+  test('see seals and the heartbeat', async () => {
+    const { out } = await search('host', BASE, ['chamberlainSeal', 'description', 'contextCSN']);
+    for (const name of ['chamberlainSeal', 'description', 'contextCSN']) {
+      expect(out).toContain(`\n${name}: `);
+    }
+  });
+
+  test('write nothing', async () => {
+    const own = `cn=host,ou=hosts,ou=chamberlain,${BASE}`;
+    for (const [dn, attribute] of [
+      ...[
+        [`uid=alice,${PEOPLE}`, 'sshPublicKey'],
+        [`uid=carol,${PEOPLE}`, 'chamberlainSeal'],
+      ],
+      ...[
+        [`cn=chamberlain,${BASE}`, 'description'],
+        [own, 'userPassword'],
+        [own, 'description'],
+      ],
+      [`cn=login-hosts,ou=chamberlain,${BASE}`, 'member'],
+    ] as const) {
+      const value = attribute === 'member' ? own : 'x';
+      expect(await change('host', modify(dn, ['replace', attribute, value]))).toBe(50);
+    }
+    expect(await change('host', person('eve', uid + 5))).toBe(50);
+    expect(await change('host', `dn: ${own}\nchangetype: delete\n`)).toBe(50);
+  });
+
+  test.each(places)('see nothing if they are no members of the group, at %s', async (place) => {
+    expect((await search('former', place, ['*', '+'])).out).toBe('');
+  });
+
+  test('are listed with every other member of the group, which an admin can remove', async () => {
+    const { ldap, realm } = world.config;
+    const sssd = `cn=sssd,ou=chamberlain,${BASE}`;
+    const seesSeals = async (): Promise<boolean> =>
+      (await search('sssd', PEOPLE, ['chamberlainSeal'])).out.includes('chamberlainSeal: ');
+    const joins = modify(`cn=login-hosts,ou=chamberlain,${BASE}`, ['add', 'member', sssd]);
+    expect(await change('admin', joins)).toBe(0);
+    expect(await seesSeals()).toBe(true);
+    await withHosts({ ...ldap, realm }, world.ldapAdmin.password, async (hosts) => {
+      const [found] = (await hosts.list()).filter(({ record }) => record === undefined);
+      expect(found).toEqual({ name: sssd, dn: sssd, hasAccess: true, record: undefined });
+      if (found !== undefined) await hosts.remove(found);
+      expect((await hosts.list()).map(({ name }) => name)).toEqual(['former', 'host']);
+    });
+    expect(await seesSeals()).toBe(false);
+    // the account is not one of a host, and stays
+    expect((await search('sssd', PEOPLE, ['uid'])).out).toContain('uid: ');
+  });
+
+  test('are members by an admin’s decision alone', async () => {
+    const joins = modify(`cn=login-hosts,ou=chamberlain,${BASE}`, [
+      ...(['add', 'member', `cn=former,ou=hosts,ou=chamberlain,${BASE}`] as const),
+    ]);
+    for (const who of [...DIRECTORY_ACCOUNTS, 'former'] as const) {
+      expect(await change(who, joins)).toBe(50);
+    }
+  });
+});
+
 describe('other programs', () => {
   const account = `uid=tools.seen,ou=people,${GROUPS}`;
   const alice = `uid=alice,${PEOPLE}`;
@@ -545,8 +647,13 @@ async function bind(dn: string, password: string): Promise<number> {
 }
 
 function bindOptions(who: Account): string[] {
-  const dn = who === 'admin' ? world.ldapAdmin.dn : `cn=${who},ou=chamberlain,${BASE}`;
+  const isHost = who === 'host' || who === 'former';
+  const dn = isHost ? `cn=${who},ou=hosts,ou=chamberlain,${BASE}` : dnOf(who);
   return ['-D', dn, '-y', join(world.config.secrets, `ldap-${who}`)];
+}
+
+function dnOf(who: DirectoryAccount | 'admin'): string {
+  return who === 'admin' ? world.ldapAdmin.dn : `cn=${who},ou=chamberlain,${BASE}`;
 }
 
 function tool(name: string, args: string[], input: string): Promise<{ code: number; out: string }> {

@@ -54,6 +54,7 @@ test('of a tool that belongs to another realm, no account writes anything', () =
 
 test.each([
   ['mail', { write: ['directory'], read: ['directory-reader', 'mail-reader'] }],
+  ['chamberlainSeal', { write: ['directory'], read: ['directory-reader', 'keys-agent'] }],
   ['sshPublicKey', { write: ['directory'], read: ['directory-reader'] }],
 ])('who sees and writes %s of a person', (attribute, expected) => {
   expect(levels(`uid=alice,ou=people,${BASE}`, attribute)).toEqual(expected);

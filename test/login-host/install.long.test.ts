@@ -97,6 +97,11 @@ describe('on a bare machine', () => {
       [[...TOLD, '--ca', '/root/agent'], 'contains no certificate'],
       [[...TOLD, '--force'], "Unknown option '--force'"],
       [[...TOLD, '--json'], '--json requires --check'],
+      [['setup'], 'setup needs either --request or --join FILE'],
+      [['setup', '--request', '--join', 'x'], 'setup needs either --request or --join FILE'],
+      [['--join', 'x'], '--request and --join need the word `setup`'],
+      [['setup', '--join', 'x', '--base', 'dc=x'], '--base is for a host that is set up by hand'],
+      [['setup', '--join', '/root/agent'], 'this machine has no join request'],
       [[...TOLD, '--config', '/root/odd.yaml'], 'Unrecognized key: "odd"'],
     ];
     const changed = await changes(async () => {

@@ -15,10 +15,16 @@ const BYTES = 'bytes:';
 
 /** The names of one realm's directory. */
 export interface Names {
-  /** The DN that a worker or login host binds as. */
+  /** The DN that a worker binds as, and a login host that has no account of its own. */
   account(name: string): string;
-  /** The DN that may write everything. Our programs bind as it only to change passwords. */
+  /** The DN that may write everything. Our programs bind as it only to change passwords, and for hosts. */
   admin: string;
+  /** The entry above the accounts of hosts that have joined. */
+  hosts: string;
+  /** The DN that such a host binds as. */
+  host(name: string): string;
+  /** The group whose members have the rights of login hosts. */
+  loginHosts: string;
   /** The entry in which the directory role publishes the heartbeat for login hosts. */
   marker: string;
   place(place: Place): string;
@@ -47,13 +53,14 @@ export function namesOf(base: string, realm: string): Names {
     const { place, attribute, name } = splitRef(ref as EntryRef);
     return below([[attribute, name], ...placePath(place, realm)]);
   };
+  const ours = ['ou', 'chamberlain'] as const;
+  const hosts = ['ou', 'hosts'] as const;
   return {
-    account: (name) =>
-      below([
-        ['cn', name],
-        ['ou', 'chamberlain'],
-      ]),
+    account: (name) => below([['cn', name], ours]),
     admin: below([['cn', 'admin']]),
+    hosts: below([hosts, ours]),
+    host: (name) => below([['cn', name], hosts, ours]),
+    loginHosts: below([['cn', 'login-hosts'], ours]),
     marker: below([['cn', 'chamberlain']]),
     place: (place) => below(placePath(place, realm)),
     dn: dnOf,

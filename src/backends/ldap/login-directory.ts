@@ -1,6 +1,6 @@
 /**
- * The directory as a login host follows it, as `cn=keys-agent,ou=chamberlain`: the heartbeat, and the names and
- * seals of people and tools. Each answer is complete, or it throws BACKEND_UNREADABLE.
+ * The directory as a login host follows it, as an account of its own, or as `cn=keys-agent,ou=chamberlain`: the
+ * heartbeat, and the names and seals of people and tools. Each answer is complete, or it throws BACKEND_UNREADABLE.
  *
  * ldapts has no persistent search. So changes are followed by change sequence numbers (CSNs,
  * draft-ietf-ldup-model): the suffix's `contextCSN`, one for each server that writes, shows in one small read
@@ -25,6 +25,8 @@ export interface LoginDirectorySettings {
   base: string;
   realm: string;
   caFile?: string | undefined;
+  /** the name of the host whose account this is; without it, keys-agent's */
+  hostAccount?: string | undefined;
   password: Secret;
 }
 
@@ -214,13 +216,13 @@ async function onlyPage(
 
 /** Connections of the login host's account, each of which has seen the heartbeat's entry. */
 function openAgentPool(
-  { uri, caFile, password }: Pick<LoginDirectorySettings, 'uri' | 'caFile' | 'password'>,
+  { uri, caFile, hostAccount, password }: LoginDirectorySettings,
   names: Names,
 ): LdapPool {
   return openLdapPool({
     uri,
     caFile,
-    bindDn: names.account('keys-agent'),
+    bindDn: hostAccount === undefined ? names.account('keys-agent') : names.host(hostAccount),
     password,
     // an account that may not read finds nothing, without an error
     check: async (ldap) => {

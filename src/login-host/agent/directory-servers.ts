@@ -16,7 +16,7 @@ export function openDirectoryServers({
   realm,
   ldap,
 }: Pick<LoginHostConfig, 'realm' | 'ldap'>): DirectoryServers {
-  const { uris, base, caFile, passwordFile } = ldap;
+  const { uris, base, caFile, hostAccount, passwordFile } = ldap;
   let server = 0;
   let directory: LoginDirectory | undefined;
   const uri = () => uris[server % uris.length] ?? '';
@@ -27,7 +27,8 @@ export function openDirectoryServers({
       // read for each connection, because it may be replaced
       const password = () => readFileSync(passwordFile, 'utf8').replace(/\r?\n$/, '');
       password();
-      return (directory ??= openLoginDirectory({ uri: uri(), base, realm, caFile, password }));
+      const account = { hostAccount, password };
+      return (directory ??= openLoginDirectory({ uri: uri(), base, realm, caFile, ...account }));
     },
     async turnAway() {
       const before = directory;

@@ -64,7 +64,7 @@ export interface AgentStatus {
 
 export type HostOptions = Pick<
   Partial<LoginHostOptions>,
-  'ldapUri' | 'moreLdapUris' | 'offlineLimitSeconds' | 'sshdOptions' | 'hasOwnClock'
+  'ldapUri' | 'moreLdapUris' | 'offlineLimitSeconds' | 'sshdOptions' | 'hasOwnClock' | 'setUp'
 >;
 
 export interface LoginOptions extends WorldOptions, HostOptions {}

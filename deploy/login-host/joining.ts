@@ -1,0 +1,174 @@
+/**
+ * How this machine joins a realm: it makes a key and a join request, and reads the answer that is encrypted to that
+ * key. Everything is in /etc/chamberlain/join, which only root can enter.
+ */
+import { spawnSync } from 'node:child_process';
+import {
+  closeSync,
+  existsSync,
+  fstatSync,
+  openSync,
+  readFileSync,
+  readSync,
+  renameSync,
+  rmSync,
+} from 'node:fs';
+import { hostname } from 'node:os';
+import { isatty } from 'node:tty';
+import {
+  type JoinAnswer,
+  MAX_JOIN_ANSWER,
+  parseJoinAnswer,
+} from '../../src/joining/join-answer.ts';
+import {
+  fingerprintOf,
+  formatJoinRequest,
+  type JoinRequest,
+  makeJoinRequest,
+  parseJoinRequest,
+} from '../../src/joining/join-request.ts';
+import { flushFolder, replaceFile } from '../../src/shared/durable-file.ts';
+import { printable } from '../../src/shared/printable.ts';
+import { keysThatWouldNotCount } from './machine.ts';
+import { command, folder, packages } from './pieces.ts';
+import { passwordsThatWouldNotCount } from './sshd.ts';
+import { CA_FILE, type JoinedValues } from './values.ts';
+import { LOCAL_KEYS } from './wanted.ts';
+
+const FOLDER = '/etc/chamberlain/join';
+const KEY = `${FOLDER}/key`;
+const REQUEST = `${FOLDER}/request.json`;
+
+/** The join request of this machine, which is made if there is none. Throws an error for people. */
+export function joinRequest(name: string | undefined): JoinRequest {
+  for (const piece of [
+    packages(['age']),
+    folder('/etc/chamberlain', { mode: 0o711 }),
+    folder(FOLDER, { mode: 0o700 }),
+  ]) {
+    if (piece.differs() !== undefined) piece.mend?.();
+  }
+  const kept = readRequest();
+  if (kept !== undefined) {
+    if (name === undefined || name === kept.name) return kept;
+    throw new Error(
+      `this machine has a join request as ${kept.name}; remove ${REQUEST} to change it`,
+    );
+  }
+  if (!existsSync(KEY)) {
+    const candidate = `${KEY}.new`;
+    rmSync(candidate, { force: true });
+    command('/usr/bin/age-keygen', ['-o', candidate]); // mode 0600
+    renameSync(candidate, KEY);
+  }
+  const key = command('/usr/bin/age-keygen', ['-y', KEY]).trim();
+  const request = requestOf(name ?? hostname().toLowerCase(), key);
+  replaceFile(REQUEST, formatJoinRequest(request), { mode: 0o600 }, true);
+  flushFolder(FOLDER);
+  return request;
+}
+
+function requestOf(name: string, key: string): JoinRequest {
+  try {
+    return makeJoinRequest({ kind: 'login-host', name, key });
+  } catch (cause) {
+    const text = `${printable(name)} cannot be the name of a login host; give one with --name: a-z 0-9 - and dots`;
+    throw new Error(text, { cause });
+  }
+}
+
+function readRequest(): JoinRequest | undefined {
+  return existsSync(REQUEST) ? parseJoinRequest(readFileSync(REQUEST)) : undefined;
+}
+
+/** What would keep `setup --join` from changing anything here. */
+export function obstacles(): string[] {
+  return [keysThatWouldNotCount(LOCAL_KEYS), passwordsThatWouldNotCount(LOCAL_KEYS)].flatMap(
+    (piece) => piece.differs() ?? [],
+  );
+}
+
+/** An answer that was decrypted and that is for this machine. */
+interface ReadAnswer {
+  readonly answer: JoinAnswer;
+  /** of the encrypted file */
+  readonly fingerprint: string;
+}
+
+/** Throws an error for people, which contains no part of the answer. */
+export function readAnswer(file: string): ReadAnswer {
+  const request = readRequest();
+  if (request === undefined || !existsSync(KEY)) {
+    throw new Error('this machine has no join request: run `setup --request` first');
+  }
+  const encrypted = readBounded(file);
+  const { error, status, stdout, stderr } = spawnSync('/usr/bin/age', ['-d', '-i', KEY], {
+    input: encrypted,
+    encoding: 'utf8',
+    env: { PATH: '/usr/bin:/bin', LANG: 'C.UTF-8' },
+    maxBuffer: 2 * MAX_JOIN_ANSWER,
+  });
+  if (error !== undefined) throw error;
+  if (status !== 0) {
+    const why = printable(stderr.split('\n')[0] ?? '');
+    throw new Error(`${file} cannot be decrypted with the key of this machine: ${why}`);
+  }
+  const answer = parseJoinAnswer(stdout);
+  if (answer.name !== request.name || answer.fingerprint !== request.fingerprint) {
+    throw new Error(`${file} answers another join request, of ${answer.name}`);
+  }
+  return { answer, fingerprint: fingerprintOf(encrypted) };
+}
+
+function readBounded(file: string): Buffer {
+  const fd = openSync(file, 'r');
+  try {
+    if (!fstatSync(fd).isFile()) throw new Error(`${file} is not a regular file`);
+    if (fstatSync(fd).size > MAX_JOIN_ANSWER) throw new Error(`${file} is too long for an answer`);
+    return readFileSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/**
+ * Whether the operator trusts that an admin of the realm has written the answer: anybody who has seen the join request
+ * can encrypt to its key.
+ *
+ * @param given the fingerprint of the command line; without it, the operator is asked
+ */
+export function isConfirmed(
+  { answer, fingerprint }: ReadAnswer,
+  given: string | undefined,
+): boolean {
+  if (given !== undefined) {
+    if (given.toLowerCase() === fingerprint) return true;
+    throw new Error(
+      `the answer has the fingerprint ${fingerprint}, and not the one that you have given`,
+    );
+  }
+  if (!isatty(0) || !isatty(1)) {
+    throw new Error('there is no terminal to confirm on; give --fingerprint');
+  }
+  process.stdout.write(
+    `${answer.name} is to be a login host of the realm ${answer.realm}, whose directory is ${answer.ldap.uris.join(' and ')}.\n` +
+      `fingerprint of the answer  ${fingerprint}\n\nHas \`chamberlain join\` shown this fingerprint? [y/N] `,
+  );
+  const line = Buffer.alloc(100);
+  const length = readSync(0, line);
+  return /^y(es)?$/iu.test(line.toString('utf8', 0, length).trim());
+}
+
+/** The same values as the options of a host that is set up by hand. */
+export function valuesOf({ answer }: ReadAnswer): JoinedValues {
+  const { name, realm, realmGid, ids, homes, knownBadKeys, ldap, sealKeys, password } = answer;
+  const { uris, base, ca } = ldap;
+  const caFile = ca === undefined ? {} : { caFile: CA_FILE };
+  return {
+    config: {
+      ...{ realm, realmGid, ids, homes, knownBadKeys, sealKeys },
+      ldap: { uris, base, ...caFile, hostAccount: name },
+    },
+    ...{ password, ca },
+  };
+}

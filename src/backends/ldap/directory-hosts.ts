@@ -1,0 +1,181 @@
+/**
+ * The accounts of hosts that have joined: `cn=HOST,ou=hosts,ou=chamberlain`, written as the directory's own admin.
+ *
+ * An account has the rights of a login host while the group `cn=login-hosts` has it as a member, which slapd looks up
+ * for each operation. The record of the joining is in the account itself, so that no account is without one.
+ */
+import * as z from 'zod/mini';
+import { doing } from '../../shared/errors.ts';
+import type { DirectoryPlace } from './directory-health.ts';
+import { namesOf } from './directory-names.ts';
+import {
+  type LdapChange,
+  type LdapConnection,
+  openLdapPool,
+  readEntry,
+  RESULT,
+  resultCodeOf,
+} from './ldap.ts';
+
+const record = z.object({
+  kind: z.string(),
+  key: z.string(),
+  fingerprint: z.string(),
+  joinedAt: z.string(),
+  by: z.string(),
+});
+
+/** When and by whom a host was joined, and by which join request. */
+export type HostRecord = z.infer<typeof record>;
+
+/** A host that has an account or the rights of one. */
+export interface Host {
+  /** its name; of a member of the group that is no host's account, its DN */
+  name: string;
+  dn: string;
+  /** whether the directory shows it what a login host may see */
+  hasAccess: boolean;
+  /** undefined if `chamberlain join` has not written it */
+  record: HostRecord | undefined;
+}
+
+export interface Hosts {
+  list(): Promise<Host[]>;
+  /**
+   * Makes the account, or gives it another password instead of the present one.
+   *
+   * @param verifier what slapd stores of the password
+   */
+  put(name: string, of: HostRecord, verifier: string): Promise<void>;
+  /** Ends the access of the account at once, also on open connections, and then removes it. */
+  remove(host: Host): Promise<void>;
+}
+
+/**
+ * Runs `act` as the directory's own admin. What fails is BACKEND_UNAVAILABLE.
+ *
+ * @param password of `cn=admin`
+ */
+export async function withHosts<T>(
+  { uri, caFile, base, realm }: DirectoryPlace,
+  password: string,
+  act: (hosts: Hosts) => Promise<T>,
+): Promise<T> {
+  const names = namesOf(base, realm);
+  const pool = openLdapPool({ uri, caFile, bindDn: names.admin, password, check: async () => {} });
+  const run = <R>(what: string, operation: (ldap: LdapConnection) => Promise<R>): Promise<R> =>
+    doing('BACKEND_UNAVAILABLE', what, () => pool.run(operation));
+  const member = (operation: 'add' | 'delete', dn: string): LdapChange[] => [
+    { operation, attribute: 'member', values: [bytes(dn)] },
+  ];
+  try {
+    return await act({
+      list: () =>
+        run('reading the accounts of hosts', async (ldap) => {
+          const attributes = ['cn', 'description'];
+          const found = await unless([RESULT.noSuchObject], [], () =>
+            ldap.search({ base: names.hosts, scope: 'one', attributes }),
+          );
+          const group = await readEntry(ldap, names.loginHosts, ['member']);
+          const members = new Set((group?.values('member') ?? []).map((dn) => foldDn(String(dn))));
+          members.delete(foldDn(names.marker));
+          const hosts = found.map((entry): Host => {
+            const hasAccess = members.delete(foldDn(entry.dn));
+            const [name = entry.dn] = entry.values('cn').map(String);
+            const [text] = entry.values('description');
+            return { name, dn: entry.dn, hasAccess, record: parseRecord(text) };
+          });
+          const others = [...members].map((dn) => ({
+            ...{ name: dn, dn, hasAccess: true, record: undefined },
+          }));
+          return [...hosts, ...others].sort((a, b) => (a.name < b.name ? -1 : 1));
+        }),
+
+      put: (name, of, verifier) =>
+        run(`writing the account of ${name}`, async (ldap) => {
+          await addAbove(ldap, names);
+          const written = {
+            userPassword: [Buffer.from(verifier)],
+            description: [Buffer.from(JSON.stringify(of))],
+          };
+          const isNew = await addEntry(ldap, names.host(name), {
+            ...{ objectClass: ['top', 'applicationProcess', 'simpleSecurityObject'].map(bytes) },
+            ...{ cn: [bytes(name)], ...written },
+          });
+          if (!isNew) {
+            const replace = Object.entries(written).map(([attribute, values]): LdapChange => ({
+              ...{ operation: 'replace', attribute, values },
+            }));
+            await ldap.modify(names.host(name), replace, []);
+          }
+          await unless([RESULT.attributeOrValueExists], undefined, () =>
+            ldap.modify(names.loginHosts, member('add', names.host(name)), []),
+          );
+        }),
+
+      remove: ({ name, dn }) =>
+        run(`removing the account of ${name}`, async (ldap) => {
+          await unless([RESULT.noSuchAttribute, RESULT.noSuchObject], undefined, () =>
+            ldap.modify(names.loginHosts, member('delete', dn), []),
+          );
+          if (!foldDn(dn).endsWith(foldDn(`,${names.hosts}`))) return; // of somebody else
+          await unless([RESULT.noSuchObject], undefined, () =>
+            ldap.delete(dn, [['objectClass', bytes('applicationProcess')]]),
+          );
+        }),
+    });
+  } finally {
+    await pool.close();
+  }
+}
+
+const bytes = (text: string): Buffer => Buffer.from(text);
+const foldDn = (dn: string): string => dn.toLowerCase();
+
+function parseRecord(text: string | Buffer | undefined): HostRecord | undefined {
+  try {
+    return record.safeParse(JSON.parse(String(text)), { jitless: true }).data;
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * The entry above the accounts, and the group. A group of this class must have a member: it is the heartbeat's entry,
+ * as in the realm group, and nobody can bind as that.
+ */
+async function addAbove(
+  ldap: LdapConnection,
+  { hosts, loginHosts, marker }: ReturnType<typeof namesOf>,
+): Promise<void> {
+  await addEntry(ldap, hosts, {
+    objectClass: ['top', 'organizationalUnit'].map(bytes),
+    ou: [bytes('hosts')],
+  });
+  await addEntry(ldap, loginHosts, {
+    objectClass: ['top', 'groupOfNames'].map(bytes),
+    ...{ cn: [bytes('login-hosts')], member: [bytes(marker)] },
+  });
+}
+
+/** False if there is such an entry already. */
+async function addEntry(
+  ldap: LdapConnection,
+  dn: string,
+  attributes: Record<string, Buffer[]>,
+): Promise<boolean> {
+  return unless([RESULT.entryAlreadyExists], false, async () => {
+    await ldap.add(dn, Object.entries(attributes));
+    return true;
+  });
+}
+
+/** What `act` resolves to; `instead`, if the server answers with one of these result codes. */
+async function unless<T>(codes: readonly number[], instead: T, act: () => Promise<T>): Promise<T> {
+  try {
+    return await act();
+  } catch (error) {
+    if (codes.includes(resultCodeOf(error) ?? -1)) return instead;
+    throw error;
+  }
+}

@@ -1,0 +1,210 @@
+/** Lets a host join: makes its account in the directory, and the answer that it alone can read. */
+import { createPublicKey, randomBytes } from 'node:crypto';
+import { closeSync, fsyncSync, openSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { writeOperatorAction } from '../audit/operator-actions.ts';
+import {
+  type Host,
+  type HostRecord,
+  type Hosts,
+  withHosts,
+} from '../backends/ldap/directory-hosts.ts';
+import { openLoginDirectory } from '../backends/ldap/login-directory.ts';
+import { requirePrograms } from '../backup/programs.ts';
+import { withAdmin } from '../cli/admin.ts';
+import { operatorName } from '../cli/operator.ts';
+import { makePassword } from '../credentials/credentials.ts';
+import { saltedSha1 } from '../secrets/secret.ts';
+import { readSecretFiles } from '../secrets/secret-files.ts';
+import { type Config, readSecret } from '../shared/config.ts';
+import { removeFile } from '../shared/durable-file.ts';
+import { cannotRead, ChamberlainError, CORRECT_AND_RUN_AGAIN, doing } from '../shared/errors.ts';
+import { runPrograms } from '../shared/run-programs.ts';
+import { certificatesIn, type JoinAnswer } from './join-answer.ts';
+import { fingerprintOf, type JoinRequest } from './join-request.ts';
+
+/** Reports the next step. */
+type Say = (step: string) => void;
+
+/** What the host will receive, besides its password. */
+export type Joining = Omit<JoinAnswer, 'password'> & { key: string };
+
+/**
+ * What the configuration and the secrets of this machine give a host. Throws CONFIG_INVALID if other machines cannot
+ * reach the directory, or if something is not on this machine.
+ */
+export function prepareJoining(config: Config, request: JoinRequest): Joining {
+  const { kind, name, key, fingerprint } = request;
+  const { ldap, realm, ids, files, keys } = config;
+  const uri = ldap.hostsUri ?? ldap.uri;
+  if (!/^ldaps:/iu.test(uri)) {
+    throw new ChamberlainError(
+      'CONFIG_INVALID',
+      `other machines cannot reach the directory by ${uri}`,
+      {
+        action:
+          'Write its ldaps:// URI as `ldap.hostsUri` into the configuration, and run the command again.',
+      },
+    );
+  }
+  requirePrograms('age');
+  const ca = ldap.caFile === undefined ? undefined : readAuthority(ldap.caFile);
+  return {
+    ...{ version: 1, kind, name, key, fingerprint, realm },
+    realmGid: ids.realmGid,
+    ids: { people: [...ids.people], tools: [...ids.tools] },
+    homes: { people: files.personHomes, tools: files.toolHomes },
+    knownBadKeys: [...keys.knownBad],
+    ldap: { uris: [uri], base: ldap.base, ...(ca === undefined ? {} : { ca }) },
+    sealKeys: readSealKeys(config),
+  };
+}
+
+function readAuthority(path: string): string {
+  try {
+    const certificates = certificatesIn(readFileSync(path, 'utf8'));
+    if (certificates === '') throw new Error('it contains no certificate in PEM');
+    return certificates;
+  } catch (cause) {
+    throw cannotRead('certificates of the authority', path, cause);
+  }
+}
+
+/** The public halves of the key that signs seals, and of the next one during a change. */
+function readSealKeys(config: Config): string[] {
+  const { now, next } = readSecretFiles(config, 'seal-key');
+  try {
+    return [now, ...(next === undefined ? [] : [next])].map((pem) =>
+      createPublicKey(pem).export({ type: 'spki', format: 'pem' }).toString(),
+    );
+  } catch {
+    // the cause of OpenSSL would not help
+    const path = join(config.secrets, 'seal-key');
+    throw new ChamberlainError('CONFIG_INVALID', `${path} is not a private key in PEM`);
+  }
+}
+
+/** Runs `act` with the accounts of hosts. Throws CONFIG_INVALID if this machine does not have the secret ldap-admin. */
+export async function withHostAccounts<T>(
+  config: Config,
+  act: (hosts: Hosts) => Promise<T>,
+): Promise<T> {
+  const { ldap, realm } = config;
+  const password = readSecret(config, 'ldap', 'admin');
+  return withHosts({ uri: ldap.uri, base: ldap.base, realm, caFile: ldap.caFile }, password, act);
+}
+
+/** The host that has joined by this name. Throws HOST_TAKEN if it has another key. */
+export async function findJoined(hosts: Hosts, { name, key }: Joining): Promise<Host | undefined> {
+  const before = (await hosts.list()).find((host) => host.name === name);
+  if (before === undefined || before.record?.key === key) return before;
+  throw new ChamberlainError('HOST_TAKEN', `another machine has joined as ${name}`);
+}
+
+/**
+ * Makes the account, with a new password, and writes the answer. Returns the fingerprint of the answer.
+ *
+ * The answer is written first: if age refuses the key, nothing has changed. If anything fails later, the file is
+ * removed, and the command may be run again.
+ */
+export async function joinHost(
+  config: Config,
+  joining: Joining,
+  { out, say }: { out: string; say: Say },
+): Promise<string> {
+  const { key, ...known } = joining;
+  const { name, kind, fingerprint } = known;
+  const password = makePassword(randomBytes);
+  const by = operatorName();
+  const file = openAnswer(out);
+  try {
+    say('encrypting the answer');
+    try {
+      await encrypt(JSON.stringify({ ...known, password }), key, file);
+    } finally {
+      closeSync(file);
+    }
+    await withHostAccounts(config, async (hosts) => {
+      await findJoined(hosts, joining); // it may have changed while the operator was asked
+      say('writing the audit');
+      await record(config, 'host.join', [name, fingerprint]);
+      say('writing the account into the directory');
+      const of: HostRecord = { kind, key, fingerprint, joinedAt: new Date().toISOString(), by };
+      await hosts.put(name, of, saltedSha1(password, randomBytes(16)));
+    });
+    say('logging in to the directory as the host');
+    await checkLogin(config, name, password);
+    return fingerprintOf(readFileSync(out));
+  } catch (error) {
+    removeFile(out);
+    throw error;
+  }
+}
+
+function openAnswer(out: string): number {
+  try {
+    return openSync(out, 'wx', 0o600);
+  } catch (cause) {
+    throw new ChamberlainError('USAGE', `writing the answer to ${out}`, {
+      cause,
+      action: 'Give another file with --out, or remove that one.',
+    });
+  }
+}
+
+/** The text is in no argument and no file that is not encrypted. */
+async function encrypt(text: string, key: string, file: number): Promise<void> {
+  const age = { name: 'age', args: ['-r', key], stdout: file };
+  const { signal } = new AbortController();
+  await doing(
+    'STEP_FAILED',
+    'encrypting the answer',
+    () => runPrograms([age], { from: Readable.from([Buffer.from(text)]), signal }),
+    CORRECT_AND_RUN_AGAIN,
+  );
+  fsyncSync(file);
+}
+
+/** Proves that the host will be able to read the directory: its rules may be older than this version. */
+async function checkLogin(config: Config, hostAccount: string, password: string): Promise<void> {
+  const { uri, base, caFile } = config.ldap;
+  const { realm } = config;
+  const directory = openLoginDirectory({ uri, base, caFile, realm, hostAccount, password });
+  try {
+    await directory.contextCsns();
+  } catch (cause) {
+    throw new ChamberlainError('STEP_FAILED', `reading the directory as ${hostAccount}`, {
+      cause,
+      action:
+        'Load the rules of the directory again: see "To load the rules again" in docs/install.md, step 7. Then run the command again.',
+    });
+  } finally {
+    await directory.close();
+  }
+}
+
+/** Ends the account of a host at once. Throws HOST_UNKNOWN if it has none. */
+export async function removeHost(config: Config, name: string): Promise<void> {
+  await withHostAccounts(config, async (hosts) => {
+    const host = await requireHost(hosts, name);
+    await record(config, 'host.remove', [name, ...(host.record ? [host.record.fingerprint] : [])]);
+    await hosts.remove(host);
+  });
+}
+
+/** The host of that name. Throws HOST_UNKNOWN. */
+export async function requireHost(hosts: Hosts, name: string): Promise<Host> {
+  const found = (await hosts.list()).find((host) => host.name === name);
+  if (found !== undefined) return found;
+  throw new ChamberlainError('HOST_UNKNOWN', `no host has joined as ${name}`);
+}
+
+async function record(
+  config: Config,
+  kind: 'host.join' | 'host.remove',
+  fields: readonly string[],
+): Promise<void> {
+  const act = { kind, by: operatorName(), fields };
+  await withAdmin(config, (client) => writeOperatorAction(client, act));
+}

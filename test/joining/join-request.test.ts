@@ -1,0 +1,157 @@
+/** Join requests and answers that anybody may have written. No servers. */
+import { generateKeyPairSync } from 'node:crypto';
+import { describe, expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import { certificatesIn, type JoinAnswer, parseJoinAnswer } from '../../src/joining/join-answer.ts';
+import {
+  fingerprintOf,
+  formatJoinRequest,
+  makeJoinRequest,
+  MAX_JOIN_REQUEST,
+  parseJoinRequest,
+} from '../../src/joining/join-request.ts';
+
+const KEY = `age1${'q'.repeat(58)}`;
+const request = makeJoinRequest({ kind: 'login-host', name: 'login1.example.org', key: KEY });
+const parse = (value: unknown) =>
+  parseJoinRequest(Buffer.from(typeof value === 'string' ? value : JSON.stringify(value)));
+/** The message of the refusal, which must be safe to show. */
+function refusalOf(act: () => unknown): string {
+  try {
+    act();
+  } catch (error) {
+    const { code, message } = error as Error & { code: string };
+    expect(code).toBe('JOIN_INVALID');
+    expect(message).not.toMatch(/[\p{C}\p{Zl}\p{Zp}]/u);
+    expect(message.length).toBeLessThan(500);
+    return message;
+  }
+  throw new Error('it was accepted');
+}
+
+test('what a machine writes is read as it was written', () => {
+  expect(parse(formatJoinRequest(request))).toEqual(request);
+});
+
+describe('a fingerprint', () => {
+  test('can be read aloud', () => {
+    expect(request.fingerprint).toMatch(/^([0-9a-hjkmnp-tv-z]{4}-){3}[0-9a-hjkmnp-tv-z]{4}$/);
+    // the first 80 bits of e3b0c44298fc1c149afb…, by another way
+    expect(fingerprintOf('')).toBe('werc-8gmr-zge1-96qv');
+  });
+
+  test.each([
+    ['name', { name: 'login2.example.org' }],
+    ['key', { key: `age1${'q'.repeat(57)}p` }],
+  ])('names the %s', (_, change) => {
+    const other = makeJoinRequest({ kind: 'login-host', name: request.name, key: KEY, ...change });
+    expect(other.fingerprint).not.toBe(request.fingerprint);
+    expect(refusalOf(() => parse({ ...request, ...change }))).toContain('its fingerprint is not');
+  });
+});
+
+describe('a join request is refused', () => {
+  test.each<[string, unknown, string]>([
+    ['that is no JSON', 'join me', 'it is not JSON'],
+    ['that is empty', '', 'it is not JSON'],
+    ['that is not an object', '[]', 'expected object'],
+    ['that is null', 'null', 'expected object'],
+    ['that is too long', `${JSON.stringify(request)}${' '.repeat(MAX_JOIN_REQUEST)}`, 'too long'],
+    ['of another version', { ...request, version: 2 }, 'version'],
+    ['of a kind that cannot join', { ...request, kind: 'homes' }, 'only login hosts can join'],
+    ['of a kind with an escape', { ...request, kind: '\u001B[2J' }, 'only login hosts can join'],
+    ['with more than it may say', { ...request, '\u001B[31mroot': true }, 'nrecognized key'],
+    ['without a name', { ...request, name: undefined }, 'name'],
+    ['with a name of two lines', { ...request, name: 'a\nb' }, 'name'],
+    ['with a name that ends in a line', { ...request, name: 'a\n' }, 'name'],
+    ['with a name in capitals', { ...request, name: 'Login1' }, 'name'],
+    ['with a path as its name', { ...request, name: '../../etc/passwd' }, 'name'],
+    ['with a DN as its name', { ...request, name: 'x,ou=people,dc=example' }, 'name'],
+    ['with an option as its name', { ...request, name: '-rf' }, 'name'],
+    ['with too long a name', { ...request, name: `${'a.'.repeat(60)}a` }, 'name'],
+    ['with the name of every machine', { ...request, name: 'localhost' }, 'name'],
+    ['with an option as its key', { ...request, key: '-i/etc/passwd' }, 'key'],
+    ['with two keys', { ...request, key: `${KEY}\n${KEY}` }, 'key'],
+    ['with a plugin of age as its key', { ...request, key: `age1evil1${'q'.repeat(53)}` }, 'key'],
+    ['with an SSH key', { ...request, key: 'ssh-ed25519 AAAA' }, 'key'],
+    ['with a secret key', { ...request, key: `AGE-SECRET-KEY-1${'Q'.repeat(58)}` }, 'key'],
+    ['with the fingerprint of another', { ...request, fingerprint: 'x' }, 'its fingerprint is not'],
+    ['with a list as its fingerprint', { ...request, fingerprint: ['x'] }, 'fingerprint'],
+  ])('%s', (_, value, why) => {
+    expect(refusalOf(() => parse(value))).toContain(why);
+  });
+
+  test('that is not UTF-8', () => {
+    const bytes = Buffer.from(JSON.stringify(request).replace('login1', '\u00FFogin1'), 'latin1');
+    expect(refusalOf(() => parseJoinRequest(bytes))).toContain('it is not JSON');
+  });
+
+  test('whatever else it says: it is refused in words that are safe to show, or is what a machine writes', () => {
+    const text = fc.oneof(
+      fc.string({ unit: 'binary' }),
+      fc.constantFrom('login-host', request.name, KEY, request.fingerprint, '__proto__'),
+    );
+    const value = fc.oneof(text, fc.json(), fc.integer(), fc.constant(1), fc.constant(null));
+    const members = fc.record(
+      { version: value, kind: value, name: value, key: value, fingerprint: value, more: value },
+      { requiredKeys: [] },
+    );
+    const anything = fc.oneof(
+      fc.uint8Array({ maxLength: 200 }).map((bytes) => Buffer.from(bytes)),
+      members.map((each) => Buffer.from(JSON.stringify(each))),
+      members.map((each) => Buffer.from(JSON.stringify({ ...request, ...each }))),
+    );
+    fc.assert(
+      fc.property(anything, (bytes) => {
+        let read;
+        try {
+          read = parseJoinRequest(bytes);
+        } catch {
+          refusalOf(() => parseJoinRequest(bytes));
+          return;
+        }
+        expect(read).toEqual(request);
+      }),
+      { numRuns: 500 },
+    );
+  });
+});
+
+describe('a join answer', () => {
+  const pem = { type: 'spki', format: 'pem' } as const;
+  const sealKey = String(generateKeyPairSync('ed25519').publicKey.export(pem));
+  const ids = { people: [{ first: 1000, last: 1999 }], tools: [{ first: 5000, last: 5999 }] };
+  const answer: JoinAnswer = {
+    ...{ version: 1, kind: 'login-host', name: request.name, fingerprint: request.fingerprint },
+    ...{ realm: 'tools', realmGid: 500, ids, homes: { people: '/home', tools: '/data' } },
+    ...{ knownBadKeys: [], ldap: { uris: ['ldaps://ldap.example.org'], base: 'dc=example' } },
+    ...{ sealKeys: [sealKey], password: 'aPasswordOfTheHost0123456789' },
+  };
+
+  test('is read as it was written', () => {
+    expect(parseJoinAnswer(JSON.stringify(answer))).toEqual(answer);
+  });
+
+  test.each<[string, Record<string, unknown>]>([
+    ['that sends the password in the clear', { ldap: { ...answer.ldap, uris: ['ldap://x'] } }],
+    ['that names no server', { ldap: { ...answer.ldap, uris: [] } }],
+    ['with a path of this machine', { ldap: { ...answer.ldap, caFile: '/etc/shadow' } }],
+    ['with an authority that is none', { ldap: { ...answer.ldap, ca: 'x' } }],
+    ['with a private key', { sealKeys: [sealKey.replaceAll('PUBLIC', 'PRIVATE')] }],
+    ['without a key', { sealKeys: [] }],
+    ['with an empty password', { password: '' }],
+    ['with a password of two lines', { password: `${answer.password}\nroot` }],
+    ['with more than it may say', { command: 'reboot' }],
+  ])('is refused, without its secret in the message: %s', (_, change) => {
+    const message = refusalOf(() => parseJoinAnswer(JSON.stringify({ ...answer, ...change })));
+    expect(message).not.toContain(answer.password);
+  });
+
+  test('takes only certificates from a file of the realm', () => {
+    const key = '-----BEGIN PRIVATE KEY-----\nMA==\n-----END PRIVATE KEY-----\n';
+    expect(certificatesIn(key)).toBe('');
+    expect(() =>
+      certificatesIn('-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n'),
+    ).toThrow();
+  });
+});
