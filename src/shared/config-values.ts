@@ -14,6 +14,17 @@ export const filled = z.string().check(z.minLength(1));
 export const absolutePath = z.string().check(z.startsWith('/'));
 export const unixName = z.string().check(z.regex(/^[a-z][a-z0-9-]{0,15}$/));
 
+/** The name of a machine, as in DNS, in lower case. */
+export const hostName = z
+  .string()
+  .check(
+    z.maxLength(100),
+    z.regex(
+      /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$/,
+      'is not the name of a machine: a-z 0-9 - and dots',
+    ),
+  );
+
 /** A list with at least one element. */
 export const someOf = <T extends z.core.SomeType>(element: T) =>
   z.array(element).check(z.minLength(1));
@@ -35,6 +46,11 @@ export const ldapUri = z
       'must be ldaps://HOST or ldapi://%2FPATH%2FOF%2FSOCKET (or ldap:// to this machine)',
     ),
   );
+
+/** A directory as another machine reaches it. */
+export const ldapsUri = z
+  .string()
+  .check(z.regex(/^ldaps:\/\/[^/\s]+\/?$/i, 'must be ldaps://HOST or ldaps://HOST:PORT'));
 
 /** `unix:///run/redis/redis.sock?db=0`, or as ioredis has it. Plain redis:// would send passwords over a network. */
 export const redisUrl = z

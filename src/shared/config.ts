@@ -13,6 +13,7 @@ import {
   fingerprints,
   idRange,
   intOf,
+  ldapsUri,
   ldapUri,
   loadYaml,
   redisUrl,
@@ -99,6 +100,8 @@ const schema = z
     redis: z.strictObject({ url: redisUrl, caFile: z.optional(absolutePath) }),
     ldap: z.strictObject({
       uri: ldapUri,
+      /** as login hosts reach the directory; by default `uri` */
+      hostsUri: z.optional(ldapsUri),
       base: filled,
       caFile: z.optional(absolutePath),
     }),
