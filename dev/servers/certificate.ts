@@ -2,11 +2,15 @@
 import { chmodSync, chownSync, mkdirSync, writeFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { join } from 'node:path';
-import { accountIds, run } from './processes.ts';
+import {
+  certificateIn,
+  keyIn,
+  makeAuthority,
+  makeCertificate as sign,
+} from '../../src/setup/openssl.ts';
+import { accountIds } from './processes.ts';
 
 const DAY_MS = 86_400_000;
-/** `20261130221059Z` */
-const stampOf = (at: Date): string => at.toISOString().replace(/[-:T]|\.\d+/gu, '');
 
 /** Paths of PEM files. */
 export interface Certificate {
@@ -33,26 +37,18 @@ export async function makeCertificate(
     until = new Date(Date.now() + 30 * DAY_MS),
   }: { host: string; user: string; from?: Date; until?: Date },
 ): Promise<Certificate> {
-  const [ca, certificate, key] = ['ca.pem', 'certificate.pem', 'key.pem'].map((name) =>
-    join(folder, name),
-  ) as [string, string, string];
+  const [ca, certificate, key, authority] = [
+    ...['ca.pem', 'certificate.pem', 'key.pem', 'ca.key'],
+  ].map((name) => join(folder, name)) as [string, string, string, string];
   mkdirSync(folder, { recursive: true, mode: 0o755 });
-  const extensions = join(folder, 'extensions');
-  writeFileSync(extensions, `subjectAltName=${isIP(host) === 0 ? 'DNS' : 'IP'}:${host}\n`);
-  const openssl = (...args: string[]) => run('/usr/bin/openssl', args);
-  const [caKey, request] = [join(folder, 'ca.key'), join(folder, 'request.pem')];
-  // libpq cannot bind its channel to a certificate of Ed25519: "could not find digest for NID UNDEF"
-  const newKey = ['-nodes', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256'];
-  await openssl(
-    ...['req', '-x509', ...newKey, '-keyout', caKey, '-out', ca],
-    ...['-subj', '/CN=a test authority', '-days', '3650'],
-  );
-  await openssl(...['req', ...newKey, '-keyout', key, '-out', request, '-subj', `/CN=${host}`]);
-  await openssl(
-    ...['x509', '-req', '-in', request, '-CA', ca, '-CAkey', caKey],
-    ...['-not_before', stampOf(from), '-not_after', stampOf(until)],
-    ...['-extfile', extensions, '-out', certificate],
-  );
+  const tenYears = { from: new Date(), until: new Date(Date.now() + 3650 * DAY_MS) };
+  const ofAuthority = await makeAuthority('a test authority', tenYears);
+  writeFileSync(authority, ofAuthority, { mode: 0o600 });
+  writeFileSync(ca, certificateIn(ofAuthority));
+  const name = `${isIP(host) === 0 ? 'DNS' : 'IP'}:${host}`;
+  const pem = await sign(name, authority, { from, until });
+  writeFileSync(certificate, certificateIn(pem));
+  writeFileSync(key, keyIn(pem), { mode: 0o600 });
   const { uid, gid } = accountIds(user);
   chownSync(key, uid, gid);
   chmodSync(key, 0o600);

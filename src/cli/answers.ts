@@ -26,8 +26,11 @@ export async function readAnswers(command: Command, path: string | undefined): P
   } catch (cause) {
     throw cannotRead('file', (cause as NodeJS.ErrnoException).path ?? '', cause, 'USAGE');
   }
-  const isOpen = ({ key }: Question): boolean =>
-    known.given[key] === undefined && !(key.startsWith('admin.') && config !== undefined);
+  const isAsked = path === undefined && config === undefined && canAsk(command);
+  const isOpen = ({ key, isOptional }: Question): boolean =>
+    known.given[key] === undefined &&
+    !(key.startsWith('admin.') && config !== undefined) &&
+    (isOptional !== true || isAsked);
   for (const { key, refuses } of QUESTIONS) {
     const text = known.given[key];
     const refusal = config !== undefined || text === undefined ? undefined : refuses(text);

@@ -1,10 +1,16 @@
-/** Checks how long the certificates of servers that are reached by TLS remain valid. */
+/** Checks how long certificates remain valid: of servers that are reached by TLS, and of the authorities that sign them. */
+import { X509Certificate } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import type { Config } from '../shared/config.ts';
 import { type Protocol, readCertificate } from '../shared/certificate.ts';
 import { hostOf, isThisMachine, type TlsPlace } from '../shared/tls.ts';
 import { fix, type Line, ok } from './line.ts';
 
 const WARN_DAYS = 30;
+/** Those that a timer renews when they have 30 days left. */
+const RENEWED_WARN_DAYS = 21;
+/** Every machine of the realm must get the next one. */
+const AUTHORITY_WARN_DAYS = 180;
 const DAY_MS = 86_400_000;
 
 /** A server that is reached by TLS. */
@@ -12,6 +18,8 @@ export interface TlsServer extends TlsPlace {
   name: string;
   port: number;
   protocol: Protocol;
+  /** other machines reach it by TLS, and this one does not: `chamberlain setup` renews its certificate */
+  isRenewed?: true;
 }
 
 /** Those of a configuration. */
@@ -40,12 +48,42 @@ export function tlsServers({ postgres, ldap, redis, databases }: Config): TlsSer
   ];
 }
 
+/** The files of authorities that a configuration names. */
+export function authorityFiles({ postgres, ldap, redis, databases }: Config): string[] {
+  const places = [postgres, ldap, redis, ...databases.servers];
+  return [...new Set(places.flatMap(({ caFile }) => caFile ?? []))];
+}
+
+/** One of several certificates may have expired: the last one counts. */
+export function lookAtAuthority(path: string, now: Date): Line[] {
+  const found = readFileSync(path, 'utf8').match(
+    /-----BEGIN CERTIFICATE-----[^-]*-----END [^-]*-----/gu,
+  );
+  const ends = (found ?? []).map((pem) => new X509Certificate(pem).validToDate.getTime());
+  if (ends.length === 0) return [fix(`${path} contains no certificate`, 'Name another `caFile`.')];
+  const until = new Date(Math.max(...ends));
+  const days = Math.floor((until.getTime() - now.getTime()) / DAY_MS);
+  const day = until.toISOString().slice(0, 10);
+  return [
+    days < AUTHORITY_WARN_DAYS
+      ? fix(
+          `the authority ${path} ${days < 0 ? 'expired' : `expires in ${days} days,`} on ${day}`,
+          'Make another, give it to every machine that trusts this one, and then renew the certificates of the servers.',
+        )
+      : ok(`the authority ${path} is valid until ${day}`),
+  ];
+}
+
 export async function lookAtCertificate(server: TlsServer, now: Date): Promise<Line[]> {
   const { validFrom, validTo, distrusted } = await readCertificate(server);
   const days = Math.floor((validTo.getTime() - now.getTime()) / DAY_MS);
   const whose = `the certificate of ${server.name}`;
   const day = validTo.toISOString().slice(0, 10);
-  const renew = 'Renew it, and have the server load it.';
+  const renew =
+    server.isRenewed === true
+      ? 'Run `chamberlain setup --renew`, which also says why it was not renewed before.'
+      : 'Renew it, and have the server load it.';
+  const warnDays = server.isRenewed === true ? RENEWED_WARN_DAYS : WARN_DAYS;
   if (validTo <= now) return [fix(`${whose} expired on ${day}`, renew)];
   if (validFrom > now) {
     return [
@@ -64,7 +102,7 @@ export async function lookAtCertificate(server: TlsServer, now: Date): Promise<L
     ];
   }
   return [
-    days < WARN_DAYS
+    days < warnDays
       ? fix(`${whose} expires in ${days} days, on ${day}`, renew)
       : ok(`${whose} is valid until ${day}`),
   ];

@@ -1,18 +1,28 @@
 /** What `chamberlain setup` must know, and the configuration that it writes from that. */
 import { readFileSync } from 'node:fs';
+import { isIP } from 'node:net';
 import * as z from 'zod/mini';
 import { readLocalNames } from '../doctor/host.ts';
 import { parseNewShellName } from '../identity/names.ts';
 import { isReservedName } from '../identity/reserved-names.ts';
-import { ed25519PublicKey, filled, idRange, someOf, unixName } from '../shared/config-values.ts';
+import {
+  ed25519PublicKey,
+  filled,
+  hostName,
+  idRange,
+  someOf,
+  unixName,
+} from '../shared/config-values.ts';
 import { adminOfPortal, type Config } from '../shared/config.ts';
+import { isThisMachine } from '../shared/tls.ts';
 import { parseSshKey } from '../ssh-keys/ssh-key.ts';
-import { mariadbSocket } from './places.ts';
+import { listenOf, mariadbSocket } from './places.ts';
 
 /** A file of answers. What it lacks is asked for. */
 export const answersFile = z.strictObject({
   realm: z.optional(filled),
   base: z.optional(filled),
+  listen: z.optional(filled),
   admin: z.optional(
     z.strictObject({
       name: z.optional(filled),
@@ -29,6 +39,8 @@ export const answersFile = z.strictObject({
 export interface Answers {
   realm: string;
   base: string;
+  /** the name by which other machines reach the servers; undefined if they do not */
+  listen: string | undefined;
   admin: {
     name: string;
     displayName?: string | undefined;
@@ -54,9 +66,11 @@ const IDS = {
 
 /** A question: where its answer stands in the file, and what is asked at a terminal. */
 export interface Question {
-  key: 'realm' | 'base' | 'admin.name' | 'admin.sshKey' | 'admin.signingKey';
+  key: 'realm' | 'base' | 'listen' | 'admin.name' | 'admin.sshKey' | 'admin.signingKey';
   text: string;
   fallback?: string;
+  /** it may have no answer, and then an empty text is one */
+  isOptional?: true;
   /** Why a text is no answer; a sentence. Undefined if it is one. */
   refuses: (text: string) => string | undefined;
 }
@@ -78,6 +92,15 @@ export const QUESTIONS: readonly Question[] = [
       /^(dc|o)=[a-z0-9-]+(,(dc|o|c)=[a-z0-9-]+)*$/u.test(text)
         ? undefined
         : 'A base consists of dc=NAME and o=NAME with commas between them, in small letters.',
+  },
+  {
+    key: 'listen',
+    text: 'the name by which other machines reach this one, such as realm.example.org (empty: they do not)',
+    isOptional: true,
+    refuses: (text) =>
+      text === '' || (hostName.safeParse(text).success && !isThisMachine(text) && isIP(text) === 0)
+        ? undefined
+        : 'A name consists of a-z 0-9 - and dots; an address is no name.',
   },
   {
     key: 'admin.name',
@@ -130,6 +153,7 @@ export function knownAnswers(file: z.infer<typeof answersFile>, config: Config |
   const given = {
     realm: file.realm ?? config?.realm,
     base: file.base ?? config?.ldap.base,
+    listen: file.listen ?? (config === undefined ? undefined : listenOf(config)),
     'admin.name': admin.name ?? adminOfPortal(portal?.name ?? ''),
     'admin.sshKey': admin.sshKey,
     'admin.signingKey': admin.signingKey ?? portal?.keys[0]?.publicKey,
@@ -161,6 +185,7 @@ export function completeAnswers({ given, rest }: Known): Answers {
   return {
     realm: given.realm ?? '',
     base: given.base ?? '',
+    listen: given.listen || undefined,
     admin: {
       ...{ name: given['admin.name'] ?? '', displayName, email, sshKey: given['admin.sshKey'] },
       signingKey: `${given['admin.signingKey'] ?? ''}\n`,

@@ -1,14 +1,17 @@
-/** slapd: an instance of its own on a unix socket. Its unit is in deploy/servers. */
+/** slapd: an instance of its own. Its unit is in deploy/servers. */
 import { existsSync, mkdirSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { renderForConfig } from '../../deploy/ldap/render.ts';
 import { folder } from '../../deploy/login-host/pieces.ts';
 import { readSecret } from '../shared/config.ts';
-import { readConfig, SLAPD } from './places.ts';
+import type { Answers } from './answers.ts';
+import { shownPieces } from './certificates.ts';
+import { listeningPiece, SLAPD_LISTENS } from './listening.ts';
+import { LISTENERS, readConfig, SLAPD, TLS } from './places.ts';
 import { run, service, together } from './programs.ts';
 import type { Piece } from './setup.ts';
 
-export function directoryPieces(needs: readonly Piece[]): Piece[] {
+export function directoryPieces(answers: Answers, needs: readonly Piece[]): Piece[] {
   const { data, unit } = SLAPD;
   const owned = { owner: 'openldap', group: 'openldap' } as const;
   const place = together(
@@ -25,7 +28,23 @@ export function directoryPieces(needs: readonly Piece[]): Piece[] {
     check: () => (existsSync(config) ? undefined : 'is missing'),
     make: loadDirectory,
   };
-  return [place, loaded, service(unit, [loaded])];
+  const listening = listeningPiece(SLAPD_LISTENS, answers, [loaded]);
+  const running = service(unit, [listening]);
+  return [place, loaded, listening, running, ...directoryShows(answers, [running])];
+}
+
+export const directoryShows = (answers: Answers, needs: readonly Piece[]): Piece[] =>
+  shownPieces(LISTENERS.slapd, answers, loadCertificate, needs);
+
+/** slapd reads the files when these attributes are written, even if they had the same values. */
+async function loadCertificate(): Promise<void> {
+  const { file } = LISTENERS.slapd;
+  const files = { CACertificate: TLS.ca, Certificate: file, CertificateKey: file };
+  const lines = Object.entries(files).map(
+    ([name, path]) => `replace: olcTLS${name}File\nolcTLS${name}File: ${path}\n-\n`,
+  );
+  const change = `dn: cn=config\nchangetype: modify\n${lines.join('')}`;
+  await run('ldapmodify', ['-Q', '-Y', 'EXTERNAL', '-H', SLAPD.uri], change);
 }
 
 /** The configuration gets its name last: what is interrupted begins again. */

@@ -1,4 +1,4 @@
-/** MariaDB: a server of its own on a unix socket. Its unit and settings are in deploy/servers. */
+/** MariaDB: a server of its own. Its unit and settings are in deploy/servers. */
 import { existsSync, readFileSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { folder } from '../../deploy/login-host/pieces.ts';
@@ -7,12 +7,14 @@ import { lookAsReader, lookAsWriter } from '../doctor/databases.ts';
 import { readSecret } from '../shared/config.ts';
 import { ROOT } from '../shared/root.ts';
 import type { Answers } from './answers.ts';
-import { MARIADB, mariadbSocket, mariadbUnit, readConfig } from './places.ts';
+import { shownPieces } from './certificates.ts';
+import { listeningPiece, mariadbListens } from './listening.ts';
+import { LISTENERS, MARIADB, mariadbSocket, mariadbUnit, readConfig } from './places.ts';
 import { faultIn, run, service, together } from './programs.ts';
 import type { Differs, Piece } from './setup.ts';
 
-export function mariadbPieces({ database }: Answers, needs: readonly Piece[]): Piece[] {
-  const { name, kind } = database;
+export function mariadbPieces(answers: Answers, needs: readonly Piece[]): Piece[] {
+  const { name, kind } = answers.database;
   const data = join(MARIADB, name);
   const place = together(
     `the folder ${MARIADB}`,
@@ -36,7 +38,9 @@ export function mariadbPieces({ database }: Answers, needs: readonly Piece[]): P
       renameSync(unfinished, data);
     },
   };
-  const running = service(mariadbUnit(name), [installed]);
+  const listens = mariadbListens(name);
+  const listening = listeningPiece(listens, answers, [installed]);
+  const running = service(mariadbUnit(name), [listening], [listens.settings.path]);
   const accounts: Piece = {
     name: `the accounts of the role databases on the MariaDB server ${name}`,
     does: `deploy/mariadb/${kind}.sql; gives each the verifier of its secret`,
@@ -44,8 +48,17 @@ export function mariadbPieces({ database }: Answers, needs: readonly Piece[]): P
     check: () => checkAccounts(name),
     make: () => makeAccounts(name, kind),
   };
-  return [place, installed, running, accounts];
+  const shows = mariadbShows(answers, [running]);
+  return [place, installed, listening, running, accounts, ...shows];
 }
+
+export const mariadbShows = (answers: Answers, needs: readonly Piece[]): Piece[] =>
+  shownPieces(
+    LISTENERS.mariadb,
+    answers,
+    async () => void (await asRoot(answers.database.name, 'FLUSH SSL')),
+    needs,
+  );
 
 async function checkAccounts(name: string): Promise<Differs> {
   const config = readConfig();
@@ -66,6 +79,11 @@ async function makeAccounts(name: string, kind: Answers['database']['kind']): Pr
     return `ALTER USER '${user}'@'%' IDENTIFIED BY PASSWORD '${verifier}' ACCOUNT UNLOCK;\n`;
   });
   const sql = readFileSync(join(ROOT, `deploy/mariadb/${kind}.sql`), 'utf8');
-  const args = ['--no-defaults', `--socket=${mariadbSocket(name)}`, '--user=root'];
-  await run('mariadb', args, `${sql}\n${statements.join('')}`);
+  await asRoot(name, `${sql}\n${statements.join('')}`);
+}
+
+/** Without TLS, because the client would want to verify the certificate on a socket, too. */
+function asRoot(name: string, sql: string): Promise<string> {
+  const socket = `--socket=${mariadbSocket(name)}`;
+  return run('mariadb', ['--no-defaults', '--skip-ssl', socket, '--user=root'], sql);
 }

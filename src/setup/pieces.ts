@@ -1,29 +1,45 @@
 /** Everything that `chamberlain setup` makes on one machine, in its order. */
 import type { Answers } from './answers.ts';
-import { directoryPieces } from './directory.ts';
+import { certificatePieces } from './certificates.ts';
+import { directoryPieces, directoryShows } from './directory.ts';
 import { filePieces } from './files.ts';
-import { mariadbPieces } from './mariadb.ts';
+import { mariadbPieces, mariadbShows } from './mariadb.ts';
 import { packagePieces } from './packages.ts';
-import { postgresPieces } from './postgres.ts';
+import { postgresPieces, postgresShows } from './postgres.ts';
+import { service } from './programs.ts';
 import { folderPieces, realmPieces } from './realm.ts';
-import { redisPieces } from './redis.ts';
+import { redisPieces, redisShows } from './redis.ts';
 import type { Piece } from './setup.ts';
 
 export function allPieces(answers: Answers): Piece[] {
   const packages = packagePieces();
   const { files, secrets } = filePieces(answers, packages);
-  const postgres = postgresPieces([secrets]);
+  const certificates = certificatePieces(answers, files);
+  const needs = [secrets, ...certificates];
+  const postgres = postgresPieces(answers, needs);
   const servers = [
-    ...redisPieces([secrets]),
-    ...directoryPieces([secrets]),
-    ...mariadbPieces(answers, [secrets]),
+    ...redisPieces(answers, needs),
+    ...directoryPieces(answers, needs),
+    ...mariadbPieces(answers, needs),
     ...folderPieces([secrets]),
   ];
+  const renewing = answers.listen === undefined ? [] : [service(RENEWAL, certificates)];
   return [
     ...packages,
     ...files,
+    ...certificates,
     ...postgres,
     ...servers,
+    ...renewing,
     ...realmPieces(answers, { postgres, servers }),
   ];
+}
+
+const RENEWAL = 'chamberlain-certificates.timer';
+
+/** The pieces that must be made again after a time. */
+export function renewedPieces(answers: Answers): Piece[] {
+  const certificates = certificatePieces(answers, []);
+  const shows = [postgresShows, redisShows, directoryShows, mariadbShows];
+  return [...certificates, ...shows.flatMap((piecesOf) => piecesOf(answers, certificates))];
 }

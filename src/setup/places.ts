@@ -1,6 +1,10 @@
 /** Where `chamberlain setup` puts what it makes. The units and settings in deploy/servers name the same places. */
+import { existsSync } from 'node:fs';
 import { CONFIG_FILE } from '../cli/command.ts';
+import type { TlsServer } from '../doctor/certificates.ts';
+import type { Protocol } from '../shared/certificate.ts';
 import { type Config, loadConfig } from '../shared/config.ts';
+import { hostOf } from '../shared/tls.ts';
 
 export const ETC = '/etc/chamberlain';
 export const SECRETS = `${ETC}/secrets`;
@@ -8,7 +12,7 @@ export const SECRETS = `${ETC}/secrets`;
 /** The configuration that `setup` has written, with what an operator has changed since. */
 export const readConfig = (): Config => loadConfig(CONFIG_FILE);
 
-/** A cluster of Debian's. Its port is only part of the name of its socket. */
+/** A cluster of Debian's. Its port is also part of the name of its socket. */
 export const POSTGRES = {
   version: '17',
   cluster: 'chamberlain',
@@ -29,6 +33,55 @@ export const SLAPD = {
   run: '/run/chamberlain-slapd',
   uri: 'ldapi://%2Frun%2Fchamberlain-slapd%2Fldapi',
 } as const;
+
+/** What the servers show other machines, if this one listens for them. */
+export const TLS = {
+  folder: `${ETC}/tls`,
+  /** what other machines must trust */
+  ca: `${ETC}/tls/ca.pem`,
+  /** of setup's own authority: its key and its certificate */
+  caKey: `${ETC}/tls/ca.key`,
+  /** the operator's own, which are then used instead */
+  certificate: `${ETC}/tls/certificate.pem`,
+  key: `${ETC}/tls/key.pem`,
+} as const;
+
+/** A server that listens for other machines. */
+export interface Listener {
+  name: string;
+  port: number;
+  protocol: Protocol;
+  /** the unix user, who alone reads the file of its certificate and key */
+  user: string;
+  file: string;
+}
+const listener = (name: string, port: number, protocol: Protocol, user: string): Listener => ({
+  ...{ name, port, protocol, user },
+  file: `${TLS.folder}/${user}.pem`,
+});
+export const LISTENERS = {
+  postgres: listener('PostgreSQL', POSTGRES.port, 'postgresql', 'postgres'),
+  redis: listener('Redis', 6379, 'tls', 'redis'),
+  slapd: listener('the directory', 636, 'tls', 'openldap'),
+  mariadb: listener('MariaDB', 3306, 'mariadb', 'mysql'),
+} as const;
+
+/** The servers of this machine that a configuration says listen, as `doctor` looks at their certificates. */
+export function listeningServers(config: Pick<Config, 'ldap'>): TlsServer[] {
+  const host = listenOf(config);
+  if (host === undefined) return [];
+  return Object.values(LISTENERS)
+    .filter(({ file }) => existsSync(file))
+    .map(({ name, port, protocol }) => ({
+      ...{ name, host, port, protocol, isRenewed: true },
+      caFile: config.ldap.caFile,
+    }));
+}
+
+/** The name by which a configuration says that other machines reach this one. */
+export function listenOf({ ldap: { hostsUri } }: Pick<Config, 'ldap'>): string | undefined {
+  return hostsUri === undefined ? undefined : hostOf(new URL(hostsUri));
+}
 
 export const MARIADB = '/var/lib/chamberlain-mariadb';
 export const mariadbUnit = (name: string): string => `chamberlain-mariadb@${name}.service`;

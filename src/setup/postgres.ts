@@ -1,12 +1,14 @@
 /** PostgreSQL: a cluster of its own as Debian lays one out, its database, and its roles. */
-import { existsSync, renameSync } from 'node:fs';
+import { existsSync, readFileSync, renameSync } from 'node:fs';
 import { file, folder } from '../../deploy/login-host/pieces.ts';
 import { migrate } from '../cli/commands/migrate.ts';
 import { loginOf, openOwner, POSTGRES_ROLES } from '../database/connection.ts';
 import { readAbsentRoles, readMigrations } from '../doctor/health-queries.ts';
 import { isNotMigrated } from '../shared/errors.ts';
 import { listMigrations, ROOT } from '../shared/root.ts';
-import { POSTGRES, readConfig } from './places.ts';
+import type { Answers } from './answers.ts';
+import { shownPieces } from './certificates.ts';
+import { LISTENERS, POSTGRES, readConfig } from './places.ts';
 import {
   countOpenFunctions,
   createDatabase,
@@ -22,17 +24,26 @@ const { version, cluster, host, port, unit } = POSTGRES;
 const NAME = `${version}/${cluster}`;
 const SETTINGS = `/etc/postgresql/${NAME}`;
 const DATA = `/var/lib/postgresql/${NAME}`;
+const PID_FILE = `/run/postgresql/${version}-${cluster}.pid`;
 const BY_SETUP = '# Written by `chamberlain setup`.';
 
-/** A unix socket alone. With the limits of roles.sql, two whole sets of workers fit into 200 connections. */
-const CONF = `${BY_SETUP} Settings of your own belong in files conf.d/*.conf.
+const ALONE = "listen_addresses = ''\n";
+const BY_TLS = `listen_addresses = '*'
+ssl = on
+ssl_cert_file = '${LISTENERS.postgres.file}'
+ssl_key_file = '${LISTENERS.postgres.file}'
+`;
+
+/** With the limits of roles.sql, two whole sets of workers fit into 200 connections. */
+const confOf = ({
+  listen,
+}: Answers) => `${BY_SETUP} Settings of your own belong in files conf.d/*.conf.
 data_directory = '${DATA}'
 hba_file = '${SETTINGS}/pg_hba.conf'
 ident_file = '${SETTINGS}/pg_ident.conf'
-external_pid_file = '/run/postgresql/${version}-${cluster}.pid'
+external_pid_file = '${PID_FILE}'
 cluster_name = '${NAME}'
-listen_addresses = ''
-unix_socket_directories = '${host}'
+${listen === undefined ? ALONE : BY_TLS}unix_socket_directories = '${host}'
 port = ${port}
 max_connections = 200
 password_encryption = scram-sha-256
@@ -41,17 +52,17 @@ log_timezone = 'Etc/UTC'
 timezone = 'Etc/UTC'
 include_dir = 'conf.d'
 `;
-const HBA = `${BY_SETUP} Lines of your own belong in pg_hba.local.conf.
+const hbaOf = ({ listen }: Answers) => `${BY_SETUP} Lines of your own belong in pg_hba.local.conf.
 local  all          postgres        peer
 local  ${cluster}  /^chamberlain  scram-sha-256
-include_if_exists pg_hba.local.conf
+${listen === undefined ? '' : `hostssl  ${cluster}  /^chamberlain  all  scram-sha-256\n`}include_if_exists pg_hba.local.conf
 `;
 
 const OWNED = { owner: 'postgres', group: 'postgres' } as const;
 const text = (name: string, contents: string, mode = 0o640) =>
   file(`${SETTINGS}/${name}`, { ...OWNED, mode, contents });
 
-export function postgresPieces(needs: readonly Piece[]): Piece[] {
+export function postgresPieces(answers: Answers, needs: readonly Piece[]): Piece[] {
   const data: Piece = {
     ...{ name: `the data of the PostgreSQL cluster ${NAME}`, does: `initdb in ${DATA}`, needs },
     check: () => (existsSync(DATA) ? undefined : 'are missing'),
@@ -59,17 +70,17 @@ export function postgresPieces(needs: readonly Piece[]): Piece[] {
   };
   const settings = together(
     `the settings of the PostgreSQL cluster ${NAME}`,
-    `writes ${SETTINGS}: it listens on a unix socket in ${host} alone`,
+    `writes ${SETTINGS}: it listens on a unix socket in ${host}${answers.listen === undefined ? ' alone' : ', and by TLS'}`,
     [
       folder(`/etc/postgresql/${version}`, { ...OWNED, mode: 0o755 }),
       folder(SETTINGS, { ...OWNED, mode: 0o755 }),
       folder(`${SETTINGS}/conf.d`, { ...OWNED, mode: 0o755 }),
-      text('pg_hba.conf', HBA),
+      text('pg_hba.conf', hbaOf(answers)),
       text('pg_ident.conf', `${BY_SETUP}\n`),
       text('start.conf', 'auto\n', 0o644),
       text('pg_ctl.conf', "pg_ctl_options = ''\n", 0o644),
       text('environment', '', 0o644),
-      text('postgresql.conf', CONF, 0o644),
+      text('postgresql.conf', confOf(answers), 0o644),
     ],
     [data],
   );
@@ -78,7 +89,16 @@ export function postgresPieces(needs: readonly Piece[]): Piece[] {
     [settings],
     [`${SETTINGS}/postgresql.conf`, `${SETTINGS}/pg_hba.conf`],
   );
-  return [data, settings, running, ...databasePieces(running)];
+  const shows = postgresShows(answers, [running]);
+  return [data, settings, running, ...databasePieces(running), ...shows];
+}
+
+export const postgresShows = (answers: Answers, needs: readonly Piece[]): Piece[] =>
+  shownPieces(LISTENERS.postgres, answers, reload, needs);
+
+/** By a signal: the unit that renews certificates may not ask systemd. */
+function reload(): void {
+  process.kill(Number(readFileSync(PID_FILE, 'utf8')), 'SIGHUP');
 }
 
 /** What is interrupted leaves no folder of that name. */

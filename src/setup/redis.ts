@@ -1,14 +1,18 @@
-/** Redis: an instance of its own on a unix socket. Its unit and settings are in deploy/servers. */
+/** Redis: an instance of its own. Its unit and settings are in deploy/servers. */
 import { file, folder } from '../../deploy/login-host/pieces.ts';
 import { redisRules, usersForConfig } from '../../deploy/redis/render.ts';
 import { lookAtRedisUsers } from '../doctor/redis-users.ts';
+import { readCertificateAgain } from '../backends/redis/redis-certificate.ts';
 import { redisHash } from '../secrets/secret.ts';
 import { type Config, readSecret } from '../shared/config.ts';
-import { readConfig, REDIS } from './places.ts';
+import type { Answers } from './answers.ts';
+import { LISTENERS, readConfig, REDIS } from './places.ts';
+import { listeningPiece, REDIS_LISTENS } from './listening.ts';
+import { shownPieces } from './certificates.ts';
 import { faultIn, run, service, together } from './programs.ts';
 import type { Piece } from './setup.ts';
 
-export function redisPieces(needs: readonly Piece[]): Piece[] {
+export function redisPieces(answers: Answers, needs: readonly Piece[]): Piece[] {
   const path = `${REDIS.data}/users.acl`;
   const owned = { owner: 'redis', group: 'redis' } as const;
   // Redis itself writes the file when a password is changed: what it must hold is looked for, not compared
@@ -21,7 +25,8 @@ export function redisPieces(needs: readonly Piece[]): Piece[] {
     [folder(REDIS.data, { ...owned, mode: 0o750 }), file(path, { ...options, contents })],
     needs,
   );
-  const running = service(REDIS.unit, [users]);
+  const listening = listeningPiece(REDIS_LISTENS, answers, [users]);
+  const running = service(REDIS.unit, [listening], [REDIS_LISTENS.settings.path]);
   const loaded: Piece = {
     name: 'the rights that users have in Redis',
     does: 'writes that file anew, and restarts Redis',
@@ -32,7 +37,14 @@ export function redisPieces(needs: readonly Piece[]): Piece[] {
       await run('systemctl', ['restart', REDIS.unit]);
     },
   };
-  return [users, running, loaded];
+  return [users, listening, running, loaded, ...redisShows(answers, [loaded])];
+}
+
+export const redisShows = (answers: Answers, needs: readonly Piece[]): Piece[] =>
+  shownPieces(LISTENERS.redis, answers, loadCertificate, needs);
+
+async function loadCertificate(): Promise<void> {
+  await readCertificateAgain(readConfig(), LISTENERS.redis.file);
 }
 
 /** Whether every user has the password of its secret, and nobody else is there. */

@@ -7,6 +7,8 @@ import { tlsOptions, type TlsPlace } from './tls.ts';
 export interface ShownCertificate {
   validFrom: Date;
   validTo: Date;
+  /** SHA-256, as node:crypto writes it */
+  fingerprint: string;
   /** why a client would not trust it; undefined if it would */
   distrusted: string | undefined;
 }
@@ -46,9 +48,14 @@ export async function readCertificate(
     // each reports the other's error again
     for (const each of [plain, socket]) each.on('error', (error) => socket.destroy(error));
     await once(socket, 'secureConnect');
-    const { valid_from: from, valid_to: to }: PeerCertificate = socket.getPeerCertificate();
+    const shown: PeerCertificate = socket.getPeerCertificate();
     const distrusted = socket.authorized ? undefined : String(socket.authorizationError);
-    return { validFrom: new Date(from), validTo: new Date(to), distrusted };
+    return {
+      validFrom: new Date(shown.valid_from),
+      validTo: new Date(shown.valid_to),
+      fingerprint: shown.fingerprint256,
+      distrusted,
+    };
   } finally {
     clearTimeout(timer);
     plain.destroy();

@@ -127,7 +127,10 @@ describe('installed in a bare Debian 13', () => {
     expect(run('id', '-nG', 'chamberlain-intake')).toContain('chamberlain-portals');
     expect(run('find', '/etc/systemd', '-name', '*chamberlain*')).toBe('');
     const units = WORK_ROLES.map((role) => `chamberlain@${role}.service`);
-    const own = ['chamberlain-keys-agent.service', 'chamberlain-login-helper.service'];
+    const own = [
+      ...['chamberlain-keys-agent.service', 'chamberlain-login-helper.service'],
+      ...['chamberlain-certificates.timer', 'chamberlain-certificates.service'],
+    ];
     const { status, stderr } = start(['systemd-analyze', 'verify', '--man=no', ...units, ...own]);
     expect([status, stderr]).toEqual([0, '']);
   });

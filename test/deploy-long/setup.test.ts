@@ -157,6 +157,174 @@ describe('on a bare machine', () => {
   );
 });
 
+const HOST = 'realm.example.org';
+const LISTENS = `${ANSWERS}listen: ${HOST}\n`;
+
+/** A machine that has a name, at an address of its own. */
+async function bootNamed(name: string): Promise<Machine> {
+  const machine = await bootBare(docker, name);
+  machine.run('sh', '-c', `echo 127.0.0.9 ${HOST} >>/etc/hosts`);
+  machine.write('/root/answers.yaml', LISTENS);
+  return machine;
+}
+
+/** What another machine runs, with the file of the authority that it trusts as $1. */
+const CLIENTS = {
+  PostgreSQL: `PGPASSWORD=$(cat postgres-admin) psql -XAtc 'SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()' \
+    "host=${HOST} port=5470 dbname=chamberlain user=chamberlain_admin sslmode=verify-full sslrootcert=$1"`,
+  Redis: `REDISCLI_AUTH=$(cat redis-admin) redis-cli -e -h ${HOST} --tls --cacert $1 --user chamberlain_admin PING`,
+  slapd: `LDAPTLS_CACERT=$1 ldapwhoami -x -H ldaps://${HOST} -w "$(cat ldap-reader)" \
+    -D cn=reader,ou=chamberlain,dc=example,dc=org`,
+  MariaDB: `MYSQL_PWD=$(cat mariadb-databases-reader) mariadb --no-defaults -N -h ${HOST} --ssl-ca=$1 \
+    --ssl-verify-server-cert -u chamberlain_databases_reader -e "SHOW STATUS LIKE 'Ssl_cipher'"`,
+};
+type Server = keyof typeof CLIENTS;
+const SERVERS = Object.keys(CLIENTS) as Server[];
+/** What such a client says if all is well. */
+const ANSWER = {
+  PostgreSQL: /^t$/mu,
+  Redis: /^PONG$/mu,
+  slapd: /^dn:cn=reader,/mu,
+  MariaDB: /TLS_/u,
+};
+/** Without TLS. */
+const PLAIN: Record<Server, [from: string, to: string]> = {
+  PostgreSQL: ['sslmode=verify-full', 'sslmode=disable'],
+  Redis: ['--tls --cacert $1', ''],
+  slapd: [`ldaps://${HOST}`, `ldap://${HOST}:636`],
+  MariaDB: ['--ssl-verify-server-cert', '--skip-ssl'],
+};
+
+const SHOWN = `
+  for server in '5470 -starttls postgres' 6379 636 '3306 -starttls mysql'; do
+    openssl s_client -connect ${HOST}:$server -servername ${HOST} -CAfile /etc/chamberlain/tls/ca.pem \
+      -verify_return_error </dev/null 2>/dev/null | openssl x509 -noout -fingerprint -issuer -enddate || exit
+  done`;
+/** Gives each server a certificate that has 20 of 90 days left. */
+const NEAR_THE_END = `
+  cd /etc/chamberlain/tls
+  at() { date -u -d "$1 days" +%Y%m%d%H%M%SZ; }
+  for name in postgres redis openldap mysql; do
+    key=$(openssl pkey -in $name.pem)
+    old=$(openssl x509 -in $name.pem -CA ca.key -CAkey ca.key -not_before $(at -70) -not_after $(at +20)) &&
+      printf '%s\\n' "$key" "$old" >$name.pem || exit
+  done`;
+/** The operator's own. */
+const GIVEN = `
+  cd /etc/chamberlain/tls && rm ca.key
+  openssl req -x509 -noenc -newkey rsa:2048 -keyout /root/own.key -out ca.pem -subj /CN=mine -days 99 &&
+    openssl req -x509 -noenc -newkey rsa:2048 -keyout key.pem -out certificate.pem -subj /CN=${HOST} -days 99 \
+      -addext subjectAltName=DNS:${HOST} -addext basicConstraints=critical,CA:FALSE -CA ca.pem -CAkey /root/own.key`;
+
+describe('that other machines reach', () => {
+  let machine: Machine;
+  beforeAll(async () => {
+    machine = await bootNamed('listening');
+    machine.run(
+      ...['openssl', 'req', '-x509', '-noenc', '-newkey', 'rsa:2048', '-subj', '/CN=another'],
+      ...['-keyout', '/root/another.key', '-out', '/root/another.pem'],
+    );
+  }, HOUR_MS);
+  const ask = (command: string, ca: string) =>
+    machine.start('sh', '-c', `cd /etc/chamberlain/secrets && ${command}`, 'sh', ca);
+  const CA = '/etc/chamberlain/tls/ca.pem';
+  const shell = (script: string): string => machine.run('sh', '-c', script);
+  const mainPids = (): string =>
+    shell(
+      'systemctl show -p MainPID chamberlain-redis chamberlain-slapd chamberlain-mariadb@toolsdb postgresql@17-chamberlain',
+    );
+
+  test(
+    'it makes a realm, and a second run has nothing to do',
+    () => {
+      const { status, stdout } = machine.start(...SETUP);
+      expect([status, stdout]).toEqual([0, expect.stringMatching(GREEN)]);
+      expect(machine.run('chamberlain', 'setup')).toMatch(/^nothing was to be done\n/u);
+      expect(machine.run(...CHECK)).toBe(GOOD);
+      expect(machine.run('systemctl', 'is-active', 'chamberlain-certificates.timer')).toBe(
+        'active\n',
+      );
+      expect(shell('cd /etc/chamberlain/tls; stat -c "%n %U %a" *')).toBe(
+        'ca.key root 600\nca.pem root 644\nmysql.pem mysql 600\nopenldap.pem openldap 600\n' +
+          'postgres.pem postgres 600\nredis.pem redis 600\n',
+      );
+    },
+    HOUR_MS,
+  );
+
+  test.each(SERVERS)(
+    '%s is reached by TLS alone, and shows a certificate of the authority',
+    (server) => {
+      const command = CLIENTS[server];
+      expect(ask(command, CA)).toMatchObject({
+        ...{ status: 0, stdout: expect.stringMatching(ANSWER[server]) },
+      });
+      const refused = ask(command, '/root/another.pem');
+      expect(refused.status).not.toBe(0);
+      expect(refused.stderr + refused.stdout).toMatch(/certificate|Can't contact/iu);
+      const plain = command.replace(...PLAIN[server]);
+      expect(plain).not.toBe(command);
+      const without = ask(`timeout 20 ${plain.replace(/^\w+=/u, 'env $&')}`, CA);
+      expect(without.status).not.toBe(0);
+      expect(without.stdout).not.toMatch(ANSWER[server]);
+    },
+  );
+
+  test('nothing else listens', () => {
+    const ports = shell('cat /proc/net/tcp /proc/net/tcp6')
+      .split('\n')
+      .flatMap((line) => /:([\dA-F]{4}) \d+:0000 0A /u.exec(line)?.[1] ?? []);
+    expect(
+      [...new Set(ports)].map((port) => Number.parseInt(port, 16)).toSorted((a, b) => a - b),
+    ).toEqual([636, 3306, 5470, 6379]);
+  });
+
+  test('a certificate that nears its end is renewed by the unit, and shown, without a restart', () => {
+    shell(NEAR_THE_END);
+    expect(machine.start(...CHECK).stdout).toMatch(
+      /^the certificates of the servers for \S+ differ: \S+ ends on 20/mu,
+    );
+    const [before, pids] = [shell(SHOWN), mainPids()];
+    machine.run('systemctl', 'start', 'chamberlain-certificates.service');
+    const shown = shell(SHOWN);
+    const fingerprints = (text: string) => text.match(/Fingerprint=\S+/gu) ?? [];
+    expect(new Set([...fingerprints(before), ...fingerprints(shown)]).size).toBe(8);
+    expect(mainPids()).toBe(pids);
+    expect(machine.run(...CHECK)).toBe(GOOD);
+    expect(machine.run('chamberlain', 'doctor')).toMatch(GREEN);
+    for (const server of SERVERS) expect(ask(CLIENTS[server], CA).stdout).toMatch(ANSWER[server]);
+    machine.run('systemctl', 'start', 'chamberlain-certificates.service');
+    expect(shell(SHOWN)).toBe(shown);
+    expect(machine.run('journalctl', '--no-pager')).not.toContain('PRIVATE KEY');
+  });
+
+  test(
+    'certificates of the operator are used instead',
+    () => {
+      shell(GIVEN);
+      machine.run('chamberlain', 'setup', '--renew');
+      expect(shell(SHOWN).match(/issuer=CN ?= ?mine/gu)).toHaveLength(4);
+      expect(machine.run('chamberlain', 'setup')).toMatch(GREEN);
+      expect(machine.run(...CHECK)).toBe(GOOD);
+      for (const server of SERVERS) expect(ask(CLIENTS[server], CA).stdout).toMatch(ANSWER[server]);
+    },
+    HOUR_MS,
+  );
+
+  test(
+    'without the name, it listens no longer',
+    () => {
+      const config = machine.run('cat', '/etc/chamberlain/config.yaml');
+      const without = config.replace(/"(hostsUri|caFile)":"[^"]*",/gu, '');
+      machine.write('/etc/chamberlain/config.yaml', without);
+      expect(machine.run('chamberlain', 'setup')).toMatch(GREEN);
+      expect(shell('cat /proc/net/tcp /proc/net/tcp6')).not.toMatch(/ 0A /u);
+      expect(machine.run(...CHECK)).toBe(GOOD);
+    },
+    HOUR_MS,
+  );
+});
+
 /** Kills setup as soon as it has made a piece. Its exit code is 0 if it made none, or ended before. */
 const KILLED = `
   rm -f /root/made; mkfifo /root/made; "$@" >/root/made & pid=$!
@@ -168,7 +336,7 @@ const KILLED = `
 test(
   'killed after each of its pieces, and run again each time, it makes the same realm',
   async () => {
-    const machine = await bootBare(docker, 'killed');
+    const machine = await bootNamed('killed');
     const made: string[] = [];
     for (let status: number | null = 137; status === 137;) {
       const ended = machine.start('sh', '-c', KILLED, 'sh', ...SETUP);

@@ -22,6 +22,7 @@ const LOGIN_UNITS = join(DEPLOY, 'login-host/templates');
 const UNITS = [
   ...WORK_ROLES.map((role) => `chamberlain@${role}.service`),
   ...globSync('*.service', { cwd: LOGIN_UNITS }),
+  'chamberlain-certificates.service',
 ];
 
 let root: string;

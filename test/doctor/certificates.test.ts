@@ -1,7 +1,7 @@
 /** The dates and the trust of a certificate that a real Redis shows over TLS. */
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,8 +9,9 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/gl
 import { makeCertificate } from '../../dev/servers/certificate.ts';
 import { freePort } from '../../dev/servers/redis.ts';
 import type { Config } from '../../src/shared/config.ts';
-import { lookAtCertificate, tlsServers } from '../../src/doctor/certificates.ts';
+import { lookAtAuthority, lookAtCertificate, tlsServers } from '../../src/doctor/certificates.ts';
 import { examine } from '../../src/doctor/examine.ts';
+import { makeAuthority } from '../../src/setup/openssl.ts';
 import { eventually } from '../scenarios/eventually.ts';
 
 const DAY_MS = 86_400_000;
@@ -106,6 +107,42 @@ describe('a certificate', () => {
       ['unreadable', expect.stringMatching(/ECONNREFUSED/u)],
     ]);
   });
+});
+
+test('a certificate that a timer renews is reported only when that must have happened', async () => {
+  const port = await serve(later(-1), later(25.5));
+  const place = { name: 'Redis', host: 'localhost', port, caFile: join(dir, 'ca.pem') };
+  const renewed = { ...place, protocol: 'tls', isRenewed: true } as const;
+  const [line] = await lookAtCertificate(renewed, new Date());
+  expect(line?.state).toBe('ok');
+  const [late] = await lookAtCertificate(renewed, later(6));
+  expect(late).toEqual({
+    ...{
+      state: 'fix',
+      what: expect.stringMatching(/^the certificate of Redis expires in 19 days/u),
+    },
+    todo: expect.stringContaining('chamberlain setup --renew'),
+  });
+});
+
+test.each([
+  ['that lasts', 181, 'ok', /^the authority \S+ is valid until 20/u],
+  ['near its end', 179.5, 'fix', /^the authority \S+ expires in 179 days, on 20/u],
+  ['that ended', -1, 'fix', /^the authority \S+ expired on 20/u],
+] as const)('an authority %s', async (_, days, state, what) => {
+  const path = join(dir, 'authority.pem');
+  const validFor = (until: Date) => makeAuthority('one', { from: later(-99), until });
+  // an older one next to it does not count
+  writeFileSync(path, `${await validFor(later(-9))}${await validFor(later(days))}`);
+  expect(lookAtAuthority(path, new Date())).toEqual([
+    expect.objectContaining({ state, what: expect.stringMatching(what) }),
+  ]);
+});
+
+test('a file without a certificate is no authority', () => {
+  const path = join(dir, 'none.pem');
+  writeFileSync(path, '');
+  expect(lookAtAuthority(path, new Date())).toMatchObject([{ state: 'fix' }]);
 });
 
 test.each<[string, string, string, object[], unknown[][]]>([

@@ -44,15 +44,40 @@ test('the configuration is one that every command reads, and fits the answers', 
   });
 });
 
+test('with a name for other machines, login hosts reach the directory by TLS', () => {
+  const answers = completeAnswers(
+    knownAnswers({ ...FILE, listen: 'realm.example.org' }, undefined),
+  );
+  const path = join(folder, 'listen.yaml');
+  writeFileSync(path, renderConfig(answers));
+  const config = loadConfig(path);
+  expect(config.ldap).toMatchObject({
+    hostsUri: 'ldaps://realm.example.org',
+    caFile: '/etc/chamberlain/tls/ca.pem',
+  });
+  expect(differsFromAnswers(config, answers)).toBeUndefined();
+  // a later run is told nothing
+  expect(completeAnswers(knownAnswers({}, config))).toMatchObject({ listen: 'realm.example.org' });
+
+  // the configuration of a realm that nobody else reaches is not changed
+  writeFileSync(path, renderConfig({ ...answers, listen: undefined }));
+  expect(differsFromAnswers(loadConfig(path), answers)).toBe(
+    'says that ldap.hostsUri is none, but setup makes ldaps://realm.example.org',
+  );
+});
+
 test('what the file does not say is not known', () => {
   const { given } = knownAnswers(FILE, undefined);
   const open = QUESTIONS.filter(({ key }) => given[key] === undefined).map(({ key }) => key);
-  expect(open).toEqual(['admin.sshKey']);
+  expect(open).toEqual(['listen', 'admin.sshKey']);
 });
 
 test.each([
   ['realm', 'Tools', 'A realm is a letter'],
   ['base', 'dc=Example', 'A base consists of'],
+  ['listen', '192.0.2.1', 'A name consists of'],
+  ['listen', 'localhost', 'A name consists of'],
+  ['listen', 'https://realm.example.org', 'A name consists of'],
   ['admin.name', 'Alice', 'A shell name starts with'],
   ['admin.name', 'root', 'The name root is reserved'],
   ['admin.sshKey', 'alice', ''],

@@ -1,7 +1,12 @@
 /** `chamberlain doctor`: checks everything that the realm depends on. Changes nothing. */
 import type { Config } from '../../shared/config.ts';
 import { lookAtBackupPrograms, lookAtLastBackup } from '../../doctor/backups.ts';
-import { lookAtCertificate, tlsServers } from '../../doctor/certificates.ts';
+import {
+  authorityFiles,
+  lookAtAuthority,
+  lookAtCertificate,
+  tlsServers,
+} from '../../doctor/certificates.ts';
 import { examine } from '../../doctor/examine.ts';
 import { lookAtConfig, lookAtKeys, lookAtSecrets, plausibleOwners } from '../../doctor/files.ts';
 import { lookAtLocalAccounts } from '../../doctor/host.ts';
@@ -32,6 +37,7 @@ import type { RoleChecks } from '../../doctor/role-checks.ts';
 import { judgeRoles } from '../../doctor/roles.ts';
 import { lookAtWaiting, lookAtWork } from '../../doctor/work.ts';
 import { redisAddress } from '../../backends/redis/redis-connection.ts';
+import { listeningServers } from '../../setup/places.ts';
 import { ROOT } from '../../shared/root.ts';
 import { timeOf } from '../../shared/time.ts';
 import type { Role } from '../../reconcile/wanted.ts';
@@ -181,7 +187,10 @@ function checksOf(config: Config, configFile: string, etc: string, roles: Checks
     ),
     at('Redis', 'Redis', redis.todo, () => lookAtRedis(config), [redis]),
     ...ofRoles.filter((check) => !isHere(check)),
-    ...tlsServers(config).map((each) =>
+    ...authorityFiles(config).map((path) =>
+      at('certificates', `the authority ${path}`, HERE, () => lookAtAuthority(path, now)),
+    ),
+    ...[...tlsServers(config), ...listeningServers(config)].map((each) =>
       at(
         'certificates',
         `the certificate of ${each.name}`,

@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { systemdRuns } from '../../../deploy/login-host/services.ts';
 import type { GroupedLine } from '../../doctor/line.ts';
-import { allPieces } from '../../setup/pieces.ts';
+import { allPieces, renewedPieces } from '../../setup/pieces.ts';
 import { readConfig } from '../../setup/places.ts';
 import { renderDifferences, renderPlan } from '../../setup/render-setup.ts';
 import { carryOut, type Difference, type Piece, survey, takeAway } from '../../setup/setup.ts';
@@ -27,6 +27,7 @@ interface SetupOptions {
   answers?: string;
   print?: true;
   check?: true;
+  renew?: true;
   uninstall?: true;
 }
 
@@ -36,11 +37,13 @@ export function define(command: Command): void {
       'Makes a realm on this machine, a Debian 13 with the package chamberlain: installs the packages of\n' +
         'the servers, makes an instance of PostgreSQL, Redis, slapd and MariaDB for Chamberlain alone, each\n' +
         'on a unix socket, then secrets, the configuration, the first admin and the workers, and ends with\n' +
-        '`chamberlain doctor`. Other instances on this machine are left alone. Run it as root. It makes\n' +
-        'only what is missing or differs: it may be interrupted at any moment, and run again.\n\n' +
+        '`chamberlain doctor`. If other machines are to reach the servers, these also listen by TLS, with\n' +
+        'certificates that a timer renews. Other instances on this machine are left alone. Run it as root.\n' +
+        'It makes only what is missing or differs: it may be interrupted at any moment, and run again.\n\n' +
         'It asks for what it must know. Instead, a YAML file may say that:\n\n' +
         "      realm: tools                     # the prefix of every tool's account\n" +
         '      base: dc=example,dc=org          # of the directory\n' +
+        '      listen: realm.example.org        # optional: the name by which other machines reach this one\n' +
         '      admin:                           # the first one\n' +
         '        name: alice                    # a shell name\n' +
         '        sshKey: /root/alice.pub        # the path of a public key, or the key\n' +
@@ -61,6 +64,10 @@ export function define(command: Command): void {
     )
     .option('--check', 'show only the pieces that differ; change nothing')
     .option(
+      '--renew',
+      'only renew certificates of which a third of the life is left, and have the servers show them',
+    )
+    .option(
       '--uninstall',
       'stop and disable the units, and move the configuration away; data, secrets, keys and packages stay',
     )
@@ -80,12 +87,14 @@ export function define(command: Command): void {
           'There is no configuration, so there is nothing to remove.',
         );
       }
-      const pieces = allPieces(await readAnswers(command, options.answers));
+      const answers = await readAnswers(command, options.answers);
+      const pieces = allPieces(answers);
       if (options.print === true || options.check === true) {
         return await show(command, pieces, options.print === true);
       }
       const held = await holdAlone();
       if (options.uninstall === true) await uninstall(command, pieces);
+      else if (options.renew === true) await renew(command, renewedPieces(answers));
       else await make(command, pieces);
       held.close();
     });
@@ -93,10 +102,10 @@ export function define(command: Command): void {
 
 function requireMachine(
   command: Command,
-  { print: prints, check, uninstall: removes }: SetupOptions,
+  { print: prints, check, renew: renews, uninstall: removes }: SetupOptions,
 ) {
-  if ([prints, check, removes].filter((each) => each === true).length > 1) {
-    command.error('error: give only one of --print, --check and --uninstall');
+  if ([prints, check, renews, removes].filter((each) => each === true).length > 1) {
+    command.error('error: give only one of --print, --check, --renew and --uninstall');
   }
   const { config } = command.optsWithGlobals<{ config?: string }>();
   if (config !== undefined && config !== CONFIG_FILE) {
@@ -150,24 +159,41 @@ function report(command: Command, value: unknown, text: string): void {
   else printPage(text);
 }
 
+async function renew(command: Command, pieces: readonly Piece[]): Promise<void> {
+  const json = wantsJson(command);
+  const progress = startProgress({ json });
+  const made = await makeEach(pieces, progress.say, json).finally(progress.end);
+  if (json) printJson({ made: namesOf(made) });
+}
+
+/** Makes what differs, and says so. */
+async function makeEach(
+  pieces: readonly Piece[],
+  say: (text: string) => void,
+  json: boolean,
+): Promise<Difference[]> {
+  const made: Difference[] = [];
+  await carryOut(pieces, say, (difference) => {
+    made.push(difference);
+    if (!json) print(`${difference.piece.name} ${difference.differs}: made`);
+  });
+  if (made.length === 0 && !json) print('nothing was to be done');
+  return made;
+}
+
+const namesOf = (made: readonly Difference[]) =>
+  made.map(({ piece, differs }) => ({ name: piece.name, differed: differs }));
+
 async function make(command: Command, pieces: readonly Piece[]): Promise<void> {
   const json = wantsJson(command);
   const progress = startProgress({ json });
-  const made: Difference[] = [];
   try {
-    await carryOut(pieces, progress.say, (difference) => {
-      made.push(difference);
-      if (!json) print(`${difference.piece.name} ${difference.differs}: made`);
-    });
+    const made = await makeEach(pieces, progress.say, json);
     const lines = await examineUntilGood(progress.say);
     progress.end();
     const totals = countStates(lines);
-    const names = made.map(({ piece, differs }) => ({ name: piece.name, differed: differs }));
-    if (json) printJson({ made: names, doctor: { totals, lines } });
-    else {
-      if (made.length === 0) print('nothing was to be done');
-      print(renderLines(lines, totals, false));
-    }
+    if (json) printJson({ made: namesOf(made), doctor: { totals, lines } });
+    else print(renderLines(lines, totals, false));
     const exit =
       totals.unreadable > 0 ? EXIT.unreadable : totals.fix > 0 ? EXIT.pending : EXIT.done;
     // do not wait for a check that hangs
