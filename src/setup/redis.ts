@@ -5,7 +5,7 @@ import { lookAtRedisUsers } from '../doctor/redis-users.ts';
 import { redisHash } from '../secrets/secret.ts';
 import { type Config, readSecret } from '../shared/config.ts';
 import { readConfig, REDIS } from './places.ts';
-import { faultIn, run, service, together } from './programs.ts';
+import { faultIn, restartService, service, together } from './programs.ts';
 import type { Piece } from './setup.ts';
 
 export function redisPieces(needs: readonly Piece[]): Piece[] {
@@ -29,7 +29,7 @@ export function redisPieces(needs: readonly Piece[]): Piece[] {
     check: async () => faultIn(await lookAtRedisUsers(readConfig())),
     async make() {
       file(path, { ...options, contents: () => usersForConfig(readConfig()) }).mend?.();
-      await run('systemctl', ['restart', REDIS.unit]);
+      await restartService(REDIS.unit);
     },
   };
   return [users, running, loaded];
