@@ -108,6 +108,8 @@ const NOT_RUN: Record<string, string> = {
   'contributing:tests': '.ci/run runs them, with everything',
   'contributing:golden': 'writes what tests are compared with',
   'install:package': 'test/deploy-long installs both packages in a Debian of its own',
+  'readme:compose': 'test/deploy-long runs both',
+  'install:compose': 'test/deploy-long does the same',
   'install:setup': 'test/deploy-long runs the second command on a machine with systemd',
   'install:packages': 'installs packages',
   'install:slapd': 'installs a package',

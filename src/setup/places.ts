@@ -19,6 +19,11 @@ export const POSTGRES = {
   host: '/run/postgresql',
   port: 5470,
   unit: 'postgresql@17-chamberlain.service',
+  /** what that unit runs in the end */
+  program: {
+    user: 'postgres',
+    words: ['/usr/lib/postgresql/17/bin/postgres', '-D', '/etc/postgresql/17/chamberlain'],
+  },
 } as const;
 
 export const REDIS = {

@@ -1,8 +1,9 @@
 /** Runs programs of Debian, and takes over the pieces of a login host's `install`, which check and correct alike. */
 import { type Piece as HostPiece } from '../../deploy/login-host/pieces.ts';
-import { serviceRuns } from '../../deploy/login-host/services.ts';
+import { serviceRuns, systemdRuns } from '../../deploy/login-host/services.ts';
 import type { Line } from '../doctor/line.ts';
 import { runProgram } from '../shared/run-programs.ts';
+import { ownServer, restartServer } from './own-servers.ts';
 import type { Differs, Piece } from './setup.ts';
 
 /** A setup that is killed leaves a program behind, which keeps this lock as long as it runs: flock(1). */
@@ -49,12 +50,16 @@ export function together(
   };
 }
 
-/** A service that runs, is started at boot, and was started after these files were last changed. */
+/**
+ * A service that runs, is started at boot, and was started after these files were last changed. Without systemd, a server
+ * that runs while setup works.
+ */
 export function service(
   unit: string,
   needs: readonly Piece[],
   files: readonly string[] = [],
 ): Piece {
+  if (!systemdRuns()) return ownServer(unit, needs);
   const piece = together(
     `the service ${unit}`,
     'enables and starts it',
@@ -72,6 +77,11 @@ export function service(
       return `stopped and disabled ${unit}`;
     },
   };
+}
+
+export async function restartService(unit: string): Promise<void> {
+  if (systemdRuns()) await run('systemctl', ['restart', unit]);
+  else await restartServer(unit);
 }
 
 /** The first line of `doctor` that tells of a fault. */

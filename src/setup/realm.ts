@@ -1,6 +1,7 @@
 /** What needs every server: the folders of homes and archives, the first admin and the workers. */
 import { mkdirSync } from 'node:fs';
 import { folder } from '../../deploy/login-host/pieces.ts';
+import { systemdRuns } from '../../deploy/login-host/services.ts';
 import { prepareArchives } from '../archives/homes/file-archive-mount.ts';
 import { prepareFileAreas } from '../backends/files/file-acls.ts';
 import { areaPath } from '../backends/files/file-mount.ts';
@@ -45,7 +46,7 @@ export function folderPieces(needs: readonly Piece[]): Piece[] {
   ];
 }
 
-/** The first admin, in an empty realm, and the workers. */
+/** The first admin, in an empty realm, and the workers. Without systemd, others start the workers. */
 export function realmPieces(
   { admin }: Answers,
   { postgres, servers }: { postgres: readonly Piece[]; servers: readonly Piece[] },
@@ -68,6 +69,7 @@ export function realmPieces(
       await asOwner((pool) => bootstrap(pool, readConfig(), name, { displayName, email, key }));
     },
   };
+  if (!systemdRuns()) return [first];
   const workers = ['intake', 'relay', ...ROLES, 'sweep'].map((role) =>
     service(`chamberlain@${role}.service`, [...servers, first], [CONFIG_FILE]),
   );

@@ -9,7 +9,7 @@ import type { Answers } from './answers.ts';
 import { LISTENERS, readConfig, REDIS } from './places.ts';
 import { listeningPiece, REDIS_LISTENS } from './listening.ts';
 import { shownPieces } from './certificates.ts';
-import { faultIn, run, service, together } from './programs.ts';
+import { faultIn, restartService, service, together } from './programs.ts';
 import type { Piece } from './setup.ts';
 
 export function redisPieces(answers: Answers, needs: readonly Piece[]): Piece[] {
@@ -34,7 +34,7 @@ export function redisPieces(answers: Answers, needs: readonly Piece[]): Piece[] 
     check: async () => faultIn(await lookAtRedisUsers(readConfig())),
     async make() {
       file(path, { ...options, contents: () => usersForConfig(readConfig()) }).mend?.();
-      await run('systemctl', ['restart', REDIS.unit]);
+      await restartService(REDIS.unit);
     },
   };
   return [users, listening, running, loaded, ...redisShows(answers, [loaded])];

@@ -56,6 +56,45 @@ export async function runProgram(
   }
 }
 
+/** A program that goes on until it is stopped. */
+export interface Running {
+  /** what it said last, once it has ended; before, undefined */
+  said: () => string | undefined;
+  /** Sends it the signal that it was started with, and waits until it has ended. */
+  stop: () => Promise<void>;
+}
+
+/** Starts a program. It gets that signal when it is stopped, and when this process dies (PR_SET_PDEATHSIG). */
+export function startProgram(
+  { name, args, user }: Pick<Program, 'name' | 'args' | 'user'>,
+  signal: 'SIGINT' | 'SIGTERM',
+): Running {
+  const child = spawn('setpriv', ['--pdeathsig', signal.slice(3), '--', name, ...args], {
+    ...user,
+    cwd: '/',
+    env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C.UTF-8' },
+    stdio: ['ignore', 'pipe', 'pipe'],
+    detached: true,
+  });
+  let said = '';
+  let hasEnded = false;
+  for (const from of [child.stdout, child.stderr]) {
+    from.setEncoding('utf8').on('data', (part: string) => {
+      said = (said + part).slice(-COMPLAINT_LENGTH);
+    });
+  }
+  const ended = new Promise<void>((resolve) => {
+    child.once('error', (error) => (said = error.message)).once('close', () => resolve());
+  }).then(() => void (hasEnded = true));
+  return {
+    said: () => (hasEnded ? said.trim() : undefined),
+    async stop() {
+      child.kill(signal);
+      await ended;
+    },
+  };
+}
+
 /** A program of a pipeline. */
 export interface Program {
   name: string;

@@ -39,41 +39,68 @@ const CONTAINER = [
 ];
 const BOOT_MS = 60_000;
 
-export async function startDocker(): Promise<Docker> {
+/** A Docker of a test's own. It has no network but those that are made in it, and changes no rules of the machine's. */
+export interface Daemon {
+  /** for DOCKER_HOST */
+  readonly host: string;
+  /** Runs `docker` to its end, and returns what it prints. Throws if it fails. */
+  readonly docker: (...words: string[]) => string;
+  /** Removes the containers, and everything that it has left on the machine. */
+  readonly stop: () => Promise<void>;
+}
+
+export async function startDaemon(): Promise<Daemon> {
   const folder = mkdtempSync(join(tmpdir(), 'chamberlain-docker-'));
   const at = (name: string): string => join(folder, name);
   for (const name of ['data', 'exec']) mkdirSync(at(name));
   const places = ['--data-root', at('data'), '--exec-root', at('exec'), '--pidfile', at('pid')];
   const alone = ['--iptables=false', '--ip6tables=false', '--ip-forward=false', '--bridge=none'];
-  const daemon = spawn('dockerd', ['-H', `unix://${at('socket')}`, ...places, ...alone], {
-    stdio: 'ignore',
-  });
+  const host = `unix://${at('socket')}`;
+  const daemon = spawn('dockerd', ['-H', host, ...places, ...alone], { stdio: 'ignore' });
   const started = performance.now();
-  while (spawnSync('docker', ['-H', `unix://${at('socket')}`, 'version']).status !== 0) {
+  while (spawnSync('docker', ['-H', host, 'version']).status !== 0) {
     if (daemon.exitCode !== null || performance.now() - started > BOOT_MS) {
       throw new Error('dockerd did not start');
     }
     await sleep(100);
   }
   const docker = (...words: string[]): string =>
-    execFileSync('docker', ['-H', `unix://${at('socket')}`, ...words], {
-      encoding: 'utf8',
-      maxBuffer: 2 ** 28,
-    });
+    execFileSync('docker', ['-H', host, ...words], { encoding: 'utf8', maxBuffer: 2 ** 28 });
   return {
+    ...{ host, docker },
+    async stop() {
+      const left = docker('ps', '--all', '--quiet').split('\n').filter(Boolean);
+      if (left.length > 0) docker('rm', '--force', ...left);
+      docker('network', 'prune', '--force'); // they are devices of the machine
+      daemon.kill('SIGTERM');
+      if (daemon.exitCode === null) await once(daemon, 'exit');
+      execFileSync('umount', [at('data')]); // dockerd has mounted it onto itself
+      rmSync(folder, { recursive: true });
+    },
+  };
+}
+
+/** Makes an image of a Debian 13. */
+export function importDebian({ docker }: Daemon, image: string, options: readonly string[]): void {
+  const folder = mkdtempSync(join(tmpdir(), 'chamberlain-debian-'));
+  const tar = join(folder, 'image.tar');
+  execFileSync('mmdebstrap', ['--quiet', '--variant=minbase', ...options, 'trixie', tar], {
+    stdio: ['ignore', 'ignore', 'inherit'],
+  });
+  docker('import', tar, image);
+  rmSync(folder, { recursive: true });
+}
+
+export async function startDocker(): Promise<Docker> {
+  const daemon = await startDaemon();
+  const { host, docker, stop } = daemon;
+  return {
+    stop,
     makeImage(packages, hooks) {
-      execFileSync(
-        'mmdebstrap',
-        [
-          ...['--quiet', '--variant=minbase', `--include=${packages.join(',')}`],
-          ...['--skip=cleanup/apt/lists,cleanup/apt/cache'],
-          ...hooks.map((hook) => `--customize-hook=${hook}`),
-          ...['trixie', at('image.tar')],
-        ],
-        { stdio: ['ignore', 'ignore', 'inherit'] },
-      );
-      docker('import', at('image.tar'), IMAGE);
-      rmSync(at('image.tar'));
+      importDebian(daemon, IMAGE, [
+        ...[`--include=${packages.join(',')}`, '--skip=cleanup/apt/lists,cleanup/apt/cache'],
+        ...hooks.map((hook) => `--customize-hook=${hook}`),
+      ]);
     },
     install(deb) {
       docker('create', '--name', 'install', IMAGE, 'dpkg', '--install', '/root/package.deb');
@@ -84,7 +111,7 @@ export async function startDocker(): Promise<Docker> {
     },
     async boot(name) {
       docker('run', '--detach', '--name', name, ...CONTAINER, IMAGE, '/sbin/init');
-      const machine = machineOf(name, at('socket'), docker);
+      const machine = machineOf(name, host, docker);
       const begun = performance.now();
       while (!/^(running|degraded)/u.test(machine.start('systemctl', 'is-system-running').stdout)) {
         if (performance.now() - begun > BOOT_MS) throw new Error(`${name} did not start`);
@@ -92,20 +119,12 @@ export async function startDocker(): Promise<Docker> {
       }
       return machine;
     },
-    async stop() {
-      const left = docker('ps', '--all', '--quiet').split('\n').filter(Boolean);
-      if (left.length > 0) docker('rm', '--force', ...left);
-      daemon.kill('SIGTERM');
-      if (daemon.exitCode === null) await once(daemon, 'exit');
-      execFileSync('umount', [at('data')]); // dockerd has mounted it onto itself
-      rmSync(folder, { recursive: true });
-    },
   };
 }
 
-function machineOf(name: string, socket: string, docker: (...words: string[]) => string): Machine {
+function machineOf(name: string, host: string, docker: (...words: string[]) => string): Machine {
   const inside = (words: readonly string[], ...options: string[]) => [
-    ...['-H', `unix://${socket}`, 'exec', ...options, name, ...words],
+    ...['-H', host, 'exec', ...options, name, ...words],
   ];
   const start = (...words: string[]): Ended =>
     spawnSync('docker', inside(words), { encoding: 'utf8', maxBuffer: 2 ** 28 });

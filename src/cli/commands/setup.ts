@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { systemdRuns } from '../../../deploy/login-host/services.ts';
 import type { GroupedLine } from '../../doctor/line.ts';
+import { stopServers } from '../../setup/own-servers.ts';
 import { allPieces, renewedPieces } from '../../setup/pieces.ts';
 import { readConfig } from '../../setup/places.ts';
 import { renderDifferences, renderPlan } from '../../setup/render-setup.ts';
@@ -39,7 +40,8 @@ export function define(command: Command): void {
         'on a unix socket, then secrets, the configuration, the first admin and the workers, and ends with\n' +
         '`chamberlain doctor`. If other machines are to reach the servers, these also listen by TLS, with\n' +
         'certificates that a timer renews. Other instances on this machine are left alone. Run it as root.\n' +
-        'It makes only what is missing or differs: it may be interrupted at any moment, and run again.\n\n' +
+        'It makes only what is missing or differs: it may be interrupted at any moment, and run again. Where\n' +
+        'systemd does not run, as in a container, it runs a server only while it works, and starts no worker.\n\n' +
         'It asks for what it must know. Instead, a YAML file may say that:\n\n' +
         "      realm: tools                     # the prefix of every tool's account\n" +
         '      base: dc=example,dc=org          # of the directory\n' +
@@ -116,12 +118,10 @@ function requireMachine(
       action: 'Run it as root.',
     });
   }
-  if (!systemdRuns() || !existsSync('/usr/lib/systemd/system/chamberlain@.service')) {
-    throw new ChamberlainError(
-      'USAGE',
-      'setup needs systemd and the units of the Debian package chamberlain',
-      { action: 'Install the package, or follow the steps in docs/install.md.' },
-    );
+  if (!existsSync('/usr/lib/systemd/system/chamberlain@.service')) {
+    throw new ChamberlainError('USAGE', 'setup needs the units of the Debian package chamberlain', {
+      action: 'Install the package, or follow the steps in docs/install.md.',
+    });
   }
 }
 
@@ -189,8 +189,13 @@ async function make(command: Command, pieces: readonly Piece[]): Promise<void> {
   const progress = startProgress({ json });
   try {
     const made = await makeEach(pieces, progress.say, json);
-    const lines = await examineUntilGood(progress.say);
+    const lines = systemdRuns() ? await examineUntilGood(progress.say) : undefined;
     progress.end();
+    if (lines === undefined) {
+      if (json) printJson({ made: namesOf(made), doctor: null });
+      else print(WITHOUT_SYSTEMD);
+      return;
+    }
     const totals = countStates(lines);
     if (json) printJson({ made: namesOf(made), doctor: { totals, lines } });
     else print(renderLines(lines, totals, false));
@@ -200,8 +205,12 @@ async function make(command: Command, pieces: readonly Piece[]): Promise<void> {
     process.stdout.write('', () => process.exit(exit));
   } finally {
     progress.end();
+    await stopServers();
   }
 }
+
+const WITHOUT_SYSTEMD =
+  'systemd does not run here, and setup has stopped what it had started: now start the servers and the workers';
 
 /** The lines of `doctor`: when they tell of no fault, or after a minute. */
 async function examineUntilGood(say: (text: string) => void): Promise<GroupedLine[]> {
