@@ -363,6 +363,7 @@ export const FAILOVER_QUICK: FailoverSize = { killed: 2, hung: 1, vanished: 1 };
 /** The goals of an installation. */
 export const INSTALL_GOALS = {
   setup: { figure: 'setup_seconds', unit: 's', goal: 90, better: 'less' },
+  login: { figure: 'first_login_seconds', unit: 's', goal: 60, better: 'less' },
   start: {
     figure: 'command_start_ratio',
     unit: "of the p50 of Node's own start, in ms",

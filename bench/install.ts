@@ -1,21 +1,27 @@
 /**
- * The figures of an installation, on a bare Debian 13 with systemd in a container. The packages of Debian are at hand:
+ * The figures of an installation, on bare machines with Debian 13 and systemd, each in a container. The packages of Debian
+ * are at hand:
  *
  *   package   the size of the larger package, and how long the command of the package takes to start
  *   setup     `chamberlain setup` on one machine, until `doctor` is green
+ *   login     on a second machine, from `setup --request` until the first ssh
  *   idle      what all roles take there while nothing happens
  */
 import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
-  bootBare,
+  asAliceOnLogin,
+  bootPair,
   buildPackages,
   HOOKS,
   INCLUDED,
+  joinLogin,
+  LOGIN_HOST,
   SETUP,
 } from '../test/deploy-long/bare-machine.ts';
 import { type Machine, startDocker } from '../test/deploy-long/systemd-machines.ts';
+import { eventually } from '../test/scenarios/eventually.ts';
 import { run } from '../dev/servers/daemon.ts';
 import { type InstallOptions, INSTALL_GOALS } from './goals.ts';
 import { closeAll, type Closers } from './realm.ts';
@@ -47,14 +53,22 @@ async function measureAll(options: InstallOptions, closers: Closers): Promise<Fi
   closers.push(() => docker.stop());
   docker.makeImage(INCLUDED, HOOKS);
   docker.install(packages.at(-1) ?? '');
-  const machine = await bootBare(docker, 'bench');
+  docker.makeImage(LOGIN_HOST.packages, [], LOGIN_HOST.image);
+  docker.install(packages[0] ?? '', LOGIN_HOST.image);
+  const { realm: machine, login } = await bootPair(docker);
   const start = await voidIfFailed([GOALS.start], say, () => measureStart(machine, options));
   say('chamberlain setup');
   const seconds = timeSetup(machine);
+  say('a login host joins');
+  const joined = await voidIfFailed([GOALS.login], say, async () => {
+    const value = await timeLogin(machine, login);
+    return [judge(GOALS.login, { value, floor: undefined, void: why })];
+  });
   say('idle: the machine is left alone');
   await sleep(size.restMs);
   return [
     judge(GOALS.setup, { value: seconds, floor: undefined, void: why }),
+    ...joined,
     ...start,
     judge(GOALS.package, { value: bytes / 2 ** 20, floor: undefined, void: why }),
     judge(GOALS.idle, { value: readPss(machine), floor: undefined, void: why }),
@@ -65,6 +79,14 @@ async function measureAll(options: InstallOptions, closers: Closers): Promise<Fi
 function timeSetup(machine: Machine): number {
   const begun = performance.now();
   machine.run(...SETUP);
+  return (performance.now() - begun) / 1000;
+}
+
+/** In seconds. */
+async function timeLogin(realm: Machine, login: Machine): Promise<number> {
+  const begun = performance.now();
+  joinLogin({ realm, login });
+  await eventually('a login', () => asAliceOnLogin(realm, 'true').status === 0);
   return (performance.now() - begun) / 1000;
 }
 

@@ -44,12 +44,54 @@ export const SETUP = ['chamberlain', 'setup', '--answers', '/root/answers.yaml']
 export const AS_ALICE = '--portal admin.alice --portal-key /root/alice.key --requestedBy alice';
 
 /** A machine with the answers and the keys of the first admin. */
-export async function bootBare(docker: Docker, name: string): Promise<Machine> {
-  const machine = await docker.boot(name);
+export async function bootBare(docker: Docker, name: string, address?: string): Promise<Machine> {
+  const machine = await docker.boot(name, address === undefined ? {} : { address });
   const { publicKey, privateKey } = generateKeyPairSync('ed25519');
   machine.run('ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-f', '/root/alice');
   machine.write('/root/alice.pem', publicKey.export({ type: 'spki', format: 'pem' }).toString());
   machine.write('/root/alice.key', privateKey.export({ type: 'pkcs8', format: 'pem' }).toString());
   machine.write('/root/answers.yaml', ANSWERS);
   return machine;
+}
+
+/** What the package chamberlain-login-host needs. */
+export const LOGIN_HOST = {
+  image: 'chamberlain-login-host-test',
+  packages: [
+    ...['age', 'ca-certificates', 'dbus', 'libnss-extrausers', 'openssh-server', 'procps'],
+    ...['sudo', 'systemd-sysv'],
+  ],
+};
+const REALM_ADDRESS = 'realm.example.org';
+const LOGIN_ADDRESS = 'login1.example.org';
+
+/** A machine that can become a realm, and one that can become its login host; they reach each other. */
+export async function bootPair(docker: Docker): Promise<{ realm: Machine; login: Machine }> {
+  const realm = await bootBare(docker, 'realm', REALM_ADDRESS);
+  realm.write('/root/answers.yaml', `${ANSWERS}listen: ${REALM_ADDRESS}\n`);
+  const { image } = LOGIN_HOST;
+  return { realm, login: await docker.boot('login1', { image, address: LOGIN_ADDRESS }) };
+}
+
+/** The two commands on the login host, the one on the realm's machine, and what a person carries between them. */
+export function joinLogin({ realm, login }: { realm: Machine; login: Machine }): void {
+  const request = login.run('chamberlain-login-host', 'setup', '--request');
+  realm.write('/root/login1.json', request);
+  const { fingerprint } = JSON.parse(request) as { fingerprint: string };
+  const join = ['join', '/root/login1.json', '--fingerprint', fingerprint, '--json'];
+  const said = realm.run('chamberlain', ...join, '--out', '/root/login1.join');
+  const answer = JSON.parse(said) as { answerFingerprint: string };
+  login.run(
+    'sh',
+    '-c',
+    `echo '${realm.run('base64', '-w0', '/root/login1.join')}' | base64 -d >/root/login1.join`,
+  );
+  const code = ['--fingerprint', answer.answerFingerprint];
+  login.run('chamberlain-login-host', 'setup', '--join', '/root/login1.join', ...code);
+}
+
+/** Runs a command on the login host as alice, by ssh from the realm's machine. */
+export function asAliceOnLogin(realm: Machine, command: string) {
+  const options = ['-o', 'BatchMode=yes', '-o', 'StrictHostKeyChecking=accept-new'];
+  return realm.start('ssh', ...options, '-i', '/root/alice', `alice@${LOGIN_ADDRESS}`, command);
 }

@@ -1,4 +1,4 @@
-/** Machines with systemd, each a container of a Docker of their own, without a network. */
+/** Machines with systemd, each a container of a Docker of their own. */
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
@@ -19,24 +19,25 @@ export interface Machine {
   /** Runs a command, and returns what it prints. Throws if it fails. */
   run(...words: string[]): string;
   write(path: string, text: string): void;
+  /** Stops the machine and boots it again. */
+  restart(): Promise<void>;
   /** The files that differ from its image, without those in memory. */
   changed(): string[];
 }
 
 export interface Docker {
   /** Makes an image: a Debian 13 with these packages, on which `hooks` (shell, with the folder as $1) have worked. */
-  makeImage(packages: readonly string[], hooks: readonly string[]): void;
+  makeImage(packages: readonly string[], hooks: readonly string[], image?: string): void;
   /** Installs a Debian package in the image. */
-  install(deb: string): void;
-  boot(name: string): Promise<Machine>;
+  install(deb: string, image?: string): void;
+  /** Starts a machine. By its `address`, machines that have one reach each other; without one, it has no network. */
+  boot(name: string, options?: { image?: string; address?: string }): Promise<Machine>;
   stop(): Promise<void>;
 }
 
 const IMAGE = 'chamberlain-test';
-const CONTAINER = [
-  ...['--network', 'none', '--privileged', '--cgroupns=private'],
-  ...['--tmpfs', '/run', '--tmpfs', '/tmp:exec'],
-];
+const CONTAINER = ['--privileged', '--cgroupns=private', '--tmpfs', '/run', '--tmpfs', '/tmp:exec'];
+const NETWORK = 'machines';
 const BOOT_MS = 60_000;
 
 /** A Docker of a test's own. It has no network but those that are made in it, and changes no rules of the machine's. */
@@ -94,32 +95,42 @@ export function importDebian({ docker }: Daemon, image: string, options: readonl
 export async function startDocker(): Promise<Docker> {
   const daemon = await startDaemon();
   const { host, docker, stop } = daemon;
+  function reachable(address: string): string[] {
+    const names = docker('network', 'ls', '--format', '{{.Name}}').split('\n');
+    if (!names.includes(NETWORK)) docker('network', 'create', NETWORK);
+    return ['--network', NETWORK, '--network-alias', address, '--hostname', address];
+  }
   return {
     stop,
-    makeImage(packages, hooks) {
-      importDebian(daemon, IMAGE, [
+    makeImage(packages, hooks, image = IMAGE) {
+      importDebian(daemon, image, [
         ...[`--include=${packages.join(',')}`, '--skip=cleanup/apt/lists,cleanup/apt/cache'],
         ...hooks.map((hook) => `--customize-hook=${hook}`),
       ]);
     },
-    install(deb) {
-      docker('create', '--name', 'install', IMAGE, 'dpkg', '--install', '/root/package.deb');
+    install(deb, image = IMAGE) {
+      docker('create', '--name', 'install', image, 'dpkg', '--install', '/root/package.deb');
       docker('cp', deb, 'install:/root/package.deb');
       docker('start', '--attach', 'install');
-      docker('commit', 'install', IMAGE);
+      docker('commit', 'install', image);
       docker('rm', 'install');
     },
-    async boot(name) {
-      docker('run', '--detach', '--name', name, ...CONTAINER, IMAGE, '/sbin/init');
+    async boot(name, { image = IMAGE, address } = {}) {
+      const network = address === undefined ? ['--network', 'none'] : reachable(address);
+      docker('run', '--detach', '--name', name, ...network, ...CONTAINER, image, '/sbin/init');
       const machine = machineOf(name, host, docker);
-      const begun = performance.now();
-      while (!/^(running|degraded)/u.test(machine.start('systemctl', 'is-system-running').stdout)) {
-        if (performance.now() - begun > BOOT_MS) throw new Error(`${name} did not start`);
-        await sleep(200);
-      }
+      await untilBooted(machine);
       return machine;
     },
   };
+}
+
+async function untilBooted({ name, start }: Machine): Promise<void> {
+  const begun = performance.now();
+  while (!/^(running|degraded)/u.test(start('systemctl', 'is-system-running').stdout)) {
+    if (performance.now() - begun > BOOT_MS) throw new Error(`${name} did not start`);
+    await sleep(200);
+  }
 }
 
 function machineOf(name: string, host: string, docker: (...words: string[]) => string): Machine {
@@ -128,9 +139,13 @@ function machineOf(name: string, host: string, docker: (...words: string[]) => s
   ];
   const start = (...words: string[]): Ended =>
     spawnSync('docker', inside(words), { encoding: 'utf8', maxBuffer: 2 ** 28 });
-  return {
+  const machine: Machine = {
     name,
     start,
+    async restart() {
+      docker('restart', name);
+      await untilBooted(machine);
+    },
     run(...words) {
       const { status, stdout, stderr } = start(...words);
       if (status !== 0) throw new Error(`${words.join(' ')}: ${status} ${stdout} ${stderr}`);
@@ -148,4 +163,5 @@ function machineOf(name: string, host: string, docker: (...words: string[]) => s
         .map((line) => line.slice(2))
         .sort(),
   };
+  return machine;
 }

@@ -53,6 +53,8 @@ async function withDropIn<T>(role: string, text: string, act: () => Promise<T> |
   }
 }
 
+const SOCKET = '--socket=/run/chamberlain-mariadb/toolsdb/mariadb.sock';
+
 describe('the roles do their work:', () => {
   const home = '/data/project/tool';
 
@@ -67,11 +69,11 @@ describe('the roles do their work:', () => {
     async () => {
       run(`cd ${home}; mknod null c 1 3; mkfifo fifo; touch file; chmod 4755 file
         setfattr -n trusted.x -v 1 file; setfacl -m u:1234:r file
-        mariadb --defaults-file=${home}/replica.my.cnf -e 'create database s50001__x;
+        mariadb --defaults-file=${home}/replica.my.cnf ${SOCKET} -e 'create database s50001__x;
           create table s50001__x.t (a int); insert into s50001__x.t values (7)'`);
       const look = (): string =>
         run(`cd ${home}; stat -c '%n %A %t,%T' null fifo file; getfattr -d -m - file
-          mariadb --defaults-file=${home}/replica.my.cnf -N -e 'select a from s50001__x.t'`);
+          mariadb --defaults-file=${home}/replica.my.cnf ${SOCKET} -N -e 'select a from s50001__x.t'`);
       const before = look();
       submit('tool.delete --tool tool --reason x');
       psql(`UPDATE tools SET delete_after = now() - interval '2 min', days_warned = 1,

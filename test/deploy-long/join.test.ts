@@ -1,0 +1,79 @@
+/** From two bare machines to the first ssh: `chamberlain setup` on one, two commands on the other, and one of an admin. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { eventually } from '../scenarios/eventually.ts';
+import {
+  AS_ALICE,
+  asAliceOnLogin,
+  bootPair,
+  buildPackages,
+  HOOKS,
+  INCLUDED,
+  joinLogin,
+  LOGIN_HOST,
+  SETUP,
+} from './bare-machine.ts';
+import { type Docker, type Machine, startDocker } from './systemd-machines.ts';
+
+const HOUR_MS = 3_600_000;
+const folder = mkdtempSync(join(tmpdir(), 'chamberlain-join-'));
+
+let docker: Docker;
+let realm: Machine;
+let login: Machine;
+beforeAll(async () => {
+  const [ofLogin = '', ofRealm = ''] = buildPackages(folder);
+  docker = await startDocker();
+  docker.makeImage(INCLUDED, HOOKS);
+  docker.install(ofRealm);
+  docker.makeImage(LOGIN_HOST.packages, [], LOGIN_HOST.image);
+  docker.install(ofLogin, LOGIN_HOST.image);
+  ({ realm, login } = await bootPair(docker));
+  realm.run(...SETUP);
+}, HOUR_MS);
+afterAll(async () => {
+  await docker?.stop();
+  rmSync(folder, { recursive: true });
+}, HOUR_MS);
+
+const asAlice = (command: string) => asAliceOnLogin(realm, command);
+const account = { status: 0, stdout: 'alice\n' };
+
+test(
+  'the first admin logs in to a host that has joined',
+  async () => {
+    const begun = performance.now();
+    joinLogin({ realm, login });
+    await eventually('a login', () => asAlice('id -un').status === 0);
+    process.stdout.write(
+      `first_login_seconds ${((performance.now() - begun) / 1000).toFixed(1)}\n`,
+    );
+    expect(asAlice('id -un')).toMatchObject(account);
+    expect(login.run('chamberlain-login-host', '--check')).toBe('');
+    expect(realm.run('chamberlain', 'host', 'list')).toContain('login1.example.org');
+  },
+  HOUR_MS,
+);
+
+test('she becomes a tool that she creates', async () => {
+  const request = `tool.create --name bot --title T ${AS_ALICE} --wait`;
+  realm.run('sh', '-c', `chamberlain submit ${request}`);
+  await eventually('the tool', () => asAlice('become --list').stdout.includes('bot'));
+  login.run('install', '-d', '-o', '50001', '-g', '50001', '/data/project/bot');
+  await eventually('a shell of it', () => asAlice('become bot id -un').stdout === 'tools.bot\n');
+});
+
+test('both machines start again, and she logs in', async () => {
+  for (const machine of [realm, login]) await machine.restart();
+  await eventually('the realm', () => realm.start('chamberlain', 'doctor').status === 0);
+  await eventually('a login', () => asAlice('id -un').stdout === account.stdout);
+  await eventually('the agent', () => login.start('keys-agent', 'status').status === 0);
+});
+
+test('a host that is removed learns nothing more', async () => {
+  realm.run('chamberlain', 'host', 'remove', 'login1.example.org', '--yes');
+  await eventually('the refusal', () => login.start('keys-agent', 'status').status !== 0);
+  expect(realm.run('chamberlain', 'host', 'list')).not.toContain('login1');
+});
