@@ -21,7 +21,7 @@ const SERVERS: Record<string, { units?: string[]; settings?: [path: string, text
   'mariadb-server': { units: ['mariadb.service'] },
 };
 const CLIENTS = ['age', 'ldap-utils', 'mariadb-client', 'openssl', 'postgresql-client'];
-export const PACKAGES = [...Object.keys(SERVERS), ...CLIENTS];
+const PACKAGES = [...Object.keys(SERVERS), ...CLIENTS];
 
 /** The users of deploy/debian/chamberlain.sysusers; homes runs as root. */
 const USERS = ['intake', 'relay', ...ROLES.filter((role) => role !== 'homes'), 'sweep'].map(

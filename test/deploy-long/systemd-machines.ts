@@ -1,7 +1,7 @@
 /** Machines with systemd, each a container of a Docker of their own. */
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -75,7 +75,11 @@ export async function startDaemon(): Promise<Daemon> {
       docker('network', 'prune', '--force'); // they are devices of the machine
       daemon.kill('SIGTERM');
       if (daemon.exitCode === null) await once(daemon, 'exit');
-      execFileSync('umount', [at('data')]); // dockerd has mounted it onto itself
+      // dockerd has mounted `data` onto itself, and the namespace of `--network host`
+      for (const line of readFileSync('/proc/mounts', 'utf8').split('\n').reverse()) {
+        const [, place = ''] = line.split(' ');
+        if (place.startsWith(`${folder}/`)) execFileSync('umount', [place]);
+      }
       rmSync(folder, { recursive: true });
     },
   };

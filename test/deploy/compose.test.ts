@@ -5,7 +5,6 @@ import { describe, expect, test } from '@jest/globals';
 import { parse } from 'yaml';
 import { WORK_ROLES } from '../../workers/main.ts';
 import { programOf, questionTo } from '../../src/setup/own-servers.ts';
-import { PACKAGES } from '../../src/setup/packages.ts';
 import { mariadbUnit, POSTGRES, REDIS, SLAPD } from '../../src/setup/places.ts';
 
 const PROJECT = join(import.meta.dirname, '../..');
@@ -93,10 +92,4 @@ test('everything that stays is started again, and says how it is', () => {
       ...[name, stays ? 'unless-stopped' : 'no', stays],
     ]);
   }
-});
-
-test('the image has every package that setup would install', () => {
-  const words = read('deploy/compose/Dockerfile').split(/\s+/u);
-  expect(PACKAGES).toContain('slapd');
-  for (const name of PACKAGES) expect(words).toContain(name);
 });
