@@ -5,8 +5,8 @@ const PLAIN = {
   testPathIgnorePatterns: [DEPLOY, '\\.long\\.test\\.ts$'],
 };
 const OTHERS = {
-  long: { testMatch: ['<rootDir>/test/**/*.long.test.ts'] },
-  deploy: { testMatch: [`${DEPLOY}*.test.ts`] },
+  long: { testMatch: ['<rootDir>/test/**/*.long.test.ts'], testPathIgnorePatterns: [DEPLOY] },
+  deploy: { testMatch: [`${DEPLOY}**/*.test.ts`] },
 };
 
 export default {

@@ -78,8 +78,8 @@ export function joinLogin({ realm, login }: { realm: Machine; login: Machine }):
   const request = login.run('chamberlain-login-host', 'setup', '--request');
   realm.write('/root/login1.json', request);
   const { fingerprint } = JSON.parse(request) as { fingerprint: string };
-  const join = ['join', '/root/login1.json', '--fingerprint', fingerprint, '--json'];
-  const said = realm.run('chamberlain', ...join, '--out', '/root/login1.join');
+  const command = ['join', '/root/login1.json', '--fingerprint', fingerprint, '--json'];
+  const said = realm.run('chamberlain', ...command, '--out', '/root/login1.join');
   const answer = JSON.parse(said) as { answerFingerprint: string };
   login.run(
     'sh',

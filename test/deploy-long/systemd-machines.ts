@@ -129,10 +129,10 @@ export async function startDocker(): Promise<Docker> {
   };
 }
 
-async function untilBooted({ name, start }: Machine): Promise<void> {
+async function untilBooted(machine: Machine): Promise<void> {
   const begun = performance.now();
-  while (!/^(running|degraded)/u.test(start('systemctl', 'is-system-running').stdout)) {
-    if (performance.now() - begun > BOOT_MS) throw new Error(`${name} did not start`);
+  while (!/^(running|degraded)/u.test(machine.start('systemctl', 'is-system-running').stdout)) {
+    if (performance.now() - begun > BOOT_MS) throw new Error(`${machine.name} did not start`);
     await sleep(200);
   }
 }
