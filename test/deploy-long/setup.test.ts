@@ -254,7 +254,7 @@ const NEAR_THE_END = `
 /** The operator's own. */
 const GIVEN = `
   cd /etc/chamberlain/tls && rm ca.key
-  openssl req -x509 -noenc -newkey rsa:2048 -keyout /root/own.key -out ca.pem -subj /CN=mine -days 99 &&
+  openssl req -x509 -noenc -newkey rsa:2048 -keyout /root/own.key -out ca.pem -subj /CN=mine -days 999 &&
     openssl req -x509 -noenc -newkey rsa:2048 -keyout key.pem -out certificate.pem -subj /CN=${HOST} -days 99 \
       -addext subjectAltName=DNS:${HOST} -addext basicConstraints=critical,CA:FALSE -CA ca.pem -CAkey /root/own.key`;
 
