@@ -3,25 +3,38 @@ import { lstatSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { localAccounts, localGroups, packages } from '../../deploy/login-host/pieces.ts';
 import { ROLES } from '../roles/index.ts';
+import type { Answers } from './answers.ts';
 import { POSTGRES } from './places.ts';
 import { run, together } from './programs.ts';
 import type { Piece } from './setup.ts';
 
 const UNITS = '/etc/systemd/system';
 /** What a package would start by itself when it is installed: its units, or what keeps it from that. */
-const SERVERS: Record<string, { units?: string[]; settings?: [path: string, text: string] }> = {
+interface ServerPackage {
+  units?: string[];
+  settings?: [path: string, text: string];
+  /** whether the server is there already, somewhere */
+  isNamed?: (answers: Answers) => boolean;
+}
+const SERVERS: Record<string, ServerPackage> = {
   [`postgresql-${POSTGRES.version}`]: {
     settings: [
       '/etc/postgresql-common/createcluster.d/chamberlain.conf',
       '# Written by `chamberlain setup`, which makes a cluster of its own.\ncreate_main_cluster = false\n',
     ],
+    isNamed: ({ postgres }) => postgres !== undefined,
   },
-  'redis-server': { units: ['redis-server.service'] },
+  'redis-server': {
+    units: ['redis-server.service'],
+    isNamed: ({ redis }) => redis !== undefined,
+  },
   slapd: { units: ['slapd.service'] },
-  'mariadb-server': { units: ['mariadb.service'] },
+  'mariadb-server': {
+    units: ['mariadb.service'],
+    isNamed: ({ database }) => database.host !== undefined,
+  },
 };
 const CLIENTS = ['age', 'ldap-utils', 'mariadb-client', 'openssl', 'postgresql-client'];
-const PACKAGES = [...Object.keys(SERVERS), ...CLIENTS];
 
 /** The users of deploy/debian/chamberlain.sysusers; homes runs as root. */
 const USERS = ['intake', 'relay', ...ROLES.filter((role) => role !== 'homes'), 'sweep'].map(
@@ -29,21 +42,23 @@ const USERS = ['intake', 'relay', ...ROLES.filter((role) => role !== 'homes'), '
 );
 export const PORTALS_GROUP = 'chamberlain-portals';
 
-export function packagePieces(): Piece[] {
+export function packagePieces(answers: Answers): Piece[] {
+  const servers = Object.entries(SERVERS).filter(([, { isNamed }]) => isNamed?.(answers) !== true);
+  const names = [...servers.map(([name]) => name), ...CLIENTS];
   const installed = together(
     'the packages of the servers',
-    `apt-get install ${PACKAGES.join(' ')}; masks what they would start by themselves`,
-    [packages(PACKAGES)],
+    `apt-get install ${names.join(' ')}; masks what they would start by themselves`,
+    [packages(names)],
     [],
   );
   const make = async (): Promise<void> => {
-    for (const [name, { units, settings }] of Object.entries(SERVERS)) {
+    for (const [name, { units, settings }] of servers) {
       if (packages([name]).differs() === undefined) continue;
       units?.forEach(mask);
       if (settings !== undefined) write(...settings);
     }
     await run('apt-get', ['-q', 'update']);
-    await run('apt-get', [...INSTALL, ...PACKAGES]);
+    await run('apt-get', [...INSTALL, ...names]);
   };
   const users: Piece = {
     name: 'the unix users of the roles',
