@@ -20,6 +20,10 @@ import { isThisMachine } from '../shared/tls.ts';
 import { parseSshKey } from '../ssh-keys/ssh-key.ts';
 import { listenOf, mariadbSocket, POSTGRES, REDIS } from './places.ts';
 
+/** Who makes what Chamberlain needs on a server that is there already. Only setup uses it. */
+const administrator = z.strictObject({ user: filled, passwordFile: absolutePath });
+export type Administrator = z.infer<typeof administrator>;
+
 /** A file of answers. What it lacks is asked for. */
 export const answersFile = z.strictObject({
   realm: z.optional(filled),
@@ -41,6 +45,7 @@ export const answersFile = z.strictObject({
       host: z.optional(filled),
       port: z.optional(z.int()),
       caFile: z.optional(absolutePath),
+      administrator: z.optional(administrator),
     }),
   ),
   postgres: z.optional(
@@ -49,6 +54,7 @@ export const answersFile = z.strictObject({
       port: z.prefault(z.int(), 5432),
       database: z.prefault(unixName, POSTGRES.cluster),
       caFile: z.optional(absolutePath),
+      administrator: z.optional(administrator),
     }),
   ),
   ldap: z.optional(
@@ -79,15 +85,15 @@ export interface Answers {
     signingKey: string;
   };
   /** with a host, if it is there already */
-  database: Pick<
-    Config['databases']['servers'][number],
-    'name' | 'kind' | 'host' | 'port' | 'caFile'
+  database: Named<
+    Pick<Config['databases']['servers'][number], 'name' | 'kind' | 'host' | 'port' | 'caFile'>
   >;
   /** those that are there already, as the configuration names them */
-  postgres: Config['postgres'] | undefined;
+  postgres: Named<Config['postgres']> | undefined;
   redis: Config['redis'] | undefined;
   ids: { people: readonly Range[]; tools: readonly Range[] };
 }
+type Named<T> = T & { administrator?: Administrator | undefined };
 export type Range = { first: number; last: number };
 
 const DATABASE = { name: 'toolsdb', kind: 'toolsdb' } as const;

@@ -38,15 +38,22 @@ function serversOf({ postgres, redis, database }: Answers): {
   redis: Config['redis'];
   server: Config['databases']['servers'][number];
 } {
-  const { host, port, cluster } = POSTGRES;
+  const { name, kind, ...place } = database;
   return {
-    postgres: postgres ?? { host, port, database: cluster },
+    postgres: withoutAdministrator(
+      postgres ?? { host: POSTGRES.host, port: POSTGRES.port, database: POSTGRES.cluster },
+    ),
     redis: redis ?? { url: REDIS.url },
-    server:
-      database.host === undefined
-        ? { ...database, socket: mariadbSocket(database.name) }
-        : database,
+    server: {
+      ...{ name, kind },
+      ...(place.host === undefined ? { socket: mariadbSocket(name) } : withoutAdministrator(place)),
+    },
   };
+}
+
+function withoutAdministrator<T extends object>(place: T & { administrator?: unknown }): T {
+  const { administrator: _, ...rest } = place;
+  return rest as T;
 }
 
 /** With `listen`, login hosts reach the directory by TLS. */

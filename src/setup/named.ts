@@ -1,12 +1,15 @@
 /** Servers that are there already: what their administrators must run there, and what setup then does itself. */
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, readFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { usersForConfig } from '../../deploy/redis/render.ts';
+import { LOGIN_ARGUMENT, placeArguments, withLogin } from '../backends/mariadb/mariadb-programs.ts';
+import { withConnection } from '../backup/postgres-programs.ts';
 import { linesOnLogins, lookAtLogins } from '../doctor/postgres/postgres.ts';
 import { lookAtRedisUsers } from '../doctor/redis-users.ts';
 import type { Config } from '../shared/config.ts';
 import { replaceFile } from '../shared/durable-file.ts';
 import { describeRootCause } from '../shared/errors.ts';
-import type { Answers } from './answers.ts';
+import type { Administrator, Answers } from './answers.ts';
 import { accountStatements, checkAccounts } from './mariadb.ts';
 import { ETC, readConfig } from './places.ts';
 import { schemaPiece } from './postgres.ts';
@@ -15,7 +18,7 @@ import {
   countOpenFunctionsAsOwner,
   setPasswordsAsOwner,
 } from './postgres-queries.ts';
-import { faultIn } from './programs.ts';
+import { faultIn, run } from './programs.ts';
 import type { Differs, Piece } from './setup.ts';
 
 const FOLDER = `${ETC}/for-administrators`;
@@ -28,6 +31,8 @@ interface Named {
   contents: (config: Config) => string;
   /** with the file, such as `run it with psql` */
   how: string;
+  /** Does so with an administrator's login, if there is one. */
+  run?: (contents: string) => Promise<unknown>;
 }
 
 /** One piece for all servers, so that nobody must wait for another. None if setup makes every server. */
@@ -43,7 +48,7 @@ export function namedPieces(answers: Answers, needs: readonly Piece[]): Piece[] 
   return [
     {
       name: 'what the administrators of other servers make',
-      does: `writes into ${FOLDER} what each must run; run setup again when they have`,
+      does: `runs it, if there is a login; otherwise writes into ${FOLDER} what each must run, before setup is run again`,
       needs,
       async check() {
         const found = await faults();
@@ -52,12 +57,17 @@ export function namedPieces(answers: Answers, needs: readonly Piece[]): Piece[] 
       },
       async make() {
         mkdirSync(FOLDER, { recursive: true, mode: 0o700 });
-        const found = await faults();
-        const todo = found.map(({ server: { name, file, contents, how } }) => {
-          const path = `${FOLDER}/${file}`;
-          replaceFile(path, contents(readConfig()), { mode: 0o600 }, true);
-          return `${path} is for ${name}: ${how}`;
-        });
+        const todo: string[] = [];
+        for (const { server } of await faults()) {
+          const { name, file, contents, how, run: runThere } = server;
+          const text = contents(readConfig());
+          if (runThere !== undefined) await runThere(text);
+          else {
+            const path = `${FOLDER}/${file}`;
+            replaceFile(path, text, { mode: 0o600 }, true);
+            todo.push(`${path} is for ${name}: ${how}`);
+          }
+        }
         if (todo.length > 0) throw new Error(todo.join('; '));
       },
     },
@@ -75,6 +85,10 @@ function namedServers({ postgres, redis, database }: Answers): Named[] {
             check: checkPostgres,
             ...{ file: 'postgresql.sql', contents: administratorStatements },
             how: 'run it there as the superuser, with `psql -X -d postgres -f`',
+            ...withLoginOf(
+              postgres.administrator,
+              (login) => (text: string) => runOnPostgres(postgres, login, text),
+            ),
           },
         ]),
     ...(redis === undefined
@@ -96,9 +110,51 @@ function namedServers({ postgres, redis, database }: Answers): Named[] {
             file: `mariadb-${name}.sql`,
             contents: (config: Config) => accountStatements(config, kind),
             how: 'run it there as an administrator, with `mariadb`',
+            ...withLoginOf(
+              database.administrator,
+              (login) => (text: string) => runOnMariadb(database, login, text),
+            ),
           },
         ]),
   ];
+}
+
+const withLoginOf = (
+  login: Administrator | undefined,
+  runOf: (login: Administrator) => NonNullable<Named['run']>,
+): Pick<Named, 'run'> => (login === undefined ? {} : { run: runOf(login) });
+
+const readPassword = ({ passwordFile }: Administrator): string =>
+  readFileSync(passwordFile, 'utf8').replace(/\r?\n$/u, '');
+
+/** Runs a script of psql as the superuser. Errors do not quote the statement. */
+export async function runOnPostgres(
+  place: Config['postgres'],
+  login: Administrator,
+  script: string,
+): Promise<void> {
+  const { user } = login;
+  const { host, port, caFile } = place;
+  const as = {
+    ...{ host, port, caFile, user },
+    database: 'postgres',
+    password: readPassword(login),
+  };
+  await withConnection(as, (to, fd) =>
+    run('psql', ['-X', '-q', '-v', 'VERBOSITY=terse', '-d', to], script, [fd]),
+  );
+}
+
+/** Runs statements as an administrator. */
+export async function runOnMariadb(
+  place: Answers['database'],
+  login: Administrator,
+  sql: string,
+): Promise<void> {
+  const as = { user: login.user, password: readPassword(login) };
+  await withLogin(tmpdir(), as, (fd) =>
+    run('mariadb', [LOGIN_ARGUMENT, ...placeArguments(place)], sql, [fd]),
+  );
 }
 
 async function faultOf({ check }: Named): Promise<Differs> {

@@ -74,7 +74,19 @@ test('servers that are there already are named as the configuration names them',
     redis: { url: 'rediss://cache.example.org', caFile },
     database: { name: 'tools', kind: 'toolsdb' as const, host: 'sql.example.org', caFile },
   };
-  const answers = completeAnswers(knownAnswers({ ...FILE, ...named }, undefined));
+  const administrator = { user: 'boss', passwordFile: '/root/password' };
+  const answers = completeAnswers(
+    knownAnswers(
+      {
+        ...FILE,
+        redis: named.redis,
+        postgres: { ...named.postgres, administrator },
+        database: { ...named.database, administrator },
+      },
+      undefined,
+    ),
+  );
+  expect(renderConfig(answers)).not.toContain('password');
   const path = join(folder, 'named.yaml');
   writeFileSync(path, renderConfig(answers));
   const config = loadConfig(path);

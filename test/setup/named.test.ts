@@ -1,20 +1,27 @@
 /** Servers that `chamberlain setup` does not make: what their administrators run there makes them ready. Real servers. */
 import { randomInt } from 'node:crypto';
-import { rmSync } from 'node:fs';
+import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { makeCertificate } from '../../dev/servers/certificate.ts';
 import { type Server, startServer, stopServer } from '../../dev/servers/daemon.ts';
 import { administer, mariadbServer, networked } from '../../dev/servers/mariadb.ts';
 import { makePlace } from '../../dev/servers/place.ts';
-import { listeningAt, type PostgresServer, postgresServer } from '../../dev/servers/postgres.ts';
+import {
+  asSuperuser,
+  listeningAt,
+  type PostgresServer,
+  postgresServer,
+} from '../../dev/servers/postgres.ts';
 import { run } from '../../dev/servers/processes.ts';
 import { ensurePassword } from '../../dev/servers/secret.ts';
 import { migrate } from '../../src/cli/commands/migrate.ts';
 import { POSTGRES_ROLES } from '../../src/database/connection.ts';
 import { lookAsReader, lookAsWriter } from '../../src/doctor/databases.ts';
 import { linesOnLogins, lookAtLogins } from '../../src/doctor/postgres/postgres.ts';
+import type { Administrator } from '../../src/setup/answers.ts';
 import { accountStatements } from '../../src/setup/mariadb.ts';
+import { runOnMariadb, runOnPostgres } from '../../src/setup/named.ts';
 import {
   administratorStatements,
   countOpenFunctionsAsOwner,
@@ -34,6 +41,12 @@ async function start<T extends Server>(server: T): Promise<T> {
   started.push(server);
   await startServer(server);
   return server;
+}
+
+function administratorWith(password: string): Administrator {
+  const passwordFile = join(dir, 'password');
+  writeFileSync(passwordFile, `${password}\n`, { mode: 0o600 });
+  return { user: 'boss', passwordFile };
 }
 
 let config: Config;
@@ -79,7 +92,14 @@ test('PostgreSQL: its superuser makes the owner and the database, and the owner 
   await setPasswordsAsOwner(config);
   const lines = await linesOnLogins(lookAtLogins(config));
   expect(lines.map(({ state }) => state)).toEqual(['ok']);
-  await psql(); // again, after a new secret
+  // again, with the login of an administrator, after a new secret
+  const login = administratorWith('a password of PostgreSQL');
+  await asSuperuser(postgres, 'postgres', (client) =>
+    client.query(`CREATE ROLE boss SUPERUSER LOGIN PASSWORD 'a password of PostgreSQL'`),
+  );
+  writeFileSync(join(secrets, 'postgres-owner'), 'another-password-of-the-owner');
+  await expect(countOpenFunctionsAsOwner(config)).rejects.toThrow();
+  await runOnPostgres(config.postgres, login, administratorStatements(config));
   expect(await linesOnLogins(lookAtLogins(config))).toEqual(lines);
 }, 60_000);
 
@@ -94,6 +114,13 @@ test('MariaDB: its administrator makes the accounts of the role', async () => {
   await expect(look()).rejects.toThrow('is not allowed to connect');
   const sql = accountStatements(config, 'toolsdb');
   expect(sql).not.toContain(readSecret(config, 'mariadb', 'databases'));
-  await administer(socket, sql);
+  const login = administratorWith('a password of MariaDB');
+  await expect(runOnMariadb(server, login, sql)).rejects.toThrow('is not allowed to connect');
+  await administer(
+    socket,
+    `CREATE USER boss@'%' IDENTIFIED BY 'a password of MariaDB';
+     GRANT ALL ON *.* TO boss@'%' WITH GRANT OPTION`,
+  );
+  await runOnMariadb(server, login, sql);
   expect(await wrong()).toEqual([]);
 });

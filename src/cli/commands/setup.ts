@@ -40,8 +40,8 @@ export function define(command: Command): void {
         '`chamberlain doctor`. If other machines are to reach the servers, these also listen by TLS, with\n' +
         'certificates that a timer renews. Other instances on this machine are left alone. A PostgreSQL, a\n' +
         'Redis or a MariaDB server that is there already is used instead: setup writes down what its\n' +
-        'administrator must run. Run it as root. It makes only what is missing or differs: it may be\n' +
-        'interrupted at any moment, and run again.\n\n' +
+        'administrator must run, or runs that itself if it gets a login. Run it as root. It makes only what\n' +
+        'is missing or differs: it may be interrupted at any moment, and run again.\n\n' +
         'It asks for what it must know. Instead, a YAML file may say that:\n\n' +
         "      realm: tools                     # the prefix of every tool's account\n" +
         '      base: dc=example,dc=org          # of the directory\n' +
@@ -56,10 +56,17 @@ export function define(command: Command): void {
         '        name: toolsdb\n' +
         '        kind: toolsdb                  # or replica\n' +
         '        host: sql.example.org          # optional, with port and caFile: one that is there already\n' +
-        '      postgres:                        # optional: one that is there already\n' +
-        '        { host: db.example.org, port: 5432, database: chamberlain, caFile: /etc/ssl/own.pem }\n' +
         '      redis:                           # optional: one that is there already\n' +
-        '        { url: rediss://cache.example.org, caFile: /etc/ssl/own.pem }\n' +
+        '        url: rediss://cache.example.org\n' +
+        '        caFile: /etc/ssl/own.pem\n' +
+        '      postgres:                        # optional: one that is there already\n' +
+        '        host: db.example.org\n' +
+        '        port: 5432\n' +
+        '        database: chamberlain\n' +
+        '        caFile: /etc/ssl/own.pem\n' +
+        '        administrator:                 # optional, also in database\n' +
+        '          user: postgres\n' +
+        '          passwordFile: /root/password\n' +
         '      ids:                             # optional: ranges of numbers\n' +
         '        people: [{ first: 20000, last: 49999 }, { first: 100000, last: 499999 }]\n' +
         '        tools: [{ first: 50000, last: 59999 }]',
