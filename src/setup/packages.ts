@@ -10,31 +10,19 @@ import type { Piece } from './setup.ts';
 
 const UNITS = '/etc/systemd/system';
 /** What a package would start by itself when it is installed: its units, or what keeps it from that. */
-interface ServerPackage {
-  units?: string[];
-  settings?: [path: string, text: string];
-  /** whether the server is there already, somewhere */
-  isNamed?: (answers: Answers) => boolean;
-}
-const SERVERS: Record<string, ServerPackage> = {
+const SERVERS: Record<string, { units?: string[]; settings?: [path: string, text: string] }> = {
   [`postgresql-${POSTGRES.version}`]: {
     settings: [
       '/etc/postgresql-common/createcluster.d/chamberlain.conf',
       '# Written by `chamberlain setup`, which makes a cluster of its own.\ncreate_main_cluster = false\n',
     ],
-    isNamed: ({ postgres }) => postgres !== undefined,
   },
-  'redis-server': {
-    units: ['redis-server.service'],
-    isNamed: ({ redis }) => redis !== undefined,
-  },
+  'redis-server': { units: ['redis-server.service'] },
   slapd: { units: ['slapd.service'] },
-  'mariadb-server': {
-    units: ['mariadb.service'],
-    isNamed: ({ database }) => database.host !== undefined,
-  },
+  'mariadb-server': { units: ['mariadb.service'] },
 };
 const CLIENTS = ['age', 'ldap-utils', 'mariadb-client', 'openssl', 'postgresql-client'];
+const PACKAGES = [...Object.keys(SERVERS), ...CLIENTS];
 
 /** The users of deploy/debian/chamberlain.sysusers; homes runs as root. */
 const USERS = ['intake', 'relay', ...ROLES.filter((role) => role !== 'homes'), 'sweep'].map(
@@ -42,9 +30,15 @@ const USERS = ['intake', 'relay', ...ROLES.filter((role) => role !== 'homes'), '
 );
 export const PORTALS_GROUP = 'chamberlain-portals';
 
+/** What is not installed, because the server is there already, somewhere. */
+const NAMED: Record<string, (answers: Answers) => boolean> = {
+  [`postgresql-${POSTGRES.version}`]: ({ postgres }) => postgres !== undefined,
+  'redis-server': ({ redis }) => redis !== undefined,
+  'mariadb-server': ({ database }) => database.host !== undefined,
+};
+
 export function packagePieces(answers: Answers): Piece[] {
-  const servers = Object.entries(SERVERS).filter(([, { isNamed }]) => isNamed?.(answers) !== true);
-  const names = [...servers.map(([name]) => name), ...CLIENTS];
+  const names = PACKAGES.filter((name) => NAMED[name]?.(answers) !== true);
   const installed = together(
     'the packages of the servers',
     `apt-get install ${names.join(' ')}; masks what they would start by themselves`,
@@ -52,8 +46,8 @@ export function packagePieces(answers: Answers): Piece[] {
     [],
   );
   const make = async (): Promise<void> => {
-    for (const [name, { units, settings }] of servers) {
-      if (packages([name]).differs() === undefined) continue;
+    for (const [name, { units, settings }] of Object.entries(SERVERS)) {
+      if (!names.includes(name) || packages([name]).differs() === undefined) continue;
       units?.forEach(mask);
       if (settings !== undefined) write(...settings);
     }

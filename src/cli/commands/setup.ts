@@ -31,6 +31,37 @@ interface SetupOptions {
   uninstall?: true;
 }
 
+const ANSWERS = `      realm: tools                     # the prefix of every tool's account
+      base: dc=example,dc=org          # of the directory
+      listen: realm.example.org        # optional: the name by which other machines reach this one
+      admin:                           # the first one
+        name: alice                    # a shell name
+        sshKey: /root/alice.pub        # the path of a public key, or the key
+        signingKey: /root/alice.pem    # the public half, as \`openssl pkey -pubout\` prints it
+        displayName: Alice A.          # optional
+        email: alice@example.org       # optional
+      database:                        # optional: the MariaDB server
+        name: toolsdb
+        kind: toolsdb                  # or replica
+        host: sql.example.org          # optional, with port and caFile: one that is there already
+      redis:                           # optional: one that is there already
+        url: rediss://cache.example.org
+        caFile: /etc/ssl/own.pem
+      postgres:                        # optional: one that is there already
+        host: db.example.org
+        port: 5432
+        database: chamberlain
+        caFile: /etc/ssl/own.pem
+        administrator:                 # optional, also in database
+          user: postgres
+          passwordFile: /root/password
+      ids:                             # optional: ranges of numbers
+        people: [{ first: 20000, last: 49999 }, { first: 100000, last: 499999 }]
+        tools: [{ first: 50000, last: 59999 }]
+
+A server that is there already is used as it is. \`setup\` writes down what its administrator must run
+there, or runs that itself if it gets a login.`;
+
 export function define(command: Command): void {
   command
     .description(
@@ -38,38 +69,10 @@ export function define(command: Command): void {
         'the servers, makes an instance of PostgreSQL, Redis, slapd and MariaDB for Chamberlain alone, each\n' +
         'on a unix socket, then secrets, the configuration, the first admin and the workers, and ends with\n' +
         '`chamberlain doctor`. If other machines are to reach the servers, these also listen by TLS, with\n' +
-        'certificates that a timer renews. Other instances on this machine are left alone. A PostgreSQL, a\n' +
-        'Redis or a MariaDB server that is there already is used instead: setup writes down what its\n' +
-        'administrator must run, or runs that itself if it gets a login. Run it as root. It makes only what\n' +
-        'is missing or differs: it may be interrupted at any moment, and run again.\n\n' +
+        'certificates that a timer renews. Other instances on this machine are left alone. Run it as root.\n' +
+        'It makes only what is missing or differs: it may be interrupted at any moment, and run again.\n\n' +
         'It asks for what it must know. Instead, a YAML file may say that:\n\n' +
-        "      realm: tools                     # the prefix of every tool's account\n" +
-        '      base: dc=example,dc=org          # of the directory\n' +
-        '      listen: realm.example.org        # optional: the name by which other machines reach this one\n' +
-        '      admin:                           # the first one\n' +
-        '        name: alice                    # a shell name\n' +
-        '        sshKey: /root/alice.pub        # the path of a public key, or the key\n' +
-        '        signingKey: /root/alice.pem    # the public half, as `openssl pkey -pubout` prints it\n' +
-        '        displayName: Alice A.          # optional\n' +
-        '        email: alice@example.org       # optional\n' +
-        '      database:                        # optional: the MariaDB server\n' +
-        '        name: toolsdb\n' +
-        '        kind: toolsdb                  # or replica\n' +
-        '        host: sql.example.org          # optional, with port and caFile: one that is there already\n' +
-        '      redis:                           # optional: one that is there already\n' +
-        '        url: rediss://cache.example.org\n' +
-        '        caFile: /etc/ssl/own.pem\n' +
-        '      postgres:                        # optional: one that is there already\n' +
-        '        host: db.example.org\n' +
-        '        port: 5432\n' +
-        '        database: chamberlain\n' +
-        '        caFile: /etc/ssl/own.pem\n' +
-        '        administrator:                 # optional, also in database\n' +
-        '          user: postgres\n' +
-        '          passwordFile: /root/password\n' +
-        '      ids:                             # optional: ranges of numbers\n' +
-        '        people: [{ first: 20000, last: 49999 }, { first: 100000, last: 499999 }]\n' +
-        '        tools: [{ first: 50000, last: 59999 }]',
+        ANSWERS,
     )
     .option('--answers <file>', 'the answers, in YAML')
     .option(
