@@ -10,7 +10,7 @@ const WARN_DAYS = 30;
 /** Those that a timer renews when they have 30 days left. */
 const RENEWED_WARN_DAYS = 21;
 /** Every machine of the realm must get the next one. */
-const AUTHORITY_WARN_DAYS = 180;
+const AUTHORITY_WARN_DAYS = 90;
 const DAY_MS = 86_400_000;
 
 /** A server that is reached by TLS. */

@@ -6,17 +6,23 @@ import { readLocalNames } from '../doctor/host.ts';
 import { parseNewShellName } from '../identity/names.ts';
 import { isReservedName } from '../identity/reserved-names.ts';
 import {
+  absolutePath,
   ed25519PublicKey,
   filled,
   hostName,
   idRange,
+  redisUrl,
   someOf,
   unixName,
 } from '../shared/config-values.ts';
 import { adminOfPortal, type Config } from '../shared/config.ts';
 import { isThisMachine } from '../shared/tls.ts';
 import { parseSshKey } from '../ssh-keys/ssh-key.ts';
-import { listenOf, mariadbSocket } from './places.ts';
+import { listenOf, mariadbSocket, POSTGRES, REDIS } from './places.ts';
+
+/** Who makes what Chamberlain needs on a server that is there already. Only setup uses it. */
+const administrator = z.strictObject({ user: filled, passwordFile: absolutePath });
+export type Administrator = z.infer<typeof administrator>;
 
 /** A file of answers. What it lacks is asked for. */
 export const answersFile = z.strictObject({
@@ -32,7 +38,36 @@ export const answersFile = z.strictObject({
       signingKey: z.optional(filled),
     }),
   ),
-  database: z.optional(z.strictObject({ name: unixName, kind: z.enum(['replica', 'toolsdb']) })),
+  database: z.optional(
+    z.strictObject({
+      name: unixName,
+      kind: z.enum(['replica', 'toolsdb']),
+      host: z.optional(filled),
+      port: z.optional(z.int()),
+      caFile: z.optional(absolutePath),
+      administrator: z.optional(administrator),
+    }),
+  ),
+  postgres: z.optional(
+    z.strictObject({
+      host: filled,
+      port: z.prefault(z.int(), 5432),
+      database: z.prefault(unixName, POSTGRES.cluster),
+      caFile: z.optional(absolutePath),
+      administrator: z.optional(administrator),
+    }),
+  ),
+  ldap: z.optional(
+    z
+      .unknown()
+      .check(
+        z.refine(
+          () => false,
+          'setup makes the directory itself: for another, follow the steps in docs/install.md',
+        ),
+      ),
+  ),
+  redis: z.optional(z.strictObject({ url: redisUrl, caFile: z.optional(absolutePath) })),
   ids: z.optional(z.strictObject({ people: someOf(idRange), tools: someOf(idRange) })),
 });
 
@@ -49,9 +84,16 @@ export interface Answers {
     sshKey: string | undefined;
     signingKey: string;
   };
-  database: { name: string; kind: 'replica' | 'toolsdb' };
+  /** with a host, if it is there already */
+  database: Named<
+    Pick<Config['databases']['servers'][number], 'name' | 'kind' | 'host' | 'port' | 'caFile'>
+  >;
+  /** those that are there already, as the configuration names them */
+  postgres: Named<Config['postgres']> | undefined;
+  redis: Config['redis'] | undefined;
   ids: { people: readonly Range[]; tools: readonly Range[] };
 }
+type Named<T> = T & { administrator?: Administrator | undefined };
 export type Range = { first: number; last: number };
 
 const DATABASE = { name: 'toolsdb', kind: 'toolsdb' } as const;
@@ -137,7 +179,10 @@ function refuseAdmin(name: string): string | undefined {
 /** The answers that are known, by the keys of the questions, and the rest of the file. */
 export interface Known {
   given: Partial<Record<Question['key'], string>>;
-  rest: Pick<Partial<Answers>, 'database' | 'ids'> & { displayName?: string; email?: string };
+  rest: Pick<Partial<Answers>, 'database' | 'ids' | 'postgres' | 'redis'> & {
+    displayName?: string;
+    email?: string;
+  };
 }
 
 /**
@@ -147,9 +192,14 @@ export interface Known {
 export function knownAnswers(file: z.infer<typeof answersFile>, config: Config | undefined): Known {
   const portal = config?.portals.find(({ name }) => adminOfPortal(name) !== undefined);
   const { admin = {}, database, ids } = file;
-  const server = config?.databases.servers.find(
-    ({ name, socket }) => socket === mariadbSocket(name),
-  );
+  const servers = config?.databases.servers ?? [];
+  const server =
+    servers.find(({ name, socket }) => socket === mariadbSocket(name)) ??
+    servers.find(({ host }) => host !== undefined);
+  const named = {
+    postgres: config?.postgres.host === POSTGRES.host ? undefined : config?.postgres,
+    redis: config?.redis.url === REDIS.url ? undefined : config?.redis,
+  };
   const given = {
     realm: file.realm ?? config?.realm,
     base: file.base ?? config?.ldap.base,
@@ -165,14 +215,19 @@ export function knownAnswers(file: z.infer<typeof answersFile>, config: Config |
       ),
     ),
     rest: {
-      ...(server === undefined ? {} : { database: { name: server.name, kind: server.kind } }),
+      ...(server === undefined ? {} : { database: withoutSocket(server) }),
       ...(database === undefined ? {} : { database }),
+      ...{ postgres: file.postgres ?? named.postgres, redis: file.redis ?? named.redis },
       ...((ids ?? config?.ids) ? { ids: ids ?? (config as Config).ids } : {}),
       ...(admin.displayName === undefined ? {} : { displayName: admin.displayName }),
       ...(admin.email === undefined ? {} : { email: admin.email }),
     },
   };
 }
+
+const withoutSocket = ({ name, kind, host, port, caFile }: Answers['database']) => ({
+  ...{ name, kind, host, port, caFile },
+});
 
 /** The answer itself, without blanks around it: of a path, the text of that file. */
 export function answerIn(text: string): string {
@@ -181,7 +236,7 @@ export function answerIn(text: string): string {
 
 /** Every question must have its answer. If there is a configuration, those about the first admin may have none. */
 export function completeAnswers({ given, rest }: Known): Answers {
-  const { displayName, email, database = DATABASE, ids = IDS } = rest;
+  const { displayName, email, database = DATABASE, ids = IDS, postgres, redis } = rest;
   return {
     realm: given.realm ?? '',
     base: given.base ?? '',
@@ -190,6 +245,6 @@ export function completeAnswers({ given, rest }: Known): Answers {
       ...{ name: given['admin.name'] ?? '', displayName, email, sshKey: given['admin.sshKey'] },
       signingKey: `${given['admin.signingKey'] ?? ''}\n`,
     },
-    ...{ database, ids },
+    ...{ database, ids, postgres, redis },
   };
 }

@@ -8,7 +8,7 @@ import { readIfThere, replaceFile } from '../shared/durable-file.ts';
 import { describeRootCause } from '../shared/errors.ts';
 import type { Answers } from './answers.ts';
 import { certificateIn, keyIn, makeAuthority, makeCertificate } from './openssl.ts';
-import { type Listener, LISTENERS, TLS } from './places.ts';
+import { type Listener, listenersOf, TLS } from './places.ts';
 import { together } from './programs.ts';
 import type { Differs, Piece } from './setup.ts';
 
@@ -23,7 +23,8 @@ const validFor = (days: number) => ({
 });
 
 /** None if no other machine reaches this one. */
-export function certificatePieces({ realm, listen }: Answers, needs: readonly Piece[]): Piece[] {
+export function certificatePieces(answers: Answers, needs: readonly Piece[]): Piece[] {
+  const { realm, listen } = answers;
   if (listen === undefined) return [];
   const place = together(`the folder ${TLS.folder}`, 'makes it', [folder(TLS.folder, MODE)], needs);
   const isGiven = existsSync(TLS.certificate);
@@ -36,14 +37,14 @@ export function certificatePieces({ realm, listen }: Answers, needs: readonly Pi
       : 'makes each with openssl, and again when a third of its life is left',
     needs: [source],
     check() {
-      for (const each of Object.values(LISTENERS)) {
+      for (const each of listenersOf(answers)) {
         const differs = isGiven ? givenFile(each).differs() : checkServer(each, listen);
         if (differs !== undefined) return `differ: ${each.file} ${differs}`;
       }
       return undefined;
     },
     async make() {
-      for (const each of Object.values(LISTENERS)) {
+      for (const each of listenersOf(answers)) {
         if (isGiven) givenFile(each).mend?.();
         else if (checkServer(each, listen) !== undefined) await makeServer(each, listen);
       }
@@ -148,17 +149,19 @@ const LOAD_MS = 10_000;
 const AGAIN_MS = 100;
 
 /**
- * That a server shows the certificate of its file, as other machines see it.
+ * That a server that setup makes shows the certificate of its file, as other machines see it.
  *
  * @param load has the server read the file again
  */
 export function shownPieces(
-  { name, port, protocol, file: path }: Listener,
-  { listen: host }: Answers,
+  listener: Listener,
+  answers: Answers,
   load: () => void | Promise<void>,
   needs: readonly Piece[],
 ): Piece[] {
-  if (host === undefined) return [];
+  const { name, port, protocol, file: path } = listener;
+  const { listen: host } = answers;
+  if (host === undefined || !listenersOf(answers).includes(listener)) return [];
   const check = async (): Promise<Differs> => {
     try {
       const { fingerprint } = await readCertificate({

@@ -8,29 +8,52 @@ import { mariadbSocket, POSTGRES, REDIS, SECRETS, SLAPD, TLS } from './places.ts
 import type { Differs } from './setup.ts';
 
 /** The configuration. JSON is YAML. */
-export function renderConfig({ realm, base, listen, admin, database, ids }: Answers): string {
+export function renderConfig(answers: Answers): string {
+  const { realm, base, listen, admin, ids } = answers;
+  const { postgres, redis, server } = serversOf(answers);
   const localNames = new Set(readLocalNames('/etc').map(({ name }) => name));
   const reserved = [...localNames].filter(
     (name) => parseNewShellName(name) !== undefined && !isReservedName(name, []),
   );
-  const { host, port, cluster } = POSTGRES;
-  const { name, kind } = database;
   const key = { kid: `${admin.name}-1`, publicKey: admin.signingKey };
   const ranges = ({ first, last }: Range) => ({ first, last });
   const settings = {
     realm,
     secrets: SECRETS,
-    postgres: { host, port, database: cluster },
-    redis: { url: REDIS.url },
+    ...{ postgres, redis },
     ldap: { uri: SLAPD.uri, ...ldapForHosts(listen), base },
     ids: { people: ids.people.map(ranges), tools: ids.tools.map(ranges) },
     files: {},
-    databases: { servers: [{ name, kind, socket: mariadbSocket(name) }] },
+    databases: { servers: [server] },
     reservedNames: reserved, // local accounts of this machine
     portals: [{ name: `admin.${admin.name}`, keys: [key], kinds: 'all' }],
   };
   const lines = Object.entries(settings).map(([at, value]) => `${at}: ${JSON.stringify(value)}\n`);
   return `${HEAD}${lines.join('')}`;
+}
+
+/** As the configuration names them. */
+function serversOf({ postgres, redis, database }: Answers): {
+  postgres: Config['postgres'];
+  redis: Config['redis'];
+  server: Config['databases']['servers'][number];
+} {
+  const { name, kind, ...place } = database;
+  return {
+    postgres: withoutAdministrator(
+      postgres ?? { host: POSTGRES.host, port: POSTGRES.port, database: POSTGRES.cluster },
+    ),
+    redis: redis ?? { url: REDIS.url },
+    server: {
+      ...{ name, kind },
+      ...(place.host === undefined ? { socket: mariadbSocket(name) } : withoutAdministrator(place)),
+    },
+  };
+}
+
+function withoutAdministrator<T extends object>(place: T & { administrator?: unknown }): T {
+  const { administrator: _, ...rest } = place;
+  return rest as T;
 }
 
 /** With `listen`, login hosts reach the directory by TLS. */
@@ -45,23 +68,26 @@ const HEAD = `# Written by \`chamberlain setup\`, which does not change it: add 
 export function differsFromAnswers(config: Config, answers: Answers): Differs {
   const { realm, base, listen, database } = answers;
   const hosts = ldapForHosts(listen);
+  const wanted = serversOf(answers);
   const server = config.databases.servers.find(({ name }) => name === database.name);
   type Value = string | number | undefined;
   const pairs: [what: string, has: Value, wants: Value][] = [
     ['realm', config.realm, realm],
     ['ldap.base', config.ldap.base, base],
     ['secrets', config.secrets, SECRETS],
-    ['postgres.host', config.postgres.host, POSTGRES.host],
-    ['postgres.port', config.postgres.port, POSTGRES.port],
-    ['redis.url', config.redis.url, REDIS.url],
+    ['postgres.host', config.postgres.host, wanted.postgres.host],
+    ['postgres.port', config.postgres.port, wanted.postgres.port],
+    ['postgres.database', config.postgres.database, wanted.postgres.database],
+    ['redis.url', config.redis.url, wanted.redis.url],
     ['ldap.uri', config.ldap.uri, SLAPD.uri],
     ['ldap.hostsUri', config.ldap.hostsUri, hosts?.hostsUri],
     ['ldap.caFile', config.ldap.caFile, hosts === undefined ? config.ldap.caFile : hosts.caFile],
     [`the kind of the server ${database.name}`, server?.kind ?? 'none', database.kind],
-    [`the socket of the server ${database.name}`, server?.socket, mariadbSocket(database.name)],
+    [`the socket of the server ${database.name}`, server?.socket, wanted.server.socket],
+    [`the host of the server ${database.name}`, server?.host, wanted.server.host],
   ];
   const wrong = pairs.find(([, has, wants]) => has !== wants);
   if (wrong === undefined) return undefined;
   const [what, has, wants] = wrong;
-  return `says that ${what} is ${has ?? 'none'}, but setup makes ${wants}`;
+  return `says that ${what} is ${has ?? 'none'}, but setup makes ${wants ?? 'none'}`;
 }

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { folder } from '../../deploy/login-host/pieces.ts';
 import { verifierOf } from '../credentials/credentials.ts';
 import { lookAsReader, lookAsWriter } from '../doctor/databases.ts';
-import { readSecret } from '../shared/config.ts';
+import { type Config, readSecret } from '../shared/config.ts';
 import { ROOT } from '../shared/root.ts';
 import type { Answers } from './answers.ts';
 import { shownPieces } from './certificates.ts';
@@ -60,7 +60,7 @@ export const mariadbShows = (answers: Answers, needs: readonly Piece[]): Piece[]
     needs,
   );
 
-async function checkAccounts(name: string): Promise<Differs> {
+export async function checkAccounts(name: string): Promise<Differs> {
   const config = readConfig();
   const server = config.databases.servers.find((each) => each.name === name);
   if (server === undefined) return 'are not in the configuration';
@@ -72,14 +72,18 @@ async function checkAccounts(name: string): Promise<Differs> {
 }
 
 async function makeAccounts(name: string, kind: Answers['database']['kind']): Promise<void> {
-  const config = readConfig();
+  await asRoot(name, accountStatements(readConfig(), kind));
+}
+
+/** What an administrator of the server must run there. It contains verifiers, no passwords. */
+export function accountStatements(config: Config, kind: Answers['database']['kind']): string {
   const statements = ['databases', 'databases-reader'].map((account) => {
     const verifier = verifierOf(readSecret(config, 'mariadb', account));
     const user = `chamberlain_${account.replace('-', '_')}`;
     return `ALTER USER '${user}'@'%' IDENTIFIED BY PASSWORD '${verifier}' ACCOUNT UNLOCK;\n`;
   });
   const sql = readFileSync(join(ROOT, `deploy/mariadb/${kind}.sql`), 'utf8');
-  await asRoot(name, `${sql}\n${statements.join('')}`);
+  return `${sql}\n${statements.join('')}`;
 }
 
 /** Without TLS, because the client would want to verify the certificate on a socket, too. */

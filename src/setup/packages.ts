@@ -3,6 +3,7 @@ import { lstatSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { localAccounts, localGroups, packages } from '../../deploy/login-host/pieces.ts';
 import { ROLES } from '../roles/index.ts';
+import type { Answers } from './answers.ts';
 import { POSTGRES } from './places.ts';
 import { run, together } from './programs.ts';
 import type { Piece } from './setup.ts';
@@ -29,21 +30,29 @@ const USERS = ['intake', 'relay', ...ROLES.filter((role) => role !== 'homes'), '
 );
 export const PORTALS_GROUP = 'chamberlain-portals';
 
-export function packagePieces(): Piece[] {
+/** What is not installed, because the server is there already, somewhere. */
+const NAMED: Record<string, (answers: Answers) => boolean> = {
+  [`postgresql-${POSTGRES.version}`]: ({ postgres }) => postgres !== undefined,
+  'redis-server': ({ redis }) => redis !== undefined,
+  'mariadb-server': ({ database }) => database.host !== undefined,
+};
+
+export function packagePieces(answers: Answers): Piece[] {
+  const names = PACKAGES.filter((name) => NAMED[name]?.(answers) !== true);
   const installed = together(
     'the packages of the servers',
-    `apt-get install ${PACKAGES.join(' ')}; masks what they would start by themselves`,
-    [packages(PACKAGES)],
+    `apt-get install ${names.join(' ')}; masks what they would start by themselves`,
+    [packages(names)],
     [],
   );
   const make = async (): Promise<void> => {
     for (const [name, { units, settings }] of Object.entries(SERVERS)) {
-      if (packages([name]).differs() === undefined) continue;
+      if (!names.includes(name) || packages([name]).differs() === undefined) continue;
       units?.forEach(mask);
       if (settings !== undefined) write(...settings);
     }
     await run('apt-get', ['-q', 'update']);
-    await run('apt-get', [...INSTALL, ...PACKAGES]);
+    await run('apt-get', [...INSTALL, ...names]);
   };
   const users: Piece = {
     name: 'the unix users of the roles',

@@ -4,6 +4,7 @@ import { certificatePieces } from './certificates.ts';
 import { directoryPieces, directoryShows } from './directory.ts';
 import { filePieces } from './files.ts';
 import { mariadbPieces, mariadbShows } from './mariadb.ts';
+import { namedPieces, namedPostgresPieces } from './named.ts';
 import { packagePieces } from './packages.ts';
 import { postgresPieces, postgresShows } from './postgres.ts';
 import { service } from './programs.ts';
@@ -12,15 +13,17 @@ import { redisPieces, redisShows } from './redis.ts';
 import type { Piece } from './setup.ts';
 
 export function allPieces(answers: Answers): Piece[] {
-  const packages = packagePieces();
+  const packages = packagePieces(answers);
   const { files, secrets } = filePieces(answers, packages);
   const certificates = certificatePieces(answers, files);
-  const needs = [secrets, ...certificates];
-  const postgres = postgresPieces(answers, needs);
+  const named = namedPieces(answers, [secrets]);
+  const needs = [secrets, ...certificates, ...named];
+  const postgres =
+    answers.postgres === undefined ? postgresPieces(answers, needs) : namedPostgresPieces(named);
   const servers = [
-    ...redisPieces(answers, needs),
+    ...(answers.redis === undefined ? redisPieces(answers, needs) : []),
     ...directoryPieces(answers, needs),
-    ...mariadbPieces(answers, needs),
+    ...(answers.database.host === undefined ? mariadbPieces(answers, needs) : []),
     ...folderPieces([secrets]),
   ];
   const renewing = answers.listen === undefined ? [] : [service(RENEWAL, certificates)];
@@ -28,6 +31,7 @@ export function allPieces(answers: Answers): Piece[] {
     ...packages,
     ...files,
     ...certificates,
+    ...named,
     ...postgres,
     ...servers,
     ...renewing,

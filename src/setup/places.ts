@@ -5,6 +5,7 @@ import type { TlsServer } from '../doctor/certificates.ts';
 import type { Protocol } from '../shared/certificate.ts';
 import { type Config, loadConfig } from '../shared/config.ts';
 import { hostOf } from '../shared/tls.ts';
+import type { Answers } from './answers.ts';
 
 export const ETC = '/etc/chamberlain';
 export const SECRETS = `${ETC}/secrets`;
@@ -70,6 +71,16 @@ export const LISTENERS = {
   slapd: listener('the directory', 636, 'tls', 'openldap'),
   mariadb: listener('MariaDB', 3306, 'mariadb', 'mysql'),
 } as const;
+
+/** Those of the servers that setup makes. */
+export function listenersOf({ postgres, redis, database }: Answers): Listener[] {
+  return [
+    ...(postgres === undefined ? [LISTENERS.postgres] : []),
+    ...(redis === undefined ? [LISTENERS.redis] : []),
+    LISTENERS.slapd,
+    ...(database.host === undefined ? [LISTENERS.mariadb] : []),
+  ];
+}
 
 /** The servers of this machine that a configuration says listen, as `doctor` looks at their certificates. */
 export function listeningServers(config: Pick<Config, 'ldap'>): TlsServer[] {

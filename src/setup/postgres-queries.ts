@@ -1,8 +1,8 @@
-/** What `chamberlain setup` asks of its PostgreSQL as the superuser, and tells it. */
+/** What `chamberlain setup` asks of its PostgreSQL as the superuser, and tells it; and of another one as the owner. */
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { loginOf, POSTGRES_ROLES, type PostgresRole } from '../database/connection.ts';
+import { loginOf, openOwner, POSTGRES_ROLES, type PostgresRole } from '../database/connection.ts';
 import { scramVerifier } from '../secrets/secret.ts';
 import { type Config, readSecret } from '../shared/config.ts';
 import { ROOT } from '../shared/root.ts';
@@ -37,11 +37,15 @@ export async function readRolesToMend(config: Config): Promise<PostgresRole[]> {
 
 /** Gives roles that exist the passwords of their secrets. The server receives only verifiers. */
 export async function setPasswords(config: Config, roles: readonly PostgresRole[]): Promise<void> {
+  await psql('postgres', passwordStatements(config, roles));
+}
+
+function passwordStatements(config: Config, roles: readonly PostgresRole[]): string {
   const lines = roles.map((role) => {
     const verifier = scramVerifier(readSecret(config, 'postgres', role), randomBytes(16));
     return `ALTER ROLE ${loginOf(role)} PASSWORD '${verifier}';\n`;
   });
-  await psql('postgres', lines.join(''));
+  return lines.join('');
 }
 
 export async function hasDatabase(): Promise<boolean> {
@@ -51,27 +55,57 @@ export async function hasDatabase(): Promise<boolean> {
 
 /** Creates the owner without a password, and the database. */
 export async function createDatabase(): Promise<void> {
-  await psql(
-    'postgres',
-    `SELECT 'CREATE ROLE chamberlain LOGIN CREATEROLE CONNECTION LIMIT 10'
-       WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'chamberlain') \\gexec
-     SELECT 'CREATE DATABASE ${DATABASE} OWNER chamberlain'
-       WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = '${DATABASE}') \\gexec`,
-  );
+  await psql('postgres', creationOf(DATABASE));
+}
+
+const creationOf = (database: string): string => `
+SELECT 'CREATE ROLE chamberlain LOGIN CREATEROLE CONNECTION LIMIT 10'
+  WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'chamberlain') \\gexec
+SELECT 'CREATE DATABASE "${database}" OWNER chamberlain'
+  WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = '${database}') \\gexec
+`;
+
+/** What the administrator of another PostgreSQL must run there, with psql. */
+export function administratorStatements(config: Config): string {
+  const { database } = config.postgres;
+  return `\\set ON_ERROR_STOP on
+SET log_statement = none; SET log_min_error_statement = panic;
+${creationOf(database)}${passwordStatements(config, ['owner'])}\\connect "${database}"
+${readFileSync(LOCKS, 'utf8')}`;
+}
+
+/** Gives the roles of another PostgreSQL the passwords of their secrets, as their owner. */
+export async function setPasswordsAsOwner(config: Config): Promise<void> {
+  const client = await openOwner(config);
+  try {
+    await client.query(passwordStatements(config, POSTGRES_ROLES));
+  } finally {
+    await client.end();
+  }
 }
 
 const LOCKS = join(ROOT, 'deploy/postgres/locks.sql');
 
 /** How many of the functions that locks.sql reserves everybody may call. */
 export async function countOpenFunctions(): Promise<number> {
+  return Number(await psql(DATABASE, openFunctions()));
+}
+
+/** The same of another PostgreSQL, as the owner. */
+export async function countOpenFunctionsAsOwner(config: Config): Promise<number> {
+  const client = await openOwner(config);
+  try {
+    const { rows } = await client.query<{ count: string }>(openFunctions());
+    return Number(rows[0]?.count);
+  } finally {
+    await client.end();
+  }
+}
+
+function openFunctions(): string {
   const [, names = ''] = /\bproname ~ '([^']+)'/u.exec(readFileSync(LOCKS, 'utf8')) ?? [];
-  return Number(
-    await psql(
-      DATABASE,
-      `SELECT count(*) FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace
-         AND proname ~ '${names}' AND has_function_privilege('public', oid, 'EXECUTE')`,
-    ),
-  );
+  return `SELECT count(*) FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace
+            AND proname ~ '${names}' AND has_function_privilege('public', oid, 'EXECUTE')`;
 }
 
 export async function reserveFunctions(): Promise<void> {

@@ -148,13 +148,7 @@ function databasePieces(running: Piece): Piece[] {
     },
     make: reserveFunctions,
   };
-  const schema: Piece = {
-    name: 'the tables and roles in PostgreSQL',
-    does: 'chamberlain migrate',
-    needs: [database],
-    check: checkSchema,
-    make: async () => void (await migrate(readConfig())),
-  };
+  const schema = schemaPiece([database]);
   const passwords: Piece = {
     name: 'the passwords of the roles in PostgreSQL',
     does: 'gives each role the verifier of its secret',
@@ -166,6 +160,16 @@ function databasePieces(running: Piece): Piece[] {
     make: async () => setPasswords(readConfig(), await readRolesToMend(readConfig())),
   };
   return [database, locks, schema, passwords];
+}
+
+export function schemaPiece(needs: readonly Piece[]): Piece {
+  return {
+    name: 'the tables and roles in PostgreSQL',
+    does: 'chamberlain migrate',
+    needs,
+    check: checkSchema,
+    make: async () => void (await migrate(readConfig())),
+  };
 }
 
 async function checkSchema(): Promise<Differs> {

@@ -12,10 +12,17 @@ const LOCK = '/run/chamberlain-setup.lock';
 /**
  * Runs a program to its end, after those of a setup that was killed, and returns what it printed. A secret belongs in
  * its input, never in its arguments.
+ *
+ * @param fds open files that it finds as /proc/self/fd/3 and so on
  */
-export async function run(program: string, args: readonly string[], input = ''): Promise<string> {
+export async function run(
+  program: string,
+  args: readonly string[],
+  input = '',
+  fds: readonly number[] = [],
+): Promise<string> {
   const { code, out, err } = await runProgram('flock', [LOCK, program, ...args], {
-    input,
+    ...{ input, fds },
     env: {
       PATH: '/usr/sbin:/usr/bin:/sbin:/bin',
       LC_ALL: 'C.UTF-8',

@@ -4,8 +4,9 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from '@jest/globals';
-import { completeAnswers, knownAnswers, QUESTIONS } from '../../src/setup/answers.ts';
+import { answersFile, completeAnswers, knownAnswers, QUESTIONS } from '../../src/setup/answers.ts';
 import { differsFromAnswers, renderConfig } from '../../src/setup/config-text.ts';
+import { listenersOf } from '../../src/setup/places.ts';
 import { loadConfig } from '../../src/shared/config.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'chamberlain-answers-'));
@@ -64,6 +65,45 @@ test('with a name for other machines, login hosts reach the directory by TLS', (
   expect(differsFromAnswers(loadConfig(path), answers)).toBe(
     'says that ldap.hostsUri is none, but setup makes ldaps://realm.example.org',
   );
+});
+
+test('servers that are there already are named as the configuration names them', () => {
+  const caFile = '/etc/ssl/ca.pem';
+  const named = {
+    postgres: { host: 'db.example.org', port: 5432, database: 'chamberlain', caFile },
+    redis: { url: 'rediss://cache.example.org', caFile },
+    database: { name: 'tools', kind: 'toolsdb' as const, host: 'sql.example.org', caFile },
+  };
+  const administrator = { user: 'boss', passwordFile: '/root/password' };
+  const answers = completeAnswers(
+    knownAnswers(
+      {
+        ...FILE,
+        redis: named.redis,
+        postgres: { ...named.postgres, administrator },
+        database: { ...named.database, administrator },
+      },
+      undefined,
+    ),
+  );
+  expect(renderConfig(answers)).not.toContain('password');
+  const path = join(folder, 'named.yaml');
+  writeFileSync(path, renderConfig(answers));
+  const config = loadConfig(path);
+  expect(config).toMatchObject({
+    ...{ postgres: named.postgres, redis: named.redis },
+    databases: { servers: [named.database] },
+  });
+  expect(differsFromAnswers(config, answers)).toBeUndefined();
+  expect(listenersOf(answers).map(({ name }) => name)).toEqual(['the directory']);
+  const again = completeAnswers(knownAnswers({}, config));
+  expect(again).toMatchObject(named);
+  expect(differsFromAnswers(config, { ...again, redis: undefined })).toMatch(
+    /^says that redis\.url is rediss:\S+, but setup makes unix:/u,
+  );
+  expect(
+    answersFile.safeParse({ ldap: { uri: 'ldaps://ldap.example.org' } }).error?.message,
+  ).toContain('setup makes the directory itself');
 });
 
 test('what the file does not say is not known', () => {

@@ -32,6 +32,37 @@ interface SetupOptions {
   uninstall?: true;
 }
 
+const ANSWERS = `      realm: tools                     # the prefix of every tool's account
+      base: dc=example,dc=org          # of the directory
+      listen: realm.example.org        # optional: the name by which other machines reach this one
+      admin:                           # the first one
+        name: alice                    # a shell name
+        sshKey: /root/alice.pub        # the path of a public key, or the key
+        signingKey: /root/alice.pem    # the public half, as \`openssl pkey -pubout\` prints it
+        displayName: Alice A.          # optional
+        email: alice@example.org       # optional
+      database:                        # optional: the MariaDB server
+        name: toolsdb
+        kind: toolsdb                  # or replica
+        host: sql.example.org          # optional, with port and caFile: one that is there already
+      redis:                           # optional: one that is there already
+        url: rediss://cache.example.org
+        caFile: /etc/ssl/own.pem
+      postgres:                        # optional: one that is there already
+        host: db.example.org
+        port: 5432
+        database: chamberlain
+        caFile: /etc/ssl/own.pem
+        administrator:                 # optional, also in database
+          user: postgres
+          passwordFile: /root/password
+      ids:                             # optional: ranges of numbers
+        people: [{ first: 20000, last: 49999 }, { first: 100000, last: 499999 }]
+        tools: [{ first: 50000, last: 59999 }]
+
+A server that is there already is used as it is. \`setup\` writes down what its administrator must run
+there, or runs that itself if it gets a login.`;
+
 export function define(command: Command): void {
   command
     .description(
@@ -43,21 +74,7 @@ export function define(command: Command): void {
         'It makes only what is missing or differs: it may be interrupted at any moment, and run again. Where\n' +
         'systemd does not run, as in a container, it runs a server only while it works, and starts no worker.\n\n' +
         'It asks for what it must know. Instead, a YAML file may say that:\n\n' +
-        "      realm: tools                     # the prefix of every tool's account\n" +
-        '      base: dc=example,dc=org          # of the directory\n' +
-        '      listen: realm.example.org        # optional: the name by which other machines reach this one\n' +
-        '      admin:                           # the first one\n' +
-        '        name: alice                    # a shell name\n' +
-        '        sshKey: /root/alice.pub        # the path of a public key, or the key\n' +
-        '        signingKey: /root/alice.pem    # the public half, as `openssl pkey -pubout` prints it\n' +
-        '        displayName: Alice A.          # optional\n' +
-        '        email: alice@example.org       # optional\n' +
-        '      database:                        # optional: the MariaDB server\n' +
-        '        name: toolsdb\n' +
-        '        kind: toolsdb                  # or replica\n' +
-        '      ids:                             # optional: ranges of numbers\n' +
-        '        people: [{ first: 20000, last: 49999 }, { first: 100000, last: 499999 }]\n' +
-        '        tools: [{ first: 50000, last: 59999 }]',
+        ANSWERS,
     )
     .option('--answers <file>', 'the answers, in YAML')
     .option(
