@@ -6,6 +6,7 @@
  *   setup     `chamberlain setup` on one machine, until `doctor` is green
  *   login     on a second machine, from `setup --request` until the first ssh
  *   idle      what all roles take there while nothing happens
+ *   compose   `docker compose up` with images at hand, until every container is healthy
  */
 import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -20,6 +21,7 @@ import {
   LOGIN_HOST,
   SETUP,
 } from '../test/deploy-long/bare-machine.ts';
+import { openCompose } from '../test/deploy-long/compose-realm.ts';
 import { type Machine, startDocker } from '../test/deploy-long/systemd-machines.ts';
 import { eventually } from '../test/scenarios/eventually.ts';
 import { run } from '../dev/servers/daemon.ts';
@@ -66,12 +68,20 @@ async function measureAll(options: InstallOptions, closers: Closers): Promise<Fi
   });
   say('idle: the machine is left alone');
   await sleep(size.restMs);
+  const idle = readPss(machine);
+  say('docker compose up');
+  const composed = await voidIfFailed([GOALS.compose], say, async () => {
+    const compose = await openCompose(join(folder, 'clone'));
+    closers.push(() => compose.stop());
+    return [judge(GOALS.compose, { value: await compose.up(), floor: undefined, void: why })];
+  });
   return [
     judge(GOALS.setup, { value: seconds, floor: undefined, void: why }),
     ...joined,
     ...start,
     judge(GOALS.package, { value: bytes / 2 ** 20, floor: undefined, void: why }),
-    judge(GOALS.idle, { value: readPss(machine), floor: undefined, void: why }),
+    judge(GOALS.idle, { value: idle, floor: undefined, void: why }),
+    ...composed,
   ];
 }
 

@@ -44,7 +44,8 @@ const USAGE = `usage: npm run bench -- chain|login|sweep|lifecycle|failover|reco
   failover   the time until the next verdict after a leader was killed, hangs or vanishes from the network
   recover    a recovery in a large realm: the time until its list is ready, who has more access afterwards than before
              the loss, and how soon \`status\` names a server that came back older
-  install    \`chamberlain setup\` on a bare machine, a login host that joins, and what all roles take at rest
+  install    \`chamberlain setup\` on a bare machine, a login host that joins, what all roles take at rest, and
+             \`docker compose up\`
 
   --json     one object a line: {"figure","value","unit","floor","ratio","goal","holds"}
   --quick    small sizes, to try the benchmark itself; the figures mean nothing
