@@ -41,7 +41,7 @@ To join a realm, without any of the options below, which set up a host by hand:
                                 ids, homes, offlineLimitSeconds, knownBadKeys. Without a file: the realm \`tools\`, gid
                                 500, people 1000-49999 and 100000-499999, tools 50000-59999, 24 hours.
 
-The first time, with the files that the admins of the realm have sent:
+The first time, to join: send request.json to an operator of the realm, who sends HOST.join back:
 
   # chamberlain-login-host setup --request >request.json
   # chamberlain-login-host setup --join HOST.join

@@ -1,4 +1,5 @@
 /** The answers that `chamberlain setup` needs: from a file, the configuration or the terminal. */
+import { lookup } from 'node:dns/promises';
 import { existsSync } from 'node:fs';
 import {
   answerIn,
@@ -18,7 +19,7 @@ import { askEach, canAsk } from './confirm.ts';
 
 /** Throws USAGE, naming the answers that are missing, if there is no terminal to ask on. */
 export async function readAnswers(command: Command, path: string | undefined): Promise<Answers> {
-  const file = path === undefined ? {} : loadYaml(path, answersFile);
+  const file = path === undefined ? {} : loadYaml(path, answersFile, 'answers');
   const config = existsSync(CONFIG_FILE) ? readConfig() : undefined;
   let known: Known;
   try {
@@ -59,7 +60,18 @@ export async function readAnswers(command: Command, path: string | undefined): P
       command.error('error: a question has no answer, so nothing was done');
     open.forEach(({ key }, at) => (known.given[key] = answerIn(answers[at] ?? '')));
   }
+  if (config === undefined) await requireAddress(known.given.listen);
   return completeAnswers(known);
+}
+
+/** Other machines, and the checks of setup itself, reach the servers by this name. */
+async function requireAddress(listen: string | undefined): Promise<void> {
+  if (!listen) return;
+  await lookup(listen).catch(() => {
+    throw new ChamberlainError('USAGE', `listen: this machine finds no address of ${listen}`, {
+      action: 'Correct the answer, or add the name to DNS or /etc/hosts.',
+    });
+  });
 }
 
 function refuseText(text: string, refuses: Question['refuses']): string | undefined {

@@ -32,7 +32,8 @@ export function configPath(named: string | undefined): string {
   const path = named ?? (process.env['CHAMBERLAIN_CONFIG'] || CONFIG_FILE);
   if (path === CONFIG_FILE && !existsSync(path)) {
     throw new ChamberlainError('USAGE', `there is no configuration file ${path}`, {
-      action: 'Give --config FILE, or set CHAMBERLAIN_CONFIG.',
+      action:
+        'Give --config FILE, or set CHAMBERLAIN_CONFIG. On a machine that is to be a realm, run `chamberlain setup` first.',
     });
   }
   return path;

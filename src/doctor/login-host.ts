@@ -27,7 +27,10 @@ export async function lookAtAgent(file: string, now: Date, folder = PLACES.login
     loadLoginHostConfig(file);
   } catch (error) {
     return [
-      fix(describeError(error), 'Correct the file, and run `deploy/login-host/install` again.'),
+      fix(
+        describeError(error),
+        'Correct the file, and run `chamberlain-login-host` (from a clone: `deploy/login-host/install`).',
+      ),
     ];
   }
   const status = readStatus(folder);

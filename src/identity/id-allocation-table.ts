@@ -96,7 +96,8 @@ export function describeScarce({
   return {
     what: `only ${left} of ${size} numbers are left for new ${whose}`,
     todo:
-      `Add a range to \`ids.${whose}\` in the configuration, and in \`login-host.yaml\` on each login host. ` +
+      'First add a range to `login-host.yaml` on each login host, and run `chamberlain-login-host` there. ' +
+      `Then add it to \`ids.${whose}\` in the configuration. ` +
       'Load the rules of the directory again ("To load the rules again" in docs/install.md, step 7), and restart the workers.',
   };
 }

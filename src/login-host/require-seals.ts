@@ -51,7 +51,7 @@ function missingSources(text: string): string[] {
   );
   if (without.length === 0) return [];
   return [
-    `${NSSWITCH} does not ask extrausers for ${without.join(', ')}: run \`deploy/login-host/install\` first`,
+    `${NSSWITCH} does not ask extrausers for ${without.join(', ')}: run \`chamberlain-login-host\` first (from a clone: \`deploy/login-host/install\`)`,
   ];
 }
 

@@ -11,6 +11,7 @@ import {
   filled,
   hostName,
   idRange,
+  overlapOf,
   redisUrl,
   someOf,
   unixName,
@@ -68,7 +69,14 @@ export const answersFile = z.strictObject({
       ),
   ),
   redis: z.optional(z.strictObject({ url: redisUrl, caFile: z.optional(absolutePath) })),
-  ids: z.optional(z.strictObject({ people: someOf(idRange), tools: someOf(idRange) })),
+  ids: z.optional(
+    z.strictObject({ people: someOf(idRange), tools: someOf(idRange) }).check(
+      z.superRefine((ids, context) => {
+        const message = overlapOf(ids);
+        if (message !== undefined) context.addIssue({ code: 'custom', message });
+      }),
+    ),
+  ),
 });
 
 export interface Answers {

@@ -1,4 +1,5 @@
 /** The configuration that `chamberlain setup` writes, and how one that is there fits the answers. */
+import { stringify } from 'yaml';
 import { readLocalNames } from '../doctor/host.ts';
 import { parseNewShellName } from '../identity/names.ts';
 import { isReservedName } from '../identity/reserved-names.ts';
@@ -7,7 +8,7 @@ import type { Answers, Range } from './answers.ts';
 import { mariadbSocket, POSTGRES, REDIS, SECRETS, SLAPD, TLS } from './places.ts';
 import type { Differs } from './setup.ts';
 
-/** The configuration. JSON is YAML. */
+/** The configuration, in YAML. */
 export function renderConfig(answers: Answers): string {
   const { realm, base, listen, admin, ids } = answers;
   const { postgres, redis, server } = serversOf(answers);
@@ -28,8 +29,7 @@ export function renderConfig(answers: Answers): string {
     reservedNames: reserved, // local accounts of this machine
     portals: [{ name: `admin.${admin.name}`, keys: [key], kinds: 'all' }],
   };
-  const lines = Object.entries(settings).map(([at, value]) => `${at}: ${JSON.stringify(value)}\n`);
-  return `${HEAD}${lines.join('')}`;
+  return `${HEAD}${stringify(settings)}`;
 }
 
 /** As the configuration names them. */
@@ -64,9 +64,12 @@ const HEAD = `# Written by \`chamberlain setup\`, which does not change it: add 
 # chamberlain.yaml(5) explain each setting. After a change, run \`chamberlain setup\` again: it restarts the workers.
 `;
 
+const rangesIn = (ranges: readonly Range[]): string =>
+  ranges.map(({ first, last }) => `${first}-${last}`).join(', ');
+
 /** Where the configuration says something else than the answers, on which what setup makes depends. */
 export function differsFromAnswers(config: Config, answers: Answers): Differs {
-  const { realm, base, listen, database } = answers;
+  const { realm, base, listen, database, ids } = answers;
   const hosts = ldapForHosts(listen);
   const wanted = serversOf(answers);
   const server = config.databases.servers.find(({ name }) => name === database.name);
@@ -75,6 +78,8 @@ export function differsFromAnswers(config: Config, answers: Answers): Differs {
     ['realm', config.realm, realm],
     ['ldap.base', config.ldap.base, base],
     ['secrets', config.secrets, SECRETS],
+    ['ids.people', rangesIn(config.ids.people), rangesIn(ids.people)],
+    ['ids.tools', rangesIn(config.ids.tools), rangesIn(ids.tools)],
     ['postgres.host', config.postgres.host, wanted.postgres.host],
     ['postgres.port', config.postgres.port, wanted.postgres.port],
     ['postgres.database', config.postgres.database, wanted.postgres.database],

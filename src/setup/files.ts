@@ -7,6 +7,7 @@ import { CONFIG_FILE } from '../cli/command.ts';
 import { makePassword } from '../credentials/credentials.ts';
 import { secretsOf } from '../doctor/files.ts';
 import { makeSigningKey } from '../secrets/rotating.ts';
+import { loadConfig } from '../shared/config.ts';
 import { replaceFile } from '../shared/durable-file.ts';
 import type { Answers } from './answers.ts';
 import { differsFromAnswers, renderConfig } from './config-text.ts';
@@ -37,19 +38,24 @@ export function filePieces(
   );
   const config: Piece = {
     name: `the configuration ${CONFIG_FILE}`,
-    does: 'writes it if there is none; it is never changed',
+    does: 'writes it if there is none, or takes back that of before --uninstall; it is never changed',
     needs: [folders],
     check: () =>
       existsSync(CONFIG_FILE) ? differsFromAnswers(readConfig(), answers) : 'is missing',
     make() {
-      if (existsSync(CONFIG_FILE))
-        throw new Error('a configuration that is there is never changed');
-      replaceFile(CONFIG_FILE, renderConfig(answers), CONFIG_MODE, true);
+      if (existsSync(CONFIG_FILE)) {
+        const differs = differsFromAnswers(readConfig(), answers);
+        throw new Error(`it ${differs}. It is never changed: correct that file, or the answers`);
+      }
+      if (existsSync(OLD_CONFIG)) bringBack(answers);
+      else replaceFile(CONFIG_FILE, renderConfig(answers), CONFIG_MODE, true);
     },
     remove() {
       if (!existsSync(CONFIG_FILE)) return Promise.resolve(undefined);
-      renameSync(CONFIG_FILE, `${CONFIG_FILE}.old`);
-      return Promise.resolve(`moved ${CONFIG_FILE} to ${CONFIG_FILE}.old`);
+      renameSync(CONFIG_FILE, OLD_CONFIG);
+      return Promise.resolve(
+        `moved ${CONFIG_FILE} to ${OLD_CONFIG}: \`chamberlain setup\` takes it from there again`,
+      );
     },
   };
   const secrets: Piece = {
@@ -73,6 +79,18 @@ export function filePieces(
 }
 
 const CONFIG_MODE = { mode: 0o644 };
+const OLD_CONFIG = `${CONFIG_FILE}.old`;
+
+/** After --uninstall: the data that it left belong to the realm of that configuration, with all its portals. */
+function bringBack(answers: Answers): void {
+  const differs = differsFromAnswers(loadConfig(OLD_CONFIG), answers);
+  if (differs !== undefined) {
+    throw new Error(
+      `${OLD_CONFIG} is that of the realm whose data are here, and it ${differs}: correct the answers`,
+    );
+  }
+  renameSync(OLD_CONFIG, CONFIG_FILE);
+}
 
 function checkSecrets(): Differs {
   const names = secretsOf(readConfig());

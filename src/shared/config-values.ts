@@ -38,6 +38,23 @@ export const idRange = z.strictObject({
 });
 export type IdRange = z.infer<typeof idRange>;
 
+/** Says which ranges of numbers overlap; undefined if none do. Those of other realms may overlap each other. */
+export function overlapOf(ids: {
+  people: readonly IdRange[];
+  tools: readonly IdRange[];
+  others?: readonly IdRange[];
+}): string | undefined {
+  const own = [...ids.people, ...ids.tools];
+  for (const [at, one] of own.entries()) {
+    const rest = [...own.slice(at + 1), ...(ids.others ?? [])];
+    const other = rest.find(({ first, last }) => first <= one.last && one.first <= last);
+    if (other === undefined) continue;
+    const [a, b] = [one, other].map(({ first, last }) => `${first}-${last}`);
+    return `ids: the ranges ${a} and ${b} overlap`;
+  }
+  return undefined;
+}
+
 export const ldapUri = z
   .string()
   .check(
@@ -89,13 +106,17 @@ export const fingerprints = z.prefault(
   [],
 );
 
-/** Reads a YAML file and checks it. Throws CONFIG_INVALID, naming each line that is wrong. */
-export function loadYaml<T>(path: string, schema: z.ZodMiniType<T>): T {
+/**
+ * Reads a YAML file and checks it. Throws CONFIG_INVALID, naming each setting that is wrong.
+ *
+ * @param what it holds, for the error
+ */
+export function loadYaml<T>(path: string, schema: z.ZodMiniType<T>, what = 'configuration'): T {
   let document: unknown;
   try {
     document = parse(readFileSync(path, 'utf8'));
   } catch (cause) {
-    throw cannotRead('configuration', path, cause);
+    throw cannotRead(what, path, cause);
   }
   // it is checked once, so it would be no use to compile the schema
   const result = schema.safeParse(document, { jitless: true });
@@ -103,8 +124,5 @@ export function loadYaml<T>(path: string, schema: z.ZodMiniType<T>): T {
   const issues = result.error.issues.map(
     (issue) => `${issue.path.join('.') || 'the file'}: ${issue.message}`,
   );
-  throw new ChamberlainError(
-    'CONFIG_INVALID',
-    `reading the configuration ${path}: ${issues.join('; ')}`,
-  );
+  throw new ChamberlainError('CONFIG_INVALID', `reading the ${what} ${path}: ${issues.join('; ')}`);
 }

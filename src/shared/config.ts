@@ -14,6 +14,7 @@ import {
   idRange,
   intOf,
   ldapsUri,
+  overlapOf,
   ldapUri,
   loadYaml,
   redisUrl,
@@ -215,15 +216,8 @@ const schema = z
           context.addIssue({ code: 'custom', message: `${name} is listed twice` });
         seen.add(name);
       }
-      const { people, tools, others } = config.ids;
-      for (const other of others) {
-        const own = [...people, ...tools].find(
-          (r) => r.first <= other.last && other.first <= r.last,
-        );
-        if (own === undefined) continue;
-        const message = `ids: the range ${other.first}-${other.last} of others overlaps ${own.first}-${own.last}`;
-        context.addIssue({ code: 'custom', message });
-      }
+      const message = overlapOf(config.ids);
+      if (message !== undefined) context.addIssue({ code: 'custom', message });
       if (config.files.toolHomes === config.files.personHomes) {
         context.addIssue({
           code: 'custom',

@@ -123,7 +123,7 @@ describe('on a bare machine', () => {
       const config = machine.run('cat', '/etc/chamberlain/config.yaml');
       machine.write(
         '/etc/chamberlain/config.yaml',
-        config.replace(/^portals: \[/mu, `$&${portal},`),
+        config.replace(/^portals:\n/mu, `$&  - ${portal}\n`),
       );
       const { status, stdout } = machine.start('chamberlain', 'setup');
       expect([status, stdout]).toEqual([0, expect.stringMatching(GREEN)]);

@@ -33,6 +33,10 @@ test('the configuration is one that every command reads, and fits the answers', 
   expect(differsFromAnswers(config, { ...answers, realm: 'others' })).toBe(
     'says that realm is tools, but setup makes others',
   );
+  const ids = { ...answers.ids, tools: [{ first: 60_000, last: 60_999 }] };
+  expect(differsFromAnswers(config, { ...answers, ids })).toBe(
+    'says that ids.tools is 50000-59999, but setup makes 60000-60999',
+  );
   const database = { name: 'replica', kind: 'replica' } as const;
   expect(differsFromAnswers(config, { ...answers, database })).toBe(
     'says that the kind of the server replica is none, but setup makes replica',
@@ -43,6 +47,13 @@ test('the configuration is one that every command reads, and fits the answers', 
     ...{ realm: 'tools', base: 'dc=example,dc=org', database: { name: 'toolsdb' } },
     admin: { name: 'alice', signingKey: PUBLIC },
   });
+});
+
+test('ranges that overlap are refused before anything is made', () => {
+  const ids = { people: [{ first: 1000, last: 60_000 }], tools: [{ first: 50_000, last: 59_999 }] };
+  expect(answersFile.safeParse({ ...FILE, ids }).error?.issues).toMatchObject([
+    { message: 'ids: the ranges 1000-60000 and 50000-59999 overlap' },
+  ]);
 });
 
 test('with a name for other machines, login hosts reach the directory by TLS', () => {

@@ -41,6 +41,17 @@ test('a portal does not speak for admins by default', () => {
   expect(portals.map(({ speaksForAdmins }) => speaksForAdmins)).toEqual([false, false]);
 });
 
+test.each([
+  ['people', [{ first: 5500, last: 6000 }], '5500-6000 and 5000-5999'],
+  ['others', [{ first: 1, last: 1000 }], '1000-1999 and 1-1000'],
+])('numbers of %s may not be in a range of ours', (whose, ranges, which) => {
+  const ids = { people: [{ first: 1000, last: 1999 }], tools: [{ first: 5000, last: 5999 }] };
+  const key = { kid: 'one', publicKey: pem('ed25519') };
+  expect(() =>
+    loadWith({ name: 'other', keys: [key] }, { ids: { ...ids, [whose]: ranges } }),
+  ).toThrow(`ids: the ranges ${which} overlap`);
+});
+
 describe('the address of a server', () => {
   const key = { kid: 'one', publicKey: pem('ed25519') };
   const loadAt = (more: object) => loadWith({ name: 'other', keys: [key] }, more);

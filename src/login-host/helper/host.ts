@@ -92,7 +92,8 @@ export function gidOf(group: string, { groups }: LocalAccounts, places: Places):
   const gid = groups.get(group);
   if (gid !== undefined) return gid;
   throw new ChamberlainError('CONFIG_INVALID', `${places.group} has no group ${group}`, {
-    action: 'Run deploy/login-host/install, which creates the group.',
+    action:
+      'Run `chamberlain-login-host`, which creates the group (from a clone: `deploy/login-host/install`).',
   });
 }
 
