@@ -1,6 +1,14 @@
 /** PostgreSQL: a cluster of its own as Debian lays one out, its database, and its roles. */
-import { existsSync, readFileSync, renameSync } from 'node:fs';
-import { file, folder } from '../../deploy/login-host/pieces.ts';
+import {
+  closeSync,
+  constants,
+  existsSync,
+  openSync,
+  readSync,
+  renameSync,
+  statSync,
+} from 'node:fs';
+import { file, folder, localAccounts } from '../../deploy/login-host/pieces.ts';
 import { migrate } from '../cli/commands/migrate.ts';
 import { loginOf, openOwner, POSTGRES_ROLES } from '../database/connection.ts';
 import { readAbsentRoles, readMigrations } from '../doctor/health-queries.ts';
@@ -96,9 +104,29 @@ export function postgresPieces(answers: Answers, needs: readonly Piece[]): Piece
 export const postgresShows = (answers: Answers, needs: readonly Piece[]): Piece[] =>
   shownPieces(LISTENERS.postgres, answers, reload, needs);
 
-/** By a signal: the unit that renews certificates may not ask systemd. */
+/** By a signal: the unit that renews certificates may neither ask systemd nor become another user. */
 function reload(): void {
-  process.kill(Number(readFileSync(PID_FILE, 'utf8')), 'SIGHUP');
+  const postgres = localAccounts().find(({ name }) => name === 'postgres');
+  process.kill(pidIn(PID_FILE, postgres?.uid), 'SIGHUP');
+}
+
+const PID_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+
+/** The process that a pid file names. Its user may write anything into it: only a process of theirs counts. */
+export function pidIn(path: string, uid: number | undefined): number {
+  const fd = openSync(path, PID_FLAGS);
+  const start = Buffer.alloc(16);
+  try {
+    readSync(fd, start);
+  } finally {
+    closeSync(fd);
+  }
+  const [, digits] = /^(\d{1,10})\s/u.exec(start.toString('latin1').replaceAll('\0', '\n')) ?? [];
+  const pid = Number(digits ?? 0);
+  const seen = pid > 1 ? statSync(`/proc/${pid}`, { throwIfNoEntry: false }) : undefined;
+  if (seen === undefined || seen.uid !== uid)
+    throw new Error(`${path} names no process of its user`);
+  return pid;
 }
 
 /** What is interrupted leaves no folder of that name. */
