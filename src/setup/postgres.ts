@@ -42,8 +42,11 @@ ssl_cert_file = '${LISTENERS.postgres.file}'
 ssl_key_file = '${LISTENERS.postgres.file}'
 `;
 
-/** With the limits of roles.sql, two whole sets of workers fit into 200 connections. */
-const confOf = ({
+/**
+ * With the limits of roles.sql, two whole sets of workers fit into 200 connections. The others, and the short time that
+ * a login may take, are for clients on the network that connect and do not log in.
+ */
+export const confOf = ({
   listen,
 }: Answers) => `${BY_SETUP} Settings of your own belong in files conf.d/*.conf.
 data_directory = '${DATA}'
@@ -53,17 +56,21 @@ external_pid_file = '${PID_FILE}'
 cluster_name = '${NAME}'
 ${listen === undefined ? ALONE : BY_TLS}unix_socket_directories = '${host}'
 port = ${port}
-max_connections = 200
+max_connections = 500
+authentication_timeout = 10s
 password_encryption = scram-sha-256
 log_line_prefix = '%m [%p] %q%u@%d '
 log_timezone = 'Etc/UTC'
 timezone = 'Etc/UTC'
 include_dir = 'conf.d'
 `;
-const hbaOf = ({ listen }: Answers) => `${BY_SETUP} Lines of your own belong in pg_hba.local.conf.
+/** From another machine, only the workers log in: the owner does on this one. */
+export const hbaOf = ({
+  listen,
+}: Answers) => `${BY_SETUP} Lines of your own belong in pg_hba.local.conf.
 local  all          postgres        peer
 local  ${cluster}  /^chamberlain  scram-sha-256
-${listen === undefined ? '' : `hostssl  ${cluster}  /^chamberlain  all  scram-sha-256\n`}include_if_exists pg_hba.local.conf
+${listen === undefined ? '' : `hostssl  ${cluster}  /^chamberlain_  all  scram-sha-256\n`}include_if_exists pg_hba.local.conf
 `;
 
 const OWNED = { owner: 'postgres', group: 'postgres' } as const;
