@@ -38,12 +38,13 @@ CapabilityBoundingSet=CAP_NET_BIND_SERVICE
 `,
 };
 
+/** Other instances read the same files, but not this group. */
 export const mariadbListens = (name: string) =>
   ({
     unit: mariadbUnit(name),
     settings: {
       path: `${ETC}/mariadb/chamberlain-setup.cnf`,
-      text: `${BY_SETUP}[mariadbd]
+      text: `${BY_SETUP}[mariadbd.${name}]
 skip-networking = 0
 bind-address = *
 port = ${LISTENERS.mariadb.port}
