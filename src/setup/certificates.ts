@@ -23,13 +23,21 @@ const validFor = (days: number) => ({
   until: new Date(Date.now() + days * DAY_MS),
 });
 
-/** None if no other machine reaches this one. */
-export function certificatePieces(answers: Answers, needs: readonly Piece[]): Piece[] {
+/**
+ * None if no other machine reaches this one.
+ *
+ * @param mayMake whether an authority is made if there is none: each machine of the realm must then get it
+ */
+export function certificatePieces(
+  answers: Answers,
+  needs: readonly Piece[],
+  mayMake = true,
+): Piece[] {
   const { realm, listen } = answers;
   if (listen === undefined) return [];
   const place = together(`the folder ${TLS.folder}`, 'makes it', [folder(TLS.folder, MODE)], needs);
   const isGiven = isCertificateGiven();
-  const authority = isGiven ? givenCertificate(listen) : ownAuthority(realm);
+  const authority = isGiven ? givenCertificate(listen) : ownAuthority(realm, mayMake);
   const source: Piece = { ...authority, needs: [place] };
   const servers: Piece = {
     name: `the certificates of the servers for ${listen}`,
@@ -57,7 +65,11 @@ export function certificatePieces(answers: Answers, needs: readonly Piece[]): Pi
 const MODE = { mode: 0o755 };
 
 /** Each file is made if it is missing, and gets its owner and mode. What is there is never replaced. */
-export function ownAuthority(realm: string, { ca, caKey, certificate, key } = TLS): Piece {
+export function ownAuthority(
+  realm: string,
+  mayMake: boolean,
+  { ca, caKey, certificate, key } = TLS,
+): Piece {
   const keyFile = file(caKey, { mode: 0o600, isSecret: true, contents: (text = '') => text });
   const certificateFile = () =>
     file(ca, { mode: 0o644, contents: certificateIn(readFileSync(caKey, 'utf8')) });
@@ -77,6 +89,8 @@ export function ownAuthority(realm: string, { ca, caKey, certificate, key } = TL
     async make() {
       if (isOther()) throw new Error('an authority that is there is never replaced');
       if (!existsSync(caKey)) {
+        if (!mayMake)
+          throw new Error('there is none: run `chamberlain setup`, which makes another');
         const pem = await makeAuthority(`Chamberlain realm ${realm}`, validFor(AUTHORITY_DAYS));
         replaceFile(caKey, pem, { mode: 0o600 }, true);
       }
@@ -169,7 +183,7 @@ export function faultOf(pem: string, listen: string): Differs {
   }
 }
 
-/** Why a certificate must be renewed: another authority has signed it, or a third of its life is left. */
+/** Why a certificate must be renewed: another authority has signed it, it begins later, or a third of its life is left. */
 export function ageOf(pem: string, authority: string, now: Date): Differs {
   const certificate = new X509Certificate(certificateIn(pem));
   const ca = new X509Certificate(authority);
@@ -177,6 +191,7 @@ export function ageOf(pem: string, authority: string, now: Date): Differs {
     return 'was not signed by this authority';
   }
   const { validFromDate: from, validToDate: until } = certificate;
+  if (from > now) return `is not valid before ${from.toISOString().slice(0, 10)}`;
   const lifeMs = until.getTime() - from.getTime();
   return until.getTime() - now.getTime() < lifeMs / 3
     ? `ends on ${until.toISOString().slice(0, 10)}`

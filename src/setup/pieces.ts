@@ -43,7 +43,7 @@ const RENEWAL = 'chamberlain-certificates.timer';
 
 /** The pieces that must be made again after a time. */
 export function renewedPieces(answers: Answers): Piece[] {
-  const certificates = certificatePieces(answers, []);
+  const certificates = certificatePieces(answers, [], false);
   const shows = [postgresShows, redisShows, directoryShows, mariadbShows];
   return [...certificates, ...shows.flatMap((piecesOf) => piecesOf(answers, certificates))];
 }

@@ -76,6 +76,7 @@ test('a certificate for another name, with another key or without one is refused
 });
 
 test.each([
+  ['before it is valid', -0.1, 'is not valid before 2026-01-01'],
   ['at first', 0, undefined],
   ['when a third of its life is left', 59.9, undefined],
   ['after that', 60.1, 'ends on 2026-04-01'],
@@ -155,7 +156,9 @@ describe("the operator's own certificate", () => {
 
   test('an authority that setup has not made is never replaced, even next to one of its own', async () => {
     const own = { ...TLS, ...files('own') };
-    const piece = ownAuthority('tools', own);
+    const piece = ownAuthority('tools', true, own);
+    const renewed = ownAuthority('tools', false, own);
+    await expect(async () => renewed.make()).rejects.toThrow('there is none');
     await piece.make();
     expect(await piece.check()).toBeUndefined();
     chmodSync(own.caKey, 0o644);

@@ -9,7 +9,14 @@ import { stopServers } from '../../setup/own-servers.ts';
 import { allPieces, renewedPieces } from '../../setup/pieces.ts';
 import { readConfig } from '../../setup/places.ts';
 import { renderDifferences, renderPlan } from '../../setup/render-setup.ts';
-import { carryOut, type Difference, type Piece, survey, takeAway } from '../../setup/setup.ts';
+import {
+  carryOut,
+  carryOutEach,
+  type Difference,
+  type Piece,
+  survey,
+  takeAway,
+} from '../../setup/setup.ts';
 import { ChamberlainError } from '../../shared/errors.ts';
 import { readAnswers } from '../answers.ts';
 import { type Command, CONFIG_FILE } from '../command.ts';
@@ -179,7 +186,7 @@ function report(command: Command, value: unknown, text: string): void {
 async function renew(command: Command, pieces: readonly Piece[]): Promise<void> {
   const json = wantsJson(command);
   const progress = startProgress({ json });
-  const made = await makeEach(pieces, progress.say, json).finally(progress.end);
+  const made = await makeEach(pieces, progress.say, json, carryOutEach).finally(progress.end);
   if (json) printJson({ made: namesOf(made) });
 }
 
@@ -188,9 +195,10 @@ async function makeEach(
   pieces: readonly Piece[],
   say: (text: string) => void,
   json: boolean,
+  carry = carryOut,
 ): Promise<Difference[]> {
   const made: Difference[] = [];
-  await carryOut(pieces, say, (difference) => {
+  await carry(pieces, say, (difference) => {
     made.push(difference);
     if (!json) print(`${difference.piece.name} ${difference.differs}: made`);
   });
