@@ -1,13 +1,12 @@
 /** `chamberlain setup`: turns a Debian 13 machine with the package chamberlain into a realm. */
 import { existsSync } from 'node:fs';
-import { createServer } from 'node:net';
-import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { systemdRuns } from '../../../deploy/login-host/services.ts';
 import type { GroupedLine } from '../../doctor/line.ts';
 import { stopServers } from '../../setup/own-servers.ts';
 import { allPieces, renewedPieces } from '../../setup/pieces.ts';
 import { readConfig } from '../../setup/places.ts';
+import { holdAlone } from '../../setup/programs.ts';
 import { renderDifferences, renderPlan } from '../../setup/render-setup.ts';
 import {
   carryOut,
@@ -118,11 +117,14 @@ export function define(command: Command): void {
       if (options.print === true || options.check === true) {
         return await show(command, pieces, options.print === true);
       }
-      const held = await holdAlone();
+      if (!(await holdAlone())) {
+        throw new ChamberlainError('STEP_FAILED', 'another setup is running', {
+          action: 'Wait until it has finished.',
+        });
+      }
       if (options.uninstall === true) await uninstall(command, pieces);
       else if (options.renew === true) await renew(command, renewedPieces(answers));
       else await make(command, pieces);
-      held.close();
     });
 }
 
@@ -145,19 +147,6 @@ function requireMachine(
   if (!existsSync('/usr/lib/systemd/system/chamberlain@.service')) {
     throw new ChamberlainError('USAGE', 'setup needs the units of the Debian package chamberlain', {
       action: 'Install the package, or follow the steps in docs/install.md.',
-    });
-  }
-}
-
-/** An abstract address of unix(7) is released when this process ends, however it ends. */
-async function holdAlone() {
-  const held = createServer().listen('\0chamberlain-setup');
-  try {
-    await once(held, 'listening');
-    return held;
-  } catch {
-    throw new ChamberlainError('STEP_FAILED', 'another setup is running', {
-      action: 'Wait until it has finished.',
     });
   }
 }
