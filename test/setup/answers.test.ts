@@ -117,6 +117,14 @@ test.each([
   ['base', 'dc=Example', 'A base consists of'],
   ['listen', '192.0.2.1', 'A name consists of'],
   ['listen', 'localhost', 'A name consists of'],
+  ['listen', 'x.localhost', 'A name consists of'],
+  ['listen', 'localhost.localdomain', 'A name consists of'],
+  ['listen', 'ip6-localhost', 'A name consists of'],
+  ['listen', '127.1', 'A name consists of'],
+  ['listen', '2130706433', 'A name consists of'],
+  ['listen', '0x7f.1', 'A name consists of'],
+  ['listen', '127.0x1', 'A name consists of'],
+  ['listen', `${'a'.repeat(53)}.example.org`, 'A name consists of'],
   ['listen', 'https://realm.example.org', 'A name consists of'],
   ['admin.name', 'Alice', 'A shell name starts with'],
   ['admin.name', 'root', 'The name root is reserved'],
@@ -126,3 +134,10 @@ test.each([
   const question = QUESTIONS.find((each) => each.key === key);
   expect(question?.refuses(text)).toEqual(expect.stringContaining(sentence));
 });
+
+test.each(['', 'realm.example.org', 'realm', '4.example.org', `${'a'.repeat(52)}.example.org`])(
+  'listen: %j is accepted',
+  (text) => {
+    expect(QUESTIONS.find(({ key }) => key === 'listen')?.refuses(text)).toBeUndefined();
+  },
+);
