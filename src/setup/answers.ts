@@ -15,6 +15,7 @@ import {
   unixName,
 } from '../shared/config-values.ts';
 import { adminOfPortal, type Config } from '../shared/config.ts';
+import { ChamberlainError } from '../shared/errors.ts';
 import { parseSshKey } from '../ssh-keys/ssh-key.ts';
 import { listenOf, mariadbSocket, POSTGRES, REDIS } from './places.ts';
 
@@ -252,4 +253,15 @@ export function completeAnswers({ given, rest }: Known): Answers {
     },
     ...{ database, ids, postgres, redis },
   };
+}
+
+/** Only units of systemd listen for other machines. */
+export function refuseListenWithout(
+  hasSystemd: boolean,
+  { listen }: Pick<Answers, 'listen'>,
+): void {
+  if (hasSystemd || listen === undefined) return;
+  throw new ChamberlainError('USAGE', '`listen` needs systemd, which does not run here', {
+    action: 'Leave it out: the servers are then reached by their unix sockets.',
+  });
 }

@@ -4,7 +4,13 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from '@jest/globals';
-import { answersFile, completeAnswers, knownAnswers, QUESTIONS } from '../../src/setup/answers.ts';
+import {
+  answersFile,
+  completeAnswers,
+  knownAnswers,
+  QUESTIONS,
+  refuseListenWithout,
+} from '../../src/setup/answers.ts';
 import { differsFromAnswers, renderConfig } from '../../src/setup/config-text.ts';
 import { listenersOf } from '../../src/setup/places.ts';
 import { loadConfig } from '../../src/shared/config.ts';
@@ -141,3 +147,10 @@ test.each(['', 'realm.example.org', 'realm', '4.example.org', `${'a'.repeat(52)}
     expect(QUESTIONS.find(({ key }) => key === 'listen')?.refuses(text)).toBeUndefined();
   },
 );
+
+test('without systemd, no server can listen for other machines', () => {
+  const listen = 'realm.example.org';
+  expect(() => refuseListenWithout(false, { listen })).toThrow('`listen` needs systemd');
+  refuseListenWithout(true, { listen });
+  refuseListenWithout(false, { listen: undefined });
+});

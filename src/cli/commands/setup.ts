@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { systemdRuns } from '../../../deploy/login-host/services.ts';
 import type { GroupedLine } from '../../doctor/line.ts';
+import { refuseListenWithout } from '../../setup/answers.ts';
 import { stopServers } from '../../setup/own-servers.ts';
 import { allPieces, renewedPieces } from '../../setup/pieces.ts';
 import { readConfig } from '../../setup/places.ts';
@@ -113,6 +114,7 @@ export function define(command: Command): void {
         );
       }
       const answers = await readAnswers(command, options.answers);
+      if (options.uninstall !== true) refuseListenWithout(systemdRuns(), answers);
       const pieces = allPieces(answers);
       if (options.print === true || options.check === true) {
         return await show(command, pieces, options.print === true);
