@@ -93,15 +93,31 @@ export function service(
   );
   return {
     ...piece,
-    async remove() {
-      const { code, out } = await runProgram('systemctl', ['is-enabled', unit]);
-      if (code !== 0 && !out.startsWith('disabled')) return undefined;
-      const { code: active } = await runProgram('systemctl', ['is-active', '--quiet', unit]);
-      if (code !== 0 && active !== 0) return undefined;
-      await run('systemctl', ['disable', '--now', unit]);
-      return `stopped and disabled ${unit}`;
-    },
+    remove: async () => ((await isInUse(unit)) ? await stop(unit) : undefined),
   };
+}
+
+/** A unit that was needed before. */
+export function unneeded(unit: string, needs: readonly Piece[]): Piece {
+  return {
+    ...{ name: `the unit ${unit}`, does: 'stops and disables it', needs },
+    check: async () => ((await isInUse(unit)) ? 'is no longer needed' : undefined),
+    make: async () => void (await stop(unit)),
+    remove: async () => ((await isInUse(unit)) ? await stop(unit) : undefined),
+  };
+}
+
+/** Whether it is enabled, or runs after it was disabled. */
+async function isInUse(unit: string): Promise<boolean> {
+  const { code, out } = await runProgram('systemctl', ['is-enabled', unit]);
+  if (code === 0 || !out.startsWith('disabled')) return code === 0;
+  const { code: active } = await runProgram('systemctl', ['is-active', '--quiet', unit]);
+  return active === 0;
+}
+
+async function stop(unit: string): Promise<string> {
+  await run('systemctl', ['disable', '--now', unit]);
+  return `stopped and disabled ${unit}`;
 }
 
 export async function restartService(unit: string): Promise<void> {

@@ -2,10 +2,16 @@
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { basename, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { afterAll, expect, test } from '@jest/globals';
 import type { Answers } from '../../src/setup/answers.ts';
-import { mariadbListens } from '../../src/setup/listening.ts';
+import {
+  filesOf,
+  listeningPiece,
+  mariadbListens,
+  REDIS_LISTENS,
+  SLAPD_LISTENS,
+} from '../../src/setup/listening.ts';
 import { programOf } from '../../src/setup/own-servers.ts';
 import { mariadbUnit } from '../../src/setup/places.ts';
 import { confOf, hbaOf } from '../../src/setup/postgres.ts';
@@ -70,3 +76,17 @@ test('PostgreSQL: from other machines, only workers log in, and soon', () => {
   ]);
   expect(confOf(answers)).toMatch(/^authentication_timeout = 10s$/mu);
 });
+
+test.each([REDIS_LISTENS, SLAPD_LISTENS, mariadbListens('toolsdb')])(
+  'a server is started again when its settings or its drop-in come or go',
+  (listening) => {
+    const piece = listeningPiece(listening, { listen: undefined } as Answers, []);
+    const removed = piece.does.match(/\/\S+/gu) ?? [];
+    expect(removed).toContain(`/etc/systemd/system/${listening.unit}.d/chamberlain-setup.conf`);
+    const files = filesOf(listening);
+    // a folder changes when a file in it does
+    expect(
+      removed.filter((path) => !files.some((each) => [path, dirname(path)].includes(each))),
+    ).toEqual([]);
+  },
+);
