@@ -34,7 +34,9 @@ export async function readAnswers(command: Command, path: string | undefined): P
     (isOptional !== true || isAsked);
   for (const { key, refuses } of QUESTIONS) {
     const text = known.given[key];
-    const refusal = config !== undefined || text === undefined ? undefined : refuses(text);
+    // what a configuration says was checked when it was read, but this name was not
+    const isChecked = config === undefined || key === 'listen';
+    const refusal = isChecked && text !== undefined ? refuses(text) : undefined;
     if (refusal !== undefined) {
       throw new ChamberlainError('USAGE', `${key}: ${refusal}`, { action: 'Correct the answer.' });
     }

@@ -18,8 +18,11 @@ export interface TlsServer extends TlsPlace {
   name: string;
   port: number;
   protocol: Protocol;
-  /** other machines reach it by TLS, and this one does not: `chamberlain setup` renews its certificate */
-  isRenewed?: true;
+  /**
+   * other machines reach it by TLS, and this one does not: whether `chamberlain setup` renews its certificate, or only
+   * copies one of the operator's own
+   */
+  isRenewed?: boolean;
 }
 
 /** Those of a configuration. */
@@ -80,9 +83,11 @@ export async function lookAtCertificate(server: TlsServer, now: Date): Promise<L
   const whose = `the certificate of ${server.name}`;
   const day = validTo.toISOString().slice(0, 10);
   const renew =
-    server.isRenewed === true
-      ? 'Run `chamberlain setup --renew`, which also says why it was not renewed before.'
-      : 'Renew it, and have the server load it.';
+    server.isRenewed === undefined
+      ? 'Renew it, and have the server load it.'
+      : server.isRenewed
+        ? 'Run `chamberlain setup --renew`, which also says why it was not renewed before.'
+        : 'Put another, with its key, into /etc/chamberlain/tls, and run `chamberlain setup --renew`.';
   const warnDays = server.isRenewed === true ? RENEWED_WARN_DAYS : WARN_DAYS;
   if (validTo <= now) return [fix(`${whose} expired on ${day}`, renew)];
   if (validFrom > now) {

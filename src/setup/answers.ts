@@ -1,6 +1,5 @@
 /** What `chamberlain setup` must know, and the configuration that it writes from that. */
 import { readFileSync } from 'node:fs';
-import { isIP } from 'node:net';
 import * as z from 'zod/mini';
 import { readLocalNames } from '../doctor/host.ts';
 import { parseNewShellName } from '../identity/names.ts';
@@ -17,7 +16,7 @@ import {
   unixName,
 } from '../shared/config-values.ts';
 import { adminOfPortal, type Config } from '../shared/config.ts';
-import { isThisMachine } from '../shared/tls.ts';
+import { ChamberlainError } from '../shared/errors.ts';
 import { parseSshKey } from '../ssh-keys/ssh-key.ts';
 import { listenOf, mariadbSocket, POSTGRES, REDIS } from './places.ts';
 
@@ -148,9 +147,9 @@ export const QUESTIONS: readonly Question[] = [
     text: 'the name by which other machines reach this one, such as realm.example.org (empty: they do not)',
     isOptional: true,
     refuses: (text) =>
-      text === '' || (hostName.safeParse(text).success && !isThisMachine(text) && isIP(text) === 0)
+      text === '' || isReachableName(text)
         ? undefined
-        : 'A name consists of a-z 0-9 - and dots; an address is no name.',
+        : 'A name consists of a-z 0-9 - and dots, and has at most 64 characters; an address or localhost is no name.',
   },
   {
     key: 'admin.name',
@@ -174,6 +173,13 @@ export const QUESTIONS: readonly Question[] = [
         : 'This is not an Ed25519 public key in PEM, as `openssl pkey -pubout` prints it.',
   },
 ];
+
+/** The last label of an address is a number (inet_aton(3)). The common name of a certificate has at most 64 characters. */
+const isReachableName = (text: string): boolean =>
+  hostName.safeParse(text).success &&
+  text.length <= 64 &&
+  !/(?:^|\.)(?:\d+|0x[\da-f]*)$/u.test(text) &&
+  !/(?:^|\.)localhost$|^localhost\.|^ip6-/u.test(text);
 
 function refuseAdmin(name: string): string | undefined {
   if (parseNewShellName(name) === undefined) {
@@ -255,4 +261,15 @@ export function completeAnswers({ given, rest }: Known): Answers {
     },
     ...{ database, ids, postgres, redis },
   };
+}
+
+/** Only units of systemd listen for other machines. */
+export function refuseListenWithout(
+  hasSystemd: boolean,
+  { listen }: Pick<Answers, 'listen'>,
+): void {
+  if (hasSystemd || listen === undefined) return;
+  throw new ChamberlainError('USAGE', '`listen` needs systemd, which does not run here', {
+    action: 'Leave it out: the servers are then reached by their unix sockets.',
+  });
 }

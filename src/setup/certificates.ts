@@ -6,9 +6,10 @@ import { file, folder, localAccounts } from '../../deploy/login-host/pieces.ts';
 import { readCertificate } from '../shared/certificate.ts';
 import { readIfThere, replaceFile } from '../shared/durable-file.ts';
 import { describeRootCause } from '../shared/errors.ts';
+import { runProgram } from '../shared/run-programs.ts';
 import type { Answers } from './answers.ts';
 import { certificateIn, keyIn, makeAuthority, makeCertificate } from './openssl.ts';
-import { type Listener, listenersOf, TLS } from './places.ts';
+import { isCertificateGiven, type Listener, listenersOf, TLS } from './places.ts';
 import { together } from './programs.ts';
 import type { Differs, Piece } from './setup.ts';
 
@@ -22,13 +23,21 @@ const validFor = (days: number) => ({
   until: new Date(Date.now() + days * DAY_MS),
 });
 
-/** None if no other machine reaches this one. */
-export function certificatePieces(answers: Answers, needs: readonly Piece[]): Piece[] {
+/**
+ * None if no other machine reaches this one.
+ *
+ * @param mayMake whether an authority is made if there is none: each machine of the realm must then get it
+ */
+export function certificatePieces(
+  answers: Answers,
+  needs: readonly Piece[],
+  mayMake = true,
+): Piece[] {
   const { realm, listen } = answers;
   if (listen === undefined) return [];
   const place = together(`the folder ${TLS.folder}`, 'makes it', [folder(TLS.folder, MODE)], needs);
-  const isGiven = existsSync(TLS.certificate);
-  const authority = isGiven ? givenCertificate(listen) : ownAuthority(realm);
+  const isGiven = isCertificateGiven();
+  const authority = isGiven ? givenCertificate(listen) : ownAuthority(realm, mayMake);
   const source: Piece = { ...authority, needs: [place] };
   const servers: Piece = {
     name: `the certificates of the servers for ${listen}`,
@@ -55,43 +64,86 @@ export function certificatePieces(answers: Answers, needs: readonly Piece[]): Pi
 
 const MODE = { mode: 0o755 };
 
-function ownAuthority(realm: string): Piece {
-  const certificate = () => file(TLS.ca, { mode: 0o644, contents: certificateIn(readKey()) });
-  const readKey = () => readFileSync(TLS.caKey, 'utf8');
+/** Each file is made if it is missing, and gets its owner and mode. What is there is never replaced. */
+export function ownAuthority(
+  realm: string,
+  mayMake: boolean,
+  { ca, caKey, certificate, key } = TLS,
+): Piece {
+  const keyFile = file(caKey, { mode: 0o600, isSecret: true, contents: (text = '') => text });
+  const certificateFile = () =>
+    file(ca, { mode: 0o644, contents: certificateIn(readFileSync(caKey, 'utf8')) });
+  const isOther = () =>
+    existsSync(ca) &&
+    !(existsSync(caKey) && readFileSync(ca, 'utf8') === certificateIn(readFileSync(caKey, 'utf8')));
   return {
-    name: `the certificate authority ${TLS.ca}`,
-    does: `makes it with openssl; nobody but root may read ${TLS.caKey}`,
+    name: `the certificate authority ${ca}`,
+    does: `makes it with openssl; nobody but root may read ${caKey}`,
     check() {
-      if (existsSync(TLS.caKey)) return certificate().differs();
-      return existsSync(TLS.ca)
-        ? `has no key: put ${TLS.certificate} and ${TLS.key} next to it, or remove it`
-        : 'is missing';
+      if (isOther()) {
+        return `is not that of ${caKey}: put ${certificate} and ${key} next to it, or remove it`;
+      }
+      const differs = keyFile.differs();
+      return differs === undefined ? certificateFile().differs() : `has a key that ${differs}`;
     },
     async make() {
-      if (!existsSync(TLS.caKey)) {
-        if (existsSync(TLS.ca)) throw new Error('an authority that is there is never replaced');
+      if (isOther()) throw new Error('an authority that is there is never replaced');
+      if (!existsSync(caKey)) {
+        if (!mayMake)
+          throw new Error('there is none: run `chamberlain setup`, which makes another');
         const pem = await makeAuthority(`Chamberlain realm ${realm}`, validFor(AUTHORITY_DAYS));
-        replaceFile(TLS.caKey, pem, { mode: 0o600 }, true);
+        replaceFile(caKey, pem, { mode: 0o600 }, true);
       }
-      certificate().mend?.();
+      if (keyFile.differs() !== undefined) keyFile.mend?.();
+      certificateFile().mend?.();
     },
   };
 }
 
 /** The operator's own certificate, which setup only reads. */
-function givenCertificate(listen: string): Piece {
+export function givenCertificate(listen: string, { ca, certificate, key } = TLS): Piece {
   return {
-    name: `your certificate ${TLS.certificate}`,
+    name: `your certificate ${certificate}`,
     does: 'nothing: you replace it, with its key, before it ends',
-    check() {
-      const missing = [TLS.key, TLS.ca].find((path) => !existsSync(path));
+    async check() {
+      const missing = [certificate, key, ca].find((path) => !existsSync(path));
       if (missing !== undefined) return `needs ${missing}`;
-      return faultOf(readGiven(), listen);
+      const { uid, mode } = statSync(key);
+      if (uid !== 0 || (mode & 0o7777) !== 0o600) {
+        return `needs ${key} to belong to root, with mode 0600`;
+      }
+      const pem = `${readFileSync(certificate, 'utf8')}\n${readFileSync(key, 'utf8')}`;
+      return (
+        faultOf(pem, listen) ?? faultOfAuthority(ca) ?? (await refusalOf(certificate, ca, listen))
+      );
     },
-    make() {
-      throw new Error('setup does not change it: put the right files there');
-    },
+    make() {}, // the next check says what is wrong
   };
+}
+
+/** One of several certificates may have ended: the last one counts. */
+function faultOfAuthority(ca: string): Differs {
+  const texts = readFileSync(ca, 'utf8').split(/(?<=-----END CERTIFICATE-----\n)/u);
+  try {
+    const ends = texts
+      .map(certificateIn)
+      .filter((pem, at) => at === 0 || pem !== '')
+      .map((pem) => new X509Certificate(pem).validToDate.getTime());
+    return Math.max(...ends) < Date.now() ? `needs another ${ca}: that one has ended` : undefined;
+  } catch {
+    return `needs another ${ca}: that one is no certificate in PEM`;
+  }
+}
+
+/** Why a client that trusts only that authority would refuse the certificate, as openssl says it. */
+async function refusalOf(path: string, ca: string, listen: string): Promise<Differs> {
+  const { code, err } = await runProgram('openssl', [
+    ...['verify', '-purpose', 'sslserver', '-verify_hostname', listen],
+    ...['-no-CApath', '-no-CAstore', '-CAfile', ca, '-untrusted', path, path],
+  ]);
+  if (code === 0) return undefined;
+  const [, why] = /depth lookup: (.*)/u.exec(err) ?? [];
+  return `is not one that clients accept with ${ca}: ${why ?? err.trim()}`;
 }
 
 const readGiven = (): string =>
@@ -131,7 +183,7 @@ export function faultOf(pem: string, listen: string): Differs {
   }
 }
 
-/** Why a certificate must be renewed: another authority has signed it, or a third of its life is left. */
+/** Why a certificate must be renewed: another authority has signed it, it begins later, or a third of its life is left. */
 export function ageOf(pem: string, authority: string, now: Date): Differs {
   const certificate = new X509Certificate(certificateIn(pem));
   const ca = new X509Certificate(authority);
@@ -139,6 +191,7 @@ export function ageOf(pem: string, authority: string, now: Date): Differs {
     return 'was not signed by this authority';
   }
   const { validFromDate: from, validToDate: until } = certificate;
+  if (from > now) return `is not valid before ${from.toISOString().slice(0, 10)}`;
   const lifeMs = until.getTime() - from.getTime();
   return until.getTime() - now.getTime() < lifeMs / 3
     ? `ends on ${until.toISOString().slice(0, 10)}`

@@ -6,7 +6,7 @@ import { folder } from '../../deploy/login-host/pieces.ts';
 import { readSecret } from '../shared/config.ts';
 import type { Answers } from './answers.ts';
 import { shownPieces } from './certificates.ts';
-import { listeningPiece, SLAPD_LISTENS } from './listening.ts';
+import { filesOf, listeningPiece, SLAPD_LISTENS } from './listening.ts';
 import { LISTENERS, readConfig, SLAPD, TLS } from './places.ts';
 import { run, service, together } from './programs.ts';
 import type { Piece } from './setup.ts';
@@ -29,7 +29,7 @@ export function directoryPieces(answers: Answers, needs: readonly Piece[]): Piec
     make: loadDirectory,
   };
   const listening = listeningPiece(SLAPD_LISTENS, answers, [loaded]);
-  const running = service(unit, [listening]);
+  const running = service(unit, [listening], filesOf(SLAPD_LISTENS));
   return [place, loaded, listening, running, ...directoryShows(answers, [running])];
 }
 

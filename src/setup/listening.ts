@@ -38,12 +38,13 @@ CapabilityBoundingSet=CAP_NET_BIND_SERVICE
 `,
 };
 
+/** Other instances read the same files, but not this group. */
 export const mariadbListens = (name: string) =>
   ({
     unit: mariadbUnit(name),
     settings: {
       path: `${ETC}/mariadb/chamberlain-setup.cnf`,
-      text: `${BY_SETUP}[mariadbd]
+      text: `${BY_SETUP}[mariadbd.${name}]
 skip-networking = 0
 bind-address = *
 port = ${LISTENERS.mariadb.port}
@@ -55,13 +56,21 @@ ssl-key = ${LISTENERS.mariadb.file}
     unitLines: NETWORK,
   }) satisfies Listening;
 
-/** systemd sees a drop-in that has come or gone, so the service is then started anew. */
+const dropInsOf = ({ unit }: Listening): string => `/etc/systemd/system/${unit}.d`;
+
+/** What changes whenever these settings do: the service must have been started after that. */
+export const filesOf = (listening: Listening): string[] => [
+  ...(listening.settings === undefined ? [] : [listening.settings.path]),
+  dropInsOf(listening), // a folder, because a drop-in that has gone has no time
+];
+
 export function listeningPiece(
-  { unit, settings, unitLines }: Listening,
+  listening: Listening,
   { listen }: Answers,
   needs: readonly Piece[],
 ): Piece {
-  const dropIns = `/etc/systemd/system/${unit}.d`;
+  const { unit, settings, unitLines } = listening;
+  const dropIns = dropInsOf(listening);
   const texts = new Map([
     ...(settings === undefined ? [] : [[settings.path, settings.text] as const]),
     [`${dropIns}/chamberlain-setup.conf`, `${BY_SETUP}[Service]\n${unitLines}`] as const,

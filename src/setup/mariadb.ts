@@ -8,7 +8,7 @@ import { type Config, readSecret } from '../shared/config.ts';
 import { ROOT } from '../shared/root.ts';
 import type { Answers } from './answers.ts';
 import { shownPieces } from './certificates.ts';
-import { listeningPiece, mariadbListens } from './listening.ts';
+import { filesOf, listeningPiece, mariadbListens } from './listening.ts';
 import { LISTENERS, MARIADB, mariadbSocket, mariadbUnit, readConfig } from './places.ts';
 import { faultIn, run, service, together } from './programs.ts';
 import type { Differs, Piece } from './setup.ts';
@@ -40,7 +40,7 @@ export function mariadbPieces(answers: Answers, needs: readonly Piece[]): Piece[
   };
   const listens = mariadbListens(name);
   const listening = listeningPiece(listens, answers, [installed]);
-  const running = service(mariadbUnit(name), [listening], [listens.settings.path]);
+  const running = service(mariadbUnit(name), [listening], filesOf(listens));
   const accounts: Piece = {
     name: `the accounts of the role databases on the MariaDB server ${name}`,
     does: `deploy/mariadb/${kind}.sql; gives each the verifier of its secret`,

@@ -1,4 +1,5 @@
 /** Everything that `chamberlain setup` makes on one machine, in its order. */
+import { systemdRuns } from '../../deploy/login-host/services.ts';
 import type { Answers } from './answers.ts';
 import { certificatePieces } from './certificates.ts';
 import { directoryPieces, directoryShows } from './directory.ts';
@@ -7,7 +8,7 @@ import { mariadbPieces, mariadbShows } from './mariadb.ts';
 import { namedPieces, namedPostgresPieces } from './named.ts';
 import { packagePieces } from './packages.ts';
 import { postgresPieces, postgresShows } from './postgres.ts';
-import { service } from './programs.ts';
+import { service, unneeded } from './programs.ts';
 import { folderPieces, realmPieces } from './realm.ts';
 import { redisPieces, redisShows } from './redis.ts';
 import type { Piece } from './setup.ts';
@@ -26,7 +27,12 @@ export function allPieces(answers: Answers): Piece[] {
     ...(answers.database.host === undefined ? mariadbPieces(answers, needs) : []),
     ...folderPieces([secrets]),
   ];
-  const renewing = answers.listen === undefined ? [] : [service(RENEWAL, certificates)];
+  const isRenewing = answers.listen !== undefined;
+  const renewing = isRenewing
+    ? [service(RENEWAL, certificates)]
+    : systemdRuns()
+      ? [unneeded(RENEWAL, packages)]
+      : [];
   return [
     ...packages,
     ...files,
@@ -43,7 +49,7 @@ const RENEWAL = 'chamberlain-certificates.timer';
 
 /** The pieces that must be made again after a time. */
 export function renewedPieces(answers: Answers): Piece[] {
-  const certificates = certificatePieces(answers, []);
+  const certificates = certificatePieces(answers, [], false);
   const shows = [postgresShows, redisShows, directoryShows, mariadbShows];
   return [...certificates, ...shows.flatMap((piecesOf) => piecesOf(answers, certificates))];
 }

@@ -50,7 +50,11 @@ export const TLS = {
   /** the operator's own, which are then used instead */
   certificate: `${ETC}/tls/certificate.pem`,
   key: `${ETC}/tls/key.pem`,
-} as const;
+};
+
+/** Whether there is a certificate of the operator's own, even without all of its files. */
+export const isCertificateGiven = (): boolean =>
+  [TLS.certificate, TLS.key].some((path) => existsSync(path));
 
 /** A server that listens for other machines. */
 export interface Listener {
@@ -89,7 +93,7 @@ export function listeningServers(config: Pick<Config, 'ldap'>): TlsServer[] {
   return Object.values(LISTENERS)
     .filter(({ file }) => existsSync(file))
     .map(({ name, port, protocol }) => ({
-      ...{ name, host, port, protocol, isRenewed: true },
+      ...{ name, host, port, protocol, isRenewed: !isCertificateGiven() },
       caFile: config.ldap.caFile,
     }));
 }

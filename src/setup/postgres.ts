@@ -1,6 +1,14 @@
 /** PostgreSQL: a cluster of its own as Debian lays one out, its database, and its roles. */
-import { existsSync, readFileSync, renameSync } from 'node:fs';
-import { file, folder } from '../../deploy/login-host/pieces.ts';
+import {
+  closeSync,
+  constants,
+  existsSync,
+  openSync,
+  readSync,
+  renameSync,
+  statSync,
+} from 'node:fs';
+import { file, folder, localAccounts } from '../../deploy/login-host/pieces.ts';
 import { migrate } from '../cli/commands/migrate.ts';
 import { loginOf, openOwner, POSTGRES_ROLES } from '../database/connection.ts';
 import { readAbsentRoles, readMigrations } from '../doctor/health-queries.ts';
@@ -34,8 +42,11 @@ ssl_cert_file = '${LISTENERS.postgres.file}'
 ssl_key_file = '${LISTENERS.postgres.file}'
 `;
 
-/** With the limits of roles.sql, two whole sets of workers fit into 200 connections. */
-const confOf = ({
+/**
+ * With the limits of roles.sql, two whole sets of workers fit into 200 connections. The others, and the short time that
+ * a login may take, are for clients on the network that connect and do not log in.
+ */
+export const confOf = ({
   listen,
 }: Answers) => `${BY_SETUP} Settings of your own belong in files conf.d/*.conf.
 data_directory = '${DATA}'
@@ -45,17 +56,21 @@ external_pid_file = '${PID_FILE}'
 cluster_name = '${NAME}'
 ${listen === undefined ? ALONE : BY_TLS}unix_socket_directories = '${host}'
 port = ${port}
-max_connections = 200
+max_connections = 500
+authentication_timeout = 10s
 password_encryption = scram-sha-256
 log_line_prefix = '%m [%p] %q%u@%d '
 log_timezone = 'Etc/UTC'
 timezone = 'Etc/UTC'
 include_dir = 'conf.d'
 `;
-const hbaOf = ({ listen }: Answers) => `${BY_SETUP} Lines of your own belong in pg_hba.local.conf.
+/** From another machine, only the workers log in: the owner does on this one. */
+export const hbaOf = ({
+  listen,
+}: Answers) => `${BY_SETUP} Lines of your own belong in pg_hba.local.conf.
 local  all          postgres        peer
 local  ${cluster}  /^chamberlain  scram-sha-256
-${listen === undefined ? '' : `hostssl  ${cluster}  /^chamberlain  all  scram-sha-256\n`}include_if_exists pg_hba.local.conf
+${listen === undefined ? '' : `hostssl  ${cluster}  /^chamberlain_  all  scram-sha-256\n`}include_if_exists pg_hba.local.conf
 `;
 
 const OWNED = { owner: 'postgres', group: 'postgres' } as const;
@@ -96,9 +111,29 @@ export function postgresPieces(answers: Answers, needs: readonly Piece[]): Piece
 export const postgresShows = (answers: Answers, needs: readonly Piece[]): Piece[] =>
   shownPieces(LISTENERS.postgres, answers, reload, needs);
 
-/** By a signal: the unit that renews certificates may not ask systemd. */
+/** By a signal: the unit that renews certificates may neither ask systemd nor become another user. */
 function reload(): void {
-  process.kill(Number(readFileSync(PID_FILE, 'utf8')), 'SIGHUP');
+  const postgres = localAccounts().find(({ name }) => name === 'postgres');
+  process.kill(pidIn(PID_FILE, postgres?.uid), 'SIGHUP');
+}
+
+const PID_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+
+/** The process that a pid file names. Its user may write anything into it: only a process of theirs counts. */
+export function pidIn(path: string, uid: number | undefined): number {
+  const fd = openSync(path, PID_FLAGS);
+  const start = Buffer.alloc(16);
+  try {
+    readSync(fd, start);
+  } finally {
+    closeSync(fd);
+  }
+  const [, digits] = /^(\d{1,10})\s/u.exec(start.toString('latin1').replaceAll('\0', '\n')) ?? [];
+  const pid = Number(digits ?? 0);
+  const seen = pid > 1 ? statSync(`/proc/${pid}`, { throwIfNoEntry: false }) : undefined;
+  if (seen === undefined || seen.uid !== uid)
+    throw new Error(`${path} names no process of its user`);
+  return pid;
 }
 
 /** What is interrupted leaves no folder of that name. */

@@ -1,4 +1,6 @@
 /** Runs programs of Debian, and takes over the pieces of a login host's `install`, which check and correct alike. */
+import { mkdirSync, openSync } from 'node:fs';
+import { join } from 'node:path';
 import { type Piece as HostPiece } from '../../deploy/login-host/pieces.ts';
 import { serviceRuns, systemdRuns } from '../../deploy/login-host/services.ts';
 import type { Line } from '../doctor/line.ts';
@@ -6,12 +8,24 @@ import { runProgram } from '../shared/run-programs.ts';
 import { ownServer, restartServer } from './own-servers.ts';
 import type { Differs, Piece } from './setup.ts';
 
-/** A setup that is killed leaves a program behind, which keeps this lock as long as it runs: flock(1). */
-const LOCK = '/run/chamberlain-setup.lock';
+/** Of the locks of setup: whoever may open a file may lock it, so only root may look into this folder. */
+const LOCKS = '/run/chamberlain-setup';
+
+function lockFile(name: 'setup' | 'program', folder: string): string {
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  return join(folder, name);
+}
+
+/** Takes the lock of setup until this process ends, however it ends. Returns whether no other one had it. */
+export async function holdAlone(locks = LOCKS): Promise<boolean> {
+  const fd = openSync(lockFile('setup', locks), 'a', 0o600); // never closed: the lock lasts as long
+  const { code } = await runProgram('flock', ['--nonblock', '3'], { fds: [fd] });
+  return code === 0;
+}
 
 /**
- * Runs a program to its end, after those of a setup that was killed, and returns what it printed. A secret belongs in
- * its input, never in its arguments.
+ * Runs a program to its end, and returns what it printed. A setup that is killed leaves a program behind, which keeps a
+ * lock as long as it runs, and this one waits for that: flock(1). A secret belongs in the input, never in the arguments.
  *
  * @param fds open files that it finds as /proc/self/fd/3 and so on
  */
@@ -21,14 +35,18 @@ export async function run(
   input = '',
   fds: readonly number[] = [],
 ): Promise<string> {
-  const { code, out, err } = await runProgram('flock', [LOCK, program, ...args], {
-    ...{ input, fds },
-    env: {
-      PATH: '/usr/sbin:/usr/bin:/sbin:/bin',
-      LC_ALL: 'C.UTF-8',
-      DEBIAN_FRONTEND: 'noninteractive',
+  const { code, out, err } = await runProgram(
+    'flock',
+    [lockFile('program', LOCKS), program, ...args],
+    {
+      ...{ input, fds },
+      env: {
+        PATH: '/usr/sbin:/usr/bin:/sbin:/bin',
+        LC_ALL: 'C.UTF-8',
+        DEBIAN_FRONTEND: 'noninteractive',
+      },
     },
-  });
+  );
   if (code === 0) return out;
   const said = (err.trim() || out.trim()).split('\n').slice(-5).join('; ');
   throw new Error(`${program} ${args.join(' ')}: ${said || 'it failed'}`);
@@ -75,15 +93,31 @@ export function service(
   );
   return {
     ...piece,
-    async remove() {
-      const { code, out } = await runProgram('systemctl', ['is-enabled', unit]);
-      if (code !== 0 && !out.startsWith('disabled')) return undefined;
-      const { code: active } = await runProgram('systemctl', ['is-active', '--quiet', unit]);
-      if (code !== 0 && active !== 0) return undefined;
-      await run('systemctl', ['disable', '--now', unit]);
-      return `stopped and disabled ${unit}`;
-    },
+    remove: async () => ((await isInUse(unit)) ? await stop(unit) : undefined),
   };
+}
+
+/** A unit that was needed before. */
+export function unneeded(unit: string, needs: readonly Piece[]): Piece {
+  return {
+    ...{ name: `the unit ${unit}`, does: 'stops and disables it', needs },
+    check: async () => ((await isInUse(unit)) ? 'is no longer needed' : undefined),
+    make: async () => void (await stop(unit)),
+    remove: async () => ((await isInUse(unit)) ? await stop(unit) : undefined),
+  };
+}
+
+/** Whether it is enabled, or runs after it was disabled. */
+async function isInUse(unit: string): Promise<boolean> {
+  const { code, out } = await runProgram('systemctl', ['is-enabled', unit]);
+  if (code === 0 || !out.startsWith('disabled')) return code === 0;
+  const { code: active } = await runProgram('systemctl', ['is-active', '--quiet', unit]);
+  return active === 0;
+}
+
+async function stop(unit: string): Promise<string> {
+  await run('systemctl', ['disable', '--now', unit]);
+  return `stopped and disabled ${unit}`;
 }
 
 export async function restartService(unit: string): Promise<void> {

@@ -7,7 +7,7 @@ import { redisHash } from '../secrets/secret.ts';
 import { type Config, readSecret } from '../shared/config.ts';
 import type { Answers } from './answers.ts';
 import { LISTENERS, readConfig, REDIS } from './places.ts';
-import { listeningPiece, REDIS_LISTENS } from './listening.ts';
+import { filesOf, listeningPiece, REDIS_LISTENS } from './listening.ts';
 import { shownPieces } from './certificates.ts';
 import { faultIn, restartService, service, together } from './programs.ts';
 import type { Piece } from './setup.ts';
@@ -26,7 +26,7 @@ export function redisPieces(answers: Answers, needs: readonly Piece[]): Piece[] 
     needs,
   );
   const listening = listeningPiece(REDIS_LISTENS, answers, [users]);
-  const running = service(REDIS.unit, [listening], [REDIS_LISTENS.settings.path]);
+  const running = service(REDIS.unit, [listening], filesOf(REDIS_LISTENS));
   const loaded: Piece = {
     name: 'the rights that users have in Redis',
     does: 'writes that file anew, and restarts Redis',

@@ -2,7 +2,12 @@
  * The engine of `chamberlain setup`. Each piece says what differs from what must be, and can make it so. There is no
  * other record of how far a run has come: a run that was interrupted is run again.
  */
-import { ChamberlainError, CORRECT_AND_RUN_AGAIN, doing } from '../shared/errors.ts';
+import {
+  ChamberlainError,
+  CORRECT_AND_RUN_AGAIN,
+  describeRootCause,
+  doing,
+} from '../shared/errors.ts';
 
 export interface Piece {
   /** what it is, such as `the service chamberlain-redis` */
@@ -57,20 +62,55 @@ export async function carryOut(
   say: Say,
   made: (difference: Difference) => void,
 ): Promise<void> {
+  for (const piece of pieces) await carryOutOne(piece, say, made);
+}
+
+/** The same, but continues after a failure with the pieces that do not need what has failed. Throws at the end. */
+export async function carryOutEach(
+  pieces: readonly Piece[],
+  say: Say,
+  made: (difference: Difference) => void,
+): Promise<void> {
+  const failed = new Map<Piece, unknown>();
+  const left = new Set<Piece>();
   for (const piece of pieces) {
-    say(`checking ${piece.name}`);
-    const differs = await look(piece);
-    if (differs === undefined) continue;
-    say(`making ${piece.name}`);
-    await doing('STEP_FAILED', `making ${piece.name}`, () => piece.make(), CORRECT_AND_RUN_AGAIN);
-    const still = await look(piece);
-    if (still !== undefined) {
-      throw new ChamberlainError('STEP_FAILED', `making ${piece.name}: it ${still}`, {
-        action: CORRECT_AND_RUN_AGAIN,
-      });
+    if (piece.needs?.some((each) => failed.has(each) || left.has(each)) === true) {
+      left.add(piece);
+      continue;
     }
-    made({ piece, differs });
+    await carryOutOne(piece, say, made).catch((error: unknown) => failed.set(piece, error));
   }
+  const [first, ...others] = failed.values();
+  if (others.length === 0 && first !== undefined) throw first;
+  if (first !== undefined) {
+    throw new ChamberlainError('STEP_FAILED', [first, ...others].map(describeFailure).join('; '), {
+      action: CORRECT_AND_RUN_AGAIN,
+    });
+  }
+}
+
+function describeFailure(error: unknown): string {
+  const { message, cause } = error as Error;
+  return cause === undefined ? message : `${message}: ${describeRootCause(cause)}`;
+}
+
+async function carryOutOne(
+  piece: Piece,
+  say: Say,
+  made: (difference: Difference) => void,
+): Promise<void> {
+  say(`checking ${piece.name}`);
+  const differs = await look(piece);
+  if (differs === undefined) return;
+  say(`making ${piece.name}`);
+  await doing('STEP_FAILED', `making ${piece.name}`, () => piece.make(), CORRECT_AND_RUN_AGAIN);
+  const still = await look(piece);
+  if (still !== undefined) {
+    throw new ChamberlainError('STEP_FAILED', `making ${piece.name}: it ${still}`, {
+      action: CORRECT_AND_RUN_AGAIN,
+    });
+  }
+  made({ piece, differs });
 }
 
 /** Takes the pieces away, the last one first. Calls `removed` with what was taken away. */

@@ -312,6 +312,20 @@ describe('that other machines reach', () => {
   );
 
   test(
+    'a server that was not restarted after its drop-in came or went is found, even if systemd has read its units',
+    () => {
+      const dropIns = '/etc/systemd/system/chamberlain-redis.service.d';
+      shell(`touch ${dropIns}; systemctl daemon-reload`);
+      const { status, stdout } = machine.start(...CHECK);
+      expect([status, stdout]).toEqual([
+        3,
+        expect.stringContaining(`has not been restarted since ${dropIns} changed`),
+      ]);
+    },
+    HOUR_MS,
+  );
+
+  test(
     'without the name, it listens no longer',
     () => {
       const config = machine.run('cat', '/etc/chamberlain/config.yaml');
@@ -319,6 +333,9 @@ describe('that other machines reach', () => {
       machine.write('/etc/chamberlain/config.yaml', without);
       expect(machine.run('chamberlain', 'setup')).toMatch(GREEN);
       expect(shell('cat /proc/net/tcp /proc/net/tcp6')).not.toMatch(/ 0A /u);
+      const timer = 'chamberlain-certificates.timer';
+      expect(machine.start('systemctl', 'is-enabled', timer).stdout).toBe('disabled\n');
+      expect(machine.start('systemctl', 'is-active', timer).stdout).toBe('inactive\n');
       expect(machine.run(...CHECK)).toBe(GOOD);
     },
     HOUR_MS,

@@ -73,6 +73,14 @@ describe('what a unit may do', () => {
   });
 });
 
+test('the renewal of certificates is not skipped if a certificate is missing: it fails, and an operator is paged', () => {
+  const text = readFileSync(join(ROLE_UNITS, 'chamberlain-certificates.service'), 'utf8');
+  expect(text.match(/^Condition.*$/gmu)).toEqual([
+    'ConditionPathExists=/etc/chamberlain/config.yaml',
+  ]);
+  expect(text).toMatch(/^OnFailure=chamberlain-page@/mu);
+});
+
 describe('the page of a unit that has failed', () => {
   const path = (name: string): string => join(root, name);
   const program = (name: string, script: string): void =>

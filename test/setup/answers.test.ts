@@ -4,7 +4,13 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from '@jest/globals';
-import { answersFile, completeAnswers, knownAnswers, QUESTIONS } from '../../src/setup/answers.ts';
+import {
+  answersFile,
+  completeAnswers,
+  knownAnswers,
+  QUESTIONS,
+  refuseListenWithout,
+} from '../../src/setup/answers.ts';
 import { differsFromAnswers, renderConfig } from '../../src/setup/config-text.ts';
 import { listenersOf } from '../../src/setup/places.ts';
 import { loadConfig } from '../../src/shared/config.ts';
@@ -128,6 +134,14 @@ test.each([
   ['base', 'dc=Example', 'A base consists of'],
   ['listen', '192.0.2.1', 'A name consists of'],
   ['listen', 'localhost', 'A name consists of'],
+  ['listen', 'x.localhost', 'A name consists of'],
+  ['listen', 'localhost.localdomain', 'A name consists of'],
+  ['listen', 'ip6-localhost', 'A name consists of'],
+  ['listen', '127.1', 'A name consists of'],
+  ['listen', '2130706433', 'A name consists of'],
+  ['listen', '0x7f.1', 'A name consists of'],
+  ['listen', '127.0x1', 'A name consists of'],
+  ['listen', `${'a'.repeat(53)}.example.org`, 'A name consists of'],
   ['listen', 'https://realm.example.org', 'A name consists of'],
   ['admin.name', 'Alice', 'A shell name starts with'],
   ['admin.name', 'root', 'The name root is reserved'],
@@ -136,4 +150,18 @@ test.each([
 ])('%s: %j is refused', (key, text, sentence) => {
   const question = QUESTIONS.find((each) => each.key === key);
   expect(question?.refuses(text)).toEqual(expect.stringContaining(sentence));
+});
+
+test.each(['', 'realm.example.org', 'realm', '4.example.org', `${'a'.repeat(52)}.example.org`])(
+  'listen: %j is accepted',
+  (text) => {
+    expect(QUESTIONS.find(({ key }) => key === 'listen')?.refuses(text)).toBeUndefined();
+  },
+);
+
+test('without systemd, no server can listen for other machines', () => {
+  const listen = 'realm.example.org';
+  expect(() => refuseListenWithout(false, { listen })).toThrow('`listen` needs systemd');
+  refuseListenWithout(true, { listen });
+  refuseListenWithout(false, { listen: undefined });
 });

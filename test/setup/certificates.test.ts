@@ -1,11 +1,20 @@
 /** The certificates that `chamberlain setup` makes, as openssl sees them, and when they are renewed. No servers. */
 import { execFileSync } from 'node:child_process';
 import { X509Certificate } from 'node:crypto';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import { ageOf, faultOf } from '../../src/setup/certificates.ts';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { ageOf, faultOf, givenCertificate, ownAuthority } from '../../src/setup/certificates.ts';
+import { TLS } from '../../src/setup/places.ts';
 import { certificateIn, keyIn, makeAuthority, makeCertificate } from '../../src/setup/openssl.ts';
 
 const DAY_MS = 86_400_000;
@@ -67,6 +76,7 @@ test('a certificate for another name, with another key or without one is refused
 });
 
 test.each([
+  ['before it is valid', -0.1, 'is not valid before 2026-01-01'],
   ['at first', 0, undefined],
   ['when a third of its life is left', 59.9, undefined],
   ['after that', 60.1, 'ends on 2026-04-01'],
@@ -81,4 +91,90 @@ test('it is renewed if another authority has signed it, even one of the same nam
   );
   const again = certificateIn(await makeAuthority('Chamberlain realm tools', lasting(3650)));
   expect(ageOf(pem, again, START)).toBe('was not signed by this authority');
+});
+
+describe("the operator's own certificate", () => {
+  const files = (name: string) => ({
+    ...{ ca: at(`${name}-ca.pem`), caKey: at(`${name}-ca.key`) },
+    ...{ certificate: at(`${name}-certificate.pem`), key: at(`${name}-key.pem`) },
+  });
+  const now = Date.now();
+  const around = (from: number, until: number) => ({
+    ...{ from: new Date(now + from * DAY_MS), until: new Date(now + until * DAY_MS) },
+  });
+  const place = { ...TLS, ...files('given') };
+  const { check } = givenCertificate(HOST, place);
+  /** Puts the files there, of an authority and a certificate that openssl makes. */
+  async function give(
+    { life = around(-1, 9), caLife = around(-1, 99), extensions = [] as string[] } = {},
+    signer?: string,
+  ): Promise<void> {
+    const own = await makeAuthority('mine', caLife);
+    writeFileSync(place.caKey, own);
+    writeFileSync(place.ca, certificateIn(own));
+    const text = await makeCertificate(`DNS:${HOST}`, signer ?? place.caKey, life);
+    writeFileSync(place.certificate, certificateIn(text));
+    writeFileSync(place.key, keyIn(text), { mode: 0o600 });
+    if (extensions.length === 0) return;
+    writeFileSync(at('extensions'), extensions.join('\n'));
+    const args = ['-in', place.certificate, '-CA', place.caKey, '-CAkey', place.caKey];
+    const again = ['-clrext', '-extfile', at('extensions'), '-days', '9', '-out', at('again.pem')];
+    execFileSync('openssl', ['x509', ...args, ...again], { stdio: 'pipe' });
+    writeFileSync(place.certificate, readFileSync(at('again.pem')));
+  }
+
+  test('is accepted as its clients would', async () => {
+    await give();
+    expect(await check()).toBeUndefined();
+  });
+
+  test.each([
+    ['has ended', { life: around(-9, -1) }, /certificate has expired$/u],
+    ['has not begun', { life: around(1, 9) }, /certificate is not yet valid$/u],
+    [
+      'is for clients',
+      { extensions: ['extendedKeyUsage = clientAuth', `subjectAltName = DNS:${HOST}`] },
+      /unsuitable certificate purpose$/u,
+    ],
+    ['has an authority that has ended', { caLife: around(-9, -1) }, /^needs another \S+-ca.pem: /u],
+  ])('is refused if it %s', async (_, how, why) => {
+    await give(how);
+    expect(await check()).toMatch(why);
+  });
+
+  test('is refused with another authority, with none, and with a key that others may read', async () => {
+    await give({}, ca);
+    expect(await check()).toMatch(/ accept with \S+-ca.pem: unable to get local issuer/u);
+    writeFileSync(place.ca, 'garbage');
+    expect(await check()).toMatch(/^needs another \S+-ca.pem: that one is no certificate/u);
+    await give();
+    chmodSync(place.key, 0o640);
+    expect(await check()).toBe(`needs ${place.key} to belong to root, with mode 0600`);
+    rmSync(place.certificate);
+    expect(await check()).toBe(`needs ${place.certificate}`);
+  });
+
+  test('an authority that setup has not made is never replaced, even next to one of its own', async () => {
+    const own = { ...TLS, ...files('own') };
+    const piece = ownAuthority('tools', true, own);
+    const renewed = ownAuthority('tools', false, own);
+    await expect(async () => renewed.make()).rejects.toThrow('there is none');
+    await piece.make();
+    expect(await piece.check()).toBeUndefined();
+    chmodSync(own.caKey, 0o644);
+    chownSync(own.caKey, 1, 1);
+    expect(await piece.check()).toMatch(/^has a key that /u);
+    await piece.make();
+    expect(await piece.check()).toBeUndefined();
+    const { uid, mode } = statSync(own.caKey);
+    expect([uid, mode & 0o7777]).toEqual([0, 0o600]);
+
+    const theirs = certificateIn(await makeAuthority('mine', around(-1, 9)));
+    writeFileSync(own.ca, theirs);
+    expect(await piece.check()).toMatch(/^is not that of \S+-ca.key: put /u);
+    await expect(async () => piece.make()).rejects.toThrow('never replaced');
+    rmSync(own.caKey);
+    await expect(async () => piece.make()).rejects.toThrow('never replaced');
+    expect(readFileSync(own.ca, 'utf8')).toBe(theirs);
+  });
 });

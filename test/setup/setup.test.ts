@@ -1,7 +1,7 @@
 /** The engine of `chamberlain setup`: order, interruptions, and that a survey changes nothing. No servers. */
 import { describe, expect, test } from '@jest/globals';
 import { renderDifferences, renderPlan } from '../../src/setup/render-setup.ts';
-import { carryOut, type Piece, survey, takeAway } from '../../src/setup/setup.ts';
+import { carryOut, carryOutEach, type Piece, survey, takeAway } from '../../src/setup/setup.ts';
 
 const quiet = (): void => {};
 
@@ -106,6 +106,25 @@ describe('a run', () => {
     });
     expect([...there]).toEqual([]);
   });
+});
+
+test('a run that tries each piece leaves out only what needs one that failed, and names all failures', async () => {
+  const { pieces, there } = chain(['a', 'b', 'c']);
+  const away = (name: string): Piece => ({
+    ...{ name, does: 'nothing', check: () => 'is old' },
+    make: () => Promise.reject(new Error(`${name} is away`)),
+  });
+  const [first, second, third] = pieces as [Piece, Piece, Piece];
+  const x = away('x');
+  const all = [first, x, { ...third, name: 'd', needs: [x] }, second, third];
+  await expect(carryOutEach([...all, away('y')], quiet, quiet)).rejects.toMatchObject({
+    ...{ code: 'STEP_FAILED', message: 'making x: x is away; making y: y is away' },
+  });
+  expect([...there]).toEqual(['a', 'b', 'c']);
+  await expect(carryOutEach(all, quiet, quiet)).rejects.toMatchObject({
+    ...{ message: 'making x', cause: new Error('x is away') },
+  });
+  await carryOutEach(pieces, quiet, quiet);
 });
 
 test('what is taken away goes in the opposite order, and is named', async () => {

@@ -1,15 +1,22 @@
 /** `chamberlain setup`: turns a Debian 13 machine with the package chamberlain into a realm. */
 import { existsSync } from 'node:fs';
-import { createServer } from 'node:net';
-import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { systemdRuns } from '../../../deploy/login-host/services.ts';
 import type { GroupedLine } from '../../doctor/line.ts';
+import { refuseListenWithout } from '../../setup/answers.ts';
 import { stopServers } from '../../setup/own-servers.ts';
 import { allPieces, renewedPieces } from '../../setup/pieces.ts';
 import { readConfig } from '../../setup/places.ts';
+import { holdAlone } from '../../setup/programs.ts';
 import { renderDifferences, renderPlan } from '../../setup/render-setup.ts';
-import { carryOut, type Difference, type Piece, survey, takeAway } from '../../setup/setup.ts';
+import {
+  carryOut,
+  carryOutEach,
+  type Difference,
+  type Piece,
+  survey,
+  takeAway,
+} from '../../setup/setup.ts';
 import { ChamberlainError } from '../../shared/errors.ts';
 import { readAnswers } from '../answers.ts';
 import { type Command, CONFIG_FILE } from '../command.ts';
@@ -107,15 +114,19 @@ export function define(command: Command): void {
         );
       }
       const answers = await readAnswers(command, options.answers);
+      if (options.uninstall !== true) refuseListenWithout(systemdRuns(), answers);
       const pieces = allPieces(answers);
       if (options.print === true || options.check === true) {
         return await show(command, pieces, options.print === true);
       }
-      const held = await holdAlone();
+      if (!(await holdAlone())) {
+        throw new ChamberlainError('STEP_FAILED', 'another setup is running', {
+          action: 'Wait until it has finished.',
+        });
+      }
       if (options.uninstall === true) await uninstall(command, pieces);
       else if (options.renew === true) await renew(command, renewedPieces(answers));
       else await make(command, pieces);
-      held.close();
     });
 }
 
@@ -138,19 +149,6 @@ function requireMachine(
   if (!existsSync('/usr/lib/systemd/system/chamberlain@.service')) {
     throw new ChamberlainError('USAGE', 'setup needs the units of the Debian package chamberlain', {
       action: 'Install the package, or follow the steps in docs/install.md.',
-    });
-  }
-}
-
-/** An abstract address of unix(7) is released when this process ends, however it ends. */
-async function holdAlone() {
-  const held = createServer().listen('\0chamberlain-setup');
-  try {
-    await once(held, 'listening');
-    return held;
-  } catch {
-    throw new ChamberlainError('STEP_FAILED', 'another setup is running', {
-      action: 'Wait until it has finished.',
     });
   }
 }
@@ -179,7 +177,7 @@ function report(command: Command, value: unknown, text: string): void {
 async function renew(command: Command, pieces: readonly Piece[]): Promise<void> {
   const json = wantsJson(command);
   const progress = startProgress({ json });
-  const made = await makeEach(pieces, progress.say, json).finally(progress.end);
+  const made = await makeEach(pieces, progress.say, json, carryOutEach).finally(progress.end);
   if (json) printJson({ made: namesOf(made) });
 }
 
@@ -188,9 +186,10 @@ async function makeEach(
   pieces: readonly Piece[],
   say: (text: string) => void,
   json: boolean,
+  carry = carryOut,
 ): Promise<Difference[]> {
   const made: Difference[] = [];
-  await carryOut(pieces, say, (difference) => {
+  await carry(pieces, say, (difference) => {
     made.push(difference);
     if (!json) print(`${difference.piece.name} ${difference.differs}: made`);
   });
