@@ -375,7 +375,7 @@ export function renderLines(
       .join('\n'),
   );
   const sum = states.map((state) => `${totals[state]} ${SHOWN[state]}`).join(', ');
-  const hint = shown.length < lines.length ? '; --verbose shows all' : '';
+  const hint = shown.length < lines.length ? '; `chamberlain doctor --verbose` shows all' : '';
   return [...blocks.filter((block) => block !== ''), sum + hint].join('\n\n');
 }
 

@@ -214,7 +214,10 @@ async function make(command: Command, pieces: readonly Piece[]): Promise<void> {
     }
     const totals = countStates(lines);
     if (json) printJson({ made: namesOf(made), doctor: { totals, lines } });
-    else print(renderLines(lines, totals, false));
+    else {
+      print(renderLines(lines, totals, false));
+      if (faultsOf(lines).length === 0 && made.length > 0) print(NEXT);
+    }
     const exit =
       totals.unreadable > 0 ? EXIT.unreadable : totals.fix > 0 ? EXIT.pending : EXIT.done;
     // do not wait for a check that hangs
@@ -224,6 +227,9 @@ async function make(command: Command, pieces: readonly Piece[]): Promise<void> {
     await stopServers();
   }
 }
+
+const NEXT =
+  '\nThe realm works. What comes next: a tool, login hosts, a second admin, backups. See docs/install.md.';
 
 const WITHOUT_SYSTEMD =
   'systemd does not run here, and setup has stopped what it had started: now start the servers and the workers';
