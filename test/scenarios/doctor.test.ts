@@ -205,7 +205,9 @@ test('for people: what is wrong, with what to do and a summary; with --verbose a
       'fix  PostgreSQL  chamberlain_homes also has UPDATE (verdict) on audit',
       '                 REVOKE it: migrations/roles.sql does not grant it.',
       '',
-      expect.stringMatching(/^1 fix, 0 unreadable, 0 not looked at, \d+ ok; `chamberlain doctor --verbose` shows all$/u),
+      expect.stringMatching(
+        /^1 fix, 0 unreadable, 0 not looked at, \d+ ok; `chamberlain doctor --verbose` shows all$/u,
+      ),
       '',
     ]);
     const lines = whole.out.trimEnd().split('\n');
