@@ -80,7 +80,7 @@ describe.each([
     /^the heartbeat of the directory is \d+ s ahead of this host: .*; correct the cl/,
   ],
 ])('a clock that jumps two days %s', (_, ahead, sentence) => {
-  test('costs trust, names what to check, and ends nothing', async () => {
+  test('costs trust, names what to check, and ends no session', async () => {
     login.host.setClock(ahead);
     await untilStatus('distrust', ({ why }) => sentence.test(why ?? ''));
     // no key whose end was set by another clock lasts longer than a day by this one
@@ -90,7 +90,15 @@ describe.each([
       ),
     );
     expect(await getsIn('bob')).toBe(ahead < 0);
-    expect((await his.run('become bot id -un')).output).toBe('tools.bot\n');
+    expect((await his.run('id -un')).output).toBe('bob\n');
+    if (ahead < 0) {
+      expect((await his.run('become bot id -un')).output).toBe('tools.bot\n');
+      return;
+    }
+    // by this clock, nobody has confirmed his membership for two days
+    await eventually('its end', async () =>
+      (await his.run('become bot true')).output.includes('You are not a member of the group'),
+    );
   });
 
   test('delays nothing that takes access away; changes made meanwhile take effect, and keys are renewed, once the clock is right', async () => {
