@@ -150,13 +150,24 @@ export function isConfirmed(
   if (!isatty(0) || !isatty(1)) {
     throw new Error('there is no terminal to confirm on; give --fingerprint');
   }
-  process.stdout.write(
-    `${answer.name} is to be a login host of the realm ${answer.realm}, whose directory is ${answer.ldap.uris.join(' and ')}.\n` +
-      `fingerprint of the answer  ${fingerprint}\n\nHas \`chamberlain join\` shown this fingerprint? [y/N] `,
-  );
+  process.stdout.write(questionOf({ answer, fingerprint }));
   const line = Buffer.alloc(100);
   const length = readSync(0, line);
   return /^y(es)?$/iu.test(line.toString('utf8', 0, length).trim());
+}
+
+/** What nobody has confirmed yet comes first, and cannot look like the fingerprint, which is last. */
+export function questionOf({ answer, fingerprint }: ReadAnswer): string {
+  const { name, realm, ldap } = answer;
+  return [
+    `${printable(name)} is to be a login host of the realm ${printable(realm)}, whose directory is`,
+    ...ldap.uris.map((uri) => `  ${printable(uri)}`),
+    '',
+    'The answer has the fingerprint',
+    `  ${fingerprint}`,
+    '',
+    'Has `chamberlain join` shown this fingerprint? [y/N] ',
+  ].join('\n');
 }
 
 /** The same values as the options of a host that is set up by hand. */

@@ -38,11 +38,17 @@ export const idRange = z.strictObject({
 });
 export type IdRange = z.infer<typeof idRange>;
 
+/** A server's name or address, and perhaps its port: nothing that could control a terminal. */
+const SERVER = String.raw`([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?|\[[0-9a-f:.]{2,45}\])(:\d{1,5})?`;
+
 export const ldapUri = z
   .string()
   .check(
     z.regex(
-      /^(ldaps:\/\/[^/]+|ldapi:\/\/%2F[^/]+|ldap:\/\/(localhost|127\.0\.0\.1|\[::1\])(:\d+)?)\/?$/i,
+      new RegExp(
+        String.raw`^(ldaps://${SERVER}|ldapi://%2F[\w.!~*'()%-]+|ldap://(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?)/?$`,
+        'i',
+      ),
       'must be ldaps://HOST or ldapi://%2FPATH%2FOF%2FSOCKET (or ldap:// to this machine)',
     ),
   );
@@ -50,7 +56,9 @@ export const ldapUri = z
 /** A directory as another machine reaches it. */
 export const ldapsUri = z
   .string()
-  .check(z.regex(/^ldaps:\/\/[^/\s]+\/?$/i, 'must be ldaps://HOST or ldaps://HOST:PORT'));
+  .check(
+    z.regex(new RegExp(`^ldaps://${SERVER}/?$`, 'i'), 'must be ldaps://HOST or ldaps://HOST:PORT'),
+  );
 
 /** `unix:///run/redis/redis.sock?db=0`, or as ioredis has it. Plain redis:// would send passwords over a network. */
 export const redisUrl = z
