@@ -2,13 +2,14 @@
  * What deploy/ldap allows each account, tried with OpenLDAP's own tools; their exit code is the LDAP result
  * code (RFC 4511, appendix A): 19 constraintViolation, 49 invalidCredentials, 50 insufficientAccessRights.
  */
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { DIRECTORY_ACCOUNTS, type DirectoryAccount } from '../../deploy/ldap/render.ts';
 import { withHosts } from '../../src/backends/ldap/directory-hosts.ts';
 import { saltedSha1 } from '../../src/secrets/secret.ts';
+import { eventually } from '../scenarios/eventually.ts';
 import { openWorld, type World } from '../stack.ts';
 
 const BASE = 'dc=example,dc=org';
@@ -24,8 +25,9 @@ let world: World;
 let uid: number;
 let toolId: number;
 
-/** `host`: the account of a login host that has joined; `former`: one that is no member of the group any more. */
-type Account = DirectoryAccount | 'admin' | 'host' | 'former';
+/** Accounts of login hosts that have joined: `former` is no member of the group any more, and `leaving` is removed. */
+const HOSTS = ['host', 'former', 'leaving'] as const;
+type Account = DirectoryAccount | 'admin' | (typeof HOSTS)[number];
 
 beforeAll(async () => {
   world = await openWorld('directory access', { needs: ['slapd'] });
@@ -339,6 +341,7 @@ describe('the accounts that only read', () => {
 });
 
 describe('login hosts that have joined', () => {
+  const record = { kind: 'login-host', key: 'k', fingerprint: 'f', joinedAt: 'j', by: 'b' };
   const places = [
     ...[BASE, PEOPLE, GROUPS, `ou=people,${GROUPS}`, `ou=groups,${BASE}`, `ou=projects,${BASE}`],
     ...[
@@ -353,9 +356,9 @@ describe('login hosts that have joined', () => {
   beforeAll(async () => {
     const { ldap, realm } = world.config;
     await withHosts({ ...ldap, realm }, world.ldapAdmin.password, async (hosts) => {
-      const record = { kind: 'login-host', key: 'k', fingerprint: 'f', joinedAt: 'j', by: 'b' };
-      for (const name of ['host', 'former']) {
+      for (const name of ['host', 'former', 'leaving']) {
         writeFileSync(join(world.config.secrets, `ldap-${name}`), 'lamplighter');
+        if (name === 'leaving') continue;
         await hosts.put(name, record, saltedSha1('lamplighter', Buffer.alloc(16)));
       }
       const member = `cn=former,ou=hosts,ou=chamberlain,${BASE}`;
@@ -424,6 +427,54 @@ describe('login hosts that have joined', () => {
     expect(await seesSeals()).toBe(false);
     // the account is not one of a host, and stays
     expect((await search('sssd', PEOPLE, ['uid'])).out).toContain('uid: ');
+  });
+
+  test('see nothing new on a persistent search either, once they are removed', async () => {
+    const { ldap, realm } = world.config;
+    const carol = `uid=carol,${PEOPLE}`;
+    const bot = `uid=tools.bridge,ou=people,${GROUPS}`;
+    const seal = (dn: string, value: string) =>
+      change('admin', modify(dn, ['replace', 'chamberlainSeal', value]));
+    await withHosts({ ...ldap, realm }, world.ldapAdmin.password, async (hosts) => {
+      await hosts.put('leaving', record, saltedSha1('lamplighter', Buffer.alloc(16)));
+    });
+    const [host, agent] = [follow('leaving'), follow('keys-agent')];
+    try {
+      for (const { said } of [host, agent]) {
+        await eventually('what is there', () => said().includes(`dn: ${carol}\n`));
+      }
+      expect(await change('directory', toolAccount('tools.bridge', toolId))).toBe(0);
+      expect(await seal(carol, 'before')).toBe(0);
+      for (const { said } of [host, agent]) {
+        await eventually('a change', () => said().includes('chamberlainSeal: before\n'));
+        await eventually('a new entry', () => said().includes(`dn: ${bot}\n`));
+      }
+      await withHosts({ ...ldap, realm }, world.ldapAdmin.password, async (hosts) => {
+        const leaving = (await hosts.list()).find(({ name }) => name === 'leaving');
+        if (leaving !== undefined) await hosts.remove(leaving);
+      });
+      const known = host.said();
+      for (const round of ['one', 'two', 'three']) {
+        expect(await seal(carol, round)).toBe(0);
+        expect(await change('directory', person(round, uid + 20))).toBe(0);
+        expect(await change('directory', `dn: uid=${round},${PEOPLE}\nchangetype: delete\n`)).toBe(
+          0,
+        );
+        const beat = modify(`cn=chamberlain,${BASE}`, [
+          'replace',
+          'description',
+          `people=${round}`,
+        ]);
+        expect(await change('directory', beat)).toBe(0);
+        await eventually('the others to see it', () => {
+          const all = agent.said();
+          return all.includes(`chamberlainSeal: ${round}\n`) && all.includes(`people=${round}\n`);
+        });
+      }
+      expect(host.said().slice(known.length).trim()).toBe('');
+    } finally {
+      await Promise.all([host.end(), agent.end()]);
+    }
   });
 
   test('are members by an admin’s decision alone', async () => {
@@ -642,13 +693,30 @@ async function search(
   );
 }
 
+/** A persistent search (RFC 4533, refreshAndPersist) for what the agent of a login host reads. */
+function follow(who: Account): { said: () => string; end: () => Promise<void> } {
+  const options = ['-x', '-H', world.slapd.uri, ...bindOptions(who), '-o', 'ldif-wrap=no', '-LLL'];
+  const search = ['-E', '!sync=rp', '-b', BASE, 'chamberlainSeal', 'description'];
+  const child = spawn('stdbuf', ['-oL', 'ldapsearch', ...options, ...search]);
+  const ended = new Promise<void>((resolve) => child.once('close', () => resolve()));
+  let said = '';
+  child.stdout.setEncoding('utf8').on('data', (part: string) => (said += part));
+  return {
+    said: () => said,
+    async end() {
+      child.kill();
+      await ended;
+    },
+  };
+}
+
 async function bind(dn: string, password: string): Promise<number> {
   return (await tool('ldapwhoami', ['-D', dn, '-w', password], '')).code;
 }
 
 function bindOptions(who: Account): string[] {
-  const isHost = who === 'host' || who === 'former';
-  const dn = isHost ? `cn=${who},ou=hosts,ou=chamberlain,${BASE}` : dnOf(who);
+  const host = HOSTS.find((name) => name === who);
+  const dn = host ? `cn=${host},ou=hosts,ou=chamberlain,${BASE}` : dnOf(who as DirectoryAccount);
   return ['-D', dn, '-y', join(world.config.secrets, `ldap-${who}`)];
 }
 
