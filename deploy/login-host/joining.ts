@@ -172,13 +172,13 @@ export function questionOf({ answer, fingerprint }: ReadAnswer): string {
 
 /** The same values as the options of a host that is set up by hand. */
 export function valuesOf({ answer }: ReadAnswer): JoinedValues {
-  const { name, realm, realmGid, ids, homes, knownBadKeys, ldap, sealKeys, password } = answer;
+  const { account, realm, realmGid, ids, homes, knownBadKeys, ldap, sealKeys, password } = answer;
   const { uris, base, ca } = ldap;
   const caFile = ca === undefined ? {} : { caFile: CA_FILE };
   return {
     config: {
       ...{ realm, realmGid, ids, homes, knownBadKeys, sealKeys },
-      ldap: { uris, base, ...caFile, hostAccount: name },
+      ldap: { uris, base, ...caFile, hostAccount: account },
     },
     ...{ password, ca },
   };

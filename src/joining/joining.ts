@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { writeOperatorAction } from '../audit/operator-actions.ts';
 import {
+  accountOf,
   type Host,
   type HostRecord,
   type Hosts,
@@ -52,6 +53,7 @@ export function prepareJoining(config: Config, request: JoinRequest): Joining {
   const ca = ldap.caFile === undefined ? undefined : readAuthority(ldap.caFile);
   return {
     ...{ version: 1, kind, name, key, fingerprint, realm },
+    account: accountOf(name, fingerprint),
     realmGid: ids.realmGid,
     ids: { people: [...ids.people], tools: [...ids.tools] },
     homes: { people: files.personHomes, tools: files.toolHomes },
@@ -95,12 +97,17 @@ export async function withHostAccounts<T>(
   return withHosts({ uri: ldap.uri, base: ldap.base, realm, caFile: ldap.caFile }, password, act);
 }
 
-/** The host that has joined by this name. Throws HOST_TAKEN if it has another key. */
-export async function findJoined(hosts: Hosts, { name, key }: Joining): Promise<Host | undefined> {
-  const before = (await hosts.list()).find((host) => host.name === name);
-  if (before === undefined || before.record?.key === key) return before;
-  throw new ChamberlainError('HOST_TAKEN', `another machine has joined as ${name}`);
+/** The host that has joined by this name. Throws HOST_TAKEN if it is another machine, with another key. */
+export async function findJoined(hosts: Hosts, joining: Joining): Promise<Host | undefined> {
+  const { name, key, account } = joining;
+  const before = (await hosts.list()).filter((host) => host.name === name);
+  const isOther = (host: Host) => host.record?.key !== key || host.account !== account;
+  if (before.some(isOther)) throw isTaken(name);
+  return before[0];
 }
+
+const isTaken = (name: string) =>
+  new ChamberlainError('HOST_TAKEN', `another machine has joined as ${name}`);
 
 /**
  * Makes the account, with a new password, and writes the answer. Returns the fingerprint of the answer.
@@ -114,7 +121,7 @@ export async function joinHost(
   { out, say }: { out: string; say: Say },
 ): Promise<string> {
   const { key, ...known } = joining;
-  const { name, kind, fingerprint } = known;
+  const { name, account, kind, fingerprint } = known;
   const password = makePassword(randomBytes);
   const by = operatorName();
   const file = openAnswer(out);
@@ -126,15 +133,19 @@ export async function joinHost(
       closeSync(file);
     }
     await withHostAccounts(config, async (hosts) => {
-      await findJoined(hosts, joining); // it may have changed while the operator was asked
+      const before = await findJoined(hosts, joining); // it may have changed while the operator was asked
       say('writing the audit');
       await record(config, 'host.join', [name, fingerprint]);
       say('writing the account into the directory');
       const of: HostRecord = { kind, key, fingerprint, joinedAt: new Date().toISOString(), by };
-      await hosts.put(name, of, saltedSha1(password, randomBytes(16)));
+      const written = await hosts.put(name, of, saltedSha1(password, randomBytes(16)), before);
+      if (written === 'taken') throw isTaken(name);
+      if (written === 'done') return;
+      const what = `another command has changed or removed the account of ${name} at the same time`;
+      throw new ChamberlainError('STEP_FAILED', what, { action: 'Run the command again.' });
     });
     say('logging in to the directory as the host');
-    await checkLogin(config, name, password);
+    await checkLogin(config, account, password);
     return fingerprintOf(readFileSync(out));
   } catch (error) {
     removeFile(out);
@@ -187,16 +198,18 @@ async function checkLogin(config: Config, hostAccount: string, password: string)
 /** Ends the account of a host at once. Throws HOST_UNKNOWN if it has none. */
 export async function removeHost(config: Config, name: string): Promise<void> {
   await withHostAccounts(config, async (hosts) => {
-    const host = await requireHost(hosts, name);
-    await record(config, 'host.remove', [name, ...(host.record ? [host.record.fingerprint] : [])]);
-    await hosts.remove(host);
+    for (const host of await requireHost(hosts, name)) {
+      const of = host.record ? [host.record.fingerprint] : [];
+      await record(config, 'host.remove', [name, ...of]);
+      await hosts.remove(host);
+    }
   });
 }
 
-/** The host of that name. Throws HOST_UNKNOWN. */
-export async function requireHost(hosts: Hosts, name: string): Promise<Host> {
-  const found = (await hosts.list()).find((host) => host.name === name);
-  if (found !== undefined) return found;
+/** The host of that name; more than one, if `chamberlain join` was interrupted. Throws HOST_UNKNOWN. */
+export async function requireHost(hosts: Hosts, name: string): Promise<Host[]> {
+  const found = (await hosts.list()).filter((host) => host.name === name);
+  if (found.length > 0) return found;
   throw new ChamberlainError('HOST_UNKNOWN', `no host has joined as ${name}`);
 }
 

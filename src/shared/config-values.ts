@@ -14,16 +14,15 @@ export const filled = z.string().check(z.minLength(1));
 export const absolutePath = z.string().check(z.startsWith('/'));
 export const unixName = z.string().check(z.regex(/^[a-z][a-z0-9-]{0,15}$/));
 
+const labels = z.regex(
+  /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$/,
+  'is not the name of a machine: a-z 0-9 - and dots',
+);
+
 /** The name of a machine, as in DNS, in lower case. */
-export const hostName = z
-  .string()
-  .check(
-    z.maxLength(100),
-    z.regex(
-      /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$/,
-      'is not the name of a machine: a-z 0-9 - and dots',
-    ),
-  );
+export const hostName = z.string().check(z.maxLength(100), labels);
+/** The account of a login host in the directory: its name, and the fingerprint of its join request. */
+export const hostAccount = z.string().check(z.maxLength(120), labels);
 
 /** A list with at least one element. */
 export const someOf = <T extends z.core.SomeType>(element: T) =>

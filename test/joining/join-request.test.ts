@@ -167,7 +167,8 @@ describe('a join answer', () => {
     ...{ version: 1, kind: 'login-host', name: request.name, fingerprint: request.fingerprint },
     ...{ realm: 'tools', realmGid: 500, ids, homes: { people: '/home', tools: '/data' } },
     ...{ knownBadKeys: [], ldap: { uris: ['ldaps://ldap.example.org'], base: 'dc=example' } },
-    ...{ sealKeys: [sealKey], password: 'aPasswordOfTheHost0123456789' },
+    ...{ account: `${request.name}.${request.fingerprint}`, sealKeys: [sealKey] },
+    ...{ password: 'aPasswordOfTheHost0123456789' },
   };
 
   test('is read as it was written', () => {
@@ -181,6 +182,7 @@ describe('a join answer', () => {
     ['with a path of this machine', { ldap: { ...answer.ldap, caFile: '/etc/shadow' } }],
     ['with an authority that is none', { ldap: { ...answer.ldap, ca: 'x' } }],
     ['with a private key', { sealKeys: [sealKey.replaceAll('PUBLIC', 'PRIVATE')] }],
+    ['with a DN as its account', { account: 'x,ou=people,dc=example' }],
     ['without a key', { sealKeys: [] }],
     ['with an empty password', { password: '' }],
     ['with a password of two lines', { password: `${answer.password}\nroot` }],

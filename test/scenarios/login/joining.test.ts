@@ -105,6 +105,12 @@ const inside = (path: string): string => join(machine.root, path);
 const passwordOf = (): string =>
   readFileSync(inside('etc/chamberlain/secrets/ldap-keys-agent'), 'utf8');
 
+/** The account that the machine uses. */
+const accountOf = (): string =>
+  /hostAccount: (\S+)/u.exec(
+    readFileSync(inside('etc/chamberlain/login-host.yaml'), 'utf8'),
+  )?.[1] ?? '';
+
 /** Writes a script that runs `age`, and notes with which arguments and variables. */
 function spy(path: string, age: string, notes: string): void {
   const note = `{ echo "$0 $*"; tr '\\0' '\\n' </proc/$$/environ; } >>${notes}`;
@@ -156,7 +162,7 @@ async function openAs(password: string) {
   const { base } = running.world.config.ldap;
   const pool = openLdapPool({
     ...{ uri: running.world.config.ldap.uri, password, check: async () => {} },
-    bindDn: `cn=${NAME},ou=hosts,ou=chamberlain,${base}`,
+    bindDn: `cn=${accountOf()},ou=hosts,ou=chamberlain,${base}`,
   });
   const marker = () =>
     pool.run((ldap) => readEntry(ldap, `cn=chamberlain,${base}`, ['description']));
@@ -301,7 +307,7 @@ describe('a machine that has joined by two commands on it and one of an admin', 
       expect.stringMatching(/age -r age1\w+\n/u),
       expect.stringContaining(`age -d -i ${FOLDER}/key\n`),
     ]);
-    const bindDn = `cn=${NAME},ou=hosts,ou=chamberlain,${world.config.ldap.base}`;
+    const bindDn = `cn=${accountOf()},ou=hosts,ou=chamberlain,${world.config.ldap.base}`;
     const stored = (await readDirectory(world)).get(bindDn)?.['userPassword']?.[0] ?? '';
     expect(stored).toMatch(/^\{SSHA\}/);
     const keyFile = readFileSync(inside(`${FOLDER}/key`), 'utf8');
@@ -444,5 +450,24 @@ describe('a host that is removed', () => {
   test('may join again', async () => {
     expect(await takeAnswer(await answer(fingerprint))).toMatchObject({ code: 0, stderr: '' });
     await eventually('the agent to read', async () => (await login.agentStatus()).trouble === null);
+  });
+
+  test('sees nothing on an old connection when the machine was installed anew', async () => {
+    const open = await openAs(passwordOf());
+    expect(await open.marker()).toBeDefined();
+    expect(await chamberlain(['host', 'remove', NAME, '--yes'])).toMatchObject({ exit: 0 });
+    rmSync(inside(FOLDER), { recursive: true });
+    const asked = await onMachine('--request', '--name', NAME);
+    writeFileSync(at('request.json'), asked.stdout);
+    const before = fingerprint;
+    ({ fingerprint } = JSON.parse(asked.stdout) as { fingerprint: string });
+    expect(fingerprint).not.toBe(before);
+    expect(await takeAnswer(await answer(fingerprint))).toMatchObject({ code: 0, stderr: '' });
+    expect(await accepts(passwordOf())).toBe(true);
+    expect(await open.marker()).toBeUndefined();
+    await expect(open.people()).rejects.toThrow('no such entry');
+    await open.close();
+    const { out } = await chamberlain(['host', 'list', '--json']);
+    expect(JSON.parse(out)).toMatchObject({ hosts: [{ name: NAME, fingerprint }] });
   });
 });
