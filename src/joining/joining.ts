@@ -1,6 +1,6 @@
 /** Lets a host join: makes its account in the directory, and the answer that it alone can read. */
 import { createPublicKey, randomBytes } from 'node:crypto';
-import { closeSync, fsyncSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, fstatSync, fsyncSync, openSync, readFileSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { writeOperatorAction } from '../audit/operator-actions.ts';
@@ -127,8 +127,10 @@ export async function joinHost(
   const file = openAnswer(out);
   try {
     say('encrypting the answer');
+    let answer: string;
     try {
       await encrypt(JSON.stringify({ ...known, password }), key, file);
+      answer = fingerprintOf(readWhole(file));
     } finally {
       closeSync(file);
     }
@@ -146,7 +148,7 @@ export async function joinHost(
     });
     say('logging in to the directory as the host');
     await checkLogin(config, account, password);
-    return fingerprintOf(readFileSync(out));
+    return answer;
   } catch (error) {
     removeFile(out);
     throw error;
@@ -155,13 +157,23 @@ export async function joinHost(
 
 function openAnswer(out: string): number {
   try {
-    return openSync(out, 'wx', 0o600);
+    return openSync(out, 'wx+', 0o600);
   } catch (cause) {
     throw new ChamberlainError('USAGE', `writing the answer to ${out}`, {
       cause,
       action: 'Give another file with --out, or remove that one.',
     });
   }
+}
+
+/** What was written to the open file: others may have put another file in its place if they can write its folder. */
+function readWhole(file: number): Buffer {
+  const bytes = Buffer.alloc(fstatSync(file).size);
+  let at = 0;
+  for (let read = -1; read !== 0 && at < bytes.length; at += read) {
+    read = readSync(file, bytes, at, bytes.length - at, at);
+  }
+  return bytes.subarray(0, at);
 }
 
 /** The text is in no argument and no file that is not encrypted. */

@@ -23,7 +23,11 @@ import type { Ended as Ran, Machine } from '../../../dev/servers/private-machine
 import { freePort } from '../../../dev/servers/redis.ts';
 import { serveLdaps } from '../../../dev/servers/slapd.ts';
 import { openLdapPool, readEntry } from '../../../src/backends/ldap/ldap.ts';
-import { formatJoinRequest, makeJoinRequest } from '../../../src/joining/join-request.ts';
+import {
+  fingerprintOf,
+  formatJoinRequest,
+  makeJoinRequest,
+} from '../../../src/joining/join-request.ts';
 import { runCli, type Ended } from '../../cli/run-cli.ts';
 import { blockOf } from '../../page-blocks.ts';
 import { startServer, stopServer } from '../../stack.ts';
@@ -285,6 +289,21 @@ describe('a machine that has joined by two commands on it and one of an admin', 
     expect([exit, err]).toEqual([1, expect.stringMatching(/^HOST_TAKEN: .*host remove/)]);
     expect([existsSync(at('other.join')), await auditOf()]).toEqual([false, acts]);
     expect(await accepts(passwordOf())).toBe(true);
+  });
+
+  test('is shown the fingerprint of what was written, whatever lies there afterwards', async () => {
+    const bin = at('bin-of-another');
+    mkdirSync(bin);
+    const [out, kept] = [at('swapped.join'), at('kept.join')];
+    const script = `/usr/bin/age "$@" && mv ${out} ${kept} && echo forged >${out}`;
+    writeFileSync(join(bin, 'age'), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+    const PATH = `${bin}:${process.env['PATH'] ?? ''}`;
+    const args = ['join', at('request.json'), '--out', out, '--fingerprint', fingerprint];
+    const ended = await runCli(args, { config: running.world.configFile, env: { PATH } });
+    expect(ended).toMatchObject({ exit: 0, out: expect.stringContaining('of the answer is ') });
+    expect(readFileSync(out, 'utf8')).toBe('forged\n');
+    expect(ended.out).toContain(`of the answer is ${fingerprintOf(readFileSync(kept))}.`);
+    expect(await takeAnswer(await answer(fingerprint))).toMatchObject({ code: 0 });
   });
 
   test('has secrets that are in no argument, variable, output, log or other file', async () => {
