@@ -20,7 +20,13 @@ import { saltedSha1 } from '../secrets/secret.ts';
 import { readSecretFiles } from '../secrets/secret-files.ts';
 import { type Config, readSecret } from '../shared/config.ts';
 import { removeFile } from '../shared/durable-file.ts';
-import { cannotRead, ChamberlainError, CORRECT_AND_RUN_AGAIN, doing } from '../shared/errors.ts';
+import {
+  cannotRead,
+  ChamberlainError,
+  codeOf,
+  CORRECT_AND_RUN_AGAIN,
+  doing,
+} from '../shared/errors.ts';
 import { runPrograms } from '../shared/run-programs.ts';
 import { certificatesIn, type JoinAnswer } from './join-answer.ts';
 import { fingerprintOf, type JoinRequest } from './join-request.ts';
@@ -125,6 +131,8 @@ export async function joinHost(
   const password = makePassword(randomBytes);
   const by = operatorName();
   const file = openAnswer(out);
+  /** whether the password that the host has counts no more */
+  let old: 'counts' | 'may have ended' | 'has ended' = 'counts';
   try {
     say('encrypting the answer');
     let answer: string;
@@ -140,9 +148,13 @@ export async function joinHost(
       await record(config, 'host.join', [name, fingerprint]);
       say('writing the account into the directory');
       const of: HostRecord = { kind, key, fingerprint, joinedAt: new Date().toISOString(), by };
+      if (before !== undefined) old = 'may have ended';
       const written = await hosts.put(name, of, saltedSha1(password, randomBytes(16)), before);
       if (written === 'taken') throw isTaken(name);
-      if (written === 'done') return;
+      if (written === 'done') {
+        if (before !== undefined) old = 'has ended';
+        return;
+      }
       const what = `another command has changed or removed the account of ${name} at the same time`;
       throw new ChamberlainError('STEP_FAILED', what, { action: 'Run the command again.' });
     });
@@ -151,7 +163,12 @@ export async function joinHost(
     return answer;
   } catch (error) {
     removeFile(out);
-    throw error;
+    if (old === 'counts') throw error;
+    const { message, cause, action } = error as Partial<ChamberlainError>;
+    throw new ChamberlainError(codeOf(error), message ?? `joining ${name}`, {
+      cause,
+      action: `The old password of ${name} ${old}, and there is no answer with a new one. ${action ?? CORRECT_AND_RUN_AGAIN}`,
+    });
   }
 }
 
@@ -161,7 +178,8 @@ function openAnswer(out: string): number {
   } catch (cause) {
     throw new ChamberlainError('USAGE', `writing the answer to ${out}`, {
       cause,
-      action: 'Give another file with --out, or remove that one.',
+      action:
+        'Give another file with --out, or remove that one. If `chamberlain join` was interrupted, it may have left its answer there, which perhaps does not count: remove it, and run the command again.',
     });
   }
 }

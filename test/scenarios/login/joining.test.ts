@@ -11,6 +11,7 @@ import {
   readFileSync,
   rmSync,
   statSync,
+  truncateSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
@@ -27,6 +28,7 @@ import {
   fingerprintOf,
   formatJoinRequest,
   makeJoinRequest,
+  parseJoinRequest,
 } from '../../../src/joining/join-request.ts';
 import { runCli, type Ended } from '../../cli/run-cli.ts';
 import { blockOf } from '../../page-blocks.ts';
@@ -377,11 +379,21 @@ describe('the admin’s command refuses', () => {
       'to write over a file',
       () => ['join', at('request.json'), '--out', at('request.json'), '--fingerprint', fingerprint],
       2,
-      /^USAGE: writing the answer to .*EEXIST/u,
+      /^USAGE: writing the answer to .*EEXIST[^]*join` was interrupted.*: remove it, and run the command again/u,
     ],
     [
       'an endless file',
       () => ['join', '/dev/zero', ...out(), '--fingerprint', fingerprint],
+      2,
+      /^USAGE: .*not a regular file/u,
+    ],
+    [
+      'a file that is too long',
+      () => {
+        writeFileSync(at('long.json'), '');
+        truncateSync(at('long.json'), 2 ** 40);
+        return ['join', at('long.json'), ...out(), '--fingerprint', fingerprint];
+      },
       1,
       /^JOIN_INVALID: .*too long/u,
     ],
@@ -410,6 +422,17 @@ describe('the admin’s command refuses', () => {
     expect(await accepts(passwordOf())).toBe(true);
   });
 
+  test('a FIFO, which the machine refuses as well, and neither waits for it', async () => {
+    await promisify(execFile)('mkfifo', [at('fifo'), inside('/root/fifo')]);
+    const soon = ['timeout', '20'];
+    const args = ['join', at('fifo'), ...out(), '--fingerprint', fingerprint];
+    const { exit, err } = await runCli(args, { config: running.world.configFile, prefix: soon });
+    expect([exit, err]).toEqual([2, expect.stringMatching(/^USAGE: .*not a regular file/u)]);
+    const command = [INSTALL, 'setup', '--join', '/root/fifo', '--fingerprint', fingerprint];
+    const refused = await machine.run(['/usr/bin/timeout', '20', ...command]);
+    expect(refused).toMatchObject({ code: 2, stderr: expect.stringContaining('a regular file') });
+  });
+
   test('a realm whose directory other machines cannot reach', async () => {
     const config = readFileSync(running.world.configFile, 'utf8').replace(/^.*hostsUri.*\n/mu, '');
     writeFileSync(at('near.yaml'), config);
@@ -435,6 +458,8 @@ describe('the admin’s command refuses', () => {
       const args = ['join', at('request.json'), ...out(), '--fingerprint', fingerprint];
       const { exit, err } = await chamberlain(args);
       expect([exit, err]).toEqual([1, expect.stringContaining('Load the rules of the directory')]);
+      expect(err).toContain(`The old password of ${NAME} has ended, and there is no answer`);
+      expect(err).toContain('Then run the command again.');
       expect(existsSync(at('refused.join'))).toBe(false);
     } finally {
       await load(access);
@@ -469,6 +494,25 @@ describe('a host that is removed', () => {
   test('may join again', async () => {
     expect(await takeAnswer(await answer(fingerprint))).toMatchObject({ code: 0, stderr: '' });
     await eventually('the agent to read', async () => (await login.agentStatus()).trouble === null);
+  });
+
+  test.each([
+    ['lost', (key: string) => rmSync(key)],
+    ['empty', (key: string) => writeFileSync(key, '')],
+  ])('makes another key and join request if its key is %s', async (_, harm) => {
+    const key = inside(`${FOLDER}/key`);
+    const before = readFileSync(key, 'utf8');
+    harm(key);
+    const asked = await onMachine('--request');
+    expect(asked.code).toBe(0);
+    const { name, key: to, fingerprint: code } = parseJoinRequest(Buffer.from(asked.stdout));
+    expect([name, code === fingerprint]).toEqual([NAME, false]);
+    const made = await machine.must(['/usr/bin/age-keygen', '-y', `${FOLDER}/key`]);
+    expect(made).toBe(`${to}\n`);
+    expect((await onMachine('--request')).stdout).toBe(asked.stdout);
+    writeFileSync(key, before);
+    writeFileSync(inside(`${FOLDER}/request.json`), readFileSync(at('request.json')));
+    expect((await onMachine('--request')).stdout).toBe(readFileSync(at('request.json'), 'utf8'));
   });
 
   test('sees nothing on an old connection when the machine was installed anew', async () => {
