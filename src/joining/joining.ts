@@ -28,6 +28,7 @@ import {
   doing,
 } from '../shared/errors.ts';
 import { runPrograms } from '../shared/run-programs.ts';
+import { isLocal } from '../shared/tls.ts';
 import { certificatesIn, type JoinAnswer } from './join-answer.ts';
 import { fingerprintOf, type JoinRequest } from './join-request.ts';
 
@@ -45,7 +46,7 @@ export function prepareJoining(config: Config, request: JoinRequest): Joining {
   const { kind, name, key, fingerprint } = request;
   const { ldap, realm, ids, files, keys } = config;
   const uri = ldap.hostsUri ?? ldap.uri;
-  if (!/^ldaps:/iu.test(uri)) {
+  if (!/^ldaps:/iu.test(uri) || isLocal(new URL(uri).hostname)) {
     throw new ChamberlainError(
       'CONFIG_INVALID',
       `other machines cannot reach the directory by ${uri}`,

@@ -71,6 +71,14 @@ describe('the URI of a directory', () => {
   });
 });
 
+test.each(['1.example.org', 'localhost.example.org', '10-1-2-3', 'x0', 'host.v0'])(
+  'a machine may be called %s',
+  (name) => {
+    const other = makeJoinRequest({ kind: 'login-host', name, key: KEY });
+    expect(parse(formatJoinRequest(other))).toEqual(other);
+  },
+);
+
 test('what a machine writes is read as it was written', () => {
   expect(parse(formatJoinRequest(request))).toEqual(request);
 });
@@ -112,6 +120,12 @@ describe('a join request is refused', () => {
     ['with an option as its name', { ...request, name: '-rf' }, 'name'],
     ['with too long a name', { ...request, name: `${'a.'.repeat(60)}a` }, 'name'],
     ['with the name of every machine', { ...request, name: 'localhost' }, 'name'],
+    ['with a name of every machine', { ...request, name: 'x.localhost' }, 'no single machine'],
+    ['with the address of every machine', { ...request, name: '127.0.0.1' }, 'single machine'],
+    ['with an address as its name', { ...request, name: '10.1.2.3' }, 'is an address'],
+    ['with a short address as its name', { ...request, name: '1.1' }, 'is an address'],
+    ['with a number as its name', { ...request, name: '0' }, 'is an address'],
+    ['with a number in hex as its name', { ...request, name: '0x7f' }, 'is an address'],
     ['with an option as its key', { ...request, key: '-i/etc/passwd' }, 'key'],
     ['with two keys', { ...request, key: `${KEY}\n${KEY}` }, 'key'],
     ['with a plugin of age as its key', { ...request, key: `age1evil1${'q'.repeat(53)}` }, 'key'],

@@ -433,12 +433,21 @@ describe('the admin’s command refuses', () => {
     expect(refused).toMatchObject({ code: 2, stderr: expect.stringContaining('a regular file') });
   });
 
-  test('a realm whose directory other machines cannot reach', async () => {
-    const config = readFileSync(running.world.configFile, 'utf8').replace(/^.*hostsUri.*\n/mu, '');
-    writeFileSync(at('near.yaml'), config);
+  test.each([
+    ['', 'ldap'],
+    ['ldaps://localhost', 'ldaps://localhost'],
+    ['ldaps://LOCALHOST:636/', 'ldaps://LOCALHOST:636/'],
+    ['ldaps://x.localhost', 'ldaps://x.localhost'],
+    ['ldaps://[::1]', 'ldaps://[::1]'],
+  ])('a realm whose directory other machines cannot reach: %j', async (uri, why) => {
+    const line = uri === '' ? '' : `  hostsUri: "${uri}"\n`;
+    const config = readFileSync(running.world.configFile, 'utf8');
+    expect(config).toMatch(/^ {2}hostsUri:/mu);
+    writeFileSync(at('near.yaml'), config.replace(/^.*hostsUri.*\n/mu, line));
     const args = ['join', at('request.json'), ...out(), '--fingerprint', fingerprint];
     const { exit, err } = await chamberlain(args, at('near.yaml'));
-    expect([exit, err]).toEqual([2, expect.stringMatching(/^CONFIG_INVALID: .*ldap\.hostsUri/u)]);
+    expect([exit, err]).toEqual([2, expect.stringMatching(/^CONFIG_INVALID: .*ldap\.hostsUri/su)]);
+    expect(err).toContain(`other machines cannot reach the directory by ${why}`);
   });
 
   test('a directory whose rules do not know login hosts, and leaves no answer', async () => {
