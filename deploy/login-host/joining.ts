@@ -5,8 +5,10 @@
 import { spawnSync } from 'node:child_process';
 import {
   closeSync,
+  constants,
   existsSync,
   fstatSync,
+  fsyncSync,
   openSync,
   readFileSync,
   readSync,
@@ -39,7 +41,10 @@ const FOLDER = '/etc/chamberlain/join';
 const KEY = `${FOLDER}/key`;
 const REQUEST = `${FOLDER}/request.json`;
 
-/** The join request of this machine, which is made if there is none. Throws an error for people. */
+/**
+ * The join request of this machine. It is made if there is none, and anew with another key if the key was lost. Throws
+ * an error for people.
+ */
 export function joinRequest(name: string | undefined): JoinRequest {
   for (const piece of [
     packages(['age']),
@@ -49,23 +54,45 @@ export function joinRequest(name: string | undefined): JoinRequest {
     if (piece.differs() !== undefined) piece.mend?.();
   }
   const kept = readRequest();
-  if (kept !== undefined) {
-    if (name === undefined || name === kept.name) return kept;
+  if (kept !== undefined && name !== undefined && name !== kept.name) {
     throw new Error(
       `this machine has a join request as ${kept.name}; remove ${REQUEST} to change it`,
     );
   }
-  if (!existsSync(KEY)) {
-    const candidate = `${KEY}.new`;
-    rmSync(candidate, { force: true });
-    command('/usr/bin/age-keygen', ['-o', candidate]); // mode 0600
-    renameSync(candidate, KEY);
-  }
-  const key = command('/usr/bin/age-keygen', ['-y', KEY]).trim();
-  const request = requestOf(name ?? hostname().toLowerCase(), key);
+  const present = publicKey();
+  if (kept !== undefined && kept.key === present) return kept;
+  // a key without its request: the run that made it was interrupted
+  const key = kept === undefined && present !== undefined ? present : makeKey();
+  const request = requestOf(name ?? kept?.name ?? hostname().toLowerCase(), key);
   replaceFile(REQUEST, formatJoinRequest(request), { mode: 0o600 }, true);
   flushFolder(FOLDER);
   return request;
+}
+
+/** The public half of the key; undefined if the key is missing, empty or damaged. */
+function publicKey(): string | undefined {
+  try {
+    return command('/usr/bin/age-keygen', ['-y', KEY]).trim();
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== undefined) throw error; // it was not started
+    return undefined;
+  }
+}
+
+/** Makes the key that all answers will be encrypted to, and returns its public half. */
+function makeKey(): string {
+  const candidate = `${KEY}.new`;
+  rmSync(candidate, { force: true });
+  command('/usr/bin/age-keygen', ['-o', candidate]); // mode 0600
+  const file = openSync(candidate, 'r');
+  try {
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
+  renameSync(candidate, KEY);
+  flushFolder(FOLDER);
+  return command('/usr/bin/age-keygen', ['-y', KEY]).trim();
 }
 
 function requestOf(name: string, key: string): JoinRequest {
@@ -121,7 +148,7 @@ export function readAnswer(file: string): ReadAnswer {
 }
 
 function readBounded(file: string): Buffer {
-  const fd = openSync(file, 'r');
+  const fd = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK); // a FIFO would wait for a writer
   try {
     if (!fstatSync(fd).isFile()) throw new Error(`${file} is not a regular file`);
     if (fstatSync(fd).size > MAX_JOIN_ANSWER) throw new Error(`${file} is too long for an answer`);
@@ -150,24 +177,35 @@ export function isConfirmed(
   if (!isatty(0) || !isatty(1)) {
     throw new Error('there is no terminal to confirm on; give --fingerprint');
   }
-  process.stdout.write(
-    `${answer.name} is to be a login host of the realm ${answer.realm}, whose directory is ${answer.ldap.uris.join(' and ')}.\n` +
-      `fingerprint of the answer  ${fingerprint}\n\nHas \`chamberlain join\` shown this fingerprint? [y/N] `,
-  );
+  process.stdout.write(questionOf({ answer, fingerprint }));
   const line = Buffer.alloc(100);
   const length = readSync(0, line);
   return /^y(es)?$/iu.test(line.toString('utf8', 0, length).trim());
 }
 
+/** What nobody has confirmed yet comes first, and cannot look like the fingerprint, which is last. */
+export function questionOf({ answer, fingerprint }: ReadAnswer): string {
+  const { name, realm, ldap } = answer;
+  return [
+    `${printable(name)} is to be a login host of the realm ${printable(realm)}, whose directory is`,
+    ...ldap.uris.map((uri) => `  ${printable(uri)}`),
+    '',
+    'The answer has the fingerprint',
+    `  ${fingerprint}`,
+    '',
+    'Has `chamberlain join` shown this fingerprint? [y/N] ',
+  ].join('\n');
+}
+
 /** The same values as the options of a host that is set up by hand. */
 export function valuesOf({ answer }: ReadAnswer): JoinedValues {
-  const { name, realm, realmGid, ids, homes, knownBadKeys, ldap, sealKeys, password } = answer;
+  const { account, realm, realmGid, ids, homes, knownBadKeys, ldap, sealKeys, password } = answer;
   const { uris, base, ca } = ldap;
   const caFile = ca === undefined ? {} : { caFile: CA_FILE };
   return {
     config: {
       ...{ realm, realmGid, ids, homes, knownBadKeys, sealKeys },
-      ldap: { uris, base, ...caFile, hostAccount: name },
+      ldap: { uris, base, ...caFile, hostAccount: account },
     },
     ...{ password, ca },
   };

@@ -17,9 +17,9 @@ import {
   readFileSync,
   renameSync,
   rmSync,
-  writeSync,
   type Stats,
 } from 'node:fs';
+import { writeAll } from '../../src/shared/durable-file.ts';
 
 /** The difference of a piece that does not exist, and of one that should not exist. */
 export const MISSING = 'is missing';
@@ -133,7 +133,7 @@ function write(path: string, contents: Buffer, wanted: Ownership): void {
   const { uid, gid } = idsOf(wanted);
   const to = openSync(path, 'wx', 0o600);
   try {
-    writeSync(to, contents);
+    writeAll(to, contents);
     fchownSync(to, uid, gid);
     fchmodSync(to, wanted.mode);
     fsyncSync(to);

@@ -12,6 +12,7 @@ import {
   loadLoginHostConfig,
   type LoginHostConfig,
 } from '../../src/login-host/config.ts';
+import { printable } from '../../src/shared/printable.ts';
 
 /** Command-line options that describe the host. */
 export interface GivenValues {
@@ -123,7 +124,9 @@ function checkDocument(document: unknown): LoginHostConfig {
   checkNumbers(config);
   const { base } = config.ldap;
   if (/^\w+=[\w. -]+(,\w+=[\w. -]+)*$/.test(base)) return config;
-  throw new Error(`the base must consist of plain names, such as dc=example,dc=org: ${base}`);
+  throw new Error(
+    `the base must consist of plain names, such as dc=example,dc=org: ${printable(base)}`,
+  );
 }
 
 /** The text of login-host.yaml. */

@@ -17,10 +17,11 @@ export function parseAccess(texts: readonly string[]): AccessRule[] {
       return {
         isAbout: (dn, attribute) => isIn(dn) && attributes?.includes(attribute) !== false,
         levels: by.map((each) => {
-          const [who = '', level = ''] = each.split(' ');
-          // the members of a group are login hosts, and none of the accounts that are looked at
-          const isOther = who === 'anonymous' || who.startsWith('group');
-          return { isOf: isOther ? () => false : scopeOf(who), level };
+          const words = each.match(/(?:[^ "]|"[^"]*")+/gu) ?? [];
+          const level = words.pop() ?? '';
+          // the members of a group, or of a set, are login hosts, and none of the accounts that are looked at
+          const isOther = words.some((who) => /^(?:anonymous$|group|set)/u.test(who));
+          return { isOf: isOther ? () => false : scopeOf(words.join(' ')), level };
         }),
       };
     });

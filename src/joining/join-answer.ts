@@ -5,6 +5,7 @@ import {
   absolutePath,
   ed25519PublicKey,
   fingerprints,
+  hostAccount,
   hostName,
   idRange,
   intOf,
@@ -35,7 +36,8 @@ const schema = z.strictObject({
     ca: z.optional(z.string().check(z.refine(isCertificates, 'is no certificate in PEM'))),
   }),
   sealKeys: z.array(ed25519PublicKey).check(z.minLength(1), z.maxLength(2)),
-  /** of the host's account in the directory */
+  /** of the host in the directory: the RDN of its DN, and the password */
+  account: hostAccount,
   password: z.string().check(z.regex(/^[A-Za-z0-9]{16,200}$/)),
 });
 

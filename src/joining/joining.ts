@@ -1,10 +1,11 @@
 /** Lets a host join: makes its account in the directory, and the answer that it alone can read. */
 import { createPublicKey, randomBytes } from 'node:crypto';
-import { closeSync, fsyncSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, fstatSync, fsyncSync, openSync, readFileSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { writeOperatorAction } from '../audit/operator-actions.ts';
 import {
+  accountOf,
   type Host,
   type HostRecord,
   type Hosts,
@@ -19,8 +20,15 @@ import { saltedSha1 } from '../secrets/secret.ts';
 import { readSecretFiles } from '../secrets/secret-files.ts';
 import { type Config, readSecret } from '../shared/config.ts';
 import { removeFile } from '../shared/durable-file.ts';
-import { cannotRead, ChamberlainError, CORRECT_AND_RUN_AGAIN, doing } from '../shared/errors.ts';
+import {
+  cannotRead,
+  ChamberlainError,
+  codeOf,
+  CORRECT_AND_RUN_AGAIN,
+  doing,
+} from '../shared/errors.ts';
 import { runPrograms } from '../shared/run-programs.ts';
+import { isLocal } from '../shared/tls.ts';
 import { certificatesIn, type JoinAnswer } from './join-answer.ts';
 import { fingerprintOf, type JoinRequest } from './join-request.ts';
 
@@ -38,7 +46,7 @@ export function prepareJoining(config: Config, request: JoinRequest): Joining {
   const { kind, name, key, fingerprint } = request;
   const { ldap, realm, ids, files, keys } = config;
   const uri = ldap.hostsUri ?? ldap.uri;
-  if (!/^ldaps:/iu.test(uri)) {
+  if (!/^ldaps:/iu.test(uri) || isLocal(new URL(uri).hostname)) {
     throw new ChamberlainError(
       'CONFIG_INVALID',
       `other machines cannot reach the directory by ${uri}`,
@@ -52,6 +60,7 @@ export function prepareJoining(config: Config, request: JoinRequest): Joining {
   const ca = ldap.caFile === undefined ? undefined : readAuthority(ldap.caFile);
   return {
     ...{ version: 1, kind, name, key, fingerprint, realm },
+    account: accountOf(name, fingerprint),
     realmGid: ids.realmGid,
     ids: { people: [...ids.people], tools: [...ids.tools] },
     homes: { people: files.personHomes, tools: files.toolHomes },
@@ -95,12 +104,17 @@ export async function withHostAccounts<T>(
   return withHosts({ uri: ldap.uri, base: ldap.base, realm, caFile: ldap.caFile }, password, act);
 }
 
-/** The host that has joined by this name. Throws HOST_TAKEN if it has another key. */
-export async function findJoined(hosts: Hosts, { name, key }: Joining): Promise<Host | undefined> {
-  const before = (await hosts.list()).find((host) => host.name === name);
-  if (before === undefined || before.record?.key === key) return before;
-  throw new ChamberlainError('HOST_TAKEN', `another machine has joined as ${name}`);
+/** The host that has joined by this name. Throws HOST_TAKEN if it is another machine, with another key. */
+export async function findJoined(hosts: Hosts, joining: Joining): Promise<Host | undefined> {
+  const { name, key, account } = joining;
+  const before = (await hosts.list()).filter((host) => host.name === name);
+  const isOther = (host: Host) => host.record?.key !== key || host.account !== account;
+  if (before.some(isOther)) throw isTaken(name);
+  return before[0];
 }
+
+const isTaken = (name: string) =>
+  new ChamberlainError('HOST_TAKEN', `another machine has joined as ${name}`);
 
 /**
  * Makes the account, with a new password, and writes the answer. Returns the fingerprint of the answer.
@@ -114,43 +128,71 @@ export async function joinHost(
   { out, say }: { out: string; say: Say },
 ): Promise<string> {
   const { key, ...known } = joining;
-  const { name, kind, fingerprint } = known;
+  const { name, account, kind, fingerprint } = known;
   const password = makePassword(randomBytes);
   const by = operatorName();
   const file = openAnswer(out);
+  /** whether the password that the host has counts no more */
+  let old: 'counts' | 'may have ended' | 'has ended' = 'counts';
   try {
     say('encrypting the answer');
+    let answer: string;
     try {
       await encrypt(JSON.stringify({ ...known, password }), key, file);
+      answer = fingerprintOf(readWhole(file));
     } finally {
       closeSync(file);
     }
     await withHostAccounts(config, async (hosts) => {
-      await findJoined(hosts, joining); // it may have changed while the operator was asked
+      const before = await findJoined(hosts, joining); // it may have changed while the operator was asked
       say('writing the audit');
       await record(config, 'host.join', [name, fingerprint]);
       say('writing the account into the directory');
       const of: HostRecord = { kind, key, fingerprint, joinedAt: new Date().toISOString(), by };
-      await hosts.put(name, of, saltedSha1(password, randomBytes(16)));
+      if (before !== undefined) old = 'may have ended';
+      const written = await hosts.put(name, of, saltedSha1(password, randomBytes(16)), before);
+      if (written === 'taken') throw isTaken(name);
+      if (written === 'done') {
+        if (before !== undefined) old = 'has ended';
+        return;
+      }
+      const what = `another command has changed or removed the account of ${name} at the same time`;
+      throw new ChamberlainError('STEP_FAILED', what, { action: 'Run the command again.' });
     });
     say('logging in to the directory as the host');
-    await checkLogin(config, name, password);
-    return fingerprintOf(readFileSync(out));
+    await checkLogin(config, account, password);
+    return answer;
   } catch (error) {
     removeFile(out);
-    throw error;
+    if (old === 'counts') throw error;
+    const { message, cause, action } = error as Partial<ChamberlainError>;
+    throw new ChamberlainError(codeOf(error), message ?? `joining ${name}`, {
+      cause,
+      action: `The old password of ${name} ${old}, and there is no answer with a new one. ${action ?? CORRECT_AND_RUN_AGAIN}`,
+    });
   }
 }
 
 function openAnswer(out: string): number {
   try {
-    return openSync(out, 'wx', 0o600);
+    return openSync(out, 'wx+', 0o600);
   } catch (cause) {
     throw new ChamberlainError('USAGE', `writing the answer to ${out}`, {
       cause,
-      action: 'Give another file with --out, or remove that one.',
+      action:
+        'Give another file with --out, or remove that one. If `chamberlain join` was interrupted, it may have left its answer there, which perhaps does not count: remove it, and run the command again.',
     });
   }
+}
+
+/** What was written to the open file: others may have put another file in its place if they can write its folder. */
+function readWhole(file: number): Buffer {
+  const bytes = Buffer.alloc(fstatSync(file).size);
+  let at = 0;
+  for (let read = -1; read !== 0 && at < bytes.length; at += read) {
+    read = readSync(file, bytes, at, bytes.length - at, at);
+  }
+  return bytes.subarray(0, at);
 }
 
 /** The text is in no argument and no file that is not encrypted. */
@@ -187,16 +229,18 @@ async function checkLogin(config: Config, hostAccount: string, password: string)
 /** Ends the account of a host at once. Throws HOST_UNKNOWN if it has none. */
 export async function removeHost(config: Config, name: string): Promise<void> {
   await withHostAccounts(config, async (hosts) => {
-    const host = await requireHost(hosts, name);
-    await record(config, 'host.remove', [name, ...(host.record ? [host.record.fingerprint] : [])]);
-    await hosts.remove(host);
+    for (const host of await requireHost(hosts, name)) {
+      const of = host.record ? [host.record.fingerprint] : [];
+      await record(config, 'host.remove', [name, ...of]);
+      await hosts.remove(host);
+    }
   });
 }
 
-/** The host of that name. Throws HOST_UNKNOWN. */
-export async function requireHost(hosts: Hosts, name: string): Promise<Host> {
-  const found = (await hosts.list()).find((host) => host.name === name);
-  if (found !== undefined) return found;
+/** The host of that name; more than one, if `chamberlain join` was interrupted. Throws HOST_UNKNOWN. */
+export async function requireHost(hosts: Hosts, name: string): Promise<Host[]> {
+  const found = (await hosts.list()).filter((host) => host.name === name);
+  if (found.length > 0) return found;
   throw new ChamberlainError('HOST_UNKNOWN', `no host has joined as ${name}`);
 }
 

@@ -9,7 +9,7 @@ import {
   ed25519PublicKey,
   filled,
   fingerprints,
-  hostName,
+  hostAccount,
   idRange,
   intOf,
   ldapUri,
@@ -35,7 +35,7 @@ const schema = z.strictObject({
     base: filled,
     caFile: z.optional(absolutePath),
     /** binds as `cn=<hostAccount>,ou=hosts,ou=chamberlain,<base>`; by default as `cn=keys-agent,ou=chamberlain,<base>` */
-    hostAccount: z.optional(hostName),
+    hostAccount: z.optional(hostAccount),
     /** of that account, readable only by the agent */
     passwordFile: z.prefault(absolutePath, '/etc/chamberlain/secrets/ldap-keys-agent'),
   }),

@@ -14,16 +14,15 @@ export const filled = z.string().check(z.minLength(1));
 export const absolutePath = z.string().check(z.startsWith('/'));
 export const unixName = z.string().check(z.regex(/^[a-z][a-z0-9-]{0,15}$/));
 
+const labels = z.regex(
+  /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$/,
+  'is not the name of a machine: a-z 0-9 - and dots',
+);
+
 /** The name of a machine, as in DNS, in lower case. */
-export const hostName = z
-  .string()
-  .check(
-    z.maxLength(100),
-    z.regex(
-      /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$/,
-      'is not the name of a machine: a-z 0-9 - and dots',
-    ),
-  );
+export const hostName = z.string().check(z.maxLength(100), labels);
+/** The account of a login host in the directory: its name, and the fingerprint of its join request. */
+export const hostAccount = z.string().check(z.maxLength(120), labels);
 
 /** A list with at least one element. */
 export const someOf = <T extends z.core.SomeType>(element: T) =>
@@ -55,11 +54,17 @@ export function overlapOf(ids: {
   return undefined;
 }
 
+/** A server's name or address, and perhaps its port: nothing that could control a terminal. */
+const SERVER = String.raw`([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?|\[[0-9a-f:.]{2,45}\])(:\d{1,5})?`;
+
 export const ldapUri = z
   .string()
   .check(
     z.regex(
-      /^(ldaps:\/\/[^/]+|ldapi:\/\/%2F[^/]+|ldap:\/\/(localhost|127\.0\.0\.1|\[::1\])(:\d+)?)\/?$/i,
+      new RegExp(
+        String.raw`^(ldaps://${SERVER}|ldapi://%2F[\w.!~*'()%-]+|ldap://(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?)/?$`,
+        'i',
+      ),
       'must be ldaps://HOST or ldapi://%2FPATH%2FOF%2FSOCKET (or ldap:// to this machine)',
     ),
   );
@@ -67,7 +72,9 @@ export const ldapUri = z
 /** A directory as another machine reaches it. */
 export const ldapsUri = z
   .string()
-  .check(z.regex(/^ldaps:\/\/[^/\s]+\/?$/i, 'must be ldaps://HOST or ldaps://HOST:PORT'));
+  .check(
+    z.regex(new RegExp(`^ldaps://${SERVER}/?$`, 'i'), 'must be ldaps://HOST or ldaps://HOST:PORT'),
+  );
 
 /** `unix:///run/redis/redis.sock?db=0`, or as ioredis has it. Plain redis:// would send passwords over a network. */
 export const redisUrl = z

@@ -128,8 +128,8 @@ export function flushFolder(folder: string): void {
  * Writes at a position, or at the current one; returns how many bytes it wrote. A disk that becomes full takes
  * a part, and the next call fails.
  */
-export function writeAll(fd: number, text: string, position?: number): number {
-  const bytes = Buffer.from(text);
+export function writeAll(fd: number, text: string | Buffer, position?: number): number {
+  const bytes = typeof text === 'string' ? Buffer.from(text) : text;
   for (let at = 0; at < bytes.length;) {
     at += writeSync(fd, bytes, at, undefined, position === undefined ? null : position + at);
   }

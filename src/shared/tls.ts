@@ -22,6 +22,11 @@ export function isThisMachine(host: string): boolean {
   return host.startsWith('/') || THIS_MACHINE.test(host);
 }
 
+/** Whether the name may mean each machine itself. If it is one below `localhost` (RFC 6761, 6.3), TLS is still needed. */
+export function isLocal(host: string): boolean {
+  return isThisMachine(host) || host.toLowerCase().endsWith('.localhost');
+}
+
 /** The host of a URL: of an IPv6 address without its brackets. */
 export function hostOf({ hostname }: Pick<URL, 'hostname'>): string {
   return hostname.replace(/^\[|\]$/gu, '');

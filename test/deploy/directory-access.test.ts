@@ -2,13 +2,14 @@
  * What deploy/ldap allows each account, tried with OpenLDAP's own tools; their exit code is the LDAP result
  * code (RFC 4511, appendix A): 19 constraintViolation, 49 invalidCredentials, 50 insufficientAccessRights.
  */
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { DIRECTORY_ACCOUNTS, type DirectoryAccount } from '../../deploy/ldap/render.ts';
-import { withHosts } from '../../src/backends/ldap/directory-hosts.ts';
+import { type Host, type Hosts, withHosts } from '../../src/backends/ldap/directory-hosts.ts';
 import { saltedSha1 } from '../../src/secrets/secret.ts';
+import { eventually } from '../scenarios/eventually.ts';
 import { openWorld, type World } from '../stack.ts';
 
 const BASE = 'dc=example,dc=org';
@@ -18,14 +19,18 @@ const RULES = `ou=sudoers,cn=tools,ou=projects,${BASE}`;
 const REALM_GROUP = `cn=project-tools,ou=groups,${BASE}`;
 const DISABLED = `cn=disabled,ou=ppolicies,${BASE}`;
 
+/** The fingerprint of the join request of each host. */
+const CODE = 'k3f9-7ht2-aaaa-bbbb';
+
 const READERS = DIRECTORY_ACCOUNTS.filter((account) => account !== 'directory');
 
 let world: World;
 let uid: number;
 let toolId: number;
 
-/** `host`: the account of a login host that has joined; `former`: one that is no member of the group any more. */
-type Account = DirectoryAccount | 'admin' | 'host' | 'former';
+/** Accounts of login hosts that have joined: `former` is no member of the group any more, and `leaving` is removed. */
+const HOSTS = ['host', 'former', 'leaving'] as const;
+type Account = DirectoryAccount | 'admin' | (typeof HOSTS)[number];
 
 beforeAll(async () => {
   world = await openWorld('directory access', { needs: ['slapd'] });
@@ -339,6 +344,10 @@ describe('the accounts that only read', () => {
 });
 
 describe('login hosts that have joined', () => {
+  const record = { kind: 'login-host', key: 'k', fingerprint: CODE, joinedAt: 'j', by: 'b' };
+  const verifier = saltedSha1('lamplighter', Buffer.alloc(16));
+  const asAdmin = <T>(act: (hosts: Hosts) => Promise<T>): Promise<T> =>
+    withHosts({ ...world.config.ldap, realm: world.config.realm }, world.ldapAdmin.password, act);
   const places = [
     ...[BASE, PEOPLE, GROUPS, `ou=people,${GROUPS}`, `ou=groups,${BASE}`, `ou=projects,${BASE}`],
     ...[
@@ -351,14 +360,13 @@ describe('login hosts that have joined', () => {
   ];
 
   beforeAll(async () => {
-    const { ldap, realm } = world.config;
-    await withHosts({ ...ldap, realm }, world.ldapAdmin.password, async (hosts) => {
-      const record = { kind: 'login-host', key: 'k', fingerprint: 'f', joinedAt: 'j', by: 'b' };
-      for (const name of ['host', 'former']) {
+    await asAdmin(async (hosts) => {
+      for (const name of ['host', 'former', 'leaving']) {
         writeFileSync(join(world.config.secrets, `ldap-${name}`), 'lamplighter');
-        await hosts.put(name, record, saltedSha1('lamplighter', Buffer.alloc(16)));
+        if (name === 'leaving') continue;
+        await hosts.put(name, record, verifier);
       }
-      const member = `cn=former,ou=hosts,ou=chamberlain,${BASE}`;
+      const member = `cn=former.${CODE},ou=hosts,ou=chamberlain,${BASE}`;
       const left = modify(`cn=login-hosts,ou=chamberlain,${BASE}`, ['delete', 'member', member]);
       expect(await change('admin', left)).toBe(0);
       expect(await hosts.list()).toMatchObject([
@@ -383,7 +391,7 @@ describe('login hosts that have joined', () => {
   });
 
   test('write nothing', async () => {
-    const own = `cn=host,ou=hosts,ou=chamberlain,${BASE}`;
+    const own = `cn=host.${CODE},ou=hosts,ou=chamberlain,${BASE}`;
     for (const [dn, attribute] of [
       ...[
         [`uid=alice,${PEOPLE}`, 'sshPublicKey'],
@@ -408,16 +416,15 @@ describe('login hosts that have joined', () => {
   });
 
   test('are listed with every other member of the group, which an admin can remove', async () => {
-    const { ldap, realm } = world.config;
     const sssd = `cn=sssd,ou=chamberlain,${BASE}`;
     const seesSeals = async (): Promise<boolean> =>
       (await search('sssd', PEOPLE, ['chamberlainSeal'])).out.includes('chamberlainSeal: ');
     const joins = modify(`cn=login-hosts,ou=chamberlain,${BASE}`, ['add', 'member', sssd]);
     expect(await change('admin', joins)).toBe(0);
     expect(await seesSeals()).toBe(true);
-    await withHosts({ ...ldap, realm }, world.ldapAdmin.password, async (hosts) => {
-      const [found] = (await hosts.list()).filter(({ record }) => record === undefined);
-      expect(found).toEqual({ name: sssd, dn: sssd, hasAccess: true, record: undefined });
+    await asAdmin(async (hosts) => {
+      const [found] = (await hosts.list()).filter((each) => each.record === undefined);
+      expect(found).toMatchObject({ name: sssd, dn: sssd, hasAccess: true });
       if (found !== undefined) await hosts.remove(found);
       expect((await hosts.list()).map(({ name }) => name)).toEqual(['former', 'host']);
     });
@@ -426,9 +433,116 @@ describe('login hosts that have joined', () => {
     expect((await search('sssd', PEOPLE, ['uid'])).out).toContain('uid: ');
   });
 
+  test('see nothing new on a persistent search either, once they are removed', async () => {
+    const carol = `uid=carol,${PEOPLE}`;
+    const bot = `uid=tools.bridge,ou=people,${GROUPS}`;
+    const seal = (dn: string, value: string) =>
+      change('admin', modify(dn, ['replace', 'chamberlainSeal', value]));
+    await asAdmin(async (hosts) => {
+      await hosts.put('leaving', record, verifier);
+    });
+    const [host, agent] = [follow('leaving'), follow('keys-agent')];
+    try {
+      for (const { said } of [host, agent]) {
+        await eventually('what is there', () => said().includes(`dn: ${carol}\n`));
+      }
+      expect(await change('directory', toolAccount('tools.bridge', toolId))).toBe(0);
+      expect(await seal(carol, 'before')).toBe(0);
+      for (const { said } of [host, agent]) {
+        await eventually('a change', () => said().includes('chamberlainSeal: before\n'));
+        await eventually('a new entry', () => said().includes(`dn: ${bot}\n`));
+      }
+      await asAdmin(async (hosts) => {
+        const leaving = (await hosts.list()).find(({ name }) => name === 'leaving');
+        if (leaving !== undefined) await hosts.remove(leaving);
+      });
+      const known = host.said();
+      for (const round of ['one', 'two', 'three']) {
+        expect(await seal(carol, round)).toBe(0);
+        expect(await change('directory', person(round, uid + 20))).toBe(0);
+        expect(await change('directory', `dn: uid=${round},${PEOPLE}\nchangetype: delete\n`)).toBe(
+          0,
+        );
+        const beat = modify(`cn=chamberlain,${BASE}`, [
+          'replace',
+          'description',
+          `people=${round}`,
+        ]);
+        expect(await change('directory', beat)).toBe(0);
+        await eventually('the others to see it', () => {
+          const all = agent.said();
+          return all.includes(`chamberlainSeal: ${round}\n`) && all.includes(`people=${round}\n`);
+        });
+      }
+      expect(host.said().slice(known.length).trim()).toBe('');
+    } finally {
+      await Promise.all([host.end(), agent.end()]);
+    }
+  });
+
+  describe('while several commands run at once', () => {
+    const hostOf = async (hosts: Hosts, name: string): Promise<Host[]> =>
+      (await hosts.list()).filter((host) => host.name === name);
+    const other = { ...record, key: 'other', fingerprint: 'zzzz-zzzz-zzzz-zzzz' };
+    const rounds = Array.from({ length: 10 }, (_, round) => `round${round}`);
+
+    test('at most one machine joins under one name', async () => {
+      for (const name of rounds) {
+        const put = (of: typeof record) => asAdmin((hosts) => hosts.put(name, of, verifier));
+        const written = await Promise.all([put(record), put(other)]);
+        const done = written.filter((each) => each === 'done').length;
+        expect([done, ...written]).toContain(done === 0 ? 'taken' : 1);
+        await asAdmin(async (hosts) => {
+          const found = await hostOf(hosts, name);
+          expect(found.map(({ hasAccess }) => hasAccess)).toEqual(done === 0 ? [] : [true]);
+          for (const host of found) await hosts.remove(host);
+        });
+      }
+    });
+
+    test('a machine that is removed while it joins does not stay a member', async () => {
+      for (const name of rounds) {
+        const joining = asAdmin((hosts) => hosts.put(name, record, verifier));
+        await asAdmin(async (hosts) => {
+          const [seen] = await eventually('the account', async () => {
+            const found = await hostOf(hosts, name);
+            return found.length > 0 && found;
+          });
+          if (seen !== undefined) await hosts.remove(seen);
+        });
+        await joining;
+        const known = await asAdmin((hosts) => hosts.list());
+        expect(known.filter(({ dn }) => dn.includes(name))).toEqual([]);
+      }
+    });
+
+    test('an account is changed only if it is still what the command has seen', async () => {
+      await asAdmin(async (hosts) => {
+        expect(await hosts.put('twice', record, verifier)).toBe('done');
+        expect(await hosts.put('twice', record, saltedSha1('x', Buffer.alloc(16)))).toBe('changed');
+        const [before] = await hostOf(hosts, 'twice');
+        const renew = (joinedAt: string, password: string) =>
+          hosts.put(
+            'twice',
+            { ...record, joinedAt },
+            saltedSha1(password, Buffer.alloc(16)),
+            before,
+          );
+        expect(await renew('first', 'candlestick')).toBe('done');
+        expect(await renew('second', 'x')).toBe('changed');
+        const [after] = await hostOf(hosts, 'twice');
+        expect(after?.record?.joinedAt).toBe('first');
+        expect(await bind(after?.dn ?? '', 'candlestick')).toBe(0);
+        if (after !== undefined) await hosts.remove(after);
+        expect(await renew('third', 'x')).toBe('changed');
+        expect(await hostOf(hosts, 'twice')).toEqual([]);
+      });
+    });
+  });
+
   test('are members by an admin’s decision alone', async () => {
     const joins = modify(`cn=login-hosts,ou=chamberlain,${BASE}`, [
-      ...(['add', 'member', `cn=former,ou=hosts,ou=chamberlain,${BASE}`] as const),
+      ...(['add', 'member', `cn=former.${CODE},ou=hosts,ou=chamberlain,${BASE}`] as const),
     ]);
     for (const who of [...DIRECTORY_ACCOUNTS, 'former'] as const) {
       expect(await change(who, joins)).toBe(50);
@@ -642,13 +756,32 @@ async function search(
   );
 }
 
+/** A persistent search (RFC 4533, refreshAndPersist) for what the agent of a login host reads. */
+function follow(who: Account): { said: () => string; end: () => Promise<void> } {
+  const options = ['-x', '-H', world.slapd.uri, ...bindOptions(who), '-o', 'ldif-wrap=no', '-LLL'];
+  const wanted = ['-E', '!sync=rp', '-b', BASE, 'chamberlainSeal', 'description'];
+  const child = spawn('stdbuf', ['-oL', 'ldapsearch', ...options, ...wanted]);
+  const ended = new Promise<void>((resolve) => child.once('close', () => resolve()));
+  let said = '';
+  child.stdout.setEncoding('utf8').on('data', (part: string) => (said += part));
+  return {
+    said: () => said,
+    async end() {
+      child.kill();
+      await ended;
+    },
+  };
+}
+
 async function bind(dn: string, password: string): Promise<number> {
   return (await tool('ldapwhoami', ['-D', dn, '-w', password], '')).code;
 }
 
 function bindOptions(who: Account): string[] {
-  const isHost = who === 'host' || who === 'former';
-  const dn = isHost ? `cn=${who},ou=hosts,ou=chamberlain,${BASE}` : dnOf(who);
+  const host = HOSTS.find((name) => name === who);
+  const dn = host
+    ? `cn=${host}.${CODE},ou=hosts,ou=chamberlain,${BASE}`
+    : dnOf(who as DirectoryAccount);
   return ['-D', dn, '-y', join(world.config.secrets, `ldap-${who}`)];
 }
 

@@ -71,3 +71,12 @@ test('a scope that is not understood is an error, not a rule for everything', ()
     'unknown scope',
   );
 });
+
+test('what members of a group or of a set may do is no right of an account', () => {
+  const set = 'set.exact="[cn=login-hosts,ou=x]/member & user"';
+  const texts = [`group.exact="cn=login-hosts,ou=x"`, set, `dn.onelevel="ou=x" ${set}`];
+  const level = (who: string) =>
+    levelOf(parseAccess([`to * by ${who} read by * none`]), 'cn=a,ou=x', 'ou=x', 'cn');
+  expect(texts.map(level)).toEqual(['none', 'none', 'none']);
+  expect(level('dn.onelevel="ou=x"')).toBe('read');
+});

@@ -2,6 +2,7 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
+import { questionOf } from '../../deploy/login-host/joining.ts';
 import { certificatesIn, type JoinAnswer, parseJoinAnswer } from '../../src/joining/join-answer.ts';
 import {
   fingerprintOf,
@@ -10,6 +11,7 @@ import {
   MAX_JOIN_REQUEST,
   parseJoinRequest,
 } from '../../src/joining/join-request.ts';
+import { ldapsUri, ldapUri } from '../../src/shared/config-values.ts';
 
 const KEY = `age1${'q'.repeat(58)}`;
 const request = makeJoinRequest({ kind: 'login-host', name: 'login1.example.org', key: KEY });
@@ -28,6 +30,54 @@ function refusalOf(act: () => unknown): string {
   }
   throw new Error('it was accepted');
 }
+
+describe('the URI of a directory', () => {
+  const good = [
+    ...['ldaps://ldap.example.org', 'LDAPS://LDAP-1.example.org:1636/', 'ldaps://10.1.2.3'],
+    ...['ldaps://[2001:db8::1]:636', 'ldaps://[::ffff:10.1.2.3]'],
+  ];
+  const here = ['ldapi://%2Frun%2Fslapd%2Fldapi', 'ldap://localhost:3890', 'ldap://[::1]'];
+  const bad = [
+    '\u001B[2J',
+    '\u009B2J',
+    '\r',
+    '\n',
+    ' ',
+    '\u202E',
+    '%0A',
+    '"',
+    '@y',
+    ':x',
+    '..',
+    '?',
+  ];
+
+  test('names a server and a port', () => {
+    const refused = (uris: string[], type: typeof ldapUri) =>
+      uris.filter((uri) => !type.safeParse(uri).success);
+    expect([refused(good, ldapsUri), refused(good, ldapUri)]).toEqual([[], []]);
+    expect([refused(here, ldapsUri), refused(here, ldapUri)]).toEqual([here, []]);
+  });
+
+  test.each(bad)('cannot contain %j', (part) => {
+    const uris = [...good, ...here].flatMap((uri) => [
+      `${uri}${part}`,
+      uri.replace('//', `//${part}`),
+    ]);
+    expect(uris.filter((uri) => ldapsUri.safeParse(uri).success)).toEqual([]);
+    const isText = /^[.%]/u.test(part); // it may be in the path of a socket
+    const taken = uris.filter((uri) => ldapUri.safeParse(uri).success);
+    expect(taken.filter((uri) => !isText || !uri.startsWith('ldapi:'))).toEqual([]);
+  });
+});
+
+test.each(['1.example.org', 'localhost.example.org', '10-1-2-3', 'x0', 'host.v0'])(
+  'a machine may be called %s',
+  (name) => {
+    const other = makeJoinRequest({ kind: 'login-host', name, key: KEY });
+    expect(parse(formatJoinRequest(other))).toEqual(other);
+  },
+);
 
 test('what a machine writes is read as it was written', () => {
   expect(parse(formatJoinRequest(request))).toEqual(request);
@@ -70,6 +120,12 @@ describe('a join request is refused', () => {
     ['with an option as its name', { ...request, name: '-rf' }, 'name'],
     ['with too long a name', { ...request, name: `${'a.'.repeat(60)}a` }, 'name'],
     ['with the name of every machine', { ...request, name: 'localhost' }, 'name'],
+    ['with a name of every machine', { ...request, name: 'x.localhost' }, 'no single machine'],
+    ['with the address of every machine', { ...request, name: '127.0.0.1' }, 'single machine'],
+    ['with an address as its name', { ...request, name: '10.1.2.3' }, 'is an address'],
+    ['with a short address as its name', { ...request, name: '1.1' }, 'is an address'],
+    ['with a number as its name', { ...request, name: '0' }, 'is an address'],
+    ['with a number in hex as its name', { ...request, name: '0x7f' }, 'is an address'],
     ['with an option as its key', { ...request, key: '-i/etc/passwd' }, 'key'],
     ['with two keys', { ...request, key: `${KEY}\n${KEY}` }, 'key'],
     ['with a plugin of age as its key', { ...request, key: `age1evil1${'q'.repeat(53)}` }, 'key'],
@@ -125,7 +181,8 @@ describe('a join answer', () => {
     ...{ version: 1, kind: 'login-host', name: request.name, fingerprint: request.fingerprint },
     ...{ realm: 'tools', realmGid: 500, ids, homes: { people: '/home', tools: '/data' } },
     ...{ knownBadKeys: [], ldap: { uris: ['ldaps://ldap.example.org'], base: 'dc=example' } },
-    ...{ sealKeys: [sealKey], password: 'aPasswordOfTheHost0123456789' },
+    ...{ account: `${request.name}.${request.fingerprint}`, sealKeys: [sealKey] },
+    ...{ password: 'aPasswordOfTheHost0123456789' },
   };
 
   test('is read as it was written', () => {
@@ -134,10 +191,12 @@ describe('a join answer', () => {
 
   test.each<[string, Record<string, unknown>]>([
     ['that sends the password in the clear', { ldap: { ...answer.ldap, uris: ['ldap://x'] } }],
+    ['with an escape in a URI', { ldap: { ...answer.ldap, uris: ['ldaps://x\u001B]0;'] } }],
     ['that names no server', { ldap: { ...answer.ldap, uris: [] } }],
     ['with a path of this machine', { ldap: { ...answer.ldap, caFile: '/etc/shadow' } }],
     ['with an authority that is none', { ldap: { ...answer.ldap, ca: 'x' } }],
     ['with a private key', { sealKeys: [sealKey.replaceAll('PUBLIC', 'PRIVATE')] }],
+    ['with a DN as its account', { account: 'x,ou=people,dc=example' }],
     ['without a key', { sealKeys: [] }],
     ['with an empty password', { password: '' }],
     ['with a password of two lines', { password: `${answer.password}\nroot` }],
@@ -145,6 +204,19 @@ describe('a join answer', () => {
   ])('is refused, without its secret in the message: %s', (_, change) => {
     const message = refusalOf(() => parseJoinAnswer(JSON.stringify({ ...answer, ...change })));
     expect(message).not.toContain(answer.password);
+  });
+
+  test('is shown before it is trusted: nothing in it can look like its fingerprint', () => {
+    const uris = [
+      'ldaps://x\u001B[2J\r\u009D\nThe answer has the fingerprint\n  0000-0000-0000-0000',
+    ];
+    const forged = { ...answer, ldap: { ...answer.ldap, uris } };
+    const lines = questionOf({ answer: forged, fingerprint: 'k3f9-7ht2-aaaa-bbbb' }).split('\n');
+    expect(lines.join('')).not.toMatch(/[\p{C}\p{Zl}\p{Zp}]/u);
+    expect(lines.filter((line) => /^ *\S{4}(-\S{4}){3}$/u.test(line))).toEqual([
+      '  k3f9-7ht2-aaaa-bbbb',
+    ]);
+    expect(lines.at(-3)).toBe('  k3f9-7ht2-aaaa-bbbb');
   });
 
   test('takes only certificates from a file of the realm', () => {

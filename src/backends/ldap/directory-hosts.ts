@@ -1,8 +1,11 @@
 /**
- * The accounts of hosts that have joined: `cn=HOST,ou=hosts,ou=chamberlain`, written as the directory's own admin.
+ * The accounts of hosts that have joined: `cn=HOST.FINGERPRINT,ou=hosts,ou=chamberlain`, written as the directory's own
+ * admin.
  *
  * An account has the rights of a login host while the group `cn=login-hosts` has it as a member, which slapd looks up
- * for each operation. The record of the joining is in the account itself, so that no account is without one.
+ * for each operation. Connections outlive the account that they were bound as. So each machine has an account of its
+ * own, whose name contains the fingerprint of its join request: another machine of the same name does not give an old
+ * connection its rights back. The record of the joining is in the account itself, so that no account is without one.
  */
 import * as z from 'zod/mini';
 import { doing } from '../../shared/errors.ts';
@@ -33,20 +36,29 @@ export interface Host {
   /** its name; of a member of the group that is no host's account, its DN */
   name: string;
   dn: string;
+  /** the name of its account; undefined if it is no host's */
+  account: string | undefined;
   /** whether the directory shows it what a login host may see */
   hasAccess: boolean;
   /** undefined if `chamberlain join` has not written it */
   record: HostRecord | undefined;
+  /** the record as the directory has it */
+  text: string | undefined;
 }
+
+/** `changed`: the account was changed or removed meanwhile; `taken`: another machine has joined under that name. */
+type Written = 'done' | 'changed' | 'taken';
 
 export interface Hosts {
   list(): Promise<Host[]>;
   /**
-   * Makes the account, or gives it another password instead of the present one.
+   * Makes the account of a machine, or gives it another password instead of the present one. Of two machines that join
+   * under one name at once, at most one does. Nothing that another command has done meanwhile is undone.
    *
+   * @param before what `list` has found of the account; undefined for a new one
    * @param verifier what slapd stores of the password
    */
-  put(name: string, of: HostRecord, verifier: string): Promise<void>;
+  put(name: string, of: HostRecord, verifier: string, before?: Host): Promise<Written>;
   /** Ends the access of the account at once, also on open connections, and then removes it. */
   remove(host: Host): Promise<void>;
 }
@@ -68,60 +80,59 @@ export async function withHosts<T>(
   const member = (operation: 'add' | 'delete', dn: string): LdapChange[] => [
     { operation, attribute: 'member', values: [bytes(dn)] },
   ];
+  const dropMember = (ldap: LdapConnection, dn: string) =>
+    unless([RESULT.noSuchAttribute, RESULT.noSuchObject], undefined, () =>
+      ldap.modify(names.loginHosts, member('delete', dn), []),
+    );
   try {
     return await act({
-      list: () =>
-        run('reading the accounts of hosts', async (ldap) => {
-          const attributes = ['cn', 'description'];
-          const found = await unless([RESULT.noSuchObject], [], () =>
-            ldap.search({ base: names.hosts, scope: 'one', attributes }),
-          );
-          const group = await readEntry(ldap, names.loginHosts, ['member']);
-          const members = new Set((group?.values('member') ?? []).map((dn) => foldDn(String(dn))));
-          members.delete(foldDn(names.marker));
-          const hosts = found.map((entry): Host => {
-            const hasAccess = members.delete(foldDn(entry.dn));
-            const [name = entry.dn] = entry.values('cn').map(String);
-            const [text] = entry.values('description');
-            return { name, dn: entry.dn, hasAccess, record: parseRecord(text) };
-          });
-          const others = [...members].map((dn) => ({
-            ...{ name: dn, dn, hasAccess: true, record: undefined },
-          }));
-          return [...hosts, ...others].sort((a, b) => (a.name < b.name ? -1 : 1));
-        }),
+      list: () => run('reading the accounts of hosts', (ldap) => readHosts(ldap, names)),
 
-      put: (name, of, verifier) =>
+      put: (name, of, verifier, before) =>
         run(`writing the account of ${name}`, async (ldap) => {
           await addAbove(ldap, names);
-          const written = {
-            userPassword: [Buffer.from(verifier)],
-            description: [Buffer.from(JSON.stringify(of))],
-          };
-          const isNew = await addEntry(ldap, names.host(name), {
-            ...{ objectClass: ['top', 'applicationProcess', 'simpleSecurityObject'].map(bytes) },
-            ...{ cn: [bytes(name)], ...written },
-          });
-          if (!isNew) {
+          const account = accountOf(name, of.fingerprint);
+          const dn = names.host(account);
+          const text = bytes(JSON.stringify(of));
+          const written = { userPassword: [bytes(verifier)], description: [text] };
+          if (before === undefined) {
+            const isNew = await addEntry(ldap, dn, {
+              ...{ objectClass: ['top', 'applicationProcess', 'simpleSecurityObject'].map(bytes) },
+              ...{ cn: [bytes(account)], ...written },
+            });
+            if (!isNew) return 'changed';
+            // of two that are added at once, the later one sees the other
+            const found = await readHosts(ldap, names);
+            if (found.some((host) => host.name === name && host.account !== account)) {
+              await ldap.delete(dn, [['description', text]]);
+              return 'taken';
+            }
+          } else {
             const replace = Object.entries(written).map(([attribute, values]): LdapChange => ({
               ...{ operation: 'replace', attribute, values },
             }));
-            await ldap.modify(names.host(name), replace, []);
+            const seen = [['description', bytes(before.text ?? '')]] as const;
+            const isOurs = await unless([RESULT.assertionFailed, RESULT.noSuchObject], false, () =>
+              ldap.modify(dn, replace, seen).then(() => true),
+            );
+            if (!isOurs) return 'changed';
           }
           await unless([RESULT.attributeOrValueExists], undefined, () =>
-            ldap.modify(names.loginHosts, member('add', names.host(name)), []),
+            ldap.modify(names.loginHosts, member('add', dn), []),
           );
+          if ((await readEntry(ldap, dn, ['1.1'])) !== undefined) return 'done';
+          await dropMember(ldap, dn); // it was removed meanwhile
+          return 'changed';
         }),
 
       remove: ({ name, dn }) =>
         run(`removing the account of ${name}`, async (ldap) => {
-          await unless([RESULT.noSuchAttribute, RESULT.noSuchObject], undefined, () =>
-            ldap.modify(names.loginHosts, member('delete', dn), []),
-          );
+          await dropMember(ldap, dn);
           if (!foldDn(dn).endsWith(foldDn(`,${names.hosts}`))) return; // of somebody else
           await unless([RESULT.noSuchObject], undefined, () =>
             ldap.delete(dn, [['objectClass', bytes('applicationProcess')]]),
           );
+          await dropMember(ldap, dn); // which a machine that joins has added meanwhile
         }),
     });
   } finally {
@@ -129,10 +140,41 @@ export async function withHosts<T>(
   }
 }
 
+/** The name of a machine's account. */
+export function accountOf(name: string, fingerprint: string): string {
+  return `${name}.${fingerprint}`;
+}
+
+/** The name of the host, without the fingerprint. */
+function nameOf(account: string): string {
+  return account.replace(/\.[0-9a-z]{4}(?:-[0-9a-z]{4}){3}$/u, '');
+}
+
+async function readHosts(ldap: LdapConnection, names: ReturnType<typeof namesOf>): Promise<Host[]> {
+  const attributes = ['cn', 'description'];
+  const found = await unless([RESULT.noSuchObject], [], () =>
+    ldap.search({ base: names.hosts, scope: 'one', attributes }),
+  );
+  const group = await readEntry(ldap, names.loginHosts, ['member']);
+  const members = new Set((group?.values('member') ?? []).map((dn) => foldDn(String(dn))));
+  members.delete(foldDn(names.marker));
+  const hosts = found.map((entry): Host => {
+    const hasAccess = members.delete(foldDn(entry.dn));
+    const [account = entry.dn] = entry.values('cn').map(String);
+    const [text] = entry.values('description').map(String);
+    const { dn } = entry;
+    return { name: nameOf(account), account, dn, hasAccess, record: parseRecord(text), text };
+  });
+  const others = [...members].map((dn) => ({
+    ...{ name: dn, account: undefined, dn, hasAccess: true, record: undefined, text: undefined },
+  }));
+  return [...hosts, ...others].sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
 const bytes = (text: string): Buffer => Buffer.from(text);
 const foldDn = (dn: string): string => dn.toLowerCase();
 
-function parseRecord(text: string | Buffer | undefined): HostRecord | undefined {
+function parseRecord(text: string | undefined): HostRecord | undefined {
   try {
     return record.safeParse(JSON.parse(String(text)), { jitless: true }).data;
   } catch {

@@ -22,7 +22,7 @@ export interface Names {
   /** The entry above the accounts of hosts that have joined. */
   hosts: string;
   /** The DN that such a host binds as. */
-  host(name: string): string;
+  host(account: string): string;
   /** The group whose members have the rights of login hosts. */
   loginHosts: string;
   /** The entry in which the directory role publishes the heartbeat for login hosts. */
@@ -59,7 +59,7 @@ export function namesOf(base: string, realm: string): Names {
     account: (name) => below([['cn', name], ours]),
     admin: below([['cn', 'admin']]),
     hosts: below([hosts, ours]),
-    host: (name) => below([['cn', name], hosts, ours]),
+    host: (account) => below([['cn', account], hosts, ours]),
     loginHosts: below([['cn', 'login-hosts'], ours]),
     marker: below([['cn', 'chamberlain']]),
     place: (place) => below(placePath(place, realm)),

@@ -25,7 +25,7 @@ export interface LoginDirectorySettings {
   base: string;
   realm: string;
   caFile?: string | undefined;
-  /** the name of the host whose account this is; without it, keys-agent's */
+  /** the account of the host; without it, keys-agent's */
   hostAccount?: string | undefined;
   password: Secret;
 }

@@ -76,11 +76,11 @@ function defineRemove(command: Command): void {
       const json = wantsJson(command);
       if (yes !== true) requireTerminal(command, '--yes');
       const config = configOf(command);
-      const host = await whileWaiting(READING, () =>
+      const found = await whileWaiting(READING, () =>
         withHostAccounts(config, (hosts) => requireHost(hosts, name)),
       );
       if (!json) {
-        print(render([host]));
+        print(render(found));
         print('\nThe directory ends its account at once: it learns of no change any more.');
       }
       if (yes !== true && !(await confirm('\nDo that? [y/N] '))) return;

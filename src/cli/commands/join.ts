@@ -1,5 +1,5 @@
 /** `chamberlain join`: answers the join request of a new machine. */
-import { closeSync, openSync, readSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { cannotRead, ChamberlainError } from '../../shared/errors.ts';
 import type { Config } from '../../shared/config.ts';
 import type { Host } from '../../backends/ldap/directory-hosts.ts';
@@ -100,8 +100,9 @@ function describe(
 /** As much of a file as a join request may be long, and a byte more. */
 function readStart(file: string): Buffer {
   try {
-    const fd = openSync(file, 'r');
+    const fd = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK); // a FIFO would wait for a writer
     try {
+      if (!fstatSync(fd).isFile()) throw new Error('it is not a regular file');
       const bytes = Buffer.alloc(MAX_JOIN_REQUEST + 1);
       let length = 0;
       for (let read = -1; read !== 0 && length < bytes.length; length += read) {

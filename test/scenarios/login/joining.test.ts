@@ -11,6 +11,7 @@ import {
   readFileSync,
   rmSync,
   statSync,
+  truncateSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
@@ -23,7 +24,12 @@ import type { Ended as Ran, Machine } from '../../../dev/servers/private-machine
 import { freePort } from '../../../dev/servers/redis.ts';
 import { serveLdaps } from '../../../dev/servers/slapd.ts';
 import { openLdapPool, readEntry } from '../../../src/backends/ldap/ldap.ts';
-import { formatJoinRequest, makeJoinRequest } from '../../../src/joining/join-request.ts';
+import {
+  fingerprintOf,
+  formatJoinRequest,
+  makeJoinRequest,
+  parseJoinRequest,
+} from '../../../src/joining/join-request.ts';
 import { runCli, type Ended } from '../../cli/run-cli.ts';
 import { blockOf } from '../../page-blocks.ts';
 import { startServer, stopServer } from '../../stack.ts';
@@ -105,6 +111,12 @@ const inside = (path: string): string => join(machine.root, path);
 const passwordOf = (): string =>
   readFileSync(inside('etc/chamberlain/secrets/ldap-keys-agent'), 'utf8');
 
+/** The account that the machine uses. */
+const accountOf = (): string =>
+  /hostAccount: (\S+)/u.exec(
+    readFileSync(inside('etc/chamberlain/login-host.yaml'), 'utf8'),
+  )?.[1] ?? '';
+
 /** Writes a script that runs `age`, and notes with which arguments and variables. */
 function spy(path: string, age: string, notes: string): void {
   const note = `{ echo "$0 $*"; tr '\\0' '\\n' </proc/$$/environ; } >>${notes}`;
@@ -156,7 +168,7 @@ async function openAs(password: string) {
   const { base } = running.world.config.ldap;
   const pool = openLdapPool({
     ...{ uri: running.world.config.ldap.uri, password, check: async () => {} },
-    bindDn: `cn=${NAME},ou=hosts,ou=chamberlain,${base}`,
+    bindDn: `cn=${accountOf()},ou=hosts,ou=chamberlain,${base}`,
   });
   const marker = () =>
     pool.run((ldap) => readEntry(ldap, `cn=chamberlain,${base}`, ['description']));
@@ -281,6 +293,21 @@ describe('a machine that has joined by two commands on it and one of an admin', 
     expect(await accepts(passwordOf())).toBe(true);
   });
 
+  test('is shown the fingerprint of what was written, whatever lies there afterwards', async () => {
+    const bin = at('bin-of-another');
+    mkdirSync(bin);
+    const [out, kept] = [at('swapped.join'), at('kept.join')];
+    const script = `/usr/bin/age "$@" && mv ${out} ${kept} && echo forged >${out}`;
+    writeFileSync(join(bin, 'age'), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+    const PATH = `${bin}:${process.env['PATH'] ?? ''}`;
+    const args = ['join', at('request.json'), '--out', out, '--fingerprint', fingerprint];
+    const ended = await runCli(args, { config: running.world.configFile, env: { PATH } });
+    expect(ended).toMatchObject({ exit: 0, out: expect.stringContaining('of the answer is ') });
+    expect(readFileSync(out, 'utf8')).toBe('forged\n');
+    expect(ended.out).toContain(`of the answer is ${fingerprintOf(readFileSync(kept))}.`);
+    expect(await takeAnswer(await answer(fingerprint))).toMatchObject({ code: 0 });
+  });
+
   test('has secrets that are in no argument, variable, output, log or other file', async () => {
     const { world, log } = running;
     const bin = at('bin');
@@ -301,7 +328,7 @@ describe('a machine that has joined by two commands on it and one of an admin', 
       expect.stringMatching(/age -r age1\w+\n/u),
       expect.stringContaining(`age -d -i ${FOLDER}/key\n`),
     ]);
-    const bindDn = `cn=${NAME},ou=hosts,ou=chamberlain,${world.config.ldap.base}`;
+    const bindDn = `cn=${accountOf()},ou=hosts,ou=chamberlain,${world.config.ldap.base}`;
     const stored = (await readDirectory(world)).get(bindDn)?.['userPassword']?.[0] ?? '';
     expect(stored).toMatch(/^\{SSHA\}/);
     const keyFile = readFileSync(inside(`${FOLDER}/key`), 'utf8');
@@ -352,11 +379,21 @@ describe('the admin’s command refuses', () => {
       'to write over a file',
       () => ['join', at('request.json'), '--out', at('request.json'), '--fingerprint', fingerprint],
       2,
-      /^USAGE: writing the answer to .*EEXIST/u,
+      /^USAGE: writing the answer to .*EEXIST[^]*join` was interrupted.*: remove it, and run the command again/u,
     ],
     [
       'an endless file',
       () => ['join', '/dev/zero', ...out(), '--fingerprint', fingerprint],
+      2,
+      /^USAGE: .*not a regular file/u,
+    ],
+    [
+      'a file that is too long',
+      () => {
+        writeFileSync(at('long.json'), '');
+        truncateSync(at('long.json'), 2 ** 40);
+        return ['join', at('long.json'), ...out(), '--fingerprint', fingerprint];
+      },
       1,
       /^JOIN_INVALID: .*too long/u,
     ],
@@ -385,12 +422,32 @@ describe('the admin’s command refuses', () => {
     expect(await accepts(passwordOf())).toBe(true);
   });
 
-  test('a realm whose directory other machines cannot reach', async () => {
-    const config = readFileSync(running.world.configFile, 'utf8').replace(/^.*hostsUri.*\n/mu, '');
-    writeFileSync(at('near.yaml'), config);
+  test('a FIFO, which the machine refuses as well, and neither waits for it', async () => {
+    await promisify(execFile)('mkfifo', [at('fifo'), inside('/root/fifo')]);
+    const soon = ['timeout', '20'];
+    const args = ['join', at('fifo'), ...out(), '--fingerprint', fingerprint];
+    const { exit, err } = await runCli(args, { config: running.world.configFile, prefix: soon });
+    expect([exit, err]).toEqual([2, expect.stringMatching(/^USAGE: .*not a regular file/u)]);
+    const command = [INSTALL, 'setup', '--join', '/root/fifo', '--fingerprint', fingerprint];
+    const refused = await machine.run(['/usr/bin/timeout', '20', ...command]);
+    expect(refused).toMatchObject({ code: 2, stderr: expect.stringContaining('a regular file') });
+  });
+
+  test.each([
+    ['', 'ldap'],
+    ['ldaps://localhost', 'ldaps://localhost'],
+    ['ldaps://LOCALHOST:636/', 'ldaps://LOCALHOST:636/'],
+    ['ldaps://x.localhost', 'ldaps://x.localhost'],
+    ['ldaps://[::1]', 'ldaps://[::1]'],
+  ])('a realm whose directory other machines cannot reach: %j', async (uri, why) => {
+    const line = uri === '' ? '' : `  hostsUri: "${uri}"\n`;
+    const config = readFileSync(running.world.configFile, 'utf8');
+    expect(config).toMatch(/^ {2}hostsUri:/mu);
+    writeFileSync(at('near.yaml'), config.replace(/^.*hostsUri.*\n/mu, line));
     const args = ['join', at('request.json'), ...out(), '--fingerprint', fingerprint];
     const { exit, err } = await chamberlain(args, at('near.yaml'));
-    expect([exit, err]).toEqual([2, expect.stringMatching(/^CONFIG_INVALID: .*ldap\.hostsUri/u)]);
+    expect([exit, err]).toEqual([2, expect.stringMatching(/^CONFIG_INVALID: .*ldap\.hostsUri/su)]);
+    expect(err).toContain(`other machines cannot reach the directory by ${why}`);
   });
 
   test('a directory whose rules do not know login hosts, and leaves no answer', async () => {
@@ -410,6 +467,8 @@ describe('the admin’s command refuses', () => {
       const args = ['join', at('request.json'), ...out(), '--fingerprint', fingerprint];
       const { exit, err } = await chamberlain(args);
       expect([exit, err]).toEqual([1, expect.stringContaining('Load the rules of the directory')]);
+      expect(err).toContain(`The old password of ${NAME} has ended, and there is no answer`);
+      expect(err).toContain('Then run the command again.');
       expect(existsSync(at('refused.join'))).toBe(false);
     } finally {
       await load(access);
@@ -444,5 +503,43 @@ describe('a host that is removed', () => {
   test('may join again', async () => {
     expect(await takeAnswer(await answer(fingerprint))).toMatchObject({ code: 0, stderr: '' });
     await eventually('the agent to read', async () => (await login.agentStatus()).trouble === null);
+  });
+
+  test.each([
+    ['lost', (key: string) => rmSync(key)],
+    ['empty', (key: string) => writeFileSync(key, '')],
+  ])('makes another key and join request if its key is %s', async (_, harm) => {
+    const key = inside(`${FOLDER}/key`);
+    const before = readFileSync(key, 'utf8');
+    harm(key);
+    const asked = await onMachine('--request');
+    expect(asked.code).toBe(0);
+    const { name, key: to, fingerprint: code } = parseJoinRequest(Buffer.from(asked.stdout));
+    expect([name, code === fingerprint]).toEqual([NAME, false]);
+    const made = await machine.must(['/usr/bin/age-keygen', '-y', `${FOLDER}/key`]);
+    expect(made).toBe(`${to}\n`);
+    expect((await onMachine('--request')).stdout).toBe(asked.stdout);
+    writeFileSync(key, before);
+    writeFileSync(inside(`${FOLDER}/request.json`), readFileSync(at('request.json')));
+    expect((await onMachine('--request')).stdout).toBe(readFileSync(at('request.json'), 'utf8'));
+  });
+
+  test('sees nothing on an old connection when the machine was installed anew', async () => {
+    const open = await openAs(passwordOf());
+    expect(await open.marker()).toBeDefined();
+    expect(await chamberlain(['host', 'remove', NAME, '--yes'])).toMatchObject({ exit: 0 });
+    rmSync(inside(FOLDER), { recursive: true });
+    const asked = await onMachine('--request', '--name', NAME);
+    writeFileSync(at('request.json'), asked.stdout);
+    const before = fingerprint;
+    ({ fingerprint } = JSON.parse(asked.stdout) as { fingerprint: string });
+    expect(fingerprint).not.toBe(before);
+    expect(await takeAnswer(await answer(fingerprint))).toMatchObject({ code: 0, stderr: '' });
+    expect(await accepts(passwordOf())).toBe(true);
+    expect(await open.marker()).toBeUndefined();
+    await expect(open.people()).rejects.toThrow('no such entry');
+    await open.close();
+    const { out } = await chamberlain(['host', 'list', '--json']);
+    expect(JSON.parse(out)).toMatchObject({ hosts: [{ name: NAME, fingerprint }] });
   });
 });
