@@ -132,8 +132,8 @@ export async function joinHost(
   const password = makePassword(randomBytes);
   const by = operatorName();
   const file = openAnswer(out);
-  /** whether the password that the host has counts no more */
-  let old: 'counts' | 'may have ended' | 'has ended' = 'counts';
+  /** what is known of the password that the host has had until now */
+  let old = 'counts' as 'counts' | 'may have ended' | 'has ended';
   try {
     say('encrypting the answer');
     let answer: string;
@@ -167,7 +167,7 @@ export async function joinHost(
     if (old === 'counts') throw error;
     const { message, cause, action } = error as Partial<ChamberlainError>;
     throw new ChamberlainError(codeOf(error), message ?? `joining ${name}`, {
-      cause,
+      ...(cause === undefined ? {} : { cause }),
       action: `The old password of ${name} ${old}, and there is no answer with a new one. ${action ?? CORRECT_AND_RUN_AGAIN}`,
     });
   }
