@@ -19,7 +19,7 @@ the package itself contains the programs, the units and the accounts.
 To join a realm, without any of the options below, which set up a host by hand:
 
   setup --request               make a key in /etc/chamberlain/join for this machine, and print a join request with its
-                                public half; run again, it prints the same. An admin of the realm answers it with
+                                public half; run again, it prints the same. An operator of the realm answers it with
                                 \`chamberlain join\`
   --name NAME                   the name of this machine, if it is not its hostname
   setup --join FILE             decrypt the answer, and make this machine a login host with what it says
@@ -107,8 +107,8 @@ function printRequest(name: string | undefined): number {
   process.stdout.write(formatJoinRequest(request));
   process.stderr.write(
     `${request.name} has the fingerprint ${request.fingerprint}\n` +
-      'Send the line above to an admin of the realm, who runs `chamberlain join FILE`, and compare the fingerprint.\n' +
-      'Then run here `setup --join` with the answer.\n' +
+      'Send the join request to an operator of the realm, who runs `chamberlain join FILE`, and compare the fingerprint.\n' +
+      `Then run here \`setup --join ${request.name}.join\`, which is the answer.\n` +
       obstacles()
         .map((obstacle) => `before that: ${obstacle}\n`)
         .join(''),

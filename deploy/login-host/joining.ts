@@ -37,6 +37,8 @@ import { passwordsThatWouldNotCount } from './sshd.ts';
 import { CA_FILE, type JoinedValues } from './values.ts';
 import { LOCAL_KEYS } from './wanted.ts';
 
+/** Of a machine that runs roles. */
+const CONFIG_FILE = '/etc/chamberlain/config.yaml';
 const FOLDER = '/etc/chamberlain/join';
 const KEY = `${FOLDER}/key`;
 const REQUEST = `${FOLDER}/request.json`;
@@ -46,6 +48,12 @@ const REQUEST = `${FOLDER}/request.json`;
  * an error for people.
  */
 export function joinRequest(name: string | undefined): JoinRequest {
+  if (existsSync(CONFIG_FILE)) {
+    throw new Error(
+      `this machine has the configuration of a realm, ${CONFIG_FILE}. A realm and a login host keep different secrets ` +
+        'under the same names, so let another machine join',
+    );
+  }
   for (const piece of [
     packages(['age']),
     folder('/etc/chamberlain', { mode: 0o711 }),
