@@ -134,7 +134,8 @@ async function measureStart(
 
 /** Of all processes of the roles together, in MiB: memory that several use is divided among them (proc_pid_smaps(5)). */
 function readPss(machine: Machine): number {
-  const script = `find /sys/fs/cgroup -path '*/chamberlain@*' -name cgroup.procs -exec cat {} + |
+  // where there are several hierarchies of cgroups, each lists the same processes
+  const script = `find /sys/fs/cgroup -path '*/chamberlain@*' -name cgroup.procs -exec cat {} + | sort -u |
     while read -r pid; do cat "/proc/$pid/smaps_rollup"; done`;
   const kib = machine
     .run('sh', '-ec', script)

@@ -102,7 +102,9 @@ export async function startDocker(): Promise<Docker> {
   function reachable(address: string): string[] {
     const names = docker('network', 'ls', '--format', '{{.Name}}').split('\n');
     if (!names.includes(NETWORK)) docker('network', 'create', NETWORK);
-    return ['--network', NETWORK, '--network-alias', address, '--hostname', address];
+    // other names have no address, at once: nothing beyond can be reached
+    const named = ['--dns', '127.0.0.1', '--network-alias', address, '--hostname', address];
+    return ['--network', NETWORK, ...named];
   }
   return {
     stop,
