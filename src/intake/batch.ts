@@ -24,7 +24,7 @@ import {
   type Verdict,
 } from '../requests/verdict.ts';
 import type { Config } from '../shared/config.ts';
-import { describeError } from '../shared/errors.ts';
+import { describeError, describeRootCause } from '../shared/errors.ts';
 import type { Log } from '../shared/log.ts';
 import type { News } from '../shared/news.ts';
 import type { Failures } from './failures.ts';
@@ -188,7 +188,8 @@ export async function tidy(of: Intaking): Promise<void> {
 
 async function redisIsAway({ log, said, stop, woken }: Intaking, cause: unknown): Promise<void> {
   const error = describeError(cause);
-  if (said.isNew('Redis', error)) {
+  // of whatever was tried
+  if (said.isNew('Redis', describeRootCause(cause))) {
     log.warn({ error }, 'the queues of requests cannot be used; they are tried again');
   }
   await sleep(REDIS_AWAY_MS, undefined, {
