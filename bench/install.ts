@@ -15,10 +15,8 @@ import {
   asAliceOnLogin,
   bootPair,
   buildPackages,
-  HOOKS,
-  INCLUDED,
   joinLogin,
-  LOGIN_HOST,
+  makeImages,
   SETUP,
 } from '../test/deploy-long/bare-machine.ts';
 import { openCompose } from '../test/deploy-long/compose-realm.ts';
@@ -53,10 +51,7 @@ async function measureAll(options: InstallOptions, closers: Closers): Promise<Fi
   say('making a bare machine');
   const docker = await startDocker();
   closers.push(() => docker.stop());
-  docker.makeImage(INCLUDED, HOOKS);
-  docker.install(packages.at(-1) ?? '');
-  docker.makeImage(LOGIN_HOST.packages, [], LOGIN_HOST.image);
-  docker.install(packages[0] ?? '', LOGIN_HOST.image);
+  makeImages(docker, packages);
   const { realm: machine, login } = await bootPair(docker);
   const start = await voidIfFailed([GOALS.start], say, () => measureStart(machine, options));
   say('chamberlain setup');

@@ -5,9 +5,7 @@
 import { spawnSync } from 'node:child_process';
 import {
   closeSync,
-  constants,
   existsSync,
-  fstatSync,
   fsyncSync,
   openSync,
   readFileSync,
@@ -29,7 +27,7 @@ import {
   makeJoinRequest,
   parseJoinRequest,
 } from '../../src/joining/join-request.ts';
-import { flushFolder, replaceFile } from '../../src/shared/durable-file.ts';
+import { flushFolder, readBeginning, replaceFile } from '../../src/shared/durable-file.ts';
 import { printable } from '../../src/shared/printable.ts';
 import { keysThatWouldNotCount } from './machine.ts';
 import { command, folder, packages } from './pieces.ts';
@@ -136,7 +134,7 @@ export function readAnswer(file: string): ReadAnswer {
   if (request === undefined || !existsSync(KEY)) {
     throw new Error('this machine has no join request: run `setup --request` first');
   }
-  const encrypted = readBounded(file);
+  const encrypted = readEncrypted(file);
   const { error, status, stdout, stderr } = spawnSync('/usr/bin/age', ['-d', '-i', KEY], {
     input: encrypted,
     encoding: 'utf8',
@@ -155,20 +153,15 @@ export function readAnswer(file: string): ReadAnswer {
   return { answer, fingerprint: fingerprintOf(encrypted) };
 }
 
-function readBounded(file: string): Buffer {
-  const fd = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK); // a FIFO would wait for a writer
-  try {
-    if (!fstatSync(fd).isFile()) throw new Error(`${file} is not a regular file`);
-    if (fstatSync(fd).size > MAX_JOIN_ANSWER) throw new Error(`${file} is too long for an answer`);
-    return readFileSync(fd);
-  } finally {
-    closeSync(fd);
-  }
+function readEncrypted(file: string): Buffer {
+  const bytes = readBeginning(file, MAX_JOIN_ANSWER);
+  if (bytes.length > MAX_JOIN_ANSWER) throw new Error(`${file} is too long for an answer`);
+  return bytes;
 }
 
 /**
- * Whether the operator trusts that an admin of the realm has written the answer: anybody who has seen the join request
- * can encrypt to its key.
+ * Whether the operator trusts that the realm has written the answer: anybody who has seen the join request can encrypt
+ * to its key.
  *
  * @param given the fingerprint of the command line; without it, the operator is asked
  */

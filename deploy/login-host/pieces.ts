@@ -229,6 +229,13 @@ export function localAccounts(): LocalAccount[] {
   }));
 }
 
+/** The account of that name. Throws if there is none. */
+export function requireLocalAccount(name: string): LocalAccount {
+  const found = localAccounts().find((each) => each.name === name);
+  if (found === undefined) throw new Error(`there is no account ${name}`);
+  return found;
+}
+
 /** The accounts that have a password (shadow(5)) that is not locked. */
 export function accountsWithPassword(): Set<string> {
   const hashes = readFields('/etc/shadow').filter(([, hash = '']) => /^[^!*]/.test(hash));

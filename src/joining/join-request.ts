@@ -5,7 +5,7 @@
 import { hash } from 'node:crypto';
 import * as z from 'zod/mini';
 import { hostName } from '../shared/config-values.ts';
-import { isLocal } from '../shared/tls.ts';
+import { isAddress, isLocal } from '../shared/tls.ts';
 import { ChamberlainError } from '../shared/errors.ts';
 import { printable, quote } from '../shared/printable.ts';
 
@@ -20,12 +20,9 @@ const ageKey = z
   .string()
   .check(z.regex(/^age1[02-9ac-hj-np-z]{58}$/, 'is not a public key of age (age1…)'));
 
-/** An address, in any form that a program takes for one: such as 10.1.2.3, 1.1, 0 or 0x7f.1. */
-const ADDRESS = /(?:^|\.)(?:\d+|0x[0-9a-f]*)$/u;
-
 const name = hostName.check(
   z.refine((text) => !isLocal(text), 'names no single machine'),
-  z.refine((text) => !ADDRESS.test(text), 'is an address, and not a name'),
+  z.refine((text) => !isAddress(text), 'is an address, and not a name'),
 );
 
 const schema = z.strictObject({

@@ -17,6 +17,7 @@ import {
 } from '../shared/config-values.ts';
 import { adminOfPortal, type Config } from '../shared/config.ts';
 import { ChamberlainError } from '../shared/errors.ts';
+import { isAddress, isLocal } from '../shared/tls.ts';
 import { parseSshKey } from '../ssh-keys/ssh-key.ts';
 import { listenOf, mariadbSocket, POSTGRES, REDIS } from './places.ts';
 
@@ -174,20 +175,21 @@ export const QUESTIONS: readonly Question[] = [
   },
 ];
 
-/** The last label of an address is a number (inet_aton(3)). The common name of a certificate has at most 64 characters. */
+/** The common name of a certificate has at most 64 characters. */
 const isReachableName = (text: string): boolean =>
   hostName.safeParse(text).success &&
   text.length <= 64 &&
-  !/(?:^|\.)(?:\d+|0x[\da-f]*)$/u.test(text) &&
-  !/(?:^|\.)localhost$|^localhost\.|^ip6-/u.test(text);
+  !isAddress(text) &&
+  !isLocal(text) &&
+  !/^localhost\.|^ip6-/u.test(text);
 
 function refuseAdmin(name: string): string | undefined {
   if (parseNewShellName(name) === undefined) {
     return 'A shell name starts with a-z and has at most 31 characters: a-z, 0-9 and -.';
   }
   if (isReservedName(name, [])) return `The name ${name} is reserved: no person may have it.`;
-  const isLocal = readLocalNames('/etc').some((each) => each.name === name);
-  return isLocal ? `${name} is a local account or group of this machine.` : undefined;
+  const isTaken = readLocalNames('/etc').some((each) => each.name === name);
+  return isTaken ? `${name} is a local account or group of this machine.` : undefined;
 }
 
 /** The answers that are known, by the keys of the questions, and the rest of the file. */

@@ -2,7 +2,7 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { file, folder, localAccounts } from '../../deploy/login-host/pieces.ts';
+import { file, folder, requireLocalAccount } from '../../deploy/login-host/pieces.ts';
 import { readCertificate } from '../shared/certificate.ts';
 import { readIfThere, replaceFile } from '../shared/durable-file.ts';
 import { describeRootCause } from '../shared/errors.ts';
@@ -155,19 +155,14 @@ function checkServer({ file: path, user }: Listener, listen: string): Differs {
   const pem = readIfThere(path);
   if (pem === undefined) return 'is missing';
   const { uid, mode } = statSync(path);
-  if (uid !== uidOf(user) || (mode & 0o7777) !== 0o600) return 'has another owner or mode';
+  if (uid !== requireLocalAccount(user).uid || (mode & 0o7777) !== 0o600)
+    return 'has another owner or mode';
   return faultOf(pem, listen) ?? ageOf(pem, readFileSync(TLS.ca, 'utf8'), new Date());
 }
 
 async function makeServer({ file: path, user }: Listener, listen: string): Promise<void> {
   const pem = await makeCertificate(`DNS:${listen}`, TLS.caKey, validFor(SERVER_DAYS));
-  replaceFile(path, pem, { mode: 0o600, uid: uidOf(user), gid: 0 }, true);
-}
-
-function uidOf(user: string): number {
-  const account = localAccounts().find(({ name }) => name === user);
-  if (account === undefined) throw new Error(`there is no account ${user}`);
-  return account.uid;
+  replaceFile(path, pem, { mode: 0o600, uid: requireLocalAccount(user).uid, gid: 0 }, true);
 }
 
 /** Why the certificate of a PEM text is none for that name, with the key in the text. */

@@ -5,7 +5,7 @@
 import { chmodSync, chownSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { localAccounts } from '../../deploy/login-host/pieces.ts';
+import { requireLocalAccount } from '../../deploy/login-host/pieces.ts';
 import { type Running, runProgram, startProgram } from '../shared/run-programs.ts';
 import { mariadbSocket, POSTGRES, REDIS, SLAPD } from './places.ts';
 import type { Piece } from './setup.ts';
@@ -79,9 +79,7 @@ export function ownServer(unit: string, needs: readonly Piece[]): Piece {
 
 async function startServer(unit: string): Promise<void> {
   const { user, folder, words } = programOf(unit);
-  const account = localAccounts().find(({ name }) => name === user);
-  if (account === undefined) throw new Error(`there is no account ${user}`);
-  const { uid, gid } = account;
+  const { uid, gid } = requireLocalAccount(user);
   mkdirSync(folder, { recursive: true });
   chownSync(folder, uid, gid);
   chmodSync(folder, 0o755);

@@ -27,6 +27,11 @@ export function isLocal(host: string): boolean {
   return isThisMachine(host) || host.toLowerCase().endsWith('.localhost');
 }
 
+/** Whether it is an address, in any form that a program takes for one (inet_aton(3)): such as 10.1.2.3, 1.1, 0 or 0x7f.1. */
+export function isAddress(name: string): boolean {
+  return /(?:^|\.)(?:\d+|0x[0-9a-f]*)$/u.test(name);
+}
+
 /** The host of a URL: of an IPv6 address without its brackets. */
 export function hostOf({ hostname }: Pick<URL, 'hostname'>): string {
   return hostname.replace(/^\[|\]$/gu, '');

@@ -55,7 +55,7 @@ export async function bootBare(docker: Docker, name: string, address?: string): 
 }
 
 /** What the package chamberlain-login-host needs. */
-export const LOGIN_HOST = {
+const LOGIN_HOST = {
   image: 'chamberlain-login-host-test',
   packages: [
     ...['age', 'ca-certificates', 'dbus', 'libnss-extrausers', 'openssh-server', 'procps'],
@@ -64,6 +64,14 @@ export const LOGIN_HOST = {
 };
 const REALM_ADDRESS = 'realm.example.org';
 const LOGIN_ADDRESS = 'login1.example.org';
+
+/** Makes the images of both, from the packages that `buildPackages` has built. */
+export function makeImages(docker: Docker, [ofLogin = '', ofRealm = '']: readonly string[]): void {
+  docker.makeImage(INCLUDED, HOOKS);
+  docker.install(ofRealm);
+  docker.makeImage(LOGIN_HOST.packages, [], LOGIN_HOST.image);
+  docker.install(ofLogin, LOGIN_HOST.image);
+}
 
 /** A machine that can become a realm, and one that can become its login host; they reach each other. */
 export async function bootPair(docker: Docker): Promise<{ realm: Machine; login: Machine }> {

@@ -9,10 +9,8 @@ import {
   asAliceOnLogin,
   bootPair,
   buildPackages,
-  HOOKS,
-  INCLUDED,
   joinLogin,
-  LOGIN_HOST,
+  makeImages,
   SETUP,
 } from './bare-machine.ts';
 import { type Docker, type Machine, startDocker } from './systemd-machines.ts';
@@ -24,12 +22,8 @@ let docker: Docker;
 let realm: Machine;
 let login: Machine;
 beforeAll(async () => {
-  const [ofLogin = '', ofRealm = ''] = buildPackages(folder);
   docker = await startDocker();
-  docker.makeImage(INCLUDED, HOOKS);
-  docker.install(ofRealm);
-  docker.makeImage(LOGIN_HOST.packages, [], LOGIN_HOST.image);
-  docker.install(ofLogin, LOGIN_HOST.image);
+  makeImages(docker, buildPackages(folder));
   ({ realm, login } = await bootPair(docker));
   realm.run(...SETUP);
 }, HOUR_MS);

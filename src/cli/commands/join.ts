@@ -1,5 +1,5 @@
 /** `chamberlain join`: answers the join request of a new machine. */
-import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
+import { readBeginning } from '../../shared/durable-file.ts';
 import { cannotRead, ChamberlainError } from '../../shared/errors.ts';
 import type { Config } from '../../shared/config.ts';
 import type { Host } from '../../backends/ldap/directory-hosts.ts';
@@ -50,7 +50,7 @@ export function define(command: Command): void {
       const json = wantsJson(command);
       if (options.fingerprint === undefined) requireTerminal(command, '--fingerprint');
       const config = configOf(command);
-      const request = parseJoinRequest(readStart(file));
+      const request = parseJoinRequest(readRequest(file));
       const joining = prepareJoining(config, request);
       const { name, kind, fingerprint } = joining;
       const given = options.fingerprint?.toLowerCase();
@@ -97,21 +97,9 @@ function describe(
   ].join('\n');
 }
 
-/** As much of a file as a join request may be long, and a byte more. */
-function readStart(file: string): Buffer {
+function readRequest(file: string): Buffer {
   try {
-    const fd = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK); // a FIFO would wait for a writer
-    try {
-      if (!fstatSync(fd).isFile()) throw new Error('it is not a regular file');
-      const bytes = Buffer.alloc(MAX_JOIN_REQUEST + 1);
-      let length = 0;
-      for (let read = -1; read !== 0 && length < bytes.length; length += read) {
-        read = readSync(fd, bytes, length, bytes.length - length, null);
-      }
-      return bytes.subarray(0, length);
-    } finally {
-      closeSync(fd);
-    }
+    return readBeginning(file, MAX_JOIN_REQUEST);
   } catch (cause) {
     throw cannotRead('join request', file, cause, 'USAGE');
   }
