@@ -68,7 +68,7 @@ describe('on a bare machine', () => {
       const secrets = machine.run(
         'sh',
         '-c',
-        'cd /etc/chamberlain/secrets; tail -qn +1 *; cat *-key',
+        'cd /etc/chamberlain/secrets; for each in *; do cat "$each"; echo; done', // few end their line
       );
       const journal = machine.run('journalctl', '--no-pager');
       for (const secret of secrets
