@@ -5,6 +5,7 @@
  * failures it waits up to 10 s before it tries again. Here a refusal is an error at once, and the next piece of
  * work tries again.
  */
+import { connect as openSocket } from 'node:net';
 import { createConnection } from 'mariadb';
 import { type Secret, secretNow } from '../../secrets/secret.ts';
 import { isThisMachine, tlsOptions } from '../../shared/tls.ts';
@@ -55,7 +56,14 @@ export function isUnavailable(error: unknown): boolean {
   );
 }
 
-type OpenConnection = Awaited<ReturnType<typeof createConnection>>;
+interface OpenConnection extends Connection {
+  isValid(): boolean;
+  end(): Promise<void>;
+  /** Closes the connection at once, whatever the server does; the work in progress fails. */
+  drop(): void;
+  /** Drops the connection, and ends its statement on the server. Throws if the server could not be asked. */
+  cut(): Promise<void>;
+}
 
 const CONNECT_TIMEOUT_MS = 3_000;
 /** Work fails after this much silence on the socket: a stopped server does not refuse, it hangs. */
@@ -127,8 +135,8 @@ function openPool(place: DatabaseServerPlace, login: DatabaseLogin, limit: numbe
   }
 
   function giveBack(connection: OpenConnection): void {
-    if (closing.signal.aborted) connection.destroy();
     if (!connection.isValid()) return;
+    if (closing.signal.aborted) return void connection.cut().catch(() => {});
     const timer = setTimeout(() => {
       idle.delete(connection);
       void end(connection);
@@ -208,7 +216,7 @@ export async function usePatiently<T>(
 
 /** Cuts a connection, even one that is established only after the cut. */
 function cutOf(connecting: Promise<OpenConnection>): () => void {
-  return () => void connecting.then((connection) => connection.destroy()).catch(() => {});
+  return () => void connecting.then((connection) => connection.cut()).catch(() => {});
 }
 
 async function connect(
@@ -216,10 +224,12 @@ async function connect(
   login: DatabaseLogin,
   socketTimeout = OPERATION_TIMEOUT_MS,
 ): Promise<OpenConnection> {
+  const socket = place.socket === undefined ? openSocket(portOf(place)) : openSocket(place.socket);
   const connection = await createConnection({
+    stream: (use) => use(undefined, socket),
     user: login.user,
     password: secretNow(login.password),
-    ...addressOf(place),
+    ...tlsOf(place),
     connectTimeout: CONNECT_TIMEOUT_MS,
     socketTimeout,
     sessionVariables: {
@@ -233,19 +243,37 @@ async function connect(
   });
   // the work in progress gets its own error; an unused connection that breaks is found to be invalid
   connection.on('error', () => undefined);
-  return connection;
+  const drop = () => void socket.destroy(new Error('the connection was cut'));
+  return Object.assign(connection, {
+    drop,
+    // The package's `destroy` does the same, but if the server is lost before it has answered the KILL, it
+    // throws where nobody can catch it, and the process ends.
+    async cut() {
+      drop();
+      const killer = await connect(place, login);
+      try {
+        await killer.query(`KILL ${connection.threadId}`);
+      } finally {
+        killer.drop();
+      }
+    },
+  });
 }
 
-function addressOf({ socket, host = 'localhost', port = 3306, caFile }: DatabaseServerPlace) {
-  if (socket !== undefined) return { socketPath: socket };
+function portOf({ host = 'localhost', port = 3306 }: DatabaseServerPlace) {
+  return { host, port, noDelay: true };
+}
+
+function tlsOf({ socket, host = 'localhost', caFile }: DatabaseServerPlace) {
+  if (socket !== undefined || isThisMachine(host)) return {};
   // without `ca`, the package would trust a certificate that anybody has signed
-  return { host, port, ...(isThisMachine(host) ? {} : { ssl: tlsOptions({ host, caFile }) }) };
+  return { ssl: tlsOptions({ host, caFile }) };
 }
 
 async function end(connection: OpenConnection): Promise<void> {
   try {
     await connection.end();
   } catch {
-    connection.destroy();
+    connection.drop();
   }
 }
