@@ -25,7 +25,15 @@ import type { Leased } from '../database/leased.ts';
 import { hearNotices } from '../database/notices.ts';
 import { syncRanges } from '../identity/id-allocation-table.ts';
 import { hostCalendar } from '../lifecycle/calendar-runs.ts';
-import { decideBatch, freeze, type Intaking, takeJobs, tidy, TIDY_MS } from './batch.ts';
+import {
+  decideBatch,
+  decideChecks,
+  freeze,
+  type Intaking,
+  takeJobs,
+  tidy,
+  TIDY_MS,
+} from './batch.ts';
 import { openNews } from '../shared/news.ts';
 
 /** Notices of a thaw are lost when a connection breaks, so intake also looks this often. */
@@ -71,7 +79,9 @@ async function takeInThawed(leased: Leased, terms: IntakeTerms): Promise<void> {
       of.woken = new AbortController();
       const taken = await takeJobs(of);
       const jobs = taken ?? [];
-      if (jobs.length > 0) await decideBatch(of, jobs);
+      const requests = jobs.filter(({ job }) => job.signed.claims.check === undefined);
+      if (requests.length > 0) await decideBatch(of, requests);
+      await decideChecks(of, jobs);
       if (calendar.isDue() && !stop.aborted && !(await calendar.turn(of.isAllTaken))) freeze(of);
       await tidy(of);
       if (taken === undefined) waits();

@@ -48,6 +48,8 @@ export interface Verdict {
   verdict: 'accepted' | 'refused';
   code?: string | undefined;
   sentence?: string | undefined;
+  /** it is what the verdict would be: nothing was done, and nothing recorded */
+  check?: true;
 }
 
 /** A verdict, and the events that must be written in the same transaction. */
@@ -206,13 +208,35 @@ function needsRecorded(
   return accounts.has(ownAccount) || named.some((each) => accounts.has(each));
 }
 
+/** Says what the verdict on a job would be now, by the same rules. The caller's transaction must be rolled back. */
+export async function checkVerdict(
+  client: Client,
+  config: Config,
+  job: SignedJob,
+  of: { urgentQueue: boolean; now: Date },
+): Promise<Verdict> {
+  const { verdict } = await decideVerdict(client, config, job, of);
+  return { ...verdict, check: true };
+}
+
 /**
  * Gives a job its verdict within a transaction. The verdict counts once that is committed. Before the commit, the
- * caller writes the events of all verdicts of the transaction at once. Throws only for faults of servers.
+ * caller writes the events of all verdicts of the transaction at once. Throws only for faults of servers, and for a
+ * check, which is never carried out.
  *
  * @param of.together the other requests of the same transaction; the caller records at its end what is still unrecorded
  */
 export async function giveVerdict(
+  client: Client,
+  config: Config,
+  job: SignedJob,
+  of: { urgentQueue: boolean; now: Date; together?: Together | undefined },
+): Promise<Given> {
+  if (job.signed.claims.check === true) throw new TypeError('a check gets no verdict');
+  return await decideVerdict(client, config, job, of);
+}
+
+async function decideVerdict(
   client: Client,
   config: Config,
   job: SignedJob,
