@@ -29,6 +29,7 @@ import { describeError, describeRootCause } from '../shared/errors.ts';
 import type { Log } from '../shared/log.ts';
 import type { News } from '../shared/news.ts';
 import type { Failures } from './failures.ts';
+import { countInvalidJobs, countVerdicts } from './intake-metrics.ts';
 
 /** Most requests that are decided in one transaction: an urgent request waits for one batch at most. */
 const BATCH = 32;
@@ -109,6 +110,7 @@ export async function decideBatch(of: Intaking, batch: readonly Waiting[]): Prom
   if (stop.aborted) return;
   const jobs = batch.map(({ job }) => job);
   let verdicts: Verdict[];
+  let committed: readonly Given[] = [];
   try {
     verdicts = await transact(client, async () => {
       // sent first, and answered first
@@ -119,6 +121,7 @@ export async function decideBatch(of: Intaking, batch: readonly Waiting[]): Prom
         client,
         given.flatMap(({ events }) => events),
       );
+      committed = given;
       return given.map(({ verdict }) => verdict);
     });
   } catch (error) {
@@ -126,6 +129,7 @@ export async function decideBatch(of: Intaking, batch: readonly Waiting[]): Prom
     return await hasFailed(of, jobs, error);
   }
   failures.forget(jobs);
+  countVerdicts(jobs, committed);
   calendar.decided(jobs.map(({ signed }) => signed.kind));
   await answer(
     of,
@@ -210,6 +214,7 @@ export async function tidy(of: Intaking): Promise<void> {
     if (junk.length > 0) {
       log.warn({ junk }, 'invalid jobs arrived in the queues of requests');
       await addJunk(client, junk);
+      countInvalidJobs(junk);
     }
   }
   if (now - of.tidiedAt >= TIDY_MS) {

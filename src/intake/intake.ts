@@ -35,6 +35,7 @@ import {
   TIDY_MS,
 } from './batch.ts';
 import { openNews } from '../shared/news.ts';
+import { openIntakeMetrics } from './intake-metrics.ts';
 
 /** Notices of a thaw are lost when a connection breaks, so intake also looks this often. */
 const LOOK_THAWED_MS = 500;
@@ -44,18 +45,23 @@ export type IntakeTerms = Pick<Intaking, 'config' | 'log' | 'clock' | 'failures'
 /** Takes requests in whenever the realm is not frozen, as long as the lease is held. */
 export async function takeIn(leased: Leased, terms: IntakeTerms): Promise<void> {
   const { client, held } = leased;
+  const metrics = openIntakeMetrics(terms.config, terms.log);
   let tidiedAt = performance.now();
-  while (!held.signal.aborted) {
-    if (!(await isFrozen(client))) {
-      await takeInThawed(leased, terms);
-      continue;
+  try {
+    while (!held.signal.aborted) {
+      if (!(await isFrozen(client))) {
+        await takeInThawed(leased, terms);
+        continue;
+      }
+      if (performance.now() - tidiedAt >= TIDY_MS) {
+        tidiedAt = performance.now();
+        await tidyFrozen(terms);
+      }
+      await leased.progress();
+      await untilNotice(client, held.signal);
     }
-    if (performance.now() - tidiedAt >= TIDY_MS) {
-      tidiedAt = performance.now();
-      await tidyFrozen(terms);
-    }
-    await leased.progress();
-    await untilNotice(client, held.signal);
+  } finally {
+    metrics.close();
   }
 }
 

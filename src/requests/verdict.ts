@@ -56,6 +56,8 @@ export interface Verdict {
 export interface Given {
   verdict: Verdict;
   events: NewEvent[];
+  /** it was given before, and is only repeated */
+  isRepeated?: boolean;
 }
 
 /** Everything that is known about a refused request. */
@@ -268,7 +270,7 @@ async function decideVerdict(
   if (first !== undefined) {
     if (first.bodySha256.equals(signed.sha256)) {
       const { verdict, code, sentence } = first;
-      return { verdict: { verdict, code, sentence }, events: [] };
+      return { verdict: { verdict, code, sentence }, events: [], isRepeated: true };
     }
     return refuse({
       code: 'REQUEST_REPLAYED',
@@ -490,7 +492,8 @@ async function recordRefusal(client: Client, config: Config, refusal: Refusal): 
     code,
     data: { sentence, ...(kind === undefined ? {} : { kind }) },
   };
-  return { verdict: { verdict: 'refused', code, sentence }, events: isNew ? [event] : [] };
+  const verdict = { verdict: 'refused', code, sentence } as const;
+  return { verdict, events: isNew ? [event] : [], isRepeated: !isNew };
 }
 
 /** The person or the tool that a refused request names, if there is one by that name. No other text is kept. */
