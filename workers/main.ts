@@ -1,6 +1,7 @@
 /** Starts workers: all in one process, or some. */
 import type { Config } from '../src/shared/config.ts';
 import type { Log } from '../src/shared/log.ts';
+import { startApi } from './api.ts';
 import { startIntake } from './intake.ts';
 import type { RoleDescriptor } from '../src/roles/descriptor.ts';
 import { REGISTRY } from '../src/roles/index.ts';
@@ -18,10 +19,16 @@ const START = new Map<string, Start>([
   ['relay', async (config, log) => startRelay(config, log)],
   ...REGISTRY.map((role): [string, Start] => [role.name, (...of) => startAllOf(role, ...of)]),
   ['sweep', async (config, log) => startSweep(config, log)],
+  ['api', async (config, log) => startApi(config, log)],
 ]);
 
 /** What `chamberlain work` can be told to do. */
 export const WORK_ROLES = [...START.keys()];
+
+/** What it does without being told: all, and the API if the configuration has one. */
+export function defaultRoles({ api }: Pick<Config, 'api'>): string[] {
+  return WORK_ROLES.filter((role) => role !== 'api' || api !== undefined);
+}
 
 /** What a role does: its subjects, the markers of its places, looking for what is not ours, and more of its own. */
 async function startAllOf(

@@ -47,7 +47,15 @@ export interface StackConfig {
     kinds: 'all' | readonly string[];
     subjectEvents: boolean;
     speaksForAdmins: boolean;
+    reads?: readonly ('public' | 'own' | 'mail' | 'all')[];
   }[];
+  readonly api?: {
+    listen?: string;
+    certificateFile?: string;
+    keyFile?: string;
+    trustedProxies?: readonly string[];
+    mostCallsPerMinute?: { portal?: number; address?: number };
+  };
 }
 
 /** The parts of the config that do not depend on where the servers are. */
