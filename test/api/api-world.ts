@@ -104,6 +104,7 @@ export async function openApiWorld(
   if (roles.length > 0 || options.needs?.includes('postgres') !== false) {
     await world.chamberlain('bootstrap', 'steward');
   }
+  if (roles.includes('homes')) await world.chamberlain('prepare');
   const server = await startApi(world.config, logger);
   const work =
     roles.length === 0 ? undefined : await startWork(world.config, { roles, log: logger });
