@@ -37,6 +37,14 @@ test('too many calls are refused until the time that the answer says', async () 
   expect(seconds).toBeLessThanOrEqual(10);
   const [other] = await calls(1, { 'x-forwarded-for': '192.0.2.2' });
   expect(other?.status).toBe(200);
+  const guesses = await Promise.all(
+    Array.from({ length: 30 }, () =>
+      api.get('/v1/names/x', {
+        headers: { 'x-forwarded-for': '192.0.2.3', authorization: 'Chamberlain x.y.z' },
+      }),
+    ),
+  );
+  expect(new Set(guesses.map(({ status }) => status))).toEqual(new Set([401, 429]));
   // one network of IPv6 is one caller
   const six = await Promise.all(
     Array.from({ length: 30 }, (_, n) =>
