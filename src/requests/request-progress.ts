@@ -85,6 +85,23 @@ export async function findRequestsOf(
   return rows as RequestView[];
 }
 
+/** The highest number of a request that PostgreSQL could give. */
+const LAST = '9223372036854775807';
+
+/** Reads a page of some portals' requests, the newest first: those before a number. */
+export async function listRequestsOf(
+  client: Client,
+  portals: readonly string[],
+  { before = LAST, limit }: { before?: string | undefined; limit: number },
+): Promise<RequestView[]> {
+  const { rows } = await client.query({
+    name: 'list-requests-of',
+    text: `${REQUEST} WHERE portal = ANY ($1) AND number < $2 ORDER BY number DESC LIMIT $3`,
+    values: [portals, before, limit],
+  });
+  return rows as RequestView[];
+}
+
 /** Finds one portal's request. Undefined as long as it has no verdict. */
 export async function findRequest(
   client: Client,

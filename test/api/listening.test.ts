@@ -78,7 +78,7 @@ test('at a unix socket, also if one is left of an API that was killed, but not i
   const server = await startApi(config, log);
   expect(server.port).toBeUndefined();
   expect(statSync(path).mode & 0o777).toBe(0o666);
-  expect(await statusOf(request, { socketPath: path })).toBe(200);
+  expect(await statusOf(request, { socketPath: path, path: '/v1/kinds' })).toBe(200);
   await expect(startApi(config, log)).rejects.toMatchObject({ code: 'CONFIG_INVALID' });
   expect(await statusOf(request, { socketPath: path })).toBe(200);
   await server.close();

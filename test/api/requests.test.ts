@@ -174,6 +174,37 @@ test('a portal sees its own requests role by role, and nobody else does but who 
   }
 });
 
+test('the requests of a portal, in pages, the newest first', async () => {
+  for (const name of ['gina', 'hugo', 'iris']) await api.done('other', person(name));
+  const read = async (as: 'other' | 'may-own' | 'may-all', query = '') =>
+    (await api.get(`/v1/requests${query}`, { as })).body;
+  const all = await read('other');
+  expect(all.next).toBeNull();
+  expect(all.entries.map((each: any) => each.account)).toEqual(['iris', 'hugo', 'gina', 'frank']);
+  const seen: string[] = [];
+  for (let after = ''; ;) {
+    const page = await read('other', `?limit=2${after}`);
+    seen.push(...page.entries.map((each: any) => each.id));
+    if (page.next === null) break;
+    after = `&after=${page.next}`;
+  }
+  expect(seen).toEqual(all.entries.map((each: any) => each.id));
+  expect((await read('may-own')).entries).toEqual([]);
+  expect((await read('may-own', '?portal=other')).code).toBe('NOT_FOUND');
+  expect((await read('may-all', '?portal=other')).entries).toEqual(all.entries);
+  expect((await read('may-all', '?limit=100')).entries.length).toBeGreaterThan(4);
+  for (const wrong of [
+    '?after=x',
+    '?after=eyJ9',
+    '?limit=0',
+    '?limit=101',
+    '?limit=2&limit=3',
+    '?other=1',
+  ]) {
+    expect([wrong, (await read('other', wrong)).code]).toEqual([wrong, 'CALL_INVALID']);
+  }
+});
+
 test('names and keys', async () => {
   const state = async (path: string) => (await api.get(`/v1/names/${path}`, { as: 'portal' })).body;
   expect(await state('frank')).toMatchObject({ of: 'person', state: 'taken', code: 'NAME_TAKEN' });

@@ -5,14 +5,17 @@ import { isKind, URGENT_KINDS } from '../../requests/kinds.ts';
 import {
   findRequestsOf,
   findStandings,
+  listRequestsOf,
   readAppliedRoles,
   readOpenTouches,
   type RequestView,
 } from '../../requests/request-progress.ts';
 import { checkJob, type SignedJob } from '../../requests/verdict.ts';
+import type { Config } from '../../shared/config.ts';
 import { hasCome, type Outcome, type Until } from '../outcomes.ts';
 import { notFound, Problem } from '../problem.ts';
-import { mayCall } from '../rights.ts';
+import { makePage, PAGE_QUERY, pageOf, readCursor } from '../page.ts';
+import { type Caller, mayCall } from '../rights.ts';
 import { type Api, route } from '../route.ts';
 
 /** In one call. */
@@ -86,6 +89,11 @@ const PROGRESS = z
   })
   .describe('a request, role by role');
 
+const PORTAL = z
+  .string()
+  .optional()
+  .describe('the portal that sent it: another than the own one only with the right `all`');
+
 export const REQUEST_ROUTES = [
   route({
     method: 'POST',
@@ -131,23 +139,30 @@ export const REQUEST_ROUTES = [
   }),
   route({
     method: 'GET',
+    path: '/v1/requests',
+    summary: 'the requests of the portal that have a verdict, the newest first',
+    right: 'own',
+    query: z.strictObject({ ...PAGE_QUERY, portal: PORTAL }),
+    replies: { 200: pageOf(PROGRESS.omit({ roles: true }), 'a page of requests') },
+  }).handle(async ({ config, pool }, { caller, query: { limit, after, portal } }) => {
+    const before = readCursor(after, z.string().regex(/^\d{1,18}$/u));
+    const among = portalsOf(config, caller, portal);
+    const rows = await withClient(pool, (client) =>
+      listRequestsOf(client, among, { before, limit: limit + 1 }),
+    );
+    const page = makePage(rows, limit, { render: renderRequest, keyOf: ({ number }) => number });
+    return { status: 200, body: page };
+  }),
+  route({
+    method: 'GET',
     path: '/v1/requests/:id',
     summary: 'a request of the portal, role by role',
     right: 'own',
     params: z.object({ id: z.uuid() }),
-    query: z.strictObject({
-      portal: z
-        .string()
-        .optional()
-        .describe('for callers with the right `all`: the portal that sent it'),
-    }),
+    query: z.strictObject({ portal: PORTAL }),
     replies: { 200: PROGRESS },
   }).handle(async ({ config, pool }, { caller, params, query }) => {
-    const { portal = caller.name } = query;
-    const seesAll = mayCall(caller, 'all');
-    if (portal !== caller.name && !seesAll) throw notFound();
-    const all = seesAll && query.portal === undefined;
-    const among = all ? config.portals.map(({ name }) => name) : [portal];
+    const among = portalsOf(config, caller, query.portal);
     return await withClient(pool, async (client) => {
       const [request] = await findRequestsOf(client, among, params.id);
       if (request === undefined) throw notFound();
@@ -199,12 +214,31 @@ function outcomeOf(
   return outcomes.wait({ portal: portal.name, id, sha256 }, until, signal);
 }
 
+/** The portals whose requests are meant: without a name the own one, or with the right `all` every one. */
+function portalsOf(config: Config, caller: Caller, portal: string | undefined): string[] {
+  if (mayCall(caller, 'all'))
+    return portal === undefined ? config.portals.map(({ name }) => name) : [portal];
+  if (portal !== undefined && portal !== caller.name) throw notFound();
+  return [caller.name];
+}
+
+function renderRequest(request: RequestView): Omit<z.output<typeof PROGRESS>, 'roles'> {
+  const { number: _, id, portal, at, doneAt, stuckAt, ...rest } = request;
+  return {
+    ...rest,
+    id: id as string,
+    portal: portal as string,
+    at: at.toISOString(),
+    doneAt: doneAt?.toISOString() ?? null,
+    stuckAt: stuckAt?.toISOString() ?? null,
+  };
+}
+
 function renderProgress(
   request: RequestView,
   open: Awaited<ReturnType<typeof readOpenTouches>>,
   applied: readonly string[],
 ): z.output<typeof PROGRESS> {
-  const { number: _, id, portal, at, doneAt, stuckAt, ...rest } = request;
   const behind = open.map(({ role, account, applied: isApplied, state, code, sentence }) => ({
     ...{ role, account },
     state: isApplied ? ('applied' as const) : state,
@@ -220,12 +254,7 @@ function renderProgress(
       sentence: null,
     }));
   return {
-    ...rest,
-    id: id as string,
-    portal: portal as string,
-    at: at.toISOString(),
-    doneAt: doneAt?.toISOString() ?? null,
-    stuckAt: stuckAt?.toISOString() ?? null,
+    ...renderRequest(request),
     roles: [...behind, ...others],
   };
 }
