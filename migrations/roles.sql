@@ -16,7 +16,7 @@ DECLARE
 BEGIN
   FOR role, most IN
     SELECT 'chamberlain_' || n, m FROM (
-      VALUES ('intake', 5), ('relay', 12), ('sweep', 5), ('admin', 20)
+      VALUES ('intake', 5), ('relay', 12), ('sweep', 5), ('api', 20), ('admin', 20)
       UNION ALL SELECT name, connections FROM roles
       UNION ALL SELECT name || '_reader', 12 FROM roles) AS v (n, m)
   LOOP
@@ -245,6 +245,12 @@ GRANT INSERT (subject, role, state, urgent, next_try_at, targets),
   UPDATE (wanted, state, code, sentence, attempts, next_try_at, urgent, since, targets)
   ON convergence TO chamberlain_sweep;
 GRANT EXECUTE ON FUNCTION look_again(integer[], text[], boolean, boolean[], text[]) TO chamberlain_sweep;
+
+-- the API: reads the views that are made for it, and no table
+GRANT SELECT ON request_progress, request_open_touches, request_applied_roles
+  TO chamberlain_api, chamberlain_admin;
+GRANT SELECT ON known_names TO chamberlain_api, chamberlain_intake;
+GRANT SELECT ON active_maintainers TO chamberlain_api;
 
 -- the admin's command line: sees, asks for surveys and repairs, has no writer
 GRANT SELECT ON posix_ids, id_ranges, names, unmanaged_sightings, people, tools, realm_members,

@@ -50,6 +50,8 @@ export interface WorldOptions {
   readonly needs?: readonly Need[];
   /** Own PostgreSQL and MariaDB servers too, for a test that stops or freezes them. */
   readonly own?: boolean;
+  /** More portals than the two. */
+  readonly portals?: (makeKey: World['makeKey']) => StackConfig['portals'];
   /** Last word on the config, before it is written. */
   readonly adjust?: (config: StackConfig) => StackConfig;
 }
@@ -133,7 +135,11 @@ export async function openWorld(name: string, options: WorldOptions = {}): Promi
     ids,
     dataRoot,
     sockets: { replica: stack.replica.socket, tools: stack.tools.socket },
-    portals: [portalWith('portal', portal.publicKey), portalWith('admin.steward', admin.publicKey)],
+    portals: [
+      portalWith('portal', portal.publicKey),
+      portalWith('admin.steward', admin.publicKey),
+      ...(options.portals?.(makeKey) ?? []),
+    ],
   });
   // the first comes somewhere within the interval: never in the middle of a test that does not ask for one
   const written = { ...composed, sweep: { everyMinutes: 43_200 } };

@@ -18,10 +18,17 @@ const START = new Map<string, Start>([
   ['relay', async (config, log) => startRelay(config, log)],
   ...REGISTRY.map((role): [string, Start] => [role.name, (...of) => startAllOf(role, ...of)]),
   ['sweep', async (config, log) => startSweep(config, log)],
+  // no other process needs an HTTP server
+  ['api', async (config, log) => (await import('./api.ts')).startApi(config, log)],
 ]);
 
 /** What `chamberlain work` can be told to do. */
 export const WORK_ROLES = [...START.keys()];
+
+/** What it does without being told: all, and the API if the configuration has one. */
+export function defaultRoles({ api }: Pick<Config, 'api'>): string[] {
+  return WORK_ROLES.filter((role) => role !== 'api' || api !== undefined);
+}
 
 /** What a role does: its subjects, the markers of its places, looking for what is not ours, and more of its own. */
 async function startAllOf(

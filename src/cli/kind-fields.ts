@@ -1,6 +1,6 @@
 /** The fields of each kind of request, as a portal writes them and as options of the command line. */
 import * as z from 'zod';
-import { KIND_SUMMARIES, type RequestKind } from '../requests/kinds.ts';
+import type { RequestKind } from '../requests/kinds.ts';
 import { REQUEST_SCHEMAS } from '../requests/schema.ts';
 
 /** A field of a kind, as an option of the command line. */
@@ -11,15 +11,6 @@ export interface Field {
   isList: boolean;
   /** takes no value: it is true if it is given */
   isSwitch: boolean;
-}
-
-/** The JSON Schema (2020-12) of a kind, for the request as a portal writes it. */
-export function schemaOf(kind: RequestKind): Record<string, unknown> {
-  return {
-    title: kind,
-    description: KIND_SUMMARIES[kind],
-    ...z.toJSONSchema(REQUEST_SCHEMAS[kind], { io: 'input' }),
-  };
 }
 
 /** The fields of a kind, without `kind` and `requestedBy`, which every kind has. */

@@ -20,10 +20,11 @@ export const POSTGRES_ROLES: readonly Exclude<PostgresRole, 'owner'>[] = [
   'relay',
   ...ROLES.flatMap((role) => [role, readerOf(role)]),
   'sweep',
+  'api',
   'admin',
 ];
 export type PostgresRole =
-  'owner' | 'intake' | 'relay' | Role | `${Role}_reader` | 'sweep' | 'admin';
+  'owner' | 'intake' | 'relay' | Role | `${Role}_reader` | 'sweep' | 'api' | 'admin';
 
 /** The login by which a role reads. */
 export function readerOf(role: Role): `${Role}_reader` {

@@ -9,8 +9,8 @@ export async function readNameState(client: Client, name: string): Promise<NameS
   if (name.includes('\0')) return 'free'; // PostgreSQL cannot store it in a text, and the grammar refuses it later
   const { rows } = await client.query({
     name: 'name-state',
-    text: `SELECT EXISTS (SELECT FROM names WHERE name = $1) AS taken,
-                  EXISTS (SELECT FROM unmanaged_sightings WHERE name = $1) AS unmanaged`,
+    text: `SELECT coalesce(bool_or(NOT unmanaged), false) AS taken, coalesce(bool_or(unmanaged), false) AS unmanaged
+           FROM known_names WHERE name = $1`,
     values: [name],
   });
   const row = rows[0] as { taken: boolean; unmanaged: boolean };

@@ -2,6 +2,7 @@
 import type { Config } from '../shared/config.ts';
 import { ChamberlainError, type Code } from '../shared/errors.ts';
 import type { RequestKind } from './kinds.ts';
+import { faultOfNewName } from './new-names.ts';
 import type { NamedSubject, NameState } from '../identity/names-table.ts';
 import type { RoleTouch } from '../roles/touches.ts';
 import type { NewEvent, OnDone } from '../events/events-table.ts';
@@ -86,21 +87,15 @@ export function requireFuture(
   refuse('REQUEST_INVALID', `${field} is in the past. Give a time in the future${orNot}.`);
 }
 
-/**
- * Refuses a name that is taken (in any case), reserved, or used by another entry of the directory. The caller
- * checks the grammar of the name.
- */
-export function requireFreeName(name: string, state: NameState, reserved: boolean): void {
-  if (state === 'taken') {
-    refuse('NAME_TAKEN', `The name ${name} is taken or was used before. Choose another name.`);
-  }
-  if (reserved) refuse('NAME_RESERVED', `The name ${name} is reserved. Choose another name.`);
-  if (state === 'unmanaged') {
-    refuse(
-      'NAME_FOREIGN',
-      `The name ${name} belongs to something that Chamberlain does not manage. Choose another name.`,
-    );
-  }
+/** Refuses a name that nobody can get (`faultOfNewName`); `state` is that of the account that it would have. */
+export function requireNewName(
+  { config }: { config: Config },
+  kind: 'person' | 'tool',
+  name: string,
+  state: NameState,
+): void {
+  const fault = faultOfNewName(kind, name, state, config);
+  if (fault !== undefined) refuse(fault.code, fault.sentence);
 }
 
 /** Refuses requests about, or by, a person who is deleted or is being archived or restored. */

@@ -1,4 +1,7 @@
-/** The progress of requests: their verdicts, and what is not applied yet. Read only. */
+/**
+ * The progress of requests: their verdicts, and what is not applied yet. Read only, through the views of
+ * migrations/0026_api.sql.
+ */
 import type { Role } from '../reconcile/wanted.ts';
 import type { ConvergenceState } from '../database/overview.ts';
 import type { Client } from '../database/connection.ts';
@@ -40,35 +43,13 @@ export interface RequestView {
 }
 
 const REQUEST = `
-  SELECT r.id AS number, r.jti AS id, r.portal, r.kind, r.requested_by AS "requestedBy",
-         r.approved_by AS "approvedBy", coalesce(t.account, p.shell_name) AS account,
-         ARRAY(SELECT a.account FROM audit a WHERE a.request = r.id AND a.kind = 'person.suspend'
-               AND r.subject IS NULL AND a.account IS NOT NULL
-               UNION ALL
-               -- written in the same transaction: only the time has an index
-               SELECT a.account FROM audit a WHERE a.at = r.at AND a.request = r.id AND a.kind = 'person.reinstate'
-               AND r.kind = 'person.reinstate' AND r.subject IS NULL AND a.account IS NOT NULL) AS accounts, r.verdict,
-         coalesce(r.code, s.code) AS code, coalesce(r.sentence, s.sentence) AS sentence,
-         r.at, r.done_at AS "doneAt", r.stuck_at AS "stuckAt",
-         CASE WHEN w.request IS NOT NULL THEN
-           jsonb_build_object('state', w.state, 'why', w.why, 'decidedBy', w.decided_by,
-             'reason', CASE WHEN w.state = 'rejected' THEN w.body->>'reason' END) END AS approval,
-         CASE WHEN o.id IS NOT NULL THEN
-           jsonb_build_object('state', o.state, 'decidedBy', o.decided_by, 'reason', o.decision_reason) END AS access
-  FROM requests r LEFT JOIN people p ON p.uid = r.subject LEFT JOIN tools t ON t.uid = r.subject
-    LEFT JOIN approvals w ON w.request = r.jti AND w.portal = r.portal
-    -- opened in the same transaction
-    LEFT JOIN access_requests o ON r.kind = 'access.request' AND r.verdict = 'accepted'
-      AND o.person = r.subject AND o.opened_at = r.at
-    -- the reason why it is stuck is recorded with what it touched
-    LEFT JOIN LATERAL (
-      SELECT c.code, c.role || ': ' || c.sentence AS sentence FROM request_touches i
-        JOIN convergence c ON c.subject = i.subject AND c.role = i.role
-      WHERE i.request = r.id AND c.state = 'parked' LIMIT 1) AS s ON r.done_at IS NULL`;
+  SELECT number, id, portal, kind, requested_by AS "requestedBy", approved_by AS "approvedBy", account, accounts,
+         verdict, code, sentence, at, done_at AS "doneAt", stuck_at AS "stuckAt", approval, access
+  FROM request_progress`;
 
 /** Reads the newest requests, the newest first. */
 export async function readRequests(client: Client, limit: number): Promise<RequestView[]> {
-  const { rows } = await client.query(`${REQUEST} ORDER BY r.id DESC LIMIT $1`, [limit]);
+  const { rows } = await client.query(`${REQUEST} ORDER BY number DESC LIMIT $1`, [limit]);
   return rows as RequestView[];
 }
 
@@ -83,10 +64,41 @@ const PORTALS = `
 export async function findRequests(client: Client, id: string): Promise<RequestView[]> {
   const { rows } = await client.query(
     /^[0-9]{1,18}$/u.test(id)
-      ? `${REQUEST} WHERE r.id = $1::bigint`
-      : `${PORTALS} ${REQUEST} WHERE r.portal IN (SELECT portal FROM portals) AND r.jti = $1::uuid ORDER BY r.id`,
+      ? `${REQUEST} WHERE number = $1::bigint`
+      : `${PORTALS} ${REQUEST} WHERE portal IN (SELECT portal FROM portals) AND id = $1::uuid ORDER BY number`,
     [id],
   );
+  return rows as RequestView[];
+}
+
+/** Finds the requests with that id of some portals. */
+export async function findRequestsOf(
+  client: Client,
+  portals: readonly string[],
+  jti: string,
+): Promise<RequestView[]> {
+  const { rows } = await client.query({
+    name: 'find-requests-of',
+    text: `${REQUEST} WHERE portal = ANY ($1) AND id = $2::uuid ORDER BY number`,
+    values: [portals, jti],
+  });
+  return rows as RequestView[];
+}
+
+/** The highest number of a request that PostgreSQL could give. */
+const LAST = '9223372036854775807';
+
+/** Reads a page of some portals' requests, the newest first: those before a number. */
+export async function listRequestsOf(
+  client: Client,
+  portals: readonly string[],
+  { before = LAST, limit }: { before?: string | undefined; limit: number },
+): Promise<RequestView[]> {
+  const { rows } = await client.query({
+    name: 'list-requests-of',
+    text: `${REQUEST} WHERE portal = ANY ($1) AND number < $2 ORDER BY number DESC LIMIT $3`,
+    values: [portals, before, limit],
+  });
   return rows as RequestView[];
 }
 
@@ -98,10 +110,32 @@ export async function findRequest(
 ): Promise<RequestView | undefined> {
   const { rows } = await client.query({
     name: 'find-request',
-    text: `${REQUEST} WHERE r.portal = $1 AND r.jti = $2::uuid`,
+    text: `${REQUEST} WHERE portal = $1 AND id = $2::uuid`,
     values: [portal, jti],
   });
   return rows[0] as RequestView | undefined;
+}
+
+/** A request with a verdict, and the hash of what was asked: the same id may have come with other contents. */
+export type Standing = Pick<
+  RequestView,
+  'portal' | 'id' | 'verdict' | 'code' | 'sentence' | 'doneAt' | 'approval'
+> & { bodySha256: Buffer };
+
+/** Finds those of the requests that have a verdict. */
+export async function findStandings(
+  client: Client,
+  requests: readonly { portal: string; id: string }[],
+): Promise<Standing[]> {
+  const { rows } = await client.query({
+    name: 'find-standings',
+    text: `SELECT r.portal, r.id, r.verdict, r.code, r.sentence, r.done_at AS "doneAt", r.approval,
+                  r.body_sha256 AS "bodySha256"
+           FROM unnest($1::text[], $2::uuid[]) AS w (portal, id)
+           JOIN request_progress r ON r.portal = w.portal AND r.id = w.id`,
+    values: [requests.map(({ portal }) => portal), requests.map(({ id }) => id)],
+  });
+  return rows as Standing[];
 }
 
 /** A generation that a request touched and that is not yet known to be applied. */
@@ -119,11 +153,8 @@ export interface OpenTouch {
 export async function readOpenTouches(client: Client, request: string): Promise<OpenTouch[]> {
   const { rows } = await client.query({
     name: 'open-touches',
-    text: `SELECT g.subject, coalesce(t.account, p.shell_name, g.subject::text) AS account, g.role,
-                  c.applied >= g.generation AS applied, c.state, c.code, c.sentence
-           FROM request_touches g JOIN convergence c USING (subject, role)
-           LEFT JOIN people p ON p.uid = g.subject LEFT JOIN tools t ON t.uid = g.subject
-           WHERE g.request = $1 ORDER BY g.subject, g.role`,
+    text: `SELECT subject, account, role, applied, state, code, sentence FROM request_open_touches
+           WHERE request = $1 ORDER BY subject, role`,
     values: [request],
   });
   return rows as OpenTouch[];
@@ -137,9 +168,7 @@ export async function readOpenTouches(client: Client, request: string): Promise<
 export async function readAppliedRoles(client: Client, request: string): Promise<Role[]> {
   const { rows } = await client.query({
     name: 'applied-roles',
-    text: `SELECT c.role FROM requests r
-           JOIN convergence c ON c.subject = r.subject AND c.since = r.at AND c.applied = c.wanted
-           WHERE r.id = $1 ORDER BY c.role`,
+    text: 'SELECT role FROM request_applied_roles WHERE request = $1 ORDER BY role',
     values: [request],
   });
   return (rows as { role: Role }[]).map(({ role }) => role);

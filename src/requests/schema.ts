@@ -254,6 +254,20 @@ export const CLAIMS = z.object({
 });
 export type Claims = z.infer<typeof CLAIMS>;
 
+/** The longest time for which the token of a call of the API may be valid. */
+export const MAX_CALL_LIFE_SECONDS = 300;
+
+/** The claims of a token for one call of the API, as in RFC 9449: `htm` is the method, `htu` the path with the query. */
+export const CALL_CLAIMS = z.object({
+  iss: z.string(),
+  aud: z.string(),
+  jti: z.string().min(1).max(128),
+  iat: z.int(),
+  exp: z.int(),
+  htm: z.string(),
+  htu: z.string(),
+});
+
 function kind<K extends string, S extends z.ZodRawShape>(of: K, shape: S) {
   return z.strictObject({ kind: z.literal(of), ...requestedBy.shape, ...shape });
 }

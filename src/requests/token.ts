@@ -1,14 +1,21 @@
 /**
  * The signed tokens that carry requests: compact JWS (RFC 7515) with the claims of a JWT
- * (RFC 7519), signed with Ed25519 (`alg` EdDSA, RFC 8037); and the tokens that carry events to portals. Only this
- * file uses `jose`. It is long because signing and checking are together: one can see that each accepts what the
+ * (RFC 7519), signed with Ed25519 (`alg` EdDSA, RFC 8037); the tokens that carry events to portals; and those that
+ * say who calls the API. Only this file uses `jose`. It is long because signing and checking are together: one can see that each accepts what the
  * other makes.
  */
 import { createPublicKey, type KeyObject } from 'node:crypto';
 import { compactVerify, SignJWT } from 'jose';
 import { type Config, ed25519KeyReader, type Portal } from '../shared/config.ts';
 import { quote } from '../shared/printable.ts';
-import { CLAIMS, CLOCK_SKEW_SECONDS, MAX_TOKEN_LIFE_SECONDS, type Claims } from './schema.ts';
+import {
+  CALL_CLAIMS,
+  CLAIMS,
+  CLOCK_SKEW_SECONDS,
+  MAX_CALL_LIFE_SECONDS,
+  MAX_TOKEN_LIFE_SECONDS,
+  type Claims,
+} from './schema.ts';
 
 /** How long a token is valid. */
 const TOKEN_LIFE_SECONDS = 24 * 3600;
@@ -67,6 +74,78 @@ export function signEvents(
     .setAudience(portal)
     .setIssuedAt(seconds(now))
     .sign(key);
+}
+
+/** One call of the API, as it is signed: the target is the path with the query, exactly as it is sent. */
+export interface Call {
+  method: string;
+  target: string;
+}
+
+/** The audience of the tokens for calls of a realm's API; no realm has such a name. */
+const apiAudience = (realm: string): string => `${realm}/api`;
+
+/** Signs a token for one call of the API, valid from `now` for as long as it may be. */
+export function signCall(
+  key: KeyObject,
+  of: Pick<TokenContents, 'portal' | 'realm' | 'kid' | 'jti' | 'now'> & Call,
+): Promise<string> {
+  const iat = seconds(of.now);
+  return new SignJWT({ htm: of.method, htu: of.target })
+    .setProtectedHeader({ alg: 'EdDSA', kid: of.kid })
+    .setIssuer(of.portal)
+    .setAudience(apiAudience(of.realm))
+    .setJti(of.jti)
+    .setIssuedAt(iat)
+    .setExpirationTime(iat + MAX_CALL_LIFE_SECONDS)
+    .sign(key);
+}
+
+/**
+ * The portal whose token this is, if it was made for this call; or a sentence that says what is wrong. An unknown
+ * portal and a wrong signature have the same sentence. The clocks may differ by 60 s.
+ */
+export async function verifyCall(
+  token: string,
+  call: Call,
+  config: Config,
+  now: Date,
+): Promise<{ portal: Portal } | { sentence: string }> {
+  const shape = readShape(token);
+  if (typeof shape === 'string') return { sentence: shape };
+  const { header, payload } = shape;
+  const { iss } = payload;
+  const known = typeof iss === 'string' ? keysOf(config).get(iss) : undefined;
+  // without `kid`, each key of the portal would be tried
+  const isNamed = typeof header['kid'] === 'string';
+  if (!isNamed || known === undefined || (await verifySignature(token, header, known))) {
+    return {
+      sentence:
+        'The token is not signed with EdDSA by a key of this realm whose portal and `kid` it names.',
+    };
+  }
+  const parsed = CALL_CLAIMS.safeParse(payload);
+  if (!parsed.success) {
+    const names = parsed.error.issues.map(({ path }) => path.join('.'));
+    return { sentence: `These claims of the token are missing or wrong: ${names.join(', ')}.` };
+  }
+  const claims = parsed.data;
+  if (claims.aud !== apiAudience(config.realm)) {
+    return {
+      sentence: `The token is not for this API: its \`aud\` must be ${apiAudience(config.realm)}.`,
+    };
+  }
+  if (claims.htm !== call.method || claims.htu !== call.target) {
+    return {
+      sentence:
+        'The token is for another call: `htm` and `htu` must be the method and the path with the query.',
+    };
+  }
+  const untimely = wrongTime(claims, seconds(now), {
+    most: MAX_CALL_LIFE_SECONDS,
+    words: '5 minutes',
+  });
+  return untimely === undefined ? { portal: known.portal } : { sentence: untimely };
 }
 
 /** Reads the key that signs requests or events. Throws CONFIG_INVALID. */
@@ -222,9 +301,13 @@ async function verifySignature(
   return `The token is not signed with a key of the portal ${portal.name}.`;
 }
 
-function wrongTime({ iat, exp }: Claims, now: number): string | undefined {
-  if (exp - iat > MAX_TOKEN_LIFE_SECONDS) {
-    return `The token is valid for longer than 7 days: from ${moment(iat)} to ${moment(exp)}.`;
+function wrongTime(
+  { iat, exp }: Pick<Claims, 'iat' | 'exp'>,
+  now: number,
+  life = { most: MAX_TOKEN_LIFE_SECONDS, words: '7 days' },
+): string | undefined {
+  if (exp - iat > life.most) {
+    return `The token is valid for longer than ${life.words}: from ${moment(iat)} to ${moment(exp)}.`;
   }
   if (iat > now + CLOCK_SKEW_SECONDS) {
     return `The token is from the future: its \`iat\` is ${moment(iat)}, but the time here is ${moment(now)}.`;

@@ -1,6 +1,7 @@
 /** Kinds of values that the configurations share. */
 import { createPublicKey } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { isIP } from 'node:net';
 import { parse } from 'yaml';
 import en from 'zod/v4/locales/en.js';
 import * as z from 'zod/mini';
@@ -104,6 +105,41 @@ function isEd25519PublicKey(pem: string): boolean {
     return false;
   }
 }
+
+/** Where a program listens: `HOST:PORT`, `[IPv6]:PORT` or `unix:/PATH`. */
+export type Listen = { path: string } | { host: string; port: number };
+
+/** Reads such an address; undefined if it is none. */
+export function parseListen(text: string): Listen | undefined {
+  if (/^unix:\/[^\0]{0,100}$/.test(text)) return { path: text.slice('unix:'.length) };
+  const { host, v6, port } =
+    /^(?:(?<host>[a-z0-9.-]+)|\[(?<v6>[\da-f:.]+)\]):(?<port>\d{1,5})$/i.exec(text)?.groups ?? {};
+  if (port === undefined || Number(port) > 65_535) return undefined;
+  return { host: host ?? v6 ?? '', port: Number(port) };
+}
+
+export const listenAddress = z
+  .string()
+  .check(
+    z.refine(
+      (text) => parseListen(text) !== undefined,
+      'must be HOST:PORT, [IPv6]:PORT or unix:/PATH/OF/SOCKET',
+    ),
+  );
+
+/** An address, or a network of addresses: `10.1.2.0/24`. */
+export const networkAddress = z.string().check(
+  z.refine((text) => {
+    const [address = '', bits, ...more] = text.split('/');
+    const version = isIP(address);
+    const most = version === 4 ? 32 : 128;
+    return (
+      version !== 0 &&
+      more.length === 0 &&
+      (bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= most))
+    );
+  }, 'must be an address, or a network such as 10.1.2.0/24'),
+);
 
 /** Fingerprints of SSH keys, as `ssh-keygen -l` prints them. */
 export const fingerprints = z.prefault(

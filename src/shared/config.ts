@@ -14,6 +14,9 @@ import {
   idRange,
   intOf,
   ldapsUri,
+  listenAddress,
+  networkAddress,
+  parseListen,
   overlapOf,
   ldapUri,
   loadYaml,
@@ -25,6 +28,7 @@ import { cannotRead, ChamberlainError } from './errors.ts';
 import { parseImportedShellName } from '../identity/names.ts';
 import type { Realm } from '../reconcile/wanted.ts';
 import { REQUEST_KINDS } from '../requests/kinds.ts';
+import { isThisMachine } from './tls.ts';
 import { sealKeyId, type SealKey } from '../seals/seal.ts';
 
 const databaseServer = z
@@ -75,7 +79,42 @@ const portal = z.strictObject({
    * these need the admin's own key.
    */
   speaksForAdmins: z.prefault(z.boolean(), false),
+  /** what it may read through the API (src/api/rights.ts) */
+  reads: z.prefault(z.array(z.enum(['public', 'own', 'mail', 'all'])), []),
 });
+
+/** The HTTP API; without this section the realm has none. */
+const api = z
+  .strictObject({
+    listen: z.prefault(listenAddress, '127.0.0.1:8466'),
+    /** PEM; both or neither */
+    certificateFile: z.optional(absolutePath),
+    keyFile: z.optional(absolutePath),
+    /** proxies whose `X-Forwarded-For` says where a call comes from; `unix`: whoever connects to the socket */
+    trustedProxies: z.prefault(z.array(z.union([z.literal('unix'), networkAddress])), []),
+    /** further calls are answered with 429 */
+    mostCallsPerMinute: z.prefault(
+      z.strictObject({
+        /** of each portal, and of each admin's own key */
+        portal: z.prefault(intOf(1, 10_000_000), 6000),
+        /** of each address, without a token */
+        address: z.prefault(intOf(1, 10_000_000), 3000),
+      }),
+      {},
+    ),
+  })
+  .check(
+    z.refine(
+      ({ certificateFile, keyFile }) => (certificateFile === undefined) === (keyFile === undefined),
+      'needs both certificateFile and keyFile, or neither',
+    ),
+    z.refine(({ listen, certificateFile }) => {
+      const at = parseListen(listen);
+      return (
+        certificateFile !== undefined || at === undefined || 'path' in at || isThisMachine(at.host)
+      );
+    }, 'listens for other machines, so it needs TLS: set certificateFile and keyFile, or listen at 127.0.0.1 or a unix socket behind a proxy'),
+  );
 
 /**
  * A token lives for up to 7 days, and until then the same request must get the same verdict. PostgreSQL enforces it
@@ -204,6 +243,7 @@ const schema = z
       }),
       {},
     ),
+    api: z.optional(api),
     portals: someOf(portal),
   })
   .check(

@@ -56,6 +56,27 @@ export const CODES = {
     'An earlier request with this id had other contents.',
     'Use a new `jti` for a new request.',
   ),
+  // calls of the API
+  CALL_UNSIGNED: refusal(
+    'The call of the API needs a token, and has none that is valid.',
+    'Sign a token for this call, and send it in the header `Authorization: Chamberlain TOKEN`: see docs/api.md.',
+  ),
+  CALL_INVALID: refusal(
+    'The call of the API is not one that the API knows.',
+    'Compare the call with `/openapi.json`.',
+  ),
+  CALL_TOO_LARGE: refusal(
+    'The body of the call, or its header, is larger than the API reads.',
+    'Send less at once.',
+  ),
+  CALL_TOO_OFTEN: fault(
+    'The portal, or the address, has made more calls than it may in a minute.',
+    'Wait for as many seconds as the header `Retry-After` says.',
+  ),
+  NOT_FOUND: refusal(
+    'The API has nothing there, or nothing that this caller may see.',
+    'Check the path. An operator can add to `reads` of the portal in the configuration.',
+  ),
   // people and rights
   PERSON_UNKNOWN: refusal(
     'There is no such person.',

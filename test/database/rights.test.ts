@@ -17,6 +17,7 @@ const ROLES: PostgresRole[] = [
   'databases',
   'databases_reader',
   'sweep',
+  'api',
   'admin',
 ];
 let world: World;
@@ -83,6 +84,13 @@ const REFUSED: [PostgresRole, string][] = [
   ['intake', `INSERT INTO audit (at, verdict) VALUES ('2020-01-01', 'accepted')`],
   ['admin', `INSERT INTO audit (at, verdict) VALUES ('2020-01-01', 'accepted')`],
   ['admin', `INSERT INTO audit (id, verdict) OVERRIDING SYSTEM VALUE VALUES (-5, 'accepted')`],
+  ['api', `SELECT * FROM people`],
+  ['api', `SELECT * FROM requests`],
+  ['api', `SELECT * FROM ssh_keys`],
+  ['api', `SELECT * FROM audit`],
+  ['api', `SELECT * FROM maintainers`],
+  ['api', `INSERT INTO names (name) VALUES ('x')`],
+  ['api', `SELECT take_lease()`],
   ['sweep', `INSERT INTO events (row_id, event) OVERRIDING SYSTEM VALUE VALUES (9, 'x')`],
   ['sweep', `SELECT email FROM people`],
   ['admin', `SELECT * FROM database_verifiers`],
@@ -359,4 +367,23 @@ test('the roles are those of the registry, and no table with a column `role` tak
   await expect(
     owner.query(`INSERT INTO convergence (subject, role) VALUES ($1, 'strangers')`, [tool]),
   ).rejects.toMatchObject({ code: '23503' });
+});
+
+test('the API may read views, and has no right on a table or a function', async () => {
+  const { rows } = await owner.query(
+    `SELECT c.relname AS name, c.relkind AS kind, a.privilege_type AS may
+     FROM pg_class c, aclexplode(c.relacl) a
+     WHERE a.grantee = 'chamberlain_api'::regrole AND c.relnamespace = 'public'::regnamespace
+     UNION ALL
+     SELECT p.proname, 'f', a.privilege_type FROM pg_proc p, aclexplode(p.proacl) a
+     WHERE a.grantee = 'chamberlain_api'::regrole
+     UNION ALL
+     SELECT t.attname, 'c', a.privilege_type FROM pg_attribute t, aclexplode(t.attacl) a
+     WHERE a.grantee = 'chamberlain_api'::regrole`,
+  );
+  expect(rows).not.toEqual([]);
+  for (const row of rows) expect(row).toMatchObject({ kind: 'v', may: 'SELECT' });
+  for (const { name } of rows as { name: string }[]) {
+    expect((await as('api', `SELECT * FROM ${name}`)).rowCount).toBeGreaterThanOrEqual(0);
+  }
 });

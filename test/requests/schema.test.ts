@@ -1,6 +1,6 @@
 /** What the schemas accept. */
 import { expect, test } from '@jest/globals';
-import { schemaOf } from '../../src/cli/kind-fields.ts';
+import { schemaOf } from '../../src/requests/kind-schemas.ts';
 import { parseRequest } from '../../src/requests/schema.ts';
 
 const problemsOf = (email: string) => {

@@ -28,7 +28,7 @@ import { lookAtPostgres } from '../../src/doctor/postgres/postgres.ts';
 import { lookAtRedis } from '../../src/doctor/redis.ts';
 import { areaPath } from '../../src/backends/files/file-mount.ts';
 import { openPool, withClient } from '../../src/database/connection.ts';
-import { WORK_ROLES } from '../../workers/main.ts';
+import { defaultRoles } from '../../workers/main.ts';
 import {
   administer,
   runningPid,
@@ -764,7 +764,7 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
         late.kill('SIGTERM');
         await once(late, 'exit');
       }
-      await running.startWork(WORK_ROLES);
+      await running.startWork(defaultRoles(running.world.config));
       await settled(world);
     });
 

@@ -1,5 +1,5 @@
 /** A world with its bootstrapping admin (`steward`), all workers in this process, and the portal `portal`. */
-import { startWork, WORK_ROLES } from '../../workers/main.ts';
+import { defaultRoles, startWork } from '../../workers/main.ts';
 import type { Worker } from '../../src/shared/loop.ts';
 import { openLog } from '../../src/shared/log.ts';
 import { openWorld, type World, type WorldOptions } from '../stack.ts';
@@ -37,7 +37,7 @@ export async function openRunning(
       await work?.close();
       work = undefined;
     },
-    async startWork(roles = WORK_ROLES) {
+    async startWork(roles = defaultRoles(world.config)) {
       work = await startWork(world.config, {
         roles,
         ...(looksMs === undefined ? {} : { looksMs }),

@@ -19,9 +19,10 @@ export const REDIS_ACCOUNTS: readonly RedisProgram[] = [
   'relay',
   ...ROLES,
   'sweep',
+  'api',
   'admin',
 ];
-type RedisProgram = 'intake' | 'relay' | Role | 'sweep' | 'admin';
+type RedisProgram = 'intake' | 'relay' | Role | 'sweep' | 'api' | 'admin';
 
 /**
  * The account whose rights a connection has; its password is in the file `redis-<account>` of the secrets

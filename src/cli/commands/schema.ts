@@ -4,7 +4,7 @@ import { isKind, KIND_SUMMARIES, REQUEST_KINDS, URGENT_KINDS } from '../../reque
 import { suggest } from '../../shared/nearest.ts';
 import type { Command } from '../command.ts';
 import { wantsJson } from '../configuration.ts';
-import { schemaOf } from '../kind-fields.ts';
+import { schemaOf } from '../../requests/kind-schemas.ts';
 import { print, printJson, renderTable } from '../table.ts';
 
 export function define(command: Command): void {

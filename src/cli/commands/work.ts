@@ -1,6 +1,6 @@
 /** `chamberlain work`: runs workers in this process until a signal. */
 import { Argument } from 'commander';
-import { startWork, WORK_ROLES } from '../../../workers/main.ts';
+import { defaultRoles, startWork, WORK_ROLES } from '../../../workers/main.ts';
 import { serveMetrics } from '../../shared/metrics.ts';
 import { openLog } from '../../shared/log.ts';
 import { tellSystemd } from '../../shared/systemd.ts';
@@ -34,11 +34,9 @@ export function define(command: Command): void {
       const asked = untilSignal();
       const served = metrics === undefined ? undefined : await serveMetrics(metrics);
       if (served !== undefined) log.info({ port: served.port }, 'serving metrics');
-      const work = await startWork(config, {
-        roles: roles.length === 0 ? [...WORK_ROLES] : [...new Set(roles)],
-        log,
-      });
-      log.info({ roles: roles.length === 0 ? WORK_ROLES : roles }, 'working');
+      const all = roles.length === 0 ? defaultRoles(config) : [...new Set(roles)];
+      const work = await startWork(config, { roles: all, log });
+      log.info({ roles: all }, 'working');
       tellSystemd(log);
       const signal = await asked;
       log.info({ signal }, 'ending: finishing the work in progress');

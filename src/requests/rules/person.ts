@@ -1,8 +1,7 @@
 /** person.create, person.update */
 import { allocateId } from '../../identity/id-allocation-table.ts';
-import { normalName, parseNewShellName } from '../../identity/names.ts';
+import { normalName, type ShellName } from '../../identity/names.ts';
 import type { RequestOf } from '../schema.ts';
-import { isReservedName } from '../../identity/reserved-names.ts';
 import { readNameState } from '../../identity/names-table.ts';
 import { insertPerson, isDisplayNameTaken, updatePerson } from '../../identity/people-table.ts';
 import { addKeyTo } from './key.ts';
@@ -12,7 +11,7 @@ import {
   type Decision,
   decided,
   refuse,
-  requireFreeName,
+  requireNewName,
   requireAdmin,
   requireSelfOrAdmin,
 } from '../context.ts';
@@ -21,18 +20,12 @@ import { touchesOfChange } from '../../roles/touches.ts';
 export async function createPerson(
   context: RequestContext<RequestOf<'person.create'>>,
 ): Promise<Decision & { subject: number }> {
-  const { client, config, request, requestedBy } = context;
+  const { client, request, requestedBy } = context;
   if (requestedBy !== request.shellName) requireAdmin(context);
   const normal = normalName(request.shellName);
   const state = await readNameState(client, normal);
-  requireFreeName(request.shellName, state, isReservedName(normal, config.reservedNames));
-  const shellName = parseNewShellName(request.shellName);
-  if (shellName === undefined) {
-    refuse(
-      'NAME_INVALID',
-      'A shell name must start with a letter and consist of 1 to 31 lower-case letters, digits and dashes.',
-    );
-  }
+  requireNewName(context, 'person', request.shellName, state);
+  const shellName = request.shellName as ShellName;
   await requireFreeDisplayName(context.client, request.displayName, 0);
   const uid = await allocateId(client, 'person');
   await insertPerson(client, {

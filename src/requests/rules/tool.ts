@@ -1,10 +1,5 @@
 /** tool.create, tool.update, maintainer.add, maintainer.remove */
-import {
-  isReservedToolName,
-  normalName,
-  parseNewToolName,
-  toolAccount,
-} from '../../identity/names.ts';
+import { normalName, type ToolName, toolAccount } from '../../identity/names.ts';
 import type { RequestOf } from '../schema.ts';
 import { noteKnown } from '../../credentials/credentials-table.ts';
 import { reserveId } from '../../identity/id-allocation-table.ts';
@@ -21,9 +16,9 @@ import {
   type RequestContext,
   type Handler,
   refuse,
-  requireFreeName,
   requireMaintainedTool,
   requireMaintainers,
+  requireNewName,
 } from '../context.ts';
 import { touchesOfChange, touchesOfEach } from '../../roles/touches.ts';
 
@@ -44,18 +39,8 @@ export const createTool: Handler<RequestOf<'tool.create'>> = async (context) => 
     findSubjects(client, accounts),
     nextToolId ?? reserveId(client, 'tool'),
   ]);
-  requireFreeName(request.name, state, isReservedToolName(normal));
-  const name = parseNewToolName(request.name);
-  if (name === undefined) {
-    refuse(
-      'NAME_INVALID',
-      'A tool name must start with a letter, consist of 1 to 26 lower-case letters, digits and dashes, and not end in a dash.',
-    );
-  }
-  if (name === config.admin) {
-    const why = 'its maintainers are admins';
-    refuse('ADMIN_TOOL', `No request can create the tool ${name}: ${why}. Choose another name.`);
-  }
+  requireNewName(context, 'tool', request.name, state);
+  const name = request.name as ToolName;
   const maintainers = requireMaintainers(accounts, found);
   const uids = maintainers.map((maintainer) => maintainer.uid);
   const account = toolAccount(config.realm, name);

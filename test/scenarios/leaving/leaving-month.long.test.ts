@@ -9,7 +9,7 @@ import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { openLog } from '../../../src/shared/log.ts';
 import { startIntake } from '../../../workers/intake.ts';
 import type { Worker } from '../../../src/shared/loop.ts';
-import { WORK_ROLES } from '../../../workers/main.ts';
+import { defaultRoles } from '../../../workers/main.ts';
 import { administer, type World } from '../../stack.ts';
 import { eventually } from '../eventually.ts';
 import { homeOf, query, readAccounts, readDirectory, settled } from '../outside.ts';
@@ -40,7 +40,7 @@ beforeAll(async () => {
     await portal.get({ kind: 'tool.create', requestedBy: 'alice', name, title: name });
   }
   await running.stopWork();
-  await running.startWork(WORK_ROLES.filter((role) => role !== 'intake'));
+  await running.startWork(defaultRoles(running.world.config).filter((role) => role !== 'intake'));
   const write = (line: string) => void running.log.push(line);
   intake = startIntake(world.config, openLog('trace', { write }), () => now);
   steward = openPortal(world, {

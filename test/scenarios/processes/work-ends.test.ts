@@ -3,8 +3,8 @@ import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { openLog } from '../../../src/shared/log.ts';
+import { defaultRoles, startWork } from '../../../workers/main.ts';
 import { READ_WITHIN_MS } from '../../../src/shared/metrics.ts';
-import { startWork, WORK_ROLES } from '../../../workers/main.ts';
 import { openWorld, runningPid, signalTree, type World } from '../../stack.ts';
 import { startCli } from '../../cli/run-cli.ts';
 import { eventually } from '../eventually.ts';
@@ -102,7 +102,10 @@ test('within 5 s after SIGTERM while MariaDB hangs, with all roles at work and a
 
 test('and it need not be cut after 5 s: nothing is waited for in vain', async () => {
   // in this process, where nothing cuts it, however slow the machine is
-  const here = await startWork(world.config, { roles: WORK_ROLES, log: openLog('fatal') });
+  const here = await startWork(world.config, {
+    roles: defaultRoles(world.config),
+    log: openLog('fatal'),
+  });
   let closed: Promise<void> | undefined;
   try {
     await settled(world);

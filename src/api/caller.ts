@@ -1,0 +1,42 @@
+/**
+ * Who makes a call: `Authorization: Chamberlain TOKEN`, a token that the portal has signed for this call alone. An
+ * admin's own key signs in the same way, as long as that person is an admin.
+ */
+import type { IncomingMessage } from 'node:http';
+import { type Pool, withClient } from '../database/connection.ts';
+import { verifyCall } from '../requests/token.ts';
+import { adminOfPortal, type Config } from '../shared/config.ts';
+import { isAdmin } from './callers-queries.ts';
+import { Problem } from './problem.ts';
+import type { Caller } from './rights.ts';
+
+/** The caller; undefined without the header. Throws a problem for a header that is not valid. */
+export async function findCaller(
+  { config, pool }: { config: Config; pool: Pool },
+  raw: IncomingMessage,
+  now: Date,
+): Promise<Caller | undefined> {
+  const given = raw.headersDistinct['authorization'];
+  if (given === undefined) return undefined;
+  const [, token] = /^Chamberlain +(\S+)$/iu.exec(given[0] ?? '') ?? [];
+  if (given.length > 1 || token === undefined) {
+    throw unsigned('The header must be `Authorization: Chamberlain TOKEN`, once.');
+  }
+  const call = { method: raw.method ?? '', target: raw.url ?? '' };
+  const verified = await verifyCall(token, call, config, now);
+  if ('sentence' in verified) throw unsigned(verified.sentence);
+  const { name, reads } = verified.portal;
+  const admin = adminOfPortal(name);
+  if (admin === undefined) return { name, admin, reads };
+  if (await withClient(pool, (client) => isAdmin(client, admin, config.admin))) {
+    return { name, admin, reads: ['all'] };
+  }
+  throw unsigned('The token is signed with the own key of a person who is not an admin.');
+}
+
+/** The answer to a call without a valid token where one is needed, or with one that is not valid. */
+export function unsigned(detail?: string): Problem {
+  return new Problem(401, 'CALL_UNSIGNED', detail, {
+    headers: { 'www-authenticate': 'Chamberlain' },
+  });
+}

@@ -1,0 +1,144 @@
+/**
+ * What has become of requests, for callers that wait. PostgreSQL says it: a verdict counts from the COMMIT on. Whoever
+ * waits is looked after by one loop, with one statement for all, so that a thousand callers cost as much as one.
+ */
+import { type Pool, withClient } from '../database/connection.ts';
+import { findStandings, type Standing } from '../requests/request-progress.ts';
+import { sentenceOf } from '../requests/verdict.ts';
+import { away } from './problem.ts';
+
+/** A request, and the hash of what it asks. */
+interface Asked {
+  portal: string;
+  id: string;
+  sha256: Buffer;
+}
+
+/** What has become of a request: the fields that `chamberlain submit --wait --json` prints. */
+export interface Outcome {
+  id: string;
+  verdict: 'accepted' | 'refused' | null;
+  done: boolean;
+  /** an admin must approve it */
+  waiting?: true;
+  /** an admin has rejected it */
+  rejected?: true;
+  code?: string;
+  sentence?: string;
+}
+
+/** `done` also ends when nobody can wait for more: a role has given up, or an admin must decide. */
+export type Until = 'verdict' | 'done';
+
+export interface Outcomes {
+  /** Waits until it has a verdict or is done, and otherwise until the signal aborts; says what is known by then. */
+  wait(asked: Asked, until: Until, signal: AbortSignal): Promise<Outcome>;
+  close(): void;
+}
+
+/** The time between two looks, as a share of how long the newest caller has waited, within these bounds. */
+const LOOK = { share: 0.1, leastMs: 5, mostMs: 250 };
+/** How long PostgreSQL may be away before the callers that wait get an error. */
+const FORGIVEN_MS = 5000;
+
+interface Waiting {
+  asked: Asked;
+  until: Until;
+  since: number;
+  last: Outcome;
+  settle(outcome: Outcome): void;
+  fail(error: Error): void;
+}
+
+export function openOutcomes(pool: Pool): Outcomes {
+  const all = new Set<Waiting>();
+  let timer: NodeJS.Timeout | undefined;
+  let answeredAt = performance.now();
+  let isLooking = false;
+  let isClosed = false;
+
+  const next = () => {
+    clearTimeout(timer);
+    if (isClosed || isLooking || all.size === 0) return;
+    const newest = Math.max(...[...all].map(({ since }) => since));
+    const share = (performance.now() - newest) * LOOK.share;
+    timer = setTimeout(() => void look(), Math.min(LOOK.mostMs, Math.max(LOOK.leastMs, share)));
+  };
+
+  async function look(): Promise<void> {
+    isLooking = true;
+    const now = [...all];
+    try {
+      const asked = now.map((each) => each.asked);
+      const found = await withClient(pool, (client) => findStandings(client, asked));
+      answeredAt = performance.now();
+      const standings = new Map(found.map((each) => [`${each.portal} ${each.id}`, each]));
+      for (const each of now) {
+        const standing = standings.get(`${each.asked.portal} ${each.asked.id}`);
+        if (standing === undefined) continue;
+        each.last = outcomeOf(each.asked, standing);
+        if (hasCome(each.last, each.until)) each.settle(each.last);
+      }
+    } catch {
+      if (performance.now() - answeredAt > FORGIVEN_MS) for (const each of now) each.fail(away());
+    }
+    isLooking = false;
+    next();
+  }
+
+  return {
+    wait: (asked, until, signal) =>
+      new Promise((resolve, reject) => {
+        const last: Outcome = { id: asked.id, verdict: null, done: false };
+        const since = performance.now();
+        if (all.size === 0) answeredAt = since;
+        const end = () => {
+          all.delete(waiting);
+          signal.removeEventListener('abort', onAbort);
+        };
+        const waiting: Waiting = {
+          ...{ asked, until, since, last },
+          settle: (outcome) => (end(), resolve(outcome)),
+          fail: (error) => (end(), reject(error)),
+        };
+        const onAbort = () => waiting.settle(waiting.last);
+        all.add(waiting);
+        signal.addEventListener('abort', onAbort);
+        if (signal.aborted) onAbort();
+        next(); // the newest must not wait for as long as an older one
+      }),
+    close() {
+      isClosed = true;
+      clearTimeout(timer);
+      for (const each of all) each.settle(each.last);
+    },
+  };
+}
+
+/** What a look has found. With other contents under the same id, intake refuses what was asked, as it always will. */
+function outcomeOf({ id, sha256 }: Asked, standing: Standing): Outcome {
+  if (!standing.bodySha256.equals(sha256)) {
+    const code = 'REQUEST_REPLAYED';
+    return { id, verdict: 'refused', done: false, code, sentence: sentenceOf(code) };
+  }
+  const { verdict, code, sentence, doneAt, approval } = standing;
+  if (verdict === 'accepted' && approval?.state === 'open') {
+    return { id, verdict, done: false, waiting: true, sentence: approval.why };
+  }
+  if (verdict === 'accepted' && approval?.state === 'rejected') {
+    return { id, verdict, done: false, rejected: true, sentence: approval.reason ?? '' };
+  }
+  return {
+    ...{ id, verdict, done: verdict === 'accepted' && doneAt !== null },
+    ...(code === null ? {} : { code }),
+    ...(sentence === null ? {} : { sentence }),
+  };
+}
+
+/** Whether that has come for which a caller waits: nothing more comes by itself. */
+export function hasCome(outcome: Outcome, until: Until): boolean {
+  const { verdict, done, waiting, rejected, code } = outcome;
+  if (verdict === null) return false;
+  const isStopped = waiting === true || rejected === true || code !== undefined;
+  return until === 'verdict' || verdict === 'refused' || done || isStopped;
+}

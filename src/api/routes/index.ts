@@ -1,0 +1,17 @@
+/** All routes of the API, in the order in which the document shows them. */
+import type { Route } from '../route.ts';
+import { HEALTH_ROUTES } from './health.ts';
+import { KEY_ROUTES } from './keys.ts';
+import { KIND_ROUTES } from './kinds.ts';
+import { NAME_ROUTES } from './names.ts';
+import { PAGE_ROUTES } from './pages.ts';
+import { REQUEST_ROUTES } from './requests.ts';
+
+export const ROUTES: readonly Route[] = [
+  ...REQUEST_ROUTES,
+  ...KIND_ROUTES,
+  ...KEY_ROUTES,
+  ...NAME_ROUTES,
+  ...HEALTH_ROUTES,
+  ...PAGE_ROUTES,
+];

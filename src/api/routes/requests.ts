@@ -1,0 +1,260 @@
+/** Requests: sending them, and how they stand. */
+import * as z from 'zod';
+import { withClient } from '../../database/connection.ts';
+import { isKind, URGENT_KINDS } from '../../requests/kinds.ts';
+import {
+  findRequestsOf,
+  findStandings,
+  listRequestsOf,
+  readAppliedRoles,
+  readOpenTouches,
+  type RequestView,
+} from '../../requests/request-progress.ts';
+import { checkJob, type SignedJob } from '../../requests/verdict.ts';
+import type { Config } from '../../shared/config.ts';
+import { hasCome, type Outcome, type Until } from '../outcomes.ts';
+import { notFound, Problem } from '../problem.ts';
+import { makePage, PAGE_QUERY, pageOf, readCursor } from '../page.ts';
+import { type Caller, mayCall } from '../rights.ts';
+import { type Api, route } from '../route.ts';
+
+/** In one call. */
+const MOST_REQUESTS = 100;
+/** Of one call with several tokens. A token is at most 64 KiB. */
+const MOST_BYTES = 2 ** 20;
+const MOST_WAIT_SECONDS = 60;
+
+const OUTCOME = z
+  .object({
+    id: z.uuid().describe('the `jti` of the request'),
+    verdict: z.enum(['accepted', 'refused']).nullable().describe('null: it has none yet'),
+    done: z.boolean().describe('every role has applied what it changed'),
+    waiting: z.literal(true).optional().describe('an admin must approve it'),
+    rejected: z.literal(true).optional().describe('an admin has rejected it'),
+    code: z.string().optional().describe('why it was refused, or why a role has given up'),
+    sentence: z.string().optional(),
+  })
+  .describe('what has become of the request');
+
+const OUTCOMES = z
+  .union([OUTCOME, z.array(OUTCOME)])
+  .describe('of one token what has become of it; of several a list of that, in their order');
+
+/** The status by which the API refuses what intake would not count as a request. */
+const STATUS: Record<string, number> = { REQUEST_TOO_LARGE: 413 };
+
+const PROGRESS = z
+  .object({
+    id: z.uuid(),
+    portal: z.string(),
+    kind: z.string().nullable(),
+    requestedBy: z.string().nullable(),
+    approvedBy: z.string().nullable(),
+    account: z.string().nullable().describe('the person or tool that it is about'),
+    accounts: z.array(z.string()).describe('of a request about several people'),
+    verdict: z.enum(['accepted', 'refused']),
+    code: z.string().nullable(),
+    sentence: z.string().nullable(),
+    at: z.iso.datetime().describe('when it got its verdict'),
+    doneAt: z.iso.datetime().nullable(),
+    stuckAt: z.iso.datetime().nullable(),
+    approval: z
+      .object({
+        state: z.enum(['open', 'approved', 'rejected']),
+        why: z.string(),
+        reason: z.string().nullable(),
+        decidedBy: z.string().nullable(),
+      })
+      .nullable()
+      .describe('null: it never needed an admin'),
+    access: z
+      .object({
+        state: z.enum(['open', 'granted', 'refused']),
+        reason: z.string().nullable(),
+        decidedBy: z.string().nullable(),
+      })
+      .nullable()
+      .describe('of an accepted access.request: what an admin has decided'),
+    roles: z
+      .array(
+        z.object({
+          role: z.string(),
+          account: z.string().nullable().describe('null: that of the request'),
+          state: z.enum(['applied', 'due', 'waiting', 'failing', 'parked']),
+          code: z.string().nullable(),
+          sentence: z.string().nullable(),
+        }),
+      )
+      .describe('the roles that have applied it, or have not yet'),
+  })
+  .describe('a request, role by role');
+
+const PORTAL = z
+  .string()
+  .optional()
+  .describe('the portal that sent it: another than the own one only with the right `all`');
+
+export const REQUEST_ROUTES = [
+  route({
+    method: 'POST',
+    path: '/v1/requests',
+    summary: 'send requests',
+    description:
+      'The body is the token of a request, or a list of tokens, as docs/portals.md describes them. If one of several is wrong, none is sent. The same request may be sent again: it counts once, and has the same verdict.',
+    right: 'token',
+    query: z.strictObject({
+      wait: z
+        .enum(['verdict', 'done'])
+        .optional()
+        .describe('for what the answer waits, for up to `seconds`'),
+      seconds: z.coerce.number().min(0).max(MOST_WAIT_SECONDS).default(MOST_WAIT_SECONDS),
+    }),
+    bodies: {
+      'application/jwt': z.string(),
+      'application/json': z.array(z.string()).min(1).max(MOST_REQUESTS),
+    },
+    mostBytes: MOST_BYTES,
+    replies: {
+      200: OUTCOMES.describe('what the caller waited for has come'),
+      202: OUTCOMES.describe('at least one request was sent, and has not come that far yet'),
+    },
+  }).handle(async (api, { caller, query, body, signal }) => {
+    const tokens = typeof body === 'string' ? [body.trim()] : body;
+    const jobs: SignedJob[] = [];
+    for (const [index, token] of tokens.entries()) {
+      jobs.push(
+        await checkToken(api, caller.name, token, typeof body === 'string' ? undefined : index),
+      );
+    }
+    for (const [at, job] of jobs.entries()) await send(api, tokens[at] as string, job);
+    const until = AbortSignal.any([signal, AbortSignal.timeout(query.seconds * 1000)]);
+    const outcomes = await Promise.all(jobs.map((job) => outcomeOf(api, job, query.wait, until)));
+    const isOver = outcomes.every(
+      (outcome) => query.wait !== undefined && hasCome(outcome, query.wait),
+    );
+    return {
+      status: isOver ? 200 : 202,
+      body: typeof body === 'string' ? (outcomes[0] as Outcome) : outcomes,
+    };
+  }),
+  route({
+    method: 'GET',
+    path: '/v1/requests',
+    summary: 'the requests of the portal that have a verdict, the newest first',
+    right: 'own',
+    query: z.strictObject({ ...PAGE_QUERY, portal: PORTAL }),
+    replies: { 200: pageOf(PROGRESS.omit({ roles: true }), 'a page of requests') },
+  }).handle(async ({ config, pool }, { caller, query: { limit, after, portal } }) => {
+    const before = readCursor(after, z.string().regex(/^\d{1,18}$/u));
+    const among = portalsOf(config, caller, portal);
+    const rows = await withClient(pool, (client) =>
+      listRequestsOf(client, among, { before, limit: limit + 1 }),
+    );
+    const page = makePage(rows, limit, { render: renderRequest, keyOf: ({ number }) => number });
+    return { status: 200, body: page };
+  }),
+  route({
+    method: 'GET',
+    path: '/v1/requests/:id',
+    summary: 'a request of the portal, role by role',
+    right: 'own',
+    params: z.object({ id: z.uuid() }),
+    query: z.strictObject({ portal: PORTAL }),
+    replies: { 200: PROGRESS },
+  }).handle(async ({ config, pool }, { caller, params, query }) => {
+    const among = portalsOf(config, caller, query.portal);
+    return await withClient(pool, async (client) => {
+      const [request] = await findRequestsOf(client, among, params.id);
+      if (request === undefined) throw notFound();
+      const open = await readOpenTouches(client, request.number);
+      const applied = await readAppliedRoles(client, request.number);
+      return { status: 200, body: renderProgress(request, open, applied) };
+    });
+  }),
+];
+
+/**
+ * Checks a token as intake does, without PostgreSQL. What intake would not count as a request is refused here, with the
+ * same code; and so is one that is late, unless it has a verdict already, which it then gets again.
+ */
+async function checkToken(
+  api: Api,
+  portal: string,
+  token: string,
+  index: number | undefined,
+): Promise<SignedJob> {
+  const job = await checkJob(api.config, portal, { token }, api.now());
+  const refusal = 'code' in job ? job : job.signed.refusal;
+  if (refusal === undefined) return job as SignedJob;
+  if (!('code' in job)) {
+    const asked = { portal, id: job.signed.claims.jti };
+    const [known] = await withClient(api.pool, (client) => findStandings(client, [asked]));
+    if (known !== undefined) return job;
+  }
+  throw new Problem(STATUS[refusal.code] ?? 400, refusal.code, refusal.sentence, {
+    ...(index === undefined ? {} : { index }),
+  });
+}
+
+/** Puts a request into its queue. */
+async function send({ queues }: Api, token: string, { signed }: SignedJob): Promise<void> {
+  const { kind } = signed;
+  const urgent = kind !== undefined && isKind(kind) && URGENT_KINDS.has(kind);
+  await queues.addRequest(signed.portal.name, token, urgent);
+}
+
+function outcomeOf(
+  { outcomes }: Api,
+  { signed: { claims, portal, sha256 } }: SignedJob,
+  until: Until | undefined,
+  signal: AbortSignal,
+): Promise<Outcome> {
+  const id = claims.jti;
+  if (until === undefined) return Promise.resolve({ id, verdict: null, done: false });
+  return outcomes.wait({ portal: portal.name, id, sha256 }, until, signal);
+}
+
+/** The portals whose requests are meant: without a name the own one, or with the right `all` every one. */
+function portalsOf(config: Config, caller: Caller, portal: string | undefined): string[] {
+  if (mayCall(caller, 'all'))
+    return portal === undefined ? config.portals.map(({ name }) => name) : [portal];
+  if (portal !== undefined && portal !== caller.name) throw notFound();
+  return [caller.name];
+}
+
+function renderRequest(request: RequestView): Omit<z.output<typeof PROGRESS>, 'roles'> {
+  const { number: _, id, portal, at, doneAt, stuckAt, ...rest } = request;
+  return {
+    ...rest,
+    id: id as string,
+    portal: portal as string,
+    at: at.toISOString(),
+    doneAt: doneAt?.toISOString() ?? null,
+    stuckAt: stuckAt?.toISOString() ?? null,
+  };
+}
+
+function renderProgress(
+  request: RequestView,
+  open: Awaited<ReturnType<typeof readOpenTouches>>,
+  applied: readonly string[],
+): z.output<typeof PROGRESS> {
+  const behind = open.map(({ role, account, applied: isApplied, state, code, sentence }) => ({
+    ...{ role, account },
+    state: isApplied ? ('applied' as const) : state,
+    ...{ code, sentence },
+  }));
+  const others = applied
+    .filter((role) => !open.some((touch) => touch.role === role))
+    .map((role) => ({
+      role,
+      account: null,
+      state: 'applied' as const,
+      code: null,
+      sentence: null,
+    }));
+  return {
+    ...renderRequest(request),
+    roles: [...behind, ...others],
+  };
+}
