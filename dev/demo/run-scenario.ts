@@ -10,7 +10,8 @@ import { proveHomes } from './home-proofs.ts';
 import { readNumbers } from './numbers.ts';
 import { countRecords, readLastForgery, untilSettled } from './records.ts';
 import { difference, SNAPSHOT_PARTS, takeSnapshot, type Snapshot } from './snapshot.ts';
-import { readScenario, type Chapter, type Scene } from './scenario.ts';
+import { post } from './http.ts';
+import { readScenario, type Chapter, type Scene, type Way } from './scenario.ts';
 import { forgeToken, pushToken } from './forgery.ts';
 import { chapter, check, checkSame, remark } from './output.ts';
 
@@ -96,24 +97,26 @@ interface Cast {
   portal: readonly string[];
 }
 
-async function runChapter(
-  { env, signal, portal }: Cast,
-  { title, scenes }: Chapter,
-): Promise<void> {
-  signal.throwIfAborted();
-  chapter(title);
-  const left = scenes.values();
-  await submit(
-    env,
-    portal,
-    scenes.map(({ request }) => request.line),
-    (outcome) => {
-      const scene = left.next().value as Scene;
-      const { kind, requestedBy } = scene.request;
-      tellEnd(scene.sentence, kind, requestedBy, scene.expect, outcome);
-    },
-    signal,
+async function runChapter(cast: Cast, { title, way, scenes }: Chapter): Promise<void> {
+  cast.signal.throwIfAborted();
+  chapter(title, way === 'queue' ? 'by the queue' : 'over HTTP');
+  await send(cast, way, scenes, ({ sentence, request, expect }, outcome) =>
+    tellEnd(sentence, request.kind, request.requestedBy, expect, outcome),
   );
+}
+
+/** Sends requests as the portal, each followed to its end before the next. */
+async function send(
+  { env, signal, portal }: Cast,
+  way: Way,
+  scenes: readonly Scene[],
+  onEnd: (scene: Scene, outcome: Outcome) => void,
+): Promise<void> {
+  const lines = scenes.map(({ request }) => request.line);
+  const left = scenes.values();
+  const report = (outcome: Outcome) => onEnd(left.next().value as Scene, outcome);
+  if (way === 'http') await post(env, lines, report, signal);
+  else await submit(env, portal, lines, report, signal);
 }
 
 function tellEnd(
@@ -152,32 +155,22 @@ async function showWaiting({ env }: Cast): Promise<void> {
   checkSame('chamberlain requests shows who waits', seen, 'carol: Just looking.');
 }
 
-/** The same requests again: the same verdicts, and nothing changes. */
-async function runAgain(
-  { env, signal, portal }: Cast,
-  scenario: Chapter[],
-  forgery: string,
-): Promise<void> {
-  chapter('Everything again');
+/** The same requests again, each the other way: the same verdicts, and nothing changes. */
+async function runAgain(cast: Cast, scenario: Chapter[], forgery: string): Promise<void> {
+  const { env, signal } = cast;
+  chapter('Everything again, each the other way');
   await untilSettled(env);
   await checkPlan(env, 'chamberlain plan --all finds nothing to do');
   const before = await takeSnapshot(env);
   const recorded = await countRecords(env);
 
-  const scenes = scenario.flatMap((each) => each.scenes);
   const begin = performance.now();
   const other: string[] = [];
-  const left = scenes.values();
-  await submit(
-    env,
-    portal,
-    scenes.map(({ request }) => request.line),
-    (outcome) => {
-      const { sentence, expect } = left.next().value as Scene;
+  for (const { way, scenes } of scenario) {
+    await send(cast, way === 'http' ? 'queue' : 'http', scenes, ({ sentence, expect }, outcome) => {
       if (verdictOf(outcome) !== expect) other.push(`${sentence}: ${verdictOf(outcome)}`);
-    },
-    signal,
-  );
+    });
+  }
   await submit(
     env,
     [],
@@ -190,7 +183,7 @@ async function runAgain(
   await pushToken(env, forgery);
   await untilSettled(env);
   checkSame(
-    `${scenes.length + 2} requests get the same verdicts as before`,
+    `${scenario.flatMap(({ scenes }) => scenes).length + 2} requests get the same verdicts as before`,
     other.join('\n') || 'the same',
     'the same',
     performance.now() - begin,

@@ -20,17 +20,22 @@ export interface Scene {
   readonly expect: 'accepted' | Code;
 }
 
+/** How a portal sends a request. */
+export type Way = 'queue' | 'http';
+
 export interface Chapter {
   readonly title: string;
+  readonly way: Way;
   readonly scenes: readonly Scene[];
 }
 
 type Line = readonly [sentence: string, expect?: Code];
 
 // In the order of requests.jsonl.
-const CHAPTERS: readonly { title: string; sentences: readonly Line[] }[] = [
+const CHAPTERS: readonly { title: string; way: Way; sentences: readonly Line[] }[] = [
   {
     title: 'People sign up',
+    way: 'queue',
     sentences: [
       ['alice signs up, with an SSH key'],
       ['bob signs up'],
@@ -40,6 +45,7 @@ const CHAPTERS: readonly { title: string; sentences: readonly Line[] }[] = [
   },
   {
     title: 'People ask for access to the realm, and get it',
+    way: 'http',
     sentences: [
       ['alice asks for access'],
       ['the admin grants it'],
@@ -50,6 +56,7 @@ const CHAPTERS: readonly { title: string; sentences: readonly Line[] }[] = [
   },
   {
     title: 'People create tools',
+    way: 'queue',
     sentences: [
       ['alice creates the tool bridgebot'],
       ['bob becomes its second maintainer'],
@@ -59,6 +66,7 @@ const CHAPTERS: readonly { title: string; sentences: readonly Line[] }[] = [
   },
   {
     title: 'Things change, and some access is revoked',
+    way: 'queue',
     sentences: [
       ['bob adds a key, for one network only'],
       ['alice adds a key'],
@@ -71,6 +79,7 @@ const CHAPTERS: readonly { title: string; sentences: readonly Line[] }[] = [
   },
   {
     title: 'Some requests must be refused, and leave nothing behind',
+    way: 'http',
     sentences: [
       ['a person called docker', 'NAME_RESERVED'],
       ['a second bridgebot', 'NAME_TAKEN'],
@@ -99,8 +108,8 @@ export function readScenario(): Chapter[] {
     .filter((line) => line !== '')
     .map((line) => ({ ...(JSON.parse(line) as Omit<DemoRequest, 'line'>), line }));
   const lines = requests.values();
-  const chapters = CHAPTERS.map(({ title, sentences }) => ({
-    title,
+  const chapters = CHAPTERS.map(({ title, way, sentences }) => ({
+    ...{ title, way },
     scenes: sentences.map(([sentence, expect]) => {
       const request = lines.next().value;
       if (request === undefined)

@@ -1,5 +1,6 @@
 /** The OpenAPI document, and the page that shows it. */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { Validator } from '@seriousme/openapi-schema-validator';
 import { ROUTES } from '../../src/api/routes/index.ts';
 import { type ApiWorld, openApiWorld } from './api-world.ts';
 
@@ -25,6 +26,10 @@ test('it is OpenAPI 3.1, and has exactly the routes', () => {
   );
   const routes = ROUTES.map(({ method, path }) => `${method} ${path.replace(/:(\w+)/gu, '{$1}')}`);
   expect(shown.sort()).toEqual(routes.sort());
+});
+
+test('it keeps to the schema of OpenAPI', async () => {
+  expect(await new Validator().validate(structuredClone(document))).toEqual({ valid: true });
 });
 
 test('each operation says what it does, what it needs, and each of its parameters', () => {
