@@ -4,6 +4,7 @@ import { IS_APPROVED_ERASURE } from '../requests/approvals-table.ts';
 import { ERASED_AT, ARCHIVED_AT } from './calendar-queries.ts';
 import { KEPT } from './orphans.ts';
 import type { Client } from '../database/connection.ts';
+import { readBehindOf, type RoleStatus } from '../database/overview.ts';
 import { ARCHIVING_ROLES, sqlList } from '../roles/index.ts';
 
 // Each role that makes an archive has its line, even if it has not begun.
@@ -242,4 +243,35 @@ export async function countOrphans(client: Client): Promise<number> {
     `${KEPT} SELECT count(*)::int AS count FROM tools WHERE ${IS_ADOPTABLE}`,
   );
   return (rows[0] as { count: number }).count;
+}
+
+/** How many movers are read; the totals count all of them. */
+const MOST_MOVERS = 100;
+
+export interface LeavingOverview {
+  totals: StateTotal[];
+  /** who moves next, or is not finished: the first few of `count` */
+  movers: Leaver[];
+  count: number;
+  /** what a role has not done yet for these, such as work on an unreachable server */
+  owed: RoleStatus[];
+  /** tools without a maintainer who may log in */
+  orphaned: number;
+  /** who may not be archived, deleted or erased until a given day */
+  held: Awaited<ReturnType<typeof readHeld>>;
+}
+
+export async function readLeavingOverview(client: Client): Promise<LeavingOverview> {
+  const { movers, count } = await readMovers(client, MOST_MOVERS);
+  return {
+    totals: await readStateTotals(client),
+    movers,
+    count,
+    owed: await readBehindOf(
+      client,
+      movers.map(({ uid }) => uid),
+    ),
+    orphaned: await countOrphans(client),
+    held: await readHeld(client),
+  };
 }
