@@ -345,7 +345,7 @@ describe('pages', () => {
       const { rows } = await client.query(`EXPLAIN ${asked![0]}`, asked![1]);
       const plan = rows.map((row: Record<string, string>) => row['QUERY PLAN']).join('\n');
       expect(plan).toContain(`Index Scan using ${index}`);
-      expect(plan).not.toContain('Sort Key: p.shell_name');
+      expect(plan).not.toMatch(/Sort Key: .*\b(?:shell_name|name)$/mu);
     } finally {
       client.release();
       await pool.end();
