@@ -16,7 +16,7 @@ DECLARE
 BEGIN
   FOR role, most IN
     SELECT 'chamberlain_' || n, m FROM (
-      VALUES ('intake', 5), ('relay', 12), ('sweep', 5), ('api', 24), ('admin', 20)
+      VALUES ('intake', 5), ('relay', 12), ('sweep', 5), ('api', 20), ('admin', 20)
       UNION ALL SELECT name, connections FROM roles
       UNION ALL SELECT name || '_reader', 12 FROM roles) AS v (n, m)
   LOOP

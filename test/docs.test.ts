@@ -90,6 +90,7 @@ const RUN_BY: Record<string, readonly string[]> = {
     ...['install:redis-restart', 'install:slapd-start', 'real:ldap-again', 'recovery:slapd'],
     ...['backups:wal-server', 'backups:wal-receiver', 'restore:log'],
   ],
+  'api/requests': ['api:call'],
   'scenarios/login/joining': ['login-hosts:request', 'login-hosts:join', 'login-hosts:answer'],
   'scenarios/login/hearing.long': ['portal:hear'],
   'scenarios/leaving/leaving': ['lifecycle:archives'],

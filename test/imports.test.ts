@@ -65,6 +65,15 @@ const RULES: readonly Rule[] = [
     never: [...OUTSIDE, ...COMMANDS, ...PROCESSES],
   },
   {
+    rule: 'the API asks and decides nothing: it has no rule, no seal, and no server but PostgreSQL and Redis',
+    of: ['src/api/'],
+    never: [
+      ...['src/requests/rules/', 'src/seals/', 'src/targets/', 'src/archives/'],
+      ...['src/backends/ldap/', 'src/backends/mariadb/', 'src/backends/files/'],
+      ...[...COMMANDS, ...PROCESSES],
+    ],
+  },
+  {
     rule: 'a process is started by a command: nothing else imports one',
     of: ['src/'],
     never: PROCESSES,
@@ -86,6 +95,9 @@ const DRIVERS: Record<string, string[]> = {
   ioredis: [
     'src/backends/redis/{queue,request-queues,event-outbox,queued-jobs,queue-keys,redis-connection}.ts',
   ],
+  fastify: ['src/api/{server,document,listening,route}.ts'],
+  'fastify-type-provider-zod': ['src/api/{server,document}.ts'],
+  '@fastify/swagger': ['src/api/document.ts'],
   jose: ['src/requests/token.ts'],
   pino: ['src/shared/log.ts'],
   sshpk: ['src/ssh-keys/ssh-key.ts'],

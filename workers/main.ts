@@ -1,7 +1,6 @@
 /** Starts workers: all in one process, or some. */
 import type { Config } from '../src/shared/config.ts';
 import type { Log } from '../src/shared/log.ts';
-import { startApi } from './api.ts';
 import { startIntake } from './intake.ts';
 import type { RoleDescriptor } from '../src/roles/descriptor.ts';
 import { REGISTRY } from '../src/roles/index.ts';
@@ -19,7 +18,8 @@ const START = new Map<string, Start>([
   ['relay', async (config, log) => startRelay(config, log)],
   ...REGISTRY.map((role): [string, Start] => [role.name, (...of) => startAllOf(role, ...of)]),
   ['sweep', async (config, log) => startSweep(config, log)],
-  ['api', async (config, log) => startApi(config, log)],
+  // no other process needs an HTTP server
+  ['api', async (config, log) => (await import('./api.ts')).startApi(config, log)],
 ]);
 
 /** What `chamberlain work` can be told to do. */

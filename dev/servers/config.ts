@@ -140,7 +140,7 @@ export function writeConfig(file: string, config: StackConfig): void {
 
 /**
  * Writes the config if there is none. An existing one may have been edited, so it stays as it is except for the
- * address of Redis, which changes if its port was taken meanwhile.
+ * addresses of Redis and of the API, which change if their ports were taken meanwhile.
  */
 export function keepConfig(file: string, config: StackConfig): void {
   if (!existsSync(file)) return writeConfig(file, config);
@@ -149,8 +149,14 @@ export function keepConfig(file: string, config: StackConfig): void {
   if (fault !== undefined) {
     throw new Error(`${file} cannot be read; correct it, or remove it: ${fault.message}`);
   }
-  const at = ['redis', 'url'];
-  if (document.getIn(at) === config.redis.url) return;
-  document.setIn(at, config.redis.url);
+  const wanted: [at: string[], value: string | undefined][] = [
+    [['redis', 'url'], config.redis.url],
+    [['api', 'listen'], config.api?.listen],
+  ];
+  const changed = wanted.filter(
+    ([at, value]) => value !== undefined && document.getIn(at) !== value,
+  );
+  if (changed.length === 0) return;
+  for (const [at, value] of changed) document.setIn(at, value);
   writeFileSync(file, document.toString({ lineWidth: 0 }));
 }

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { adminDn } from '../../deploy/ldap/render.ts';
 import { composeConfig, IDS, keepConfig, portalWith, REALM, type StackConfig } from './config.ts';
@@ -21,7 +21,7 @@ import {
   setRolePasswords,
   type PostgresServer,
 } from './postgres.ts';
-import { redisServer, type RedisServer } from './redis.ts';
+import { keepOrChoosePort, redisServer, type RedisServer } from './redis.ts';
 import { ensurePassword, ensureSigningKey } from './secret.ts';
 import { slapdServer, type SlapdServer } from './slapd.ts';
 
@@ -104,6 +104,8 @@ export async function startStack(dir: string): Promise<Stack> {
     makeDataRoot(stack.place.dataRoot);
     await startServers(stack);
     await stack.redis.admitPortals(['portal']);
+    const port = await keepOrChoosePort(apiPortFile(stack.place));
+    writeFileSync(apiPortFile(stack.place), String(port));
     keepConfig(stack.place.configFile, stackConfig(stack));
     writePasswordFile(stack);
     await found(stack);
@@ -166,6 +168,7 @@ export function stackEnvironment(dir: string): Record<string, string> {
     LDAP_ADMIN_PASSWORD_FILE: join(place.secrets, 'ldap-admin'),
     MARIADB_REPLICA_SOCKET: replica.socket,
     MARIADB_TOOLS_SOCKET: tools.socket,
+    API_URL: `http://${apiAddress(place)}`,
     DATA_ROOT: place.dataRoot,
     SECRETS: place.secrets,
     PORTAL_KEY: keyFiles(place).portal,
@@ -205,7 +208,7 @@ function serversOf(stack: Stack): Server[] {
 function stackConfig(stack: Stack): StackConfig {
   const { place, postgres, redis, slapd, replica, tools } = stack;
   const { portal, admin } = keyFiles(place);
-  return composeConfig({
+  const config = composeConfig({
     secrets: place.secrets,
     adminKey: admin,
     postgres: { host: postgres.host, port: postgres.port, database: DATABASE },
@@ -219,7 +222,17 @@ function stackConfig(stack: Stack): StackConfig {
       portalWith('admin.steward', ensureSigningKey(admin)),
     ],
   });
+  const portals = config.portals.map((each) =>
+    each.name === 'portal' ? { ...each, reads: ['public', 'own', 'mail'] as const } : each,
+  );
+  return { ...config, portals, api: { listen: apiAddress(place) } };
 }
+
+const apiPortFile = ({ dir }: Place): string => join(dir, 'api-port');
+
+/** Where `chamberlain work api` listens. */
+const apiAddress = (place: Place): string =>
+  `127.0.0.1:${readFileSync(apiPortFile(place), 'utf8')}`;
 
 /** The signing keys of the one portal and the one admin, and the public half of the one that signs events. */
 function keyFiles(place: Place): { portal: string; admin: string; events: string } {

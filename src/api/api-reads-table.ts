@@ -42,7 +42,11 @@ export interface ReadRow {
 /** The newest first. */
 export async function readReads(
   client: Client,
-  { person, before, limit }: { person?: string; before?: string; limit: number },
+  {
+    person,
+    before,
+    limit,
+  }: { person: string | undefined; before: string | undefined; limit: number },
 ): Promise<ReadRow[]> {
   const { rows } = await client.query(
     `SELECT r.id, r.at, r.caller, r.subject AS uid, p.shell_name AS person, r.what

@@ -1,6 +1,6 @@
 /** Reads pages of requests that have a verdict. */
 import type { Client } from '../database/connection.ts';
-import type { RequestView } from '../requests/request-progress.ts';
+import { REQUEST_COLUMNS, type RequestView } from '../requests/request-progress.ts';
 
 /** As `chamberlain requests` names them: `accepted` is not done yet, `stuck` is where a role has given up. */
 export const REQUEST_STATES = [
@@ -21,26 +21,13 @@ const STATE = `CASE
   WHEN r.stuck_at IS NOT NULL THEN 'stuck'
   ELSE 'accepted' END`;
 
-export type SentRequest = Pick<
-  RequestView,
-  | 'number'
-  | 'id'
-  | 'portal'
-  | 'kind'
-  | 'requestedBy'
-  | 'approvedBy'
-  | 'account'
-  | 'code'
-  | 'sentence'
-  | 'at'
-  | 'doneAt'
-> & { state: RequestState };
+export type SentRequest = RequestView & { state: RequestState };
 
 /** So many requests are looked at for one page, so that a rare state costs no more than a common one. */
 const MOST_LOOKED_AT = 2000;
 
 interface RequestsPage {
-  /** undefined: of every portal, and the calendar's own */
+  /** undefined: of every portal */
   portal: string | undefined;
   state: RequestState | undefined;
   /** our own number: only older ones */
@@ -59,14 +46,14 @@ export async function readSentRequests(
   const most = state === undefined ? limit + 1 : MOST_LOOKED_AT;
   const { rows } = await client.query(
     `WITH looked AS MATERIALIZED (
-       SELECT id FROM requests WHERE ($1::text IS NULL OR portal = $1) AND ($2::bigint IS NULL OR id < $2)
+       SELECT id AS sent FROM requests
+       WHERE (portal = $1 OR $1::text IS NULL AND portal IS NOT NULL) AND ($2::bigint IS NULL OR id < $2)
        ORDER BY id DESC LIMIT $3
      )
-     SELECT s.*, l.count, l.oldest FROM (SELECT count(*)::int AS count, min(id) AS oldest FROM looked) AS l
+     SELECT s.*, l.count, l.oldest FROM (SELECT count(*)::int AS count, min(sent) AS oldest FROM looked) AS l
      LEFT JOIN LATERAL (
-       SELECT r.number, r.id, r.portal, r.kind, r.requested_by AS "requestedBy", r.approved_by AS "approvedBy",
-              r.account, r.code, r.sentence, r.at, r.done_at AS "doneAt", ${STATE} AS state
-       FROM looked JOIN request_progress r ON r.number = looked.id
+       SELECT ${REQUEST_COLUMNS}, ${STATE} AS state
+       FROM looked JOIN request_progress r ON r.number = sent
        WHERE $4::text IS NULL OR ${STATE} = $4
        ORDER BY r.number DESC LIMIT $5) AS s ON true ORDER BY s.number DESC`,
     [portal ?? null, before ?? null, most, state ?? null, limit + 1],

@@ -42,9 +42,15 @@ export async function makeServer(
   const callers = new WeakMap<FastifyRequest, Caller>();
 
   const admit = async (of: Route, request: FastifyRequest): Promise<void> => {
-    const caller = await findCaller(api, request.raw, api.now());
-    if (caller === undefined && of.right !== 'none') throw unsigned();
+    let fault: unknown;
+    const caller = await findCaller(api, request.raw, api.now()).catch((error: unknown) => {
+      fault = error;
+      return undefined;
+    });
+    // whoever guesses is counted, too
     if (of.uncounted !== true) await countCall(settings, counts, request, caller);
+    if (fault !== undefined) throw fault;
+    if (caller === undefined && of.right !== 'none') throw unsigned();
     if (!mayCall(caller, of.right)) throw notFound();
     if (caller !== undefined) callers.set(request, caller);
   };
@@ -52,7 +58,11 @@ export async function makeServer(
     ending.abort();
     done();
   });
-  server.addHook('onSend', async (request, reply, payload) => finish(request, reply, payload));
+  server.addHook('onSend', async (request, reply, payload) => {
+    // otherwise the client would keep the connection, and the server would wait for it
+    if (ending.signal.aborted) reply.header('connection', 'close');
+    return finish(request, reply, payload);
+  });
   server.setErrorHandler((error, request, reply) => {
     const problem = problemOf(error);
     if (problem.status === 500)

@@ -42,10 +42,10 @@ export interface RequestView {
   } | null;
 }
 
-const REQUEST = `
-  SELECT number, id, portal, kind, requested_by AS "requestedBy", approved_by AS "approvedBy", account, accounts,
-         verdict, code, sentence, at, done_at AS "doneAt", stuck_at AS "stuckAt", approval, access
-  FROM request_progress`;
+/** SQL: the columns of `request_progress`, as RequestView has them. */
+export const REQUEST_COLUMNS = `number, id, portal, kind, requested_by AS "requestedBy", approved_by AS "approvedBy",
+  account, accounts, verdict, code, sentence, at, done_at AS "doneAt", stuck_at AS "stuckAt", approval, access`;
+const REQUEST = `SELECT ${REQUEST_COLUMNS} FROM request_progress`;
 
 /** Reads the newest requests, the newest first. */
 export async function readRequests(client: Client, limit: number): Promise<RequestView[]> {

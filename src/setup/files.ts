@@ -126,7 +126,7 @@ function readerOf(name: string): string | undefined {
   const [, server, account = ''] = /^(\w+)-(.*)$/u.exec(name) ?? [];
   if (server === 'mariadb') return 'databases';
   if (server === 'ldap') return /^directory(-reader)?$/u.test(account) ? 'directory' : undefined;
-  return /^(intake|relay|directory|databases|sweep)(_reader)?$/u.exec(account)?.[1];
+  return /^(intake|relay|directory|databases|sweep|api)(_reader)?$/u.exec(account)?.[1];
 }
 
 function rightsOf(name: string): { uid: number; gid: number; mode: number } {

@@ -25,7 +25,7 @@ const CLIENTS = ['age', 'ldap-utils', 'mariadb-client', 'openssl', 'postgresql-c
 const PACKAGES = [...Object.keys(SERVERS), ...CLIENTS];
 
 /** The users of deploy/debian/chamberlain.sysusers; homes runs as root. */
-const USERS = ['intake', 'relay', ...ROLES.filter((role) => role !== 'homes'), 'sweep'].map(
+const USERS = ['intake', 'relay', ...ROLES.filter((role) => role !== 'homes'), 'sweep', 'api'].map(
   (role) => `chamberlain-${role}`,
 );
 export const PORTALS_GROUP = 'chamberlain-portals';

@@ -1,5 +1,5 @@
 /** What needs every server: the folders of homes and archives, the first admin and the workers. */
-import { mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync } from 'node:fs';
 import { folder } from '../../deploy/login-host/pieces.ts';
 import { systemdRuns } from '../../deploy/login-host/services.ts';
 import { prepareArchives } from '../archives/homes/file-archive-mount.ts';
@@ -70,7 +70,8 @@ export function realmPieces(
     },
   };
   if (!systemdRuns()) return [first];
-  const workers = ['intake', 'relay', ...ROLES, 'sweep'].map((role) =>
+  const api = existsSync(CONFIG_FILE) && readConfig().api !== undefined ? ['api'] : [];
+  const workers = ['intake', 'relay', ...ROLES, 'sweep', ...api].map((role) =>
     service(`chamberlain@${role}.service`, [...servers, first], [CONFIG_FILE]),
   );
   return [first, ...workers];

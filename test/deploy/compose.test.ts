@@ -22,7 +22,7 @@ interface Service {
   restart: string;
   healthcheck?: { test: string[] };
 }
-const { services } = parse(read('docker-compose.yml'), { merge: true }) as {
+const { services } = parse(read('docker-compose.yml'), { merge: true, maxAliasCount: -1 }) as {
   services: Record<string, Service>;
 };
 const serviceOf = (name: string): Service => services[name] as Service;

@@ -140,3 +140,39 @@ test('a portal may not have a name that makes its queue the urgent one of anothe
   expect(named('urgent.sound')).toThrow('portals.1.name: must not begin with `urgent.`');
   expect(named('urgent')).not.toThrow();
 });
+
+describe('the section api', () => {
+  const key = { kid: 'one', publicKey: pem('ed25519') };
+  const loadApi = (api: object) => loadWith({ name: 'other', keys: [key] }, { api }).api;
+  const tls = { certificateFile: '/certificate.pem', keyFile: '/key.pem' };
+
+  test('has every default, and without it there is no API', () => {
+    expect(loadWith({ name: 'other', keys: [key] }).api).toBeUndefined();
+    expect(loadApi({})).toEqual({
+      listen: '127.0.0.1:8466',
+      trustedProxies: [],
+      mostCallsPerMinute: { portal: 6000, address: 3000 },
+    });
+  });
+
+  test.each([
+    ...['127.0.0.1:1', 'localhost:8466', '[::1]:8466', 'unix:/run/chamberlain-api/socket'],
+  ])('%s needs no TLS', (listen) => expect(loadApi({ listen })?.listen).toBe(listen));
+
+  test.each(['0.0.0.0:8466', '[::]:8466', '10.1.2.3:8466', 'api.example.org:443'])(
+    '%s is refused without TLS, because other machines reach it',
+    (listen) => {
+      expect(() => loadApi({ listen })).toThrow('api: listens for other machines, so it needs TLS');
+      expect(loadApi({ listen, ...tls })?.listen).toBe(listen);
+    },
+  );
+
+  test.each<[object, string]>([
+    [{ listen: '8466' }, 'api.listen: must be HOST:PORT'],
+    [{ listen: '127.0.0.1:70000' }, 'api.listen: must be HOST:PORT'],
+    [{ listen: 'unix:socket' }, 'api.listen: must be HOST:PORT'],
+    [{ keyFile: '/key.pem' }, 'api: needs both certificateFile and keyFile, or neither'],
+    [{ trustedProxies: ['10.0.0.0/33'] }, 'api.trustedProxies.0'],
+    [{ trustedProxies: ['proxy.example.org'] }, 'api.trustedProxies.0'],
+  ])('%j is refused', (api, why) => expect(() => loadApi(api)).toThrow(why));
+});

@@ -29,15 +29,7 @@ export const HEALTH_ROUTES = [
     uncounted: true,
     replies: { 200: READY, 503: READY },
   }).handle(async (api) => {
-    const dependsOn = await Promise.all(
-      Object.entries(DEPENDS_ON).map(async ([name, ask]) => {
-        const answers = await ask(api).then(
-          () => true,
-          () => false,
-        );
-        return { name, answers };
-      }),
-    );
+    const dependsOn = await askTogether(api);
     const ready = dependsOn.every(({ answers }) => answers);
     return ready
       ? { status: 200, body: { ready, dependsOn } }
@@ -49,3 +41,23 @@ const DEPENDS_ON: Record<string, (api: Api) => Promise<unknown>> = {
   PostgreSQL: ({ pool }) => withClient(pool, (client) => client.query('SELECT')),
   Redis: ({ queues }) => queues.ping(),
 };
+
+type Answers = { name: string; answers: boolean }[];
+const asking = new WeakMap<Api, Promise<Answers>>();
+
+/** Asks each server. Whoever asks meanwhile gets the same answer, so that many cannot keep the servers busy. */
+function askTogether(api: Api): Promise<Answers> {
+  const begun = asking.get(api);
+  if (begun !== undefined) return begun;
+  const answered = Promise.all(
+    Object.entries(DEPENDS_ON).map(async ([name, ask]) => {
+      const answers = await ask(api).then(
+        () => true,
+        () => false,
+      );
+      return { name, answers };
+    }),
+  ).finally(() => asking.delete(api));
+  asking.set(api, answered);
+  return answered;
+}

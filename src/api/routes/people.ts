@@ -6,7 +6,7 @@ import { readRoleStatuses } from '../../database/overview.ts';
 import { normalName, parseImportedShellName } from '../../identity/names.ts';
 import { readLeaving } from '../../lifecycle/leaving-facts.ts';
 import { logReads } from '../api-reads-table.ts';
-import { AFTER_NAME, cutPage, LIMIT, pageOf, SEARCH } from '../paging.ts';
+import { makePage, NAME_KEY, PAGE_QUERY, pageOf, readCursor, SEARCH } from '../page.ts';
 import { plain } from '../plain.ts';
 import { notFound } from '../problem.ts';
 import { type Caller, mayCall } from '../rights.ts';
@@ -46,22 +46,28 @@ export const PEOPLE_ROUTES = [
     description: ABOUT,
     right: 'public',
     query: z.strictObject({
+      ...PAGE_QUERY,
       search: SEARCH.optional().describe('part of the shell name or of the display name'),
       state: z.enum(PERSON_STATES).optional(),
-      limit: LIMIT,
-      after: AFTER_NAME,
     }),
-    replies: { 200: pageOf(PERSON).describe('a page of people') },
-  }).handle(async ({ pool }, { caller, query: { search = '', state, limit, after = '' } }) => {
-    const of = { search: normalName(search), after, limit: limit + 1 };
+    replies: { 200: pageOf(PERSON, 'a page of people') },
+  }).handle(async ({ pool }, { caller, query: { search = '', state, limit, after } }) => {
+    const page = {
+      ...{ search: normalName(search), limit: limit + 1 },
+      after: readCursor(after, NAME_KEY) ?? '',
+      ...(state === undefined ? {} : { state }),
+    };
     return await withClient(pool, async (client) => {
-      const found = await readPeople(client, { ...of, ...(state === undefined ? {} : { state }) });
-      const { rows, next } = cutPage(found, limit, ({ name }) => name);
-      if (rows.length > 0 && mayCall(caller, 'mail')) {
-        const names = rows.map(({ name }) => name);
+      const rows = await readPeople(client, page);
+      const body = makePage(rows, limit, {
+        render: (row) => render(row, caller),
+        keyOf: ({ name }) => name,
+      });
+      if (mayCall(caller, 'mail') && rows.length > 0) {
+        const names = body.items.map(({ name }) => name);
         await logReads(client, caller, names, ['mail']);
       }
-      return { status: 200, body: { items: rows.map((row) => render(row, caller)), next } };
+      return { status: 200, body };
     });
   }),
   route({

@@ -1,6 +1,6 @@
 /** Requests: sending them, and how they stand. */
 import * as z from 'zod';
-import { withClient } from '../../database/connection.ts';
+import { type Client, withClient } from '../../database/connection.ts';
 import { isKind, URGENT_KINDS } from '../../requests/kinds.ts';
 import {
   findRequestsOf,
@@ -10,10 +10,13 @@ import {
   type RequestView,
 } from '../../requests/request-progress.ts';
 import { checkJob, type SignedJob } from '../../requests/verdict.ts';
+import { logReads } from '../api-reads-table.ts';
 import { hasCome, type Outcome, type Until } from '../outcomes.ts';
 import { notFound, Problem } from '../problem.ts';
-import { mayCall } from '../rights.ts';
+import { cursorOf, NUMBER_KEY, PAGE_QUERY, pageOf, readCursor, SEARCH } from '../page.ts';
+import { type Caller, mayCall } from '../rights.ts';
 import { type Api, route } from '../route.ts';
+import { readSentRequests, REQUEST_STATES } from '../sent-requests-queries.ts';
 
 /** In one call. */
 const MOST_REQUESTS = 100;
@@ -86,6 +89,12 @@ const PROGRESS = z
   })
   .describe('a request, role by role');
 
+const PORTAL = SEARCH.optional().describe(
+  'the portal that sent it: another than the own one only with the right `all`',
+);
+
+const LISTED = PROGRESS.omit({ roles: true }).extend({ state: z.enum(REQUEST_STATES) });
+
 export const REQUEST_ROUTES = [
   route({
     method: 'POST',
@@ -131,26 +140,42 @@ export const REQUEST_ROUTES = [
   }),
   route({
     method: 'GET',
+    path: '/v1/requests',
+    summary: 'the requests of the portal that have a verdict, the newest first',
+    description:
+      'A request that has no verdict yet is in Redis alone, and is not listed. With `state` a page may be short, or empty, although `next` is not null: go on.',
+    right: 'own',
+    query: z.strictObject({
+      ...PAGE_QUERY,
+      portal: PORTAL,
+      state: z.enum(REQUEST_STATES).optional(),
+    }),
+    replies: { 200: pageOf(LISTED, 'a page of requests') },
+  }).handle(async ({ pool }, { caller, query: { limit, after, portal, state } }) => {
+    const before = readCursor(after, NUMBER_KEY);
+    const page = { portal: portalOf(caller, portal), state, before, limit };
+    return await withClient(pool, async (client) => {
+      const { requests, next } = await readSentRequests(client, page);
+      await logReasons(client, caller, requests);
+      const items = requests.map((each) => ({ ...renderRequest(each), state: each.state }));
+      return { status: 200, body: { items, next: next === undefined ? null : cursorOf(next) } };
+    });
+  }),
+  route({
+    method: 'GET',
     path: '/v1/requests/:id',
     summary: 'a request of the portal, role by role',
     right: 'own',
     params: z.object({ id: z.uuid() }),
-    query: z.strictObject({
-      portal: z
-        .string()
-        .optional()
-        .describe('for callers with the right `all`: the portal that sent it'),
-    }),
+    query: z.strictObject({ portal: PORTAL }),
     replies: { 200: PROGRESS },
   }).handle(async ({ config, pool }, { caller, params, query }) => {
-    const { portal = caller.name } = query;
-    const seesAll = mayCall(caller, 'all');
-    if (portal !== caller.name && !seesAll) throw notFound();
-    const all = seesAll && query.portal === undefined;
-    const among = all ? config.portals.map(({ name }) => name) : [portal];
+    const portal = portalOf(caller, query.portal);
+    const among = portal === undefined ? config.portals.map(({ name }) => name) : [portal];
     return await withClient(pool, async (client) => {
       const [request] = await findRequestsOf(client, among, params.id);
       if (request === undefined) throw notFound();
+      await logReasons(client, caller, [request]);
       const open = await readOpenTouches(client, request.number);
       const applied = await readAppliedRoles(client, request.number);
       return { status: 200, body: renderProgress(request, open, applied) };
@@ -199,12 +224,43 @@ function outcomeOf(
   return outcomes.wait({ portal: portal.name, id, sha256 }, until, signal);
 }
 
+/** The portal whose requests are meant. Undefined: every one, for a caller with the right `all`. */
+function portalOf(caller: Caller, portal: string | undefined): string | undefined {
+  if (mayCall(caller, 'all')) return portal;
+  if (portal !== undefined && portal !== caller.name) throw notFound();
+  return caller.name;
+}
+
+/** A portal is told by events why an admin has decided on its requests. What it reads of others is logged. */
+async function logReasons(
+  client: Client,
+  caller: Caller,
+  requests: readonly RequestView[],
+): Promise<void> {
+  const whose = requests.flatMap(({ portal, account, approval, access }) => {
+    const reason = approval?.reason ?? access?.reason ?? null;
+    return portal === caller.name || reason === null || account === null ? [] : [account];
+  });
+  if (whose.length > 0) await logReads(client, caller, whose, ['reasons']);
+}
+
+function renderRequest(request: RequestView): Omit<z.output<typeof PROGRESS>, 'roles'> {
+  const { number: _, id, portal, at, doneAt, stuckAt, ...rest } = request;
+  return {
+    ...rest,
+    id: id as string,
+    portal: portal as string,
+    at: at.toISOString(),
+    doneAt: doneAt?.toISOString() ?? null,
+    stuckAt: stuckAt?.toISOString() ?? null,
+  };
+}
+
 function renderProgress(
   request: RequestView,
   open: Awaited<ReturnType<typeof readOpenTouches>>,
   applied: readonly string[],
 ): z.output<typeof PROGRESS> {
-  const { number: _, id, portal, at, doneAt, stuckAt, ...rest } = request;
   const behind = open.map(({ role, account, applied: isApplied, state, code, sentence }) => ({
     ...{ role, account },
     state: isApplied ? ('applied' as const) : state,
@@ -220,12 +276,7 @@ function renderProgress(
       sentence: null,
     }));
   return {
-    ...rest,
-    id: id as string,
-    portal: portal as string,
-    at: at.toISOString(),
-    doneAt: doneAt?.toISOString() ?? null,
-    stuckAt: stuckAt?.toISOString() ?? null,
+    ...renderRequest(request),
     roles: [...behind, ...others],
   };
 }

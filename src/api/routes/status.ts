@@ -13,9 +13,8 @@ import {
 import { UNMANAGED_KINDS } from '../../unmanaged/unmanaged.ts';
 import { unseenOf } from '../../unmanaged/unseen.ts';
 import { logReads } from '../api-reads-table.ts';
-import { AFTER_OPAQUE, cutPage, LIMIT, pageOf } from '../paging.ts';
+import { makePage, PAGE_QUERY, pageOf, readCursor } from '../page.ts';
 import { plain } from '../plain.ts';
-import { Problem } from '../problem.ts';
 import { route } from '../route.ts';
 import { OPEN_ACCESS, STATUS, SWEEP, TO_APPROVE } from '../status-schemas.ts';
 
@@ -53,6 +52,7 @@ const UNMANAGED = pageOf(
     ignoredBy: z.string().nullable(),
     reason: z.string().nullable(),
   }),
+  'things in managed places that Chamberlain did not make',
 )
   .extend({
     unseen: z
@@ -60,6 +60,10 @@ const UNMANAGED = pageOf(
       .describe('places that were not looked at for two minutes: the list may lack what is there'),
   })
   .describe('things in managed places that Chamberlain did not make');
+
+// PostgreSQL takes no NUL
+const PART = z.string().regex(/^\P{C}*$/u);
+const PLACE = z.tuple([PART, PART, PART]);
 
 const SHOWN_SWEEPS = 10;
 
@@ -121,17 +125,18 @@ export const STATUS_ROUTES = [
     path: '/v1/unmanaged',
     summary: 'things in managed places, or with managed numbers, that Chamberlain did not make',
     right: 'all',
-    query: z.strictObject({ limit: LIMIT, after: AFTER_OPAQUE }),
+    query: z.strictObject(PAGE_QUERY),
     replies: { 200: UNMANAGED },
   }).handle(async (api, { query: { limit, after } }) => {
-    const place = after === undefined ? undefined : placeOf(after);
+    const place = readCursor(after, PLACE);
     return await withClient(api.pool, async (client) => {
       const found = await readUnmanagedAfter(client, place, limit + 1);
+      const page = makePage(found, limit, {
+        render: plain,
+        keyOf: ({ role, place: of, hash }): UnmanagedPlace => [role, of, hash],
+      });
       const unseen = unseenOf(api.config, await readLooks(client), api.now());
-      const { rows, next } = cutPage(found, limit, (thing) =>
-        cursorOf([thing.role, thing.place, thing.hash]),
-      );
-      return { status: 200, body: plain({ items: rows, next, unseen }) };
+      return { status: 200, body: { ...page, unseen: plain(unseen) } };
     });
   }),
 ];
@@ -141,21 +146,4 @@ function nextOf(last: Sweep | undefined, everyMinutes: number): Date | null {
   if (last === undefined) return null;
   if (last.state === 'cut') return last.endedAt;
   return new Date(last.beganAt.getTime() + everyMinutes * 60_000);
-}
-
-// PostgreSQL takes no NUL
-const PLACE = z.tuple(
-  [1, 2, 3].map(() => z.string().regex(/^\P{C}*$/u)) as [z.ZodString, z.ZodString, z.ZodString],
-);
-
-const cursorOf = (place: UnmanagedPlace): string =>
-  Buffer.from(JSON.stringify(place)).toString('base64url');
-
-/** Throws the problem of a cursor that is none of ours. */
-function placeOf(cursor: string): UnmanagedPlace {
-  try {
-    return PLACE.parse(JSON.parse(Buffer.from(cursor, 'base64url').toString()));
-  } catch {
-    throw new Problem(400, 'CALL_INVALID', 'querystring.after: it is not `next` of a page.');
-  }
 }

@@ -10,7 +10,7 @@ import {
   withoutRealm,
 } from '../../identity/names.ts';
 import { readLeaving } from '../../lifecycle/leaving-facts.ts';
-import { AFTER_NAME, cutPage, LIMIT, pageOf, SEARCH } from '../paging.ts';
+import { makePage, NAME_KEY, PAGE_QUERY, pageOf, readCursor, SEARCH } from '../page.ts';
 import { plain } from '../plain.ts';
 import { notFound } from '../problem.ts';
 import { mayCall } from '../rights.ts';
@@ -53,21 +53,19 @@ export const TOOL_ROUTES = [
     summary: 'tools, in the order of their names',
     right: 'public',
     query: z.strictObject({
+      ...PAGE_QUERY,
       search: SEARCH.optional().describe('part of the name or of the title'),
       state: z.enum(TOOL_STATES).optional(),
-      limit: LIMIT,
-      after: AFTER_NAME,
     }),
-    replies: { 200: pageOf(TOOL).describe('a page of tools') },
-  }).handle(async ({ config, pool }, { query: { search = '', state, limit, after = '' } }) => {
+    replies: { 200: pageOf(TOOL, 'a page of tools') },
+  }).handle(async ({ config, pool }, { query: { search = '', state, limit, after } }) => {
     const page = {
       search: withoutRealm(normalName(search), config.realm),
+      ...{ after: readCursor(after, NAME_KEY) ?? '', limit: limit + 1 },
       ...(state === undefined ? {} : { state }),
-      ...{ after: withoutRealm(after, config.realm), limit: limit + 1 },
     };
-    const found = await withClient(pool, (client) => readTools(client, page));
-    const { rows, next } = cutPage(found, limit, ({ name }) => name);
-    return { status: 200, body: { items: rows.map(render), next } };
+    const rows = await withClient(pool, (client) => readTools(client, page));
+    return { status: 200, body: makePage(rows, limit, { render, keyOf: ({ name }) => name }) };
   }),
   route({
     method: 'GET',
