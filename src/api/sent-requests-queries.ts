@@ -11,7 +11,7 @@ export const REQUEST_STATES = [
   'stuck',
   'done',
 ] as const;
-export type RequestState = (typeof REQUEST_STATES)[number];
+type RequestState = (typeof REQUEST_STATES)[number];
 
 const STATE = `CASE
   WHEN r.verdict = 'refused' THEN 'refused'

@@ -145,7 +145,7 @@ function isoOrNull(text: string | null): string | null {
 }
 
 /** How many people or tools are in a state, and for how many of them this ends on a date. */
-export interface StateTotal {
+interface StateTotal {
   kind: 'person' | 'tool';
   state: string;
   subjects: number;
@@ -156,7 +156,7 @@ export interface StateTotal {
 }
 
 /** Counts the subjects in every state except active. */
-export async function readStateTotals(client: Client): Promise<StateTotal[]> {
+async function readStateTotals(client: Client): Promise<StateTotal[]> {
   const { rows } = await client.query(
     `SELECT 'person' AS kind, state, count(*)::int AS subjects,
             count(coalesce(delete_after, suspended_until))::int AS dated,
@@ -173,7 +173,7 @@ export async function readStateTotals(client: Client): Promise<StateTotal[]> {
  * Reads the subjects that change next: first those that are being archived or restored, then by date, then those whose
  * access is not yet closed or that still have something to be removed.
  */
-export async function readMovers(
+async function readMovers(
   client: Client,
   limit: number,
 ): Promise<{ movers: Leaver[]; count: number }> {
@@ -194,7 +194,7 @@ export async function readMovers(
 }
 
 /** Reads the holds, the one that ends first at the top. */
-export async function readHeld(
+async function readHeld(
   client: Client,
 ): Promise<{ account: string; state: string; by: string; reason: string; until: Date }[]> {
   const { rows } = await client.query(
@@ -238,7 +238,7 @@ export async function readOrphans(client: Client): Promise<Orphan[]> {
 }
 
 /** Counts the orphaned tools that can get a new maintainer. */
-export async function countOrphans(client: Client): Promise<number> {
+async function countOrphans(client: Client): Promise<number> {
   const { rows } = await client.query(
     `${KEPT} SELECT count(*)::int AS count FROM tools WHERE ${IS_ADOPTABLE}`,
   );
