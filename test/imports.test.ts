@@ -91,9 +91,9 @@ const STARTS = ['src/cli/commands/work.ts', 'src/cli/commands/unmanaged/import.t
 const DRIVERS: Record<string, string[]> = {
   ldapts: ['src/backends/ldap/ldap.ts'],
   mariadb: ['src/backends/mariadb/mariadb-connections.ts'],
-  bullmq: ['src/backends/redis/{queue,request-queues,request-inbox,event-outbox}.ts'],
+  bullmq: ['src/backends/redis/{queue,request-queues,request-inbox,event-inbox,event-outbox}.ts'],
   ioredis: [
-    'src/backends/redis/{queue,request-queues,event-outbox,queued-jobs,queue-keys,redis-connection}.ts',
+    'src/backends/redis/{queue,request-queues,event-inbox,event-outbox,queued-jobs,queue-keys,redis-connection}.ts',
   ],
   fastify: ['src/api/{server,document,listening,route}.ts'],
   'fastify-type-provider-zod': ['src/api/{server,document}.ts'],

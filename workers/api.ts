@@ -1,5 +1,6 @@
 /** The process that serves the HTTP API. */
 import { openCallCounts } from '../src/backends/redis/call-counts.ts';
+import { openEventInbox } from '../src/backends/redis/event-inbox.ts';
 import { openQueues } from '../src/backends/redis/queue.ts';
 import { openPool } from '../src/database/connection.ts';
 import { listenAt } from '../src/api/listening.ts';
@@ -29,13 +30,14 @@ export async function startApi(
   const pool = openPool(config, 'api', { max: MOST_CONNECTIONS, durable: false });
   const [queues, counts] = [openQueues(config, 'api'), openCallCounts(config)];
   const outcomes = openOutcomes(pool);
+  const events = openEventInbox(config);
   const close = async () => {
     outcomes.close();
     counts.close();
-    await Promise.all([queues.close(), pool.end()]);
+    await Promise.all([queues.close(), events.close(), pool.end()]);
   };
   try {
-    const api = { config, pool, queues, outcomes, log, now };
+    const api = { config, pool, queues, outcomes, events, log, now };
     const server = await makeServer(api, config.api, ROUTES, counts);
     const port = await listenAt(server, config.api.listen);
     log.info({ listen: config.api.listen, port }, 'serving the API');

@@ -64,8 +64,8 @@ const KEYS: Partial<Record<RedisAccount, readonly string[]>> = {
   relay: ROLE_KEYS,
   ...Object.fromEntries(ROLES.map((role) => [role, keysOfRole(role)])),
   sweep: ROLE_KEYS,
-  // and counts calls
-  api: ['~bull:requests.*', '~api:*'],
+  // and takes events of portals that get them over HTTP, and counts calls
+  api: ['~bull:requests.*', '~bull:events.*', '~api:*'],
   admin: ['~bull:requests.*', ...ROLE_KEYS, '%R~bull:events.*'],
 };
 

@@ -4,6 +4,7 @@
  */
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type * as z from 'zod';
+import type { EventInbox } from '../backends/redis/event-inbox.ts';
 import type { Queues } from '../backends/redis/queue.ts';
 import type { Pool } from '../database/connection.ts';
 import type { Config } from '../shared/config.ts';
@@ -18,6 +19,7 @@ export interface Api {
   pool: Pool;
   queues: Queues;
   outcomes: Outcomes;
+  events: EventInbox;
   log: Log;
   now(): Date;
 }

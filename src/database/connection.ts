@@ -176,11 +176,17 @@ export function nameOfServer({ host, port }: { host?: string; port?: number }): 
  *   the last commits, but never one that came before a durable commit. Use that only for work that is repeated
  *   by itself.
  * @param options.epoch the number of the lease under which all of them write
+ * @param options.readsWithinMs it only reads, and may count whole tables; each statement has this time instead
  */
 export function openPool(
   config: Config,
   role: PostgresRole,
-  { max, durable, epoch }: { max: number; durable: boolean; epoch?: string },
+  {
+    max,
+    durable,
+    epoch,
+    readsWithinMs,
+  }: { max: number; durable: boolean; epoch?: string; readsWithinMs?: number },
 ): Pool {
   const settings =
     epoch === undefined ? connectionSettings(config, role) : leaderSettings(config, role);
@@ -188,15 +194,24 @@ export function openPool(
     settings.options,
     ...(durable ? [] : ['-c synchronous_commit=off']),
     ...(epoch === undefined ? [] : [`-c chamberlain.epoch=${epoch}`]),
+    ...(readsWithinMs === undefined ? [] : [READS]),
   ].join(' ');
   const pool = new pg.Pool({
     ...settings,
+    ...(readsWithinMs === undefined ? {} : limitsOf(readsWithinMs)),
     options,
     max,
     idleTimeoutMillis: 30_000,
   });
   pool.on('error', () => {});
   return pool;
+}
+
+/** Its statements are few, and not of the kinds for which BY_KEY and PLANNED_ONCE are meant. */
+const READS = '-c default_transaction_read_only=on -c enable_seqscan=on -c plan_cache_mode=auto';
+
+function limitsOf(ms: number): pg.ClientConfig {
+  return { connectionTimeoutMillis: ms, statement_timeout: ms, query_timeout: ms };
 }
 
 const lost = new WeakSet<object>();

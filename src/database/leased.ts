@@ -18,6 +18,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Config } from '../shared/config.ts';
 import { describeError } from '../shared/errors.ts';
 import type { Log } from '../shared/log.ts';
+import { noteLeads, notePostgres } from '../shared/metrics.ts';
 import { openNews } from '../shared/news.ts';
 import { type Lease, openLease, type PostgresRole, renewLease } from './connection.ts';
 import type { Worker } from '../shared/loop.ts';
@@ -55,11 +56,16 @@ export function startLeased(
   const waits = () => own.made(mayWait ? Infinity : undefined);
   const closing = new AbortController();
   const failures = openNews<string>();
+  noteLeads(role, false);
   const running = (async () => {
     while (!closing.signal.aborted) {
       own.made();
       try {
-        const lease = await openLease(config, role);
+        const lease = await openLease(config, role).catch((error: unknown) => {
+          notePostgres(role, false);
+          throw error;
+        });
+        notePostgres(role, true);
         failures.forget(role);
         if (lease !== undefined) await workUnder(lease);
       } catch (error) {
@@ -93,9 +99,11 @@ export function startLeased(
     try {
       if (closing.signal.aborted) return;
       log.debug({ role, epoch }, 'took the lease');
+      noteLeads(role, true);
       waits();
       await work({ ...lease, held, progress, waits });
     } finally {
+      noteLeads(role, false);
       closing.signal.removeEventListener('abort', lose);
       if (!closing.signal.aborted) log.warn({ role, epoch }, 'gave up the lease');
       await client.end().catch(() => {});

@@ -32,7 +32,7 @@ export interface RoleTotal {
   subjects: number;
 }
 
-export async function readRoleTotals(client: Client): Promise<RoleTotal[]> {
+export async function readRoleTotals(client: Pick<Client, 'query'>): Promise<RoleTotal[]> {
   const { rows } = await client.query(
     `SELECT role, state, count(*)::int AS subjects FROM convergence
      GROUP BY role, state ORDER BY role, state`,
@@ -108,7 +108,9 @@ export function isTooOld({ at }: OldestRequest, now: Date): boolean {
   return now.getTime() - at.getTime() >= OLDEST_REQUEST_SECONDS * 1000;
 }
 
-export async function readOldestRequest(client: Client): Promise<OldestRequest | undefined> {
+export async function readOldestRequest(
+  client: Pick<Client, 'query'>,
+): Promise<OldestRequest | undefined> {
   const { rows } = await client.query(
     `SELECT jti AS id, portal, kind, at FROM requests WHERE id = ${OLDEST_UNDONE}`,
   );
@@ -136,7 +138,7 @@ export interface PortalEvents {
  * Events are counted, not their numbers, because a recovery skips a million numbers. They are counted in order,
  * because otherwise PostgreSQL would look through all of them for ten thousand.
  */
-export async function readPortalEvents(client: Client): Promise<PortalEvents[]> {
+export async function readPortalEvents(client: Pick<Client, 'query'>): Promise<PortalEvents[]> {
   const { rows } = await client.query(
     `SELECT portal, last,
        (SELECT count(*) FROM (SELECT FROM events e

@@ -23,6 +23,7 @@ import { isUndecided } from '../unmanaged/unmanaged.ts';
 import type { Leased } from '../database/leased.ts';
 import { hearNotices } from '../database/notices.ts';
 import { judgeSweep, type Judgement } from './sweep-decisions.ts';
+import { openSweepMetrics } from './sweep-metrics.ts';
 import { surveyEverything, type SweepPatience } from './sweep-survey.ts';
 
 /** The heartbeat is published every three seconds. */
@@ -41,6 +42,15 @@ export interface SweepTerms {
 
 /** Sweeps whenever it is time, or asked for, as long as it has the lease. */
 export async function sweepOn(leased: Leased, terms: SweepTerms): Promise<void> {
+  const metrics = openSweepMetrics(terms.config, terms.log);
+  try {
+    await sweepAgainAndAgain(leased, terms);
+  } finally {
+    metrics.close();
+  }
+}
+
+async function sweepAgainAndAgain(leased: Leased, terms: SweepTerms): Promise<void> {
   const { client, progress } = leased;
   const { config, log } = terms;
   const held = leased.held.signal;

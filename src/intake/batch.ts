@@ -9,13 +9,14 @@ import {
   type Taken,
   tidyInbox,
 } from '../backends/redis/request-queues.ts';
-import { confirmLease, transact } from '../database/connection.ts';
+import { confirmLease, rehearse, transact } from '../database/connection.ts';
 import { holdThawed } from '../database/freeze.ts';
 import { writeEvents } from '../events/events-table.ts';
 import type { HostedCalendar } from '../lifecycle/calendar-runs.ts';
 import { addJunk } from '../requests/junk-table.ts';
 import {
   checkJob,
+  checkVerdict,
   type Given,
   giveVerdict,
   lookAhead,
@@ -28,6 +29,7 @@ import { describeError, describeRootCause } from '../shared/errors.ts';
 import type { Log } from '../shared/log.ts';
 import type { News } from '../shared/news.ts';
 import type { Failures } from './failures.ts';
+import { countInvalidJobs, countVerdicts } from './intake-metrics.ts';
 
 /** Most requests that are decided in one transaction: an urgent request waits for one batch at most. */
 const BATCH = 32;
@@ -104,10 +106,11 @@ export async function takeJobs(of: Intaking): Promise<Waiting[] | undefined> {
 
 /** Decides the batch in one transaction, and answers each of its requests after COMMIT. */
 export async function decideBatch(of: Intaking, batch: readonly Waiting[]): Promise<void> {
-  const { stop, client, log, failures, calendar, inbox } = of;
+  const { stop, client, failures, calendar } = of;
   if (stop.aborted) return;
   const jobs = batch.map(({ job }) => job);
   let verdicts: Verdict[];
+  let committed: readonly Given[] = [];
   try {
     verdicts = await transact(client, async () => {
       // sent first, and answered first
@@ -118,26 +121,62 @@ export async function decideBatch(of: Intaking, batch: readonly Waiting[]): Prom
         client,
         given.flatMap(({ events }) => events),
       );
+      committed = given;
       return given.map(({ verdict }) => verdict);
     });
   } catch (error) {
     if (error instanceof Frozen) return freeze(of);
-    log.warn(
-      { error: describeError(error) },
-      'no verdicts could be given: the requests wait, and are tried again',
-    );
-    await failures.count(client, jobs, error);
-    of.hasFailed = true;
-    of.held.abort();
-    return;
+    return await hasFailed(of, jobs, error);
   }
   failures.forget(jobs);
+  countVerdicts(jobs, committed);
   calendar.decided(jobs.map(({ signed }) => signed.kind));
+  await answer(
+    of,
+    batch.map(({ taken }, n) => ({ taken, verdict: verdicts[n] })),
+  );
+}
+
+/** Says of each check what its verdict would be now. Each has a transaction of its own, which is rolled back. */
+export async function decideChecks(of: Intaking, jobs: readonly Waiting[]): Promise<void> {
+  const { stop, client, config, clock, failures } = of;
+  for (const { job, taken } of jobs) {
+    if (stop.aborted) return;
+    if (job.signed.claims.check === undefined) continue;
+    const urgentQueue = taken.queue.urgent;
+    let verdict: Verdict;
+    try {
+      verdict = await rehearse(client, async () => {
+        if (!(await holdThawed(client))) throw new Frozen();
+        return checkVerdict(client, config, failures.judge(job), { urgentQueue, now: clock() });
+      });
+    } catch (error) {
+      if (error instanceof Frozen) return freeze(of);
+      return await hasFailed(of, [job], error);
+    }
+    failures.forget([job]);
+    await answer(of, [{ taken, verdict }]);
+  }
+}
+
+/** The lease ends, so that what is in hand goes back into its queues. */
+async function hasFailed(of: Intaking, jobs: readonly SignedJob[], error: unknown): Promise<void> {
+  const { log, failures, client } = of;
+  log.warn(
+    { error: describeError(error) },
+    'no verdicts could be given: the requests wait, and are tried again',
+  );
+  await failures.count(client, jobs, error);
+  of.hasFailed = true;
+  of.held.abort();
+}
+
+async function answer(
+  of: Intaking,
+  verdicts: readonly { taken: Taken; verdict: Verdict | undefined }[],
+): Promise<void> {
   try {
-    await endRequests(
-      inbox,
-      batch.map(({ taken }, n) => ({ taken, verdict: verdicts[n] })),
-    );
+    await endRequests(of.inbox, verdicts);
   } catch (error) {
     // the verdicts are given: a request that is taken once more has the same again
     await redisIsAway(of, error);
@@ -175,6 +214,7 @@ export async function tidy(of: Intaking): Promise<void> {
     if (junk.length > 0) {
       log.warn({ junk }, 'invalid jobs arrived in the queues of requests');
       await addJunk(client, junk);
+      countInvalidJobs(junk);
     }
   }
   if (now - of.tidiedAt >= TIDY_MS) {

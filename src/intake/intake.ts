@@ -25,8 +25,17 @@ import type { Leased } from '../database/leased.ts';
 import { hearNotices } from '../database/notices.ts';
 import { syncRanges } from '../identity/id-allocation-table.ts';
 import { hostCalendar } from '../lifecycle/calendar-runs.ts';
-import { decideBatch, freeze, type Intaking, takeJobs, tidy, TIDY_MS } from './batch.ts';
+import {
+  decideBatch,
+  decideChecks,
+  freeze,
+  type Intaking,
+  takeJobs,
+  tidy,
+  TIDY_MS,
+} from './batch.ts';
 import { openNews } from '../shared/news.ts';
+import { openIntakeMetrics } from './intake-metrics.ts';
 
 /** Notices of a thaw are lost when a connection breaks, so intake also looks this often. */
 const LOOK_THAWED_MS = 500;
@@ -36,18 +45,23 @@ export type IntakeTerms = Pick<Intaking, 'config' | 'log' | 'clock' | 'failures'
 /** Takes requests in whenever the realm is not frozen, as long as the lease is held. */
 export async function takeIn(leased: Leased, terms: IntakeTerms): Promise<void> {
   const { client, held } = leased;
+  const metrics = openIntakeMetrics(terms.config, terms.log);
   let tidiedAt = performance.now();
-  while (!held.signal.aborted) {
-    if (!(await isFrozen(client))) {
-      await takeInThawed(leased, terms);
-      continue;
+  try {
+    while (!held.signal.aborted) {
+      if (!(await isFrozen(client))) {
+        await takeInThawed(leased, terms);
+        continue;
+      }
+      if (performance.now() - tidiedAt >= TIDY_MS) {
+        tidiedAt = performance.now();
+        await tidyFrozen(terms);
+      }
+      await leased.progress();
+      await untilNotice(client, held.signal);
     }
-    if (performance.now() - tidiedAt >= TIDY_MS) {
-      tidiedAt = performance.now();
-      await tidyFrozen(terms);
-    }
-    await leased.progress();
-    await untilNotice(client, held.signal);
+  } finally {
+    metrics.close();
   }
 }
 
@@ -71,7 +85,9 @@ async function takeInThawed(leased: Leased, terms: IntakeTerms): Promise<void> {
       of.woken = new AbortController();
       const taken = await takeJobs(of);
       const jobs = taken ?? [];
-      if (jobs.length > 0) await decideBatch(of, jobs);
+      const requests = jobs.filter(({ job }) => job.signed.claims.check === undefined);
+      if (requests.length > 0) await decideBatch(of, requests);
+      await decideChecks(of, jobs);
       if (calendar.isDue() && !stop.aborted && !(await calendar.turn(of.isAllTaken))) freeze(of);
       await tidy(of);
       if (taken === undefined) waits();

@@ -177,24 +177,32 @@ export interface DoneRequest {
   onDone: OnDone;
 }
 
+/** How long a request that somebody sent took, from its verdict until it was done. */
+export interface SettledRequest {
+  kind: string;
+  seconds: number;
+}
+
 /**
  * Derives readiness for these subjects (undefined: for all): forgets the touches that are applied,
  * and tells of the requests that are done, and of those that are stuck. What is lost in a crash is derived
  * again: nobody is told before the numbers of the events are on the disk.
+ *
+ * @returns the requests that are done
  */
 export async function settle(
   pool: Pool,
   eventsOf: (done: DoneRequest) => NewEvent[],
   subjects: readonly number[] | undefined,
-): Promise<void> {
-  await inTransaction(pool, async (client) => {
-    const told = await Promise.all([
+): Promise<SettledRequest[]> {
+  return inTransaction(pool, async (client) => {
+    const [{ told, done }, stuck] = await Promise.all([
       settleDone(client, eventsOf, subjects),
       settleStuck(client, subjects),
     ]);
-    const events = told.flat();
-    if (events.length === 0) return;
-    await writeEvents(client, events);
+    const events = [...told, ...stuck];
+    if (events.length > 0) await writeEvents(client, events);
+    return done;
   });
 }
 
@@ -206,7 +214,7 @@ async function settleDone(
   client: Client,
   eventsOf: (done: DoneRequest) => NewEvent[],
   subjects: readonly number[] | undefined,
-): Promise<NewEvent[]> {
+): Promise<{ told: NewEvent[]; done: SettledRequest[] }> {
   const applied = await client.query({
     name: subjects === undefined ? 'settle-all-touches' : 'settle-touches',
     text: `DELETE FROM request_touches r USING convergence c
@@ -214,7 +222,7 @@ async function settleDone(
              ${touchesOf(subjects)} RETURNING r.request`,
     values: subjects === undefined ? [] : [subjects],
   });
-  if (applied.rows.length === 0) return [];
+  if (applied.rows.length === 0) return { told: [], done: [] };
   const requests = [...new Set(applied.rows.map((row: { request: string }) => row.request))];
   const done = await client.query({
     name: 'settle-requests',
@@ -225,19 +233,26 @@ async function settleDone(
                AND NOT EXISTS (SELECT FROM request_touches r WHERE r.request = requests.id)
              ORDER BY id FOR NO KEY UPDATE) old
            WHERE q.id = old.id
-           RETURNING q.portal, q.jti, q.kind, q.subject, old.on_done`,
+           RETURNING q.portal, q.jti, q.kind, q.subject, old.on_done,
+             extract(epoch FROM q.done_at - q.at)::float8 AS seconds`,
     values: [requests],
   });
-  const told = (done.rows as DoneRow[]).filter(({ on_done: onDone }) => onDone !== null);
-  return (told as (DoneRow & { on_done: OnDone })[]).flatMap((row) =>
-    eventsOf({
-      portal: row.portal ?? undefined,
-      jti: row.jti ?? undefined,
-      kind: row.kind,
-      subject: row.subject ?? undefined,
-      onDone: row.on_done,
-    }),
-  );
+  const rows = done.rows as DoneRow[];
+  return {
+    // a move of the calendar is nobody's request
+    done: rows.flatMap(({ portal, kind, seconds }) => (portal === null ? [] : [{ kind, seconds }])),
+    told: rows.flatMap((row) =>
+      row.on_done === null
+        ? []
+        : eventsOf({
+            portal: row.portal ?? undefined,
+            jti: row.jti ?? undefined,
+            kind: row.kind,
+            subject: row.subject ?? undefined,
+            onDone: row.on_done,
+          }),
+    ),
+  };
 }
 
 async function settleStuck(
@@ -275,6 +290,7 @@ interface DoneRow {
   subject: number | null;
   /** null: nothing is told, as of most moves of the calendar */
   on_done: OnDone | null;
+  seconds: number;
 }
 interface StuckRow {
   portal: string | null;

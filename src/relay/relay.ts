@@ -20,6 +20,7 @@ import { describeError } from '../shared/errors.ts';
 import type { Log } from '../shared/log.ts';
 import { type Loop, startLoop } from '../shared/loop.ts';
 import { MUCH, openEnqueueing } from './enqueue.ts';
+import { noteDone, openRelayMetrics } from './relay-metrics.ts';
 
 const POLL_MS = 1000;
 /** Under load a loop runs no more often, and does all that has come since. */
@@ -37,6 +38,7 @@ export interface RelayTerms {
 export async function relay(leased: Leased, { config, log, queues }: RelayTerms): Promise<void> {
   const { client, epoch, held } = leased;
   const pool = openPool(config, 'relay', { max: 4, durable: false, epoch });
+  const metrics = openRelayMetrics(config, log);
   const startOne = openLoops(leased, log);
   const settling = openSettling(config, pool);
   const enqueueing = openEnqueueing(pool, queues);
@@ -77,6 +79,7 @@ export async function relay(leased: Leased, { config, log, queues }: RelayTerms)
     await untilAborted(held.signal);
   } finally {
     clearInterval(pulse);
+    metrics.close();
     await Promise.all(Object.values(loops).map((loop) => loop.close()));
     await Promise.all([delivery.outbox.close(), pool.end()]);
   }
@@ -118,7 +121,7 @@ function openSettling(config: Config, pool: Pool) {
       touched.clear();
       try {
         if (subjects === undefined || subjects.length > 0) {
-          await settle(pool, (done) => doneEvents(config, done), subjects);
+          noteDone(await settle(pool, (done) => doneEvents(config, done), subjects));
         }
       } catch (error) {
         all = true;

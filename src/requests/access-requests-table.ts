@@ -32,3 +32,11 @@ export async function decideAccessRequest(
   const row = rows[0] as { portal: string | null } | undefined;
   return row === undefined ? undefined : { portal: row.portal ?? undefined };
 }
+
+/** How many people wait for an admin's decision on access. */
+export async function countOpenAccessRequests(client: Pick<Client, 'query'>): Promise<number> {
+  const { rows } = await client.query(
+    `SELECT count(*)::int AS count FROM access_requests WHERE state = 'open'`,
+  );
+  return (rows[0] as { count: number }).count;
+}

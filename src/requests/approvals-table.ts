@@ -81,6 +81,14 @@ export async function findOpenApprovals(
   return rows as OpenApproval[];
 }
 
+/** How many requests wait for an admin's approval. */
+export async function countOpenApprovals(client: Pick<Client, 'query'>): Promise<number> {
+  const { rows } = await client.query(
+    `SELECT count(*)::int AS count FROM approvals WHERE state = 'open'`,
+  );
+  return (rows[0] as { count: number }).count;
+}
+
 /** Records the decision on a waiting request. Of its body, only the reason of a rejection is left. */
 export async function closeApproval(
   client: Client,

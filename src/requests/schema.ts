@@ -247,6 +247,10 @@ export const CLAIMS = z.object({
   exp: z.int(),
   sub: person.describe('the person who approved; the actor if nobody else did'),
   request: z.record(z.string(), z.unknown()),
+  check: z
+    .literal(true)
+    .optional()
+    .describe('only says what the verdict would be now: the request is never carried out'),
 });
 export type Claims = z.infer<typeof CLAIMS>;
 

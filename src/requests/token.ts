@@ -29,13 +29,16 @@ export interface TokenContents {
   jti: string;
   sub: string;
   request: Record<string, unknown>;
+  /** only asks what the verdict would be */
+  check?: true | undefined;
   now: Date;
 }
 
 /** Signs a request. The token is valid for a day from `now`. */
 export function signToken(key: KeyObject, contents: TokenContents): Promise<string> {
   const iat = seconds(contents.now);
-  return new SignJWT({ sub: contents.sub, request: contents.request })
+  const { sub, request, check } = contents;
+  return new SignJWT({ sub, request, ...(check === undefined ? {} : { check }) })
     .setProtectedHeader({ alg: 'EdDSA', kid: contents.kid })
     .setIssuer(contents.portal)
     .setAudience(contents.realm)

@@ -48,12 +48,16 @@ export interface Verdict {
   verdict: 'accepted' | 'refused';
   code?: string | undefined;
   sentence?: string | undefined;
+  /** it is what the verdict would be: nothing was done, and nothing recorded */
+  check?: true;
 }
 
 /** A verdict, and the events that must be written in the same transaction. */
 export interface Given {
   verdict: Verdict;
   events: NewEvent[];
+  /** it was given before, and is only repeated */
+  isRepeated?: boolean;
 }
 
 /** Everything that is known about a refused request. */
@@ -206,13 +210,35 @@ function needsRecorded(
   return accounts.has(ownAccount) || named.some((each) => accounts.has(each));
 }
 
+/** Says what the verdict on a job would be now, by the same rules. The caller's transaction must be rolled back. */
+export async function checkVerdict(
+  client: Client,
+  config: Config,
+  job: SignedJob,
+  of: { urgentQueue: boolean; now: Date },
+): Promise<Verdict> {
+  const { verdict } = await decideVerdict(client, config, job, of);
+  return { ...verdict, check: true };
+}
+
 /**
  * Gives a job its verdict within a transaction. The verdict counts once that is committed. Before the commit, the
- * caller writes the events of all verdicts of the transaction at once. Throws only for faults of servers.
+ * caller writes the events of all verdicts of the transaction at once. Throws only for faults of servers, and for a
+ * check, which is never carried out.
  *
  * @param of.together the other requests of the same transaction; the caller records at its end what is still unrecorded
  */
 export async function giveVerdict(
+  client: Client,
+  config: Config,
+  job: SignedJob,
+  of: { urgentQueue: boolean; now: Date; together?: Together | undefined },
+): Promise<Given> {
+  if (job.signed.claims.check === true) throw new TypeError('a check gets no verdict');
+  return await decideVerdict(client, config, job, of);
+}
+
+async function decideVerdict(
   client: Client,
   config: Config,
   job: SignedJob,
@@ -244,7 +270,7 @@ export async function giveVerdict(
   if (first !== undefined) {
     if (first.bodySha256.equals(signed.sha256)) {
       const { verdict, code, sentence } = first;
-      return { verdict: { verdict, code, sentence }, events: [] };
+      return { verdict: { verdict, code, sentence }, events: [], isRepeated: true };
     }
     return refuse({
       code: 'REQUEST_REPLAYED',
@@ -466,7 +492,8 @@ async function recordRefusal(client: Client, config: Config, refusal: Refusal): 
     code,
     data: { sentence, ...(kind === undefined ? {} : { kind }) },
   };
-  return { verdict: { verdict: 'refused', code, sentence }, events: isNew ? [event] : [] };
+  const verdict = { verdict: 'refused', code, sentence } as const;
+  return { verdict, events: isNew ? [event] : [], isRepeated: !isNew };
 }
 
 /** The person or the tool that a refused request names, if there is one by that name. No other text is kept. */

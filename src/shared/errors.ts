@@ -73,6 +73,10 @@ export const CODES = {
     'The portal, or the address, has made more calls than it may in a minute.',
     'Wait for as many seconds as the header `Retry-After` says.',
   ),
+  EVENTS_BY_QUEUE: refusal(
+    'The portal takes its events from its queue, and a portal has one way.',
+    'Read the queue `events.<portal>`. An operator can set `events` of the portal to `http` in the configuration.',
+  ),
   NOT_FOUND: refusal(
     'The API has nothing there, or nothing that this caller may see.',
     'Check the path. An operator can add to `reads` of the portal in the configuration.',

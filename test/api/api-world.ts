@@ -91,6 +91,7 @@ export async function openApiWorld(
         kinds: 'all' as const,
         subjectEvents: false,
         speaksForAdmins: false,
+        events: 'http' as const,
         reads: PORTALS[each as keyof typeof PORTALS] ?? [],
       }));
     },
@@ -106,6 +107,7 @@ export async function openApiWorld(
   const logger = openLog('info', { write: (line) => void log.push(line) });
   if (roles.length > 0 || options.needs?.includes('postgres') !== false) {
     await world.chamberlain('bootstrap', 'steward');
+    if (roles.includes('homes')) await world.chamberlain('prepare');
   }
   if (roles.includes('homes')) await world.chamberlain('prepare');
   const server = await startApi(world.config, logger);

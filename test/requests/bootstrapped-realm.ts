@@ -4,9 +4,15 @@ import type { Client } from 'pg';
 import type { Config } from '../../src/shared/config.ts';
 import { readSigningKey, signToken } from '../../src/requests/token.ts';
 import { bootstrap } from '../../src/requests/bootstrap.ts';
-import { checkJob, giveVerdict, type Verdict } from '../../src/requests/verdict.ts';
+import { checkJob, checkVerdict, giveVerdict, type Verdict } from '../../src/requests/verdict.ts';
 import { writeEvents } from '../../src/events/events-table.ts';
-import { openLease, openPool, type Pool, transact } from '../../src/database/connection.ts';
+import {
+  openLease,
+  openPool,
+  type Pool,
+  rehearse,
+  transact,
+} from '../../src/database/connection.ts';
 import { openWorld, type World } from '../stack.ts';
 
 /** A request in a short form. */
@@ -17,6 +23,8 @@ export interface AskOptions {
   now?: Date;
   /** signs by this admin's own key: `steward`, or `second` */
   as?: string;
+  /** only asks what the verdict would be */
+  check?: true;
 }
 
 export interface BootstrappedRealm {
@@ -42,7 +50,11 @@ export async function openBootstrappedRealm(name: string): Promise<BootstrappedR
     world,
     owner,
     intake,
-    async ask(request, config = world.config, { jti = randomUUID(), now = new Date(), as } = {}) {
+    async ask(
+      request,
+      config = world.config,
+      { jti = randomUUID(), now = new Date(), as, check } = {},
+    ) {
       const portal = as === undefined ? 'portal' : `admin.${as}`;
       const file = as === undefined ? world.portalKey : keyOf(world, as);
       const token = await signToken(readSigningKey(file), {
@@ -52,12 +64,15 @@ export async function openBootstrappedRealm(name: string): Promise<BootstrappedR
         jti,
         sub: request.requestedBy,
         request,
+        check,
         now,
       });
       const job = await checkJob(config, portal, { token }, now);
       if (!('signed' in job)) throw new Error(`no request: ${job.sentence}`);
+      const of = { urgentQueue: false, now };
+      if (check === true) return rehearse(intake, () => checkVerdict(intake, config, job, of));
       return transact(intake, async () => {
-        const given = await giveVerdict(intake, config, job, { urgentQueue: false, now });
+        const given = await giveVerdict(intake, config, job, of);
         await writeEvents(intake, given.events);
         return given.verdict;
       });
@@ -81,6 +96,7 @@ function withSecondAdmin(world: World): World {
     kinds: 'all' as const,
     subjectEvents: false,
     speaksForAdmins: false,
+    events: 'queue' as const,
     reads: [],
   };
   return { ...world, config: { ...world.config, portals: [...world.config.portals, portal] } };

@@ -2,7 +2,16 @@
 import { request } from 'node:http';
 import { connect } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { noteMarker, serveMetrics } from '../../src/shared/metrics.ts';
+import { openLog } from '../../src/shared/log.ts';
+import {
+  newGauge,
+  noteMarker,
+  openSource,
+  portalLabel,
+  type Reading,
+  READ_WITHIN_MS,
+  serveMetrics,
+} from '../../src/shared/metrics.ts';
 
 const ANY = '127.0.0.1:0';
 let served: Awaited<ReturnType<typeof serveMetrics>>;
@@ -58,6 +67,90 @@ describe('a marker', () => {
     ]);
     expect(text).toMatch(/# EOF\n$/);
   });
+});
+
+describe('values that are read when somebody reads the metrics', () => {
+  const bare = newGauge('chamberlain_test_bare', 'x');
+  const labelled = newGauge('chamberlain_test_labelled', 'x', ['of']);
+  const log: string[] = [];
+  const open = (read: () => Promise<Reading[]>, server: 'postgresql' | 'redis' = 'redis') =>
+    openSource(
+      { work: 'test', server, read },
+      openLog('warn', { write: (line) => void log.push(line) }),
+    );
+  const values = async (): Promise<string[]> =>
+    (await ask('/metrics')).text
+      .split('\n')
+      .filter((line) => /^chamberlain_(test_\w+|up\{work="test".*)/u.test(line))
+      .map((line) => line.replace('chamberlain_', ''));
+  const isUp = (value: number) => `up{work="test",server="redis"} ${value}`;
+
+  test('nobody asks for them before; two readers in five seconds share one answer', async () => {
+    let asked = 0;
+    const source = open(async () => [{ gauge: bare, value: (asked += 1) }]);
+    try {
+      expect(asked).toBe(0);
+      const once = [isUp(1), 'test_bare 1'];
+      expect(await Promise.all([values(), values()])).toEqual([once, once]);
+      expect(await values()).toEqual(once);
+    } finally {
+      source.close();
+    }
+    expect(await values()).toEqual([]);
+  });
+
+  test('what cannot be read has no value; the other values stay, and the log says why once', async () => {
+    const fails = open(() => Promise.reject(new Error('the disk is full')));
+    const reads = open(
+      async () => [{ gauge: labelled, labels: { of: 'b' }, value: 2 }],
+      'postgresql',
+    );
+    try {
+      await values();
+      expect((await values()).toSorted()).toEqual([
+        'test_labelled{of="b"} 2',
+        'up{work="test",server="postgresql"} 1',
+        isUp(0),
+      ]);
+      expect(log.filter((line) => line.includes('the disk is full'))).toHaveLength(1);
+    } finally {
+      fails.close();
+      reads.close();
+    }
+  });
+
+  test('a server that hangs is waited for no longer than the limit, and asked once at a time', async () => {
+    let answer: (readings: Reading[]) => void = () => {};
+    let asked = 0;
+    const source = open(() => {
+      asked += 1;
+      return new Promise((resolve) => (answer = resolve));
+    });
+    try {
+      const begin = performance.now();
+      expect(await Promise.all([values(), values()])).toEqual([[isUp(0)], [isUp(0)]]);
+      expect(performance.now() - begin).toBeLessThan(READ_WITHIN_MS + 3000);
+      expect(asked).toBe(1);
+      const again = values();
+      answer([{ gauge: bare, value: 7 }]);
+      expect(await again).toEqual([isUp(1), 'test_bare 7']);
+    } finally {
+      source.close();
+    }
+  });
+
+  test('an answer that comes after the end counts for nothing', async () => {
+    let answer: (readings: Reading[]) => void = () => {};
+    const source = open(() => new Promise((resolve) => (answer = resolve)));
+    expect(await values()).toEqual([isUp(0)]);
+    source.close();
+    answer([{ gauge: bare, value: 7 }]);
+    expect(await values()).toEqual([]);
+  });
+});
+
+test("the portal of an admin's own key has no label of its own: it is named after them", () => {
+  expect([portalLabel('bridge'), portalLabel('admin.alice')]).toEqual(['bridge', 'admin']);
 });
 
 test.each([

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { mock } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
+import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
 import { openLog } from '../../src/shared/log.ts';
 import { openPool, type Pool } from '../../src/database/connection.ts';
@@ -80,6 +81,40 @@ test('one that failed and was lost with Redis is forgotten: requests share a tra
   const now = performance.now.bind(performance);
   mock.method(performance, 'now', () => now() + 61_000);
   expect(await transactionsOfEight()).toBe(1);
+});
+
+test('a check is answered after the requests that were sent with it, and does nothing', async () => {
+  const person = (name: string) => ({
+    ...{ kind: 'person.create', requestedBy: name, shellName: name, displayName: name },
+    email: `${name}@example.org`,
+  });
+  const requests = new Queue('requests.portal', {
+    connection: { url: world.redis.urlOf('owner') },
+  });
+  await isFrozen(true);
+  try {
+    const token = portal.token(person('checked'), { claims: { check: true } });
+    const { id } = await requests.add('request', { token });
+    const first = await portal.send(person('first'));
+    const second = await portal.send({ ...person('second'), email: 'first@example.org' });
+    await isFrozen(false);
+    const job = await eventually('the answer', async () => {
+      const found = await requests.getJob(id!);
+      return found?.finishedOn !== undefined && found;
+    });
+    expect(job.returnvalue).toEqual({ verdict: 'accepted', check: true });
+    const { rows } = await owner.query(
+      'SELECT jti, at < $2 AS earlier FROM requests WHERE jti = ANY ($1)',
+      [[first, second], new Date(job.finishedOn!)],
+    );
+    expect(rows).toHaveLength(2);
+    expect(rows.every(({ earlier }) => earlier)).toBe(true);
+    const { rowCount } = await owner.query(`SELECT FROM names WHERE name = 'checked'`);
+    expect(rowCount).toBe(0);
+  } finally {
+    await isFrozen(false);
+    await requests.close();
+  }
 });
 
 test('while Redis is away, the log says so once', async () => {

@@ -1,5 +1,7 @@
 /** All routes of the API, in the order in which the document shows them. */
 import type { Route } from '../route.ts';
+import { CHECK_ROUTES } from './checks.ts';
+import { EVENT_ROUTES } from './events.ts';
 import { HEALTH_ROUTES } from './health.ts';
 import { KEY_ROUTES } from './keys.ts';
 import { KIND_ROUTES } from './kinds.ts';
@@ -13,6 +15,8 @@ import { TOOL_ROUTES } from './tools.ts';
 
 export const ROUTES: readonly Route[] = [
   ...REQUEST_ROUTES,
+  ...CHECK_ROUTES,
+  ...EVENT_ROUTES,
   ...KIND_ROUTES,
   ...KEY_ROUTES,
   ...NAME_ROUTES,

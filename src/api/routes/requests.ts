@@ -1,5 +1,6 @@
 /** Requests: sending them, and how they stand. */
 import * as z from 'zod';
+import type { SentRequest } from '../../backends/redis/queue.ts';
 import { type Client, withClient } from '../../database/connection.ts';
 import { isKind, URGENT_KINDS } from '../../requests/kinds.ts';
 import {
@@ -127,8 +128,17 @@ export const REQUEST_ROUTES = [
         await checkToken(api, caller.name, token, typeof body === 'string' ? undefined : index),
       );
     }
+    const check = jobs.findIndex(({ signed }) => signed.claims.check === true);
+    if (check >= 0) {
+      throw new Problem(
+        400,
+        'REQUEST_INVALID',
+        'The token has the claim `check`. Send it to /v1/checks, or without that claim.',
+        typeof body === 'string' ? {} : { index: check },
+      );
+    }
     for (const [at, job] of jobs.entries()) await send(api, tokens[at] as string, job);
-    const until = AbortSignal.any([signal, AbortSignal.timeout(query.seconds * 1000)]);
+    const until = AbortSignal.any([signal, AbortSignal.timeout(Math.ceil(query.seconds * 1000))]);
     const outcomes = await Promise.all(jobs.map((job) => outcomeOf(api, job, query.wait, until)));
     const isOver = outcomes.every(
       (outcome) => query.wait !== undefined && hasCome(outcome, query.wait),
@@ -187,11 +197,11 @@ export const REQUEST_ROUTES = [
  * Checks a token as intake does, without PostgreSQL. What intake would not count as a request is refused here, with the
  * same code; and so is one that is late, unless it has a verdict already, which it then gets again.
  */
-async function checkToken(
+export async function checkToken(
   api: Api,
   portal: string,
   token: string,
-  index: number | undefined,
+  index?: number,
 ): Promise<SignedJob> {
   const job = await checkJob(api.config, portal, { token }, api.now());
   const refusal = 'code' in job ? job : job.signed.refusal;
@@ -207,10 +217,10 @@ async function checkToken(
 }
 
 /** Puts a request into its queue. */
-async function send({ queues }: Api, token: string, { signed }: SignedJob): Promise<void> {
+export function send({ queues }: Api, token: string, { signed }: SignedJob): Promise<SentRequest> {
   const { kind } = signed;
   const urgent = kind !== undefined && isKind(kind) && URGENT_KINDS.has(kind);
-  await queues.addRequest(signed.portal.name, token, urgent);
+  return queues.addRequest(signed.portal.name, token, urgent);
 }
 
 function outcomeOf(

@@ -5,7 +5,7 @@
  * failures it waits up to 10 s before it tries again. Here a refusal is an error at once, and the next piece of
  * work tries again.
  */
-import { connect as openSocket } from 'node:net';
+import { connect as openSocket, type Socket } from 'node:net';
 import { createConnection } from 'mariadb';
 import { type Secret, secretNow } from '../../secrets/secret.ts';
 import { isThisMachine, tlsOptions } from '../../shared/tls.ts';
@@ -224,9 +224,12 @@ async function connect(
   login: DatabaseLogin,
   socketTimeout = OPERATION_TIMEOUT_MS,
 ): Promise<OpenConnection> {
-  const socket = place.socket === undefined ? openSocket(portOf(place)) : openSocket(place.socket);
+  let socket: Socket | undefined;
   const connection = await createConnection({
-    stream: (use) => use(undefined, socket),
+    stream(use) {
+      socket = place.socket === undefined ? openSocket(portOf(place)) : openSocket(place.socket);
+      use(undefined, socket);
+    },
     user: login.user,
     password: secretNow(login.password),
     ...tlsOf(place),
@@ -243,7 +246,7 @@ async function connect(
   });
   // the work in progress gets its own error; an unused connection that breaks is found to be invalid
   connection.on('error', () => undefined);
-  const drop = () => void socket.destroy(new Error('the connection was cut'));
+  const drop = () => void socket?.destroy(new Error('the connection was cut'));
   return Object.assign(connection, {
     drop,
     // The package's `destroy` does the same, but if the server is lost before it has answered the KILL, it
@@ -266,8 +269,8 @@ function portOf({ host = 'localhost', port = 3306 }: DatabaseServerPlace) {
 
 function tlsOf({ socket, host = 'localhost', caFile }: DatabaseServerPlace) {
   if (socket !== undefined || isThisMachine(host)) return {};
-  // without `ca`, the package would trust a certificate that anybody has signed
-  return { ssl: tlsOptions({ host, caFile }) };
+  // without `ca`, the package would trust a certificate that anybody has signed; `host` is the name in the certificate
+  return { host, ssl: tlsOptions({ host, caFile }) };
 }
 
 async function end(connection: OpenConnection): Promise<void> {

@@ -3,6 +3,7 @@
  *
  * If the secret of an account is missing, `redis.url` is used as it is: Redis then does not have our users.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis, type RedisOptions } from 'ioredis';
 import { adminOfPortal, findSecret, type Config } from '../../shared/config.ts';
 import type { Role } from '../../reconcile/wanted.ts';
@@ -102,6 +103,23 @@ function placeOf({ redis: { url: text, caFile } }: Pick<Config, 'redis'>): Redis
     ...(url.password === '' ? {} : { password: decodeURIComponent(url.password) }),
     ...(url.protocol === 'rediss:' ? { tls: tlsOptions({ host, caFile }) } : {}),
   };
+}
+
+/**
+ * Waits for commands on a consumer's connection no longer than a producer waits for a command. They may still be done
+ * later.
+ */
+export async function inCommandTime<T>(run: () => Promise<T>): Promise<T> {
+  const ended = new AbortController();
+  const late = sleep(COMMAND_TIMEOUT_MS, undefined, { signal: ended.signal }).then(() => {
+    throw new Error('Command timed out');
+  });
+  late.catch(() => {});
+  try {
+    return await Promise.race([run(), late]);
+  } finally {
+    ended.abort();
+  }
 }
 
 /** Why a connection could not be opened, until it is. */

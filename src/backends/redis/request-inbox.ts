@@ -36,14 +36,13 @@ import {
   shortenAll,
   type Taken,
 } from './request-queues.ts';
+import { inCommandTime } from './redis-connection.ts';
 
 /** So many verdicts of a queue are kept at most. */
 const MOST_KEPT = 10_000;
 /** How many invalid jobs of a queue are kept, with the reason. */
 const MOST_REFUSALS_KEPT = 100;
 
-/** A command that is not answered within this time has failed. */
-const FETCH_TIMEOUT_MS = 4000;
 /** The longest wait for a job: notices may be lost with a connection. */
 const WAIT_SECONDS = 1;
 const AFTER_FAILURE_MS = 500;
@@ -169,18 +168,7 @@ export function putBackRequests(inbox: Inbox, where: 'first' | 'last'): Promise<
 
 /** Runs it in bounded time. If it is done later nevertheless, the next `takeRequests` puts it back. */
 function bounded<T>({ guarded }: Inbox, act: string, run: () => Promise<T>): Promise<T> {
-  return guarded(act, async () => {
-    const ended = new AbortController();
-    const late = sleep(FETCH_TIMEOUT_MS, undefined, { signal: ended.signal }).then(() => {
-      throw new Error('Command timed out');
-    });
-    late.catch(() => {});
-    try {
-      return await Promise.race([run(), late]);
-    } finally {
-      ended.abort();
-    }
-  });
+  return guarded(act, () => inCommandTime(run));
 }
 
 /**

@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { openLog } from '../../../src/shared/log.ts';
 import { defaultRoles, startWork } from '../../../workers/main.ts';
+import { READ_WITHIN_MS } from '../../../src/shared/metrics.ts';
 import { openWorld, runningPid, signalTree, type World } from '../../stack.ts';
 import { startCli } from '../../cli/run-cli.ts';
 import { eventually } from '../eventually.ts';
@@ -32,14 +33,40 @@ afterAll(async () => {
   await world?.close();
 });
 
-test('tells Prometheus how the places stand to what they were told', async () => {
+async function readMetrics(): Promise<string> {
   const port = /"port":(\d+),"msg":"serving metrics"/.exec(log)?.[1];
+  return (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+}
+
+test('tells Prometheus how the places stand to what they were told', async () => {
   for (const place of ['role="directory",place="directory"', 'role="homes",place="toolHomes"']) {
-    await eventually(place, async () => {
-      const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
-      return text.includes(`chamberlain_place_older_seconds{${place}} 0\n`);
-    });
+    await eventually(place, async () =>
+      (await readMetrics()).includes(`chamberlain_place_older_seconds{${place}} 0\n`),
+    );
   }
+});
+
+test('tells Prometheus within its time that PostgreSQL hangs, and what else it knows', async () => {
+  const isUp = 'chamberlain_up{work="relay",server="postgresql"}';
+  await eventually('numbers', async () => (await readMetrics()).includes(`${isUp} 1\n`));
+  const pid = runningPid(world.postgres) as number;
+  signalTree(pid, 'SIGSTOP');
+  try {
+    const text = await eventually('the outage', async () => {
+      const begin = performance.now();
+      const now = await readMetrics();
+      expect(performance.now() - begin).toBeLessThan(READ_WITHIN_MS + 3000);
+      return now.includes(`${isUp} 0\n`) ? now : undefined;
+    });
+    expect(text).not.toContain('chamberlain_subjects{');
+    expect(text).toContain('chamberlain_requests_total{kind="person.create",verdict="accepted"} 1');
+    expect(text).toContain('chamberlain_place_older_seconds{role="directory"');
+  } finally {
+    signalTree(pid, 'SIGCONT');
+  }
+  await eventually('numbers again', async () =>
+    (await readMetrics()).includes('chamberlain_subjects{'),
+  );
 });
 
 /** Stops MariaDB, and calls `act` when a survey has begun and the role databases is at work on a new tool. */

@@ -1,0 +1,443 @@
+"""A client of Chamberlain's HTTP API, for portals. docs/api.md of Chamberlain describes the API itself.
+
+    client = Client("http://127.0.0.1:8470", realm="tools", portal="portal", kid="portal-1",
+                    key=Path("portal.pem").read_bytes())
+    request = client.sign("tool.create", requestedBy="alice", name="newbot", title="A new bot")
+    save(request)                       # before it is sent: sent again, it counts once
+    outcome = client.send(request, wait="done")
+
+Nothing is kept here, and no thread is started. One client may be used by several threads.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import requests
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
+
+__all__ = ["Client", "Event", "EventsGone", "Outcome", "Problem", "Request", "Unreachable"]
+
+Json = dict[str, Any]
+
+log = logging.getLogger(__name__)
+
+#: How long a request is valid, in seconds; at most 7 days.
+REQUEST_SECONDS = 24 * 3600
+#: How long the token of one call is valid, in seconds; at most 300.
+CALL_SECONDS = 60
+#: The longest wait for an answer that nobody waits for, in seconds.
+ANSWER_SECONDS = 15
+#: The longest time that one call may wait for an outcome or for events, in seconds.
+MOST_WAIT_SECONDS = 60
+#: Pauses between two attempts to receive events while the API is away, in seconds.
+PAUSE = {"first": 0.5, "growth": 2, "most": 30}
+
+
+class Problem(Exception):
+    """The API has refused a call (RFC 9457). `code` is stable; `detail` is for people."""
+
+    def __init__(self, status: int, code: str, detail: str, retry_after: float | None) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.status = status
+        self.code = code
+        self.detail = detail
+        #: after how many seconds it may succeed; None if it never will
+        self.retry_after = retry_after
+
+
+class Unreachable(Exception):
+    """The API has not answered. A request may have arrived nevertheless: send the same one again."""
+
+
+class EventsGone(Exception):
+    """Events after `after`, up to `removed`, are not kept any more: learn in another way what they said."""
+
+    def __init__(self, after: int, removed: int) -> None:
+        super().__init__(f"events {after + 1} to {removed} are not kept any more")
+        self.after = after
+        self.removed = removed
+
+
+@dataclass(frozen=True)
+class Request:
+    """A signed request. Keep it until it has its verdict, to send it again."""
+
+    id: str
+    token: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What has become of a request."""
+
+    id: str
+    #: "accepted" or "refused"; None if it has none yet
+    verdict: str | None
+    #: every role has applied what the request changed
+    done: bool = False
+    #: an admin must approve it
+    waiting: bool = False
+    #: an admin has rejected it
+    rejected: bool = False
+    #: why it was refused, or why a role has given up
+    code: str | None = None
+    #: the same for people
+    sentence: str | None = None
+
+
+@dataclass(frozen=True)
+class Event:
+    """What has happened. `raw` has all fields, as docs/portals.md lists them."""
+
+    seq: int
+    event: str
+    request: str | None
+    subject: int | None
+    code: str | None
+    data: Json
+    raw: Json
+
+
+class Client:
+    """Speaks to one realm for one portal.
+
+    url: of the API, such as "https://chamberlain.example.org"
+    realm, portal, kid: as in the configuration of the realm
+    key: the portal's Ed25519 key, PKCS #8 in PEM
+    events_key: the realm's public key for events, in PEM; only `events` needs it
+    session: of `requests`, for example with `verify` set to the file of an authority
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        realm: str,
+        portal: str,
+        kid: str,
+        key: bytes,
+        events_key: bytes | None = None,
+        session: requests.Session | None = None,
+    ) -> None:
+        self._url = url.rstrip("/")
+        self._realm, self._portal, self._kid = realm, portal, kid
+        private = load_pem_private_key(key, password=None)
+        if not isinstance(private, Ed25519PrivateKey):
+            raise ValueError("the key of a portal must be an Ed25519 key")
+        self._key = private
+        self._events_key: Ed25519PublicKey | None = None
+        if events_key is not None:
+            public = load_pem_public_key(events_key)
+            if not isinstance(public, Ed25519PublicKey):
+                raise ValueError("the key for events must be an Ed25519 key")
+            self._events_key = public
+        self._session = session or requests.Session()
+
+    # ---- requests -------------------------------------------------------------------------------
+
+    def sign(
+        self,
+        kind: str,
+        *,
+        requestedBy: str,
+        approvedBy: str | None = None,
+        id: str | None = None,
+        check: bool = False,
+        **fields: Any,
+    ) -> Request:
+        """Signs a request of a person. `fields` are those of the kind: docs/portals.md lists them.
+
+        approvedBy: the person who approved it in the portal, if that was somebody else
+        id: a UUID of your own; a new one by default
+        check: the request is only a question, see `check`
+        """
+        id = id or str(uuid.uuid4())
+        now = int(time.time())
+        claims: Json = {
+            "iss": self._portal,
+            "aud": self._realm,
+            "jti": id,
+            "iat": now,
+            "exp": now + REQUEST_SECONDS,
+            "sub": approvedBy or requestedBy,
+            "request": {"kind": kind, "requestedBy": requestedBy, **fields},
+        }
+        if check:
+            claims["check"] = True
+        return Request(id, self._token(claims))
+
+    def send(self, request: Request, *, wait: str | None = None, seconds: float = 30) -> Outcome:
+        """Sends a request. The same one may be sent again and again: it counts once.
+
+        wait: None, "verdict", or "done" (until everything is applied, or nothing more comes by itself)
+        seconds: the longest wait; then the outcome is what is known by then
+        """
+        query = {} if wait is None else {"wait": wait, "seconds": _number(seconds)}
+        return _outcome(self._post("/v1/requests", query, request.token, seconds if wait else 0))
+
+    def wait(self, request: Request, *, seconds: float = 300) -> Outcome:
+        """Waits until a request is done, or nothing more comes by itself; sends it again for that.
+
+        Goes on while the API is away, until the seconds have passed.
+        """
+        end = time.monotonic() + seconds
+        pauses = _pauses()
+        outcome = Outcome(request.id, None)
+        while True:
+            left = end - time.monotonic()
+            if left <= 0:
+                return outcome
+            try:
+                outcome = self.send(request, wait="done", seconds=min(left, MOST_WAIT_SECONDS))
+                if _is_over(outcome):
+                    return outcome
+                pauses = _pauses()
+            except (Problem, Unreachable) as error:
+                pause = _pause_after(error, pauses)
+                log.warning("no outcome for now: %s", error)
+                time.sleep(max(0.0, min(pause, end - time.monotonic())))
+
+    def check(self, kind: str, *, requestedBy: str, **fields: Any) -> Outcome:
+        """Says what the verdict on a request would be now. Nothing is done, and nothing recorded."""
+        question = self.sign(kind, requestedBy=requestedBy, check=True, **fields)
+        return _outcome(self._post("/v1/checks", {}, question.token, ANSWER_SECONDS))
+
+    # ---- reading --------------------------------------------------------------------------------
+
+    def read(self, path: str, **query: Any) -> Any:
+        """What the API says at that path, such as "/v1/kinds". Docs/api.md lists the paths."""
+        answer = self._call("GET", path, query)
+        return answer.json()
+
+    def person(self, name: str) -> Json | None:
+        """A person; None if there is none, or the portal may not see them."""
+        return self._find("/v1/people/", name)
+
+    def tool(self, name: str) -> Json | None:
+        """A tool; None if there is none, or the portal may not see it."""
+        return self._find("/v1/tools/", name)
+
+    def name(self, name: str, *, of: str | None = None) -> Json:
+        """Whether a name is free, for a person or for a tool: `state`, and a `sentence` if it is not."""
+        answer: Json = self.read("/v1/names/" + _segment(name), of=of)
+        return answer
+
+    def check_key(self, key: str) -> Json:
+        """What the parser says of a pasted SSH key."""
+        body = json.dumps({"key": key})
+        answer: Json = self._call("POST", "/v1/keys/check", {}, body, "application/json").json()
+        return answer
+
+    def pages(self, path: str, **query: Any) -> Iterator[Json]:
+        """The items of a list, of all its pages."""
+        while True:
+            page = self.read(path, **query)
+            yield from page["items"]
+            if page.get("next") is None:
+                return
+            query = {**query, "after": page["next"]}
+
+    # ---- events ---------------------------------------------------------------------------------
+
+    def events(
+        self, after: int, *, stop: Callable[[], bool] = lambda: False, seconds: float = 30
+    ) -> Iterator[Event]:
+        """The events after that number, in order, for as long as the caller takes them.
+
+        An event counts as received as soon as the next one is asked for. So store its number where you store what
+        it changed, before that, and begin there after an interruption: an event may come again, but none is lost.
+        While the API is away, it is asked again. Raises EventsGone: go on after `removed`.
+
+        stop: is asked between two calls whether to end
+        seconds: how long one call waits for events
+        """
+        if self._events_key is None:
+            raise ValueError("give events_key to receive events")
+        pauses = _pauses()
+        while not stop():
+            try:
+                answer = self._call(
+                    "GET", "/v1/events", {"after": after, "seconds": _number(seconds)}, wait=seconds
+                )
+            except (Problem, Unreachable) as error:
+                pause = _pause_after(error, pauses)
+                log.warning("no events for now: %s", error)
+                time.sleep(pause)
+                continue
+            pauses = _pauses()
+            if answer.status_code == 204:
+                continue
+            claims = self._verify(answer.text)
+            removed = claims.get("removed")
+            if removed is not None and claims["after"] <= after < removed:
+                raise EventsGone(after, removed)
+            if claims["after"] > after:
+                continue  # they are not the next ones: the API goes back to `after`
+            for raw in claims["events"]:
+                if raw["seq"] > after:
+                    yield _event(raw)
+                    after = raw["seq"]
+
+    # ---- inside ---------------------------------------------------------------------------------
+
+    def _verify(self, token: str) -> Json:
+        """The claims of a token that the relay has signed for this portal."""
+        head, _, signature = token.strip().rpartition(".")
+        assert self._events_key is not None
+        try:
+            self._events_key.verify(_bytes_of(signature), head.encode())
+            header, claims = (json.loads(_bytes_of(part)) for part in head.split("."))
+        except (InvalidSignature, ValueError) as error:
+            raise ValueError("the events are not signed by the realm's key for events") from error
+        if header.get("alg") != "EdDSA" or claims.get("aud") != self._portal:
+            raise ValueError("the events are not for this portal")
+        found: Json = claims
+        return found
+
+    def _token(self, claims: Json) -> str:
+        header = {"alg": "EdDSA", "kid": self._kid}
+        text = ".".join(_text_of(json.dumps(part).encode()) for part in (header, claims))
+        return f"{text}.{_text_of(self._key.sign(text.encode()))}"
+
+    def _post(self, path: str, query: Mapping[str, Any], token: str, wait: float) -> Json:
+        answer: Json = self._call("POST", path, query, token, "application/jwt", wait).json()
+        return answer
+
+    def _find(self, path: str, name: str) -> Json | None:
+        try:
+            found: Json = self.read(path + _segment(name))
+            return found
+        except Problem as problem:
+            if problem.status == 404:
+                return None
+            raise
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, Any],
+        body: str | None = None,
+        content_type: str | None = None,
+        wait: float = 0,
+    ) -> requests.Response:
+        given = {name: value for name, value in query.items() if value is not None}
+        target = path + (f"?{urlencode(given)}" if given else "")
+        now = int(time.time())
+        call = self._token(
+            {
+                "iss": self._portal,
+                "aud": f"{self._realm}/api",
+                "jti": str(uuid.uuid4()),
+                "iat": now,
+                "exp": now + CALL_SECONDS,
+                "htm": method,
+                "htu": target,
+            }
+        )
+        headers = {"Authorization": f"Chamberlain {call}"}
+        if content_type is not None:
+            headers["Content-Type"] = content_type
+        try:
+            answer = self._session.request(
+                method,
+                self._url + target,
+                data=None if body is None else body.encode(),
+                headers=headers,
+                timeout=(5, wait + ANSWER_SECONDS),
+                allow_redirects=False,
+            )
+        except requests.RequestException as error:
+            # its message may hold the call with its token
+            raise Unreachable(f"{method} {path}: {type(error).__name__}") from None
+        is_framed = "Content-Length" in answer.headers or "Transfer-Encoding" in answer.headers
+        if not is_framed and answer.status_code != 204:
+            # `requests` does not notice an answer that ends within its headers
+            raise Unreachable(f"{method} {path}: the answer was cut off")
+        if answer.status_code >= 300:
+            raise _problem(answer)
+        return answer
+
+
+def _problem(answer: requests.Response) -> Problem:
+    try:
+        found = answer.json()
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        found = {}
+    after = answer.headers.get("Retry-After", "")
+    seconds = float(after) if after.isdigit() else 5.0 if answer.status_code >= 500 else None
+    detail = str(found.get("detail", f"the answer has the status {answer.status_code}"))
+    return Problem(answer.status_code, str(found.get("code", "UNKNOWN")), detail, seconds)
+
+
+def _pauses() -> Iterator[float]:
+    pause = float(PAUSE["first"])
+    while True:
+        yield pause
+        pause = min(pause * PAUSE["growth"], PAUSE["most"])
+
+
+def _pause_after(error: Problem | Unreachable, pauses: Iterator[float]) -> float:
+    """How long to wait before the next attempt. Raises the error if no attempt can succeed."""
+    pause = next(pauses)
+    if isinstance(error, Unreachable):
+        return pause
+    if error.retry_after is None:
+        raise error
+    return max(pause, error.retry_after)
+
+
+def _outcome(found: Json) -> Outcome:
+    return Outcome(**{name: found[name] for name in Outcome.__dataclass_fields__ if name in found})
+
+
+def _is_over(outcome: Outcome) -> bool:
+    """Whether nothing more comes by itself."""
+    if outcome.verdict is None:
+        return False
+    stopped = outcome.waiting or outcome.rejected or outcome.code is not None
+    return outcome.done or outcome.verdict == "refused" or stopped
+
+
+def _event(raw: Json) -> Event:
+    return Event(
+        seq=raw["seq"],
+        event=raw["event"],
+        request=raw.get("request"),
+        subject=raw.get("subject"),
+        code=raw.get("code"),
+        data=raw["data"],
+        raw=raw,
+    )
+
+
+def _number(seconds: float) -> str:
+    return f"{min(max(seconds, 0), MOST_WAIT_SECONDS):g}"
+
+
+def _segment(name: str) -> str:
+    if name.strip(".") == "":
+        # a path would lose it, and be another one
+        raise Problem(404, "NOT_FOUND", "There is no such name.", None)
+    return quote(name, safe="")
+
+
+def _text_of(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _bytes_of(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))

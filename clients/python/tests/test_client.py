@@ -1,0 +1,119 @@
+import os
+import uuid
+
+import pytest
+from chamberlain_client import Client, Event, Problem, Request, Unreachable
+from conftest import make_client
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cutting_proxy import CuttingProxy
+
+PERSON = os.environ["PERSON"]
+API_URL = os.environ["API_URL"]
+
+
+def new_name() -> str:
+    return f"bot{uuid.uuid4().hex[:8]}"
+
+
+def create(client: Client, name: str) -> Request:
+    return client.sign("tool.create", requestedBy=PERSON, name=name, title="A bot")
+
+
+def refuse(client: Client) -> str:
+    """Has a request refused, which makes one event."""
+    request = create(client, "root")
+    assert client.send(request, wait="verdict").verdict == "refused"
+    return request.id
+
+
+def test_a_request_is_done_and_counts_once(client: Client) -> None:
+    request = create(client, new_name())
+    sent = client.send(request)
+    assert (sent.id, sent.verdict, sent.done) == (request.id, None, False)
+    for _ in range(2):
+        outcome = client.wait(request)
+        assert (outcome.verdict, outcome.done, outcome.code) == ("accepted", True, None)
+
+
+def test_a_refusal_is_an_outcome(client: Client) -> None:
+    outcome = client.wait(create(client, "root"))
+    assert (outcome.verdict, outcome.code) == ("refused", "NAME_RESERVED")
+    assert outcome.sentence is not None and "root" in outcome.sentence
+
+
+def test_a_check_does_nothing(client: Client) -> None:
+    name = new_name()
+    for _ in range(2):
+        assert client.check("tool.create", requestedBy=PERSON, name=name, title="T").verdict == "accepted"
+    assert client.name(name, of="tool")["state"] == "free"
+    refused = client.check("tool.create", requestedBy=PERSON, name="root", title="T")
+    assert (refused.verdict, refused.code) == ("refused", "NAME_RESERVED")
+
+
+def test_names(client: Client) -> None:
+    assert client.name(PERSON)["state"] == "taken"
+    assert client.name("root")["state"] == "reserved"
+    assert client.name("No such/name?é", of="tool")["state"] == "invalid"
+    with pytest.raises(Problem) as caught:
+        client.name("..")
+    assert caught.value.status == 404
+
+
+def test_a_pasted_key(client: Client) -> None:
+    refused = client.check_key("ssh-ed25519 no")
+    assert refused["accepted"] is False and refused["code"].startswith("KEY_")
+    raw = Ed25519PrivateKey.generate().public_key()
+    found = client.check_key(raw.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode())
+    assert found["fingerprint"].startswith("SHA256:")
+
+
+def test_an_invalid_call_raises_a_problem_that_no_repetition_mends(client: Client) -> None:
+    with pytest.raises(Problem) as caught:
+        client.read("/v1/names/x", no="such")
+    assert (caught.value.status, caught.value.code) == (400, "CALL_INVALID")
+    assert caught.value.retry_after is None
+    with pytest.raises(Problem) as caught:
+        client.wait(Request("x", "no token"))
+    assert caught.value.code == "REQUEST_MALFORMED"
+
+
+def test_an_api_that_is_away_is_waited_for(client: Client) -> None:
+    request = create(client, new_name())
+    with pytest.raises(Unreachable) as caught:
+        make_client("http://127.0.0.1:9").send(request)
+    assert request.token not in str(caught.value)
+    # the first three connections bring no whole answer
+    with CuttingProxy(API_URL, lambda n: 20 if n < 3 else None) as proxy:
+        assert make_client(proxy.url).wait(request, seconds=30).done
+        assert proxy.connections >= 4
+
+
+def test_events_resume_where_they_were_interrupted(client: Client) -> None:
+    first = refuse(client)
+    stored: list[Event] = []
+    for event in client.events(0):
+        stored.append(event)
+        if event.request == first:
+            break
+    ids = [refuse(client) for _ in range(5)]
+    with CuttingProxy(API_URL, lambda n: 30 + 300 * n if n < 5 else None) as proxy:
+        cut = make_client(proxy.url)
+        for event in cut.events(stored[-1].seq):
+            stored.append(event)
+            if event.request == ids[-1]:
+                break
+        assert proxy.connections >= 5
+    numbers = [event.seq for event in stored]
+    assert numbers == list(range(1, len(numbers) + 1))
+    told = [event.request for event in stored if event.event == "request.refused"]
+    assert told[-6:] == [first, *ids]
+    assert stored[-1].code == "NAME_RESERVED" and "sentence" in stored[-1].data
+
+
+def test_events_of_another_key_are_refused(client: Client) -> None:
+    refuse(client)
+    other = Ed25519PrivateKey.generate().public_key()
+    client._events_key = other
+    with pytest.raises(ValueError, match="not signed"):
+        next(client.events(0))

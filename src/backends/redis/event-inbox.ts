@@ -1,0 +1,168 @@
+/**
+ * The queues of events of portals that take their events over HTTP. The API works on them in the portals' place: it
+ * looks at the job that the relay has added (event-outbox.ts), and ends it when the portal says what it has. Nobody
+ * outside has the Redis password of such a portal, so what is in the queue is the relay's.
+ *
+ * A job is fetched without a lock (BullMQ's token `0`) at the moment at which it ends. So a job that waits for its
+ * portal needs no renewal, and if the API dies, the job is still there for the next look.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ErrorCode, Job, type Queue, Worker } from 'bullmq';
+import type { Redis } from 'ioredis';
+import { mendTypes } from './queue-keys.ts';
+import { eventsQueue, openQueue } from './queue.ts';
+import {
+  connectConsumer,
+  connectProducer,
+  type Guard,
+  guardRedis,
+  inCommandTime,
+  type RedisPlace,
+} from './redis-connection.ts';
+
+/** The relay's largest job is far smaller: somebody else has written a larger one, and it is not read. */
+const MOST_JOB_BYTES = 8 * 1024 * 1024;
+/** The longest wait for a job: notices may be lost with a connection. */
+const WAIT_SECONDS = 1;
+const AFTER_FAILURE_MS = 500;
+/** Token of a job that is fetched without a lock (BullMQ). */
+const NO_LOCK = '0';
+
+/** Events for a portal that waits for them. */
+interface WaitingEvents {
+  /** the id of the job */
+  job: string;
+  /** signed by the relay */
+  token: string;
+}
+
+export interface EventInbox {
+  /** The events that are next; undefined if there are none. May throw BACKEND_UNAVAILABLE. */
+  look(portal: string): Promise<WaitingEvents | undefined>;
+  /**
+   * Ends that job: the portal has every event up to `have`. Does nothing if the job has ended meanwhile. May throw
+   * BACKEND_UNAVAILABLE.
+   */
+  confirm(portal: string, job: string, have: number): Promise<void>;
+  /** Returns when events may have come for the portal, after a second at the latest, or when the signal aborts. */
+  untilSomething(portal: string, signal: AbortSignal): Promise<void>;
+  close(): Promise<void>;
+}
+
+interface PortalQueue {
+  queue: Queue;
+  redis: Redis;
+  guarded: Guard;
+  worker: Worker;
+  /** of the worker */
+  fetching: Redis;
+  /** waits for a job */
+  waiting: Redis;
+  /** ends when a job may have come */
+  came: Promise<unknown> | undefined;
+}
+
+/** Opens a portal's connections when it is first asked about. */
+export function openEventInbox(config: RedisPlace): EventInbox {
+  const opened = new Map<string, PortalQueue>();
+  const open = (portal: string): PortalQueue => {
+    const found = opened.get(portal) ?? openPortalQueue(config, portal);
+    opened.set(portal, found);
+    return found;
+  };
+  return {
+    look(portal) {
+      const found = open(portal);
+      return found.guarded(`reading the queue of ${portal}`, () => readNext(found));
+    },
+    confirm(portal, job, have) {
+      const found = open(portal);
+      return found.guarded(`confirming events of ${portal}`, () =>
+        inCommandTime(() => endJob(found, job, { have })),
+      );
+    },
+    untilSomething: (portal, signal) => untilMarked(open(portal), signal),
+    async close() {
+      const all = [...opened.values()];
+      for (const { redis, fetching, waiting } of all) {
+        for (const connection of [redis, fetching, waiting]) connection.disconnect();
+      }
+      await Promise.allSettled(all.map(({ worker }) => worker.close(true)));
+    },
+  };
+}
+
+function openPortalQueue(config: RedisPlace, portal: string): PortalQueue {
+  const name = eventsQueue(portal);
+  const redis = connectProducer(config, 'api');
+  const [fetching, waiting] = [1, 2].map(() => connectConsumer(config, 'api')) as [Redis, Redis];
+  const worker = new Worker(name, undefined, {
+    connection: fetching,
+    autorun: false,
+    skipVersionCheck: true,
+  });
+  worker.on('error', () => {}); // each call reports its own
+  const queue = openQueue(redis, name);
+  return {
+    ...{ queue, redis, guarded: guardRedis(redis) },
+    ...{ worker, fetching, waiting, came: undefined },
+  };
+}
+
+/** The first job: one that was fetched and has not ended, or the one that waits. */
+async function readNext(of: PortalQueue): Promise<WaitingEvents | undefined> {
+  const { queue, redis } = of;
+  const [job] = await queue.getRanges(['active', 'waiting'], 0, 0).catch(async (error: Error) => {
+    // a key that somebody has made of another type would block the queue for ever
+    if (/\bWRONGTYPE\b/u.test(error.message)) await mendTypes(redis, queue);
+    throw error;
+  });
+  if (job === undefined) return undefined;
+  const key = queue.toKey(job);
+  const isReadable = (await redis.hstrlen(key, 'data')) <= MOST_JOB_BYTES;
+  const token = isReadable ? tokenIn(await redis.hget(key, 'data')) : undefined;
+  if (token !== undefined) return { job, token };
+  // not the relay's: it sends its own again
+  await inCommandTime(() => endJob(of, job, null));
+  return undefined;
+}
+
+function tokenIn(data: string | null): string | undefined {
+  try {
+    const { token } = JSON.parse(data ?? '') as { token?: unknown };
+    return typeof token === 'string' ? token : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+async function endJob({ queue, worker }: PortalQueue, id: string, answer: unknown): Promise<void> {
+  const fetched = await worker.getNextJob(NO_LOCK, { block: false });
+  const job = fetched?.id === id ? fetched : await Job.fromId(queue, id);
+  try {
+    await job?.moveToCompleted(answer, NO_LOCK, false);
+  } catch (error) {
+    const { code } = error as { code?: unknown };
+    // it has ended, or the relay has removed it
+    if (code !== ErrorCode.JobNotInState && code !== ErrorCode.JobNotExist) throw error;
+  }
+}
+
+async function untilMarked(of: PortalQueue, signal: AbortSignal): Promise<void> {
+  // one at a time, for all who wait
+  of.came ??= of.waiting
+    .bzpopmin(of.queue.toKey('marker'), WAIT_SECONDS)
+    .catch(() => sleep(AFTER_FAILURE_MS))
+    .finally(() => (of.came = undefined));
+  const closed = new AbortController();
+  try {
+    await Promise.race([
+      of.came,
+      sleep(WAIT_SECONDS * 1000, undefined, { signal: AbortSignal.any([signal, closed.signal]) }),
+    ]);
+  } catch {
+    // the signal
+  } finally {
+    closed.abort();
+  }
+}

@@ -1,0 +1,107 @@
+/** How many jobs wait in queues, and for how long: for the metrics. Changes nothing. */
+import type { Log } from '../../shared/log.ts';
+import { newGauge, openSource, portalLabel, type Reading } from '../../shared/metrics.ts';
+import { pausedOf } from './queue-keys.ts';
+import { openQueue } from './queue.ts';
+import {
+  connectProducer,
+  guardRedis,
+  type RedisAccount,
+  type RedisPlace,
+} from './redis-connection.ts';
+
+const queueJobs = newGauge('chamberlain_queue_jobs', 'Jobs that wait in a queue.', ['queue']);
+const queueAge = newGauge(
+  'chamberlain_queue_age_seconds',
+  'How long the oldest job has waited in a queue. 0: none waits.',
+  ['queue'],
+);
+
+/** Reads them for a work, by its account in Redis, whenever somebody reads the metrics. */
+export function openQueueDepths(
+  { config, work, log }: { config: RedisPlace; work: 'intake' | 'relay'; log: Log },
+  queues: readonly string[],
+): { close(): void } {
+  const read = async (): Promise<Reading[]> => {
+    const depths = await readDepths(config, work, queues);
+    const byLabel = Map.groupBy(depths, ({ queue }) => queueLabel(queue));
+    return [...byLabel].flatMap(([queue, of]) => [
+      {
+        ...{ gauge: queueJobs, labels: { queue } },
+        value: of.reduce((sum, { jobs }) => sum + jobs, 0),
+      },
+      {
+        ...{ gauge: queueAge, labels: { queue } },
+        value: Math.max(...of.map(({ ageSeconds }) => ageSeconds)),
+      },
+    ]);
+  };
+  return openSource({ work, server: 'redis', read }, log);
+}
+
+/** The queues of admins' own keys, which have their names, count as one. */
+function queueLabel(queue: string): string {
+  const [, head, portal] = /^(requests\.(?:urgent\.)?)(.*)$/u.exec(queue) ?? [];
+  return head === undefined || portal === undefined ? queue : `${head}${portalLabel(portal)}`;
+}
+
+interface Depth {
+  queue: string;
+  jobs: number;
+  ageSeconds: number;
+}
+
+/** Opens a connection and ends it, so that there is none while nobody reads the metrics. */
+async function readDepths(
+  config: RedisPlace,
+  account: RedisAccount,
+  names: readonly string[],
+): Promise<Depth[]> {
+  const redis = connectProducer(config, account);
+  try {
+    return await guardRedis(redis)('counting the jobs in queues', () =>
+      Promise.all(
+        names.map(async (name): Promise<Depth> => {
+          const queue = openQueue(redis, name);
+          const [wait, prioritized] = [queue.toKey('wait'), queue.toKey('prioritized')];
+          const counts = redis.pipeline();
+          counts.llen(wait).zcard(prioritized).llen(pausedOf(queue));
+          const ends = redis.pipeline();
+          // an urgent job is taken first, and so added at the other end
+          ends.lindex(wait, 0).lindex(wait, -1).zrange(prioritized, '0', '0');
+          const [counted, ids] = await Promise.all([counts.exec(), ends.exec()]);
+          const times = redis.pipeline();
+          for (const id of valuesOf(ids).flat()) {
+            // not the whole job: it may be of any size
+            if (typeof id === 'string') times.hget(queue.toKey(id), 'timestamp');
+          }
+          return {
+            queue: name,
+            jobs: valuesOf(counted).reduce((sum: number, n) => sum + Number(n), 0),
+            ageSeconds: ageOf(valuesOf(await times.exec())),
+          };
+        }),
+      ),
+    );
+  } finally {
+    redis.disconnect();
+  }
+}
+
+/** A portal may have written anything into its queue: a value of another type is not a job, and counts as none. */
+function valuesOf(answers: [Error | null, unknown][] | null): unknown[] {
+  return (answers ?? []).flatMap(([error, value]) => {
+    if (error !== null && !error.message.startsWith('WRONGTYPE')) throw error;
+    return error === null ? [value] : [];
+  });
+}
+
+/** The time in a job is what its sender says. */
+function ageOf(timestamps: readonly unknown[]): number {
+  const now = Date.now();
+  const ages = timestamps.flatMap((time) => {
+    const ms = Number(time ?? Number.NaN);
+    return Number.isFinite(ms) && ms > 0 ? [(now - ms) / 1000] : [];
+  });
+  return Math.max(0, ...ages);
+}

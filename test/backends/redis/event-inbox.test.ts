@@ -1,0 +1,80 @@
+/** The API in the place of a portal's worker: the relay's queue (event-outbox.ts) at its other end. */
+import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
+import { Redis } from 'ioredis';
+import { type EventInbox, openEventInbox } from '../../../src/backends/redis/event-inbox.ts';
+import { openOutbox, type Outbox } from '../../../src/backends/redis/event-outbox.ts';
+import { openWorld, type World } from '../../stack.ts';
+
+let world: World;
+let outbox: Outbox;
+let inbox: EventInbox;
+let redis: Redis;
+
+beforeAll(async () => {
+  world = await openWorld('event inbox', { needs: ['redis'] });
+  outbox = openOutbox(world.config);
+  inbox = openEventInbox(world.config);
+  redis = new Redis(world.redis.urlOf('owner'));
+});
+beforeEach(async () => void (await redis.flushall()));
+afterAll(async () => {
+  redis.disconnect();
+  await Promise.all([outbox.close(), inbox.close()]);
+  await world.close();
+});
+
+test('a job waits unchanged until it is confirmed, and the relay reads what the portal has', async () => {
+  expect(await inbox.look('portal')).toBeUndefined();
+  await outbox.add('portal', '0-3', 'a token');
+  expect(await inbox.look('portal')).toEqual({ job: '0-3', token: 'a token' });
+  expect(await inbox.look('portal')).toEqual({ job: '0-3', token: 'a token' });
+  expect(await outbox.look('portal', '0-3')).toEqual({ state: 'waiting' });
+  await inbox.confirm('portal', '0-3', 2);
+  expect(await outbox.look('portal', '0-3')).toEqual({ state: 'completed', have: 2 });
+  expect(await inbox.look('portal')).toBeUndefined();
+});
+
+test('a job that ended, was removed or is another is not confirmed, and the one that waits stays', async () => {
+  await outbox.add('portal', 'one', 'a token');
+  await inbox.confirm('portal', 'one', 1);
+  await inbox.confirm('portal', 'one', 5);
+  expect(await outbox.look('portal', 'one')).toEqual({ state: 'completed', have: 1 });
+  await outbox.remove('portal', 'one');
+  await inbox.confirm('portal', 'one', 5);
+  await outbox.add('portal', 'two', 'another token');
+  await inbox.confirm('portal', 'one', 5);
+  expect(await inbox.look('portal')).toEqual({ job: 'two', token: 'another token' });
+  await inbox.confirm('portal', 'two', 7);
+  expect(await outbox.look('portal', 'two')).toEqual({ state: 'completed', have: 7 });
+});
+
+test('a job that was fetched by an API that died is found again', async () => {
+  await outbox.add('portal', 'one', 'a token');
+  const other = openEventInbox(world.config);
+  // fetches `one`, and ends nothing
+  await other.confirm('portal', 'zero', 1);
+  await other.close();
+  expect(await inbox.look('portal')).toEqual({ job: 'one', token: 'a token' });
+  await inbox.confirm('portal', 'one', 3);
+  expect(await outbox.look('portal', 'one')).toEqual({ state: 'completed', have: 3 });
+});
+
+test('what the relay did not write is ended, so that the relay sends its own again', async () => {
+  await outbox.add('portal', 'one', 'a token');
+  await redis.hset('bull:events.portal:one', 'data', '{"no": "token"}');
+  expect(await inbox.look('portal')).toBeUndefined();
+  expect(await outbox.look('portal', 'one')).toEqual({ state: 'completed', have: undefined });
+});
+
+test('whoever waits is woken by a job, and by the signal', async () => {
+  const never = new AbortController().signal;
+  const begin = performance.now();
+  const woken = Promise.all([
+    inbox.untilSomething('portal', never),
+    inbox.untilSomething('portal', never),
+  ]);
+  await outbox.add('portal', 'one', 'a token');
+  await woken;
+  expect(performance.now() - begin).toBeLessThan(900);
+  await inbox.untilSomething('portal', AbortSignal.abort());
+});
