@@ -50,7 +50,7 @@ DO $$ BEGIN
   EXECUTE format('GRANT CONNECT ON DATABASE %I TO EACH_LOGIN', current_database());
 END $$;
 -- what an older version granted and this one does not
-REVOKE ALL ON ALL TABLES IN SCHEMA public FROM EACH_LOGIN;
+REVOKE ALL ON ALL TABLES IN SCHEMA public, api FROM EACH_LOGIN;
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA public FROM EACH_LOGIN;
 
 -- intake: writes the wanted state, and nothing that a worker says
@@ -246,11 +246,21 @@ GRANT INSERT (subject, role, state, urgent, next_try_at, targets),
   ON convergence TO chamberlain_sweep;
 GRANT EXECUTE ON FUNCTION look_again(integer[], text[], boolean, boolean[], text[]) TO chamberlain_sweep;
 
--- the API: reads the views that are made for it, and no table
+-- the API: reads the views that are made for it, and no table. It writes nothing but who has read what of whom.
 GRANT SELECT ON request_progress, request_open_touches, request_applied_roles
   TO chamberlain_api, chamberlain_admin;
 GRANT SELECT ON known_names TO chamberlain_api, chamberlain_intake;
 GRANT SELECT ON active_maintainers TO chamberlain_api;
+GRANT USAGE ON SCHEMA api TO chamberlain_api;
+GRANT SELECT ON api.people, api.tools, api.realm_members, api.maintainers, api.ssh_keys, api.access_requests,
+  api.credentials, api.database_verifiers, api.requests, api.request_touches, api.convergence,
+  api.events, api.event_sequences, api.event_deliveries, api.junk, api.approvals, api.holds,
+  api.archivals, api.archives, api.archive_progress, api.login_seals, api.id_ranges, api.posix_ids,
+  api.frozen, api.directory_heartbeat, api.place_markers, api.troubles, api.sweeps, api.unmanaged,
+  api.unmanaged_looks, api.audit, api.audit_closings, api.api_reads
+  TO chamberlain_api;
+GRANT EXECUTE ON FUNCTION log_api_reads(text, text[], text[]) TO chamberlain_api;
+GRANT SELECT ON api_reads TO chamberlain_admin;
 
 -- the admin's command line: sees, asks for surveys and repairs, has no writer
 GRANT SELECT ON posix_ids, id_ranges, names, unmanaged_sightings, people, tools, realm_members,
@@ -275,7 +285,8 @@ GRANT EXECUTE ON FUNCTION take_lease(), renew_lease()
 GRANT EXECUTE ON FUNCTION confirm_lease() TO chamberlain_intake;
 GRANT EXECUTE ON FUNCTION hold_verdicts(boolean) TO chamberlain_intake, chamberlain_sweep;
 GRANT EXECUTE ON FUNCTION lock_subjects(integer[]) TO EACH_ROLE;
-GRANT EXECUTE ON FUNCTION hold_survey(uuid), lock_holders(), leaders(), vacant_leases() TO chamberlain_admin;
+GRANT EXECUTE ON FUNCTION hold_survey(uuid) TO chamberlain_admin;
+GRANT EXECUTE ON FUNCTION lock_holders(), leaders(), vacant_leases() TO chamberlain_admin, chamberlain_api;
 
 -- Every write of a leader is checked, in every table. Nobody else's connection carries a number.
 DO $$

@@ -1,18 +1,18 @@
-/** Lists in pages: a cursor says after which entry the next page begins. It is opaque to callers. Pure. */
+/** Lists in pages: a cursor says after which item the next page begins. It is opaque to callers. Pure. */
 import * as z from 'zod';
 import { Problem } from './problem.ts';
 
 /** The part of a query that every list has. */
 export const PAGE_QUERY = {
-  limit: z.coerce.number().int().min(1).max(100).default(50).describe('entries of a page'),
+  limit: z.coerce.number().int().min(1).max(100).default(50).describe('items of a page'),
   after: z.string().max(500).optional().describe('`next` of the page before'),
 };
 
 /** The schema of a page. */
-export const pageOf = <T extends z.ZodType>(entry: T, description: string) =>
+export const pageOf = <T extends z.ZodType>(item: T, description: string) =>
   z
     .object({
-      entries: z.array(entry),
+      items: z.array(item),
       next: z.string().nullable().describe('`after` of the next page; null: there is none'),
     })
     .describe(description);
@@ -40,12 +40,27 @@ export function makePage<R, E>(
   rows: readonly R[],
   limit: number,
   { render, keyOf }: { render: (row: R) => E; keyOf: (row: R) => unknown },
-): { entries: E[]; next: string | null } {
+): { items: E[]; next: string | null } {
   const shown = rows.slice(0, limit);
   const last = shown.at(-1);
-  const next =
-    rows.length <= limit || last === undefined
-      ? null
-      : Buffer.from(JSON.stringify(keyOf(last))).toString('base64url');
-  return { entries: shown.map(render), next };
+  const next = rows.length <= limit || last === undefined ? null : cursorOf(keyOf(last));
+  return { items: shown.map(render), next };
 }
+
+/** The cursor after a row. */
+export const cursorOf = (key: unknown): string =>
+  Buffer.from(JSON.stringify(key)).toString('base64url');
+
+/** What cursors hold: the name of the last item, or its number. */
+export const NAME_KEY = z
+  .string()
+  .max(255)
+  .regex(/^[a-z0-9._-]+$/u);
+export const NUMBER_KEY = z.string().regex(/^[1-9][0-9]{0,17}$/u);
+
+/** A text that somebody looks for: PostgreSQL takes no NUL, and names have no control characters. */
+export const SEARCH = z
+  .string()
+  .min(1)
+  .max(100)
+  .regex(/^\P{C}+$/u);

@@ -50,3 +50,24 @@ export async function readAudit(
   const hasOlder = found.length > limit;
   return { rows: hasOlder ? found.slice(1) : found, hasOlder };
 }
+
+/**
+ * A page of the audit, the newest row first, of the rows before a number.
+ *
+ * @param subjects uids; undefined: all rows, also those about no subject
+ */
+export async function readAuditBefore(
+  client: Client,
+  before: string | undefined,
+  { subjects, limit }: Pick<AuditQuery, 'subjects' | 'limit'>,
+): Promise<AuditRow[]> {
+  const { rows } = await client.query(
+    subjects === undefined
+      ? `SELECT ${ROW} FROM audit a WHERE $1::bigint IS NULL OR id < $1 ORDER BY id DESC LIMIT $2`
+      : `SELECT ${ROW} FROM unnest($3::int[]) AS s (uid), LATERAL (
+           SELECT * FROM audit WHERE subject = s.uid AND ($1::bigint IS NULL OR id < $1) ORDER BY id DESC LIMIT $2) AS a
+         ORDER BY a.id DESC LIMIT $2`,
+    [before ?? null, limit, ...(subjects === undefined ? [] : [subjects])],
+  );
+  return rows as AuditRow[];
+}

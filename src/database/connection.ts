@@ -80,6 +80,8 @@ export function connectionSettings(config: Config, role: PostgresRole): pg.Clien
       '-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3 -c tcp_user_timeout=20000' +
       // each statement is short; without sequential scans, its cost seems so high that compiling it would take seconds
       ' -c jit=off' +
+      // its views stand there, under the names of the tables
+      (role === 'api' ? ' -c search_path=api,public' : '') +
       (PLANNED_ONCE.has(role) ? ' -c plan_cache_mode=force_generic_plan' : '') +
       (BY_KEY.has(role) ? ' -c enable_seqscan=off' : ''),
     // queries that are not awaited one by one are sent at once, and answered in order

@@ -1,6 +1,6 @@
 /**
  * Removes records whose retention time is over: PostgreSQL decides which those are
- * (migrations/0016_retention.sql).
+ * (migrations/0027_api_reads.sql).
  */
 import type { Config } from '../shared/config.ts';
 import type { Client } from './connection.ts';
@@ -13,6 +13,7 @@ const KEPT = [
   ['approvals', 'requestsDays'],
   ['sweeps', 'sweepsDays'],
   ['repairs', 'repairsDays'],
+  ['api_reads', 'readsDays'],
 ] as const satisfies [string, keyof Config['retention']][];
 
 /** How far a run through all kinds has got. */

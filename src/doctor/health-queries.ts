@@ -72,7 +72,7 @@ export async function readExcessPowers(
 }
 
 /**
- * What these roles, and `everybody`, were granted on our schema, its tables, columns and functions. A right
+ * What these roles, and `everybody`, were granted on our schemas, their tables, columns and functions. A right
  * that they may grant to others is listed as one more right, `… with GRANT OPTION`.
  */
 export async function readGrants(
@@ -80,20 +80,22 @@ export async function readGrants(
   roles: readonly string[],
 ): Promise<{ to: string; right: string }[]> {
   const { rows } = await client.query(
-    `WITH granted AS (
+    `WITH ours AS (
+       SELECT oid, nspname, nspacl, CASE nspname WHEN 'public' THEN '' ELSE nspname || '.' END AS prefix
+         FROM pg_namespace WHERE nspname IN ('public', 'api')
+     ), granted AS (
        SELECT a.grantee, a.is_grantable, a.privilege_type || ' on ' || nspname AS "right"
-         FROM pg_namespace, aclexplode(nspacl) a WHERE oid = 'public'::regnamespace
+         FROM ours, aclexplode(nspacl) a
        UNION ALL
-       SELECT a.grantee, a.is_grantable, a.privilege_type || ' on ' || relname
-         FROM pg_class, aclexplode(relacl) a WHERE relnamespace = 'public'::regnamespace
+       SELECT a.grantee, a.is_grantable, a.privilege_type || ' on ' || prefix || relname
+         FROM pg_class JOIN ours ON ours.oid = relnamespace, aclexplode(relacl) a
        UNION ALL
-       SELECT a.grantee, a.is_grantable, a.privilege_type || ' (' || attname || ') on ' || relname
-         FROM pg_attribute t JOIN pg_class c ON c.oid = t.attrelid, aclexplode(t.attacl) a
-         WHERE relnamespace = 'public'::regnamespace
+       SELECT a.grantee, a.is_grantable, a.privilege_type || ' (' || attname || ') on ' || prefix || relname
+         FROM pg_attribute t JOIN pg_class c ON c.oid = t.attrelid JOIN ours ON ours.oid = relnamespace,
+           aclexplode(t.attacl) a
        UNION ALL
-       SELECT a.grantee, a.is_grantable, a.privilege_type || ' on ' || proname
-         FROM pg_proc, aclexplode(coalesce(proacl, acldefault('f', proowner))) a
-         WHERE pronamespace = 'public'::regnamespace
+       SELECT a.grantee, a.is_grantable, a.privilege_type || ' on ' || prefix || proname
+         FROM pg_proc JOIN ours ON ours.oid = pronamespace, aclexplode(coalesce(proacl, acldefault('f', proowner))) a
      ), lines AS (
        SELECT grantee, "right" FROM granted
        UNION

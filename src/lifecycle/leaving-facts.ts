@@ -4,6 +4,7 @@ import { IS_APPROVED_ERASURE } from '../requests/approvals-table.ts';
 import { ERASED_AT, ARCHIVED_AT } from './calendar-queries.ts';
 import { KEPT } from './orphans.ts';
 import type { Client } from '../database/connection.ts';
+import { readBehindOf, type RoleStatus } from '../database/overview.ts';
 import { ARCHIVING_ROLES, sqlList } from '../roles/index.ts';
 
 // Each role that makes an archive has its line, even if it has not begun.
@@ -144,7 +145,7 @@ function isoOrNull(text: string | null): string | null {
 }
 
 /** How many people or tools are in a state, and for how many of them this ends on a date. */
-export interface StateTotal {
+interface StateTotal {
   kind: 'person' | 'tool';
   state: string;
   subjects: number;
@@ -155,7 +156,7 @@ export interface StateTotal {
 }
 
 /** Counts the subjects in every state except active. */
-export async function readStateTotals(client: Client): Promise<StateTotal[]> {
+async function readStateTotals(client: Client): Promise<StateTotal[]> {
   const { rows } = await client.query(
     `SELECT 'person' AS kind, state, count(*)::int AS subjects,
             count(coalesce(delete_after, suspended_until))::int AS dated,
@@ -172,7 +173,7 @@ export async function readStateTotals(client: Client): Promise<StateTotal[]> {
  * Reads the subjects that change next: first those that are being archived or restored, then by date, then those whose
  * access is not yet closed or that still have something to be removed.
  */
-export async function readMovers(
+async function readMovers(
   client: Client,
   limit: number,
 ): Promise<{ movers: Leaver[]; count: number }> {
@@ -193,7 +194,7 @@ export async function readMovers(
 }
 
 /** Reads the holds, the one that ends first at the top. */
-export async function readHeld(
+async function readHeld(
   client: Client,
 ): Promise<{ account: string; state: string; by: string; reason: string; until: Date }[]> {
   const { rows } = await client.query(
@@ -237,9 +238,40 @@ export async function readOrphans(client: Client): Promise<Orphan[]> {
 }
 
 /** Counts the orphaned tools that can get a new maintainer. */
-export async function countOrphans(client: Client): Promise<number> {
+async function countOrphans(client: Client): Promise<number> {
   const { rows } = await client.query(
     `${KEPT} SELECT count(*)::int AS count FROM tools WHERE ${IS_ADOPTABLE}`,
   );
   return (rows[0] as { count: number }).count;
+}
+
+/** How many movers are read; the totals count all of them. */
+const MOST_MOVERS = 100;
+
+export interface LeavingOverview {
+  totals: StateTotal[];
+  /** who moves next, or is not finished: the first few of `count` */
+  movers: Leaver[];
+  count: number;
+  /** what a role has not done yet for these, such as work on an unreachable server */
+  owed: RoleStatus[];
+  /** tools without a maintainer who may log in */
+  orphaned: number;
+  /** who may not be archived, deleted or erased until a given day */
+  held: Awaited<ReturnType<typeof readHeld>>;
+}
+
+export async function readLeavingOverview(client: Client): Promise<LeavingOverview> {
+  const { movers, count } = await readMovers(client, MOST_MOVERS);
+  return {
+    totals: await readStateTotals(client),
+    movers,
+    count,
+    owed: await readBehindOf(
+      client,
+      movers.map(({ uid }) => uid),
+    ),
+    orphaned: await countOrphans(client),
+    held: await readHeld(client),
+  };
 }

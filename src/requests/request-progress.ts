@@ -42,10 +42,10 @@ export interface RequestView {
   } | null;
 }
 
-const REQUEST = `
-  SELECT number, id, portal, kind, requested_by AS "requestedBy", approved_by AS "approvedBy", account, accounts,
-         verdict, code, sentence, at, done_at AS "doneAt", stuck_at AS "stuckAt", approval, access
-  FROM request_progress`;
+/** SQL: the columns of `request_progress`, as RequestView has them. */
+export const REQUEST_COLUMNS = `number, id, portal, kind, requested_by AS "requestedBy", approved_by AS "approvedBy",
+  account, accounts, verdict, code, sentence, at, done_at AS "doneAt", stuck_at AS "stuckAt", approval, access`;
+const REQUEST = `SELECT ${REQUEST_COLUMNS} FROM request_progress`;
 
 /** Reads the newest requests, the newest first. */
 export async function readRequests(client: Client, limit: number): Promise<RequestView[]> {
@@ -81,23 +81,6 @@ export async function findRequestsOf(
     name: 'find-requests-of',
     text: `${REQUEST} WHERE portal = ANY ($1) AND id = $2::uuid ORDER BY number`,
     values: [portals, jti],
-  });
-  return rows as RequestView[];
-}
-
-/** The highest number of a request that PostgreSQL could give. */
-const LAST = '9223372036854775807';
-
-/** Reads a page of some portals' requests, the newest first: those before a number. */
-export async function listRequestsOf(
-  client: Client,
-  portals: readonly string[],
-  { before = LAST, limit }: { before?: string | undefined; limit: number },
-): Promise<RequestView[]> {
-  const { rows } = await client.query({
-    name: 'list-requests-of',
-    text: `${REQUEST} WHERE portal = ANY ($1) AND number < $2 ORDER BY number DESC LIMIT $3`,
-    values: [portals, before, limit],
   });
   return rows as RequestView[];
 }

@@ -242,6 +242,8 @@ const schema = z
         sweepsDays: z.prefault(keptDays, 90),
         /** the outcome of each part of a repair */
         repairsDays: z.prefault(keptDays, 30),
+        /** who has read personal data through the API */
+        readsDays: z.prefault(keptDays, 90),
       }),
       {},
     ),

@@ -101,14 +101,33 @@ export async function readListed(
   return rows as { object: string; kind: string; identity: string | null }[];
 }
 
+const LISTED = `role, place, object, kind, name, number, made_by AS "madeBy", made_at AS "madeAt", since,
+  gone_at AS "goneAt", ignored_at AS "ignoredAt", ignored_by AS "ignoredBy", reason`;
+
 /** All listed things, in order. */
 export async function readUnmanaged(client: Reader): Promise<UnmanagedThing[]> {
   const { rows } = await client.query(
-    `SELECT role, place, object, kind, name, number, made_by AS "madeBy", made_at AS "madeAt", since,
-            gone_at AS "goneAt", ignored_at AS "ignoredAt", ignored_by AS "ignoredBy", reason
-     FROM unmanaged ORDER BY role, kind, object COLLATE "C", place`,
+    `SELECT ${LISTED} FROM unmanaged ORDER BY role, kind, object COLLATE "C", place`,
   );
   return rows as UnmanagedThing[];
+}
+
+/** Where a thing stands in the pages of the list: its role, its place, and the hash of the object. */
+export type UnmanagedPlace = [role: string, place: string, hash: string];
+
+/** A page of the list, in the order of its index. */
+export async function readUnmanagedAfter(
+  client: Reader,
+  after: UnmanagedPlace | undefined,
+  limit: number,
+): Promise<(UnmanagedThing & { hash: string })[]> {
+  const { rows } = await client.query(
+    `SELECT ${LISTED}, md5(object) AS hash FROM unmanaged
+     ${after === undefined ? '' : 'WHERE (role, place, md5(object)) > ($2, $3, $4)'}
+     ORDER BY role, place, md5(object) LIMIT $1`,
+    [limit, ...(after ?? [])],
+  );
+  return rows as (UnmanagedThing & { hash: string })[];
 }
 
 /** When each place was last looked at. */

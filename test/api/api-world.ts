@@ -11,13 +11,14 @@ import { startApi } from '../../workers/api.ts';
 import { startWork } from '../../workers/main.ts';
 import { openWorld, type World, type WorldOptions } from '../stack.ts';
 
-/** Each portal has one right, or none, by its name; `portal` has none, and `other` sends requests, too. */
+/** Each portal has the rights of its name, or none; `portal` has none, and `other` sends requests, too. */
 export const PORTALS = {
   portal: [],
   other: ['own'],
   'may-public': ['public'],
   'may-own': ['own'],
   'may-mail': ['mail'],
+  'may-public-mail': ['public', 'mail'],
   'may-all': ['all'],
 } as const;
 export type PortalName = keyof typeof PORTALS | 'admin.steward' | 'admin.leaver';

@@ -180,19 +180,19 @@ test('the requests of a portal, in pages, the newest first', async () => {
     (await api.get(`/v1/requests${query}`, { as })).body;
   const all = await read('other');
   expect(all.next).toBeNull();
-  expect(all.entries.map((each: any) => each.account)).toEqual(['iris', 'hugo', 'gina', 'frank']);
+  expect(all.items.map((each: any) => each.account)).toEqual(['iris', 'hugo', 'gina', 'frank']);
   const seen: string[] = [];
   for (let after = ''; ;) {
     const page = await read('other', `?limit=2${after}`);
-    seen.push(...page.entries.map((each: any) => each.id));
+    seen.push(...page.items.map((each: any) => each.id));
     if (page.next === null) break;
     after = `&after=${page.next}`;
   }
-  expect(seen).toEqual(all.entries.map((each: any) => each.id));
-  expect((await read('may-own')).entries).toEqual([]);
+  expect(seen).toEqual(all.items.map((each: any) => each.id));
+  expect((await read('may-own')).items).toEqual([]);
   expect((await read('may-own', '?portal=other')).code).toBe('NOT_FOUND');
-  expect((await read('may-all', '?portal=other')).entries).toEqual(all.entries);
-  expect((await read('may-all', '?limit=100')).entries.length).toBeGreaterThan(4);
+  expect((await read('may-all', '?portal=other')).items).toEqual(all.items);
+  expect((await read('may-all', '?limit=100')).items.length).toBeGreaterThan(4);
   for (const wrong of [
     '?after=x',
     '?after=eyJ9',

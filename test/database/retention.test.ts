@@ -69,6 +69,7 @@ test('the defaults are those that docs/operations.md names', () => {
     requestsDays: 730,
     sweepsDays: 90,
     repairsDays: 30,
+    readsDays: 90,
   });
 });
 
@@ -228,6 +229,20 @@ test('sweeps, their releases, and repairs are removed after their time; the last
   expect(await namesIn('count(*)::int', 'repair_parts')).toEqual([2]);
 });
 
+test('the log of reads is removed after its time, however few days are asked for', async () => {
+  const log = (days: number) =>
+    owner.query(
+      `INSERT INTO api_reads (caller, subject, what, at)
+       SELECT $2::text, $1, '{mail}', now() - make_interval(days => $3) FROM generate_series(1, 1200)`,
+      [person, `${days}`, days],
+    );
+  for (const days of [100, 91, 89, 9, 7]) await log(days);
+  expect(await expire()).toEqual([1000, 1000, 400]);
+  expect(await namesIn('DISTINCT caller', 'api_reads')).toEqual(['7', '89', '9']);
+  expect(await expire({ readsDays: 0 })).toEqual([1000, 1000, 400]);
+  expect(await namesIn('DISTINCT caller', 'api_reads')).toEqual(['7']);
+});
+
 test('names and numbers of others, and permanently assigned ones, stay forever', async () => {
   await owner.query(
     `INSERT INTO unmanaged_sightings (name, id, at) VALUES ('theirs', 77, now() - interval '3000 days')`,
@@ -248,7 +263,7 @@ test.each<PostgresRole>(['relay', 'sweep', 'admin', 'homes', 'homes_reader'])(
     await pool.end();
     const { rows } = await owner.query(
       `SELECT r.rolname, t FROM pg_roles r, unnest('{requests,events,event_deliveries,approvals,access_requests,sweeps,
-         sweep_releases,repairs,repair_parts,audit,audit_seals,audit_closings}'::text[]) AS t
+         sweep_releases,repairs,repair_parts,audit,audit_seals,audit_closings,api_reads}'::text[]) AS t
        WHERE r.rolname LIKE 'chamberlain\\_%' AND has_table_privilege(r.rolname, t, 'DELETE, TRUNCATE')`,
     );
     expect(rows).toEqual([]);

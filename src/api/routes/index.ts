@@ -7,7 +7,11 @@ import { KEY_ROUTES } from './keys.ts';
 import { KIND_ROUTES } from './kinds.ts';
 import { NAME_ROUTES } from './names.ts';
 import { PAGE_ROUTES } from './pages.ts';
+import { PEOPLE_ROUTES } from './people.ts';
+import { RECORD_ROUTES } from './records.ts';
 import { REQUEST_ROUTES } from './requests.ts';
+import { STATUS_ROUTES } from './status.ts';
+import { TOOL_ROUTES } from './tools.ts';
 
 export const ROUTES: readonly Route[] = [
   ...REQUEST_ROUTES,
@@ -16,6 +20,10 @@ export const ROUTES: readonly Route[] = [
   ...KIND_ROUTES,
   ...KEY_ROUTES,
   ...NAME_ROUTES,
+  ...PEOPLE_ROUTES,
+  ...TOOL_ROUTES,
+  ...RECORD_ROUTES,
+  ...STATUS_ROUTES,
   ...HEALTH_ROUTES,
   ...PAGE_ROUTES,
 ];

@@ -1,23 +1,23 @@
 /** Requests: sending them, and how they stand. */
 import * as z from 'zod';
 import type { SentRequest } from '../../backends/redis/queue.ts';
-import { withClient } from '../../database/connection.ts';
+import { type Client, withClient } from '../../database/connection.ts';
 import { isKind, URGENT_KINDS } from '../../requests/kinds.ts';
 import {
   findRequestsOf,
   findStandings,
-  listRequestsOf,
   readAppliedRoles,
   readOpenTouches,
   type RequestView,
 } from '../../requests/request-progress.ts';
 import { checkJob, type SignedJob } from '../../requests/verdict.ts';
-import type { Config } from '../../shared/config.ts';
+import { logReads } from '../api-reads-table.ts';
 import { hasCome, type Outcome, type Until } from '../outcomes.ts';
 import { notFound, Problem } from '../problem.ts';
-import { makePage, PAGE_QUERY, pageOf, readCursor } from '../page.ts';
+import { cursorOf, NUMBER_KEY, PAGE_QUERY, pageOf, readCursor, SEARCH } from '../page.ts';
 import { type Caller, mayCall } from '../rights.ts';
 import { type Api, route } from '../route.ts';
+import { readSentRequests, REQUEST_STATES } from '../sent-requests-queries.ts';
 
 /** In one call. */
 const MOST_REQUESTS = 100;
@@ -90,10 +90,11 @@ const PROGRESS = z
   })
   .describe('a request, role by role');
 
-const PORTAL = z
-  .string()
-  .optional()
-  .describe('the portal that sent it: another than the own one only with the right `all`');
+const PORTAL = SEARCH.optional().describe(
+  'the portal that sent it: another than the own one only with the right `all`',
+);
+
+const LISTED = PROGRESS.omit({ roles: true }).extend({ state: z.enum(REQUEST_STATES) });
 
 export const REQUEST_ROUTES = [
   route({
@@ -151,17 +152,24 @@ export const REQUEST_ROUTES = [
     method: 'GET',
     path: '/v1/requests',
     summary: 'the requests of the portal that have a verdict, the newest first',
+    description:
+      'A request that has no verdict yet is in Redis alone, and is not listed. With `state` a page may be short, or empty, although `next` is not null: go on.',
     right: 'own',
-    query: z.strictObject({ ...PAGE_QUERY, portal: PORTAL }),
-    replies: { 200: pageOf(PROGRESS.omit({ roles: true }), 'a page of requests') },
-  }).handle(async ({ config, pool }, { caller, query: { limit, after, portal } }) => {
-    const before = readCursor(after, z.string().regex(/^\d{1,18}$/u));
-    const among = portalsOf(config, caller, portal);
-    const rows = await withClient(pool, (client) =>
-      listRequestsOf(client, among, { before, limit: limit + 1 }),
-    );
-    const page = makePage(rows, limit, { render: renderRequest, keyOf: ({ number }) => number });
-    return { status: 200, body: page };
+    query: z.strictObject({
+      ...PAGE_QUERY,
+      portal: PORTAL,
+      state: z.enum(REQUEST_STATES).optional(),
+    }),
+    replies: { 200: pageOf(LISTED, 'a page of requests') },
+  }).handle(async ({ pool }, { caller, query: { limit, after, portal, state } }) => {
+    const before = readCursor(after, NUMBER_KEY);
+    const page = { portal: portalOf(caller, portal), state, before, limit };
+    return await withClient(pool, async (client) => {
+      const { requests, next } = await readSentRequests(client, page);
+      await logReasons(client, caller, requests);
+      const items = requests.map((each) => ({ ...renderRequest(each), state: each.state }));
+      return { status: 200, body: { items, next: next === undefined ? null : cursorOf(next) } };
+    });
   }),
   route({
     method: 'GET',
@@ -172,10 +180,12 @@ export const REQUEST_ROUTES = [
     query: z.strictObject({ portal: PORTAL }),
     replies: { 200: PROGRESS },
   }).handle(async ({ config, pool }, { caller, params, query }) => {
-    const among = portalsOf(config, caller, query.portal);
+    const portal = portalOf(caller, query.portal);
+    const among = portal === undefined ? config.portals.map(({ name }) => name) : [portal];
     return await withClient(pool, async (client) => {
       const [request] = await findRequestsOf(client, among, params.id);
       if (request === undefined) throw notFound();
+      await logReasons(client, caller, [request]);
       const open = await readOpenTouches(client, request.number);
       const applied = await readAppliedRoles(client, request.number);
       return { status: 200, body: renderProgress(request, open, applied) };
@@ -224,12 +234,24 @@ function outcomeOf(
   return outcomes.wait({ portal: portal.name, id, sha256 }, until, signal);
 }
 
-/** The portals whose requests are meant: without a name the own one, or with the right `all` every one. */
-function portalsOf(config: Config, caller: Caller, portal: string | undefined): string[] {
-  if (mayCall(caller, 'all'))
-    return portal === undefined ? config.portals.map(({ name }) => name) : [portal];
+/** The portal whose requests are meant. Undefined: every one, for a caller with the right `all`. */
+function portalOf(caller: Caller, portal: string | undefined): string | undefined {
+  if (mayCall(caller, 'all')) return portal;
   if (portal !== undefined && portal !== caller.name) throw notFound();
-  return [caller.name];
+  return caller.name;
+}
+
+/** A portal is told by events why an admin has decided on its requests. What it reads of others is logged. */
+async function logReasons(
+  client: Client,
+  caller: Caller,
+  requests: readonly RequestView[],
+): Promise<void> {
+  const whose = requests.flatMap(({ portal, account, approval, access }) => {
+    const reason = approval?.reason ?? access?.reason ?? null;
+    return portal === caller.name || reason === null || account === null ? [] : [account];
+  });
+  if (whose.length > 0) await logReads(client, caller, whose, ['reasons']);
 }
 
 function renderRequest(request: RequestView): Omit<z.output<typeof PROGRESS>, 'roles'> {

@@ -1,5 +1,4 @@
 /** `chamberlain list` and `list unmanaged`. Reads only PostgreSQL. */
-import type { Config } from '../../shared/config.ts';
 import { timeOf } from '../../shared/time.ts';
 import {
   countKinds,
@@ -8,10 +7,9 @@ import {
   UNMANAGED_KINDS,
   type UnmanagedThing,
 } from '../../unmanaged/unmanaged.ts';
-import type { Role } from '../../reconcile/wanted.ts';
-import { REGISTRY } from '../../roles/index.ts';
 import { describeDecision, describeMaking } from '../../unmanaged/render-unmanaged.ts';
 import { readLooks, readUnmanaged } from '../../unmanaged/unmanaged-table.ts';
+import { type Unseen, unseenOf } from '../../unmanaged/unseen.ts';
 import type { Command } from '../command.ts';
 import { configOf, wantsJson } from '../configuration.ts';
 import { EXIT } from '../exit.ts';
@@ -19,17 +17,6 @@ import { printPage } from '../fold.ts';
 import { defineListing } from './listing.ts';
 import { withAdmin } from '../admin.ts';
 import { paint, printJson, renderColumns } from '../table.ts';
-
-/** Every place is looked at several times within this time. */
-const LATE_MS = 120_000;
-
-/** A place that was never looked at, or not for a long time. */
-interface Unseen {
-  role: Role;
-  /** for people */
-  place: string;
-  lookedAt: Date | null;
-}
 
 export function define(command: Command): void {
   command
@@ -72,20 +59,6 @@ export function define(command: Command): void {
       if (wantsJson(unmanaged)) printJson({ things, unseen });
       else printPage(renderList(things, unseen));
     });
-}
-
-function unseenOf(
-  config: Config,
-  looks: readonly { role: Role; place: string; at: Date }[],
-  now: Date,
-): Unseen[] {
-  return REGISTRY.flatMap(({ name: role, places }) =>
-    places(config).flatMap(([place, text]) => {
-      const at = looks.find((look) => look.role === role && look.place === place)?.at;
-      const isLate = at === undefined || now.getTime() - at.getTime() > LATE_MS;
-      return isLate ? [{ role, place: text, lookedAt: at ?? null }] : [];
-    }),
-  );
 }
 
 function renderList(things: readonly UnmanagedThing[], unseen: readonly Unseen[]): string {

@@ -7,18 +7,18 @@ import { nounOf } from '../../unmanaged/unmanaged.ts';
 import { ROLES } from '../../roles/index.ts';
 import { leavingRows } from '../../lifecycle/render-leaving.ts';
 import { type Leaver, readLeaving, readOrphans } from '../../lifecycle/leaving-facts.ts';
-import { describeScarce, readNumbersLeft } from '../../identity/id-allocation-table.ts';
-import { isRecent, type JunkCount, readJunk } from '../../requests/junk-table.ts';
+import { describeScarce } from '../../identity/id-allocation-table.ts';
+import { isRecent, type JunkCount } from '../../requests/junk-table.ts';
 import * as overview from '../../database/overview.ts';
 import type { RoleStatus, SubjectView } from '../../database/overview.ts';
 import type { Client } from '../../database/connection.ts';
-import { countUndecided } from '../../unmanaged/unmanaged-table.ts';
+import { readWork } from '../../database/realm-status.ts';
 import { requireSubjects, withAdmin } from '../admin.ts';
 import { type Away, describeAway, findRedisAway, postgresAway } from '../status/away.ts';
 import type { Command } from '../command.ts';
 import { configOf, wantsJson } from '../configuration.ts';
 import { EXIT } from '../exit.ts';
-import { readLeavingOverview, renderLeaving } from '../status/leaving.ts';
+import { renderLeaving } from '../status/leaving.ts';
 import {
   describeLastSweep,
   describeBlockers,
@@ -30,8 +30,6 @@ import { printPage } from '../fold.ts';
 import { printable } from '../../shared/printable.ts';
 import { paint, print, printJson, renderAge, renderColumns, renderTable } from '../table.ts';
 
-/** How many rows that are behind the table shows. The totals count all of them. */
-const BEHIND_LIMIT = 100;
 /** A reason up to this length is repeated for each row. */
 const SHORT = 40;
 
@@ -102,16 +100,9 @@ async function showAll(
 ): Promise<void> {
   const redisAway = await redis;
   const found = await readBlockers(client, config, redisAway.length > 0);
-  const totals = await overview.readRoleTotals(client);
-  const behind = await overview.readBehind(client, BEHIND_LIMIT);
-  const portals = await overview.readPortalEvents(client);
-  const junk = await readJunk(client);
-  const oldestRequest = (await overview.readOldestRequest(client)) ?? null;
-  const waitingForApproval = await overview.readOpenAccessRequests(client);
-  const toApprove = await overview.readWaitingRequests(client);
-  const leaving = await readLeavingOverview(client);
-  const unmanaged = await countUndecided(client);
-  const numbers = await readNumbersLeft(client);
+  const work = await readWork(client);
+  const { totals, behind, portals, junk, oldestRequest, waitingForApproval, toApprove } = work;
+  const { leaving, unmanaged, numbers } = work;
   const { away, blockers } = mergeRedisAway(redisAway, found);
   const seen = { isRedisAway: away.length > 0, now: new Date() };
   const warnings = [

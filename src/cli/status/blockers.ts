@@ -3,59 +3,24 @@ import type { Config } from '../../shared/config.ts';
 import { readOldestWaiting, type Waiting } from '../../backends/redis/waiting-requests.ts';
 import { describeError } from '../../shared/errors.ts';
 import { timeOf } from '../../shared/time.ts';
+import { describeOverdue } from '../../lifecycle/calendar-queries.ts';
+import { isByItself } from '../../database/freeze.ts';
 import {
-  describeOverdue,
-  type OverdueMove,
-  readOverdue,
-} from '../../lifecycle/calendar-queries.ts';
-import { type Freeze, isByItself, readFreeze } from '../../database/freeze.ts';
-import {
-  type Absent,
   describeAbsent,
   describeHanging,
   describeIntruder,
   describeWaiting,
-  type Holder,
   isLate,
-  type Leader,
   needed,
-  readAbsent,
-  readHolders,
-  readLeaders,
   remedyFor,
   remedyForHanging,
 } from '../../database/locks.ts';
-import { readDoubt } from '../../seals/heartbeat-table.ts';
-import { type PlaceDoubt, readPlaceDoubts } from '../../seals/place-markers-table.ts';
 import type { Client } from '../../database/connection.ts';
-import { sweepFault } from '../../drift/sweep-fault.ts';
-import { readLastSweeps, type Sweep } from '../../drift/sweeps-table.ts';
-import { readTroubles, type Trouble } from '../../database/troubles-table.ts';
+import { capitalised, type KnownBlockers, readKnownBlockers } from '../../database/realm-status.ts';
 import { describeFreeze } from '../commands/freeze.ts';
 import { renderAge, renderTable } from '../table.ts';
 
-export interface Blockers {
-  frozen: Freeze | null;
-  /** the sweep that an admin must release */
-  heldSweep: Sweep | null;
-  /** why the directory, or PostgreSQL, seems to be an older copy of itself */
-  doubt: string | null;
-  /** the MariaDB servers and areas of homes whose marker shows that they, or PostgreSQL, are older copies */
-  places: PlaceDoubt[];
-  /** moves of the calendar that are overdue; none while the realm is frozen, when none may be made */
-  overdue: OverdueMove[];
-  /** servers and folders that a role cannot read */
-  troubles: Trouble[];
-  /** the last sweep that has ended, in any state */
-  lastSweep: Pick<Sweep, 'endedAt' | 'state'> | null;
-  /** what is wrong with the last sweeps, and what to do */
-  sweepFault: string | null;
-  /** the processes that do the work of which only one process at a time may do each kind */
-  leaders: Leader[];
-  /** the work and the roles that no process does */
-  absent: Absent;
-  /** which process holds which of our locks */
-  holders: Holder[];
+export interface Blockers extends KnownBlockers {
   /** the oldest request without a verdict */
   waiting: Waiting | null;
   /** why that is not known */
@@ -75,27 +40,7 @@ export async function readBlockers(
         (oldest) => ({ waiting: oldest ?? null, waitingUnknown: null }),
         (error: unknown) => ({ waiting: null, waitingUnknown: describeError(error) }),
       );
-  const frozen = (await readFreeze(client)) ?? null;
-  const leaders = await readLeaders(client);
-  const sweeps = await readLastSweeps(client);
-  const { ended } = sweeps;
-  const fault = sweepFault(sweeps, config.sweep, new Date());
-  return {
-    frozen,
-    overdue: frozen === null ? await readOverdue(client, new Date()) : [],
-    heldSweep: sweeps.held ?? null,
-    sweepFault: fault === undefined ? null : `${capitalised(fault.what)}. ${fault.todo}`,
-    doubt: (await readDoubt(client)).doubt,
-    places: (await readPlaceDoubts(client)).filter(
-      ({ role, older }) => role !== 'directory' && older !== null,
-    ),
-    troubles: await readTroubles(client),
-    lastSweep: ended === undefined ? null : { endedAt: ended.endedAt, state: ended.state },
-    leaders,
-    absent: await readAbsent(client, leaders),
-    holders: await readHolders(client),
-    ...waiting,
-  };
+  return { ...(await readKnownBlockers(client, config)), ...waiting };
 }
 
 /**
@@ -145,10 +90,6 @@ export function describeBlockers(
       holder.isOwn ? [] : [`In the way: ${describeIntruder(holder)}. ${remedyFor(holder)}`],
     ),
   ];
-}
-
-function capitalised(sentence: string): string {
-  return sentence.charAt(0).toUpperCase() + sentence.slice(1);
 }
 
 /** Which process does each kind of work, from where and since when; and what no process does at the moment. */

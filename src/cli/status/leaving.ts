@@ -3,49 +3,12 @@ import { endOfHold, isWithoutEnd, timeOf } from '../../shared/time.ts';
 import { count as counted } from '../../shared/printable.ts';
 import type { Role } from '../../reconcile/wanted.ts';
 import { describeProgress, describeWait } from '../../lifecycle/render-leaving.ts';
-import {
-  countOrphans,
-  type Leaver,
-  readHeld,
-  readMovers,
-  readStateTotals,
-  type StateTotal,
-} from '../../lifecycle/leaving-facts.ts';
-import { readBehindOf, type RoleStatus } from '../../database/overview.ts';
-import type { Client } from '../../database/connection.ts';
+import type { Leaver, LeavingOverview } from '../../lifecycle/leaving-facts.ts';
+import type { RoleStatus } from '../../database/overview.ts';
 import { renderColumns } from '../table.ts';
 
-/** How many are shown to programs, and to people; the totals count all of them. */
-const MOST_MOVERS = 100;
+/** How many are shown to people; the totals count all of them. */
 const MOST_ROWS = 30;
-
-export interface LeavingOverview {
-  totals: StateTotal[];
-  /** who moves next, or is not finished: the first few of `count` */
-  movers: Leaver[];
-  count: number;
-  /** what a role has not done yet for these, such as work on an unreachable server */
-  owed: RoleStatus[];
-  /** tools without a maintainer who may log in */
-  orphaned: number;
-  /** who may not be archived, deleted or erased until a given day */
-  held: Awaited<ReturnType<typeof readHeld>>;
-}
-
-export async function readLeavingOverview(client: Client): Promise<LeavingOverview> {
-  const { movers, count } = await readMovers(client, MOST_MOVERS);
-  return {
-    totals: await readStateTotals(client),
-    movers,
-    count,
-    owed: await readBehindOf(
-      client,
-      movers.map(({ uid }) => uid),
-    ),
-    orphaned: await countOrphans(client),
-    held: await readHeld(client),
-  };
-}
 
 /** Empty if nobody is leaving. */
 export function renderLeaving(

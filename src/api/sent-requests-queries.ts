@@ -1,0 +1,66 @@
+/** Reads pages of requests that have a verdict. */
+import type { Client } from '../database/connection.ts';
+import { REQUEST_COLUMNS, type RequestView } from '../requests/request-progress.ts';
+
+/** As `chamberlain requests` names them: `accepted` is not done yet, `stuck` is where a role has given up. */
+export const REQUEST_STATES = [
+  'refused',
+  'waiting',
+  'rejected',
+  'accepted',
+  'stuck',
+  'done',
+] as const;
+type RequestState = (typeof REQUEST_STATES)[number];
+
+const STATE = `CASE
+  WHEN r.verdict = 'refused' THEN 'refused'
+  WHEN 'open' IN (r.access->>'state', r.approval->>'state') THEN 'waiting'
+  WHEN r.access->>'state' = 'refused' OR r.approval->>'state' = 'rejected' THEN 'rejected'
+  WHEN r.done_at IS NOT NULL THEN 'done'
+  WHEN r.stuck_at IS NOT NULL THEN 'stuck'
+  ELSE 'accepted' END`;
+
+export type SentRequest = RequestView & { state: RequestState };
+
+/** So many requests are looked at for one page, so that a rare state costs no more than a common one. */
+const MOST_LOOKED_AT = 2000;
+
+interface RequestsPage {
+  /** undefined: of every portal */
+  portal: string | undefined;
+  state: RequestState | undefined;
+  /** our own number: only older ones */
+  before: string | undefined;
+  limit: number;
+}
+
+/**
+ * The newest first. With a state a page may be short, or empty, although there are more: `next` says where to go on, and
+ * is undefined at the end.
+ */
+export async function readSentRequests(
+  client: Client,
+  { portal, state, before, limit }: RequestsPage,
+): Promise<{ requests: SentRequest[]; next: string | undefined }> {
+  const most = state === undefined ? limit + 1 : MOST_LOOKED_AT;
+  const { rows } = await client.query(
+    `WITH looked AS MATERIALIZED (
+       SELECT id AS sent FROM requests
+       WHERE (portal = $1 OR $1::text IS NULL AND portal IS NOT NULL) AND ($2::bigint IS NULL OR id < $2)
+       ORDER BY id DESC LIMIT $3
+     )
+     SELECT s.*, l.count, l.oldest FROM (SELECT count(*)::int AS count, min(sent) AS oldest FROM looked) AS l
+     LEFT JOIN LATERAL (
+       SELECT ${REQUEST_COLUMNS}, ${STATE} AS state
+       FROM looked JOIN request_progress r ON r.number = sent
+       WHERE $4::text IS NULL OR ${STATE} = $4
+       ORDER BY r.number DESC LIMIT $5) AS s ON true ORDER BY s.number DESC`,
+    [portal ?? null, before ?? null, most, state ?? null, limit + 1],
+  );
+  const found = rows as (SentRequest & { number: string | null; count: number; oldest: string })[];
+  const requests = found.filter((row) => row.number !== null).slice(0, limit);
+  const [{ count, oldest } = { count: 0, oldest: undefined }] = found;
+  if (found.length > limit) return { requests, next: requests.at(-1)?.number };
+  return { requests, next: count === most ? oldest : undefined };
+}
