@@ -26,10 +26,10 @@ const UNKNOWN: Record<string, CallOptions> = {
   'a wrong key': { as: 'may-all', key: otherKey },
   'a wrong kid': { as: 'may-all', header: { kid: 'portal-1' } },
   'no kid': { as: 'may-all', header: { kid: undefined } },
-  'an expired token': { as: 'may-all', claims: { iat: seconds() - 200, exp: seconds() - 100 } },
+  'an expired token': { as: 'may-all', claims: { iat: seconds() - 3000, exp: seconds() - 2900 } },
   'a token from the future': {
     as: 'may-all',
-    claims: { iat: seconds() + 100, exp: seconds() + 200 },
+    claims: { iat: seconds() + 3000, exp: seconds() + 3100 },
   },
   'a token for a day': { as: 'may-all', claims: { exp: seconds() + 86_400 } },
   'a token for another realm': { as: 'may-all', claims: { aud: 'other/api' } },

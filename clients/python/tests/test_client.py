@@ -60,6 +60,18 @@ def test_names(client: Client) -> None:
     assert caught.value.status == 404
 
 
+def test_what_the_portal_may_read(client: Client) -> None:
+    name = new_name()
+    request = create(client, name)
+    assert client.tool(name) is None
+    assert client.wait(request).done
+    tool = client.tool(name)
+    assert tool is not None and tool["maintainers"] == [PERSON]
+    assert client.person(PERSON) is None  # the portal has no right to people
+    ids = [item["id"] for item in client.pages("/v1/requests", limit=2)]
+    assert ids[0] == request.id and len(ids) == len(set(ids)) > 2
+
+
 def test_a_pasted_key(client: Client) -> None:
     refused = client.check_key("ssh-ed25519 no")
     assert refused["accepted"] is False and refused["code"].startswith("KEY_")

@@ -72,8 +72,8 @@ export const TOOL_ROUTES = [
     path: '/v1/tools/:name',
     summary: 'a tool, by its name or its account',
     description:
-      'Needs the right `public`. Reasons, approvals and how far each role is need `all`. A deleted tool stays: neither its name nor its number is given again.',
-    right: 'public',
+      'Everybody may read what is public. Reasons, approvals and how far each role is need `all`. A deleted tool stays: neither its name nor its number is given again.',
+    right: 'none',
     params: z.object({ name: z.string() }),
     replies: { 200: WHOLE_TOOL },
   }).handle(async ({ config: { realm }, pool }, { caller, params }) => {
