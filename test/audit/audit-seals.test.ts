@@ -24,6 +24,7 @@ const ROLES: PostgresRole[] = [
   'databases',
   'databases_reader',
   'sweep',
+  'api',
   'admin',
 ];
 let world: World;
@@ -420,16 +421,16 @@ test('none of our roles may change, delete or truncate the audit or its seals, o
     const pool = openPool(world.config, role, { max: 1, durable: false });
     try {
       for (const sql of [
-        `UPDATE audit SET verdict = verdict`,
-        'DELETE FROM audit',
-        'TRUNCATE audit CASCADE',
-        'UPDATE audit_seals SET hash = hash',
-        'DELETE FROM audit_seals',
-        'TRUNCATE audit_seals',
-        'TRUNCATE audit_unsealed',
-        'ALTER TABLE audit DISABLE TRIGGER ALL',
+        `UPDATE public.audit SET verdict = verdict`,
+        'DELETE FROM public.audit',
+        'TRUNCATE public.audit CASCADE',
+        'UPDATE public.audit_seals SET hash = hash',
+        'DELETE FROM public.audit_seals',
+        'TRUNCATE public.audit_seals',
+        'TRUNCATE public.audit_unsealed',
+        'ALTER TABLE public.audit DISABLE TRIGGER ALL',
         'SET session_replication_role = replica',
-        ...(role === 'relay' ? [] : ['DELETE FROM audit_unsealed']),
+        ...(role === 'relay' ? [] : ['DELETE FROM public.audit_unsealed']),
       ]) {
         expect([role, sql, await codeOf(pool, sql)]).toEqual([role, sql, '42501']);
       }
