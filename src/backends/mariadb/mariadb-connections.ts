@@ -266,8 +266,9 @@ function portOf({ host = 'localhost', port = 3306 }: DatabaseServerPlace) {
 
 function tlsOf({ socket, host = 'localhost', caFile }: DatabaseServerPlace) {
   if (socket !== undefined || isThisMachine(host)) return {};
-  // without `ca`, the package would trust a certificate that anybody has signed
-  return { ssl: tlsOptions({ host, caFile }) };
+  // without `ca`, the package would trust a certificate that anybody has signed; an address has no server name, so the
+  // package compares the certificate with `host`
+  return { host, ssl: tlsOptions({ host, caFile }) };
 }
 
 async function end(connection: OpenConnection): Promise<void> {
