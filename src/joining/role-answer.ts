@@ -24,7 +24,7 @@ const roleSchema = z.strictObject({
     z.string().check(z.refine(isCertificates, 'is no certificate in PEM')),
   ),
   /** exactly those of the roles, by their names */
-  secrets: z.record(z.string(), z.string().check(z.minLength(16), z.maxLength(2000))),
+  secrets: z.record(z.string(), z.string().check(z.minLength(1), z.maxLength(2000))),
 });
 
 /** The answer to a machine that is to run roles. */

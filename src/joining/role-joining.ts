@@ -9,7 +9,7 @@ import { secretsOfRole } from '../doctor/files.ts';
 import { replaceAtOnce } from '../secrets/rotating.ts';
 import { readSecretFiles } from '../secrets/secret-files.ts';
 import { SLAPD, workerUnit } from '../setup/places.ts';
-import { restartService, unneeded } from '../setup/programs.ts';
+import { requireAlone, restartService, unneeded } from '../setup/programs.ts';
 import { carryOut } from '../setup/setup.ts';
 import { type Config, machineOf, type RoleMachine } from '../shared/config.ts';
 import { removeFile } from '../shared/durable-file.ts';
@@ -107,6 +107,7 @@ export async function joinRole(
   { out, configFile, say }: { out: string; configFile: string; say: Say },
 ): Promise<string> {
   const { name, fingerprint, roles } = answer;
+  await requireAlone(); // setup would start the services again
   const code = await writeAnswer(answer, { key, out, say });
   try {
     say('writing the audit');
@@ -152,6 +153,7 @@ export async function removeRoles(
   { configFile, say }: { configFile: string; say: Say },
 ): Promise<void> {
   const { name, fingerprint = '', roles } = machine;
+  await requireAlone();
   say('writing the audit');
   await record(config, 'host.remove', [name, fingerprint, ...roles]);
   const passwords = roles.flatMap(secretsOfRole).filter((secret) => !secret.endsWith('-key'));

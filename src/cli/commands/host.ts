@@ -124,8 +124,8 @@ async function removeMachine(
   if (!json) {
     print(render([ofMachine(machine)]));
     print(
-      `\nEvery password of ${all} is replaced here, and what is open with an old one ends. The role runs nowhere\n` +
-        'until `chamberlain setup` starts it here, or another machine joins for it.',
+      `\nEvery password of ${all} is replaced here, and what is open with an old one ends. Then no machine\n` +
+        `runs ${all}, until \`chamberlain setup\` starts that here, or another machine joins for it.`,
     );
   }
   if (yes !== true && !(await confirm('\nDo that? [y/N] '))) return;

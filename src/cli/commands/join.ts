@@ -123,15 +123,15 @@ async function roleAct(
   return {
     shown: [
       `${name} is to run ${all} of the realm ${config.realm}:`,
-      `- ${joining.units.join(' and ')} stops here, and is not started at boot`,
-      `- ${configFile} names the machine, so that \`chamberlain setup\` leaves that out here`,
+      `- ${joining.units.join(' and ')} will stop here, and will not start at boot any more`,
+      `- ${configFile} names the machine, so that \`chamberlain setup\` does not start that again`,
       `- its answer is written to ${out}: the secrets of ${all}; it reaches PostgreSQL at ${postgres.host}`,
       ...(folders.length === 0
         ? []
         : [`- ${folders.join(', ')} are not moved: mount or copy them there before the next step`]),
     ],
     join: (say) => joinRole(config, joining, { out, configFile, say }),
-    next: { done: `${all} ran here, and is stopped.`, command: 'chamberlain setup' },
+    next: { done: `Stopped here: ${all}.`, command: 'chamberlain setup' },
   };
 }
 

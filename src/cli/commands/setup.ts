@@ -8,7 +8,7 @@ import { joinedPieces } from '../../setup/joined.ts';
 import { stopServers } from '../../setup/own-servers.ts';
 import { allPieces, renewedPieces } from '../../setup/pieces.ts';
 import { readConfig } from '../../setup/places.ts';
-import { holdAlone } from '../../setup/programs.ts';
+import { requireAlone } from '../../setup/programs.ts';
 import { renderDifferences, renderPlan } from '../../setup/render-setup.ts';
 import {
   carryOut,
@@ -146,13 +146,10 @@ export function define(command: Command): void {
       if (options.print === true || options.check === true) {
         return await show(command, pieces, options.print === true);
       }
-      if (!(await holdAlone())) {
-        throw new ChamberlainError('STEP_FAILED', 'another setup is running', {
-          action: 'Wait until it has finished.',
-        });
-      }
+      await requireAlone();
       if (options.uninstall === true) await uninstall(command, pieces);
-      else if (isJoined) await make(command, pieces, `\n${answers.roles.join(' and ')} runs here.`);
+      else if (isJoined)
+        await make(command, pieces, `\nRuns here: ${answers.roles.join(' and ')}.`);
       else if (options.renew === true) await renew(command, renewedPieces(answers));
       else await make(command, pieces, NEXT);
     });
