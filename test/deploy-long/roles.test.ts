@@ -138,12 +138,12 @@ const inSecrets = (machine: Machine, command: string): number | null =>
 /** Leaves a command running that ends only if the server ends its session. Returns whether that has happened. */
 async function hold(machine: Machine, name: string, command: string): Promise<() => boolean> {
   const file = `/root/held-${name}`;
-  inSecrets(machine, `{ (${command}) >${file} 2>&1; echo ended >>${file}; } >/dev/null 2>&1 &`);
+  inSecrets(machine, `{ (${command}) >${file} 2>&1; echo THE-END >>${file}; } >/dev/null 2>&1 &`);
   const client = { postgres: 'psql', directory: 'ldapsearch', mariadb: 'mariadb' }[name] ?? '';
   const sockets = `for pid in $(pidof ${client}); do ls -l /proc/$pid/fd; done`;
   await eventually('a session', () => machine.run('sh', '-c', sockets).includes('socket:'));
-  expect(machine.run('cat', file)).not.toContain('ended');
-  return () => machine.run('cat', file).includes('ended');
+  expect(machine.run('cat', file)).not.toContain('THE-END');
+  return () => machine.run('cat', file).includes('THE-END');
 }
 
 test(
@@ -189,7 +189,10 @@ describe('the other roles', () => {
     async () => {
       expect(ask(roles, ROLES.join(','))).toMatchObject({ status: 0 });
       const { status, stdout } = takeAnswer(roles, answerRequest(roles));
-      expect([status, stdout]).toEqual([0, expect.stringContaining('Runs here: directory and databases and sweep.')]);
+      expect([status, stdout]).toEqual([
+        0,
+        expect.stringContaining('Runs here: directory and databases and sweep.'),
+      ]);
       expect(roles.run(...CHECK)).toBe(GOOD);
       await untilGreen();
       const units = ROLES.map((role) => `chamberlain@${role}.service`);
