@@ -14,7 +14,7 @@ import { completeAnswers, knownAnswers } from '../../src/setup/answers.ts';
 import { renderConfig } from '../../src/setup/config-text.ts';
 import { joinedPieces, parseRoles, renderJoinedConfig } from '../../src/setup/joined.ts';
 import { makeAuthority } from '../../src/setup/openssl.ts';
-import { type Config, loadConfig, machineOf } from '../../src/shared/config.ts';
+import { type Config, loadConfig, machineOf, type RoleMachine } from '../../src/shared/config.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'chamberlain-role-joining-'));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -186,32 +186,56 @@ test('roles are named with commas, and those that stay are refused in a sentence
   expect(() => parseRoles('homes,\u001B[2J')).toThrow(/^no role is called [\x20-\x7E]*$/u);
 });
 
-test('the configuration names a machine until it is removed, and keeps its comments and its time', async () => {
-  const path = at('changed.yaml');
-  const commented = configText.replace('realm: tools', '# ours\nrealm: tools # the prefix');
-  writeFileSync(path, commented);
-  const { mtimeMs } = statSync(path);
+describe('the configuration', () => {
   const machine = { name: NAME, roles: request.roles, fingerprint: request.fingerprint };
-  await writeMachine(path, NAME, machine);
-  await writeMachine(path, NAME, { ...machine, by: 'unix:root' });
-  await writeMachine(path, 'mail.example.org', { name: 'mail.example.org', roles: ['sweep'] });
-  const text = readFileSync(path, 'utf8');
-  expect(text).toContain('# ours\nrealm: tools # the prefix\n');
-  const { machines, ...others } = loadConfig(path);
-  expect(machines).toEqual([
-    { ...machine, by: 'unix:root' },
-    { name: 'mail.example.org', roles: ['sweep'] },
-  ]);
-  expect(others).toEqual({ ...config, machines: undefined });
-  expect(machineOf({ machines }, 'sweep')?.name).toBe('mail.example.org');
-  const { elsewhere } = completeAnswers(knownAnswers({}, loadConfig(path)));
-  expect(elsewhere).toEqual(['homes', 'databases', 'sweep']);
-  await expect(writeMachine(path, 'x', { name: 'x', roles: ['homes'] })).rejects.toMatchObject({
-    cause: { message: expect.stringContaining('machines: homes is listed twice') },
+  const mail: RoleMachine = { name: 'mail.example.org', roles: ['sweep'] };
+
+  test('names a machine until it is removed; its other lines and its time stay', async () => {
+    const path = at('changed.yaml');
+    const commented = configText.replace('realm: tools', '# ours\nrealm: tools # the prefix');
+    writeFileSync(path, commented);
+    const { mtimeMs } = statSync(path);
+    await writeMachine(path, NAME, machine);
+    await writeMachine(path, NAME, { ...machine, by: 'unix:root' });
+    await writeMachine(path, mail.name, mail);
+    expect(readFileSync(path, 'utf8').startsWith(commented)).toBe(true);
+    const { machines, ...others } = loadConfig(path);
+    expect(machines).toEqual([{ ...machine, by: 'unix:root' }, mail]);
+    expect({ ...others, machines: [] }).toEqual(config);
+    expect(machineOf({ machines }, 'sweep')?.name).toBe(mail.name);
+    const { elsewhere } = completeAnswers(knownAnswers({}, loadConfig(path)));
+    expect(elsewhere).toEqual(['homes', 'databases', 'sweep']);
+    await expect(writeMachine(path, 'x', { name: 'x', roles: ['homes'] })).rejects.toMatchObject({
+      cause: { message: expect.stringContaining('machines: homes is listed twice') },
+    });
+    await writeMachine(path, NAME);
+    await writeMachine(path, mail.name);
+    expect(readFileSync(path, 'utf8')).toBe(commented);
+    expect(Math.abs(statSync(path).mtimeMs - mtimeMs)).toBeLessThan(1);
   });
-  await writeMachine(path, NAME);
-  await writeMachine(path, 'mail.example.org');
-  expect(readFileSync(path, 'utf8')).not.toContain('machines');
-  expect(loadConfig(path)).toEqual(config);
-  expect(Math.abs(statSync(path).mtimeMs - mtimeMs)).toBeLessThan(1);
+
+  test.each([
+    ['in one line', 'machines: [{ name: a.example.org, roles: [directory] }] # ours\n'],
+    ['without an end of the line', 'machines: []'],
+    ['in lines', 'machines:\n  # ours\n  - name: a.example.org\n    roles: [directory]\n\n'],
+    ['in lines without indentation', 'machines:\n- name: a.example.org\n  roles: [directory]\n'],
+  ])('may say it %s, and more after it', async (_, lines) => {
+    const path = at('written.yaml');
+    const [first = '', ...rest] = configText.split(/^(?=realm:)/mu);
+    for (const text of [`${first}${lines}`.trimEnd() + `\n${rest.join('')}`, configText + lines]) {
+      writeFileSync(path, text);
+      const before = loadConfig(path).machines;
+      await writeMachine(path, mail.name, mail);
+      const { machines, ...others } = loadConfig(path);
+      expect(machines).toEqual([...before, mail]);
+      expect({ ...others, machines: [] }).toEqual(config);
+    }
+  });
+
+  test('may be JSON', async () => {
+    const path = at('written.json');
+    writeFileSync(path, JSON.stringify(config));
+    await writeMachine(path, mail.name, mail);
+    expect(loadConfig(path)).toEqual({ ...config, machines: [mail] });
+  });
 });
