@@ -126,33 +126,31 @@ export function define(command: Command): void {
       3: '--check: a piece differs; otherwise: `doctor` has found something to correct',
       4: '`doctor` could not read something',
     })
-    .action(async () => {
-      const options = command.opts<SetupOptions>();
-      requireMachine(command, options);
-      if (options.request !== undefined) return askToJoin(command, options);
-      if (options.uninstall === true && !existsSync(CONFIG_FILE)) {
-        return report(
-          command,
-          { removed: [] },
-          'There is no configuration, so there is nothing to remove.',
-        );
-      }
-      const joined = await joinedMachine(command, options);
-      if (joined === 'declined') return;
-      const answers = joined ?? (await readAnswers(command, options.answers));
-      const isJoined = 'roles' in answers;
-      if (!isJoined && options.uninstall !== true) refuseListenWithout(systemdRuns(), answers);
-      const pieces = isJoined ? joinedPieces(answers.roles, answers.answer) : allPieces(answers);
-      if (options.print === true || options.check === true) {
-        return await show(command, pieces, options.print === true);
-      }
-      await requireAlone();
-      if (options.uninstall === true) await uninstall(command, pieces);
-      else if (isJoined)
-        await make(command, pieces, `\nRuns here: ${answers.roles.join(' and ')}.`);
-      else if (options.renew === true) await renew(command, renewedPieces(answers));
-      else await make(command, pieces, NEXT);
-    });
+    .action(() => act(command, command.opts<SetupOptions>()));
+}
+
+async function act(command: Command, options: SetupOptions): Promise<void> {
+  requireMachine(command, options);
+  if (options.request !== undefined) return askToJoin(command, options);
+  if (options.uninstall === true && !existsSync(CONFIG_FILE)) {
+    const none = 'There is no configuration, so there is nothing to remove.';
+    return report(command, { removed: [] }, none);
+  }
+  const joined = await joinedMachine(command, options);
+  if (joined === 'declined') return;
+  const answers = joined ?? (await readAnswers(command, options.answers));
+  const isJoined = 'roles' in answers;
+  if (!isJoined && options.uninstall !== true) refuseListenWithout(systemdRuns(), answers);
+  const pieces = isJoined ? joinedPieces(answers.roles, answers.answer) : allPieces(answers);
+  if (options.print === true || options.check === true) {
+    return await show(command, pieces, options.print === true);
+  }
+  await requireAlone();
+  if (options.uninstall === true) await uninstall(command, pieces);
+  else if (isJoined) {
+    await make(command, pieces, `\nRuns here: ${answers.roles.join(' and ')}.`);
+  } else if (options.renew === true) await renew(command, renewedPieces(answers));
+  else await make(command, pieces, NEXT);
 }
 
 function requireMachine(
