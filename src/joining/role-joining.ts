@@ -65,6 +65,9 @@ function readMoved(config: Config, name: string): string {
   });
 }
 
+/** The settings of what runs on the machine of the realm alone. */
+const STAYS: ReadonlySet<string> = new Set(['adminKey', 'api', 'backups']);
+
 /** The configuration of the other machine, and the authorities that it names. */
 function placesOf(config: Config): Pick<RoleAnswer, 'config' | 'authorities'> {
   const authorities: Record<string, string> = {};
@@ -74,10 +77,10 @@ function placesOf(config: Config): Pick<RoleAnswer, 'config' | 'authorities'> {
     return { ...place, caFile: authorityFile(`ca-${name}`) };
   }
   const { postgres, redis, ldap, servers } = reachedServers(config);
-  const { adminKey: _key, backups: _backups, ...rest } = config;
+  const rest = Object.fromEntries(Object.entries(config).filter(([key]) => !STAYS.has(key)));
   return {
     config: {
-      ...rest,
+      ...(rest as Omit<Config, 'adminKey' | 'backups'>),
       ...{ secrets: SECRETS_FOLDER, machines: [] },
       postgres: withAuthority('postgres', postgres),
       redis: withAuthority('redis', redis),

@@ -1,6 +1,5 @@
 /** What needs every server: the folders of homes and archives, the first admin and the workers. */
 import { mkdirSync } from 'node:fs';
-import { dirname } from 'node:path';
 import { folder } from '../../deploy/login-host/pieces.ts';
 import { systemdRuns } from '../../deploy/login-host/services.ts';
 import { prepareArchives } from '../archives/homes/file-archive-mount.ts';
@@ -12,7 +11,7 @@ import { lookAtArchives } from '../doctor/archives.ts';
 import { lookAtAreas } from '../doctor/areas.ts';
 import { isRealmEmpty } from '../identity/people-table.ts';
 import { bootstrap } from '../requests/bootstrap.ts';
-import { ARCHIVING_ROLES, MOVABLE_ROLES } from '../roles/index.ts';
+import { ARCHIVING_ROLES, ROLES } from '../roles/index.ts';
 import { ChamberlainError } from '../shared/errors.ts';
 import type { Answers } from './answers.ts';
 import { readConfig, workerUnit } from './places.ts';
@@ -52,7 +51,7 @@ export function folderPieces(
         }
         if (!roles.includes('databases')) return;
         const user = 'chamberlain-databases';
-        mkdirSync(dirname(archives.databases), { recursive: true, mode: 0o755 });
+        mkdirSync(archives.databases, { recursive: true });
         folder(archives.databases, { owner: user, group: user, mode: 0o700 }).mend?.();
       },
     },
@@ -96,12 +95,13 @@ export function realmPieces(
     },
   };
   if (!systemdRuns()) return [first];
-  const workers = ['intake', 'relay', ...MOVABLE_ROLES].map((role) =>
-    elsewhere.includes(role)
-      ? unneeded(workerUnit(role), [])
-      : service(workerUnit(role), [...servers, first], [CONFIG_FILE]),
+  const workers = ['intake', 'relay', ...ROLES, 'sweep'].map((role) =>
+    service(`chamberlain@${role}.service`, [...servers, first], [CONFIG_FILE]),
   );
-  return [first, ...workers];
+  const isElsewhere = ({ name: of }: Piece) =>
+    elsewhere.some((role) => of.endsWith(workerUnit(role)));
+  const moved = elsewhere.map((role) => unneeded(workerUnit(role), []));
+  return [first, ...workers.filter((worker) => !isElsewhere(worker)), ...moved];
 }
 
 async function asOwner<T>(act: (pool: Pool) => Promise<T>): Promise<T> {

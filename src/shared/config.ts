@@ -24,10 +24,10 @@ import {
   unixName,
 } from './config-values.ts';
 import { cannotRead, ChamberlainError } from './errors.ts';
+import { MOVABLE_ROLES, type MovableRole } from '../roles/index.ts';
 import { parseImportedShellName } from '../identity/names.ts';
 import type { Realm } from '../reconcile/wanted.ts';
 import { REQUEST_KINDS } from '../requests/kinds.ts';
-import { MOVABLE_ROLES, type MovableRole } from '../roles/index.ts';
 import { sealKeyId, type SealKey } from '../seals/seal.ts';
 
 const databaseServer = z
@@ -55,6 +55,15 @@ const shellName = z
     ),
   );
 
+/** Another machine that runs roles. If it has joined, the rest says by which join request, when, and by whom. */
+const machine = z.strictObject({
+  name: hostName,
+  roles: someOf(z.enum(MOVABLE_ROLES)),
+  fingerprint: z.optional(filled),
+  joinedAt: z.optional(filled),
+  by: z.optional(filled),
+});
+
 const portal = z.strictObject({
   /** the portal of an admin's own key is called `admin.<shell name>` */
   name: z.string().check(
@@ -78,15 +87,6 @@ const portal = z.strictObject({
    * these need the admin's own key.
    */
   speaksForAdmins: z.prefault(z.boolean(), false),
-});
-
-/** Another machine that runs roles. If it has joined, the rest says by which join request, when, and by whom. */
-const machine = z.strictObject({
-  name: hostName,
-  roles: someOf(z.enum(MOVABLE_ROLES)),
-  fingerprint: z.optional(filled),
-  joinedAt: z.optional(filled),
-  by: z.optional(filled),
 });
 
 /**
@@ -200,6 +200,8 @@ const schema = z
         ),
       }),
     ),
+    /** `chamberlain join` adds to it, and `chamberlain host remove` removes from it: `setup` leaves out their roles */
+    machines: z.prefault(z.array(machine), []),
     /** shell names that no person may get, besides those of identity/reserved-names.ts */
     reservedNames: z.prefault(z.array(shellName), []),
     /** how long records are kept when they have no further consequence, in days */
@@ -217,8 +219,6 @@ const schema = z
       {},
     ),
     portals: someOf(portal),
-    /** `chamberlain join` adds to it, and `chamberlain host remove` removes from it: `setup` leaves out their roles */
-    machines: z.prefault(z.array(machine), []),
   })
   .check(
     z.superRefine((config, context) => {

@@ -266,8 +266,7 @@ function portOf({ host = 'localhost', port = 3306 }: DatabaseServerPlace) {
 
 function tlsOf({ socket, host = 'localhost', caFile }: DatabaseServerPlace) {
   if (socket !== undefined || isThisMachine(host)) return {};
-  // without `ca`, the package would trust a certificate that anybody has signed; an address has no server name, so the
-  // package compares the certificate with `host`
+  // without `ca`, the package would trust a certificate that anybody has signed; `host` is the name in the certificate
   return { host, ssl: tlsOptions({ host, caFile }) };
 }
 
