@@ -1,50 +1,19 @@
-/**
- * How this machine joins a realm: it makes a key and a join request, and reads the answer that is encrypted to that
- * key. Everything is in /etc/chamberlain/join, which only root can enter.
- */
-import { spawnSync } from 'node:child_process';
-import {
-  closeSync,
-  existsSync,
-  fsyncSync,
-  openSync,
-  readFileSync,
-  readSync,
-  renameSync,
-  rmSync,
-} from 'node:fs';
-import { hostname } from 'node:os';
+/** How this machine joins a realm as a login host: join-files.ts has its key, its join request and the answer. */
+import { existsSync, readSync } from 'node:fs';
 import { isatty } from 'node:tty';
-import {
-  type JoinAnswer,
-  MAX_JOIN_ANSWER,
-  parseJoinAnswer,
-} from '../../src/joining/join-answer.ts';
-import {
-  fingerprintOf,
-  formatJoinRequest,
-  type JoinRequest,
-  makeJoinRequest,
-  parseJoinRequest,
-} from '../../src/joining/join-request.ts';
-import { flushFolder, readBeginning, replaceFile } from '../../src/shared/durable-file.ts';
+import { type JoinAnswer, parseJoinAnswer } from '../../src/joining/join-answer.ts';
+import type { JoinRequest } from '../../src/joining/join-request.ts';
 import { printable } from '../../src/shared/printable.ts';
+import { makeRequest, readAnswer as readAnyAnswer, type ReadAnswer as Read } from './join-files.ts';
 import { keysThatWouldNotCount } from './machine.ts';
-import { command, folder, packages } from './pieces.ts';
 import { passwordsThatWouldNotCount } from './sshd.ts';
 import { CA_FILE, type JoinedValues } from './values.ts';
 import { LOCAL_KEYS } from './wanted.ts';
 
 /** Of a machine that runs roles. */
 const CONFIG_FILE = '/etc/chamberlain/config.yaml';
-const FOLDER = '/etc/chamberlain/join';
-const KEY = `${FOLDER}/key`;
-const REQUEST = `${FOLDER}/request.json`;
 
-/**
- * The join request of this machine. It is made if there is none, and anew with another key if the key was lost. Throws
- * an error for people.
- */
+/** The join request of this machine, as `makeRequest` makes it. Throws an error for people. */
 export function joinRequest(name: string | undefined): JoinRequest {
   if (existsSync(CONFIG_FILE)) {
     throw new Error(
@@ -52,66 +21,7 @@ export function joinRequest(name: string | undefined): JoinRequest {
         'under the same names, so let another machine join',
     );
   }
-  for (const piece of [
-    packages(['age']),
-    folder('/etc/chamberlain', { mode: 0o711 }),
-    folder(FOLDER, { mode: 0o700 }),
-  ]) {
-    if (piece.differs() !== undefined) piece.mend?.();
-  }
-  const kept = readRequest();
-  if (kept !== undefined && name !== undefined && name !== kept.name) {
-    throw new Error(
-      `this machine has a join request as ${kept.name}; remove ${REQUEST} to change it`,
-    );
-  }
-  const present = publicKey();
-  if (kept !== undefined && kept.key === present) return kept;
-  // a key without its request: the run that made it was interrupted
-  const key = kept === undefined && present !== undefined ? present : makeKey();
-  const request = requestOf(name ?? kept?.name ?? hostname().toLowerCase(), key);
-  replaceFile(REQUEST, formatJoinRequest(request), { mode: 0o600 }, true);
-  flushFolder(FOLDER);
-  return request;
-}
-
-/** The public half of the key; undefined if the key is missing, empty or damaged. */
-function publicKey(): string | undefined {
-  try {
-    return command('/usr/bin/age-keygen', ['-y', KEY]).trim();
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== undefined) throw error; // it was not started
-    return undefined;
-  }
-}
-
-/** Makes the key that all answers will be encrypted to, and returns its public half. */
-function makeKey(): string {
-  const candidate = `${KEY}.new`;
-  rmSync(candidate, { force: true });
-  command('/usr/bin/age-keygen', ['-o', candidate]); // mode 0600
-  const file = openSync(candidate, 'r');
-  try {
-    fsyncSync(file);
-  } finally {
-    closeSync(file);
-  }
-  renameSync(candidate, KEY);
-  flushFolder(FOLDER);
-  return command('/usr/bin/age-keygen', ['-y', KEY]).trim();
-}
-
-function requestOf(name: string, key: string): JoinRequest {
-  try {
-    return makeJoinRequest({ kind: 'login-host', name, key });
-  } catch (cause) {
-    const text = `${printable(name)} cannot be the name of a login host; give one with --name: a-z 0-9 - and dots`;
-    throw new Error(text, { cause });
-  }
-}
-
-function readRequest(): JoinRequest | undefined {
-  return existsSync(REQUEST) ? parseJoinRequest(readFileSync(REQUEST)) : undefined;
+  return makeRequest({ kind: 'login-host' }, name);
 }
 
 /** What would keep `setup --join` from changing anything here. */
@@ -121,43 +31,10 @@ export function obstacles(): string[] {
   );
 }
 
-/** An answer that was decrypted and that is for this machine. */
-interface ReadAnswer {
-  readonly answer: JoinAnswer;
-  /** of the encrypted file */
-  readonly fingerprint: string;
-}
+type ReadAnswer = Read<JoinAnswer>;
 
 /** Throws an error for people, which contains no part of the answer. */
-export function readAnswer(file: string): ReadAnswer {
-  const request = readRequest();
-  if (request === undefined || !existsSync(KEY)) {
-    throw new Error('this machine has no join request: run `setup --request` first');
-  }
-  const encrypted = readEncrypted(file);
-  const { error, status, stdout, stderr } = spawnSync('/usr/bin/age', ['-d', '-i', KEY], {
-    input: encrypted,
-    encoding: 'utf8',
-    env: { PATH: '/usr/bin:/bin', LANG: 'C.UTF-8' },
-    maxBuffer: 2 * MAX_JOIN_ANSWER,
-  });
-  if (error !== undefined) throw error;
-  if (status !== 0) {
-    const why = printable(stderr.split('\n')[0] ?? '');
-    throw new Error(`${file} cannot be decrypted with the key of this machine: ${why}`);
-  }
-  const answer = parseJoinAnswer(stdout);
-  if (answer.name !== request.name || answer.fingerprint !== request.fingerprint) {
-    throw new Error(`${file} answers another join request, of ${answer.name}`);
-  }
-  return { answer, fingerprint: fingerprintOf(encrypted) };
-}
-
-function readEncrypted(file: string): Buffer {
-  const bytes = readBeginning(file, MAX_JOIN_ANSWER);
-  if (bytes.length > MAX_JOIN_ANSWER) throw new Error(`${file} is too long for an answer`);
-  return bytes;
-}
+export const readAnswer = (file: string): ReadAnswer => readAnyAnswer(file, parseJoinAnswer);
 
 /**
  * Whether the operator trusts that the realm has written the answer: anybody who has seen the join request can encrypt

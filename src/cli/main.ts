@@ -26,7 +26,7 @@ const SUMMARIES = {
   freeze: 'stop all verdicts and all work until `thaw`',
   thaw: 'end a freeze',
   secret: 'replace a password or a key while it is in use: `secret rotate NAME`',
-  join: 'let a new login host join, which has written a join request',
+  join: 'let a new machine join, which has written a join request',
   host: 'list the hosts that have joined, or end the access of one',
   schema: 'list the kinds of request, or print their JSON Schemas',
   key: 'check a public SSH key as somebody has pasted it',

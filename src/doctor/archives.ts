@@ -1,7 +1,7 @@
 /** Checks the folders of archives, and the programs that make archives, on the machine of each role. */
 import { accessSync, constants, statSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Config } from '../shared/config.ts';
+import { type Config, machineOf } from '../shared/config.ts';
 import { STAGING, STAGING_FORBIDS } from '../backends/files/file-mount.ts';
 import { type Owned, statPaths } from '../shared/path-stat.ts';
 import { isInPath } from '../backup/programs.ts';
@@ -105,8 +105,9 @@ function lookAtPrograms(role: ArchivingRole, path: string): Line {
   );
 }
 
-/** The user of the role on this machine, who owns its secret. */
+/** The user of the role on this machine, who owns its secret. The machine of the realm has all secrets. */
 function ownerOfSecret(config: Config, role: ArchivingRole): number | undefined {
+  if (machineOf(config, role) !== undefined) return undefined;
   const file = join(config.secrets, `postgres-${role}`);
   try {
     accessSync(file, constants.R_OK);

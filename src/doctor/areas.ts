@@ -1,6 +1,6 @@
 /** Checks the areas of homes, if this host has them. */
 import { join } from 'node:path';
-import { type Config, readSecret } from '../shared/config.ts';
+import { type Config, machineOf, readSecret } from '../shared/config.ts';
 import {
   AREA_FORBIDS,
   areaPath,
@@ -59,8 +59,9 @@ async function lookAtArea(config: Config, path: string): Promise<Line[]> {
   }
 }
 
-/** Whether the role homes runs on this machine: then its secret is here. */
+/** Whether the role homes runs on this machine: then its secret is here. The machine of the realm has all secrets. */
 function isFileServer(config: Config): boolean {
+  if (machineOf(config, 'homes') !== undefined) return false;
   try {
     return readSecret(config, 'postgres', 'homes') !== '';
   } catch {

@@ -6,6 +6,7 @@ import { REDIS_ACCOUNTS } from '../backends/redis/redis-connection.ts';
 import { findSigner, readSigningKey } from '../requests/token.ts';
 import { describeError } from '../shared/errors.ts';
 import { POSTGRES_ROLES } from '../database/connection.ts';
+import type { MovableRole } from '../roles/index.ts';
 import { DIRECTORY_ACCOUNTS } from '../../deploy/ldap/render.ts';
 import { elsewhere, expectThat, fix, type Line, ok } from './line.ts';
 
@@ -23,6 +24,12 @@ const SECRETS = [
 export function secretsOf(config: Pick<Config, 'portals'>): string[] {
   const portals = config.portals.filter(({ name }) => adminOfPortal(name) === undefined);
   return [...SECRETS, ...portals.map(({ name }) => `redis-portal.${name}`)];
+}
+
+/** The secrets that a role logs in and signs with, wherever it runs. */
+export function secretsOfRole(role: MovableRole): string[] {
+  const its = new RegExp(`^[a-z]+-${role}([_-]reader)?$`, 'u');
+  return SECRETS.filter((name) => its.test(name) || (role === 'directory' && name === 'seal-key'));
 }
 
 const GROUP_OR_OTHERS = 0o077;

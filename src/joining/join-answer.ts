@@ -1,4 +1,4 @@
-/** What the realm answers to a join request: all that the host needs. It contains a password, so it is encrypted. */
+/** What the realm answers to a join request: all that the machine needs. It contains passwords, so it is encrypted. */
 import { X509Certificate } from 'node:crypto';
 import * as z from 'zod/mini';
 import {
@@ -45,13 +45,18 @@ export type JoinAnswer = z.infer<typeof schema>;
 
 /** Throws JOIN_INVALID without a part of the text, which may be a secret. */
 export function parseJoinAnswer(text: string): JoinAnswer {
+  return parseAnswer(text, schema);
+}
+
+/** The same, for each kind of answer. */
+export function parseAnswer<T>(text: string, of: z.ZodMiniType<T>): T {
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch {
     throw new ChamberlainError('JOIN_INVALID', 'this is not a join answer: it is not JSON');
   }
-  const result = schema.safeParse(value, { jitless: true });
+  const result = of.safeParse(value, { jitless: true });
   if (result.success) return result.data;
   const places = result.error.issues.map(({ path }) => path.join('.') || 'the whole').join(', ');
   throw new ChamberlainError('JOIN_INVALID', `this is not a join answer: see ${places}`);
@@ -65,7 +70,7 @@ export function certificatesIn(pem: string): string {
   return found.map(String).join('');
 }
 
-function isCertificates(pem: string): boolean {
+export function isCertificates(pem: string): boolean {
   try {
     return pem !== '' && certificatesIn(pem) === pem;
   } catch {

@@ -1,10 +1,11 @@
 /**
- * What a new machine sends to be joined: its kind, its name, and the public key to which its answer is encrypted. It
- * holds no secret, and anybody may have written it: people compare its fingerprint.
+ * What a new machine sends to be joined: its kind, its name, and the public key to which its answer is encrypted; and
+ * which roles it is to run. It holds no secret, and anybody may have written it: people compare its fingerprint.
  */
 import { hash } from 'node:crypto';
 import * as z from 'zod/mini';
-import { hostName } from '../shared/config-values.ts';
+import { MOVABLE_ROLES, type MovableRole } from '../roles/index.ts';
+import { hostName, someOf } from '../shared/config-values.ts';
 import { isAddress, isLocal } from '../shared/tls.ts';
 import { ChamberlainError } from '../shared/errors.ts';
 import { printable, quote } from '../shared/printable.ts';
@@ -12,8 +13,8 @@ import { printable, quote } from '../shared/printable.ts';
 /** A longer file is no join request, and is not read further. */
 export const MAX_JOIN_REQUEST = 4096;
 
-/** The kinds of machines that can join. */
-const KINDS = ['login-host'] as const;
+/** The kinds of machines that can join: a login host, and one that runs roles. */
+const KINDS = ['login-host', 'role'] as const;
 
 /** Of age, X25519, in bech32, whose letters lack 1, b, i and o: so it names no plugin, which age would start. */
 const ageKey = z
@@ -25,19 +26,35 @@ const name = hostName.check(
   z.refine((text) => !isAddress(text), 'is an address, and not a name'),
 );
 
-const schema = z.strictObject({
+/** In one order, so that the same roles have the same fingerprint. */
+const roles = someOf(z.enum(MOVABLE_ROLES)).check(
+  z.refine((names) => String(names) === String(inOrder(names)), 'are not in order, or twice there'),
+);
+
+const common = {
   version: z.literal(1),
-  kind: z.enum(KINDS),
   name,
   key: ageKey,
   fingerprint: z.string().check(z.maxLength(100)),
-});
+};
+const loginHost = z.strictObject({ ...common, kind: z.literal('login-host') });
+const roleMachine = z.strictObject({ ...common, kind: z.literal('role'), roles });
+const schema = z.discriminatedUnion('kind', [loginHost, roleMachine]);
 
-export type JoinRequest = z.infer<typeof schema>;
+export type LoginHostRequest = z.infer<typeof loginHost>;
+export type RoleRequest = z.infer<typeof roleMachine>;
+export type JoinRequest = LoginHostRequest | RoleRequest;
+/** What a machine asks to become. */
+export type Asking = { kind: 'login-host' } | { kind: 'role'; roles: readonly MovableRole[] };
 
 /** Throws JOIN_INVALID if no machine of that name can join. */
-export function makeJoinRequest(given: Omit<JoinRequest, 'version' | 'fingerprint'>): JoinRequest {
-  return checked({ version: 1, ...given, fingerprint: fingerprintOfRequest(given) });
+export function makeJoinRequest(given: Asking & { name: string; key: string }): JoinRequest {
+  const asked = given.kind === 'role' ? { ...given, roles: inOrder(given.roles) } : given;
+  return checked({ version: 1, ...asked, fingerprint: fingerprintOfRequest(asked) });
+}
+
+function inOrder(names: readonly MovableRole[]): MovableRole[] {
+  return MOVABLE_ROLES.filter((role) => names.includes(role));
 }
 
 /** Throws JOIN_INVALID, which says what is wrong, and shows nothing that could control a terminal. */
@@ -51,11 +68,13 @@ export function parseJoinRequest(bytes: Uint8Array): JoinRequest {
   }
   const { kind } = (value ?? {}) as { kind?: unknown };
   if (typeof kind === 'string' && !KINDS.some((known) => known === kind)) {
-    throw invalid(`only login hosts can join, and it is of the kind ${quote(kind)}`);
+    throw invalid(
+      `only login hosts and machines of roles can join, and it is of the kind ${quote(kind)}`,
+    );
   }
   const request = checked(value);
   if (request.fingerprint !== fingerprintOfRequest(request)) {
-    throw invalid('its fingerprint is not that of its name and key');
+    throw invalid('its fingerprint is not that of what it says');
   }
   return request;
 }
@@ -78,12 +97,9 @@ function invalid(why: string): ChamberlainError {
   return new ChamberlainError('JOIN_INVALID', `this is not a join request: ${why}`);
 }
 
-function fingerprintOfRequest({
-  kind,
-  name: of,
-  key,
-}: Omit<JoinRequest, 'fingerprint' | 'version'>) {
-  return fingerprintOf(`chamberlain join request 1\n${kind}\n${of}\n${key}\n`);
+function fingerprintOfRequest(of: Asking & { name: string; key: string }): string {
+  const asked = of.kind === 'role' ? `${of.roles.join(',')}\n` : '';
+  return fingerprintOf(`chamberlain join request 1\n${of.kind}\n${of.name}\n${of.key}\n${asked}`);
 }
 
 /** Letters that nobody confuses when they read them aloud. */

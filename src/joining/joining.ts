@@ -1,8 +1,6 @@
 /** Lets a host join: makes its account in the directory, and the answer that it alone can read. */
 import { createPublicKey, randomBytes } from 'node:crypto';
-import { closeSync, fstatSync, fsyncSync, openSync, readFileSync, readSync } from 'node:fs';
 import { join } from 'node:path';
-import { Readable } from 'node:stream';
 import { writeOperatorAction } from '../audit/operator-actions.ts';
 import {
   accountOf,
@@ -20,20 +18,11 @@ import { saltedSha1 } from '../secrets/secret.ts';
 import { readSecretFiles } from '../secrets/secret-files.ts';
 import { type Config, readSecret } from '../shared/config.ts';
 import { removeFile } from '../shared/durable-file.ts';
-import {
-  cannotRead,
-  ChamberlainError,
-  codeOf,
-  CORRECT_AND_RUN_AGAIN,
-  doing,
-} from '../shared/errors.ts';
-import { runPrograms } from '../shared/run-programs.ts';
-import { isLocal } from '../shared/tls.ts';
-import { certificatesIn, type JoinAnswer } from './join-answer.ts';
-import { fingerprintOf, type JoinRequest } from './join-request.ts';
-
-/** Reports the next step. */
-type Say = (step: string) => void;
+import { ChamberlainError, codeOf, CORRECT_AND_RUN_AGAIN } from '../shared/errors.ts';
+import { type Say, writeAnswer } from './answer-file.ts';
+import type { JoinAnswer } from './join-answer.ts';
+import type { LoginHostRequest } from './join-request.ts';
+import { directoryUri, readAuthority } from './reaching.ts';
 
 /** What the host will receive, besides its password. */
 export type Joining = Omit<JoinAnswer, 'password'> & { key: string };
@@ -42,20 +31,11 @@ export type Joining = Omit<JoinAnswer, 'password'> & { key: string };
  * What the configuration and the secrets of this machine give a host. Throws CONFIG_INVALID if other machines cannot
  * reach the directory, or if something is not on this machine.
  */
-export function prepareJoining(config: Config, request: JoinRequest): Joining {
+export function prepareJoining(config: Config, request: LoginHostRequest): Joining {
   const { kind, name, key, fingerprint } = request;
   const { ldap, realm, ids, files, keys } = config;
-  const uri = ldap.hostsUri ?? ldap.uri;
-  if (!/^ldaps:/iu.test(uri) || isLocal(new URL(uri).hostname)) {
-    throw new ChamberlainError(
-      'CONFIG_INVALID',
-      `other machines cannot reach the directory by ${uri}`,
-      {
-        action:
-          'Write its ldaps:// URI as `ldap.hostsUri` into the configuration, and run the command again.',
-      },
-    );
-  }
+  if (config.machines.some((machine) => machine.name === name)) throw isTaken(name);
+  const uri = directoryUri(config);
   requirePrograms('age');
   const ca = ldap.caFile === undefined ? undefined : readAuthority(ldap.caFile);
   return {
@@ -68,16 +48,6 @@ export function prepareJoining(config: Config, request: JoinRequest): Joining {
     ldap: { uris: [uri], base: ldap.base, ...(ca === undefined ? {} : { ca }) },
     sealKeys: readSealKeys(config),
   };
-}
-
-function readAuthority(path: string): string {
-  try {
-    const certificates = certificatesIn(readFileSync(path, 'utf8'));
-    if (certificates === '') throw new Error('it contains no certificate in PEM');
-    return certificates;
-  } catch (cause) {
-    throw cannotRead('certificates of the authority', path, cause);
-  }
 }
 
 /** The public halves of the key that signs seals, and of the next one during a change. */
@@ -113,7 +83,7 @@ export async function findJoined(hosts: Hosts, joining: Joining): Promise<Host |
   return before[0];
 }
 
-const isTaken = (name: string) =>
+export const isTaken = (name: string) =>
   new ChamberlainError('HOST_TAKEN', `another machine has joined as ${name}`);
 
 /**
@@ -131,18 +101,10 @@ export async function joinHost(
   const { name, account, kind, fingerprint } = known;
   const password = makePassword(randomBytes);
   const by = operatorName();
-  const file = openAnswer(out);
   /** what is known of the password that the host has had until now */
   let old = 'counts' as 'counts' | 'may have ended' | 'has ended';
+  const answer = await writeAnswer({ ...known, password }, { key, out, say });
   try {
-    say('encrypting the answer');
-    let answer: string;
-    try {
-      await encrypt(JSON.stringify({ ...known, password }), key, file);
-      answer = fingerprintOf(readWhole(file));
-    } finally {
-      closeSync(file);
-    }
     await withHostAccounts(config, async (hosts) => {
       const before = await findJoined(hosts, joining); // it may have changed while the operator was asked
       say('writing the audit');
@@ -171,41 +133,6 @@ export async function joinHost(
       action: `The old password of ${name} ${old}, and there is no answer with a new one. ${action ?? CORRECT_AND_RUN_AGAIN}`,
     });
   }
-}
-
-function openAnswer(out: string): number {
-  try {
-    return openSync(out, 'wx+', 0o600);
-  } catch (cause) {
-    throw new ChamberlainError('USAGE', `writing the answer to ${out}`, {
-      cause,
-      action:
-        'Give another file with --out, or remove that one. If `chamberlain join` was interrupted, it may have left its answer there, which perhaps does not count: remove it, and run the command again.',
-    });
-  }
-}
-
-/** What was written to the open file: others may have put another file in its place if they can write its folder. */
-function readWhole(file: number): Buffer {
-  const bytes = Buffer.alloc(fstatSync(file).size);
-  let at = 0;
-  for (let read = -1; read !== 0 && at < bytes.length; at += read) {
-    read = readSync(file, bytes, at, bytes.length - at, at);
-  }
-  return bytes.subarray(0, at);
-}
-
-/** The text is in no argument and no file that is not encrypted. */
-async function encrypt(text: string, key: string, file: number): Promise<void> {
-  const age = { name: 'age', args: ['-r', key], stdout: file };
-  const { signal } = new AbortController();
-  await doing(
-    'STEP_FAILED',
-    'encrypting the answer',
-    () => runPrograms([age], { from: Readable.from([Buffer.from(text)]), signal }),
-    CORRECT_AND_RUN_AGAIN,
-  );
-  fsyncSync(file);
 }
 
 /** Proves that the host will be able to read the directory: its rules may be older than this version. */
@@ -244,7 +171,7 @@ export async function requireHost(hosts: Hosts, name: string): Promise<Host[]> {
   throw new ChamberlainError('HOST_UNKNOWN', `no host has joined as ${name}`);
 }
 
-async function record(
+export async function record(
   config: Config,
   kind: 'host.join' | 'host.remove',
   fields: readonly string[],

@@ -20,6 +20,10 @@ export const REGISTRY = [
 /** Their names, in that order. */
 export const ROLES: readonly Role[] = REGISTRY.map(({ name }) => name);
 
+/** What a machine of its own can run. Intake and the relay know passwords of portals, so they stay. */
+export type MovableRole = Role | 'sweep';
+export const MOVABLE_ROLES: readonly MovableRole[] = [...ROLES, 'sweep'];
+
 const BY_NAME = new Map<string, RoleDescriptor>(REGISTRY.map((role) => [role.name, role]));
 
 /** The descriptor of a role. */

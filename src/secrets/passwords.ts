@@ -16,6 +16,8 @@ export interface RoleLogin {
   /** the addresses of other machines from which the role is logged in */
   elsewhere(): Promise<string[]>;
   change(verifier: string): Promise<void>;
+  /** Ends every other session of the role. */
+  endOthers(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -48,6 +50,12 @@ export async function logInByAny(
       async change(verifier) {
         // if the server logs the statement, it logs no password
         await client.query(`ALTER ROLE CURRENT_USER PASSWORD ${pg.escapeLiteral(verifier)}`);
+      },
+      async endOthers() {
+        await client.query(
+          `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+           WHERE usename = current_user AND pid <> pg_backend_pid()`,
+        );
       },
       close: () => client.end(),
     };

@@ -53,6 +53,8 @@ export type Rotation = { name: string; what: string } & (
        * makes the server accept exactly these passwords, of which the first may be new; with only one, no other works
        */
       set(passwords: readonly string[]): Promise<void>;
+      /** ends what was opened with an old password, if the server lets us */
+      endSessions?(): Promise<void>;
     }
   | {
       way: 'one at a time';
@@ -63,8 +65,15 @@ export type Rotation = { name: string; what: string } & (
   | { way: 'key'; others: string }
 );
 
-/** @param name one of `secretsOf` */
-export function rotationOf(config: Config, name: string): Rotation {
+/**
+ * @param name one of `secretsOf`
+ * @param endsOthers whether programs on other machines are not waited for, and their sessions end
+ */
+export function rotationOf(
+  config: Config,
+  name: string,
+  { endsOthers = false }: { endsOthers?: boolean } = {},
+): Rotation {
   if (name === 'seal-key') {
     return { name, way: 'key', what: 'the key that signs seals', others: 'login host' };
   }
@@ -74,7 +83,7 @@ export function rotationOf(config: Config, name: string): Rotation {
   const [, server, account = ''] = /^([a-z]+)-(.+)$/u.exec(name) ?? [];
   switch (server) {
     case 'postgres':
-      return ofPostgres(config, name, account as PostgresRole);
+      return ofPostgres(config, name, account as PostgresRole, endsOthers);
     case 'ldap':
       return account === 'admin'
         ? ofDirectoryAdmin(config, name)
@@ -86,7 +95,12 @@ export function rotationOf(config: Config, name: string): Rotation {
   }
 }
 
-function ofPostgres(config: Config, name: string, role: PostgresRole): Rotation {
+function ofPostgres(
+  config: Config,
+  name: string,
+  role: PostgresRole,
+  endsOthers: boolean,
+): Rotation {
   return {
     ...{ name, way: 'one at a time', server: 'PostgreSQL' },
     what: `the password of ${loginOf(role)} in PostgreSQL`,
@@ -94,18 +108,23 @@ function ofPostgres(config: Config, name: string, role: PostgresRole): Rotation 
       const passwords = [files.now, ...(files.next === undefined ? [] : [files.next])];
       const login = await logInByAny(config, role, passwords);
       try {
-        if (login.password === files.next) return; // an earlier run was interrupted after this
-        const elsewhere = await login.elsewhere();
-        if (elsewhere.length > 0) throw alsoElsewhere(role, elsewhere);
-        await begin();
-        writeNext(files.path, next);
-        say('waiting until pending logins are finished');
-        await sleep(CHANGING_MS.settles);
-        say('giving PostgreSQL the new password');
-        await login.change(scramVerifier(next, randomBytes(16)));
+        // otherwise an earlier run was interrupted after this
+        if (login.password !== files.next) {
+          const elsewhere = endsOthers ? [] : await login.elsewhere();
+          if (elsewhere.length > 0) throw alsoElsewhere(role, elsewhere);
+          await begin();
+          writeNext(files.path, next);
+          say('waiting until pending logins are finished');
+          await sleep(CHANGING_MS.settles);
+          say('giving PostgreSQL the new password');
+          await login.change(scramVerifier(next, randomBytes(16)));
+        }
+        if (endsOthers) await login.endOthers();
       } finally {
         await login.close();
       }
+      // until its session ended, a program there could have changed the password, too
+      if (endsOthers) await (await logInByAny(config, role, [next])).close();
     },
   };
 }
@@ -165,6 +184,12 @@ function ofMariadb(config: Config, name: string, account: string): Rotation {
         );
       }
     },
+    async endSessions() {
+      const password = requireSecret(config, 'mariadb', 'databases');
+      for (const server of config.databases.servers) {
+        await mariadb.endSessions(server, { user: 'chamberlain_databases', password }, user);
+      }
+    },
   };
 }
 
@@ -176,6 +201,7 @@ function ofRedis(config: Config, name: string, account: RedisAccount | 'owner'):
       requireSecret(config, 'redis', 'owner');
       await redis.setPasswords(config, account, passwords);
     },
+    endSessions: () => redis.endSessions(config, account),
   };
 }
 
@@ -216,6 +242,27 @@ export async function rotate(config: Config, secret: Rotation, say: Say): Promis
 /** Does the second step. Throws STEP_FAILED if the first was interrupted or another run is in progress. */
 export async function finish(config: Config, secret: Rotation, say: Say): Promise<Rotated> {
   return alone(config, secret.name, () => finishAlone(config, secret, say));
+}
+
+/**
+ * Replaces a password that somebody may know who must not have it, and ends what they have opened with it: the
+ * sessions in PostgreSQL, Redis and MariaDB. What is bound in the directory stays so until slapd is restarted. It may be
+ * run again if it was interrupted.
+ */
+export async function replaceAtOnce(config: Config, name: string, say: Say): Promise<void> {
+  const secret = rotationOf(config, name, { endsOthers: true });
+  await alone(config, name, async () => {
+    if (secret.way === 'two at once') {
+      // of a rotation that somebody has begun, they may know both passwords
+      if (readSecretFiles(config, name).next !== undefined) await rotateAlone(config, secret, say);
+      await finishAlone(config, secret, say);
+    }
+    await rotateAlone(config, secret, say);
+    if (secret.way !== 'two at once') return;
+    await finishAlone(config, secret, say);
+    say(`ending what is open in ${secret.server}`);
+    await secret.endSessions?.();
+  });
 }
 
 /**

@@ -100,6 +100,8 @@ export interface Answers {
   postgres: Named<Config['postgres']> | undefined;
   redis: Config['redis'] | undefined;
   ids: { people: readonly Range[]; tools: readonly Range[] };
+  /** the roles that other machines run, as the configuration says */
+  elsewhere: readonly string[];
 }
 type Named<T> = T & { administrator?: Administrator | undefined };
 export type Range = { first: number; last: number };
@@ -195,7 +197,7 @@ function refuseAdmin(name: string): string | undefined {
 /** The answers that are known, by the keys of the questions, and the rest of the file. */
 export interface Known {
   given: Partial<Record<Question['key'], string>>;
-  rest: Pick<Partial<Answers>, 'database' | 'ids' | 'postgres' | 'redis'> & {
+  rest: Pick<Partial<Answers>, 'database' | 'elsewhere' | 'ids' | 'postgres' | 'redis'> & {
     displayName?: string;
     email?: string;
   };
@@ -233,6 +235,7 @@ export function knownAnswers(file: z.infer<typeof answersFile>, config: Config |
     rest: {
       ...(server === undefined ? {} : { database: withoutSocket(server) }),
       ...(database === undefined ? {} : { database }),
+      elsewhere: config?.machines.flatMap(({ roles }) => roles) ?? [],
       ...{ postgres: file.postgres ?? named.postgres, redis: file.redis ?? named.redis },
       ...((ids ?? config?.ids) ? { ids: ids ?? (config as Config).ids } : {}),
       ...(admin.displayName === undefined ? {} : { displayName: admin.displayName }),
@@ -253,6 +256,7 @@ export function answerIn(text: string): string {
 /** Every question must have its answer. If there is a configuration, those about the first admin may have none. */
 export function completeAnswers({ given, rest }: Known): Answers {
   const { displayName, email, database = DATABASE, ids = IDS, postgres, redis } = rest;
+  const { elsewhere = [] } = rest;
   return {
     realm: given.realm ?? '',
     base: given.base ?? '',
@@ -261,7 +265,7 @@ export function completeAnswers({ given, rest }: Known): Answers {
       ...{ name: given['admin.name'] ?? '', displayName, email, sshKey: given['admin.sshKey'] },
       signingKey: `${given['admin.signingKey'] ?? ''}\n`,
     },
-    ...{ database, ids, postgres, redis },
+    ...{ database, ids, postgres, redis, elsewhere },
   };
 }
 

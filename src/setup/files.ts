@@ -50,13 +50,7 @@ export function filePieces(
       if (existsSync(OLD_CONFIG)) bringBack(answers);
       else replaceFile(CONFIG_FILE, renderConfig(answers), CONFIG_MODE, true);
     },
-    remove() {
-      if (!existsSync(CONFIG_FILE)) return Promise.resolve(undefined);
-      renameSync(CONFIG_FILE, OLD_CONFIG);
-      return Promise.resolve(
-        `moved ${CONFIG_FILE} to ${OLD_CONFIG}: \`chamberlain setup\` takes it from there again`,
-      );
-    },
+    remove: () => removeConfig(),
   };
   const secrets: Piece = {
     name: `the secrets in ${SECRETS}`,
@@ -78,8 +72,16 @@ export function filePieces(
   return { files: [folders, config, secrets, keys], secrets };
 }
 
-const CONFIG_MODE = { mode: 0o644 };
-const OLD_CONFIG = `${CONFIG_FILE}.old`;
+export const CONFIG_MODE = { mode: 0o644 };
+export const OLD_CONFIG = `${CONFIG_FILE}.old`;
+
+export function removeConfig(
+  again = '`chamberlain setup` takes it from there again',
+): Promise<string | undefined> {
+  if (!existsSync(CONFIG_FILE)) return Promise.resolve(undefined);
+  renameSync(CONFIG_FILE, OLD_CONFIG);
+  return Promise.resolve(`moved ${CONFIG_FILE} to ${OLD_CONFIG}: ${again}`);
+}
 
 /** After --uninstall: the data that it left belong to the realm of that configuration, with all its portals. */
 function bringBack(answers: Answers): void {
@@ -119,8 +121,8 @@ function makeSecret(name: string): void {
   chmodSync(path, rights.mode);
 }
 
-/** Who reads a secret, besides root. */
-function readerOf(name: string): string | undefined {
+/** The role that reads a secret; otherwise root does alone. */
+export function readerOf(name: string): string | undefined {
   if (name === 'seal-key') return 'directory';
   if (name === 'events-key') return 'relay';
   const [, server, account = ''] = /^(\w+)-(.*)$/u.exec(name) ?? [];

@@ -54,7 +54,11 @@ export function packagePieces(answers: Answers): Piece[] {
     await run('apt-get', ['-q', 'update']);
     await run('apt-get', [...INSTALL, ...names]);
   };
-  const users: Piece = {
+  return [{ ...installed, make }, usersPiece()];
+}
+
+export function usersPiece(): Piece {
+  return {
     name: 'the unix users of the roles',
     does: 'systemd-sysusers, as the package describes them',
     check() {
@@ -64,7 +68,6 @@ export function packagePieces(answers: Answers): Piece[] {
     },
     make: async () => void (await run('systemd-sysusers', ['chamberlain.conf'])),
   };
-  return [{ ...installed, make }, users];
 }
 
 const INSTALL = [

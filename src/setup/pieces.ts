@@ -1,5 +1,6 @@
 /** Everything that `chamberlain setup` makes on one machine, in its order. */
 import { systemdRuns } from '../../deploy/login-host/services.ts';
+import { ROLES } from '../roles/index.ts';
 import type { Answers } from './answers.ts';
 import { certificatePieces } from './certificates.ts';
 import { directoryPieces, directoryShows } from './directory.ts';
@@ -25,7 +26,10 @@ export function allPieces(answers: Answers): Piece[] {
     ...(answers.redis === undefined ? redisPieces(answers, needs) : []),
     ...directoryPieces(answers, needs),
     ...(answers.database.host === undefined ? mariadbPieces(answers, needs) : []),
-    ...folderPieces([secrets]),
+    ...folderPieces(
+      ROLES.filter((role) => !answers.elsewhere.includes(role)),
+      [secrets],
+    ),
   ];
   const isRenewing = answers.listen !== undefined;
   const renewing = isRenewing

@@ -103,6 +103,9 @@ export function listenOf({ ldap: { hostsUri } }: Pick<Config, 'ldap'>): string |
   return hostsUri === undefined ? undefined : hostOf(new URL(hostsUri));
 }
 
+/** The service of a role, of intake or of the relay. */
+export const workerUnit = (role: string): string => `chamberlain@${role}.service`;
+
 export const MARIADB = '/var/lib/chamberlain-mariadb';
 export const mariadbUnit = (name: string): string => `chamberlain-mariadb@${name}.service`;
 export const mariadbSocket = (name: string): string =>

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { type Piece as HostPiece } from '../../deploy/login-host/pieces.ts';
 import { serviceRuns, systemdRuns } from '../../deploy/login-host/services.ts';
 import type { Line } from '../doctor/line.ts';
+import { ChamberlainError } from '../shared/errors.ts';
 import { runProgram } from '../shared/run-programs.ts';
 import { ownServer, restartServer } from './own-servers.ts';
 import type { Differs, Piece } from './setup.ts';
@@ -21,6 +22,14 @@ export async function holdAlone(locks = LOCKS): Promise<boolean> {
   const fd = openSync(lockFile('setup', locks), 'a', 0o600); // never closed: the lock lasts as long
   const { code } = await runProgram('flock', ['--nonblock', '3'], { fds: [fd] });
   return code === 0;
+}
+
+/** Takes that lock. Throws STEP_FAILED if another command has it. */
+export async function requireAlone(): Promise<void> {
+  if (await holdAlone()) return;
+  throw new ChamberlainError('STEP_FAILED', 'another setup is running', {
+    action: 'Wait until it has finished.',
+  });
 }
 
 /**

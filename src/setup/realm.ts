@@ -11,44 +11,69 @@ import { lookAtArchives } from '../doctor/archives.ts';
 import { lookAtAreas } from '../doctor/areas.ts';
 import { isRealmEmpty } from '../identity/people-table.ts';
 import { bootstrap } from '../requests/bootstrap.ts';
-import { ROLES } from '../roles/index.ts';
+import { ARCHIVING_ROLES, ROLES } from '../roles/index.ts';
 import { ChamberlainError } from '../shared/errors.ts';
 import type { Answers } from './answers.ts';
-import { readConfig } from './places.ts';
-import { faultIn, service } from './programs.ts';
-import type { Piece } from './setup.ts';
+import { readConfig, workerUnit } from './places.ts';
+import { faultIn, service, unneeded } from './programs.ts';
+import type { Differs, Piece } from './setup.ts';
 
-export function folderPieces(needs: readonly Piece[]): Piece[] {
+/**
+ * The folders that roles work in.
+ *
+ * @param isNew whether the realm is new, so that a folder without homes is no disk that was not mounted
+ */
+export function folderPieces(
+  roles: readonly string[],
+  needs: readonly Piece[],
+  isNew = true,
+): Piece[] {
+  const archiving = ARCHIVING_ROLES.filter((role) => roles.includes(role));
+  if (archiving.length === 0) return [];
   return [
     {
       name: 'the folders of homes and archives',
-      does: 'makes them, and prepares them as `chamberlain prepare` does',
+      does: isNew
+        ? 'makes them, and prepares them as `chamberlain prepare` does'
+        : 'makes that of archives of databases; homes must be mounted, or copied there',
       needs,
-      async check() {
-        const config = readConfig();
-        return faultIn([
-          ...(await lookAtAreas(config)),
-          ...(await lookAtArchives(config, 'homes')),
-          ...(await lookAtArchives(config, 'databases')),
-        ]);
-      },
+      check: () => faultOfFolders(roles),
       async make() {
         const { files, archives } = readConfig();
-        for (const area of ['toolHomes', 'personHomes'] as const) {
-          mkdirSync(areaPath(files, area), { recursive: true, mode: 0o755 });
+        if (roles.includes('homes') && !isNew) {
+          if ((await faultOfFolders(['homes'])) !== undefined) throw new Error(MOUNT);
+        } else if (roles.includes('homes')) {
+          for (const area of ['toolHomes', 'personHomes'] as const) {
+            mkdirSync(areaPath(files, area), { recursive: true, mode: 0o755 });
+          }
+          await prepareFileAreas(files);
+          await prepareArchives(archives.homes);
         }
-        await prepareFileAreas(files);
-        await prepareArchives(archives.homes);
+        if (!roles.includes('databases')) return;
         const user = 'chamberlain-databases';
+        mkdirSync(archives.databases, { recursive: true });
         folder(archives.databases, { owner: user, group: user, mode: 0o700 }).mend?.();
       },
     },
   ];
 }
 
+async function faultOfFolders(roles: readonly string[]): Promise<Differs> {
+  const config = readConfig();
+  const lines = [];
+  if (roles.includes('homes')) lines.push(...(await lookAtAreas(config)));
+  for (const role of ['homes', 'databases'] as const) {
+    if (roles.includes(role)) lines.push(...(await lookAtArchives(config, role)));
+  }
+  return faultIn(lines);
+}
+
+const MOUNT =
+  'mount the homes and their archives, or copy them there with the folders .chamberlain; only if the realm has no homes, make the folders, and run `chamberlain prepare`';
+
 /** The first admin, in an empty realm, and the workers. Without systemd, others start the workers. */
 export function realmPieces(
-  { admin }: Answers,
+  { admin, elsewhere }: Answers,
   { postgres, servers }: { postgres: readonly Piece[]; servers: readonly Piece[] },
 ): Piece[] {
   const { name, displayName = name, email = `${name}@localhost`, sshKey: key } = admin;
@@ -74,7 +99,10 @@ export function realmPieces(
   const workers = ['intake', 'relay', ...ROLES, 'sweep', ...api].map((role) =>
     service(`chamberlain@${role}.service`, [...servers, first], [CONFIG_FILE]),
   );
-  return [first, ...workers];
+  const isElsewhere = ({ name: of }: Piece) =>
+    elsewhere.some((role) => of.endsWith(workerUnit(role)));
+  const moved = elsewhere.map((role) => unneeded(workerUnit(role), []));
+  return [first, ...workers.filter((worker) => !isElsewhere(worker)), ...moved];
 }
 
 async function asOwner<T>(act: (pool: Pool) => Promise<T>): Promise<T> {

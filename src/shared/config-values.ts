@@ -161,11 +161,16 @@ export function loadYaml<T>(path: string, schema: z.ZodMiniType<T>, what = 'conf
   } catch (cause) {
     throw cannotRead(what, path, cause);
   }
+  return checkValue(document, schema, `reading the ${what} ${path}`);
+}
+
+/** Throws CONFIG_INVALID, naming each setting that is wrong. */
+export function checkValue<T>(document: unknown, schema: z.ZodMiniType<T>, act: string): T {
   // it is checked once, so it would be no use to compile the schema
   const result = schema.safeParse(document, { jitless: true });
   if (result.success) return result.data;
   const issues = result.error.issues.map(
     (issue) => `${issue.path.join('.') || 'the file'}: ${issue.message}`,
   );
-  throw new ChamberlainError('CONFIG_INVALID', `reading the ${what} ${path}: ${issues.join('; ')}`);
+  throw new ChamberlainError('CONFIG_INVALID', `${act}: ${issues.join('; ')}`);
 }

@@ -8,9 +8,11 @@ import { join } from 'node:path';
 import * as z from 'zod/mini';
 import {
   absolutePath,
+  checkValue,
   ed25519PublicKey,
   filled,
   fingerprints,
+  hostName,
   idRange,
   intOf,
   ldapsUri,
@@ -25,6 +27,7 @@ import {
   unixName,
 } from './config-values.ts';
 import { cannotRead, ChamberlainError } from './errors.ts';
+import { MOVABLE_ROLES, type MovableRole } from '../roles/index.ts';
 import { parseImportedShellName } from '../identity/names.ts';
 import type { Realm } from '../reconcile/wanted.ts';
 import { REQUEST_KINDS } from '../requests/kinds.ts';
@@ -55,6 +58,15 @@ const shellName = z
       'is not a shell name: it must start with a-z and consist of 1 to 32 characters: a-z, 0-9, - and _',
     ),
   );
+
+/** Another machine that runs roles. If it has joined, the rest says by which join request, when, and by whom. */
+const machine = z.strictObject({
+  name: hostName,
+  roles: someOf(z.enum(MOVABLE_ROLES)),
+  fingerprint: z.optional(filled),
+  joinedAt: z.optional(filled),
+  by: z.optional(filled),
+});
 
 const portal = z.strictObject({
   /** the portal of an admin's own key is called `admin.<shell name>` */
@@ -229,6 +241,8 @@ const schema = z
         ),
       }),
     ),
+    /** `chamberlain join` adds to it, and `chamberlain host remove` removes from it: `setup` leaves out their roles */
+    machines: z.prefault(z.array(machine), []),
     /** shell names that no person may get, besides those of identity/reserved-names.ts */
     reservedNames: z.prefault(z.array(shellName), []),
     /** how long records are kept when they have no further consequence, in days */
@@ -260,6 +274,10 @@ const schema = z
           context.addIssue({ code: 'custom', message: `${name} is listed twice` });
         seen.add(name);
       }
+      const roles = config.machines.flatMap((each) => each.roles);
+      const names = config.machines.map(({ name }) => name);
+      for (const twice of [...roles, ...names].filter((each, at, all) => all.indexOf(each) < at))
+        context.addIssue({ code: 'custom', message: `machines: ${twice} is listed twice` });
       const message = overlapOf(config.ids);
       if (message !== undefined) context.addIssue({ code: 'custom', message });
       if (config.files.toolHomes === config.files.personHomes) {
@@ -273,10 +291,24 @@ const schema = z
 
 export type Config = z.infer<typeof schema>;
 export type Portal = Config['portals'][number];
+export type RoleMachine = Config['machines'][number];
 
 /** Reads and checks the file. Throws CONFIG_INVALID, naming each line that is wrong. */
 export function loadConfig(path: string): Config {
   return deepFreeze(loadYaml(path, schema));
+}
+
+/** Checks a configuration that comes from another machine. Throws CONFIG_INVALID, naming each setting that is wrong. */
+export function checkConfig(value: unknown, act: string): Config {
+  return deepFreeze(checkValue(value, schema, act));
+}
+
+/** The machine that runs a role, if it is another one. */
+export function machineOf(
+  { machines }: Pick<Config, 'machines'>,
+  role: string,
+): RoleMachine | undefined {
+  return machines.find(({ roles }) => roles.includes(role as MovableRole));
 }
 
 export type SecretServer = 'postgres' | 'ldap' | 'mariadb' | 'redis';

@@ -292,7 +292,7 @@ export const CODES = {
     'Send the file again as the other machine has written it: see docs/login-hosts.md.',
   ),
   HOST_TAKEN: refusal(
-    'Another machine has joined under the same name.',
+    'Another machine has joined under the same name, or for the same role.',
     'If that machine is no longer used, or has a new key, first run `chamberlain host remove NAME`. Otherwise give the new machine another name.',
   ),
   HOST_UNKNOWN: refusal(

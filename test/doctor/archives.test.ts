@@ -16,6 +16,7 @@ beforeEach(() => {
   config = {
     secrets: dir,
     archives: { homes: join(dir, 'homes'), databases: join(dir, 'databases') },
+    machines: [] as Config['machines'],
   } as Config;
   for (const role of ['homes', 'databases']) writeFileSync(join(dir, `postgres-${role}`), 'x');
 });
@@ -38,6 +39,12 @@ test('a folder that exists, is closed to others and belongs to the role is right
 test('on a machine where the role does not run, nothing is missing', async () => {
   rmSync(join(dir, 'postgres-homes'));
   expect(statesOf(await lookAtArchives(config, 'homes'))).toEqual(['elsewhere']);
+});
+
+test('on the machine of the realm, which keeps the secret of a role that runs elsewhere, neither', async () => {
+  const machines: Config['machines'] = [{ name: 'sql1.example.org', roles: ['databases'] }];
+  const lines = await lookAtArchives({ ...config, machines }, 'databases');
+  expect(statesOf(lines)).toEqual(['elsewhere']);
 });
 
 test('a folder that is missing, open to others, or not a folder is reported, with what to do', async () => {

@@ -15,6 +15,10 @@ import { ldapsUri, ldapUri } from '../../src/shared/config-values.ts';
 
 const KEY = `age1${'q'.repeat(58)}`;
 const request = makeJoinRequest({ kind: 'login-host', name: 'login1.example.org', key: KEY });
+const ofRoles = makeJoinRequest({
+  ...{ kind: 'role', name: 'files1.example.org', key: KEY },
+  roles: ['sweep', 'homes'],
+});
 const parse = (value: unknown) =>
   parseJoinRequest(Buffer.from(typeof value === 'string' ? value : JSON.stringify(value)));
 /** The message of the refusal, which must be safe to show. */
@@ -81,6 +85,8 @@ test.each(['1.example.org', 'localhost.example.org', '10-1-2-3', 'x0', 'host.v0'
 
 test('what a machine writes is read as it was written', () => {
   expect(parse(formatJoinRequest(request))).toEqual(request);
+  expect(parse(formatJoinRequest(ofRoles))).toEqual(ofRoles);
+  expect(ofRoles).toMatchObject({ kind: 'role', roles: ['homes', 'sweep'] });
 });
 
 describe('a fingerprint', () => {
@@ -108,8 +114,18 @@ describe('a join request is refused', () => {
     ['that is null', 'null', 'expected object'],
     ['that is too long', `${JSON.stringify(request)}${' '.repeat(MAX_JOIN_REQUEST)}`, 'too long'],
     ['of another version', { ...request, version: 2 }, 'version'],
-    ['of a kind that cannot join', { ...request, kind: 'homes' }, 'only login hosts can join'],
-    ['of a kind with an escape', { ...request, kind: '\u001B[2J' }, 'only login hosts can join'],
+    ['of a kind that cannot join', { ...request, kind: 'homes' }, 'only login hosts and machines'],
+    [
+      'of a kind with an escape',
+      { ...request, kind: '\u001B[2J' },
+      'only login hosts and machines',
+    ],
+    ['of a login host with roles', { ...request, roles: ['homes'] }, 'nrecognized key'],
+    ['for a role that stays', { ...ofRoles, roles: ['intake'] }, 'roles'],
+    ['for no role', { ...ofRoles, roles: [] }, 'roles'],
+    ['for a role twice', { ...ofRoles, roles: ['homes', 'homes'] }, 'not in order'],
+    ['for roles in another order', { ...ofRoles, roles: ['sweep', 'homes'] }, 'not in order'],
+    ['for other roles than its fingerprint names', { ...ofRoles, roles: ['sweep'] }, 'fingerprint'],
     ['with more than it may say', { ...request, '\u001B[31mroot': true }, 'nrecognized key'],
     ['without a name', { ...request, name: undefined }, 'name'],
     ['with a name of two lines', { ...request, name: 'a\nb' }, 'name'],

@@ -50,4 +50,26 @@ export async function setPasswords(
   }
 }
 
+/** Ends the connections of a user. Those that are opened afterwards need a password that counts. */
+export async function endSessions(
+  config: RedisPlace,
+  account: RedisAccount | 'owner',
+): Promise<void> {
+  const user = redisUser(account);
+  const redis = connectProducer(config, 'owner');
+  try {
+    await redis.call('CLIENT', 'KILL', 'USER', user);
+  } catch (cause) {
+    throw new ChamberlainError(
+      'BACKEND_UNAVAILABLE',
+      `ending the connections of ${user} to Redis`,
+      {
+        cause,
+      },
+    );
+  } finally {
+    redis.disconnect();
+  }
+}
+
 const RENDER = 'Render the users of Redis, and run `ACL LOAD`: see docs/install.md, step 6.';

@@ -2,10 +2,12 @@
 import type { Host } from '../../backends/ldap/directory-hosts.ts';
 import { timeOf } from '../../shared/time.ts';
 import { removeHost, requireHost, withHostAccounts } from '../../joining/joining.ts';
+import { leftAfterRemoval, removeRoles } from '../../joining/role-joining.ts';
+import type { Config, RoleMachine } from '../../shared/config.ts';
 import { confirm, requireTerminal } from '../confirm.ts';
 import type { Command } from '../command.ts';
-import { configOf, wantsJson } from '../configuration.ts';
-import { whileWaiting } from '../progress.ts';
+import { configOf, configPathOf, wantsJson } from '../configuration.ts';
+import { startProgress, whileWaiting } from '../progress.ts';
 import { print, printJson, renderColumns } from '../table.ts';
 
 const READING = 'reading the directory';
@@ -24,8 +26,8 @@ function defineList(command: Command): void {
     .description(
       'Lists each host that has an account of its own in the directory, or the rights of a login host\n' +
         'there: whether the directory lets it read, when and by whom it was joined, and the fingerprint of\n' +
-        'its join request. Hosts that share the account keys-agent are not listed. Needs the secret\n' +
-        'ldap-admin.',
+        'its join request. Then each machine that runs roles, as the configuration names it. Hosts that\n' +
+        'share the account keys-agent are not listed. Needs the secret ldap-admin.',
     )
     .examples('host list', 'host list --json')
     .exits()
@@ -34,28 +36,42 @@ function defineList(command: Command): void {
       const hosts = await whileWaiting(READING, () =>
         withHostAccounts(config, (accounts) => accounts.list()),
       );
-      if (wantsJson(command)) printJson({ hosts: hosts.map(jsonOf) });
-      else if (hosts.length === 0) print('no host has joined');
-      else print(render(hosts));
+      const all = [...hosts.map(ofHost), ...config.machines.map(ofMachine)];
+      if (wantsJson(command)) printJson({ hosts: all });
+      else if (all.length === 0) print('no host has joined');
+      else print(render(all));
     });
 }
 
-function jsonOf({ name, hasAccess, record }: Host) {
-  const { kind, fingerprint, joinedAt, by } = record ?? {};
-  return {
-    ...{ name, kind: kind ?? null, hasAccess, fingerprint: fingerprint ?? null },
-    ...{ joinedAt: joinedAt ?? null, by: by ?? null },
-  };
+/** A line of the list; a login host has no roles. */
+interface Listed {
+  name: string;
+  kind: string | null;
+  roles?: readonly string[];
+  hasAccess: boolean;
+  fingerprint: string | null;
+  joinedAt: string | null;
+  by: string | null;
 }
 
-function render(hosts: readonly Host[]): string {
+function ofHost({ name, hasAccess, record }: Host): Listed {
+  const { kind = null, fingerprint = null, joinedAt = null, by = null } = record ?? {};
+  return { name, kind, hasAccess, fingerprint, joinedAt, by };
+}
+
+function ofMachine(machine: RoleMachine): Listed {
+  const { name, roles, fingerprint = null, joinedAt = null, by = null } = machine;
+  return { name, kind: 'role', roles, hasAccess: true, fingerprint, joinedAt, by };
+}
+
+function render(hosts: readonly Listed[]): string {
   return renderColumns(hosts, [
     ['name', ({ name }) => name],
-    ['kind', ({ record }) => record?.kind],
+    ['kind', ({ kind, roles }) => roles?.join(' ') ?? kind ?? undefined],
     ['access', ({ hasAccess }) => (hasAccess ? 'yes' : 'no')],
-    ['fingerprint', ({ record }) => record?.fingerprint],
-    ['joined', ({ record }) => record && timeOf(record.joinedAt)],
-    ['by', ({ record }) => record?.by],
+    ['fingerprint', ({ fingerprint }) => fingerprint ?? undefined],
+    ['joined', ({ joinedAt }) => (joinedAt === null ? undefined : timeOf(joinedAt))],
+    ['by', ({ by }) => by ?? undefined],
   ]);
 }
 
@@ -65,7 +81,10 @@ function defineRemove(command: Command): void {
       'Ends the account of a host in the directory at once, also on connections that are open. The host\n' +
         'learns nothing any more: people can log in there until the lines in its key files expire, and what a\n' +
         'suspension ends elsewhere continues there. So first take the machine out of use. It can join again.\n' +
-        'Run it as root where the secrets ldap-admin and postgres-admin are.',
+        'Run it as root where the secrets ldap-admin and postgres-admin are.\n\n' +
+        'Of a machine that runs roles, every password is replaced, also in the files here, and what is open\n' +
+        'with an old one ends. Nobody runs these roles then, until `chamberlain setup` starts them here, or\n' +
+        'another machine joins for them. Run it as root where all secrets are.',
     )
     .argument('<NAME>', 'as `host list` shows it')
     .option('--yes', 'do not ask for confirmation; required without a terminal')
@@ -76,11 +95,13 @@ function defineRemove(command: Command): void {
       const json = wantsJson(command);
       if (yes !== true) requireTerminal(command, '--yes');
       const config = configOf(command);
+      const machine = config.machines.find((each) => each.name === name);
+      if (machine !== undefined) return await removeMachine(command, config, machine);
       const found = await whileWaiting(READING, () =>
         withHostAccounts(config, (hosts) => requireHost(hosts, name)),
       );
       if (!json) {
-        print(render(found));
+        print(render(found.map(ofHost)));
         print('\nThe directory ends its account at once: it learns of no change any more.');
       }
       if (yes !== true && !(await confirm('\nDo that? [y/N] '))) return;
@@ -88,4 +109,31 @@ function defineRemove(command: Command): void {
       if (json) printJson({ removed: name });
       else print(`\n${name} cannot read the directory any more.`);
     });
+}
+
+/** Ends what a machine of roles may do. */
+async function removeMachine(
+  command: Command,
+  config: Config,
+  machine: RoleMachine,
+): Promise<void> {
+  const { yes } = command.opts<{ yes?: true }>();
+  const json = wantsJson(command);
+  const { name, roles } = machine;
+  const all = roles.join(' and ');
+  if (!json) {
+    print(render([ofMachine(machine)]));
+    print(
+      `\nEvery password of ${all} is replaced here, and what is open with an old one ends. Then no machine\n` +
+        `runs ${all}, until \`chamberlain setup\` starts that here, or another machine joins for it.`,
+    );
+  }
+  if (yes !== true && !(await confirm('\nDo that? [y/N] '))) return;
+  const progress = startProgress({ json });
+  await removeRoles(config, machine, {
+    ...{ configFile: configPathOf(command), say: progress.say },
+  }).finally(progress.end);
+  const todo = leftAfterRemoval(config, machine);
+  if (json) printJson({ removed: name, todo });
+  else print([`\n${name} cannot log in to a server of the realm any more.`, ...todo].join('\n'));
 }

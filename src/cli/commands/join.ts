@@ -2,18 +2,19 @@
 import { readBeginning } from '../../shared/durable-file.ts';
 import { cannotRead, ChamberlainError } from '../../shared/errors.ts';
 import type { Config } from '../../shared/config.ts';
-import type { Host } from '../../backends/ldap/directory-hosts.ts';
-import { MAX_JOIN_REQUEST, parseJoinRequest } from '../../joining/join-request.ts';
+import type { Say } from '../../joining/answer-file.ts';
 import {
-  findJoined,
-  type Joining,
-  joinHost,
-  prepareJoining,
-  withHostAccounts,
-} from '../../joining/joining.ts';
+  type JoinRequest,
+  type LoginHostRequest,
+  MAX_JOIN_REQUEST,
+  parseJoinRequest,
+  type RoleRequest,
+} from '../../joining/join-request.ts';
+import { joinRole, prepareRole, requireNoLoginHost } from '../../joining/role-joining.ts';
+import { findJoined, joinHost, prepareJoining, withHostAccounts } from '../../joining/joining.ts';
 import { confirm, requireTerminal } from '../confirm.ts';
 import type { Command } from '../command.ts';
-import { configOf, wantsJson } from '../configuration.ts';
+import { configOf, configPathOf, wantsJson } from '../configuration.ts';
 import { startProgress } from '../progress.ts';
 import { print, printJson } from '../table.ts';
 
@@ -25,14 +26,19 @@ interface JoinOptions {
 export function define(command: Command): void {
   command
     .description(
-      'Answers the join request in FILE, which `chamberlain-login-host setup --request` has written on a\n' +
-        'new login host. Makes an account in the directory for that host alone, and writes one file: all\n' +
-        'that the host needs, encrypted to its key. Then run there\n' +
-        '`chamberlain-login-host setup --join FILE`.\n\n' +
+      'Answers the join request in FILE, and writes one file: all that the new machine needs, encrypted to\n' +
+        'its key. The request says what the machine is to be:\n\n' +
+        '  a login host        `chamberlain-login-host setup --request` has written it. The directory gets an\n' +
+        '                      account for that host alone. Then run there\n' +
+        '                      `chamberlain-login-host setup --join FILE`\n' +
+        '  a machine of roles  `chamberlain setup --role ROLE --request FILE` has written it. The services of\n' +
+        '                      these roles stop here, the configuration names the machine, and their secrets\n' +
+        '                      are in the answer. Then run there `chamberlain setup --join FILE`\n\n' +
         'First compare the fingerprint with the one that the new machine shows: whoever can replace FILE\n' +
-        'on its way can otherwise join instead. If the same machine has joined before, its account gets a\n' +
-        'new password, and the old one ends. Run it as root where the secrets ldap-admin, seal-key and\n' +
-        'postgres-admin are. It needs the program `age`.',
+        'on its way can otherwise join instead. If the same login host has joined before, its account gets a\n' +
+        'new password, and the old one ends. A machine of roles gets the present secrets again. Run it as\n' +
+        'root where the secrets ldap-admin, seal-key and postgres-admin are, and for a machine of roles\n' +
+        'where those of the roles are. It needs the program `age`.',
     )
     .argument('<FILE>', 'the join request')
     .option('--out <file>', 'where to write the answer (default: NAME.join in this folder)')
@@ -51,51 +57,94 @@ export function define(command: Command): void {
       if (options.fingerprint === undefined) requireTerminal(command, '--fingerprint');
       const config = configOf(command);
       const request = parseJoinRequest(readRequest(file));
-      const joining = prepareJoining(config, request);
-      const { name, kind, fingerprint } = joining;
+      const { name, kind, fingerprint } = request;
       const given = options.fingerprint?.toLowerCase();
       if (given !== undefined && given !== fingerprint) {
         const what = `${file} has the fingerprint ${fingerprint}, and not the one that you have given`;
         throw new ChamberlainError('JOIN_INVALID', what);
       }
-      const before = await withHostAccounts(config, (hosts) => findJoined(hosts, joining));
       const out = options.out ?? `${name}.join`;
-      if (!json) print(describe(config, joining, before, out));
+      const { shown, join, next } =
+        request.kind === 'role'
+          ? await roleAct(config, request, { out, configFile: configPathOf(command) })
+          : await loginHostAct(config, request, out);
+      if (!json) print([...shown, '', ...describeKey(request)].join('\n'));
       const question = '\nDoes the new machine show this fingerprint? [y/N] ';
       if (given === undefined && !(await confirm(question))) return;
       const progress = startProgress({ json });
-      const answer = await joinHost(config, joining, { out, say: progress.say }).finally(
-        progress.end,
-      );
+      const answer = await join(progress.say).finally(progress.end);
       if (json) printJson({ name, kind, fingerprint, out, answerFingerprint: answer });
       else {
         print(
-          `\n${name} may read the directory. Its answer is ${out}, which only that machine can decrypt.\n` +
+          `\n${next.done} Its answer is ${out}, which only that machine can decrypt.\n` +
             `The fingerprint of the answer is ${answer}. Copy the file to the machine, and run there\n` +
-            `  chamberlain-login-host setup --join ${out.split('/').at(-1)}`,
+            `  ${next.command} --join ${out.split('/').at(-1)}`,
         );
       }
     });
 }
 
-function describe(
-  { realm }: Config,
-  joining: Joining,
-  before: Host | undefined,
-  out: string,
-): string {
-  const { name, key, fingerprint, ldap } = joining;
-  return [
-    `${name} is to be a login host of the realm ${realm}:`,
-    before === undefined
-      ? '- the directory gets an account for it, which may read what login hosts need'
-      : '- its account in the directory gets a new password, and the present one ends',
-    `- its answer is written to ${out}: it reaches the directory by ${ldap.uris.join(' and ')}`,
-    '',
-    `key          ${key}`,
-    `fingerprint  ${fingerprint}`,
-  ].join('\n');
+/** What is shown, what is then done, and what the operator does next. */
+interface Act {
+  shown: string[];
+  /** returns the fingerprint of the answer */
+  join: (say: Say) => Promise<string>;
+  next: { done: string; command: string };
 }
+
+async function loginHostAct(config: Config, request: LoginHostRequest, out: string): Promise<Act> {
+  const joining = prepareJoining(config, request);
+  const { name } = joining;
+  const before = await withHostAccounts(config, (hosts) => findJoined(hosts, joining));
+  return {
+    shown: [
+      `${name} is to be a login host of the realm ${config.realm}:`,
+      before === undefined
+        ? '- the directory gets an account for it, which may read what login hosts need'
+        : '- its account in the directory gets a new password, and the present one ends',
+      `- its answer is written to ${out}: it reaches the directory by ${joining.ldap.uris.join(' and ')}`,
+    ],
+    join: (say) => joinHost(config, joining, { out, say }),
+    next: { done: `${name} may read the directory.`, command: 'chamberlain-login-host setup' },
+  };
+}
+
+async function roleAct(
+  config: Config,
+  request: RoleRequest,
+  { out, configFile }: { out: string; configFile: string },
+): Promise<Act> {
+  const { name, roles } = request;
+  const joining = prepareRole(config, request);
+  await requireNoLoginHost(config, name);
+  const all = roles.join(' and ');
+  const { postgres } = joining.answer.config;
+  const folders = roles.flatMap((role) => foldersOf(config, role));
+  return {
+    shown: [
+      `${name} is to run ${all} of the realm ${config.realm}:`,
+      `- ${joining.units.join(' and ')} will stop here, and will not start at boot any more`,
+      `- ${configFile} names the machine, so that \`chamberlain setup\` does not start that again`,
+      `- its answer is written to ${out}: the secrets of ${all}; it reaches PostgreSQL at ${postgres.host}`,
+      ...(folders.length === 0
+        ? []
+        : [`- ${folders.join(', ')} are not moved: mount or copy them there before the next step`]),
+    ],
+    join: (say) => joinRole(config, joining, { out, configFile, say }),
+    next: { done: `Stopped here: ${all}.`, command: 'chamberlain setup' },
+  };
+}
+
+/** What a role works on, where it runs. */
+function foldersOf({ files, archives }: Config, role: string): string[] {
+  if (role === 'homes') return [files.toolHomes, files.personHomes, archives.homes];
+  return role === 'databases' ? [archives.databases] : [];
+}
+
+const describeKey = ({ key, fingerprint }: JoinRequest): string[] => [
+  `key          ${key}`,
+  `fingerprint  ${fingerprint}`,
+];
 
 function readRequest(file: string): Buffer {
   try {

@@ -4,10 +4,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { systemdRuns } from '../../../deploy/login-host/services.ts';
 import type { GroupedLine } from '../../doctor/line.ts';
 import { refuseListenWithout } from '../../setup/answers.ts';
+import { joinedPieces } from '../../setup/joined.ts';
 import { stopServers } from '../../setup/own-servers.ts';
 import { allPieces, renewedPieces } from '../../setup/pieces.ts';
 import { readConfig } from '../../setup/places.ts';
-import { holdAlone } from '../../setup/programs.ts';
+import { requireAlone } from '../../setup/programs.ts';
 import { renderDifferences, renderPlan } from '../../setup/render-setup.ts';
 import {
   carryOut,
@@ -23,6 +24,7 @@ import { type Command, CONFIG_FILE } from '../command.ts';
 import { wantsJson } from '../configuration.ts';
 import { EXIT } from '../exit.ts';
 import { printPage } from '../fold.ts';
+import { askToJoin, joinedMachine, type JoinOptions } from '../joining.ts';
 import { startProgress } from '../progress.ts';
 import { print, printJson } from '../table.ts';
 import { countStates, examineRealm, renderLines } from './doctor.ts';
@@ -31,7 +33,7 @@ import { countStates, examineRealm, renderLines } from './doctor.ts';
 const LATEST_MS = 60_000;
 const AGAIN_MS = 500;
 
-interface SetupOptions {
+interface SetupOptions extends JoinOptions {
   answers?: string;
   print?: true;
   check?: true;
@@ -80,6 +82,10 @@ export function define(command: Command): void {
         'certificates that a timer renews. Other instances on this machine are left alone. Run it as root.\n' +
         'It makes only what is missing or differs: it may be interrupted at any moment, and run again. Where\n' +
         'systemd does not run, as in a container, it runs a server only while it works, and starts no worker.\n\n' +
+        'Roles may run on a machine of their own. There, `--role ROLES --request FILE` writes a join request,\n' +
+        'which an admin answers with `chamberlain join` where the realm is. With `--join`, that answer makes\n' +
+        'users, configuration, secrets and services of these roles. The other options then do the same for\n' +
+        'them as for a realm.\n\n' +
         'It asks for what it must know. Instead, a YAML file may say that:\n\n' +
         ANSWERS,
     )
@@ -94,40 +100,57 @@ export function define(command: Command): void {
       'only renew certificates of which a third of the life is left, and have the servers show them',
     )
     .option(
+      '--role <roles>',
+      'with --request: the roles, with commas, such as homes or databases,sweep',
+    )
+    .option('--request <file>', 'write the join request of a machine that is to run roles')
+    .option('--name <name>', 'with --request: the name of this machine, if it is not its hostname')
+    .option('--join <file>', 'make this machine what the answer of `chamberlain join` says')
+    .option(
+      '--fingerprint <code>',
+      'with --join: that of the answer, as `chamberlain join` has shown it; required without a terminal',
+    )
+    .option(
       '--uninstall',
       'stop and disable the units, and move the configuration away; data, secrets, keys and packages stay',
     )
-    .examples('setup', 'setup --answers realm.yaml --print', 'setup --check')
+    .examples(
+      'setup',
+      'setup --answers realm.yaml --print',
+      'setup --check',
+      'setup --role homes --request files1.json',
+      'setup --join files1.example.org.join',
+    )
     .exits({
       0: 'everything is as it must be',
       3: '--check: a piece differs; otherwise: `doctor` has found something to correct',
       4: '`doctor` could not read something',
     })
-    .action(async () => {
-      const options = command.opts<SetupOptions>();
-      requireMachine(command, options);
-      if (options.uninstall === true && !existsSync(CONFIG_FILE)) {
-        return report(
-          command,
-          { removed: [] },
-          'There is no configuration, so there is nothing to remove.',
-        );
-      }
-      const answers = await readAnswers(command, options.answers);
-      if (options.uninstall !== true) refuseListenWithout(systemdRuns(), answers);
-      const pieces = allPieces(answers);
-      if (options.print === true || options.check === true) {
-        return await show(command, pieces, options.print === true);
-      }
-      if (!(await holdAlone())) {
-        throw new ChamberlainError('STEP_FAILED', 'another setup is running', {
-          action: 'Wait until it has finished.',
-        });
-      }
-      if (options.uninstall === true) await uninstall(command, pieces);
-      else if (options.renew === true) await renew(command, renewedPieces(answers));
-      else await make(command, pieces);
-    });
+    .action(() => act(command, command.opts<SetupOptions>()));
+}
+
+async function act(command: Command, options: SetupOptions): Promise<void> {
+  requireMachine(command, options);
+  if (options.request !== undefined) return askToJoin(command, options);
+  if (options.uninstall === true && !existsSync(CONFIG_FILE)) {
+    const none = 'There is no configuration, so there is nothing to remove.';
+    return report(command, { removed: [] }, none);
+  }
+  const joined = await joinedMachine(command, options);
+  if (joined === 'declined') return;
+  const answers = joined ?? (await readAnswers(command, options.answers));
+  const isJoined = 'roles' in answers;
+  if (!isJoined && options.uninstall !== true) refuseListenWithout(systemdRuns(), answers);
+  const pieces = isJoined ? joinedPieces(answers.roles, answers.answer) : allPieces(answers);
+  if (options.print === true || options.check === true) {
+    return await show(command, pieces, options.print === true);
+  }
+  await requireAlone();
+  if (options.uninstall === true) await uninstall(command, pieces);
+  else if (isJoined) {
+    await make(command, pieces, `\nRuns here: ${answers.roles.join(' and ')}.`);
+  } else if (options.renew === true) await renew(command, renewedPieces(answers));
+  else await make(command, pieces, NEXT);
 }
 
 function requireMachine(
@@ -200,7 +223,7 @@ async function makeEach(
 const namesOf = (made: readonly Difference[]) =>
   made.map(({ piece, differs }) => ({ name: piece.name, differed: differs }));
 
-async function make(command: Command, pieces: readonly Piece[]): Promise<void> {
+async function make(command: Command, pieces: readonly Piece[], next: string): Promise<void> {
   const json = wantsJson(command);
   const progress = startProgress({ json });
   try {
@@ -216,7 +239,7 @@ async function make(command: Command, pieces: readonly Piece[]): Promise<void> {
     if (json) printJson({ made: namesOf(made), doctor: { totals, lines } });
     else {
       print(renderLines(lines, totals, false));
-      if (faultsOf(lines).length === 0 && made.length > 0) print(NEXT);
+      if (faultsOf(lines).length === 0 && made.length > 0) print(next);
     }
     const exit =
       totals.unreadable > 0 ? EXIT.unreadable : totals.fix > 0 ? EXIT.pending : EXIT.done;

@@ -398,14 +398,15 @@ describe('the admin’s command refuses', () => {
       /^JOIN_INVALID: .*too long/u,
     ],
     [
-      'a machine that runs roles',
+      'a machine that runs roles, if it could not reach the servers',
       () => {
-        const request = JSON.parse(readFileSync(at('request.json'), 'utf8')) as object;
-        writeFileSync(at('homes.json'), JSON.stringify({ ...request, kind: 'homes' }));
-        return ['join', at('homes.json'), ...out(), '--fingerprint', fingerprint];
+        const { key } = parseJoinRequest(readFileSync(at('request.json')));
+        const request = makeJoinRequest({ kind: 'role', name: 'x', key, roles: ['homes'] });
+        writeFileSync(at('homes.json'), formatJoinRequest(request));
+        return ['join', at('homes.json'), ...out(), '--fingerprint', request.fingerprint];
       },
-      1,
-      /^JOIN_INVALID: .*only login hosts can join/u,
+      2,
+      /^CONFIG_INVALID: other machines cannot reach PostgreSQL by TLS/u,
     ],
     [
       'to remove a host that is none',

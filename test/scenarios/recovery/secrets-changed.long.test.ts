@@ -7,14 +7,16 @@ import { chmodSync, chownSync, readdirSync, readFileSync, rmSync, statSync } fro
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { Redis } from 'ioredis';
+import pg from 'pg';
 import { createMariadbAccounts } from '../../../dev/servers/mariadb.ts';
 import { setRolePasswords } from '../../../dev/servers/postgres.ts';
 import { ensurePassword, ensureSigningKey } from '../../../dev/servers/secret.ts';
-import { finish, rotate, rotationOf } from '../../../src/secrets/rotating.ts';
+import { finish, replaceAtOnce, rotate, rotationOf } from '../../../src/secrets/rotating.ts';
+import { connectionSettings } from '../../../src/database/connection.ts';
 import { adminOfPortal } from '../../../src/shared/config.ts';
 import { secretsOf } from '../../../src/doctor/files.ts';
 import { readAccountHealth } from '../../../src/backends/ldap/directory-health.ts';
-import { openServers } from '../../../src/backends/mariadb/mariadb-connections.ts';
+import { onServer, openServers } from '../../../src/backends/mariadb/mariadb-connections.ts';
 import { openDirectoryServers } from '../../../src/login-host/agent/directory-servers.ts';
 import { sealKeyId, verifyPayload } from '../../../src/seals/seal.ts';
 import { type Ended, runCli } from '../../cli/run-cli.ts';
@@ -277,6 +279,54 @@ test('a key: what is signed goes on by the present one until the other is finish
     return entry?.['description']?.every((text) => verifyPayload(text, known).ok);
   });
   expect(lying()).toEqual([]);
+});
+
+test('a password that somebody else may know: it is refused, and what is open with it ends', async () => {
+  const { config } = world;
+  const [server] = config.databases.servers;
+  if (server === undefined) throw new Error('no database server is configured');
+  /** Each logs in, and returns what asks whether that session is still open. */
+  const opens: Record<string, (password: string) => Promise<() => Promise<unknown>>> = {
+    async 'postgres-homes'(password) {
+      const client = new pg.Client({ ...connectionSettings(config, 'homes'), password });
+      client.on('error', () => {});
+      await client.connect();
+      return () => client.query('SELECT 1').finally(() => void client.end());
+    },
+    async 'redis-homes'(password) {
+      const redis = new Redis(world.redis.url(), {
+        ...{ username: 'chamberlain_homes', password },
+        ...{ lazyConnect: true, retryStrategy: () => null },
+      });
+      redis.on('error', () => {});
+      await redis.connect();
+      return () => redis.ping().finally(() => redis.disconnect());
+    },
+    'mariadb-databases-reader'(password) {
+      const user = 'chamberlain_databases_reader';
+      const over = Promise.withResolvers<void>();
+      const session = Promise.withResolvers<() => Promise<unknown>>();
+      onServer(server, { user, password }, async (connection) => {
+        session.resolve(() => connection.query('SELECT 1').finally(over.resolve));
+        await over.promise;
+      }).catch(session.reject);
+      return session.promise;
+    },
+  };
+  for (const [name, open] of Object.entries(opens)) {
+    // of a rotation that was begun, both are known
+    if (!name.startsWith('postgres-')) await first(name);
+    const before = textOf(name);
+    const ask = await open(before);
+    await replaceAtOnce(config, name, say);
+    await expect(ask()).rejects.toThrow();
+    await expect(open(before)).rejects.toThrow();
+    await (
+      await open(textOf(name))
+    )();
+  }
+  expect(lying()).toEqual([]);
+  await settled(world);
 });
 
 test("the directory's admin, by root of its machine", async () => {
