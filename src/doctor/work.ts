@@ -234,7 +234,12 @@ function lookAtPortals(
       }
       if (since === null || now.getTime() - since.getTime() < DEAF_MS) return [];
       const what = `${portal} has taken no event since ${timeOf(since)}: ${count} wait`;
-      return [fix(what, `Check whether the portal reads the queue events.${portal}.`)];
+      return [
+        fix(
+          what,
+          `Check whether the portal runs and takes its events: from the queue events.${portal}, or over HTTP, if the configuration says so.`,
+        ),
+      ];
     });
   const recent = junk.filter((each) => isRecent(each, now));
   return [

@@ -25,7 +25,7 @@ export const KIND_SUMMARIES = {
   'tool.enable': 'enable a disabled tool, or cancel its planned deletion',
   'tool.delete': 'disable a tool, and archive and delete it after the grace time',
   'tool.restore': 'restore a deleted tool from its archives',
-  'subject.hold': 'prevent the deletion of a person or tool until a given day',
+  'subject.hold': 'prevent the deletion of a person or tool until a given time',
   'subject.release': 'lift a hold',
   'request.approve': 'approve a waiting request: name its id',
   'request.reject': 'reject a waiting request, with a reason',

@@ -24,14 +24,14 @@ export const CODES = {
   ),
   REQUEST_MALFORMED: refusal(
     'The job is not a JSON object with a signed token.',
-    'Send `{"token": "<compact JWS>"}`.',
+    'Send `{"token": "<compact JWS>"}` as the data of the job; over HTTP, the token alone, or a JSON list of tokens.',
   ),
   REQUEST_SIGNATURE: refusal(
     'The token is not signed by a key of the portal that it names.',
     'Sign with a key that the configuration lists for this portal.',
   ),
   REQUEST_PORTAL_UNKNOWN: refusal(
-    'The token names a portal that this realm does not have, or is in the queue of another portal.',
+    'The token names a portal that this realm does not have, or was sent by another portal, or into its queue.',
     'Set `iss` to a portal that the configuration lists, and use the queues of that portal.',
   ),
   REQUEST_AUDIENCE: refusal('The token is for another realm.', 'Set `aud` to this realm.'),
@@ -49,7 +49,7 @@ export const CODES = {
     'List the kind for this portal in the configuration, or send it through another portal.',
   ),
   REQUEST_NOT_URGENT: refusal(
-    'The urgent queue accepts only requests that revoke access.',
+    'The urgent queue accepts only requests that take access away.',
     'Send the request to the queue `requests.<portal>`.',
   ),
   REQUEST_REPLAYED: refusal(
@@ -62,8 +62,8 @@ export const CODES = {
     'Sign a token for this call, and send it in the header `Authorization: Chamberlain TOKEN`: see docs/api.md.',
   ),
   CALL_INVALID: refusal(
-    'The call of the API is not one that the API knows.',
-    'Compare the call with `/openapi.json`.',
+    'A parameter, a header or the body of the call is not what the route expects.',
+    'Correct what `detail` names. `/openapi.json` describes each route.',
   ),
   CALL_TOO_LARGE: refusal(
     'The body of the call, or its header, is larger than the API reads.',
@@ -74,12 +74,12 @@ export const CODES = {
     'Wait for as many seconds as the header `Retry-After` says.',
   ),
   EVENTS_BY_QUEUE: refusal(
-    'The portal takes its events from its queue, and a portal has one way.',
+    'The portal takes its events from its queue. It cannot take them over HTTP as well.',
     'Read the queue `events.<portal>`. An operator can set `events` of the portal to `http` in the configuration.',
   ),
   NOT_FOUND: refusal(
     'The API has nothing there, or nothing that this caller may see.',
-    'Check the path. An operator can add to `reads` of the portal in the configuration.',
+    'Check the path. An operator can give the portal more rights (`reads` in the configuration).',
   ),
   // people and rights
   PERSON_UNKNOWN: refusal(
@@ -150,7 +150,7 @@ export const CODES = {
     'If the realm would lose its last admin, make another admin first. Otherwise have an admin send the request, naming only people.',
   ),
   NOT_ALLOWED: refusal(
-    'The person who sent the request may not request this.',
+    'The person who asks may not request this.',
     'Have the person concerned, a direct maintainer or an admin send it. An admin must sign it with their own key (`chamberlain submit`), unless the portal speaks for admins (`speaksForAdmins`). No portal may send request.approve.',
   ),
   ACCESS_NOT_REQUESTED: refusal(
@@ -288,7 +288,7 @@ export const CODES = {
   ),
   // hosts
   JOIN_INVALID: refusal(
-    'The file is no join request, or no join answer to this machine.',
+    'The file is not a join request, or not a join answer for this machine.',
     'Send the file again as the other machine has written it: see docs/login-hosts.md.',
   ),
   HOST_TAKEN: refusal(

@@ -1,6 +1,6 @@
 """A client of Chamberlain's HTTP API, for portals. docs/api.md of Chamberlain describes the API itself.
 
-    client = Client("http://127.0.0.1:8470", realm="tools", portal="portal", kid="portal-1",
+    client = Client("http://127.0.0.1:8466", realm="tools", portal="portal", kid="portal-1",
                     key=Path("portal.pem").read_bytes())
     request = client.sign("tool.create", requestedBy="alice", name="newbot", title="A new bot")
     save(request)                       # before it is sent: sent again, it counts once
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 REQUEST_SECONDS = 24 * 3600
 #: How long the token of one call is valid, in seconds; at most 300.
 CALL_SECONDS = 60
-#: The longest wait for an answer that nobody waits for, in seconds.
+#: How long an answer may take beyond the time for which the API was asked to wait, in seconds.
 ANSWER_SECONDS = 15
 #: The longest time that one call may wait for an outcome or for events, in seconds.
 MOST_WAIT_SECONDS = 60
@@ -92,7 +92,7 @@ class Outcome:
     rejected: bool = False
     #: why it was refused, or why a role has given up
     code: str | None = None
-    #: the same for people
+    #: for people: why it was refused or given up; if `waiting`, why it waits; if `rejected`, the admin's reason
     sentence: str | None = None
 
 
@@ -187,9 +187,10 @@ class Client:
         return _outcome(self._post("/v1/requests", query, request.token, seconds if wait else 0))
 
     def wait(self, request: Request, *, seconds: float = 300) -> Outcome:
-        """Waits until a request is done, or nothing more comes by itself; sends it again for that.
+        """Sends a request, again and again, until it is done, refused, rejected, given up or waits for an admin.
 
-        Goes on while the API is away, until the seconds have passed.
+        Tries again while the API is away. After the seconds it returns what is known. Raises Problem for what the
+        API refuses.
         """
         end = time.monotonic() + seconds
         pauses = _pauses()
@@ -216,7 +217,7 @@ class Client:
     # ---- reading --------------------------------------------------------------------------------
 
     def read(self, path: str, **query: Any) -> Any:
-        """What the API says at that path, such as "/v1/kinds". Docs/api.md lists the paths."""
+        """What the API says at that path, such as "/v1/kinds". See docs/api.md for the paths."""
         answer = self._call("GET", path, query)
         return answer.json()
 
@@ -225,7 +226,7 @@ class Client:
         return self._find("/v1/people/", name)
 
     def tool(self, name: str) -> Json | None:
-        """A tool; None if there is none, or the portal may not see it."""
+        """A tool; None if there is none."""
         return self._find("/v1/tools/", name)
 
     def name(self, name: str, *, of: str | None = None) -> Json:
