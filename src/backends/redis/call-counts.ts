@@ -27,15 +27,14 @@ export function openCallCounts(config: RedisPlace): CallCounts {
       const key = `api:calls:${who}:${window}`;
       let timer: NodeJS.Timeout | undefined;
       const late = new Promise<void>((resolve) => (timer = setTimeout(resolve, PATIENCE_MS)));
-      const counted = redis
-        .multi()
-        .incr(key)
-        .pexpire(key, 2000 * WINDOW_SECONDS)
-        .exec()
-        .then(
-          (answers) => answers?.[0]?.[1],
-          () => undefined,
-        );
+      // the first of a window says when it ends
+      const counted = redis.incr(key).then(
+        (count) => {
+          if (count === 1) redis.pexpire(key, 2000 * WINDOW_SECONDS).catch(() => {});
+          return count;
+        },
+        () => undefined,
+      );
       const calls = Number((await Promise.race([counted, late])) ?? 0);
       clearTimeout(timer);
       if (calls <= (mostPerMinute * WINDOW_SECONDS) / 60) return 0;
