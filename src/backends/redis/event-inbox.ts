@@ -53,10 +53,7 @@ export interface EventInbox {
    * BACKEND_UNAVAILABLE.
    */
   confirm(portal: string, job: string, have: number): Promise<void>;
-  /**
-   * Returns when events may have come for the portal since a look, after a second or two at the latest, or when the
-   * signal aborts.
-   */
+  /** Returns when events may have come for the portal since a look, or when the signal aborts. */
   untilSomething(portal: string, since: Look, signal: AbortSignal): Promise<void>;
   close(): Promise<void>;
 }
@@ -84,8 +81,9 @@ interface PortalQueue {
   confirming: Map<string, Promise<void>>;
   /** a wait in Redis */
   popping: Promise<void> | undefined;
-  /** ends when a job may have come */
-  came: Promise<unknown> | undefined;
+  /** of all who listen; ends when a job may have come */
+  came: Promise<void> | undefined;
+  waiters: number;
 }
 
 /** Opens a portal's connections when it is first asked about. */
@@ -157,7 +155,7 @@ function openPortalQueue(
     ...{ queue: openQueue(redis, name), redis, guarded },
     ...{ worker, waiting: connectConsumer(config, 'api') },
     ...{ round: 0, looking: undefined, confirming: new Map() },
-    ...{ popping: undefined, came: undefined },
+    ...{ popping: undefined, came: undefined, waiters: 0 },
   };
 }
 
@@ -202,20 +200,36 @@ async function endJob({ queue, worker }: PortalQueue, id: string, answer: unknow
 
 async function untilMarked(of: PortalQueue, since: Look, signal: AbortSignal): Promise<void> {
   if (of.round !== since.round || signal.aborted) return;
-  // one at a time, for all who wait; it may take longer than it should if Redis is away
-  of.popping ??= of.waiting
-    .bzpopmin(of.queue.toKey('marker'), WAIT_SECONDS)
-    .then((marker) => {
-      if (marker === null) return;
-      of.round += 1;
-      of.looking = undefined; // it may have begun before the job came
-    })
-    .catch(() => sleep(AFTER_FAILURE_MS))
-    .finally(() => (of.popping = undefined));
-  of.came ??= Promise.race([of.popping, sleep(MOST_WAIT_MS)]).finally(() => (of.came = undefined));
+  of.waiters += 1;
+  of.came ??= untilThere(of).finally(() => (of.came = undefined));
   const aborted = Promise.withResolvers<void>();
   const onAbort = () => aborted.resolve();
   signal.addEventListener('abort', onAbort);
   await Promise.race([of.came, aborted.promise]);
   signal.removeEventListener('abort', onAbort);
+  of.waiters -= 1;
+}
+
+/** Waits for all who listen. A notice may be lost, so it also looks each second, and wakes nobody in vain. */
+async function untilThere(of: PortalQueue): Promise<void> {
+  const { round } = of;
+  do {
+    // it may take longer than it should if Redis is away; there is one at a time
+    of.popping ??= popMarker(of).finally(() => (of.popping = undefined));
+    await Promise.race([of.popping, sleep(MOST_WAIT_MS)]);
+    if (of.round !== round) return;
+    // whoever listens finds out what is wrong
+    if ((await readNext(of).catch(() => 'unknown')) !== undefined) return;
+  } while (of.waiters > 0);
+}
+
+async function popMarker(of: PortalQueue): Promise<void> {
+  try {
+    const marker = await of.waiting.bzpopmin(of.queue.toKey('marker'), WAIT_SECONDS);
+    if (marker === null) return;
+    of.round += 1;
+    of.looking = undefined; // it may have begun before the job came
+  } catch {
+    await sleep(AFTER_FAILURE_MS);
+  }
 }
