@@ -387,6 +387,91 @@ export const INSTALL_FULL: InstallSize = { isCompressed: true, starts: 30, restM
 /** For trying the benchmark itself: its figures mean nothing. */
 export const INSTALL_QUICK: InstallSize = { isCompressed: false, starts: 3, restMs: 2000 };
 
+/** The goals of the HTTP API. */
+export const API_GOALS = {
+  read: { figure: 'read_p50_ms', unit: 'ms, at 200 reads/s', goal: 3, better: 'less' },
+  readP99: {
+    figure: 'read_p99_ratio',
+    unit: "of the bare route's p99 in ms",
+    goal: 3,
+    better: 'less',
+  },
+  readRatio: {
+    figure: 'read_ratio',
+    unit: "of the bare route's reads/s",
+    goal: 0.5,
+    better: 'more',
+  },
+  verdict: { figure: 'post_verdict_p50_ms', unit: 'ms', goal: 30, better: 'less' },
+  done: {
+    figure: 'post_done_overhead_ms',
+    unit: 'ms more than through the queue, by its p50 in ms',
+    goal: 10,
+    better: 'less',
+  },
+  check: { figure: 'check_p50_ms', unit: 'ms', goal: 25, better: 'less' },
+  sseDelay: { figure: 'sse_delay_p99_ms', unit: 'ms', goal: 50, better: 'less' },
+  sseMemory: { figure: 'sse_1000_mib', unit: 'MiB', goal: 150, better: 'less' },
+  page: { figure: 'list_page_p50_ms', unit: 'ms', goal: 10, better: 'less' },
+} as const satisfies Record<string, Goal>;
+
+/** The sizes of the benchmark of the API. */
+export interface ApiSize {
+  tools: number;
+  people: number;
+  /** reads before anything is measured, and as many bare ones */
+  warm: number;
+  /** each with steady reads and as many as possible, by the API and by the bare route */
+  turns: number;
+  turnMs: number;
+  perSecond: number;
+  /** calls that are prepared for a turn of as many as possible */
+  atOnce: number;
+  pages: number;
+  posts: number;
+  warmPosts: number;
+  listeners: number;
+  /** how long they listen before the first event */
+  listenMs: number;
+  events: number;
+  /** between two events */
+  pauseMs: number;
+}
+
+export const API_FULL: ApiSize = {
+  tools: 30_000,
+  people: 30_000,
+  warm: 2000,
+  turns: 5,
+  turnMs: 5000,
+  perSecond: 200,
+  atOnce: 10_000,
+  pages: 500,
+  posts: 200,
+  warmPosts: 20,
+  listeners: 1000,
+  listenMs: 20_000,
+  events: 630,
+  pauseMs: 20,
+};
+/** For trying the benchmark itself: its figures mean nothing. */
+export const API_QUICK: ApiSize = {
+  tools: 1000,
+  people: 600,
+  warm: 100,
+  turns: 2,
+  turnMs: 1000,
+  perSecond: 200,
+  atOnce: 1000,
+  pages: 50,
+  posts: 20,
+  warmPosts: 5,
+  listeners: 40,
+  listenMs: 3000,
+  events: 60,
+  pauseMs: 20,
+};
+
 export interface BenchOptions<S> {
   size: S;
   /** where the servers' folders are created */
@@ -409,3 +494,4 @@ export type RecoverOptions = BenchOptions<RecoverSize>;
 export type LifecycleOptions = BenchOptions<LifecycleSize>;
 export type FailoverOptions = BenchOptions<FailoverSize>;
 export type InstallOptions = BenchOptions<InstallSize>;
+export type ApiOptions = BenchOptions<ApiSize>;

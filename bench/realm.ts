@@ -63,6 +63,15 @@ export interface WorkOptions {
   configFile?: string;
   /** words before the command, such as those that run it on another machine */
   prefix?: readonly string[];
+  /** all by default */
+  roles?: readonly string[];
+}
+
+/** What a realm has besides the ordinary one. */
+export interface RealmOptions {
+  /** portals besides `portal` and the other ones */
+  portals?: readonly Omit<StackConfig['portals'][number], 'keys'>[];
+  api?: StackConfig['api'];
 }
 
 export interface Work {
@@ -122,7 +131,11 @@ export async function openWorking(
 }
 
 /** Starts the servers of a new realm, empty except for its first admin. */
-export async function openRealm(parent: string, closers: Closers): Promise<MeasuredRealm> {
+export async function openRealm(
+  parent: string,
+  closers: Closers,
+  more: RealmOptions = {},
+): Promise<MeasuredRealm> {
   const dir = mkdtempSync(join(parent, 'chamberlain-bench-'));
   chmodSync(dir, 0o755);
   const place = makePlace(dir);
@@ -139,7 +152,7 @@ export async function openRealm(parent: string, closers: Closers): Promise<Measu
   const works: Promise<Work>[] = [];
   let filling = Promise.resolve();
   let closed = false;
-  const opening = fillStack(stack);
+  const opening = fillStack(stack, more);
   const close = async () => {
     closed = true;
     // a server that is just starting cannot be stopped
@@ -180,12 +193,13 @@ export async function openRealm(parent: string, closers: Closers): Promise<Measu
   return realm;
 }
 
-async function fillStack(stack: Stack): Promise<void> {
+async function fillStack(stack: Stack, options: RealmOptions): Promise<void> {
   const { place } = stack;
   makeDataRoot(place.dataRoot);
   await startServers(stack);
-  await stack.redis.admitPortals(['portal', ...OTHER_PORTALS]);
-  writeConfig(place.configFile, configOf(stack));
+  const config = configOf(stack, options);
+  await stack.redis.admitPortals(config.portals.map(({ name }) => name));
+  writeConfig(place.configFile, config);
   await runCli(place.configFile, 'migrate');
   await setRolePasswords(stack.postgres, place.secrets);
   await runCli(place.configFile, 'bootstrap', STEWARD);
@@ -197,7 +211,7 @@ let started = 0;
 /** By dev/chamberlain, which passes the Node options of the program, and is replaced by it. */
 async function startWork(
   stack: Stack,
-  { profileDir, configFile = stack.place.configFile, prefix = [] }: WorkOptions,
+  { profileDir, configFile = stack.place.configFile, prefix = [], roles = [] }: WorkOptions,
 ): Promise<Work> {
   const logFile = join(stack.place.dir, `work-${started++}.log`);
   const log = openSync(logFile, 'w', 0o600);
@@ -211,7 +225,7 @@ async function startWork(
     env['NODE_OPTIONS'] = `--cpu-prof --cpu-prof-dir=${profileDir}`;
   }
   const [program, ...words] = [...prefix, join(PROJECT, 'dev/chamberlain'), 'work'];
-  const child = spawn(program, words, {
+  const child = spawn(program, [...words, ...roles], {
     cwd: PROJECT,
     env,
     stdio: ['ignore', log, log],
@@ -245,7 +259,10 @@ const SWEEP = { everyMinutes: 40_000 };
 /** No suspension waits for a release. */
 const LEAVING = { mostSuspensionsPerHour: 100_000 };
 
-function configOf({ place, postgres, redis, slapd, replica, tools }: Stack): StackConfig {
+function configOf(
+  { place, postgres, redis, slapd, replica, tools }: Stack,
+  { portals = [], api }: RealmOptions,
+): StackConfig {
   const keyOf = (name: string) => join(place.keys, `${name}.pem`);
   const composed = composeConfig({
     secrets: place.secrets,
@@ -262,7 +279,11 @@ function configOf({ place, postgres, redis, slapd, replica, tools }: Stack): Sta
         ...portalWith(name, ensureSigningKey(keyOf(name))),
         subjectEvents: false,
       })),
+      ...portals.map((more) => ({
+        ...portalWith(more.name, ensureSigningKey(keyOf(more.name))),
+        ...more,
+      })),
     ],
   });
-  return { ...composed, sweep: SWEEP, leaving: LEAVING };
+  return { ...composed, sweep: SWEEP, leaving: LEAVING, ...(api === undefined ? {} : { api }) };
 }

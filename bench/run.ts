@@ -1,6 +1,6 @@
 /**
- * The benchmarks: `npm run bench -- chain`, `login`, `sweep`, `lifecycle`, `failover`, `recover` and `install`. Each
- * starts servers of its own, and stops them.
+ * The benchmarks: `npm run bench -- chain`, `login`, `sweep`, `lifecycle`, `failover`, `recover`, `install` and `api`.
+ * Each starts servers of its own, and stops them.
  *
  * Standard output has the figures (with `--json` one object a line), standard error the progress.
  */
@@ -9,10 +9,13 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { renderTable } from '../src/cli/table.ts';
+import { measureApi } from './api.ts';
 import { measureChain } from './chain.ts';
 import { measureFailover } from './failover.ts';
 import type { Figure } from './tools/figure.ts';
 import {
+  API_FULL,
+  API_QUICK,
   type BenchOptions,
   FAILOVER_FULL,
   FAILOVER_QUICK,
@@ -35,7 +38,7 @@ import { measureLogin } from './login.ts';
 import { measureRecover } from './recover.ts';
 import { measureSweep } from './sweep.ts';
 
-const USAGE = `usage: npm run bench -- chain|login|sweep|lifecycle|failover|recover|install [--json] [--quick] [--profile] [--dir DIR]
+const USAGE = `usage: npm run bench -- chain|login|sweep|lifecycle|failover|recover|install|api [--json] [--quick] [--profile] [--dir DIR]
 
   chain      the time from a portal's request until the tool is ready
   login      a login host: its starts, changes, lookups, become, whole logins
@@ -46,11 +49,13 @@ const USAGE = `usage: npm run bench -- chain|login|sweep|lifecycle|failover|reco
              the loss, and how soon \`status\` names a server that came back older
   install    \`chamberlain setup\` on a bare machine, a login host that joins, what all roles take at rest, and
              \`docker compose up\`
+  api        the HTTP API: reads, requests until their verdict, checks, and a thousand listeners
 
   --json     one object a line: {"figure","value","unit","floor","ratio","goal","holds"}
   --quick    small sizes, to try the benchmark itself; the figures mean nothing
   --profile  also show a CPU profile by package and function: of \`chamberlain work\` under the load,
-             of a first start of a login host's programs, or of \`work\` over surveys of everything or a rotation
+             of a first start of a login host's programs, of \`work\` over surveys of everything or a rotation,
+             or of \`work api\`
   --dir DIR  where the servers' data is stored: the disk that is measured (default: ${tmpdir()})
 
 Exit: 0 every figure reaches its goal · 1 a figure misses its goal, or could not be measured · 2 wrong usage
@@ -81,6 +86,7 @@ const benches = {
     measureFailover({ ...options, size: values.quick ? FAILOVER_QUICK : FAILOVER_FULL }),
   install: (options: Options) =>
     measureInstall({ ...options, size: values.quick ? INSTALL_QUICK : INSTALL_FULL }),
+  api: (options: Options) => measureApi({ ...options, size: values.quick ? API_QUICK : API_FULL }),
 };
 const [name = '', ...more] = positionals;
 if (values.help || more.length > 0 || !isBench(name)) {

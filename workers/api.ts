@@ -32,9 +32,8 @@ export async function startApi(
   const outcomes = openOutcomes(pool);
   const events = openEventInbox(config);
   const close = async () => {
-    outcomes.close();
     counts.close();
-    await Promise.all([queues.close(), events.close(), pool.end()]);
+    await Promise.all([outcomes.close(), queues.close(), events.close(), pool.end()]);
   };
   try {
     const api = { config, pool, queues, outcomes, events, log, now };

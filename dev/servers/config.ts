@@ -47,6 +47,7 @@ export interface StackConfig {
     kinds: 'all' | readonly string[];
     subjectEvents: boolean;
     speaksForAdmins: boolean;
+    events?: 'queue' | 'http';
     reads?: readonly ('public' | 'own' | 'mail' | 'all')[];
   }[];
   readonly api?: {

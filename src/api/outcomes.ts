@@ -1,8 +1,11 @@
 /**
  * What has become of requests, for callers that wait. PostgreSQL says it: a verdict counts from the COMMIT on. Whoever
- * waits is looked after by one loop, with one statement for all, so that a thousand callers cost as much as one.
+ * waits is looked after by one loop, with one statement for all, so that a thousand callers cost as much as one. It looks
+ * when PostgreSQL gives notice of events, which come with each verdict and with each end; notices may be lost, so it also
+ * looks now and then.
  */
 import { type Pool, withClient } from '../database/connection.ts';
+import { hearChannel } from '../database/notices.ts';
 import { findStandings, type Standing } from '../requests/request-progress.ts';
 import { sentenceOf } from '../requests/verdict.ts';
 import { away } from './problem.ts';
@@ -33,11 +36,14 @@ export type Until = 'verdict' | 'done';
 export interface Outcomes {
   /** Waits until it has a verdict or is done, and otherwise until the signal aborts; says what is known by then. */
   wait(asked: Asked, until: Until, signal: AbortSignal): Promise<Outcome>;
-  close(): void;
+  close(): Promise<void>;
 }
 
-/** The time between two looks, as a share of how long the newest caller has waited, within these bounds. */
-const LOOK = { share: 0.1, leastMs: 5, mostMs: 250 };
+/**
+ * The time between two looks without a notice, as a share of how long the newest caller has waited, within these bounds.
+ * Notices are gathered for `gatherMs`.
+ */
+const LOOK = { share: 0.1, leastMs: 20, mostMs: 250, gatherMs: 2 };
 /** How long PostgreSQL may be away before the callers that wait get an error. */
 const FORGIVEN_MS = 5000;
 
@@ -56,17 +62,25 @@ export function openOutcomes(pool: Pool): Outcomes {
   let answeredAt = performance.now();
   let isLooking = false;
   let isClosed = false;
+  /** something has changed since the last look began */
+  let isNoticed = false;
 
   const next = () => {
     clearTimeout(timer);
     if (isClosed || isLooking || all.size === 0) return;
     const newest = Math.max(...[...all].map(({ since }) => since));
     const share = (performance.now() - newest) * LOOK.share;
-    timer = setTimeout(() => void look(), Math.min(LOOK.mostMs, Math.max(LOOK.leastMs, share)));
+    const pause = Math.min(LOOK.mostMs, Math.max(LOOK.leastMs, share));
+    timer = setTimeout(() => void look(), isNoticed ? LOOK.gatherMs : pause);
   };
+  const hearing = hearChannel(pool, 'chamberlain', (payload) => {
+    if (payload !== 'events' || isNoticed || all.size === 0) return;
+    isNoticed = true;
+    next();
+  });
 
   async function look(): Promise<void> {
-    isLooking = true;
+    [isLooking, isNoticed] = [true, false];
     const now = [...all];
     try {
       const asked = now.map((each) => each.asked);
@@ -105,12 +119,14 @@ export function openOutcomes(pool: Pool): Outcomes {
         all.add(waiting);
         signal.addEventListener('abort', onAbort);
         if (signal.aborted) onAbort();
-        next(); // the newest must not wait for as long as an older one
+        isNoticed = true; // it may have come already
+        next();
       }),
-    close() {
+    async close() {
       isClosed = true;
       clearTimeout(timer);
       for (const each of all) each.settle(each.last);
+      await hearing.close();
     },
   };
 }

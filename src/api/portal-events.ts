@@ -24,7 +24,8 @@ export async function takeEvents(
   signal: AbortSignal,
 ): Promise<NextEvents | undefined> {
   for (;;) {
-    const waiting = await inbox.look(portal);
+    const look = await inbox.look(portal);
+    const waiting = look.events;
     const found = waiting === undefined ? undefined : readBounds(waiting.token);
     if (waiting !== undefined && found !== undefined && isNext(found, after)) {
       return { token: waiting.token, last: found.last };
@@ -32,7 +33,7 @@ export async function takeEvents(
     // also if events are missing: the relay then goes back to what the portal has
     if (waiting !== undefined) await inbox.confirm(portal, waiting.job, after);
     if (signal.aborted) return undefined;
-    await inbox.untilSomething(portal, signal);
+    await inbox.untilSomething(portal, look, signal);
   }
 }
 

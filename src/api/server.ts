@@ -89,8 +89,12 @@ export async function makeServer(
             params: request.params,
             query: request.query,
             body: request.body,
-            signal: AbortSignal.any([gone.signal, ending.signal]),
-            ...{ request, reply },
+            // most calls wait for nothing, and making one costs a part of a read
+            get signal() {
+              return AbortSignal.any([gone.signal, ending.signal]);
+            },
+            request,
+            reply,
           });
           if (answer === undefined) return reply;
           const type = of.types?.[answer.status];

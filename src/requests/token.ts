@@ -261,9 +261,11 @@ function readShape(token: string): { header: JsonObject; payload: JsonObject } |
   return { header, payload };
 }
 
+const utf8 = new TextDecoder('utf-8', { fatal: true });
+
 function parseObject(part: string): JsonObject | undefined {
   try {
-    const text = new TextDecoder('utf-8', { fatal: true }).decode(Buffer.from(part, 'base64url'));
+    const text = utf8.decode(Buffer.from(part, 'base64url'));
     const value: unknown = JSON.parse(text);
     return typeof value === 'object' && value !== null && !Array.isArray(value)
       ? (value as JsonObject)

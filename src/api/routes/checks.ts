@@ -8,7 +8,7 @@ import { checkToken, send } from './requests.ts';
 /** Intake answers checks after the requests that wait beside them. Nobody waits longer for a verdict that may change. */
 const ANSWERED_WITHIN_MS = 10_000;
 /** Pauses between two looks at a check. */
-const LOOK_MS = { first: 2, growth: 1.5, most: 100 };
+const LOOK_MS = { first: 2, growth: 1.2, most: 100 };
 
 const CHECKED = z
   .object({

@@ -24,6 +24,7 @@ import {
 const MOST_JOB_BYTES = 8 * 1024 * 1024;
 /** The longest wait for a job: notices may be lost with a connection. */
 const WAIT_SECONDS = 1;
+const MOST_WAIT_MS = 1500;
 const AFTER_FAILURE_MS = 500;
 /** Token of a job that is fetched without a lock (BullMQ). */
 const NO_LOCK = '0';
@@ -36,17 +37,33 @@ interface WaitingEvents {
   token: string;
 }
 
+/** What a look has found. */
+interface Look {
+  /** undefined: none are there */
+  events: WaitingEvents | undefined;
+  /** when it began, for `untilSomething` */
+  round: number;
+}
+
 export interface EventInbox {
-  /** The events that are next; undefined if there are none. May throw BACKEND_UNAVAILABLE. */
-  look(portal: string): Promise<WaitingEvents | undefined>;
+  /** The events that are next. May throw BACKEND_UNAVAILABLE. */
+  look(portal: string): Promise<Look>;
   /**
    * Ends that job: the portal has every event up to `have`. Does nothing if the job has ended meanwhile. May throw
    * BACKEND_UNAVAILABLE.
    */
   confirm(portal: string, job: string, have: number): Promise<void>;
-  /** Returns when events may have come for the portal, after a second at the latest, or when the signal aborts. */
-  untilSomething(portal: string, signal: AbortSignal): Promise<void>;
+  /** Returns when events may have come for the portal since a look, or when the signal aborts. */
+  untilSomething(portal: string, since: Look, signal: AbortSignal): Promise<void>;
   close(): Promise<void>;
+}
+
+/** The connections that all portals share. */
+interface Shared {
+  redis: Redis;
+  guarded: Guard;
+  /** of the workers */
+  fetching: Redis;
 }
 
 interface PortalQueue {
@@ -54,58 +71,91 @@ interface PortalQueue {
   redis: Redis;
   guarded: Guard;
   worker: Worker;
-  /** of the worker */
-  fetching: Redis;
   /** waits for a job */
   waiting: Redis;
-  /** ends when a job may have come */
-  came: Promise<unknown> | undefined;
+  /** how often a job may have come */
+  round: number;
+  /** of this round: all who listen look together */
+  looking: Promise<Look> | undefined;
+  /** all who listen confirm the same together */
+  confirming: Map<string, Promise<void>>;
+  /** a wait in Redis */
+  popping: Promise<void> | undefined;
+  /** of all who listen; ends when a job may have come */
+  came: Promise<void> | undefined;
+  waiters: number;
 }
 
 /** Opens a portal's connections when it is first asked about. */
 export function openEventInbox(config: RedisPlace): EventInbox {
+  let shared: Shared | undefined;
   const opened = new Map<string, PortalQueue>();
   const open = (portal: string): PortalQueue => {
-    const found = opened.get(portal) ?? openPortalQueue(config, portal);
+    shared ??= openShared(config);
+    const found = opened.get(portal) ?? openPortalQueue(config, shared, portal);
     opened.set(portal, found);
     return found;
   };
   return {
     look(portal) {
       const found = open(portal);
-      return found.guarded(`reading the queue of ${portal}`, () => readNext(found));
+      if (found.looking !== undefined) return found.looking;
+      const { round } = found;
+      const look: Promise<Look> = found
+        .guarded(`reading the queue of ${portal}`, () => readNext(found))
+        .then((events) => ({ events, round }))
+        .finally(() => {
+          if (found.looking === look) found.looking = undefined;
+        });
+      found.looking = look;
+      return look;
     },
     confirm(portal, job, have) {
       const found = open(portal);
-      return found.guarded(`confirming events of ${portal}`, () =>
-        inCommandTime(() => endJob(found, job, { have })),
-      );
+      const what = `${job} ${have}`;
+      const confirming =
+        found.confirming.get(what) ??
+        found
+          .guarded(`confirming events of ${portal}`, () =>
+            inCommandTime(() => endJob(found, job, { have })),
+          )
+          .finally(() => found.confirming.delete(what));
+      found.confirming.set(what, confirming);
+      return confirming;
     },
-    untilSomething: (portal, signal) => untilMarked(open(portal), signal),
+    untilSomething: (portal, since, signal) => untilMarked(open(portal), since, signal),
     async close() {
+      shared?.redis.disconnect();
+      shared?.fetching.disconnect();
       const all = [...opened.values()];
-      for (const { redis, fetching, waiting } of all) {
-        for (const connection of [redis, fetching, waiting]) connection.disconnect();
-      }
+      for (const { waiting } of all) waiting.disconnect();
       await Promise.allSettled(all.map(({ worker }) => worker.close(true)));
     },
   };
 }
 
-function openPortalQueue(config: RedisPlace, portal: string): PortalQueue {
-  const name = eventsQueue(portal);
+function openShared(config: RedisPlace): Shared {
   const redis = connectProducer(config, 'api');
-  const [fetching, waiting] = [1, 2].map(() => connectConsumer(config, 'api')) as [Redis, Redis];
+  return { redis, guarded: guardRedis(redis), fetching: connectConsumer(config, 'api') };
+}
+
+function openPortalQueue(
+  config: RedisPlace,
+  { redis, guarded, fetching }: Shared,
+  portal: string,
+): PortalQueue {
+  const name = eventsQueue(portal);
   const worker = new Worker(name, undefined, {
     connection: fetching,
     autorun: false,
     skipVersionCheck: true,
   });
   worker.on('error', () => {}); // each call reports its own
-  const queue = openQueue(redis, name);
   return {
-    ...{ queue, redis, guarded: guardRedis(redis) },
-    ...{ worker, fetching, waiting, came: undefined },
+    ...{ queue: openQueue(redis, name), redis, guarded },
+    ...{ worker, waiting: connectConsumer(config, 'api') },
+    ...{ round: 0, looking: undefined, confirming: new Map() },
+    ...{ popping: undefined, came: undefined, waiters: 0 },
   };
 }
 
@@ -148,21 +198,38 @@ async function endJob({ queue, worker }: PortalQueue, id: string, answer: unknow
   }
 }
 
-async function untilMarked(of: PortalQueue, signal: AbortSignal): Promise<void> {
-  // one at a time, for all who wait
-  of.came ??= of.waiting
-    .bzpopmin(of.queue.toKey('marker'), WAIT_SECONDS)
-    .catch(() => sleep(AFTER_FAILURE_MS))
-    .finally(() => (of.came = undefined));
-  const closed = new AbortController();
+async function untilMarked(of: PortalQueue, since: Look, signal: AbortSignal): Promise<void> {
+  if (of.round !== since.round || signal.aborted) return;
+  of.waiters += 1;
+  of.came ??= untilThere(of).finally(() => (of.came = undefined));
+  const aborted = Promise.withResolvers<void>();
+  const onAbort = () => aborted.resolve();
+  signal.addEventListener('abort', onAbort);
+  await Promise.race([of.came, aborted.promise]);
+  signal.removeEventListener('abort', onAbort);
+  of.waiters -= 1;
+}
+
+/** Waits for all who listen. A notice may be lost, so it also looks each second, and wakes nobody in vain. */
+async function untilThere(of: PortalQueue): Promise<void> {
+  const { round } = of;
+  do {
+    // it may take longer than it should if Redis is away; there is one at a time
+    of.popping ??= popMarker(of).finally(() => (of.popping = undefined));
+    await Promise.race([of.popping, sleep(MOST_WAIT_MS)]);
+    if (of.round !== round) return;
+    // whoever listens finds out what is wrong
+    if ((await readNext(of).catch(() => 'unknown')) !== undefined) return;
+  } while (of.waiters > 0);
+}
+
+async function popMarker(of: PortalQueue): Promise<void> {
   try {
-    await Promise.race([
-      of.came,
-      sleep(WAIT_SECONDS * 1000, undefined, { signal: AbortSignal.any([signal, closed.signal]) }),
-    ]);
+    const marker = await of.waiting.bzpopmin(of.queue.toKey('marker'), WAIT_SECONDS);
+    if (marker === null) return;
+    of.round += 1;
+    of.looking = undefined; // it may have begun before the job came
   } catch {
-    // the signal
-  } finally {
-    closed.abort();
+    await sleep(AFTER_FAILURE_MS);
   }
 }

@@ -23,15 +23,17 @@ afterAll(async () => {
   await world.close();
 });
 
+const eventsOf = async (portal: string) => (await inbox.look(portal)).events;
+
 test('a job waits unchanged until it is confirmed, and the relay reads what the portal has', async () => {
-  expect(await inbox.look('portal')).toBeUndefined();
+  expect(await eventsOf('portal')).toBeUndefined();
   await outbox.add('portal', '0-3', 'a token');
-  expect(await inbox.look('portal')).toEqual({ job: '0-3', token: 'a token' });
-  expect(await inbox.look('portal')).toEqual({ job: '0-3', token: 'a token' });
+  expect(await eventsOf('portal')).toEqual({ job: '0-3', token: 'a token' });
+  expect(await eventsOf('portal')).toEqual({ job: '0-3', token: 'a token' });
   expect(await outbox.look('portal', '0-3')).toEqual({ state: 'waiting' });
   await inbox.confirm('portal', '0-3', 2);
   expect(await outbox.look('portal', '0-3')).toEqual({ state: 'completed', have: 2 });
-  expect(await inbox.look('portal')).toBeUndefined();
+  expect(await eventsOf('portal')).toBeUndefined();
 });
 
 test('a job that ended, was removed or is another is not confirmed, and the one that waits stays', async () => {
@@ -43,7 +45,7 @@ test('a job that ended, was removed or is another is not confirmed, and the one 
   await inbox.confirm('portal', 'one', 5);
   await outbox.add('portal', 'two', 'another token');
   await inbox.confirm('portal', 'one', 5);
-  expect(await inbox.look('portal')).toEqual({ job: 'two', token: 'another token' });
+  expect(await eventsOf('portal')).toEqual({ job: 'two', token: 'another token' });
   await inbox.confirm('portal', 'two', 7);
   expect(await outbox.look('portal', 'two')).toEqual({ state: 'completed', have: 7 });
 });
@@ -54,7 +56,7 @@ test('a job that was fetched by an API that died is found again', async () => {
   // fetches `one`, and ends nothing
   await other.confirm('portal', 'zero', 1);
   await other.close();
-  expect(await inbox.look('portal')).toEqual({ job: 'one', token: 'a token' });
+  expect(await eventsOf('portal')).toEqual({ job: 'one', token: 'a token' });
   await inbox.confirm('portal', 'one', 3);
   expect(await outbox.look('portal', 'one')).toEqual({ state: 'completed', have: 3 });
 });
@@ -62,19 +64,32 @@ test('a job that was fetched by an API that died is found again', async () => {
 test('what the relay did not write is ended, so that the relay sends its own again', async () => {
   await outbox.add('portal', 'one', 'a token');
   await redis.hset('bull:events.portal:one', 'data', '{"no": "token"}');
-  expect(await inbox.look('portal')).toBeUndefined();
+  expect(await eventsOf('portal')).toBeUndefined();
   expect(await outbox.look('portal', 'one')).toEqual({ state: 'completed', have: undefined });
 });
 
 test('whoever waits is woken by a job, and by the signal', async () => {
   const never = new AbortController().signal;
+  const look = await inbox.look('portal');
   const begin = performance.now();
   const woken = Promise.all([
-    inbox.untilSomething('portal', never),
-    inbox.untilSomething('portal', never),
+    inbox.untilSomething('portal', look, never),
+    inbox.untilSomething('portal', look, never),
   ]);
   await outbox.add('portal', 'one', 'a token');
   await woken;
   expect(performance.now() - begin).toBeLessThan(900);
-  await inbox.untilSomething('portal', AbortSignal.abort());
+  await inbox.untilSomething('portal', await inbox.look('portal'), AbortSignal.abort());
+});
+
+test('whoever looked before a job came does not wait, although another was woken by it', async () => {
+  const never = new AbortController().signal;
+  const early = await inbox.look('portal');
+  const woken = inbox.untilSomething('portal', early, never);
+  await outbox.add('portal', 'one', 'a token');
+  await woken;
+  const begin = performance.now();
+  await inbox.untilSomething('portal', early, never);
+  expect(performance.now() - begin).toBeLessThan(100);
+  expect(await eventsOf('portal')).toEqual({ job: 'one', token: 'a token' });
 });
