@@ -34,7 +34,10 @@ export function openCallCounts(config: RedisPlace): CallCounts {
         .exec()
         .then(
           (answers) => answers?.[0]?.[1],
-          () => undefined,
+          (error: Error) => {
+            // without this the calls that Redis does not answer would stay in the connection
+            if (/timed out/u.test(error.message)) redis.disconnect(true);
+          },
         );
       const calls = Number((await Promise.race([counted, late])) ?? 0);
       clearTimeout(timer);
