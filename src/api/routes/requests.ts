@@ -92,7 +92,6 @@ const PROGRESS = z
 
 const PORTAL = z
   .string()
-  .regex(/^[a-z][a-z0-9.-]{0,62}$/u, 'no portal has such a name')
   .optional()
   .describe('the portal that sent it: another than the own one only with the right `all`');
 
