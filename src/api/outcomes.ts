@@ -68,7 +68,8 @@ export function openOutcomes(pool: Pool): Outcomes {
   const next = () => {
     clearTimeout(timer);
     if (isClosed || isLooking || all.size === 0) return;
-    const newest = Math.max(...[...all].map(({ since }) => since));
+    let newest = 0;
+    for (const { since } of all) newest = Math.max(newest, since);
     const share = (performance.now() - newest) * LOOK.share;
     const pause = Math.min(LOOK.mostMs, Math.max(LOOK.leastMs, share));
     timer = setTimeout(() => void look(), isNoticed ? LOOK.gatherMs : pause);

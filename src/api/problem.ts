@@ -42,6 +42,10 @@ export class Problem extends Error {
 /** The one answer for what is missing and for what the caller may not see. Nobody can tell them apart. */
 export const notFound = (): Problem => new Problem(404, 'NOT_FOUND');
 
+/** For a body of a content type that the route does not have, or has no name. */
+export const unreadable = (): Problem =>
+  new Problem(415, 'CALL_INVALID', 'The route does not read a body of this content type.');
+
 /** How soon a caller may try again when a server is away. */
 const AWAY_SECONDS = 5;
 
@@ -86,9 +90,7 @@ export function problemOf(error: unknown): Problem {
   }
   if (isAway(error)) return away();
   if (statusCode === 413) return new Problem(413, 'CALL_TOO_LARGE');
-  if (statusCode === 415) {
-    return new Problem(415, 'CALL_INVALID', 'The route does not read a body of this content type.');
-  }
+  if (statusCode === 415) return unreadable();
   if (typeof statusCode === 'number' && statusCode >= 400 && statusCode < 500) {
     return new Problem(statusCode, 'CALL_INVALID');
   }

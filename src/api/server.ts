@@ -14,7 +14,14 @@ import { cannotRead } from '../shared/errors.ts';
 import type { Config } from '../shared/config.ts';
 import { findCaller, unsigned } from './caller.ts';
 import { describeRoutes, documentOf } from './document.ts';
-import { notFound, Problem, problemOf, PROBLEM_TYPE, renderProblem } from './problem.ts';
+import {
+  notFound,
+  Problem,
+  problemOf,
+  PROBLEM_TYPE,
+  renderProblem,
+  unreadable,
+} from './problem.ts';
 import { type Caller, mayCall } from './rights.ts';
 import type { Api, Route } from './route.ts';
 
@@ -25,7 +32,7 @@ const MOST_BODY_BYTES = 64 * 1024;
 const MOST_HEADER_BYTES = 16 * 1024;
 /** Enough for a thousand listeners and all who call meanwhile. */
 const MOST_CONNECTIONS = 4096;
-/** How long a client may take to send the header of a call, and the whole call. */
+/** How long a client may take to agree on TLS, to send the header of a call, and to send the whole call. */
 const SENT_WITHIN_MS = { header: 5000, whole: 15_000 };
 /** A proxy keeps its connections for a minute. */
 const KEPT_OPEN_MS = 75_000;
@@ -52,6 +59,7 @@ export async function makeServer(
     if (fault !== undefined) throw fault;
     if (caller === undefined && of.right !== 'none') throw unsigned();
     if (!mayCall(caller, of.right)) throw notFound();
+    requireReadable(of, request);
     if (caller !== undefined) callers.set(request, caller);
   };
   server.addHook('preClose', (done) => {
@@ -82,7 +90,10 @@ export async function makeServer(
       handler: async (request, reply) => {
         const gone = new AbortController();
         const onClose = () => gone.abort();
-        request.raw.socket.once('close', onClose);
+        const { socket } = request.raw;
+        // it may have gone while its token was checked
+        if (socket.destroyed) onClose();
+        socket.once('close', onClose);
         try {
           const answer = await of.handle(api, {
             caller: callers.get(request),
@@ -104,13 +115,20 @@ export async function makeServer(
             .headers(answer.headers ?? {})
             .send(answer.body);
         } finally {
-          request.raw.socket.off('close', onClose);
+          socket.off('close', onClose);
         }
       },
     });
   }
   await server.ready();
   return server;
+}
+
+/** Throws the problem for a body of a type that the route has no schema for: nothing would check it. */
+function requireReadable({ bodies }: Route, request: FastifyRequest): void {
+  const [type = ''] = (request.headers['content-type'] ?? '').toLowerCase().split(/[ ;]/u);
+  if (bodies === undefined || Object.hasOwn(bodies, type)) return;
+  throw unreadable();
 }
 
 function openServer(settings: ApiConfig): FastifyInstance {
@@ -142,7 +160,10 @@ function openServer(settings: ApiConfig): FastifyInstance {
   const server = (
     tls === undefined
       ? fastify({ ...options, http: limits })
-      : fastify({ ...options, https: { ...limits, ...tls() } })
+      : fastify({
+          ...options,
+          https: { ...limits, handshakeTimeout: SENT_WITHIN_MS.header, ...tls() },
+        })
   ) as FastifyInstance;
   server.server.maxConnections = MOST_CONNECTIONS;
   if (tls !== undefined) renewTls(server, tls);
@@ -168,8 +189,9 @@ async function countCall(
   });
 }
 
-/** Of IPv6 the network of 64 bits, which one client has alone. */
-function networkOf(address: string | undefined): string {
+/** Of IPv6 the network of 64 bits, which one client has alone; an address of IPv4 within IPv6 is that of IPv4. */
+function networkOf(given: string | undefined): string {
+  const address = given?.replace(/^::ffff:(?=[0-9.]+$)/iu, '');
   if (address === undefined || isIP(address) !== 6) return address ?? 'unix';
   const [head = '', tail] = address.replace(/%.*$/u, '').split('::');
   const front = head === '' ? [] : head.split(':');

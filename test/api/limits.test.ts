@@ -45,6 +45,13 @@ test('too many calls are refused until the time that the answer says', async () 
     ),
   );
   expect(new Set(guesses.map(({ status }) => status))).toEqual(new Set([401, 429]));
+  // who listens at :: sees addresses of IPv4 so, and each is a caller of its own
+  const mapped = await Promise.all(
+    Array.from({ length: 30 }, (_, n) =>
+      api.get('/v1/kinds', { headers: { 'x-forwarded-for': `::ffff:203.0.113.${n}` } }),
+    ),
+  );
+  expect(mapped.every(({ status }) => status === 200)).toBe(true);
   // one network of IPv6 is one caller
   const six = await Promise.all(
     Array.from({ length: 30 }, (_, n) =>
@@ -83,6 +90,14 @@ test('bodies: bad UTF-8, no JSON, deep JSON, repeated keys, another type, too la
     status: 415,
     body: { code: 'CALL_INVALID' },
   });
+  // nor of a type that another route reads, nor of none
+  for (const type of ['application/jwt', undefined]) {
+    const body = 'null';
+    const given = { as: 'other' as const, body, ...(type === undefined ? {} : { type }) };
+    expect((await api.call('POST', '/v1/keys/check', given)).status).toBe(415);
+  }
+  const asJson = { as: 'other' as const, type: 'application/json', body: 'null' };
+  expect((await api.call('POST', '/v1/checks', asJson)).status).toBe(415);
   expect(await check('x'.repeat(70_000))).toMatchObject({
     status: 413,
     body: { code: 'CALL_TOO_LARGE' },

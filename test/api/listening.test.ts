@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { spawnSync } from 'node:child_process';
 import { readFileSync, statSync } from 'node:fs';
-import { request, type RequestOptions } from 'node:http';
+import { Agent, type IncomingMessage, request, type RequestOptions } from 'node:http';
 import { request as tlsRequest } from 'node:https';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
@@ -121,4 +121,23 @@ test('whoever waits when it ends gets what is known, and nobody holds it up', as
   await second.close();
   expect(performance.now() - start).toBeLessThan(3000);
   expect(await answer).toMatchObject({ status: 202, body: { verdict: null, done: false } });
+});
+
+test('an open stream of events does not hold it up, although the client would keep the connection', async () => {
+  const second = await startApi(api.world.config, log);
+  const target = '/v1/events/stream';
+  const agent = new Agent({ keepAlive: true });
+  const stream = await new Promise<IncomingMessage>((resolve, reject) => {
+    const headers = { authorization: api.tokenFor('other', 'GET', target), 'last-event-id': '0' };
+    const { port } = second;
+    const asking = request({ host: '127.0.0.1', port, path: target, headers, agent }, resolve);
+    asking.on('error', reject);
+    asking.end();
+  });
+  expect(stream.statusCode).toBe(200);
+  stream.resume();
+  const start = performance.now();
+  await second.close();
+  expect(performance.now() - start).toBeLessThan(5000);
+  agent.destroy();
 });

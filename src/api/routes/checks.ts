@@ -44,7 +44,8 @@ export const CHECK_ROUTES = [
     const sent = await send(api, token, job);
     const end = performance.now() + ANSWERED_WITHIN_MS;
     for (let pause = LOOK_MS.first; performance.now() < end; pause *= LOOK_MS.growth) {
-      await sleep(Math.min(pause, LOOK_MS.most), undefined, { signal });
+      if (signal.aborted) break;
+      await sleep(Math.min(pause, LOOK_MS.most));
       const verdict = await sent.readVerdict();
       if (verdict !== undefined) {
         return { status: 200, body: CHECKED.parse({ id: signed.claims.jti, ...verdict }) };

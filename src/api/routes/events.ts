@@ -124,6 +124,7 @@ async function stream(
     'cache-control': 'no-store',
     'x-content-type-options': 'nosniff',
     'x-accel-buffering': 'no', // nginx: pass each event on at once
+    connection: 'close', // otherwise the client would keep it when the API ends, and the API would wait for it
   });
   let position = from;
   let next = first;

@@ -34,7 +34,9 @@ export function openCallCounts(config: RedisPlace): CallCounts {
       // the first of a window says when it ends
       if (count === calls) redis.pexpire(key, 2000 * WINDOW_SECONDS).catch(() => {});
       return count;
-    } catch {
+    } catch (error) {
+      // without this the counts that Redis does not answer would stay in the connection
+      if (/timed out/u.test((error as Error).message)) redis.disconnect(true);
       return undefined;
     }
   }
