@@ -49,7 +49,8 @@ async function withDropIn<T>(role: string, text: string, act: () => Promise<T> |
     return await act();
   } finally {
     run(`rm ${dropIn}/test.conf; systemctl daemon-reload
-      systemctl reset-failed chamberlain@${role} || :; systemctl restart chamberlain@${role}`);
+      systemctl reset-failed chamberlain@${role} || :
+      if systemctl is-enabled --quiet chamberlain@${role}; then systemctl restart chamberlain@${role}; fi`);
   }
 }
 
