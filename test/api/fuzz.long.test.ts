@@ -432,7 +432,11 @@ function findFaults(sent: Sent, { status, headers, text: all }: Heard): string[]
     if (isKnown && status === 401) faults.push(`401 for ${sent.as}`);
     if (isKnown && !mayCall(caller, right) && status !== 404) faults.push('a right is crossed');
   }
-  for (const secret of secrets) if (all.includes(secret)) faults.push(`betrays ${secret}`);
+  // areas and folders of archives, which lie in the folder of this realm, are shown to callers with the right `all`
+  const hidden = reads?.includes('all')
+    ? secrets.filter((each) => each !== api.world.dir)
+    : secrets;
+  for (const secret of hidden) if (all.includes(secret)) faults.push(`betrays ${secret}`);
   if (/\n\s+at |node_modules|node:internal|\.ts:\d|SELECT /u.test(all))
     faults.push('a stack trace');
   if (all.includes('eyJ') && headers['content-type'] === PROBLEM_TYPE) faults.push('a token');
