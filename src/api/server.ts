@@ -80,12 +80,18 @@ export async function makeServer(
   server.setNotFoundHandler((_, reply) => sendProblem(reply, notFound()));
   parseBodies(server);
   await describeRoutes(server, api.config.realm);
-  for (const of of routes) {
+  // monitoring asks with HEAD (RFC 9110, 9.3.2), and has no token
+  const open = routes.filter(({ method, right }) => method === 'GET' && right === 'none');
+  const all = [
+    ...routes.map((of) => ({ of, method: of.method, schema: documentOf(of) })),
+    ...open.map((of) => ({ of, method: 'HEAD', schema: { ...documentOf(of), hide: true } })),
+  ];
+  for (const { of, method, schema } of all) {
     server.route({
-      method: of.method,
+      method,
       url: of.path,
       bodyLimit: of.mostBytes ?? MOST_BODY_BYTES,
-      schema: documentOf(of),
+      schema,
       onRequest: (request) => admit(of, request),
       handler: async (request, reply) => {
         const gone = new AbortController();
@@ -179,14 +185,18 @@ async function countCall(
   request: FastifyRequest,
   caller: Caller | undefined,
 ): Promise<void> {
-  const seconds =
+  const [who, key, mostPerMinute] =
     caller === undefined
-      ? await counts.count(`address:${networkOf(request.ip)}`, most.address)
-      : await counts.count(`portal:${caller.name}`, most.portal);
+      ? ['This address', `address:${networkOf(request.ip)}`, most.address]
+      : [`The portal ${caller.name}`, `portal:${caller.name}`, most.portal];
+  const seconds = await counts.count(key, mostPerMinute);
   if (seconds === 0) return;
-  throw new Problem(429, 'CALL_TOO_OFTEN', undefined, {
-    headers: { 'retry-after': String(seconds) },
-  });
+  throw new Problem(
+    429,
+    'CALL_TOO_OFTEN',
+    `${who} may make ${mostPerMinute} calls in a minute, and a sixth of that in 10 s. Wait for ${seconds} s.`,
+    { headers: { 'retry-after': String(seconds) } },
+  );
 }
 
 /** Of IPv6 the network of 64 bits, which one client has alone; an address of IPv4 within IPv6 is that of IPv4. */

@@ -1,8 +1,8 @@
 /**
  * The signed tokens that carry requests: compact JWS (RFC 7515) with the claims of a JWT
  * (RFC 7519), signed with Ed25519 (`alg` EdDSA, RFC 8037); the tokens that carry events to portals; and those that
- * say who calls the API. Only this file uses `jose`. It is long because signing and checking are together: one can see that each accepts what the
- * other makes.
+ * say who calls the API. Only this file uses `jose`. It is long because signing and checking are together: one can see
+ * that each accepts what the other makes.
  */
 import { createPublicKey, type KeyObject } from 'node:crypto';
 import { compactVerify, SignJWT } from 'jose';
@@ -137,8 +137,7 @@ export async function verifyCall(
   }
   if (claims.htm !== call.method || claims.htu !== call.target) {
     return {
-      sentence:
-        'The token is for another call: `htm` and `htu` must be the method and the path with the query.',
+      sentence: `The token is for the call ${quote(`${claims.htm} ${claims.htu}`)}, and this is ${quote(`${call.method} ${call.target}`)}: \`htm\` and \`htu\` must be the method and the path with the query.`,
     };
   }
   const untimely = wrongTime(claims, seconds(now), {

@@ -70,16 +70,20 @@ export const CODES = {
     'Send less at once.',
   ),
   CALL_TOO_OFTEN: fault(
-    'The portal, or the address, has made more calls than it may in a minute.',
+    'The portal, or the address, has made more calls than it may.',
     'Wait for as many seconds as the header `Retry-After` says.',
   ),
   EVENTS_BY_QUEUE: refusal(
     'The portal takes its events from its queue. It cannot take them over HTTP as well.',
-    'Read the queue `events.<portal>`. An operator can set `events` of the portal to `http` in the configuration.',
+    'Read the queue `events.<portal>`. An operator can set `events` of the portal to `http` in the configuration, and restart the relay and the API.',
+  ),
+  EVENT_UNKNOWN: refusal(
+    'The portal asks for what comes after an event that does not exist.',
+    'Ask with the number of the last event that the portal has stored, or with 0 for all that are kept.',
   ),
   NOT_FOUND: refusal(
     'The API has nothing there, or nothing that this caller may see.',
-    'Check the path. An operator can give the portal more rights (`reads` in the configuration).',
+    'Check the path and the name. An operator can give the portal more rights (`reads` in the configuration).',
   ),
   // people and rights
   PERSON_UNKNOWN: refusal(

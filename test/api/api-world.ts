@@ -188,7 +188,7 @@ function send(
           status: response.statusCode ?? 0,
           headers: response.headers as Record<string, string>,
           text,
-          body: type.includes('json') ? JSON.parse(text) : undefined,
+          body: type.includes('json') && method !== 'HEAD' ? JSON.parse(text) : undefined,
         });
       });
     });

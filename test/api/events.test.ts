@@ -88,6 +88,15 @@ test('who gets no events there', async () => {
   }
 });
 
+test('a number that no event has is refused', async () => {
+  for (const path of ['/v1/events', '/v1/events/stream']) {
+    expect(await api.get(`${path}?after=99999`, { as: 'other' })).toMatchObject({
+      status: 409,
+      body: { code: 'EVENT_UNKNOWN' },
+    });
+  }
+});
+
 test('a portal has at most sixteen streams; one that ends makes room', async () => {
   const streams: EventStream[] = [];
   try {

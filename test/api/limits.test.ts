@@ -25,6 +25,13 @@ function speak(bytes: string | Buffer): Promise<string> {
   });
 }
 
+test('monitoring may ask with HEAD what needs no token', async () => {
+  for (const path of ['/healthz', '/readyz', '/v1/kinds']) {
+    expect(await api.call('HEAD', path)).toMatchObject({ status: 200, text: '' });
+  }
+  expect((await api.call('HEAD', '/v1/events/stream')).status).toBe(404);
+});
+
 test('too many calls are refused until the time that the answer says', async () => {
   const calls = (count: number, headers: Record<string, string>) =>
     Promise.all(Array.from({ length: count }, () => api.get('/v1/kinds', { headers })));

@@ -113,8 +113,8 @@ class Client:
     """Speaks to one realm for one portal.
 
     url: of the API, such as "https://chamberlain.example.org"
-    realm, portal, kid: as in the configuration of the realm
-    key: the portal's Ed25519 key, PKCS #8 in PEM
+    realm, portal, kid: as in the configuration of the realm; an admin's own key is of the portal "admin.NAME"
+    key: the bytes of the file with the portal's Ed25519 key, PKCS #8 in PEM
     events_key: the realm's public key for events, in PEM; only `events` needs it
     session: of `requests`, for example with `verify` set to the file of an authority
     """
@@ -231,6 +231,8 @@ class Client:
 
     def name(self, name: str, *, of: str | None = None) -> Json:
         """Whether a name is free, for a person or for a tool: `state`, and a `sentence` if it is not."""
+        if name.strip(".") == "":
+            return {"name": name, "of": of, "state": "invalid"}  # no path can hold it
         answer: Json = self.read("/v1/names/" + _segment(name), of=of)
         return answer
 
@@ -258,7 +260,8 @@ class Client:
 
         An event counts as received as soon as the next one is asked for. So store its number where you store what
         it changed, before that, and begin there after an interruption: an event may come again, but none is lost.
-        While the API is away, it is asked again. Raises EventsGone: go on after `removed`.
+        While the API is away, it is asked again. Raises EventsGone: go on after `removed`. Events that were received
+        before come again only with the next new one.
 
         stop: is asked between two calls whether to end
         seconds: how long one call waits for events
@@ -360,8 +363,11 @@ class Client:
                 allow_redirects=False,
             )
         except requests.RequestException as error:
-            # its message may hold the call with its token
-            raise Unreachable(f"{method} {path}: {type(error).__name__}") from None
+            if isinstance(error, ValueError):
+                raise ValueError(f"not the address of an API: {self._url}{path}") from error
+            # its message holds the whole query
+            reason = type(error).__name__
+            raise Unreachable(f"{method} {self._url}{path}: {reason}") from None
         is_framed = "Content-Length" in answer.headers or "Transfer-Encoding" in answer.headers
         if not is_framed and answer.status_code != 204:
             # `requests` does not notice an answer that ends within its headers

@@ -1,4 +1,6 @@
-"""Asks whether a name is free, creates a tool, and waits until it can be used.
+"""python3 new_tool.py PERSON NAME TITLE
+
+Asks whether a name is free, creates a tool, and waits until it can be used.
 
 The environment: API_URL, REALM, PORTAL, PORTAL_KID and PORTAL_KEY, the file of the portal's key.
 """
@@ -9,6 +11,8 @@ from pathlib import Path
 
 from chamberlain_client import Client
 
+if len(sys.argv) != 4:
+    sys.exit(__doc__)
 person, name, title = sys.argv[1:]
 client = Client(
     os.environ["API_URL"],

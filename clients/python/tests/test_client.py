@@ -55,9 +55,8 @@ def test_names(client: Client) -> None:
     assert client.name(PERSON)["state"] == "taken"
     assert client.name("root")["state"] == "reserved"
     assert client.name("No such/name?é", of="tool")["state"] == "invalid"
-    with pytest.raises(Problem) as caught:
-        client.name("..")
-    assert caught.value.status == 404
+    assert client.name("..")["state"] == client.name("")["state"] == "invalid"
+    assert client.tool("..") is None
 
 
 def test_what_the_portal_may_read(client: Client) -> None:
@@ -88,6 +87,11 @@ def test_an_invalid_call_raises_a_problem_that_no_repetition_mends(client: Clien
     with pytest.raises(Problem) as caught:
         client.wait(Request("x", "no token"))
     assert caught.value.code == "REQUEST_MALFORMED"
+
+
+def test_an_address_that_is_none_is_a_fault_of_the_program(client: Client) -> None:
+    with pytest.raises(ValueError, match="not the address of an API"):
+        make_client("127.0.0.1:1").wait(create(client, "anybot"))
 
 
 def test_an_api_that_is_away_is_waited_for(client: Client) -> None:

@@ -2,6 +2,8 @@
 import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
 import * as z from 'zod';
+import { withClient } from '../../database/connection.ts';
+import { readLastEvent } from '../callers-queries.ts';
 import type { NextEvents } from '../portal-events.ts';
 import { takeEvents } from '../portal-events.ts';
 import { notFound, Problem } from '../problem.ts';
@@ -49,6 +51,7 @@ export const EVENT_ROUTES = [
     types: { 200: 'application/jwt' },
   }).handle(async (api, { caller, query, signal }) => {
     const portal = portalOf(api, caller);
+    await requireNumber(api, portal, query.after);
     const until = AbortSignal.any([signal, AbortSignal.timeout(Math.ceil(query.seconds * 1000))]);
     const next = await takeEvents(api.events, portal, query.after, until);
     if (next === undefined) return { status: 204, body: undefined };
@@ -75,6 +78,7 @@ export const EVENT_ROUTES = [
         'Give the number of the last event that the portal has, as `after` or in the header `Last-Event-ID`.',
       );
     }
+    await requireNumber(api, portal, from);
     const count = listeners.get(portal) ?? 0;
     if (count >= MOST_LISTENERS) {
       throw new Problem(429, 'CALL_TOO_OFTEN', `The portal has ${count} streams already.`, {
@@ -102,7 +106,20 @@ function portalOf({ config }: Api, caller: Caller): string {
   throw new Problem(
     409,
     'EVENTS_BY_QUEUE',
-    `The events of the portal ${caller.name} are in its queue. An operator can set its \`events\` to \`http\`.`,
+    `The events of the portal ${caller.name} are in its queue. An operator can set its \`events\` to \`http\`, and restart the relay and the API.`,
+  );
+}
+
+/** Refuses a number that no event of the portal has yet: the relay would wait until the portal names another. */
+async function requireNumber({ pool }: Api, portal: string, after: number): Promise<void> {
+  const last = await withClient(pool, (client) => readLastEvent(client, portal)).catch(
+    () => after, // the events themselves come without PostgreSQL
+  );
+  if (after <= last) return;
+  throw new Problem(
+    409,
+    'EVENT_UNKNOWN',
+    `The portal ${portal} has no event ${after}: the last one is ${last}.`,
   );
 }
 
