@@ -23,7 +23,7 @@ export async function takeEvents(
   after: number,
   signal: AbortSignal,
 ): Promise<NextEvents | undefined> {
-  for (;;) {
+  for (let isFirst = true; ; isFirst = false) {
     const look = await inbox.look(portal);
     const waiting = look.events;
     const found = waiting === undefined ? undefined : readBounds(waiting.token);
@@ -32,6 +32,7 @@ export async function takeEvents(
     }
     // also if events are missing: the relay then goes back to what the portal has
     if (waiting !== undefined) await inbox.confirm(portal, waiting.job, after);
+    else if (isFirst) await inbox.tellPosition(portal, after);
     if (signal.aborted) return undefined;
     await inbox.untilSomething(portal, look, signal);
   }

@@ -13,6 +13,8 @@
  * | failed                           | likewise                                                               |
  * | is gone (Redis lost it)          | it is sent again                                                       |
  *
+ * A portal over HTTP says what it has also while no job waits (`goBack`).
+ *
  * A forged or lost answer makes a gap. The portal sees the gap by `after`, and answers with the number that it has. The
  * relay then goes back to that number. If events after that number were removed past their retention time
  * (`retention.eventsDays`), `removed` in the job gives the last of them. If no event follows those, the job contains
@@ -34,6 +36,8 @@ export const LOOK_MS = { first: 2, growth: 1.3, most: 1000 };
 const AGAIN_MS = { first: 100, growth: 2, most: 10_000 };
 /** If a job is worked on for longer than this, its worker may have died. */
 const LONG_ACTIVE_MS = 5000;
+/** How often the position of a portal over HTTP is read while it has every event. */
+const ASK_MS = 1000;
 /** How often queues are tidied. */
 const TIDY_MS = 60_000;
 
@@ -48,6 +52,8 @@ export interface Course {
   againAt: number;
   againMs: number;
   activeSince: number | undefined;
+  /** when the position of a portal over HTTP is read next */
+  askAt: number;
   /** the portal lacks no event up to this number; the numbering may have gaps */
   emptyUpTo: number;
   tidiedAt: number;
@@ -68,7 +74,14 @@ export interface Sender {
 export function newCourse(delivery: store.Delivery): Course {
   return {
     ...{ delivery, lookAt: 0, lookMs: LOOK_MS.first, againAt: 0, againMs: AGAIN_MS.first },
-    ...{ activeSince: undefined, emptyUpTo: 0, tidiedAt: 0, trouble: undefined, restUntil: 0 },
+    ...{
+      activeSince: undefined,
+      askAt: 0,
+      emptyUpTo: 0,
+      tidiedAt: 0,
+      trouble: undefined,
+      restUntil: 0,
+    },
   };
 }
 
@@ -97,6 +110,7 @@ export async function advance(sender: Sender, course: Course, isListening: boole
     }
     return;
   }
+  if (job === null) await goBack(sender, course);
   let ended: Partial<store.Delivery> | undefined;
   if (job !== null) {
     if (performance.now() < course.lookAt) return;
@@ -107,6 +121,22 @@ export async function advance(sender: Sender, course: Course, isListening: boole
   const isEmpty = Math.max(completed, course.emptyUpTo) >= last;
   if (!isEmpty && performance.now() >= course.againAt) await send(sender, course, ended);
   else if (ended !== undefined) await writeCourse(sender, course, ended);
+}
+
+/** Over HTTP a portal may say that it has less than it has confirmed, although nothing waits for it. */
+async function goBack(sender: Sender, course: Course): Promise<void> {
+  const { config, outbox, log } = sender;
+  const { portal, completed } = course.delivery;
+  const isOverHttp = config.portals.some(
+    ({ name, events }) => name === portal && events === 'http',
+  );
+  if (!isOverHttp || performance.now() < course.askAt) return;
+  course.askAt = performance.now() + ASK_MS;
+  const have = await outbox.takePosition(portal);
+  if (have === undefined || have >= completed) return;
+  log.warn({ portal, have, completed }, 'a portal asks for earlier events again');
+  course.emptyUpTo = 0;
+  await writeCourse(sender, course, { completed: have, since: new Date() });
 }
 
 /** What the end of a portal's job changes. Undefined if it has not ended. */

@@ -46,6 +46,16 @@ test('events come in order until they are confirmed, and again to whoever has lo
   expect(await ask('other', 4, 0.2)).toBeUndefined();
 });
 
+test('a portal that has lost its events gets them again, although nothing new happens', async () => {
+  await makeEvent('may-mail');
+  expect(numbers(await ask('may-mail', 0))).toEqual([1]);
+  expect(await ask('may-mail', 1, 0.2)).toBeUndefined();
+  for (let times = 0; times < 2; times += 1) {
+    expect(numbers(await ask('may-mail', 0))).toEqual([1]);
+    expect(await ask('may-mail', 1, 0.2)).toBeUndefined();
+  }
+});
+
 test('a stream carries the same tokens, and goes on where the reader says', async () => {
   const stream = await openStream(api, 'may-own', 0);
   expect(stream.response.headers).toMatchObject({

@@ -260,8 +260,7 @@ class Client:
 
         An event counts as received as soon as the next one is asked for. So store its number where you store what
         it changed, before that, and begin there after an interruption: an event may come again, but none is lost.
-        While the API is away, it is asked again. Raises EventsGone: go on after `removed`. Events that were received
-        before come again only with the next new one.
+        While the API is away, it is asked again. Raises EventsGone: go on after `removed`. Events that were received before come again within a few seconds.
 
         stop: is asked between two calls whether to end
         seconds: how long one call waits for events

@@ -10,7 +10,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { ErrorCode, Job, type Queue, Worker } from 'bullmq';
 import type { Redis } from 'ioredis';
 import { mendTypes } from './queue-keys.ts';
-import { eventsQueue, openQueue } from './queue.ts';
+import { eventsQueue, openQueue, positionKey } from './queue.ts';
 import {
   connectConsumer,
   connectProducer,
@@ -26,6 +26,8 @@ const MOST_JOB_BYTES = 8 * 1024 * 1024;
 const WAIT_SECONDS = 1;
 const MOST_WAIT_MS = 1500;
 const AFTER_FAILURE_MS = 500;
+/** The relay reads it within a second, if it runs. */
+const POSITION_SECONDS = 60;
 /** Token of a job that is fetched without a lock (BullMQ). */
 const NO_LOCK = '0';
 
@@ -53,6 +55,8 @@ export interface EventInbox {
    * BACKEND_UNAVAILABLE.
    */
   confirm(portal: string, job: string, have: number): Promise<void>;
+  /** Tells the relay what the portal has, for when nothing waits. May throw BACKEND_UNAVAILABLE. */
+  tellPosition(portal: string, have: number): Promise<void>;
   /** Returns when events may have come for the portal since a look, or when the signal aborts. */
   untilSomething(portal: string, since: Look, signal: AbortSignal): Promise<void>;
   close(): Promise<void>;
@@ -117,11 +121,21 @@ export function openEventInbox(config: RedisPlace): EventInbox {
         found.confirming.get(what) ??
         found
           .guarded(`confirming events of ${portal}`, () =>
-            inCommandTime(() => endJob(found, job, { have })),
+            inCommandTime(async () => {
+              // the answer to the job is newer
+              await found.redis.del(positionKey(portal));
+              await endJob(found, job, { have });
+            }),
           )
           .finally(() => found.confirming.delete(what));
       found.confirming.set(what, confirming);
       return confirming;
+    },
+    async tellPosition(portal, have) {
+      const { guarded, redis } = open(portal);
+      await guarded(`telling what ${portal} has`, () =>
+        redis.set(positionKey(portal), have, 'EX', POSITION_SECONDS),
+      );
     },
     untilSomething: (portal, since, signal) => untilMarked(open(portal), since, signal),
     async close() {

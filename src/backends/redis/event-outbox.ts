@@ -8,7 +8,7 @@ import type { JobType, Queue } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { RequestNews } from '../../events/deliveries.ts';
 import { lockOf, mendTypes, pausedOf, removeJobs, results } from './queue-keys.ts';
-import { eventsQueue, newsKey, openQueue } from './queue.ts';
+import { eventsQueue, newsKey, openQueue, positionKey } from './queue.ts';
 import {
   connectProducer,
   type Guard,
@@ -51,6 +51,8 @@ export type JobState =
 export interface Outbox {
   add(portal: string, job: string, token: string): Promise<void>;
   look(portal: string, job: string): Promise<JobState>;
+  /** Takes what a portal has said over HTTP that it has, while nothing waited for it; undefined if it said nothing. */
+  takePosition(portal: string): Promise<number | undefined>;
   /** Removes a job. Returns false if a worker has locked it. */
   remove(portal: string, job: string): Promise<boolean>;
   /**
@@ -92,6 +94,13 @@ export function openOutbox(config: RedisPlace): Outbox {
     look(portal, job) {
       const found = open(portal);
       return found.guarded(`reading the queue of ${portal}`, () => readState(found, job));
+    },
+    takePosition(portal) {
+      const { redis, guarded } = open(portal);
+      return guarded(`reading what ${portal} has`, async () => {
+        const text = await redis.getdel(positionKey(portal));
+        return text !== null && /^[0-9]{1,15}$/u.test(text) ? Number(text) : undefined;
+      });
     },
     remove(portal, job) {
       const { queue, redis, guarded } = open(portal);

@@ -34,6 +34,8 @@ export const slowQueue = (role: string): string => `${role}.slow`;
 export const urgentQueue = (role: string): string => `${role}.urgent`;
 /** The queue that a portal reads. */
 export const eventsQueue = (portal: string): string => `events.${portal}`;
+/** Where the API writes which event a portal has that finds none waiting: the relay may have to go back to it. */
+export const positionKey = (portal: string): string => `bull:${eventsQueue(portal)}:position`;
 /**
  * Where the relay writes the status of a request for its portal, among the keys of the portal's queue, which it
  * may read.
