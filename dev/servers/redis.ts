@@ -1,6 +1,7 @@
 import { randomInt } from 'node:crypto';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { dirname, join } from 'node:path';
 import { Redis } from 'ioredis';
 import { redisPasswords, renderUsers, type RedisUser } from '../../deploy/redis/render.ts';
@@ -113,7 +114,12 @@ export async function keepOrChoosePort(portFile: string): Promise<number> {
   } catch {
     // the first start
   }
-  return kept > 0 && (await isFree(kept)) ? kept : freePort();
+  // a server that was killed may hold it for a moment longer
+  for (let tries = 0; kept > 0 && tries < 40; tries += 1) {
+    if (await isFree(kept)) return kept;
+    await sleep(50);
+  }
+  return freePort();
 }
 
 /** A port of 127.0.0.1 on which nothing listens now. */
