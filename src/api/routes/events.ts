@@ -111,15 +111,15 @@ function portalOf({ config }: Api, caller: Caller): string {
 }
 
 /** Refuses a number that no event of the portal has yet: the relay would wait until the portal names another. */
-async function requireNumber({ pool }: Api, portal: string, after: number): Promise<void> {
+async function requireNumber({ pool }: Api, portal: string, asked: number): Promise<void> {
   const last = await withClient(pool, (client) => readLastEvent(client, portal)).catch(
-    () => after, // the events themselves come without PostgreSQL
+    () => asked, // the events themselves come without PostgreSQL
   );
-  if (after <= last) return;
+  if (asked <= last) return;
   throw new Problem(
     409,
     'EVENT_UNKNOWN',
-    `The portal ${portal} has no event ${after}: the last one is ${last}.`,
+    `The portal ${portal} has no event ${asked}: the last one is ${last}.`,
   );
 }
 
