@@ -6,7 +6,11 @@
  */
 import { type Pool, withClient } from '../database/connection.ts';
 import { hearChannel } from '../database/notices.ts';
-import { findStandings, type Standing } from '../requests/request-progress.ts';
+import {
+  findStandings,
+  type Outcome as Progress,
+  type Standing,
+} from '../requests/request-progress.ts';
 import { sentenceOf } from '../requests/verdict.ts';
 import { away } from './problem.ts';
 
@@ -17,17 +21,9 @@ interface Asked {
   sha256: Buffer;
 }
 
-/** What has become of a request: the fields that `chamberlain submit --wait --json` prints. */
-export interface Outcome {
+/** The fields that `chamberlain submit --wait --json` prints, too. */
+export interface Outcome extends Progress {
   id: string;
-  verdict: 'accepted' | 'refused' | null;
-  done: boolean;
-  /** an admin must approve it */
-  waiting?: true;
-  /** an admin has rejected it */
-  rejected?: true;
-  code?: string;
-  sentence?: string;
 }
 
 /** `done` also ends when nobody can wait for more: a role has given up, or an admin must decide. */

@@ -10,6 +10,7 @@ import type { Pool } from '../database/connection.ts';
 import {
   findRequest,
   type OpenTouch,
+  type Outcome,
   readAppliedRoles,
   readOpenTouches,
   type RequestView,
@@ -26,16 +27,7 @@ export type Ending =
   | { ending: 'rejected'; sentence: string }
   | { ending: 'timeout'; accepted: boolean; sentence: string };
 
-/** The same for programs: the verdict, and whether the request is applied everywhere. */
-export interface Outcome {
-  verdict: 'accepted' | 'refused' | null;
-  done: boolean;
-  waiting?: true;
-  rejected?: true;
-  code?: string;
-  sentence?: string;
-}
-
+/** The same for programs. */
 export function outcomeOf(ending: Ending): Outcome {
   switch (ending.ending) {
     case 'applied':

@@ -125,13 +125,11 @@ export async function advance(sender: Sender, course: Course, isListening: boole
 
 /** Over HTTP a portal may say that it has less than it has confirmed, although nothing waits for it. */
 async function goBack(sender: Sender, course: Course): Promise<void> {
+  if (performance.now() < course.askAt) return;
+  course.askAt = performance.now() + ASK_MS;
   const { config, outbox, log } = sender;
   const { portal, completed } = course.delivery;
-  const isOverHttp = config.portals.some(
-    ({ name, events }) => name === portal && events === 'http',
-  );
-  if (!isOverHttp || performance.now() < course.askAt) return;
-  course.askAt = performance.now() + ASK_MS;
+  if (!config.portals.some(({ name, events }) => name === portal && events === 'http')) return;
   const have = await outbox.takePosition(portal);
   if (have === undefined || have >= completed) return;
   log.warn({ portal, have, completed }, 'a portal asks for earlier events again');

@@ -121,6 +121,19 @@ export async function findStandings(
   return rows as Standing[];
 }
 
+/** What has become of a request, for programs: its verdict, and whether it is applied everywhere. */
+export interface Outcome {
+  /** null: it has none yet */
+  verdict: 'accepted' | 'refused' | null;
+  done: boolean;
+  /** an admin must approve it */
+  waiting?: true;
+  /** an admin has rejected it */
+  rejected?: true;
+  code?: string;
+  sentence?: string;
+}
+
 /** A generation that a request touched and that is not yet known to be applied. */
 export interface OpenTouch {
   subject: number;

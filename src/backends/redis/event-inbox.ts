@@ -9,7 +9,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ErrorCode, Job, type Queue, Worker } from 'bullmq';
 import type { Redis } from 'ioredis';
-import { mendTypes } from './queue-keys.ts';
+import { mendTypes, NO_LOCK } from './queue-keys.ts';
 import { eventsQueue, openQueue, positionKey } from './queue.ts';
 import {
   connectConsumer,
@@ -28,8 +28,6 @@ const MOST_WAIT_MS = 1500;
 const AFTER_FAILURE_MS = 500;
 /** The relay reads it within a second, if it runs. */
 const POSITION_SECONDS = 60;
-/** Token of a job that is fetched without a lock (BullMQ). */
-const NO_LOCK = '0';
 
 /** Events for a portal that waits for them. */
 interface WaitingEvents {

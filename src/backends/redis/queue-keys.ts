@@ -32,6 +32,9 @@ const JOB_SUFFIXES = [
   ':unsuccessful',
 ];
 
+/** Token of a job that is fetched without a lock (BullMQ). */
+export const NO_LOCK = '0';
+
 /** The key of the lock that a worker has on a job. */
 export function lockOf(queue: Queue, id: string): string {
   return queue.toKey(`${id}:lock`);

@@ -21,6 +21,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { ErrorCode, UnrecoverableError } from 'bullmq';
 import { allot, type Share } from '../../requests/turns.ts';
 import type { Code } from '../../shared/errors.ts';
+import { NO_LOCK } from './queue-keys.ts';
+import { inCommandTime } from './redis-connection.ts';
 import {
   countJobs,
   countJunk,
@@ -36,7 +38,6 @@ import {
   shortenAll,
   type Taken,
 } from './request-queues.ts';
-import { inCommandTime } from './redis-connection.ts';
 
 /** So many verdicts of a queue are kept at most. */
 const MOST_KEPT = 10_000;
@@ -46,8 +47,6 @@ const MOST_REFUSALS_KEPT = 100;
 /** The longest wait for a job: notices may be lost with a connection. */
 const WAIT_SECONDS = 1;
 const AFTER_FAILURE_MS = 500;
-/** Token of a job that is fetched without a lock (BullMQ). */
-const NO_LOCK = '0';
 
 /** Takes jobs, one from each portal in turn, urgent ones first, until there are `most`. */
 export function takeRequests(inbox: Inbox, most: number): Promise<Taken[]> {
