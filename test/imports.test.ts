@@ -12,7 +12,7 @@ const PURE = [
   'src/reconcile/{engine,plan,action,digest,policy,report,render-plan,wanted}.ts',
   'src/roles/*.ts',
   'src/roles/*/{role,verbs,columns}.ts',
-  'src/identity/{names,reserved-names,posix-id,id-pattern,reach}.ts',
+  'src/identity/{names,reserved-names,posix-id,id-pattern,reach,mail}.ts',
   'src/credentials/credentials.ts',
   'src/ssh-keys/{ssh-key,ssh-key-blob,ssh-key-options,known-bad-keys,ed25519-point,private-key}.ts',
   'src/seals/{seal,heartbeat}.ts',

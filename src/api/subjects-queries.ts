@@ -2,7 +2,7 @@
 import type { PERSON_STATES, SubjectsPage, TOOL_STATES } from '../database/listing.ts';
 import type { Client } from '../database/connection.ts';
 
-/** A person, as far as anybody may see. `email` is only for callers with a right to it. */
+/** A person, as far as anybody may see. `email` and `mailVerifiedAt` are only for callers with a right to them. */
 export interface PersonRow {
   uid: number;
   name: string;
@@ -14,6 +14,7 @@ export interface PersonRow {
   /** accounts of tools */
   maintains: string[];
   email: string | null;
+  mailVerifiedAt: Date | null;
 }
 
 // not EXISTS: for a page, PostgreSQL would read all realm members at once, which takes 10 ms for 30,000
@@ -21,7 +22,8 @@ const PERSON = (people: string) => `
   SELECT p.uid, p.shell_name AS name, p.display_name AS "displayName", p.state, p.created_at AS since,
          (SELECT count(*) = 1 FROM realm_members r WHERE r.person = p.uid) AS "realmMember",
          ARRAY(SELECT t.account FROM maintainers m JOIN tools t ON t.uid = m.tool
-               WHERE m.maintainer = p.uid ORDER BY 1) AS maintains, p.email
+               WHERE m.maintainer = p.uid ORDER BY 1) AS maintains, p.email,
+         p.mail_verified_at AS "mailVerifiedAt"
   FROM ${people} p`;
 
 export async function readPerson(client: Client, name: string): Promise<PersonRow | undefined> {

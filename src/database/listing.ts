@@ -24,6 +24,7 @@ export interface ListedPerson {
   keys: number;
   displayName: string | null;
   email: string | null;
+  mailVerifiedAt: Date | null;
   createdAt: Date;
 }
 
@@ -35,7 +36,8 @@ export async function listPeople(
     `SELECT p.shell_name AS account, p.uid, p.state,
        r.person IS NOT NULL AS "realmMember",
        (SELECT count(*)::int FROM ssh_keys k WHERE k.person = p.uid AND k.removed_at IS NULL) AS keys,
-       p.display_name AS "displayName", p.email, p.created_at AS "createdAt"
+       p.display_name AS "displayName", p.email, p.mail_verified_at AS "mailVerifiedAt",
+       p.created_at AS "createdAt"
      FROM people p LEFT JOIN realm_members r ON r.person = p.uid
      WHERE p.shell_name > $1 AND p.shell_name >= $2 AND starts_with(p.shell_name, $2)
        AND ($3::text IS NULL OR p.state = $3)

@@ -209,6 +209,7 @@ export interface SubjectView {
   /** of a person */
   displayName?: string | null;
   email?: string | null;
+  mailVerifiedAt?: Date | null;
   realmMember?: boolean;
   maintains?: string[];
   keys?: { fingerprint: string; label: string; expiresAt: string | null }[];
@@ -227,6 +228,7 @@ export async function readSubject(client: Client, subject: Found): Promise<Subje
          FROM tools t WHERE t.uid = $1`
       : `SELECT p.uid, 'person' AS kind, p.shell_name AS account, p.state,
            p.created_at AS "createdAt", p.display_name AS "displayName", p.email,
+           p.mail_verified_at AS "mailVerifiedAt",
            EXISTS (SELECT FROM realm_members r WHERE r.person = p.uid) AS "realmMember",
            ARRAY(SELECT t.account FROM maintainers m JOIN tools t ON t.uid = m.tool
                  WHERE m.maintainer = p.uid ORDER BY 1) AS maintains,

@@ -16,6 +16,7 @@ export interface SubjectRow {
   title: string | null;
   display_name: string | null;
   email: string | null;
+  mail_verified_at: Date | null;
   member_since: Date | null;
   admitted_at: Date | null;
   /** rows of the audit about it */
@@ -32,10 +33,10 @@ const SUBJECTS = `
   SELECT s.*, (SELECT count(*)::int FROM audit a WHERE a.subject = s.uid) AS acts, m.since AS member_since, c.wanted_epoch, c.overlap_seconds = 0 AS at_once, v.epoch AS recorded_epoch, v.recorded_at, v.previous_until
   FROM (
     SELECT uid, 'person' AS kind, shell_name AS account, state, created_at AS since, NULL AS title,
-           display_name, email, admitted_at
+           display_name, email, mail_verified_at, admitted_at
     FROM people WHERE uid = ANY ($1)
     UNION ALL
-    SELECT uid, 'tool', account, state, created_at, title, NULL, NULL, NULL FROM tools WHERE uid = ANY ($1)
+    SELECT uid, 'tool', account, state, created_at, title, NULL, NULL, NULL, NULL FROM tools WHERE uid = ANY ($1)
   ) s LEFT JOIN realm_members m ON m.person = s.uid LEFT JOIN credentials c ON c.account = s.uid
     LEFT JOIN database_verifiers v ON v.account = s.uid`;
 

@@ -97,6 +97,7 @@ function aboutPerson(row: SubjectRow, { nodes, revoked }: Facts, now: Date) {
   return {
     displayName: row.display_name ?? '',
     email: row.email ?? '',
+    mailVerifiedAt: row.mail_verified_at?.toISOString() ?? null,
     realmMember: row.member_since === null ? null : { since: row.member_since.toISOString() },
     ...(last === undefined ? {} : { accessRevoked: { at: last.at.toISOString(), by: last.by } }),
     keys: keyFacts(nodes.find(({ uid }) => uid === row.uid)?.keys ?? null, now),

@@ -48,6 +48,8 @@ export interface SubjectPage {
   /** of a person; empty if their data was erased */
   displayName?: string;
   email?: string;
+  /** null: the address is not verified */
+  mailVerifiedAt?: string | null;
   /** of a tool: who may request changes, and may become it */
   maintainers?: string[];
   /** since when a realm member; null: none */

@@ -1,6 +1,7 @@
 /** An explanation as a page for people. Pure: no clock, and colour only as it is given. */
 import { printable } from '../shared/printable.ts';
 import { timeOf } from '../shared/time.ts';
+import { describeMail } from '../identity/mail.ts';
 import type {
   Becoming,
   Entrant,
@@ -108,7 +109,7 @@ function factsOf(page: SubjectPage, now: Date): Row[] {
   return [
     ['title', page.title ?? ''],
     ['display name', page.displayName ?? ''],
-    ['mail', page.email ?? ''],
+    ['mail', describeMail(page.email, page.mailVerifiedAt)],
     ['created', timeOf(page.since)],
     ...page.dns.map((dn): Row => ['DN', dn]),
     ...leavingRows(leaving, { kind, account, state, now }),

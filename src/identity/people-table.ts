@@ -97,7 +97,10 @@ export async function insertPerson(
   });
 }
 
-/** Changes the given fields. Returns the names of those that really changed. */
+/**
+ * Changes the given fields. Returns the names of those that really changed; with another address, it is not verified
+ * any more (0033_mail_verified.sql).
+ */
 export async function updatePerson(
   client: Client,
   uid: number,
@@ -107,7 +110,8 @@ export async function updatePerson(
     `UPDATE people p SET display_name = coalesce($2, p.display_name),
             display_name_key = coalesce($3, p.display_name_key), email = coalesce($4, p.email)
      FROM people old WHERE p.uid = $1 AND old.uid = p.uid
-     RETURNING old.display_name IS DISTINCT FROM p.display_name AS name, old.email IS DISTINCT FROM p.email AS email`,
+     RETURNING old.display_name IS DISTINCT FROM p.display_name AS name, old.email IS DISTINCT FROM p.email AS email,
+               old.mail_verified_at IS DISTINCT FROM p.mail_verified_at AS verified`,
     [
       uid,
       change.displayName,
@@ -115,8 +119,31 @@ export async function updatePerson(
       change.email,
     ],
   );
-  const row = rows[0] as { name: boolean; email: boolean };
-  return [...(row.name ? ['displayName'] : []), ...(row.email ? ['email'] : [])];
+  const row = rows[0] as { name: boolean; email: boolean; verified: boolean };
+  return [
+    ...(row.name ? ['displayName'] : []),
+    ...(row.email ? ['email'] : []),
+    ...(row.verified ? ['mailVerifiedAt'] : []),
+  ];
+}
+
+/**
+ * Records when the person's mail address was verified, unless a later time is recorded. Returns whether that changed
+ * anything; undefined: the person has another address, so nothing was done.
+ */
+export async function verifyMail(
+  client: Client,
+  uid: number,
+  address: string,
+  at: Date,
+): Promise<boolean | undefined> {
+  const { rows } = await client.query(
+    `UPDATE people p SET mail_verified_at = greatest(p.mail_verified_at, $3)
+     FROM people old WHERE p.uid = $1 AND old.uid = p.uid AND p.email = $2
+     RETURNING old.mail_verified_at IS DISTINCT FROM p.mail_verified_at AS changed`,
+    [uid, address, at],
+  );
+  return (rows as { changed: boolean }[])[0]?.changed;
 }
 
 /** Admits people to the realm, and requests credentials for their accounts. */

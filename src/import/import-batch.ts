@@ -21,6 +21,8 @@ export interface TakenPerson {
   displayName: string;
   /** '' if there is none */
   email: string;
+  /** ISO 8601, UTC; null: it does not count as verified */
+  mailVerifiedAt: string | null;
   state: 'active' | 'suspended';
   keys: TakenKey[];
 }

@@ -19,6 +19,9 @@ export interface ImportReport {
     disabled: number;
     keys: number;
     maintainers: number;
+    mailAddresses: number;
+    /** how many of them count as verified */
+    mailVerified: number;
   };
   known: { people: number; tools: number };
   /** tools with a pending deletion: the time in the directory, and when they are archived (ISO 8601) */
@@ -101,10 +104,16 @@ function renderSections(sections: readonly string[]): string {
 function renderTaken({ check, taken, known, homes }: ImportReport, words: Words): string {
   const head = check ? words.would : words.done;
   const { people, suspended, realmMembers, tools, disabled, keys, maintainers } = taken;
+  const { mailAddresses, mailVerified } = taken;
   return [
     `${paint('bold', `${head}:`)} ${count(people, 'person', 'people')} (${count(realmMembers, 'realm member')}, ` +
       `${suspended} suspended), ${count(tools, 'tool')} (${disabled} disabled), ${count(keys, 'key')}, ` +
       count(maintainers, 'maintainer'),
+    ...(mailAddresses === 0
+      ? []
+      : [
+          `${count(mailAddresses, 'mail address', 'mail addresses')}, of which ${mailVerified} count as verified`,
+        ]),
     ...(known.people + known.tools === 0
       ? []
       : [

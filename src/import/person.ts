@@ -21,6 +21,8 @@ export interface PeopleContext {
   people: readonly IdRange[];
   reservedNames: readonly string[];
   knownBadKeys: ReadonlySet<string>;
+  /** from when on its mail addresses count as verified; null: they do not */
+  mailVerifiedAt: Date | null;
 }
 
 /** A person who is valid alone. Whether another entry has the same values is judged later, over all entries. */
@@ -107,6 +109,7 @@ export function readPerson(
       shellName,
       displayName,
       email,
+      mailVerifiedAt: email === '' ? null : (context.mailVerifiedAt?.toISOString() ?? null),
       state: isLocked(entry) ? 'suspended' : 'active',
       keys,
       entry,

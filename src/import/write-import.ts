@@ -122,12 +122,14 @@ async function write(client: Client, batch: ImportBatch, by: string): Promise<vo
     subjects,
   );
   await insert(
-    `INSERT INTO people (uid, shell_name, display_name, display_name_key, email, state)
+    `INSERT INTO people (uid, shell_name, display_name, display_name_key, email, state, mail_verified_at)
      SELECT * FROM jsonb_to_recordset($1)
-       AS (uid int, shell_name text, display_name text, display_name_key text, email text, state text)`,
-    people.map(({ uid, shellName, displayName, email, state }) => ({
+       AS (uid int, shell_name text, display_name text, display_name_key text, email text, state text,
+           mail_verified_at timestamptz)`,
+    people.map(({ uid, shellName, displayName, email, state, mailVerifiedAt }) => ({
       ...{ uid, shell_name: shellName, display_name: displayName },
       ...{ display_name_key: normalName(displayName), email, state },
+      mail_verified_at: mailVerifiedAt,
     })),
   );
   await insert(

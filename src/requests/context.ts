@@ -26,6 +26,8 @@ export interface RequestContext<R> {
   actor: Person | undefined;
   /** the actor is an admin, but the portal does not speak for admins, so `actor.admin` is false */
   isUnheardAdmin?: boolean;
+  /** the portal may say that a mail address is verified, whoever the actor is */
+  verifiesMail?: boolean;
   now: Date;
   /** the number that a new tool gets; undefined: it reserves one */
   nextToolId?: PosixId | undefined;

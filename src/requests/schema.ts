@@ -77,6 +77,11 @@ const time = z.iso.datetime({
   offset: true,
   error: 'this must be a time, such as 2026-12-31T12:00:00Z',
 });
+const mailVerifiedAt = time
+  .optional()
+  .describe(
+    'when the person showed that they read mail at that address; only from an admin, or a portal with `verifiesMail`',
+  );
 const waiting = z.uuid().describe('the `jti` of the waiting request');
 const sentBy = z
   .string()
@@ -103,16 +108,33 @@ export const REQUEST_SCHEMAS = {
     shellName: newName(NEW_SHELL_NAME, 'the unix name; it can never be changed'),
     displayName,
     email,
+    mailVerifiedAt,
     key: key.optional(),
   }),
   'person.update': kind('person.update', {
     person,
     displayName: displayName.optional(),
     email: email.optional(),
-  }).refine(
-    (r) => r.displayName !== undefined || r.email !== undefined,
-    always('the request must have displayName or email'),
-  ),
+    verifiedEmail: email
+      .optional()
+      .describe(
+        'the verified address, if it is not new; refused if the person has another one by now',
+      ),
+    mailVerifiedAt,
+  })
+    .refine(
+      (r) => [r.displayName, r.email, r.verifiedEmail].some((field) => field !== undefined),
+      always('the request must have displayName, email or verifiedEmail'),
+    )
+    .refine(
+      (r) =>
+        r.mailVerifiedAt === undefined
+          ? r.verifiedEmail === undefined
+          : (r.email === undefined) !== (r.verifiedEmail === undefined),
+      always(
+        'mailVerifiedAt must have the address that was verified, either a new one as email, or the present one as verifiedEmail',
+      ),
+    ),
   'access.request': kind('access.request', {
     person: person.optional().describe('the shell name of a person; the actor by default'),
     reason: reason.default(''),

@@ -410,6 +410,7 @@ async function accept(
     // so no rule grants an admin's rights through a portal that does not speak for admins
     actor: actor === undefined ? undefined : { ...actor, admin: actor.admin && isHeard },
     isUnheardAdmin: actor?.admin === true && !isHeard,
+    verifiesMail: signer.verifiesMail,
     now,
     nextToolId: together?.toolIds[0],
   };

@@ -91,6 +91,8 @@ const portal = z.strictObject({
    * these need the admin's own key.
    */
   speaksForAdmins: z.prefault(z.boolean(), false),
+  /** whether it may say that a person's mail address is verified */
+  verifiesMail: z.prefault(z.boolean(), false),
   /** whether it takes its events from its queue, or over HTTP from the API */
   events: z.prefault(z.enum(['queue', 'http']), 'queue'),
   /** what it may read through the API (src/api/rights.ts) */

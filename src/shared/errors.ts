@@ -157,6 +157,14 @@ export const CODES = {
     'The person who asks may not request this.',
     'Have the person concerned, a direct maintainer or an admin send it. An admin must sign it with their own key (`chamberlain submit`), unless the portal speaks for admins (`speaksForAdmins`). No portal may send request.approve.',
   ),
+  MAIL_NOT_VERIFIABLE: refusal(
+    'This portal may not say that a mail address is verified.',
+    'Leave mailVerifiedAt out, have an admin sign it with their own key, or have an operator set `verifiesMail` for the portal.',
+  ),
+  MAIL_CHANGED: refusal(
+    'The person has another mail address than the one that was verified.',
+    'Have the present address verified.',
+  ),
   ACCESS_NOT_REQUESTED: refusal(
     'This person has no open request for access.',
     'See `chamberlain requests` for the open ones.',

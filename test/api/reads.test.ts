@@ -20,6 +20,7 @@ const MANY = 2500;
 
 const SECRET = {
   mail: 'hidden.mail@example.org',
+  verified: '2026-02-03T04:05:06.000Z',
   reason: 'HIDDEN-SUSPENSION',
   access: 'HIDDEN-ACCESS',
   why: 'HIDDEN-APPROVAL',
@@ -37,6 +38,10 @@ beforeAll(async () => {
        state = 'suspended', suspended_at = now(), suspended_by = 'steward', suspension_reason = $3 WHERE uid = $1`,
     [person.uid, SECRET.mail, SECRET.reason],
   );
+  await owner.query('UPDATE people SET mail_verified_at = $2 WHERE uid = ANY ($1)', [
+    [person.uid, gone.uid],
+    SECRET.verified,
+  ]);
   await owner.query(
     `UPDATE tools SET title = 'Counts Bridges', state = 'disabled', disabled_at = now(), disabled_by = 'steward',
        disabled_reason = $2 WHERE uid = $1`,
@@ -194,11 +199,14 @@ test('a portal with `public` alone sees who and what there is; with `mail`, addr
   };
   const path = `/v1/people/${person.name}`;
   expect((await get(path, 'may-public')).body).toEqual(open);
-  expect((await get(path, 'may-public-mail')).body).toEqual({ ...open, email: SECRET.mail });
+  expect((await get(path, 'may-public-mail')).body).toEqual({
+    ...{ ...open, email: SECRET.mail, mailVerifiedAt: SECRET.verified },
+  });
   const all = await get(path, 'may-all');
   expect(all.body).toMatchObject({
     ...open,
     email: SECRET.mail,
+    mailVerifiedAt: SECRET.verified,
     keys: [{ type: 'ssh-ed25519', fingerprint }],
     access: [{ state: 'open', reason: SECRET.access, portal: 'portal', decidedBy: null }],
     leaving: {
@@ -227,7 +235,7 @@ test('a deleted person stays, without what is erased', async () => {
       200,
       { uid: gone.uid, name: gone.name, displayName: null, state: 'deleted' },
     ]);
-    expect(body.email ?? null).toBeNull();
+    expect([body.email ?? null, body.mailVerifiedAt ?? null]).toEqual([null, null]);
   }
   const list = await get('/v1/people?state=deleted', 'may-public');
   expect(list.body.items.map(({ name }: { name: string }) => name)).toEqual([gone.name]);

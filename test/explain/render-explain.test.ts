@@ -64,6 +64,7 @@ const ALICE: SubjectPage = {
   dns: ['uid=alice,ou=people,dc=example,dc=org'],
   displayName: 'Alice A.',
   email: 'alice@example.org',
+  mailVerifiedAt: EARLIER,
   realmMember: { since: EARLIER },
   keys: [KEY, REMOVED],
   databaseUser: 'u1001',

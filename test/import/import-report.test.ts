@@ -5,6 +5,7 @@ const REPORT: ImportReport = {
   check: false,
   taken: {
     ...{ people: 1, suspended: 0, realmMembers: 1, tools: 0, disabled: 0, keys: 2, maintainers: 0 },
+    ...{ mailAddresses: 1, mailVerified: 0 },
   },
   known: { people: 0, tools: 0 },
   deletions: [],
@@ -16,7 +17,15 @@ const REPORT: ImportReport = {
 };
 
 test.each([
-  ['import', ['Imported: 1 person', 'Not imported: 1 person', '`import --from-directory --homes`']],
+  [
+    'import',
+    [
+      'Imported: 1 person',
+      '1 mail address, of which 0 count as verified',
+      'Not imported: 1 person',
+      '`import --from-directory --homes`',
+    ],
+  ],
   ['adopt', ['Taken over: 1 person', 'Not taken over: 1 person', '`adopt … --homes`']],
 ] as const)('what `%s` has done is said in its own words', (by, texts) => {
   const text = renderImport(REPORT, by);

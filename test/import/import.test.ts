@@ -241,7 +241,7 @@ test('imports what is valid, and gives a reason for everything else', async () =
   expect(first.exit).toBe(3);
   expect(first.taken).toEqual({
     ...{ people: 11, suspended: 3, realmMembers: 3, tools: 19, disabled: 4 },
-    ...{ keys: 5, maintainers: 12 },
+    ...{ keys: 5, maintainers: 12, mailAddresses: 11, mailVerified: 0 },
   });
   expect(refused(first)).toEqual(
     [

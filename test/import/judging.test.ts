@@ -13,7 +13,7 @@ import { keyOf } from '../scenarios/drift/drift-world.ts';
 
 const REALM = { realm: 'tools', realmGid: 500 } as Realm;
 const CONTEXT = {
-  ...{ realm: 'tools', admin: 'admin', knownBadKeys: new Set<string>() },
+  ...{ realm: 'tools', admin: 'admin', knownBadKeys: new Set<string>(), mailVerifiedAt: null },
   reservedNames: ['keeper'],
   ...{ graceDays: 40, now: new Date('2026-11-29T12:00:00Z') },
   people: [{ first: 10_000, last: 19_999 }],

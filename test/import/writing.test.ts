@@ -208,7 +208,8 @@ test('requests wait for it, and then cannot get its names or numbers', async () 
     log: openLog('silent'),
   });
   const held = await holdMaintainers();
-  const importing = endOf(startCli([...ARGS, '--json'], { config: world.configFile }));
+  const args = [...ARGS, '--mail-verified', '--json'];
+  const importing = endOf(startCli(args, { config: world.configFile }));
   let requests: string[];
   try {
     await isHeld('chamberlain owner', '%INSERT INTO maintainers%');
@@ -233,7 +234,9 @@ test('requests wait for it, and then cannot get its names or numbers', async () 
   const { exit, out } = await importing;
   expect(exit).toBe(3);
   // nothing is known about homes, so nobody has credentials
-  expect(JSON.parse(out)).toMatchObject({ taken: { people: 11, tools: 19 } });
+  expect(JSON.parse(out)).toMatchObject({ taken: { people: 11, tools: 19, mailVerified: 11 } });
+  const verified = 'SELECT FROM people WHERE mail_verified_at > created_at - $1::interval';
+  expect(await query(world, verified, ['1 minute'])).toHaveLength(11);
   const told = await Promise.all(
     requests.map((id) =>
       eventually('a verdict', () =>

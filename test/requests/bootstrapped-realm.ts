@@ -96,6 +96,7 @@ function withSecondAdmin(world: World): World {
     kinds: 'all' as const,
     subjectEvents: false,
     speaksForAdmins: false,
+    verifiesMail: false,
     events: 'queue' as const,
     reads: [],
   };

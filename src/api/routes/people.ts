@@ -23,6 +23,11 @@ const PERSON = z.object({
   realmMember: z.boolean().describe('the person has access to the realm'),
   maintains: z.array(z.string()).describe('accounts of tools, such as tools.bridgebot'),
   email: z.string().nullable().optional().describe('with the right `mail`; null: erased'),
+  mailVerifiedAt: z.iso
+    .datetime()
+    .nullable()
+    .optional()
+    .describe('with the right `mail`: when this address was verified; null: it is not'),
 });
 
 const WHOLE_PERSON = PERSON.extend({
@@ -93,10 +98,15 @@ export const PEOPLE_ROUTES = [
 ];
 
 /** What everybody with the right `public` sees, and the mail address for those who may see it. */
-function render({ email, since, ...row }: PersonRow, caller: Caller): z.output<typeof PERSON> {
+function render(
+  { email, mailVerifiedAt, since, ...row }: PersonRow,
+  caller: Caller,
+): z.output<typeof PERSON> {
   return {
     ...{ ...row, since: since.toISOString() },
-    ...(mayCall(caller, 'mail') ? { email } : {}),
+    ...(mayCall(caller, 'mail')
+      ? { email, mailVerifiedAt: mailVerifiedAt?.toISOString() ?? null }
+      : {}),
   };
 }
 

@@ -52,7 +52,8 @@ function definePeople(command: Command): void {
   defineSubjects(command, PERSON_STATES)
     .description(
       'Lists people by shell name: number, state, whether they have access to the realm, how many keys\n' +
-        'they have, display name and mail address. Deleted people are listed too, without the last two.',
+        'they have, mail address, when that was verified, and display name. Deleted people are listed too,\n' +
+        'without the last three.',
     )
     .examples(
       'list people --state suspended',
@@ -73,6 +74,7 @@ function definePeople(command: Command): void {
           ['keys', (p) => p.keys],
           ['since', (p) => dayOf(p.createdAt)],
           ['mail', (p) => p.email],
+          ['verified', (p) => p.mailVerifiedAt && dayOf(p.mailVerifiedAt)],
           ['display name', (p) => p.displayName],
         ],
         keyOf: ({ account }) => account,

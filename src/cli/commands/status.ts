@@ -6,6 +6,7 @@ import { DAY_MS, timeOf } from '../../shared/time.ts';
 import { nounOf } from '../../unmanaged/unmanaged.ts';
 import { ROLES } from '../../roles/index.ts';
 import { leavingRows } from '../../lifecycle/render-leaving.ts';
+import { describeMail } from '../../identity/mail.ts';
 import { type Leaver, readLeaving, readOrphans } from '../../lifecycle/leaving-facts.ts';
 import { describeScarce } from '../../identity/id-allocation-table.ts';
 import { isRecent, type JunkCount } from '../../requests/junk-table.ts';
@@ -266,7 +267,7 @@ function renderSubject(subject: SubjectView, leaving: LeavingPage): string {
     ['title', subject.title],
     ['maintainers', subject.maintainers?.join(', ')],
     ['display name', subject.displayName ?? undefined],
-    ['mail', subject.email ?? undefined],
+    ['mail', describeMail(subject.email, subject.mailVerifiedAt) || undefined],
     ['access', subject.realmMember === undefined ? undefined : subject.realmMember ? 'yes' : 'no'],
     ['maintains', subject.maintains?.join(', ')],
     ...(subject.keys ?? []).map(({ fingerprint, label, expiresAt }): [string, string] => [

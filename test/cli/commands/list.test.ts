@@ -62,9 +62,11 @@ describe('list people', () => {
     const { exit, out } = await run('list', 'people', '--prefix', 'p');
     expect(exit).toBe(EXIT.done);
     const [head = '', ...lines] = out.trimEnd().split('\n');
-    expect(head).toMatch(/^person +number +state +access +keys +since +mail +display name$/u);
+    expect(head).toMatch(
+      /^person +number +state +access +keys +since +mail +verified +display name$/u,
+    );
     expect(lines).toHaveLength(PEOPLE - 1);
-    expect(lines[0]).toMatch(/^p1 +3000001 +active +yes +2 +[\d-]{10} +p1@example\.org +P 1$/u);
+    expect(lines[0]).toMatch(/^p1 +3000001 +active +yes +2 +[\d-]{10} +p1@example\.org +- +P 1$/u);
     expect(lines[1]).toMatch(/^p2 +3000002 +suspended +no +1 /u);
     const [rows] = await read('people', '--prefix', 'g');
     expect(rows).toMatchObject([

@@ -58,6 +58,8 @@ import { print, printJson } from '../../table.ts';
 export interface ImportOptions {
   homes?: true;
   databases?: true;
+  /** the platform has verified its mail addresses */
+  mailVerified?: true;
   check?: true;
   /** the operator agrees to what others lose by it */
   yes?: true;
@@ -83,6 +85,10 @@ export function define(command: Command): void {
       'also check homes, as root on the file server, and keep credentials files that are right',
     )
     .option('--databases', 'also compare the accounts on each database server')
+    .option(
+      '--mail-verified',
+      'the mail addresses in the directory were verified: they count as verified from now on (default: they do not)',
+    )
     .option('--check', 'show the result of the import, and undo all of it at the end')
     .option(
       '--yes',
@@ -169,13 +175,18 @@ function listLosses({ refusals, keyless }: Losses): string[] {
   return [...members, ...keyless];
 }
 
-function contextOf(config: Config, now: Date): ImportContext {
+function contextOf(
+  config: Config,
+  { mailVerified }: Pick<ImportOptions, 'mailVerified'>,
+  now: Date,
+): ImportContext {
   return {
     ...{ realm: config.realm, admin: config.admin, now },
     ...{ people: config.ids.people, tools: config.ids.tools },
     graceDays: config.leaving.graceDays,
     reservedNames: config.reservedNames,
     knownBadKeys: new Set(config.keys.knownBad),
+    mailVerifiedAt: mailVerified === true ? now : null,
   };
 }
 
@@ -211,14 +222,14 @@ interface Opened {
 async function importThrough(
   opened: Opened,
   config: Config,
-  { homes, databases, check: isCheck, only }: ImportOptions,
+  { homes, databases, check: isCheck, only, mailVerified }: ImportOptions,
   say: (text: string) => void,
   agrees: (losses: Losses) => Promise<boolean>,
 ): Promise<ImportReport> {
   const { owner } = opened;
   const realm = realmOf(config);
   const check = isCheck === true;
-  const context = contextOf(config, new Date());
+  const context = contextOf(config, { mailVerified }, new Date());
   say('reading the directory');
   const directory = await opened.directory.readEverything(THROTTLE, realm.realmGid);
   const seen = await readDirectory(directory, realm);
@@ -445,5 +456,7 @@ function countImported({
     disabled: tools.filter(({ state }) => state === 'disabled').length,
     keys: people.reduce((sum, { keys }) => sum + keys.length, 0),
     maintainers: maintainers.length,
+    mailAddresses: people.filter(({ email }) => email !== '').length,
+    mailVerified: people.filter(({ mailVerifiedAt }) => mailVerifiedAt !== null).length,
   };
 }
