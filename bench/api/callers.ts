@@ -1,12 +1,14 @@
 /** Signs calls of the API, and the requests in them, as a portal does. */
-import { randomUUID, type KeyObject } from 'node:crypto';
-import { readSigningKey, signCall } from '../../src/requests/token.ts';
+import type { KeyObject } from 'node:crypto';
+import { signCall } from '../../clients/node/src/tokens.ts';
+import { MAX_CALL_LIFE_SECONDS } from '../../src/requests/schema.ts';
+import { readSigningKey } from '../../src/requests/token.ts';
 import type { MeasuredRealm } from '../realm.ts';
 import { bytesOf } from './http-client.ts';
 
 export interface ApiCaller {
   /** The bytes of a signed call. */
-  sign(method: string, target: string, body?: string): Promise<Buffer>;
+  sign(method: string, target: string, body?: string): Buffer;
   key: KeyObject;
 }
 
@@ -17,15 +19,12 @@ export function openCaller(
   more: Record<string, string> = {},
 ): ApiCaller {
   const key = readSigningKey(realm.keyOf(portal));
+  const signer = { portal, realm: realm.config.realm, kid: `${portal}-1`, key };
   return {
     key,
-    async sign(method, target, body) {
-      const token = await signCall(key, {
-        ...{ portal, realm: realm.config.realm, kid: `${portal}-1`, jti: randomUUID() },
-        ...{ now: new Date(), method, target },
-      });
+    sign(method, target, body) {
       const headers = {
-        authorization: `Chamberlain ${token}`,
+        authorization: `Chamberlain ${signCall(signer, method, target, MAX_CALL_LIFE_SECONDS)}`,
         ...more,
         ...(body === undefined ? {} : { 'content-type': 'application/jwt' }),
       };

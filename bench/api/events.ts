@@ -25,7 +25,7 @@ export async function measureEvents(
       if (n % 250 === 0) say(`events: ${n} of ${size.listeners} listeners`);
       const portal = Math.floor(n / LISTENERS_PER_PORTAL);
       const caller = openCaller(realm, listenerName(portal), { 'last-event-id': '0' });
-      const bytes = await caller.sign('GET', TARGET);
+      const bytes = caller.sign('GET', TARGET);
       all.push(await listen(port, bytes, (id) => heard.push({ portal, id, at: now() })));
     }
     say('events: the listeners are left alone');

@@ -42,10 +42,10 @@ async function measure(
   const names = (count: number) =>
     Array.from({ length: count }, () => toolName((next++ * 7919) % size.tools));
   const signed = (count: number) =>
-    Promise.all(names(count).map((name) => caller.sign('GET', `/v1/tools/${name}`)));
+    names(count).map((name) => caller.sign('GET', `/v1/tools/${name}`));
   const plain = (count: number) => names(count).map((name) => bytesOf('GET', `/tools/${name}`));
 
-  await timeCalls(port, await signed(size.warm));
+  await timeCalls(port, signed(size.warm));
   await timeCalls(bare.port, plain(size.warm));
   const steady = { api: [] as number[], bare: [] as number[] };
   const rates = { api: [] as number[], bare: [] as number[] };
@@ -54,15 +54,15 @@ async function measure(
   for (let turn = 0; turn < size.turns; turn++) {
     say(`reads: turn ${turn + 1} of ${size.turns}`);
     steady.bare.push(...(await callSteadily(bare.port, plain(count), size.perSecond)));
-    steady.api.push(...(await callSteadily(port, await signed(count), size.perSecond)));
+    steady.api.push(...(await callSteadily(port, signed(count), size.perSecond)));
     rates.bare.push(await callAtOnce(bare.port, plain(size.atOnce), most));
-    rates.api.push(await callAtOnce(port, await signed(size.atOnce), most));
+    rates.api.push(await callAtOnce(port, signed(size.atOnce), most));
   }
   say(`reads: ${size.pages} pages of tools`);
   const lone = await timeCalls(bare.port, plain(size.pages));
   const pages = await timeCalls(
     port,
-    await Promise.all(names(size.pages).map((name) => caller.sign('GET', pageAfter(name)))),
+    names(size.pages).map((name) => caller.sign('GET', pageAfter(name))),
   );
   if (profileDir !== undefined) {
     await work.stop();

@@ -82,24 +82,8 @@ export interface Call {
   target: string;
 }
 
-/** The audience of the tokens for calls of a realm's API; no realm has such a name. */
+/** The audience of the tokens for calls of a realm's API; no realm has such a name. Clients sign them. */
 const apiAudience = (realm: string): string => `${realm}/api`;
-
-/** Signs a token for one call of the API, valid from `now` for as long as it may be. */
-export function signCall(
-  key: KeyObject,
-  of: Pick<TokenContents, 'portal' | 'realm' | 'kid' | 'jti' | 'now'> & Call,
-): Promise<string> {
-  const iat = seconds(of.now);
-  return new SignJWT({ htm: of.method, htu: of.target })
-    .setProtectedHeader({ alg: 'EdDSA', kid: of.kid })
-    .setIssuer(of.portal)
-    .setAudience(apiAudience(of.realm))
-    .setJti(of.jti)
-    .setIssuedAt(iat)
-    .setExpirationTime(iat + MAX_CALL_LIFE_SECONDS)
-    .sign(key);
-}
 
 /**
  * The portal whose token this is, if it was made for this call; or a sentence that says what is wrong. An unknown

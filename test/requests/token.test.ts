@@ -3,13 +3,7 @@ import { createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypt
 import { describe, expect, test } from '@jest/globals';
 import { CompactSign, UnsecuredJWT } from 'jose';
 import type { Config } from '../../src/shared/config.ts';
-import {
-  findSigner,
-  signCall,
-  signToken,
-  verifyCall,
-  verifyToken,
-} from '../../src/requests/token.ts';
+import { findSigner, signToken, verifyCall, verifyToken } from '../../src/requests/token.ts';
 
 const NOW = new Date('2026-03-01T12:00:00Z');
 const SECOND = NOW.getTime() / 1000;
@@ -232,11 +226,18 @@ test('the portal of a signing key is found by the public half of the key', () =>
 
 describe('the token of a call', () => {
   const CALL = { method: 'GET', target: '/v1/kinds?a=b' };
-  const of = { portal: 'portal', realm: 'tools', kid: 'portal-1', jti: JTI, now: NOW };
+  const signCall = (key?: KeyObject, iss = 'portal') =>
+    signClaims(
+      {
+        ...{ iss, aud: 'tools/api', jti: JTI, iat: SECOND, exp: SECOND + 300 },
+        ...{ htm: CALL.method, htu: CALL.target },
+      },
+      key,
+    );
   const later = (by: number) => new Date(NOW.getTime() + by * 1000);
 
   test('is accepted for that call, for five minutes and what the clocks may differ', async () => {
-    const token = await signCall(portalKey, { ...of, ...CALL });
+    const token = await signCall();
     const named = { portal: { name: 'portal' } };
     expect(await verifyCall(token, CALL, config, NOW)).toMatchObject(named);
     expect(await verifyCall(token, CALL, config, later(359))).toMatchObject(named);
@@ -248,20 +249,20 @@ describe('the token of a call', () => {
     ['another path', { ...CALL, target: '/v1/kinds?a=c' }],
     ['another method', { ...CALL, method: 'POST' }],
   ])('is not accepted for %s', async (_, call) => {
-    const token = await signCall(portalKey, { ...of, ...CALL });
+    const token = await signCall();
     expect(await verifyCall(token, call, config, NOW)).toHaveProperty('sentence');
   });
 
   test('is no request, and a request is no token of a call', async () => {
-    const token = await signCall(portalKey, { ...of, ...CALL });
+    const token = await signCall();
     expect(await verifyToken(token, 'portal', config, NOW)).toMatchObject({ ok: false });
     const request = await signClaims({ ...CLAIMS, htm: CALL.method, htu: CALL.target });
     expect(await verifyCall(request, CALL, config, NOW)).toHaveProperty('sentence');
   });
 
   test('says the same of an unknown portal and of a wrong key', async () => {
-    const unknown = await signCall(portalKey, { ...of, ...CALL, portal: 'unknown' });
-    const wrong = await signCall(strangeKey, { ...of, ...CALL });
+    const unknown = await signCall(portalKey, 'unknown');
+    const wrong = await signCall(strangeKey);
     expect(await verifyCall(unknown, CALL, config, NOW)).toEqual(
       await verifyCall(wrong, CALL, config, NOW),
     );
