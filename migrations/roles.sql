@@ -71,8 +71,11 @@ GRANT SELECT, INSERT ON requests, request_touches TO chamberlain_intake;
 -- of a request that waited for an admin
 GRANT UPDATE (done_at, on_done) ON requests TO chamberlain_intake;
 -- without the columns that are numbers and times: nobody chooses those, nor uses a number up
-GRANT INSERT (request, portal, kind, requested_by, approved_by, subject, account, fields, verdict, code)
+GRANT INSERT (request, portal, kind, requested_by, approved_by, subject, account, fields, verdict, code, key)
   ON audit TO chamberlain_intake;
+-- a key that was revoked stays so
+GRANT SELECT, INSERT, UPDATE (revoked_at, revoked_by, revoked_why) ON admin_keys TO chamberlain_intake;
+GRANT SELECT, INSERT ON admin_additions TO chamberlain_intake;
 -- an event's number is the relay's to give
 GRANT SELECT, INSERT (portal, event, subject, request, code, data) ON events
   TO chamberlain_intake, chamberlain_relay, chamberlain_sweep;
@@ -257,7 +260,7 @@ GRANT SELECT ON api.people, api.tools, api.realm_members, api.maintainers, api.s
   api.events, api.event_sequences, api.event_deliveries, api.junk, api.approvals, api.holds,
   api.archivals, api.archives, api.archive_progress, api.login_seals, api.id_ranges, api.posix_ids,
   api.frozen, api.directory_heartbeat, api.place_markers, api.troubles, api.sweeps, api.unmanaged,
-  api.unmanaged_looks, api.audit, api.audit_closings, api.api_reads
+  api.unmanaged_looks, api.audit, api.audit_closings, api.api_reads, api.admin_keys
   TO chamberlain_api;
 GRANT EXECUTE ON FUNCTION log_api_reads(text, text[], text[]) TO chamberlain_api;
 GRANT SELECT ON api_reads TO chamberlain_admin;
@@ -267,7 +270,7 @@ GRANT SELECT ON posix_ids, id_ranges, names, unmanaged_sightings, people, tools,
   maintainers, ssh_keys, access_requests, credentials, requests, request_touches, convergence,
   event_sequences, event_deliveries, events, junk, audit, audit_seals, audit_unsealed, audit_closings, surveys, reports,
   survey_progress, sweeps, sweep_releases, drifts, archivals, archives, archive_progress, approvals,
-  event_erasures, known_credentials, login_seals, holds
+  event_erasures, known_credentials, login_seals, holds, admin_keys, admin_additions
   TO chamberlain_admin;
 -- which password a database account should have been given, never its verifier
 GRANT SELECT (account, epoch, recorded_at, previous_until) ON database_verifiers TO chamberlain_admin;

@@ -4,7 +4,8 @@
  */
 import type { IncomingMessage } from 'node:http';
 import { type Pool, withClient } from '../database/connection.ts';
-import { verifyCall } from '../requests/token.ts';
+import { findAdminKeys, readKeyState, whyDead } from '../requests/admin-keys-table.ts';
+import { kidOfAdmin, verifyCall } from '../requests/token.ts';
 import { adminOfPortal, type Config } from '../shared/config.ts';
 import { isAdmin } from './callers-queries.ts';
 import { Problem } from './problem.ts';
@@ -23,15 +24,25 @@ export async function findCaller(
     throw unsigned('The header must be `Authorization: Chamberlain TOKEN`, once.');
   }
   const call = { method: raw.method ?? '', target: raw.url ?? '' };
-  const verified = await verifyCall(token, call, config, now);
+  const kid = kidOfAdmin(token);
+  const adminKeys =
+    kid === undefined ? undefined : await withClient(pool, (client) => findAdminKeys(client, [kid]));
+  const verified = await verifyCall(token, call, config, now, adminKeys);
   if ('sentence' in verified) throw unsigned(verified.sentence);
-  const { name, reads } = verified.portal;
+  const { portal, key } = verified;
+  const { name, reads } = portal;
   const admin = adminOfPortal(name);
-  if (admin === undefined) return { name, admin, reads };
-  if (await withClient(pool, (client) => isAdmin(client, admin, config.admin))) {
-    return { name, admin, reads: ['all'] };
+  if (admin === undefined || key === undefined) return { name, admin, reads };
+  // at each call: a key that was revoked, or whose owner is no admin any more, is dead at once
+  const [state, isOne] = await withClient(pool, (client) =>
+    Promise.all([readKeyState(client, key), isAdmin(client, admin, config.admin)]),
+  );
+  const dead = whyDead(key, state, now);
+  if (dead !== undefined) throw unsigned(dead);
+  if (!isOne) {
+    throw unsigned('The token is signed with the own key of a person who is not an admin.');
   }
-  throw unsigned('The token is signed with the own key of a person who is not an admin.');
+  return { name, admin, reads: ['all'] };
 }
 
 /** The answer to a call without a valid token where one is needed, or with one that is not valid. */

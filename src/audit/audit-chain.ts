@@ -9,7 +9,7 @@ export const FIRST_HASH = Buffer.alloc(32);
 export const HASHED_COLUMNS = `
   a.id::text, to_char(a.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS at,
   a.request::text, a.portal, a.kind, a.requested_by, a.approved_by, a.subject, a.account,
-  a.fields, a.verdict, a.code`;
+  a.fields, a.verdict, a.code, a.key`;
 
 /** A row in the form that is hashed. */
 export interface HashedRow extends Record<string, unknown> {
@@ -18,8 +18,15 @@ export interface HashedRow extends Record<string, unknown> {
   at: string;
 }
 
-/** The hash of one row: SHA-256 over the hash before it and the row as canonical JSON. */
-export function hashAuditRow(previous: Buffer, row: Record<string, unknown>): Buffer {
+/**
+ * The hash of one row: SHA-256 over the hash before it and the row as canonical JSON. A row without a key is hashed as
+ * before there was that column.
+ */
+export function hashAuditRow(
+  previous: Buffer,
+  { key, ...rest }: Record<string, unknown>,
+): Buffer {
+  const row = (key ?? undefined) === undefined ? rest : { ...rest, key };
   return createHash('sha256').update(previous).update(canonicalJson(row)).digest();
 }
 

@@ -15,6 +15,8 @@ export interface AuditRow {
   fields: string[];
   verdict: string;
   code: string | null;
+  /** the fingerprint of the admin's own key that signed it; null: a portal did, or nobody */
+  key: string | null;
 }
 
 export interface AuditQuery {
@@ -25,7 +27,7 @@ export interface AuditQuery {
 }
 
 const ROW = `a.id, a.at, a.requested_by AS "requestedBy", a.approved_by AS "approvedBy", a.portal, a.kind,
-  a.subject, a.account, a.fields, a.verdict, a.code`;
+  a.subject, a.account, a.fields, a.verdict, a.code, a.key`;
 
 // Each reads an index from its end, so that the cost does not depend on the length of the trail.
 const LAST = `SELECT ${ROW} FROM audit a ORDER BY id DESC LIMIT $1`;

@@ -13,12 +13,15 @@ import { confirmLease, rehearse, transact } from '../database/connection.ts';
 import { holdThawed } from '../database/freeze.ts';
 import { writeEvents } from '../events/events-table.ts';
 import type { HostedCalendar } from '../lifecycle/calendar-runs.ts';
+import { findAdminKeys } from '../requests/admin-keys-table.ts';
 import { addJunk } from '../requests/junk-table.ts';
+import { kidOfAdmin } from '../requests/token.ts';
 import {
   checkJob,
   checkVerdict,
   type Given,
   giveVerdict,
+  type JunkJob,
   lookAhead,
   recordTogether,
   type SignedJob,
@@ -78,30 +81,41 @@ export interface Intaking {
 
 /** The requests that come next; undefined where Redis does not answer. Refuses invalid jobs at once. */
 export async function takeJobs(of: Intaking): Promise<Waiting[] | undefined> {
-  const { client, failures, inbox, config, clock } = of;
+  const { client, failures, inbox } = of;
   // active jobs belong to the process that has the lease
   await confirmLease(client);
   of.isAllTaken = false;
+  const most = failures.any() ? 1 : BATCH;
+  let taken: Taken[];
   try {
-    const most = failures.any() ? 1 : BATCH;
-    const taken = await takeRequests(inbox, most);
-    of.said.forget('Redis');
-    of.isAllTaken = taken.length < most;
-    const checked = await Promise.all(
-      taken.map(({ data, queue }) => checkJob(config, queue.portal, data, clock())),
-    );
-    const invalid = checked.flatMap((each, n) =>
-      'signed' in each ? [] : [{ ...each, taken: taken[n] as Taken }],
-    );
-    if (invalid.length > 0)
-      await refuseRequests(inbox, invalid).catch((error) => redisIsAway(of, error));
-    return checked.flatMap((each, n) =>
-      'signed' in each ? [{ job: each, taken: taken[n] as Taken }] : [],
-    );
+    taken = await takeRequests(inbox, most);
   } catch (error) {
     await redisIsAway(of, error);
     return undefined;
   }
+  of.said.forget('Redis');
+  of.isAllTaken = taken.length < most;
+  const checked = await checkAll(of, taken);
+  const invalid = checked.flatMap((each, n) =>
+    'signed' in each ? [] : [{ ...each, taken: taken[n] as Taken }],
+  );
+  if (invalid.length > 0)
+    await refuseRequests(inbox, invalid).catch((error) => redisIsAway(of, error));
+  return checked.flatMap((each, n) =>
+    'signed' in each ? [{ job: each, taken: taken[n] as Taken }] : [],
+  );
+}
+
+/** Checks the signatures. Admins' keys are looked up here; whether each still counts, the decision reads again. */
+async function checkAll(
+  { client, config, clock }: Intaking,
+  taken: readonly Taken[],
+): Promise<(SignedJob | JunkJob)[]> {
+  const kids = taken.flatMap(({ data }) => kidOfAdmin((data as { token?: unknown } | null)?.token) ?? []);
+  const adminKeys = await findAdminKeys(client, kids);
+  return await Promise.all(
+    taken.map(({ data, queue }) => checkJob(config, queue.portal, data, clock(), adminKeys)),
+  );
 }
 
 /** Decides the batch in one transaction, and answers each of its requests after COMMIT. */

@@ -34,6 +34,7 @@ import {
   tidy,
   TIDY_MS,
 } from './batch.ts';
+import { queuesOf } from '../shared/config.ts';
 import { openNews } from '../shared/news.ts';
 import { openIntakeMetrics } from './intake-metrics.ts';
 
@@ -113,10 +114,7 @@ async function tidyFrozen(terms: IntakeTerms): Promise<void> {
 }
 
 function openPortals({ config }: IntakeTerms) {
-  return openInbox(
-    config,
-    config.portals.map(({ name }) => name),
-  );
+  return openInbox(config, queuesOf(config));
 }
 
 /**

@@ -34,15 +34,17 @@ export interface NewApproval {
   body: Request;
   /** why it waits, as people read it */
   why: string;
+  /** the fingerprint of the admin's own key that signed it */
+  key: string | undefined;
 }
 
 /** Lets a request wait. Returns false if a request of this kind already waits for the subject. */
 export async function openApproval(client: Client, approval: NewApproval): Promise<boolean> {
-  const { request, portal, subject, body, why } = approval;
+  const { request, portal, subject, body, why, key } = approval;
   const { rowCount } = await client.query(
-    `INSERT INTO approvals (request, portal, kind, subject, requested_by, body, why)
-     VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (kind, subject) WHERE state = 'open' DO NOTHING`,
-    [request, portal, body.kind, subject, body.requestedBy, JSON.stringify(body), why],
+    `INSERT INTO approvals (request, portal, kind, subject, requested_by, body, why, key)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (kind, subject) WHERE state = 'open' DO NOTHING`,
+    [request, portal, body.kind, subject, body.requestedBy, JSON.stringify(body), why, key],
   );
   return rowCount !== 0;
 }
@@ -59,6 +61,8 @@ export interface OpenApproval {
   account: string;
   requestedBy: string;
   body: unknown;
+  /** the fingerprint of the admin's own key that signed it; null: a portal did */
+  key: string | null;
 }
 
 /**
@@ -71,7 +75,7 @@ export async function findOpenApprovals(
   { portal, toReject = false }: { portal?: string | undefined; toReject?: boolean } = {},
 ): Promise<OpenApproval[]> {
   const { rows } = await client.query(
-    `SELECT a.request, a.portal, a.kind, a.state, a.subject, a.requested_by AS "requestedBy", a.body,
+    `SELECT a.request, a.portal, a.kind, a.state, a.subject, a.requested_by AS "requestedBy", a.body, a.key,
             coalesce(p.shell_name, t.account) AS account
      FROM approvals a LEFT JOIN people p ON p.uid = a.subject LEFT JOIN tools t ON t.uid = a.subject
      WHERE a.request = $1 AND a.portal = coalesce($2, a.portal)

@@ -22,6 +22,10 @@ export interface RequestContext<R> {
   id: { portal: string; jti: string } | undefined;
   /** shell name of the requester */
   requestedBy: string;
+  /** who approved it at the portal, as the portal says; undefined: nobody else than the requester */
+  approvedBy?: string;
+  /** the fingerprint of the admin's own key that signed it; undefined: a portal did */
+  key?: string | undefined;
   /** the requester; undefined only for a person who requests their own creation */
   actor: Person | undefined;
   /** the actor is an admin, but the portal does not speak for admins, so `actor.admin` is false */
@@ -158,6 +162,16 @@ export async function requireSelfOrAdmin(
     );
   }
   return person;
+}
+
+/** Who answers for what a request changes, and when: the requester, and who approved it. */
+export function addersOf({
+  requestedBy,
+  approvedBy = requestedBy,
+  approvedFor = requestedBy,
+  now,
+}: RequestContext<unknown>): { by: string[]; now: Date } {
+  return { by: [requestedBy, approvedBy, approvedFor], now };
 }
 
 /** Refuses an admin's request through a portal that does not speak for admins, and says what to do. */

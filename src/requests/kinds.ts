@@ -27,6 +27,8 @@ export const KIND_SUMMARIES = {
   'tool.restore': 'restore a deleted tool from its archives',
   'subject.hold': 'prevent the deletion of a person or tool until a given time',
   'subject.release': 'lift a hold',
+  'admin-key.add': "give an admin a key of their own; a second admin must approve",
+  'admin-key.revoke': "revoke an admin's own key for good: name its fingerprint",
   'request.approve': 'approve a waiting request: name its id',
   'request.reject': 'reject a waiting request, with a reason',
 } as const;
@@ -42,6 +44,7 @@ export function isKind(text: string): text is RequestKind {
 /** The kinds that take access away. The urgent queue accepts only these. */
 export const URGENT_KINDS: ReadonlySet<RequestKind> = new Set<RequestKind>([
   'access.revoke',
+  'admin-key.revoke',
   'key.remove',
   'maintainer.remove',
   'person.suspend',

@@ -71,20 +71,6 @@ export async function findRequests(client: Client, id: string): Promise<RequestV
   return rows as RequestView[];
 }
 
-/** Finds the requests with that id of some portals. */
-export async function findRequestsOf(
-  client: Client,
-  portals: readonly string[],
-  jti: string,
-): Promise<RequestView[]> {
-  const { rows } = await client.query({
-    name: 'find-requests-of',
-    text: `${REQUEST} WHERE portal = ANY ($1) AND id = $2::uuid ORDER BY number`,
-    values: [portals, jti],
-  });
-  return rows as RequestView[];
-}
-
 /** Finds one portal's request. Undefined as long as it has no verdict. */
 export async function findRequest(
   client: Client,

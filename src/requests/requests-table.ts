@@ -73,6 +73,8 @@ export interface NewVerdict {
   waits?: boolean | undefined;
   /** the waiting request that this one decides. What this one touches counts as touched by that one too */
   decides?: { portal: string; jti: string } | undefined;
+  /** the fingerprint of the admin's own key that signed it, for the audit */
+  key?: string | undefined;
   /**
    * what the audit keeps, and no more: the account name of the subject and the names of the changed fields. `each`:
    * the subjects, if there are several
@@ -90,7 +92,7 @@ const RECORD = `
   WITH given AS MATERIALIZED (
     SELECT * FROM jsonb_to_recordset($1) AS g (n int, portal text, jti uuid, body_sha256 bytea, kind text,
       requested_by text, approved_by text, subject int, verdict text, code text, sentence text, on_done jsonb,
-      waits boolean, touches jsonb, audited jsonb, fields text[])
+      waits boolean, touches jsonb, audited jsonb, fields text[], key text)
   ), request AS (
     INSERT INTO requests (portal, jti, body_sha256, kind, requested_by, approved_by, subject, verdict,
                           code, sentence, urgent, on_done, done_at)
@@ -120,15 +122,15 @@ const RECORD = `
       JOIN (SELECT id, n FROM recorded UNION ALL TABLE decided) AS whose USING (n)
   ), audited AS (
     INSERT INTO audit (request, portal, kind, requested_by, approved_by, subject, account, fields,
-                       verdict, code)
-    SELECT id, portal, kind, requested_by, approved_by, a.subject, a.account, fields, verdict, code
+                       verdict, code, key)
+    SELECT id, portal, kind, requested_by, approved_by, a.subject, a.account, fields, verdict, code, key
     FROM recorded, jsonb_to_recordset(audited) AS a (subject int, account text) WHERE verdict = 'accepted'
     UNION ALL
     -- the names in a refused request may be any text, even somebody's real name: only known names are kept.
     -- Without the subject: refusals would drive what has been done out of its history
     SELECT id, portal, kind, (SELECT shell_name FROM people WHERE shell_name = requested_by),
       (SELECT shell_name FROM people WHERE shell_name = approved_by), NULL, audited -> 0 ->> 'account', '{}', verdict,
-      code
+      code, key
     FROM recorded WHERE verdict = 'refused'
   )
   SELECT id FROM request`;
@@ -173,6 +175,7 @@ function toRow(verdict: NewVerdict, n: number) {
     approved_by: verdict.approvedBy,
     on_done: verdict.onDone,
     fields: audit.fields,
+    key: verdict.key,
     audited: audit.each ?? [{ subject, account: audit.account }],
   };
 }

@@ -66,6 +66,14 @@ const key = z
   .min(1)
   .max(20_000)
   .describe('a public SSH key in one line, as in a .pub file');
+const label = z
+  .string()
+  .max(255)
+  .regex(/^[^\p{C}\p{Zl}\p{Zp}]*$/u, 'a label must be printable');
+const fingerprint = z
+  .string()
+  .regex(/^SHA256:[A-Za-z0-9+/]{43}$/, 'a fingerprint must look as ssh-keygen -l prints it')
+  .describe('the fingerprint of the key, as ssh-keygen -l prints it');
 const people = z.array(name).min(1).max(1000).optional();
 const maintainers = z
   .array(name)
@@ -145,10 +153,7 @@ export const REQUEST_SCHEMAS = {
   'key.add': kind('key.add', {
     person,
     key,
-    label: z
-      .string()
-      .max(255)
-      .regex(/^[^\p{C}\p{Zl}\p{Zp}]*$/u, 'a label must be printable')
+    label: label
       .optional()
       .describe('a name for the key; its comment by default'),
     expiresAt: time.optional().describe('when the key expires, such as 2026-12-31T12:00:00Z'),
@@ -156,11 +161,7 @@ export const REQUEST_SCHEMAS = {
   'key.remove': kind('key.remove', {
     person,
     key: key.optional(),
-    fingerprint: z
-      .string()
-      .regex(/^SHA256:[A-Za-z0-9+/]{43}$/, 'a fingerprint must look as ssh-keygen -l prints it')
-      .optional()
-      .describe('the fingerprint of the key, as ssh-keygen -l prints it'),
+    fingerprint: fingerprint.optional(),
   }).refine(...exactlyOne('key', 'fingerprint')),
   'tool.create': kind('tool.create', {
     name: newName(
@@ -231,6 +232,17 @@ export const REQUEST_SCHEMAS = {
     ...subject,
     reason: reason.default(''),
   }).refine(...exactlyOne('person', 'tool')),
+  'admin-key.add': kind('admin-key.add', {
+    person: person.optional().describe('the admin who gets the key; the actor by default'),
+    publicKey: z
+      .string()
+      .min(1)
+      .max(20_000)
+      .describe('the public half of an Ed25519 key: a line as in a .pub file, or PEM'),
+    label: label.min(1).describe('where the key is, for the admins who read it later'),
+    expiresAt: time.describe('when the key expires, such as 2027-12-31T12:00:00Z'),
+  }),
+  'admin-key.revoke': kind('admin-key.revoke', { fingerprint, reason: reason.default('') }),
   'request.approve': kind('request.approve', { request: waiting, sentBy }),
   'request.reject': kind('request.reject', {
     request: waiting,

@@ -6,7 +6,15 @@
  */
 import { createPublicKey, type KeyObject } from 'node:crypto';
 import { compactVerify, SignJWT } from 'jose';
-import { type Config, ed25519KeyReader, type Portal } from '../shared/config.ts';
+import {
+  adminOfPortal,
+  ADMINS_QUEUE,
+  type Config,
+  ed25519KeyReader,
+  type Portal,
+} from '../shared/config.ts';
+import { fingerprintOf } from '../ssh-keys/ed25519-key.ts';
+import type { AdminKeys } from './admin-keys-table.ts';
 import { quote } from '../shared/printable.ts';
 import {
   CALL_CLAIMS,
@@ -88,21 +96,27 @@ const apiAudience = (realm: string): string => `${realm}/api`;
 /**
  * The portal whose token this is, if it was made for this call; or a sentence that says what is wrong. An unknown
  * portal and a wrong signature have the same sentence. The clocks may differ by 60 s.
+ *
+ * @param adminKeys as for `verifyToken`; so is `key`, which must be looked up too
  */
 export async function verifyCall(
   token: string,
   call: Call,
   config: Config,
   now: Date,
-): Promise<{ portal: Portal } | { sentence: string }> {
+  adminKeys: AdminKeys = NONE,
+): Promise<{ portal: Portal; key: string | undefined } | { sentence: string }> {
   const shape = readShape(token);
   if (typeof shape === 'string') return { sentence: shape };
   const { header, payload } = shape;
   const { iss } = payload;
-  const known = typeof iss === 'string' ? keysOf(config).get(iss) : undefined;
+  const known =
+    typeof iss === 'string' ? findKeys(iss, header['kid'], config, adminKeys) : undefined;
   // without `kid`, each key of the portal would be tried
   const isNamed = typeof header['kid'] === 'string';
-  if (!isNamed || known === undefined || (await verifySignature(token, header, known))) {
+  const signed =
+    !isNamed || known === undefined ? '' : await verifySignature(token, header, known);
+  if (typeof signed === 'string' || known === undefined) {
     return {
       sentence:
         'The token is not signed with EdDSA by a key of this realm whose portal and `kid` it names.',
@@ -128,7 +142,9 @@ export async function verifyCall(
     most: MAX_CALL_LIFE_SECONDS,
     words: '5 minutes',
   });
-  return untimely === undefined ? { portal: known.portal } : { sentence: untimely };
+  return untimely === undefined
+    ? { portal: known.portal, key: ownKeyOf(known.portal, signed) }
+    : { sentence: untimely };
 }
 
 /** Reads the key that signs requests or events. Throws CONFIG_INVALID. */
@@ -160,7 +176,7 @@ export function findSigner(
 
 /** The result of checking a token. `claims` are present only if the signature is good. */
 export type TokenVerdict =
-  | { ok: true; claims: Claims }
+  | { ok: true; claims: Claims; signer: Signer }
   | {
       ok: false;
       code:
@@ -171,17 +187,31 @@ export type TokenVerdict =
         | 'REQUEST_EXPIRED';
       sentence: string;
       claims?: Claims;
+      signer?: Signer;
     };
+
+/** Who signed a token. */
+export interface Signer {
+  portal: Portal;
+  /**
+   * of an admin's own key: its fingerprint. The signature says nothing about whether the key still counts: that is
+   * read in the transaction of the decision
+   */
+  key: string | undefined;
+}
 
 /**
  * Checks a token from the queue of that portal: shape, issuer, signature, claims, audience and times, in this order.
  * The first fault is the result. The request inside the token is not checked. The clocks may differ by 60 s.
+ *
+ * @param adminKeys the keys that `kidOfAdmin` names, as far as they were added by request
  */
 export async function verifyToken(
   token: string,
   portal: string,
   config: Config,
   now: Date,
+  adminKeys: AdminKeys = NONE,
 ): Promise<TokenVerdict> {
   const shape = readShape(token);
   if (typeof shape === 'string') return refuse('REQUEST_MALFORMED', shape);
@@ -189,21 +219,23 @@ export async function verifyToken(
   if (typeof payload['iss'] !== 'string') {
     return refuse('REQUEST_MALFORMED', 'The token does not name a portal in `iss`.');
   }
-  const known = keysOf(config).get(payload['iss']);
+  const known = findKeys(payload['iss'], header['kid'], config, adminKeys);
   if (known === undefined) {
     return refuse(
       'REQUEST_PORTAL_UNKNOWN',
       `This realm has no portal named ${quote(payload['iss'])}.`,
     );
   }
-  if (payload['iss'] !== portal) {
+  const isOwnKey = adminOfPortal(payload['iss']) !== undefined;
+  if (payload['iss'] !== portal && !(isOwnKey && portal === ADMINS_QUEUE)) {
     return refuse(
       'REQUEST_PORTAL_UNKNOWN',
       `The token names the portal ${quote(payload['iss'])}, but was sent to a queue of ${portal}. Send it to the queue of the portal that it names.`,
     );
   }
-  const unsigned = await verifySignature(token, header, known);
-  if (unsigned !== undefined) return refuse('REQUEST_SIGNATURE', unsigned);
+  const signed = await verifySignature(token, header, known);
+  if (typeof signed === 'string') return refuse('REQUEST_SIGNATURE', signed);
+  const signer = { portal: known.portal, key: ownKeyOf(known.portal, signed) };
 
   const parsed = CLAIMS.safeParse(payload);
   if (!parsed.success) {
@@ -218,11 +250,12 @@ export async function verifyToken(
         `The token is for the realm ${quote(claims.aud)}, but this realm is ${config.realm}.`,
       ),
       claims,
+      signer,
     };
   }
   const untimely = wrongTime(claims, seconds(now));
-  if (untimely !== undefined) return { ...refuse('REQUEST_EXPIRED', untimely), claims };
-  return { ok: true, claims };
+  if (untimely !== undefined) return { ...refuse('REQUEST_EXPIRED', untimely), claims, signer };
+  return { ok: true, claims, signer };
 }
 
 function refuse(code: Extract<TokenVerdict, { ok: false }>['code'], sentence: string) {
@@ -258,12 +291,12 @@ function parseObject(part: string): JsonObject | undefined {
   }
 }
 
-/** Undefined if one of the portal's keys signed the token, otherwise a sentence that says what is wrong. */
+/** The key of the portal that signed the token, or a sentence that says what is wrong. */
 async function verifySignature(
   token: string,
   header: JsonObject,
   { portal, keys }: PortalKeys,
-): Promise<string | undefined> {
+): Promise<KeyObject | string> {
   if (header['alg'] !== 'EdDSA') return 'The token is not signed with EdDSA.';
   if ('crit' in header)
     return 'The header of the token requires an extension (`crit`), and none is supported.';
@@ -277,7 +310,7 @@ async function verifySignature(
   for (const key of candidates) {
     try {
       await compactVerify(token, key, { algorithms: ['EdDSA'] });
-      return undefined;
+      return key;
     } catch (error) {
       // ERR_JWS_… is about the token. Any other error is our own fault and is not a verdict
       if (!String((error as { code?: unknown }).code).startsWith('ERR_JWS_')) throw error;
@@ -307,6 +340,45 @@ interface PortalKeys {
   portal: Portal;
   /** by kid */
   keys: Map<string, KeyObject>;
+}
+
+const NONE: AdminKeys = new Map();
+
+/**
+ * The `kid` of a token that may be signed with an admin's own key that was added by request: such a key is known by its
+ * fingerprint. Nothing of the token was checked.
+ */
+export function kidOfAdmin(token: unknown): string | undefined {
+  const shape = typeof token === 'string' ? readShape(token) : '';
+  if (typeof shape === 'string') return undefined;
+  const { iss } = shape.payload;
+  const { kid } = shape.header;
+  const isOwnKey = typeof iss === 'string' && adminOfPortal(iss) !== undefined;
+  return isOwnKey && typeof kid === 'string' && FINGERPRINT.test(kid) ? kid : undefined;
+}
+
+const FINGERPRINT = /^SHA256:[A-Za-z0-9+/]{43}$/u;
+
+/** The keys with which a token may be signed: those of the configuration, or the one that was added by request. */
+function findKeys(
+  iss: string,
+  kid: unknown,
+  config: Config,
+  adminKeys: AdminKeys,
+): PortalKeys | undefined {
+  const listed = keysOf(config).get(iss);
+  if (typeof kid !== 'string' || listed?.keys.has(kid) === true) return listed;
+  const added = adminKeys.get(kid);
+  if (added === undefined || adminOfPortal(iss) !== added.admin) return listed;
+  const portal: Portal = {
+    ...{ name: iss, keys: [], kinds: 'all', reads: [], events: 'queue' },
+    ...{ subjectEvents: false, speaksForAdmins: false },
+  };
+  return { portal, keys: new Map([[kid, added.key]]) };
+}
+
+function ownKeyOf(portal: Portal, key: KeyObject): string | undefined {
+  return adminOfPortal(portal.name) === undefined ? undefined : fingerprintOf(key);
 }
 
 const parsed = new WeakMap<Config, Map<string, PortalKeys>>();

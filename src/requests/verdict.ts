@@ -11,6 +11,7 @@
  */
 import { createHash } from 'node:crypto';
 import { adminOfPortal, type Config, type Portal } from '../shared/config.ts';
+import { type AdminKeys, readKeyState, whyDead } from './admin-keys-table.ts';
 import { verifyToken } from './token.ts';
 import { ChamberlainError, CODES, type Code, codeOf } from '../shared/errors.ts';
 import { canonicalJson } from '../shared/canonical-json.ts';
@@ -64,6 +65,8 @@ export interface Given {
 interface Refusal {
   code: Code;
   sentence: string;
+  /** the fingerprint of the admin's own key that signed it */
+  key?: string | undefined;
   /** set only if the signature was good */
   claims?: Claims;
   portal: string;
@@ -84,6 +87,8 @@ export interface SignedJob {
   signed: {
     claims: Claims;
     portal: Portal;
+    /** the fingerprint of the admin's own key that signed it; undefined: a portal did */
+    key?: string | undefined;
     /** of the approver and the request. The same hash under the same id gets the same verdict again */
     sha256: Buffer;
     kind: string | undefined;
@@ -94,12 +99,15 @@ export interface SignedJob {
 
 /**
  * Checks the size, shape and signature of a job in the queue of that portal. Throws only for faults of the program.
+ *
+ * @param adminKeys the keys that admins have added by request, as far as the job names one (`kidOfAdmin`)
  */
 export async function checkJob(
   config: Config,
   portal: string,
   data: unknown,
   now: Date,
+  adminKeys?: AdminKeys,
 ): Promise<SignedJob | JunkJob> {
   const refuse = (code: Code, sentence = sentenceOf(code)): JunkJob => ({
     code,
@@ -112,11 +120,12 @@ export async function checkJob(
   }
   const token = (data as { token?: unknown } | null)?.token;
   if (typeof token !== 'string') return refuse('REQUEST_MALFORMED');
-  const verified = await verifyToken(token, portal, config, now);
-  if (!verified.ok && verified.claims === undefined) {
-    return refuse(verified.code, verified.sentence);
+  const verified = await verifyToken(token, portal, config, now, adminKeys);
+  const { claims, signer } = verified;
+  if (claims === undefined || signer === undefined) {
+    const { code, sentence } = verified as Extract<typeof verified, { ok: false }>;
+    return refuse(code, sentence);
   }
-  const claims = verified.claims as Claims;
   const body = withoutOverflow(() => canonicalJson({ sub: claims.sub, request: claims.request }));
   const refusal = !verified.ok
     ? { code: verified.code, sentence: verified.sentence }
@@ -128,7 +137,7 @@ export async function checkJob(
     sha256: whole,
     signed: {
       claims,
-      portal: config.portals.find((each) => each.name === portal) as Portal,
+      ...signer,
       sha256: body === undefined ? whole : sha256(body),
       kind: kindOf(claims.request.kind),
       ...(refusal === undefined ? {} : { refusal }),
@@ -259,7 +268,8 @@ async function decideVerdict(
   ) {
     await recordTogether(client, together);
   }
-  const identity = { claims, portal: portal.name, bodySha256: signed.sha256, kind };
+  const { key } = signed;
+  const identity = { claims, portal: portal.name, bodySha256: signed.sha256, kind, key };
   const requestedBy = shorten(claims.request.requestedBy);
   const [first, actor] =
     together?.ahead?.get(job) ??
@@ -277,13 +287,14 @@ async function decideVerdict(
       sentence: sentenceOf('REQUEST_REPLAYED'),
       portal: portal.name,
       bodySha256: whole,
-      kind,
+      ...{ kind, key },
     });
   }
   try {
     if (signed.refusal !== undefined) {
       throw new ChamberlainError(signed.refusal.code, signed.refusal.sentence);
     }
+    if (key !== undefined) await requireLiveKey(client, key, now);
     const request = requireRequest(claims.request);
     checkPortal(portal, request.kind, urgentQueue);
     return await attempt(client, () =>
@@ -339,6 +350,19 @@ function checkPortal(portal: Portal, kind: RequestKind, urgentQueue: boolean): v
       `${kind} does not belong on the urgent queue. Send it to the queue \`requests.${portal.name}\`.`,
     );
   }
+}
+
+/**
+ * Refuses a request signed with a key that was revoked or has expired. Reads the row within the transaction that
+ * decides: an earlier request of the same batch may have revoked it.
+ */
+async function requireLiveKey(client: Client, key: string, now: Date): Promise<void> {
+  const dead = whyDead(key, await readKeyState(client, key), now);
+  if (dead === undefined) return;
+  throw new ChamberlainError(
+    'ADMIN_KEY_DEAD',
+    `${dead} Sign with another key; \`chamberlain admin-key new\` makes one.`,
+  );
 }
 
 /** Refuses a request signed with an admin's own key if it is for another person, or if they are not an admin. */
@@ -407,6 +431,8 @@ async function accept(
     portal,
     id: { portal: claims.iss, jti: claims.jti },
     requestedBy: request.requestedBy,
+    approvedBy: claims.sub,
+    key: identity.key,
     // so no rule grants an admin's rights through a portal that does not speak for admins
     actor: actor === undefined ? undefined : { ...actor, admin: actor.admin && isHeard },
     isUnheardAdmin: actor?.admin === true && !isHeard,
@@ -435,6 +461,7 @@ async function accept(
     touches: decision.touches,
     waits: decision.waits,
     decides: decision.decides,
+    key: identity.key,
     audit: decision,
   };
   const newTools = decision.newTool === undefined ? [] : [decision.newTool];
@@ -483,6 +510,7 @@ async function recordRefusal(client: Client, config: Config, refusal: Refusal): 
     urgent: false,
     onDone: undefined,
     touches: [],
+    key: refusal.key,
     audit: { account: named?.account, fields: [] },
   });
   const event: NewEvent = {

@@ -2,7 +2,7 @@
  * The configuration: one YAML file, read once, checked, frozen. Unknown keys are refused; secrets
  * are files in one folder, each readable by the unix user that needs it.
  */
-import { createPrivateKey, type KeyObject } from 'node:crypto';
+import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as z from 'zod/mini';
@@ -30,6 +30,7 @@ import { cannotRead, ChamberlainError } from './errors.ts';
 import { MOVABLE_ROLES, type MovableRole } from '../roles/index.ts';
 import { parseImportedShellName } from '../identity/names.ts';
 import type { Realm } from '../reconcile/wanted.ts';
+import { fingerprintOf } from '../ssh-keys/ed25519-key.ts';
 import { REQUEST_KINDS } from '../requests/kinds.ts';
 import { isThisMachine } from './tls.ts';
 import { sealKeyId, type SealKey } from '../seals/seal.ts';
@@ -77,7 +78,17 @@ const portal = z.strictObject({
       'must not begin with `urgent.`: its queue would be the urgent one of another portal',
     ),
   ),
-  keys: someOf(z.strictObject({ kid: filled, publicKey: ed25519PublicKey })).check(
+  keys: someOf(
+    z
+      .strictObject({ kid: filled, publicKey: ed25519PublicKey })
+      .check(
+        z.refine(
+          ({ kid, publicKey }) =>
+            !kid.startsWith('SHA256:') || kid === fingerprintOf(createPublicKey(publicKey)),
+          'the kid begins with SHA256: but is not the fingerprint of the key. Name the key in another way',
+        ),
+      ),
+  ).check(
     z.refine(
       (keys) => new Set(keys.map(({ kid }) => kid)).size === keys.length,
       'two of them have the same kid',
@@ -463,6 +474,39 @@ export function markerName({ realm, ids }: Config): string {
 /** The shell name of the admin whose own key this portal is, or undefined for a real portal. */
 export function adminOfPortal(name: string): string | undefined {
   return name.startsWith('admin.') ? name.slice('admin.'.length) : undefined;
+}
+
+/**
+ * The portal in whose queues requests are that admins signed with keys that the configuration does not list. No portal
+ * can have this name, and no person.
+ */
+export const ADMINS_QUEUE = 'admin._';
+
+/** The portals from whose queues intake takes requests. */
+export function queuesOf({ portals }: Pick<Config, 'portals'>): string[] {
+  return [...portals.map(({ name }) => name), ADMINS_QUEUE];
+}
+
+/** In whose queues a request of that portal or admin goes. */
+export function queueOf({ portals }: Pick<Config, 'portals'>, portal: string): string {
+  return portals.some(({ name }) => name === portal) ? portal : ADMINS_QUEUE;
+}
+
+/** The keys of admins that the configuration lists, by their fingerprints. */
+export function listedAdminKeys({
+  portals,
+}: Pick<Config, 'portals'>): Map<string, { admin: string; key: KeyObject }> {
+  return new Map(
+    portals.flatMap(({ name, keys }) => {
+      const admin = adminOfPortal(name);
+      return admin === undefined
+        ? []
+        : keys.map(({ publicKey }) => {
+            const key = createPublicKey(publicKey);
+            return [fingerprintOf(key), { admin, key }] as const;
+          });
+    }),
+  );
 }
 
 function deepFreeze<T>(value: T): T {

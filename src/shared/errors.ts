@@ -198,6 +198,23 @@ export const CODES = {
     'Nobody may decide on their own request.',
     'Have another admin approve or reject it.',
   ),
+  NOT_ANOTHER_ADMIN: refusal(
+    'The admin was made an admin, or was given a key, by the person who asks, or the other way round, within the last 7 days.',
+    'Have an admin decide who is independent of both, or wait.',
+  ),
+  // admins' own keys
+  ADMIN_KEY_DEAD: refusal(
+    "The admin's own key was revoked, or has expired.",
+    'Sign with another key: `chamberlain admin-key new` makes one.',
+  ),
+  ADMIN_KEY_TAKEN: refusal(
+    'The key is, or was, the key of an admin or of a portal.',
+    'Make a new key: `chamberlain admin-key new`.',
+  ),
+  ADMIN_KEY_UNKNOWN: refusal(
+    'No admin has a key with this fingerprint.',
+    'See `chamberlain list admin-keys`.',
+  ),
   // names
   NAME_INVALID: refusal('The name has a form that is not allowed.', 'Choose another name.'),
   NAME_RESERVED: refusal('The name is reserved for the system.', 'Choose another name.'),

@@ -1,7 +1,9 @@
 /** A bootstrapped realm in which the test acts as intake: each request gets its verdict at once. */
-import { randomUUID } from 'node:crypto';
+import { type KeyObject, randomUUID } from 'node:crypto';
 import type { Client } from 'pg';
-import type { Config } from '../../src/shared/config.ts';
+import { ADMINS_QUEUE, type Config } from '../../src/shared/config.ts';
+import { findAdminKeys } from '../../src/requests/admin-keys-table.ts';
+import { fingerprintOf } from '../../src/ssh-keys/ed25519-key.ts';
 import { readSigningKey, signToken } from '../../src/requests/token.ts';
 import { bootstrap } from '../../src/requests/bootstrap.ts';
 import { checkJob, checkVerdict, giveVerdict, type Verdict } from '../../src/requests/verdict.ts';
@@ -23,6 +25,8 @@ export interface AskOptions {
   now?: Date;
   /** signs by this admin's own key: `steward`, or `second` */
   as?: string;
+  /** signs by a key that the configuration does not list */
+  own?: { admin: string; key: KeyObject };
   /** only asks what the verdict would be */
   check?: true;
 }
@@ -34,6 +38,8 @@ export interface BootstrappedRealm {
   intake: Client;
   /** Signs as the portal `portal`, approved by the requester, and gives the verdict. */
   ask(request: Wish, config?: Config, options?: AskOptions): Promise<Verdict>;
+  /** Lets eight days pass since anybody was made an admin: all count as other admins for each other. */
+  ageAdmins(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -53,21 +59,27 @@ export async function openBootstrappedRealm(name: string): Promise<BootstrappedR
     async ask(
       request,
       config = world.config,
-      { jti = randomUUID(), now = new Date(), as, check } = {},
+      { jti = randomUUID(), now = new Date(), as, own, check } = {},
     ) {
-      const portal = as === undefined ? 'portal' : `admin.${as}`;
+      const whose = own?.admin ?? as;
+      const portal = whose === undefined ? 'portal' : `admin.${whose}`;
       const file = as === undefined ? world.portalKey : keyOf(world, as);
-      const token = await signToken(readSigningKey(file), {
+      const token = await signToken(own?.key ?? readSigningKey(file), {
         portal,
         realm: config.realm,
-        kid: config.portals.find((each) => each.name === portal)!.keys[0]!.kid,
+        kid:
+          own === undefined
+            ? config.portals.find((each) => each.name === portal)!.keys[0]!.kid
+            : fingerprintOf(own.key),
         jti,
         sub: request.requestedBy,
         request,
         check,
         now,
       });
-      const job = await checkJob(config, portal, { token }, now);
+      const adminKeys = own && (await findAdminKeys(intake, [fingerprintOf(own.key)]));
+      const queue = own === undefined ? portal : ADMINS_QUEUE;
+      const job = await checkJob(config, queue, { token }, now, adminKeys);
       if (!('signed' in job)) throw new Error(`no request: ${job.sentence}`);
       const of = { urgentQueue: false, now };
       if (check === true) return rehearse(intake, () => checkVerdict(intake, config, job, of));
@@ -76,6 +88,9 @@ export async function openBootstrappedRealm(name: string): Promise<BootstrappedR
         await writeEvents(intake, given.events);
         return given.verdict;
       });
+    },
+    async ageAdmins() {
+      await owner.query(`UPDATE admin_additions SET at = at - interval '8 days'`);
     },
     async close() {
       await intake.end();

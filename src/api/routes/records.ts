@@ -26,6 +26,10 @@ const AUDIT = pageOf(
     fields: z.array(z.string()),
     verdict: z.string(),
     code: z.string().nullable(),
+    key: z
+      .string()
+      .nullable()
+      .describe('the fingerprint of the own key with which an admin signed the request'),
   }),
   'a page of the audit',
 )

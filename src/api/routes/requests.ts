@@ -4,12 +4,16 @@ import type { SentRequest } from '../../backends/redis/queue.ts';
 import { type Client, withClient } from '../../database/connection.ts';
 import { isKind, URGENT_KINDS } from '../../requests/kinds.ts';
 import {
-  findRequestsOf,
+  findRequest,
+  findRequests,
   findStandings,
   readAppliedRoles,
   readOpenTouches,
   type RequestView,
 } from '../../requests/request-progress.ts';
+import { findAdminKeys } from '../../requests/admin-keys-table.ts';
+import { kidOfAdmin } from '../../requests/token.ts';
+import { queueOf } from '../../shared/config.ts';
 import { checkJob, type SignedJob } from '../../requests/verdict.ts';
 import { logReads } from '../api-reads-table.ts';
 import { hasCome, type Outcome, type Until } from '../outcomes.ts';
@@ -179,11 +183,13 @@ export const REQUEST_ROUTES = [
     params: z.object({ id: z.uuid() }),
     query: z.strictObject({ portal: PORTAL }),
     replies: { 200: PROGRESS },
-  }).handle(async ({ config, pool }, { caller, params, query }) => {
+  }).handle(async ({ pool }, { caller, params, query }) => {
     const portal = portalOf(caller, query.portal);
-    const among = portal === undefined ? config.portals.map(({ name }) => name) : [portal];
     return await withClient(pool, async (client) => {
-      const [request] = await findRequestsOf(client, among, params.id);
+      const request =
+        portal === undefined
+          ? (await findRequests(client, params.id))[0]
+          : await findRequest(client, portal, params.id);
       if (request === undefined) throw notFound();
       await logReasons(client, caller, [request]);
       const open = await readOpenTouches(client, request.number);
@@ -203,7 +209,12 @@ export async function checkToken(
   token: string,
   index?: number,
 ): Promise<SignedJob> {
-  const job = await checkJob(api.config, portal, { token }, api.now());
+  const kid = kidOfAdmin(token);
+  const adminKeys =
+    kid === undefined
+      ? undefined
+      : await withClient(api.pool, (client) => findAdminKeys(client, [kid]));
+  const job = await checkJob(api.config, portal, { token }, api.now(), adminKeys);
   const refusal = 'code' in job ? job : job.signed.refusal;
   if (refusal === undefined) return job as SignedJob;
   if (!('code' in job)) {
@@ -217,10 +228,10 @@ export async function checkToken(
 }
 
 /** Puts a request into its queue. */
-export function send({ queues }: Api, token: string, { signed }: SignedJob): Promise<SentRequest> {
+export function send({ queues, config }: Api, token: string, { signed }: SignedJob): Promise<SentRequest> {
   const { kind } = signed;
   const urgent = kind !== undefined && isKind(kind) && URGENT_KINDS.has(kind);
-  return queues.addRequest(signed.portal.name, token, urgent);
+  return queues.addRequest(queueOf(config, signed.portal.name), token, urgent);
 }
 
 function outcomeOf(

@@ -1,5 +1,5 @@
 /** What blocks the work of the realm, as text: a freeze, a held sweep, a doubt, an unreachable server, … */
-import type { Config } from '../../shared/config.ts';
+import { type Config, queuesOf } from '../../shared/config.ts';
 import { readOldestWaiting, type Waiting } from '../../backends/redis/waiting-requests.ts';
 import { describeError } from '../../shared/errors.ts';
 import { timeOf } from '../../shared/time.ts';
@@ -32,7 +32,7 @@ export async function readBlockers(
   config: Config,
   isRedisAway: boolean,
 ): Promise<Blockers> {
-  const portals = config.portals.map(({ name }) => name);
+  const portals = queuesOf(config);
   // the caller has already waited for a Redis that hangs
   const waiting = isRedisAway
     ? { waiting: null, waitingUnknown: null }

@@ -1,8 +1,10 @@
 /** access.request, access.grant, access.refuse, access.revoke */
 import type { RequestOf } from '../schema.ts';
+import { noteNewAdmins } from '../admin-keys-table.ts';
 import { decideAccessRequest, openAccessRequest } from '../access-requests-table.ts';
 import { admitPeople, touchesOfAccess, removeRealmMembers } from '../../identity/people-table.ts';
 import {
+  addersOf,
   decided,
   type Handler,
   refuse,
@@ -33,7 +35,7 @@ export const requestAccess: Handler<RequestOf<'access.request'>> = async (contex
 };
 
 export const grantAccess: Handler<RequestOf<'access.grant'>> = async (context) => {
-  const { client, request, requestedBy: by } = context;
+  const { client, config, request, requestedBy: by } = context;
   requireAdmin(context);
   const person = await requirePerson(context, request.person);
   if (person.state !== 'active') {
@@ -46,6 +48,7 @@ export const grantAccess: Handler<RequestOf<'access.grant'>> = async (context) =
   const { reason } = request;
   const open = await decideAccessRequest(client, uid, 'granted', by, reason);
   await admitPeople(client, [uid]);
+  await noteNewAdmins(client, config.admin, [uid], addersOf(context));
   return decided(person, 'access.granted', {
     fields: ['access'],
     touches: [...touchesOfChange(uid, 'credentials'), ...(await touchesOfAccess(client, [uid]))],

@@ -23,6 +23,7 @@
  * | of several portals, one each | WAITS_TWICE      | that portal's, or NOT_WAITING |
  */
 import { type RequestOf, REQUEST_SCHEMAS } from '../schema.ts';
+import { findDependence, readKeyState, whyDead } from '../admin-keys-table.ts';
 import { closeApproval, findOpenApprovals, type OpenApproval } from '../approvals-table.ts';
 import {
   type RequestContext,
@@ -32,12 +33,15 @@ import {
   requireAdmin,
 } from '../context.ts';
 import { portalOf, eventsOfWaiting } from '../../events/done.ts';
+import { addAdminKey } from './admin-key.ts';
 import { wantPersonErased } from './person-erasing.ts';
 import { deletePerson, suspendPerson } from './person-leaving.ts';
 
 export const approve: Handler<RequestOf<'request.approve'>> = async (context) => {
   const { client, requestedBy: by, now } = context;
   const waiting = await requireWaiting(context);
+  await requireIndependent(context, waiting);
+  await requireUnrevoked(context, waiting);
   const decision = await decideAnew(context, waiting);
   await closeApproval(client, waiting, { state: 'approved', by, now });
   return {
@@ -112,6 +116,44 @@ async function requireWaiting(
   return waiting;
 }
 
+/**
+ * Refuses an admin who has made the requester an admin, or was made one by them, within seven days; and two whom the same
+ * admin has made admins: one person would decide alone. A key that they were given counts the same.
+ */
+async function requireIndependent(
+  { client, requestedBy, now }: RequestContext<unknown>,
+  { requestedBy: requester }: OpenApproval,
+): Promise<void> {
+  const found = await findDependence(client, requester, requestedBy, now);
+  if (found === undefined) return;
+  const { through, until } = found;
+  const added = (who: string) =>
+    `${through} has made ${who} an admin, or has asked for or approved a key of theirs`;
+  const why =
+    through === requester
+      ? added(requestedBy)
+      : through === requestedBy
+        ? added(requester)
+        : `${added(`both ${requester} and ${requestedBy}`)}`;
+  refuse(
+    'NOT_ANOTHER_ADMIN',
+    `${requestedBy} does not count as another admin for a request of ${requester} until ${until.toISOString()}: ${why}. An admin who is independent of them must decide, or all must wait until then.`,
+  );
+}
+
+/** Refuses what was asked with a key that has been revoked since: somebody else may have asked. */
+async function requireUnrevoked(
+  { client, now }: RequestContext<unknown>,
+  { key, requestedBy }: OpenApproval,
+): Promise<void> {
+  const state = key === null ? undefined : await readKeyState(client, key);
+  if (key === null || state?.revokedAt == null) return;
+  refuse(
+    'ADMIN_KEY_DEAD',
+    `${whyDead(key, state, now)} The request was signed with it, so reject the request. ${requestedBy} can send it again with another key.`,
+  );
+}
+
 async function decideAnew(
   context: RequestContext<unknown>,
   waiting: OpenApproval,
@@ -126,6 +168,9 @@ async function decideAnew(
   }
   if (kind === 'person.suspend') {
     return suspendPerson({ ...anew, request: REQUEST_SCHEMAS[kind].parse(body) });
+  }
+  if (kind === 'admin-key.add') {
+    return addAdminKey({ ...anew, request: REQUEST_SCHEMAS[kind].parse(body) });
   }
   throw new TypeError(`${kind} never waits`);
 }

@@ -2,6 +2,7 @@
 import type { RequestKind } from '../kinds.ts';
 import type { RequestOf } from '../schema.ts';
 import { grantAccess, refuseAccess, requestAccess, revokeAccess } from './access.ts';
+import { addAdminKey, revokeKey } from './admin-key.ts';
 import { approve, reject } from './approving.ts';
 import type { Handler } from '../context.ts';
 import { rotateCredentials } from './credentials.ts';
@@ -39,6 +40,8 @@ export const HANDLERS: { [K in RequestKind]: Handler<RequestOf<K>> } = {
   'tool.restore': restoreTool,
   'subject.hold': holdSubject,
   'subject.release': releaseSubject,
+  'admin-key.add': addAdminKey,
+  'admin-key.revoke': revokeKey,
   'request.approve': approve,
   'request.reject': reject,
 };

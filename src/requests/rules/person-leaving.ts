@@ -36,6 +36,7 @@ import type { RequestOf } from '../schema.ts';
 import { DAY_MS, timeOf } from '../../shared/time.ts';
 import { nameFew } from '../../shared/printable.ts';
 import { writeOperatorActions } from '../../audit/operator-actions.ts';
+import { noteNewAdmins } from '../admin-keys-table.ts';
 import { countSuspensions, openApproval, rejectWaiting } from '../approvals-table.ts';
 import { type RoleTouch, touchesOfChange } from '../../roles/touches.ts';
 import { wantNewEpochsOfReached } from '../../credentials/credentials-table.ts';
@@ -51,6 +52,7 @@ import {
 } from '../../identity/people-table.ts';
 import { countAdmins } from '../../identity/tools-table.ts';
 import {
+  addersOf,
   type RequestContext,
   type Handler,
   type Decision,
@@ -120,7 +122,7 @@ export const suspendPerson: Handler<RequestOf<'person.suspend'>> = async (contex
 };
 
 export const reinstatePerson: Handler<RequestOf<'person.reinstate'>> = async (context) => {
-  const { client, request, actor, requestedBy: by, now } = context;
+  const { client, config, request, actor, requestedBy: by, now } = context;
   const cancelsOwn = actor?.ownDeletion === true && actor.account === request.person;
   if (!cancelsOwn) requireAdmin(context);
   const names = [...new Set(request.people ?? [request.person ?? ''])];
@@ -134,6 +136,7 @@ export const reinstatePerson: Handler<RequestOf<'person.reinstate'>> = async (co
     reason: REINSTATED,
   });
   await reinstatePeople(client, uids);
+  await noteNewAdmins(client, config.admin, uids, addersOf(context));
   const about = suspended.map(({ uid, account }) => ({ subject: uid, account }));
   return {
     subject: only?.uid,
@@ -298,7 +301,8 @@ export async function letWait(
     request,
     id,
     portal,
-  }: RequestContext<RequestOf<'person.suspend' | 'person.delete' | 'person.erase'>>,
+    key,
+  }: RequestContext<RequestOf<'person.suspend' | 'person.delete' | 'person.erase' | 'admin-key.add'>>,
   { uid, account }: Person,
   why: string,
 ): Promise<Decision> {
@@ -309,7 +313,7 @@ export async function letWait(
     portal: id?.portal ?? '',
     subject: uid,
     body: request,
-    why,
+    ...{ why, key },
   });
   if (!isNew)
     refuse(

@@ -1,6 +1,7 @@
 /** tool.create, tool.update, maintainer.add, maintainer.remove */
 import { normalName, type ToolName, toolAccount } from '../../identity/names.ts';
 import type { RequestOf } from '../schema.ts';
+import { noteNewAdmins } from '../admin-keys-table.ts';
 import { noteKnown } from '../../credentials/credentials-table.ts';
 import { reserveId } from '../../identity/id-allocation-table.ts';
 import { findSubjects, type NamedSubject, readNameState } from '../../identity/names-table.ts';
@@ -12,6 +13,7 @@ import {
   updateToolTitle,
 } from '../../identity/tools-table.ts';
 import {
+  addersOf,
   decided,
   type RequestContext,
   type Handler,
@@ -88,6 +90,10 @@ export const addMaintainer: Handler<RequestOf<'maintainer.add'>> = async (contex
     tool.uid,
     added.map(({ uid }) => uid),
   );
+  if (request.tool === config.admin) {
+    const people = added.map(({ uid }) => uid);
+    await noteNewAdmins(client, config.admin, people, addersOf(context));
+  }
   return maintainersChanged(context, tool, 'maintainer.added', added);
 };
 
