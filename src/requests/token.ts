@@ -372,7 +372,7 @@ function findKeys(
   if (added === undefined || adminOfPortal(iss) !== added.admin) return listed;
   const portal: Portal = {
     ...{ name: iss, keys: [], kinds: 'all', reads: [], events: 'queue' },
-    ...{ subjectEvents: false, speaksForAdmins: false },
+    ...{ subjectEvents: false, speaksForAdmins: false, verifiesMail: false },
   };
   return { portal, keys: new Map([[kid, added.key]]) };
 }
