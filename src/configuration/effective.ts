@@ -15,7 +15,11 @@ export interface ConfigRows {}
  * @throws CONFIG_INVALID naming each setting that is wrong
  */
 export async function loadEffective(path: string, client?: Client): Promise<Config> {
-  const file = loadConfig(path);
+  return await effectiveOf(loadConfig(path), client);
+}
+
+/** The configuration of a file, and what PostgreSQL adds to it. */
+export async function effectiveOf(file: Config, client?: Client): Promise<Config> {
   return composeConfig(file, client === undefined ? undefined : await readConfigRows(client));
 }
 

@@ -5,11 +5,15 @@ import {
   askReload,
   type ConfigUse,
   readConfigUses,
-  whyBehind,
 } from '../../configuration/configurations-table.ts';
 import { loadEffective } from '../../configuration/effective.ts';
-import { changedSettings, digestOfConfig, fixedSettings } from '../../configuration/reloadable.ts';
+import { changedSettings, fixedSettings } from '../../configuration/reloadable.ts';
 import type { Client } from '../../database/connection.ts';
+import {
+  type ConfigStatus,
+  describeConfigUser,
+  readConfigStatus,
+} from '../../database/realm-status.ts';
 import type { Config } from '../../shared/config.ts';
 import { ChamberlainError } from '../../shared/errors.ts';
 import { withAdmin } from '../admin.ts';
@@ -41,9 +45,8 @@ export function define(command: Command): void {
       await withAdmin(config, async (client) => {
         const wanted = await loadEffective(path, client);
         requireNoRestart(wanted, await readConfigUses(client));
-        const digest = digestOfConfig(wanted);
-        const uses = await untilLoaded(client, await askReload(client));
-        show(uses, digest, wantsJson(command));
+        await untilLoaded(client, await askReload(client));
+        show(await readConfigStatus(client, wanted), wantsJson(command));
       });
     });
 }
@@ -66,37 +69,29 @@ function requireNoRestart(config: Config, uses: readonly ConfigUse[]): void {
   });
 }
 
-async function untilLoaded(client: Client, number: string): Promise<ConfigUse[]> {
+async function untilLoaded(client: Client, number: string): Promise<void> {
   const until = performance.now() + MOST_MS;
   for (;;) {
     const uses = await readConfigUses(client);
     const isOver = uses.every(({ reload }) => BigInt(reload) >= BigInt(number));
-    if (isOver || performance.now() >= until) return uses;
+    if (isOver || performance.now() >= until) return;
     await sleep(LOOK_MS);
   }
 }
 
-function show(uses: readonly ConfigUse[], digest: string, json: boolean): void {
-  const processes = uses.map((use) => ({ use, why: whyBehind(use, digest) ?? null }));
+function show({ digest, processes }: ConfigStatus, json: boolean): void {
   const behind = processes.filter(({ why }) => why !== null);
   if (behind.length > 0) process.exitCode = EXIT.pending;
   if (json) {
-    printJson({
-      digest,
-      processes: processes.map(({ use: { works, machine, osPid, digest: own, since }, why }) => ({
-        ...{ works, machine, pid: osPid, digest: own, since, why },
-      })),
-    });
+    printJson({ digest, processes });
     return;
   }
-  for (const { use, why } of behind) {
-    printPage(paint('red', `${describeProcess(use)} does not use it: ${why}`));
+  for (const each of behind) {
+    printPage(paint('red', `${describeConfigUser(each)} does not use it: ${each.why}`));
   }
-  if (uses.length === 0) print('no process works: each reads the configuration when it starts');
-  const done = uses.length - behind.length;
+  if (processes.length === 0)
+    print('no process works: each reads the configuration when it starts');
+  const done = processes.length - behind.length;
   if (done > 0)
-    print(`${done} of ${uses.length} processes use configuration ${digest.slice(0, 12)}`);
+    print(`${done} of ${processes.length} processes use configuration ${digest.slice(0, 12)}`);
 }
-
-const describeProcess = ({ works, machine, osPid }: ConfigUse): string =>
-  `${works.join(' ')} on ${machine} (process ${osPid})`;

@@ -1,4 +1,5 @@
 /** `chamberlain status`: what is applied, behind or failing, and why. */
+import { effectiveOf } from '../../configuration/effective.ts';
 import type { Config } from '../../shared/config.ts';
 import { ChamberlainError, codeOf } from '../../shared/errors.ts';
 import type { LeavingPage } from '../../lifecycle/leaving.ts';
@@ -22,6 +23,7 @@ import { renderLeaving } from '../status/leaving.ts';
 import {
   describeLastSweep,
   describeBlockers,
+  describeConfig,
   describeWork,
   readBlockers,
   type Blockers,
@@ -49,6 +51,7 @@ export function define(command: Command): void {
         '- events that portals have not taken, and invalid jobs in their queues;\n' +
         '- how many unmanaged things there are;\n' +
         '- which workers run, since when, and whether they make progress, and which are missing;\n' +
+        '- which configuration is in use, since when, and which process does not use that of the file;\n' +
         '- who holds a lock that should belong to a worker.\n\n' +
         'With SUBJECT, it shows the wanted state of one person or tool, whether and when they leave, and how\n' +
         'far each role is with them.',
@@ -99,7 +102,8 @@ async function showAll(
   redis: Promise<Away[]>,
 ): Promise<void> {
   const redisAway = await redis;
-  const found = await readBlockers(client, config, redisAway.length > 0);
+  const effective = await effectiveOf(config, client);
+  const found = await readBlockers(client, effective, redisAway.length > 0);
   const work = await readWork(client);
   const { totals, behind, portals, junk, oldestRequest, waitingForApproval, toApprove } = work;
   const { leaving, unmanaged, numbers } = work;
@@ -113,7 +117,7 @@ async function showAll(
       return scarce === undefined ? [] : [`Scarce: ${scarce.what}. ${scarce.todo}`];
     }),
   ];
-  const listed = new Set(config.portals.map(({ name }) => name));
+  const listed = new Set(effective.portals.map(({ name }) => name));
   const isPending =
     warnings.length > 0 ||
     totals.some(isTrouble) ||
@@ -137,7 +141,7 @@ async function showAll(
   if (count > behind.length) print(paint('dim', `… and ${count - behind.length} more`));
   const leavingText = renderLeaving(leaving, now);
   if (leavingText !== '') printPage(`\n${leavingText}`);
-  const pages = [renderPortals(portals, config, now), renderJunk(junk, now)];
+  const pages = [renderPortals(portals, effective, now), renderJunk(junk, now)];
   for (const page of pages) if (page !== '') printPage(`\n${page}`);
   if (oldestRequest !== null) {
     const { kind, id, at } = oldestRequest;
@@ -155,7 +159,12 @@ async function showAll(
     const kinds = unmanaged.map(({ kind, count: many }) => `${many} ${nounOf(kind, many)}`);
     print(`\nunmanaged, and undecided: ${kinds.join(', ')}: see \`chamberlain list unmanaged\``);
   }
-  printPage(`\n${[...describeWork(blockers, seen), describeLastSweep(blockers, now)].join('\n')}`);
+  const about = [
+    ...describeWork(blockers, seen),
+    describeConfig(blockers, now),
+    describeLastSweep(blockers, now),
+  ];
+  printPage(`\n${about.filter((line) => line !== undefined).join('\n')}`);
 }
 
 function renderTotals(totals: Awaited<ReturnType<typeof overview.readRoleTotals>>): string {
