@@ -1,4 +1,5 @@
 /** `chamberlain status`: what is applied, behind or failing, and why. */
+import { readOldestWaiting, type Waiting } from '../../backends/redis/waiting-requests.ts';
 import { effectiveOf } from '../../configuration/effective.ts';
 import type { Config } from '../../shared/config.ts';
 import { ChamberlainError, codeOf } from '../../shared/errors.ts';
@@ -118,6 +119,7 @@ async function showAll(
     }),
   ];
   const listed = new Set(effective.portals.map(({ name }) => name));
+  const left = away.length > 0 ? null : await readLeft(effective, portals);
   const isPending =
     warnings.length > 0 ||
     totals.some(isTrouble) ||
@@ -129,7 +131,7 @@ async function showAll(
   if (json) {
     printJson({
       ...{ away, ...blockers, numbers, totals, behind, leaving, portals, junk },
-      ...{ oldestRequest, waitingForApproval, toApprove, unmanaged },
+      ...{ oldestRequest, waitingForApproval, toApprove, unmanaged, left },
     });
     return;
   }
@@ -143,6 +145,11 @@ async function showAll(
   if (leavingText !== '') printPage(`\n${leavingText}`);
   const pages = [renderPortals(portals, effective, now), renderJunk(junk, now)];
   for (const page of pages) if (page !== '') printPage(`\n${page}`);
+  if (left !== null) {
+    print(
+      `\nrequests wait of portals that are not in the configuration, of ${left.portal} for ${renderAge(left.since, now)}: they get their verdicts if it is listed again`,
+    );
+  }
   if (oldestRequest !== null) {
     const { kind, id, at } = oldestRequest;
     const what = [kind ?? '?', ...(id === null ? [] : [id])].join(' ');
@@ -165,6 +172,17 @@ async function showAll(
     describeLastSweep(blockers, now),
   ];
   printPage(`\n${about.filter((line) => line !== undefined).join('\n')}`);
+}
+
+/** The oldest request in the queues of portals that were removed. */
+async function readLeft(
+  config: Config,
+  portals: readonly overview.PortalEvents[],
+): Promise<Waiting | null> {
+  const listed = new Set(config.portals.map(({ name }) => name));
+  const gone = portals.map(({ portal }) => portal).filter((name) => !listed.has(name));
+  if (gone.length === 0) return null;
+  return (await readOldestWaiting(config, gone).catch(() => undefined)) ?? null;
 }
 
 function renderTotals(totals: Awaited<ReturnType<typeof overview.readRoleTotals>>): string {

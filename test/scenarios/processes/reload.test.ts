@@ -74,13 +74,16 @@ test('what needs a restart is refused with the rest, before any process is told'
 
 test('a portal that is removed finds its requests decided when it comes again', async () => {
   const [portal] = realm.portals;
+  const update = { kind: 'person.update', requestedBy: 'steward', person: 'steward' };
+  await portal!.ask({ ...update, displayName: 'First' });
   realm.write((config) => ({
     ...config,
     portals: config.portals.filter(({ name }) => name !== portal!.name),
   }));
   expect(await chamberlain('reload')).toMatchObject({ exit: 0 });
-  const asked = portal!.ask({ kind: 'person.update', requestedBy: 'steward', person: 'steward', displayName: 'S' }); // prettier-ignore
+  const asked = portal!.ask({ ...update, displayName: 'S' });
   await eventually('the request to wait', async () => (await realm.waiting(portal!.name)) === 1);
+  expect((await chamberlain('status')).out).toContain('of p0 for ');
   realm.write((config) => config);
   expect(await chamberlain('reload')).toMatchObject({ exit: 0 });
   expect(await asked).toMatchObject({ verdict: 'accepted' });
