@@ -16,7 +16,7 @@ DECLARE
 BEGIN
   FOR role, most IN
     SELECT 'chamberlain_' || n, m FROM (
-      VALUES ('intake', 8), ('relay', 12), ('sweep', 8), ('api', 20), ('admin', 20)
+      VALUES ('intake', 6), ('relay', 12), ('sweep', 6), ('api', 20), ('admin', 20)
       UNION ALL SELECT name, connections FROM roles
       UNION ALL SELECT name || '_reader', 12 FROM roles) AS v (n, m)
   LOOP
