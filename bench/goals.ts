@@ -495,3 +495,16 @@ export type LifecycleOptions = BenchOptions<LifecycleSize>;
 export type FailoverOptions = BenchOptions<FailoverSize>;
 export type InstallOptions = BenchOptions<InstallSize>;
 export type ApiOptions = BenchOptions<ApiSize>;
+
+/** The goals of changes without a restart. */
+export const LIVE_GOALS = {
+  reload: { figure: 'reload_ms', unit: 'ms, p95', goal: 500, better: 'less' },
+  lost: { figure: 'reload_lost', unit: 'requests', goal: 0, better: 'less' },
+} as const satisfies Record<string, Goal>;
+
+export interface LiveSize {
+  reloads: number;
+}
+
+export const LIVE_FULL: LiveSize = { reloads: 60 };
+export const LIVE_QUICK: LiveSize = { reloads: 5 };

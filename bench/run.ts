@@ -1,5 +1,5 @@
 /**
- * The benchmarks: `npm run bench -- chain`, `login`, `sweep`, `lifecycle`, `failover`, `recover`, `install` and `api`.
+ * The benchmarks: `npm run bench -- chain`, `login`, `sweep`, `lifecycle`, `failover`, `recover`, `install`, `api` and `live`.
  * Each starts servers of its own, and stops them.
  *
  * Standard output has the figures (with `--json` one object a line), standard error the progress.
@@ -24,6 +24,8 @@ import {
   INSTALL_QUICK,
   LIFECYCLE_FULL,
   LIFECYCLE_QUICK,
+  LIVE_FULL,
+  LIVE_QUICK,
   LOGIN_FULL,
   LOGIN_QUICK,
   QUICK,
@@ -34,11 +36,12 @@ import {
 } from './goals.ts';
 import { measureInstall } from './install.ts';
 import { measureLifecycle } from './lifecycle.ts';
+import { measureLive } from './live.ts';
 import { measureLogin } from './login.ts';
 import { measureRecover } from './recover.ts';
 import { measureSweep } from './sweep.ts';
 
-const USAGE = `usage: npm run bench -- chain|login|sweep|lifecycle|failover|recover|install|api [--json] [--quick] [--profile] [--dir DIR]
+const USAGE = `usage: npm run bench -- chain|login|sweep|lifecycle|failover|recover|install|api|live [--json] [--quick] [--profile] [--dir DIR]
 
   chain      the time from a portal's request until the tool is ready
   login      a login host: its starts, changes, lookups, become, whole logins
@@ -50,6 +53,7 @@ const USAGE = `usage: npm run bench -- chain|login|sweep|lifecycle|failover|reco
   install    \`chamberlain setup\` on a bare machine, a login host that joins, what all roles take at rest, and
              \`docker compose up\`
   api        the HTTP API: reads, requests until their verdict, checks, and a thousand listeners
+  live       the time until a change of the configuration is in use everywhere, without a restart
 
   --json     one object a line: {"figure","value","unit","floor","ratio","goal","holds"}
   --quick    small sizes, to try the benchmark itself; the figures mean nothing
@@ -87,6 +91,8 @@ const benches = {
   install: (options: Options) =>
     measureInstall({ ...options, size: values.quick ? INSTALL_QUICK : INSTALL_FULL }),
   api: (options: Options) => measureApi({ ...options, size: values.quick ? API_QUICK : API_FULL }),
+  live: (options: Options) =>
+    measureLive({ ...options, size: values.quick ? LIVE_QUICK : LIVE_FULL }),
 };
 const [name = '', ...more] = positionals;
 if (values.help || more.length > 0 || !isBench(name)) {

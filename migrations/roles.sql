@@ -16,7 +16,7 @@ DECLARE
 BEGIN
   FOR role, most IN
     SELECT 'chamberlain_' || n, m FROM (
-      VALUES ('intake', 5), ('relay', 12), ('sweep', 5), ('api', 20), ('admin', 20)
+      VALUES ('intake', 6), ('relay', 12), ('sweep', 6), ('api', 20), ('admin', 20)
       UNION ALL SELECT name, connections FROM roles
       UNION ALL SELECT name || '_reader', 12 FROM roles) AS v (n, m)
   LOOP
@@ -290,6 +290,12 @@ GRANT EXECUTE ON FUNCTION hold_verdicts(boolean) TO chamberlain_intake, chamberl
 GRANT EXECUTE ON FUNCTION lock_subjects(integer[]) TO EACH_ROLE;
 GRANT EXECUTE ON FUNCTION hold_survey(uuid) TO chamberlain_admin;
 GRANT EXECUTE ON FUNCTION lock_holders(), leaders(), vacant_leases() TO chamberlain_admin, chamberlain_api;
+
+-- the configuration: each process says which one it uses (0032_configuration.sql)
+GRANT EXECUTE ON FUNCTION note_configuration(text[], text, integer, text, double precision, jsonb, bigint, text)
+  TO chamberlain_intake, chamberlain_relay, chamberlain_sweep, chamberlain_api, EACH_ROLE;
+GRANT EXECUTE ON FUNCTION configurations_in_use() TO chamberlain_admin, chamberlain_api;
+GRANT EXECUTE ON FUNCTION ask_reload() TO chamberlain_admin;
 
 -- Every write of a leader is checked, in every table. Nobody else's connection carries a number.
 DO $$

@@ -7,7 +7,7 @@ import { listenAt } from '../src/api/listening.ts';
 import { openOutcomes } from '../src/api/outcomes.ts';
 import { ROUTES } from '../src/api/routes/index.ts';
 import { makeServer } from '../src/api/server.ts';
-import type { Config } from '../src/shared/config.ts';
+import type { ConfigInUse } from '../src/configuration/config-in-use.ts';
 import { ChamberlainError } from '../src/shared/errors.ts';
 import type { Log } from '../src/shared/log.ts';
 import type { Worker } from '../src/shared/loop.ts';
@@ -17,10 +17,11 @@ const MOST_CONNECTIONS = 8;
 
 /** @returns also the port; undefined for a unix socket */
 export async function startApi(
-  config: Config,
+  inUse: ConfigInUse,
   log: Log,
   now: () => Date = () => new Date(),
 ): Promise<Worker & { port: number | undefined }> {
+  const config = inUse.current();
   if (config.api === undefined) {
     throw new ChamberlainError('CONFIG_INVALID', 'starting the API', {
       cause: new Error('the configuration has no section `api`'),
@@ -36,7 +37,7 @@ export async function startApi(
     await Promise.all([outcomes.close(), queues.close(), events.close(), pool.end()]);
   };
   try {
-    const api = { config, pool, queues, outcomes, events, log, now };
+    const api = { inUse, pool, queues, outcomes, events, log, now };
     const server = await makeServer(api, config.api, ROUTES, counts);
     const port = await listenAt(server, config.api.listen);
     log.info({ listen: config.api.listen, port }, 'serving the API');

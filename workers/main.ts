@@ -1,4 +1,5 @@
 /** Starts workers: all in one process, or some. */
+import type { ConfigInUse } from '../src/configuration/config-in-use.ts';
 import type { Config } from '../src/shared/config.ts';
 import type { Log } from '../src/shared/log.ts';
 import { startIntake } from './intake.ts';
@@ -11,15 +12,15 @@ import { startRole } from '../src/reconcile/role.ts';
 import { startSweep } from './sweep.ts';
 import { startWatching } from '../src/unmanaged/watch.ts';
 
-type Start = (config: Config, log: Log, looksMs?: number) => Promise<Worker>;
+type Start = (inUse: ConfigInUse, log: Log, looksMs?: number) => Promise<Worker>;
 
 const START = new Map<string, Start>([
-  ['intake', async (config, log) => startIntake(config, log)],
-  ['relay', async (config, log) => startRelay(config, log)],
+  ['intake', async (inUse, log) => startIntake(inUse, log)],
+  ['relay', async (inUse, log) => startRelay(inUse, log)],
   ...REGISTRY.map((role): [string, Start] => [role.name, (...of) => startAllOf(role, ...of)]),
-  ['sweep', async (config, log) => startSweep(config, log)],
+  ['sweep', async (inUse, log) => startSweep(inUse, log)],
   // no other process needs an HTTP server
-  ['api', async (config, log) => (await import('./api.ts')).startApi(config, log)],
+  ['api', async (inUse, log) => (await import('./api.ts')).startApi(inUse, log)],
 ]);
 
 /** What `chamberlain work` can be told to do. */
@@ -33,11 +34,12 @@ export function defaultRoles({ api }: Pick<Config, 'api'>): string[] {
 /** What a role does: its subjects, the markers of its places, looking for what is not ours, and more of its own. */
 async function startAllOf(
   { loadParts }: RoleDescriptor,
-  config: Config,
+  inUse: ConfigInUse,
   log: Log,
   looksMs?: number,
 ): Promise<Worker> {
   const parts = await loadParts();
+  const config = inUse.current();
   const markers = parts.openMarkers?.(config);
   const more = parts.startMore?.(config, log);
   return together([
@@ -62,9 +64,9 @@ function together(workers: readonly Worker[]): Worker {
  * @param looksMs how often they look at their places, where nobody tells them what has changed
  */
 export async function startWork(
-  config: Config,
+  inUse: ConfigInUse,
   { roles, log, looksMs }: { roles: readonly string[]; log: Log; looksMs?: number },
 ): Promise<Worker> {
   const starts = roles.map((role) => START.get(role) as Start);
-  return together(await Promise.all(starts.map((start) => start(config, log, looksMs))));
+  return together(await Promise.all(starts.map((start) => start(inUse, log, looksMs))));
 }

@@ -2,14 +2,15 @@
 import { openQueues } from '../src/backends/redis/queue.ts';
 import { startLeased } from '../src/database/leased.ts';
 import { relay } from '../src/relay/relay.ts';
-import type { Config } from '../src/shared/config.ts';
+import type { ConfigInUse } from '../src/configuration/config-in-use.ts';
 import type { Log } from '../src/shared/log.ts';
 import type { Worker } from '../src/shared/loop.ts';
 
-export function startRelay(config: Config, log: Log): Worker {
+export function startRelay(inUse: ConfigInUse, log: Log): Worker {
+  const config = inUse.current();
   const queues = openQueues(config, 'relay');
   const worker = startLeased({ config, role: 'relay', log }, (leased) =>
-    relay(leased, { config, log, queues }),
+    relay(leased, { inUse, log, queues }),
   );
   return {
     async close() {

@@ -7,14 +7,21 @@ import type * as z from 'zod';
 import type { EventInbox } from '../backends/redis/event-inbox.ts';
 import type { Queues } from '../backends/redis/queue.ts';
 import type { Pool } from '../database/connection.ts';
+import type { ConfigInUse } from '../configuration/config-in-use.ts';
 import type { Config } from '../shared/config.ts';
 import type { Log } from '../shared/log.ts';
 import type { Outcomes } from './outcomes.ts';
 import type { Caller, Right } from './rights.ts';
 
 /** What handlers work with. */
-export interface Api {
+export interface Api extends Serving {
+  /** of this call: taken once, when it came */
   config: Config;
+}
+
+/** What the API serves with. */
+export interface Serving {
+  inUse: ConfigInUse;
   /** of the role `api`, which may read views */
   pool: Pool;
   queues: Queues;

@@ -23,7 +23,7 @@ import {
   unreadable,
 } from './problem.ts';
 import { type Caller, mayCall } from './rights.ts';
-import type { Api, Route } from './route.ts';
+import type { Api, Route, Serving } from './route.ts';
 
 /** The section `api` of the configuration. */
 export type ApiConfig = NonNullable<Config['api']>;
@@ -39,28 +39,30 @@ const KEPT_OPEN_MS = 75_000;
 
 /** Makes the server; it does not listen yet. */
 export async function makeServer(
-  api: Api,
+  serving: Serving,
   settings: ApiConfig,
   routes: readonly Route[],
   counts: CallCounts,
 ): Promise<FastifyInstance> {
   const server = openServer(settings);
   const ending = new AbortController();
-  const callers = new WeakMap<FastifyRequest, Caller>();
+  const calls = new WeakMap<FastifyRequest, { api: Api; caller: Caller | undefined }>();
+  const { log, inUse } = serving;
 
   const admit = async (of: Route, request: FastifyRequest): Promise<void> => {
+    const api = { ...serving, config: inUse.current() };
     let fault: unknown;
     const caller = await findCaller(api, request.raw, api.now()).catch((error: unknown) => {
       fault = error;
       return undefined;
     });
     // whoever guesses is counted, too
-    if (of.uncounted !== true) await countCall(settings, counts, request, caller);
+    if (of.uncounted !== true) await countCall(api.config.api ?? settings, counts, request, caller);
     if (fault !== undefined) throw fault;
     if (caller === undefined && of.right !== 'none') throw unsigned();
     if (!mayCall(caller, of.right)) throw notFound();
     requireReadable(of, request);
-    if (caller !== undefined) callers.set(request, caller);
+    calls.set(request, { api, caller });
   };
   server.addHook('preClose', (done) => {
     ending.abort();
@@ -74,12 +76,12 @@ export async function makeServer(
   server.setErrorHandler((error, request, reply) => {
     const problem = problemOf(error);
     if (problem.status === 500)
-      api.log.error({ error, path: request.routeOptions.url }, 'a call failed');
+      log.error({ error, path: request.routeOptions.url }, 'a call failed');
     return sendProblem(reply, problem);
   });
   server.setNotFoundHandler((_, reply) => sendProblem(reply, notFound()));
   parseBodies(server);
-  await describeRoutes(server, api.config.realm);
+  await describeRoutes(server, inUse.current().realm);
   // monitoring asks with HEAD (RFC 9110, 9.3.2), and has no token
   const open = routes.filter(({ method, right }) => method === 'GET' && right === 'none');
   const all = [
@@ -101,8 +103,9 @@ export async function makeServer(
         if (socket.destroyed) onClose();
         socket.once('close', onClose);
         try {
+          const { api, caller } = calls.get(request) as { api: Api; caller: Caller | undefined };
           const answer = await of.handle(api, {
-            caller: callers.get(request),
+            caller,
             params: request.params,
             query: request.query,
             body: request.body,

@@ -73,6 +73,18 @@ const BLOCKERS = {
       ...{ address: z.string().nullable(), since: TIME.nullable(), isOwn: z.boolean() },
     }),
   ),
+  configuration: z
+    .object({
+      digest: z.string().describe('of what a reload can change, as the API uses it'),
+      processes: z.array(
+        z.object({
+          ...{ works: z.array(z.string()), machine: z.string(), pid: z.int() },
+          ...{ digest: z.string(), since: TIME },
+          why: z.string().nullable().describe('why it uses another one; null: it does not'),
+        }),
+      ),
+    })
+    .describe('which configuration each process uses'),
 };
 
 const BEHIND = ROLE.extend({ subject: z.int(), account: z.string() });

@@ -74,7 +74,7 @@ const NOT_DONE =
 /** Codes that may mean that intake runs with an older configuration than the one read here. */
 const UNKNOWN = new Set(['REQUEST_SIGNATURE', 'REQUEST_AUDIENCE']);
 const RESTART =
-  'The workers read the configuration when they start: if it was changed, restart `chamberlain work`.';
+  'If the configuration was changed, run `chamberlain reload`: the workers may use an older one.';
 
 /** The state of a request at one look; without `request` it has no verdict. */
 type Look =

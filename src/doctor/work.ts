@@ -36,6 +36,11 @@ import {
 import { type PlaceDoubt, readPlaceDoubts } from '../seals/place-markers-table.ts';
 import type { Client } from '../database/connection.ts';
 import { sweepFault } from '../drift/sweep-fault.ts';
+import {
+  type ConfigStatus,
+  describeConfigUser,
+  readConfigStatus,
+} from '../database/realm-status.ts';
 import { type LastSweeps, readLastSweeps } from '../drift/sweeps-table.ts';
 import { expectThat, fix, type Line, ok } from './line.ts';
 
@@ -64,6 +69,7 @@ export async function lookAtWork(client: Client, config: Config, now: Date): Pro
         ? fix(describeHanging(leader), remedyForHanging([leader]))
         : ok(`${work} has been at work since ${timeOf(leader.since)}, and makes progress`);
     }),
+    ...lookAtConfigs(await readConfigStatus(client, config)),
     ...holders.flatMap((holder) =>
       holder.isOwn ? [] : [fix(describeIntruder(holder), remedyFor(holder))],
     ),
@@ -83,6 +89,21 @@ export async function lookAtWork(client: Client, config: Config, now: Date): Pro
     ...lookAtBacklog(health),
     ...lookAtPortals(await readPortalEvents(client), await readJunk(client), config, now),
   ];
+}
+
+/** Whether each process uses the configuration of the file. */
+function lookAtConfigs({ digest, processes }: ConfigStatus): Line[] {
+  const behind = processes.filter(({ why }) => why !== null);
+  if (behind.length > 0) {
+    return behind.map((each) =>
+      fix(
+        `${describeConfigUser(each)} uses another configuration than the file has: ${each.why}`,
+        'Run `chamberlain reload`.',
+      ),
+    );
+  }
+  if (processes.length === 0) return [];
+  return [ok(`every process uses the configuration of the file (${digest.slice(0, 12)})`)];
 }
 
 /** Whether requests wait too long for their verdict. While the realm is frozen, they must wait. */

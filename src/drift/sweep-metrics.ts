@@ -1,7 +1,7 @@
 /** What the sweep measures: the last sweep, unmanaged things, and the heartbeat, whose own role may not run. */
 import { openPostgresSource } from '../database/postgres-source.ts';
 import { readDoubt } from '../seals/heartbeat-table.ts';
-import type { Config } from '../shared/config.ts';
+import type { ConfigInUse } from '../configuration/config-in-use.ts';
 import type { Log } from '../shared/log.ts';
 import { newGauge, type Reading } from '../shared/metrics.ts';
 import { countUndecided } from '../unmanaged/unmanaged-table.ts';
@@ -35,13 +35,13 @@ const heartbeatPublished = newGauge(
 );
 
 /** What only the leader of the sweep measures, as long as it leads. */
-export function openSweepMetrics(config: Config, log: Log): { close(): void } {
-  return openPostgresSource({ config, work: 'sweep', log }, async (pool) => {
+export function openSweepMetrics(inUse: ConfigInUse, log: Log): { close(): void } {
+  return openPostgresSource({ config: inUse.current(), work: 'sweep', log }, async (pool) => {
     const sweeps = await readLastSweeps(pool);
     const things = await countUndecided(pool);
     const { publishedAt } = await readDoubt(pool);
     const { ended, held } = sweeps;
-    const fault = sweepFault(sweeps, config.sweep, new Date());
+    const fault = sweepFault(sweeps, inUse.current().sweep, new Date());
     return [
       ...timestamp(sweepEnded, ended?.endedAt),
       ...(ended === undefined ? [] : [{ gauge: sweepDrifted, value: ended.drifted }]),

@@ -9,6 +9,7 @@ import { createHash, randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type pg from 'pg';
 import { adminOfPortal, type Config } from '../shared/config.ts';
+import type { ConfigInUse } from '../configuration/config-in-use.ts';
 import type { Queues } from '../backends/redis/queue.ts';
 import { describeError } from '../shared/errors.ts';
 import type { Log } from '../shared/log.ts';
@@ -34,7 +35,7 @@ const LOOK_MS = 5000;
 const AGAIN_MS = 5000;
 
 export interface SweepTerms {
-  config: Config;
+  inUse: ConfigInUse;
   log: Log;
   queues: Queues;
   patience: SweepPatience;
@@ -42,7 +43,7 @@ export interface SweepTerms {
 
 /** Sweeps whenever it is time, or asked for, as long as it has the lease. */
 export async function sweepOn(leased: Leased, terms: SweepTerms): Promise<void> {
-  const metrics = openSweepMetrics(terms.config, terms.log);
+  const metrics = openSweepMetrics(terms.inUse, terms.log);
   try {
     await sweepAgainAndAgain(leased, terms);
   } finally {
@@ -52,17 +53,18 @@ export async function sweepOn(leased: Leased, terms: SweepTerms): Promise<void> 
 
 async function sweepAgainAndAgain(leased: Leased, terms: SweepTerms): Promise<void> {
   const { client, progress } = leased;
-  const { config, log } = terms;
+  const { inUse, log } = terms;
   const held = leased.held.signal;
-  const { everyMinutes } = config.sweep;
   const asked = hearNotices(client, ({ channel }) => channel === 'chamberlain_sweep');
   await client.query('LISTEN chamberlain_sweep');
   await client.query('LISTEN chamberlain_reports');
   await store.cutSweeps(client);
-  let dueAt = performance.now() + (await firstInMs(client, config));
+  let dueAt = performance.now() + (await firstInMs(client, inUse.current()));
   let againMs = AGAIN_MS;
   while (!held.aborted) {
     await progress();
+    const config = inUse.current();
+    const { everyMinutes } = config.sweep;
     const restMs = dueAt - performance.now();
     const releases = await store.readReleases(client);
     if (restMs > 0 && releases.length === 0) {
@@ -70,7 +72,7 @@ async function sweepAgainAndAgain(leased: Leased, terms: SweepTerms): Promise<vo
       continue;
     }
     try {
-      await sweepOnce(client, releases, { ...terms, held, progress });
+      await sweepOnce(client, releases, { ...terms, config, held, progress });
       dueAt = performance.now() + ((await store.readNextInMs(client, everyMinutes)) ?? 0);
       againMs = AGAIN_MS;
     } catch (error) {
@@ -111,7 +113,8 @@ function shareOf({ realm, postgres }: Config): number {
   return digest.readUInt32BE(0) / 2 ** 32;
 }
 
-interface Sweeping extends SweepTerms {
+interface Sweeping extends Omit<SweepTerms, 'inUse'> {
+  config: Config;
   held: AbortSignal;
   progress: () => Promise<void>;
 }

@@ -64,7 +64,8 @@ export interface Course {
 
 /** What events are delivered with. */
 export interface Sender {
-  readonly config: Config;
+  /** of this round */
+  config: Config;
   readonly log: Log;
   readonly pool: Pool;
   readonly outbox: Outbox;
@@ -99,16 +100,15 @@ export async function writeCourse(
 export async function advance(sender: Sender, course: Course, isListening: boolean): Promise<void> {
   const { outbox } = sender;
   const { portal, job } = course.delivery;
+  if (!isListening) {
+    // the portal was removed from the configuration: its events are kept, and nothing of it is opened
+    if (job === null) return outbox.forget(portal);
+    if (await outbox.remove(portal, job)) await writeCourse(sender, course, { job: null });
+    return;
+  }
   if (performance.now() - course.tidiedAt >= TIDY_MS) {
     course.tidiedAt = performance.now();
     await outbox.removeOthers(portal, job);
-  }
-  if (!isListening) {
-    // the portal was removed from the configuration
-    if (job !== null && (await outbox.remove(portal, job))) {
-      await writeCourse(sender, course, { job: null });
-    }
-    return;
   }
   if (job === null) await goBack(sender, course);
   let ended: Partial<store.Delivery> | undefined;

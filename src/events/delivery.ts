@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { openOutbox } from '../backends/redis/event-outbox.ts';
 import type { Pool } from '../database/connection.ts';
 import { signingKeyReader } from '../requests/token.ts';
-import { adminOfPortal, type Config } from '../shared/config.ts';
+import { type Config, portalNames } from '../shared/config.ts';
 import { describeError } from '../shared/errors.ts';
 import type { Log } from '../shared/log.ts';
 import {
@@ -23,20 +23,28 @@ const REST_MS = 500;
 export interface Delivery extends Sender {
   readonly courses: Map<string, Course>;
   /** the portals in the configuration */
-  readonly listening: ReadonlySet<string>;
+  listening: ReadonlySet<string>;
   /** the numbers, by portal, of erased events whose original text may still be in a queue */
   erasures: Map<string, number[]>;
 }
 
 export function openDelivery(config: Config, log: Log, pool: Pool): Delivery {
-  const portals = config.portals.map(({ name }) => name);
   return {
     ...{ config, log, pool, outbox: openOutbox(config) },
     key: signingKeyReader(join(config.secrets, 'events-key')),
     ...{ courses: new Map(), erasures: new Map() },
-    listening: new Set(portals.filter((name) => adminOfPortal(name) === undefined)),
+    listening: listeningIn(config),
   };
 }
+
+/** Delivers by this configuration from the next round on. */
+export function useConfig(delivery: Delivery, config: Config): void {
+  if (config === delivery.config) return;
+  delivery.config = config;
+  delivery.listening = listeningIn(config);
+}
+
+const listeningIn = (config: Config): ReadonlySet<string> => new Set(portalNames(config));
 
 /**
  * Does what can be done now: one step for each portal.

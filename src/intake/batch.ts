@@ -53,7 +53,8 @@ export interface Waiting {
 
 /** What intake works with from a thaw to a freeze, or to the end of its lease. */
 export interface Intaking {
-  readonly config: Config;
+  /** of this turn: a batch is checked and decided by the same */
+  config: Config;
   readonly log: Log;
   readonly clock: () => Date;
   readonly failures: Failures;

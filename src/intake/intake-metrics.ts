@@ -1,13 +1,13 @@
 /** What intake measures: the verdicts that it gives, the requests that wait for one, and those that wait for an admin. */
 import { openQueueDepths } from '../backends/redis/queue-depths.ts';
 import { requestsQueue } from '../backends/redis/queue.ts';
+import type { ConfigInUse } from '../configuration/config-in-use.ts';
 import { isFrozen } from '../database/freeze.ts';
 import { openPostgresSource } from '../database/postgres-source.ts';
 import { countOpenAccessRequests } from '../requests/access-requests-table.ts';
 import { countOpenApprovals } from '../requests/approvals-table.ts';
 import { REQUEST_KINDS } from '../requests/kinds.ts';
 import type { Given, SignedJob } from '../requests/verdict.ts';
-import type { Config } from '../shared/config.ts';
 import type { Log } from '../shared/log.ts';
 import { newCounter, newGauge, portalLabel } from '../shared/metrics.ts';
 
@@ -45,15 +45,17 @@ export function countInvalidJobs(junk: readonly { portal: string; count: number 
 }
 
 /** What only the leader of intake measures, as long as it leads. */
-export function openIntakeMetrics(config: Config, log: Log): { close(): void } {
+export function openIntakeMetrics(inUse: ConfigInUse, log: Log): { close(): void } {
+  const config = inUse.current();
   // from 0 on: Prometheus does not see the first of a series that begins with 1
   for (const kind of [...REQUEST_KINDS, 'unknown']) {
     for (const verdict of ['accepted', 'refused']) requests.inc({ kind, verdict }, 0);
   }
   countInvalidJobs(config.portals.map(({ name }) => ({ portal: name, count: 0 })));
-  const queues = config.portals.flatMap(({ name }) =>
-    [false, true].map((urgent) => requestsQueue(name, urgent)),
-  );
+  const queues = () =>
+    inUse
+      .current()
+      .portals.flatMap(({ name }) => [false, true].map((urgent) => requestsQueue(name, urgent)));
   const depths = openQueueDepths({ config, work: 'intake', log }, queues);
   const tables = openPostgresSource({ config, work: 'intake', log }, async (pool) => [
     {

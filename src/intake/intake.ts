@@ -18,7 +18,12 @@
  */
 import type pg from 'pg';
 import { putBackRequests, untilSomething } from '../backends/redis/request-inbox.ts';
-import { closeInbox, openInbox, tidyInbox } from '../backends/redis/request-queues.ts';
+import {
+  changePortals,
+  closeInbox,
+  openInbox,
+  tidyInbox,
+} from '../backends/redis/request-queues.ts';
 import { confirmLease } from '../database/connection.ts';
 import { isFrozen } from '../database/freeze.ts';
 import type { Leased } from '../database/leased.ts';
@@ -34,19 +39,22 @@ import {
   tidy,
   TIDY_MS,
 } from './batch.ts';
-import { queuesOf } from '../shared/config.ts';
+import type { ConfigInUse, Follower } from '../configuration/config-in-use.ts';
+import { type Config, queuesOf } from '../shared/config.ts';
 import { openNews } from '../shared/news.ts';
 import { openIntakeMetrics } from './intake-metrics.ts';
 
 /** Notices of a thaw are lost when a connection breaks, so intake also looks this often. */
 const LOOK_THAWED_MS = 500;
 
-export type IntakeTerms = Pick<Intaking, 'config' | 'log' | 'clock' | 'failures'>;
+export interface IntakeTerms extends Pick<Intaking, 'log' | 'clock' | 'failures'> {
+  inUse: ConfigInUse;
+}
 
 /** Takes requests in whenever the realm is not frozen, as long as the lease is held. */
 export async function takeIn(leased: Leased, terms: IntakeTerms): Promise<void> {
   const { client, held } = leased;
-  const metrics = openIntakeMetrics(terms.config, terms.log);
+  const metrics = openIntakeMetrics(terms.inUse, terms.log);
   let tidiedAt = performance.now();
   try {
     while (!held.signal.aborted) {
@@ -70,10 +78,12 @@ export async function takeIn(leased: Leased, terms: IntakeTerms): Promise<void> 
 async function takeInThawed(leased: Leased, terms: IntakeTerms): Promise<void> {
   const { client, held, progress, waits } = leased;
   const frozen = new AbortController();
+  const following = terms.inUse.follow(() => of.woken.abort());
+  const config = following.take();
   const of: Intaking = {
-    ...{ ...terms, client, held, frozen },
+    ...{ ...terms, config, client, held, frozen },
     stop: AbortSignal.any([held.signal, frozen.signal]),
-    inbox: openPortals(terms),
+    inbox: openPortals(config),
     calendar: hostCalendar({ ...terms, client }, () => of.woken.abort()),
     woken: new AbortController(),
     said: openNews(),
@@ -81,15 +91,17 @@ async function takeInThawed(leased: Leased, terms: IntakeTerms): Promise<void> {
   };
   const { stop, inbox, calendar } = of;
   try {
-    await syncRanges(client, terms.config);
+    await syncRanges(client, config);
     while (!stop.aborted) {
       of.woken = new AbortController();
+      await takeConfig(of, following);
       const taken = await takeJobs(of);
       const jobs = taken ?? [];
       const requests = jobs.filter(({ job }) => job.signed.claims.check === undefined);
       if (requests.length > 0) await decideBatch(of, requests);
       await decideChecks(of, jobs);
-      if (calendar.isDue() && !stop.aborted && !(await calendar.turn(of.isAllTaken))) freeze(of);
+      if (calendar.isDue() && !stop.aborted && !(await calendar.turn(of.config, of.isAllTaken)))
+        freeze(of);
       await tidy(of);
       if (taken === undefined) waits();
       else await progress();
@@ -97,6 +109,7 @@ async function takeInThawed(leased: Leased, terms: IntakeTerms): Promise<void> {
       await untilSomething(inbox, AbortSignal.any([stop, of.woken.signal]));
     }
   } finally {
+    following.close();
     calendar.close();
     // a batch that failed lets the others pass; the process that takes next does the same
     await confirmLease(client)
@@ -108,13 +121,21 @@ async function takeInThawed(leased: Leased, terms: IntakeTerms): Promise<void> {
 
 /** Takes nothing, but forgets what ended as ever, so that no queue becomes too long. */
 async function tidyFrozen(terms: IntakeTerms): Promise<void> {
-  const inbox = openPortals(terms);
+  const inbox = openPortals(terms.inUse.current());
   await tidyInbox(inbox).catch(() => {});
   await closeInbox(inbox);
 }
 
-function openPortals({ config }: IntakeTerms) {
+function openPortals(config: Config) {
   return openInbox(config, queuesOf(config));
+}
+
+/** Takes the configuration for the next turn. Nothing is in hand now. */
+async function takeConfig(of: Intaking, following: Follower): Promise<void> {
+  const config = following.take();
+  if (config === of.config) return;
+  of.config = config;
+  await changePortals(of.inbox, config, queuesOf(config));
 }
 
 /**

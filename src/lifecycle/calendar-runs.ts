@@ -49,9 +49,10 @@ export interface HostedCalendar {
   /**
    * Makes some of the moves that are due. Returns false if the realm is frozen.
    *
+   * @param config by which the moves are made
    * @param canBeStopped as in turnCalendar
    */
-  turn(canBeStopped: boolean): Promise<boolean>;
+  turn(config: Config, canBeStopped: boolean): Promise<boolean>;
   /** Call this with the kinds of the requests that were accepted. */
   decided(kinds: readonly (string | undefined)[]): void;
   close(): void;
@@ -59,7 +60,6 @@ export interface HostedCalendar {
 
 interface CalendarTerms {
   readonly client: pg.Client;
-  readonly config: Config;
   readonly log: Log;
   readonly clock: () => Date;
 }
@@ -103,9 +103,9 @@ export function hostCalendar(terms: CalendarTerms, wake: () => void): HostedCale
   client.on('notification', onNotice);
   return {
     isDue: () => of.due,
-    async turn(canBeStopped) {
+    async turn(config, canBeStopped) {
       try {
-        return await turn(of, canBeStopped);
+        return await turn(of, config, canBeStopped);
       } catch (error) {
         log.warn({ error: describeError(error) }, 'the calendar could not run; it tries again');
         lookIn(of, LOOK_MS);
@@ -125,8 +125,8 @@ export function hostCalendar(terms: CalendarTerms, wake: () => void): HostedCale
   };
 }
 
-async function turn(of: CalendarRuns, canBeStopped: boolean): Promise<boolean> {
-  const { client, config, log, clock, failed } = of;
+async function turn(of: CalendarRuns, config: Config, canBeStopped: boolean): Promise<boolean> {
+  const { client, log, clock, failed } = of;
   const began = performance.now();
   of.due = false;
   for (const [key, at] of failed) if (at <= began) failed.delete(key);
@@ -147,7 +147,7 @@ async function turn(of: CalendarRuns, canBeStopped: boolean): Promise<boolean> {
   if (lookAtOrphans) [of.orphans, of.orphansAt] = [false, began];
   of.awaited = new Set(made.awaited);
   await listen(of, of.awaited.size > 0);
-  if (began >= of.expiryAt) await expire(of);
+  if (began >= of.expiryAt) await expire(of, config);
   const ms = made.next === undefined ? LOOK_MS : made.next.getTime() - now.getTime();
   lookIn(of, Math.max(SOON_MS, Math.min(ms, LOOK_MS)));
   return true;
@@ -178,11 +178,11 @@ async function listen(of: CalendarRuns, wanted: boolean): Promise<void> {
 /**
  * Removes some records that are past their retention time. A failure is tried again later and delays nothing else.
  */
-async function expire(of: CalendarRuns): Promise<void> {
-  const { client, config, log } = of;
+async function expire(of: CalendarRuns, { retention }: Config): Promise<void> {
+  const { client, log } = of;
   try {
     if (await isFrozen(client)) return;
-    const { kind, removed, next } = await removeExpired(client, config.retention, of.expiry);
+    const { kind, removed, next } = await removeExpired(client, retention, of.expiry);
     if (removed > 0) log.info({ kind, removed }, 'removed records past their retention time');
     of.expiry = next ?? EXPIRY_BEGIN;
     if (next === undefined) of.expiryAt = performance.now() + EXPIRY_MS;

@@ -52,7 +52,7 @@ export function openRelayMetrics(config: Config, log: Log): { close(): void } {
     ...[role, urgentQueue(role)],
     ...(isArchiving(role) ? [slowQueue(role)] : []),
   ]);
-  const depths = openQueueDepths({ config, work: 'relay', log }, queues);
+  const depths = openQueueDepths({ config, work: 'relay', log }, () => queues);
   const tables = openPostgresSource({ config, work: 'relay', log }, async (pool) => {
     const totals = await readRoleTotals(pool);
     const oldest = await readOldestRequest(pool);

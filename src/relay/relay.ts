@@ -12,10 +12,10 @@ import { isLeaseLost, openPool, type Pool } from '../database/connection.ts';
 import { type Leased, untilAborted } from '../database/leased.ts';
 import { clearTrouble, writeTrouble } from '../database/troubles-table.ts';
 import { MOST_NUMBERED } from '../events/deliveries.ts';
-import { deliver, type Delivery, openDelivery } from '../events/delivery.ts';
+import { deliver, type Delivery, openDelivery, useConfig } from '../events/delivery.ts';
 import { doneEvents } from '../events/done.ts';
 import { releaseAllLeases, settle } from '../reconcile/relay-queries.ts';
-import type { Config } from '../shared/config.ts';
+import type { ConfigInUse, Follower } from '../configuration/config-in-use.ts';
 import { describeError } from '../shared/errors.ts';
 import type { Log } from '../shared/log.ts';
 import { type Loop, startLoop } from '../shared/loop.ts';
@@ -29,22 +29,29 @@ const PAUSE_MS = { settle: 20, seal: 1000, deliver: 50 };
 const GATHER_MS = 15;
 
 export interface RelayTerms {
-  config: Config;
+  inUse: ConfigInUse;
   log: Log;
   queues: Queues;
 }
 
 /** Works as long as it has the lease. */
-export async function relay(leased: Leased, { config, log, queues }: RelayTerms): Promise<void> {
+export async function relay(leased: Leased, { inUse, log, queues }: RelayTerms): Promise<void> {
+  const config = inUse.current();
   const { client, epoch, held } = leased;
   const pool = openPool(config, 'relay', { max: 4, durable: false, epoch });
   const metrics = openRelayMetrics(config, log);
   const startOne = openLoops(leased, log);
-  const settling = openSettling(config, pool);
+  const settling = openSettling(
+    inUse.follow(() => loops.settle.wake()),
+    pool,
+  );
   const enqueueing = openEnqueueing(pool, queues);
   // what was kept of portals belongs to the time under the lease
   const delivery = openDelivery(config, log, pool);
-  const delivering = openDelivering(delivery);
+  const delivering = openDelivering(
+    inUse.follow(() => loops.deliver.wake()),
+    delivery,
+  );
   const loops = {
     settle: startOne('settle', () => settling.run()),
     seal: startOne('seal', () => sealAudit(pool).then(() => PAUSE_MS.seal)),
@@ -80,6 +87,8 @@ export async function relay(leased: Leased, { config, log, queues }: RelayTerms)
   } finally {
     clearInterval(pulse);
     metrics.close();
+    settling.close();
+    delivering.close();
     await Promise.all(Object.values(loops).map((loop) => loop.close()));
     await Promise.all([delivery.outbox.close(), pool.end()]);
   }
@@ -109,13 +118,15 @@ function openLoops({ held, progress, waits }: Leased, log: Log) {
 }
 
 /** Settles the requests of subjects whose rows are applied; of all subjects where notices may have been lost. */
-function openSettling(config: Config, pool: Pool) {
+function openSettling(following: Follower, pool: Pool) {
   const touched = new Set<number>();
   let all = true;
   return {
     add: (subject: number) => void touched.add(subject),
     addAll: () => void (all = true),
+    close: () => following.close(),
     async run(): Promise<number> {
+      const config = following.take();
       const subjects = all ? undefined : [...touched];
       all = false;
       touched.clear();
@@ -133,12 +144,14 @@ function openSettling(config: Config, pool: Pool) {
 }
 
 /** Delivers events: PostgreSQL is asked for new ones after a notice, and every second. */
-function openDelivering(delivery: Delivery) {
+function openDelivering(following: Follower, delivery: Delivery) {
   let told = true;
   let askedAt = 0;
   return {
     tell: () => void (told = true),
+    close: () => following.close(),
     async run(loop: Loop): Promise<number> {
+      useConfig(delivery, following.take());
       const fresh = told || performance.now() - askedAt >= POLL_MS;
       if (fresh) [told, askedAt] = [false, performance.now()];
       const { numbered, told: portals, nextInMs } = await deliver(delivery, fresh);

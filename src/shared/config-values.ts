@@ -2,7 +2,7 @@
 import { createPublicKey } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
-import { parse } from 'yaml';
+import { type Document, isMap, isNode, isScalar, LineCounter, parseDocument } from 'yaml';
 import en from 'zod/v4/locales/en.js';
 import * as z from 'zod/mini';
 import { cannotRead, ChamberlainError } from './errors.ts';
@@ -155,22 +155,52 @@ export const fingerprints = z.prefault(
  * @param what it holds, for the error
  */
 export function loadYaml<T>(path: string, schema: z.ZodMiniType<T>, what = 'configuration'): T {
-  let document: unknown;
+  const counter = new LineCounter();
+  let document: Document;
+  let value: unknown;
   try {
-    document = parse(readFileSync(path, 'utf8'));
+    document = parseDocument(readFileSync(path, 'utf8'), { lineCounter: counter });
+    for (const error of document.errors) throw error;
+    value = document.toJS();
   } catch (cause) {
     throw cannotRead(what, path, cause);
   }
-  return checkValue(document, schema, `reading the ${what} ${path}`);
+  return checkValue(value, schema, `reading the ${what} ${path}`, (of) => {
+    const at = startOf(document, of);
+    return at === undefined ? '' : ` (line ${counter.linePos(at).line})`;
+  });
 }
 
-/** Throws CONFIG_INVALID, naming each setting that is wrong. */
-export function checkValue<T>(document: unknown, schema: z.ZodMiniType<T>, act: string): T {
+/** Where a setting stands; if it is missing, where it should. */
+function startOf(document: Document, path: readonly PropertyKey[]): number | undefined {
+  const inside = path.slice(0, -1);
+  const parent = document.getIn(inside, true);
+  const pair = isMap(parent)
+    ? parent.items.find(({ key }) => isScalar(key) && key.value === path.at(-1))
+    : undefined;
+  const node = pair?.key ?? document.getIn(path, true);
+  if (isNode(node)) return node.range?.[0];
+  return path.length === 0 ? undefined : startOf(document, inside);
+}
+
+/**
+ * Throws CONFIG_INVALID, naming each setting that is wrong.
+ *
+ * @param place says where in the file a setting stands
+ */
+export function checkValue<T>(
+  document: unknown,
+  schema: z.ZodMiniType<T>,
+  act: string,
+  place: (path: readonly PropertyKey[]) => string = () => '',
+): T {
   // it is checked once, so it would be no use to compile the schema
   const result = schema.safeParse(document, { jitless: true });
   if (result.success) return result.data;
-  const issues = result.error.issues.map(
-    (issue) => `${issue.path.join('.') || 'the file'}: ${issue.message}`,
-  );
+  const issues = result.error.issues.map((issue) => {
+    const unknown = issue.code === 'unrecognized_keys' ? issue.keys.slice(0, 1) : [];
+    const at = place([...issue.path, ...unknown]);
+    return `${issue.path.join('.') || 'the file'}: ${issue.message}${at}`;
+  });
   throw new ChamberlainError('CONFIG_INVALID', `${act}: ${issues.join('; ')}`);
 }

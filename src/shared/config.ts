@@ -1,5 +1,5 @@
 /**
- * The configuration: one YAML file, read once, checked, frozen. Unknown keys are refused; secrets
+ * The configuration: one YAML file, checked, frozen. Unknown keys are refused; secrets
  * are files in one folder, each readable by the unix user that needs it.
  */
 import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto';
@@ -280,11 +280,15 @@ const schema = z
   .check(
     z.superRefine((config, context) => {
       const seen = new Set<string>();
-      for (const name of [...config.portals, ...config.databases.servers].map(
-        (item) => item.name,
-      )) {
+      const named = [
+        ...config.portals.map(({ name }, n) => ({ name, path: ['portals', n] })),
+        ...config.databases.servers.map(({ name }, n) => ({
+          ...{ name, path: ['databases', 'servers', n] },
+        })),
+      ];
+      for (const { name, path } of named) {
         if (seen.has(name))
-          context.addIssue({ code: 'custom', message: `${name} is listed twice` });
+          context.addIssue({ code: 'custom', message: `${name} is listed twice`, path });
         seen.add(name);
       }
       const roles = config.machines.flatMap((each) => each.roles);

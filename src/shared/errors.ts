@@ -75,7 +75,7 @@ export const CODES = {
   ),
   EVENTS_BY_QUEUE: refusal(
     'The portal takes its events from its queue. It cannot take them over HTTP as well.',
-    'Read the queue `events.<portal>`. An operator can set `events` of the portal to `http` in the configuration, and restart the relay and the API.',
+    'Read the queue `events.<portal>`. An operator can set `events` of the portal to `http` in the configuration, and run `chamberlain reload`.',
   ),
   EVENT_UNKNOWN: refusal(
     'The portal asks for what comes after an event that does not exist.',

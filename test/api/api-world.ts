@@ -2,6 +2,7 @@
  * A world with the API in this process, and a portal for each right. Calls are made and signed as a program in any other
  * language would: with node:http and node:crypto alone.
  */
+import { fixedConfig } from '../../src/configuration/config-in-use.ts';
 import { createPrivateKey, type KeyObject, randomUUID, sign } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { request as httpRequest } from 'node:http';
@@ -110,9 +111,11 @@ export async function openApiWorld(
     if (roles.includes('homes')) await world.chamberlain('prepare');
   }
   if (roles.includes('homes')) await world.chamberlain('prepare');
-  const server = await startApi(world.config, logger);
+  const server = await startApi(fixedConfig(world.config), logger);
   const work =
-    roles.length === 0 ? undefined : await startWork(world.config, { roles, log: logger });
+    roles.length === 0
+      ? undefined
+      : await startWork(fixedConfig(world.config), { roles, log: logger });
   const port = server.port as number;
   const it: ApiWorld = {
     ...{ world, port, log },

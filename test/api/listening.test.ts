@@ -1,4 +1,5 @@
 /** Where the API listens: by TLS, at a unix socket; and how it ends. */
+import { fixedConfig } from '../../src/configuration/config-in-use.ts';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { spawnSync } from 'node:child_process';
 import { readFileSync, statSync } from 'node:fs';
@@ -52,7 +53,7 @@ test('by TLS, with the certificate of its files, and never without TLS there', a
     user: 'root',
   });
   const server = await startApi(
-    withApi({ certificateFile: made.certificate, keyFile: made.key }),
+    fixedConfig(withApi({ certificateFile: made.certificate, keyFile: made.key })),
     log,
   );
   const ca = readFileSync(made.ca);
@@ -61,7 +62,7 @@ test('by TLS, with the certificate of its files, and never without TLS there', a
   await expect(statusOf(request, { host: '127.0.0.1', port })).rejects.toThrow();
   await server.close();
   await expect(
-    startApi(withApi({ certificateFile: '/nowhere.pem', keyFile: made.key }), log),
+    startApi(fixedConfig(withApi({ certificateFile: '/nowhere.pem', keyFile: made.key })), log),
   ).rejects.toMatchObject({
     code: 'CONFIG_INVALID',
     message: 'reading the certificate /nowhere.pem',
@@ -75,29 +76,33 @@ test('at a unix socket, also if one is left of an API that was killed, but not i
   spawnSync(process.execPath, ['-e', script]);
   expect(statSync(path).isSocket()).toBe(true);
   const config = withApi({ listen: `unix:${path}` });
-  const server = await startApi(config, log);
+  const server = await startApi(fixedConfig(config), log);
   expect(server.port).toBeUndefined();
   expect(statSync(path).mode & 0o777).toBe(0o666);
   expect(await statusOf(request, { socketPath: path, path: '/v1/kinds' })).toBe(200);
-  await expect(startApi(config, log)).rejects.toMatchObject({ code: 'CONFIG_INVALID' });
+  await expect(startApi(fixedConfig(config), log)).rejects.toMatchObject({
+    code: 'CONFIG_INVALID',
+  });
   expect(await statusOf(request, { socketPath: path })).toBe(200);
   await server.close();
 });
 
 test('a port that is taken, and a configuration without the section, are refused with a sentence', async () => {
-  await expect(startApi(withApi({ listen: `127.0.0.1:${api.port}` }), log)).rejects.toMatchObject({
+  await expect(
+    startApi(fixedConfig(withApi({ listen: `127.0.0.1:${api.port}` })), log),
+  ).rejects.toMatchObject({
     code: 'CONFIG_INVALID',
     message: `listening for the API at 127.0.0.1:${api.port}`,
   });
   const none: Config = { ...api.world.config, api: undefined };
-  await expect(startApi(none, log)).rejects.toMatchObject({
+  await expect(startApi(fixedConfig(none), log)).rejects.toMatchObject({
     code: 'CONFIG_INVALID',
     action: expect.stringContaining('api: {}'),
   });
 });
 
 test('whoever waits when it ends gets what is known, and nobody holds it up', async () => {
-  const second = await startApi(api.world.config, log);
+  const second = await startApi(fixedConfig(api.world.config), log);
   const target = '/v1/requests?wait=done';
   const token = api.requestToken('other', { kind: 'tool.create', requestedBy: 'alice' });
   const headers = {
@@ -124,7 +129,7 @@ test('whoever waits when it ends gets what is known, and nobody holds it up', as
 });
 
 test('an open stream of events does not hold it up, although the client would keep the connection', async () => {
-  const second = await startApi(api.world.config, log);
+  const second = await startApi(fixedConfig(api.world.config), log);
   const target = '/v1/events/stream';
   const agent = new Agent({ keepAlive: true });
   const stream = await new Promise<IncomingMessage>((resolve, reject) => {

@@ -549,7 +549,13 @@ test('status and sweep show what the commands show, as far as PostgreSQL knows i
   await owner.query(`SELECT touch_generation($1, 'homes')`, [tool.uid]);
   const command = async (...words: string[]) =>
     JSON.parse((await runCli([...words, '--json'], { config: api.world.configFile })).out);
-  const { away: _away, waiting: _w, waitingUnknown: _u, ...known } = await command('status');
+  const {
+    away: _away,
+    waiting: _w,
+    waitingUnknown: _u,
+    left: _l,
+    ...known
+  } = await command('status');
   const { status, body } = await get('/v1/status', 'may-all');
   expect(status).toBe(200);
   for (const each of known['toApprove']) delete each.request;

@@ -2,6 +2,7 @@
  * How long records are kept: which are removed after their time, which stay whatever their age, and that all
  * others are left alone.
  */
+import { fixedConfig } from '../../src/configuration/config-in-use.ts';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { startIntake } from '../../workers/intake.ts';
 import { openLog } from '../../src/shared/log.ts';
@@ -276,7 +277,8 @@ describe('intake', () => {
     await worker?.close();
     await owner.query('UPDATE frozen SET frozen_at = NULL');
   });
-  const start = () => (worker = startIntake(world.config, openLog('error', { write: () => {} })));
+  const start = () =>
+    (worker = startIntake(fixedConfig(world.config), openLog('error', { write: () => {} })));
   const many = (count: number) =>
     owner.query(
       `INSERT INTO requests (body_sha256, verdict, at, done_at)

@@ -1,4 +1,5 @@
 /** The import of an old platform on real servers: what is imported, what is not, and that nothing is changed there. */
+import { fixedConfig } from '../../src/configuration/config-in-use.ts';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { execFileSync } from 'node:child_process';
 import { startWork } from '../../workers/main.ts';
@@ -369,7 +370,7 @@ test('nothing outside PostgreSQL changes, and workers only write seals', async (
   const owner = await openOwner(world.config);
   const isOtherwise = await areOrphansOtherwise(owner);
   await owner.end();
-  work = await startWork(world.config, { roles: ROLES, log: openLog('warn') });
+  work = await startWork(fixedConfig(world.config), { roles: ROLES, log: openLog('warn') });
   expect(isOtherwise).toBe(false);
   await settled(world);
   // other differences wait as well

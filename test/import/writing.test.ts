@@ -1,4 +1,5 @@
 /** An import while it writes: interrupted, concurrent with requests, and when something cannot be read. */
+import { fixedConfig } from '../../src/configuration/config-in-use.ts';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -203,7 +204,7 @@ test('if more is left out by then than was listed, nothing is imported', async (
 });
 
 test('requests wait for it, and then cannot get its names or numbers', async () => {
-  work = await startWork(world.config, {
+  work = await startWork(fixedConfig(world.config), {
     roles: ['intake', 'relay', 'directory', 'homes', 'databases'],
     log: openLog('silent'),
   });

@@ -1,4 +1,5 @@
 /** A world with its bootstrapping admin (`steward`), all workers in this process, and the portal `portal`. */
+import { fixedConfig } from '../../src/configuration/config-in-use.ts';
 import { defaultRoles, startWork } from '../../workers/main.ts';
 import type { Worker } from '../../src/shared/loop.ts';
 import { openLog } from '../../src/shared/log.ts';
@@ -38,7 +39,7 @@ export async function openRunning(
       work = undefined;
     },
     async startWork(roles = defaultRoles(world.config)) {
-      work = await startWork(world.config, {
+      work = await startWork(fixedConfig(world.config), {
         roles,
         ...(looksMs === undefined ? {} : { looksMs }),
         log: openLog('trace', { write: (line) => void log.push(line) }),

@@ -1,4 +1,5 @@
 /** Requests that wait at the same time: decided together, and told together. */
+import { fixedConfig } from '../../src/configuration/config-in-use.ts';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { openLog } from '../../src/shared/log.ts';
 import { bootstrap } from '../../src/requests/bootstrap.ts';
@@ -39,7 +40,7 @@ test('32 that wait have their verdicts in one transaction, and all their events 
     const person = { shellName: name, displayName: name, email };
     ids.push(await portal.send({ kind: 'person.create', requestedBy: name, ...person }));
   }
-  intake = startIntake(world.config, openLog('silent'));
+  intake = startIntake(fixedConfig(world.config), openLog('silent'));
   const rows = await eventually('40 verdicts', async () => {
     const seen = await owner.query(
       `SELECT r.jti, r.at, r.verdict, r.code, e.event, e.xmin::text AS written
@@ -84,7 +85,7 @@ test('what is decided together and recorded together is as if it had been decide
   // each as before: what is recorded meanwhile is looked at
   await portal.send(create('four'), { id: others.at(-2)! });
   await portal.send(create('one'), { id: others.at(-1)! });
-  intake = startIntake(world.config, openLog('silent'));
+  intake = startIntake(fixedConfig(world.config), openLog('silent'));
   const recorded = await eventually('seven verdicts', async () => {
     const { rows } = await owner.query(
       `SELECT q.jti, q.verdict, q.code, q.done_at IS NOT NULL AS done, a.kind, a.account, q.at,
@@ -138,7 +139,7 @@ test('where the writes of one fail, it is tried alone, and the others have their
     const tool = { kind: 'tool.create', requestedBy: 'steward', name, title: name };
     ids.push(await portal.send(tool));
   }
-  intake = startIntake(world.config, openLog('silent'));
+  intake = startIntake(fixedConfig(world.config), openLog('silent'));
   const verdicts = await eventually('three verdicts', async () => {
     const { rows } = await owner.query(
       'SELECT jti, verdict, code FROM requests WHERE jti = ANY ($1)',

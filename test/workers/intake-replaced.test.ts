@@ -1,4 +1,5 @@
 /** An intake that another has replaced: it leaves alone what the other has in hand. */
+import { fixedConfig } from '../../src/configuration/config-in-use.ts';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { Redis } from 'ioredis';
 import { openLog } from '../../src/shared/log.ts';
@@ -28,7 +29,7 @@ afterAll(async () => {
 
 test('it puts back nothing that the other one holds', async () => {
   const write = (line: string) => void log.push(line);
-  intake = startIntake(world.config, openLog('trace', { write }));
+  intake = startIntake(fixedConfig(world.config), openLog('trace', { write }));
   await eventually('it to wait for a job', async () =>
     String(await redis.client('LIST')).includes('cmd=bzpopmin'),
   );

@@ -1,4 +1,5 @@
 /** How many requests intake decides at a time, after the program itself has failed on one. */
+import { fixedConfig } from '../../src/configuration/config-in-use.ts';
 import { randomUUID } from 'node:crypto';
 import { mock } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -28,7 +29,7 @@ beforeAll(async () => {
   redis = new Redis(world.redis.urlOf('owner'));
   redis.on('error', () => {}); // that it is away
   const write = (line: string) => void log.push(line);
-  intake = startIntake(world.config, openLog('trace', { write }));
+  intake = startIntake(fixedConfig(world.config), openLog('trace', { write }));
 });
 afterEach(() => {
   mock.restoreAll();

@@ -1,4 +1,5 @@
 /** Which loops of a process hang: a leader that does nothing does, and one that waits for a server does not. */
+import { fixedConfig } from '../../src/configuration/config-in-use.ts';
 import { generateKeyPairSync } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -54,9 +55,9 @@ const leaderOf = async (work: string): Promise<boolean> => {
 };
 
 describe.each<[string, (config: Config) => Worker]>([
-  ['intake', (config) => startIntake(config, log)],
-  ['relay', (config) => startRelay(config, log)],
-  ['sweep', (config) => startSweep(config, log)],
+  ['intake', (config) => startIntake(fixedConfig(config), log)],
+  ['relay', (config) => startRelay(fixedConfig(config), log)],
+  ['sweep', (config) => startSweep(fixedConfig(config), log)],
 ])('%s', (work, start) => {
   test('does not hang while Redis is away', async () => {
     open.push(start(withoutRedis()));

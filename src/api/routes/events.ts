@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
 import * as z from 'zod';
 import { withClient } from '../../database/connection.ts';
+import type { Config } from '../../shared/config.ts';
 import { readLastEvent } from '../callers-queries.ts';
 import { type NextEvents, takeEvents } from '../portal-events.ts';
 import { notFound, Problem } from '../problem.ts';
@@ -51,8 +52,10 @@ export const EVENT_ROUTES = [
   }).handle(async (api, { caller, query, signal }) => {
     const portal = portalOf(api, caller);
     await requireNumber(api, portal, query.after);
-    const until = AbortSignal.any([signal, AbortSignal.timeout(Math.ceil(query.seconds * 1000))]);
-    const next = await takeEvents(api.events, portal, query.after, until);
+    const changed = untilChanged(api, portal);
+    const late = AbortSignal.timeout(Math.ceil(query.seconds * 1000));
+    const until = AbortSignal.any([signal, changed.signal, late]);
+    const next = await takeEvents(api.events, portal, query.after, until).finally(changed.close);
     if (next === undefined) return { status: 204, body: undefined };
     return { status: 200, body: next.token };
   }),
@@ -85,12 +88,19 @@ export const EVENT_ROUTES = [
       });
     }
     listeners.set(portal, count + 1);
+    const changed = untilChanged(api, portal);
     try {
       // what may go wrong at once is answered with its status
       const first = await takeEvents(api.events, portal, from, AbortSignal.abort());
       reply.hijack();
-      await stream(api, reply.raw, { portal, after: from, first }, signal);
+      await stream(
+        api,
+        reply.raw,
+        { portal, after: from, first },
+        AbortSignal.any([signal, changed.signal]),
+      );
     } finally {
+      changed.close();
       listeners.set(portal, (listeners.get(portal) ?? 1) - 1);
     }
     return undefined;
@@ -105,8 +115,24 @@ function portalOf({ config }: Api, caller: Caller): string {
   throw new Problem(
     409,
     'EVENTS_BY_QUEUE',
-    `The events of the portal ${caller.name} are in its queue. An operator can set its \`events\` to \`http\`, and restart the relay and the API.`,
+    `The events of the portal ${caller.name} are in its queue. An operator can set its \`events\` to \`http\`, and run \`chamberlain reload\`.`,
   );
+}
+
+/**
+ * Aborts when the portal is removed, or changed in any way: whoever listens by a key that is gone must not go on, and
+ * others connect again.
+ */
+function untilChanged({ inUse, config }: Api, portal: string) {
+  const changed = new AbortController();
+  const textOf = ({ portals }: Config) =>
+    JSON.stringify(portals.find(({ name }) => name === portal));
+  const look = () => {
+    if (textOf(following.take()) !== textOf(config)) changed.abort();
+  };
+  const following = inUse.follow(look);
+  look(); // it may have changed since the call began
+  return { signal: changed.signal, close: () => following.close() };
 }
 
 /** Refuses a number that no event of the portal has yet: the relay would wait until the portal names another. */

@@ -62,6 +62,8 @@ export interface Outbox {
   removeOthers(portal: string, job: string | null): Promise<boolean>;
   /** Writes, for an hour, the status of requests next to their queues. What cannot be written is left out. */
   tellNews(news: readonly RequestNews[]): Promise<void>;
+  /** Ends the connection of a portal that was removed, until it is needed again. */
+  forget(portal: string): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -125,12 +127,18 @@ export function openOutbox(config: RedisPlace): Outbox {
       });
       await Promise.allSettled(written);
     },
-    async close() {
-      const all = [...opened.values()];
-      await Promise.allSettled(all.map(({ queue }) => queue.close()));
-      for (const { redis } of all) redis.disconnect();
+    async forget(portal) {
+      const found = opened.get(portal);
+      opened.delete(portal);
+      if (found !== undefined) await closeAll([found]);
     },
+    close: () => closeAll([...opened.values()]),
   };
+}
+
+async function closeAll(queues: readonly PortalQueue[]): Promise<void> {
+  await Promise.allSettled(queues.map(({ queue }) => queue.close()));
+  for (const { redis } of queues) redis.disconnect();
 }
 
 function openPortalQueue(config: RedisPlace, portal: string): PortalQueue {

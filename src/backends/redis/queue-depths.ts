@@ -20,10 +20,10 @@ const queueAge = newGauge(
 /** Reads them for a work, by its account in Redis, whenever somebody reads the metrics. */
 export function openQueueDepths(
   { config, work, log }: { config: RedisPlace; work: 'intake' | 'relay'; log: Log },
-  queues: readonly string[],
+  queues: () => readonly string[],
 ): { close(): void } {
   const read = async (): Promise<Reading[]> => {
-    const depths = await readDepths(config, work, queues);
+    const depths = await readDepths(config, work, queues());
     const byLabel = Map.groupBy(depths, ({ queue }) => queueLabel(queue));
     return [...byLabel].flatMap(([queue, of]) => [
       {

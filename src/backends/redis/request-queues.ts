@@ -53,9 +53,9 @@ export interface Inbox {
   readonly guarded: Guard;
   /** waits for a job */
   readonly waiting: Redis;
-  readonly portals: readonly string[];
+  portals: readonly string[];
   /** of each portal in their order: the urgent one, and the other */
-  readonly queues: readonly RequestQueue[];
+  queues: readonly RequestQueue[];
   readonly junk: Map<string, Junk>;
   /** why jobs of a portal could not be fetched */
   readonly troubles: Map<string, string>;
@@ -71,19 +71,7 @@ export interface Inbox {
 
 export function openInbox(config: RedisPlace, portals: readonly string[]): Inbox {
   const redis = connectProducer(config, 'intake');
-  const queues = portals.flatMap((portal) => {
-    const connection = connectConsumer(config, portalAccount(portal));
-    return [true, false].map((urgent): RequestQueue => {
-      const worker = new Worker(requestsQueue(portal, urgent), undefined, {
-        connection,
-        autorun: false,
-        skipVersionCheck: true,
-      });
-      worker.on('error', () => {}); // each call reports its own
-      const asIntake = openQueue(redis, requestsQueue(portal, urgent));
-      return { portal, urgent, asIntake, connection, worker };
-    });
-  });
+  const queues = portals.flatMap((portal) => openPortal(config, redis, portal));
   return {
     ...{ redis, guarded: guardRedis(redis), waiting: connectConsumer(config, 'intake') },
     ...{ portals, queues, junk: new Map(), troubles: new Map() },
@@ -91,9 +79,48 @@ export function openInbox(config: RedisPlace, portals: readonly string[]): Inbox
   };
 }
 
+function openPortal(config: RedisPlace, redis: Redis, portal: string): RequestQueue[] {
+  const connection = connectConsumer(config, portalAccount(portal));
+  return [true, false].map((urgent) => {
+    const worker = new Worker(requestsQueue(portal, urgent), undefined, {
+      connection,
+      autorun: false,
+      skipVersionCheck: true,
+    });
+    worker.on('error', () => {}); // each call reports its own
+    const asIntake = openQueue(redis, requestsQueue(portal, urgent));
+    return { portal, urgent, asIntake, connection, worker };
+  });
+}
+
+/**
+ * Opens the queues of portals that are new, and closes those of portals that are gone, with the jobs that wait in them.
+ * Nothing of these may be in hand. What a portal had when it was removed is put back when it comes again.
+ */
+export async function changePortals(
+  inbox: Inbox,
+  config: RedisPlace,
+  portals: readonly string[],
+): Promise<void> {
+  const known = Map.groupBy(inbox.queues, ({ portal }) => portal);
+  const gone = inbox.queues.filter(({ portal }) => !portals.includes(portal));
+  inbox.portals = portals;
+  inbox.queues = portals.flatMap(
+    (portal) => known.get(portal) ?? openPortal(config, inbox.redis, portal),
+  );
+  // an active job of a portal that has come again, and jobs that came before anybody waited for them
+  inbox.odd = true;
+  for (const { portal } of gone) inbox.troubles.delete(portal);
+  await closeQueues(gone);
+}
+
 export async function closeInbox({ redis, waiting, queues }: Inbox): Promise<void> {
   redis.disconnect();
   waiting.disconnect();
+  await closeQueues(queues);
+}
+
+async function closeQueues(queues: readonly RequestQueue[]): Promise<void> {
   for (const { connection } of queues) connection.disconnect();
   await Promise.allSettled(queues.map(({ worker }) => worker.close(true)));
 }

@@ -1,4 +1,5 @@
 /** `chamberlain doctor`: checks everything that the realm depends on. Changes nothing. */
+import { effectiveOf } from '../../configuration/effective.ts';
 import type { Config } from '../../shared/config.ts';
 import { lookAtBackupPrograms, lookAtLastBackup } from '../../doctor/backups.ts';
 import {
@@ -273,7 +274,7 @@ function checksOfRealm(
       'It is read from PostgreSQL: check the server.',
       async (client) => {
         await keepTroubles(client);
-        return await lookAtWork(client, config, now);
+        return await lookAtWork(client, await effectiveOf(config, client), now);
       },
       [postgres],
     ),

@@ -1,4 +1,6 @@
 /** `chamberlain status`: what is applied, behind or failing, and why. */
+import { readOldestWaiting, type Waiting } from '../../backends/redis/waiting-requests.ts';
+import { effectiveOf } from '../../configuration/effective.ts';
 import type { Config } from '../../shared/config.ts';
 import { ChamberlainError, codeOf } from '../../shared/errors.ts';
 import type { LeavingPage } from '../../lifecycle/leaving.ts';
@@ -23,6 +25,7 @@ import { renderLeaving } from '../status/leaving.ts';
 import {
   describeLastSweep,
   describeBlockers,
+  describeConfig,
   describeWork,
   readBlockers,
   type Blockers,
@@ -50,6 +53,7 @@ export function define(command: Command): void {
         '- events that portals have not taken, and invalid jobs in their queues;\n' +
         '- how many unmanaged things there are;\n' +
         '- which workers run, since when, and whether they make progress, and which are missing;\n' +
+        '- which configuration is in use, since when, and which process does not use that of the file;\n' +
         '- who holds a lock that should belong to a worker.\n\n' +
         'With SUBJECT, it shows the wanted state of one person or tool, whether and when they leave, and how\n' +
         'far each role is with them.',
@@ -100,7 +104,8 @@ async function showAll(
   redis: Promise<Away[]>,
 ): Promise<void> {
   const redisAway = await redis;
-  const found = await readBlockers(client, config, redisAway.length > 0);
+  const effective = await effectiveOf(config, client);
+  const found = await readBlockers(client, effective, redisAway.length > 0);
   const work = await readWork(client);
   const { totals, behind, portals, junk, oldestRequest, waitingForApproval, toApprove } = work;
   const { leaving, unmanaged, numbers } = work;
@@ -114,7 +119,8 @@ async function showAll(
       return scarce === undefined ? [] : [`Scarce: ${scarce.what}. ${scarce.todo}`];
     }),
   ];
-  const listed = new Set(config.portals.map(({ name }) => name));
+  const listed = new Set(effective.portals.map(({ name }) => name));
+  const left = away.length > 0 ? null : await readLeft(effective, portals);
   const isPending =
     warnings.length > 0 ||
     totals.some(isTrouble) ||
@@ -126,7 +132,7 @@ async function showAll(
   if (json) {
     printJson({
       ...{ away, ...blockers, numbers, totals, behind, leaving, portals, junk },
-      ...{ oldestRequest, waitingForApproval, toApprove, unmanaged },
+      ...{ oldestRequest, waitingForApproval, toApprove, unmanaged, left },
     });
     return;
   }
@@ -138,8 +144,13 @@ async function showAll(
   if (count > behind.length) print(paint('dim', `… and ${count - behind.length} more`));
   const leavingText = renderLeaving(leaving, now);
   if (leavingText !== '') printPage(`\n${leavingText}`);
-  const pages = [renderPortals(portals, config, now), renderJunk(junk, now)];
+  const pages = [renderPortals(portals, effective, now), renderJunk(junk, now)];
   for (const page of pages) if (page !== '') printPage(`\n${page}`);
+  if (left !== null) {
+    print(
+      `\nrequests wait of portals that are not in the configuration, of ${left.portal} for ${renderAge(left.since, now)}: they get their verdicts if it is listed again`,
+    );
+  }
   if (oldestRequest !== null) {
     const { kind, id, at } = oldestRequest;
     const what = [kind ?? '?', ...(id === null ? [] : [id])].join(' ');
@@ -156,7 +167,23 @@ async function showAll(
     const kinds = unmanaged.map(({ kind, count: many }) => `${many} ${nounOf(kind, many)}`);
     print(`\nunmanaged, and undecided: ${kinds.join(', ')}: see \`chamberlain list unmanaged\``);
   }
-  printPage(`\n${[...describeWork(blockers, seen), describeLastSweep(blockers, now)].join('\n')}`);
+  const about = [
+    ...describeWork(blockers, seen),
+    describeConfig(blockers, now),
+    describeLastSweep(blockers, now),
+  ];
+  printPage(`\n${about.filter((line) => line !== undefined).join('\n')}`);
+}
+
+/** The oldest request in the queues of portals that were removed. */
+async function readLeft(
+  config: Config,
+  portals: readonly overview.PortalEvents[],
+): Promise<Waiting | null> {
+  const listed = new Set(config.portals.map(({ name }) => name));
+  const gone = portals.map(({ portal }) => portal).filter((name) => !listed.has(name));
+  if (gone.length === 0) return null;
+  return (await readOldestWaiting(config, gone).catch(() => undefined)) ?? null;
 }
 
 function renderTotals(totals: Awaited<ReturnType<typeof overview.readRoleTotals>>): string {

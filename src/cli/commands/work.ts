@@ -5,7 +5,10 @@ import { serveMetrics } from '../../shared/metrics.ts';
 import { openLog } from '../../shared/log.ts';
 import { tellSystemd } from '../../shared/systemd.ts';
 import type { Command } from '../command.ts';
-import { configOf } from '../configuration.ts';
+import { configPathOf } from '../configuration.ts';
+import { openConfigInUse } from '../../configuration/config-in-use.ts';
+import { startReloading } from '../../configuration/reloading.ts';
+import { loadConfig } from '../../shared/config.ts';
 
 /** Work that is not finished by then is left, and done again at the next start. Exiting takes some time too. */
 const CLOSE_MS = 4500;
@@ -14,7 +17,8 @@ export function define(command: Command): void {
   command
     .description(
       'Runs workers until SIGTERM or SIGINT. Then it finishes the work in progress and exits 0 within\n' +
-        '5 s; a second signal ends it at once. Without ROLE, it runs all roles in this process. Each role\n' +
+        '5 s; a second signal ends it at once. SIGHUP makes it read its configuration again, as\n' +
+        '`chamberlain reload` does for every process. Without ROLE, it runs all roles in this process. Each role\n' +
         'uses only its own accounts, so in production run each role as a unix user of its own. The log\n' +
         'goes to standard error, one JSON object a line.',
     )
@@ -28,19 +32,22 @@ export function define(command: Command): void {
     )
     .exits({ 0: 'a signal ended it' })
     .action(async (roles: string[]) => {
-      const config = configOf(command);
       const { metrics } = command.opts<{ metrics?: string }>();
       const log = openLog(process.env['CHAMBERLAIN_LOG_LEVEL'] ?? 'info');
       const asked = untilSignal();
       const served = metrics === undefined ? undefined : await serveMetrics(metrics);
       if (served !== undefined) log.info({ port: served.port }, 'serving metrics');
-      const all = roles.length === 0 ? defaultRoles(config) : [...new Set(roles)];
-      const work = await startWork(config, { roles: all, log });
+      const path = configPathOf(command);
+      const all = roles.length === 0 ? defaultRoles(loadConfig(path)) : [...new Set(roles)];
+      const inUse = openConfigInUse(path, all);
+      const reloading = startReloading(inUse, { works: all, log });
+      process.on('SIGHUP', () => reloading.reload());
+      const work = await startWork(inUse, { roles: all, log });
       log.info({ roles: all }, 'working');
       tellSystemd(log);
       const signal = await asked;
       log.info({ signal }, 'ending: finishing the work in progress');
-      await Promise.all([work.close(), served?.close()]);
+      await Promise.all([work.close(), reloading.close(), served?.close()]);
       log.info('ended');
       process.exit(0);
     });

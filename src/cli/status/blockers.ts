@@ -1,6 +1,7 @@
 /** What blocks the work of the realm, as text: a freeze, a held sweep, a doubt, an unreachable server, … */
 import { type Config, queuesOf } from '../../shared/config.ts';
 import { readOldestWaiting, type Waiting } from '../../backends/redis/waiting-requests.ts';
+import { decides } from '../../configuration/reloadable.ts';
 import { describeError } from '../../shared/errors.ts';
 import { timeOf } from '../../shared/time.ts';
 import { describeOverdue } from '../../lifecycle/calendar-queries.ts';
@@ -16,7 +17,13 @@ import {
   remedyForHanging,
 } from '../../database/locks.ts';
 import type { Client } from '../../database/connection.ts';
-import { capitalised, type KnownBlockers, readKnownBlockers } from '../../database/realm-status.ts';
+import {
+  capitalised,
+  type ConfigStatus,
+  describeConfigUser,
+  type KnownBlockers,
+  readKnownBlockers,
+} from '../../database/realm-status.ts';
 import { describeFreeze } from '../commands/freeze.ts';
 import { renderAge, renderTable } from '../table.ts';
 
@@ -89,6 +96,7 @@ export function describeBlockers(
     ...holders.flatMap((holder) =>
       holder.isOwn ? [] : [`In the way: ${describeIntruder(holder)}. ${remedyFor(holder)}`],
     ),
+    ...describeConfigBehind(blockers.configuration),
   ];
 }
 
@@ -111,6 +119,29 @@ export function describeWork(
       ? []
       : [`it is not known how long requests have waited: ${waitingUnknown}`]),
   ];
+}
+
+/** The processes that do not use the configuration of the file. */
+function describeConfigBehind({ processes }: ConfigStatus): string[] {
+  const behind = processes.filter(({ why }) => why !== null);
+  return [...Map.groupBy(behind, ({ why }) => why)].map(
+    ([why, of]) =>
+      `Another configuration than the file has: ${of.map(describeConfigUser).join('; ')}: ${why}. Run \`chamberlain reload\`.`,
+  );
+}
+
+/** Which configuration is in use, and since when; undefined if no process works. */
+export function describeConfig(
+  { configuration: { processes } }: Pick<Blockers, 'configuration'>,
+  now: Date,
+): string | undefined {
+  const deciding = processes.filter(({ works }) => decides(works));
+  const used = [...Map.groupBy(deciding, ({ digest }) => digest)].map(([digest, of]) => {
+    const since = new Date(Math.max(...of.map((each) => each.since.getTime())));
+    const by = of.length === deciding.length ? '' : ` by ${of.flatMap((p) => p.works).join(' ')}`;
+    return `${digest.slice(0, 12)} for ${renderAge(since, now)}${by}`;
+  });
+  return used.length === 0 ? undefined : `configuration in use: ${used.join(', ')}`;
 }
 
 /** When the last sweep ended, and how. */

@@ -4,6 +4,7 @@
  * a repair repairs it or leaves it to an admin, and then nothing is left to do. (PostgreSQL restored from an
  * older backup: recover.test.ts.)
  */
+import { fixedConfig } from '../../../src/configuration/config-in-use.ts';
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
@@ -113,7 +114,7 @@ async function restartWork(): Promise<void> {
   await drift.stopWork();
   await changedWork?.close();
   const roles = ['intake', 'relay', 'directory', 'homes', 'databases'];
-  changedWork = await startWork(loadConfig(drift.world.configFile), {
+  changedWork = await startWork(fixedConfig(loadConfig(drift.world.configFile)), {
     roles,
     log: openLog('silent'),
   });

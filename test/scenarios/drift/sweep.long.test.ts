@@ -1,4 +1,5 @@
 /** The sweep, with real servers: what it touches, what it leaves, when it holds, and that it is one. */
+import { fixedConfig } from '../../../src/configuration/config-in-use.ts';
 import { execFile } from 'node:child_process';
 import {
   chmodSync,
@@ -68,7 +69,7 @@ afterAll(async () => {
 function beginSweeping(): void {
   const { config } = running.world;
   const written = openLog('trace', { write: (line) => void log.push(line) });
-  sweep = startSweep(config, written, { askAgainMs: 500, silentMs: 8000 });
+  sweep = startSweep(fixedConfig(config), written, { askAgainMs: 500, silentMs: 8000 });
 }
 
 const cli = (...args: string[]): Promise<Ended> =>

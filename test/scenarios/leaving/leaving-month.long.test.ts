@@ -2,6 +2,7 @@
  * A month and more of real workers by a clock that the test sets: who leaves, on which day, and who is
  * restored.
  */
+import { fixedConfig } from '../../../src/configuration/config-in-use.ts';
 import { createHash, createPrivateKey } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -42,7 +43,7 @@ beforeAll(async () => {
   await running.stopWork();
   await running.startWork(defaultRoles(running.world.config).filter((role) => role !== 'intake'));
   const write = (line: string) => void running.log.push(line);
-  intake = startIntake(world.config, openLog('trace', { write }), () => now);
+  intake = startIntake(fixedConfig(world.config), openLog('trace', { write }), () => now);
   steward = openPortal(world, {
     name: 'admin.steward',
     kid: 'steward-1',

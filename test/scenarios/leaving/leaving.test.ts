@@ -2,6 +2,7 @@
  * A tool and a person that leave, from the request to the tombstone, and what is restored: all of it compared.
  * Halfway it is surveyed, repaired and swept.
  */
+import { fixedConfig } from '../../../src/configuration/config-in-use.ts';
 import { execFileSync } from 'node:child_process';
 import { chownSync, existsSync, mkdirSync, rmdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -146,7 +147,10 @@ describe('a tool that is deleted', () => {
         [tool.uid, time],
       );
     await dueIn('1 day');
-    const relay = await startWork(world.config, { roles: ['relay'], log: openLog('fatal') });
+    const relay = await startWork(fixedConfig(world.config), {
+      roles: ['relay'],
+      log: openLog('fatal'),
+    });
     try {
       return await cli('repair', ...args);
     } finally {

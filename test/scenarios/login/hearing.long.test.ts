@@ -2,6 +2,7 @@
  * What a portal receives, by the sample of docs/portals.md as it is: each event at least once and in order,
  * whatever fails, dies or is lost; with BullMQ 6 and 5.
  */
+import { fixedConfig } from '../../../src/configuration/config-in-use.ts';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -35,7 +36,10 @@ beforeAll(async () => {
   world = await openWorld('hearing', { needs: ['postgres', 'redis'] });
   redis = new Redis(world.config.redis.url, { maxRetriesPerRequest: null });
   redis.on('error', () => {});
-  relay = startRelay(world.config, openLog('warn', { write: (line) => void log.push(line) }));
+  relay = startRelay(
+    fixedConfig(world.config),
+    openLog('warn', { write: (line) => void log.push(line) }),
+  );
   for (const version of ['bullmq', 'bullmq5']) {
     const folder = join(world.dir, version);
     mkdirSync(join(folder, 'node_modules'), { recursive: true });

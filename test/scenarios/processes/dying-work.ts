@@ -3,6 +3,7 @@
  * it receives which roles to start, and where to die. Each action is written to LOG before it is done: `homes
  * home.archive`.
  */
+import { fixedConfig } from '../../../src/configuration/config-in-use.ts';
 import { writeFileSync } from 'node:fs';
 import { loadConfig } from '../../../src/shared/config.ts';
 import { openLog } from '../../../src/shared/log.ts';
@@ -56,7 +57,7 @@ const log = openLog('warn', {
 
 process.on('message', (order: Order) => {
   void (async () => {
-    if ('start' in order) await startWork(config, { roles: order.start, log });
+    if ('start' in order) await startWork(fixedConfig(config), { roles: order.start, log });
     else [cut, counted] = [order.cut, 0];
     process.send?.('done');
   })();

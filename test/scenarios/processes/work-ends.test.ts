@@ -1,4 +1,5 @@
 /** `chamberlain work` ends when it is told to, also while a server hangs. */
+import { fixedConfig } from '../../../src/configuration/config-in-use.ts';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
@@ -102,7 +103,7 @@ test('within 5 s after SIGTERM while MariaDB hangs, with all roles at work and a
 
 test('and it need not be cut after 5 s: nothing is waited for in vain', async () => {
   // in this process, where nothing cuts it, however slow the machine is
-  const here = await startWork(world.config, {
+  const here = await startWork(fixedConfig(world.config), {
     roles: defaultRoles(world.config),
     log: openLog('fatal'),
   });

@@ -1,0 +1,97 @@
+/** `chamberlain reload`: every process applies what was changed in the configuration. */
+import { hostname } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
+import {
+  askReload,
+  type ConfigUse,
+  readConfigUses,
+} from '../../configuration/configurations-table.ts';
+import { loadEffective } from '../../configuration/effective.ts';
+import { changedSettings, fixedSettings } from '../../configuration/reloadable.ts';
+import type { Client } from '../../database/connection.ts';
+import {
+  type ConfigStatus,
+  describeConfigUser,
+  readConfigStatus,
+} from '../../database/realm-status.ts';
+import type { Config } from '../../shared/config.ts';
+import { ChamberlainError } from '../../shared/errors.ts';
+import { withAdmin } from '../admin.ts';
+import type { Command } from '../command.ts';
+import { configOf, configPathOf, wantsJson } from '../configuration.ts';
+import { EXIT } from '../exit.ts';
+import { printPage } from '../fold.ts';
+import { paint, print, printJson } from '../table.ts';
+
+const LOOK_MS = 20;
+/** A process that has not answered by then is in the middle of a decision, or hangs. */
+const MOST_MS = 10_000;
+
+export function define(command: Command): void {
+  command
+    .description(
+      'Makes every process apply what was changed in the configuration: portals with their keys, rights and\n' +
+        'limits, reserved names, and how long things wait and are kept. No process is restarted, and no request\n' +
+        'is lost or refused.\n\n' +
+        'The file is checked first: if it is wrong, or if it changes a setting that needs a restart, nothing is\n' +
+        'changed anywhere. Each process then reads its own file, also on other machines. The command returns\n' +
+        'when every process uses the new configuration, or says which one does not, and why.',
+    )
+    .examples('reload', 'reload --json')
+    .exits({ 3: 'a process does not use the new configuration' })
+    .action(async () => {
+      const config = configOf(command);
+      const path = configPathOf(command);
+      await withAdmin(config, async (client) => {
+        const wanted = await loadEffective(path, client);
+        requireNoRestart(wanted, await readConfigUses(client));
+        await untilLoaded(client, await askReload(client));
+        show(await readConfigStatus(client, wanted), wantsJson(command));
+      });
+    });
+}
+
+/** Before any process is told. Those of other machines have other files. */
+function requireNoRestart(config: Config, uses: readonly ConfigUse[]): void {
+  const here = uses.filter(({ machine }) => machine === hostname());
+  const changed = here.flatMap(({ works, fixed }) => {
+    const settings = changedSettings(fixed, fixedSettings(works, config));
+    return settings.length === 0 ? [] : [{ settings, works }];
+  });
+  if (changed.length === 0) return;
+  const settings = [...new Set(changed.flatMap((each) => each.settings))].sort();
+  const works = changed.map((each) => each.works.join(' '));
+  throw new ChamberlainError('CONFIG_INVALID', 'reloading the configuration', {
+    cause: new Error(
+      `${settings.join(', ')} changed, which these processes read only when they start: ${works.join(', ')}. Nothing was changed`,
+    ),
+    action: 'Restart them: they then use the whole file. Or undo that change, and reload the rest.',
+  });
+}
+
+async function untilLoaded(client: Client, number: string): Promise<void> {
+  const until = performance.now() + MOST_MS;
+  for (;;) {
+    const uses = await readConfigUses(client);
+    const isOver = uses.every(({ reload }) => BigInt(reload) >= BigInt(number));
+    if (isOver || performance.now() >= until) return;
+    await sleep(LOOK_MS);
+  }
+}
+
+function show({ digest, processes }: ConfigStatus, json: boolean): void {
+  const behind = processes.filter(({ why }) => why !== null);
+  if (behind.length > 0) process.exitCode = EXIT.pending;
+  if (json) {
+    printJson({ digest, processes });
+    return;
+  }
+  for (const each of behind) {
+    printPage(paint('red', `${describeConfigUser(each)} does not use it: ${each.why}`));
+  }
+  if (processes.length === 0)
+    print('no process works: each reads the configuration when it starts');
+  const done = processes.length - behind.length;
+  if (done > 0)
+    print(`${done} of ${processes.length} processes use configuration ${digest.slice(0, 12)}`);
+}

@@ -1,0 +1,113 @@
+/**
+ * The configuration in use: the settings by which a process decides now. It is one frozen value, which a reload replaces
+ * as a whole (docs/operations.md, "Change the configuration").
+ *
+ * Whoever decides takes the configuration once for a decision and passes that value on, so that nothing is decided half
+ * by the old one and half by the new one. A reload is over when everybody who follows it has taken the new one.
+ */
+import type { Client } from '../database/connection.ts';
+import { type Config, loadConfig } from '../shared/config.ts';
+import { composeConfig, loadEffective } from './effective.ts';
+import { requireReloadable } from './reloadable.ts';
+
+/** A work that decides by the configuration in use, again and again. */
+export interface Follower {
+  /**
+   * The configuration for the next decision. Whoever calls this says that all decisions by an earlier one have ended:
+   * the transactions are committed, or rolled back.
+   */
+  take(): Config;
+  close(): void;
+}
+
+export interface ConfigInUse {
+  /** For one decision that does not last, such as one call of the API: called once, and the value passed on. */
+  current(): Config;
+  /**
+   * For a work that decides again and again.
+   *
+   * @param onChange called when there is another configuration: the work must then soon call `take`
+   */
+  follow(onChange: () => void): Follower;
+  /**
+   * Reads the configuration again, and replaces the one in use if it is right. Returns when every follower has taken
+   * the new one. Loads one after another.
+   *
+   * @param client reads what PostgreSQL adds to the file; without it, only the file is read
+   * @throws CONFIG_INVALID if it is wrong, or changes what needs a restart: then nothing is changed
+   */
+  load(client?: Client): Promise<Config>;
+}
+
+/**
+ * Reads the file; the rest is added by the first `load` with PostgreSQL.
+ *
+ * @param works what the process does, by which it is known what needs a restart
+ * @throws CONFIG_INVALID
+ */
+export function openConfigInUse(path: string, works: readonly string[]): ConfigInUse {
+  return open(composeConfig(loadConfig(path)), (client, current) =>
+    loadEffective(path, client).then((next) => {
+      requireReloadable(works, current, next);
+      return next;
+    }),
+  );
+}
+
+/** A configuration that never changes. */
+export function fixedConfig(config: Config): ConfigInUse {
+  return open(config, async () => config);
+}
+
+interface Following {
+  taken: Config;
+  onChange: () => void;
+  /** ends the wait of `load` */
+  released: (() => void) | undefined;
+}
+
+function open(
+  first: Config,
+  read: (client: Client | undefined, current: Config) => Promise<Config>,
+): ConfigInUse {
+  let current = first;
+  let loading: Promise<unknown> = Promise.resolve();
+  const followers = new Set<Following>();
+
+  async function load(client: Client | undefined): Promise<Config> {
+    const next = await read(client, current);
+    if (next !== current) {
+      current = next;
+      for (const { onChange } of followers) onChange();
+    }
+    await Promise.all([...followers].map(untilTaken));
+    return next;
+  }
+  async function untilTaken(following: Following): Promise<void> {
+    if (following.taken === current) return;
+    await new Promise<void>((resolve) => (following.released = resolve));
+  }
+  return {
+    current: () => current,
+    follow(onChange) {
+      const following: Following = { taken: current, onChange, released: undefined };
+      followers.add(following);
+      return {
+        take() {
+          following.taken = current;
+          following.released?.();
+          return current;
+        },
+        close() {
+          followers.delete(following);
+          following.released?.();
+        },
+      };
+    },
+    load(client) {
+      const loaded = loading.then(() => load(client));
+      loading = loaded.catch(() => {});
+      return loaded;
+    },
+  };
+}

@@ -1,0 +1,72 @@
+/** Which configuration each process uses, as it says itself (migrations/0032_configuration.sql). */
+import type { Client } from '../database/connection.ts';
+import { decides, type FixedSettings } from './reloadable.ts';
+
+/** What a process says of itself. */
+export interface ProcessConfig {
+  /** what it does: its roles, as `chamberlain work` is told */
+  works: readonly string[];
+  machine: string;
+  /** on its machine */
+  osPid: number;
+  /** of what a reload can change */
+  digest: string;
+  fixed: FixedSettings;
+  /** the number of the reload that it has carried out */
+  reload: string;
+  /** why the last reload changed nothing */
+  error: string | null;
+}
+
+/** The configuration that a process uses, as PostgreSQL knows it. */
+export interface ConfigUse extends ProcessConfig {
+  since: Date;
+  /** the number of the last reload that was asked for */
+  asked: string;
+}
+
+/**
+ * Records the configuration that this process uses; it counts as long as the connection is open.
+ *
+ * @param seconds how long it has used it
+ * @returns the number of the last reload that was asked for
+ */
+export async function noteConfig(
+  client: Pick<Client, 'query'>,
+  of: ProcessConfig,
+  seconds: number,
+): Promise<string> {
+  const { rows } = await client.query(
+    'SELECT note_configuration($1, $2, $3, $4, $5, $6, $7, $8) AS asked',
+    [of.works, of.machine, of.osPid, of.digest, seconds, of.fixed, of.reload, of.error],
+  );
+  return (rows[0] as { asked: string }).asked;
+}
+
+/** Makes every process read its configuration again. Returns the number of this reload. */
+export async function askReload(client: Pick<Client, 'query'>): Promise<string> {
+  const { rows } = await client.query('SELECT ask_reload() AS number');
+  return (rows[0] as { number: string }).number;
+}
+
+/** The configuration of each process that works. */
+export async function readConfigUses(client: Pick<Client, 'query'>): Promise<ConfigUse[]> {
+  const { rows } = await client.query(
+    `SELECT works, machine, os_pid AS "osPid", digest, since, fixed, reload, asked, error FROM configurations_in_use()`,
+  );
+  return rows as ConfigUse[];
+}
+
+/**
+ * Why a process does not use this configuration; undefined if it does. Processes that run only roles decide by nothing
+ * that a reload can change, so another digest of theirs does not matter.
+ */
+export function whyBehind(
+  { works, digest, reload, asked, error }: ConfigUse,
+  wanted: string,
+): string | undefined {
+  if (error !== null) return error;
+  if (BigInt(reload) < BigInt(asked)) return 'it has not yet read it again';
+  if (!decides(works) || digest === wanted) return undefined;
+  return 'it uses another configuration';
+}

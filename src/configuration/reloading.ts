@@ -1,0 +1,110 @@
+/**
+ * Keeps the configuration of a process up to date: it is read again when a reload is asked for, here by a signal or in
+ * PostgreSQL for all processes. A notice may be lost with the connection; the number of the last reload is not.
+ *
+ * | what                                  | then                                                               |
+ * | ------------------------------------- | ------------------------------------------------------------------ |
+ * | the file is wrong, or needs a restart | the process goes on with what it has, and records why              |
+ * | PostgreSQL is away                    | likewise; it reads the configuration when PostgreSQL is back       |
+ * | a work is in the middle of a decision | the process says that it uses the new one when the decision is over |
+ */
+import { hostname } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
+import pg from 'pg';
+import { connectionSettings, type PostgresRole } from '../database/connection.ts';
+import { hearNotices } from '../database/notices.ts';
+import { codeOf, describeError } from '../shared/errors.ts';
+import type { Log } from '../shared/log.ts';
+import type { Worker } from '../shared/loop.ts';
+import { openNews } from '../shared/news.ts';
+import { printable } from '../shared/printable.ts';
+import type { ConfigInUse } from './config-in-use.ts';
+import { noteConfig, type ProcessConfig } from './configurations-table.ts';
+import { digestOfConfig, fixedSettings } from './reloadable.ts';
+
+/** How soon PostgreSQL is asked again when it is away. */
+const AGAIN_MS = 500;
+/** How often it is asked without a notice. */
+const PULSE_MS = 5000;
+const MOST_ERROR = 2000;
+
+export interface Reloading extends Worker {
+  /** Reads the configuration again, in this process alone. */
+  reload(): void;
+}
+
+/** @param works what the process does; the first names the account by which it tells PostgreSQL */
+export function startReloading(
+  inUse: ConfigInUse,
+  { works, log }: { works: readonly string[]; log: Log },
+): Reloading {
+  const closing = new AbortController();
+  let woken = new AbortController();
+  // the first time, for what PostgreSQL adds to the file
+  const asked = { times: 1, done: 0 };
+  let since = performance.now();
+  const uses: ProcessConfig = {
+    ...{ works, machine: hostname(), osPid: process.pid, reload: '0', error: null },
+    digest: digestOfConfig(inUse.current()),
+    fixed: fixedSettings(works, inUse.current()),
+  };
+  const failures = openNews<string>();
+
+  async function load(client: pg.Client): Promise<void> {
+    try {
+      const digest = digestOfConfig(await inUse.load(client));
+      uses.error = null;
+      if (digest === uses.digest) return;
+      [uses.digest, since] = [digest, performance.now()];
+      log.info({ digest }, 'another configuration is in use');
+    } catch (error) {
+      if (codeOf(error) !== 'CONFIG_INVALID') throw error; // PostgreSQL: it is tried again
+      uses.error = printable(describeError(error)).slice(0, MOST_ERROR);
+      log.error({ error: uses.error }, 'the configuration could not be reloaded: nothing changed');
+    }
+  }
+  async function listen(client: pg.Client): Promise<void> {
+    const notices = hearNotices(client);
+    await client.connect();
+    await client.query('LISTEN chamberlain_configuration');
+    failures.forget('PostgreSQL');
+    while (!closing.signal.aborted) {
+      const newest = await noteConfig(client, uses, (performance.now() - since) / 1000);
+      const { times } = asked;
+      if (times === asked.done && newest === uses.reload) {
+        await notices.wait(PULSE_MS, AbortSignal.any([closing.signal, woken.signal]));
+        woken = new AbortController();
+        continue;
+      }
+      await load(client);
+      asked.done = times;
+      uses.reload = newest;
+    }
+  }
+  const running = (async () => {
+    while (!closing.signal.aborted) {
+      const config = inUse.current();
+      const client = new pg.Client(connectionSettings(config, works[0] as PostgresRole));
+      client.on('error', () => woken.abort());
+      try {
+        await listen(client);
+      } catch (error) {
+        const why = describeError(error);
+        if (failures.isNew('PostgreSQL', why))
+          log.warn({ error: why }, 'which configuration is in use cannot be told');
+        await sleep(AGAIN_MS, undefined, { signal: closing.signal }).catch(() => {});
+      }
+      await client.end().catch(() => {});
+    }
+  })();
+  return {
+    reload() {
+      asked.times += 1;
+      woken.abort();
+    },
+    async close() {
+      closing.abort();
+      await running;
+    },
+  };
+}

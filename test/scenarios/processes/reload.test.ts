@@ -1,0 +1,103 @@
+/** The configuration is changed while requests come: no restart, and nothing is lost or decided by two of them. */
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { runCli } from '../../cli/run-cli.ts';
+import { eventually } from '../eventually.ts';
+import { query } from '../outside.ts';
+import { openReloads, type Realm, reloadUnderLoad } from './reloads.ts';
+
+let realm: Realm;
+
+beforeAll(async () => {
+  realm = await openReloads('reload');
+});
+afterAll(async () => {
+  await realm?.close();
+});
+
+const chamberlain = (...args: string[]) => runCli(args, { config: realm.world.configFile });
+
+interface Shown {
+  digest: string;
+  processes: { works: string[]; digest: string; since: string; why: string | null }[];
+}
+
+async function readUses(): Promise<Shown> {
+  const { out } = await chamberlain('status', '--json');
+  return (JSON.parse(out) as { configuration: Shown }).configuration;
+}
+
+test('status shows which configuration each process uses, and a changed file that none uses yet', async () => {
+  const [use] = await eventually('the process', async () => {
+    const { processes } = await readUses();
+    return processes.length > 0 ? processes : undefined;
+  });
+  expect(use).toMatchObject({ works: ['intake', 'relay'], why: null });
+  realm.write((config) => ({ ...config, reservedNames: ['dragons'] }));
+  const { digest, processes } = await readUses();
+  expect(processes).toMatchObject([{ digest: use!.digest, why: 'it uses another configuration' }]);
+  expect((await chamberlain('status')).out).toContain('Run `chamberlain reload`');
+  expect(await chamberlain('reload', '--json')).toMatchObject({ exit: 0 });
+  const after = await readUses();
+  expect(after.processes).toMatchObject([{ digest, why: null }]);
+  expect(Date.parse(after.processes[0]!.since)).toBeGreaterThan(Date.parse(use!.since));
+});
+
+test('a wrong file changes nothing: reload says which line is wrong, and a process that was told records it', async () => {
+  const before = await readUses();
+  realm.write((config) => ({ ...config, reservedNames: ['fine', 'Wrong!'] }));
+  const { exit, err } = await chamberlain('reload');
+  expect(exit).toBe(2);
+  expect(err).toMatch(/reservedNames\.1: is not a shell name: .* \(line \d+\)/u);
+  realm.work().kill('SIGHUP');
+  await eventually('the error', async () => {
+    const [row] = await query(realm.world, 'SELECT digest, error FROM configurations');
+    expect(row?.['digest']).toBe(before.processes[0]?.digest);
+    return row?.['error'] as string | null;
+  });
+  realm.write((config) => ({ ...config, reservedNames: ['dragons'] }));
+  const { processes } = await readUses();
+  expect(processes[0]?.why).toContain('reservedNames.1');
+  expect(await chamberlain('reload')).toMatchObject({ exit: 0 });
+  expect((await readUses()).processes).toMatchObject([{ why: null }]);
+});
+
+test('what needs a restart is refused with the rest, before any process is told', async () => {
+  realm.write((config) => ({ ...config, admin: 'wardens', reservedNames: ['griffins'] }));
+  const { exit, err } = await chamberlain('reload');
+  expect(exit).toBe(2);
+  expect(err).toContain(
+    'admin changed, which these processes read only when they start: intake relay',
+  );
+  realm.write((config) => config);
+  expect(await chamberlain('reload')).toMatchObject({ exit: 0 });
+});
+
+test('a portal that is removed finds its requests decided when it comes again', async () => {
+  const [portal] = realm.portals;
+  const update = { kind: 'person.update', requestedBy: 'steward', person: 'steward' };
+  await portal!.ask({ ...update, displayName: 'First' });
+  realm.write((config) => ({
+    ...config,
+    portals: config.portals.filter(({ name }) => name !== portal!.name),
+  }));
+  expect(await chamberlain('reload')).toMatchObject({ exit: 0 });
+  const asked = portal!.ask({ ...update, displayName: 'S' });
+  await eventually('the request to wait', async () => (await realm.waiting(portal!.name)) === 1);
+  expect((await chamberlain('status')).out).toContain('of p0 for ');
+  realm.write((config) => config);
+  expect(await chamberlain('reload')).toMatchObject({ exit: 0 });
+  expect(await asked).toMatchObject({ verdict: 'accepted' });
+});
+
+test('20 reloads during 400 requests from eight portals, with portals gone and back, wrong files and a kill', async () => {
+  const heardBefore = realm.portals.reduce((sum, { heard }) => sum + heard.length, 0);
+  const accepted = await query(realm.world, `SELECT FROM requests WHERE portal ~ '^p[0-9]'`);
+  const outcome = await reloadUnderLoad(realm, {
+    ...{ each: 50, reloads: 20, killAt: [11], withinMs: 60_000 },
+  });
+  expect(outcome).toMatchObject({
+    ...{ sent: 350, accepted: 350 + accepted.length, refused: 0, disorder: [] },
+    ...{ told: 350 + heardBefore, mixed: { accepted: 0, waiting: 0 } },
+  });
+  expect(outcome.exits['2']).toBeGreaterThanOrEqual(2);
+});
