@@ -1,18 +1,32 @@
 /** A realm for a client: a person `alice` who may create tools, and what a program of the portal `other` is given. */
+import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { writeFileSync } from 'node:fs';
 import { expect } from '@jest/globals';
-import { type ApiWorld, openApiWorld } from '../api/api-world.ts';
+import { type ApiWorld, openApiWorld, type PortalName } from '../api/api-world.ts';
+
+const ROOT = join(import.meta.dirname, '../..');
 
 export interface ClientWorld {
   api: ApiWorld;
   env: Record<
-    'API_URL' | 'REALM' | 'PORTAL' | 'PORTAL_KID' | 'PORTAL_KEY' | 'EVENTS_KEY' | 'PATH',
+    | 'API_URL'
+    | 'REALM'
+    | 'PORTAL'
+    | 'PORTAL_KID'
+    | 'PORTAL_KEY'
+    | 'EVENTS_KEY'
+    | 'ADMIN_KEY'
+    | 'PATH',
     string
   >;
 }
 
-export async function openClientWorld(name: string): Promise<ClientWorld> {
+/** @param portal the one that the program speaks for */
+export async function openClientWorld(
+  name: string,
+  portal: PortalName = 'other',
+): Promise<ClientWorld> {
   const roles = ['intake', 'relay', 'directory', 'homes', 'databases'];
   const api = await openApiWorld(name, { roles });
   const person = { kind: 'person.create', requestedBy: 'alice', shellName: 'alice' };
@@ -24,8 +38,22 @@ export async function openClientWorld(name: string): Promise<ClientWorld> {
   writeFileSync(eventsKey, world.eventsKey);
   const env = {
     ...{ PATH: '/usr/bin:/bin', API_URL: `http://127.0.0.1:${port}`, REALM: world.config.realm },
-    ...{ PORTAL: 'other', PORTAL_KID: 'other-1', PORTAL_KEY: world.makeKey('other').file },
-    EVENTS_KEY: eventsKey,
+    ...{ PORTAL: portal, PORTAL_KID: `${portal}-1`, PORTAL_KEY: world.makeKey(portal).file },
+    ...{ EVENTS_KEY: eventsKey, ADMIN_KEY: world.adminKey },
   };
   return { api, env };
+}
+
+/** Where the example of a portal in Django is, and its environment for a realm. It keeps its data in `dir`. */
+export function djangoPortal(
+  env: Omit<ClientWorld['env'], 'ADMIN_KEY'>,
+  dir: string,
+): { folder: string; env: NodeJS.ProcessEnv } {
+  const secret = join(dir, 'django-secret');
+  writeFileSync(secret, randomUUID());
+  const all = {
+    ...{ ...env, DEBUG: 'yes', DATABASE: join(dir, 'portal.sqlite3'), SECRET_KEY_FILE: secret },
+    ...{ PYTHONPATH: join(ROOT, 'clients/python'), PYTHONDONTWRITEBYTECODE: '1' },
+  };
+  return { folder: join(ROOT, 'examples/django-portal'), env: all };
 }
