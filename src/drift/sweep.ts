@@ -23,6 +23,7 @@ import { isUndecided } from '../unmanaged/unmanaged.ts';
 import type { Leased } from '../database/leased.ts';
 import { hearNotices } from '../database/notices.ts';
 import { judgeSweep, type Judgement } from './sweep-decisions.ts';
+import { runKeptSurveys } from './kept-surveys.ts';
 import { openSweepMetrics } from './sweep-metrics.ts';
 import { surveyEverything, type SweepPatience } from './sweep-survey.ts';
 
@@ -43,9 +44,14 @@ export interface SweepTerms {
 /** Sweeps whenever it is time, or asked for, as long as it has the lease. */
 export async function sweepOn(leased: Leased, terms: SweepTerms): Promise<void> {
   const metrics = openSweepMetrics(terms.config, terms.log);
+  const { client, held } = leased;
+  const { config, log } = terms;
+  const requested = runKeptSurveys({ client, config, log, held: held.signal });
   try {
     await sweepAgainAndAgain(leased, terms);
   } finally {
+    held.abort();
+    await requested;
     metrics.close();
   }
 }
