@@ -86,6 +86,11 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON holds TO chamberlain_intake;
 GRANT SELECT ON archives TO chamberlain_intake;
 GRANT SELECT, DELETE ON archive_progress TO chamberlain_intake;
 GRANT SELECT (account, epoch, previous_until) ON database_verifiers TO chamberlain_intake;
+-- what an admin requests: a survey or a repair, the release of a sweep, a finding that does not count
+GRANT SELECT, INSERT (id, portal, kind, asked_by, subjects, role, target, expected) ON kept_surveys TO chamberlain_intake;
+GRANT SELECT ON kept_survey_items, drifts, sweeps, sweep_releases TO chamberlain_intake;
+GRANT INSERT (digest, by) ON sweep_releases TO chamberlain_intake;
+GRANT SELECT, INSERT, UPDATE, DELETE ON ignored_findings TO chamberlain_intake;
 GRANT EXECUTE ON FUNCTION end_overlaps(timestamptz, integer), erase_person(integer),
   remove_expired(text, integer, bigint) TO chamberlain_intake;
 GRANT EXECUTE ON FUNCTION touch_generation(integer, text, boolean, boolean),
@@ -144,8 +149,8 @@ CREATE POLICY own_rows ON troubles
   WITH CHECK (role = (SELECT substring(current_user::text from '^chamberlain_([a-z]+)')));
 DROP POLICY IF EXISTS every_row ON troubles;
 CREATE POLICY every_row ON troubles TO chamberlain_admin USING (true);
-GRANT SELECT ON convergence TO EACH_ROLE, EACH_READER;
-GRANT UPDATE (applied, state, code, sentence, attempts, next_try_at, leased_until, urgent)
+GRANT SELECT ON convergence, ignored_findings TO EACH_ROLE, EACH_READER;
+GRANT UPDATE (applied, state, code, sentence, attempts, next_try_at, leased_until, urgent, ignored_until)
   ON convergence TO EACH_ROLE;
 GRANT SELECT ON surveys, reports
   TO EACH_READER;
@@ -235,6 +240,17 @@ CREATE POLICY own_rows ON repair_parts
   WITH CHECK (role = (SELECT substring(current_user::text from '^chamberlain_([a-z]+)')));
 DROP POLICY IF EXISTS every_row ON repair_parts;
 CREATE POLICY every_row ON repair_parts TO chamberlain_admin, chamberlain_relay USING (true) WITH CHECK (true);
+-- the sweep asks and waits only for what an admin has requested (record_kept_repair)
+DROP POLICY IF EXISTS requested ON repair_parts;
+CREATE POLICY requested ON repair_parts TO chamberlain_sweep
+  USING (repair IN (SELECT id FROM kept_surveys WHERE state = 'running'))
+  WITH CHECK (repair IN (SELECT id FROM kept_surveys WHERE state = 'running'));
+ALTER TABLE repairs ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS every_row ON repairs;
+CREATE POLICY every_row ON repairs TO chamberlain_admin, chamberlain_relay, EACH_ROLE USING (true) WITH CHECK (true);
+DROP POLICY IF EXISTS requested ON repairs;
+CREATE POLICY requested ON repairs TO chamberlain_sweep
+  USING (id IN (SELECT id FROM kept_surveys WHERE state = 'running'));
 
 -- the sweep: asks for surveys, touches what has drifted, tells
 GRANT SELECT (uid, shell_name) ON people TO chamberlain_sweep;
@@ -248,6 +264,16 @@ GRANT INSERT (subject, role, state, urgent, next_try_at, targets),
   UPDATE (wanted, state, code, sentence, attempts, next_try_at, urgent, since, targets)
   ON convergence TO chamberlain_sweep;
 GRANT EXECUTE ON FUNCTION look_again(integer[], text[], boolean, boolean[], text[]) TO chamberlain_sweep;
+-- and carries out what admins request; nothing that it repairs destroys data
+GRANT SELECT, UPDATE (state, tries) ON kept_surveys TO chamberlain_sweep;
+GRANT SELECT, INSERT, DELETE ON kept_survey_items TO chamberlain_sweep;
+GRANT SELECT, UPDATE (waited_until) ON repairs TO chamberlain_sweep;
+GRANT SELECT, INSERT (repair, subject, role, digest, side_conditions, slow) ON repair_parts TO chamberlain_sweep;
+GRANT SELECT ON archive_progress TO chamberlain_sweep;
+DROP POLICY IF EXISTS for_the_sweep ON archive_progress;
+CREATE POLICY for_the_sweep ON archive_progress FOR SELECT TO chamberlain_sweep USING (true);
+GRANT EXECUTE ON FUNCTION end_kept_survey(uuid, integer, text, jsonb, jsonb),
+  record_kept_repair(uuid, integer[], text[], text[]), hold_survey(uuid) TO chamberlain_sweep;
 
 -- the API: reads the views that are made for it, and no table. It writes nothing but who has read what of whom.
 GRANT SELECT ON request_progress, request_open_touches, request_applied_roles
@@ -260,7 +286,8 @@ GRANT SELECT ON api.people, api.tools, api.realm_members, api.maintainers, api.s
   api.events, api.event_sequences, api.event_deliveries, api.junk, api.approvals, api.holds,
   api.archivals, api.archives, api.archive_progress, api.login_seals, api.id_ranges, api.posix_ids,
   api.frozen, api.directory_heartbeat, api.place_markers, api.troubles, api.sweeps, api.unmanaged,
-  api.unmanaged_looks, api.audit, api.audit_closings, api.api_reads, api.admin_keys
+  api.unmanaged_looks, api.audit, api.audit_closings, api.api_reads, api.admin_keys, api.kept_surveys,
+  api.kept_survey_items, api.drifts
   TO chamberlain_api;
 GRANT EXECUTE ON FUNCTION log_api_reads(text, text[], text[]) TO chamberlain_api;
 GRANT SELECT ON api_reads TO chamberlain_admin;
@@ -270,7 +297,7 @@ GRANT SELECT ON posix_ids, id_ranges, names, unmanaged_sightings, people, tools,
   maintainers, ssh_keys, access_requests, credentials, requests, request_touches, convergence,
   event_sequences, event_deliveries, events, junk, audit, audit_seals, audit_unsealed, audit_closings, surveys, reports,
   survey_progress, sweeps, sweep_releases, drifts, archivals, archives, archive_progress, approvals,
-  event_erasures, known_credentials, login_seals, holds, admin_keys, admin_additions
+  event_erasures, known_credentials, login_seals, holds, admin_keys, admin_additions, kept_surveys, ignored_findings
   TO chamberlain_admin;
 -- which password a database account should have been given, never its verifier
 GRANT SELECT (account, epoch, recorded_at, previous_until) ON database_verifiers TO chamberlain_admin;

@@ -134,7 +134,7 @@ function outcomeOf({ id, sha256 }: Asked, standing: Standing): Outcome {
     const code = 'REQUEST_REPLAYED';
     return { id, verdict: 'refused', done: false, code, sentence: sentenceOf(code) };
   }
-  const { verdict, code, sentence, doneAt, approval } = standing;
+  const { verdict, code, sentence, doneAt, approval, result } = standing;
   if (verdict === 'accepted' && approval?.state === 'open') {
     return { id, verdict, done: false, waiting: true, sentence: approval.why };
   }
@@ -145,6 +145,7 @@ function outcomeOf({ id, sha256 }: Asked, standing: Standing): Outcome {
     ...{ id, verdict, done: verdict === 'accepted' && doneAt !== null },
     ...(code === null ? {} : { code }),
     ...(sentence === null ? {} : { sentence }),
+    ...(result === null ? {} : { data: result }),
   };
 }
 

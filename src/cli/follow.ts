@@ -20,7 +20,7 @@ import { describeFreeze } from './commands/freeze.ts';
 /** How a request has ended, or that it has not ended. */
 export type Ending =
   | { ending: 'refused' | 'parked'; code: string; sentence: string }
-  | { ending: 'applied' }
+  | { ending: 'applied'; data?: Record<string, unknown> }
   /** an admin must decide */
   | { ending: 'waiting'; sentence: string }
   /** an admin has rejected it */
@@ -31,7 +31,10 @@ export type Ending =
 export function outcomeOf(ending: Ending): Outcome {
   switch (ending.ending) {
     case 'applied':
-      return { verdict: 'accepted', done: true };
+      return {
+        ...{ verdict: 'accepted', done: true },
+        ...(ending.data === undefined ? {} : { data: ending.data }),
+      };
     case 'waiting':
     case 'rejected': {
       const { sentence } = ending;
@@ -71,6 +74,8 @@ const NO_VERDICT =
 const NOT_DONE =
   'it is accepted, but the relay has not reported that it is applied; an admin can see why with `chamberlain status`';
 
+const NOT_SURVEYED = 'it has not ended; is `chamberlain work sweep` running?';
+
 /** Codes that may mean that intake runs with an older configuration than the one read here. */
 const UNKNOWN = new Set(['REQUEST_SIGNATURE', 'REQUEST_AUDIENCE']);
 const RESTART =
@@ -80,7 +85,10 @@ const RESTART =
 type Look =
   | { request?: undefined; frozen: Freeze | undefined }
   | {
-      request: Pick<RequestView, 'verdict' | 'code' | 'sentence' | 'doneAt' | 'approval'>;
+      request: Pick<
+        RequestView,
+        'kind' | 'verdict' | 'code' | 'sentence' | 'doneAt' | 'approval' | 'result'
+      >;
       touches: Pick<OpenTouch, 'role' | 'account' | 'applied' | 'state' | 'code' | 'sentence'>[];
       roles: Role[];
     };
@@ -108,6 +116,8 @@ async function lookInRedis(sent: SentRequest, id: string): Promise<Look> {
   const approval = (state: 'open' | 'rejected') => ({ state, why, decidedBy: by, reason });
   return {
     request: {
+      kind: null,
+      result: null,
       verdict: given.verdict === 'accepted' ? 'accepted' : 'refused',
       code: given.code ?? null,
       sentence: given.sentence ?? null,
@@ -184,7 +194,14 @@ export async function follow(
           applied.add(role);
           progress.onApplied(role);
         }
-        if (request.doneAt !== null) return { ending: 'applied' };
+        if (request.doneAt !== null) {
+          const { result } = request;
+          return { ending: 'applied', ...(result === null ? {} : { data: result }) };
+        }
+        if (request.result !== null) {
+          const { code, sentence: why } = request;
+          return { ending: 'parked', code: code ?? 'INTERNAL', sentence: why ?? '' };
+        }
         const parked = open.find((touch) => touch.state === 'parked');
         if (parked !== undefined) {
           return {
@@ -193,7 +210,8 @@ export async function follow(
             sentence: `${parked.role} has given up on ${parked.account}: ${parked.sentence ?? ''}`,
           };
         }
-        sentence = pool === undefined ? NOT_DONE : describeOpen(open);
+        const isSurvey = request.kind === 'survey.run' || request.kind === 'repair.run';
+        sentence = pool === undefined ? NOT_DONE : isSurvey ? NOT_SURVEYED : describeOpen(open);
       }
     } catch (error) {
       if (performance.now() - answeredAt > FORGIVEN_MS) throw error;

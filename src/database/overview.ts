@@ -25,17 +25,22 @@ export async function look<T>(pool: Pool, act: (client: Client) => Promise<T>): 
 
 export type ConvergenceState = 'due' | 'applied' | 'waiting' | 'failing' | 'parked';
 
+/** SQL: whether a row is parked for nothing but findings that an admin ignores. `c`: the row. */
+export const IS_IGNORED = `(c.state = 'parked' AND coalesce(c.ignored_until > now(), false))`;
+
 /** How many subjects have which status in a role. */
 export interface RoleTotal {
   role: Role;
-  state: ConvergenceState;
+  /** `ignored`: parked for nothing but findings that an admin ignores */
+  state: ConvergenceState | 'ignored';
   subjects: number;
 }
 
 export async function readRoleTotals(client: Pick<Client, 'query'>): Promise<RoleTotal[]> {
   const { rows } = await client.query(
-    `SELECT role, state, count(*)::int AS subjects FROM convergence
-     GROUP BY role, state ORDER BY role, state`,
+    `SELECT c.role, s.state, count(*)::int AS subjects FROM convergence c,
+       LATERAL (SELECT CASE WHEN ${IS_IGNORED} THEN 'ignored' ELSE c.state END AS state) AS s
+     GROUP BY c.role, s.state ORDER BY c.role, s.state`,
   );
   return rows as RoleTotal[];
 }
@@ -61,10 +66,13 @@ const ROLE_STATUS = `
          c.next_try_at AS "nextTryAt", c.since
   FROM convergence c LEFT JOIN people p ON p.uid = c.subject LEFT JOIN tools t ON t.uid = c.subject`;
 
-/** The rows that are not as wanted, or so many of them: failing or parked ones first, then the oldest. */
+/**
+ * The rows that are not as wanted, or so many of them: failing or parked ones first, then the oldest. Without those that
+ * are parked for nothing but what an admin ignores.
+ */
 export async function readBehind(client: Client, limit?: number): Promise<RoleStatus[]> {
   const { rows } = await client.query(
-    `${ROLE_STATUS} WHERE c.applied < c.wanted
+    `${ROLE_STATUS} WHERE c.applied < c.wanted AND NOT ${IS_IGNORED}
      ORDER BY c.state IN ('failing', 'parked') DESC, c.since, c.subject, c.role LIMIT $1`,
     [limit ?? null],
   );

@@ -1,7 +1,7 @@
 /** What `chamberlain doctor` reads from PostgreSQL about the server and about the work. */
 import pg from 'pg';
 import type { Config } from '../shared/config.ts';
-import { OLDEST_UNDONE } from '../database/overview.ts';
+import { IS_IGNORED, OLDEST_UNDONE } from '../database/overview.ts';
 import {
   type Client,
   connectionSettings,
@@ -206,7 +206,7 @@ export async function readWorkHealth(client: Client): Promise<WorkHealth> {
 const troubled = (state: string) =>
   `ARRAY(SELECT coalesce(t.account, p.shell_name, c.subject::text) || ' (' || c.role || ': ' || coalesce(c.code, '?') || ')'
          FROM convergence c LEFT JOIN people p ON p.uid = c.subject LEFT JOIN tools t ON t.uid = c.subject
-         WHERE c.state = '${state}' ORDER BY c.since, c.subject, c.role)`;
+         WHERE c.state = '${state}' AND NOT ${IS_IGNORED} ORDER BY c.since, c.subject, c.role)`;
 
 /** Which local names and numbers are also ours, or can never be given. */
 export interface LocalOverlap {

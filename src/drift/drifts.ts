@@ -8,17 +8,26 @@ export interface Row {
   role: Role;
 }
 
+/** A row that a role has given up on. */
+export interface ParkedRow extends Row {
+  /** it had only findings that an admin ignores */
+  ignored?: boolean;
+}
+
 /** How many rows one statement writes; a few more if that keeps subjects together. */
 const BATCH = 500;
 /** The longest time that a transaction which touches rows takes. Until its end, others see its rows as they were. */
 const TOUCHING_SECONDS = 1;
 
 /** The rows that are behind: parked ones, on which no worker is busy, and the others. */
-export async function readBehindRows(client: Client): Promise<{ moving: Row[]; parked: Row[] }> {
+export async function readBehindRows(
+  client: Client,
+): Promise<{ moving: Row[]; parked: ParkedRow[] }> {
   const { rows } = await client.query(
-    `SELECT subject, role, state = 'parked' AS parked FROM convergence WHERE applied < wanted`,
+    `SELECT subject, role, state = 'parked' AS parked, ignored_until IS NOT NULL AS ignored
+     FROM convergence WHERE applied < wanted`,
   );
-  const behind = rows as (Row & { parked: boolean })[];
+  const behind = rows as (ParkedRow & { parked: boolean })[];
   return {
     moving: behind.filter(({ parked }) => !parked),
     parked: behind.filter(({ parked }) => parked),
@@ -77,6 +86,8 @@ export interface Drift extends Row {
   target: string;
   object: string;
   what: string;
+  /** of a finding */
+  sentence?: string;
 }
 
 /** What a sweep could not read, or what was in motion: the drifts known there stay. */
@@ -114,11 +125,12 @@ export async function writeDrifts(
   );
   for (let at = 0; at < found.length; at += BATCH) {
     await client.query(
-      `INSERT INTO drifts AS d (subject, role, target, object, what)
-       SELECT DISTINCT ON (subject, target, object) subject, role, target, object, what
-       FROM jsonb_to_recordset($1::jsonb) AS f (subject int, role text, target text, object text, what text)
-       ON CONFLICT (subject, target, object) DO UPDATE SET what = excluded.what
-       WHERE d.what <> excluded.what`,
+      `INSERT INTO drifts AS d (subject, role, target, object, what, sentence)
+       SELECT DISTINCT ON (subject, target, object) subject, role, target, object, what, sentence
+       FROM jsonb_to_recordset($1::jsonb)
+         AS f (subject int, role text, target text, object text, what text, sentence text)
+       ON CONFLICT (subject, target, object) DO UPDATE SET what = excluded.what, sentence = excluded.sentence
+       WHERE (d.what, d.sentence) IS DISTINCT FROM (excluded.what, excluded.sentence)`,
       [JSON.stringify(found.slice(at, at + BATCH))],
     );
   }

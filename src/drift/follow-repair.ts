@@ -1,4 +1,5 @@
 /** Follows the parts of a repair until all have ended, and what follows from them is applied. */
+import type { Asker } from './asking.ts';
 import type { Config } from '../shared/config.ts';
 import type { Role } from '../reconcile/wanted.ts';
 import { ROLES } from '../roles/index.ts';
@@ -67,10 +68,11 @@ interface Followed extends Pick<Following, 'id' | 'timeoutMs'> {
  */
 export async function followRepair(
   config: Config,
+  account: Asker,
   following: Following,
 ): Promise<{ parts: readonly FollowedPart[]; owed: Owed[] }> {
   const of = openFollowed(following);
-  const pool = openPool(config, 'admin', { max: 1, durable: true });
+  const pool = openPool(config, account, { max: 1, durable: true });
   // since when PostgreSQL does not answer
   let awayAt: number | undefined;
   try {

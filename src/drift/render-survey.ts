@@ -2,7 +2,8 @@
 import { CODES } from '../shared/errors.ts';
 import { count, nameFew, printable } from '../shared/printable.ts';
 import type { Effect } from '../reconcile/action.ts';
-import { type Report, undecidedOf } from '../reconcile/report.ts';
+import { isHeeded } from '../reconcile/plan.ts';
+import { heededIn, type Report, undecidedOf } from '../reconcile/report.ts';
 import { countAccounts, groupSurvey, type Group } from './survey-groups.ts';
 
 /** How many items of each group are shown in full. */
@@ -40,7 +41,7 @@ export function countSurvey(report: Report): SurveyTotals {
     drifts: report.steps.length,
     accounts: countAccounts(report.steps),
     ...effects,
-    findings: report.findings.length + undecidedOf(report).length,
+    findings: heededIn(report),
     waiting: report.waiting.length,
     unreadable: report.unreadable.length,
   };
@@ -83,7 +84,9 @@ function titleOf(group: Group): string {
     const meaning = code === undefined ? '' : CODES[code].meaning;
     const isUnmanaged = code === 'UNMANAGED';
     const blocksNone = group.count === 1 ? '; it blocks no step' : '; they block no step';
-    const aside = kind !== 'advisory' ? '' : isUnmanaged ? '; ignored' : blocksNone;
+    const isAside = kind === 'advisory';
+    const aside =
+      kind === 'ignored' || (isAside && isUnmanaged) ? '; ignored' : isAside ? blocksNone : '';
     if (isUnmanaged)
       return `${code}, ${what}: ${count(group.count, 'finding')}${aside}. ${meaning}`;
     return `${code}: ${many(group, 'finding')}${aside}. ${meaning}`;
@@ -134,7 +137,8 @@ function renderTotals(totals: SurveyTotals): string {
 
 /** What to do next. */
 function hintsOn(report: Report): string[] {
-  const { steps, findings } = report;
+  const { steps } = report;
+  const heeded = report.findings.filter(isHeeded);
   const withheld = steps.some(({ effect }) => effect === 'destroy')
     ? ', those that destroy data only with `--destroy`'
     : '';
@@ -144,7 +148,7 @@ function hintsOn(report: Report): string[] {
       : [
           `\`chamberlain plan\` with the same arguments shows each step; \`chamberlain repair\` carries them out${withheld}.`,
         ]),
-    ...(findings.length === 0 ? [] : [hintOnFindings(findings)]),
+    ...(heeded.length === 0 ? [] : [hintOnFindings(heeded)]),
     ...(undecidedOf(report).length === 0
       ? []
       : [

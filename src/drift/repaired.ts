@@ -3,7 +3,7 @@ import type { Step } from '../reconcile/plan.ts';
 import { failureLine, RUN_AGAIN } from '../cli/exit.ts';
 import type { FollowedPart, Owed } from './follow-repair.ts';
 import { roleOfTarget } from '../roles/index.ts';
-import type { Asked } from './surveying.ts';
+import type { Asked } from './asking.ts';
 import { renderTable } from '../cli/table.ts';
 import { count, nameFew } from '../shared/printable.ts';
 
@@ -22,7 +22,8 @@ const MOST_ROWS = 50;
 /** The outcome of a part, as shown: a part that is still `asked` was not answered, or takes long. */
 type Ending = 'done' | 'refused' | 'failed' | 'unanswered' | 'unfinished';
 
-function endingOf({ state, code }: FollowedPart): Ending {
+/** The outcome of a part, as people see it. */
+export function endingOf({ state, code }: FollowedPart): Ending {
   if (state !== 'asked') return state;
   return code === 'STILL_AT_WORK' ? 'unfinished' : 'unanswered';
 }

@@ -29,17 +29,28 @@ export interface NewRepair extends Policy {
 
 /** Records a repair, its first parts and its audit in one transaction. */
 export async function recordRepair(client: Client, repair: NewRepair): Promise<void> {
-  const { id, by, destroy, target, parts, acts } = repair;
+  const { id, by, destroy, target, acts } = repair;
+  await beginRepair(client, repair, async () => {
+    await client.query(
+      'INSERT INTO repairs (id, asked_by, destroy, target) VALUES ($1, $2, $3, $4)',
+      [id, by, destroy, target ?? null],
+    );
+    await writeOperatorActions(client, acts);
+  });
+}
+
+/** Asks for the first parts of a repair, in one transaction with `record`, which writes its row. */
+export async function beginRepair(
+  client: Client,
+  { id, parts }: Pick<NewRepair, 'id' | 'parts'>,
+  record: () => Promise<void>,
+): Promise<void> {
   await transact(
     client,
     async () => {
-      await client.query(
-        'INSERT INTO repairs (id, asked_by, destroy, target) VALUES ($1, $2, $3, $4)',
-        [id, by, destroy, target ?? null],
-      );
+      await record();
       await keepWaiting(client, id);
       await askParts(client, id, parts);
-      await writeOperatorActions(client, acts);
     },
     { durable: true },
   );

@@ -4,7 +4,9 @@ import type { Action, Effect } from '../reconcile/action.ts';
 import { verbOf } from '../roles/index.ts';
 import { isUndecided } from '../unmanaged/unmanaged.ts';
 import { describeThing } from '../unmanaged/render-unmanaged.ts';
+import type { Ignoring } from '../reconcile/plan.ts';
 import type { Report } from '../reconcile/report.ts';
+import { timeOf } from '../shared/time.ts';
 
 /** One thing in a group: its text, and its account. */
 interface Item {
@@ -15,8 +17,8 @@ interface Item {
 
 /** Things of one kind, which have one cause or are corrected in the same way. */
 export interface Group {
-  /** `advisory`: a finding about a subject that is as wanted nevertheless */
-  kind: 'unreadable' | 'finding' | 'advisory' | 'drift';
+  /** `advisory`: a finding about a subject that is as wanted nevertheless; `ignored`: one that an admin ignores */
+  kind: 'unreadable' | 'finding' | 'advisory' | 'ignored' | 'drift';
   /** of findings */
   code?: Code;
   /** of something unreadable: a target or a role; of drift: the target */
@@ -32,7 +34,7 @@ export interface Group {
   items: Item[];
 }
 
-const KINDS: readonly Group['kind'][] = ['unreadable', 'finding', 'advisory', 'drift'];
+const KINDS: readonly Group['kind'][] = ['unreadable', 'finding', 'advisory', 'ignored', 'drift'];
 
 /** Too much access comes before what is missing, and that before what merely differs. */
 const EFFECTS: readonly Effect[] = ['revoke', 'destroy', 'create', 'change'];
@@ -45,6 +47,7 @@ const EFFECTS: readonly Effect[] = ['revoke', 'destroy', 'create', 'change'];
  * | UNREADABLE, by target                       | whole roles first, then as below   |
  * | findings, by code; unmanaged things by kind | the largest first, then by name    |
  * | advisory findings, by code                  | likewise                           |
+ * | findings that an admin ignores, by code     | likewise                           |
  * | drift, by effect, target and what differs   | revoke, destroy, create, change;   |
  * |                                             | in each the largest first          |
  *
@@ -66,10 +69,12 @@ export function groupSurvey(report: Report): Group[] {
     const item = { text: sentence, ...(account === undefined ? {} : { account }) };
     add({ kind: 'unreadable', target }, item);
   }
-  for (const { account, object, code, sentence, advisory } of report.findings) {
-    const text = sentence.startsWith(object) ? sentence : `${object}: ${sentence}`;
-    const item = { account, text };
-    add({ kind: advisory === true ? 'advisory' : 'finding', code }, item);
+  for (const finding of report.findings) {
+    const { account, object, code, sentence, advisory, ignored } = finding;
+    const what = sentence.startsWith(object) ? sentence : `${object}: ${sentence}`;
+    const text = ignored === undefined ? what : `${what} (${describeIgnoring(ignored)})`;
+    const kind = ignored !== undefined ? 'ignored' : advisory === true ? 'advisory' : 'finding';
+    add({ kind, code }, { account, text });
   }
   for (const thing of report.unmanaged ?? []) {
     const kind = isUndecided(thing) ? 'finding' : 'advisory';
@@ -88,6 +93,11 @@ export function groupSurvey(report: Report): Group[] {
       b.count - a.count ||
       (nameOf(a) < nameOf(b) ? -1 : 1),
   );
+}
+
+/** Who ignores a finding, until when and why. */
+export function describeIgnoring({ by, until, reason }: Ignoring): string {
+  return `ignored by ${by}${until === null ? '' : ` until ${timeOf(new Date(until))}`}: ${reason}`;
 }
 
 /** How many accounts the items concern. */

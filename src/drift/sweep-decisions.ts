@@ -3,7 +3,8 @@ import type { Role } from '../reconcile/wanted.ts';
 import { ROLES } from '../roles/index.ts';
 import { digestSteps } from '../reconcile/digest.ts';
 import { mergeReports, type Report } from '../reconcile/report.ts';
-import type { Drift, Row, Unseen } from './drifts.ts';
+import { isHeeded } from '../reconcile/plan.ts';
+import type { Drift, ParkedRow, Row, Unseen } from './drifts.ts';
 import { askRelease } from './sweep-fault.ts';
 import type { SweepEnding } from './sweeps-table.ts';
 import { notReportedOf } from '../unmanaged/unmanaged-things.ts';
@@ -13,7 +14,7 @@ export interface Seen {
   /** rows that were behind when it began, or were touched since: a worker is busy with them */
   moving: readonly Row[];
   /** rows that were parked when it began */
-  parked: readonly Row[];
+  parked: readonly ParkedRow[];
   frozen: boolean;
   /** why the directory may be an older copy of itself */
   doubt: string | undefined;
@@ -46,6 +47,7 @@ export interface Judgement {
  * | steps                                        | applied, or none     | drifted                           |
  * | steps, or only advisory findings             | parked               | touched again; does not count     |
  * | findings, or part of it unreadable           | any                  | reported                          |
+ * | a finding that counts                        | parked, ignored      | touched again: it has changed     |
  *
  * Then, for the sweep:
  *
@@ -86,7 +88,9 @@ export function judgeSweep(seen: Seen): Judgement {
       subjects: merged.subjects,
       drifted: count,
       steps: steps.length,
-      findings: merged.findings.length + notReportedOf(seen.undecided, merged, seen.realm).length,
+      findings:
+        merged.findings.filter(isHeeded).length +
+        notReportedOf(seen.undecided, merged, seen.realm).length,
       unreadable: unreadableIn(seen, merged),
       digest: steps.length === 0 && decided.state !== 'held' ? null : digest,
     },
@@ -131,7 +135,11 @@ function driftIn(seen: Seen, reports: readonly [Role, Report][]): Found {
     }
     found.drifts.push(
       ...steps.map((step) => ({ ...driftOf(role, step), what: step.change })),
-      ...findings.map((finding) => ({ ...driftOf(role, finding), what: finding.code })),
+      ...findings.map((finding) => ({
+        ...driftOf(role, finding),
+        what: finding.code,
+        sentence: finding.sentence,
+      })),
     );
     const destroyed = new Set(
       steps.filter(({ effect }) => effect === 'destroy').map(({ subject }) => subject),
@@ -146,8 +154,11 @@ function driftIn(seen: Seen, reports: readonly [Role, Report][]): Found {
       ...findings.filter(({ advisory }) => advisory !== true).map(({ subject }) => subject),
       ...report.unreadable.map(({ subject }) => subject),
     ]);
+    const counting = new Set(findings.filter(isHeeded).map(({ subject }) => subject));
     for (const place of seen.parked) {
-      if (place.role === role && isAtRest(place) && !stuck.has(place.subject)) {
+      if (place.role !== role || !isAtRest(place)) continue;
+      const isNews = place.ignored === true && counting.has(place.subject);
+      if (!stuck.has(place.subject) || isNews) {
         found.again.set(keyOf(place), place);
       }
     }

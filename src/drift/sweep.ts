@@ -24,6 +24,7 @@ import { isUndecided } from '../unmanaged/unmanaged.ts';
 import type { Leased } from '../database/leased.ts';
 import { hearNotices } from '../database/notices.ts';
 import { judgeSweep, type Judgement } from './sweep-decisions.ts';
+import { runKeptSurveys } from './kept-surveys.ts';
 import { openSweepMetrics } from './sweep-metrics.ts';
 import { surveyEverything, type SweepPatience } from './sweep-survey.ts';
 
@@ -43,10 +44,19 @@ export interface SweepTerms {
 
 /** Sweeps whenever it is time, or asked for, as long as it has the lease. */
 export async function sweepOn(leased: Leased, terms: SweepTerms): Promise<void> {
-  const metrics = openSweepMetrics(terms.inUse, terms.log);
+  const { inUse, log } = terms;
+  const metrics = openSweepMetrics(inUse, log);
+  const { client, held } = leased;
+  // of the configuration, it needs only what a reload does not change
+  const requested = runKeptSurveys({
+    ...{ client, config: inUse.current(), log },
+    held: held.signal,
+  });
   try {
     await sweepAgainAndAgain(leased, terms);
   } finally {
+    held.abort();
+    await requested;
     metrics.close();
   }
 }

@@ -178,13 +178,23 @@ export async function askForSweep(
   digest: string | undefined,
 ): Promise<string> {
   return transact(client, async () => {
-    const { rows } = await client.query(
-      'INSERT INTO sweep_releases (digest, by) VALUES ($1, $2) RETURNING id',
-      [digest ?? null, by],
-    );
+    const id = await insertRelease(client, by, digest);
     if (digest !== undefined) await writeOperatorAction(client, { kind: 'sweep.release', by });
-    return (rows[0] as { id: string }).id;
+    return id;
   });
+}
+
+/** As `askForSweep`, without the audit. */
+export async function insertRelease(
+  client: Client,
+  by: string,
+  digest: string | undefined,
+): Promise<string> {
+  const { rows } = await client.query(
+    'INSERT INTO sweep_releases (digest, by) VALUES ($1, $2) RETURNING id',
+    [digest ?? null, by],
+  );
+  return (rows[0] as { id: string }).id;
 }
 
 /** The sweep that has used a release; undefined if none has yet. */

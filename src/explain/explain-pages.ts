@@ -7,6 +7,7 @@ import type { Effect } from '../reconcile/action.ts';
 import type { Entrant, KeyFact, SubjectPage, TargetPage, Trouble, WayPage } from './explanation.ts';
 import type { LeavingPage } from '../lifecycle/leaving.ts';
 import type { Report } from '../reconcile/report.ts';
+import { describeIgnoring } from '../drift/survey-groups.ts';
 import type { Facts, KeyRow, NodeRow, SubjectRow } from './explain-facts.ts';
 import type { Leaver } from '../lifecycle/leaving-facts.ts';
 import { isArchiving, REGISTRY } from '../roles/index.ts';
@@ -14,15 +15,19 @@ import { readableRef } from '../targets/directory-reader.ts';
 import { accountRef } from '../targets/unix-account.ts';
 import { groupRef } from '../targets/unix-group.ts';
 
-export interface PageParts {
+/** What is needed of a subject without what the roles see. */
+interface KnownParts {
   facts: Facts;
-  wanted: readonly Wanted[];
-  answers: ReadonlyMap<Role, Report>;
   realm: Realm;
   /** the suffix of the directory */
   base: string;
-  timeoutMs: number;
   now: Date;
+}
+
+export interface PageParts extends KnownParts {
+  wanted: readonly Wanted[];
+  answers: ReadonlyMap<Role, Report>;
+  timeoutMs: number;
 }
 
 const MARKS: Record<Effect, Trouble['mark']> = {
@@ -33,8 +38,18 @@ const MARKS: Record<Effect, Trouble['mark']> = {
 };
 
 export function subjectPage(uid: number, parts: PageParts): SubjectPage {
+  const row = rowOf(uid, parts);
+  return { ...knownPage(uid, parts), targets: targetPages(uid, row, parts) };
+}
+
+function rowOf(uid: number, { facts }: KnownParts): SubjectRow {
+  return facts.subjects.find((each) => each.uid === uid) as SubjectRow;
+}
+
+/** What the tables alone say of a subject. */
+export function knownPage(uid: number, parts: KnownParts): Omit<SubjectPage, 'targets'> {
   const { facts, now } = parts;
-  const row = facts.subjects.find((each) => each.uid === uid) as SubjectRow;
+  const row = rowOf(uid, parts);
   const graph = graphOf(facts, now);
   const { kind, account, state } = row;
   const of = <T extends { subject: number }>(rows: readonly T[]) =>
@@ -67,7 +82,6 @@ export function subjectPage(uid: number, parts: PageParts): SubjectPage {
     })),
     acts: row.acts,
     history: of(facts.history).map((fact) => ({ ...fact, at: fact.at.toISOString() })),
-    targets: targetPages(uid, row, parts),
     ...(kind === 'tool' ? { entrants: entrantsOf(uid, graph, facts, now) } : {}),
     becomes: waysFrom(graph, uid).map((way) => {
       const page = wayPage(way, graph, facts);
@@ -77,7 +91,7 @@ export function subjectPage(uid: number, parts: PageParts): SubjectPage {
 }
 
 /** The DNs of its account, and of a tool's group. */
-function dnsOf(row: SubjectRow, { realm, base }: PageParts): string[] {
+function dnsOf(row: SubjectRow, { realm, base }: KnownParts): string[] {
   if (row.state === 'deleted') return [];
   const account = row.account as AccountName;
   const refs = [
@@ -297,8 +311,11 @@ function troubleWith(
     ...mine(report.unreadable).map(({ sentence }): Trouble => {
       return { mark: '×', what: 'UNREADABLE', why: sentence, since: sinceOf('') };
     }),
-    ...mine(report.findings).map(({ object, code, sentence }): Trouble => {
-      return { mark: '?', what: `${object}: ${code}`, why: sentence, since: sinceOf(object) };
+    ...mine(report.findings).map(({ object, code, sentence, ignored }): Trouble => {
+      const what = `${object}: ${code}`;
+      if (ignored === undefined) return { mark: '?', what, why: sentence, since: sinceOf(object) };
+      const why = `${sentence} (${describeIgnoring(ignored)})`;
+      return { mark: 'i', what, why, since: sinceOf(object) };
     }),
     ...mine(report.steps).map(({ effect, object, change, because }): Trouble => {
       const what = `${object}: ${change}`;

@@ -117,7 +117,7 @@ export interface TargetPage {
 
 /** One step, finding or wait, or something that could not be read. */
 export interface Trouble {
-  mark: '+' | '~' | '-' | '!' | '?' | '…' | '×';
+  mark: '+' | '~' | '-' | '!' | '?' | 'i' | '…' | '×';
   what: string;
   why: string;
   /** since when it is known; null if it was seen just now */

@@ -49,7 +49,7 @@ export type Outcome =
   | { state: 'applied' }
   | { state: 'waiting'; sentence: string }
   | { state: 'failing'; code: string; sentence: string; retryInMs: number; counts: boolean }
-  | { state: 'parked'; code: string; sentence: string };
+  | { state: 'parked'; code: string; sentence: string; ignoredUntil?: string };
 
 /** How long a row that waits for another role rests before it is looked at again anyway. */
 const WAITING_RETRY_SECONDS = 60;
@@ -227,9 +227,11 @@ async function writeTogether(
              next_try_at  = CASE WHEN c.wanted = o.generation THEN now() + make_interval(secs => o.rest)
                                  ELSE c.next_try_at END,
              urgent       = c.urgent AND NOT (o.state = 'applied' AND c.wanted = o.generation),
+             ignored_until = CASE WHEN c.wanted = o.generation THEN o.ignored_until END,
              leased_until = NULL
-           FROM free JOIN unnest($2::int[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::int[], $8::float8[])
-             AS o (subject, generation, state, code, sentence, counts, rest) USING (subject)
+           FROM free JOIN unnest($2::int[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::int[], $8::float8[],
+               $9::timestamptz[])
+             AS o (subject, generation, state, code, sentence, counts, rest, ignored_until) USING (subject)
            WHERE c.subject = free.subject AND c.role = $1
            RETURNING c.subject`,
     values: [
@@ -243,6 +245,9 @@ async function writeTogether(
       ),
       all.map(({ outcome }) => (outcome.state === 'failing' && !outcome.counts ? 0 : 1)),
       all.map(({ outcome }) => restSeconds(outcome)),
+      all.map(({ outcome }) =>
+        outcome.state === 'parked' ? (outcome.ignoredUntil ?? null) : null,
+      ),
     ],
   });
   return (rows as { subject: number }[]).map(({ subject }) => subject);

@@ -6,7 +6,7 @@
  */
 import type { Realm, Wanted } from './wanted.ts';
 import type { Action } from './action.ts';
-import { type Finding, orderSteps, type Step } from './plan.ts';
+import { type Finding, type Ignoring, isHeeded, orderSteps, type Step } from './plan.ts';
 import { placesOf, takesAway } from './policy.ts';
 import type { Target } from '../targets/target.ts';
 import { CODES, type Code, codeOf, describeError } from '../shared/errors.ts';
@@ -76,7 +76,8 @@ export async function survey<Reader>(
           into.steps.push({ target: target.name, subject: uid, account, ...step });
         }
         for (const finding of plan.findings) {
-          into.findings.push({ target: target.name, subject: uid, account, ...finding });
+          const of = { target: target.name, subject: uid, account, ...finding };
+          into.findings.push({ ...of, ...ignoringOf(of, subject) });
         }
         if (plan.waitingFor !== undefined) {
           into.waiting.push({
@@ -100,6 +101,23 @@ export async function survey<Reader>(
     if (each.steps.length > 1) each.steps = orderSteps(each.steps);
   }
   return [...surveys.values()];
+}
+
+/** Who ignores a finding, if it is as it was when they did. */
+function ignoringOf(
+  { target, object, code, sentence }: Finding,
+  { ignored }: Wanted,
+): { ignored?: Ignoring } {
+  const known = ignored?.find(
+    (each) =>
+      each.target === target &&
+      each.object === object &&
+      each.code === code &&
+      each.sentence === sentence,
+  );
+  if (known === undefined) return {};
+  const { by, at, reason, until } = known;
+  return { ignored: { by, at, reason, until } };
 }
 
 /** A MariaDB server, or an area of homes, where nothing is given, and why. */
@@ -186,7 +204,13 @@ export type Status =
   | { state: 'applied' }
   | { state: 'waiting'; sentence: string }
   | { state: 'failing'; code: Code; sentence: string }
-  | { state: 'parked'; code: Code; sentence: string };
+  | {
+      state: 'parked';
+      code: Code;
+      sentence: string;
+      /** all that it is parked for is ignored: until then, ISO 8601, or `infinity` */
+      ignoredUntil?: string;
+    };
 
 /**
  * (Findings that are advisory count as none.)
@@ -195,7 +219,8 @@ export type Status =
  * | --------------------- | -------- | ------- | ------------------------------------- |
  * | one that may pass     | any      | any     | failing, with the first such          |
  * | none that may pass    | any      | any     | parked, with the first                |
- * | none                  | some     | any     | parked, with the first finding        |
+ * | none                  | some     | any     | parked, with the first that counts    |
+ * | none                  | all ignored | any  | parked, ignored                       |
  * | none                  | none     | some    | waiting                               |
  * | none                  | none     | none    | applied                               |
  */
@@ -210,9 +235,15 @@ export function statusOf(
   const [lasting] = all;
   if (lasting !== undefined)
     return { state: 'parked', code: lasting.code, sentence: sentenceOf(lasting) };
-  const finding = findings.find(({ advisory }) => advisory !== true);
-  if (finding !== undefined)
-    return { state: 'parked', code: finding.code, sentence: finding.sentence };
+  const blocking = findings.filter(({ advisory }) => advisory !== true);
+  const finding = blocking.find(isHeeded) ?? blocking[0];
+  if (finding !== undefined) {
+    const { code, sentence } = finding;
+    const parked = { state: 'parked' as const, code, sentence };
+    if (isHeeded(finding)) return parked;
+    const ends = blocking.flatMap(({ ignored }) => ignored?.until ?? []).toSorted();
+    return { ...parked, ignoredUntil: ends[0] ?? 'infinity' };
+  }
   const [first] = waiting;
   if (first !== undefined)
     return { state: 'waiting', sentence: `${first.target} ${first.sentence}` };

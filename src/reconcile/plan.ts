@@ -26,7 +26,21 @@ export interface DraftStep {
 }
 
 /** One thing seen that only an admin may decide; it withholds the steps on that very object. */
-export type Finding = OfTarget & DraftFinding;
+export type Finding = OfTarget & DraftFinding & { ignored?: Ignoring };
+
+/** That an admin knows of a finding: it is shown, and does not count. Times in ISO 8601. */
+export interface Ignoring {
+  by: string;
+  at: string;
+  reason: string;
+  /** when it counts again by itself; null: when it changes */
+  until: string | null;
+}
+
+/** Whether a finding counts. */
+export function isHeeded({ ignored }: Pick<Finding, 'ignored'>): boolean {
+  return ignored === undefined;
+}
 
 /** A finding as a target drafts it. */
 export interface DraftFinding {

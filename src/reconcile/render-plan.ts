@@ -1,9 +1,10 @@
 /** A plan as text for people. Pure: no clock, and colour only as it is given. */
 import type { Effect } from './action.ts';
-import type { Finding } from './plan.ts';
+import { type Finding, isHeeded } from './plan.ts';
+import { describeIgnoring } from '../drift/survey-groups.ts';
 import type { Paint, Style } from '../explain/render-explain.ts';
 import { renderUnmanaged } from '../unmanaged/render-unmanaged.ts';
-import { type Report, undecidedOf, type Unreadable } from './report.ts';
+import { heededIn, type Report, type Unreadable } from './report.ts';
 import { UNSEALED } from '../seals/seal.ts';
 import { count, nameFew, printableLines } from '../shared/printable.ts';
 
@@ -42,7 +43,7 @@ export function countPlan(report: Report): Totals {
     subjects: report.subjects,
     steps: report.steps.length,
     ...effects,
-    findings: report.findings.length + undecidedOf(report).length,
+    findings: heededIn(report),
     waiting: report.waiting.length,
     unreadable: report.unreadable.length,
   };
@@ -81,8 +82,9 @@ export function renderPlan(
   }
   const shared = sharedFindings(findings);
   for (const finding of findings) {
-    const { account, target, object, code, sentence } = finding;
-    if (!shared.has(textOf(finding))) add(account, '?', target, `${object}: ${code}`, sentence);
+    const { account, target, object, code, ignored } = finding;
+    const what = `${object}: ${code}${ignored === undefined ? '' : ', ignored'}`;
+    if (!shared.has(textOf(finding))) add(account, '?', target, what, whyOf(finding));
   }
   for (const { account, target, sentence } of waiting) {
     add(account, '…', target, 'waiting', sentence);
@@ -135,7 +137,7 @@ function renderUnreadable(unreadable: readonly Unreadable[]): string[] {
 /** What is seen beside several accounts, such as a nameless database account, with whose they are. */
 function sharedFindings(findings: readonly Finding[]): Map<string, string[]> {
   const accounts = new Map<string, string[]>();
-  for (const finding of findings.filter(({ advisory }) => advisory)) {
+  for (const finding of findings.filter((each) => each.advisory && isHeeded(each))) {
     const text = textOf(finding);
     const of = accounts.get(text) ?? [];
     of.push(finding.account);
@@ -144,8 +146,13 @@ function sharedFindings(findings: readonly Finding[]): Map<string, string[]> {
   return new Map([...accounts].filter(([, of]) => of.length > 1));
 }
 
-function textOf({ target, object, code, sentence }: Finding): string {
-  return `${target}  ${object}: ${code}. ${sentence}`;
+function textOf(finding: Finding): string {
+  const { target, object, code } = finding;
+  return `${target}  ${object}: ${code}. ${whyOf(finding)}`;
+}
+
+function whyOf({ sentence, ignored }: Finding): string {
+  return ignored === undefined ? sentence : `${sentence} (${describeIgnoring(ignored)})`;
 }
 
 /** @param shared the accounts of each finding that concerns several */

@@ -5,7 +5,7 @@ import type { MarkerDoubt } from '../seals/heartbeat.ts';
 import type { Seal } from '../seals/seal.ts';
 import { isUndecided, type UnmanagedThing } from '../unmanaged/unmanaged.ts';
 import { ROLES } from '../roles/index.ts';
-import type { Finding, Step } from './plan.ts';
+import { type Finding, isHeeded, type Step } from './plan.ts';
 import type { Role } from './wanted.ts';
 
 /** A subject that waits for another role: nothing is wrong. */
@@ -80,6 +80,11 @@ export function mergeReports(reports: readonly Report[]): Report {
 /** What is not ours, and nobody has decided about: a finding each. */
 export function undecidedOf({ unmanaged = [] }: Pick<Report, 'unmanaged'>): UnmanagedThing[] {
   return unmanaged.filter(isUndecided);
+}
+
+/** How many findings count: an admin must decide on them. */
+export function heededIn(report: Report): number {
+  return report.findings.filter(isHeeded).length + undecidedOf(report).length;
 }
 
 /** The part of a report that is about one target; what a whole role could not read is part of it. */

@@ -1,16 +1,33 @@
 /** Reads the wanted state of subjects, as far as a role may know it. */
 import type { AccountName, ShellName, ToolName } from '../identity/names.ts';
-import type { BaseRow, Role, Wanted, WantedColumns, WantedPerson, WantedTool } from './wanted.ts';
+import type {
+  BaseRow,
+  IgnoredFinding,
+  Role,
+  Wanted,
+  WantedColumns,
+  WantedPerson,
+  WantedTool,
+} from './wanted.ts';
 import type { Client, Pool } from '../database/connection.ts';
 import { REGISTRY } from '../roles/index.ts';
 
 type Reader = Pick<Client | Pool, 'query'>;
 
+// What remains of revoked access always counts: nothing is known to be ignored of whom has none.
+const IGNORED = (uid: string, hasAccess: string) => `(
+  SELECT jsonb_agg(jsonb_build_object('target', f.target, 'object', f.object, 'code', f.code,
+    'sentence', f.sentence, 'by', f.by, 'at', f.at, 'reason', f.reason, 'until', f.until))
+  FROM ignored_findings f
+  WHERE f.subject = ${uid} AND (f.until IS NULL OR f.until > now()) AND ${hasAccess}) AS ignored`;
+
 // What every role may know of a person and of a tool.
+const MEMBER = 'EXISTS (SELECT FROM realm_members m WHERE m.person = p.uid)';
 const PERSON = `
   SELECT p.uid, p.shell_name, p.state, p.admitted_at IS NOT NULL AS ever_admitted,
-         EXISTS (SELECT FROM realm_members m WHERE m.person = p.uid) AS realm_member`;
-const TOOL = `SELECT t.uid, t.name, t.account, t.state`;
+         ${MEMBER} AS realm_member, ${IGNORED('p.uid', `p.state = 'active' AND ${MEMBER}`)}`;
+const TOOL = `
+  SELECT t.uid, t.name, t.account, t.state, ${IGNORED('t.uid', `t.state = 'active'`)}`;
 
 const NOTHING_MORE: WantedColumns = { person: '', tool: '', toWanted: () => ({}) };
 
@@ -66,12 +83,14 @@ interface PersonRow {
   state: WantedPerson['state'];
   ever_admitted: boolean;
   realm_member: boolean;
+  ignored: IgnoredFinding[] | null;
 }
 interface ToolRow {
   uid: number;
   name: string;
   account: string;
   state: WantedTool['state'];
+  ignored: IgnoredFinding[] | null;
 }
 
 function toPerson(row: PersonRow): WantedPerson {
@@ -83,6 +102,7 @@ function toPerson(row: PersonRow): WantedPerson {
     state: row.state,
     realmMember: row.realm_member,
     everAdmitted: row.ever_admitted,
+    ...ignoredOf(row),
   };
 }
 
@@ -93,5 +113,19 @@ function toTool(row: ToolRow): WantedTool {
     account: row.account as AccountName,
     name: row.name as ToolName,
     state: row.state,
+    ...ignoredOf(row),
+  };
+}
+
+/** PostgreSQL writes times into JSON in another format. */
+function ignoredOf({ ignored }: { ignored: IgnoredFinding[] | null }) {
+  if (ignored === null) return {};
+  const isoOf = (time: string) => new Date(time).toISOString();
+  return {
+    ignored: ignored.map((finding) => ({
+      ...finding,
+      at: isoOf(finding.at),
+      until: finding.until === null ? null : isoOf(finding.until),
+    })),
   };
 }

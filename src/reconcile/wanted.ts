@@ -5,6 +5,7 @@
 import type { Erasure } from '../lifecycle/erased-person.ts';
 import type { AccountName, ShellName, ToolName } from '../identity/names.ts';
 import type { REGISTRY } from '../roles/index.ts';
+import type { Ignoring } from './plan.ts';
 
 /** A worker's right, and its queue: one of src/roles. */
 export type Role = (typeof REGISTRY)[number]['name'];
@@ -48,6 +49,14 @@ export interface WantedSeal {
   until: string;
 }
 
+/** A finding that an admin has ignored, as it was seen then. */
+export interface IgnoredFinding extends Ignoring {
+  target: string;
+  object: string;
+  code: string;
+  sentence: string;
+}
+
 /** One key as it goes into the directory. */
 export interface WantedKey {
   /** `options type base64`, canonical, no comment */
@@ -68,6 +77,8 @@ export interface WantedPerson {
   realmMember: boolean;
   /** Was ever admitted: then a home and credentials are kept even when access is gone. */
   everAdmitted: boolean;
+  /** undefined: none */
+  ignored?: IgnoredFinding[];
   /** directory only */
   displayName?: string;
   email?: string;
@@ -97,6 +108,8 @@ export interface WantedTool {
   /** `tools.<name>` */
   account: AccountName;
   name: ToolName;
+  /** undefined: none */
+  ignored?: IgnoredFinding[];
   /** archived: locked like a disabled tool, and being archived or restored */
   state: 'active' | 'disabled' | 'archived' | 'deleted';
   /** directory only: why it is disabled, for those who want to use it */

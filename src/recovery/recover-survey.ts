@@ -6,7 +6,7 @@ import type { Report, Unreadable } from '../reconcile/report.ts';
 import { wantsJson } from '../cli/configuration.ts';
 import { EXIT, failureLine, RUN_AGAIN } from '../cli/exit.ts';
 import { startProgress } from '../cli/progress.ts';
-import { askRoles } from '../drift/surveying.ts';
+import { askRoles } from '../drift/asking.ts';
 import { print, printJson } from '../cli/table.ts';
 
 export interface RecoverOptions {

@@ -2,10 +2,10 @@
 import { openQueueDepths } from '../backends/redis/queue-depths.ts';
 import { slowQueue, urgentQueue } from '../backends/redis/queue.ts';
 import {
-  type ConvergenceState,
   readOldestRequest,
   readPortalEvents,
   readRoleTotals,
+  type RoleTotal,
 } from '../database/overview.ts';
 import { openPostgresSource } from '../database/postgres-source.ts';
 import type { SettledRequest } from '../reconcile/relay-queries.ts';
@@ -21,7 +21,7 @@ const requestDone = newHistogram(
 );
 const subjects = newGauge(
   'chamberlain_subjects',
-  'Subjects by role and state. All but applied are behind.',
+  'Subjects by role and state. All but applied are behind; ignored: parked for findings that an admin ignores.',
   ['role', 'state'],
 );
 const oldestRequest = newGauge(
@@ -39,7 +39,10 @@ const silent = newGauge(
   ['portal'],
 );
 
-const STATES: readonly ConvergenceState[] = ['applied', 'due', 'waiting', 'failing', 'parked'];
+const STATES: readonly RoleTotal['state'][] = [
+  ...(['applied', 'due', 'waiting', 'failing', 'parked'] as const),
+  'ignored',
+];
 
 /** Notes how long requests took that are done. */
 export function noteDone(done: readonly SettledRequest[]): void {

@@ -57,7 +57,7 @@ export interface Decision {
   events?: NewEvent[];
   /** sent when everything touched is applied, or at once if nothing was touched; undefined: no event is sent */
   onDone: OnDone | undefined;
-  /** an admin must approve the request before anything is done */
+  /** nothing is done yet: an admin must approve the request, or a survey must end */
   waits?: true;
   /** the waiting request that this one decides; `onDone` is sent in the name of that request */
   decides?: { portal: string; jti: string; kind: RequestKind };
@@ -146,6 +146,17 @@ export function requireAdmin(context: RequestContext<unknown>): void {
   if (context.actor?.admin === true) return;
   refuseUnheardAdmin(context);
   refuse('NOT_ALLOWED', `${context.requestedBy} is not an admin. Ask an admin.`);
+}
+
+/** Refuses anyone but an admin who has signed with their own key, also through a portal that speaks for admins. */
+export function requireOwnKeyOfAdmin(context: RequestContext<unknown>): void {
+  if (context.portal !== undefined) {
+    refuse(
+      'NOT_ALLOWED',
+      'An admin must sign this decision with their own key (`chamberlain submit`). No portal may send it.',
+    );
+  }
+  requireAdmin(context);
 }
 
 /** As `requirePerson`, but refuses anyone but the person or an admin. */

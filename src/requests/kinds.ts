@@ -31,6 +31,10 @@ export const KIND_SUMMARIES = {
   'admin-key.revoke': "revoke an admin's own key for good: name its fingerprint",
   'request.approve': 'approve a waiting request: name its id',
   'request.reject': 'reject a waiting request, with a reason',
+  'survey.run': 'survey some subjects, or everything; changes nothing',
+  'repair.run': 'have the roles take the steps of a plan: name its digest',
+  'sweep.release': 'release a held sweep: name its digest',
+  'finding.ignore': 'let a finding not count any more, with a reason, or end that',
 } as const;
 
 export type RequestKind = keyof typeof KIND_SUMMARIES;

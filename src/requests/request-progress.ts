@@ -25,6 +25,8 @@ export interface RequestView {
   at: Date;
   doneAt: Date | null;
   stuckAt: Date | null;
+  /** what a survey, or a repair, came to; with `code`, it failed */
+  result: Record<string, unknown> | null;
   /** set if the request waits or waited for an admin's approval; null if it never did */
   approval: {
     state: 'open' | 'approved' | 'rejected';
@@ -44,7 +46,7 @@ export interface RequestView {
 
 /** SQL: the columns of `request_progress`, as RequestView has them. */
 export const REQUEST_COLUMNS = `number, id, portal, kind, requested_by AS "requestedBy", approved_by AS "approvedBy",
-  account, accounts, verdict, code, sentence, at, done_at AS "doneAt", stuck_at AS "stuckAt", approval, access`;
+  account, accounts, verdict, code, sentence, at, done_at AS "doneAt", stuck_at AS "stuckAt", approval, access, result`;
 const REQUEST = `SELECT ${REQUEST_COLUMNS} FROM request_progress`;
 
 /** Reads the newest requests, the newest first. */
@@ -88,7 +90,7 @@ export async function findRequest(
 /** A request with a verdict, and the hash of what was asked: the same id may have come with other contents. */
 export type Standing = Pick<
   RequestView,
-  'portal' | 'id' | 'verdict' | 'code' | 'sentence' | 'doneAt' | 'approval'
+  'portal' | 'id' | 'verdict' | 'code' | 'sentence' | 'doneAt' | 'approval' | 'result'
 > & { bodySha256: Buffer };
 
 /** Finds those of the requests that have a verdict. */
@@ -98,7 +100,7 @@ export async function findStandings(
 ): Promise<Standing[]> {
   const { rows } = await client.query({
     name: 'find-standings',
-    text: `SELECT r.portal, r.id, r.verdict, r.code, r.sentence, r.done_at AS "doneAt", r.approval,
+    text: `SELECT r.portal, r.id, r.verdict, r.code, r.sentence, r.done_at AS "doneAt", r.approval, r.result,
                   r.body_sha256 AS "bodySha256"
            FROM unnest($1::text[], $2::uuid[]) AS w (portal, id)
            JOIN request_progress r ON r.portal = w.portal AND r.id = w.id`,
@@ -118,6 +120,8 @@ export interface Outcome {
   rejected?: true;
   code?: string;
   sentence?: string;
+  /** what a survey, or a repair, came to */
+  data?: Record<string, unknown>;
 }
 
 /** A generation that a request touched and that is not yet known to be applied. */

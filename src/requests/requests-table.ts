@@ -69,7 +69,7 @@ export interface NewVerdict {
   /** the events when it is done; if this request decides a waiting one, they name the waiting one */
   onDone: OnDone | undefined;
   touches: readonly RoleTouch[];
-  /** nothing is done until an admin approves the request */
+  /** it is not done yet, although it touches nothing: something else ends it */
   waits?: boolean | undefined;
   /** the waiting request that this one decides. What this one touches counts as touched by that one too */
   decides?: { portal: string; jti: string } | undefined;

@@ -103,6 +103,23 @@ const sentBy = z
 /** For a rule over several fields: checked even if a field is wrong, so that all problems are reported at once. */
 const always = (message: string) => ({ message, when: () => true });
 
+const digest = (of: string) =>
+  z
+    .string()
+    .regex(/^[0-9a-f]{64}$/, 'a digest must have 64 hex digits')
+    .describe(of);
+/** What a survey looks at. */
+const scope = {
+  subjects: z
+    .array(name)
+    .min(1)
+    .max(1000)
+    .optional()
+    .describe('shell names, or accounts of tools such as tools.bridgebot; by default everything'),
+  role: name.optional().describe('ask only this role'),
+  target: name.optional().describe('look only at this target'),
+};
+
 /** A person or a tool. */
 const subject = { person: person.optional(), tool: tool.optional() };
 
@@ -249,6 +266,32 @@ export const REQUEST_SCHEMAS = {
     sentBy,
     reason: reason.min(1),
   }),
+  'survey.run': kind('survey.run', scope),
+  'repair.run': kind('repair.run', {
+    ...scope,
+    digest: digest('the digest of the plan that you have seen, of the same subjects'),
+  }),
+  'sweep.release': kind('sweep.release', {
+    digest: digest('the digest of the sweep that is held'),
+  }),
+  'finding.ignore': kind('finding.ignore', {
+    ...subject,
+    target: name.describe('the target that the finding is of, such as home-directory'),
+    code: name.describe('the code of the finding'),
+    object: z
+      .string()
+      .min(1)
+      .max(4096)
+      .optional()
+      .describe('the object that the finding names; needed if several have that code'),
+    reason: reason.default(''),
+    until: time
+      .optional()
+      .describe('when it counts again, such as 2026-12-31T12:00:00Z; by default when it changes'),
+    end: z.boolean().default(false).describe('let it count again from now on'),
+  })
+    .refine(...exactlyOne('person', 'tool'))
+    .refine(({ end, reason: why }) => end || why !== '', always('the request must have a reason')),
 } as const satisfies Record<RequestKind, z.ZodType>;
 
 /** A checked request of one kind. */

@@ -262,6 +262,14 @@ export const CODES = {
     'Remove one first.',
   ),
   // findings
+  FINDING_UNKNOWN: refusal(
+    'No sweep and no survey has found this, or somebody has ended it meanwhile.',
+    'Request a survey of the subject (survey.run), and name the finding as it shows it.',
+  ),
+  FINDING_CLOSED: refusal(
+    'The finding may concern access that was revoked, so it always counts.',
+    'Remove the cause that the finding names.',
+  ),
   UNMANAGED: refusal(
     'Chamberlain did not make this, although it is in a place that Chamberlain manages or has a number from its ranges.',
     'See `chamberlain list unmanaged`, then adopt it or ignore it.',
@@ -290,6 +298,10 @@ export const CODES = {
   DATABASE_OLDER: refusal(
     'PostgreSQL was restored from a backup, and does not know what was done since.',
     'Run `chamberlain recover`, which thaws the realm when that is safe.',
+  ),
+  SWEEP_NOT_HELD: refusal(
+    'No sweep is held, or somebody has released it already.',
+    'See `chamberlain sweep`.',
   ),
   PLAN_MOVED: refusal(
     'The plan has changed since it was shown.',

@@ -2,6 +2,7 @@
 import type { Route } from '../route.ts';
 import { CHECK_ROUTES } from './checks.ts';
 import { EVENT_ROUTES } from './events.ts';
+import { EXPLAIN_ROUTES } from './explain.ts';
 import { HEALTH_ROUTES } from './health.ts';
 import { KEY_ROUTES } from './keys.ts';
 import { KIND_ROUTES } from './kinds.ts';
@@ -11,6 +12,7 @@ import { PEOPLE_ROUTES } from './people.ts';
 import { RECORD_ROUTES } from './records.ts';
 import { REQUEST_ROUTES } from './requests.ts';
 import { STATUS_ROUTES } from './status.ts';
+import { SURVEY_ROUTES } from './surveys.ts';
 import { TOOL_ROUTES } from './tools.ts';
 
 export const ROUTES: readonly Route[] = [
@@ -24,6 +26,8 @@ export const ROUTES: readonly Route[] = [
   ...TOOL_ROUTES,
   ...RECORD_ROUTES,
   ...STATUS_ROUTES,
+  ...SURVEY_ROUTES,
+  ...EXPLAIN_ROUTES,
   ...HEALTH_ROUTES,
   ...PAGE_ROUTES,
 ];

@@ -7,7 +7,7 @@ import { normalName, parseImportedShellName } from '../../identity/names.ts';
 import { readLeaving } from '../../lifecycle/leaving-facts.ts';
 import { logReads } from '../api-reads-table.ts';
 import { makePage, NAME_KEY, PAGE_QUERY, pageOf, readCursor, SEARCH } from '../page.ts';
-import { plain } from '../plain.ts';
+import { plain } from '../../shared/plain.ts';
 import { notFound } from '../problem.ts';
 import { type Caller, mayCall } from '../rights.ts';
 import { route } from '../route.ts';

@@ -7,7 +7,7 @@ import { findSubjectsByWord } from '../../database/overview.ts';
 import { parseImportedShellName } from '../../identity/names.ts';
 import { READ_KINDS, readReads } from '../api-reads-table.ts';
 import { makePage, NUMBER_KEY, PAGE_QUERY, pageOf, readCursor, SEARCH } from '../page.ts';
-import { plain } from '../plain.ts';
+import { plain } from '../../shared/plain.ts';
 import { notFound } from '../problem.ts';
 import { route } from '../route.ts';
 

@@ -36,8 +36,15 @@ const OUTCOME = z
     done: z.boolean().describe('every role has applied what it changed'),
     waiting: z.literal(true).optional().describe('an admin must approve it'),
     rejected: z.literal(true).optional().describe('an admin has rejected it'),
-    code: z.string().optional().describe('why it was refused, or why a role has given up'),
+    code: z
+      .string()
+      .optional()
+      .describe('why it was refused or failed, or why a role has given up'),
     sentence: z.string().optional(),
+    data: z
+      .record(z.string(), z.unknown())
+      .optional()
+      .describe('what a survey or a repair came to'),
   })
   .describe('what has become of the request');
 
@@ -63,6 +70,10 @@ const PROGRESS = z
     at: z.iso.datetime().describe('when it got its verdict'),
     doneAt: z.iso.datetime().nullable(),
     stuckAt: z.iso.datetime().nullable(),
+    result: z
+      .record(z.string(), z.unknown())
+      .nullable()
+      .describe('what a survey or a repair came to; null of every other request'),
     approval: z
       .object({
         state: z.enum(['open', 'approved', 'rejected']),

@@ -14,7 +14,7 @@ import { UNMANAGED_KINDS } from '../../unmanaged/unmanaged.ts';
 import { unseenOf } from '../../unmanaged/unseen.ts';
 import { logReads } from '../api-reads-table.ts';
 import { makePage, PAGE_QUERY, pageOf, readCursor } from '../page.ts';
-import { plain } from '../plain.ts';
+import { plain } from '../../shared/plain.ts';
 import { route } from '../route.ts';
 import { OPEN_ACCESS, STATUS, SWEEP, TO_APPROVE } from '../status-schemas.ts';
 

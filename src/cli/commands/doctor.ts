@@ -51,7 +51,7 @@ import { configOf, configPathOf, wantsJson } from '../configuration.ts';
 import { EXIT } from '../exit.ts';
 import { printPage } from '../fold.ts';
 import { startProgress } from '../progress.ts';
-import { askRoles } from '../../drift/surveying.ts';
+import { askRoles } from '../../drift/asking.ts';
 import { printable } from '../../shared/printable.ts';
 import { paint, printJson, renderAge } from '../table.ts';
 

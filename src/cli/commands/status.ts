@@ -187,7 +187,11 @@ async function readLeft(
 }
 
 function renderTotals(totals: Awaited<ReturnType<typeof overview.readRoleTotals>>): string {
-  const states = ['applied', 'due', 'waiting', 'failing', 'parked'] as const;
+  const hasIgnored = totals.some(({ state }) => state === 'ignored');
+  const states = [
+    ...(['applied', 'due', 'waiting', 'failing', 'parked'] as const),
+    ...(hasIgnored ? (['ignored'] as const) : []),
+  ];
   return renderTable(
     ['role', ...states],
     ROLES.map((role) => [

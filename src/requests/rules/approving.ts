@@ -30,7 +30,7 @@ import {
   type Handler,
   type Decision,
   refuse,
-  requireAdmin,
+  requireOwnKeyOfAdmin,
 } from '../context.ts';
 import { portalOf, eventsOfWaiting } from '../../events/done.ts';
 import { addAdminKey } from './admin-key.ts';
@@ -85,14 +85,8 @@ async function requireWaiting(
   context: RequestContext<{ request: string; sentBy?: string | undefined }>,
   toReject = false,
 ): Promise<OpenApproval> {
-  const { client, request, requestedBy, portal } = context;
-  if (portal !== undefined) {
-    refuse(
-      'NOT_ALLOWED',
-      'An admin must sign this decision with their own key (`chamberlain submit`). No portal may send it.',
-    );
-  }
-  requireAdmin(context);
+  const { client, request, requestedBy } = context;
+  requireOwnKeyOfAdmin(context);
   const [waiting, another] = await findOpenApprovals(client, request.request, {
     portal: request.sentBy,
     toReject,

@@ -6,12 +6,15 @@ import { addAdminKey, revokeKey } from './admin-key.ts';
 import { approve, reject } from './approving.ts';
 import type { Handler } from '../context.ts';
 import { rotateCredentials } from './credentials.ts';
+import { ignoreFinding } from './finding.ts';
 import { holdSubject, releaseSubject } from './hold.ts';
 import { addKey, removeKeyOf } from './key.ts';
 import { createPerson, updatePersonFields } from './person.ts';
 import { wantPersonErased } from './person-erasing.ts';
 import { deletePerson, reinstatePerson, suspendPerson } from './person-leaving.ts';
 import { restorePerson } from './person-returning.ts';
+import { runRepair, runSurvey } from './surveying.ts';
+import { releaseSweep } from './sweep-releasing.ts';
 import { deleteTool, disableTool, enableTool, restoreTool } from './tool-leaving.ts';
 import { addMaintainer, createTool, removeMaintainer, updateTool } from './tool.ts';
 
@@ -44,4 +47,8 @@ export const HANDLERS: { [K in RequestKind]: Handler<RequestOf<K>> } = {
   'admin-key.revoke': revokeKey,
   'request.approve': approve,
   'request.reject': reject,
+  'survey.run': runSurvey,
+  'repair.run': runRepair,
+  'sweep.release': releaseSweep,
+  'finding.ignore': ignoreFinding,
 };

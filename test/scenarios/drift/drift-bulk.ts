@@ -9,7 +9,7 @@ import { readSealKey } from '../../../src/shared/config.ts';
 import { parseMarker, signMarker, type Marker } from '../../../src/seals/heartbeat.ts';
 import { chmodSync, renameSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
-import { askRoles } from '../../../src/drift/surveying.ts';
+import { askRoles } from '../../../src/drift/asking.ts';
 import { openLog } from '../../../src/shared/log.ts';
 import type { Role } from '../../../src/reconcile/wanted.ts';
 import { ROLES } from '../../../src/roles/index.ts';

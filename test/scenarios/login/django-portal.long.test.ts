@@ -8,6 +8,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { fixedConfig } from '../../../src/configuration/config-in-use.ts';
 import { openLog } from '../../../src/shared/log.ts';
 import { startApi } from '../../../workers/api.ts';
 import { djangoPortal } from '../../clients/client-world.ts';
@@ -36,7 +37,7 @@ beforeAll(async () => {
     ],
   });
   const { world } = login;
-  api = await startApi(world.config, openLog('info', { write: () => {} }));
+  api = await startApi(fixedConfig(world.config), openLog('info', { write: () => {} }));
   const eventsKey = join(world.dir, 'events.pem');
   writeFileSync(eventsKey, world.eventsKey);
   ({ folder, env } = djangoPortal(

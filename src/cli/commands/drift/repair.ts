@@ -4,9 +4,6 @@ import type { Config } from '../../../shared/config.ts';
 import { ChamberlainError } from '../../../shared/errors.ts';
 import { countPlan, renderPlan } from '../../../reconcile/render-plan.ts';
 import { recordRepair } from '../../../drift/repairs-table.ts';
-import { readBehind, readBehindOf } from '../../../database/overview.ts';
-import { readFreeze } from '../../../database/freeze.ts';
-import type { Client } from '../../../database/connection.ts';
 import type { Command } from '../../command.ts';
 import { configOf, wantsJson } from '../../configuration.ts';
 import { confirm, requireTerminal } from '../../confirm.ts';
@@ -15,12 +12,14 @@ import { followRepair } from '../../../drift/follow-repair.ts';
 import { printPage } from '../../fold.ts';
 import { operatorName } from '../../operator.ts';
 import { startProgress } from '../../progress.ts';
-import { type AskedPart, draftParts, mayBegin } from '../../../drift/repair-parts.ts';
+import type { draftParts } from '../../../drift/repair-parts.ts';
+import { actsOf, draftRepair, refuseFrozen } from '../../../drift/drafting.ts';
+import { type AskedPart, mayBegin } from '../../../drift/repair-parts.ts';
+import type { Asked } from '../../../drift/asking.ts';
 import { failuresOf, type Repaired, renderRepaired, toJson } from '../../../drift/repaired.ts';
 import { withAdmin } from '../../admin.ts';
 import {
   addSurveyOptions,
-  type Asked,
   askByOptions,
   subjectsOf,
   type SurveyOptions,
@@ -99,14 +98,6 @@ for; run the command again for the rest. Subjects that a role has given up on (\
 
 const NOTHING = { id: undefined, parts: [], owed: [] };
 
-async function refuseFrozen(client: Client): Promise<void> {
-  const frozen = await readFreeze(client);
-  if (frozen === undefined) return;
-  const { frozenBy, reason } = frozen;
-  const why = reason === null ? '' : `: ${reason}`;
-  throw new ChamberlainError('FROZEN', `frozen by ${frozenBy}${why}; nothing was done`);
-}
-
 async function draft(
   config: Config,
   words: readonly string[],
@@ -114,12 +105,9 @@ async function draft(
   { target, destroy }: RepairOptions,
 ): Promise<ReturnType<typeof draftParts>> {
   const subjects = await subjectsOf(config, words);
-  const behind = await withAdmin(config, (client) =>
-    subjects === undefined ? readBehind(client) : readBehindOf(client, subjects),
+  return withAdmin(config, (client) =>
+    draftRepair(client, reports, { subjects, target, destroy: destroy === true }),
   );
-  // a repair of one target does not correct all that a role has given up on
-  const givenUp = behind.filter(({ state }) => state === 'parked' && target === undefined);
-  return draftParts(reports, { target, destroy: destroy ?? false }, givenUp);
 }
 
 async function repair(
@@ -148,17 +136,14 @@ async function repair(
         destroy: options.destroy ?? false,
         target: options.target,
         parts: mayBegin(parts),
-        acts: [...Map.groupBy(parts, ({ subject }) => subject)].map(([subject, of]) => ({
-          kind: 'repair',
-          by,
-          subject,
-          account: of[0]?.account ?? '',
-          fields: [...new Set(of.flatMap(({ steps }) => steps.map(({ target }) => target)))],
-        })),
+        acts: actsOf(parts).map((act) => ({ kind: 'repair', by, ...act })),
       });
     });
     const timeoutMs = options.timeout * 1000;
-    return { id, ...(await followRepair(config, { id, parts, timeoutMs, say: progress.say })) };
+    return {
+      id,
+      ...(await followRepair(config, 'admin', { id, parts, timeoutMs, say: progress.say })),
+    };
   } finally {
     progress.end();
     process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
