@@ -23,7 +23,7 @@ export async function findCaller(
     throw unsigned('The header must be `Authorization: Chamberlain TOKEN`, once.');
   }
   const call = { method: raw.method ?? '', target: raw.url ?? '' };
-  const verified = await verifyCall(token, call, config, now);
+  const verified = verifyCall(token, call, config, now);
   if ('sentence' in verified) throw unsigned(verified.sentence);
   const { name, reads } = verified.portal;
   const admin = adminOfPortal(name);

@@ -112,7 +112,7 @@ export async function checkJob(
   }
   const token = (data as { token?: unknown } | null)?.token;
   if (typeof token !== 'string') return refuse('REQUEST_MALFORMED');
-  const verified = await verifyToken(token, portal, config, now);
+  const verified = verifyToken(token, portal, config, now);
   if (!verified.ok && verified.claims === undefined) {
     return refuse(verified.code, verified.sentence);
   }
