@@ -36,7 +36,10 @@ export async function measureApi(options: ApiOptions): Promise<Figure[]> {
 async function measureAll(options: ApiOptions, closers: Closers): Promise<Figure[]> {
   const { say, size, parent, show, profileDir } = options;
   const reads = await voidIfFailed(
-    [GOALS.read, GOALS.readP99, GOALS.readRatio, GOALS.page],
+    [
+      ...[GOALS.read, GOALS.readP99, GOALS.readRatio],
+      ...[GOALS.signed, GOALS.signedP99, GOALS.signedRatio, GOALS.page],
+    ],
     say,
     () => measureReads(options, closers),
   );
@@ -74,5 +77,5 @@ async function measureAll(options: ApiOptions, closers: Closers): Promise<Figure
     await api.stop();
     show(renderProfile(profileDir, { program: 'chamberlain work api, over events,' }));
   }
-  return [...reads.slice(0, 3), ...posts, ...events, ...reads.slice(3)];
+  return [...reads.slice(0, -1), ...posts, ...events, ...reads.slice(-1)];
 }

@@ -402,6 +402,19 @@ export const API_GOALS = {
     goal: 0.5,
     better: 'more',
   },
+  signed: { figure: 'signed_read_p50_ms', unit: 'ms, at 200 reads/s', goal: 3, better: 'less' },
+  signedP99: {
+    figure: 'signed_read_p99_ratio',
+    unit: "of the bare route's p99 in ms",
+    goal: 3,
+    better: 'less',
+  },
+  signedRatio: {
+    figure: 'signed_read_ratio',
+    unit: "of the bare route's reads/s",
+    goal: 0.5,
+    better: 'more',
+  },
   verdict: { figure: 'post_verdict_p50_ms', unit: 'ms', goal: 30, better: 'less' },
   done: {
     figure: 'post_done_overhead_ms',

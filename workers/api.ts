@@ -3,6 +3,7 @@ import { openCallCounts } from '../src/backends/redis/call-counts.ts';
 import { openEventInbox } from '../src/backends/redis/event-inbox.ts';
 import { openQueues } from '../src/backends/redis/queue.ts';
 import { openPool } from '../src/database/connection.ts';
+import { gatherReads } from '../src/database/gathering.ts';
 import { listenAt } from '../src/api/listening.ts';
 import { openOutcomes } from '../src/api/outcomes.ts';
 import { ROUTES } from '../src/api/routes/index.ts';
@@ -31,13 +32,17 @@ export async function startApi(
   const pool = openPool(config, 'api', { max: MOST_CONNECTIONS, durable: false });
   const [queues, counts] = [openQueues(config, 'api'), openCallCounts(config)];
   const outcomes = openOutcomes(pool);
-  const events = openEventInbox(config);
+  const events = openEventInbox(
+    config,
+    config.portals.filter((each) => each.events === 'http').map(({ name }) => name),
+  );
   const close = async () => {
     counts.close();
     await Promise.all([outcomes.close(), queues.close(), events.close(), pool.end()]);
   };
   try {
-    const api = { inUse, pool, queues, outcomes, events, log, now };
+    const gathered = gatherReads(pool);
+    const api = { inUse, pool, gathered, queues, outcomes, events, log, now };
     const server = await makeServer(api, config.api, ROUTES, counts);
     const port = await listenAt(server, config.api.listen);
     log.info({ listen: config.api.listen, port }, 'serving the API');

@@ -1,6 +1,9 @@
-/** Reads of one tool among many, and pages of all, next to the bare route. Only the API works meanwhile. */
+/**
+ * Reads of one tool among many, without a token and signed, and pages of all, next to the bare route. Only the API works
+ * meanwhile.
+ */
 import { renderProfile } from '../tools/cpu-profile.ts';
-import { type Figure, judge, quantile } from '../tools/figure.ts';
+import { type Figure, type Goal, judge, quantile } from '../tools/figure.ts';
 import { API_GOALS as GOALS, type ApiOptions } from '../goals.ts';
 import { toolName } from '../population/population-names.ts';
 import { fillPostgres } from '../population/population-postgres.ts';
@@ -13,6 +16,15 @@ import { bytesOf, callAtOnce, callSteadily, timeCalls } from './http-client.ts';
 const PAGE = 100;
 /** Of the load; the server is never idle with them. */
 const CONNECTIONS = 16;
+
+const KINDS = ['bare', 'bareSigned', 'read', 'signed'] as const;
+type Kind = (typeof KINDS)[number];
+const WORDS: Record<Kind, string> = {
+  bare: 'the bare route',
+  bareSigned: 'the bare route with a check of one signature',
+  read: 'the API, without a token',
+  signed: 'the API, signed',
+};
 
 export async function measureReads(options: ApiOptions, outer: Closers): Promise<Figure[]> {
   const closers: Closers = [];
@@ -41,25 +53,38 @@ async function measure(
   // in another order than they were made in
   const names = (count: number) =>
     Array.from({ length: count }, () => toolName((next++ * 7919) % size.tools));
-  const signed = (count: number) =>
+  const plain = (path: string) => async (count: number) =>
+    names(count).map((name) => bytesOf('GET', `${path}/${name}`));
+  const signed = async (count: number) =>
     names(count).map((name) => caller.sign('GET', `/v1/tools/${name}`));
-  const plain = (count: number) => names(count).map((name) => bytesOf('GET', `/tools/${name}`));
+  const kinds = {
+    bare: { port: bare.port, calls: plain('/tools') },
+    bareSigned: { port: bare.port, calls: plain('/signed') },
+    read: { port, calls: plain('/v1/tools') },
+    signed: { port, calls: signed },
+  };
+  const measured = Object.fromEntries(
+    KINDS.map((kind) => [kind, { steady: [], rates: [] }]),
+  ) as unknown as Record<Kind, { steady: number[]; rates: number[] }>;
 
-  await timeCalls(port, signed(size.warm));
-  await timeCalls(bare.port, plain(size.warm));
-  const steady = { api: [] as number[], bare: [] as number[] };
-  const rates = { api: [] as number[], bare: [] as number[] };
+  for (const { port: to, calls } of Object.values(kinds)) {
+    await timeCalls(to, await calls(size.warm));
+  }
   const count = (size.perSecond * size.turnMs) / 1000;
   const most = { connections: CONNECTIONS, ms: size.turnMs };
   for (let turn = 0; turn < size.turns; turn++) {
     say(`reads: turn ${turn + 1} of ${size.turns}`);
-    steady.bare.push(...(await callSteadily(bare.port, plain(count), size.perSecond)));
-    steady.api.push(...(await callSteadily(port, signed(count), size.perSecond)));
-    rates.bare.push(await callAtOnce(bare.port, plain(size.atOnce), most));
-    rates.api.push(await callAtOnce(port, signed(size.atOnce), most));
+    for (const kind of KINDS) {
+      const { port: to, calls } = kinds[kind];
+      measured[kind].steady.push(...(await callSteadily(to, await calls(count), size.perSecond)));
+    }
+    for (const kind of KINDS) {
+      const { port: to, calls } = kinds[kind];
+      measured[kind].rates.push(await callAtOnce(to, await calls(size.atOnce), most));
+    }
   }
   say(`reads: ${size.pages} pages of tools`);
-  const lone = await timeCalls(bare.port, plain(size.pages));
+  const lone = await timeCalls(bare.port, await kinds.bare.calls(size.pages));
   const pages = await timeCalls(
     port,
     names(size.pages).map((name) => caller.sign('GET', pageAfter(name))),
@@ -70,26 +95,36 @@ async function measure(
   }
   const of = (samples: readonly number[]) =>
     [0.5, 0.99].map((share) => quantile(samples, share).toFixed(2)).join(' and ');
+  const lines = KINDS.map((kind) => {
+    const { steady, rates } = measured[kind];
+    return `${WORDS[kind]}: ${of(steady)}; ${rates.map(Math.round).join(', ')}`;
+  });
   show(
-    `Reads at ${size.perSecond} a second, p50 and p99, ms: the API ${of(steady.api)}, the bare route ${of(steady.bare)}.\n` +
-      `As fast as possible, reads a second: the API ${rates.api.map(Math.round).join(', ')}; the bare route ${rates.bare.map(Math.round).join(', ')}.\n` +
+    `Reads at ${size.perSecond} a second, p50 and p99, ms; as fast as possible, reads a second:\n${lines.join('\n')}\n` +
       `Pages of ${PAGE}, one after another, p50 and p99, ms: ${of(pages)}; one row by the bare route ${of(lone)}.`,
   );
-  const [p99, bareP99] = [quantile(steady.api, 0.99), quantile(steady.bare, 0.99)];
-  const [rate, bareRate] = [quantile(rates.api, 0.5), quantile(rates.bare, 0.5)];
+  const quantiles = (kind: Kind) => {
+    const { steady, rates } = measured[kind];
+    return [quantile(steady, 0.5), quantile(steady, 0.99), quantile(rates, 0.5)] as const;
+  };
+  const [bareP50, bareP99, bareRate] = quantiles('bare');
+  const beside = (
+    goals: { p50: Goal; p99: Goal; rate: Goal },
+    [p50, p99, rate]: readonly [number, number, number],
+  ): Figure[] => [
+    judge(goals.p50, { value: p50, floor: bareP50, void: why }),
+    judge(goals.p99, { value: p99 / bareP99, floor: bareP99, ratio: p99 / bareP99, void: why }),
+    judge(goals.rate, {
+      ...{ value: rate / bareRate, floor: bareRate, ratio: rate / bareRate },
+      void: why,
+    }),
+  ];
   return [
-    judge(GOALS.read, {
-      value: quantile(steady.api, 0.5),
-      floor: quantile(steady.bare, 0.5),
-      void: why,
-    }),
-    judge(GOALS.readP99, { value: p99 / bareP99, floor: bareP99, ratio: p99 / bareP99, void: why }),
-    judge(GOALS.readRatio, {
-      value: rate / bareRate,
-      floor: bareRate,
-      ratio: rate / bareRate,
-      void: why,
-    }),
+    ...beside({ p50: GOALS.read, p99: GOALS.readP99, rate: GOALS.readRatio }, quantiles('read')),
+    ...beside(
+      { p50: GOALS.signed, p99: GOALS.signedP99, rate: GOALS.signedRatio },
+      quantiles('signed'),
+    ),
     judge(GOALS.page, {
       value: quantile(pages, 0.5),
       floor: quantile(lone, 0.5),

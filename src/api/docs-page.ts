@@ -13,6 +13,20 @@ const hash = createHash('sha256').update(STYLE).digest('base64');
 /** The page loads nothing and runs nothing. */
 export const CONTENT_POLICY = `default-src 'none'; style-src 'sha256-${hash}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`;
 
+/** In short: docs/api.md is not on this server. */
+const SIGNING = `<h2 id="signing">How to sign a call</h2>
+<p>Send the header <code>Authorization: Chamberlain TOKEN</code>. The token is a JWT
+(<a href="https://www.rfc-editor.org/rfc/rfc7519">RFC 7519</a>) for this call alone, signed with EdDSA by the key of
+your portal. Its header and its claims, of <code>GET /v1/names/alice?of=person</code>:</p>
+<pre>{"alg": "EdDSA", "kid": "portal-1"}
+{"iss": "portal", "aud": "tools/api", "jti": "any new text", "iat": 1764547200, "exp": 1764547260,
+ "htm": "GET", "htu": "/v1/names/alice?of=person"}</pre>
+<p><code>aud</code> is the name of the realm and <code>/api</code>, <code>exp</code> is at most 300 s after
+<code>iat</code>, and <code>htu</code> is the path with the query, exactly as it is sent. The operator of the realm
+tells you your portal's name and <code>kid</code>. The token of a request to change something
+(<a href="#POST/v1/requests"><code>POST /v1/requests</code></a>) has a signature of its own. docs/api.md of Chamberlain
+has a whole example in Node, and clients/python a client.</p>`;
+
 export function renderPage({ info, paths }: OpenApi): string {
   const operations = Object.entries(paths).flatMap(([path, of]) =>
     Object.entries(of).map(([method, operation]) => renderOperation(method, path, operation)),
@@ -25,6 +39,7 @@ export function renderPage({ info, paths }: OpenApi): string {
 <html lang="en"><head><meta charset="utf-8"><title>${html(info.title)}</title><style>${STYLE}</style></head>
 <body><h1>${html(info.title)}</h1>
 <p>${html(info.description ?? '')} The same for programs: <a href="/openapi.json">/openapi.json</a>.</p>
+${SIGNING}
 ${operations.join('\n')}
 <h2>Codes</h2>
 <dl>${codes.join('\n')}</dl>
@@ -47,7 +62,7 @@ function renderOperation(method: string, path: string, operation: Operation): st
       `<dt>${status}</dt><dd>${html(answer.description)}${renderSchema(schemaOf(answer))}</dd>`,
   );
   const texts = description.split('\n\n').map((text) => `<p>${html(text)}</p>`);
-  return `<h2><code>${method.toUpperCase()} ${html(path)}</code></h2>
+  return `<h2 id="${html(`${method.toUpperCase()}${path}`)}"><code>${method.toUpperCase()} ${html(path)}</code></h2>
 <p>${html(summary.replace(/^./u, (first) => first.toUpperCase()))}.</p>${texts.join('')}
 <dl>${[...fields, ...bodies, ...answers].join('\n')}</dl>`;
 }

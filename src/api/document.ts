@@ -72,8 +72,7 @@ export async function describeRoutes(server: FastifyInstance, realm: string): Pr
       openapi: '3.1.0',
       info: {
         title: `Chamberlain, realm ${realm}`,
-        description:
-          'How a portal signs its calls: see docs/api.md. What each code means: see /docs.',
+        description: 'How a portal signs its calls, and what each code means: see /docs.',
         version: '1',
         license: { name: 'GPL-3.0-or-later', identifier: 'GPL-3.0-or-later' },
       } as never,

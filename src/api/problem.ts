@@ -43,8 +43,20 @@ export class Problem extends Error {
 export const notFound = (): Problem => new Problem(404, 'NOT_FOUND');
 
 /** For a body of a content type that the route does not have, or has no name. */
-export const unreadable = (): Problem =>
-  new Problem(415, 'CALL_INVALID', 'The route does not read a body of this content type.');
+export const unreadable = (types: readonly string[] = []): Problem =>
+  new Problem(
+    415,
+    'CALL_INVALID',
+    types.length === 0
+      ? 'The route does not read a body of this content type.'
+      : `The route reads a body only if its \`content-type\` is ${types.join(' or ')}.`,
+  );
+
+/** For a path that has routes, but not of this method. Which paths there are is public. */
+export const wrongMethod = (allowed: readonly string[]): Problem =>
+  new Problem(405, 'CALL_INVALID', `The path has only the method ${allowed.join(' or ')}.`, {
+    headers: { allow: allowed.join(', ') },
+  });
 
 /** How soon a caller may try again when a server is away. */
 const AWAY_SECONDS = 5;
@@ -70,8 +82,47 @@ export function renderProblem({ status, code, message, index }: Problem): string
 /** An error of Fastify, or of the schema of a route. */
 interface OfFastify {
   statusCode?: unknown;
-  validation?: readonly { instancePath?: string; message?: string }[];
+  validation?: readonly Fault[];
   validationContext?: string;
+}
+
+/** What a schema finds, as fastify-type-provider-zod makes it of an issue of zod. */
+interface Fault {
+  instancePath: string;
+  keyword: string;
+  params: {
+    [what in 'expected' | 'origin' | 'minimum' | 'maximum']?: string | number;
+  } & { values?: readonly unknown[]; keys?: readonly string[] };
+}
+
+const PARTS: Record<string, string> = {
+  querystring: 'the query',
+  params: 'the path',
+  body: 'the body',
+};
+const UNITS: Record<string, string> = { string: ' characters', array: ' items' };
+
+/** A fault as a sentence without its end: ``limit` of the query must be at most 100`. */
+function wordsOf({ instancePath, keyword, params }: Fault, context: string): string {
+  const part = PARTS[context] ?? context;
+  const names = instancePath.split('/').filter((name) => name !== '');
+  const what = names.length === 0 ? part : `\`${names.join('.')}\` of ${part}`;
+  const { expected, origin, minimum, maximum, values = [], keys = [] } = params;
+  const unit = UNITS[origin ?? ''] ?? '';
+  switch (keyword) {
+    case 'unrecognized_keys':
+      return `${part} has a field that the route does not have: ${keys.join(', ')}`;
+    case 'too_big':
+      return `${what} must ${unit === '' ? 'be' : 'have'} at most ${maximum}${unit}`;
+    case 'too_small':
+      return `${what} must ${unit === '' ? 'be' : 'have'} at least ${minimum}${unit}`;
+    case 'invalid_value':
+      return `${what} must be ${values.join(' or ')}`;
+    case 'invalid_type':
+      return `${what} is missing, or is not of the type ${expected}`;
+    default:
+      return `${what} does not have the form that /docs shows`;
+  }
 }
 
 /** A message names only so many faults. */
@@ -82,11 +133,9 @@ export function problemOf(error: unknown): Problem {
   if (error instanceof Problem) return error;
   const { statusCode, validation, validationContext = '' } = (error ?? {}) as OfFastify;
   if (validation !== undefined) {
-    const faults = validation.slice(0, MOST_FAULTS).map(({ instancePath = '', message = '' }) => {
-      const where = [validationContext, ...instancePath.split('/').slice(1)].join('.');
-      return `${where}: ${message}`;
-    });
-    return new Problem(400, 'CALL_INVALID', faults.join('; ').slice(0, 1000));
+    const faults = validation.slice(0, MOST_FAULTS).map((each) => wordsOf(each, validationContext));
+    const sentence = `${faults.join('; ').slice(0, 1000)}.`;
+    return new Problem(400, 'CALL_INVALID', sentence.replace(/^t/u, 'T'));
   }
   if (isAway(error)) return away();
   if (statusCode === 413) return new Problem(413, 'CALL_TOO_LARGE');

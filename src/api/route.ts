@@ -8,6 +8,7 @@ import type { EventInbox } from '../backends/redis/event-inbox.ts';
 import type { Queues } from '../backends/redis/queue.ts';
 import type { Pool } from '../database/connection.ts';
 import type { ConfigInUse } from '../configuration/config-in-use.ts';
+import type { gatherReads } from '../database/gathering.ts';
 import type { Config } from '../shared/config.ts';
 import type { Log } from '../shared/log.ts';
 import type { Outcomes } from './outcomes.ts';
@@ -24,6 +25,8 @@ export interface Serving {
   inUse: ConfigInUse;
   /** of the role `api`, which may read views */
   pool: Pool;
+  /** runs short reads by a key, those of the same moment together (src/database/gathering.ts) */
+  gathered: ReturnType<typeof gatherReads>;
   queues: Queues;
   outcomes: Outcomes;
   events: EventInbox;

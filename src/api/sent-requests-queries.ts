@@ -1,18 +1,12 @@
 /** Reads pages of requests that have a verdict. */
 import type { Client } from '../database/connection.ts';
-import { REQUEST_COLUMNS, type RequestView } from '../requests/request-progress.ts';
+import {
+  REQUEST_COLUMNS,
+  type RequestState,
+  type RequestView,
+} from '../requests/request-progress.ts';
 
-/** As `chamberlain requests` names them: `accepted` is not done yet, `stuck` is where a role has given up. */
-export const REQUEST_STATES = [
-  'refused',
-  'waiting',
-  'rejected',
-  'accepted',
-  'stuck',
-  'done',
-] as const;
-type RequestState = (typeof REQUEST_STATES)[number];
-
+/** SQL: what `stateOf` says. */
 const STATE = `CASE
   WHEN r.verdict = 'refused' THEN 'refused'
   WHEN 'open' IN (r.access->>'state', r.approval->>'state') THEN 'waiting'
@@ -21,29 +15,29 @@ const STATE = `CASE
   WHEN r.stuck_at IS NOT NULL THEN 'stuck'
   ELSE 'accepted' END`;
 
-export type SentRequest = RequestView & { state: RequestState };
-
-/** So many requests are looked at for one page, so that a rare state costs no more than a common one. */
+/** So many requests are looked at for one page, so that what is rare costs no more than a common one. */
 const MOST_LOOKED_AT = 2000;
 
 interface RequestsPage {
   /** undefined: of every portal */
   portal: string | undefined;
-  state: RequestState | undefined;
+  state?: RequestState | undefined;
+  /** a shell name */
+  requestedBy?: string | undefined;
   /** our own number: only older ones */
   before: string | undefined;
   limit: number;
 }
 
 /**
- * The newest first. With a state a page may be short, or empty, although there are more: `next` says where to go on, and
+ * The newest first. With a state or a person a page may be short, or empty, although there are more: `next` says where to go on, and
  * is undefined at the end.
  */
 export async function readSentRequests(
   client: Client,
-  { portal, state, before, limit }: RequestsPage,
-): Promise<{ requests: SentRequest[]; next: string | undefined }> {
-  const most = state === undefined ? limit + 1 : MOST_LOOKED_AT;
+  { portal, state, requestedBy, before, limit }: RequestsPage,
+): Promise<{ requests: RequestView[]; next: string | undefined }> {
+  const most = state === undefined && requestedBy === undefined ? limit + 1 : MOST_LOOKED_AT;
   const { rows } = await client.query(
     `WITH looked AS MATERIALIZED (
        SELECT id AS sent FROM requests
@@ -52,13 +46,13 @@ export async function readSentRequests(
      )
      SELECT s.*, l.count, l.oldest FROM (SELECT count(*)::int AS count, min(sent) AS oldest FROM looked) AS l
      LEFT JOIN LATERAL (
-       SELECT ${REQUEST_COLUMNS}, ${STATE} AS state
+       SELECT ${REQUEST_COLUMNS}
        FROM looked JOIN request_progress r ON r.number = sent
-       WHERE $4::text IS NULL OR ${STATE} = $4
+       WHERE ($4::text IS NULL OR ${STATE} = $4) AND ($6::text IS NULL OR r.requested_by = $6)
        ORDER BY r.number DESC LIMIT $5) AS s ON true ORDER BY s.number DESC`,
-    [portal ?? null, before ?? null, most, state ?? null, limit + 1],
+    [portal ?? null, before ?? null, most, state ?? null, limit + 1, requestedBy ?? null],
   );
-  const found = rows as (SentRequest & { number: string | null; count: number; oldest: string })[];
+  const found = rows as (RequestView & { number: string | null; count: number; oldest: string })[];
   const requests = found.filter((row) => row.number !== null).slice(0, limit);
   const [{ count, oldest } = { count: 0, oldest: undefined }] = found;
   if (found.length > limit) return { requests, next: requests.at(-1)?.number };

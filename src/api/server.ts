@@ -21,6 +21,7 @@ import {
   PROBLEM_TYPE,
   renderProblem,
   unreadable,
+  wrongMethod,
 } from './problem.ts';
 import { type Caller, mayCall } from './rights.ts';
 import type { Api, Route, Serving } from './route.ts';
@@ -68,10 +69,10 @@ export async function makeServer(
     ending.abort();
     done();
   });
-  server.addHook('onSend', async (request, reply, payload) => {
+  server.addHook('onSend', (request, reply, payload, done) => {
     // otherwise the client would keep the connection, and the server would wait for it
     if (ending.signal.aborted) reply.header('connection', 'close');
-    return finish(request, reply, payload);
+    done(null, finish(request, reply, payload));
   });
   server.setErrorHandler((error, request, reply) => {
     const problem = problemOf(error);
@@ -79,14 +80,18 @@ export async function makeServer(
       log.error({ error, path: request.routeOptions.url }, 'a call failed');
     return sendProblem(reply, problem);
   });
-  server.setNotFoundHandler((_, reply) => sendProblem(reply, notFound()));
+  const allowedAt = methodsOf(routes);
+  server.setNotFoundHandler((request, reply) => {
+    const allowed = allowedAt(request.url.replace(/[?#;].*$/su, ''));
+    return sendProblem(reply, allowed.length === 0 ? notFound() : wrongMethod(allowed));
+  });
   parseBodies(server);
   await describeRoutes(server, inUse.current().realm);
-  // monitoring asks with HEAD (RFC 9110, 9.3.2), and has no token
-  const open = routes.filter(({ method, right }) => method === 'GET' && right === 'none');
   const all = [
     ...routes.map((of) => ({ of, method: of.method, schema: documentOf(of) })),
-    ...open.map((of) => ({ of, method: 'HEAD', schema: { ...documentOf(of), hide: true } })),
+    ...routes
+      .filter(hasHead)
+      .map((of) => ({ of, method: 'HEAD', schema: { ...documentOf(of), hide: true } })),
   ];
   for (const { of, method, schema } of all) {
     server.route({
@@ -96,12 +101,9 @@ export async function makeServer(
       schema,
       onRequest: (request) => admit(of, request),
       handler: async (request, reply) => {
-        const gone = new AbortController();
-        const onClose = () => gone.abort();
         const { socket } = request.raw;
-        // it may have gone while its token was checked
-        if (socket.destroyed) onClose();
-        socket.once('close', onClose);
+        let gone: AbortController | undefined;
+        const onGone = () => gone?.abort();
         try {
           const { api, caller } = calls.get(request) as { api: Api; caller: Caller | undefined };
           const answer = await of.handle(api, {
@@ -111,7 +113,12 @@ export async function makeServer(
             body: request.body,
             // most calls wait for nothing, and making one costs a part of a read
             get signal() {
-              return AbortSignal.any([gone.signal, ending.signal]);
+              gone ??= new AbortController();
+              // it may have gone while its token was checked
+              if (socket.destroyed || ending.signal.aborted) onGone();
+              socket.once('close', onGone);
+              ending.signal.addEventListener('abort', onGone);
+              return gone.signal;
             },
             request,
             reply,
@@ -124,7 +131,8 @@ export async function makeServer(
             .headers(answer.headers ?? {})
             .send(answer.body);
         } finally {
-          socket.off('close', onClose);
+          socket.off('close', onGone);
+          ending.signal.removeEventListener('abort', onGone);
         }
       },
     });
@@ -133,11 +141,24 @@ export async function makeServer(
   return server;
 }
 
+/** Monitoring asks with HEAD (RFC 9110, 9.3.2), and has no token. */
+const hasHead = ({ method, right }: Route): boolean => method === 'GET' && right === 'none';
+
+/** Returns a function that says which methods the routes of a path have. */
+function methodsOf(routes: readonly Route[]): (path: string) => string[] {
+  const all = routes.map((of) => ({
+    pattern: new RegExp(`^${of.path.replaceAll('.', '\\.').replaceAll(/:\w+/gu, '[^/]+')}$`, 'u'),
+    methods: hasHead(of) ? [of.method, 'HEAD'] : [of.method],
+  }));
+  return (path) =>
+    all.filter(({ pattern }) => pattern.test(path)).flatMap(({ methods }) => methods);
+}
+
 /** Throws the problem for a body of a type that the route has no schema for: nothing would check it. */
 function requireReadable({ bodies }: Route, request: FastifyRequest): void {
   const [type = ''] = (request.headers['content-type'] ?? '').toLowerCase().split(/[ ;]/u);
   if (bodies === undefined || Object.hasOwn(bodies, type)) return;
-  throw unreadable();
+  throw unreadable(Object.keys(bodies));
 }
 
 function openServer(settings: ApiConfig): FastifyInstance {

@@ -44,6 +44,29 @@ export interface RequestView {
   } | null;
 }
 
+/** As `chamberlain requests` and the API name them. */
+export const REQUEST_STATES = [
+  'refused',
+  'waiting',
+  'rejected',
+  'accepted',
+  'stuck',
+  'done',
+] as const;
+export type RequestState = (typeof REQUEST_STATES)[number];
+
+/**
+ * `refused`, or how far the request is: `accepted`, then `done`, or `stuck` where a role has given up. A request
+ * that needs an admin is `waiting` first; it may end `rejected`.
+ */
+export function stateOf({ verdict, doneAt, stuckAt, approval, access }: RequestView): RequestState {
+  if (verdict === 'refused') return 'refused';
+  if (access?.state === 'open' || approval?.state === 'open') return 'waiting';
+  if (access?.state === 'refused' || approval?.state === 'rejected') return 'rejected';
+  if (doneAt !== null) return 'done';
+  return stuckAt === null ? 'accepted' : 'stuck';
+}
+
 /** SQL: the columns of `request_progress`, as RequestView has them. */
 export const REQUEST_COLUMNS = `number, id, portal, kind, requested_by AS "requestedBy", approved_by AS "approvedBy",
   account, accounts, verdict, code, sentence, at, done_at AS "doneAt", stuck_at AS "stuckAt", approval, access, result`;

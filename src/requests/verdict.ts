@@ -120,7 +120,7 @@ export async function checkJob(
   }
   const token = (data as { token?: unknown } | null)?.token;
   if (typeof token !== 'string') return refuse('REQUEST_MALFORMED');
-  const verified = await verifyToken(token, portal, config, now, adminKeys);
+  const verified = verifyToken(token, portal, config, now, adminKeys);
   const { claims, signer } = verified;
   if (claims === undefined || signer === undefined) {
     const { code, sentence } = verified as Extract<typeof verified, { ok: false }>;

@@ -93,7 +93,6 @@ test('what is missing and what is forbidden has the same answer, byte for byte',
     api.get('/v1/nowhere', { as: 'may-own' }),
     api.get('/v1/kinds/nothing/schema'),
     api.get('/%zz'),
-    api.call('DELETE', '/v1/kinds'),
   ]);
   const seen = answers.map(({ status, headers, text }) => ({
     ...{ status, headers: { ...headers, date: '' }, text },

@@ -77,6 +77,9 @@ test('the page shows every route and code, and loads nothing', async () => {
   expect(headers['content-type']).toMatch(/^text\/html/u);
   expect(headers['content-security-policy']).toMatch(/^default-src 'none'/u);
   for (const path of Object.keys(document.paths)) expect(text).toContain(path);
+  expect(text).toContain('Authorization: Chamberlain TOKEN');
+  for (const [, anchor] of text.matchAll(/href="#([^"]+)"/gu))
+    expect(text).toContain(`id="${anchor}"`);
   expect(text).toContain('id="NOT_FOUND"');
   expect(text).not.toMatch(/<(?:script|link|img|iframe)\b|@import|\burl\(/iu);
 });

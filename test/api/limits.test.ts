@@ -29,7 +29,31 @@ test('monitoring may ask with HEAD what needs no token', async () => {
   for (const path of ['/healthz', '/readyz', '/v1/kinds']) {
     expect(await api.call('HEAD', path)).toMatchObject({ status: 200, text: '' });
   }
-  expect((await api.call('HEAD', '/v1/events/stream')).status).toBe(404);
+  expect((await api.call('HEAD', '/v1/events/stream')).status).toBe(405);
+});
+
+test('a method that a path does not have is refused with those that it has, to everybody', async () => {
+  for (const [method, path, allow] of [
+    ['DELETE', '/v1/tools/admin', 'GET, HEAD'],
+    ['PUT', '/v1/requests', 'POST, GET'],
+    ['POST', '/v1/people/nobody-of-that-name?x=1', 'GET'],
+  ] as const) {
+    const { status, headers, body } = await api.call(method, path);
+    expect([status, headers['allow'], body.code]).toEqual([405, allow, 'CALL_INVALID']);
+  }
+  expect((await api.call('DELETE', '/v1/nothing')).status).toBe(404);
+});
+
+test('what is wrong with a call is said in words', async () => {
+  const detail = async (path: string) => (await api.get(path, { as: 'may-all' })).body.detail;
+  expect(await detail('/v1/tools?limit=101')).toBe('`limit` of the query must be at most 100.');
+  expect(await detail('/v1/tools?limit=x&state=none&y=1')).toBe(
+    '`limit` of the query is missing, or is not of the type number; ' +
+      '`state` of the query must be active or disabled or archived or deleted; ' +
+      'the query has a field that the route does not have: y.',
+  );
+  const { body } = await api.call('POST', '/v1/checks', { as: 'may-all', type: 'text/plain' });
+  expect(body.detail).toBe('The route reads a body only if its `content-type` is application/jwt.');
 });
 
 test('too many calls are refused until the time that the answer says', async () => {

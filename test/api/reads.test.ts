@@ -294,6 +294,14 @@ describe('pages', () => {
       const of = await walk(`/v1/requests?state=${state}&limit=1`, 'may-own');
       expect(of.map(({ id }) => id)).toEqual([ids[state]]);
     }
+    for (const state of order) {
+      expect((await get(`/v1/requests/${ids[state]}`, 'may-own')).body.state).toBe(state);
+    }
+    const by = mine[5]?.['requestedBy'];
+    expect(await walk(`/v1/requests?requestedBy=${by}&limit=2`, 'may-own')).toEqual(
+      mine.filter(({ requestedBy }) => requestedBy === by),
+    );
+    expect(await walk('/v1/requests?requestedBy=nobody', 'may-own')).toEqual([]);
     expect(mine[4]).toMatchObject({ code: 'NAME_TAKEN', portal: 'may-own', doneAt: null });
     const all = await walk('/v1/requests', 'may-all');
     expect(all.map(({ id }) => id)).toEqual(

@@ -229,6 +229,13 @@ class Client:
         """A tool; None if there is none."""
         return self._find("/v1/tools/", name)
 
+    def request(self, id: str) -> Json | None:
+        """How a request of the portal stands: its `state`, and role by role. None if it has no verdict yet.
+
+        `state` is "accepted", "done", "stuck" (a role has given up), "waiting" (for an admin), "rejected" or "refused".
+        """
+        return self._find("/v1/requests/", id)
+
     def name(self, name: str, *, of: str | None = None) -> Json:
         """Whether a name is free, for a person or for a tool: `state`, and a `sentence` if it is not."""
         if name.strip(".") == "":

@@ -34,6 +34,9 @@ def test_a_request_is_done_and_counts_once(client: Client) -> None:
     for _ in range(2):
         outcome = client.wait(request)
         assert (outcome.verdict, outcome.done, outcome.code) == ("accepted", True, None)
+    found = client.request(request.id)
+    assert found is not None and found["state"] == "done"
+    assert client.request("00000000-0000-4000-8000-000000000000") is None
 
 
 def test_a_refusal_is_an_outcome(client: Client) -> None:

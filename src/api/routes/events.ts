@@ -15,6 +15,7 @@ const MOST_WAIT_SECONDS = 60;
 const MOST_LISTENERS = 16;
 /** A stream that says nothing for this long might be cut by a proxy, so it says that it is still there. */
 const PULSE_MS = 15_000;
+const NO_EVENTS = ': no events yet\n\n';
 
 /** `Number('')` is 0, which would mean that a portal has nothing. */
 const number = z
@@ -168,23 +169,24 @@ async function stream(
     'x-accel-buffering': 'no', // nginx: pass each event on at once
     connection: 'close', // otherwise the client would keep it when the API ends, and the API would wait for it
   });
-  let position = from;
-  let next = first;
+  const pulse = setInterval(() => {
+    if (!raw.writableNeedDrain) raw.write(NO_EVENTS);
+  }, PULSE_MS);
   try {
-    while (!signal.aborted) {
-      const text =
-        next === undefined
-          ? ': no events yet\n\n'
-          : `id: ${next.last}\nevent: events\ndata: ${next.token}\n\n`;
-      position = next?.last ?? position;
-      if (!raw.write(text)) await once(raw, 'drain', { signal });
-      const pulse = AbortSignal.any([signal, AbortSignal.timeout(PULSE_MS)]);
-      next = await takeEvents(events, portal, position, pulse);
+    if (first === undefined) raw.write(NO_EVENTS);
+    for (let [next, position] = [first, from]; !signal.aborted;) {
+      if (next !== undefined) {
+        position = next.last;
+        const text = `id: ${next.last}\nevent: events\ndata: ${next.token}\n\n`;
+        if (!raw.write(text)) await once(raw, 'drain', { signal });
+      }
+      next = await takeEvents(events, portal, position, signal);
     }
   } catch (error) {
     // the client connects again, and then gets the problem
     if (!signal.aborted) log.warn({ error, portal }, 'a stream of events has ended');
   } finally {
+    clearInterval(pulse);
     raw.end();
   }
 }

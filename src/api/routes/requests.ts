@@ -9,7 +9,9 @@ import {
   findStandings,
   readAppliedRoles,
   readOpenTouches,
+  REQUEST_STATES,
   type RequestView,
+  stateOf,
 } from '../../requests/request-progress.ts';
 import { findAdminKeys } from '../../requests/admin-keys-table.ts';
 import { kidOfAdmin } from '../../requests/token.ts';
@@ -21,7 +23,7 @@ import { notFound, Problem } from '../problem.ts';
 import { cursorOf, NUMBER_KEY, PAGE_QUERY, pageOf, readCursor, SEARCH } from '../page.ts';
 import { type Caller, mayCall } from '../rights.ts';
 import { type Api, route } from '../route.ts';
-import { readSentRequests, REQUEST_STATES } from '../sent-requests-queries.ts';
+import { readSentRequests } from '../sent-requests-queries.ts';
 
 /** In one call. */
 const MOST_REQUESTS = 100;
@@ -68,6 +70,11 @@ const PROGRESS = z
     code: z.string().nullable(),
     sentence: z.string().nullable(),
     at: z.iso.datetime().describe('when it got its verdict'),
+    state: z
+      .enum(REQUEST_STATES)
+      .describe(
+        '`accepted` is not done yet, `waiting` is for an admin, `stuck` needs the operator',
+      ),
     doneAt: z.iso.datetime().nullable(),
     stuckAt: z.iso.datetime().nullable(),
     result: z
@@ -109,7 +116,7 @@ const PORTAL = SEARCH.optional().describe(
   'the portal that sent it: another than the own one only with the right `all`',
 );
 
-const LISTED = PROGRESS.omit({ roles: true }).extend({ state: z.enum(REQUEST_STATES) });
+const LISTED = PROGRESS.omit({ roles: true });
 
 export const REQUEST_ROUTES = [
   route({
@@ -168,21 +175,22 @@ export const REQUEST_ROUTES = [
     path: '/v1/requests',
     summary: 'the requests of the portal that have a verdict, the newest first',
     description:
-      'A request that has no verdict yet is in Redis alone, and is not listed. With `state` a page may be short, or empty, although `next` is not null: go on.',
+      'A request that has no verdict yet is in Redis alone, and is not listed. With `state` or `requestedBy` a page may be short, or empty, although `next` is not null: go on.',
     right: 'own',
     query: z.strictObject({
       ...PAGE_QUERY,
       portal: PORTAL,
       state: z.enum(REQUEST_STATES).optional(),
+      requestedBy: SEARCH.optional().describe('the shell name of who requested it'),
     }),
     replies: { 200: pageOf(LISTED, 'a page of requests') },
-  }).handle(async ({ pool }, { caller, query: { limit, after, portal, state } }) => {
+  }).handle(async ({ pool }, { caller, query: { limit, after, ...of } }) => {
     const before = readCursor(after, NUMBER_KEY);
-    const page = { portal: portalOf(caller, portal), state, before, limit };
+    const page = { ...of, portal: portalOf(caller, of.portal), before, limit };
     return await withClient(pool, async (client) => {
       const { requests, next } = await readSentRequests(client, page);
       await logReasons(client, caller, requests);
-      const items = requests.map((each) => ({ ...renderRequest(each), state: each.state }));
+      const items = requests.map(renderRequest);
       return { status: 200, body: { items, next: next === undefined ? null : cursorOf(next) } };
     });
   }),
@@ -282,6 +290,7 @@ function renderRequest(request: RequestView): Omit<z.output<typeof PROGRESS>, 'r
     ...rest,
     id: id as string,
     portal: portal as string,
+    state: stateOf(request),
     at: at.toISOString(),
     doneAt: doneAt?.toISOString() ?? null,
     stuckAt: stuckAt?.toISOString() ?? null,

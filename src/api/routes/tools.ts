@@ -76,13 +76,13 @@ export const TOOL_ROUTES = [
     right: 'none',
     params: z.object({ name: z.string() }),
     replies: { 200: WHOLE_TOOL },
-  }).handle(async ({ config: { realm }, pool }, { caller, params }) => {
+  }).handle(async ({ config: { realm }, pool, gathered }, { caller, params }) => {
     const name = withoutRealm(params.name, realm);
     if (parseImportedToolAccount(realm, toolAccount(realm, name)) === undefined) throw notFound();
+    const row = await gathered((client) => readTool(client, name));
+    if (row === undefined) throw notFound();
+    if (!mayCall(caller, 'all')) return { status: 200, body: render(row) };
     return await withClient(pool, async (client) => {
-      const row = await readTool(client, name);
-      if (row === undefined) throw notFound();
-      if (!mayCall(caller, 'all')) return { status: 200, body: render(row) };
       const [leaver] = await readLeaving(client, [row.uid]);
       const roles = plain(await readRoleStatuses(client, row.uid));
       const leaving = leaver === undefined ? {} : { leaving: leaver.leaving };

@@ -10,6 +10,9 @@ export interface CallCounts {
   /**
    * Counts a call. Returns for how many seconds its caller must wait, or 0.
    *
+   * A caller with few calls does not wait for Redis: several processes may together let pass what comes in the same
+   * moment.
+   *
    * If Redis is away or slow, the call is not counted, and may go on: reads need only PostgreSQL, and the count only
    * keeps one caller from using up what all share. Whoever sends a request needs Redis anyway.
    */
@@ -17,16 +20,31 @@ export interface CallCounts {
   close(): void;
 }
 
-/** Calls of the same moment are counted by one command: one for each would take a good part of the time of a read. */
+/** While a caller is below this share of what it may do, its calls are counted afterwards, and do not wait for it. */
+const TRUSTED_SHARE = 0.5;
+/** How long such calls are gathered: one command for each would take a good part of the time of a read. */
+const GATHER_MS = 10;
+
+/** A caller in a window of time. */
+interface Counted {
+  /** how many calls of others there were when Redis said it last; undefined: it has not said so yet */
+  others: number | undefined;
+  ours: number;
+  /** calls that are counted by the next command */
+  batch: Batch | undefined;
+}
+
 interface Batch {
   calls: number;
+  send(): void;
   /** how many calls of this window there were with these; undefined if Redis has not said so in time */
   counted: Promise<number | undefined>;
 }
 
 export function openCallCounts(config: RedisPlace): CallCounts {
   const redis = connectProducer(config, 'api');
-  const batches = new Map<string, Batch>();
+  let window = 0;
+  let callers = new Map<string, Counted>();
 
   async function add(key: string, calls: number): Promise<number | undefined> {
     try {
@@ -40,10 +58,7 @@ export function openCallCounts(config: RedisPlace): CallCounts {
       return undefined;
     }
   }
-  async function countSoon(key: string): Promise<number | undefined> {
-    await new Promise(setImmediate);
-    const { calls } = batches.get(key) as Batch;
-    batches.delete(key);
+  async function addInTime(key: string, calls: number): Promise<number | undefined> {
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<undefined>((resolve) => {
       timer = setTimeout(() => resolve(undefined), PATIENCE_MS);
@@ -52,22 +67,45 @@ export function openCallCounts(config: RedisPlace): CallCounts {
     clearTimeout(timer);
     return count;
   }
+  function openBatch(key: string, caller: Counted): Batch {
+    const sent = Promise.withResolvers<void>();
+    const timer = setTimeout(sent.resolve, GATHER_MS);
+    const batch: Batch = {
+      calls: 0,
+      send: () => setImmediate(sent.resolve),
+      counted: sent.promise.then(async () => {
+        clearTimeout(timer);
+        caller.batch = undefined;
+        const { ours } = caller;
+        const count = await addInTime(key, batch.calls);
+        if (count !== undefined) caller.others = Math.max(0, count - ours);
+        return count;
+      }),
+    };
+    return batch;
+  }
 
   return {
     async count(who, mostPerMinute) {
       if (redis.status !== 'ready') return 0;
       const now = Date.now() / 1000;
-      const window = Math.floor(now / WINDOW_SECONDS);
-      const key = `api:calls:${who}:${window}`;
-      const batch = batches.get(key) ?? { calls: 0, counted: countSoon(key) };
-      batches.set(key, batch);
+      const present = Math.floor(now / WINDOW_SECONDS);
+      if (present !== window) [window, callers] = [present, new Map()];
+      const caller = callers.get(who) ?? { others: undefined, ours: 0, batch: undefined };
+      callers.set(who, caller);
+      const most = (mostPerMinute * WINDOW_SECONDS) / 60;
+      const batch = (caller.batch ??= openBatch(`api:calls:${who}:${window}`, caller));
+      caller.ours += 1;
       batch.calls += 1;
+      const isTrusted = (caller.others ?? Infinity) + caller.ours <= most * TRUSTED_SHARE;
+      if (isTrusted) return 0;
+      batch.send();
       const nth = batch.calls;
       const counted = await batch.counted;
       if (counted === undefined) return 0;
       const calls = counted - batch.calls + nth;
-      if (calls <= (mostPerMinute * WINDOW_SECONDS) / 60) return 0;
-      return Math.ceil((window + 1) * WINDOW_SECONDS - now);
+      if (calls <= most) return 0;
+      return Math.ceil((present + 1) * WINDOW_SECONDS - now);
     },
     close: () => redis.disconnect(),
   };

@@ -7,7 +7,7 @@
  * portal needs no renewal, and if the API dies, the job is still there for the next look.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ErrorCode, Job, type Queue, Worker } from 'bullmq';
+import { ErrorCode, Job, type Queue } from 'bullmq';
 import type { Redis } from 'ioredis';
 import { mendTypes, NO_LOCK } from './queue-keys.ts';
 import { eventsQueue, openQueue, positionKey } from './queue.ts';
@@ -16,7 +16,6 @@ import {
   connectProducer,
   type Guard,
   guardRedis,
-  inCommandTime,
   type RedisPlace,
 } from './redis-connection.ts';
 
@@ -24,7 +23,6 @@ import {
 const MOST_JOB_BYTES = 8 * 1024 * 1024;
 /** The longest wait for a job: notices may be lost with a connection. */
 const WAIT_SECONDS = 1;
-const MOST_WAIT_MS = 1500;
 const AFTER_FAILURE_MS = 500;
 /** The relay reads it within a second, if it runs. */
 const POSITION_SECONDS = 60;
@@ -60,115 +58,107 @@ export interface EventInbox {
   close(): Promise<void>;
 }
 
-/** The connections that all portals share. */
-interface Shared {
+/** The queues, on two connections that they share: a connection of each portal's own would take 300 KiB. */
+interface Opened {
   redis: Redis;
   guarded: Guard;
-  /** of the workers */
-  fetching: Redis;
+  /** waits for a job of any portal */
+  waiting: Redis;
+  queues: Map<string, PortalQueue>;
+  /** looks at the queues for which somebody waits; undefined: nobody does */
+  looking: NodeJS.Timeout | undefined;
 }
 
 interface PortalQueue {
   queue: Queue;
   redis: Redis;
-  guarded: Guard;
-  worker: Worker;
-  /** waits for a job */
-  waiting: Redis;
   /** how often a job may have come */
   round: number;
   /** of this round: all who listen look together */
   looking: Promise<Look> | undefined;
   /** all who listen confirm the same together */
   confirming: Map<string, Promise<void>>;
-  /** a wait in Redis */
-  popping: Promise<void> | undefined;
-  /** of all who listen; ends when a job may have come */
-  came: Promise<void> | undefined;
-  waiters: number;
+  /** wakes all who listen */
+  waiters: Set<() => void>;
 }
 
-/** Opens a portal's connections when it is first asked about. */
-export function openEventInbox(config: RedisPlace): EventInbox {
-  let shared: Shared | undefined;
-  const opened = new Map<string, PortalQueue>();
-  const open = (portal: string): PortalQueue => {
-    shared ??= openShared(config);
-    const found = opened.get(portal) ?? openPortalQueue(config, shared, portal);
-    opened.set(portal, found);
-    return found;
-  };
+/**
+ * Opens its connections when it is first asked.
+ *
+ * @param portals those that take their events over HTTP
+ */
+export function openEventInbox(config: RedisPlace, portals: readonly string[]): EventInbox {
+  let opened: Opened | undefined;
+  const open = (): Opened => (opened ??= openAll(config, portals));
+  const queueOf = (portal: string): PortalQueue => open().queues.get(portal) as PortalQueue;
   return {
-    look(portal) {
-      const found = open(portal);
-      if (found.looking !== undefined) return found.looking;
-      const { round } = found;
-      const look: Promise<Look> = found
-        .guarded(`reading the queue of ${portal}`, () => readNext(found))
-        .then((events) => ({ events, round }))
-        .finally(() => {
-          if (found.looking === look) found.looking = undefined;
-        });
-      found.looking = look;
-      return look;
-    },
+    look: (portal) => look(open(), queueOf(portal)),
     confirm(portal, job, have) {
-      const found = open(portal);
+      const [{ guarded, redis }, found] = [open(), queueOf(portal)];
       const what = `${job} ${have}`;
       const confirming =
         found.confirming.get(what) ??
-        found
-          .guarded(`confirming events of ${portal}`, () =>
-            inCommandTime(async () => {
-              // the answer to the job is newer
-              await found.redis.del(positionKey(portal));
-              await endJob(found, job, { have });
-            }),
-          )
-          .finally(() => found.confirming.delete(what));
+        guarded(`confirming events of ${portal}`, async () => {
+          // the answer to the job is newer
+          await redis.del(positionKey(portal));
+          await endJob(found, job, { have });
+        }).finally(() => found.confirming.delete(what));
       found.confirming.set(what, confirming);
       return confirming;
     },
     async tellPosition(portal, have) {
-      const { guarded, redis } = open(portal);
+      const { guarded, redis } = open();
       await guarded(`telling what ${portal} has`, () =>
         redis.set(positionKey(portal), have, 'EX', POSITION_SECONDS),
       );
     },
-    untilSomething: (portal, since, signal) => untilMarked(open(portal), since, signal),
+    async untilSomething(portal, since, signal) {
+      const { round, waiters } = queueOf(portal);
+      if (round !== since.round || signal.aborted) return;
+      const woken = Promise.withResolvers<void>();
+      const wake = () => woken.resolve();
+      waiters.add(wake);
+      signal.addEventListener('abort', wake);
+      watch(open());
+      await woken.promise;
+      signal.removeEventListener('abort', wake);
+      waiters.delete(wake);
+    },
     async close() {
-      shared?.redis.disconnect();
-      shared?.fetching.disconnect();
-      const all = [...opened.values()];
-      for (const { waiting } of all) waiting.disconnect();
-      await Promise.allSettled(all.map(({ worker }) => worker.close(true)));
+      if (opened === undefined) return;
+      clearInterval(opened.looking);
+      opened.redis.disconnect();
+      opened.waiting.disconnect();
+      await Promise.allSettled([...opened.queues.values()].map(({ queue }) => queue.close()));
     },
   };
 }
 
-function openShared(config: RedisPlace): Shared {
+function openAll(config: RedisPlace, portals: readonly string[]): Opened {
   const redis = connectProducer(config, 'api');
-  return { redis, guarded: guardRedis(redis), fetching: connectConsumer(config, 'api') };
+  const queues = portals.map((portal): [string, PortalQueue] => [
+    portal,
+    {
+      ...{ queue: openQueue(redis, eventsQueue(portal)), redis },
+      ...{ round: 0, looking: undefined, confirming: new Map(), waiters: new Set() },
+    },
+  ]);
+  return {
+    ...{ redis, guarded: guardRedis(redis), waiting: connectConsumer(config, 'api') },
+    ...{ queues: new Map(queues), looking: undefined },
+  };
 }
 
-function openPortalQueue(
-  config: RedisPlace,
-  { redis, guarded, fetching }: Shared,
-  portal: string,
-): PortalQueue {
-  const name = eventsQueue(portal);
-  const worker = new Worker(name, undefined, {
-    connection: fetching,
-    autorun: false,
-    skipVersionCheck: true,
-  });
-  worker.on('error', () => {}); // each call reports its own
-  return {
-    ...{ queue: openQueue(redis, name), redis, guarded },
-    ...{ worker, waiting: connectConsumer(config, 'api') },
-    ...{ round: 0, looking: undefined, confirming: new Map() },
-    ...{ popping: undefined, came: undefined, waiters: 0 },
-  };
+function look({ guarded }: Opened, of: PortalQueue): Promise<Look> {
+  if (of.looking !== undefined) return of.looking;
+  const { round } = of;
+  const looking: Promise<Look> = guarded(`reading the queue ${of.queue.name}`, () => readNext(of))
+    .then((events) => ({ events, round }))
+    .finally(() => {
+      if (of.looking === looking) of.looking = undefined;
+    });
+  of.looking = looking;
+  return looking;
 }
 
 /** The first job: one that was fetched and has not ended, or the one that waits. */
@@ -185,7 +175,7 @@ async function readNext(of: PortalQueue): Promise<WaitingEvents | undefined> {
   const token = isReadable ? tokenIn(await redis.hget(key, 'data')) : undefined;
   if (token !== undefined) return { job, token };
   // not the relay's: it sends its own again
-  await inCommandTime(() => endJob(of, job, null));
+  await endJob(of, job, null);
   return undefined;
 }
 
@@ -198,11 +188,12 @@ function tokenIn(data: string | null): string | undefined {
   }
 }
 
-async function endJob({ queue, worker }: PortalQueue, id: string, answer: unknown): Promise<void> {
-  const fetched = await worker.getNextJob(NO_LOCK, { block: false });
-  const job = fetched?.id === id ? fetched : await Job.fromId(queue, id);
+async function endJob({ queue }: PortalQueue, id: string, answer: unknown): Promise<void> {
+  await queue.getBackend().moveToActive(NO_LOCK);
+  // not read: its content may be anything. It is kept, as the relay has said
+  const job = new Job(queue, 'events', {}, { removeOnComplete: false }, id);
   try {
-    await job?.moveToCompleted(answer, NO_LOCK, false);
+    await job.moveToCompleted(answer, NO_LOCK, false);
   } catch (error) {
     const { code } = error as { code?: unknown };
     // it has ended, or the relay has removed it
@@ -210,38 +201,46 @@ async function endJob({ queue, worker }: PortalQueue, id: string, answer: unknow
   }
 }
 
-async function untilMarked(of: PortalQueue, since: Look, signal: AbortSignal): Promise<void> {
-  if (of.round !== since.round || signal.aborted) return;
-  of.waiters += 1;
-  of.came ??= untilThere(of).finally(() => (of.came = undefined));
-  const aborted = Promise.withResolvers<void>();
-  const onAbort = () => aborted.resolve();
-  signal.addEventListener('abort', onAbort);
-  await Promise.race([of.came, aborted.promise]);
-  signal.removeEventListener('abort', onAbort);
-  of.waiters -= 1;
+/**
+ * Wakes those who listen when a job may have come, as long as somebody does. A notice may be lost, so it also looks each
+ * second, and wakes nobody in vain.
+ */
+function watch(all: Opened): void {
+  if (all.looking !== undefined) return;
+  all.looking = setInterval(() => {
+    for (const of of all.queues.values()) {
+      if (of.waiters.size === 0) continue;
+      void look(all, of).then(
+        ({ events }) => events !== undefined && wakeAll(of),
+        () => wakeAll(of), // whoever listens finds out what is wrong
+      );
+    }
+  }, WAIT_SECONDS * 1000);
+  void popMarkers(all);
 }
 
-/** Waits for all who listen. A notice may be lost, so it also looks each second, and wakes nobody in vain. */
-async function untilThere(of: PortalQueue): Promise<void> {
-  const { round } = of;
-  do {
-    // it may take longer than it should if Redis is away; there is one at a time
-    of.popping ??= popMarker(of).finally(() => (of.popping = undefined));
-    await Promise.race([of.popping, sleep(MOST_WAIT_MS)]);
-    if (of.round !== round) return;
-    // whoever listens finds out what is wrong
-    if ((await readNext(of).catch(() => 'unknown')) !== undefined) return;
-  } while (of.waiters > 0);
+function wakeAll({ waiters }: PortalQueue): void {
+  for (const wake of waiters) wake();
 }
 
-async function popMarker(of: PortalQueue): Promise<void> {
-  try {
-    const marker = await of.waiting.bzpopmin(of.queue.toKey('marker'), WAIT_SECONDS);
-    if (marker === null) return;
-    of.round += 1;
-    of.looking = undefined; // it may have begun before the job came
-  } catch {
-    await sleep(AFTER_FAILURE_MS);
+async function popMarkers(all: Opened): Promise<void> {
+  const queues = [...all.queues.values()];
+  const markers = new Map(queues.map((of) => [of.queue.toKey('marker'), of]));
+  while (queues.some(({ waiters }) => waiters.size > 0)) {
+    try {
+      const popped = await all.waiting.bzpopmin(...markers.keys(), WAIT_SECONDS);
+      const of = markers.get(popped?.[0] ?? '');
+      if (of === undefined) continue;
+      of.round += 1;
+      of.looking = undefined; // it may have begun before the job came
+      wakeAll(of);
+    } catch (error) {
+      if (/\bWRONGTYPE\b/u.test((error as Error).message)) {
+        for (const { redis, queue } of queues) await mendTypes(redis, queue).catch(() => {});
+      }
+      await sleep(AFTER_FAILURE_MS);
+    }
   }
+  clearInterval(all.looking);
+  all.looking = undefined;
 }

@@ -13,6 +13,7 @@ import {
   readOpenTouches,
   readRequests,
   type RequestView,
+  stateOf,
 } from '../../requests/request-progress.ts';
 import type { Command } from '../command.ts';
 import { configOf, wantsJson } from '../configuration.ts';
@@ -72,7 +73,7 @@ async function showAll(client: Client, limit: number, json: boolean): Promise<vo
       ['kind', (r) => r.kind],
       ['by', (r) => r.requestedBy],
       ['subject', (r) => subjectOf(r, FEW_NAMED)],
-      ['verdict', stageOf],
+      ['verdict', stateOf],
       ['why', why],
     ]),
   );
@@ -99,7 +100,7 @@ async function showOne(client: Client, id: string, json: boolean): Promise<void>
       ['requested by', request.requestedBy],
       ['approved by', approversOf(request)],
       ['subject', subjectOf(request, MOST_NAMED)],
-      ['verdict', stageOf(request)],
+      ['verdict', stateOf(request)],
       ['why', why(request)],
       ['at', timeOf(request.at)],
       ['done', isDone(request) && request.doneAt !== null ? timeOf(request.doneAt) : null],
@@ -169,20 +170,6 @@ function renderToApprove(waiting: readonly WaitingRequest[]): string {
     paint('dim', 'chamberlain submit request.approve --request NUMBER --wait'),
     paint('dim', 'chamberlain submit request.reject --request NUMBER --reason WHY --wait'),
   ].join('\n');
-}
-
-/**
- * `refused`, or how far the request is: `accepted`, then `done`, or `stuck` where a role has given up. A request
- * that needs an admin is `waiting` first; it may end `rejected`.
- */
-function stageOf({ verdict, doneAt, stuckAt, approval, access }: RequestView): string {
-  if (verdict === 'refused') return 'refused';
-  if (access?.state === 'open') return 'waiting';
-  if (access?.state === 'refused') return 'rejected';
-  if (approval?.state === 'open') return 'waiting';
-  if (approval?.state === 'rejected') return 'rejected';
-  if (doneAt !== null) return 'done';
-  return stuckAt === null ? 'accepted' : 'stuck';
 }
 
 function why({ code, sentence, approval, access }: RequestView): string {
