@@ -519,5 +519,5 @@ export interface LiveSize {
   reloads: number;
 }
 
-export const LIVE_FULL: LiveSize = { reloads: 60 };
+export const LIVE_FULL: LiveSize = { reloads: 40 };
 export const LIVE_QUICK: LiveSize = { reloads: 5 };

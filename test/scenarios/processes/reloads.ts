@@ -115,14 +115,15 @@ export interface Outcome {
 
 /** @param options.killAt kills the process after these reloads */
 export async function reloadUnderLoad(
-  { world, portals, kill, write, waiting }: Realm,
+  realm: Realm,
   options: { each: number; reloads: number; killAt: readonly number[]; withinMs: number },
 ): Promise<Outcome> {
+  const { world, portals } = realm;
   const { each, reloads, killAt, withinMs } = options;
   const exits: Record<string, number> = {};
   let isSent = false;
   const reload = () => runCli(['reload'], { config: world.configFile });
-  write(variant(0));
+  realm.write(variant(0));
   await reload();
   const sending = Promise.all(
     portals.map(async (portal) => {
@@ -137,17 +138,17 @@ export async function reloadUnderLoad(
   ).finally(() => (isSent = true));
   for (let n = 1; n <= reloads || !isSent; n += 1) {
     const isWrong = n % 10 === 5;
-    write(isWrong ? (config) => ({ ...config, reservedNames: ['Wrong!'] }) : variant(n));
+    realm.write(isWrong ? (config) => ({ ...config, reservedNames: ['Wrong!'] }) : variant(n));
     const { exit } = await reload();
     exits[String(exit)] = (exits[String(exit)] ?? 0) + 1;
     if (isWrong !== (exit === 2)) throw new Error(`reload ${n} ended with ${exit}`);
     if (killAt.includes(n)) {
-      write(variant(n)); // a process that starts reads the whole file
-      await kill();
+      realm.write(variant(n)); // a process that starts reads the whole file
+      await realm.kill();
     }
   }
   await sending;
-  write(variant(0));
+  realm.write(variant(0));
   await eventually('the last reload', async () => (await reload()).exit === 0);
   const sent = each * SENDERS.length;
   const read = async (text: string): Promise<number> =>
@@ -156,7 +157,7 @@ export async function reloadUnderLoad(
     'every verdict and every event',
     async () =>
       (await read(`SELECT count(*) FROM requests WHERE portal ~ '^p[0-9]'`)) >= sent &&
-      (await waiting('mixed')) === 0 &&
+      (await realm.waiting('mixed')) === 0 &&
       portals.every(({ name, heard }) => name === 'mixed' || heard.length >= each),
     withinMs,
   );
@@ -169,6 +170,6 @@ export async function reloadUnderLoad(
     refused: await verdict('refused', '^p[0-9]'),
     disorder: senders.flatMap(({ disorder }) => disorder),
     told: senders.reduce((sum, { heard }) => sum + heard.length, 0),
-    mixed: { accepted: await verdict('accepted', '^mixed'), waiting: await waiting('mixed') },
+    mixed: { accepted: await verdict('accepted', '^mixed'), waiting: await realm.waiting('mixed') },
   };
 }
