@@ -146,7 +146,8 @@ async function act(command: Command, options: SetupOptions): Promise<void> {
     return await show(command, pieces, options.print === true);
   }
   await requireAlone();
-  if (options.uninstall === true) await uninstall(command, pieces);
+  if (options.uninstall === true)
+    await uninstall(command, pieces, isJoined ? undefined : answers.ldap?.uri);
   else if (isJoined) {
     await make(command, pieces, `\nRuns here: ${answers.roles.join(' and ')}.`);
   } else if (options.renew === true) await renew(command, renewedPieces(answers));
@@ -272,11 +273,17 @@ async function examineUntilGood(say: (text: string) => void): Promise<GroupedLin
 const faultsOf = (lines: readonly GroupedLine[]): GroupedLine[] =>
   lines.filter(({ state }) => state === 'fix' || state === 'unreadable');
 
-async function uninstall(command: Command, pieces: readonly Piece[]): Promise<void> {
+async function uninstall(
+  command: Command,
+  pieces: readonly Piece[],
+  directory?: string,
+): Promise<void> {
   const progress = startProgress({ json: wantsJson(command) });
   const removed: string[] = [];
   await takeAway(pieces, progress.say, (what) => void removed.push(what)).finally(progress.end);
-  report(command, { removed }, [...removed, STAYS].join('\n'));
+  const added =
+    directory === undefined ? [] : [`what was added to the directory at ${directory} stays there`];
+  report(command, { removed }, [...removed, STAYS, ...added].join('\n'));
 }
 
 const STAYS = 'data, secrets, keys and packages stay';
