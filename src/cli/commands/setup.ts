@@ -57,6 +57,15 @@ const ANSWERS = `      realm: tools                     # the prefix of every to
       redis:                           # optional: one that is there already
         url: rediss://cache.example.org
         caFile: /etc/ssl/own.pem
+      ldap:                            # optional: one that is there already, and that others may use
+        uri: ldaps://ldap.example.org
+        caFile: /etc/ssl/own.pem
+        administrator:                 # optional: the olcRootDN of base, or EXTERNAL (root, by ldapi)
+          user: cn=admin,dc=example,dc=org
+          passwordFile: /root/password
+        config:                        # optional, the same for cn=config
+          user: cn=admin,cn=config
+          passwordFile: /root/password
       postgres:                        # optional: one that is there already
         host: db.example.org
         port: 5432
@@ -70,7 +79,8 @@ const ANSWERS = `      realm: tools                     # the prefix of every to
         tools: [{ first: 50000, last: 59999 }]
 
 A server that is there already is used as it is. \`setup\` writes down what its administrator must run
-there, or runs that itself if it gets a login.`;
+there, or runs that itself if it gets a login. To a directory it only ever adds, and nothing that it has
+not shown before.`;
 
 export function define(command: Command): void {
   command
