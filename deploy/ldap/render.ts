@@ -117,21 +117,62 @@ export function directoryRealm({
 /** The rules of the server, in their order. */
 export interface DirectoryRules {
   overlays: string[];
+  unique: string[];
   constraints: string[];
   access: string[];
 }
 
-/** The rules that the templates contain, for that realm. They contain no secret. */
-export function directoryRules(directory: DirectoryRealm): DirectoryRules {
+/**
+ * The rules that the templates contain, for that realm. They contain no secret.
+ *
+ * @param isShared whether others have entries in the directory, too
+ */
+export function directoryRules(directory: DirectoryRealm, isShared = false): DirectoryRules {
   const values = realmValues(directory);
   const rulesOf = (name: Template, attribute: string): string[] =>
     [...readTemplate(name).matchAll(new RegExp(`^${attribute}: (?:\\{\\d+\\})?(.*)$`, 'gm'))].map(
       ([, rule = '']) => fill(rule, values),
     );
-  return {
+  const rules = {
     overlays: rulesOf('config.ldif', 'olcOverlay'),
+    unique: rulesOf('config.ldif', 'olcUniqueURI'),
     constraints: rulesOf('config.ldif', 'olcConstraintAttribute'),
     access: rulesOf('access.ldif', 'olcAccess'),
+  };
+  return isShared ? besideOthers(rules, parseBase(directory.base), directory.realm) : rules;
+}
+
+/**
+ * The same rules, so that they come before those of others and change nothing for them: what is not one of our
+ * accounts continues with the next rule, and overlays look only at our own entries. Nobody else sees or writes these.
+ * An account is ours if it has a seal, and a group by its name. What the role has made is ours, too, but an overlay
+ * does not know yet who makes a new entry.
+ */
+function besideOthers(rules: DirectoryRules, base: string, realm: string): DirectoryRules {
+  const accounts = `ou=chamberlain,${base}`;
+  const sealed = '(objectClass=chamberlainSealed)';
+  const admin = `by dn.exact="${adminDn(base, true)}" write`;
+  const passOn = `by dn.subtree="${accounts}" none by * break`;
+  const isOnlyOurs = (rule: string) =>
+    /^to (?:dn\.base="cn=chamberlain,|attrs=chamberlainSeal )/u.test(rule);
+  const onlyOurs = (rule: string) =>
+    rule
+      .replace('(objectClass=posixAccount)', sealed)
+      .replace(/\(objectClass=posixGroup\)$/u, (filter) => `(&${filter}(cn=${realm}.*))`);
+  return {
+    ...{ overlays: rules.overlays, unique: rules.unique.map(onlyOurs) },
+    constraints: rules.constraints.map(onlyOurs),
+    access: [
+      `to dn.subtree="${accounts}" attrs=userPassword,pwdHistory ${admin} by anonymous auth by * none`,
+      `to dn.subtree="${accounts}" ${admin} by * none`,
+      `to attrs=userPassword,pwdHistory ${passOn}`,
+      ...rules.access
+        .slice(2, -1)
+        .map((rule) => (isOnlyOurs(rule) ? rule : rule.replace(/by \* none$/u, passOn))),
+      `to dn.subtree="${base}" filter=(|(creatorsName=cn=directory,${accounts})${sealed}) by * none`,
+      `to dn.base="cn=project-${realm},ou=groups,${base}" by * none`,
+      `to * ${passOn}`,
+    ],
   };
 }
 
@@ -147,9 +188,12 @@ function fill(template: string, values: Readonly<Record<string, string>>): strin
   });
 }
 
-/** The DN that reads from outside, and changes the passwords of other accounts; no worker binds as it. */
-export function adminDn(base: string): string {
-  return `cn=admin,${base}`;
+/**
+ * The DN that changes the passwords of other accounts, and writes those of hosts; no worker binds as it. It may write
+ * everything, except where others have entries: there, it is an account that may write only our accounts.
+ */
+export function adminDn(base: string, isShared = false): string {
+  return isShared ? `cn=admin,ou=chamberlain,${base}` : `cn=admin,${base}`;
 }
 
 function realmValues(directory: DirectoryRealm): Record<string, string> {

@@ -60,3 +60,11 @@ export function levelOf(
   }
   return 'none';
 }
+
+/** A rule as rules are compared: without its number in the order. */
+export function plainRule(rule: string): string {
+  return rule
+    .replace(/^\{\d+\}/u, '')
+    .replace(/\s+/gu, ' ')
+    .toLowerCase();
+}

@@ -3,22 +3,19 @@ import { type DirectoryAccount, directoryRealm, directoryRules } from '../../dep
 import { type Config, readSecret } from '../shared/config.ts';
 import {
   countSeenByNobody,
-  type DirectoryPlace,
+  directoryPlace,
   readAccountHealth,
   readSlapdConfig,
 } from '../backends/ldap/directory-health.ts';
-import { levelOf, parseAccess } from './access-rules.ts';
+import { levelOf, parseAccess, plainRule } from './access-rules.ts';
 import { openAddresses } from './listeners.ts';
 import { elsewhere, expectThat, fix, type Line, notHere, ok } from './line.ts';
 
 const RULES =
   'Load the rules of the directory again: see "To load the rules again" in docs/install.md, step 7.';
+const ADD_RULES = 'Run `chamberlain setup`, which adds what is missing.';
 const INVALID_CREDENTIALS = 49;
 const LDAP_PORT = 389;
-
-function placeOf({ ldap, realm }: Config): DirectoryPlace {
-  return { uri: ldap.uri, base: ldap.base, realm, caFile: ldap.caFile };
-}
 
 /** Binds as one account, and checks that it sees and can write what the access rules let it, and nothing else. */
 export async function lookAtAccount(config: Config, account: DirectoryAccount): Promise<Line[]> {
@@ -32,7 +29,7 @@ export async function lookAtAccount(config: Config, account: DirectoryAccount): 
     return [fix(`${account} has an empty password`, 'See the line on its secret.')];
   let health;
   try {
-    health = await readAccountHealth(placeOf(config), account, password);
+    health = await readAccountHealth(directoryPlace(config), account, password);
   } catch (error) {
     if (isRefusedBind(error)) {
       return [
@@ -74,15 +71,17 @@ export async function lookAtAccount(config: Config, account: DirectoryAccount): 
 }
 
 export async function lookAtAnonymous(config: Config): Promise<Line[]> {
-  const count = await countSeenByNobody(placeOf(config));
-  return [
-    expectThat(count === 0, 'anonymous users see nothing', 'anonymous users see entries', RULES),
-  ];
+  const count = await countSeenByNobody(directoryPlace(config));
+  const [right, wrong] =
+    config.ldap.shared === true
+      ? ['anonymous users see nothing of ours', 'anonymous users see entries of ours']
+      : ['anonymous users see nothing', 'anonymous users see entries'];
+  return [expectThat(count === 0, right, wrong, RULES)];
 }
 
 /** The server's own rules, which only root on its machine may read. */
 export async function lookAtSlapd(config: Config): Promise<Line[]> {
-  const found = await readSlapdConfig(placeOf(config));
+  const found = await readSlapdConfig(directoryPlace(config));
   if (found === undefined) {
     return [
       elsewhere(
@@ -91,14 +90,16 @@ export async function lookAtSlapd(config: Config): Promise<Line[]> {
       ),
     ];
   }
-  const { overlays, constraints, access } = directoryRules(directoryRealm(config));
+  const isShared = config.ldap.shared === true;
+  const { overlays, constraints, access } = directoryRules(directoryRealm(config), isShared);
+  const todo = isShared ? ADD_RULES : RULES;
   const missing = overlays.filter((name) => !found.overlays.includes(name));
   const lines = [
     ...missing.map((name) =>
       fix(`the overlay ${name} is missing`, 'Add it as in deploy/ldap/config.ldif.'),
     ),
-    ...expectRules('the constraint overlay lacks', found.constraints, constraints, RULES),
-    ...expectRules('the access rules lack', found.access, access, RULES),
+    ...expectRules('the constraint overlay lacks', found.constraints, constraints, todo),
+    ...expectRules('the access rules lack', found.access, access, todo),
     ...(found.judgesNewEntries
       ? []
       : [
@@ -107,7 +108,8 @@ export async function lookAtSlapd(config: Config): Promise<Line[]> {
             'Set `olcAddContentAcl: TRUE`.',
           ),
         ]),
-    ...lookAtPlainPort(found.refusesPlain),
+    // what others need is theirs to say
+    ...(isShared ? [] : lookAtPlainPort(found.refusesPlain)),
   ];
   return lines.length > 0
     ? lines
@@ -121,14 +123,9 @@ function expectRules(
   wanted: readonly string[],
   todo: string,
 ): Line[] {
-  const plain = (rule: string) =>
-    rule
-      .replace(/^\{\d+\}/u, '')
-      .replace(/\s+/gu, ' ')
-      .toLowerCase();
-  const left = had.map(plain);
+  const left = had.map(plainRule);
   const [first, ...more] = wanted.filter((rule) => {
-    const at = left.indexOf(plain(rule));
+    const at = left.indexOf(plainRule(rule));
     left.splice(0, at + 1);
     return at < 0;
   });

@@ -9,6 +9,7 @@ import {
   type Hosts,
   withHosts,
 } from '../backends/ldap/directory-hosts.ts';
+import { directoryPlace } from '../backends/ldap/directory-health.ts';
 import { openLoginDirectory } from '../backends/ldap/login-directory.ts';
 import { requirePrograms } from '../backup/programs.ts';
 import { withAdmin } from '../cli/admin.ts';
@@ -69,9 +70,8 @@ export async function withHostAccounts<T>(
   config: Config,
   act: (hosts: Hosts) => Promise<T>,
 ): Promise<T> {
-  const { ldap, realm } = config;
   const password = readSecret(config, 'ldap', 'admin');
-  return withHosts({ uri: ldap.uri, base: ldap.base, realm, caFile: ldap.caFile }, password, act);
+  return withHosts(directoryPlace(config), password, act);
 }
 
 /** The host that has joined by this name. Throws HOST_TAKEN if it is another machine, with another key. */

@@ -50,7 +50,10 @@ export function reachedServers(
     redis: isOwn(redis.url === REDIS.url)
       ? { url: `rediss://${listen}:${LISTENERS.redis.port}`, caFile: ldap.caFile }
       : remote('Redis', hostOf(new URL(redis.url)), redis),
-    ldap: { uri: directoryUri(config), base: ldap.base, caFile: ldap.caFile },
+    ldap: {
+      ...{ uri: directoryUri(config), base: ldap.base, caFile: ldap.caFile },
+      ...(ldap.shared === undefined ? {} : { shared: ldap.shared }),
+    },
     servers: databases.servers.map((server) =>
       isOwn(server.socket === mariadbSocket(server.name))
         ? { name: server.name, kind: server.kind, ...here, port: LISTENERS.mariadb.port }

@@ -21,6 +21,7 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Config, oldOf, readSecret, type SecretServer } from '../shared/config.ts';
+import { directoryPlace } from '../backends/ldap/directory-health.ts';
 import { changeAdminPassword, changePassword } from '../backends/ldap/directory-passwords.ts';
 import * as mariadb from '../backends/mariadb/mariadb-passwords.ts';
 import { type RedisAccount, redisUser } from '../backends/redis/redis-connection.ts';
@@ -85,7 +86,7 @@ export function rotationOf(
     case 'postgres':
       return ofPostgres(config, name, account as PostgresRole, endsOthers);
     case 'ldap':
-      return account === 'admin'
+      return account === 'admin' && config.ldap.shared !== true
         ? ofDirectoryAdmin(config, name)
         : ofDirectory(config, name, account);
     case 'mariadb':
@@ -143,7 +144,7 @@ function ofDirectory(config: Config, name: string, account: string): Rotation {
     what: `the password of cn=${account} in the directory`,
     async set([first = '', second]) {
       const adminPassword = requireSecret(config, 'ldap', 'admin');
-      await changePassword(placeOf(config), adminPassword, {
+      await changePassword(directoryPlace(config), adminPassword, {
         account,
         operation: second === undefined ? 'replace' : 'add',
         kept: saltedSha1(first, randomBytes(16)),
@@ -159,13 +160,9 @@ function ofDirectoryAdmin(config: Config, name: string): Rotation {
     async change(_files, next, begin, say) {
       await begin();
       say('giving the directory the new password');
-      await changeAdminPassword(placeOf(config), saltedSha1(next, randomBytes(16)));
+      await changeAdminPassword(directoryPlace(config), saltedSha1(next, randomBytes(16)));
     },
   };
-}
-
-function placeOf({ ldap, realm }: Config) {
-  return { uri: ldap.uri, base: ldap.base, realm, caFile: ldap.caFile };
 }
 
 function ofMariadb(config: Config, name: string, account: string): Rotation {

@@ -10,6 +10,7 @@ import {
   filled,
   hostName,
   idRange,
+  ldapUri,
   overlapOf,
   redisUrl,
   someOf,
@@ -24,6 +25,9 @@ import { listenOf, mariadbSocket, POSTGRES, REDIS } from './places.ts';
 /** Who makes what Chamberlain needs on a server that is there already. Only setup uses it. */
 const administrator = z.strictObject({ user: filled, passwordFile: absolutePath });
 export type Administrator = z.infer<typeof administrator>;
+/** A DN as which to bind; or root of this machine (SASL EXTERNAL), by ldapi. */
+const directoryLogin = z.union([z.literal('EXTERNAL'), administrator]);
+export type DirectoryLogin = z.infer<typeof directoryLogin>;
 
 /** A file of answers. What it lacks is asked for. */
 export const answersFile = z.strictObject({
@@ -60,11 +64,17 @@ export const answersFile = z.strictObject({
   ),
   ldap: z.optional(
     z
-      .unknown()
+      .strictObject({
+        uri: ldapUri,
+        caFile: z.optional(absolutePath),
+        administrator: z.optional(directoryLogin),
+        config: z.optional(directoryLogin),
+      })
       .check(
         z.refine(
-          () => false,
-          'setup makes the directory itself: for another, follow the steps in docs/install.md',
+          ({ uri, administrator: login, config }) =>
+            /^ldapi:/iu.test(uri) || (login !== 'EXTERNAL' && config !== 'EXTERNAL'),
+          'EXTERNAL is root of this machine, which only ldapi:// knows',
         ),
       ),
   ),
@@ -99,10 +109,17 @@ export interface Answers {
   /** those that are there already, as the configuration names them */
   postgres: Named<Config['postgres']> | undefined;
   redis: Config['redis'] | undefined;
+  ldap: NamedDirectory | undefined;
   ids: { people: readonly Range[]; tools: readonly Range[] };
   /** the roles that other machines run, as the configuration says */
   elsewhere: readonly string[];
 }
+export type NamedDirectory = Pick<Config['ldap'], 'uri' | 'caFile'> & {
+  /** who may write everything below the base: its olcRootDN */
+  administrator?: DirectoryLogin | undefined;
+  /** who may write cn=config; by default root of this machine, by ldapi, and otherwise the same */
+  config?: DirectoryLogin | undefined;
+};
 type Named<T> = T & { administrator?: Administrator | undefined };
 export type Range = { first: number; last: number };
 
@@ -197,7 +214,7 @@ function refuseAdmin(name: string): string | undefined {
 /** The answers that are known, by the keys of the questions, and the rest of the file. */
 export interface Known {
   given: Partial<Record<Question['key'], string>>;
-  rest: Pick<Partial<Answers>, 'database' | 'elsewhere' | 'ids' | 'postgres' | 'redis'> & {
+  rest: Pick<Partial<Answers>, 'database' | 'elsewhere' | 'ids' | 'ldap' | 'postgres' | 'redis'> & {
     displayName?: string;
     email?: string;
   };
@@ -217,6 +234,10 @@ export function knownAnswers(file: z.infer<typeof answersFile>, config: Config |
   const named = {
     postgres: config?.postgres.host === POSTGRES.host ? undefined : config?.postgres,
     redis: config?.redis.url === REDIS.url ? undefined : config?.redis,
+    ldap:
+      config?.ldap.shared === true
+        ? { uri: config.ldap.uri, caFile: config.ldap.caFile }
+        : undefined,
   };
   const given = {
     realm: file.realm ?? config?.realm,
@@ -237,6 +258,7 @@ export function knownAnswers(file: z.infer<typeof answersFile>, config: Config |
       ...(database === undefined ? {} : { database }),
       elsewhere: config?.machines.flatMap(({ roles }) => roles) ?? [],
       ...{ postgres: file.postgres ?? named.postgres, redis: file.redis ?? named.redis },
+      ldap: file.ldap ?? named.ldap,
       ...((ids ?? config?.ids) ? { ids: ids ?? (config as Config).ids } : {}),
       ...(admin.displayName === undefined ? {} : { displayName: admin.displayName }),
       ...(admin.email === undefined ? {} : { email: admin.email }),
@@ -255,7 +277,7 @@ export function answerIn(text: string): string {
 
 /** Every question must have its answer. If there is a configuration, those about the first admin may have none. */
 export function completeAnswers({ given, rest }: Known): Answers {
-  const { displayName, email, database = DATABASE, ids = IDS, postgres, redis } = rest;
+  const { displayName, email, database = DATABASE, ids = IDS, postgres, redis, ldap } = rest;
   const { elsewhere = [] } = rest;
   return {
     realm: given.realm ?? '',
@@ -265,16 +287,27 @@ export function completeAnswers({ given, rest }: Known): Answers {
       ...{ name: given['admin.name'] ?? '', displayName, email, sshKey: given['admin.sshKey'] },
       signingKey: `${given['admin.signingKey'] ?? ''}\n`,
     },
-    ...{ database, ids, postgres, redis, elsewhere },
+    ...{ database, ids, postgres, redis, ldap, elsewhere },
   };
 }
 
-/** Only units of systemd listen for other machines. */
+/** Only units of systemd listen for other machines, and all servers by one name. */
 export function refuseListenWithout(
   hasSystemd: boolean,
-  { listen }: Pick<Answers, 'listen'>,
+  { listen, ldap }: Pick<Answers, 'ldap' | 'listen'>,
 ): void {
-  if (hasSystemd || listen === undefined) return;
+  if (listen === undefined) return;
+  if (ldap !== undefined) {
+    throw new ChamberlainError(
+      'USAGE',
+      '`listen` names the directory that setup makes, and not `ldap`',
+      {
+        action:
+          'Leave out one of them. Login hosts reach that directory as `ldap.hostsUri` in the configuration says.',
+      },
+    );
+  }
+  if (hasSystemd) return;
   throw new ChamberlainError('USAGE', '`listen` needs systemd, which does not run here', {
     action: 'Leave it out: the servers are then reached by their unix sockets.',
   });

@@ -10,7 +10,7 @@ import type { Differs } from './setup.ts';
 
 /** The configuration, in YAML. */
 export function renderConfig(answers: Answers): string {
-  const { realm, base, listen, admin, ids } = answers;
+  const { realm, base, admin, ids } = answers;
   const { postgres, redis, server } = serversOf(answers);
   const localNames = new Set(readLocalNames('/etc').map(({ name }) => name));
   const reserved = [...localNames].filter(
@@ -22,7 +22,7 @@ export function renderConfig(answers: Answers): string {
     realm,
     secrets: SECRETS,
     ...{ postgres, redis },
-    ldap: { uri: SLAPD.uri, ...ldapForHosts(listen), base },
+    ldap: { ...ldapOf(answers), base },
     ids: { people: ids.people.map(ranges), tools: ids.tools.map(ranges) },
     files: {},
     databases: { servers: [server] },
@@ -56,9 +56,15 @@ function withoutAdministrator<T extends object>(place: T & { administrator?: unk
   return rest as T;
 }
 
-/** With `listen`, login hosts reach the directory by TLS. */
-const ldapForHosts = (listen: string | undefined) =>
-  listen === undefined ? undefined : { hostsUri: `ldaps://${listen}`, caFile: TLS.ca };
+/** With `listen`, login hosts reach the directory that setup makes by TLS. */
+function ldapOf({ ldap, listen }: Answers): Omit<Config['ldap'], 'base'> {
+  if (ldap !== undefined) {
+    const { uri, caFile } = ldap;
+    return { uri, ...(caFile === undefined ? {} : { caFile }), shared: true };
+  }
+  const forHosts = { hostsUri: `ldaps://${listen}`, caFile: TLS.ca };
+  return { uri: SLAPD.uri, ...(listen === undefined ? {} : forHosts) };
+}
 
 const HEAD = `# Written by \`chamberlain setup\`, which does not change it: add to it what you need. docs/install.md, step 4, and
 # chamberlain.yaml(5) explain each setting. After a change, run \`chamberlain setup\` again: it restarts the workers.
@@ -69,8 +75,8 @@ const rangesIn = (ranges: readonly Range[]): string =>
 
 /** Where the configuration says something else than the answers, on which what setup makes depends. */
 export function differsFromAnswers(config: Config, answers: Answers): Differs {
-  const { realm, base, listen, database, ids } = answers;
-  const hosts = ldapForHosts(listen);
+  const { realm, base, database, ids } = answers;
+  const ldap = ldapOf(answers);
   const wanted = serversOf(answers);
   const server = config.databases.servers.find(({ name }) => name === database.name);
   type Value = string | number | undefined;
@@ -84,9 +90,13 @@ export function differsFromAnswers(config: Config, answers: Answers): Differs {
     ['postgres.port', config.postgres.port, wanted.postgres.port],
     ['postgres.database', config.postgres.database, wanted.postgres.database],
     ['redis.url', config.redis.url, wanted.redis.url],
-    ['ldap.uri', config.ldap.uri, SLAPD.uri],
-    ['ldap.hostsUri', config.ldap.hostsUri, hosts?.hostsUri],
-    ['ldap.caFile', config.ldap.caFile, hosts === undefined ? config.ldap.caFile : hosts.caFile],
+    ['ldap.uri', config.ldap.uri, ldap.uri],
+    ['ldap.shared', String(config.ldap.shared ?? false), String(ldap.shared ?? false)],
+    // login hosts may reach a directory of others by another name
+    ...(ldap.shared === true
+      ? []
+      : [['ldap.hostsUri', config.ldap.hostsUri, ldap.hostsUri] satisfies [string, Value, Value]]),
+    ['ldap.caFile', config.ldap.caFile, ldap.caFile ?? config.ldap.caFile],
     [`the kind of the server ${database.name}`, server?.kind ?? 'none', database.kind],
     [`the socket of the server ${database.name}`, server?.socket, wanted.server.socket],
     [`the host of the server ${database.name}`, server?.host, wanted.server.host],

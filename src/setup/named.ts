@@ -11,7 +11,8 @@ import { replaceFile } from '../shared/durable-file.ts';
 import { describeRootCause } from '../shared/errors.ts';
 import type { Administrator, Answers } from './answers.ts';
 import { accountStatements, checkAccounts } from './mariadb.ts';
-import { ETC, readConfig } from './places.ts';
+import { FOR_ADMINISTRATORS, namedDirectory } from './named-directory.ts';
+import { readConfig } from './places.ts';
 import { schemaPiece } from './postgres.ts';
 import {
   administratorStatements,
@@ -21,14 +22,12 @@ import {
 import { faultIn, run } from './programs.ts';
 import type { Differs, Piece } from './setup.ts';
 
-const FOLDER = `${ETC}/for-administrators`;
-
 /** A server, and what its administrator must do until `check` finds nothing. */
 interface Named {
   name: string;
   check: (config: Config) => Promise<Differs>;
   file: string;
-  contents: (config: Config) => string;
+  contents: (config: Config) => string | Promise<string>;
   /** with the file, such as `run it with psql` */
   how: string;
   /** Does so with an administrator's login, if there is one. */
@@ -48,7 +47,7 @@ export function namedPieces(answers: Answers, needs: readonly Piece[]): Piece[] 
   return [
     {
       name: 'what the administrators of other servers make',
-      does: `runs it, if there is a login; otherwise writes into ${FOLDER} what each must run, before setup is run again`,
+      does: `runs it, if there is a login; otherwise writes into ${FOR_ADMINISTRATORS} what each must run, before setup is run again`,
       needs,
       async check() {
         const found = await faults();
@@ -56,14 +55,14 @@ export function namedPieces(answers: Answers, needs: readonly Piece[]): Piece[] 
         return texts.length === 0 ? undefined : `differs: ${texts.join('; ')}`;
       },
       async make() {
-        mkdirSync(FOLDER, { recursive: true, mode: 0o700 });
+        mkdirSync(FOR_ADMINISTRATORS, { recursive: true, mode: 0o700 });
         const todo: string[] = [];
         for (const { server } of await faults()) {
           const { name, file, contents, how, run: runThere } = server;
-          const text = contents(readConfig());
+          const text = await contents(readConfig());
           if (runThere !== undefined) await runThere(text);
           else {
-            const path = `${FOLDER}/${file}`;
+            const path = `${FOR_ADMINISTRATORS}/${file}`;
             replaceFile(path, text, { mode: 0o600 }, true);
             todo.push(`${path} is for ${name}: ${how}`);
           }
@@ -74,7 +73,7 @@ export function namedPieces(answers: Answers, needs: readonly Piece[]): Piece[] 
   ];
 }
 
-function namedServers({ postgres, redis, database }: Answers): Named[] {
+function namedServers({ postgres, redis, ldap, database }: Answers): Named[] {
   const { name, kind, host } = database;
   return [
     ...(postgres === undefined
@@ -101,6 +100,7 @@ function namedServers({ postgres, redis, database }: Answers): Named[] {
             how: 'make it the file of its `aclfile`, with the settings of deploy/redis/redis.conf',
           },
         ]),
+    ...(ldap === undefined ? [] : namedDirectory(ldap)),
     ...(host === undefined
       ? []
       : [

@@ -33,6 +33,7 @@ export const PORTALS_GROUP = 'chamberlain-portals';
 /** What is not installed, because the server is there already, somewhere. */
 const NAMED: Record<string, (answers: Answers) => boolean> = {
   [`postgresql-${POSTGRES.version}`]: ({ postgres }) => postgres !== undefined,
+  slapd: ({ ldap }) => ldap !== undefined,
   'redis-server': ({ redis }) => redis !== undefined,
   'mariadb-server': ({ database }) => database.host !== undefined,
 };

@@ -6,6 +6,7 @@ import { certificatePieces } from './certificates.ts';
 import { directoryPieces, directoryShows } from './directory.ts';
 import { filePieces } from './files.ts';
 import { mariadbPieces, mariadbShows } from './mariadb.ts';
+import { shownPieces } from './named-directory.ts';
 import { namedPieces, namedPostgresPieces } from './named.ts';
 import { packagePieces } from './packages.ts';
 import { postgresPieces, postgresShows } from './postgres.ts';
@@ -15,6 +16,7 @@ import { redisPieces, redisShows } from './redis.ts';
 import type { Piece } from './setup.ts';
 
 export function allPieces(answers: Answers): Piece[] {
+  const shown = shownPieces(answers);
   const packages = packagePieces(answers);
   const { files, secrets } = filePieces(answers, packages);
   const certificates = certificatePieces(answers, files);
@@ -24,7 +26,7 @@ export function allPieces(answers: Answers): Piece[] {
     answers.postgres === undefined ? postgresPieces(answers, needs) : namedPostgresPieces(named);
   const servers = [
     ...(answers.redis === undefined ? redisPieces(answers, needs) : []),
-    ...directoryPieces(answers, needs),
+    ...(answers.ldap === undefined ? directoryPieces(answers, needs) : []),
     ...(answers.database.host === undefined ? mariadbPieces(answers, needs) : []),
     ...folderPieces(
       ROLES.filter((role) => !answers.elsewhere.includes(role)),
@@ -38,6 +40,7 @@ export function allPieces(answers: Answers): Piece[] {
       ? [unneeded(RENEWAL, packages)]
       : [];
   return [
+    ...shown,
     ...packages,
     ...files,
     ...certificates,

@@ -77,11 +77,11 @@ export const LISTENERS = {
 } as const;
 
 /** Those of the servers that setup makes. */
-export function listenersOf({ postgres, redis, database }: Answers): Listener[] {
+export function listenersOf({ postgres, redis, ldap, database }: Answers): Listener[] {
   return [
     ...(postgres === undefined ? [LISTENERS.postgres] : []),
     ...(redis === undefined ? [LISTENERS.redis] : []),
-    LISTENERS.slapd,
+    ...(ldap === undefined ? [LISTENERS.slapd] : []),
     ...(database.host === undefined ? [LISTENERS.mariadb] : []),
   ];
 }
@@ -99,8 +99,8 @@ export function listeningServers(config: Pick<Config, 'ldap'>): TlsServer[] {
 }
 
 /** The name by which a configuration says that other machines reach this one. */
-export function listenOf({ ldap: { hostsUri } }: Pick<Config, 'ldap'>): string | undefined {
-  return hostsUri === undefined ? undefined : hostOf(new URL(hostsUri));
+export function listenOf({ ldap: { hostsUri, shared } }: Pick<Config, 'ldap'>): string | undefined {
+  return hostsUri === undefined || shared === true ? undefined : hostOf(new URL(hostsUri));
 }
 
 /** The service of a role, of intake or of the relay. */

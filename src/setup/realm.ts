@@ -10,7 +10,10 @@ import { openPool, type Pool, withClient } from '../database/connection.ts';
 import { lookAtArchives } from '../doctor/archives.ts';
 import { lookAtAreas } from '../doctor/areas.ts';
 import { isRealmEmpty } from '../identity/people-table.ts';
+import { directorySettings, openDirectoryReader } from '../backends/ldap/directory.ts';
 import { bootstrap } from '../requests/bootstrap.ts';
+import { countUnremembered, rememberUnmanaged } from '../unmanaged/sightings-table.ts';
+import type { Sighting } from '../unmanaged/sightings.ts';
 import { ARCHIVING_ROLES, ROLES } from '../roles/index.ts';
 import { ChamberlainError } from '../shared/errors.ts';
 import type { Answers } from './answers.ts';
@@ -73,14 +76,15 @@ const MOUNT =
 
 /** The first admin, in an empty realm, and the workers. Without systemd, others start the workers. */
 export function realmPieces(
-  { admin, elsewhere }: Answers,
+  { admin, elsewhere, ldap }: Answers,
   { postgres, servers }: { postgres: readonly Piece[]; servers: readonly Piece[] },
 ): Piece[] {
   const { name, displayName = name, email = `${name}@localhost`, sshKey: key } = admin;
+  const remembered = ldap === undefined ? [] : [rememberedPiece([...postgres, ...servers])];
   const first: Piece = {
     name: 'the first admin',
     does: `chamberlain bootstrap ${name}`,
-    needs: postgres,
+    needs: [...postgres, ...remembered],
     check: async () =>
       (await asOwner((pool) => withClient(pool, isRealmEmpty)))
         ? 'is missing: the realm is empty'
@@ -94,7 +98,7 @@ export function realmPieces(
       await asOwner((pool) => bootstrap(pool, readConfig(), name, { displayName, email, key }));
     },
   };
-  if (!systemdRuns()) return [first];
+  if (!systemdRuns()) return [...remembered, first];
   const api = existsSync(CONFIG_FILE) && readConfig().api !== undefined ? ['api'] : [];
   const workers = ['intake', 'relay', ...ROLES, 'sweep', ...api].map((role) =>
     service(`chamberlain@${role}.service`, [...servers, first], [CONFIG_FILE]),
@@ -102,7 +106,7 @@ export function realmPieces(
   const isElsewhere = ({ name: of }: Piece) =>
     elsewhere.some((role) => of.endsWith(workerUnit(role)));
   const moved = elsewhere.map((role) => unneeded(workerUnit(role), []));
-  return [first, ...workers.filter((worker) => !isElsewhere(worker)), ...moved];
+  return [...remembered, first, ...workers.filter((worker) => !isElsewhere(worker)), ...moved];
 }
 
 async function asOwner<T>(act: (pool: Pool) => Promise<T>): Promise<T> {
@@ -111,5 +115,32 @@ async function asOwner<T>(act: (pool: Pool) => Promise<T>): Promise<T> {
     return await act(pool);
   } finally {
     await pool.end();
+  }
+}
+
+/** Later, sweeps do that. Before the first one, a request could get a name or a number of others. */
+function rememberedPiece(needs: readonly Piece[]): Piece {
+  return {
+    name: 'the names and numbers of others in the directory',
+    does: 'remembers them, so that no request gets one',
+    needs,
+    check: () =>
+      asOwner(async (pool) => {
+        if (!(await withClient(pool, isRealmEmpty))) return undefined;
+        const count = await countUnremembered(pool, await readSightings());
+        return count === 0 ? undefined : `are not remembered yet: ${count}`;
+      }),
+    make: () => asOwner(async (pool) => rememberUnmanaged(pool, await readSightings())),
+  };
+}
+
+async function readSightings(): Promise<readonly Sighting[]> {
+  const config = readConfig();
+  const reader = openDirectoryReader(directorySettings(config, 'directory-reader'));
+  try {
+    const throttle = { piece: 1000, yieldTurn: () => Promise.resolve() };
+    return (await reader.readEverything(throttle, config.ids.realmGid)).sightings;
+  } finally {
+    await reader.close();
   }
 }

@@ -171,6 +171,8 @@ const schema = z
       hostsUri: z.optional(ldapsUri),
       base: filled,
       caFile: z.optional(absolutePath),
+      /** others have entries there, too, and access rules: `setup` has added ours */
+      shared: z.optional(z.boolean()),
     }),
     ids: z.strictObject({
       people: someOf(idRange),

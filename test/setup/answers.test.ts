@@ -86,7 +86,9 @@ test('with a name for other machines, login hosts reach the directory by TLS', (
 
 test('servers that are there already are named as the configuration names them', () => {
   const caFile = '/etc/ssl/ca.pem';
+  const ldap = { uri: 'ldaps://ldap.example.org', caFile };
   const named = {
+    ldap,
     postgres: { host: 'db.example.org', port: 5432, database: 'chamberlain', caFile },
     redis: { url: 'rediss://cache.example.org', caFile },
     database: { name: 'tools', kind: 'toolsdb' as const, host: 'sql.example.org', caFile },
@@ -97,6 +99,7 @@ test('servers that are there already are named as the configuration names them',
       {
         ...FILE,
         redis: named.redis,
+        ldap: { ...ldap, administrator: { user: 'cn=admin', passwordFile: '/root/password' } },
         postgres: { ...named.postgres, administrator },
         database: { ...named.database, administrator },
       },
@@ -108,19 +111,20 @@ test('servers that are there already are named as the configuration names them',
   writeFileSync(path, renderConfig(answers));
   const config = loadConfig(path);
   expect(config).toMatchObject({
-    ...{ postgres: named.postgres, redis: named.redis },
+    ...{ postgres: named.postgres, redis: named.redis, ldap: { ...ldap, shared: true } },
     databases: { servers: [named.database] },
   });
   expect(differsFromAnswers(config, answers)).toBeUndefined();
-  expect(listenersOf(answers).map(({ name }) => name)).toEqual(['the directory']);
+  expect(listenersOf(answers)).toEqual([]);
   const again = completeAnswers(knownAnswers({}, config));
   expect(again).toMatchObject(named);
   expect(differsFromAnswers(config, { ...again, redis: undefined })).toMatch(
     /^says that redis\.url is rediss:\S+, but setup makes unix:/u,
   );
-  expect(
-    answersFile.safeParse({ ldap: { uri: 'ldaps://ldap.example.org' } }).error?.message,
-  ).toContain('setup makes the directory itself');
+  const refusalOf = (its: object) => answersFile.safeParse({ ldap: its }).error?.message;
+  expect(refusalOf({ uri: 'ldap://ldap.example.org' })).toContain('must be ldaps://HOST');
+  expect(refusalOf({ ...ldap, administrator: 'EXTERNAL' })).toContain('EXTERNAL is root of this');
+  expect(refusalOf({ uri: 'ldapi://%2Frun%2Fldapi', administrator: 'EXTERNAL' })).toBeUndefined();
 });
 
 test('what the file does not say is not known', () => {
@@ -161,7 +165,12 @@ test.each(['', 'realm.example.org', 'realm', '4.example.org', `${'a'.repeat(52)}
 
 test('without systemd, no server can listen for other machines', () => {
   const listen = 'realm.example.org';
-  expect(() => refuseListenWithout(false, { listen })).toThrow('`listen` needs systemd');
-  refuseListenWithout(true, { listen });
-  refuseListenWithout(false, { listen: undefined });
+  expect(() => refuseListenWithout(false, { listen, ldap: undefined })).toThrow(
+    '`listen` needs systemd',
+  );
+  refuseListenWithout(true, { listen, ldap: undefined });
+  expect(() =>
+    refuseListenWithout(true, { listen, ldap: { uri: 'ldaps://ldap.example.org' } }),
+  ).toThrow('`listen` names the directory that setup makes');
+  refuseListenWithout(false, { listen: undefined, ldap: undefined });
 });

@@ -3,10 +3,12 @@
  * is configured.
  */
 import { type Place } from '../../reconcile/action.ts';
+import type { Config } from '../../shared/config.ts';
 import { PLACES } from '../../targets/directory-reader.ts';
 import { namesOf } from './directory-names.ts';
 import {
   type LdapConnection,
+  type LdapSearch,
   openLdapPool,
   readEntry,
   RESULT,
@@ -19,6 +21,14 @@ export interface DirectoryPlace {
   base: string;
   realm: string;
   caFile?: string | undefined;
+  /** whether others have entries there, too */
+  isShared?: boolean | undefined;
+}
+
+/** The directory that a configuration names. */
+export function directoryPlace({ ldap, realm }: Pick<Config, 'ldap' | 'realm'>): DirectoryPlace {
+  const { uri, base, caFile, shared } = ldap;
+  return { uri, base, realm, caFile, isShared: shared };
 }
 
 /** What an account sees, and whether it may write an entry of each place that has one. */
@@ -95,24 +105,37 @@ async function mayWriteTo(ldap: LdapConnection, dn: string): Promise<boolean | u
   }
 }
 
-/** How many entries the base shows to anonymous users: there should be none. */
-export async function countSeenByNobody({ uri, caFile, base }: DirectoryPlace): Promise<number> {
+/** How many entries anonymous users see: there should be none. Where others have entries, too: how many of ours. */
+export async function countSeenByNobody(place: DirectoryPlace): Promise<number> {
+  const { uri, caFile, base, realm, isShared } = place;
+  const names = namesOf(base, realm);
+  const ours = ['people', 'toolAccounts', 'toolGroups'] as const;
+  const searches: LdapSearch[] =
+    isShared === true
+      ? [
+          ...[names.marker, names.account('directory')].map((at) => searchOf(at, 'base')),
+          ...ours.map((at) => ({ ...searchOf(names.place(at), 'one'), any: SEALED })),
+        ]
+      : [searchOf(base, 'base'), searchOf(base, 'one'), searchOf('', 'base')];
   return await withoutPassword({ uri, caFile }, 'nobody', async (ldap) => {
     let count = 0;
-    for (const [at, scope] of [
-      [base, 'base'],
-      [base, 'one'],
-      ['', 'base'],
-    ] as const) {
+    for (const search of searches) {
       try {
-        count += (await ldap.search({ base: at, scope, attributes: ['1.1'] })).length;
+        count += (await ldap.search(search)).length;
       } catch (error) {
-        if (resultCodeOf(error) === undefined) throw error; // a refusal shows no entry
+        const code = resultCodeOf(error);
+        if (code === undefined) throw error;
+        if (code === RESULT.sizeLimitExceeded) count++; // any other refusal shows no entry
       }
     }
     return count;
   });
 }
+
+const SEALED = [['objectClass', Buffer.from('chamberlainSealed')]] as const;
+const searchOf = (base: string, scope: LdapSearch['scope']): LdapSearch => ({
+  ...{ base, scope, attributes: ['1.1'] },
+});
 
 /** The server's own configuration, as far as it matters; undefined if this user may not read it. */
 export interface SlapdConfig {

@@ -69,11 +69,11 @@ export interface Hosts {
  * @param password of `cn=admin`
  */
 export async function withHosts<T>(
-  { uri, caFile, base, realm }: DirectoryPlace,
+  { uri, caFile, base, realm, isShared }: DirectoryPlace,
   password: string,
   act: (hosts: Hosts) => Promise<T>,
 ): Promise<T> {
-  const names = namesOf(base, realm);
+  const names = namesOf(base, realm, isShared);
   const pool = openLdapPool({ uri, caFile, bindDn: names.admin, password, check: async () => {} });
   const run = <R>(what: string, operation: (ldap: LdapConnection) => Promise<R>): Promise<R> =>
     doing('BACKEND_UNAVAILABLE', what, () => pool.run(operation));

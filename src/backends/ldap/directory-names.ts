@@ -17,7 +17,7 @@ const BYTES = 'bytes:';
 export interface Names {
   /** The DN that a worker binds as, and a login host that has no account of its own. */
   account(name: string): string;
-  /** The DN that may write everything. Our programs bind as it only to change passwords, and for hosts. */
+  /** The DN that may write everything, or all our accounts. Our programs bind as it only to change passwords, and for hosts. */
   admin: string;
   /** The entry above the accounts of hosts that have joined. */
   hosts: string;
@@ -40,8 +40,12 @@ export interface Names {
   fromDirectory(attribute: string, value: string | Buffer): string;
 }
 
-/** Throws CONFIG_INVALID if the base is not a DN. */
-export function namesOf(base: string, realm: string): Names {
+/**
+ * Throws CONFIG_INVALID if the base is not a DN.
+ *
+ * @param isShared whether others have entries in the directory, too: its `cn=admin` is then theirs
+ */
+export function namesOf(base: string, realm: string, isShared = false): Names {
   const suffix = parseDn(base);
   if (suffix === undefined)
     throw new ChamberlainError('CONFIG_INVALID', `reading ldap.base ${base}`);
@@ -57,7 +61,7 @@ export function namesOf(base: string, realm: string): Names {
   const hosts = ['ou', 'hosts'] as const;
   return {
     account: (name) => below([['cn', name], ours]),
-    admin: below([['cn', 'admin']]),
+    admin: below(isShared ? [['cn', 'admin'], ours] : [['cn', 'admin']]),
     hosts: below([hosts, ours]),
     host: (account) => below([['cn', account], hosts, ours]),
     loginHosts: below([['cn', 'login-hosts'], ours]),

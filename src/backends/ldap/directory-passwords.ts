@@ -11,11 +11,11 @@ import { type LdapChange, openLdapPool, resultCodeOf, withoutPassword } from './
  * @param adminPassword of `cn=admin`, the only account that may write a password
  */
 export async function changePassword(
-  { uri, caFile, base, realm }: DirectoryPlace,
+  { uri, caFile, base, realm, isShared }: DirectoryPlace,
   adminPassword: string,
   { account, operation, kept }: { account: string; operation: 'add' | 'replace'; kept: string },
 ): Promise<void> {
-  const names = namesOf(base, realm);
+  const names = namesOf(base, realm, isShared);
   const bindDn = names.admin;
   const pool = openLdapPool({
     uri,

@@ -57,6 +57,15 @@ const ANSWERS = `      realm: tools                     # the prefix of every to
       redis:                           # optional: one that is there already
         url: rediss://cache.example.org
         caFile: /etc/ssl/own.pem
+      ldap:                            # optional: one that is there already, and that others may use
+        uri: ldaps://ldap.example.org
+        caFile: /etc/ssl/own.pem
+        administrator:                 # optional: the olcRootDN of base, or EXTERNAL (root, by ldapi)
+          user: cn=admin,dc=example,dc=org
+          passwordFile: /root/password
+        config:                        # optional, the same for cn=config
+          user: cn=admin,cn=config
+          passwordFile: /root/password
       postgres:                        # optional: one that is there already
         host: db.example.org
         port: 5432
@@ -70,7 +79,8 @@ const ANSWERS = `      realm: tools                     # the prefix of every to
         tools: [{ first: 50000, last: 59999 }]
 
 A server that is there already is used as it is. \`setup\` writes down what its administrator must run
-there, or runs that itself if it gets a login.`;
+there, or runs that itself if it gets a login. To a directory it only ever adds, and nothing that it has
+not shown before.`;
 
 export function define(command: Command): void {
   command
@@ -146,7 +156,8 @@ async function act(command: Command, options: SetupOptions): Promise<void> {
     return await show(command, pieces, options.print === true);
   }
   await requireAlone();
-  if (options.uninstall === true) await uninstall(command, pieces);
+  if (options.uninstall === true)
+    await uninstall(command, pieces, isJoined ? undefined : answers.ldap?.uri);
   else if (isJoined) {
     await make(command, pieces, `\nRuns here: ${answers.roles.join(' and ')}.`);
   } else if (options.renew === true) await renew(command, renewedPieces(answers));
@@ -272,11 +283,17 @@ async function examineUntilGood(say: (text: string) => void): Promise<GroupedLin
 const faultsOf = (lines: readonly GroupedLine[]): GroupedLine[] =>
   lines.filter(({ state }) => state === 'fix' || state === 'unreadable');
 
-async function uninstall(command: Command, pieces: readonly Piece[]): Promise<void> {
+async function uninstall(
+  command: Command,
+  pieces: readonly Piece[],
+  directory?: string,
+): Promise<void> {
   const progress = startProgress({ json: wantsJson(command) });
   const removed: string[] = [];
   await takeAway(pieces, progress.say, (what) => void removed.push(what)).finally(progress.end);
-  report(command, { removed }, [...removed, STAYS].join('\n'));
+  const added =
+    directory === undefined ? [] : [`what was added to the directory at ${directory} stays there`];
+  report(command, { removed }, [...removed, STAYS, ...added].join('\n'));
 }
 
 const STAYS = 'data, secrets, keys and packages stay';
