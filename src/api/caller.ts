@@ -26,7 +26,9 @@ export async function findCaller(
   const call = { method: raw.method ?? '', target: raw.url ?? '' };
   const kid = kidOfAdmin(token);
   const adminKeys =
-    kid === undefined ? undefined : await withClient(pool, (client) => findAdminKeys(client, [kid]));
+    kid === undefined
+      ? undefined
+      : await withClient(pool, (client) => findAdminKeys(client, [kid]));
   const verified = await verifyCall(token, call, config, now, adminKeys);
   if ('sentence' in verified) throw unsigned(verified.sentence);
   const { portal, key } = verified;
