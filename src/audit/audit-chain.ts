@@ -22,10 +22,7 @@ export interface HashedRow extends Record<string, unknown> {
  * The hash of one row: SHA-256 over the hash before it and the row as canonical JSON. A row without a key is hashed as
  * before there was that column.
  */
-export function hashAuditRow(
-  previous: Buffer,
-  { key, ...rest }: Record<string, unknown>,
-): Buffer {
+export function hashAuditRow(previous: Buffer, { key, ...rest }: Record<string, unknown>): Buffer {
   const row = (key ?? undefined) === undefined ? rest : { ...rest, key };
   return createHash('sha256').update(previous).update(canonicalJson(row)).digest();
 }

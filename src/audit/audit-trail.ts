@@ -22,6 +22,8 @@ export interface AuditRow {
 export interface AuditQuery {
   /** uids; undefined: all rows, also those about no subject */
   subjects?: readonly number[] | undefined;
+  /** only what was signed with the admin's own key of this fingerprint; not together with `subjects` */
+  key?: string | undefined;
   since?: Date | undefined;
   limit: number;
 }
@@ -32,6 +34,8 @@ const ROW = `a.id, a.at, a.requested_by AS "requestedBy", a.approved_by AS "appr
 // Each reads an index from its end, so that the cost does not depend on the length of the trail.
 const LAST = `SELECT ${ROW} FROM audit a ORDER BY id DESC LIMIT $1`;
 const LAST_SINCE = `SELECT ${ROW} FROM audit a WHERE at >= $2 ORDER BY at DESC, id DESC LIMIT $1`;
+const lastOfKey = (andSince: string) =>
+  `SELECT ${ROW} FROM audit a WHERE key = $2 ${andSince} ORDER BY id DESC LIMIT $1`;
 const lastOfSubjects = (andSince: string) => `
   SELECT ${ROW} FROM unnest($2::int[]) AS s (uid), LATERAL (
     SELECT * FROM audit WHERE subject = s.uid ${andSince} ORDER BY id DESC LIMIT $1) AS a
@@ -40,13 +44,19 @@ const lastOfSubjects = (andSince: string) => `
 /** The last rows that match, the oldest first, and whether there are older ones that match too. */
 export async function readAudit(
   client: Client,
-  { subjects, since, limit }: AuditQuery,
+  { subjects, key, since, limit }: AuditQuery,
 ): Promise<{ rows: AuditRow[]; hasOlder: boolean }> {
   const ofAnyone = since === undefined ? LAST : LAST_SINCE;
-  const ofThem = lastOfSubjects(since === undefined ? '' : 'AND at >= $3');
-  const { rows } = await client.query(subjects === undefined ? ofAnyone : ofThem, [
+  const andSince = since === undefined ? '' : 'AND at >= $3';
+  const text =
+    subjects !== undefined
+      ? lastOfSubjects(andSince)
+      : key !== undefined
+        ? lastOfKey(andSince)
+        : ofAnyone;
+  const { rows } = await client.query(text, [
     limit + 1,
-    ...[subjects, since].filter((each) => each !== undefined),
+    ...[subjects, key, since].filter((each) => each !== undefined),
   ]);
   const found = (rows as AuditRow[]).toReversed();
   const hasOlder = found.length > limit;

@@ -31,7 +31,7 @@ export async function put(
     request: { kind, requestedBy, ...fields },
   });
   try {
-    return await queues.addRequest(signer.portal, token, URGENT_KINDS.has(kind));
+    return await queues.addRequest(signer.queue, token, URGENT_KINDS.has(kind));
   } catch (cause) {
     const before = far.sent === 0 ? '' : `${far.sent} of ${far.of} requests were sent`;
     if (!mayHaveArrived(cause)) {

@@ -1,8 +1,8 @@
 /** What `submit` sends, and who signs it: makes requests of options or JSON lines. */
 import type { KeyObject } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { adminOfPortal, type Config } from '../shared/config.ts';
-import { findSigner, readSigningKey } from '../requests/token.ts';
+import { adminOfPortal, type Config, type Portal } from '../shared/config.ts';
+import { findSigner, readSigningKey, type Signing } from '../requests/token.ts';
 import { cannotRead, ChamberlainError, describeError } from '../shared/errors.ts';
 import { isKind, REQUEST_KINDS, type RequestKind } from '../requests/kinds.ts';
 import { CLAIMS, parseRequest } from '../requests/schema.ts';
@@ -21,7 +21,9 @@ export interface Submission {
 export interface Signer {
   portal: string;
   kid: string;
-  key: KeyObject;
+  key: Signing;
+  /** the portal in whose queues its requests go */
+  queue: string;
   /** the admin whose own key it is; they are the requester and approver unless somebody else is named */
   admin: string | undefined;
 }
@@ -33,42 +35,52 @@ export interface Speaker {
 }
 
 /**
- * Finds the key that signs: the given portal's, or else an admin's own. The portal of an admin's key is found
- * by its public half.
+ * Finds the key that signs, in a file without a passphrase: the given portal's, or else an admin's own. The portal of an
+ * admin's key is found by its public half.
  */
 export function findSubmitter(
   config: Config,
   portalName: string | undefined,
   keyFile: string | undefined,
-): Signer {
+): Signer & { key: KeyObject } {
   const portals =
     portalName === undefined
-      ? config.portals.filter((portal) => adminOfPortal(portal.name) !== undefined)
+      ? portalsOfAdmins(config)
       : config.portals.filter((portal) => portal.name === portalName);
   if (portalName !== undefined && portals.length === 0) {
     const names = config.portals.map((portal) => portal.name);
     throw usage(`the configuration has no portal '${portalName}'${suggest(portalName, names)}`);
   }
-  const path =
-    keyFile ??
-    (portalName === undefined
-      ? process.env['CHAMBERLAIN_ADMIN_KEY'] || config.adminKey
-      : undefined);
-  if (path === undefined) {
-    throw usage(
-      portalName === undefined
-        ? 'there is no key to sign with. Give --portal-key FILE, or set CHAMBERLAIN_ADMIN_KEY, or `adminKey` in the configuration'
-        : '--portal needs --portal-key FILE as well',
-    );
+  if (portalName !== undefined && keyFile === undefined) {
+    throw usage('--portal needs --portal-key FILE as well');
   }
+  const path = keyFile ?? ownKeyPath(config);
   const key = readSigningKey(path);
   const signer = findSigner(portals, key);
   if (signer === undefined) {
     const whose = portalName === undefined ? 'any admin' : `the portal ${portalName}`;
     throw usage(`the configuration does not list the key ${path} for ${whose}`);
   }
-  const { portal, kid } = signer;
-  return { portal: portal.name, kid, key, admin: adminOfPortal(portal.name) };
+  return { ...listedSigner(signer), key };
+}
+
+/** Where the configuration lists admins' own keys. */
+export function portalsOfAdmins({ portals }: Pick<Config, 'portals'>): Portal[] {
+  return portals.filter(({ name }) => adminOfPortal(name) !== undefined);
+}
+
+/** The file of the admin's own key. */
+export function ownKeyPath({ adminKey }: Pick<Config, 'adminKey'>): string {
+  const path = process.env['CHAMBERLAIN_ADMIN_KEY'] || adminKey;
+  if (path !== undefined) return path;
+  throw usage(
+    'there is no key to sign with. Give --portal-key FILE, or set CHAMBERLAIN_ADMIN_KEY, or `adminKey` in the configuration',
+  );
+}
+
+/** What is known of a signer by the portal of the configuration that lists the key. */
+export function listedSigner({ portal: { name }, kid }: { portal: Portal; kid: string }) {
+  return { portal: name, queue: name, kid, admin: adminOfPortal(name) };
 }
 
 /** A request to send, and where it was read; or else what is wrong there. */

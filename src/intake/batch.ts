@@ -112,7 +112,9 @@ async function checkAll(
   { client, config, clock }: Intaking,
   taken: readonly Taken[],
 ): Promise<(SignedJob | JunkJob)[]> {
-  const kids = taken.flatMap(({ data }) => kidOfAdmin((data as { token?: unknown } | null)?.token) ?? []);
+  const kids = taken.flatMap(
+    ({ data }) => kidOfAdmin((data as { token?: unknown } | null)?.token) ?? [],
+  );
   const adminKeys = await findAdminKeys(client, kids);
   return await Promise.all(
     taken.map(({ data, queue }) => checkJob(config, queue.portal, data, clock(), adminKeys)),

@@ -8,7 +8,7 @@ import { DAY_MS } from '../shared/time.ts';
 const ADDED_DAYS = 7;
 
 /** A key that was added by request, by its fingerprint. What is here never changes; whether it counts, does. */
-export interface AdminKey {
+interface AdminKey {
   /** the shell name of its owner */
   admin: string;
   key: KeyObject;
@@ -57,17 +57,23 @@ export async function readKeyState(
   return (rows as KeyState[])[0];
 }
 
+/** Whether a key was revoked. */
+export function isRevoked(state: Pick<KeyState, 'revokedAt'> | undefined): boolean {
+  return (state?.revokedAt ?? null) !== null;
+}
+
 /** Why a key does not count any more, as a sentence; undefined if it counts. `state`: what `readKeyState` found. */
 export function whyDead(
   fingerprint: string,
   state: KeyState | undefined,
   now: Date,
 ): string | undefined {
-  if (state?.revokedAt != null) {
-    return `The key ${fingerprint} was revoked by ${state.revokedBy ?? '?'} at ${state.revokedAt.toISOString()}.`;
+  const { revokedAt = null, expiresAt = null } = state ?? {};
+  if (revokedAt !== null) {
+    return `The key ${fingerprint} was revoked by ${state?.revokedBy ?? '?'} at ${revokedAt.toISOString()}.`;
   }
-  if (state?.expiresAt != null && state.expiresAt <= now) {
-    return `The key ${fingerprint} has expired: it was valid until ${state.expiresAt.toISOString()}.`;
+  if (expiresAt !== null && expiresAt <= now) {
+    return `The key ${fingerprint} has expired: it was valid until ${expiresAt.toISOString()}.`;
   }
   return undefined;
 }

@@ -27,7 +27,7 @@ export const KIND_SUMMARIES = {
   'tool.restore': 'restore a deleted tool from its archives',
   'subject.hold': 'prevent the deletion of a person or tool until a given time',
   'subject.release': 'lift a hold',
-  'admin-key.add': "give an admin a key of their own; a second admin must approve",
+  'admin-key.add': 'give an admin a key of their own; a second admin must approve',
   'admin-key.revoke': "revoke an admin's own key for good: name its fingerprint",
   'request.approve': 'approve a waiting request: name its id',
   'request.reject': 'reject a waiting request, with a reason',

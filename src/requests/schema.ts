@@ -170,9 +170,7 @@ export const REQUEST_SCHEMAS = {
   'key.add': kind('key.add', {
     person,
     key,
-    label: label
-      .optional()
-      .describe('a name for the key; its comment by default'),
+    label: label.optional().describe('a name for the key; its comment by default'),
     expiresAt: time.optional().describe('when the key expires, such as 2026-12-31T12:00:00Z'),
   }),
   'key.remove': kind('key.remove', {

@@ -4,7 +4,7 @@
  * say who calls the API. Only this file uses `jose`. It is long because signing and checking are together: one can see
  * that each accepts what the other makes.
  */
-import { createPublicKey, type KeyObject, verify } from 'node:crypto';
+import { createPublicKey, type KeyObject, sign, verify } from 'node:crypto';
 import { SignJWT } from 'jose';
 import {
   adminOfPortal,
@@ -42,18 +42,36 @@ export interface TokenContents {
   now: Date;
 }
 
+/** A private key, or what signs with one that is elsewhere, such as in an ssh-agent: Ed25519, 64 bytes. */
+export type Signing = KeyObject | ((bytes: Buffer) => Promise<Buffer>);
+
 /** Signs a request. The token is valid for a day from `now`. */
-export function signToken(key: KeyObject, contents: TokenContents): Promise<string> {
-  const iat = seconds(contents.now);
-  const { sub, request, check } = contents;
-  return new SignJWT({ sub, request, ...(check === undefined ? {} : { check }) })
-    .setProtectedHeader({ alg: 'EdDSA', kid: contents.kid })
-    .setIssuer(contents.portal)
-    .setAudience(contents.realm)
-    .setJti(contents.jti)
-    .setIssuedAt(iat)
-    .setExpirationTime(iat + TOKEN_LIFE_SECONDS)
-    .sign(key);
+export function signToken(key: Signing, contents: TokenContents): Promise<string> {
+  const { portal, realm, jti, sub, request, check } = contents;
+  return signClaims(key, contents, TOKEN_LIFE_SECONDS, {
+    ...{ iss: portal, aud: realm, jti, sub, request },
+    ...(check === undefined ? {} : { check }),
+  });
+}
+
+/** A compact JWS (RFC 7515, section 7.1). */
+async function signClaims(
+  key: Signing,
+  { kid, now }: { kid: string; now: Date },
+  lifeSeconds: number,
+  claims: Record<string, unknown>,
+): Promise<string> {
+  const iat = seconds(now);
+  const parts = [
+    { alg: 'EdDSA', kid },
+    { ...claims, iat, exp: iat + lifeSeconds },
+  ];
+  const input = parts
+    .map((part) => Buffer.from(JSON.stringify(part)).toString('base64url'))
+    .join('.');
+  const bytes = Buffer.from(input);
+  const signature = typeof key === 'function' ? await key(bytes) : sign(null, bytes, key);
+  return `${input}.${signature.toString('base64url')}`;
 }
 
 /** The contents of a token that carries events. */
@@ -92,6 +110,16 @@ export interface Call {
 
 /** The audience of the tokens for calls of a realm's API; no realm has such a name. Clients sign them. */
 const apiAudience = (realm: string): string => `${realm}/api`;
+
+/** Signs a token for one call of the API, valid from `now` for as long as it may be. */
+export function signCall(
+  key: Signing,
+  of: Pick<TokenContents, 'portal' | 'realm' | 'kid' | 'jti' | 'now'> & Call,
+): Promise<string> {
+  const { portal, realm, jti, method, target } = of;
+  const claims = { iss: portal, aud: apiAudience(realm), jti, htm: method, htu: target };
+  return signClaims(key, of, MAX_CALL_LIFE_SECONDS, claims);
+}
 
 /**
  * The portal whose token this is, if it was made for this call; or a sentence that says what is wrong. An unknown
@@ -159,12 +187,12 @@ export function signingKeyReader(path: string): () => KeyObject {
   return ed25519KeyReader('signing key', path);
 }
 
-/** Finds the portal and the `kid` under which the configuration lists the public half of a signing key. */
+/** Finds the portal and the `kid` under which the configuration lists a key, of which either half is given. */
 export function findSigner(
   portals: readonly Portal[],
   signingKey: KeyObject,
 ): { portal: Portal; kid: string } | undefined {
-  const publicHalf = createPublicKey(signingKey);
+  const publicHalf = signingKey.type === 'private' ? createPublicKey(signingKey) : signingKey;
   for (const portal of portals) {
     for (const { kid, publicKey } of portal.keys) {
       if (createPublicKey(publicKey).equals(publicHalf)) return { portal, kid };
@@ -190,7 +218,7 @@ export type TokenVerdict =
     };
 
 /** Who signed a token. */
-export interface Signer {
+interface Signer {
   portal: Portal;
   /**
    * of an admin's own key: its fingerprint. The signature says nothing about whether the key still counts: that is

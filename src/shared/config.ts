@@ -494,8 +494,8 @@ export function queuesOf({ portals }: Pick<Config, 'portals'>): string[] {
 }
 
 /** In whose queues a request of that portal or admin goes. */
-export function queueOf({ portals }: Pick<Config, 'portals'>, portal: string): string {
-  return portals.some(({ name }) => name === portal) ? portal : ADMINS_QUEUE;
+export function queueOf({ portals }: Pick<Config, 'portals'>, sender: string): string {
+  return portals.some(({ name }) => name === sender) ? sender : ADMINS_QUEUE;
 }
 
 /** The keys of admins that the configuration lists, by their fingerprints. */

@@ -370,6 +370,10 @@ export const CODES = {
     'A server could not be reached or did not answer in time.',
     'Check that the server runs and can be reached. The work continues by itself when the server answers again.',
   ),
+  AGENT_UNAVAILABLE: refusal(
+    'No ssh-agent could sign with the key.',
+    'Start one (`eval "$(ssh-agent)"`), and add the key with ssh-add.',
+  ),
   STEP_STALE: fault(
     'The state that a step was planned for has changed meanwhile.',
     'Nothing needs to be done: the step is planned again.',

@@ -113,6 +113,7 @@ const COLUMNS: [string, string][] = [
   ['fields', `'{name}'`],
   ['verdict', `'refused'`],
   ['code', `'NAME_TAKEN'`],
+  ['key', `'SHA256:other'`],
 ];
 
 describe('each change by a superuser is named once:', () => {
@@ -522,10 +523,10 @@ describe('on the command line', () => {
     expect(await rowsOf('--subject', 'carol')).toEqual([[ids[2], ids[7], ids[11]], false]);
     const shown = await run('--subject', '50003', '--limit', '1');
     expect(shown.out).toMatch(
-      /^row +when +requested +approved +portal +kind +subject +fields +verdict +code\n/,
+      /^row +when +requested +approved +portal +kind +subject +fields +verdict +code +key\n/,
     );
     expect(shown.out).toMatch(
-      /alice +bob +portal +tool\.create +tools\.t3 +name,title +accepted +-\n/,
+      /alice +bob +portal +tool\.create +tools\.t3 +name,title +accepted +- +-\n/,
     );
     expect(shown.out).toContain('older rows are not shown');
     expect((await run('--subject', 'nobody-here')).err).toMatch(/^PERSON_UNKNOWN: /);

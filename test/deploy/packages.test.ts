@@ -134,7 +134,7 @@ describe('bash completes', () => {
     // an option of the program, of a command and of its subcommand
     [
       ['audit', 'verify', '--'],
-      ['--head', '--subject', '--since', '--limit', '--config', '--json', '--help'],
+      ['--head', '--subject', '--key', '--since', '--limit', '--config', '--json', '--help'],
     ],
     // only before the command
     [['status', '--vers'], []],

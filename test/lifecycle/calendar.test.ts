@@ -34,6 +34,7 @@ beforeAll(async () => {
   relay = openPool(realm.world.config, 'relay', { max: 1, durable: false });
   await person('second');
   await ask({ kind: 'maintainer.add', requestedBy: 'steward', tool: 'admin', person: 'second' });
+  await realm.ageAdmins();
 });
 afterAll(async () => {
   await relay.end();

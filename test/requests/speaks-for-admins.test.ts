@@ -73,6 +73,8 @@ const AS_ADMIN: Partial<Record<RequestKind, Record<string, unknown>>> = {
   'tool.restore': { tool: 'bridgebot' },
   'subject.hold': { person: 'bob', reason: 'x', until: '2100-01-01T00:00:00Z' },
   'subject.release': { person: 'bob' },
+  'admin-key.add': { publicKey: KEY, label: 'laptop', expiresAt: '2100-01-01T00:00:00Z' },
+  'admin-key.revoke': { fingerprint: 'SHA256:'.padEnd(50, 'A') },
 };
 /** Requests that change a tool, and so also the admin tool. */
 const OF_TOOLS: Partial<Record<RequestKind, Record<string, unknown>>> = {

@@ -5,6 +5,7 @@ import { readAuditBefore } from '../../audit/audit-trail.ts';
 import { withClient } from '../../database/connection.ts';
 import { findSubjectsByWord } from '../../database/overview.ts';
 import { parseImportedShellName } from '../../identity/names.ts';
+import { readAdminKeys } from '../../requests/admin-keys.ts';
 import { READ_KINDS, readReads } from '../api-reads-table.ts';
 import { makePage, NUMBER_KEY, PAGE_QUERY, pageOf, readCursor, SEARCH } from '../page.ts';
 import { plain } from '../../shared/plain.ts';
@@ -50,7 +51,37 @@ const READS = pageOf(
   'a page of the log of reads, the newest first',
 );
 
+const ADMIN_KEYS = z
+  .object({
+    items: z.array(
+      z.object({
+        admin: z.string(),
+        fingerprint: z.string().describe('as ssh-keygen -l prints it; also the `kid`'),
+        label: z.string(),
+        expiresAt: TIME.nullable().describe('null: the configuration lists the key'),
+        addedBy: z.string().nullable(),
+        approvedBy: z.string().nullable(),
+        addedAt: TIME.nullable(),
+        revokedAt: TIME.nullable(),
+        revokedBy: z.string().nullable(),
+        revokedWhy: z.string().nullable(),
+      }),
+    ),
+  })
+  .describe("every admin's own key, also the revoked ones");
+
 export const RECORD_ROUTES = [
+  route({
+    method: 'GET',
+    path: '/v1/admin-keys',
+    summary: "admins' own keys: whose, until when, who asked for and who approved them",
+    description: 'A key counts only while its owner is an admin.',
+    right: 'all',
+    replies: { 200: ADMIN_KEYS },
+  }).handle(async ({ config, pool }) => {
+    const keys = await withClient(pool, (client) => readAdminKeys(client, config));
+    return { status: 200, body: { items: keys.map(plain) } };
+  }),
   route({
     method: 'GET',
     path: '/v1/audit',

@@ -247,7 +247,11 @@ export async function checkToken(
 }
 
 /** Puts a request into its queue. */
-export function send({ queues, config }: Api, token: string, { signed }: SignedJob): Promise<SentRequest> {
+export function send(
+  { queues, config }: Api,
+  token: string,
+  { signed }: SignedJob,
+): Promise<SentRequest> {
   const { kind } = signed;
   const urgent = kind !== undefined && isKind(kind) && URGENT_KINDS.has(kind);
   return queues.addRequest(queueOf(config, signed.portal.name), token, urgent);

@@ -1,4 +1,4 @@
-/** `chamberlain list people`, `list tools`, `list keys`: page by page. Reads only PostgreSQL. */
+/** `chamberlain list people`, `list tools`, `list keys`: page by page; and `list admin-keys`. Reads only PostgreSQL. */
 import { InvalidArgumentError, Option } from 'commander';
 import type { Config } from '../../shared/config.ts';
 import { withoutRealm } from '../../identity/names.ts';
@@ -16,6 +16,7 @@ import {
   type SubjectsPage,
   TOOL_STATES,
 } from '../../database/listing.ts';
+import { readAdminKeys } from '../../requests/admin-keys.ts';
 import { findPerson } from '../../identity/people-table.ts';
 import type { Client } from '../../database/connection.ts';
 import type { Command } from '../command.ts';
@@ -46,6 +47,39 @@ export function defineListing(parent: Command): void {
   definePeople(parent.command('people').summary('people: state, access, keys, names'));
   defineTools(parent.command('tools').summary('tools: state, maintainers, title'));
   defineKeys(parent.command('keys').summary('SSH keys: whose, until when'));
+  defineAdminKeys(parent.command('admin-keys').summary("admins' own keys: whose, until when"));
+}
+
+function defineAdminKeys(command: Command): void {
+  command
+    .description(
+      "Lists the admins' own keys: the owner, the fingerprint, how long the key is valid, who asked for it\n" +
+        'and who approved it. Revoked keys stay listed. A key of the configuration has no end. A key counts\n' +
+        'only while its owner is an admin. `audit --key FINGERPRINT` shows what a key has signed.',
+    )
+    .examples(
+      'list admin-keys',
+      "list admin-keys --json | jq -r '.adminKeys[] | select(.revokedAt == null)'",
+    )
+    .exits()
+    .action(async () => {
+      const config = configOf(command);
+      const keys = await withAdmin(config, (client) => readAdminKeys(client, config));
+      if (wantsJson(command)) printJson({ adminKeys: keys });
+      else if (keys.length === 0) print('no admin-keys');
+      else
+        printPage(
+          renderColumns(keys, [
+            ['admin', (k) => k.admin],
+            ['fingerprint', (k) => k.fingerprint],
+            ['until', (k) => k.expiresAt && timeOf(k.expiresAt)],
+            ['added by', (k) => k.addedBy ?? 'the configuration'],
+            ['approved by', (k) => k.approvedBy],
+            ['revoked', (k) => k.revokedAt && `${timeOf(k.revokedAt)} by ${k.revokedBy ?? '?'}`],
+            ['label', (k) => k.label],
+          ]),
+        );
+    });
 }
 
 function definePeople(command: Command): void {

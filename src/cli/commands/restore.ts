@@ -22,7 +22,8 @@ import { parseSeconds } from '../options/seconds.ts';
 import { follow, outcomeOf } from '../follow.ts';
 import type { Outcome } from '../../requests/request-progress.ts';
 import { type Progress, startProgress } from '../progress.ts';
-import { findSubmitter, makeSubmission, usage } from '../submission.ts';
+import { openSubmitter } from '../own-key/submitter.ts';
+import { makeSubmission, usage } from '../submission.ts';
 import { print, printJson } from '../table.ts';
 
 /** A large home takes hours. */
@@ -65,7 +66,7 @@ async function restore(command: Command, word: string): Promise<void> {
   const config = configOf(command);
   const json = wantsJson(command);
   const tool = withoutRealm(word, config.realm);
-  const signer = findSubmitter(config, undefined, options.portalKey);
+  const signer = await openSubmitter(config, undefined, options.portalKey);
   const submission = makeSubmission({ kind: 'tool.restore', tool }, signer, {}, randomUUID);
   if ('problems' in submission) {
     throw usage(submission.problems.join('; '));

@@ -17,7 +17,6 @@ import { type Field, fieldsOf } from '../kind-fields.ts';
 import { parseSeconds } from '../options/seconds.ts';
 import { type Ending, follow, outcomeOf } from '../follow.ts';
 import {
-  findSubmitter,
   type Line,
   makeSubmission,
   problemsOf,
@@ -27,6 +26,7 @@ import {
   type Submission,
   usage,
 } from '../submission.ts';
+import { openSubmitter } from '../own-key/submitter.ts';
 import { startProgress } from '../progress.ts';
 import { paint, print, printJson } from '../table.ts';
 
@@ -37,6 +37,7 @@ interface SubmitOptions extends Speaker {
   wait?: true;
   timeout: number;
   id?: string;
+  api?: true;
 }
 
 const EXITS = {
@@ -59,7 +60,14 @@ export function define(command: Command): void {
     .usage('KIND [--FIELD VALUE...] [options]\n       chamberlain submit --file F [options]')
     .option('--file <file>', 'JSON lines, one request each, `-` for standard input')
     .option('--portal <name>', 'send as this portal')
-    .option('--portal-key <file>', 'the key to sign with: Ed25519, PKCS #8 in PEM')
+    .option(
+      '--portal-key <file>',
+      "the key to sign with: Ed25519, PKCS #8 in PEM; an admin's may be in OpenSSH's format, or a .pub file whose key an ssh-agent holds",
+    )
+    .option(
+      '--api',
+      'send over HTTP with what ~/.config/chamberlain/admin.yaml says; needs no configuration',
+    )
     .option(
       '--requestedBy <person>',
       "the person whose request it is (default: the admin's own name)",
@@ -208,13 +216,39 @@ function twoSources(kind: string): ChamberlainError {
 /** Sends requests as the options of `submit` say. Each line says where it comes from, for messages. */
 async function submit(command: Command, lines: readonly Line[]): Promise<void> {
   const options = command.optsWithGlobals<SubmitOptions>();
+  if (options.api === true) return await submitOverHttp(command, lines, options);
   const config = configOf(command);
-  const signer = findSubmitter(config, options.portal, options.portalKey);
+  const signer = await openSubmitter(config, options.portal, options.portalKey);
   const found = await findWaiting(config, lines);
   const submissions = makeSubmissions(found, signer, options);
   const json = wantsJson(command);
   if (options.wait) await sendAndFollow(config, signer, submissions, options.timeout, json);
   else await send(config, signer, submissions, json);
+}
+
+/** Sends requests from an admin's own machine. Shows no progress of single roles: each call waits for the end. */
+async function submitOverHttp(
+  command: Command,
+  lines: readonly Line[],
+  options: SubmitOptions,
+): Promise<void> {
+  if (options.portal !== undefined || options.portalKey !== undefined) {
+    throw usage('--api excludes --portal and --portal-key: it signs with the key of admin.yaml');
+  }
+  const { loadAdminFile, openAdminSigner } = await import('../own-key/admin-file.ts');
+  const { sendOverHttp } = await import('../own-key/api-client.ts');
+  const file = loadAdminFile();
+  const signer = await openAdminSigner(file);
+  const json = wantsJson(command);
+  for (const submission of makeSubmissions(lines, signer, options)) {
+    const { id, kind } = submission;
+    const seconds = options.wait === true ? options.timeout : undefined;
+    const ending = await sendOverHttp(file, signer, submission, seconds);
+    const outcome = ending === undefined ? {} : outcomeOf(ending);
+    if (json) printJson({ id, kind, portal: signer.portal, ...outcome });
+    else print(id);
+    if (ending !== undefined && ending.ending !== 'applied') report(id, ending);
+  }
 }
 
 /** An admin may name the request that they decide on by its number: puts its id and its portal there. */

@@ -16,6 +16,7 @@ import { fingerprintOf, keyOfLine, lineOf } from '../../ssh-keys/ed25519-key.ts'
 import { parseSshKey } from '../../ssh-keys/ssh-key.ts';
 import {
   insertAdminKey,
+  isRevoked,
   noteAdditions,
   readKeyState,
   revokeAdminKey,
@@ -78,7 +79,7 @@ export const revokeKey: Handler<RequestOf<'admin-key.revoke'>> = async (context)
   requireAdmin(context);
   const { fingerprint, reason: why } = request;
   const state = await readKeyState(client, fingerprint);
-  if (state?.revokedAt != null) {
+  if (isRevoked(state)) {
     refuse('ADMIN_KEY_DEAD', whyDead(fingerprint, state, now) ?? '');
   }
   const owner =
@@ -117,7 +118,10 @@ function isListed({ config }: RequestContext<unknown>, fingerprint: string): boo
 }
 
 /** The key, in PEM or as a line. Refuses any other than an Ed25519 key that is sound. */
-function parsePublicKey({ config, request }: RequestContext<RequestOf<'admin-key.add'>>): KeyObject {
+function parsePublicKey({
+  config,
+  request,
+}: RequestContext<RequestOf<'admin-key.add'>>): KeyObject {
   const text = request.publicKey.trim();
   const isPem = text.startsWith('-----BEGIN PUBLIC KEY-----');
   const result = parseSshKey(isPem ? lineOfPem(text) : text, new Set(config.keys.knownBad));
@@ -125,7 +129,10 @@ function parsePublicKey({ config, request }: RequestContext<RequestOf<'admin-key
   const { type, line, options } = result.key;
   if (type !== 'ssh-ed25519') refuseType();
   if (options.length > 0) {
-    refuse('KEY_OPTION', 'An admin\'s own key has no options. Leave out what is before ssh-ed25519.');
+    refuse(
+      'KEY_OPTION',
+      "An admin's own key has no options. Leave out what is before ssh-ed25519.",
+    );
   }
   return keyOfLine(line);
 }
@@ -142,5 +149,8 @@ function lineOfPem(text: string): string {
 }
 
 function refuseType(): never {
-  refuse('KEY_TYPE', 'An admin\'s own key must be an Ed25519 key. `chamberlain admin-key new` makes one.');
+  refuse(
+    'KEY_TYPE',
+    "An admin's own key must be an Ed25519 key. `chamberlain admin-key new` makes one.",
+  );
 }

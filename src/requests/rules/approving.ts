@@ -23,7 +23,7 @@
  * | of several portals, one each | WAITS_TWICE      | that portal's, or NOT_WAITING |
  */
 import { type RequestOf, REQUEST_SCHEMAS } from '../schema.ts';
-import { findDependence, readKeyState, whyDead } from '../admin-keys-table.ts';
+import { findDependence, isRevoked, readKeyState, whyDead } from '../admin-keys-table.ts';
 import { closeApproval, findOpenApprovals, type OpenApproval } from '../approvals-table.ts';
 import {
   type RequestContext,
@@ -128,7 +128,7 @@ async function requireIndependent(
       ? added(requestedBy)
       : through === requestedBy
         ? added(requester)
-        : `${added(`both ${requester} and ${requestedBy}`)}`;
+        : added(`both ${requester} and ${requestedBy}`);
   refuse(
     'NOT_ANOTHER_ADMIN',
     `${requestedBy} does not count as another admin for a request of ${requester} until ${until.toISOString()}: ${why}. An admin who is independent of them must decide, or all must wait until then.`,
@@ -136,19 +136,20 @@ async function requireIndependent(
 }
 
 /** Refuses what was asked with a key that has been revoked since: somebody else may have asked. */
-async function requireUnrevoked(
+export async function requireUnrevoked(
   { client, now }: RequestContext<unknown>,
   { key, requestedBy }: OpenApproval,
 ): Promise<void> {
   const state = key === null ? undefined : await readKeyState(client, key);
-  if (key === null || state?.revokedAt == null) return;
+  if (key === null || !isRevoked(state)) return;
   refuse(
     'ADMIN_KEY_DEAD',
     `${whyDead(key, state, now)} The request was signed with it, so reject the request. ${requestedBy} can send it again with another key.`,
   );
 }
 
-async function decideAnew(
+/** Decides on a waiting request as its requester asked, by the rights of the actor. */
+export async function decideAnew(
   context: RequestContext<unknown>,
   waiting: OpenApproval,
 ): Promise<Decision> {

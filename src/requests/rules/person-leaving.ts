@@ -302,7 +302,9 @@ export async function letWait(
     id,
     portal,
     key,
-  }: RequestContext<RequestOf<'person.suspend' | 'person.delete' | 'person.erase' | 'admin-key.add'>>,
+  }: RequestContext<
+    RequestOf<'person.suspend' | 'person.delete' | 'person.erase' | 'admin-key.add'>
+  >,
   { uid, account }: Person,
   why: string,
 ): Promise<Decision> {

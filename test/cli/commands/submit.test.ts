@@ -593,7 +593,7 @@ describe('a key', () => {
     [
       "that is no admin's",
       () => ['--portal-key', strange()],
-      /^USAGE: the configuration does not list the key .* for any admin/u,
+      /^USAGE: neither the configuration nor an accepted admin-key\.add has the key .* for any admin/u,
     ],
     [
       "that is another portal's",
@@ -614,7 +614,7 @@ describe('a key', () => {
     [
       'that is no key',
       () => ['--portal-key', world.configFile],
-      /^CONFIG_INVALID: the signing key .* is not an Ed25519 private key in PEM without a passphrase\. Name the right file: `openssl/u,
+      /^CONFIG_INVALID: the signing key .* is not an Ed25519 key in the format of OpenSSH, or in PEM without a passphrase\. Name the right file: `chamberlain admin-key new`/u,
     ],
     [
       'that is nowhere',

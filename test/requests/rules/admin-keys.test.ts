@@ -89,8 +89,7 @@ describe('admin-key.add', () => {
   test('a key counts once another admin has approved it, as PEM and as a line', async () => {
     for (const form of ['line', 'pem'] as const) {
       const key = newKey();
-      const publicKey =
-        form === 'line' ? undefined : { publicKey: publicOf(key) };
+      const publicKey = form === 'line' ? undefined : { publicKey: publicOf(key) };
       await must('admin-key.add', 'steward', wish(key, publicKey));
       const own = { own: { admin: 'steward', key } };
       await expect(ask('tool.create', 'steward', {}, own)).rejects.toThrow('has no key');
@@ -157,13 +156,18 @@ describe('a dead key', () => {
       const admin = await newAdmin('steward', 'second');
       const fingerprint = fingerprintOf(keys.get(admin)!);
       await must('tool.create', admin, tool());
-      await must('admin-key.revoke', by === 'itself' ? admin : by, { fingerprint, reason: 'Lost.' });
+      await must('admin-key.revoke', by === 'itself' ? admin : by, {
+        fingerprint,
+        reason: 'Lost.',
+      });
       expect(await ask('tool.create', admin, tool())).toMatchObject({ code: 'ADMIN_KEY_DEAD' });
       expect(await ask('admin-key.revoke', 'second', { fingerprint })).toMatchObject({
         code: 'ADMIN_KEY_DEAD',
       });
       const again = wish(keys.get(admin)!, { person: admin });
-      expect(await ask('admin-key.add', 'second', again)).toMatchObject({ code: 'ADMIN_KEY_TAKEN' });
+      expect(await ask('admin-key.add', 'second', again)).toMatchObject({
+        code: 'ADMIN_KEY_TAKEN',
+      });
     }
   });
 
@@ -198,9 +202,9 @@ describe('a dead key', () => {
     await must('admin-key.revoke', 'steward', { fingerprint, reason: 'Old.' });
     expect(await ask('tool.create', 'second', tool())).toMatchObject({ code: 'ADMIN_KEY_DEAD' });
     await realm.owner.query('DELETE FROM admin_keys WHERE fingerprint = $1', [fingerprint]);
-    expect(await ask('admin-key.revoke', 'steward', { fingerprint: fingerprintOf(newKey()) })).toMatchObject(
-      { code: 'ADMIN_KEY_UNKNOWN' },
-    );
+    expect(
+      await ask('admin-key.revoke', 'steward', { fingerprint: fingerprintOf(newKey()) }),
+    ).toMatchObject({ code: 'ADMIN_KEY_UNKNOWN' });
   });
 });
 

@@ -29,6 +29,7 @@ beforeAll(async () => {
   relay = openPool(realm.world.config, 'relay', { max: 1, durable: false });
   await makePerson('second');
   await must({ kind: 'maintainer.add', requestedBy: 'steward', tool: 'admin', person: 'second' });
+  await realm.ageAdmins();
 });
 afterAll(async () => {
   await relay?.end();

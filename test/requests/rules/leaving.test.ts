@@ -40,6 +40,7 @@ beforeAll(async () => {
   });
   await must('access.grant', 'steward', { person: 'second' });
   await must('maintainer.add', 'steward', { tool: 'admin', person: 'second' });
+  await realm.ageAdmins();
 });
 afterAll(async () => {
   await relay.end();

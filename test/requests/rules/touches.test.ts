@@ -28,6 +28,8 @@ afterAll(() => realm.close());
 
 const KEY_1 = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHKUwH8v/5b4GYB8M7oRkUEjfDDPGJmKzYnxo5Cd2yqn';
 
+const FINGERPRINT_1 = 'SHA256:Uodq9cL5P3FqIA58lUSkTCw26piUJdwWROEAx/0jrBY';
+
 async function ask(request: Wish, options: AskOptions): Promise<void> {
   expect([request, await realm.ask(request, undefined, options)]).toEqual([
     request,
@@ -66,9 +68,10 @@ async function touched(): Promise<Map<string, string>> {
 
 /** With the own key of the second admin, once they are an admin. */
 const SECOND: AskOptions = { as: 'second' };
-const [WAITS, WAITS_TOO] = [
+const [WAITS, WAITS_TOO, WAITS_FIRST] = [
   { jti: '3e0a4b0c-8c1d-4b8e-9a51-6f3a1a3d0001' },
   { jti: '3e0a4b0c-8c1d-4b8e-9a51-6f3a1a3d0002' },
+  { jti: '3e0a4b0c-8c1d-4b8e-9a51-6f3a1a3d0003' },
 ];
 /** Does what the calendar and the roles do in between: `one` is archived. */
 const ARCHIVE = `
@@ -159,6 +162,21 @@ const REQUESTS: (Wish | [Wish, AskOptions & { before?: string }])[] = [
     until: '2100-01-01T00:00:00Z',
   },
   { kind: 'subject.release', requestedBy: 'steward', person: 'alice' },
+  [
+    {
+      kind: 'admin-key.add',
+      requestedBy: 'steward',
+      publicKey: KEY_1,
+      label: 'laptop',
+      expiresAt: '2100-01-01T00:00:00Z',
+    },
+    { ...WAITS_FIRST, before: `UPDATE admin_additions SET at = at - interval '8 days'` },
+  ],
+  [{ kind: 'request.approve', requestedBy: 'second', request: WAITS_FIRST.jti }, SECOND],
+  [
+    { kind: 'admin-key.revoke', requestedBy: 'steward', fingerprint: FINGERPRINT_1 },
+    { before: `UPDATE admin_additions SET at = at - interval '8 days'` },
+  ],
   [{ kind: 'person.delete', requestedBy: 'alice', person: 'alice' }, WAITS],
   [{ kind: 'request.reject', requestedBy: 'second', request: WAITS.jti, reason: 'no' }, SECOND],
   [{ kind: 'person.delete', requestedBy: 'steward', person: 'alice' }, WAITS_TOO],

@@ -1,5 +1,6 @@
 /** `chamberlain audit`: the append-only trail, and the proof that nothing in it was changed. */
 import { type Help, InvalidArgumentError } from 'commander';
+import { ChamberlainError } from '../../../shared/errors.ts';
 import type { Config } from '../../../shared/config.ts';
 import { timeOf } from '../../../shared/time.ts';
 import { type ChainFault, FIRST_HASH } from '../../../audit/audit-chain.ts';
@@ -25,6 +26,7 @@ import { paint, print, printJson, renderColumns, renderTable } from '../../table
 
 interface AuditOptions {
   subject?: string;
+  key?: string;
   since?: Date;
   limit: number;
 }
@@ -42,6 +44,7 @@ export function define(command: Command): void {
       '--subject <subject>',
       'only rows about this person or tool: a name, an account, or a uid',
     )
+    .option('--key <fingerprint>', "only what was signed with this admin's own key")
     .option(
       '--since <time>',
       'only rows of the last 2h, 3d or 1w, or from 2026-11-24 or 2026-11-24T09:30 on',
@@ -51,18 +54,22 @@ export function define(command: Command): void {
     .examples(
       'audit --since 3d',
       'audit --subject tools.bridgebot --limit 1000 --json',
+      'audit --key SHA256:Rd1bWvQ3a8cVnZyUuO9vYx0b2mJ5sT7eKqLhGfDpNiM',
       'audit verify',
     )
     .exits()
     .action(async () => {
-      const { subject, since, limit } = command.opts<AuditOptions>();
+      const { subject, key, since, limit } = command.opts<AuditOptions>();
+      if (subject !== undefined && key !== undefined) {
+        throw new ChamberlainError('USAGE', '--subject and --key exclude each other');
+      }
       const { rows, hasOlder, closedUpTo } = await withAdmin(configOf(command), async (client) => {
         const subjects =
           subject === undefined
             ? undefined
             : (await requireSubjects(client, subject)).map(({ uid }) => uid);
         const closings = await readClosings(client);
-        const read = await readAudit(client, { subjects, since, limit });
+        const read = await readAudit(client, { subjects, key, since, limit });
         return { ...read, closedUpTo: closings.at(-1)?.year ?? null };
       });
       if (wantsJson(command)) printJson({ rows, hasOlder, closedUpTo });
@@ -197,6 +204,7 @@ function renderAudit(rows: readonly AuditRow[]): string {
     ['fields', ({ fields }) => fields.join(',')],
     ['verdict', ({ verdict }) => verdict],
     ['code', ({ code }) => code],
+    ['key', ({ key }) => key],
   ]);
 }
 

@@ -1,0 +1,117 @@
+/**
+ * `chamberlain bootstrap --approve`: the owner of the database approves a request that waits for a second admin, where
+ * there is none: no other admin who is independent of the requester and has a key of their own.
+ */
+import { createHash } from 'node:crypto';
+import { inTransaction, type Pool } from '../database/connection.ts';
+import { holdThawed } from '../database/freeze.ts';
+import { doneEvents, eventsOfWaiting } from '../events/done.ts';
+import { writeEvents } from '../events/events-table.ts';
+import { findPerson } from '../identity/people-table.ts';
+import type { Config } from '../shared/config.ts';
+import { nameFew } from '../shared/printable.ts';
+import { readAdminKeys } from './admin-keys.ts';
+import { findOtherAdmins, whyDead } from './admin-keys-table.ts';
+import { closeApproval, findOpenApprovals, type OpenApproval } from './approvals-table.ts';
+import { refuse } from './context.ts';
+import { findRequests } from './request-progress.ts';
+import { recordVerdict } from './requests-table.ts';
+import { decideAnew, requireUnrevoked } from './rules/approving.ts';
+import type { Client } from '../database/connection.ts';
+
+const MOST_NAMED = 5;
+
+/**
+ * Approves the request with that id or number, by the rights that the requester has now. Throws NOT_ALLOWED if an admin
+ * can decide, and whatever `request.approve` would be refused for.
+ *
+ * @param by `unix:<name>`, for the audit
+ */
+export async function approveAsOwner(
+  pool: Pool,
+  config: Config,
+  request: string,
+  { by, now }: { by: string; now: Date },
+): Promise<Pick<OpenApproval, 'kind' | 'account' | 'requestedBy'>> {
+  return await inTransaction(pool, async (client) => {
+    // no request is decided beside this one
+    await client.query('SELECT hold_verdicts(true)');
+    if (!(await holdThawed(client))) {
+      refuse('NOT_ALLOWED', 'The realm is frozen. Run `chamberlain thaw` first.');
+    }
+    const waiting = await requireWaiting(client, request);
+    await requireNobodyElse(client, config, waiting, now);
+    await approve(client, config, waiting, { by, now });
+    const { kind, account, requestedBy } = waiting;
+    return { kind, account, requestedBy };
+  });
+}
+
+async function requireWaiting(client: Client, request: string): Promise<OpenApproval> {
+  const found = await findRequests(client, request);
+  const open = await Promise.all(
+    found.map(({ id, portal }) =>
+      findOpenApprovals(client, id ?? '', { portal: portal ?? undefined }),
+    ),
+  );
+  const [waiting, another] = open.flat();
+  if (waiting === undefined) {
+    refuse('NOT_WAITING', `No request ${request} is waiting. See \`chamberlain requests\`.`);
+  }
+  if (another !== undefined) {
+    refuse('WAITS_TWICE', `Several portals have a waiting request ${request}. Give its number.`);
+  }
+  return waiting;
+}
+
+/** Refuses if an admin can decide. One without a key of their own cannot. */
+async function requireNobodyElse(
+  client: Client,
+  config: Config,
+  { requestedBy }: OpenApproval,
+  now: Date,
+): Promise<void> {
+  const keys = await readAdminKeys(client, config);
+  const live = keys.filter((key) => whyDead(key.fingerprint, key, now) === undefined);
+  const signing = new Set(live.map(({ admin }) => admin));
+  const others = await findOtherAdmins(client, config.admin, requestedBy, now);
+  const able = others.filter((name) => signing.has(name));
+  if (able.length === 0) return;
+  refuse(
+    'NOT_ALLOWED',
+    `The owner of the database answers only where no other admin can. ${nameFew(able, MOST_NAMED)} can decide on it with request.approve.`,
+  );
+}
+
+async function approve(
+  client: Client,
+  config: Config,
+  waiting: OpenApproval,
+  { by, now }: { by: string; now: Date },
+): Promise<void> {
+  const actor = await findPerson(client, waiting.requestedBy, config.admin);
+  const context = {
+    ...{ client, config, request: undefined, portal: undefined, id: undefined },
+    ...{ requestedBy: by, actor, now },
+  };
+  await requireUnrevoked(context, waiting);
+  const decision = await decideAnew(context, waiting);
+  await closeApproval(client, waiting, { state: 'approved', by, now });
+  const { subject, touches, onDone, waits } = decision;
+  const { portal, request: jti, kind } = waiting;
+  await recordVerdict(client, {
+    ...{ portal: undefined, jti: undefined, kind: 'request.approve', requestedBy: by },
+    bodySha256: createHash('sha256').update(`owner ${portal} ${jti}`).digest(),
+    ...{ approvedBy: by, subject, verdict: 'accepted', code: undefined, sentence: undefined },
+    urgent: decision.urgent ?? false,
+    onDone: touches.length === 0 ? undefined : onDone,
+    ...{ touches, waits, decides: { portal, jti }, audit: decision },
+  });
+  await writeEvents(client, [
+    ...eventsOfWaiting(waiting, 'request.approved', { by }),
+    ...(decision.events ?? []),
+    ...(touches.length === 0 && onDone !== undefined
+      ? doneEvents(config, { portal, jti, kind, subject, onDone })
+      : []),
+  ]);
+}
