@@ -53,7 +53,7 @@ export function takeRequests(inbox: Inbox, most: number): Promise<Taken[]> {
   const { portals, queues } = inbox;
   return bounded(inbox, 'taking requests from their queues', async () => {
     if (inbox.odd) await mendAll(inbox);
-    inbox.odd = inbox.removed = false;
+    inbox.odd = inbox.removed = inbox.noticed = false;
     let jobs = await countJobs(inbox);
     if (jobs.active) {
       await reclaim(inbox, 'first');
@@ -171,15 +171,17 @@ function bounded<T>({ guarded }: Inbox, act: string, run: () => Promise<T>): Pro
 }
 
 /**
- * Returns when something may have come, or after a second. BullMQ's own wait is for one queue, on a connection of its
+ * Returns when something may have come since the last look began, or after a second. BullMQ's own wait is for one queue, on a connection of its
  * own, and its `QueueEvents` would read events of any size that a portal has written.
  */
 export async function untilSomething(inbox: Inbox, signal: AbortSignal): Promise<void> {
-  if (inbox.removed) return;
+  if (inbox.removed || inbox.noticed) return;
   const markers = inbox.queues.map(({ asIntake }) => asIntake.toKey('marker'));
   // one at a time: while Redis is away, none is answered
   inbox.came ??= inbox.waiting
     .bzpopmin(...markers, WAIT_SECONDS)
+    // perhaps when nobody waits: a wait may end before its command does
+    .then((marker) => void (inbox.noticed ||= marker !== null))
     .catch(async () => {
       inbox.odd = true;
       await sleep(AFTER_FAILURE_MS);

@@ -63,6 +63,8 @@ export interface Inbox {
   turn: number;
   /** ends when a job may have come */
   came: Promise<unknown> | undefined;
+  /** a job may have come since the last look began */
+  noticed: boolean;
   /** the last look has removed something, so there may be more of it */
   removed: boolean;
   /** an answer of Redis made no sense */
@@ -75,7 +77,7 @@ export function openInbox(config: RedisPlace, portals: readonly string[]): Inbox
   return {
     ...{ redis, guarded: guardRedis(redis), waiting: connectConsumer(config, 'intake') },
     ...{ portals, queues, junk: new Map(), troubles: new Map() },
-    ...{ turn: 0, came: undefined, removed: false, odd: true },
+    ...{ turn: 0, came: undefined, noticed: false, removed: false, odd: true },
   };
 }
 
@@ -257,6 +259,7 @@ export function tidyInbox(inbox: Inbox): Promise<void> {
       }
     }
     await shortenAll(inbox, (await countJobs(inbox)).totals);
+    inbox.noticed = true; // counting has taken the notices of what came since the last look
   });
 }
 

@@ -59,6 +59,30 @@ const tokens = (taken: readonly Taken[]) =>
   taken.map(({ queue: from, data }) => `${from.portal} ${(data as { token: string }).token}`);
 const many = (count: number, of: string) => Array.from({ length: count }, (_, n) => `${of}${n}`);
 
+/** Whether intake, which found nothing in its last look, looks again without a wait for a notice. */
+async function looksAgain(): Promise<boolean> {
+  const begin = performance.now();
+  await untilSomething(inbox, new AbortController().signal);
+  return performance.now() - begin < 800;
+}
+
+test('a job that comes after a look, while the wait before it is not over, is not waited for', async () => {
+  // a wait that ended early: its command goes on
+  await untilSomething(inbox, AbortSignal.timeout(50));
+  expect(await takeRequests(inbox, 16)).toEqual([]);
+  await add('requests.one', 'a');
+  await inbox.came;
+  expect(await looksAgain()).toBe(true);
+  expect(tokens(await takeRequests(inbox, 16))).toEqual(['one a']);
+});
+
+test('a job that comes after a look is not waited for, although the queues are tidied before the wait', async () => {
+  expect(await takeRequests(inbox, 16)).toEqual([]);
+  await add('requests.one', 'a');
+  await tidyInbox(inbox);
+  expect(await looksAgain()).toBe(true);
+});
+
 test('portals are served in turn, each in the order of its requests, urgent ones first', async () => {
   await add('requests.one', ...many(100, 'a'));
   await add('requests.two', 'b0', 'b1');
