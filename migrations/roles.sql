@@ -187,7 +187,7 @@ CREATE POLICY own_rows ON archive_progress
   USING (role = (SELECT substring(current_user::text from '^chamberlain_([a-z]+)')))
   WITH CHECK (role = (SELECT substring(current_user::text from '^chamberlain_([a-z]+)')));
 DROP POLICY IF EXISTS every_row ON archive_progress;
-CREATE POLICY every_row ON archive_progress TO chamberlain_intake, chamberlain_admin USING (true);
+CREATE POLICY every_row ON archive_progress TO chamberlain_intake, chamberlain_admin, chamberlain_sweep USING (true);
 
 -- reports: a role reads and writes its own
 ALTER TABLE reports ENABLE ROW LEVEL SECURITY;
@@ -243,14 +243,15 @@ CREATE POLICY every_row ON repair_parts TO chamberlain_admin, chamberlain_relay 
 -- the sweep asks and waits only for what an admin has requested (record_kept_repair)
 DROP POLICY IF EXISTS requested ON repair_parts;
 CREATE POLICY requested ON repair_parts TO chamberlain_sweep
-  USING (repair IN (SELECT id FROM kept_surveys WHERE state = 'running'))
-  WITH CHECK (repair IN (SELECT id FROM kept_surveys WHERE state = 'running'));
+  USING (repair IN (SELECT kept_surveys.id FROM kept_surveys WHERE kept_surveys.state = 'running'))
+  WITH CHECK (repair IN (SELECT kept_surveys.id FROM kept_surveys WHERE kept_surveys.state = 'running'));
 ALTER TABLE repairs ENABLE ROW LEVEL SECURITY;
-DROP POLICY IF EXISTS every_row ON repairs;
-CREATE POLICY every_row ON repairs TO chamberlain_admin, chamberlain_relay, EACH_ROLE USING (true) WITH CHECK (true);
+DROP POLICY IF EXISTS others ON repairs;
+CREATE POLICY others ON repairs USING ((SELECT current_user AS "current_user") <> 'chamberlain_sweep')
+  WITH CHECK ((SELECT current_user AS "current_user") <> 'chamberlain_sweep');
 DROP POLICY IF EXISTS requested ON repairs;
 CREATE POLICY requested ON repairs TO chamberlain_sweep
-  USING (id IN (SELECT id FROM kept_surveys WHERE state = 'running'));
+  USING (id IN (SELECT kept_surveys.id FROM kept_surveys WHERE kept_surveys.state = 'running'));
 
 -- the sweep: asks for surveys, touches what has drifted, tells
 GRANT SELECT (uid, shell_name) ON people TO chamberlain_sweep;
@@ -270,8 +271,6 @@ GRANT SELECT, INSERT, DELETE ON kept_survey_items TO chamberlain_sweep;
 GRANT SELECT, UPDATE (waited_until) ON repairs TO chamberlain_sweep;
 GRANT SELECT, INSERT (repair, subject, role, digest, side_conditions, slow) ON repair_parts TO chamberlain_sweep;
 GRANT SELECT ON archive_progress TO chamberlain_sweep;
-DROP POLICY IF EXISTS for_the_sweep ON archive_progress;
-CREATE POLICY for_the_sweep ON archive_progress FOR SELECT TO chamberlain_sweep USING (true);
 GRANT EXECUTE ON FUNCTION end_kept_survey(uuid, integer, text, jsonb, jsonb),
   record_kept_repair(uuid, integer[], text[], text[]), hold_survey(uuid) TO chamberlain_sweep;
 

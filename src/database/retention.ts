@@ -1,6 +1,6 @@
 /**
  * Removes records whose retention time is over: PostgreSQL decides which those are
- * (migrations/0027_api_reads.sql).
+ * (migrations/0029_kept_surveys_expire.sql).
  */
 import type { Config } from '../shared/config.ts';
 import type { Client } from './connection.ts';

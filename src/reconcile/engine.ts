@@ -76,8 +76,8 @@ export async function survey<Reader>(
           into.steps.push({ target: target.name, subject: uid, account, ...step });
         }
         for (const finding of plan.findings) {
-          const of = { target: target.name, subject: uid, account, ...finding };
-          into.findings.push({ ...of, ...ignoringOf(of, subject) });
+          const found = { target: target.name, subject: uid, account, ...finding };
+          into.findings.push({ ...found, ...ignoringOf(found, subject) });
         }
         if (plan.waitingFor !== undefined) {
           into.waiting.push({

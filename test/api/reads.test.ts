@@ -25,6 +25,7 @@ const SECRET = {
   access: 'HIDDEN-ACCESS',
   why: 'HIDDEN-APPROVAL',
   toolReason: 'HIDDEN-DISABLED',
+  ignored: 'HIDDEN-IGNORED',
 };
 
 beforeAll(async () => {
@@ -51,6 +52,7 @@ beforeAll(async () => {
     `INSERT INTO access_requests (person, reason, portal) VALUES ($1, $2, 'portal')`,
     [person.uid, SECRET.access],
   );
+  await insertSurvey();
   await owner.query(`ALTER TABLE people DISABLE TRIGGER USER`);
   await owner.query(`UPDATE people SET state = 'deleted' WHERE uid = $1`, [gone.uid]);
   await owner.query(`ALTER TABLE people ENABLE TRIGGER USER`);
@@ -73,6 +75,31 @@ afterAll(async () => {
 });
 
 const ids: Record<string, string> = {};
+
+/** A survey that an admin has requested, with a step and an ignored finding on the person, and on who is erased later. */
+async function insertSurvey(): Promise<void> {
+  ids['survey'] = randomUUID();
+  await owner.query(
+    `INSERT INTO kept_surveys (id, portal, kind, asked_by, subjects, state, ended_at, digest, summary)
+     VALUES ($1, 'admin.steward', 'survey.run', 'steward', $2, 'done', now(), 'abc', '{"totals": {"steps": 2}}')`,
+    [ids['survey'], [person.uid, gone.uid]],
+  );
+  const step = { target: 'unix-account', change: `mail ${SECRET.mail}` };
+  const finding = { target: 'home-directory', code: 'X', ignored: { reason: SECRET.ignored } };
+  for (const [n, of] of [person, gone].entries()) {
+    for (const [list, item] of Object.entries({ steps: step, findings: finding })) {
+      await owner.query('INSERT INTO kept_survey_items VALUES ($1, $2, $3, $4, $5)', [
+        ...[ids['survey'], list, n, of.uid],
+        { account: of.name, ...item },
+      ]);
+    }
+    await owner.query(
+      `INSERT INTO ignored_findings (subject, target, object, code, sentence, by, reason)
+       VALUES ($1, 't', 'o', 'X', 's', 'steward', $2)`,
+      [of.uid, SECRET.ignored],
+    );
+  }
+}
 
 /** One request in each state of the portal `may-own`, and one of another portal. */
 async function insertRequests(): Promise<void> {
@@ -140,6 +167,11 @@ const READS: Record<string, { path: () => string; right: string }> = {
   sweep: { path: () => '/v1/sweep', right: 'all' },
   audit: { path: () => '/v1/audit', right: 'all' },
   unmanaged: { path: () => '/v1/unmanaged', right: 'all' },
+  surveys: { path: () => '/v1/surveys', right: 'all' },
+  survey: { path: () => `/v1/surveys/${ids['survey']}`, right: 'all' },
+  plan: { path: () => `/v1/surveys/${ids['survey']}/plan`, right: 'all' },
+  explain: { path: () => `/v1/explain/${person.name}`, right: 'all' },
+  'explain of a tool': { path: () => `/v1/explain/${tool.uid}`, right: 'all' },
   reads: { path: () => '/v1/reads', right: 'all' },
 };
 /** The cursor after a name or a number. */
@@ -175,14 +207,19 @@ describe.each(Object.keys(READS))('%s', (read) => {
     if (!['reads', 'status'].includes(read)) expect([again.status, again.text]).toEqual([304, '']);
     const seesAll = rights.includes('all');
     const shows = (secret: string) => reply.text.includes(secret);
-    expect(shows(SECRET.mail)).toBe(rights.includes('mail') && ['person', 'people'].includes(read));
-    expect(shows(SECRET.reason)).toBe(seesAll && read === 'person');
-    expect(shows(SECRET.access)).toBe(seesAll && ['person', 'status', 'waiting'].includes(read));
+    const showsMail = ['person', 'people', 'plan', 'explain'].includes(read);
+    expect(shows(SECRET.mail)).toBe(rights.includes('mail') && showsMail);
+    expect(shows(SECRET.reason)).toBe(seesAll && ['person', 'explain'].includes(read));
+    expect(shows(SECRET.ignored)).toBe(seesAll && ['plan', 'explain'].includes(read));
+    const showsAccess = ['person', 'explain', 'status', 'waiting'].includes(read);
+    expect(shows(SECRET.access)).toBe(seesAll && showsAccess);
     // a portal knows why an admin has rejected its own request
-    const showsWhy = seesAll && ['person', 'status', 'waiting'].includes(read);
+    const showsWhy = seesAll && showsAccess;
     expect(shows(SECRET.why)).toBe(showsWhy || read === 'requests');
-    expect(shows(SECRET.toolReason)).toBe(seesAll && ['tool', 'account'].includes(read));
-    expect(shows(fingerprint)).toBe(seesAll && read === 'person');
+    const ofTool = ['tool', 'account', 'explain of a tool'];
+    expect(shows(SECRET.toolReason)).toBe(seesAll && ofTool.includes(read));
+    const showsKeys = ['person', 'explain', 'explain of a tool'];
+    expect(shows(fingerprint)).toBe(seesAll && showsKeys.includes(read));
     expect(shows('HIDDEN-BODY')).toBe(false);
     expect(reply.text).not.toMatch(/verifier|sha256"|AAAA/u);
   });
@@ -239,6 +276,24 @@ test('a deleted person stays, without what is erased', async () => {
   }
   const list = await get('/v1/people?state=deleted', 'may-public');
   expect(list.body.items.map(({ name }: { name: string }) => name)).toEqual([gone.name]);
+});
+
+test('whoever is erased is in no survey, and nothing is ignored of them any more', async () => {
+  const { items } = (await get(`/v1/surveys/${ids['survey']}/plan`, 'may-all')).body;
+  expect(items.map(({ item }: any) => item.account)).toEqual([person.name, person.name]);
+  const { rows } = await owner.query('SELECT subject FROM ignored_findings');
+  expect(rows).toEqual([{ subject: person.uid }]);
+});
+
+test('what a plan shows of people is logged, and of whom', async () => {
+  const read = async () =>
+    (await get('/v1/reads?limit=100', 'may-all')).body.items.filter(
+      ({ caller }: { caller: string }) => caller === 'may-all',
+    );
+  await get(`/v1/surveys/${ids['survey']}/plan?limit=1`, 'may-all');
+  expect((await read())[0]).toMatchObject({ person: person.name, what: ['mail'] });
+  await get(`/v1/surveys/${ids['survey']}/plan?list=findings`, 'may-all');
+  expect((await read())[0]).toMatchObject({ person: person.name, what: ['reasons'] });
 });
 
 describe('pages', () => {
@@ -391,16 +446,22 @@ describe('hostile', () => {
     'tools.',
     'tools.tools.admin',
   ];
-  test.each(['people', 'tools', 'subjects'])('names in /v1/%s are simply not there', async (of) => {
-    const expected = bytesOf(await missing());
-    const hostile =
-      of === 'subjects'
-        ? [...NAMES, '0', '-1', '0x10', '1e3', '4294967296', '99999999999999999999', '1.0']
-        : NAMES;
-    for (const name of hostile) {
-      expect([name, bytesOf(await get(`/v1/${of}/${name}`, 'may-all'))]).toEqual([name, expected]);
-    }
-  });
+  test.each(['people', 'tools', 'subjects', 'explain'])(
+    'names in /v1/%s are simply not there',
+    async (of) => {
+      const expected = bytesOf(await missing());
+      const hostile =
+        of === 'subjects'
+          ? [...NAMES, '0', '-1', '0x10', '1e3', '4294967296', '99999999999999999999', '1.0']
+          : NAMES;
+      for (const name of hostile) {
+        expect([name, bytesOf(await get(`/v1/${of}/${name}`, 'may-all'))]).toEqual([
+          name,
+          expected,
+        ]);
+      }
+    },
+  );
 
   test.each([
     ...['/v1/people?limit=0', '/v1/people?limit=101', '/v1/people?limit=x', '/v1/people?limit=1.5'],
@@ -430,6 +491,16 @@ describe('hostile', () => {
     ...[['a', 'b', '\0'], ['a', 'b', {}], ['a', 'b'], 'a'].map(
       (key) => `/v1/unmanaged?after=${after(key)}`,
     ),
+    ...[
+      '/v1/surveys?after=x',
+      `/v1/surveys?after=${after('a')}`,
+      '/v1/surveys/x',
+      '/v1/surveys/x/plan',
+    ],
+    ...[['steps'], ['steps', -1], ['steps', 2 ** 31], ['none', 1], ['steps', '1'], 1].map(
+      (key) => `/v1/surveys/${randomUUID()}/plan?after=${after(key)}`,
+    ),
+    `/v1/surveys/${randomUUID()}/plan?list=none`,
     ...['/v1/requests?portal=%00', `/v1/requests/${randomUUID()}?portal=%00`],
   ])('%s is refused', async (path) => {
     const { status, body } = await get(path, 'may-all');

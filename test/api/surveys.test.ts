@@ -169,6 +169,34 @@ test('an ignored finding is shown, and does not count until it changes, or someb
   await cli('repair', ACCOUNT, '--yes');
 }, 120_000);
 
+test('a repair whose process ended in the middle ends with what the roles have said, and begins nothing', async () => {
+  const id = randomUUID();
+  await owner.query(
+    `INSERT INTO requests (portal, jti, body_sha256, kind, requested_by, verdict)
+     VALUES ('admin.steward', $1::uuid, sha256('x'), 'repair.run', 'steward', 'accepted')`,
+    [id],
+  );
+  await owner.query(
+    `WITH r AS (INSERT INTO repairs (id, asked_by, waited_until) VALUES ($1, 'steward', now()) RETURNING id),
+       p AS (INSERT INTO repair_parts (repair, subject, role, digest, state, ended_at)
+             SELECT id, $2, role, '', CASE role WHEN 'homes' THEN 'done' ELSE 'asked' END, now()
+             FROM r, unnest('{homes,databases}'::text[]) AS role)
+     INSERT INTO kept_surveys (id, portal, kind, asked_by, subjects, expected, state, tries)
+     VALUES ($1, 'admin.steward', 'repair.run', 'steward', ARRAY[$2::int], 'abc', 'running', 1)`,
+    [id, uid],
+  );
+  const path = `/v1/surveys/${id}`;
+  let read = await get(path);
+  while (read.body.state !== 'done') read = await get(path);
+  expect((await get(`/v1/requests/${id}?portal=admin.steward`)).body).toMatchObject({
+    ...{ code: 'BACKEND_UNAVAILABLE', doneAt: null, stuckAt: expect.any(String) },
+  });
+  const parts = (await get(`${path}/plan?list=parts`)).body.items;
+  expect(parts).toMatchObject([{ item: { role: 'homes', state: 'done' } }]);
+  const { rows } = await owner.query('SELECT state FROM repair_parts WHERE repair = $1', [id]);
+  expect(rows.map(({ state }: { state: string }) => state).sort()).toEqual(['asked', 'done']);
+}, 60_000);
+
 test('`submit --wait` waits for the survey, and prints what it came to', async () => {
   const { exit, out } = await cli(
     ...['submit', 'survey.run', '--subjects', ACCOUNT, '--wait', '--json'],

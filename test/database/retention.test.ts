@@ -26,7 +26,7 @@ beforeAll(async () => {
 });
 beforeEach(() =>
   owner.query(`TRUNCATE requests, request_touches, events, event_sequences, event_deliveries, approvals,
-    access_requests, sweeps, sweep_releases, repairs, repair_parts CASCADE`),
+    access_requests, sweeps, sweep_releases, repairs, repair_parts, kept_surveys CASCADE`),
 );
 afterAll(async () => {
   await Promise.all([owner.end(), intake.end()]);
@@ -222,7 +222,17 @@ test('sweeps, their releases, and repairs are removed after their time; the last
      SELECT id, $1, role, '' FROM repairs, unnest('{directory,homes}'::text[]) AS role`,
     [person],
   );
-  expect(await expire()).toEqual([4, 3]);
+  await owner.query(
+    `INSERT INTO kept_surveys (id, portal, kind, asked_by, state, ended_at)
+     SELECT gen_random_uuid(), 'p', 'survey.run', n::text, CASE n WHEN 4 THEN 'asked' ELSE 'done' END,
+       CASE WHEN n < 4 THEN now() - make_interval(days => 92 - n) END FROM generate_series(1, 4) AS n`,
+  );
+  await owner.query(
+    `INSERT INTO kept_survey_items SELECT id, 'steps', 0, 1, '{}' FROM kept_surveys`,
+  );
+  expect(await expire()).toEqual([5, 1, 3]);
+  expect(await namesIn('asked_by', 'kept_surveys')).toEqual(['3', '4']);
+  expect(await namesIn('count(*)::int', 'kept_survey_items')).toEqual([2]);
   expect(await namesIn('by', 'sweep_releases')).toEqual(['of late']);
   expect(await namesIn('count(*)::int', 'sweeps')).toEqual([1001]);
   expect(await namesIn(`sentence`, `sweeps WHERE sentence IN ('1', '2', '3')`)).toEqual(['3']);

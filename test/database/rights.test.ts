@@ -131,6 +131,26 @@ const REFUSED: [PostgresRole, string][] = [
   ['relay', `UPDATE repair_parts SET state = 'done'`],
   ['homes_reader', `SELECT * FROM repair_parts`],
   ['sweep', `INSERT INTO repairs (id, asked_by) VALUES (gen_random_uuid(), 'sweep')`],
+  // and the sweep only what an admin has requested
+  [
+    'sweep',
+    `INSERT INTO repair_parts (repair, subject, role, digest) VALUES (gen_random_uuid(), :tool, 'homes', '')`,
+  ],
+  ['sweep', `UPDATE repairs SET destroy = true`],
+  ['sweep', `UPDATE kept_surveys SET expected = ''`],
+  [
+    'sweep',
+    `INSERT INTO kept_surveys (id, portal, kind, asked_by) VALUES (gen_random_uuid(), 'x', 'survey.run', 'x')`,
+  ],
+  ['sweep', `UPDATE requests SET result = '{}'`],
+  ['sweep', `INSERT INTO audit (kind, verdict) VALUES ('repair', 'accepted')`],
+  ['intake', `UPDATE kept_surveys SET state = 'done'`],
+  ['intake', `INSERT INTO kept_survey_items VALUES (gen_random_uuid(), 'steps', 0, NULL, '{}')`],
+  ['homes', `DELETE FROM ignored_findings`],
+  ['homes_reader', `UPDATE ignored_findings SET until = NULL`],
+  ['sweep', `UPDATE ignored_findings SET until = NULL`],
+  ['api', `SELECT FROM public.kept_surveys`],
+  ['api', `SELECT FROM public.ignored_findings`],
   // the sweep touches what is wanted already, and wants nothing itself
   ['sweep', `UPDATE people SET state = 'active'`],
   ['sweep', `UPDATE convergence SET applied = wanted`],
