@@ -112,7 +112,7 @@ def _in_words(client: Client, options: argparse.Namespace, fields: dict[str, str
         shown = ("name", "displayName", "email", "state")
     if found is None:
         raise ValueError(f"there is no person {plain['person']}")
-    lines += [f"  {name}: {_plain(json.dumps(found[name]))}" for name in shown if found.get(name)]
+    lines += [f"  {name}: {_plain(json.dumps(found[name], ensure_ascii=False))}" for name in shown if found.get(name)]
     return [*lines, ""]
 
 

@@ -71,7 +71,7 @@ def tool(name: str) -> dict | None:
 
 
 def events(after: int, stop):
-    """The events after that number. Asks `stop` at least every ten seconds whether to end."""
+    """The events after that number. Asks `stop` between two calls whether to end; a call waits up to 10 s, a pause up to 30 s."""
     try:
         yield from client().events(after, stop=stop, seconds=10)
     except EventsGone as gone:
