@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { writeOutcomes } from '../../src/reconcile/convergence-table.ts';
-import { rememberUnmanaged } from '../../src/unmanaged/sightings-table.ts';
+import { countUnremembered, rememberUnmanaged } from '../../src/unmanaged/sightings-table.ts';
 import { openPool, type Pool, withClient } from '../../src/database/connection.ts';
 import { withParts } from '../../src/drift/repairs-table.ts';
 import { writeReport } from '../../src/drift/surveys-table.ts';
@@ -77,6 +77,8 @@ test('the outcome of a part of a repair', async () => {
 
 test('a name that is not ours is skipped, and the others are recorded', async () => {
   await rememberUnmanaged(reader, [{ name: 'a\0', id: 1 }, { name: 'b' }, { id: 7 }] as never);
+  const others = [{ name: 'a\0', id: 1 }, { name: 'b' }, { id: 7 }, { name: 'c' }] as never;
+  expect(await countUnremembered(owner, others)).toBe(1); // `c`: no request can have a name with U+0000
   const { rows } = await owner.query('SELECT name, id FROM unmanaged_sightings ORDER BY name');
   expect(rows).toEqual([
     { name: '', id: 7 },

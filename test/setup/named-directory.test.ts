@@ -21,6 +21,7 @@ import {
   planAdditions,
   shownPieces,
 } from '../../src/setup/named-directory.ts';
+import { allPieces } from '../../src/setup/pieces.ts';
 import { showAddition } from '../../src/setup/directory-additions.ts';
 import { completeAnswers, type NamedDirectory } from '../../src/setup/answers.ts';
 import { type Config, readSecret } from '../../src/shared/config.ts';
@@ -389,4 +390,14 @@ test('a server with the schema nis cannot have the groups of tools: nothing is a
   const before = await seen(nis.uri, ...ALL);
   await expect(addShown(found, ldap, textsOf(found).join('\n'))).rejects.toThrow('the schema nis');
   expect(await seen(nis.uri, ...ALL)).toEqual(before);
+});
+
+test('setup shows the additions before all else, makes no slapd, and remembers who is there before the first admin', () => {
+  const answers = completeAnswers({ given: { realm: 'tools', base: BASE }, rest: { ldap } });
+  const names = allPieces(answers).map(({ name }) => name);
+  expect(names[0]).toBe(`what setup adds to the directory at ${theirs.uri}`);
+  expect(names.filter((name) => name.includes('slapd'))).toEqual([]);
+  const remembered = names.indexOf('the names and numbers of others in the directory');
+  const admin = names.indexOf('the first admin');
+  expect([remembered > 0, admin]).toEqual([true, remembered + 1]);
 });
