@@ -42,7 +42,7 @@ ANSWERS = {
 
 
 def main(words: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="chamberlain-sign", usage=__doc__, add_help=False)
+    parser = argparse.ArgumentParser(prog="chamberlain-sign", usage=__doc__)
     parser.add_argument("kind")
     parser.add_argument("fields", nargs="*")
     for name in SETTINGS:

@@ -32,7 +32,7 @@ class Sent(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE)
     kind = models.CharField(max_length=32)
-    requested_by = models.CharField(max_length=64)
+    requested_by = models.CharField(max_length=150)
     fields = models.JSONField()
     #: new, then as the events say: accepted, refused, waiting, approved, rejected, stuck, done
     state = models.CharField(max_length=16, default="new")

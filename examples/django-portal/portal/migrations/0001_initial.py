@@ -37,7 +37,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.UUIDField(default=uuid.uuid4, primary_key=True, serialize=False)),
                 ('kind', models.CharField(max_length=32)),
-                ('requested_by', models.CharField(max_length=64)),
+                ('requested_by', models.CharField(max_length=150)),
                 ('fields', models.JSONField()),
                 ('state', models.CharField(default='new', max_length=16)),
                 ('sentence', models.TextField(blank=True)),
