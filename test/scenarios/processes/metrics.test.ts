@@ -139,7 +139,7 @@ describe('no name and no secret is shown:', () => {
       ...WORK_ROLES,
       ...portals,
       ...['unknown', 'accepted', 'refused', 'access', 'approval', 'home', '+Inf'],
-      ...['applied', 'due', 'waiting', 'failing', 'parked', 'postgresql', 'redis'],
+      ...['applied', 'due', 'waiting', 'failing', 'parked', 'ignored', 'postgresql', 'redis'],
       ...[
         'directory',
         'toolHomes',
