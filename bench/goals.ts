@@ -513,11 +513,15 @@ export type ApiOptions = BenchOptions<ApiSize>;
 export const LIVE_GOALS = {
   reload: { figure: 'reload_ms', unit: 'ms, p95', goal: 500, better: 'less' },
   lost: { figure: 'reload_lost', unit: 'requests', goal: 0, better: 'less' },
+  dead: { figure: 'admin_key_dead_ms', unit: 'ms, p99', goal: 200, better: 'less' },
+  lines: { figure: 'portal_lines', unit: 'lines', goal: 50, better: 'less' },
 } as const satisfies Record<string, Goal>;
 
 export interface LiveSize {
   reloads: number;
+  /** keys that are revoked, one after another */
+  revocations: number;
 }
 
-export const LIVE_FULL: LiveSize = { reloads: 40 };
-export const LIVE_QUICK: LiveSize = { reloads: 5 };
+export const LIVE_FULL: LiveSize = { reloads: 40, revocations: 100 };
+export const LIVE_QUICK: LiveSize = { reloads: 5, revocations: 5 };

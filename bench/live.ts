@@ -1,9 +1,10 @@
 /**
- * How soon a change of the configuration is in use everywhere. Each role is a process of its own, as in production, and a
- * portal sends requests all the while.
+ * How soon a change of the configuration is in use everywhere, and a revoked key of an admin is refused everywhere. Each
+ * role is a process of its own, as in production, and a portal sends requests during the reloads.
  *
  *   reload_ms    from the command until every process is on the new configuration; the floor is `chamberlain --version`
  *   reload_lost  requests that got no verdict, or another one than they should
+ *   admin_key_dead_ms, portal_lines   see live/admin-key-dead.ts and portal-lines.ts
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -12,6 +13,8 @@ import type { StackConfig } from '../dev/servers/config.ts';
 import { openApiRealm } from './api/api-process.ts';
 import { type BenchOptions, LIVE_GOALS as GOALS, type LiveSize } from './goals.ts';
 import { STEWARD } from './idle.ts';
+import { measureAdminKeyDead } from './live/admin-key-dead.ts';
+import { countPortalLines } from './portal-lines.ts';
 import { openPortal, type Portal } from './portal.ts';
 import { closeAll, type Closers, closeSoon, type MeasuredRealm } from './realm.ts';
 import { mustRun } from './tools/command.ts';
@@ -29,11 +32,11 @@ export async function measureLive(options: BenchOptions<LiveSize>): Promise<Figu
 }
 
 async function measureReloads(
-  { parent, say, size, void: why }: BenchOptions<LiveSize>,
+  { parent, say, show, size, void: why }: BenchOptions<LiveSize>,
   closers: Closers,
 ): Promise<Figure[]> {
   say('reloads: starting servers');
-  const { realm } = await openApiRealm(parent, closers, 0);
+  const { realm, port } = await openApiRealm(parent, closers, 0);
   await Promise.all(PROCESSES.map((role) => realm.startWork({ roles: [role] })));
   const portal = await openPortal(realm);
   closers.push(() => closeSoon(portal.close()));
@@ -47,11 +50,15 @@ async function measureReloads(
   }
   const { sent, lost } = await load.end();
   say(`reloads: ${reloads.length} during ${sent} requests`);
+  say(`keys: ${size.revocations} are revoked`);
+  const dead = await measureAdminKeyDead({ realm, port }, { rounds: size.revocations, show });
   return [
     judge(GOALS.reload, {
       ...{ value: quantile(reloads, 0.95), floor: quantile(starts, 0.95), void: why },
     }),
     judge(GOALS.lost, { value: lost, floor: undefined, void: why }),
+    judge(GOALS.dead, { value: dead, floor: undefined, void: why }),
+    judge(GOALS.lines, { value: countPortalLines(), floor: undefined, void: why }),
   ];
 }
 
