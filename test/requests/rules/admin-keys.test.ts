@@ -208,6 +208,26 @@ describe('a dead key', () => {
   });
 });
 
+test('with a person, their keys are erased: of each only the fingerprint stays, revoked', async () => {
+  const admin = await newAdmin('steward', 'second');
+  const fingerprint = fingerprintOf(keys.get(admin)!);
+  const { rows } = await realm.owner.query('SELECT uid FROM people WHERE shell_name = $1', [admin]);
+  const { uid } = rows[0] as { uid: number };
+  // what the calendar and the roles do
+  await realm.owner.query(`
+    UPDATE people SET state = 'archived' WHERE uid = ${uid};
+    INSERT INTO archivals (subject, archival, left_at) VALUES (${uid}, 1, now());
+    INSERT INTO archives (subject, archival, role, manifest_sha256, path, bytes)
+      SELECT ${uid}, 1, r, repeat('0', 64), '/', 0 FROM unnest(ARRAY['homes', 'databases']) AS r;
+    UPDATE people SET state = 'deleted' WHERE uid = ${uid}`);
+  await realm.intake.query('SELECT erase_person($1)', [uid]);
+  const left = await realm.owner.query(
+    'SELECT line, label, revoked_at FROM admin_keys WHERE fingerprint = $1',
+    [fingerprint],
+  );
+  expect(left.rows).toEqual([{ line: '', label: '', revoked_at: expect.any(Date) }]);
+});
+
 describe('another admin is one who was not added by the requester within 7 days', () => {
   const DEPENDENT = 'NOT_ANOTHER_ADMIN';
 
