@@ -66,7 +66,10 @@ export const addAdminKey: Handler<RequestOf<'admin-key.add'>> = async (context) 
     ...{ fingerprint, person: uid, line: lineOf(key), label, expiresAt },
     ...parties,
   });
-  await noteAdditions(client, [uid], { by: [approvedFor, requestedBy], now });
+  // whoever has asked for a key of their own is nobody's puppet by that
+  if (approvedFor !== account) {
+    await noteAdditions(client, [uid], { by: [approvedFor, requestedBy], now });
+  }
   return decided(owner, 'admin-key.added', {
     fields: ['adminKeys'],
     touches: [],

@@ -122,7 +122,7 @@ async function requireIndependent(
   if (found === undefined) return;
   const { through, until } = found;
   const added = (who: string) =>
-    `${through} has made ${who} an admin, or has asked for or approved a key of theirs`;
+    `${through} has made ${who} an admin, or has asked for a key of theirs, or approved it`;
   const why =
     through === requester
       ? added(requestedBy)
