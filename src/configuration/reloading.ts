@@ -83,10 +83,11 @@ export function startReloading(
   }
   const running = (async () => {
     while (!closing.signal.aborted) {
-      const config = inUse.current();
-      const client = new pg.Client(connectionSettings(config, works[0] as PostgresRole));
-      client.on('error', () => woken.abort());
+      let client: pg.Client | undefined;
       try {
+        // the secret may not be there yet
+        client = new pg.Client(connectionSettings(inUse.current(), works[0] as PostgresRole));
+        client.on('error', () => woken.abort());
         await listen(client);
       } catch (error) {
         const why = describeError(error);
@@ -94,7 +95,7 @@ export function startReloading(
           log.warn({ error: why }, 'which configuration is in use cannot be told');
         await sleep(AGAIN_MS, undefined, { signal: closing.signal }).catch(() => {});
       }
-      await client.end().catch(() => {});
+      await client?.end().catch(() => {});
     }
   })();
   return {

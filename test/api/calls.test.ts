@@ -50,6 +50,7 @@ const targetOf = (path: string) =>
   path
     .replace(':id', '00000000-0000-4000-8000-000000000000')
     .replace(':kind', 'tool.create')
+    .replace('/explain/:word', '/explain/admin')
     .replace('/people/:name', '/people/steward')
     .replace('/tools/:name', '/tools/admin')
     .replace(/:\w+/gu, 'somebody');

@@ -106,17 +106,18 @@ describe('a lock', () => {
   );
 
   const LEASE = ['take_lease()', 'renew_lease()'];
+  const HOLD_SURVEY = `hold_survey('00000000-0000-4000-8000-000000000001')`;
   const OWN: Partial<Record<PostgresRole, string[]>> = {
     intake: [...LEASE, 'hold_verdicts()'],
     relay: LEASE,
-    sweep: [...LEASE, 'hold_verdicts()'],
+    sweep: [...LEASE, 'hold_verdicts()', HOLD_SURVEY],
     directory_reader: LEASE,
     homes_reader: LEASE,
     databases_reader: LEASE,
     directory: [`lock_subjects('{50001,50002}')`],
     homes: [`lock_subjects('{50001,50002}')`],
     databases: [`lock_subjects('{50001,50002}')`],
-    admin: [`hold_survey('00000000-0000-4000-8000-000000000001')`],
+    admin: [HOLD_SURVEY],
   };
   const ways = new Set(Object.values(OWN).flat());
 

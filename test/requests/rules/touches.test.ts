@@ -87,6 +87,14 @@ const LEFT = `
     WHERE back_at IS NULL;
   UPDATE tools SET state = 'deleted' WHERE name = 'one'`;
 
+const DIGEST = 'ab'.repeat(32);
+const HELD = `
+  INSERT INTO sweeps (id, state, ended_at, subjects, drifted, steps, findings, unreadable, digest)
+  VALUES (gen_random_uuid(), 'held', clock_timestamp(), 9, 9, 9, 0, 0, '${DIGEST}')`;
+const SEEN = `
+  INSERT INTO drifts (subject, role, target, object, what, sentence)
+  SELECT uid, 'homes', 'home-directory', '/data/project/one', 'PATH_FOREIGN', 'x' FROM tools WHERE name = 'one'`;
+
 /** At least one request of each kind. Each depends on those before. */
 const REQUESTS: (Wish | [Wish, AskOptions & { before?: string }])[] = [
   {
@@ -116,6 +124,19 @@ const REQUESTS: (Wish | [Wish, AskOptions & { before?: string }])[] = [
     title: 'Two',
     maintainers: ['tools.one'],
   },
+  [{ kind: 'survey.run', requestedBy: 'steward' }, { as: 'steward' }],
+  [{ kind: 'repair.run', requestedBy: 'steward', digest: DIGEST }, { as: 'steward' }],
+  [
+    { kind: 'sweep.release', requestedBy: 'steward', digest: DIGEST },
+    { as: 'steward', before: HELD },
+  ],
+  [
+    {
+      ...{ kind: 'finding.ignore', requestedBy: 'steward', tool: 'one', reason: 'known' },
+      ...{ target: 'home-directory', code: 'PATH_FOREIGN' },
+    },
+    { as: 'steward', before: SEEN },
+  ],
   { kind: 'tool.update', requestedBy: 'alice', tool: 'one', title: 'The one' },
   { kind: 'maintainer.add', requestedBy: 'alice', tool: 'one', maintainers: ['tools.two'] },
   { kind: 'maintainer.add', requestedBy: 'bob', tool: 'two', person: 'alice' },
