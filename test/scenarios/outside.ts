@@ -189,6 +189,7 @@ export async function dumpRedis(world: World): Promise<Map<string, string>> {
   const dump = new Map<string, string>();
   for (const key of await redis.keys('*')) {
     const type = await redis.type(key);
+    if (type === 'none') continue; // it has gone, and may come back with another type
     const value =
       type === 'hash'
         ? await redis.hgetall(key)
