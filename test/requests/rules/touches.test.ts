@@ -6,7 +6,8 @@ import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { realmOf } from '../../../src/shared/config.ts';
 import { REQUEST_KINDS } from '../../../src/requests/kinds.ts';
 import type { Role, Wanted } from '../../../src/reconcile/wanted.ts';
-import { ROLES } from '../../../src/roles/index.ts';
+import type { RoleDescriptor } from '../../../src/roles/descriptor.ts';
+import { REGISTRY, ROLES } from '../../../src/roles/index.ts';
 import { type Pool } from '../../../src/database/connection.ts';
 import { readSubjects, readWanted } from '../../../src/reconcile/wanted-queries.ts';
 import { HOMES_TARGETS } from '../../../src/roles/homes/role.ts';
@@ -49,11 +50,14 @@ async function readEverything(): Promise<Map<string, string>> {
 }
 
 /** Everything that a role may read. For homes, which a lock does not change, what the targets make of it. */
-function wantsOf(wanted: Wanted, role: Role): unknown {
-  if (role !== 'homes') return wanted;
+function wantsOf({ ignored = [], ...wanted }: Wanted, role: Role): unknown {
+  // what is ignored of its own targets
+  const { targets } = REGISTRY.find(({ name }) => name === role) as RoleDescriptor;
+  const own = ignored.filter(({ target }) => targets.some(({ name }) => name === target));
+  if (role !== 'homes') return [wanted, own];
   const settings = realmOf(realm.world.config);
   const wants = HOMES_TARGETS.map((target) => target.want(wanted, settings) ?? null);
-  return [wants, wanted.archive ?? null];
+  return [wants, wanted.archive ?? null, own];
 }
 
 async function touched(): Promise<Map<string, string>> {
