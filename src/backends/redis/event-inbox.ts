@@ -82,15 +82,16 @@ interface PortalQueue {
   waiters: Set<() => void>;
 }
 
-/**
- * Opens its connections when it is first asked.
- *
- * @param portals those that take their events over HTTP
- */
-export function openEventInbox(config: RedisPlace, portals: readonly string[]): EventInbox {
+/** Opens its connections when it is first asked, and the queue of a portal when that is first asked for. */
+export function openEventInbox(config: RedisPlace): EventInbox {
   let opened: Opened | undefined;
-  const open = (): Opened => (opened ??= openAll(config, portals));
-  const queueOf = (portal: string): PortalQueue => open().queues.get(portal) as PortalQueue;
+  const open = (): Opened => (opened ??= openAll(config));
+  const queueOf = (portal: string): PortalQueue => {
+    const { redis, queues } = open();
+    const found = queues.get(portal) ?? openPortal(redis, portal);
+    queues.set(portal, found);
+    return found;
+  };
   return {
     look: (portal) => look(open(), queueOf(portal)),
     confirm(portal, job, have) {
@@ -134,18 +135,18 @@ export function openEventInbox(config: RedisPlace, portals: readonly string[]): 
   };
 }
 
-function openAll(config: RedisPlace, portals: readonly string[]): Opened {
+function openAll(config: RedisPlace): Opened {
   const redis = connectProducer(config, 'api');
-  const queues = portals.map((portal): [string, PortalQueue] => [
-    portal,
-    {
-      ...{ queue: openQueue(redis, eventsQueue(portal)), redis },
-      ...{ round: 0, looking: undefined, confirming: new Map(), waiters: new Set() },
-    },
-  ]);
   return {
     ...{ redis, guarded: guardRedis(redis), waiting: connectConsumer(config, 'api') },
-    ...{ queues: new Map(queues), looking: undefined },
+    ...{ queues: new Map(), looking: undefined },
+  };
+}
+
+function openPortal(redis: Redis, portal: string): PortalQueue {
+  return {
+    ...{ queue: openQueue(redis, eventsQueue(portal)), redis },
+    ...{ round: 0, looking: undefined, confirming: new Map(), waiters: new Set() },
   };
 }
 
@@ -224,9 +225,11 @@ function wakeAll({ waiters }: PortalQueue): void {
 }
 
 async function popMarkers(all: Opened): Promise<void> {
-  const queues = [...all.queues.values()];
-  const markers = new Map(queues.map((of) => [of.queue.toKey('marker'), of]));
-  while (queues.some(({ waiters }) => waiters.size > 0)) {
+  for (;;) {
+    // a portal that has come since, such as by a reload, is looked at each second until the next turn
+    const queues = [...all.queues.values()];
+    if (!queues.some(({ waiters }) => waiters.size > 0)) break;
+    const markers = new Map(queues.map((of) => [of.queue.toKey('marker'), of]));
     try {
       const popped = await all.waiting.bzpopmin(...markers.keys(), WAIT_SECONDS);
       const of = markers.get(popped?.[0] ?? '');

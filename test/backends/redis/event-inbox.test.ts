@@ -13,7 +13,7 @@ let redis: Redis;
 beforeAll(async () => {
   world = await openWorld('event inbox', { needs: ['redis'] });
   outbox = openOutbox(world.config);
-  inbox = openEventInbox(world.config, ['portal']);
+  inbox = openEventInbox(world.config);
   redis = new Redis(world.redis.urlOf('owner'));
 });
 beforeEach(async () => void (await redis.flushall()));
@@ -52,7 +52,7 @@ test('a job that ended, was removed or is another is not confirmed, and the one 
 
 test('a job that was fetched by an API that died is found again', async () => {
   await outbox.add('portal', 'one', 'a token');
-  const other = openEventInbox(world.config, ['portal']);
+  const other = openEventInbox(world.config);
   // fetches `one`, and ends nothing
   await other.confirm('portal', 'zero', 1);
   await other.close();
@@ -92,4 +92,18 @@ test('whoever looked before a job came does not wait, although another was woken
   await inbox.untilSomething('portal', early, never);
   expect(performance.now() - begin).toBeLessThan(100);
   expect(await eventsOf('portal')).toEqual({ job: 'one', token: 'a token' });
+});
+
+test('a portal that comes while others are listened for, as by a reload, is woken by its job too', async () => {
+  const never = new AbortController();
+  const first = inbox.untilSomething('portal', await inbox.look('portal'), never.signal);
+  await outbox.add('later', 'one', 'a token');
+  expect(await eventsOf('later')).toEqual({ job: 'one', token: 'a token' });
+  await inbox.confirm('later', 'one', 1);
+  await outbox.remove('later', 'one');
+  const woken = inbox.untilSomething('later', await inbox.look('later'), never.signal);
+  await outbox.add('later', 'two', 'another token');
+  await woken;
+  never.abort();
+  await first;
 });
