@@ -180,6 +180,9 @@ class Client:
     def send(self, request: Request, *, wait: str | None = None, seconds: float = 30) -> Outcome:
         """Sends a request. The same one may be sent again and again: it counts once.
 
+        Raises Problem if the API refuses the call, and Unreachable if it does not answer. A refusal of the request
+        itself is an Outcome with the verdict "refused".
+
         wait: None, "verdict", or "done" (until everything is applied, or nothing more comes by itself)
         seconds: the longest wait; then the outcome is what is known by then
         """
@@ -237,14 +240,22 @@ class Client:
         return self._find("/v1/requests/", id)
 
     def name(self, name: str, *, of: str | None = None) -> Json:
-        """Whether a name is free, for a person or for a tool: `state`, and a `sentence` if it is not."""
+        """Whether a name is free: `state` is "free", "taken", "reserved" or "invalid".
+
+        If it is not free, `sentence` says why, unless no path of the API can hold the name.
+
+        of: "person" or "tool"; without it, "tools.x" is the name of a tool, and any other that of a person
+        """
         if name.strip(".") == "":
             return {"name": name, "of": of, "state": "invalid"}  # no path can hold it
         answer: Json = self.read("/v1/names/" + _segment(name), of=of)
         return answer
 
     def check_key(self, key: str) -> Json:
-        """What the parser says of a pasted SSH key."""
+        """What the parser says of a pasted SSH key: `accepted`; if it is False, `sentence` says what to do.
+
+        An accepted key has `type`, `bits`, `fingerprint`, `line` (the key alone), `options` and `label` (the comment).
+        """
         body = json.dumps({"key": key})
         answer: Json = self._call("POST", "/v1/keys/check", {}, body, "application/json").json()
         return answer
@@ -267,7 +278,8 @@ class Client:
 
         An event counts as received as soon as the next one is asked for. So store its number where you store what
         it changed, before that, and begin there after an interruption: an event may come again, but none is lost.
-        While the API is away, it is asked again. Raises EventsGone: go on after `removed`. Events that were received before come again within a few seconds.
+        While the API is away, it is asked again. Raises EventsGone: go on after `removed`. Events that were received
+        before come again within a few seconds.
 
         stop: is asked between two calls whether to end
         seconds: how long one call waits for events

@@ -1,4 +1,4 @@
-"""python3 -m chamberlain_client.sign KIND FIELD=VALUE… --url URL --realm REALM --admin NAME --kid KID --key FILE
+"""python3 -m chamberlain_client.sign KIND FIELD=VALUE… --url URL --realm REALM --admin NAME --key FILE [--kid KID]
 
 Signs an admin's answer with the admin's own key, on the admin's own machine, and sends it to the API. No portal sees
 the key. The program says in words what will be signed, and asks first. It signs only answers:
@@ -6,14 +6,17 @@ the key. The program says in words what will be signed, and asks first. It signs
     access.grant person=alice [reason=…]        request.approve request=ID [sentBy=PORTAL]
     access.refuse person=alice reason=…         request.reject request=ID reason=… [sentBy=PORTAL]
 
-Instead of --url, --realm, --admin, --kid and --key, you may set CHAMBERLAIN_URL, CHAMBERLAIN_REALM, CHAMBERLAIN_ADMIN,
-CHAMBERLAIN_KID and CHAMBERLAIN_KEY. The key is Ed25519, in PEM (PKCS #8) or as ssh-keygen writes it; if it has a
-passphrase, the program asks for it. Exit code: 0 if the answer was accepted, 1 if not, 2 for a wrong command.
+Instead of --url, --realm, --admin, --key and --kid, you may set CHAMBERLAIN_URL, CHAMBERLAIN_REALM, CHAMBERLAIN_ADMIN,
+CHAMBERLAIN_KEY and CHAMBERLAIN_KID. The key is Ed25519, in PEM (PKCS #8) or as ssh-keygen writes it; if it has a
+passphrase, the program asks for it. The kid is the fingerprint of the key, unless the realm's configuration lists the
+key: then give the kid from there. Exit code: 0 if the answer was accepted, 1 if not, 2 for a wrong command.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
+import hashlib
 import json
 import os
 import sys
@@ -25,13 +28,14 @@ from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
+    PublicFormat,
     load_pem_private_key,
     load_ssh_private_key,
 )
 
 from chamberlain_client import Client, Problem, Unreachable
 
-SETTINGS = ("url", "realm", "admin", "kid", "key")
+SETTINGS = ("url", "realm", "admin", "key")
 #: Each answer in words, its required fields, and the other ones.
 ANSWERS = {
     "access.grant": ("GIVE {person} access to the realm {realm}", {"person"}, {"reason"}),
@@ -48,6 +52,7 @@ def main(words: list[str] | None = None) -> int:
     for name in SETTINGS:
         given = os.environ.get(f"CHAMBERLAIN_{name.upper()}")
         parser.add_argument(f"--{name}", default=given, required=given is None)
+    parser.add_argument("--kid", default=os.environ.get("CHAMBERLAIN_KID"))
     options = parser.parse_intermixed_args(words)
     fields = dict(field.partition("=")[::2] for field in options.fields)
     fault = _fault(options.kind, fields)
@@ -55,12 +60,13 @@ def main(words: list[str] | None = None) -> int:
         print(f"chamberlain-sign: {fault}", file=sys.stderr)
         return 2
     try:
+        key = _read_key(Path(options.key))
         client = Client(
             options.url,
             realm=options.realm,
             portal=f"admin.{options.admin}",
-            kid=options.kid,
-            key=_read_key(Path(options.key)),
+            kid=options.kid or _fingerprint(key),
+            key=key,
         )
         for line in _in_words(client, options, fields):
             print(line)
@@ -125,6 +131,13 @@ def _read_key(file: Path) -> bytes:
     except (TypeError, ValueError):  # it has a passphrase
         key = load(data, password=getpass(f"Passphrase of {file}: ").encode())
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def _fingerprint(key: bytes) -> str:
+    """As `ssh-keygen -l` prints it."""
+    line = load_pem_private_key(key, password=None).public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+    digest = hashlib.sha256(base64.b64decode(line.split()[1])).digest()
+    return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
 
 
 def _plain(text: str) -> str:

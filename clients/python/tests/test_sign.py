@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import subprocess
 import sys
 import uuid
 from dataclasses import dataclass
@@ -104,3 +105,14 @@ def test_a_key_with_a_passphrase(form: PrivateFormat, tmp_path: Path, monkeypatc
     monkeypatch.setattr(sign, "getpass", lambda _: "wrong")
     with pytest.raises(ValueError):
         sign._read_key(file)
+
+
+def test_without_a_kid_the_fingerprint_of_the_key_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", file], check=True)
+    shown = subprocess.run(["ssh-keygen", "-l", "-f", file], check=True, capture_output=True, text=True)
+    assert sign._fingerprint(sign._read_key(file)) == shown.stdout.split()[1]
+    monkeypatch.delitem(SETTINGS, "CHAMBERLAIN_KID")
+    monkeypatch.delenv("CHAMBERLAIN_KID", raising=False)
+    ended = answer("access.grant", "person=alice")  # the configuration lists this key under another kid
+    assert ended.code == 1 and "CALL_UNSIGNED" in ended.stderr
