@@ -333,7 +333,7 @@ function requireRequest(body: Record<string, unknown>): Request {
   const problems = parsed.problems.slice(0, MOST_PROBLEMS).join('; ').slice(0, 1000);
   throw new ChamberlainError(
     'REQUEST_INVALID',
-    `${problems}. Compare it with \`chamberlain schema ${kind}\`.`,
+    `${problems}. The schema of ${kind} says what it must be.`,
   );
 }
 
@@ -560,7 +560,7 @@ const UNKEEPABLE: ReadonlySet<string> = new Set(['22021', '22P02', '22P05']);
 const NOT_KEPT =
   'A text in the request contains a character that cannot be stored, such as NUL. Remove that character.';
 const TOO_DEEP =
-  'The request has lists or objects nested thousands of levels deep. Compare it with `chamberlain schema`.';
+  'The request has lists or objects nested thousands of levels deep. No kind has that.';
 
 /** Undefined if a value is nested more deeply than the stack allows. */
 function withoutOverflow(write: () => string): string | undefined {

@@ -100,7 +100,10 @@ async function makeKey(command: Command): Promise<void> {
   }
   print(`${fingerprint}  ${printable(file)}`);
   print('');
-  print('To make the key known, an admin sends this request, and another admin approves it:');
+  print(
+    'To make the key known, an admin sends this request, and another admin approves it. If no other admin',
+  );
+  print('can, the owner of PostgreSQL does: `chamberlain bootstrap --approve`.');
   print('');
   const words = Object.entries({ person, publicKey: line, label, expiresAt }).map(
     ([name, value]) => `--${name} ${quoteWord(value)}`,
@@ -110,6 +113,9 @@ async function makeKey(command: Command): Promise<void> {
   print(
     `To sign with it: CHAMBERLAIN_ADMIN_KEY=${quoteWord(file)}, or \`adminKey\` in the configuration.`,
   );
+  if (adminFile !== undefined) {
+    print(`To send over HTTP: \`chamberlain submit … --api\`, which reads ${adminFilePath()}.`);
+  }
 }
 
 /** Makes the key and its two files. Returns the line of the public half. */
