@@ -11,6 +11,14 @@ import { isAdmin } from './callers-queries.ts';
 import { Problem } from './problem.ts';
 import type { Caller } from './rights.ts';
 
+/** Whether a call names an admin's own key that is looked up in PostgreSQL, before its signature can be checked. */
+export function namesAdminKey({ headersDistinct }: IncomingMessage): boolean {
+  const [token] = (headersDistinct['authorization'] ?? []).map(tokenIn);
+  return token !== undefined && kidOfAdmin(token) !== undefined;
+}
+
+const tokenIn = (header: string): string | undefined => /^Chamberlain +(\S+)$/iu.exec(header)?.[1];
+
 /** The caller; undefined without the header. Throws a problem for a header that is not valid. */
 export async function findCaller(
   { config, pool }: { config: Config; pool: Pool },
@@ -19,7 +27,7 @@ export async function findCaller(
 ): Promise<Caller | undefined> {
   const given = raw.headersDistinct['authorization'];
   if (given === undefined) return undefined;
-  const [, token] = /^Chamberlain +(\S+)$/iu.exec(given[0] ?? '') ?? [];
+  const token = tokenIn(given[0] ?? '');
   if (given.length > 1 || token === undefined) {
     throw unsigned('The header must be `Authorization: Chamberlain TOKEN`, once.');
   }

@@ -12,7 +12,7 @@ import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod
 import type { CallCounts } from '../backends/redis/call-counts.ts';
 import { cannotRead } from '../shared/errors.ts';
 import type { Config } from '../shared/config.ts';
-import { findCaller, unsigned } from './caller.ts';
+import { findCaller, namesAdminKey, unsigned } from './caller.ts';
 import { describeRoutes, documentOf } from './document.ts';
 import {
   notFound,
@@ -52,13 +52,18 @@ export async function makeServer(
 
   const admit = async (of: Route, request: FastifyRequest): Promise<void> => {
     const api = { ...serving, config: inUse.current() };
+    const count = (caller?: Caller) =>
+      countCall(api.config.api ?? settings, counts, request, caller);
+    const isLookedUp = of.uncounted !== true && namesAdminKey(request.raw);
+    // whoever invents keys does not make PostgreSQL look for all of them
+    if (isLookedUp) await count();
     let fault: unknown;
     const caller = await findCaller(api, request.raw, api.now()).catch((error: unknown) => {
       fault = error;
       return undefined;
     });
     // whoever guesses is counted, too
-    if (of.uncounted !== true) await countCall(api.config.api ?? settings, counts, request, caller);
+    if (of.uncounted !== true && (caller !== undefined || !isLookedUp)) await count(caller);
     if (fault !== undefined) throw fault;
     if (caller === undefined && of.right !== 'none') throw unsigned();
     if (!mayCall(caller, of.right)) throw notFound();

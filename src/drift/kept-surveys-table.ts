@@ -29,6 +29,15 @@ export async function askForSurvey(client: Client, survey: NewKeptSurvey): Promi
   return rowCount !== 0;
 }
 
+/** How many surveys and repairs of an admin have not ended. */
+export async function countOpenSurveys(client: Client, by: string): Promise<number> {
+  const { rows } = await client.query(
+    `SELECT count(*)::int AS count FROM kept_surveys WHERE state <> 'done' AND asked_by = $1`,
+    [by],
+  );
+  return (rows[0] as { count: number }).count;
+}
+
 /** A survey that a process carries out. */
 export interface TakenSurvey extends Omit<NewKeptSurvey, 'portal'> {
   /** which attempt this is, from 1 */

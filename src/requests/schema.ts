@@ -81,10 +81,12 @@ const maintainers = z
   .max(100)
   .describe('shell names, or accounts of tools such as tools.bridgebot');
 
-const time = z.iso.datetime({
-  offset: true,
-  error: 'this must be a time, such as 2026-12-31T12:00:00Z',
-});
+const time = z.iso
+  .datetime({ offset: true, error: 'this must be a time, such as 2026-12-31T12:00:00Z' })
+  .refine(
+    isKeepable,
+    'a time must be in the years 1 to 9999 of UTC, and within 15:59 hours of UTC',
+  );
 const mailVerifiedAt = time
   .optional()
   .describe(
@@ -342,6 +344,13 @@ export const CALL_CLAIMS = z.object({
   htm: z.string(),
   htu: z.string(),
 });
+
+/** Whether PostgreSQL can keep a time: as it is written, and as JavaScript writes it in UTC. */
+function isKeepable(text: string): boolean {
+  const year = new Date(text).getUTCFullYear();
+  const hours = Number(/[+-](\d\d):?\d\d$/u.exec(text.slice('YYYY-MM-DD'.length))?.[1] ?? 0);
+  return year >= 1 && year <= 9999 && hours <= 15;
+}
 
 function kind<K extends string, S extends z.ZodRawShape>(of: K, shape: S) {
   return z.strictObject({ kind: z.literal(of), ...requestedBy.shape, ...shape });

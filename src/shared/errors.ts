@@ -186,6 +186,10 @@ export const CODES = {
     'The same request is already waiting for an admin.',
     'See `chamberlain requests`. Another admin must approve or reject it.',
   ),
+  SURVEYS_WAIT: refusal(
+    'The admin has requested as many surveys and repairs as may wait.',
+    'Wait until one of them has ended.',
+  ),
   NOT_WAITING: refusal(
     'No such request is waiting for an admin.',
     'See `chamberlain requests` for those that are.',

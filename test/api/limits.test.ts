@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { connect, type Socket } from 'node:net';
 import { runningPid, signalTree, startServer, stopServer } from '../stack.ts';
+import { openOwner } from '../../src/database/connection.ts';
 import { type ApiWorld, openApiWorld } from './api-world.ts';
 import { eventually } from '../scenarios/eventually.ts';
 
@@ -90,6 +91,24 @@ test('too many calls are refused until the time that the answer says', async () 
     ),
   );
   expect(six.some(({ status }) => status === 429)).toBe(true);
+});
+
+test('whoever invents keys of admins is counted before PostgreSQL is asked for them', async () => {
+  const part = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url');
+  const token = `${part({ alg: 'EdDSA', kid: `SHA256:${'x'.repeat(43)}` })}.${part({ iss: 'admin.x' })}.x`;
+  const headers = { 'x-forwarded-for': '192.0.2.4' };
+  const guess = () =>
+    api.get('/v1/names/x', { headers: { ...headers, authorization: `Chamberlain ${token}` } });
+  expect((await guess()).status).toBe(401);
+  await Promise.all(Array.from({ length: 30 }, () => api.get('/v1/kinds', { headers })));
+  const locker = await openOwner(api.world.config);
+  try {
+    await locker.query('BEGIN; LOCK TABLE admin_keys IN ACCESS EXCLUSIVE MODE');
+    // a look would wait for the lock
+    expect((await guess()).status).toBe(429);
+  } finally {
+    await locker.end();
+  }
 });
 
 test('a portal is counted by its name, wherever it calls from, and what says that the API is there is not counted', async () => {

@@ -34,3 +34,19 @@ test('the JSON Schema has the pattern of a new name, and intake refuses others w
   const asked = { kind: 'tool.create', requestedBy: 'alice', name: 'Bridge Bot', title: 'A bot' };
   expect(parseRequest('tool.create', asked)).toHaveProperty('request.name', 'Bridge Bot');
 });
+
+test.each([
+  ['2026-12-31T12:00:00Z', true],
+  ['2026-12-31T12:00:00.123456+15:59', true],
+  ['9999-12-31T23:59:59Z', true],
+  // PostgreSQL knows no such offset
+  ['2026-12-31T12:00:00+16:00', false],
+  ['2026-12-31T12:00:00-23:59', false],
+  // in UTC, the years 10000 and 0
+  ['9999-12-31T23:59:59-01:00', false],
+  ['0001-01-01T00:00:00+01:00', false],
+  ['0000-01-01T00:00:00Z', false],
+])('the time %s: accepted is %s', (expiresAt, isAccepted) => {
+  const body = { kind: 'key.add', requestedBy: 'alice', person: 'alice', key: 'ssh-…', expiresAt };
+  expect('request' in parseRequest('key.add', body)).toBe(isAccepted);
+});

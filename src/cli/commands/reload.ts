@@ -7,8 +7,9 @@ import {
   readConfigUses,
 } from '../../configuration/configurations-table.ts';
 import { loadEffective } from '../../configuration/effective.ts';
-import { changedSettings, fixedSettings } from '../../configuration/reloadable.ts';
+import { changedSettings, decides, fixedSettings } from '../../configuration/reloadable.ts';
 import type { Client } from '../../database/connection.ts';
+import { needed, readLeaders } from '../../database/locks.ts';
 import {
   type ConfigStatus,
   describeConfigUser,
@@ -45,8 +46,9 @@ export function define(command: Command): void {
       await withAdmin(config, async (client) => {
         const wanted = await loadEffective(path, client);
         requireNoRestart(wanted, await readConfigUses(client));
-        await untilLoaded(client, await askReload(client));
-        show(await readConfigStatus(client, wanted), wantsJson(command));
+        await askReload(client);
+        const silent = await untilLoaded(client);
+        show(await readConfigStatus(client, wanted), silent, wantsJson(command));
       });
     });
 }
@@ -69,27 +71,43 @@ function requireNoRestart(config: Config, uses: readonly ConfigUse[]): void {
   });
 }
 
-async function untilLoaded(client: Client, number: string): Promise<void> {
+/** Returns the works that a process does without saying by which configuration. */
+async function untilLoaded(client: Client): Promise<string[]> {
   const until = performance.now() + MOST_MS;
   for (;;) {
     const uses = await readConfigUses(client);
-    const isOver = uses.every(({ reload }) => BigInt(reload) >= BigInt(number));
-    if (isOver || performance.now() >= until) return;
+    const silent = await findSilent(client, uses);
+    // also a reload that another command has asked for since
+    const isOver = uses.every(({ reload, asked }) => BigInt(reload) >= BigInt(asked));
+    if ((isOver && silent.length === 0) || performance.now() >= until) return silent;
     await sleep(LOOK_MS);
   }
 }
 
-function show({ digest, processes }: ConfigStatus, json: boolean): void {
+/** A process that has lost only the connection on which it says what it uses goes on with what it has. */
+async function findSilent(client: Client, uses: readonly ConfigUse[]): Promise<string[]> {
+  const said = new Set(uses.flatMap(({ works }) => works));
+  const leading = needed(await readLeaders(client)).map(({ name }) => name);
+  return leading.filter((name) => decides([name]) && !said.has(name));
+}
+
+function show({ digest, processes }: ConfigStatus, silent: readonly string[], json: boolean): void {
   const behind = processes.filter(({ why }) => why !== null);
-  if (behind.length > 0) process.exitCode = EXIT.pending;
+  if (behind.length + silent.length > 0) process.exitCode = EXIT.pending;
   if (json) {
-    printJson({ digest, processes });
+    printJson({ digest, processes, silent });
     return;
+  }
+  for (const work of silent) {
+    const todo = 'See its log, and reload again';
+    printPage(
+      paint('red', `the process that works as ${work} does not say what it uses. ${todo}.`),
+    );
   }
   for (const each of behind) {
     printPage(paint('red', `${describeConfigUser(each)} does not use it: ${each.why}`));
   }
-  if (processes.length === 0)
+  if (processes.length + silent.length === 0)
     print('no process works: each reads the configuration when it starts');
   const done = processes.length - behind.length;
   if (done > 0)

@@ -13,8 +13,16 @@
  */
 import type { RequestOf } from '../schema.ts';
 import { removeKeysOf } from '../../ssh-keys/keys-table.ts';
+import { noteAdditions } from '../admin-keys-table.ts';
 import { findPerson, revivePerson, updatePerson } from '../../identity/people-table.ts';
-import { decided, type Handler, refuse, refuseUnknownPerson, requireAdmin } from '../context.ts';
+import {
+  addersOf,
+  decided,
+  type Handler,
+  refuse,
+  refuseUnknownPerson,
+  requireAdmin,
+} from '../context.ts';
 import { requireFreeDisplayName } from './person.ts';
 import { wantReturn } from './returning.ts';
 import { touchesOfEveryRole } from '../../roles/touches.ts';
@@ -43,6 +51,8 @@ export const restorePerson: Handler<RequestOf<'person.restore'>> = async (contex
   const fields = await updatePerson(client, uid, request);
   await revivePerson(client, uid);
   await removeKeysOf(client, uid);
+  // who was an admin when archived is one again, with the same keys, as soon as everything is in place
+  await noteAdditions(client, [uid], addersOf(context));
   return decided(person, 'person.returning', {
     fields: ['returning', 'keys', ...(state === 'deleted' ? ['state'] : []), ...fields],
     touches: touchesOfEveryRole(uid),

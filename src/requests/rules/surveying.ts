@@ -11,7 +11,7 @@ import type { RequestOf } from '../schema.ts';
 import { describedRole, roleOfTarget, ROLES, targetNamed } from '../../roles/index.ts';
 import { findSubjects } from '../../identity/names-table.ts';
 import type { Role } from '../../reconcile/wanted.ts';
-import { askForSurvey } from '../../drift/kept-surveys-table.ts';
+import { askForSurvey, countOpenSurveys } from '../../drift/kept-surveys-table.ts';
 import {
   type Decision,
   type Handler,
@@ -19,6 +19,9 @@ import {
   type RequestContext,
   requireOwnKeyOfAdmin,
 } from '../context.ts';
+
+/** Of one admin. They are carried out one after another, and those of other admins wait behind them. */
+const MOST_OPEN = 10;
 
 export const runSurvey: Handler<RequestOf<'survey.run'>> = (context) => ask(context, undefined);
 
@@ -36,6 +39,12 @@ async function ask(
   const role = requireRole(request);
   const subjects = await requireSubjects(context, target);
   const { kind } = request;
+  if ((await countOpenSurveys(client, by)) >= MOST_OPEN) {
+    refuse(
+      'SURVEYS_WAIT',
+      `${MOST_OPEN} surveys and repairs that ${by} has requested have not ended. Wait for one of them, and send this request with a new id.`,
+    );
+  }
   const isNew = await askForSurvey(client, {
     ...{ id: id.jti, portal: id.portal, kind, by, expected, role, target },
     subjects: subjects?.map(({ uid }) => uid),

@@ -299,6 +299,22 @@ describe('another admin is one who was not added by the requester within 7 days'
     }
   });
 
+  test('one whom the requester has restored from the archives counts as added', async () => {
+    const third = await newAdmin('steward', 'second');
+    const fourth = await newAdmin('steward', 'second');
+    await realm.ageAdmins();
+    const become = (state: string) =>
+      realm.owner.query('UPDATE people SET state = $2 WHERE shell_name = $1', [third, state]);
+    await become('archived');
+    await realm.owner.query(
+      'INSERT INTO archivals (subject, archival, began_at) SELECT uid, 1, now() FROM people WHERE shell_name = $1',
+      [third],
+    );
+    await must('person.restore', fourth, { person: third });
+    await become('active');
+    expect(await decides(third, fourth)).toBe(DEPENDENT);
+  });
+
   test('it holds for every request that waits', async () => {
     const third = await newAdmin('steward', 'second');
     const leaver = await newAdmin('steward', 'second');

@@ -206,3 +206,16 @@ describe('finding.ignore', () => {
     expect(await ask(person)).toMatchObject({ verdict: 'refused', code: 'FINDING_CLOSED' });
   });
 });
+
+test('an admin may have ten surveys that have not ended, and each that ends makes room', async () => {
+  const ask = () => realm.ask({ ...by, kind: 'survey.run' }, undefined, own);
+  await realm.owner.query(`UPDATE kept_surveys SET state = 'done'`);
+  for (let n = 0; n < 10; n += 1) expect(await ask()).toMatchObject({ verdict: 'accepted' });
+  expect(await ask()).toMatchObject({ verdict: 'refused', code: 'SURVEYS_WAIT' });
+  const repair = { ...by, kind: 'repair.run', digest: DIGEST };
+  expect(await realm.ask(repair, undefined, own)).toMatchObject({ code: 'SURVEYS_WAIT' });
+  await realm.owner.query(
+    `UPDATE kept_surveys SET state = 'done' WHERE id IN (SELECT id FROM kept_surveys WHERE state <> 'done' LIMIT 1)`,
+  );
+  expect(await ask()).toMatchObject({ verdict: 'accepted' });
+});

@@ -72,6 +72,21 @@ test('what needs a restart is refused with the rest, before any process is told'
   expect(await chamberlain('reload')).toMatchObject({ exit: 0 });
 });
 
+test('reload waits for a leader that cannot say what it uses, and does not take it for none', async () => {
+  const right = 'EXECUTE ON FUNCTION note_configuration';
+  await query(realm.world, `REVOKE ${right} FROM chamberlain_intake`);
+  await query(realm.world, 'SELECT pg_terminate_backend(pid) FROM configurations');
+  await eventually('nobody says it', async () => (await readUses()).processes.length === 0);
+  const asked = async () => (await query(realm.world, 'SELECT number::int FROM reloads'))[0];
+  const before = await asked();
+  const reloading = chamberlain('reload', '--json');
+  await eventually('the reload', async () => (await asked())?.['number'] !== before?.['number']);
+  await query(realm.world, `GRANT ${right} TO chamberlain_intake`);
+  const { exit, out } = await reloading;
+  expect(exit).toBe(0);
+  expect(JSON.parse(out)).toMatchObject({ processes: [{ why: null }], silent: [] });
+});
+
 test('a portal that is removed finds its requests decided when it comes again', async () => {
   const [portal] = realm.portals;
   const update = { kind: 'person.update', requestedBy: 'steward', person: 'steward' };
