@@ -19,7 +19,7 @@ export const KIND_SUMMARIES = {
   'person.reinstate': 'give one or more suspended people all their access back',
   'person.delete': 'archive and delete a person after the grace time; an admin must approve',
   'person.erase':
-    'erase a suspended person for good, with all archives; a second admin must approve',
+    'erase a suspended person for good, with all archives; another admin must approve',
   'person.restore': 'restore a deleted person from the archives, without keys',
   'tool.disable': 'revoke all access of a tool; nothing is lost',
   'tool.enable': 'enable a disabled tool, or cancel its planned deletion',
@@ -27,14 +27,14 @@ export const KIND_SUMMARIES = {
   'tool.restore': 'restore a deleted tool from its archives',
   'subject.hold': 'prevent the deletion of a person or tool until a given time',
   'subject.release': 'lift a hold',
-  'admin-key.add': 'give an admin a key of their own; a second admin must approve',
+  'admin-key.add': 'give an admin a key of their own; another admin must approve',
   'admin-key.revoke': "revoke an admin's own key for good: name its fingerprint",
   'request.approve': 'approve a waiting request: name its id',
   'request.reject': 'reject a waiting request, with a reason',
   'survey.run': 'survey some subjects, or everything; changes nothing',
   'repair.run': 'have the roles take the steps of a plan: name its digest',
   'sweep.release': 'release a held sweep: name its digest',
-  'finding.ignore': 'let a finding not count any more, with a reason, or end that',
+  'finding.ignore': 'ignore a finding, with a reason, so that it does not count; or end that',
 } as const;
 
 export type RequestKind = keyof typeof KIND_SUMMARIES;

@@ -1,6 +1,6 @@
 /**
- * `chamberlain bootstrap --approve`: the owner of the database approves a request that waits for a second admin, where
- * there is none: no other admin who is independent of the requester and has a key of their own.
+ * `chamberlain bootstrap --approve`: the owner of the database approves a request that waits for another admin, if none
+ * can decide: no other admin is independent of the requester and has a key of their own.
  */
 import { createHash } from 'node:crypto';
 import { inTransaction, type Pool } from '../database/connection.ts';
@@ -9,6 +9,7 @@ import { doneEvents, eventsOfWaiting } from '../events/done.ts';
 import { writeEvents } from '../events/events-table.ts';
 import { findPerson } from '../identity/people-table.ts';
 import type { Config } from '../shared/config.ts';
+import { ChamberlainError } from '../shared/errors.ts';
 import { nameFew } from '../shared/printable.ts';
 import { readAdminKeys } from './admin-keys.ts';
 import { findOtherAdmins, whyDead } from './admin-keys-table.ts';
@@ -37,7 +38,7 @@ export async function approveAsOwner(
     // no request is decided beside this one
     await client.query('SELECT hold_verdicts(true)');
     if (!(await holdThawed(client))) {
-      refuse('NOT_ALLOWED', 'The realm is frozen. Run `chamberlain thaw` first.');
+      refuse('FROZEN', 'The realm is frozen.');
     }
     const waiting = await requireWaiting(client, request);
     await requireNobodyElse(client, config, waiting, now);
@@ -56,7 +57,7 @@ async function requireWaiting(client: Client, request: string): Promise<OpenAppr
   );
   const [waiting, another] = open.flat();
   if (waiting === undefined) {
-    refuse('NOT_WAITING', `No request ${request} is waiting. See \`chamberlain requests\`.`);
+    refuse('NOT_WAITING', `No request ${request} is waiting.`);
   }
   if (another !== undefined) {
     refuse('WAITS_TWICE', `Several portals have a waiting request ${request}. Give its number.`);
@@ -77,9 +78,10 @@ async function requireNobodyElse(
   const others = await findOtherAdmins(client, config.admin, requestedBy, now);
   const able = others.filter((name) => signing.has(name));
   if (able.length === 0) return;
-  refuse(
+  throw new ChamberlainError(
     'NOT_ALLOWED',
-    `The owner of the database answers only where no other admin can. ${nameFew(able, MOST_NAMED)} can decide on it with request.approve.`,
+    `The owner of the database answers only where no other admin can. ${nameFew(able, MOST_NAMED)} can decide on it.`,
+    { action: 'Have one of them send request.approve.' },
   );
 }
 

@@ -269,7 +269,7 @@ function overlaysTo(
       return [{ kind: 'overlay', isNew: false, dn: found.dn, attributes: missing }];
     }
     say(
-      `${found.dn} has olcUniqueBase, which excludes olcUniqueURI: write its rules as olcUniqueURI`,
+      `${found.dn} has olcUniqueBase, which cannot be combined with olcUniqueURI: write its rules as olcUniqueURI`,
     );
     return [];
   });

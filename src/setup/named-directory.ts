@@ -93,7 +93,7 @@ export function shownPieces(
         if (found.conflicts.length > 0) throw new Error(describeConflicts(found));
         mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
         replaceFile(path, renderPlan(found, ldap, showAddition), { mode: 0o600 }, true);
-        throw new Error(`${path} says what will be added: read it, and run setup again`);
+        throw new Error(`read ${path}, which says what will be added, then run setup again`);
       },
     },
   ];
@@ -236,7 +236,7 @@ export async function planAdditions(
 const addsContentRule = (additions: readonly Addition[]): boolean =>
   additions.some(({ attributes }) => valuesOf(attributes, 'olcAddContentAcl').length > 0);
 const CONTENT_NOTE =
-  'from then on, who adds an entry there needs the right to write each of its attributes, as olcAddContentAcl says';
+  'from then on, whoever adds an entry there needs the right to write each of its attributes (olcAddContentAcl)';
 
 const configLogin = ({ uri, administrator, config }: NamedDirectory): DirectoryLogin | undefined =>
   config ?? (/^ldapi:/iu.test(uri) ? 'EXTERNAL' : administrator);

@@ -203,8 +203,8 @@ export const CODES = {
     'Have another admin approve or reject it.',
   ),
   NOT_ANOTHER_ADMIN: refusal(
-    'The admin was made an admin, or was given a key, by the person who asks, or the other way round, within the last 7 days.',
-    'Have an admin decide who is independent of both, or wait.',
+    'Within the last 7 days, one of the two admins has made the other an admin or given them a key, or somebody has done so for both.',
+    'Have another admin decide, who is independent of the person who asks. Or wait until the 7 days are over.',
   ),
   // admins' own keys
   ADMIN_KEY_DEAD: refusal(
@@ -267,8 +267,8 @@ export const CODES = {
   ),
   // findings
   FINDING_UNKNOWN: refusal(
-    'No sweep and no survey has found this, or somebody has ended it meanwhile.',
-    'Request a survey of the subject (survey.run), and name the finding as it shows it.',
+    'No sweep and no survey has found this, or it is not ignored any more.',
+    'Request a survey of the subject (survey.run), and name the finding as the survey shows it.',
   ),
   FINDING_CLOSED: refusal(
     'The finding may concern access that was revoked, so it always counts.',

@@ -42,7 +42,7 @@ function defineNew(command: Command): void {
     .description(
       'Makes an Ed25519 key with a passphrase, which it asks for on the terminal, in the format of OpenSSH.\n' +
         'With --agent, takes an Ed25519 key that an ssh-agent holds. Prints the request that makes the key\n' +
-        'known: an admin sends it, and another admin approves it. Needs neither the configuration nor a\n' +
+        'known: an admin sends it, and another admin approves it. Needs no configuration and no\n' +
         'server. With --realm and --api, it also writes what `submit --api` needs on this machine.',
     )
     .requiredOption('--person <name>', 'the admin whose key it is: a shell name', parsePerson)
@@ -76,7 +76,8 @@ function defineNew(command: Command): void {
 async function makeKey(command: Command): Promise<void> {
   const options = command.opts<NewOptions>();
   const { person, label, days, realm, api, ca } = options;
-  if (realm === undefined && (api ?? ca) !== undefined) throw usage('--api needs --realm as well');
+  if (realm === undefined && (api ?? ca) !== undefined)
+    throw usage('--api and --ca need --realm as well');
   const file = options.agent === undefined ? options.out : `${options.out}.pub`;
   const line =
     options.agent === undefined
@@ -103,7 +104,7 @@ async function makeKey(command: Command): Promise<void> {
   print(
     'To make the key known, an admin sends this request, and another admin approves it. If no other admin',
   );
-  print('can, the owner of PostgreSQL does: `chamberlain bootstrap --approve`.');
+  print('can, the owner of PostgreSQL does: `chamberlain bootstrap --approve NUMBER`.');
   print('');
   const words = Object.entries({ person, publicKey: line, label, expiresAt }).map(
     ([name, value]) => `--${name} ${quoteWord(value)}`,

@@ -16,9 +16,9 @@ export function define(command: Command): void {
       'Creates PERSON as the first admin: the person, with access to the realm, and the admin tool with\n' +
         'this one maintainer. Works only once, in an empty realm, as the owner of the database. The admin\n' +
         'then signs requests with the key that the configuration lists for the portal `admin.PERSON`.\n\n' +
-        'With --approve, the owner of the database approves a request that waits for a second admin. That is\n' +
-        'refused if there is another admin with a key of their own whom the requester has not made an admin\n' +
-        'within 7 days.',
+        'With --approve, the owner of the database approves a request that waits for another admin. That is\n' +
+        'refused if an admin can decide: one who has a valid key of their own, and is independent of the\n' +
+        'requester ("Another admin" in docs/portals.md).',
     )
     .argument('[PERSON]', 'a shell name')
     .option('--displayName <name>', 'the name that others see (default: PERSON)')

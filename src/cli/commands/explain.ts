@@ -29,7 +29,8 @@ export function define(command: Command): void {
       `
 Marks:
   + create   ~ change   - revoke (access goes, data stays)   ! destroy
-  ? a finding   i one that an admin ignores   … waits for another role, or for what a finding names   × could not be read`,
+  ? a finding   i one that an admin ignores   … waits for another role, or for what a finding names
+  × could not be read`,
     )
     .examples(
       'explain tools.bridgebot',

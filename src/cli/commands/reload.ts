@@ -32,11 +32,11 @@ export function define(command: Command): void {
   command
     .description(
       'Makes every process apply what was changed in the configuration: portals with their keys, rights and\n' +
-        'limits, reserved names, and how long things wait and are kept. No process is restarted, and no request\n' +
-        'is lost or refused.\n\n' +
-        'The file is checked first: if it is wrong, or if it changes a setting that needs a restart, nothing is\n' +
-        'changed anywhere. Each process then reads its own file, also on other machines. The command returns\n' +
-        'when every process uses the new configuration, or says which one does not, and why.',
+        'limits, reserved names, and how long things wait and are kept. No process is restarted, and no\n' +
+        'request is lost or refused.\n\n' +
+        'The file is checked first: if it is wrong, or if it changes a setting that needs a restart, nothing\n' +
+        'changes anywhere. Each process then reads its own file, also on other machines. The command returns\n' +
+        'when every process uses the new configuration. Otherwise it says which one does not, and why.',
     )
     .examples('reload', 'reload --json')
     .exits({ 3: 'a process does not use the new configuration' })

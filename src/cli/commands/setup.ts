@@ -57,10 +57,10 @@ const ANSWERS = `      realm: tools                     # the prefix of every to
       redis:                           # optional: one that is there already
         url: rediss://cache.example.org
         caFile: /etc/ssl/own.pem
-      ldap:                            # optional: one that is there already, and that others may use
+      ldap:                            # optional: one that is there already; others may use it
         uri: ldaps://ldap.example.org
         caFile: /etc/ssl/own.pem
-        administrator:                 # optional: the olcRootDN of base, or EXTERNAL (root, by ldapi)
+        administrator:                 # optional: the olcRootDN, or EXTERNAL by ldapi
           user: cn=admin,dc=example,dc=org
           passwordFile: /root/password
         config:                        # optional, the same for cn=config
@@ -79,8 +79,8 @@ const ANSWERS = `      realm: tools                     # the prefix of every to
         tools: [{ first: 50000, last: 59999 }]
 
 A server that is there already is used as it is. \`setup\` writes down what its administrator must run
-there, or runs that itself if it gets a login. To a directory it only ever adds, and nothing that it has
-not shown before.`;
+there, or runs that itself if it gets a login. In a directory it changes and deletes nothing. It adds
+only what it has shown before.`;
 
 export function define(command: Command): void {
   command

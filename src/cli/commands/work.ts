@@ -18,9 +18,9 @@ export function define(command: Command): void {
     .description(
       'Runs workers until SIGTERM or SIGINT. Then it finishes the work in progress and exits 0 within\n' +
         '5 s; a second signal ends it at once. SIGHUP makes it read its configuration again, as\n' +
-        '`chamberlain reload` does for every process. Without ROLE, it runs all roles in this process. Each role\n' +
-        'uses only its own accounts, so in production run each role as a unix user of its own. The log\n' +
-        'goes to standard error, one JSON object a line.',
+        '`chamberlain reload` does for every process. Without ROLE, it runs all roles in this process.\n' +
+        'Each role uses only its own accounts, so in production run each role as a unix user of its own.\n' +
+        'The log goes to standard error, one JSON object a line.',
     )
     .addArgument(new Argument('[ROLE...]', 'the roles to run').choices(WORK_ROLES))
     .option('--metrics <address>', 'serve /metrics for Prometheus at HOST:PORT (default: nowhere)')
