@@ -224,7 +224,7 @@ async function refuseNumbers(connection: LdapConnection, config: Config): Promis
   const [one] = elsewhere;
   if (one === undefined) return [];
   return [
-    `${elsewhere.length} accounts or groups in places of others have numbers of the realm's ranges, such as ${one.dn} (${one.number}): name other \`ids\``,
+    `numbers of the realm's ranges are in places of others (${elsewhere.length}), such as that of ${one.dn} (${one.number}): name other \`ids\``,
   ];
 }
 
