@@ -94,6 +94,7 @@ const RUN_BY: Record<string, readonly string[]> = {
   'scenarios/login/joining': ['login-hosts:request', 'login-hosts:join', 'login-hosts:answer'],
   'scenarios/login/hearing.long': ['portal:hear'],
   'scenarios/leaving/leaving': ['lifecycle:archives'],
+  'deploy-long/named-directory': ['install:nis'],
   'scenarios/recovery/backup-set.long': [
     ...['backups:cron', 'backups:verify', 'recovery:set', 'recovery:freeze', 'recovery:everything'],
     ...['recovery:suspend', 'recovery:after'],

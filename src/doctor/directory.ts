@@ -13,7 +13,10 @@ import { elsewhere, expectThat, fix, type Line, notHere, ok } from './line.ts';
 
 const RULES =
   'Load the rules of the directory again: see "To load the rules again" in docs/install.md, step 7.';
-const ADD_RULES = 'Run `chamberlain setup`, which adds what is missing.';
+const ADD_RULES =
+  'Run `chamberlain setup --answers FILE`, with the logins in `ldap`: it adds what is missing.';
+/** What to do about rules. */
+const rulesTodo = ({ ldap }: Config): string => (ldap.shared === true ? ADD_RULES : RULES);
 const INVALID_CREDENTIALS = 49;
 const LDAP_PORT = 389;
 
@@ -49,15 +52,16 @@ export async function lookAtAccount(config: Config, account: DirectoryAccount): 
   const hidden = places.filter((each) => !each.isSeen && maySee(each));
   const shown = places.filter((each) => each.isSeen && !maySee(each));
   const wrong = entries.filter((each) => each.mayWrite !== shouldWrite(each));
+  const todo = rulesTodo(config);
   const lines = [
     ...hidden.map(({ place }) =>
-      fix(`${account} cannot see ${place}: to this account, nothing exists there`, RULES),
+      fix(`${account} cannot see ${place}: to this account, nothing exists there`, todo),
     ),
     ...(shown.length === 0
       ? []
-      : [fix(`${account} also sees ${shown.map(({ place }) => place).join(', ')}`, RULES)]),
+      : [fix(`${account} also sees ${shown.map(({ place }) => place).join(', ')}`, todo)]),
     ...wrong.map(({ place, mayWrite }) =>
-      fix(`${account} can${mayWrite ? '' : 'not'} write ${place}`, RULES),
+      fix(`${account} can${mayWrite ? '' : 'not'} write ${place}`, todo),
     ),
   ];
   if (lines.length > 0) return lines;
@@ -76,7 +80,7 @@ export async function lookAtAnonymous(config: Config): Promise<Line[]> {
     config.ldap.shared === true
       ? ['anonymous users see nothing of ours', 'anonymous users see entries of ours']
       : ['anonymous users see nothing', 'anonymous users see entries'];
-  return [expectThat(count === 0, right, wrong, RULES)];
+  return [expectThat(count === 0, right, wrong, rulesTodo(config))];
 }
 
 /** The server's own rules, which only root on its machine may read. */
@@ -92,7 +96,7 @@ export async function lookAtSlapd(config: Config): Promise<Line[]> {
   }
   const isShared = config.ldap.shared === true;
   const { overlays, constraints, access } = directoryRules(directoryRealm(config), isShared);
-  const todo = isShared ? ADD_RULES : RULES;
+  const todo = rulesTodo(config);
   const missing = overlays.filter((name) => !found.overlays.includes(name));
   const lines = [
     ...missing.map((name) =>

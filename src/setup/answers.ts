@@ -67,7 +67,7 @@ export const answersFile = z.strictObject({
       .strictObject({
         uri: ldapUri,
         caFile: z.optional(absolutePath),
-        administrator: z.optional(directoryLogin),
+        administrator: directoryLogin,
         config: z.optional(directoryLogin),
       })
       .check(

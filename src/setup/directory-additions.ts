@@ -2,13 +2,8 @@
  * What a directory that is there already lacks of deploy/ldap, by comparison. Pure. It only ever adds: whatever would
  * have to be changed or deleted is a conflict, in words for people.
  */
+import type { Values } from '../backends/ldap/directory-login.ts';
 import { plainRule } from '../doctor/access-rules.ts';
-
-/** An entry, or a part of one: attributes with their values, in order. */
-export interface Values {
-  dn: string;
-  attributes: readonly (readonly [name: string, value: string])[];
-}
 
 export interface FoundDirectory {
   /** of cn=config: modules, databases and overlays */
@@ -17,13 +12,14 @@ export interface FoundDirectory {
   schema: readonly string[];
   /** what is there of the entries that are wanted, by `foldDn` */
   entries: ReadonlyMap<string, Values>;
+  /** the DN that is to add entries */
+  login: string;
 }
 
 export interface WantedDirectory {
   base: string;
   schemas: readonly Values[];
   modules: readonly string[];
-  modulePath: string;
   indexes: readonly string[];
   limits: string;
   access: readonly string[];
@@ -34,34 +30,28 @@ export interface WantedDirectory {
 
 /** One operation: a new entry, or values that an entry gets in addition. */
 export interface Addition extends Values {
-  kind: 'schema' | 'module' | 'rules' | 'overlay' | 'entry';
   isNew: boolean;
 }
 
-export interface Additions {
+interface Additions {
   additions: readonly Addition[];
+  /** why nothing may be added */
   conflicts: readonly string[];
 }
 
-const NAMES = /\bNAME\s+(?:'([^']+)'|\(\s*([^)]*)\))/u;
+type Say = (conflict: string) => void;
 
 export function additionsTo(found: FoundDirectory, wanted: WantedDirectory): Additions {
   const conflicts: string[] = [];
   const say = (text: string) => void conflicts.push(text);
-  const { base } = wanted;
-  const databases = found.config.filter(({ attributes }) => valuesOf(attributes, 'olcSuffix')[0]);
-  const database = databases.find(({ attributes }) =>
-    valuesOf(attributes, 'olcSuffix').some((suffix) => foldDn(suffix) === foldDn(base)),
-  );
+  const suffixesOf = ({ attributes }: Values) => valuesOf(attributes, 'olcSuffix').map(foldDn);
+  const database = found.config.find((entry) => suffixesOf(entry).includes(foldDn(wanted.base)));
   if (database === undefined) {
-    const suffixes = databases.flatMap(({ attributes }) => valuesOf(attributes, 'olcSuffix'));
-    return {
-      additions: [],
-      conflicts: [
-        `no database there has the suffix ${base}; the suffixes are: ${suffixes.join('; ') || 'none'}`,
-      ],
-    };
+    const suffixes = found.config.flatMap(suffixesOf).join('; ') || 'none';
+    say(`no database there has the suffix ${wanted.base}; the suffixes are: ${suffixes}`);
+    return { additions: [], conflicts };
   }
+  refuseDatabase(database, found.login, say);
   const additions = [
     ...schemasTo(found, wanted, say),
     ...modulesTo(found, wanted),
@@ -72,99 +62,12 @@ export function additionsTo(found: FoundDirectory, wanted: WantedDirectory): Add
   return { additions, conflicts };
 }
 
-type Say = (conflict: string) => void;
-
-const ALIKE = ['EQUALITY', 'SYNTAX'] as const;
-const NIS = `posixGroup is structural there (the schema nis), but the groups of tools are groupOfNames as well, which only the schema rfc2307bis allows; see "An LDAP directory" in docs/install.md`;
-
-/** Definitions that are there under another schema's name count. */
-function schemasTo(found: FoundDirectory, wanted: WantedDirectory, say: Say): Addition[] {
-  const known = new Map(found.schema.flatMap((text) => namesOf(text).map((name) => [name, text])));
-  const taken = new Set(
-    found.config.map(({ dn }) => /^cn=(?:\{\d+\})?([^,]+),cn=schema,/iu.exec(dn)?.[1]),
-  );
-  const isNis = /\bposixGroup\b(?!.*\bAUXILIARY\b)/su.test(known.get('posixgroup') ?? '');
-  if (isNis) {
-    say(NIS);
-    return [];
-  }
-  return wanted.schemas.flatMap(({ dn, attributes }) => {
-    const missing = attributes.filter(([name, text]) => {
-      if (!/^olc(?:AttributeTypes|ObjectClasses)$/u.test(name)) return false;
-      const [first = ''] = namesOf(text);
-      const has = known.get(first);
-      const differs = has === undefined ? undefined : definitionDiffers(text, has);
-      if (differs !== undefined) say(`${first} is defined otherwise there: ${differs}`);
-      return has === undefined;
-    });
-    if (missing.length === 0) return [];
-    const [, cn = ''] = /^cn=([^,]+),/u.exec(dn) ?? [];
-    const free = taken.has(cn) ? `chamberlain-${cn}` : cn;
-    return [
-      {
-        ...({ kind: 'schema', isNew: true, dn: `cn=${free},cn=schema,cn=config` } as const),
-        attributes: [['objectClass', 'olcSchemaConfig'], ['cn', free], ...missing] as const,
-      },
-    ];
-  });
-}
-
-function namesOf(definition: string): string[] {
-  const [, one, several = ''] = NAMES.exec(definition) ?? [];
-  return (one === undefined ? (several.match(/[\w.-]+/gu) ?? []) : [one]).map((name) =>
-    name.toLowerCase(),
-  );
-}
-
-/** How it differs in what matters: what is compared how, what must be there, and whether it may be written. */
-function definitionDiffers(wanted: string, has: string): string | undefined {
-  const word = (text: string, key: string) =>
-    new RegExp(String.raw`\b${key}\s+'?([\w.-]+)`, 'u').exec(text)?.[1]?.toLowerCase();
-  const other = ALIKE.find(
-    (key) => word(has, key) !== word(wanted, key) && / SUP /u.test(has) === / SUP /u.test(wanted),
-  );
-  if (other !== undefined) return `${other} ${word(has, other) ?? 'is missing'}`;
-  if (/\bNO-USER-MODIFICATION\b/u.test(has))
-    return 'the server writes it itself, as the overlay memberof or dynlist does';
-  const required = (text: string) =>
-    (/\bMUST\s+(?:\(([^)]*)\)|([\w.-]+))/u.exec(text)?.slice(1).join('') ?? '')
-      .toLowerCase()
-      .match(/[\w.-]+/gu)
-      ?.toSorted()
-      .join(' ') ?? '';
-  if (required(has) !== required(wanted)) return `MUST ${required(has)}`;
-  return undefined;
-}
-
-function modulesTo({ config }: FoundDirectory, wanted: WantedDirectory): Addition[] {
-  const loaded = config.flatMap(({ attributes }) =>
-    valuesOf(attributes, 'olcModuleLoad').map(plainModule),
-  );
-  const missing = wanted.modules.filter((name) => !loaded.includes(name));
-  if (missing.length === 0) return [];
-  const load = missing.map((name) => ['olcModuleLoad', name] as const);
-  const list = config.find(({ dn }) => /^cn=module(?:\{\d+\})?,cn=config$/iu.test(dn));
-  if (list !== undefined) return [{ kind: 'module', isNew: false, dn: list.dn, attributes: load }];
-  const entry = [
-    ['objectClass', 'olcModuleList'],
-    ['cn', 'module'],
-    ['olcModulePath', wanted.modulePath],
-  ] as const;
-  return [
-    { kind: 'module', isNew: true, dn: 'cn=module,cn=config', attributes: [...entry, ...load] },
-  ];
-}
-
-/** `{1}/usr/lib/ldap/back_mdb.la` is back_mdb. */
-const plainModule = (text: string): string =>
-  text
-    .replace(/^\{\d+\}/u, '')
-    .replace(/^.*\//u, '')
-    .replace(/\.(?:la|so)$/u, '');
-
-/** The access rules, the limits and the indexes of the database: one operation. */
-function rulesTo({ dn, attributes }: Values, wanted: WantedDirectory, say: Say): Addition[] {
+function refuseDatabase({ dn, attributes }: Values, login: string, say: Say): void {
   const its = (name: string) => valuesOf(attributes, name);
+  const [root = 'not set'] = its('olcRootDN');
+  // through the access rules, nobody else sees our accounts
+  if (foldDn(root) !== foldDn(login))
+    say(`only the olcRootDN may add everything: it is ${root}, and not ${login}`);
   if (!its('objectClass').some((name) => /^olcMdbConfig$/iu.test(name)))
     say(`${dn} is no database of the kind mdb`);
   if (its('olcSyncrepl').length > 0 && its('olcMultiProvider').join() !== 'TRUE')
@@ -176,15 +79,82 @@ function rulesTo({ dn, attributes }: Values, wanted: WantedDirectory, say: Say):
     say(
       `${dn} has no access rules, and any rule would end what everybody may read: first write down what holds now, such as \`olcAccess: to * by * read\``,
     );
-  const values = [
+}
+
+const NIS = `posixGroup is structural there (the schema nis), but the groups of tools are groupOfNames as well, which only the schema rfc2307bis allows; see "An LDAP directory" in docs/install.md`;
+
+/** Definitions count under whatever name their schema has. slapd numbers schemas: a second one may have the same name. */
+function schemasTo(found: FoundDirectory, wanted: WantedDirectory, say: Say): Addition[] {
+  const known = new Map(found.schema.flatMap((text) => namesOf(text).map((name) => [name, text])));
+  if (/\bposixGroup\b(?!.*\bAUXILIARY\b)/su.test(known.get('posixgroup') ?? '')) {
+    say(NIS);
+    return [];
+  }
+  return wanted.schemas.flatMap(({ dn, attributes }): Addition[] => {
+    const isDefinition = (name: string) => /^olc(?:AttributeTypes|ObjectClasses)$/u.test(name);
+    const missing = attributes.filter(([attribute, text]) => {
+      const [name = ''] = namesOf(text);
+      const has = known.get(name);
+      if (has === undefined || !isDefinition(attribute)) return isDefinition(attribute);
+      const differs = definitionDiffers(text, has);
+      if (differs !== undefined) say(`${name} is defined otherwise there: ${differs}`);
+      return false;
+    });
+    const head = attributes.filter(([name]) => name === 'objectClass' || name === 'cn');
+    return missing.length === 0 ? [] : [{ isNew: true, dn, attributes: [...head, ...missing] }];
+  });
+}
+
+function namesOf(definition: string): string[] {
+  const [, names = ''] = /\bNAME\s+('[^']+'|\([^)]*\))/u.exec(definition) ?? [];
+  return names.toLowerCase().match(/[\w.-]+/gu) ?? [];
+}
+
+/** How it differs in what matters: what is compared how, what must be there, and whether it may be written. */
+function definitionDiffers(wanted: string, has: string): string | undefined {
+  if (/\bNO-USER-MODIFICATION\b/u.test(has))
+    return 'the server writes it itself, as the overlay memberof or dynlist does';
+  const isAlike = / SUP /u.test(has) === / SUP /u.test(wanted);
+  const wordsOf = (text: string, key: string) =>
+    (new RegExp(String.raw`\b${key}\s+(\([^)]*\)|\S+)`, 'u').exec(text)?.[1] ?? '')
+      .toLowerCase()
+      .replace(/\{\d+\}/u, '')
+      .match(/[\w.-]+/gu)
+      ?.toSorted()
+      .join(' ');
+  const other = [...(isAlike ? ['EQUALITY', 'SYNTAX'] : []), 'MUST'].find(
+    (key) => wordsOf(has, key) !== wordsOf(wanted, key),
+  );
+  return other === undefined ? undefined : `${other} ${wordsOf(has, other) ?? 'is missing'}`;
+}
+
+function modulesTo({ config }: FoundDirectory, wanted: WantedDirectory): Addition[] {
+  const loaded = config.flatMap(({ attributes }) =>
+    valuesOf(attributes, 'olcModuleLoad').map(plainModule),
+  );
+  const load = wanted.modules
+    .filter((name) => !loaded.includes(name))
+    .map((name) => ['olcModuleLoad', name] as const);
+  const head = [['objectClass', 'olcModuleList'] as const, ['cn', 'module'] as const];
+  if (load.length === 0) return [];
+  return [{ isNew: true, dn: 'cn=module,cn=config', attributes: [...head, ...load] }];
+}
+
+/** `{1}/usr/lib/ldap/back_mdb.la` is back_mdb. */
+const plainModule = (text: string): string =>
+  text.replace(/^\{\d+\}/u, '').replaceAll(/^.*\/|\.(?:la|so)$/gu, '');
+
+/** The access rules, the limits and the indexes of the database: one operation. */
+function rulesTo({ dn, attributes }: Values, wanted: WantedDirectory, say: Say): Addition[] {
+  const its = (name: string) => valuesOf(attributes, name);
+  const hasLimits = its('olcLimits').some((each) => plainRule(each) === plainRule(wanted.limits));
+  const values: Values['attributes'] = [
     ...accessTo(its('olcAccess'), wanted, dn, say),
-    ...(its('olcLimits').some((each) => plainRule(each) === plainRule(wanted.limits))
-      ? []
-      : [['olcLimits', `{0}${wanted.limits}`] as const]),
+    ...(hasLimits ? [] : [['olcLimits', `{0}${wanted.limits}`] as const]),
     ...(its('olcAddContentAcl').length > 0 ? [] : [['olcAddContentAcl', 'TRUE'] as const]),
-    ...indexesTo(its('olcDbIndex'), wanted.indexes, say),
+    ...indexesTo(its('olcDbIndex'), wanted.indexes),
   ];
-  return values.length === 0 ? [] : [{ kind: 'rules', isNew: false, dn, attributes: values }];
+  return values.length === 0 ? [] : [{ isNew: false, dn, attributes: values }];
 }
 
 /** Ours come first, or after the last of ours that is there: each value is inserted where its number says. */
@@ -213,25 +183,13 @@ function accessTo(
   });
 }
 
-function indexesTo(
-  has: readonly string[],
-  wanted: readonly string[],
-  say: Say,
-): [string, string][] {
-  const kinds = new Map<string, string[]>();
-  for (const each of has) {
-    const [names = '', kind = ''] = each.split(/\s+/u);
-    for (const name of names.split(',')) kinds.set(name.toLowerCase(), kind.split(','));
-  }
+/** An attribute has one index, of whatever kinds. */
+function indexesTo(has: readonly string[], wanted: readonly string[]): [string, string][] {
+  const namesIn = (index: string) => index.split(/\s+/u)[0]?.split(',') ?? [];
+  const indexed = new Set(has.flatMap(namesIn).map((name) => name.toLowerCase()));
   return wanted.flatMap((each): [string, string][] => {
-    const [names = '', kind = ''] = each.split(/\s+/u);
-    const missing = names.split(',').filter((name) => {
-      const its = kinds.get(name.toLowerCase());
-      if (its !== undefined && !its.includes(kind))
-        say(`the index of ${name} there lacks \`${kind}\`: add it`);
-      return its === undefined;
-    });
-    return missing.length === 0 ? [] : [['olcDbIndex', `${missing.join(',')} ${kind}`]];
+    const missing = namesIn(each).filter((name) => !indexed.has(name.toLowerCase()));
+    return missing.length === 0 ? [] : [['olcDbIndex', `${missing.join(',')} eq`]];
   });
 }
 
@@ -250,28 +208,22 @@ function overlaysTo(
     const found = own.find((entry) =>
       valuesOf(entry.attributes, 'olcOverlay').map(plainModule).includes(name),
     );
-    if (found === undefined) {
-      const dn = `olcOverlay=${name},${database}`;
-      return [{ kind: 'overlay', isNew: true, dn, attributes }];
-    }
+    if (found === undefined)
+      return [{ isNew: true, dn: `olcOverlay=${name},${database}`, attributes }];
     const rules = attributes.filter(([key]) => RULES.test(key));
     const has = found.attributes.filter(([key]) => RULES.test(key)).map(([, rule]) => rule);
     const ours = new Set(rules.map(([, rule]) => plainRule(rule)));
     const subjects = new Set(rules.map(([, rule]) => subjectOf(rule)));
     const old = has.find((rule) => !ours.has(plainRule(rule)) && subjects.has(subjectOf(rule)));
-    if (old !== undefined) {
+    if (old !== undefined)
       say(`${found.dn} has a rule about our entries of another version: remove \`${old}\``);
-    }
-    const there = has.map(plainRule);
-    const missing = rules.filter(([, rule]) => !there.includes(plainRule(rule)));
-    if (missing.length === 0) return [];
-    if (missing.length < rules.length || valuesOf(found.attributes, 'olcUniqueBase').length === 0) {
-      return [{ kind: 'overlay', isNew: false, dn: found.dn, attributes: missing }];
-    }
-    say(
-      `${found.dn} has olcUniqueBase, which cannot be combined with olcUniqueURI: write its rules as olcUniqueURI`,
-    );
-    return [];
+    const there = new Set(has.map(plainRule));
+    const missing = rules.filter(([, rule]) => !there.has(plainRule(rule)));
+    if (missing.length > 0 && valuesOf(found.attributes, 'olcUniqueBase').length > 0)
+      say(
+        `${found.dn} has olcUniqueBase, which excludes olcUniqueURI: write its rules as olcUniqueURI`,
+      );
+    return missing.length === 0 ? [] : [{ isNew: false, dn: found.dn, attributes: missing }];
   });
 }
 
@@ -285,11 +237,11 @@ function subjectOf(rule: string): string {
 function entriesTo({ entries }: FoundDirectory, wanted: WantedDirectory, say: Say): Addition[] {
   return wanted.entries.flatMap(({ dn, attributes }): Addition[] => {
     const found = entries.get(foldDn(dn));
-    if (found === undefined) return [{ kind: 'entry', isNew: true, dn, attributes }];
+    if (found === undefined) return [{ isNew: true, dn, attributes }];
     if (foldDn(dn) === foldDn(wanted.base)) return [];
     const lacks = attributes.find(
       ([name, value]) =>
-        !/^(?:userPassword)$/u.test(name) &&
+        name !== 'userPassword' &&
         value !== 'top' &&
         !valuesOf(found.attributes, name).some((each) => foldDn(each) === foldDn(value)),
     );
@@ -319,57 +271,32 @@ export function parseLdif(text: string): Values[] {
   });
 }
 
-/** An addition as LDIF of ldapmodify(1). */
-export function renderAddition({ dn, isNew, attributes }: Addition): string {
-  const line = ([name, value]: readonly [string, string]) => `${name}: ${value}\n`;
+/** An addition as LDIF of ldapmodify(1), as people are shown it. */
+export function showAddition({ dn, isNew, attributes }: Addition): string {
+  const line = ([name, value]: readonly [string, string]) =>
+    `${name}: ${name === 'userPassword' ? '(the hash of a secret)' : value}\n`;
   if (isNew) return `dn: ${dn}\nchangetype: add\n${attributes.map(line).join('')}`;
-  const names = [...new Set(attributes.map(([name]) => name))];
-  const changes = names.map(
-    (name) =>
-      `add: ${name}\n${attributes
-        .filter((each) => each[0] === name)
-        .map(line)
-        .join('')}-\n`,
+  const changes = [...Map.groupBy(attributes, ([name]) => name)].map(
+    ([name, of]) => `add: ${name}\n${of.map(line).join('')}-\n`,
   );
   return `dn: ${dn}\nchangetype: modify\n${changes.join('')}`;
 }
 
-/** The same as people are shown it. */
-export function showAddition(addition: Addition): string {
-  return renderAddition(addition).replaceAll(
-    /^(userPassword): .*$/gmu,
-    '$1: (the hash of a secret)',
-  );
-}
+const COUNTED: Record<string, RegExp> = {
+  schemas: /^objectClass: olcSchemaConfig$/gmu,
+  modules: /^olcModuleLoad: /gmu,
+  'access rules': /^olcAccess: /gmu,
+  indexes: /^olcDbIndex: /gmu,
+  overlays: /^olcOverlay: /gmu,
+  entries: /^dn: (?!.*,cn=config$)/gmu,
+};
 
-const COUNTED: readonly [attribute: string, one: string, several: string][] = [
-  ['olcModuleLoad', 'module', 'modules'],
-  ['olcAccess', 'access rule', 'access rules'],
-  ['olcLimits', 'limit', 'limits'],
-  ['olcAddContentAcl', 'setting', 'settings'],
-  ['olcDbIndex', 'index', 'indexes'],
-];
-
-/** How many of each kind, such as `4 schemas, 51 access rules`. */
+/** How many of each kind, such as `21 additions (schemas: 4, access rules: 51)`. */
 export function countAdditions(additions: readonly Addition[]): string {
-  const values = additions.flatMap(({ attributes }) => attributes);
-  const ofKind = (kind: Addition['kind']) => additions.filter((each) => each.kind === kind).length;
-  const accounts = additions.filter(
-    ({ attributes }) => valuesOf(attributes, 'userPassword').length > 0,
-  ).length;
-  const counts: [count: number, one: string, several: string][] = [
-    [ofKind('schema'), 'schema', 'schemas'],
-    ...COUNTED.map(([name, one, several]): [number, string, string] => [
-      values.filter(([key]) => key === name).length,
-      one,
-      several,
-    ]),
-    [ofKind('overlay'), 'overlay', 'overlays'],
-    [ofKind('entry') - accounts, 'entry', 'entries'],
-    [accounts, 'account', 'accounts'],
-  ];
-  return counts
-    .filter(([count]) => count > 0)
-    .map(([count, one, several]) => `${count} ${count === 1 ? one : several}`)
-    .join(', ');
+  const text = additions.map(showAddition).join('\n');
+  const counts = Object.entries(COUNTED).flatMap(([what, one]) => {
+    const count = text.match(one)?.length ?? 0;
+    return count === 0 ? [] : [`${what}: ${count}`];
+  });
+  return `${additions.length} additions (${counts.join(', ')})`;
 }

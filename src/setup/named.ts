@@ -11,8 +11,7 @@ import { replaceFile } from '../shared/durable-file.ts';
 import { describeRootCause } from '../shared/errors.ts';
 import type { Administrator, Answers } from './answers.ts';
 import { accountStatements, checkAccounts } from './mariadb.ts';
-import { FOR_ADMINISTRATORS, namedDirectory } from './named-directory.ts';
-import { readConfig } from './places.ts';
+import { FOR_ADMINISTRATORS, readConfig } from './places.ts';
 import { schemaPiece } from './postgres.ts';
 import {
   administratorStatements,
@@ -27,7 +26,7 @@ interface Named {
   name: string;
   check: (config: Config) => Promise<Differs>;
   file: string;
-  contents: (config: Config) => string | Promise<string>;
+  contents: (config: Config) => string;
   /** with the file, such as `run it with psql` */
   how: string;
   /** Does so with an administrator's login, if there is one. */
@@ -59,7 +58,7 @@ export function namedPieces(answers: Answers, needs: readonly Piece[]): Piece[] 
         const todo: string[] = [];
         for (const { server } of await faults()) {
           const { name, file, contents, how, run: runThere } = server;
-          const text = await contents(readConfig());
+          const text = contents(readConfig());
           if (runThere !== undefined) await runThere(text);
           else {
             const path = `${FOR_ADMINISTRATORS}/${file}`;
@@ -73,7 +72,7 @@ export function namedPieces(answers: Answers, needs: readonly Piece[]): Piece[] 
   ];
 }
 
-function namedServers({ postgres, redis, ldap, database }: Answers): Named[] {
+function namedServers({ postgres, redis, database }: Answers): Named[] {
   const { name, kind, host } = database;
   return [
     ...(postgres === undefined
@@ -100,7 +99,6 @@ function namedServers({ postgres, redis, ldap, database }: Answers): Named[] {
             how: 'make it the file of its `aclfile`, with the settings of deploy/redis/redis.conf',
           },
         ]),
-    ...(ldap === undefined ? [] : namedDirectory(ldap)),
     ...(host === undefined
       ? []
       : [

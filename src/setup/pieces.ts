@@ -6,7 +6,7 @@ import { certificatePieces } from './certificates.ts';
 import { directoryPieces, directoryShows } from './directory.ts';
 import { filePieces } from './files.ts';
 import { mariadbPieces, mariadbShows } from './mariadb.ts';
-import { shownPieces } from './named-directory.ts';
+import { addedPieces, shownPieces } from './named-directory.ts';
 import { namedPieces, namedPostgresPieces } from './named.ts';
 import { packagePieces } from './packages.ts';
 import { postgresPieces, postgresShows } from './postgres.ts';
@@ -20,7 +20,7 @@ export function allPieces(answers: Answers): Piece[] {
   const packages = packagePieces(answers);
   const { files, secrets } = filePieces(answers, packages);
   const certificates = certificatePieces(answers, files);
-  const named = namedPieces(answers, [secrets]);
+  const named = [...namedPieces(answers, [secrets]), ...addedPieces(answers, [secrets])];
   const needs = [secrets, ...certificates, ...named];
   const postgres =
     answers.postgres === undefined ? postgresPieces(answers, needs) : namedPostgresPieces(named);

@@ -8,6 +8,7 @@ import { hostOf } from '../shared/tls.ts';
 import type { Answers } from './answers.ts';
 
 export const ETC = '/etc/chamberlain';
+export const FOR_ADMINISTRATORS = `${ETC}/for-administrators`;
 export const SECRETS = `${ETC}/secrets`;
 
 /** The configuration that `setup` has written, with what an operator has changed since. */

@@ -13,7 +13,8 @@ export type Login = 'EXTERNAL' | { bindDn: string; password: string };
 /** What slapd calls root of its machine. */
 export const EXTERNAL_ROOT = 'gidNumber=0+uidNumber=0,cn=peercred,cn=external,cn=auth';
 
-interface Entry {
+/** An entry, or a part of one: attributes with their values, in order. */
+export interface Values {
   dn: string;
   attributes: readonly (readonly [name: string, value: string])[];
 }
@@ -33,32 +34,17 @@ export async function withLogin<T>(
   }
 }
 
+/** What matters of cn=config: none of its secrets. */
 const CONFIG = [
-  ...[
-    'objectClass',
-    'olcSuffix',
-    'olcRootDN',
-    'olcModuleLoad',
-    'olcOverlay',
-    'olcAccess',
-    'olcLimits',
-    'olcDbIndex',
-  ],
-  ...[
-    'olcAddContentAcl',
-    'olcReadOnly',
-    'olcSyncrepl',
-    'olcMultiProvider',
-    'olcUniqueURI',
-    'olcUniqueBase',
-    'olcConstraintAttribute',
-  ],
+  ...['objectClass', 'olcSuffix', 'olcRootDN', 'olcModuleLoad', 'olcOverlay', 'olcAccess'],
+  ...['olcLimits', 'olcDbIndex', 'olcAddContentAcl', 'olcReadOnly', 'olcSyncrepl'],
+  ...['olcMultiProvider', 'olcUniqueURI', 'olcUniqueBase', 'olcConstraintAttribute'],
 ];
 
 /** cn=config without its secrets, and every definition of the schema, those of modules included. */
 export async function readServerConfig(
   ldap: LdapConnection,
-): Promise<{ config: Entry[]; schema: string[] }> {
+): Promise<{ config: Values[]; schema: string[] }> {
   const found = await ldap.search({ base: 'cn=config', scope: 'sub', attributes: CONFIG });
   const names = ['attributeTypes', 'objectClasses'];
   const schema = await readEntry(ldap, 'cn=Subschema', names);
@@ -73,12 +59,12 @@ export async function readText(
   ldap: LdapConnection,
   dn: string,
   names: readonly string[],
-): Promise<Entry | undefined> {
+): Promise<Values | undefined> {
   const found = await readEntry(ldap, dn, names);
   return found && textOf(found, names);
 }
 
-const textOf = (entry: LdapEntry, names: readonly string[]): Entry => ({
+const textOf = (entry: LdapEntry, names: readonly string[]): Values => ({
   dn: entry.dn,
   attributes: names.flatMap((name) =>
     entry.values(name).map((value) => [name, String(value)] as const),
@@ -88,7 +74,7 @@ const textOf = (entry: LdapEntry, names: readonly string[]): Entry => ({
 /** Adds an entry, or values to one: each in one operation. */
 export async function addTo(
   ldap: LdapConnection,
-  { dn, isNew, attributes }: Entry & { isNew: boolean },
+  { dn, isNew, attributes }: Values & { isNew: boolean },
 ): Promise<void> {
   const byName = Map.groupBy(attributes, ([name]) => name);
   const values = [...byName].map(
@@ -101,29 +87,20 @@ export async function addTo(
   return ldap.modify(dn, changes, []);
 }
 
-/** Accounts and groups with a number, wherever they are: who has made them, and whether they have a seal. */
-export interface Numbered {
-  dn: string;
-  number: number;
-  creator: string;
-  isSealed: boolean;
-}
-
-export async function readNumbered(ldap: LdapConnection, base: string): Promise<Numbered[]> {
-  const all: Numbered[] = [];
+/** Accounts and groups with a number, wherever they are. */
+export async function readNumbered(
+  ldap: LdapConnection,
+  base: string,
+): Promise<{ dn: string; number: number }[]> {
+  const all: { dn: string; number: number }[] = [];
   for (const number of ['uidNumber', 'gidNumber']) {
     const search = { base, scope: 'sub', present: number, pageSize: 500 } as const;
-    const attributes = ['objectClass', number, 'creatorsName'];
-    for await (const page of ldap.pages({ ...search, attributes })) {
+    for await (const page of ldap.pages({ ...search, attributes: ['objectClass', number] })) {
       for (const entry of page) {
         const classes = entry.values('objectClass').map((name) => String(name).toLowerCase());
         // the gidNumber of an account is that of a group
         if (number === 'gidNumber' && !classes.includes('posixgroup')) continue;
-        all.push({
-          ...{ dn: entry.dn, number: Number(entry.values(number)[0]) },
-          creator: String(entry.values('creatorsName')[0] ?? ''),
-          isSealed: classes.includes('chamberlainsealed'),
-        });
+        all.push({ dn: entry.dn, number: Number(entry.values(number)[0]) });
       }
     }
   }
