@@ -32,10 +32,7 @@ export async function startApi(
   const pool = openPool(config, 'api', { max: MOST_CONNECTIONS, durable: false });
   const [queues, counts] = [openQueues(config, 'api'), openCallCounts(config)];
   const outcomes = openOutcomes(pool);
-  const events = openEventInbox(
-    config,
-    config.portals.filter((each) => each.events === 'http').map(({ name }) => name),
-  );
+  const events = openEventInbox(config);
   const close = async () => {
     counts.close();
     await Promise.all([outcomes.close(), queues.close(), events.close(), pool.end()]);

@@ -82,15 +82,19 @@ interface PortalQueue {
   waiters: Set<() => void>;
 }
 
-/**
- * Opens its connections when it is first asked.
- *
- * @param portals those that take their events over HTTP
- */
-export function openEventInbox(config: RedisPlace, portals: readonly string[]): EventInbox {
+/** Opens its connections when it is first asked. */
+export function openEventInbox(config: RedisPlace): EventInbox {
   let opened: Opened | undefined;
-  const open = (): Opened => (opened ??= openAll(config, portals));
-  const queueOf = (portal: string): PortalQueue => open().queues.get(portal) as PortalQueue;
+  const open = (): Opened => (opened ??= openAll(config));
+  const queueOf = (portal: string): PortalQueue => {
+    const { queues, redis } = open();
+    const found = queues.get(portal) ?? {
+      ...{ queue: openQueue(redis, eventsQueue(portal)), redis },
+      ...{ round: 0, looking: undefined, confirming: new Map(), waiters: new Set() },
+    };
+    queues.set(portal, found);
+    return found;
+  };
   return {
     look: (portal) => look(open(), queueOf(portal)),
     confirm(portal, job, have) {
@@ -134,18 +138,11 @@ export function openEventInbox(config: RedisPlace, portals: readonly string[]): 
   };
 }
 
-function openAll(config: RedisPlace, portals: readonly string[]): Opened {
+function openAll(config: RedisPlace): Opened {
   const redis = connectProducer(config, 'api');
-  const queues = portals.map((portal): [string, PortalQueue] => [
-    portal,
-    {
-      ...{ queue: openQueue(redis, eventsQueue(portal)), redis },
-      ...{ round: 0, looking: undefined, confirming: new Map(), waiters: new Set() },
-    },
-  ]);
   return {
     ...{ redis, guarded: guardRedis(redis), waiting: connectConsumer(config, 'api') },
-    ...{ queues: new Map(queues), looking: undefined },
+    ...{ queues: new Map(), looking: undefined },
   };
 }
 
@@ -224,9 +221,9 @@ function wakeAll({ waiters }: PortalQueue): void {
 }
 
 async function popMarkers(all: Opened): Promise<void> {
-  const queues = [...all.queues.values()];
-  const markers = new Map(queues.map((of) => [of.queue.toKey('marker'), of]));
-  while (queues.some(({ waiters }) => waiters.size > 0)) {
+  const waited = () => [...all.queues.values()].filter(({ waiters }) => waiters.size > 0);
+  for (let queues = waited(); queues.length > 0; queues = waited()) {
+    const markers = new Map(queues.map((of) => [of.queue.toKey('marker'), of]));
     try {
       const popped = await all.waiting.bzpopmin(...markers.keys(), WAIT_SECONDS);
       const of = markers.get(popped?.[0] ?? '');

@@ -12,8 +12,8 @@ let redis: Redis;
 
 beforeAll(async () => {
   world = await openWorld('event inbox', { needs: ['redis'] });
-  outbox = openOutbox(world.config);
-  inbox = openEventInbox(world.config, ['portal']);
+  outbox = openOutbox(world.config, (portal) => `portal.${portal}`);
+  inbox = openEventInbox(world.config);
   redis = new Redis(world.redis.urlOf('owner'));
 });
 beforeEach(async () => void (await redis.flushall()));
@@ -52,7 +52,7 @@ test('a job that ended, was removed or is another is not confirmed, and the one 
 
 test('a job that was fetched by an API that died is found again', async () => {
   await outbox.add('portal', 'one', 'a token');
-  const other = openEventInbox(world.config, ['portal']);
+  const other = openEventInbox(world.config);
   // fetches `one`, and ends nothing
   await other.confirm('portal', 'zero', 1);
   await other.close();
