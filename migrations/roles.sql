@@ -76,6 +76,7 @@ GRANT INSERT (request, portal, kind, requested_by, approved_by, subject, account
 -- a key that was revoked stays so
 GRANT SELECT, INSERT, UPDATE (revoked_at, revoked_by, revoked_why) ON admin_keys TO chamberlain_intake;
 GRANT SELECT, INSERT ON admin_additions TO chamberlain_intake;
+GRANT SELECT, INSERT, UPDATE ON portals TO chamberlain_intake;
 -- an event's number is the relay's to give
 GRANT SELECT, INSERT (portal, event, subject, request, code, data) ON events
   TO chamberlain_intake, chamberlain_relay, chamberlain_sweep;
@@ -286,7 +287,7 @@ GRANT SELECT ON api.people, api.tools, api.realm_members, api.maintainers, api.s
   api.archivals, api.archives, api.archive_progress, api.login_seals, api.id_ranges, api.posix_ids,
   api.frozen, api.directory_heartbeat, api.place_markers, api.troubles, api.sweeps, api.unmanaged,
   api.unmanaged_looks, api.audit, api.audit_closings, api.api_reads, api.admin_keys, api.kept_surveys,
-  api.kept_survey_items, api.drifts
+  api.kept_survey_items, api.drifts, api.portals
   TO chamberlain_api;
 GRANT EXECUTE ON FUNCTION log_api_reads(text, text[], text[]) TO chamberlain_api;
 GRANT SELECT ON api_reads TO chamberlain_admin;
@@ -296,8 +297,8 @@ GRANT SELECT ON posix_ids, id_ranges, names, unmanaged_sightings, people, tools,
   maintainers, ssh_keys, access_requests, credentials, requests, request_touches, convergence,
   event_sequences, event_deliveries, events, junk, audit, audit_seals, audit_unsealed, audit_closings, surveys, reports,
   survey_progress, sweeps, sweep_releases, drifts, archivals, archives, archive_progress, approvals,
-  event_erasures, known_credentials, login_seals, holds, admin_keys, admin_additions, kept_surveys, ignored_findings
-  TO chamberlain_admin;
+  event_erasures, known_credentials, login_seals, holds, admin_keys, admin_additions, kept_surveys, ignored_findings,
+  portals TO chamberlain_admin;
 -- which password a database account should have been given, never its verifier
 GRANT SELECT (account, epoch, recorded_at, previous_until) ON database_verifiers TO chamberlain_admin;
 GRANT INSERT, DELETE ON surveys TO chamberlain_admin;
@@ -320,6 +321,9 @@ GRANT EXECUTE ON FUNCTION lock_holders(), leaders(), vacant_leases() TO chamberl
 -- the configuration: each process says which one it uses (0032_configuration.sql)
 GRANT EXECUTE ON FUNCTION note_configuration(text[], text, integer, text, double precision, jsonb, bigint, text)
   TO chamberlain_intake, chamberlain_relay, chamberlain_sweep, chamberlain_api, EACH_ROLE;
+-- and reads what PostgreSQL adds to the file (0031_portals.sql)
+GRANT EXECUTE ON FUNCTION portals_in_use()
+  TO chamberlain_intake, chamberlain_relay, chamberlain_sweep, chamberlain_api, chamberlain_admin, EACH_ROLE;
 GRANT EXECUTE ON FUNCTION configurations_in_use() TO chamberlain_admin, chamberlain_api;
 GRANT EXECUTE ON FUNCTION ask_reload() TO chamberlain_admin;
 

@@ -14,9 +14,9 @@ const PURE = [
   'src/roles/*/{role,verbs,columns}.ts',
   'src/identity/{names,reserved-names,posix-id,id-pattern,reach,mail}.ts',
   'src/credentials/credentials.ts',
-  'src/ssh-keys/{ssh-key,ssh-key-blob,ssh-key-options,known-bad-keys,ed25519-point,private-key}.ts',
+  'src/ssh-keys/{ed25519-key,ed25519-value,ssh-key,ssh-key-blob,ssh-key-options,known-bad-keys,ed25519-point,private-key}.ts',
   'src/seals/{seal,heartbeat}.ts',
-  'src/requests/{schema,turns}.ts',
+  'src/requests/{kinds,schema,turns}.ts',
   'src/lifecycle/{leaving,render-leaving,erased-person}.ts',
   'src/unmanaged/{unmanaged,unmanaged-things,sightings,render-unmanaged}.ts',
   'src/drift/{survey-groups,render-survey,sweep-decisions,sweep-fault}.ts',
@@ -24,7 +24,7 @@ const PURE = [
   'src/archives/{manifest,homes-manifest,databases-manifest,deletion}.ts',
   'src/recovery/{evidence,lesser,render,taking}.ts',
   'src/import/{account,judge,person,tool,refusal,import-batch}.ts',
-  'src/shared/{errors,time,printable,canonical-json}.ts',
+  'src/shared/{errors,time,printable,canonical-json,portal-fields}.ts',
 ];
 /** Speaks to PostgreSQL. */
 const SQL = ['src/database/', 'src/**/*-{table,queries}.ts'];

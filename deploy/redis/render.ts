@@ -61,7 +61,8 @@ const ROLE_KEYS = ROLES.flatMap(keysOfRole);
  */
 const KEYS: Partial<Record<RedisAccount, readonly string[]>> = {
   intake: ['~bull:requests.*'],
-  relay: ROLE_KEYS,
+  // and events of portals that were added by request, which have no user
+  relay: [...ROLE_KEYS, '~bull:events.*'],
   ...Object.fromEntries(ROLES.map((role) => [role, keysOfRole(role)])),
   sweep: ROLE_KEYS,
   // and takes events of portals that get them over HTTP, and counts calls
@@ -92,7 +93,8 @@ export interface RedisRule {
 /**
  * The users of an ACL file, in its order.
  *
- * @param portals names; an admin's own key needs no user: the account `admin` sends what it signs
+ * @param portals names, of those that the file lists; an admin's own key needs no user: the account `admin` sends what it
+ *   signs
  */
 export function redisRules(portals: readonly string[]): RedisRule[] {
   const rule = (account: RedisUser, keys: readonly string[], commands: readonly string[]) => {

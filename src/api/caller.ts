@@ -5,6 +5,7 @@
 import type { IncomingMessage } from 'node:http';
 import { type Pool, withClient } from '../database/connection.ts';
 import { findAdminKeys, readKeyState, whyDead } from '../requests/admin-keys-table.ts';
+import { findLivePortal } from '../requests/portals-table.ts';
 import { kidOfAdmin, verifyCall } from '../requests/token.ts';
 import { adminOfPortal, type Config } from '../shared/config.ts';
 import { isAdmin } from './callers-queries.ts';
@@ -39,9 +40,15 @@ export async function findCaller(
       : await withClient(pool, (client) => findAdminKeys(client, [kid]));
   const verified = verifyCall(token, call, config, now, adminKeys);
   if ('sentence' in verified) throw unsigned(verified.sentence);
-  const { portal, key } = verified;
+  const { portal, key, portalKey } = verified;
   const { name, reads } = portal;
   const admin = adminOfPortal(name);
+  if (portalKey !== undefined) {
+    // at each call, as for admins' own keys
+    const live = await withClient(pool, (client) => findLivePortal(client, name, portalKey));
+    if (live === undefined) throw unsigned('The portal was removed, or no longer has the key.');
+    return { name, admin, reads: live.reads };
+  }
   if (admin === undefined || key === undefined) return { name, admin, reads };
   // at each call: a key that was revoked, or whose owner is no admin any more, is dead at once
   const [state, isOne] = await withClient(pool, (client) =>

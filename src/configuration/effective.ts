@@ -3,10 +3,14 @@
  * here, so that there is one place where both are put together.
  */
 import type { Client } from '../database/connection.ts';
-import { type Config, loadConfig } from '../shared/config.ts';
+import { readAddedPortals } from '../requests/portals-table.ts';
+import { type Config, loadConfig, withPortals } from '../shared/config.ts';
 
 /** What PostgreSQL adds to the file. */
-export interface ConfigRows {}
+export interface ConfigRows {
+  /** not checked */
+  portals: readonly { name: string }[];
+}
 
 /**
  * Reads the file and what PostgreSQL adds to it.
@@ -23,11 +27,19 @@ export async function effectiveOf(file: Config, client?: Client): Promise<Config
   return composeConfig(file, client === undefined ? undefined : await readConfigRows(client));
 }
 
-/** The one place where both are put together; what it returns is frozen. */
-export function composeConfig(file: Config, _rows?: ConfigRows): Config {
-  return file;
+/**
+ * The one place where both are put together; what it returns is frozen. Where the file lists a portal of the same name,
+ * the file counts: an operator can always replace what a request has added.
+ *
+ * @throws CONFIG_INVALID for a row that is wrong
+ */
+export function composeConfig(file: Config, rows?: ConfigRows): Config {
+  const listed = new Set(file.portals.map(({ name }) => name));
+  const added = rows?.portals.filter(({ name }) => !listed.has(name)) ?? [];
+  if (added.length === 0) return file;
+  return withPortals(file, added);
 }
 
-async function readConfigRows(_client: Client): Promise<ConfigRows> {
-  return {};
+async function readConfigRows(client: Client): Promise<ConfigRows> {
+  return { portals: await readAddedPortals(client) };
 }

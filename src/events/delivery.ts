@@ -1,6 +1,7 @@
 /** Delivers events: each portal takes its own course (course.ts), and none delays another. */
 import { join } from 'node:path';
 import { openOutbox } from '../backends/redis/event-outbox.ts';
+import { portalAccount } from '../backends/redis/redis-connection.ts';
 import type { Pool } from '../database/connection.ts';
 import { signingKeyReader } from '../requests/token.ts';
 import { type Config, portalNames } from '../shared/config.ts';
@@ -29,12 +30,14 @@ export interface Delivery extends Sender {
 }
 
 export function openDelivery(config: Config, log: Log, pool: Pool): Delivery {
-  return {
-    ...{ config, log, pool, outbox: openOutbox(config) },
+  const delivery: Delivery = {
+    ...{ config, log, pool },
+    outbox: openOutbox(config, (portal) => portalAccount(portal, delivery.config, 'relay')),
     key: signingKeyReader(join(config.secrets, 'events-key')),
     ...{ courses: new Map(), erasures: new Map() },
     listening: listeningIn(config),
   };
+  return delivery;
 }
 
 /** Delivers by this configuration from the next round on. */

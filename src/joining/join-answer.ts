@@ -3,7 +3,6 @@ import { X509Certificate } from 'node:crypto';
 import * as z from 'zod/mini';
 import {
   absolutePath,
-  ed25519PublicKey,
   fingerprints,
   hostAccount,
   hostName,
@@ -13,6 +12,7 @@ import {
   someOf,
   unixName,
 } from '../shared/config-values.ts';
+import { ed25519PublicKey } from '../ssh-keys/ed25519-value.ts';
 import { ChamberlainError } from '../shared/errors.ts';
 
 /** A longer file is no join answer: the largest part are certificates. */

@@ -6,7 +6,6 @@ import { createPublicKey } from 'node:crypto';
 import * as z from 'zod/mini';
 import {
   absolutePath,
-  ed25519PublicKey,
   filled,
   fingerprints,
   hostAccount,
@@ -17,6 +16,7 @@ import {
   someOf,
   unixName,
 } from '../shared/config-values.ts';
+import { ed25519PublicKey } from '../ssh-keys/ed25519-value.ts';
 import { sealKeyId, type SealKeys } from '../seals/seal.ts';
 
 /**

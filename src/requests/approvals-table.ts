@@ -30,6 +30,8 @@ export interface NewApproval {
   request: string;
   portal: string;
   subject: number;
+  /** what it is about, if that is not the subject: the name of a portal */
+  about?: string | undefined;
   /** the request; erased when it is decided */
   body: Request;
   /** why it waits, as people read it */
@@ -38,13 +40,13 @@ export interface NewApproval {
   key: string | undefined;
 }
 
-/** Lets a request wait. Returns false if a request of this kind already waits for the subject. */
+/** Lets a request wait. Returns false if a request of this kind already waits about the same. */
 export async function openApproval(client: Client, approval: NewApproval): Promise<boolean> {
-  const { request, portal, subject, body, why, key } = approval;
+  const { request, portal, subject, about = '', body, why, key } = approval;
   const { rowCount } = await client.query(
-    `INSERT INTO approvals (request, portal, kind, subject, requested_by, body, why, key)
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (kind, subject) WHERE state = 'open' DO NOTHING`,
-    [request, portal, body.kind, subject, body.requestedBy, JSON.stringify(body), why, key],
+    `INSERT INTO approvals (request, portal, kind, subject, requested_by, body, why, key, about)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (kind, subject, about) WHERE state = 'open' DO NOTHING`,
+    [request, portal, body.kind, subject, body.requestedBy, JSON.stringify(body), why, key, about],
   );
   return rowCount !== 0;
 }

@@ -29,6 +29,10 @@ export const KIND_SUMMARIES = {
   'subject.release': 'lift a hold',
   'admin-key.add': 'give an admin a key of their own; another admin must approve',
   'admin-key.revoke': "revoke an admin's own key for good: name its fingerprint",
+  'portal.add': 'add a portal that works over HTTP; a second admin must approve',
+  'portal.update':
+    'change what a portal may do, or its keys; a second admin must approve more rights',
+  'portal.remove': 'remove a portal that was added by request',
   'request.approve': 'approve a waiting request: name its id',
   'request.reject': 'reject a waiting request, with a reason',
   'survey.run': 'survey some subjects, or everything; changes nothing',
@@ -52,6 +56,8 @@ export const URGENT_KINDS: ReadonlySet<RequestKind> = new Set<RequestKind>([
   'key.remove',
   'maintainer.remove',
   'person.suspend',
+  'portal.remove',
+  'portal.update',
   'tool.delete',
   'tool.disable',
 ]);

@@ -6,6 +6,7 @@
  */
 import * as z from 'zod';
 import { isDisplayName, NEW_SHELL_NAME, NEW_TOOL_NAME } from '../identity/names.ts';
+import { portalFields, portalParts } from '../shared/portal-fields.ts';
 import type { RequestKind } from './kinds.ts';
 
 /** A job whose JSON is larger than this, in bytes, is refused without being read. */
@@ -121,6 +122,9 @@ const scope = {
   role: name.optional().describe('ask only this role'),
   target: name.optional().describe('look only at this target'),
 };
+
+const OF_EVENTS =
+  'a portal that takes its events from its queue needs a user of Redis: an operator lists it in the file';
 
 /** A person or a tool. */
 const subject = { person: person.optional(), tool: tool.optional() };
@@ -260,6 +264,25 @@ export const REQUEST_SCHEMAS = {
     expiresAt: time.describe('when the key expires, such as 2027-12-31T12:00:00Z'),
   }),
   'admin-key.revoke': kind('admin-key.revoke', { fingerprint, reason: reason.default('') }),
+  'portal.add': kind('portal.add', {
+    ...portalFields,
+    events: z.literal('http').default('http').describe(OF_EVENTS),
+    reason: reason.default(''),
+  }),
+  'portal.update': kind('portal.update', {
+    name: portalParts.name,
+    keys: z.optional(portalParts.keys),
+    kinds: z.optional(portalParts.kinds),
+    subjectEvents: z.optional(portalParts.subjectEvents),
+    speaksForAdmins: z.optional(portalParts.speaksForAdmins),
+    verifiesMail: z.optional(portalParts.verifiesMail),
+    reads: z.optional(portalParts.reads),
+    reason: reason.default(''),
+  }),
+  'portal.remove': kind('portal.remove', {
+    name: portalParts.name,
+    reason: reason.default(''),
+  }),
   'request.approve': kind('request.approve', { request: waiting, sentBy }),
   'request.reject': kind('request.reject', {
     request: waiting,

@@ -133,7 +133,7 @@ export function verifyCall(
   config: Config,
   now: Date,
   adminKeys: AdminKeys = NONE,
-): { portal: Portal; key: string | undefined } | { sentence: string } {
+): Signer | { sentence: string } {
   const shape = readShape(token);
   if (typeof shape === 'string') return { sentence: shape };
   const { header, payload } = shape;
@@ -169,9 +169,7 @@ export function verifyCall(
     most: MAX_CALL_LIFE_SECONDS,
     words: '5 minutes',
   });
-  return untimely === undefined
-    ? { portal: known.portal, key: ownKeyOf(known.portal, signed) }
-    : { sentence: untimely };
+  return untimely === undefined ? signerOf(known.portal, signed) : { sentence: untimely };
 }
 
 /** Reads the key that signs requests or events. Throws CONFIG_INVALID. */
@@ -225,6 +223,8 @@ interface Signer {
    * read in the transaction of the decision
    */
   key: string | undefined;
+  /** of a portal that was added by request: the fingerprint of the key. Whether it counts is read likewise */
+  portalKey?: string;
 }
 
 /**
@@ -262,7 +262,7 @@ export function verifyToken(
   }
   const signed = verifySignature(token, header, known);
   if (typeof signed === 'string') return refuse('REQUEST_SIGNATURE', signed);
-  const signer = { portal: known.portal, key: ownKeyOf(known.portal, signed) };
+  const signer = signerOf(known.portal, signed);
 
   const parsed = CLAIMS.safeParse(payload);
   if (!parsed.success) {
@@ -404,8 +404,10 @@ function findKeys(
   return { portal, keys: new Map([[kid, added.key]]) };
 }
 
-function ownKeyOf(portal: Portal, key: KeyObject): string | undefined {
-  return adminOfPortal(portal.name) === undefined ? undefined : fingerprintOf(key);
+function signerOf(portal: Portal, key: KeyObject): Signer {
+  if (portal.byRequest === true) return { portal, key: undefined, portalKey: fingerprintOf(key) };
+  const isOwnKey = adminOfPortal(portal.name) !== undefined;
+  return { portal, key: isOwnKey ? fingerprintOf(key) : undefined };
 }
 
 const parsed = new WeakMap<Config, Map<string, PortalKeys>>();

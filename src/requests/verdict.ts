@@ -12,6 +12,7 @@
 import { createHash } from 'node:crypto';
 import { adminOfPortal, type Config, type Portal } from '../shared/config.ts';
 import { type AdminKeys, readKeyState, whyDead } from './admin-keys-table.ts';
+import { findLivePortal } from './portals-table.ts';
 import { verifyToken } from './token.ts';
 import { ChamberlainError, CODES, type Code, codeOf } from '../shared/errors.ts';
 import { canonicalJson } from '../shared/canonical-json.ts';
@@ -89,6 +90,8 @@ export interface SignedJob {
     portal: Portal;
     /** the fingerprint of the admin's own key that signed it; undefined: a portal did */
     key?: string | undefined;
+    /** of a portal that was added by request: the fingerprint of the key that signed it */
+    portalKey?: string;
     /** of the approver and the request. The same hash under the same id gets the same verdict again */
     sha256: Buffer;
     kind: string | undefined;
@@ -295,10 +298,11 @@ async function decideVerdict(
       throw new ChamberlainError(signed.refusal.code, signed.refusal.sentence);
     }
     if (key !== undefined) await requireLiveKey(client, key, now);
+    const signer = await requireLivePortal(client, signed);
     const request = requireRequest(claims.request);
-    checkPortal(portal, request.kind, urgentQueue);
+    checkPortal(signer, request.kind, urgentQueue);
     return await attempt(client, () =>
-      accept(client, config, identity, { request, portal, actor, now, together }),
+      accept(client, config, identity, { request, portal: signer, actor, now, together }),
     );
   } catch (error) {
     if (isFault(error)) throw error;
@@ -362,6 +366,23 @@ async function requireLiveKey(client: Client, key: string, now: Date): Promise<v
   throw new ChamberlainError(
     'ADMIN_KEY_DEAD',
     `${dead} Sign with another key; \`chamberlain admin-key new\` makes one.`,
+  );
+}
+
+/**
+ * The portal with its rights. One that was added by request is read within the transaction that decides, because an
+ * earlier request of the same batch may have changed it; refuses what it has signed with a key that it no longer has.
+ */
+async function requireLivePortal(
+  client: Client,
+  { portal, portalKey }: SignedJob['signed'],
+): Promise<Portal> {
+  if (portalKey === undefined) return portal;
+  const live = await findLivePortal(client, portal.name, portalKey);
+  if (live !== undefined) return live;
+  throw new ChamberlainError(
+    'PORTAL_DEAD',
+    `The portal ${portal.name} was removed, or no longer has the key ${portalKey}. Sign with a key that it has.`,
   );
 }
 

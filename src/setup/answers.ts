@@ -6,7 +6,6 @@ import { parseNewShellName } from '../identity/names.ts';
 import { isReservedName } from '../identity/reserved-names.ts';
 import {
   absolutePath,
-  ed25519PublicKey,
   filled,
   hostName,
   idRange,
@@ -16,6 +15,7 @@ import {
   someOf,
   unixName,
 } from '../shared/config-values.ts';
+import { ed25519PublicKey } from '../ssh-keys/ed25519-value.ts';
 import { adminOfPortal, type Config } from '../shared/config.ts';
 import { ChamberlainError } from '../shared/errors.ts';
 import { isAddress, isLocal } from '../shared/tls.ts';

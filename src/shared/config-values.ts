@@ -1,5 +1,4 @@
 /** Kinds of values that the configurations share. */
-import { createPublicKey } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { type Document, isMap, isNode, isScalar, LineCounter, parseDocument } from 'yaml';
@@ -89,22 +88,6 @@ export const redisUrl = z
       'must be rediss://HOST:PORT or unix:///PATH/OF/SOCKET (or redis:// to this machine)',
     ),
   );
-
-const PUBLIC_KEY =
-  /^\s*-----BEGIN PUBLIC KEY-----\n[A-Za-z0-9+/=\n]+\n-----END PUBLIC KEY-----\s*$/;
-
-/** PEM, as `openssl pkey -pubout` prints it. A private key is refused: Node.js would derive the public one from it. */
-export const ed25519PublicKey = z
-  .string()
-  .check(z.refine(isEd25519PublicKey, 'is not an Ed25519 public key in PEM'));
-
-function isEd25519PublicKey(pem: string): boolean {
-  try {
-    return PUBLIC_KEY.test(pem) && createPublicKey(pem).asymmetricKeyType === 'ed25519';
-  } catch {
-    return false;
-  }
-}
 
 /** Where a program listens: `HOST:PORT`, `[IPv6]:PORT` or `unix:/PATH`. */
 export type Listen = { path: string } | { host: string; port: number };

@@ -9,7 +9,6 @@ import * as z from 'zod/mini';
 import {
   absolutePath,
   checkValue,
-  ed25519PublicKey,
   filled,
   fingerprints,
   hostName,
@@ -31,7 +30,7 @@ import { MOVABLE_ROLES, type MovableRole } from '../roles/index.ts';
 import { parseImportedShellName } from '../identity/names.ts';
 import type { Realm } from '../reconcile/wanted.ts';
 import { fingerprintOf } from '../ssh-keys/ed25519-key.ts';
-import { REQUEST_KINDS } from '../requests/kinds.ts';
+import { portalFields } from './portal-fields.ts';
 import { isThisMachine } from './tls.ts';
 import { sealKeyId, type SealKey } from '../seals/seal.ts';
 
@@ -67,47 +66,6 @@ const machine = z.strictObject({
   fingerprint: z.optional(filled),
   joinedAt: z.optional(filled),
   by: z.optional(filled),
-});
-
-const portal = z.strictObject({
-  /** the portal of an admin's own key is called `admin.<shell name>` */
-  name: z.string().check(
-    z.regex(/^[a-z][a-z0-9.-]{0,62}$/),
-    z.refine(
-      (name) => !name.startsWith('urgent.'),
-      'must not begin with `urgent.`: its queue would be the urgent one of another portal',
-    ),
-  ),
-  keys: someOf(
-    z
-      .strictObject({ kid: filled, publicKey: ed25519PublicKey })
-      .check(
-        z.refine(
-          ({ kid, publicKey }) =>
-            !kid.startsWith('SHA256:') || kid === fingerprintOf(createPublicKey(publicKey)),
-          'the kid begins with SHA256: but is not the fingerprint of the key. Name the key in another way',
-        ),
-      ),
-  ).check(
-    z.refine(
-      (keys) => new Set(keys.map(({ kid }) => kid)).size === keys.length,
-      'two of them have the same kid',
-    ),
-  ),
-  kinds: z.union([z.literal('all'), someOf(z.enum(REQUEST_KINDS))]),
-  /** whether it gets events about every subject, not only about its own requests */
-  subjectEvents: z.prefault(z.boolean(), false),
-  /**
-   * whether it may send requests of an admin that only admins may send, or that change the admin tool. Otherwise
-   * these need the admin's own key.
-   */
-  speaksForAdmins: z.prefault(z.boolean(), false),
-  /** whether it may say that a person's mail address is verified */
-  verifiesMail: z.prefault(z.boolean(), false),
-  /** whether it takes its events from its queue, or over HTTP from the API */
-  events: z.prefault(z.enum(['queue', 'http']), 'queue'),
-  /** what it may read through the API (src/api/rights.ts) */
-  reads: z.prefault(z.array(z.enum(['public', 'own', 'mail', 'all'])), []),
 });
 
 /** The HTTP API; without this section the realm has none. */
@@ -277,7 +235,7 @@ const schema = z
       {},
     ),
     api: z.optional(api),
-    portals: someOf(portal),
+    portals: someOf(z.strictObject(portalFields)),
   })
   .check(
     z.superRefine((config, context) => {
@@ -308,8 +266,16 @@ const schema = z
     }),
   );
 
-export type Config = z.infer<typeof schema>;
-export type Portal = Config['portals'][number];
+type File = z.infer<typeof schema>;
+/** A portal, or an admin's own key. */
+export type Portal = File['portals'][number] & {
+  /**
+   * an admin's request has added it, and it has no user of Redis. Its row in PostgreSQL counts in each decision
+   * (src/requests/portals-table.ts)
+   */
+  byRequest?: true;
+};
+export type Config = Omit<File, 'portals'> & { portals: Portal[] };
 export type RoleMachine = Config['machines'][number];
 
 /** Reads and checks the file. Throws CONFIG_INVALID, naming each line that is wrong. */
@@ -320,6 +286,15 @@ export function loadConfig(path: string): Config {
 /** Checks a configuration that comes from another machine. Throws CONFIG_INVALID, naming each setting that is wrong. */
 export function checkConfig(value: unknown, act: string): Config {
   return deepFreeze(checkValue(value, schema, act));
+}
+
+/** Adds portals that came by request. Throws CONFIG_INVALID, naming what is wrong with one of them. */
+export function withPortals(config: Config, portals: readonly { name: string }[]): Config {
+  const added = portals.map((portal): Portal => {
+    const act = `reading the portal ${portal.name}, which was added by request`;
+    return { ...checkValue(portal, z.strictObject(portalFields), act), byRequest: true };
+  });
+  return deepFreeze({ ...config, portals: [...config.portals, ...added] });
 }
 
 /** The machine that runs a role, if it is another one. */

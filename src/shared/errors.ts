@@ -219,6 +219,31 @@ export const CODES = {
     'No admin has a key with this fingerprint.',
     'See `chamberlain list admin-keys`.',
   ),
+  // portals that are added by request
+  PORTAL_DEAD: refusal(
+    'The portal was removed, or no longer has the key that signed.',
+    'Sign with a key that the portal has. `chamberlain list portals` shows its keys.',
+  ),
+  PORTAL_LISTED: refusal(
+    'The configuration file lists the portal, so no request changes it.',
+    'An operator changes the file, and runs `chamberlain reload`.',
+  ),
+  PORTAL_TAKEN: refusal(
+    'There is a portal of that name, or something else has the name.',
+    'Choose another name, or change that portal with portal.update.',
+  ),
+  PORTAL_UNKNOWN: refusal(
+    'No request has added a portal of that name, or it was removed.',
+    'See `chamberlain list portals`.',
+  ),
+  PORTAL_KEY_TAKEN: refusal(
+    'The key is, or was, the key of another portal or of an admin, or was removed from this portal.',
+    'Have the portal make a new key.',
+  ),
+  PORTAL_CHANGED: refusal(
+    'The portal has changed since the request was sent.',
+    'Reject the request. Whoever sent it can send it again, as the portal is now.',
+  ),
   // names
   NAME_INVALID: refusal('The name has a form that is not allowed.', 'Choose another name.'),
   NAME_RESERVED: refusal('The name is reserved for the system.', 'Choose another name.'),

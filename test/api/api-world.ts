@@ -2,7 +2,8 @@
  * A world with the API in this process, and a portal for each right. Calls are made and signed as a program in any other
  * language would: with node:http and node:crypto alone.
  */
-import { fixedConfig } from '../../src/configuration/config-in-use.ts';
+import { fixedConfig, openConfigInUse } from '../../src/configuration/config-in-use.ts';
+import { startReloading } from '../../src/configuration/reloading.ts';
 import { createPrivateKey, type KeyObject, randomUUID, sign } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { request as httpRequest } from 'node:http';
@@ -64,14 +65,22 @@ export interface ApiWorld {
   close(): Promise<void>;
 }
 
-/** @param options.roles what else works in this process, such as intake; the realm is then bootstrapped */
+/**
+ * @param options.roles what else works in this process, such as intake; the realm is then bootstrapped
+ * @param options.reloads follows changes of the configuration, as `chamberlain work` does
+ */
 export async function openApiWorld(
   name: string,
   {
     roles = [],
     api,
+    reloads = false,
     ...options
-  }: WorldOptions & { roles?: readonly string[]; api?: StackConfig['api'] } = {},
+  }: WorldOptions & {
+    roles?: readonly string[];
+    api?: StackConfig['api'];
+    reloads?: boolean;
+  } = {},
 ): Promise<ApiWorld> {
   const keys = new Map<string, KeyObject>();
   let made: World['makeKey'] | undefined;
@@ -111,11 +120,11 @@ export async function openApiWorld(
     if (roles.includes('homes')) await world.chamberlain('prepare');
   }
   if (roles.includes('homes')) await world.chamberlain('prepare');
-  const server = await startApi(fixedConfig(world.config), logger);
-  const work =
-    roles.length === 0
-      ? undefined
-      : await startWork(fixedConfig(world.config), { roles, log: logger });
+  const works = ['api', ...roles];
+  const inUse = reloads ? openConfigInUse(world.configFile, works) : fixedConfig(world.config);
+  const reloading = reloads ? startReloading(inUse, { works, log: logger }) : undefined;
+  const server = await startApi(inUse, logger);
+  const work = roles.length === 0 ? undefined : await startWork(inUse, { roles, log: logger });
   const port = server.port as number;
   const it: ApiWorld = {
     ...{ world, port, log },
@@ -155,6 +164,7 @@ export async function openApiWorld(
       });
     },
     async close() {
+      await reloading?.close();
       await server.close();
       await work?.close();
       await world.close();

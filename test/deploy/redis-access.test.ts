@@ -11,7 +11,7 @@ import { runningPid, startServer, stopServer } from '../../dev/servers/daemon.ts
 import { makePlace } from '../../dev/servers/place.ts';
 import { redisServer, type RedisServer } from '../../dev/servers/redis.ts';
 import { openQueues, startConsumer } from '../../src/backends/redis/queue.ts';
-import { portalAccount, type RedisAccount } from '../../src/backends/redis/redis-connection.ts';
+import type { RedisAccount } from '../../src/backends/redis/redis-connection.ts';
 import { expectGolden } from '../golden.ts';
 import { makeTemporaryFolder } from '../shared-servers.ts';
 
@@ -122,7 +122,7 @@ describe.each([
 
   test('works on its events, which the relay has put there, and fails one', async () => {
     const relay = new Queue('events.bridge', {
-      connection: { url: server.urlOf(portalAccount('bridge')), maxRetriesPerRequest: null },
+      connection: { url: server.urlOf('portal.bridge'), maxRetriesPerRequest: null },
     });
     const heard: string[] = [];
     const worker = new Worker(
@@ -284,7 +284,7 @@ describe('a job that names keys of others cannot move them with the rights of it
     const parent = { pk: 'bull:requests.other:9', pd: '{}', pdk: 'bull:requests.other:wait' };
     const next = { name: 'request', data: '{}', opts: '{}', ...parent };
     await owner.hset('bull:requests.bridge:dn:d', next);
-    const account = connection(portalAccount('bridge'));
+    const account = connection('portal.bridge');
     const worker = new bullmq.Worker('requests.bridge', async () => 'done', account);
     opened.push({ close: () => worker.close(true) });
     const error = await new Promise<Error>((resolve) => worker.on('error', resolve));
@@ -300,7 +300,7 @@ describe('a job that names keys of others cannot move them with the rights of it
       await open(name, user).add('job', {}, { jobId: 'theirs' });
     }
     const before = await theirs();
-    const queue = open('events.bridge', portalAccount('bridge'));
+    const queue = open('events.bridge', 'portal.bridge');
     await queue.add('events', {}, { jobId: 'mine' });
     const children = ['bull:events.other:theirs', 'bull:homes:theirs'];
     await owner.sadd('bull:events.bridge:mine:dependencies', ...children);

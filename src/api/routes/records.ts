@@ -6,6 +6,7 @@ import { withClient } from '../../database/connection.ts';
 import { findSubjectsByWord } from '../../database/overview.ts';
 import { parseImportedShellName } from '../../identity/names.ts';
 import { readAdminKeys } from '../../requests/admin-keys.ts';
+import { readPortals } from '../../requests/listed-portals.ts';
 import { READ_KINDS, readReads } from '../api-reads-table.ts';
 import { makePage, NUMBER_KEY, PAGE_QUERY, pageOf, readCursor, SEARCH } from '../page.ts';
 import { plain } from '../../shared/plain.ts';
@@ -70,7 +71,47 @@ const ADMIN_KEYS = z
   })
   .describe("every admin's own key, also the revoked ones");
 
+const PORTALS = z
+  .object({
+    items: z.array(
+      z.object({
+        name: z.string(),
+        keys: z.array(
+          z.object({
+            kid: z.string(),
+            fingerprint: z.string().describe('as ssh-keygen -l prints it'),
+          }),
+        ),
+        kinds: z.union([z.literal('all'), z.array(z.string())]),
+        reads: z.array(z.string()),
+        subjectEvents: z.boolean(),
+        speaksForAdmins: z.boolean(),
+        verifiesMail: z.boolean(),
+        events: z.enum(['queue', 'http']),
+        addedBy: z.string().nullable().describe('null: the configuration file lists the portal'),
+        approvedBy: z.string().nullable(),
+        addedAt: TIME.nullable(),
+        changedBy: z.string().nullable(),
+        changedAt: TIME.nullable(),
+        removedBy: z.string().nullable(),
+        removedWhy: z.string().nullable(),
+        removedAt: TIME.nullable(),
+      }),
+    ),
+  })
+  .describe('every portal, also the removed ones that were added by request');
+
 export const RECORD_ROUTES = [
+  route({
+    method: 'GET',
+    path: '/v1/portals',
+    summary: 'portals: what they may do, their keys, who asked for and who approved them',
+    right: 'all',
+    replies: { 200: PORTALS },
+  }).handle(async ({ config, pool }) => {
+    const portals = await withClient(pool, (client) => readPortals(client, config));
+    return { status: 200, body: { items: portals.map(plain) } };
+  }),
   route({
     method: 'GET',
     path: '/v1/admin-keys',

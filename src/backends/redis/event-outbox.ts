@@ -13,7 +13,7 @@ import {
   connectProducer,
   type Guard,
   guardRedis,
-  portalAccount,
+  type RedisAccount,
   type RedisPlace,
 } from './redis-connection.ts';
 
@@ -69,15 +69,24 @@ export interface Outbox {
 
 /** The queue of one portal, by its rights. */
 interface PortalQueue {
+  account: RedisAccount;
   queue: Queue;
   redis: Redis;
   guarded: Guard;
 }
 
-export function openOutbox(config: RedisPlace): Outbox {
+/** @param accountOf by whose rights the queue of a portal is handled now */
+export function openOutbox(
+  config: RedisPlace,
+  accountOf: (portal: string) => RedisAccount,
+): Outbox {
   const opened = new Map<string, PortalQueue>();
   const open = (portal: string): PortalQueue => {
-    const found = opened.get(portal) ?? openPortalQueue(config, portal);
+    const account = accountOf(portal);
+    const last = opened.get(portal);
+    if (last?.account === account) return last;
+    if (last !== undefined) void closeAll([last]);
+    const found = openPortalQueue(config, portal, account);
     opened.set(portal, found);
     return found;
   };
@@ -141,14 +150,15 @@ async function closeAll(queues: readonly PortalQueue[]): Promise<void> {
   for (const { redis } of queues) redis.disconnect();
 }
 
-function openPortalQueue(config: RedisPlace, portal: string): PortalQueue {
-  const redis = connectProducer(config, portalAccount(portal));
+function openPortalQueue(config: RedisPlace, portal: string, account: RedisAccount): PortalQueue {
+  const redis = connectProducer(config, account);
   const queue = openQueue(redis, eventsQueue(portal), {
     skipMetasUpdate: false,
     streams: { events: { maxLen: MOST_ENTRIES } },
   });
   const guarded = guardRedis(redis);
   return {
+    account,
     queue,
     redis,
     // a key that somebody has made of another type would block the queue forever

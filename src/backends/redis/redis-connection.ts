@@ -34,10 +34,18 @@ export type RedisAccount = RedisProgram | `portal.${string}`;
 /**
  * The account by which intake and the relay run BullMQ's scripts on what a portal has written. A job may name
  * keys that belong to others (its parent, its children), and the script then follows them: with the rights of
- * the portal it can reach only what the portal can reach. An admin's own key has no user: it uses intake's.
+ * the portal it can reach only what the portal can reach. An admin's own key, and a portal that was added by request,
+ * have no user, and only our own programs write to their queues: theirs is the program's own account.
  */
-export function portalAccount(portal: string): RedisAccount {
-  return adminOfPortal(portal) === undefined ? `portal.${portal}` : 'intake';
+export function portalAccount(
+  portal: string,
+  { portals }: Pick<Config, 'portals'>,
+  own: 'intake' | 'relay',
+): RedisAccount {
+  const hasUser =
+    adminOfPortal(portal) === undefined &&
+    !portals.some(({ name, byRequest }) => name === portal && byRequest === true);
+  return hasUser ? `portal.${portal}` : own;
 }
 
 /** The name of an account in Redis: `chamberlain_relay`, or `portal.bridge` for the portal bridge. */

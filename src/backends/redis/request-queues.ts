@@ -4,6 +4,7 @@
  */
 import { type Job, type Queue, Worker } from 'bullmq';
 import type { Redis } from 'ioredis';
+import type { Config } from '../../shared/config.ts';
 import type { Code } from '../../shared/errors.ts';
 import { findSound, removeSurplus } from './queued-jobs.ts';
 import { mendTypes, pausedOf, removeJobs, results } from './queue-keys.ts';
@@ -14,6 +15,7 @@ import {
   type Guard,
   guardRedis,
   portalAccount,
+  type RedisAccount,
   type RedisPlace,
 } from './redis-connection.ts';
 
@@ -28,7 +30,8 @@ export interface RequestQueue {
   urgent: boolean;
   /** by the rights of intake: for what does not depend on the content of a job */
   asIntake: Queue;
-  /** by the rights of the portal */
+  /** by the rights of that account: the portal's */
+  account: RedisAccount;
   connection: Redis;
   worker: Worker;
 }
@@ -71,7 +74,10 @@ export interface Inbox {
   odd: boolean;
 }
 
-export function openInbox(config: RedisPlace, portals: readonly string[]): Inbox {
+/** What the connections of portals depend on. */
+type PortalsPlace = RedisPlace & Pick<Config, 'portals'>;
+
+export function openInbox(config: PortalsPlace, portals: readonly string[]): Inbox {
   const redis = connectProducer(config, 'intake');
   const queues = portals.flatMap((portal) => openPortal(config, redis, portal));
   return {
@@ -81,8 +87,9 @@ export function openInbox(config: RedisPlace, portals: readonly string[]): Inbox
   };
 }
 
-function openPortal(config: RedisPlace, redis: Redis, portal: string): RequestQueue[] {
-  const connection = connectConsumer(config, portalAccount(portal));
+function openPortal(config: PortalsPlace, redis: Redis, portal: string): RequestQueue[] {
+  const account = portalAccount(portal, config, 'intake');
+  const connection = connectConsumer(config, account);
   return [true, false].map((urgent) => {
     const worker = new Worker(requestsQueue(portal, urgent), undefined, {
       connection,
@@ -91,7 +98,7 @@ function openPortal(config: RedisPlace, redis: Redis, portal: string): RequestQu
     });
     worker.on('error', () => {}); // each call reports its own
     const asIntake = openQueue(redis, requestsQueue(portal, urgent));
-    return { portal, urgent, asIntake, connection, worker };
+    return { portal, urgent, asIntake, account, connection, worker };
   });
 }
 
@@ -101,11 +108,13 @@ function openPortal(config: RedisPlace, redis: Redis, portal: string): RequestQu
  */
 export async function changePortals(
   inbox: Inbox,
-  config: RedisPlace,
+  config: PortalsPlace,
   portals: readonly string[],
 ): Promise<void> {
-  const known = Map.groupBy(inbox.queues, ({ portal }) => portal);
-  const gone = inbox.queues.filter(({ portal }) => !portals.includes(portal));
+  const stays = ({ portal, account }: RequestQueue) =>
+    portals.includes(portal) && account === portalAccount(portal, config, 'intake');
+  const known = Map.groupBy(inbox.queues.filter(stays), ({ portal }) => portal);
+  const gone = inbox.queues.filter((queue) => !stays(queue));
   inbox.portals = portals;
   inbox.queues = portals.flatMap(
     (portal) => known.get(portal) ?? openPortal(config, inbox.redis, portal),

@@ -1,4 +1,4 @@
-/** `chamberlain list people`, `list tools`, `list keys`: page by page; and `list admin-keys`. Reads only PostgreSQL. */
+/** `chamberlain list people`, `list tools`, `list keys`: page by page; `list admin-keys`, `list portals`. Reads only PostgreSQL. */
 import { InvalidArgumentError, Option } from 'commander';
 import type { Config } from '../../shared/config.ts';
 import { withoutRealm } from '../../identity/names.ts';
@@ -17,6 +17,7 @@ import {
   TOOL_STATES,
 } from '../../database/listing.ts';
 import { readAdminKeys } from '../../requests/admin-keys.ts';
+import { readPortals } from '../../requests/listed-portals.ts';
 import { findPerson } from '../../identity/people-table.ts';
 import type { Client } from '../../database/connection.ts';
 import type { Command } from '../command.ts';
@@ -48,6 +49,42 @@ export function defineListing(parent: Command): void {
   defineTools(parent.command('tools').summary('tools: state, maintainers, title'));
   defineKeys(parent.command('keys').summary('SSH keys: whose, until when'));
   defineAdminKeys(parent.command('admin-keys').summary("admins' own keys: whose, until when"));
+  definePortals(parent.command('portals').summary('portals: keys, kinds, who added them'));
+}
+
+function definePortals(command: Command): void {
+  command
+    .description(
+      'Lists the portals of the configuration file, and those that were added by request: what they may\n' +
+        "do, their keys, who asked for them and who approved them. Removed portals stay listed. Admins' own\n" +
+        'keys are in `list admin-keys`. If the file lists a portal that was also added by request, the file\n' +
+        'counts, and it comes first.',
+    )
+    .examples(
+      'list portals',
+      "list portals --json | jq '.portals[] | select(.removedAt == null) | .keys[]'",
+    )
+    .exits()
+    .action(async () => {
+      const config = configOf(command);
+      const portals = await withAdmin(config, (client) => readPortals(client, config));
+      if (wantsJson(command)) printJson({ portals });
+      else if (portals.length === 0) print('no portals');
+      else
+        printPage(
+          renderColumns(portals, [
+            ['portal', (p) => p.name],
+            ['events', (p) => p.events],
+            ['kinds', (p) => (p.kinds === 'all' ? 'all' : nameFew(p.kinds, FEW_NAMED))],
+            ['reads', (p) => p.reads.join(', ')],
+            ['keys', (p) => p.keys.map(({ fingerprint }) => fingerprint).join(', ')],
+            ['added by', (p) => p.addedBy ?? 'the configuration'],
+            ['approved by', (p) => p.approvedBy],
+            ['changed by', (p) => p.changedBy],
+            ['removed', (p) => p.removedAt && `${timeOf(p.removedAt)} by ${p.removedBy ?? '?'}`],
+          ]),
+        );
+    });
 }
 
 function defineAdminKeys(command: Command): void {

@@ -23,6 +23,7 @@ import {
   revokeListedKey,
   whyDead,
 } from '../admin-keys-table.ts';
+import { findPortalOfKeys } from '../portals-table.ts';
 import {
   decided,
   type Handler,
@@ -51,7 +52,11 @@ export const addAdminKey: Handler<RequestOf<'admin-key.add'>> = async (context) 
   requireFuture('expiresAt', expiresAt, now, { isOptional: false });
   const key = parsePublicKey(context);
   const fingerprint = fingerprintOf(key);
-  if (isListed(context, fingerprint) || (await readKeyState(client, fingerprint)) !== undefined) {
+  const isTaken =
+    isListed(context, fingerprint) ||
+    (await readKeyState(client, fingerprint)) !== undefined ||
+    (await findPortalOfKeys(client, [fingerprint])) !== undefined;
+  if (isTaken) {
     refuse('ADMIN_KEY_TAKEN', `The key ${fingerprint} is or was in use. Make a new one.`);
   }
   if (approvedFor === undefined) {

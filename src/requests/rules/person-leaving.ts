@@ -303,10 +303,18 @@ export async function letWait(
     portal,
     key,
   }: RequestContext<
-    RequestOf<'person.suspend' | 'person.delete' | 'person.erase' | 'admin-key.add'>
+    RequestOf<
+      | 'person.suspend'
+      | 'person.delete'
+      | 'person.erase'
+      | 'admin-key.add'
+      | 'portal.add'
+      | 'portal.update'
+    >
   >,
   { uid, account }: Person,
   why: string,
+  about?: string,
 ): Promise<Decision> {
   const { kind } = request;
   const jti = id?.jti ?? '';
@@ -315,12 +323,12 @@ export async function letWait(
     portal: id?.portal ?? '',
     subject: uid,
     body: request,
-    ...{ why, key },
+    ...{ why, key, about },
   });
   if (!isNew)
     refuse(
       'WAITS_ALREADY',
-      `A request ${kind} for ${account} is already waiting for another admin. See \`chamberlain requests\`.`,
+      `A request ${kind} for ${about ?? account} is already waiting for another admin. See \`chamberlain requests\`.`,
     );
   const data = { kind, account, why };
   return {

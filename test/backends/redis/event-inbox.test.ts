@@ -12,7 +12,7 @@ let redis: Redis;
 
 beforeAll(async () => {
   world = await openWorld('event inbox', { needs: ['redis'] });
-  outbox = openOutbox(world.config);
+  outbox = openOutbox(world.config, (portal) => `portal.${portal}`);
   inbox = openEventInbox(world.config);
   redis = new Redis(world.redis.urlOf('owner'));
 });

@@ -170,7 +170,7 @@ describe.each([
   });
 
   test('locks the job of the relay while a worker has it, and holds the answer when it has ended', async () => {
-    const outbox = openOutbox(world.config);
+    const outbox = openOutbox(world.config, (portal) => `portal.${portal}`);
     const worker = new Worker('events.one', undefined, { ...connect(), autorun: false });
     opened.push(outbox, worker);
     await outbox.add('one', 'job', 'token');

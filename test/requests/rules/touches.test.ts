@@ -26,6 +26,8 @@ beforeAll(async () => {
 });
 afterAll(() => realm.close());
 
+const KEY_OF_PORTAL =
+  'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIND0k9UN/Drd9ADbQRf/x4MAWO3WcOIkixt20iCch4JR';
 const KEY_1 = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHKUwH8v/5b4GYB8M7oRkUEjfDDPGJmKzYnxo5Cd2yqn';
 
 const FINGERPRINT_1 = 'SHA256:Uodq9cL5P3FqIA58lUSkTCw26piUJdwWROEAx/0jrBY';
@@ -69,10 +71,11 @@ async function touched(): Promise<Map<string, string>> {
 
 /** With the own key of the second admin, once they are an admin. */
 const SECOND: AskOptions = { as: 'second' };
-const [WAITS, WAITS_TOO, WAITS_FIRST] = [
+const [WAITS, WAITS_TOO, WAITS_FIRST, PORTAL_WAITS] = [
   { jti: '3e0a4b0c-8c1d-4b8e-9a51-6f3a1a3d0001' },
   { jti: '3e0a4b0c-8c1d-4b8e-9a51-6f3a1a3d0002' },
   { jti: '3e0a4b0c-8c1d-4b8e-9a51-6f3a1a3d0003' },
+  { jti: '3e0a4b0c-8c1d-4b8e-9a51-6f3a1a3d0004' },
 ];
 /** Does what the calendar and the roles do in between: `one` is archived. */
 const ARCHIVE = `
@@ -199,6 +202,23 @@ const REQUESTS: (Wish | [Wish, AskOptions & { before?: string }])[] = [
     { kind: 'admin-key.revoke', requestedBy: 'steward', fingerprint: FINGERPRINT_1 },
     { before: `UPDATE admin_additions SET at = at - interval '8 days'` },
   ],
+  [
+    {
+      ...{ kind: 'portal.add', requestedBy: 'steward', name: 'bridge', kinds: 'all' },
+      keys: [{ kid: 'bridge-1', publicKey: KEY_OF_PORTAL }],
+    },
+    {
+      ...PORTAL_WAITS,
+      as: 'steward',
+      before: `UPDATE admin_additions SET at = at - interval '8 days'`,
+    },
+  ],
+  [{ kind: 'request.approve', requestedBy: 'second', request: PORTAL_WAITS.jti }, SECOND],
+  [
+    { kind: 'portal.update', requestedBy: 'steward', name: 'bridge', kinds: ['tool.create'] },
+    { as: 'steward' },
+  ],
+  [{ kind: 'portal.remove', requestedBy: 'steward', name: 'bridge' }, { as: 'steward' }],
   [{ kind: 'person.delete', requestedBy: 'alice', person: 'alice' }, WAITS],
   [{ kind: 'request.reject', requestedBy: 'second', request: WAITS.jti, reason: 'no' }, SECOND],
   [{ kind: 'person.delete', requestedBy: 'steward', person: 'alice' }, WAITS_TOO],

@@ -1,0 +1,240 @@
+/**
+ * portal.add, portal.update, portal.remove
+ *
+ *   portal.add waits ──request.approve, by another admin──▶ counts ──portal.remove, by one admin──▶ removed
+ *                                                           │  ▲ portal.update: one admin to take rights or keys away,
+ *                                                           ╰──╯ another admin must approve what gives more
+ *
+ * Only for portals that work over HTTP, because nobody has to make a user of Redis for them. Where the configuration
+ * file lists a portal of the same name, the file counts, and no request changes it.
+ *
+ * Whatever such a portal has sent is decided by its row as it is then (`requireLivePortal` in verdict.ts): a key or a
+ * right that was taken away counts no more for what waits in the queue. A key that a portal had never counts again.
+ */
+import { createPublicKey } from 'node:crypto';
+import { adminOfPortal, type Portal } from '../../shared/config.ts';
+import { fingerprintOf, lineOf } from '../../ssh-keys/ed25519-key.ts';
+import { parseSshKey } from '../../ssh-keys/ssh-key.ts';
+import { readKeyState } from '../admin-keys-table.ts';
+import {
+  type AddedPortal,
+  changePortal,
+  findAddedPortal,
+  findPortalOfKeys,
+  fingerprintsOf,
+  hasChangedSince,
+  insertPortal,
+  markPortalRemoved,
+  type PortalSettings,
+} from '../portals-table.ts';
+import {
+  type Decision,
+  type Handler,
+  refuse,
+  type RequestContext,
+  requireOwnKeyOfAdmin,
+  requirePerson,
+} from '../context.ts';
+import type { RequestOf } from '../schema.ts';
+import { letWait } from './person-leaving.ts';
+
+/** What may be on or off. */
+const SWITCHES = ['subjectEvents', 'speaksForAdmins', 'verifiesMail'] as const;
+
+export const addPortal: Handler<RequestOf<'portal.add'>> = async (context) => {
+  const { client, config, request, requestedBy, approvedFor } = context;
+  requireOwnKeyOfAdmin(context);
+  const { kind: _, requestedBy: __, reason: ___, name, ...settings } = request;
+  if (adminOfPortal(name) !== undefined) {
+    refuse(
+      'REQUEST_INVALID',
+      `${name} would be an admin's own key. Use admin-key.add for it, or choose another name.`,
+    );
+  }
+  requireUnlisted(context, name);
+  const had = await findAddedPortal(client, name);
+  if (had?.removedAt === null || config.databases.servers.some((server) => server.name === name)) {
+    refuse('PORTAL_TAKEN', `There is a portal or a database server named ${name} already.`);
+  }
+  await requireNewKeys(context, settings.keys);
+  if (approvedFor === undefined) {
+    const why = `Another admin must approve the new portal ${name}: ${saying(settings)}.`;
+    return await waitFor(context, why);
+  }
+  const by = { addedBy: approvedFor, approvedBy: requestedBy };
+  await insertPortal(client, name, settings, by);
+  return await decidedOn(context, name, [
+    ...['keys', 'kinds', 'reads', ...SWITCHES.filter((each) => settings[each])],
+    ...fingerprintsOf(settings).map((each) => `+${each}`),
+  ]);
+};
+
+export const updatePortal: Handler<RequestOf<'portal.update'>> = async (context) => {
+  const { client, request, requestedBy, approvedFor, id } = context;
+  requireOwnKeyOfAdmin(context);
+  const { kind: _, requestedBy: __, reason: ___, name, ...given } = request;
+  requireUnlisted(context, name);
+  const { settings: before } = await requireAdded(context, name);
+  const changes = Object.entries(given).filter(([, value]) => value !== undefined);
+  const after: PortalSettings = Object.assign({ ...before }, Object.fromEntries(changes));
+  const had = fingerprintsOf(before);
+  const has = fingerprintsOf(after);
+  const newKeys = has.filter((each) => !had.includes(each));
+  const fields = [
+    ...changes
+      .map(([field]) => field as keyof PortalSettings)
+      .filter((field) => JSON.stringify(before[field]) !== JSON.stringify(after[field])),
+    ...newKeys.map((each) => `+${each}`),
+    ...had.filter((each) => !has.includes(each)).map((each) => `-${each}`),
+  ];
+  if (fields.length === 0) {
+    refuse('REQUEST_INVALID', `The portal ${name} is like that already. Name what is to change.`);
+  }
+  if (new Set(has).size < has.length) refuseTwice();
+  await requireNewKeys(
+    context,
+    after.keys.filter((_key, n) => newKeys.includes(has[n] ?? '')),
+  );
+  const more = wideningOf(before, after, newKeys);
+  if (more.length > 0 && approvedFor === undefined) {
+    const why = `Another admin must approve what the portal ${name} gets in addition: ${more.join('; ')}.`;
+    return await waitFor(context, why);
+  }
+  // who approves has seen what the request adds to the portal as it was
+  if (approvedFor !== undefined && id !== undefined && (await hasChangedSince(client, name, id))) {
+    refuse(
+      'PORTAL_CHANGED',
+      `The portal ${name} has changed since the request was sent. Reject it; ${approvedFor} can send it again.`,
+    );
+  }
+  await changePortal(client, name, after, { by: approvedFor ?? requestedBy, newKeys });
+  return await decidedOn(context, name, fields);
+};
+
+export const removePortal: Handler<RequestOf<'portal.remove'>> = async (context) => {
+  const { client, config, request, requestedBy: by } = context;
+  requireOwnKeyOfAdmin(context);
+  const { name, reason: why } = request;
+  const had = await findAddedPortal(client, name);
+  // also where the file lists another of that name: it must not come back with its old keys
+  if (had?.removedAt !== null && isListed(config.portals, name)) requireUnlisted(context, name);
+  const { settings } = await requireAdded(context, name);
+  await markPortalRemoved(client, name, { by, why });
+  return await decidedOn(context, name, [
+    'removed',
+    ...fingerprintsOf(settings).map((each) => `-${each}`),
+  ]);
+};
+
+/** The decision, about the admin who asked for it. Portals do not hear of it. */
+async function decidedOn(
+  context: RequestContext<unknown>,
+  name: string,
+  fields: readonly string[],
+): Promise<Decision> {
+  const { uid, account } = await requirePerson(context, context.approvedFor ?? context.requestedBy);
+  return {
+    ...{ subject: uid, account, fields: [`portal ${name}`, ...fields] },
+    ...{ touches: [], onDone: undefined },
+  };
+}
+
+async function waitFor(
+  context: RequestContext<RequestOf<'portal.add' | 'portal.update'>>,
+  why: string,
+): Promise<Decision> {
+  const person = await requirePerson(context, context.requestedBy);
+  return await letWait(context, person, why, context.request.name);
+}
+
+function isListed(portals: readonly Portal[], name: string): boolean {
+  return portals.some((portal) => portal.name === name && portal.byRequest !== true);
+}
+
+function requireUnlisted({ config }: RequestContext<unknown>, name: string): void {
+  if (!isListed(config.portals, name)) return;
+  refuse(
+    'PORTAL_LISTED',
+    `The configuration file lists the portal ${name}. An operator changes it there, and runs \`chamberlain reload\`.`,
+  );
+}
+
+async function requireAdded(
+  { client }: RequestContext<unknown>,
+  name: string,
+): Promise<AddedPortal> {
+  const found = await findAddedPortal(client, name);
+  if (found?.removedAt !== null) {
+    const why = found === undefined ? 'was never added by request' : 'was removed';
+    refuse('PORTAL_UNKNOWN', `The portal ${name} ${why}. See \`chamberlain list portals\`.`);
+  }
+  return found;
+}
+
+/** Refuses keys that are not sound, or that are or were in use anywhere. */
+async function requireNewKeys(
+  { client, config }: RequestContext<unknown>,
+  keys: PortalSettings['keys'],
+): Promise<void> {
+  const knownBad = new Set(config.keys.knownBad);
+  for (const { publicKey } of keys) {
+    const parsed = parseSshKey(lineOf(createPublicKey(publicKey)), knownBad);
+    if (!parsed.ok) refuse(parsed.code, parsed.sentence);
+  }
+  const fingerprints = fingerprintsOf({ keys });
+  if (new Set(fingerprints).size < fingerprints.length) refuseTwice();
+  const listed = config.portals
+    .flatMap((portal) => portal.keys.map((key) => ({ name: portal.name, key })))
+    .map(({ name, key }) => ({ name, fingerprint: fingerprintOf(createPublicKey(key.publicKey)) }))
+    .find(({ fingerprint }) => fingerprints.includes(fingerprint));
+  const found = listed ?? (await findPortalOfKeys(client, fingerprints));
+  if (found !== undefined) refuseTaken(found.fingerprint, `the portal ${found.name}`);
+  for (const fingerprint of fingerprints) {
+    if ((await readKeyState(client, fingerprint)) !== undefined)
+      refuseTaken(fingerprint, 'an admin');
+  }
+}
+
+function refuseTaken(fingerprint: string, whose: string): never {
+  refuse(
+    'PORTAL_KEY_TAKEN',
+    `The key ${fingerprint} is or was the key of ${whose}. Have the portal make a new one.`,
+  );
+}
+
+function refuseTwice(): never {
+  refuse('REQUEST_INVALID', 'keys: two of them are the same key. Leave one of them out.');
+}
+
+/** What the portal has, as an admin reads it before approving. */
+function saying({ keys, kinds, reads, ...rest }: PortalSettings): string {
+  return [
+    ...fingerprintsOf({ keys }).map((each) => `key ${each}`),
+    `kinds ${kinds === 'all' ? 'all' : kinds.join(', ')}`,
+    ...(reads.length === 0 ? [] : [`reads ${reads.join(', ')}`]),
+    ...SWITCHES.filter((each) => rest[each]),
+  ].join('; ');
+}
+
+/** What the portal may do by `after` and not by `before`; empty if it loses rights only. */
+function wideningOf(
+  before: PortalSettings,
+  after: PortalSettings,
+  newKeys: readonly string[],
+): string[] {
+  const kinds =
+    before.kinds === 'all'
+      ? []
+      : after.kinds === 'all'
+        ? ['all']
+        : after.kinds.filter((each) => !before.kinds.includes(each));
+  const reads = before.reads.includes('all')
+    ? []
+    : after.reads.filter((each) => !before.reads.includes(each));
+  return [
+    ...newKeys.map((each) => `key ${each}`),
+    ...(kinds.length === 0 ? [] : [`kinds ${kinds.join(', ')}`]),
+    ...(reads.length === 0 ? [] : [`reads ${reads.join(', ')}`]),
+    ...SWITCHES.filter((each) => after[each] && !before[each]),
+  ];
+}

@@ -1,0 +1,59 @@
+/** What is said of a portal: in the configuration, and in the requests that add and change portals. */
+import { createPublicKey } from 'node:crypto';
+import * as z from 'zod/mini';
+import { REQUEST_KINDS } from '../requests/kinds.ts';
+import { fingerprintOf } from '../ssh-keys/ed25519-key.ts';
+import { ed25519PublicKey } from '../ssh-keys/ed25519-value.ts';
+
+const someOf = <T extends z.core.SomeType>(element: T) => z.array(element).check(z.minLength(1));
+
+/** What a portal has, without defaults. */
+export const portalParts = {
+  /** the portal of an admin's own key is called `admin.<shell name>` */
+  name: z.string().check(
+    z.regex(/^[a-z][a-z0-9.-]{0,62}$/),
+    z.refine(
+      (name) => !name.startsWith('urgent.'),
+      'must not begin with `urgent.`: its queue would be the urgent one of another portal',
+    ),
+  ),
+  keys: someOf(
+    z
+      .strictObject({ kid: z.string().check(z.minLength(1)), publicKey: ed25519PublicKey })
+      .check(
+        z.refine(
+          ({ kid, publicKey }) =>
+            !kid.startsWith('SHA256:') || kid === fingerprintOf(createPublicKey(publicKey)),
+          'the kid begins with SHA256: but is not the fingerprint of the key. Name the key in another way',
+        ),
+      ),
+  ).check(
+    z.refine(
+      (keys) => new Set(keys.map(({ kid }) => kid)).size === keys.length,
+      'two of them have the same kid',
+    ),
+  ),
+  kinds: z.union([z.literal('all'), someOf(z.enum(REQUEST_KINDS))]),
+  /** whether it gets events about every subject, not only about its own requests */
+  subjectEvents: z.boolean(),
+  /**
+   * whether it may send requests of an admin that only admins may send, or that change the admin tool. Otherwise
+   * these need the admin's own key.
+   */
+  speaksForAdmins: z.boolean(),
+  /** whether it may say that a person's mail address is verified */
+  verifiesMail: z.boolean(),
+  /** what it may read through the API (src/api/rights.ts) */
+  reads: z.array(z.enum(['public', 'own', 'mail', 'all'])),
+};
+
+/** The fields of a portal. */
+export const portalFields = {
+  ...portalParts,
+  subjectEvents: z.prefault(portalParts.subjectEvents, false),
+  speaksForAdmins: z.prefault(portalParts.speaksForAdmins, false),
+  verifiesMail: z.prefault(portalParts.verifiesMail, false),
+  /** whether it takes its events from its queue, or over HTTP from the API */
+  events: z.prefault(z.enum(['queue', 'http']), 'queue'),
+  reads: z.prefault(portalParts.reads, []),
+};

@@ -1,0 +1,360 @@
+/** Portals by request: who may add, change and remove them, what is refused, and what a decided request still counts. */
+import { createPublicKey, generateKeyPairSync, type KeyObject, randomUUID } from 'node:crypto';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { composeConfig, effectiveOf } from '../../../src/configuration/effective.ts';
+import { writeEvents } from '../../../src/events/events-table.ts';
+import { transact } from '../../../src/database/connection.ts';
+import { signToken, verifyCall, signCall } from '../../../src/requests/token.ts';
+import { checkJob, giveVerdict, type Verdict } from '../../../src/requests/verdict.ts';
+import type { Config } from '../../../src/shared/config.ts';
+import { fingerprintOf, lineOf } from '../../../src/ssh-keys/ed25519-key.ts';
+import { type BootstrappedRealm, openBootstrappedRealm, type Wish } from '../bootstrapped-realm.ts';
+
+let realm: BootstrappedRealm;
+type Rest = Record<string, unknown>;
+let made = 0;
+
+const newKey = () => generateKeyPairSync('ed25519').privateKey;
+const pub = (key: KeyObject, kid = 'one') => ({ kid, publicKey: lineOf(key) });
+const newName = () => `bridge${(made += 1)}`;
+
+function ask(kind: string, by: 'steward' | 'second', rest: Rest): Promise<Verdict> {
+  return realm.ask({ kind, requestedBy: by, ...rest }, undefined, { as: by });
+}
+async function must(kind: string, by: 'steward' | 'second', rest: Rest): Promise<void> {
+  expect([kind, rest, await ask(kind, by, rest)]).toEqual([kind, rest, { verdict: 'accepted' }]);
+}
+
+/** What waits, by the portal that it is about. */
+async function waiting(about: string): Promise<{ request: string; why: string }> {
+  const { rows } = await realm.owner.query<{ request: string; why: string }>(
+    `SELECT request, why FROM approvals WHERE state = 'open' AND about = $1`,
+    [about],
+  );
+  expect(rows).toHaveLength(1);
+  return rows[0]!;
+}
+const isWaiting = async (about: string): Promise<boolean> => {
+  const { rowCount } = await realm.owner.query(
+    `SELECT FROM approvals WHERE state = 'open' AND about = $1`,
+    [about],
+  );
+  return rowCount !== 0;
+};
+
+async function approve(name: string): Promise<void> {
+  await must('request.approve', 'second', { request: (await waiting(name)).request });
+}
+
+function wish(name: string, key: KeyObject, rest: Rest = {}): Rest {
+  return { name, keys: [pub(key)], kinds: ['person.create'], ...rest };
+}
+
+async function add(name: string, key: KeyObject, rest: Rest = {}): Promise<void> {
+  await must('portal.add', 'steward', wish(name, key, rest));
+  await approve(name);
+}
+
+const current = (): Promise<Config> => effectiveOf(realm.world.config, realm.intake);
+
+/** Checks what a portal has signed by that configuration, and returns what decides on it. */
+async function sign(config: Config, name: string, key: KeyObject, request: Wish, kid = 'one') {
+  const of = { portal: name, realm: config.realm, kid, jti: randomUUID(), request };
+  const token = await signToken(key, { ...of, sub: request.requestedBy, now: new Date() });
+  const job = await checkJob(config, name, { token }, new Date());
+  if (!('signed' in job)) throw new Error(`no request: ${job.sentence}`);
+  return () =>
+    transact(realm.intake, async () => {
+      const { verdict, events } = await giveVerdict(realm.intake, config, job, {
+        ...{ urgentQueue: false, now: new Date() },
+      });
+      await writeEvents(realm.intake, events);
+      return verdict;
+    });
+}
+const person = (): Wish => {
+  const shellName = newName();
+  const email = `${shellName}@example.org`;
+  return {
+    kind: 'person.create',
+    requestedBy: shellName,
+    shellName,
+    displayName: shellName,
+    email,
+  };
+};
+
+beforeAll(async () => {
+  realm = await openBootstrappedRealm('portals');
+  await must('person.create', 'steward', {
+    ...{ shellName: 'second', displayName: 'Second', email: 'second@example.org' },
+  });
+  await must('access.grant', 'steward', { person: 'second' });
+  await must('maintainer.add', 'steward', { tool: 'admin', person: 'second' });
+});
+afterAll(() => realm.close());
+beforeEach(() => realm.ageAdmins());
+
+describe('portal.add', () => {
+  test('waits for another admin, who reads what the portal gets; two may wait at once', async () => {
+    const [one, other] = [newName(), newName()];
+    const key = newKey();
+    await must('portal.add', 'steward', wish(one, key, { reads: ['own'], speaksForAdmins: true }));
+    await must('portal.add', 'steward', wish(other, newKey()));
+    expect((await waiting(one)).why).toBe(
+      `Another admin must approve the new portal ${one}: key ${fingerprintOf(key)}; kinds person.create; reads own; speaksForAdmins.`,
+    );
+    expect(await ask('portal.add', 'steward', wish(one, newKey()))).toMatchObject({
+      code: 'WAITS_ALREADY',
+    });
+    const { request } = await waiting(one);
+    expect(await ask('request.approve', 'steward', { request })).toMatchObject({
+      code: 'OWN_REQUEST',
+    });
+    expect((await current()).portals.map(({ name }) => name)).not.toContain(one);
+    await approve(one);
+    await approve(other);
+    expect((await current()).portals.find(({ name }) => name === one)).toMatchObject({
+      ...{ byRequest: true, events: 'http', reads: ['own'], subjectEvents: false },
+    });
+    const { rows } = await realm.owner.query(
+      `SELECT account, fields FROM audit WHERE kind = 'request.approve' AND $1 = ANY (fields)`,
+      [`portal ${one}`],
+    );
+    expect(rows).toEqual([
+      {
+        account: 'steward',
+        fields: [
+          ...[`portal ${one}`, 'keys', 'kinds', 'reads', 'speaksForAdmins'],
+          `+${fingerprintOf(key)}`,
+        ],
+      },
+    ]);
+  });
+
+  test('is refused to a puppet who approves it', async () => {
+    const name = newName();
+    await must('maintainer.remove', 'steward', { tool: 'admin', person: 'second' });
+    await must('maintainer.add', 'steward', { tool: 'admin', person: 'second' });
+    await must('portal.add', 'steward', wish(name, newKey()));
+    const { request } = await waiting(name);
+    expect(await ask('request.approve', 'second', { request })).toMatchObject({
+      code: 'NOT_ANOTHER_ADMIN',
+    });
+  });
+
+  test('is refused to a portal, also to one that speaks for admins', async () => {
+    for (const kind of ['portal.add', 'portal.update', 'portal.remove']) {
+      const rest = kind === 'portal.remove' ? { name: 'x' } : wish('x', newKey());
+      expect(await realm.ask({ kind, requestedBy: 'steward', ...rest })).toMatchObject({
+        code: 'NOT_ALLOWED',
+        sentence: expect.stringMatching(/No portal may send it\.$/u),
+      });
+    }
+  });
+
+  test('what is refused', async () => {
+    const [taken, removed] = [newName(), newName()];
+    const [used, gone, key] = [newKey(), newKey(), newKey()];
+    await add(taken, used);
+    await add(removed, gone);
+    await must('portal.remove', 'steward', { name: removed });
+    const listed = (of: string) =>
+      realm.world.config.portals.find(({ name }) => name === of)!.keys[0]!.publicKey;
+    const server = realm.world.config.databases.servers[0]!.name;
+    const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 }).publicKey;
+    const pem = rsa.export({ type: 'spki', format: 'pem' }).toString();
+    const secret = key.export({ type: 'pkcs8', format: 'pem' }).toString();
+    const refusals: [Rest, string][] = [
+      [{ name: 'admin.x' }, 'REQUEST_INVALID'],
+      [{ name: 'admin._' }, 'REQUEST_INVALID'],
+      [{ name: 'urgent.x' }, 'REQUEST_INVALID'],
+      [{ name: 'Bridge' }, 'REQUEST_INVALID'],
+      [{ name: 'portal' }, 'PORTAL_LISTED'],
+      [{ name: taken }, 'PORTAL_TAKEN'],
+      [{ name: server }, 'PORTAL_TAKEN'],
+      [{ keys: [] }, 'REQUEST_INVALID'],
+      [{ keys: [pub(key), pub(newKey())] }, 'REQUEST_INVALID'],
+      [{ keys: [pub(key, 'one'), pub(key, 'two')] }, 'REQUEST_INVALID'],
+      [{ keys: [{ kid: 'one', publicKey: pem }] }, 'REQUEST_INVALID'],
+      [{ keys: [{ kid: 'one', publicKey: secret }] }, 'REQUEST_INVALID'],
+      [{ keys: [pub(used)] }, 'PORTAL_KEY_TAKEN'],
+      [{ keys: [pub(gone)] }, 'PORTAL_KEY_TAKEN'],
+      [{ keys: [{ kid: 'one', publicKey: listed('portal') }] }, 'PORTAL_KEY_TAKEN'],
+      [{ keys: [{ kid: 'one', publicKey: listed('admin.steward') }] }, 'PORTAL_KEY_TAKEN'],
+      [{ kinds: [] }, 'REQUEST_INVALID'],
+      [{ kinds: ['no.kind'] }, 'REQUEST_INVALID'],
+      [{ reads: ['everything'] }, 'REQUEST_INVALID'],
+      [{ events: 'queue' }, 'REQUEST_INVALID'],
+      [{ byRequest: false }, 'REQUEST_INVALID'],
+    ];
+    for (const [rest, code] of refusals) {
+      const verdict = await ask('portal.add', 'steward', { ...wish(newName(), key), ...rest });
+      expect([rest, verdict]).toEqual([rest, expect.objectContaining({ code })]);
+    }
+  });
+
+  test('a removed name can come again, with another key', async () => {
+    const [name, old, key] = [newName(), newKey(), newKey()];
+    await add(name, old);
+    await must('portal.remove', 'steward', { name });
+    expect(await ask('portal.add', 'steward', wish(name, old))).toMatchObject({
+      code: 'PORTAL_KEY_TAKEN',
+    });
+    await add(name, key);
+    const config = await current();
+    expect(await (await sign(config, name, key, person()))()).toEqual({ verdict: 'accepted' });
+    await expect(sign(config, name, old, person())).rejects.toThrow('is not signed with a key');
+  });
+
+  test('a key of an admin is none of a portal, and the other way round', async () => {
+    const key = newKey();
+    await must('admin-key.add', 'steward', {
+      ...{ publicKey: lineOf(key), label: 'x', expiresAt: '2100-01-01T00:00:00Z' },
+    });
+    const { rows } = await realm.owner.query(
+      `SELECT request FROM approvals WHERE state = 'open' AND kind = 'admin-key.add'`,
+    );
+    await must('request.approve', 'second', rows[0] as Rest);
+    await realm.ageAdmins();
+    expect(await ask('portal.add', 'steward', wish(newName(), key))).toMatchObject({
+      code: 'PORTAL_KEY_TAKEN',
+    });
+    // and the other way round
+    const [name, ofPortal] = [newName(), newKey()];
+    await add(name, ofPortal);
+    const { code } = await realm.ask(
+      {
+        ...{ kind: 'admin-key.add', requestedBy: 'steward', publicKey: lineOf(ofPortal) },
+        ...{ label: 'x', expiresAt: '2100-01-01T00:00:00Z' },
+      },
+      undefined,
+      { as: 'steward' },
+    );
+    expect(code).toBe('ADMIN_KEY_TAKEN');
+  });
+});
+
+describe('portal.update', () => {
+  test('one admin takes away; another must approve what adds', async () => {
+    const [name, key, next] = [newName(), newKey(), newKey()];
+    await add(name, key, { kinds: ['person.create', 'tool.create'], subjectEvents: true });
+    const changes: [Rest, boolean][] = [
+      [{ kinds: ['person.create'] }, false],
+      [{ subjectEvents: false }, false],
+      [{ keys: [pub(key, 'renamed')] }, false],
+      [{ kinds: ['person.create', 'key.add'] }, true],
+      [{ kinds: 'all' }, true],
+      [{ kinds: ['tool.create'] }, false],
+      [{ reads: ['own'] }, true],
+      [{ reads: [] }, false],
+      [{ subjectEvents: true }, true],
+      [{ speaksForAdmins: true }, true],
+      [{ verifiesMail: true }, true],
+      [{ speaksForAdmins: false, kinds: 'all' }, true],
+      [{ keys: [pub(key, 'one'), pub(next, 'two')] }, true],
+      [{ keys: [pub(next, 'two')] }, false],
+    ];
+    for (const [rest, waits] of changes) {
+      await must('portal.update', 'steward', { name, ...rest });
+      expect([rest, await isWaiting(name)]).toEqual([rest, waits]);
+      if (waits) await approve(name);
+      expect((await current()).portals.find((each) => each.name === name)).toMatchObject(
+        'keys' in rest ? { keys: [{}, {}].slice(0, (rest['keys'] as []).length) } : rest,
+      );
+    }
+    const refusals: [Rest, string][] = [
+      [{ name }, 'REQUEST_INVALID'],
+      [{ name, kinds: 'all' }, 'REQUEST_INVALID'],
+      [{ name, keys: [pub(key)] }, 'PORTAL_KEY_TAKEN'],
+      [{ name, keys: [pub(next, 'two'), pub(next, 'three')] }, 'REQUEST_INVALID'],
+      [{ name, events: 'queue' }, 'REQUEST_INVALID'],
+      [{ name: 'portal', kinds: 'all' }, 'PORTAL_LISTED'],
+      [{ name: 'nobody', kinds: 'all' }, 'PORTAL_UNKNOWN'],
+    ];
+    for (const [rest, code] of refusals) {
+      const verdict = await ask('portal.update', 'steward', rest);
+      expect([rest, verdict]).toEqual([rest, expect.objectContaining({ code })]);
+    }
+  });
+
+  test('is not approved once the portal has changed', async () => {
+    const [name, key] = [newName(), newKey()];
+    await add(name, key, { kinds: ['person.create', 'tool.create'] });
+    await must('portal.update', 'steward', {
+      ...{ name, kinds: ['person.create', 'tool.create', 'key.add'] },
+    });
+    await must('portal.update', 'second', { name, kinds: ['person.create'] });
+    const { request } = await waiting(name);
+    expect(await ask('request.approve', 'second', { request })).toMatchObject({
+      code: 'PORTAL_CHANGED',
+    });
+    await must('portal.remove', 'second', { name });
+    expect(await ask('request.approve', 'second', { request })).toMatchObject({
+      code: 'PORTAL_UNKNOWN',
+    });
+  });
+});
+
+describe('what a portal has signed is decided by its row as it is then,', () => {
+  test('by whatever configuration it was taken', async () => {
+    const [name, key, next] = [newName(), newKey(), newKey()];
+    await add(name, key, { kinds: ['person.create', 'access.request'] });
+    const config = await current();
+    const decide = () => sign(config, name, key, person());
+    expect(await (await decide())()).toEqual({ verdict: 'accepted' });
+    const [kind, old, removed] = [await decide(), await decide(), await decide()];
+    await must('portal.update', 'steward', { name, kinds: ['access.request'] });
+    expect(await kind()).toMatchObject({ code: 'REQUEST_KIND_FORBIDDEN' });
+    await must('portal.update', 'steward', {
+      ...{ name, keys: [pub(next, 'two')], kinds: ['person.create'] },
+    });
+    await approve(name);
+    expect(await old()).toMatchObject({ code: 'PORTAL_DEAD' });
+    const now = await current();
+    const decideNow = await sign(now, name, next, person(), 'two');
+    const late = await sign(now, name, next, person(), 'two');
+    expect(await decideNow()).toEqual({ verdict: 'accepted' });
+    await must('portal.remove', 'second', { name, reason: 'Stolen.' });
+    expect(await removed()).toMatchObject({ code: 'PORTAL_DEAD' });
+    expect(await late()).toMatchObject({ code: 'PORTAL_DEAD' });
+    await expect(sign(await current(), name, next, person(), 'two')).rejects.toThrow(
+      'This realm has no portal',
+    );
+    expect(await ask('portal.remove', 'second', { name })).toMatchObject({
+      code: 'PORTAL_UNKNOWN',
+    });
+  });
+});
+
+test('the file counts where it lists the same name, and the row can then only be removed', async () => {
+  const [name, key, ofFile] = [newName(), newKey(), newKey()];
+  await add(name, key);
+  const publicKey = createPublicKey(ofFile).export({ type: 'spki', format: 'pem' }).toString();
+  const file = {
+    ...realm.world.config,
+    portals: [
+      ...realm.world.config.portals,
+      { ...realm.world.config.portals[0]!, name, keys: [{ kid: 'one', publicKey }] },
+    ],
+  };
+  const config = await effectiveOf(file, realm.intake);
+  expect(config.portals.filter((each) => each.name === name)).toEqual([file.portals.at(-1)]);
+  const call = { method: 'GET', target: '/v1/status' };
+  const of = { portal: name, realm: config.realm, kid: 'one', jti: 'x', now: new Date() };
+  const token = await signCall(key, { ...of, ...call });
+  expect(verifyCall(token, call, config, new Date())).toHaveProperty('sentence');
+  const own = { as: 'steward' };
+  const update = { kind: 'portal.update', requestedBy: 'steward', name, kinds: 'all' };
+  expect(await realm.ask(update, config, own)).toMatchObject({ code: 'PORTAL_LISTED' });
+  const removal = { kind: 'portal.remove', requestedBy: 'steward', name };
+  expect(await realm.ask(removal, config, own)).toEqual({ verdict: 'accepted' });
+  expect(await realm.ask(removal, config, own)).toMatchObject({ code: 'PORTAL_LISTED' });
+});
+
+test('a row that is wrong stops the reload, and says what is wrong', () => {
+  const rows = { portals: [{ name: 'bridge', keys: [], kinds: 'all' }] };
+  expect(() => composeConfig(realm.world.config, rows)).toThrow(
+    /^reading the portal bridge, which was added by request: keys: /u,
+  );
+});

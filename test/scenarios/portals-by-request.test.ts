@@ -1,0 +1,201 @@
+/** Portals that are added, changed and removed by request, on real servers: they work over HTTP, without a restart. */
+import { generateKeyPairSync, type KeyObject, randomUUID } from 'node:crypto';
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { openQueues, type Queues } from '../../src/backends/redis/queue.ts';
+import { openPool, type Pool } from '../../src/database/connection.ts';
+import { signToken } from '../../src/requests/token.ts';
+import { ADMINS_QUEUE } from '../../src/shared/config.ts';
+import { fingerprintOf, lineOf } from '../../src/ssh-keys/ed25519-key.ts';
+import { type ApiWorld, openApiWorld, type PortalName } from '../api/api-world.ts';
+import { readBatch } from '../api/event-reader.ts';
+import { eventually } from './eventually.ts';
+
+let api: ApiWorld;
+let owner: Pool;
+let queues: Queues;
+const ownKey = newKey();
+
+type Wish = { kind: string } & Record<string, unknown>;
+
+function newKey(): KeyObject {
+  return generateKeyPairSync('ed25519').privateKey;
+}
+
+beforeAll(async () => {
+  api = await openApiWorld('portals by request', {
+    ...{ needs: ['postgres', 'redis'], roles: ['intake', 'relay'], reloads: true },
+  });
+  owner = openPool(api.world.config, 'owner', { max: 2, durable: false });
+  queues = openQueues(api.world.config, 'admin');
+  const requestedBy = 'steward';
+  for (const wish of [
+    { kind: 'person.create', shellName: 'second', displayName: 'S', email: 's2@example.org' },
+    { kind: 'access.grant', person: 'second' },
+    { kind: 'maintainer.add', tool: 'admin', person: 'second' },
+  ]) {
+    const body = api.requestToken('admin.steward', { requestedBy, ...wish });
+    const how = { as: 'admin.steward', type: 'application/jwt', body } as const;
+    expect((await api.call('POST', '/v1/requests?wait=verdict', how)).body).toMatchObject({
+      verdict: 'accepted',
+    });
+  }
+  await owner.query(
+    `INSERT INTO admin_keys (fingerprint, person, line, label, expires_at, added_by, approved_by, added_at)
+     SELECT $1, uid, $2, 'test', now() + interval '1 day', 'x', 'y', now() FROM people WHERE shell_name = 'second'`,
+    [fingerprintOf(ownKey), lineOf(ownKey)],
+  );
+  await owner.query('DELETE FROM admin_additions');
+}, 120_000);
+afterAll(async () => {
+  await queues.close();
+  await owner.end();
+  await api.close();
+});
+
+function tokenOf(portal: string, key: KeyObject, kid: string, jti: string, request: Wish) {
+  const sub = String(request['requestedBy']);
+  const realm = api.world.config.realm;
+  return signToken(key, { ...{ portal, realm, kid, jti, sub, request }, now: new Date() });
+}
+
+/** The code of a request's verdict; '' is accepted. */
+async function codeOf(jti: string): Promise<string> {
+  return await eventually(`the verdict on ${jti}`, async () => {
+    const { rows } = await owner.query<{ code: string | null }>(
+      'SELECT code FROM requests WHERE jti = $1',
+      [jti],
+    );
+    return rows[0] && { code: rows[0].code ?? '' };
+  }).then(({ code }) => code);
+}
+
+/** A request of an admin. Returns its id. */
+async function send(admin: 'steward' | 'second', wish: Wish, urgent = false): Promise<string> {
+  const jti = randomUUID();
+  const request = { requestedBy: admin, ...wish };
+  const isSecond = admin === 'second';
+  const token = isSecond
+    ? await tokenOf('admin.second', ownKey, fingerprintOf(ownKey), jti, request)
+    : api.requestToken('admin.steward', request, { jti });
+  await queues.addRequest(isSecond ? ADMINS_QUEUE : 'admin.steward', token, urgent);
+  return jti;
+}
+
+async function must(admin: 'steward' | 'second', wish: Wish): Promise<string> {
+  const jti = await send(admin, wish);
+  expect([wish, await codeOf(jti)]).toEqual([wish, '']);
+  return jti;
+}
+
+/** What an admin asks for, and another approves. */
+async function agreed(wish: Wish): Promise<void> {
+  const request = await must('steward', wish);
+  await must('second', { kind: 'request.approve', request });
+}
+
+const pub = (key: KeyObject, kid: string) => ({ kid, publicKey: lineOf(key) });
+
+/** A call of the API by a portal that the test's configuration does not know. */
+function as(name: string, key: KeyObject, kid: string) {
+  return { as: name as PortalName, key, header: { kid } };
+}
+
+/** Sends a request over HTTP, and waits for its verdict. */
+async function post(name: string, key: KeyObject, kid: string, wish: Wish) {
+  const body = await tokenOf(name, key, kid, randomUUID(), wish);
+  const how = { ...as(name, key, kid), type: 'application/jwt', body };
+  return await api.call('POST', '/v1/requests?wait=verdict', how);
+}
+
+const addition = (name: string, key: KeyObject, rest = {}): Wish => ({
+  ...{ kind: 'portal.add', name, keys: [pub(key, `${name}-1`)] },
+  ...{ kinds: ['person.create', 'access.request'], ...rest },
+});
+let people = 0;
+const person = (): Wish => {
+  const shellName = `person${(people += 1)}`;
+  const email = `${shellName}@example.org`;
+  return {
+    kind: 'person.create',
+    requestedBy: shellName,
+    shellName,
+    displayName: shellName,
+    email,
+  };
+};
+/** Until the API uses what was decided. */
+const until = (name: string, key: KeyObject, kid: string, status: number) =>
+  eventually(`${status} for ${name}`, async () => {
+    const reply = await api.get('/v1/events?after=0&seconds=0', as(name, key, kid));
+    return reply.status === status;
+  });
+
+test('a portal is added, works over HTTP, gets another key, and is removed', async () => {
+  const [first, next] = [newKey(), newKey()];
+  await agreed(addition('bridge', first, { reads: ['own'] }));
+  await until('bridge', first, 'bridge-1', 204);
+  const sent = await post('bridge', first, 'bridge-1', person());
+  expect(sent).toMatchObject({ status: 200, body: { verdict: 'accepted' } });
+  const events = await api.get('/v1/events?after=0&seconds=20', as('bridge', first, 'bridge-1'));
+  const { events: got } = readBatch(api, 'bridge', events.text);
+  expect(got[0]).toMatchObject({ seq: 1, event: 'request.accepted' });
+
+  // another key: what the old one signs is refused, also where it waits already
+  const jti = randomUUID();
+  await api.world.chamberlain('freeze', '--reason', 'a test');
+  const approved = await send('steward', {
+    ...{ kind: 'portal.update', name: 'bridge', keys: [pub(next, 'bridge-2')] },
+  });
+  await api.world.chamberlain('thaw');
+  expect(await codeOf(approved)).toBe('');
+  await must('second', { kind: 'request.approve', request: approved });
+  await queues.addRequest(
+    'bridge',
+    await tokenOf('bridge', first, 'bridge-1', jti, person()),
+    false,
+  );
+  await until('bridge', first, 'bridge-1', 401);
+  await until('bridge', next, 'bridge-2', 200);
+  const { rows } = await owner.query('SELECT verdict FROM requests WHERE jti = $1', [jti]);
+  expect(rows.filter(({ verdict }) => verdict === 'accepted')).toEqual([]);
+  expect((await post('bridge', first, 'bridge-1', person())).status).toBe(401);
+  expect((await post('bridge', next, 'bridge-2', person())).body).toMatchObject({
+    verdict: 'accepted',
+  });
+
+  await must('steward', { kind: 'portal.remove', name: 'bridge', reason: 'Not needed.' });
+  expect((await post('bridge', next, 'bridge-2', person())).status).toBe(401);
+  const { rows: audit } = await owner.query(
+    `SELECT kind, account, fields FROM audit WHERE kind LIKE 'portal.%' AND 'portal bridge' = ANY (fields) ORDER BY id`,
+  );
+  expect(audit).toEqual([
+    {
+      ...{ kind: 'portal.remove', account: 'steward' },
+      fields: ['portal bridge', 'removed', `-${fingerprintOf(next)}`],
+    },
+  ]);
+});
+
+test('a portal is removed in a batch in which 30 of its requests are: none after that is accepted', async () => {
+  const key = newKey();
+  await agreed(addition('batch', key, { speaksForAdmins: true }));
+  await until('batch', key, 'batch-1', 204);
+  await api.world.chamberlain('freeze', '--reason', 'a test');
+  const ids: string[] = [];
+  for (let n = 0; n < 30; n += 1) {
+    const jti = randomUUID();
+    await queues.addRequest('batch', await tokenOf('batch', key, 'batch-1', jti, person()), false);
+    ids.push(jti);
+  }
+  const removal = await send('steward', { kind: 'portal.remove', name: 'batch' }, true);
+  await api.world.chamberlain('thaw');
+  expect(await codeOf(removal)).toBe('');
+  // what was taken with the removal is refused; the rest is never taken, and is closed with the queue
+  await until('batch', key, 'batch-1', 401);
+  const { rows } = await owner.query<{ code: string | null }>(
+    `SELECT code FROM requests WHERE jti = ANY ($1)`,
+    [ids],
+  );
+  expect(rows.length).toBeGreaterThan(0);
+  expect(new Set(rows.map(({ code }) => code))).toEqual(new Set(['PORTAL_DEAD']));
+});
