@@ -80,6 +80,7 @@ const AS_ADMIN: Partial<Record<RequestKind, Record<string, unknown>>> = {
 const OF_OWN_KEYS: readonly RequestKind[] = [
   ...(['portal.add', 'portal.update', 'portal.remove'] as const),
   ...(['request.approve', 'request.reject'] as const),
+  ...(['survey.run', 'repair.run', 'sweep.release', 'finding.ignore'] as const),
 ];
 /** Requests that change a tool, and so also the admin tool. */
 const OF_TOOLS: Partial<Record<RequestKind, Record<string, unknown>>> = {

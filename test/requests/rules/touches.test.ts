@@ -51,8 +51,9 @@ async function readEverything(): Promise<Map<string, string>> {
 }
 
 /** Everything that a role may read. For homes, which a lock does not change, what the targets make of it. */
-function wantsOf({ ignored: _, ...wanted }: Wanted, role: Role): unknown {
-  // an ignored finding changes what is reported, and nothing that is wanted
+function wantsOf(given: Wanted, role: Role): unknown {
+  const wanted = { ...given };
+  delete wanted.ignored; // an ignored finding changes what is reported, and nothing that is wanted
   if (role !== 'homes') return wanted;
   const settings = realmOf(realm.world.config);
   const wants = HOMES_TARGETS.map((target) => target.want(wanted, settings) ?? null);
