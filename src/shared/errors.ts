@@ -162,8 +162,8 @@ export const CODES = {
     'Leave mailVerifiedAt out, have an admin sign it with their own key, or have an operator set `verifiesMail` for the portal.',
   ),
   MAIL_CHANGED: refusal(
-    'The person has another mail address than the one that was verified.',
-    'Have the present address verified.',
+    "The person's mail address is no longer the one that was verified.",
+    'Have the current address verified.',
   ),
   ACCESS_NOT_REQUESTED: refusal(
     'This person has no open request for access.',

@@ -79,8 +79,8 @@ const ANSWERS = `      realm: tools                     # the prefix of every to
         tools: [{ first: 50000, last: 59999 }]
 
 A server that is there already is used as it is. \`setup\` writes down what its administrator must run
-there, or runs that itself if it gets a login. In a directory it changes and deletes nothing. It adds
-only what it has shown before.`;
+there, or runs that itself if it gets a login. In a directory it changes and deletes nothing, and
+adds only what it has shown before.`;
 
 export function define(command: Command): void {
   command
