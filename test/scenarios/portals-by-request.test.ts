@@ -165,6 +165,17 @@ test('a portal is added, works over HTTP, gets another key, and is removed', asy
 
   await must('steward', { kind: 'portal.remove', name: 'bridge', reason: 'Not needed.' });
   expect((await post('bridge', next, 'bridge-2', person())).status).toBe(401);
+  const listed = (await api.get('/v1/portals', { as: 'admin.steward' })).body.items as {
+    name: string;
+  }[];
+  expect(listed.find(({ name }) => name === 'bridge')).toMatchObject({
+    ...{ keys: [{ kid: 'bridge-2', fingerprint: fingerprintOf(next) }], events: 'http' },
+    ...{ addedBy: 'steward', approvedBy: 'second', changedBy: 'steward', removedBy: 'steward' },
+    removedWhy: 'Not needed.',
+  });
+  const { portals } = JSON.parse(await api.world.chamberlain('list', 'portals', '--json'));
+  expect(portals).toEqual(listed);
+  expect(await api.world.chamberlain('list', 'portals')).toMatch(/^bridge .* steward +second /mu);
   const { rows: audit } = await owner.query(
     `SELECT kind, account, fields FROM audit WHERE kind LIKE 'portal.%' AND 'portal bridge' = ANY (fields) ORDER BY id`,
   );
