@@ -7,44 +7,68 @@ import { ed25519PublicKey } from '../ssh-keys/ed25519-value.ts';
 
 const someOf = <T extends z.core.SomeType>(element: T) => z.array(element).check(z.minLength(1));
 
+/** With a description, for the JSON Schema and the command line. */
+function described<T extends z.ZodMiniType>(schema: T, description: string): T {
+  z.globalRegistry.add(schema, { description });
+  return schema;
+}
+
 /** What a portal has, without defaults. */
 export const portalParts = {
   /** the portal of an admin's own key is called `admin.<shell name>` */
-  name: z.string().check(
-    z.regex(/^[a-z][a-z0-9.-]{0,62}$/),
-    z.refine(
-      (name) => !name.startsWith('urgent.'),
-      'must not begin with `urgent.`: its queue would be the urgent one of another portal',
-    ),
-  ),
-  keys: someOf(
-    z
-      .strictObject({ kid: z.string().check(z.minLength(1)), publicKey: ed25519PublicKey })
-      .check(
-        z.refine(
-          ({ kid, publicKey }) =>
-            !kid.startsWith('SHA256:') || kid === fingerprintOf(createPublicKey(publicKey)),
-          'the kid begins with SHA256: but is not the fingerprint of the key. Name the key in another way',
-        ),
+  name: described(
+    z.string().check(
+      z.regex(/^[a-z][a-z0-9.-]{0,62}$/),
+      z.refine(
+        (name) => !name.startsWith('urgent.'),
+        'must not begin with `urgent.`: its queue would be the urgent one of another portal',
       ),
-  ).check(
-    z.refine(
-      (keys) => new Set(keys.map(({ kid }) => kid)).size === keys.length,
-      'two of them have the same kid',
     ),
+    'the name of the portal',
   ),
-  kinds: z.union([z.literal('all'), someOf(z.enum(REQUEST_KINDS))]),
+  keys: described(
+    someOf(
+      z
+        .strictObject({ kid: z.string().check(z.minLength(1)), publicKey: ed25519PublicKey })
+        .check(
+          z.refine(
+            ({ kid, publicKey }) =>
+              !kid.startsWith('SHA256:') || kid === fingerprintOf(createPublicKey(publicKey)),
+            'the kid begins with SHA256: but is not the fingerprint of the key. Name the key in another way',
+          ),
+        ),
+    ).check(
+      z.refine(
+        (keys) => new Set(keys.map(({ kid }) => kid)).size === keys.length,
+        'two of them have the same kid',
+      ),
+    ),
+    'the keys that the portal has then: `kid` and `publicKey` (Ed25519, PEM or a line as in a .pub file); give them in a file (`submit --file`)',
+  ),
+  kinds: described(
+    z.union([z.literal('all'), someOf(z.enum(REQUEST_KINDS))]),
+    'what it may send: all, or a list of kinds',
+  ),
   /** whether it gets events about every subject, not only about its own requests */
-  subjectEvents: z.boolean(),
+  subjectEvents: described(
+    z.boolean(),
+    'it gets events about every subject, not only about its own requests',
+  ),
   /**
    * whether it may send requests of an admin that only admins may send, or that change the admin tool. Otherwise
    * these need the admin's own key.
    */
-  speaksForAdmins: z.boolean(),
+  speaksForAdmins: described(
+    z.boolean(),
+    'it may send requests of an admin that only admins may send',
+  ),
   /** whether it may say that a person's mail address is verified */
-  verifiesMail: z.boolean(),
+  verifiesMail: described(z.boolean(), 'it may say that a mail address is verified'),
   /** what it may read through the API (src/api/rights.ts) */
-  reads: z.array(z.enum(['public', 'own', 'mail', 'all'])),
+  reads: described(
+    z.array(z.enum(['public', 'own', 'mail', 'all'])),
+    'what it may read through the API',
+  ),
 };
 
 /** The fields of a portal. */

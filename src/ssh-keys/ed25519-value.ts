@@ -17,7 +17,7 @@ export const ed25519PublicKey = z.pipe(
     .check(
       z.refine(
         (text) => pemOf(text) !== undefined,
-        'is not an Ed25519 public key in PEM, nor as a line of OpenSSH',
+        'is not an Ed25519 public key in PEM, or a line of OpenSSH',
       ),
     ),
   z.transform((text) => pemOf(text) ?? ''),

@@ -1,5 +1,7 @@
 /** Portals that are added, changed and removed by request, on real servers: they work over HTTP, without a restart. */
 import { generateKeyPairSync, type KeyObject, randomUUID } from 'node:crypto';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { openQueues, type Queues } from '../../src/backends/redis/queue.ts';
 import { openPool, type Pool } from '../../src/database/connection.ts';
@@ -8,6 +10,7 @@ import { ADMINS_QUEUE } from '../../src/shared/config.ts';
 import { fingerprintOf, lineOf } from '../../src/ssh-keys/ed25519-key.ts';
 import { type ApiWorld, openApiWorld, type PortalName } from '../api/api-world.ts';
 import { readBatch } from '../api/event-reader.ts';
+import { runCli } from '../cli/run-cli.ts';
 import { eventually } from './eventually.ts';
 
 let api: ApiWorld;
@@ -165,6 +168,17 @@ test('a portal is added, works over HTTP, gets another key, and is removed', asy
 
   await must('steward', { kind: 'portal.remove', name: 'bridge', reason: 'Not needed.' });
   expect((await post('bridge', next, 'bridge-2', person())).status).toBe(401);
+  const listed = (await api.get('/v1/portals', { as: 'admin.steward' })).body.items as {
+    name: string;
+  }[];
+  expect(listed.find(({ name }) => name === 'bridge')).toMatchObject({
+    ...{ keys: [{ kid: 'bridge-2', fingerprint: fingerprintOf(next) }], events: 'http' },
+    ...{ addedBy: 'steward', approvedBy: 'second', changedBy: 'steward', removedBy: 'steward' },
+    removedWhy: 'Not needed.',
+  });
+  const { portals } = JSON.parse(await api.world.chamberlain('list', 'portals', '--json'));
+  expect(portals).toEqual(listed);
+  expect(await api.world.chamberlain('list', 'portals')).toMatch(/^bridge .* steward +second /mu);
   const { rows: audit } = await owner.query(
     `SELECT kind, account, fields FROM audit WHERE kind LIKE 'portal.%' AND 'portal bridge' = ANY (fields) ORDER BY id`,
   );
@@ -174,6 +188,16 @@ test('a portal is added, works over HTTP, gets another key, and is removed', asy
       fields: ['portal bridge', 'removed', `-${fingerprintOf(next)}`],
     },
   ]);
+});
+
+test('the command line sends a portal from a file, and shows what another admin decides on', async () => {
+  const [file, key] = [join(api.world.dir, 'typed.json'), newKey()];
+  writeFileSync(file, JSON.stringify(addition('typed', key)));
+  const words = ['submit', '--file', file, '--portal-key', api.world.adminKey, '--wait'];
+  const { exit } = await runCli(words, { config: api.world.configFile });
+  expect(exit).toBe(3);
+  const shown = await api.world.chamberlain('requests');
+  expect(shown.replaceAll(/\s+/gu, ' ')).toContain(`portal typed: key ${fingerprintOf(key)}`);
 });
 
 test('a portal is removed in a batch in which 30 of its requests are: none after that is accepted', async () => {
