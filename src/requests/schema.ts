@@ -83,7 +83,11 @@ const maintainers = z
   .describe('shell names, or accounts of tools such as tools.bridgebot');
 
 const time = z.iso
-  .datetime({ offset: true, error: 'this must be a time, such as 2026-12-31T12:00:00Z' })
+  .datetime({
+    offset: true,
+    error: 'this must be a time, such as 2026-12-31T12:00:00Z',
+    abort: true,
+  })
   .refine(
     isKeepable,
     'a time must be in the years 1 to 9999 of UTC, and within 15:59 hours of UTC',
