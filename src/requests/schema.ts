@@ -83,11 +83,7 @@ const maintainers = z
   .describe('shell names, or accounts of tools such as tools.bridgebot');
 
 const time = z.iso
-  .datetime({
-    offset: true,
-    error: 'this must be a time, such as 2026-12-31T12:00:00Z',
-    abort: true,
-  })
+  .datetime({ offset: true, error: 'this must be a time, such as 2026-12-31T12:00:00Z' })
   .refine(
     isKeepable,
     'a time must be in the years 1 to 9999 of UTC, and within 15:59 hours of UTC',
@@ -372,8 +368,9 @@ export const CALL_CLAIMS = z.object({
   htu: z.string(),
 });
 
-/** Whether PostgreSQL can keep a time: as it is written, and as JavaScript writes it in UTC. */
+/** Whether PostgreSQL can keep a time: as it is written, and as JavaScript writes it in UTC. Says nothing of other texts. */
 function isKeepable(text: string): boolean {
+  if (Number.isNaN(Date.parse(text))) return true;
   const year = new Date(text).getUTCFullYear();
   const hours = Number(/[+-](\d\d):?\d\d$/u.exec(text.slice('YYYY-MM-DD'.length))?.[1] ?? 0);
   return year >= 1 && year <= 9999 && hours <= 15;
