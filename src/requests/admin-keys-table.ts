@@ -182,7 +182,7 @@ function sinceOf(now: Date): Date {
   return new Date(now.getTime() - ADDED_DAYS * DAY_MS);
 }
 
-/** As `noteAdditions`, for those of the people who are admins now. */
+/** As `noteAdditions`, for those of the people who are admins now, or will be when they are back from the archives. */
 export async function noteNewAdmins(
   client: Client,
   adminTool: string,
@@ -192,7 +192,7 @@ export async function noteNewAdmins(
   const { rows } = await client.query(
     `SELECT p.uid FROM people p JOIN realm_members m ON m.person = p.uid JOIN maintainers a ON a.maintainer = p.uid
        JOIN tools t ON t.uid = a.tool
-     WHERE p.uid = ANY ($1) AND p.state = 'active' AND t.name = $2`,
+     WHERE p.uid = ANY ($1) AND p.state IN ('active', 'archived') AND t.name = $2`,
     [people, adminTool],
   );
   const admins = (rows as { uid: number }[]).map(({ uid }) => uid);

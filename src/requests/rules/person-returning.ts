@@ -13,7 +13,7 @@
  */
 import type { RequestOf } from '../schema.ts';
 import { removeKeysOf } from '../../ssh-keys/keys-table.ts';
-import { noteAdditions } from '../admin-keys-table.ts';
+import { noteNewAdmins } from '../admin-keys-table.ts';
 import { findPerson, revivePerson, updatePerson } from '../../identity/people-table.ts';
 import {
   addersOf,
@@ -52,7 +52,7 @@ export const restorePerson: Handler<RequestOf<'person.restore'>> = async (contex
   await revivePerson(client, uid);
   await removeKeysOf(client, uid);
   // who was an admin when archived is one again, with the same keys, as soon as everything is in place
-  await noteAdditions(client, [uid], addersOf(context));
+  await noteNewAdmins(client, config.admin, [uid], addersOf(context));
   return decided(person, 'person.returning', {
     fields: ['returning', 'keys', ...(state === 'deleted' ? ['state'] : []), ...fields],
     touches: touchesOfEveryRole(uid),
