@@ -45,16 +45,26 @@ afterAll(async () => {
 const isFrozen = (frozen: boolean) =>
   owner.query('UPDATE frozen SET frozen_at = $1', [frozen ? new Date() : null]);
 
+const newPerson = () => {
+  const name = `person-${(made += 1)}`;
+  const mail = { displayName: name, email: `${name}@example.org` };
+  return { kind: 'person.create', requestedBy: name, shellName: name, ...mail };
+};
+
+/** Freezes the realm, and returns when intake has noticed: it would take what comes next one by one. */
+async function freeze(): Promise<void> {
+  const said = log.length;
+  await isFrozen(true);
+  await portal.send(newPerson());
+  await eventually('the freeze', () =>
+    log.slice(said).some((line) => line.includes('the realm is frozen')),
+  );
+}
+
 /** Sends eight requests while none is decided, and says in how many transactions they are then. */
 async function transactionsOfEight(): Promise<number> {
-  await isFrozen(true);
-  const ids = await Promise.all(
-    Array.from({ length: 8 }, () => {
-      const name = `person-${(made += 1)}`;
-      const mail = { displayName: name, email: `${name}@example.org` };
-      return portal.send({ kind: 'person.create', requestedBy: name, shellName: name, ...mail });
-    }),
-  );
+  await freeze();
+  const ids = await Promise.all(Array.from({ length: 8 }, () => portal.send(newPerson())));
   await isFrozen(false);
   return eventually('verdicts', async () => {
     const { rows } = await owner.query('SELECT at::text FROM requests WHERE jti = ANY ($1)', [ids]);
@@ -92,7 +102,7 @@ test('a check is answered after the requests that were sent with it, and does no
   const requests = new Queue('requests.portal', {
     connection: { url: world.redis.urlOf('owner') },
   });
-  await isFrozen(true);
+  await freeze();
   try {
     const token = portal.token(person('checked'), { claims: { check: true } });
     const { id } = await requests.add('request', { token });
