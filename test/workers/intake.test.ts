@@ -28,8 +28,7 @@ beforeAll(async () => {
   portal = openPortal(world);
   redis = new Redis(world.redis.urlOf('owner'));
   redis.on('error', () => {}); // that it is away
-  const write = (line: string) => void log.push(line);
-  intake = startIntake(fixedConfig(world.config), openLog('trace', { write }));
+  start();
 });
 afterEach(() => {
   mock.restoreAll();
@@ -42,29 +41,24 @@ afterAll(async () => {
   await world?.close();
 });
 
+function start(): void {
+  const write = (line: string) => void log.push(line);
+  intake = startIntake(fixedConfig(world.config), openLog('trace', { write }));
+}
+
 const isFrozen = (frozen: boolean) =>
   owner.query('UPDATE frozen SET frozen_at = $1', [frozen ? new Date() : null]);
 
-const newPerson = () => {
-  const name = `person-${(made += 1)}`;
-  const mail = { displayName: name, email: `${name}@example.org` };
-  return { kind: 'person.create', requestedBy: name, shellName: name, ...mail };
-};
-
-/** Freezes the realm, and returns when intake has noticed: it would take what comes next one by one. */
-async function freeze(): Promise<void> {
-  const said = log.length;
-  await isFrozen(true);
-  await portal.send(newPerson());
-  await eventually('the freeze', () =>
-    log.slice(said).some((line) => line.includes('the realm is frozen')),
-  );
-}
-
 /** Sends eight requests while none is decided, and says in how many transactions they are then. */
 async function transactionsOfEight(): Promise<number> {
-  await freeze();
-  const ids = await Promise.all(Array.from({ length: 8 }, () => portal.send(newPerson())));
+  await isFrozen(true);
+  const ids = await Promise.all(
+    Array.from({ length: 8 }, () => {
+      const name = `person-${(made += 1)}`;
+      const mail = { displayName: name, email: `${name}@example.org` };
+      return portal.send({ kind: 'person.create', requestedBy: name, shellName: name, ...mail });
+    }),
+  );
   await isFrozen(false);
   return eventually('verdicts', async () => {
     const { rows } = await owner.query('SELECT at::text FROM requests WHERE jti = ANY ($1)', [ids]);
@@ -102,13 +96,13 @@ test('a check is answered after the requests that were sent with it, and does no
   const requests = new Queue('requests.portal', {
     connection: { url: world.redis.urlOf('owner') },
   });
-  await freeze();
+  await intake.close(); // so that it takes them together
   try {
     const token = portal.token(person('checked'), { claims: { check: true } });
     const { id } = await requests.add('request', { token });
     const first = await portal.send(person('first'));
     const second = await portal.send({ ...person('second'), email: 'first@example.org' });
-    await isFrozen(false);
+    start();
     const job = await eventually('the answer', async () => {
       const found = await requests.getJob(id!);
       return found?.finishedOn !== undefined && found;
@@ -123,7 +117,6 @@ test('a check is answered after the requests that were sent with it, and does no
     const { rowCount } = await owner.query(`SELECT FROM names WHERE name = 'checked'`);
     expect(rowCount).toBe(0);
   } finally {
-    await isFrozen(false);
     await requests.close();
   }
 });
