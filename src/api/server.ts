@@ -15,6 +15,7 @@ import type { Config } from '../shared/config.ts';
 import { findCaller, namesAdminKey, unsigned } from './caller.ts';
 import { describeRoutes, documentOf } from './document.ts';
 import {
+  away,
   notFound,
   Problem,
   problemOf,
@@ -64,7 +65,8 @@ export async function makeServer(
     });
     // whoever guesses is counted, too
     if (of.uncounted !== true && (caller !== undefined || !isLookedUp)) await count(caller);
-    if (fault !== undefined) throw fault;
+    // the caller may be a portal of PostgreSQL
+    if (fault !== undefined) throw inUse.isComplete() ? fault : away();
     if (caller === undefined && of.right !== 'none') throw unsigned();
     if (!mayCall(caller, of.right)) throw notFound();
     requireReadable(of, request);

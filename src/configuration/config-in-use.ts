@@ -23,6 +23,8 @@ export interface Follower {
 export interface ConfigInUse {
   /** For one decision that does not last, such as one call of the API: called once, and the value passed on. */
   current(): Config;
+  /** Whether what PostgreSQL adds to the file has been read since the process began. */
+  isComplete(): boolean;
   /**
    * For a work that decides again and again.
    *
@@ -46,7 +48,7 @@ export interface ConfigInUse {
  * @throws CONFIG_INVALID
  */
 export function openConfigInUse(path: string, works: readonly string[]): ConfigInUse {
-  return open(composeConfig(loadConfig(path)), (client, current) =>
+  return open({ current: composeConfig(loadConfig(path)), isComplete: false }, (client, current) =>
     loadEffective(path, client).then((next) => {
       requireReloadable(works, current, next);
       return next;
@@ -56,7 +58,7 @@ export function openConfigInUse(path: string, works: readonly string[]): ConfigI
 
 /** A configuration that never changes. */
 export function fixedConfig(config: Config): ConfigInUse {
-  return open(config, async () => config);
+  return open({ current: config, isComplete: true }, async () => config);
 }
 
 interface Following {
@@ -67,15 +69,16 @@ interface Following {
 }
 
 function open(
-  first: Config,
+  first: { current: Config; isComplete: boolean },
   read: (client: Client | undefined, current: Config) => Promise<Config>,
 ): ConfigInUse {
-  let current = first;
+  let { current, isComplete } = first;
   let loading: Promise<unknown> = Promise.resolve();
   const followers = new Set<Following>();
 
   async function load(client: Client | undefined): Promise<Config> {
     const next = await read(client, current);
+    isComplete ||= client !== undefined;
     if (next !== current) {
       current = next;
       for (const { onChange } of followers) onChange();
@@ -89,6 +92,7 @@ function open(
   }
   return {
     current: () => current,
+    isComplete: () => isComplete,
     follow(onChange) {
       const following: Following = { taken: current, onChange, released: undefined };
       followers.add(following);

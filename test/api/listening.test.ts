@@ -101,6 +101,21 @@ test('a port that is taken, and a configuration without the section, are refused
   });
 });
 
+test('until the portals of PostgreSQL are read, a token may be one of theirs', async () => {
+  let isComplete = false;
+  const inUse = {
+    ...fixedConfig(withApi({ listen: '127.0.0.1:0' })),
+    isComplete: () => isComplete,
+  };
+  const { port, close } = await startApi(inUse, log);
+  const headers = { authorization: 'Chamberlain x.y.z' };
+  const status = (path: string) => statusOf(request, { host: '127.0.0.1', port, path, headers });
+  expect(await status('/v1/kinds')).toBe(503);
+  isComplete = true;
+  expect(await status('/v1/kinds')).toBe(401);
+  await close();
+});
+
 test('whoever waits when it ends gets what is known, and nobody holds it up', async () => {
   const second = await startApi(fixedConfig(api.world.config), log);
   const target = '/v1/requests?wait=done';
