@@ -7,8 +7,8 @@ import { checkToken, send } from './requests.ts';
 
 /** Intake answers checks after the requests that wait beside them. Nobody waits longer for a verdict that may change. */
 const ANSWERED_WITHIN_MS = 10_000;
-/** Pauses between two looks at a check. */
-const LOOK_MS = { first: 2, growth: 1.2, most: 100 };
+/** A pause between two looks at a check: a share of the time that it has taken. */
+const PAUSE = { share: 0.08, leastMs: 2, mostMs: 100 };
 
 const CHECKED = z
   .object({
@@ -42,15 +42,14 @@ export const CHECK_ROUTES = [
       );
     }
     const sent = await send(api, token, job);
-    const end = performance.now() + ANSWERED_WITHIN_MS;
-    for (let pause = LOOK_MS.first; performance.now() < end; pause *= LOOK_MS.growth) {
+    const began = performance.now();
+    for (let ms = 0; ms < ANSWERED_WITHIN_MS; ms = performance.now() - began) {
       if (signal.aborted) break;
-      await sleep(Math.min(pause, LOOK_MS.most));
-      const verdict = await sent.readVerdict();
+      await sleep(Math.min(PAUSE.mostMs, Math.max(PAUSE.leastMs, ms * PAUSE.share)));
+      const [verdict, refusal] = await Promise.all([sent.readVerdict(), sent.readRefusal()]);
       if (verdict !== undefined) {
         return { status: 200, body: CHECKED.parse({ id: signed.claims.jti, ...verdict }) };
       }
-      const refusal = await sent.readRefusal();
       if (refusal !== undefined) throw new Problem(400, refusal.code as never, refusal.sentence);
     }
     throw away();
