@@ -35,13 +35,16 @@ export function define(command: Command): void {
       const { metrics } = command.opts<{ metrics?: string }>();
       const log = openLog(process.env['CHAMBERLAIN_LOG_LEVEL'] ?? 'info');
       const asked = untilSignal();
+      // before the file is read, there is nothing to read again
+      let onHangup = (): void => {};
+      process.on('SIGHUP', () => onHangup());
       const served = metrics === undefined ? undefined : await serveMetrics(metrics);
       if (served !== undefined) log.info({ port: served.port }, 'serving metrics');
       const path = configPathOf(command);
       const all = roles.length === 0 ? defaultRoles(loadConfig(path)) : [...new Set(roles)];
       const inUse = openConfigInUse(path, all);
       const reloading = startReloading(inUse, { works: all, log });
-      process.on('SIGHUP', () => reloading.reload());
+      onHangup = () => reloading.reload();
       const work = await startWork(inUse, { roles: all, log });
       log.info({ roles: all }, 'working');
       tellSystemd(log);
