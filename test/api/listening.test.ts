@@ -107,13 +107,14 @@ test('until the portals of PostgreSQL are read, a token may be one of theirs', a
     ...fixedConfig(withApi({ listen: '127.0.0.1:0' })),
     isComplete: () => isComplete,
   };
-  const { port, close } = await startApi(inUse, log);
+  const server = await startApi(inUse, log);
+  const { port } = server;
   const headers = { authorization: 'Chamberlain x.y.z' };
   const status = (path: string) => statusOf(request, { host: '127.0.0.1', port, path, headers });
   expect(await status('/v1/kinds')).toBe(503);
   isComplete = true;
   expect(await status('/v1/kinds')).toBe(401);
-  await close();
+  await server.close();
 });
 
 test('whoever waits when it ends gets what is known, and nobody holds it up', async () => {
