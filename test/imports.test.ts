@@ -14,7 +14,7 @@ const PURE = [
   'src/roles/*/{role,verbs,columns}.ts',
   'src/identity/{names,reserved-names,posix-id,id-pattern,reach,mail}.ts',
   'src/credentials/credentials.ts',
-  'src/ssh-keys/{ed25519-key,ed25519-value,ssh-key,ssh-key-blob,ssh-key-options,known-bad-keys,ed25519-point,private-key}.ts',
+  'src/ssh-keys/{ed25519-key,ed25519-value,ssh-key,ssh-key-blob,ssh-key-options,known-bad-keys,ed25519-point,private-key,ssh-wire}.ts',
   'src/seals/{seal,heartbeat}.ts',
   'src/requests/{kinds,schema,turns}.ts',
   'src/lifecycle/{leaving,render-leaving,erased-person}.ts',

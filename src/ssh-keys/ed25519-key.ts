@@ -1,10 +1,11 @@
 /** An Ed25519 public key in the two forms in which admins' own keys are written: PEM, and a line of OpenSSH (RFC 8709). */
-import { createHash, createPublicKey, type KeyObject } from 'node:crypto';
+import { createPublicKey, type KeyObject } from 'node:crypto';
+import { fieldOf, fingerprintOfBlob } from './ssh-wire.ts';
 
 const TYPE = 'ssh-ed25519';
 /** Before the 32 bytes of the key: SubjectPublicKeyInfo of RFC 8410, and the blob of RFC 8709. */
 const SPKI = Buffer.from('302a300506032b6570032100', 'hex');
-const BLOB = Buffer.concat([field(Buffer.from(TYPE)), Buffer.from([0, 0, 0, 32])]);
+const BLOB = Buffer.concat([fieldOf(Buffer.from(TYPE)), Buffer.from([0, 0, 0, 32])]);
 
 /** The blob that OpenSSH and its agent know the key by; `key` is the public or the private half. */
 export function blobOf(key: KeyObject): Buffer {
@@ -23,19 +24,8 @@ export function fingerprintOf(key: KeyObject): string {
   return fingerprintOfBlob(blobOf(key));
 }
 
-export function fingerprintOfBlob(blob: Buffer): string {
-  return `SHA256:${createHash('sha256').update(blob).digest('base64').replace(/=+$/u, '')}`;
-}
-
 /** The key of a line that `lineOf` made, or that `parseSshKey` accepted as one of this type. */
 export function keyOfLine(line: string): KeyObject {
   const raw = Buffer.from(line.split(' ')[1] ?? '', 'base64').subarray(BLOB.length);
   return createPublicKey({ key: Buffer.concat([SPKI, raw]), format: 'der', type: 'spki' });
-}
-
-/** A field of the protocols of SSH: its length in four bytes, and its bytes (RFC 4251, section 5). */
-export function field(bytes: Buffer): Buffer {
-  const length = Buffer.alloc(4);
-  length.writeUInt32BE(bytes.length);
-  return Buffer.concat([length, bytes]);
 }

@@ -4,6 +4,7 @@
  */
 import { ECDH } from 'node:crypto';
 import { isEd25519Point, readSoundY } from './ed25519-point.ts';
+import { fieldOf } from './ssh-wire.ts';
 
 export type BlobVerdict =
   | { ok: true; bits: number }
@@ -93,7 +94,10 @@ export function checkBlob(type: string, blob: Buffer, isSealed: boolean): BlobVe
   }
   const verdict = shape.check(rest, isSealed);
   // Each check allows only one form of its fields, so this must give the same bytes. Verify it.
-  if (verdict.ok && !writeFields([Buffer.from(type, 'latin1'), ...rest]).equals(blob)) {
+  if (
+    verdict.ok &&
+    !Buffer.concat([Buffer.from(type, 'latin1'), ...rest].map(fieldOf)).equals(blob)
+  ) {
     return malformed('The key is not in its canonical form. Make a new key.');
   }
   return verdict;
@@ -121,16 +125,6 @@ function readFields(blob: Buffer): Buffer[] | undefined {
     at = end;
   }
   return fields;
-}
-
-function writeFields(fields: readonly Buffer[]): Buffer {
-  return Buffer.concat(
-    fields.flatMap((field) => {
-      const length = Buffer.alloc(4);
-      length.writeUInt32BE(field.length);
-      return [length, field];
-    }),
-  );
 }
 
 function checkEd25519(point: Buffer | undefined, isSealed: boolean): BlobVerdict {

@@ -5,7 +5,6 @@
  *
  * It tolerates spaces and tabs around the line and between its fields, and one line end (LF or CRLF). Nothing else.
  */
-import { createHash } from 'node:crypto';
 import { createRequire } from 'node:module';
 import type Sshpk from 'sshpk';
 import type { Code } from '../shared/errors.ts';
@@ -14,6 +13,7 @@ import { printable, quote } from '../shared/printable.ts';
 import { isPrivateKey } from './private-key.ts';
 import { checkBlob, KEY_TYPES } from './ssh-key-blob.ts';
 import { endOfOptions, looksLikeOptions, parseOptions } from './ssh-key-options.ts';
+import { fingerprintOfBlob } from './ssh-wire.ts';
 
 export interface SshKey {
   type: string;
@@ -155,8 +155,7 @@ function parseLine(
   if (printable(label) !== label) {
     return refused('KEY_COMMENT', 'The comment contains invisible characters. Type it again.');
   }
-  const digest = createHash('sha256').update(blob).digest('base64').replace(/=+$/, '');
-  const fingerprint = `SHA256:${digest}`;
+  const fingerprint = fingerprintOfBlob(blob);
   const bad = KNOWN_BAD_KEYS.get(fingerprint);
   if (bad !== undefined || moreKnownBad.has(fingerprint)) {
     const what = bad === undefined ? 'a key' : `${bad},`;

@@ -5,7 +5,7 @@
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { ChamberlainError } from '../../shared/errors.ts';
-import { field, fingerprintOfBlob } from '../../ssh-keys/ed25519-key.ts';
+import { fieldOf, fingerprintOfBlob } from '../../ssh-keys/ssh-wire.ts';
 
 const REQUEST = { identities: 11, sign: 13 };
 const ANSWER = { identities: 12, signature: 14 };
@@ -37,7 +37,7 @@ export async function listAgentKeys(): Promise<AgentKey[]> {
 /** The signature of the bytes with a key of the agent: 64 bytes. Throws AGENT_UNAVAILABLE. */
 export async function signWithAgent(blob: Buffer, bytes: Buffer): Promise<Buffer> {
   const flags = Buffer.alloc(4);
-  const request = [Buffer.from([REQUEST.sign]), field(blob), field(bytes), flags];
+  const request = [Buffer.from([REQUEST.sign]), fieldOf(blob), fieldOf(bytes), flags];
   const answer = await ask(Buffer.concat(request), ANSWER.signature);
   const signature = readerOf(answer.readField());
   const type = signature.readField().toString('latin1');
@@ -53,7 +53,7 @@ async function ask(message: Buffer, expected: number): Promise<Reader> {
   const timeout = AbortSignal.timeout(ANSWERED_WITHIN_MS);
   try {
     await once(socket, 'connect', { signal: timeout });
-    socket.write(field(message));
+    socket.write(fieldOf(message));
     const answer = await readMessage(socket, timeout);
     if (answer[0] !== expected) throw wrong('it refused, or does not have the key any more');
     return readerOf(answer.subarray(1));

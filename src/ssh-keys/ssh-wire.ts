@@ -1,0 +1,14 @@
+/** What the formats and protocols of SSH share: fields with their length (RFC 4251, section 5), and fingerprints. */
+import { createHash } from 'node:crypto';
+
+/** A field: its length in four bytes, and its bytes. */
+export function fieldOf(bytes: Buffer): Buffer {
+  const length = Buffer.alloc(4);
+  length.writeUInt32BE(bytes.length);
+  return Buffer.concat([length, bytes]);
+}
+
+/** The fingerprint of a public key in the format of RFC 4253, section 6.6, as `ssh-keygen -l` prints it. */
+export function fingerprintOfBlob(blob: Buffer): string {
+  return `SHA256:${createHash('sha256').update(blob).digest('base64').replace(/=+$/u, '')}`;
+}
