@@ -23,7 +23,11 @@ export function gatherReads(pool: Pool): <T>(read: (client: Client) => Promise<T
   return (read) =>
     new Promise((resolve, reject) => {
       if (waiting.length === 0) setImmediate(() => void runAll());
-      const run = async (client: Client) => read(client).then(resolve);
+      const run = (client: Client) =>
+        read(client).then(resolve, (error: unknown) => {
+          reject(error);
+          throw error;
+        });
       waiting.push({ run, fail: reject });
     });
 }
