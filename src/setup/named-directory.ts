@@ -42,6 +42,7 @@ import {
   valuesOf,
   type WantedDirectory,
 } from './directory-additions.ts';
+import { readPassword } from './named.ts';
 import { FOR_ADMINISTRATORS, readConfig } from './places.ts';
 import { faultIn } from './programs.ts';
 import type { Differs, Piece } from './setup.ts';
@@ -191,8 +192,7 @@ const configLogin = ({ uri, administrator, config }: Named): DirectoryLogin =>
 
 function loginOf(login: DirectoryLogin): Login {
   if (login === 'EXTERNAL') return login;
-  const password = readFileSync(login.passwordFile, 'utf8').replace(/\r?\n$/u, '');
-  return { bindDn: login.user, password };
+  return { bindDn: login.user, password: readPassword(login) };
 }
 
 /** Which of the wanted entries are there, by `foldDn`. */

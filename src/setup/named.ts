@@ -122,7 +122,8 @@ const withLoginOf = (
   runOf: (login: Administrator) => NonNullable<Named['run']>,
 ): Pick<Named, 'run'> => (login === undefined ? {} : { run: runOf(login) });
 
-const readPassword = ({ passwordFile }: Administrator): string =>
+/** The password of an administrator's login, without the end of its line. */
+export const readPassword = ({ passwordFile }: Administrator): string =>
   readFileSync(passwordFile, 'utf8').replace(/\r?\n$/u, '');
 
 /** Runs a script of psql as the superuser. Errors do not quote the statement. */
