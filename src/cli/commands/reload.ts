@@ -6,7 +6,7 @@ import {
   type ConfigUse,
   readConfigUses,
 } from '../../configuration/configurations-table.ts';
-import { loadEffective } from '../../configuration/effective.ts';
+import { effectiveOf } from '../../configuration/effective.ts';
 import { changedSettings, decides, fixedSettings } from '../../configuration/reloadable.ts';
 import type { Client } from '../../database/connection.ts';
 import { needed, readLeaders } from '../../database/locks.ts';
@@ -19,7 +19,7 @@ import type { Config } from '../../shared/config.ts';
 import { ChamberlainError } from '../../shared/errors.ts';
 import { withAdmin } from '../admin.ts';
 import type { Command } from '../command.ts';
-import { configOf, configPathOf, wantsJson } from '../configuration.ts';
+import { configOf, wantsJson } from '../configuration.ts';
 import { EXIT } from '../exit.ts';
 import { printPage } from '../fold.ts';
 import { paint, print, printJson } from '../table.ts';
@@ -42,9 +42,8 @@ export function define(command: Command): void {
     .exits({ 3: 'a process does not use the new configuration' })
     .action(async () => {
       const config = configOf(command);
-      const path = configPathOf(command);
       await withAdmin(config, async (client) => {
-        const wanted = await loadEffective(path, client);
+        const wanted = await effectiveOf(config, client);
         requireNoRestart(wanted, await readConfigUses(client));
         await askReload(client);
         const silent = await untilLoaded(client);

@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { type IncomingMessage, request as httpRequest } from 'node:http';
 import { request as httpsRequest } from 'node:https';
+import type { Outcome } from '../../requests/request-progress.ts';
 import { signCall, signToken } from '../../requests/token.ts';
 import { ChamberlainError, CODES, type Code } from '../../shared/errors.ts';
 import type { Ending } from '../follow.ts';
@@ -12,16 +13,6 @@ import { type AdminFile, adminFilePath } from './admin-file.ts';
 
 /** The longest time for which the API lets a call wait. */
 const MOST_WAIT_SECONDS = 60;
-
-/** What the API says of a request; docs/api.md. */
-interface Outcome {
-  verdict: 'accepted' | 'refused' | null;
-  done: boolean;
-  waiting?: true;
-  rejected?: true;
-  code?: string;
-  sentence?: string;
-}
 
 /**
  * Signs a request and sends it. With `waitSeconds`, waits until it is done, refused, or cannot go on; undefined: only
