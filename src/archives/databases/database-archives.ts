@@ -4,7 +4,8 @@
  *     <server>.<n>.sql.zst          one database each
  *     <server>.<n>.sql.zst.json     its part of the manifest: its dump was read back
  *
- *     .<account>.<archival>.<server>.loading    its content of the server is being loaded
+ *     .<account>.<archival>.<server>.loading    its content of the server is being loaded: a line for each file
+ *                                               that was loaded completely
  *     .<account>.<archival>.<server>.returned   its content of the server was restored
  */
 import {
@@ -16,7 +17,7 @@ import {
   rmSync,
   statSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { syncFolder } from '../../backends/files/file-mount.ts';
 import { ChamberlainError } from '../../shared/errors.ts';
 import {
@@ -53,7 +54,7 @@ export function readDatabaseDeletions(
   return readDeletions(archives, recorded, (manifest) => {
     const { servers } = manifest;
     if (servers.length === 0) return undefined;
-    const isNoted = (note: Note) =>
+    const isNoted = (note: 'loading' | 'returned') =>
       servers.filter(({ name }) => hasNote(archives, manifest, name, note));
     const back = isNoted('returned');
     if (back.length === servers.length) return 'yes';
@@ -104,19 +105,43 @@ export function removePiece(part: string, { file }: ArchivedDatabase): void {
   rmSync(join(part, file), { force: true });
 }
 
-/** Loading an archive's content of a server has begun: what exists there is a part of it; or all was restored. */
-type Note = 'loading' | 'returned';
-
-/** Notes something about an archive's content of a server. */
-export async function writeNote(
+/** Notes that loading an archive's content of a server has begun, and which of its files were loaded completely. */
+export async function noteLoading(
   archives: OpenDatabaseArchives,
   name: ArchiveName,
   server: string,
-  note: Note,
+  loaded: ReadonlySet<string>,
 ): Promise<void> {
-  const { beside } = placesOf(archives, name);
-  closeSync(openSync(beside(`${server}.${note}`), 'w', 0o600));
-  if (note === 'returned') rmSync(beside(`${server}.loading`), { force: true });
+  const path = noteOf(archives, name, server, 'loading');
+  await writeDurably(
+    archives.path,
+    basename(path),
+    [...loaded].map((file) => `${file}\n`).join(''),
+  );
+}
+
+/**
+ * The files of an archive that were loaded completely; undefined if loading its content of the server has not begun.
+ * Older versions noted no files.
+ */
+export function readLoaded(
+  archives: OpenDatabaseArchives,
+  name: ArchiveName,
+  server: string,
+): Set<string> | undefined {
+  if (!hasNote(archives, name, server, 'loading')) return undefined;
+  const text = readFileSync(noteOf(archives, name, server, 'loading'), 'utf8');
+  return new Set(text.split('\n').filter((file) => file !== ''));
+}
+
+/** Notes that all of an archive's content of a server was restored. */
+export async function noteReturned(
+  archives: OpenDatabaseArchives,
+  name: ArchiveName,
+  server: string,
+): Promise<void> {
+  closeSync(openSync(noteOf(archives, name, server, 'returned'), 'w', 0o600));
+  rmSync(noteOf(archives, name, server, 'loading'), { force: true });
   await syncFolder(archives.path);
 }
 
@@ -124,8 +149,12 @@ export function hasNote(
   archives: OpenDatabaseArchives,
   name: ArchiveName,
   server: string,
-  note: Note,
+  note: 'loading' | 'returned',
 ): boolean {
-  const path = placesOf(archives, name).beside(`${server}.${note}`);
+  const path = noteOf(archives, name, server, note);
   return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
+}
+
+function noteOf(archives: OpenDatabaseArchives, name: ArchiveName, server: string, note: string) {
+  return placesOf(archives, name).beside(`${server}.${note}`);
 }

@@ -12,7 +12,7 @@ import { shellWord } from '../../shared/run-programs.ts';
 import { nameFew } from '../../shared/printable.ts';
 import type { Action } from '../../reconcile/action.ts';
 import { checkFile, requireArchive } from '../container.ts';
-import { archiveDiffers, hasNote, writeNote } from './database-archives.ts';
+import { archiveDiffers, noteLoading, noteReturned, readLoaded } from './database-archives.ts';
 import {
   type ArchiveActionOf,
   type ArchiveRealm,
@@ -103,14 +103,17 @@ export async function eraseDatabase(
  *
  * | on the server                          | then                                               |
  * | -------------------------------------- | -------------------------------------------------- |
- * | exactly as archived                    | left                                               |
+ * | exactly as archived, and no load began | left                                               |
+ * | as archived, and its load has ended    | left                                               |
+ * | as archived, by an administrator       | left: see `explainFailure`                         |
  * | none                                   | created, loaded, compared                          |
  * | some of its things, as archived        | dropped, then as above: a drop was interrupted     |
  * | a part of it, and a load had begun     | dropped, then as above: that load was interrupted  |
  * | something else                         | left, ARCHIVE_DIFFERS                              |
  *
  * The beginning of a load is noted next to the archive, at a time when the database does not exist: what is
- * loaded holds what was archived, but is not equal to the byte.
+ * loaded holds what was archived, but is not equal to the byte. So is its end: before it, a database has all its
+ * things by their names while its views still are what mariadb-dump puts in their place (`SELECT NULL AS a`).
  *
  * A view may need what is in another database. So what cannot be loaded is tried again after the others, as
  * long as at least one more was loaded.
@@ -127,22 +130,38 @@ export async function restoreDatabases(
   const place = placeOf(realm, server);
   const inspect: Restoring['inspect'] = (work) => usePatiently(place, realm.login, signal, work);
   await inspect((connection) => requireRights(connection, user));
-  const wasLoading = hasNote(realm.archives, action, server, 'loading');
+  const noted = readLoaded(realm.archives, action, server);
+  const loaded = new Set<string>();
   const waiting: Piece[] = [];
   for (const piece of found.manifest.databases.filter((each) => each.server === server)) {
     const { database, holds } = piece;
     const isBack = await inspect(async (connection) => {
       const now = await readInventory(connection, database);
-      if (now !== undefined && !wasLoading) await refuseUnlessHeld(connection, server, piece, now);
-      return now !== undefined && differenceOf(holds, now) === undefined;
+      if (now === undefined) return false;
+      if (noted === undefined) await refuseUnlessHeld(connection, server, piece, now);
+      if (differenceOf(holds, now) !== undefined) return false;
+      if (noted === undefined || noted.has(piece.file)) return true;
+      return await isByAdministrator(connection, piece, now);
     });
-    if (isBack) continue;
+    if (isBack) {
+      loaded.add(piece.file);
+      continue;
+    }
     await checkFile(found.path, piece, step);
     waiting.push(piece);
   }
   if (waiting.length > 0) {
-    await writeNote(realm.archives, action, server, 'loading');
-    const of: Restoring = { place, path: found.path, scratch: realm.folder, inspect, step };
+    const note = () => noteLoading(realm.archives, action, server, loaded);
+    await note();
+    const onLoaded = ({ file }: Piece) => (loaded.add(file), note());
+    const of: Restoring = {
+      place,
+      path: found.path,
+      scratch: realm.folder,
+      inspect,
+      onLoaded,
+      step,
+    };
     const load = (tenant: Tenant) => loadAll(of, waiting, tenant);
     await withTenant({ place, login: realm.login, user }, terms, load, signal);
   } else {
@@ -150,7 +169,22 @@ export async function restoreDatabases(
     await inspect((connection) => connection.query(`DROP ROLE IF EXISTS ${loadingRole(user)}`));
   }
   signal.throwIfAborted();
-  await writeNote(realm.archives, action, server, 'returned');
+  await noteReturned(realm.archives, action, server);
+}
+
+/**
+ * Whether an administrator has loaded a database that has all its things by their names, as `explainFailure` asks for:
+ * our own load can only have got that far with views that are not yet made.
+ */
+async function isByAdministrator(
+  connection: Connection,
+  { database, holds, contents }: Piece,
+  now: Inventory,
+): Promise<boolean> {
+  if ((holds.others ?? []).length === 0) return false;
+  const views = { ...now, tables: [], triggers: [], routines: [], events: [] };
+  const is = await readContents(connection, database, views);
+  return contents === undefined || whatIsOther(contents, is) === undefined;
 }
 
 interface Restoring {
@@ -160,6 +194,8 @@ interface Restoring {
   /** a folder for what is loaded */
   scratch: string;
   inspect: <T>(work: (connection: Connection) => Promise<T>) => Promise<T>;
+  /** records that it was loaded completely */
+  onLoaded: (piece: Piece) => Promise<void>;
   step: LongStep;
 }
 
@@ -170,6 +206,7 @@ async function loadAll(of: Restoring, pieces: readonly Piece[], tenant: Tenant):
     for (const piece of waiting) {
       try {
         await loadOne(of, piece, tenant);
+        await of.onLoaded(piece);
       } catch (error) {
         of.step.signal.throwIfAborted();
         failed.push({ piece, error });

@@ -369,6 +369,29 @@ describe('archiving, dropping and restoring', () => {
     expect(await admin.query(left, [role])).toEqual([]);
   });
 
+  test('a load that ended before the views were made is begun again; what was loaded is not', async () => {
+    await asTenant([
+      'CREATE DATABASE s51234__before',
+      'CREATE TABLE s51234__before.t AS SELECT 1 AS a',
+      ...SMALL,
+    ]);
+    await writer.do(ARCHIVE);
+    await writer.do(drop('s51234__before'));
+    await writer.do(drop('s51234__small'));
+    double(
+      'mariadb',
+      `case "$*" in *__small) awk '/DROP VIEW/ && n++ { exit } 1' | "$real" "$@"; exit 1;; *) exec "$real" "$@";; esac`,
+    );
+    expect(await failureOf(restore())).toContain('mariadb: exit code 1');
+    expect(await admin.query('SELECT * FROM s51234__small.v')).toEqual([{ a: null }]);
+    process.env['PATH'] = PATH;
+    told.length = 0;
+    await writer.do(restore());
+    expect(told.filter((act) => act.startsWith('loading'))).toEqual(['loading s51234__small']);
+    expect(await admin.query('SELECT * FROM s51234__small.v')).toHaveLength(3);
+    expect(await admin.query('SELECT * FROM s51234__before.t')).toEqual([{ a: 1 }]);
+  });
+
   test('a newer table stops the restore, and is left', async () => {
     await asTenant(SMALL);
     await writer.do(ARCHIVE);
