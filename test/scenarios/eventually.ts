@@ -9,12 +9,12 @@ const PATIENCE_MS = 60_000;
 const PAUSE = { ofLook: 3, mostOfLookMs: 500, ofWait: 0.1, mostOfWaitMs: 200, leastMs: 20 };
 
 /**
- * Calls `look` again until there is an answer (not undefined, not false), and returns it; fails after
+ * Calls `look` again until there is an answer (not undefined, null or false), and returns it; fails after
  * `timeoutMs`, and names what was awaited. An error of `look` is not an answer yet.
  */
 export async function eventually<T>(
   what: string,
-  look: () => T | undefined | false | Promise<T | undefined | false>,
+  look: () => T | undefined | null | false | Promise<T | undefined | null | false>,
   timeoutMs = PATIENCE_MS,
 ): Promise<T> {
   const start = performance.now();
@@ -24,7 +24,7 @@ export async function eventually<T>(
     const began = performance.now();
     try {
       const answer = await look();
-      if (answer !== undefined && answer !== false) return answer;
+      if (answer !== undefined && answer !== null && answer !== false) return answer;
       last = undefined;
     } catch (error) {
       last = error;
