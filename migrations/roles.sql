@@ -80,6 +80,9 @@ GRANT SELECT, INSERT, UPDATE ON portals TO chamberlain_intake;
 -- an event's number is the relay's to give
 GRANT SELECT, INSERT (portal, event, subject, request, code, data) ON events
   TO chamberlain_intake, chamberlain_relay, chamberlain_sweep;
+-- the events that a removed portal has not taken are handed to another one
+GRANT SELECT ON event_deliveries TO chamberlain_intake;
+GRANT EXECUTE ON FUNCTION hand_over_events(text, text, integer) TO chamberlain_intake;
 GRANT SELECT ON unmanaged_sightings TO chamberlain_intake;
 -- leaving: intake makes the moves; the roles archive
 GRANT SELECT, INSERT, UPDATE ON archivals, approvals TO chamberlain_intake;

@@ -43,3 +43,25 @@ export async function writeEvents(
     });
   }
 }
+
+/** The most events that are handed to another portal at once. */
+const MOST_HANDED_OVER = 20_000;
+
+/** Counts the events that a portal has not confirmed, up to `MOST_HANDED_OVER`. */
+export async function countUnconfirmed(client: Client, portal: string): Promise<number> {
+  const { rows } = await client.query(
+    `SELECT count(*)::int AS n FROM (
+       SELECT FROM events WHERE portal = $1 AND (seq IS NULL OR seq >
+         (SELECT coalesce(max(completed), 0) FROM event_deliveries WHERE portal = $1)) LIMIT $2) AS few`,
+    [portal, MOST_HANDED_OVER],
+  );
+  return (rows[0] as { n: number }).n;
+}
+
+/** Makes the events that a portal has not confirmed those of another portal, the oldest first. Returns how many. */
+export async function handOverEvents(client: Client, of: string, to: string): Promise<number> {
+  const { rows } = await client.query('SELECT hand_over_events($1, $2, $3) AS n', [
+    ...[of, to, MOST_HANDED_OVER],
+  ]);
+  return (rows[0] as { n: number }).n;
+}

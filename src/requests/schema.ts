@@ -283,6 +283,11 @@ export const REQUEST_SCHEMAS = {
     name: portalParts.name,
     reason: reason.default(''),
   }),
+  'portal.hand-over': kind('portal.hand-over', {
+    name: portalParts.name,
+    to: name.describe('the portal that gets the events'),
+    reason: reason.default(''),
+  }),
   'request.approve': kind('request.approve', { request: waiting, sentBy }),
   'request.reject': kind('request.reject', {
     request: waiting,

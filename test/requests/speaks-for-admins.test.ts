@@ -78,7 +78,7 @@ const AS_ADMIN: Partial<Record<RequestKind, Record<string, unknown>>> = {
 };
 /** What only an admin's own key may send. */
 const OF_OWN_KEYS: readonly RequestKind[] = [
-  ...(['portal.add', 'portal.update', 'portal.remove'] as const),
+  ...(['portal.add', 'portal.update', 'portal.remove', 'portal.hand-over'] as const),
   ...(['request.approve', 'request.reject'] as const),
   ...(['survey.run', 'repair.run', 'sweep.release', 'finding.ignore'] as const),
 ];

@@ -36,7 +36,7 @@ import { portalOf, eventsOfWaiting } from '../../events/done.ts';
 import { addAdminKey } from './admin-key.ts';
 import { wantPersonErased } from './person-erasing.ts';
 import { deletePerson, suspendPerson } from './person-leaving.ts';
-import { addPortal, updatePortal } from './portal.ts';
+import { addPortal, handOver, updatePortal } from './portal.ts';
 
 export const approve: Handler<RequestOf<'request.approve'>> = async (context) => {
   const { client, requestedBy: by, now } = context;
@@ -173,6 +173,9 @@ export async function decideAnew(
   }
   if (kind === 'portal.update') {
     return updatePortal({ ...anew, request: REQUEST_SCHEMAS[kind].parse(body) });
+  }
+  if (kind === 'portal.hand-over') {
+    return handOver({ ...anew, request: REQUEST_SCHEMAS[kind].parse(body) });
   }
   throw new TypeError(`${kind} never waits`);
 }

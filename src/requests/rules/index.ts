@@ -13,7 +13,7 @@ import { createPerson, updatePersonFields } from './person.ts';
 import { wantPersonErased } from './person-erasing.ts';
 import { deletePerson, reinstatePerson, suspendPerson } from './person-leaving.ts';
 import { restorePerson } from './person-returning.ts';
-import { addPortal, removePortal, updatePortal } from './portal.ts';
+import { addPortal, handOver, removePortal, updatePortal } from './portal.ts';
 import { runRepair, runSurvey } from './surveying.ts';
 import { releaseSweep } from './sweep-releasing.ts';
 import { deleteTool, disableTool, enableTool, restoreTool } from './tool-leaving.ts';
@@ -49,6 +49,7 @@ export const HANDLERS: { [K in RequestKind]: Handler<RequestOf<K>> } = {
   'portal.add': addPortal,
   'portal.update': updatePortal,
   'portal.remove': removePortal,
+  'portal.hand-over': handOver,
   'request.approve': approve,
   'request.reject': reject,
   'survey.run': runSurvey,

@@ -310,6 +310,7 @@ export async function letWait(
       | 'admin-key.add'
       | 'portal.add'
       | 'portal.update'
+      | 'portal.hand-over'
     >
   >,
   { uid, account }: Person,

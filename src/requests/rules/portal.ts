@@ -1,5 +1,5 @@
 /**
- * portal.add, portal.update, portal.remove
+ * portal.add, portal.update, portal.remove, portal.hand-over
  *
  *   portal.add waits ──request.approve, by another admin──▶ counts ──portal.remove, by one admin──▶ removed
  *                                                           │  ▲ portal.update: one admin to take rights or keys away,
@@ -16,6 +16,7 @@ import { adminOfPortal, type Portal } from '../../shared/config.ts';
 import { fingerprintOf, lineOf } from '../../ssh-keys/ed25519-key.ts';
 import { parseSshKey } from '../../ssh-keys/ssh-key.ts';
 import { readKeyState } from '../admin-keys-table.ts';
+import { countUnconfirmed, handOverEvents } from '../../events/events-table.ts';
 import {
   type AddedPortal,
   changePortal,
@@ -126,6 +127,34 @@ export const removePortal: Handler<RequestOf<'portal.remove'>> = async (context)
   ]);
 };
 
+/** Gives the events that a removed portal has not confirmed to another portal. */
+export const handOver: Handler<RequestOf<'portal.hand-over'>> = async (context) => {
+  const { client, config, request, approvedFor } = context;
+  requireOwnKeyOfAdmin(context);
+  const { name, to } = request;
+  const has = (portal: string) => config.portals.some((each) => each.name === portal);
+  if (has(name)) {
+    refuse(
+      'PORTAL_TAKEN',
+      `The portal ${name} takes its events itself. Remove it first, if another portal is to get them.`,
+    );
+  }
+  if (!has(to)) {
+    refuse('PORTAL_UNKNOWN', `There is no portal ${to}. See \`chamberlain list portals\`.`);
+  }
+  // if there are more, the next request is for the next
+  const count = await countUnconfirmed(client, name);
+  if (count === 0) {
+    refuse('REQUEST_INVALID', `There is no event that the portal ${name} has not taken.`);
+  }
+  if (approvedFor === undefined) {
+    const why = `Another admin must approve that the portal ${to} gets ${count} events of the removed portal ${name}, whatever its own rights are.`;
+    return await waitFor(context, why);
+  }
+  const number = await handOverEvents(client, name, to);
+  return await decidedOn(context, name, [`${number} events`, `to ${to}`]);
+};
+
 /** The decision, about the admin who asked for it. Portals do not hear of it. */
 async function decidedOn(
   context: RequestContext<unknown>,
@@ -140,7 +169,7 @@ async function decidedOn(
 }
 
 async function waitFor(
-  context: RequestContext<RequestOf<'portal.add' | 'portal.update'>>,
+  context: RequestContext<RequestOf<'portal.add' | 'portal.update' | 'portal.hand-over'>>,
   why: string,
 ): Promise<Decision> {
   const person = await requirePerson(context, context.requestedBy);

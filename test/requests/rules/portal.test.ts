@@ -144,8 +144,9 @@ describe('portal.add', () => {
   });
 
   test('is refused to a portal, also to one that speaks for admins', async () => {
-    for (const kind of ['portal.add', 'portal.update', 'portal.remove']) {
-      const rest = kind === 'portal.remove' ? { name: 'x' } : wish('x', newKey());
+    const rests = { 'portal.remove': { name: 'x' }, 'portal.hand-over': { name: 'x', to: 'y' } };
+    for (const kind of ['portal.add', 'portal.update', ...Object.keys(rests)]) {
+      const rest = (rests as Record<string, Rest>)[kind] ?? wish('x', newKey());
       expect(await realm.ask({ kind, requestedBy: 'steward', ...rest })).toMatchObject({
         code: 'NOT_ALLOWED',
         sentence: expect.stringMatching(/No portal may send it\.$/u),
@@ -324,6 +325,83 @@ describe('what a portal has signed is decided by its row as it is then,', () => 
     expect(await ask('portal.remove', 'second', { name })).toMatchObject({
       code: 'PORTAL_UNKNOWN',
     });
+  });
+});
+
+describe('portal.hand-over', () => {
+  const of = async (name: string) =>
+    (
+      await realm.owner.query(
+        `SELECT event, seq::int FROM events WHERE portal = $1 ORDER BY seq, row_id`,
+        [name],
+      )
+    ).rows as { event: string; seq: number | null }[];
+  /** Five events: two are confirmed, two are numbered, one is not. */
+  const tell = (name: string) =>
+    realm.owner.query(
+      `WITH told AS (INSERT INTO events (portal, event, seq)
+         SELECT '${name}', 'event ' || n, CASE WHEN n < 5 THEN n END FROM generate_series(1, 5) AS n)
+       , numbered AS (INSERT INTO event_sequences VALUES ('${name}', 4))
+       INSERT INTO event_deliveries (portal, completed, sent) VALUES ('${name}', 2, 3)`,
+    );
+
+  test('gives what a removed portal has not confirmed to another one, when another admin approves', async () => {
+    const [old, next] = [newName(), newName()];
+    await add(old, newKey());
+    await add(next, newKey());
+    const wanted = { name: old, to: next };
+    const hand = async (rest: Rest = wanted) =>
+      await realm.ask(
+        { kind: 'portal.hand-over', requestedBy: 'steward', ...rest },
+        await current(),
+        {
+          as: 'steward',
+        },
+      );
+    await tell(old);
+    expect(await hand()).toMatchObject({ code: 'PORTAL_TAKEN' });
+    await must('portal.remove', 'steward', { name: old });
+    expect(await hand({ ...wanted, to: 'nobody' })).toMatchObject({ code: 'PORTAL_UNKNOWN' });
+    expect(await hand({ ...wanted, name: 'nobody' })).toMatchObject({ code: 'REQUEST_INVALID' });
+    expect(await hand()).toEqual({ verdict: 'accepted' });
+    const { request, why } = await waiting(old);
+    expect(why).toContain(`the portal ${next} gets 3 events of the removed portal ${old}`);
+    expect(await of(next)).toEqual([]);
+    const approval = { kind: 'request.approve', requestedBy: 'second', request };
+    expect(await realm.ask(approval, await current(), { as: 'second' })).toEqual({
+      verdict: 'accepted',
+    });
+    expect((await of(next)).filter(({ seq }) => seq === null).map(({ event }) => event)).toEqual([
+      ...['event 3', 'event 4', 'event 5'],
+    ]);
+    expect(await of(old)).toHaveLength(2);
+    const { rows } = await realm.owner.query(
+      `SELECT d.removed::int, array_agg(e.seq::int ORDER BY e.seq) AS erased
+       FROM event_deliveries d JOIN event_erasures e USING (portal) WHERE portal = $1 GROUP BY 1`,
+      [old],
+    );
+    expect(rows).toEqual([{ removed: 4, erased: [3, 4] }]);
+    expect(await hand()).toMatchObject({ code: 'REQUEST_INVALID' });
+  });
+
+  test('gives nothing if the portal came back before the approval', async () => {
+    const [old, next] = [newName(), newName()];
+    await add(old, newKey());
+    await add(next, newKey());
+    await tell(old);
+    await must('portal.remove', 'steward', { name: old });
+    const hand = { kind: 'portal.hand-over', requestedBy: 'steward', name: old, to: next };
+    expect(await realm.ask(hand, await current(), { as: 'steward' })).toEqual({
+      verdict: 'accepted',
+    });
+    const { request } = await waiting(old);
+    await realm.owner.query(`UPDATE approvals SET about = 'hand' WHERE request = $1`, [request]);
+    await add(old, newKey());
+    const approval = { kind: 'request.approve', requestedBy: 'second', request };
+    expect(await realm.ask(approval, await current(), { as: 'second' })).toMatchObject({
+      code: 'PORTAL_TAKEN',
+    });
+    expect(await of(next)).toEqual([]);
   });
 });
 

@@ -220,6 +220,13 @@ const REQUESTS: (Wish | [Wish, AskOptions & { before?: string }])[] = [
     { as: 'steward' },
   ],
   [{ kind: 'portal.remove', requestedBy: 'steward', name: 'bridge' }, { as: 'steward' }],
+  [
+    { kind: 'portal.hand-over', requestedBy: 'steward', name: 'bridge', to: 'portal' },
+    {
+      as: 'steward',
+      before: `INSERT INTO events (portal, event) VALUES ('bridge', 'person.created')`,
+    },
+  ],
   [{ kind: 'person.delete', requestedBy: 'alice', person: 'alice' }, WAITS],
   [{ kind: 'request.reject', requestedBy: 'second', request: WAITS.jti, reason: 'no' }, SECOND],
   [{ kind: 'person.delete', requestedBy: 'steward', person: 'alice' }, WAITS_TOO],
