@@ -223,3 +223,21 @@ test('a portal is removed in a batch in which 30 of its requests are: none after
   expect(rows.length).toBeGreaterThan(0);
   expect(new Set(rows.map(({ code }) => code))).toEqual(new Set(['PORTAL_DEAD']));
 });
+
+test('another portal gets the events that a removed one has not taken, once another admin has approved', async () => {
+  const [key, heir] = [newKey(), newKey()];
+  await agreed(addition('leaver', key));
+  await agreed(addition('heir', heir));
+  await until('leaver', key, 'leaver-1', 204);
+  const wish = person();
+  await post('leaver', key, 'leaver-1', wish);
+  const told = await api.get('/v1/events?after=0&seconds=20', as('leaver', key, 'leaver-1'));
+  const [first] = readBatch(api, 'leaver', told.text).events;
+  await must('steward', { kind: 'portal.remove', name: 'leaver' });
+  await until('leaver', key, 'leaver-1', 401);
+  await agreed({ kind: 'portal.hand-over', name: 'leaver', to: 'heir' });
+  const given = await api.get('/v1/events?after=0&seconds=20', as('heir', heir, 'heir-1'));
+  const [again] = readBatch(api, 'heir', given.text).events;
+  expect(again).toMatchObject({ seq: 1, event: 'request.accepted' });
+  expect(again).toEqual({ ...first, seq: 1 });
+});

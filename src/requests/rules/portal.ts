@@ -132,14 +132,16 @@ export const handOver: Handler<RequestOf<'portal.hand-over'>> = async (context) 
   const { client, config, request, approvedFor } = context;
   requireOwnKeyOfAdmin(context);
   const { name, to } = request;
-  const has = (portal: string) => config.portals.some((each) => each.name === portal);
-  if (has(name)) {
+  // the configuration in use may be older than the row
+  const isThere = async (portal: string) =>
+    isListed(config.portals, portal) || (await findAddedPortal(client, portal))?.removedAt === null;
+  if (await isThere(name)) {
     refuse(
       'PORTAL_TAKEN',
       `The portal ${name} takes its events itself. Remove it first, if another portal is to get them.`,
     );
   }
-  if (!has(to)) {
+  if (adminOfPortal(to) !== undefined || !(await isThere(to))) {
     refuse('PORTAL_UNKNOWN', `There is no portal ${to}. See \`chamberlain list portals\`.`);
   }
   // if there are more, the next request is for the next

@@ -361,7 +361,9 @@ describe('portal.hand-over', () => {
     await tell(old);
     expect(await hand()).toMatchObject({ code: 'PORTAL_TAKEN' });
     await must('portal.remove', 'steward', { name: old });
-    expect(await hand({ ...wanted, to: 'nobody' })).toMatchObject({ code: 'PORTAL_UNKNOWN' });
+    for (const to of ['nobody', 'admin.steward', old]) {
+      expect(await hand({ ...wanted, to })).toMatchObject({ code: 'PORTAL_UNKNOWN' });
+    }
     expect(await hand({ ...wanted, name: 'nobody' })).toMatchObject({ code: 'REQUEST_INVALID' });
     expect(await hand()).toEqual({ verdict: 'accepted' });
     const { request, why } = await waiting(old);
