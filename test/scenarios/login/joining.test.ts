@@ -406,7 +406,7 @@ describe('the admin’s command refuses', () => {
         return ['join', at('homes.json'), ...out(), '--fingerprint', request.fingerprint];
       },
       2,
-      /^CONFIG_INVALID: other machines cannot reach PostgreSQL by TLS/u,
+      /^CONFIG_INVALID: other machines cannot reach PostgreSQL over TLS/u,
     ],
     [
       'to remove a host that is none',
