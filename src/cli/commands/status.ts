@@ -305,7 +305,10 @@ function renderSubject(subject: SubjectView, leaving: LeavingPage): string {
       'key',
       `${fingerprint}  ${label}${expiresAt === null ? '' : `  until ${timeOf(expiresAt)}`}`,
     ]),
-    ['credentials', subject.credentials ? `password number ${subject.credentials.wantedEpoch}` : 'none'],
+    [
+      'credentials',
+      subject.credentials ? `password number ${subject.credentials.wantedEpoch}` : 'none',
+    ],
     ['since', timeOf(subject.createdAt)],
     ...leavingRows(leaving, { kind, account, state, now: new Date() }),
   ];
