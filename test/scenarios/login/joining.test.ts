@@ -379,7 +379,7 @@ describe('the admin’s command refuses', () => {
       'to write over a file',
       () => ['join', at('request.json'), '--out', at('request.json'), '--fingerprint', fingerprint],
       2,
-      /^USAGE: writing the answer to .*EEXIST[^]*join` was interrupted.*: remove it, and run the command again/u,
+      /^USAGE: writing the answer to .*EEXIST[^]*An interrupted `chamberlain join`.*: remove it, and run the command again/u,
     ],
     [
       'an endless file',
