@@ -32,8 +32,8 @@ To join a realm, without any of the options below, which set up a host by hand:
   --base DN                     such as dc=example,dc=org
   --ca FILE                     the certificates (PEM) of the CA that signs the servers' certificates, if it is your own;
                                 kept as /etc/chamberlain/ldap-ca.pem
-  --agent-password-file FILE    the password of cn=keys-agent,ou=chamberlain,BASE, the account that all hosts share
-                                that were set up by hand: one line; kept as /etc/chamberlain/secrets/ldap-keys-agent
+  --agent-password-file FILE    the password (one line) of cn=keys-agent,ou=chamberlain,BASE, an account for all hosts
+                                that are set up by hand; kept as /etc/chamberlain/secrets/ldap-keys-agent
   --seal-key FILE               the public key (PEM) that verifies the directory role's seals; kept in
                                 login-host.yaml; may be given twice during a change of the key
   --config FILE                 the login-host.yaml to start from; by default the installed one,

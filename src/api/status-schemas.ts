@@ -28,7 +28,7 @@ export const OPEN_ACCESS = z.object({
 });
 
 export const TO_APPROVE = z.object({
-  number: z.string().describe('our own number of the request'),
+  number: z.string().describe('the number that Chamberlain has given the request'),
   id: z.string().describe('the `jti` of the request, by which it is approved or rejected'),
   kind: z.string(),
   account: z.string(),

@@ -38,7 +38,7 @@ export function askToJoin(command: Command, options: JoinOptions): void {
   if (wantsJson(command)) return printJson({ ...request, file });
   print(
     `${request.name} has the fingerprint ${request.fingerprint}\n` +
-      `Send ${file} to an admin, who runs \`chamberlain join\` with it where the realm is, and compare the fingerprint.\n` +
+      `Send ${file} to an operator, who runs \`chamberlain join\` with it where the realm is, and compare the fingerprint.\n` +
       `Then run here \`chamberlain setup --join ${request.name}.join\`, which is the answer.`,
   );
 }

@@ -78,7 +78,10 @@ export async function lookAtAnonymous(config: Config): Promise<Line[]> {
   const count = await countSeenByNobody(directoryPlace(config));
   const [right, wrong] =
     config.ldap.shared === true
-      ? ['anonymous users see nothing of ours', 'anonymous users see entries of ours']
+      ? [
+          'anonymous users see no entry of Chamberlain',
+          'anonymous users see entries of Chamberlain',
+        ]
       : ['anonymous users see nothing', 'anonymous users see entries'];
   return [expectThat(count === 0, right, wrong, rulesTodo(config))];
 }

@@ -97,7 +97,7 @@ function lookAtConfigs({ digest, processes }: ConfigStatus): Line[] {
   if (behind.length > 0) {
     return behind.map((each) =>
       fix(
-        `${describeConfigUser(each)} uses another configuration than the file has: ${each.why}`,
+        `${describeConfigUser(each)} does not use the configuration in the file: ${each.why}`,
         'Run `chamberlain reload`.',
       ),
     );

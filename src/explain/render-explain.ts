@@ -140,16 +140,16 @@ function credentialsOf(credentials: SubjectPage['credentials']): string {
   if (credentials === null) return 'without credentials';
   const { wantedEpoch, recordedEpoch, recordedAt, previousUntil, lockedOut } = credentials;
   if (recordedEpoch === null || recordedAt === null) {
-    return `epoch ${wantedEpoch} wanted, no password yet`;
+    return `password number ${wantedEpoch} is wanted, and there is none yet`;
   }
   const before =
-    previousUntil === null ? '' : `, the previous one works until ${timeOf(previousUntil)}`;
-  const made = `password of epoch ${recordedEpoch} made ${timeOf(recordedAt)}${before}`;
-  if (recordedEpoch === wantedEpoch) return made;
+    previousUntil === null ? '' : `; the previous one works until ${timeOf(previousUntil)}`;
+  const made = `password number ${recordedEpoch}, made ${timeOf(recordedAt)}`;
+  if (recordedEpoch === wantedEpoch) return `${made}${before}`;
   const out = lockedOut
     ? ', which lets nobody in until the role homes has made the wanted one'
     : '';
-  return `epoch ${wantedEpoch} wanted, ${made}${out}`;
+  return `password number ${wantedEpoch} is wanted; there is ${made}${out}${before}`;
 }
 
 function accessOf(fact: SubjectPage['access'][number]): string {

@@ -34,7 +34,7 @@ function openAnswer(out: string): number {
     throw new ChamberlainError('USAGE', `writing the answer to ${out}`, {
       cause,
       action:
-        'Give another file with --out, or remove that one. If `chamberlain join` was interrupted, it may have left its answer there, which perhaps does not count: remove it, and run the command again.',
+        'Give another file with --out, or remove that one. An interrupted `chamberlain join` may have left an answer there that is not valid: remove it, and run the command again.',
     });
   }
 }

@@ -1,4 +1,4 @@
-/** How other machines reach the servers of the realm: by TLS alone. */
+/** How other machines reach the servers of the realm: over TLS alone. */
 import { readFileSync } from 'node:fs';
 import { LISTENERS, listenOf, mariadbSocket, POSTGRES, REDIS } from '../setup/places.ts';
 import type { Config } from '../shared/config.ts';
@@ -64,7 +64,7 @@ export function reachedServers(
 
 function remote<T>(what: string, host: string, place: T): T {
   if (host !== '' && !isLocal(host)) return place;
-  throw new ChamberlainError('CONFIG_INVALID', `other machines cannot reach ${what} by TLS`, {
+  throw new ChamberlainError('CONFIG_INVALID', `other machines cannot reach ${what} over TLS`, {
     action:
       'Have the servers of this machine listen (see "Other machines" in docs/install.md), or name a host in the configuration, and run the command again.',
   });

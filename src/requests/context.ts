@@ -210,7 +210,7 @@ export async function requireMaintainedTool(
   if (tool.state === 'archived') {
     refuse(
       'TOOL_LEAVING',
-      `The tool ${name} is being archived or restored. tool.enable keeps it. Otherwise wait, or ask an admin: it may be held.`,
+      `The tool ${name} is being archived or restored. Send tool.enable to keep it. Otherwise wait, or ask an admin: it may be held.`,
     );
   }
   return tool;

@@ -345,7 +345,7 @@ function checkPortal(portal: Portal, kind: RequestKind, urgentQueue: boolean): v
   if (portal.kinds !== 'all' && !portal.kinds.includes(kind)) {
     throw new ChamberlainError(
       'REQUEST_KIND_FORBIDDEN',
-      `The portal ${portal.name} may not send ${kind}. An operator can add the kind to the portal's \`kinds\`.`,
+      `The portal ${portal.name} may not send ${kind}. Have the kind added to the portal's \`kinds\`, or send it through another portal.`,
     );
   }
   if (urgentQueue && !URGENT_KINDS.has(kind)) {

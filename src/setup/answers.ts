@@ -74,7 +74,7 @@ export const answersFile = z.strictObject({
         z.refine(
           ({ uri, administrator: login, config }) =>
             /^ldapi:/iu.test(uri) || (login !== 'EXTERNAL' && config !== 'EXTERNAL'),
-          'EXTERNAL is root of this machine, which only ldapi:// knows',
+          'EXTERNAL means root of this machine, and works only with ldapi://',
         ),
       ),
   ),
@@ -160,7 +160,7 @@ export const QUESTIONS: readonly Question[] = [
     refuses: (text) =>
       /^(dc|o)=[a-z0-9-]+(,(dc|o|c)=[a-z0-9-]+)*$/u.test(text)
         ? undefined
-        : 'A base consists of dc=NAME and o=NAME with commas between them, in small letters.',
+        : 'A base consists of dc=NAME and o=NAME with commas between them, in lower case.',
   },
   {
     key: 'listen',

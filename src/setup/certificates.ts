@@ -43,7 +43,7 @@ export function certificatePieces(
     name: `the certificates of the servers for ${listen}`,
     does: isGiven
       ? `copies ${TLS.certificate} and its key`
-      : 'makes each with openssl, and again when a third of its life is left',
+      : 'makes each with openssl, and again when less than a third of its life is left',
     needs: [source],
     check() {
       for (const each of listenersOf(answers)) {
@@ -104,7 +104,7 @@ export function ownAuthority(
 export function givenCertificate(listen: string, { ca, certificate, key } = TLS): Piece {
   return {
     name: `your certificate ${certificate}`,
-    does: 'nothing: you replace it, with its key, before it ends',
+    does: 'nothing: you replace it, with its key, before it expires',
     async check() {
       const missing = [certificate, key, ca].find((path) => !existsSync(path));
       if (missing !== undefined) return `needs ${missing}`;
@@ -129,9 +129,9 @@ function faultOfAuthority(ca: string): Differs {
       .map(certificateIn)
       .filter((pem, at) => at === 0 || pem !== '')
       .map((pem) => new X509Certificate(pem).validToDate.getTime());
-    return Math.max(...ends) < Date.now() ? `needs another ${ca}: that one has ended` : undefined;
+    return Math.max(...ends) < Date.now() ? `needs another ${ca}: that one has expired` : undefined;
   } catch {
-    return `needs another ${ca}: that one is no certificate in PEM`;
+    return `needs another ${ca}: that one is not a certificate in PEM`;
   }
 }
 
@@ -156,7 +156,7 @@ function checkServer({ file: path, user }: Listener, listen: string): Differs {
   if (pem === undefined) return 'is missing';
   const { uid, mode } = statSync(path);
   if (uid !== requireLocalAccount(user).uid || (mode & 0o7777) !== 0o600)
-    return 'has another owner or mode';
+    return 'has the wrong owner or mode';
   return faultOf(pem, listen) ?? ageOf(pem, readFileSync(TLS.ca, 'utf8'), new Date());
 }
 
@@ -174,7 +174,7 @@ export function faultOf(pem: string, listen: string): Differs {
       ? undefined
       : 'has another key';
   } catch {
-    return 'is no certificate with its key in PEM'; // the message of OpenSSL would not help
+    return 'is not a certificate with its key, in PEM'; // the message of OpenSSL would not help
   }
 }
 
@@ -189,7 +189,7 @@ export function ageOf(pem: string, authority: string, now: Date): Differs {
   if (from > now) return `is not valid before ${from.toISOString().slice(0, 10)}`;
   const lifeMs = until.getTime() - from.getTime();
   return until.getTime() - now.getTime() < lifeMs / 3
-    ? `ends on ${until.toISOString().slice(0, 10)}`
+    ? `expires on ${until.toISOString().slice(0, 10)}`
     : undefined;
 }
 

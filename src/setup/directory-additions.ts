@@ -170,7 +170,7 @@ function accessTo(
   );
   if (old !== undefined)
     say(
-      `${dn} has a rule about our accounts that is not ours, or of another version: remove \`olcAccess: ${old}\``,
+      `${dn} has a rule about Chamberlain's accounts that this version of Chamberlain does not have: remove \`olcAccess: ${old}\``,
     );
   const there = has.map(plainRule);
   let at = 0;
@@ -216,7 +216,9 @@ function overlaysTo(
     const subjects = new Set(rules.map(([, rule]) => subjectOf(rule)));
     const old = has.find((rule) => !ours.has(plainRule(rule)) && subjects.has(subjectOf(rule)));
     if (old !== undefined)
-      say(`${found.dn} has a rule about our entries of another version: remove \`${old}\``);
+      say(
+        `${found.dn} has a rule of another version of Chamberlain about its entries: remove \`${old}\``,
+      );
     const there = new Set(has.map(plainRule));
     const missing = rules.filter(([, rule]) => !there.has(plainRule(rule)));
     if (missing.length > 0 && valuesOf(found.attributes, 'olcUniqueBase').length > 0)

@@ -37,7 +37,7 @@ export function parseRoles(text: string): MovableRole[] {
   throw new ChamberlainError(
     'USAGE',
     isFixed
-      ? `${wrong} stays on the machine of the realm: it knows the passwords of portals, which nobody could end at once`
+      ? `${wrong} stays on the machine of the realm: it knows the passwords of the portals, and all of them would have to change at once if its machine were removed`
       : `no role is called ${quote(wrong)}`,
     { action: `Give one of these, or several with commas: ${MOVABLE_ROLES.join(', ')}.` },
   );

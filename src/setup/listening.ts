@@ -1,4 +1,4 @@
-/** What has the servers listen for other machines, by TLS alone, besides their unix sockets. */
+/** What has the servers listen for other machines, over TLS alone, besides their unix sockets. */
 import { absent, file, folder } from '../../deploy/login-host/pieces.ts';
 import type { Answers } from './answers.ts';
 import { ETC, LISTENERS, mariadbUnit, REDIS, SLAPD } from './places.ts';
@@ -86,6 +86,6 @@ export function listeningPiece(
   const does =
     listen === undefined
       ? `removes ${paths.join(' and ')}`
-      : `writes ${paths.join(' and ')}: it listens on all addresses, by TLS alone`;
+      : `writes ${paths.join(' and ')}: it listens on all addresses, over TLS alone`;
   return together(`where ${unit} listens`, does, parts, needs);
 }

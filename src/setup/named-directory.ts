@@ -224,7 +224,7 @@ async function refuseNumbers(connection: LdapConnection, config: Config): Promis
   const [one] = elsewhere;
   if (one === undefined) return [];
   return [
-    `numbers of the realm's ranges are in places of others (${elsewhere.length}), such as that of ${one.dn} (${one.number}): name other \`ids\``,
+    `numbers from the realm's ranges are in use elsewhere in the directory (${elsewhere.length}), such as ${one.number} of ${one.dn}: choose other ranges for \`ids\``,
   ];
 }
 

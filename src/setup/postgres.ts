@@ -85,7 +85,7 @@ export function postgresPieces(answers: Answers, needs: readonly Piece[]): Piece
   };
   const settings = together(
     `the settings of the PostgreSQL cluster ${NAME}`,
-    `writes ${SETTINGS}: it listens on a unix socket in ${host}${answers.listen === undefined ? ' alone' : ', and by TLS'}`,
+    `writes ${SETTINGS}: it listens on a unix socket in ${host}${answers.listen === undefined ? ' alone' : ', and over TLS'}`,
     [
       folder(`/etc/postgresql/${version}`, { ...OWNED, mode: 0o755 }),
       folder(SETTINGS, { ...OWNED, mode: 0o755 }),

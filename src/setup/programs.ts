@@ -137,5 +137,5 @@ export async function restartService(unit: string): Promise<void> {
 /** The first line of `doctor` that tells of a fault. */
 export function faultIn(lines: readonly Line[]): Differs {
   const fault = lines.find(({ state }) => state === 'fix' || state === 'unreadable');
-  return fault === undefined ? undefined : `must be mended: ${fault.what}`;
+  return fault === undefined ? undefined : `must be corrected: ${fault.what}`;
 }

@@ -28,11 +28,11 @@ export const CODES = {
   ),
   REQUEST_SIGNATURE: refusal(
     'The token is not signed by a key of the portal that it names.',
-    'Sign with a key that the configuration lists for this portal.',
+    'Sign with a key of this portal: `chamberlain list portals` shows them.',
   ),
   REQUEST_PORTAL_UNKNOWN: refusal(
     'The token names a portal that this realm does not have, or was sent by another portal, or into its queue.',
-    'Set `iss` to a portal that the configuration lists, and use the queues of that portal.',
+    'Set `iss` to the name of your portal, as `chamberlain list portals` shows it, and use its queues.',
   ),
   REQUEST_AUDIENCE: refusal('The token is for another realm.', 'Set `aud` to this realm.'),
   REQUEST_EXPIRED: refusal(
@@ -46,7 +46,7 @@ export const CODES = {
   REQUEST_KIND_UNKNOWN: refusal('There is no such kind of request.', 'See `chamberlain schema`.'),
   REQUEST_KIND_FORBIDDEN: refusal(
     'This portal may not send this kind.',
-    'List the kind for this portal in the configuration, or send it through another portal.',
+    'Send it through another portal, or have the kind added: `kinds` in the configuration, or portal.update for a portal that was added by request.',
   ),
   REQUEST_NOT_URGENT: refusal(
     'The urgent queue accepts only requests that take access away.',
@@ -83,7 +83,7 @@ export const CODES = {
   ),
   NOT_FOUND: refusal(
     'The API has nothing there, or nothing that this caller may see.',
-    'Check the path and the name. An operator can give the portal more rights (`reads` in the configuration).',
+    'Check the path and the name. To see more, the portal needs more rights: `reads` in the configuration, or portal.update for a portal that was added by request.',
   ),
   // people and rights
   PERSON_UNKNOWN: refusal(

@@ -60,7 +60,7 @@ export const portalParts = {
    */
   speaksForAdmins: described(
     z.boolean(),
-    'it may send requests of an admin that only admins may send',
+    'it may send requests that only admins may send, in the name of an admin',
   ),
   /** whether it may say that a person's mail address is verified */
   verifiesMail: described(z.boolean(), 'it may say that a mail address is verified'),

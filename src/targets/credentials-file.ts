@@ -71,7 +71,7 @@ export const credentialsFile: Target<FilesReader, CredentialsWant | undefined, C
     if (want === undefined) return 'none';
     const { path, uid, user, credentials } = want;
     const owned = describeOwner({ uid, gid: uid, mode: CREDENTIALS_MODE });
-    return `${path}, ${owned}, user ${user}, epoch ${credentials.wantedEpoch}`;
+    return `${path}, ${owned}, user ${user}, password number ${credentials.wantedEpoch}`;
   },
 
   async observe(reader, wanted, realm) {
@@ -139,7 +139,7 @@ function whyNew(want: CredentialsWant, file: CredentialsFileHave): string | unde
   if (file.kind === 'irregular') return `instead of the credentials file there is ${file.what}`;
   if (recorded === undefined) return 'no verifier is recorded';
   if (recorded.epoch !== wantedEpoch) {
-    return `epoch ${wantedEpoch} is wanted, ${recorded.epoch} is recorded`;
+    return `password number ${wantedEpoch} is wanted, ${recorded.epoch} is recorded`;
   }
   if (file.kind !== 'regular') return undefined;
   if (file.user !== want.user) return 'it names another user';

@@ -165,7 +165,7 @@ function unmanagedFinding(
     have.kind === 'irregular'
       ? `There is ${have.what} where a directory of uid ${uid} should be. Move it away.`
       : `The directory belongs to uid ${have.seen.uid}, not to ${uid}. ` +
-        `If it belongs to this account, change its owner to uid ${uid}. Otherwise move it away.`;
+        `If it should belong to this account, change its owner to uid ${uid}. Otherwise move it away.`;
   return { object, code: 'PATH_FOREIGN', sentence };
 }
 

@@ -282,7 +282,7 @@ describe('that other machines reach', () => {
   test('a certificate that nears its end is renewed by the unit, and shown, without a restart', () => {
     shell(NEAR_THE_END);
     expect(machine.start(...CHECK).stdout).toMatch(
-      /^the certificates of the servers for \S+ differ: \S+ ends on 20/mu,
+      /^the certificates of the servers for \S+ differ: \S+ expires on 20/mu,
     );
     const [before, pids] = [shell(SHOWN), mainPids()];
     machine.run('systemctl', 'start', 'chamberlain-certificates.service');

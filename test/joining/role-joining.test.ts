@@ -145,7 +145,7 @@ describe('a machine cannot join', () => {
     const { hostsUri: _, ...ldap } = config.ldap;
     expect(() => prepareRole({ ...config, ldap }, request)).toThrow('other machines cannot reach');
     const redis = { url: 'redis://127.0.0.1:6379' };
-    expect(() => prepareRole({ ...config, redis }, request)).toThrow('cannot reach Redis by TLS');
+    expect(() => prepareRole({ ...config, redis }, request)).toThrow('cannot reach Redis over TLS');
   });
 
   test('under the name of another, or for a role that another has', () => {
@@ -182,7 +182,7 @@ test('each role has secrets of its own', () => {
 
 test('roles are named with commas, and those that stay are refused in a sentence', () => {
   expect(parseRoles('sweep,homes')).toEqual(['homes', 'sweep']);
-  expect(() => parseRoles('relay')).toThrow('it knows the passwords of portals');
+  expect(() => parseRoles('relay')).toThrow('it knows the passwords of the portals');
   expect(() => parseRoles('homes,\u001B[2J')).toThrow(/^no role is called [\x20-\x7E]*$/u);
 });
 

@@ -123,7 +123,9 @@ test('servers that are there already are named as the configuration names them',
   );
   const refusalOf = (its: object) => answersFile.safeParse({ ldap: its }).error?.message;
   expect(refusalOf({ uri: 'ldap://ldap.example.org' })).toContain('must be ldaps://HOST');
-  expect(refusalOf({ ...ldap, administrator: 'EXTERNAL' })).toContain('EXTERNAL is root of this');
+  expect(refusalOf({ ...ldap, administrator: 'EXTERNAL' })).toContain(
+    'EXTERNAL means root of this',
+  );
   expect(refusalOf({ uri: 'ldapi://%2Frun%2Fldapi', administrator: 'EXTERNAL' })).toBeUndefined();
 });
 

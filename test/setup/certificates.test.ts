@@ -71,7 +71,7 @@ test('a certificate for another name, with another key or without one is refused
   const second = await makeCertificate(`DNS:${HOST}`, ca, lasting(90));
   expect(faultOf(`${certificateIn(pem)}${keyIn(second)}`, HOST)).toBe('has another key');
   for (const text of ['', certificateIn(pem), keyIn(pem)]) {
-    expect(faultOf(text, HOST)).toBe('is no certificate with its key in PEM');
+    expect(faultOf(text, HOST)).toBe('is not a certificate with its key, in PEM');
   }
 });
 
@@ -79,8 +79,8 @@ test.each([
   ['before it is valid', -0.1, 'is not valid before 2026-01-01'],
   ['at first', 0, undefined],
   ['when a third of its life is left', 59.9, undefined],
-  ['after that', 60.1, 'ends on 2026-04-01'],
-  ['when it has ended', 91, 'ends on 2026-04-01'],
+  ['after that', 60.1, 'expires on 2026-04-01'],
+  ['when it has ended', 91, 'expires on 2026-04-01'],
 ])('%s, it is renewed or not', (_, days, differs) => {
   expect(ageOf(pem, ofCa, after(days))).toBe(differs);
 });
@@ -146,7 +146,7 @@ describe("the operator's own certificate", () => {
     await give({}, ca);
     expect(await check()).toMatch(/ accept with \S+-ca.pem: unable to get local issuer/u);
     writeFileSync(place.ca, 'garbage');
-    expect(await check()).toMatch(/^needs another \S+-ca.pem: that one is no certificate/u);
+    expect(await check()).toMatch(/^needs another \S+-ca.pem: that one is not a certificate/u);
     await give();
     chmodSync(place.key, 0o640);
     expect(await check()).toBe(`needs ${place.key} to belong to root, with mode 0600`);

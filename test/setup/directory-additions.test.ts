@@ -144,7 +144,7 @@ test.each<[string, FoundDirectory, string]>([
   [
     'a rule of another version',
     server({}, [['olcAccess', `{1}to * by dn.exact="cn=x,ou=chamberlain,${BASE}" read`]]),
-    'of another version: remove `olcAccess: {1}to *',
+    'does not have: remove `olcAccess: {1}to *',
   ],
   [
     'a key that must be there',

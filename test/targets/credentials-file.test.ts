@@ -75,7 +75,7 @@ describe('credentials-file', () => {
     [
       'another epoch is wanted',
       { wantedEpoch: 3, recorded: RECORDED.recorded },
-      'epoch 3 is wanted, 2 is recorded',
+      'password number 3 is wanted, 2 is recorded',
     ],
   ])('makes a new password where %s', (_what, credentials, because) => {
     const { steps } = planned(ours(file()), credentials);

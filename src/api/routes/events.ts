@@ -65,7 +65,7 @@ export const EVENT_ROUTES = [
     path: '/v1/events/stream',
     summary: 'receive events as a stream',
     description:
-      'Server-Sent Events. The data of each is a token as /v1/events answers it, and its id is the number of the last event in that token. Whoever is interrupted connects again with the header `Last-Event-ID`. What was sent counts as received until then, so several streams of one portal each get everything.',
+      'Server-Sent Events. The data of each is a token as /v1/events answers it, and its id is the number of the last event in that token. After an interruption, connect again with the header `Last-Event-ID`. Until then, whatever was sent counts as received. Several streams of one portal each get every event.',
     right: 'token',
     query: z.strictObject({ after: after.optional() }),
     replies: { 200: z.string().describe('the stream') },
@@ -84,9 +84,14 @@ export const EVENT_ROUTES = [
     await requireNumber(api, portal, from);
     const count = listeners.get(portal) ?? 0;
     if (count >= MOST_LISTENERS) {
-      throw new Problem(429, 'CALL_TOO_OFTEN', `The portal has ${count} streams already.`, {
-        headers: { 'retry-after': '5' },
-      });
+      throw new Problem(
+        429,
+        'CALL_TOO_OFTEN',
+        `The portal has ${count} streams already. Close one of them first.`,
+        {
+          headers: { 'retry-after': '5' },
+        },
+      );
     }
     listeners.set(portal, count + 1);
     const changed = untilChanged(api, portal);

@@ -22,7 +22,7 @@ export const EXPLAIN_ROUTES = [
     path: '/v1/explain/:word',
     summary: 'all that is known about a person or a tool: by a name, an account or a number',
     description:
-      'As `chamberlain explain`, but nobody looks at a server: `seen` has what the roles saw at the last sweep, and at the newest survey that was requested. A word may name a person and a tool.',
+      'As `chamberlain explain`, but without a look at the servers: `seen` has what the roles saw at the last sweep, and at the newest survey that was requested. A word may name a person and a tool.',
     right: 'all',
     params: z.object({ word: z.string() }),
     replies: { 200: EXPLANATION },

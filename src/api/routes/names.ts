@@ -28,7 +28,7 @@ export const NAME_ROUTES = [
     path: '/v1/names/:name',
     summary: 'whether a name is free',
     description:
-      'Names of people and of tools are different names. Without `of`, a name that begins with the realm, such as tools.bridgebot, is that of a tool.',
+      'A person and a tool may have the same name. Without `of`, a name that begins with the realm, such as tools.bridgebot, is that of a tool.',
     right: 'token',
     params: z.object({ name: z.string().min(1).max(255) }),
     query: z.strictObject({ of: z.enum(['person', 'tool']).optional() }),

@@ -52,7 +52,7 @@ const OUTCOME = z
 
 const OUTCOMES = z
   .union([OUTCOME, z.array(OUTCOME)])
-  .describe('of one token what has become of it; of several a list of that, in their order');
+  .describe('for one token its outcome; for several tokens a list of outcomes, in the same order');
 
 /** The status by which the API refuses what intake would not count as a request. */
 const STATUS: Record<string, number> = { REQUEST_TOO_LARGE: 413 };
@@ -113,7 +113,7 @@ const PROGRESS = z
   .describe('a request, role by role');
 
 const PORTAL = SEARCH.optional().describe(
-  'the portal that sent it: another than the own one only with the right `all`',
+  'the portal that sent it; for another portal than its own, the caller needs the right `all`',
 );
 
 const LISTED = PROGRESS.omit({ roles: true });
@@ -130,7 +130,7 @@ export const REQUEST_ROUTES = [
       wait: z
         .enum(['verdict', 'done'])
         .optional()
-        .describe('for what the answer waits, for up to `seconds`'),
+        .describe('what the answer waits for, for up to `seconds`'),
       seconds: z.coerce.number().min(0).max(MOST_WAIT_SECONDS).default(MOST_WAIT_SECONDS),
     }),
     bodies: {
@@ -139,8 +139,10 @@ export const REQUEST_ROUTES = [
     },
     mostBytes: MOST_BYTES,
     replies: {
-      200: OUTCOMES.describe('what the caller waited for has come'),
-      202: OUTCOMES.describe('at least one request was sent, and has not come that far yet'),
+      200: OUTCOMES.describe('each request has reached what `wait` names'),
+      202: OUTCOMES.describe(
+        'everything was sent; at least one request has not reached what `wait` names',
+      ),
     },
   }).handle(async (api, { caller, query, body, signal }) => {
     const tokens = typeof body === 'string' ? [body.trim()] : body;

@@ -41,7 +41,7 @@ const SUBJECT = z
     account: z.string(),
     state: z.string(),
   })
-  .describe('whose the number is, or was');
+  .describe('who has the number, or had it');
 
 /** PostgreSQL has no higher ones in a column of numbers. */
 const MOST_UID = 2 ** 31 - 1;

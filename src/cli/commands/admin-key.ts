@@ -64,7 +64,7 @@ function defineNew(command: Command): void {
     )
     .option('--realm <name>', 'the realm, for ~/.config/chamberlain/admin.yaml')
     .option('--api <url>', 'where its API is')
-    .option('--ca <file>', "the authority that the API's certificate is from")
+    .option('--ca <file>', "the certificate of the CA that signed the API's certificate")
     .examples(
       'admin-key new --person alice --label "laptop of alice"',
       'admin-key new --person alice --agent --realm tools --api https://realm.example.org:8466',

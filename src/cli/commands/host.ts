@@ -79,12 +79,13 @@ function defineRemove(command: Command): void {
   command
     .description(
       'Ends the account of a host in the directory at once, also on connections that are open. The host\n' +
-        'learns nothing any more: people can log in there until the lines in its key files expire, and what a\n' +
-        'suspension ends elsewhere continues there. So first take the machine out of use. It can join again.\n' +
+        'hears of no change after that: people can log in there until the lines in its key files expire, and\n' +
+        'somebody who is suspended stays logged in. So first take the machine out of use. It can join again.\n' +
         'Run it as root where the secrets ldap-admin and postgres-admin are.\n\n' +
-        'Of a machine that runs roles, every password is replaced, also in the files here, and what is open\n' +
-        'with an old one ends. Nobody runs these roles then, until `chamberlain setup` starts them here, or\n' +
-        'another machine joins for them. Run it as root where all secrets are.',
+        'If the machine runs roles, every password of these roles is replaced, also in the files here, and\n' +
+        'connections that were opened with an old one end. Then no machine runs these roles, until\n' +
+        '`chamberlain setup` starts them here, or another machine joins for them. Run it as root where all\n' +
+        'secrets are.',
     )
     .argument('<NAME>', 'as `host list` shows it')
     .option('--yes', 'do not ask for confirmation; required without a terminal')
@@ -102,7 +103,7 @@ function defineRemove(command: Command): void {
       );
       if (!json) {
         print(render(found.map(ofHost)));
-        print('\nThe directory ends its account at once: it learns of no change any more.');
+        print('\nThe directory ends its account at once: the host hears of no change after that.');
       }
       if (yes !== true && !(await confirm('\nDo that? [y/N] '))) return;
       await removeHost(config, name);
@@ -124,8 +125,8 @@ async function removeMachine(
   if (!json) {
     print(render([ofMachine(machine)]));
     print(
-      `\nEvery password of ${all} is replaced here, and what is open with an old one ends. Then no machine\n` +
-        `runs ${all}, until \`chamberlain setup\` starts that here, or another machine joins for it.`,
+      `\nEvery password of ${all} is replaced here, and connections with an old one end. Then no machine\n` +
+        `runs ${all}, until you run \`chamberlain setup\` here, or another machine joins.`,
     );
   }
   if (yes !== true && !(await confirm('\nDo that? [y/N] '))) return;

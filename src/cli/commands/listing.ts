@@ -91,8 +91,8 @@ function defineAdminKeys(command: Command): void {
   command
     .description(
       "Lists the admins' own keys: the owner, the fingerprint, how long the key is valid, who asked for it\n" +
-        'and who approved it. Revoked keys stay listed. A key of the configuration has no end. A key counts\n' +
-        'only while its owner is an admin. `audit --key FINGERPRINT` shows what a key has signed.',
+        'and who approved it. Revoked keys stay listed. A key of the configuration never expires. A key\n' +
+        'counts only while its owner is an admin. `audit --key FINGERPRINT` shows what a key has signed.',
     )
     .examples(
       'list admin-keys',

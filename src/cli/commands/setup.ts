@@ -60,7 +60,7 @@ const ANSWERS = `      realm: tools                     # the prefix of every to
       ldap:                            # optional: one that is there already; others may use it
         uri: ldaps://ldap.example.org
         caFile: /etc/ssl/own.pem
-        administrator:                 # optional: the olcRootDN, or EXTERNAL by ldapi
+        administrator:                 # optional: the olcRootDN, or EXTERNAL with ldapi
           user: cn=admin,dc=example,dc=org
           passwordFile: /root/password
         config:                        # optional, the same for cn=config
@@ -85,17 +85,18 @@ adds only what it has shown before.`;
 export function define(command: Command): void {
   command
     .description(
-      'Makes a realm on this machine, a Debian 13 with the package chamberlain: installs the packages of\n' +
-        'the servers, makes an instance of PostgreSQL, Redis, slapd and MariaDB for Chamberlain alone, each\n' +
-        'on a unix socket, then secrets, the configuration, the first admin and the workers, and ends with\n' +
-        '`chamberlain doctor`. If other machines are to reach the servers, these also listen by TLS, with\n' +
-        'certificates that a timer renews. Other instances on this machine are left alone. Run it as root.\n' +
-        'It makes only what is missing or differs: it may be interrupted at any moment, and run again. Where\n' +
-        'systemd does not run, as in a container, it runs a server only while it works, and starts no worker.\n\n' +
+      'Makes a realm on this machine, which must run Debian 13 and have the package chamberlain: installs\n' +
+        'the packages of the servers, makes an instance of PostgreSQL, Redis, slapd and MariaDB for\n' +
+        'Chamberlain alone, each on a unix socket, then secrets, the configuration, the first admin and the\n' +
+        'workers, and ends with `chamberlain doctor`. If other machines are to reach the servers, these also\n' +
+        'listen with TLS, with certificates that a timer renews. Other instances on this machine are left\n' +
+        'alone. Run it as root. It makes only what is missing or differs: it may be interrupted at any\n' +
+        'moment, and run again. Where systemd does not run, as in a container, it runs a server only while it\n' +
+        'works, and starts no worker.\n\n' +
         'Roles may run on a machine of their own. There, `--role ROLES --request FILE` writes a join request,\n' +
-        'which an admin answers with `chamberlain join` where the realm is. With `--join`, that answer makes\n' +
-        'users, configuration, secrets and services of these roles. The other options then do the same for\n' +
-        'them as for a realm.\n\n' +
+        'which an operator answers with `chamberlain join` on the machine of the realm. With that answer,\n' +
+        '`--join FILE` makes users, configuration, secrets and services of these roles. The other options\n' +
+        'then do the same for them as for a realm.\n\n' +
         'It asks for what it must know. Instead, a YAML file may say that:\n\n' +
         ANSWERS,
     )
@@ -107,7 +108,7 @@ export function define(command: Command): void {
     .option('--check', 'show only the pieces that differ; change nothing')
     .option(
       '--renew',
-      'only renew certificates of which a third of the life is left, and have the servers show them',
+      'only renew certificates that have less than a third of their life left, and have the servers show them',
     )
     .option(
       '--role <roles>',

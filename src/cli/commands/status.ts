@@ -53,7 +53,7 @@ export function define(command: Command): void {
         '- events that portals have not taken, and invalid jobs in their queues;\n' +
         '- how many unmanaged things there are;\n' +
         '- which workers run, since when, and whether they make progress, and which are missing;\n' +
-        '- which configuration is in use, since when, and which process does not use that of the file;\n' +
+        '- which configuration is in use, since when, and which process does not use what the file says;\n' +
         '- who holds a lock that should belong to a worker.\n\n' +
         'With SUBJECT, it shows the wanted state of one person or tool, whether and when they leave, and how\n' +
         'far each role is with them.',
@@ -148,7 +148,7 @@ async function showAll(
   for (const page of pages) if (page !== '') printPage(`\n${page}`);
   if (left !== null) {
     print(
-      `\nrequests wait of portals that are not in the configuration, of ${left.portal} for ${renderAge(left.since, now)}: they get their verdicts if it is listed again`,
+      `\nportals that are not in the configuration have requests that wait, ${left.portal} for ${renderAge(left.since, now)}: these get their verdicts if the portal is listed again`,
     );
   }
   if (oldestRequest !== null) {
@@ -305,7 +305,10 @@ function renderSubject(subject: SubjectView, leaving: LeavingPage): string {
       'key',
       `${fingerprint}  ${label}${expiresAt === null ? '' : `  until ${timeOf(expiresAt)}`}`,
     ]),
-    ['credentials', subject.credentials ? `epoch ${subject.credentials.wantedEpoch}` : 'none'],
+    [
+      'credentials',
+      subject.credentials ? `password number ${subject.credentials.wantedEpoch}` : 'none',
+    ],
     ['since', timeOf(subject.createdAt)],
     ...leavingRows(leaving, { kind, account, state, now: new Date() }),
   ];

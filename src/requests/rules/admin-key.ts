@@ -46,7 +46,7 @@ export const addAdminKey: Handler<RequestOf<'admin-key.add'>> = async (context) 
   if (!owner.admin) {
     refuse(
       'NOT_ALLOWED',
-      `${account} is not an admin, or is suspended, so no request would accept the key. Add ${account} to the tool ${config.admin} first.`,
+      `${account} is not an admin, or is suspended, so the key would not count. Add ${account} to the tool ${config.admin} first.`,
     );
   }
   requireFuture('expiresAt', expiresAt, now, { isOptional: false });

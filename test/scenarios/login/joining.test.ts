@@ -379,7 +379,7 @@ describe('the admin’s command refuses', () => {
       'to write over a file',
       () => ['join', at('request.json'), '--out', at('request.json'), '--fingerprint', fingerprint],
       2,
-      /^USAGE: writing the answer to .*EEXIST[^]*join` was interrupted.*: remove it, and run the command again/u,
+      /^USAGE: writing the answer to .*EEXIST[^]*An interrupted `chamberlain join`.*: remove it, and run the command again/u,
     ],
     [
       'an endless file',
@@ -406,7 +406,7 @@ describe('the admin’s command refuses', () => {
         return ['join', at('homes.json'), ...out(), '--fingerprint', request.fingerprint];
       },
       2,
-      /^CONFIG_INVALID: other machines cannot reach PostgreSQL by TLS/u,
+      /^CONFIG_INVALID: other machines cannot reach PostgreSQL over TLS/u,
     ],
     [
       'to remove a host that is none',

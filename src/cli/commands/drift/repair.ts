@@ -35,7 +35,7 @@ interface RepairOptions extends SurveyOptions {
 export function define(command: Command): void {
   addSurveyOptions(
     command,
-    'how long to wait for a role that ends no part; a part in progress continues',
+    'how long to wait while a role completes nothing; what it has begun continues',
   );
   command
     .description(
@@ -121,7 +121,7 @@ async function repair(
   const onSignal = () => {
     progress.end();
     process.stderr.write(
-      `interrupted: the roles were asked for repair ${id}, and finish what they begin within ten seconds. ` +
+      `interrupted: after ten seconds the roles begin nothing more of repair ${id}; what they have begun, they finish. ` +
         'Run the command again to see.\n',
     );
     process.exit(EXIT.failed);
