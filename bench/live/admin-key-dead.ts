@@ -5,7 +5,7 @@
 import { generateKeyPairSync, type KeyObject, randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type pg from 'pg';
-import { openQueues, type Queues } from '../../src/backends/redis/queue.ts';
+import { type Answer, openQueues, type Queues } from '../../src/backends/redis/queue.ts';
 import { readSigningKey, signCall, signToken } from '../../src/requests/token.ts';
 import { ADMINS_QUEUE } from '../../src/shared/config.ts';
 import { fingerprintOf, lineOf } from '../../src/ssh-keys/ed25519-key.ts';
@@ -87,11 +87,11 @@ async function untilQueueRefuses({ realm, queues, key }: Round, stop: AbortSigna
       request: { kind: 'person.update', requestedBy: ADMIN, person: ADMIN, displayName: 'Again' },
     });
     const sent = await queues.addRequest(ADMINS_QUEUE, token, false);
-    let verdict: { verdict: string } | undefined;
+    let verdict: Answer['verdict'];
     while (verdict === undefined) {
       stop.throwIfAborted();
       await sleep(LOOK_MS);
-      verdict = await sent.readVerdict();
+      ({ verdict } = await sent.readAnswer());
     }
     if (verdict.verdict === 'refused') return now();
   }

@@ -2,7 +2,7 @@
  * Follows a request until it is applied everywhere, or cannot be. It looks in PostgreSQL; or, for a portal without a
  * secret for PostgreSQL, only in Redis, which holds the verdict and what the relay reports afterwards.
  */
-import type { SentRequest } from '../backends/redis/queue.ts';
+import type { Answer, SentRequest } from '../backends/redis/queue.ts';
 import type { Role } from '../reconcile/wanted.ts';
 import { type Freeze, readFreeze } from '../database/freeze.ts';
 import { look } from '../database/overview.ts';
@@ -109,7 +109,7 @@ async function lookInPostgres(pool: Pool, portal: string, id: string): Promise<L
 
 /** Redis does not hold the progress of single roles. */
 async function lookInRedis(sent: SentRequest, id: string): Promise<Look> {
-  const given = await sent.readVerdict();
+  const { verdict: given } = await sent.readAnswer();
   if (given === undefined) return { frozen: undefined };
   const { event, code = null, data = {} } = (await sent.readNews(id)) ?? {};
   const { role, why = '', by = null, sentence = null, reason = null } = data;
@@ -164,7 +164,7 @@ export async function follow(
       answeredAt = performance.now();
       if (now.request === undefined) {
         const { frozen } = now;
-        const unsigned = await sent.readRefusal().catch(() => undefined);
+        const { refusal: unsigned } = await sent.readAnswer().catch((): Answer => ({}));
         if (unsigned !== undefined) {
           const { code, sentence: why } = unsigned;
           const advice = UNKNOWN.has(code) ? ` ${RESTART}` : '';

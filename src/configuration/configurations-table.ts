@@ -1,6 +1,7 @@
 /** Which configuration each process uses, as it says itself (migrations/0032_configuration.sql). */
 import type { Client } from '../database/connection.ts';
-import { decides, type FixedSettings } from './reloadable.ts';
+import type { Config } from '../shared/config.ts';
+import { decides, digestOfConfig, type FixedSettings } from './reloadable.ts';
 
 /** What a process says of itself. */
 export interface ProcessConfig {
@@ -61,7 +62,7 @@ export async function readConfigUses(client: Pick<Client, 'query'>): Promise<Con
  * Why a process does not use this configuration; undefined if it does. Processes that run only roles decide by nothing
  * that a reload can change, so another digest of theirs does not matter.
  */
-export function whyBehind(
+function whyBehind(
   { works, digest, reload, asked, error }: ConfigUse,
   wanted: string,
 ): string | undefined {
@@ -69,4 +70,36 @@ export function whyBehind(
   if (BigInt(reload) < BigInt(asked)) return 'it has not yet read it again';
   if (!decides(works) || digest === wanted) return undefined;
   return 'it uses another configuration';
+}
+
+/** Which configuration is in use, compared with that of whoever asks. */
+export interface ConfigStatus {
+  /** of what a reload can change, as the asker has it */
+  digest: string;
+  processes: ConfigUser[];
+}
+
+/** A process, and the configuration that it uses. */
+export interface ConfigUser {
+  works: readonly string[];
+  machine: string;
+  pid: number;
+  digest: string;
+  since: Date;
+  /** why it does not use that of the asker; null: it does */
+  why: string | null;
+}
+
+/** A process that works, such as `intake relay on realm1 (process 812)`. */
+export function describeConfigUser({ works, machine, pid }: ConfigUser): string {
+  return `${works.join(' ')} on ${machine} (process ${pid})`;
+}
+
+export async function readConfigStatus(client: Client, config: Config): Promise<ConfigStatus> {
+  const wanted = digestOfConfig(config);
+  const processes = (await readConfigUses(client)).map((use): ConfigUser => {
+    const { works, machine, osPid: pid, digest, since } = use;
+    return { works, machine, pid, digest, since, why: whyBehind(use, wanted) ?? null };
+  });
+  return { digest: wanted, processes };
 }

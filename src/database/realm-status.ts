@@ -1,7 +1,6 @@
 /** What PostgreSQL knows of the realm's state, for `chamberlain status` and the API. Read only. */
 import type { Config } from '../shared/config.ts';
-import { readConfigUses, whyBehind } from '../configuration/configurations-table.ts';
-import { digestOfConfig } from '../configuration/reloadable.ts';
+import { type ConfigStatus, readConfigStatus } from '../configuration/configurations-table.ts';
 import { type OverdueMove, readOverdue } from '../lifecycle/calendar-queries.ts';
 import { type LeavingOverview, readLeavingOverview } from '../lifecycle/leaving-facts.ts';
 import { type NumbersLeft, readNumbersLeft } from '../identity/id-allocation-table.ts';
@@ -51,38 +50,6 @@ export interface KnownBlockers {
   /** which process holds which of our locks */
   holders: Holder[];
   configuration: ConfigStatus;
-}
-
-/** Which configuration is in use, compared with that of whoever asks. */
-export interface ConfigStatus {
-  /** of what a reload can change, as the asker has it */
-  digest: string;
-  processes: ConfigUser[];
-}
-
-/** A process, and the configuration that it uses. */
-export interface ConfigUser {
-  works: readonly string[];
-  machine: string;
-  pid: number;
-  digest: string;
-  since: Date;
-  /** why it does not use that of the asker; null: it does */
-  why: string | null;
-}
-
-/** A process that works, such as `intake relay on realm1 (process 812)`. */
-export function describeConfigUser({ works, machine, pid }: ConfigUser): string {
-  return `${works.join(' ')} on ${machine} (process ${pid})`;
-}
-
-export async function readConfigStatus(client: Client, config: Config): Promise<ConfigStatus> {
-  const wanted = digestOfConfig(config);
-  const processes = (await readConfigUses(client)).map((use): ConfigUser => {
-    const { works, machine, osPid: pid, digest, since } = use;
-    return { works, machine, pid, digest, since, why: whyBehind(use, wanted) ?? null };
-  });
-  return { digest: wanted, processes };
 }
 
 export async function readKnownBlockers(client: Client, config: Config): Promise<KnownBlockers> {

@@ -40,7 +40,7 @@ import {
   type ConfigStatus,
   describeConfigUser,
   readConfigStatus,
-} from '../database/realm-status.ts';
+} from '../configuration/configurations-table.ts';
 import { type LastSweeps, readLastSweeps } from '../drift/sweeps-table.ts';
 import { expectThat, fix, type Line, ok } from './line.ts';
 

@@ -164,8 +164,13 @@ export async function decideChecks(of: Intaking, jobs: readonly Waiting[]): Prom
     let verdict: Verdict;
     try {
       verdict = await rehearse(client, async () => {
-        if (!(await holdThawed(client))) throw new Frozen();
-        return checkVerdict(client, config, failures.judge(job), { urgentQueue, now: clock() });
+        // sent first, and answered first
+        const thawed = holdThawed(client);
+        const terms = { urgentQueue, now: clock() };
+        const checked = checkVerdict(client, config, failures.judge(job), terms);
+        const [given] = await Promise.all([checked, thawed]);
+        if (!(await thawed)) throw new Frozen();
+        return given;
       });
     } catch (error) {
       if (error instanceof Frozen) return freeze(of);

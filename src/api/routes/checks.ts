@@ -46,7 +46,7 @@ export const CHECK_ROUTES = [
     for (let ms = 0; ms < ANSWERED_WITHIN_MS; ms = performance.now() - began) {
       if (signal.aborted) break;
       await sleep(Math.min(PAUSE.mostMs, Math.max(PAUSE.leastMs, ms * PAUSE.share)));
-      const [verdict, refusal] = await Promise.all([sent.readVerdict(), sent.readRefusal()]);
+      const { verdict, refusal } = await sent.readAnswer();
       if (verdict !== undefined) {
         return { status: 200, body: CHECKED.parse({ id: signed.claims.jti, ...verdict }) };
       }

@@ -87,12 +87,17 @@ export interface Queues {
   close(): Promise<void>;
 }
 
+/** Neither, if intake has not examined the job yet. */
+export interface Answer {
+  verdict?: { verdict: string; code?: string; sentence?: string };
+  /** why the job is invalid */
+  refusal?: { code: string; sentence: string };
+}
+
 /** A request in its queue. */
 export interface SentRequest {
-  /** Why intake found the job invalid; undefined if it has a verdict, or was not examined yet. */
-  readRefusal(): Promise<{ code: string; sentence: string } | undefined>;
-  /** The verdict, by the rights of the portal; undefined if there is none yet. */
-  readVerdict(): Promise<{ verdict: string; code?: string; sentence?: string } | undefined>;
+  /** What intake has said, by the rights of the portal. */
+  readAnswer(): Promise<Answer>;
   /** Its status since then, by its id; undefined if none was reported yet. */
   readNews(id: string): Promise<Pick<RequestNews, 'event' | 'code' | 'data'> | undefined>;
 }
@@ -171,17 +176,13 @@ function sentRequest(
   portal: string,
 ): SentRequest {
   return {
-    readRefusal: () =>
+    readAnswer: () =>
       guarded('reading a request in its queue', async () => {
-        const [, code, sentence] =
-          /^([A-Z_]+): (.*)$/su.exec((await requests.getJob(job))?.failedReason ?? '') ?? [];
-        return code === undefined || sentence === undefined ? undefined : { code, sentence };
+        const { failedReason = '', returnvalue: verdict } = (await requests.getJob(job)) ?? {};
+        if (verdict) return { verdict };
+        const [, code, sentence] = /^([A-Z_]+): (.*)$/su.exec(failedReason) ?? [];
+        return code === undefined || sentence === undefined ? {} : { refusal: { code, sentence } };
       }),
-    readVerdict: () =>
-      guarded(
-        'reading a verdict',
-        async () => (await requests.getJob(job))?.returnvalue ?? undefined,
-      ) as ReturnType<SentRequest['readVerdict']>,
     readNews: (id) =>
       guarded('reading the status of a request', async () => {
         const text = await redis.get(newsKey(portal, id));

@@ -7,7 +7,7 @@ import type { Redis } from 'ioredis';
 import type { Config } from '../../shared/config.ts';
 import type { Code } from '../../shared/errors.ts';
 import { findSound, removeSurplus } from './queued-jobs.ts';
-import { mendTypes, pausedOf, removeJobs, results } from './queue-keys.ts';
+import { mendTypes, removeJobs } from './queue-keys.ts';
 import { openQueue, requestsQueue } from './queue.ts';
 import {
   connectConsumer,
@@ -165,35 +165,44 @@ export function countJunk(
 }
 
 /**
- * How many jobs of each queue can be taken now, and how many there are in all; and whether any is active. BullMQ's own
- * counts are a script for each queue and kind, and know no paused jobs of BullMQ 5: with them, intake took in a quarter
- * fewer requests.
+ * Takes the marker of each queue away: a job that comes from here on sets it again. Returns for each how many jobs wait,
+ * have a priority, are delayed until then at most, are delayed, are paused, and are active.
+ */
+const COUNT = `
+local counts = {}
+for n, queue in ipairs(KEYS) do
+  redis.call('UNLINK', queue .. 'marker')
+  counts[n] = {
+    redis.call('LLEN', queue .. 'wait'),
+    redis.call('ZCARD', queue .. 'prioritized'),
+    redis.call('ZCOUNT', queue .. 'delayed', 0, ARGV[1]),
+    redis.call('ZCARD', queue .. 'delayed'),
+    redis.call('LLEN', queue .. 'paused'),
+    redis.call('LLEN', queue .. 'active'),
+  }
+end
+return counts`;
+
+/**
+ * How many jobs of each queue can be taken now, and how many there are in all; and whether any is active. All in one
+ * script: with 73 portals, a command for each count took 5 to 10 ms of the processor for each look. BullMQ's own counts are a
+ * script for each queue and kind, and know no paused jobs of BullMQ 5.
  */
 export async function countJobs(
   inbox: Inbox,
 ): Promise<{ counts: number[]; totals: number[]; active: boolean }> {
   const { redis, queues } = inbox;
-  const pipeline = redis.pipeline();
-  // a job that comes from here on sets its marker again
-  pipeline.unlink(...queues.map(({ asIntake }) => asIntake.toKey('marker')));
+  const keys = queues.map(({ asIntake }) => asIntake.toKey(''));
   // a delayed job has its time, in milliseconds, in the upper bits of its score (BullMQ)
   const due = (Date.now() + 1) * 0x1000;
-  for (const { asIntake: queue } of queues) {
-    pipeline.llen(queue.toKey('wait'));
-    pipeline.zcard(queue.toKey('prioritized'));
-    pipeline.zcount(queue.toKey('delayed'), 0, due);
-    pipeline.zcard(queue.toKey('delayed'));
-    pipeline.llen(pausedOf(queue));
-    pipeline.llen(queue.toKey('active'));
-  }
-  const answers = (await pipeline.exec()) ?? [];
-  if (answers.some(([error]) => error !== null)) {
+  let of: number[][];
+  try {
+    of = (await redis.eval(COUNT, keys.length, ...keys, due)) as number[][];
+  } catch (error) {
+    if (!isAnswer(error)) throw error;
     await mendAll(inbox);
-    const none = queues.map(() => 0);
-    return { counts: none, totals: none, active: false };
+    of = queues.map(() => []);
   }
-  const [, ...lengths] = results<number>(answers);
-  const of = queues.map((_, n) => lengths.slice(6 * n, 6 * n + 6));
   return {
     // a portal whose account cannot log in delays no other
     counts: of.map(([wait = 0, prioritized = 0, isDue = 0], n) =>
@@ -203,7 +212,7 @@ export async function countJobs(
       ([wait = 0, prioritized = 0, , delayed = 0, paused = 0]) =>
         wait + prioritized + delayed + paused,
     ),
-    active: of.some((each) => each[5] !== 0),
+    active: of.some(([, , , , , active = 0]) => active > 0),
   };
 }
 

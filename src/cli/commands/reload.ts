@@ -3,18 +3,16 @@ import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   askReload,
+  type ConfigStatus,
   type ConfigUse,
+  describeConfigUser,
+  readConfigStatus,
   readConfigUses,
 } from '../../configuration/configurations-table.ts';
 import { effectiveOf } from '../../configuration/effective.ts';
 import { changedSettings, decides, fixedSettings } from '../../configuration/reloadable.ts';
 import type { Client } from '../../database/connection.ts';
 import { needed, readLeaders } from '../../database/locks.ts';
-import {
-  type ConfigStatus,
-  describeConfigUser,
-  readConfigStatus,
-} from '../../database/realm-status.ts';
 import type { Config } from '../../shared/config.ts';
 import { ChamberlainError } from '../../shared/errors.ts';
 import { withAdmin } from '../admin.ts';

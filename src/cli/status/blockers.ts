@@ -17,13 +17,8 @@ import {
   remedyForHanging,
 } from '../../database/locks.ts';
 import type { Client } from '../../database/connection.ts';
-import {
-  capitalised,
-  type ConfigStatus,
-  describeConfigUser,
-  type KnownBlockers,
-  readKnownBlockers,
-} from '../../database/realm-status.ts';
+import { type ConfigStatus, describeConfigUser } from '../../configuration/configurations-table.ts';
+import { capitalised, type KnownBlockers, readKnownBlockers } from '../../database/realm-status.ts';
 import { describeFreeze } from '../commands/freeze.ts';
 import { renderAge, renderTable } from '../table.ts';
 
