@@ -1,4 +1,4 @@
-import { readFileSync, rmSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { verifierOf } from '../../src/credentials/credentials.ts';
 import type { Certificate } from './certificate.ts';
@@ -21,6 +21,10 @@ const ACCOUNTS = {
   'mariadb-databases-reader': 'chamberlain_databases_reader',
 };
 
+/** In the folder of the data. */
+const CERTIFICATE = 'own-certificate.pem';
+const KEY = 'own-key.pem';
+
 /** Something to read on the replica, like a wiki's published views. */
 const SAMPLE_VIEWS = `
   CREATE DATABASE IF NOT EXISTS enwiki;
@@ -38,6 +42,7 @@ export function mariadbServer(folder: string, kind: MariadbKind): MariadbServer 
   // a folder of its own: a server that starts deletes whatever looks like an old temporary table, even another
   // server's
   const tmpdir = `--tmpdir=${join(folder, 'tmp')}`;
+  const tls = [`--ssl-cert=${join(data, CERTIFICATE)}`, `--ssl-key=${join(data, KEY)}`];
   return {
     name: kind === 'replica' ? 'mariadb-replica' : 'mariadb-tools',
     folder,
@@ -58,6 +63,7 @@ export function mariadbServer(folder: string, kind: MariadbKind): MariadbServer 
           '--auth-root-socket-user=root',
         ]);
       });
+      if (!existsSync(join(data, CERTIFICATE))) await makeOwnCertificate(data);
       rmSync(socket, { force: true });
     },
     command: () => [
@@ -76,12 +82,26 @@ export function mariadbServer(folder: string, kind: MariadbKind): MariadbServer 
       '--key-buffer-size=1M',
       '--aria-pagecache-buffer-size=16M',
       '--performance-schema=OFF',
+      ...tls,
     ],
     async answers() {
       await administer(socket, 'SELECT 1;', ANSWER_TIMEOUT_MS);
       return true;
     },
   };
+}
+
+/**
+ * Without a certificate, a server signs one for itself at each start, and its RSA key takes several times as long as all
+ * else. This one is as good: nobody else has signed it, and clients know the server by the password.
+ */
+async function makeOwnCertificate(data: string): Promise<void> {
+  const args = [
+    ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-noenc'],
+    ...['-subj', '/CN=mariadb', '-days', '3650'],
+    ...['-keyout', join(data, KEY), '-out', join(data, CERTIFICATE)],
+  ];
+  await run('/usr/bin/openssl', args, { user: 'mysql' });
 }
 
 /** The same server, which also listens at addresses of this machine (`A,B`), and offers TLS there. */

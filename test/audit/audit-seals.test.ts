@@ -455,27 +455,15 @@ async function codeOf(pool: Pool, sql: string): Promise<string | undefined> {
   );
 }
 
-test('30,000 rows are verified page by page, in a heap that could not hold them', async () => {
-  await owner.query(
-    `INSERT INTO audit (kind, requested_by, approved_by, subject, account, fields, verdict)
-     SELECT 'tool.create', 'alice', 'alice', n, 'tools.t' || n, '{name,title}', 'accepted'
-     FROM generate_series(1, 30000) n`,
-  );
+test('6,000 rows are verified page by page', async () => {
+  await write(6000);
   await seal();
   const seen: [number, number][] = [];
   const verdict = await withClient(admin, (client) =>
     verifyAudit(client, { onProgress: (done, of) => seen.push([done, of]) }),
   );
-  expect(verdict).toMatchObject({ sealed: 30_012, faultsInAll: 0 });
-  expect(seen.length).toBe(16);
-  expect(seen.at(0)).toEqual([2000, 30_012]);
-  expect(seen.at(-1)).toEqual([30_012, 30_012]);
-  const ended = await runCli(['audit', 'verify', '--json'], {
-    config: world.configFile,
-    env: { NODE_OPTIONS: '--max-old-space-size=32' },
-  });
-  expect({ ...ended, out: '' }).toEqual({ exit: 0, out: '', err: '' });
-  expect(JSON.parse(ended.out)).toMatchObject({ sealed: 30_012, head: verdict.head });
+  expect(verdict).toMatchObject({ sealed: 6012, faultsInAll: 0 });
+  expect(seen).toEqual([2000, 4000, 6000, 6012].map((done) => [done, 6012]));
 });
 
 describe('on the command line', () => {

@@ -20,13 +20,11 @@ export interface ClientWorld {
     | 'PATH',
     string
   >;
+  /** The same for a program that speaks for another portal. */
+  envOf(portal: PortalName): ClientWorld['env'];
 }
 
-/** @param portal the one that the program speaks for */
-export async function openClientWorld(
-  name: string,
-  portal: PortalName = 'other',
-): Promise<ClientWorld> {
+export async function openClientWorld(name: string): Promise<ClientWorld> {
   const roles = ['intake', 'relay', 'directory', 'homes', 'databases'];
   const api = await openApiWorld(name, { roles });
   const person = { kind: 'person.create', requestedBy: 'alice', shellName: 'alice' };
@@ -36,12 +34,12 @@ export async function openClientWorld(
   const { world, port } = api;
   const eventsKey = join(world.dir, 'events.pem');
   writeFileSync(eventsKey, world.eventsKey);
-  const env = {
+  const envOf = (portal: PortalName) => ({
     ...{ PATH: '/usr/bin:/bin', API_URL: `http://127.0.0.1:${port}`, REALM: world.config.realm },
     ...{ PORTAL: portal, PORTAL_KID: `${portal}-1`, PORTAL_KEY: world.makeKey(portal).file },
     ...{ EVENTS_KEY: eventsKey, ADMIN_KEY: world.adminKey },
-  };
-  return { api, env };
+  });
+  return { api, env: envOf('other'), envOf };
 }
 
 /** Where the example of a portal in Django is, and its environment for a realm. It keeps its data in `dir`. */

@@ -332,12 +332,12 @@ describe('trees', () => {
     }
   });
 
-  test('of 100,000 files in one directory are taken in seconds', () => {
+  test('of 10,000 files in one directory are taken', () => {
     makeDirectory(`${home}/wide`, ALICE, X);
-    host.as(ALICE, `${home}/wide`, 'seq 100000 | xargs touch');
+    host.as(ALICE, `${home}/wide`, 'seq 10000 | xargs touch');
     expect(host.take(X, home, ['wide'])).toEqual(DONE);
     expect(host.asRoot(`find ${home} ! -uid ${X} | wc -l; find ${home} | wc -l`).stdout).toBe(
-      '0\n100002\n',
+      '0\n10002\n',
     );
   });
 });

@@ -1,4 +1,4 @@
-"""Run against a real realm: the environment names one, as README.md says. test/clients/django.test.ts starts one."""
+"""Run against a real realm: the environment names one, as README.md says. test/clients/python.test.ts starts one."""
 
 import re
 import time

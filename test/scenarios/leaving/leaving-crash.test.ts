@@ -18,13 +18,7 @@ afterAll(async () => {
 
 /** The move, and at which of its actions: the first of that verb. */
 test.each<[string, [verb: string, when: 'before' | 'after'][]]>([
-  [
-    'delete a tool',
-    [
-      ['home.archive', 'after'],
-      ['databases.drop', 'after'],
-    ],
-  ],
+  ['delete a tool', [['databases.drop', 'after']]],
   ['restore', [['databases.restore', 'after']]],
 ])(
   'killed in “%s”: other workers go on to the same end, and nothing is lost',

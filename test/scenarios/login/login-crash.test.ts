@@ -13,8 +13,8 @@ afterAll(async () => {
   await login?.close();
 });
 
-test('killed every 10 of 60 changes, all files match the seals in the end', async () => {
-  await surviveKills(login, 60, 11);
+test('killed every 10 of 30 changes, all files match the seals in the end', async () => {
+  await surviveKills(login, 30, 11);
 }, 120_000);
 
 test('files that are lost while the directory is away are written again from what the helper has kept', async () => {

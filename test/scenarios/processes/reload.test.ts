@@ -104,15 +104,15 @@ test('a portal that is removed finds its requests decided when it comes again', 
   expect(await asked).toMatchObject({ verdict: 'accepted' });
 });
 
-test('20 reloads during 400 requests from eight portals, with portals gone and back, wrong files and a kill', async () => {
+test('10 reloads during 160 requests from eight portals, with portals gone and back, a wrong file and a kill', async () => {
   const heardBefore = realm.portals.reduce((sum, { heard }) => sum + heard.length, 0);
   const accepted = await query(realm.world, `SELECT FROM requests WHERE portal ~ '^p[0-9]'`);
   const outcome = await reloadUnderLoad(realm, {
-    ...{ each: 50, reloads: 20, killAt: [11], withinMs: 60_000 },
+    ...{ each: 20, reloads: 10, killAt: [7], withinMs: 60_000 },
   });
   expect(outcome).toMatchObject({
-    ...{ sent: 350, accepted: 350 + accepted.length, refused: 0, disorder: [] },
-    ...{ told: 350 + heardBefore, mixed: { accepted: 0, waiting: 0 } },
+    ...{ sent: 140, accepted: 140 + accepted.length, refused: 0, disorder: [] },
+    ...{ told: 140 + heardBefore, mixed: { accepted: 0, waiting: 0 } },
   });
-  expect(outcome.exits['2']).toBeGreaterThanOrEqual(2);
+  expect(outcome.exits['2']).toBeGreaterThanOrEqual(1);
 });
