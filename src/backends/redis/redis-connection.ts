@@ -38,14 +38,16 @@ export type RedisAccount = RedisProgram | `portal.${string}` | `added.${string}`
  * keys that belong to others (its parent, its children), and the script then follows them: with the rights of
  * the portal it can reach only what the portal can reach. An admin's own key, and a portal over HTTP that was added by
  * request, have no user, and only our own programs write to their queues: theirs is the program's own account. So is that
- * of a portal that was removed: no script is run there.
+ * of the relay for a portal that was removed: it runs no script there.
  */
 export function portalAccount(
   portal: string,
   { portals }: Pick<Config, 'portals'>,
   own: 'intake' | 'relay',
 ): RedisAccount {
-  const found = portals.find(({ name }) => name === portal);
+  const found =
+    portals.find(({ name }) => name === portal) ??
+    (own === 'intake' ? { name: portal } : undefined);
   return (found && accountOfPortal(found)) ?? own;
 }
 

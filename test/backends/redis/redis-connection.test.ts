@@ -75,8 +75,9 @@ test('by whose rights what a portal has written is handled', () => {
   ];
   const names = ['portal', 'cask', 'http', 'admin.steward', 'admin._', 'removed'];
   expect(names.map((name) => portalAccount(name, { portals }, 'intake'))).toEqual([
-    ...['portal.portal', 'added.cask', 'intake', 'intake', 'intake', 'intake'],
+    ...['portal.portal', 'added.cask', 'intake', 'intake', 'intake', 'portal.removed'],
   ]);
+  expect(portalAccount('removed', { portals }, 'relay')).toBe('relay');
 });
 
 test('the secret from which the password for a portal follows may come later', async () => {
