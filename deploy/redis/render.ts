@@ -6,26 +6,30 @@
  * The default of --config is $CHAMBERLAIN_CONFIG, or /etc/chamberlain/config.yaml. The passwords are read from
  * the config's folder of secrets (`redis-<account>`, and `redis-<account>.old` while `chamberlain secret rotate`
  * waits for --finish); the file contains their SHA-256. Redis 7.2 or newer reads it: `aclfile` in its
- * configuration, `ACL LOAD` after a change. Everything that a line does not name is refused. Nobody can be
- * `default`, the user of every client that has not logged in: it is off.
+ * configuration. Everything that a line does not name is refused. Nobody can be `default`, the user of every client that
+ * has not logged in: it is off.
+ *
+ * It is for a Redis that has no users yet. `chamberlain redis-users` makes the same users, and those of portals that were
+ * added by request, in a Redis that runs.
  */
 import { parseArgs } from 'node:util';
 import { runProgram } from '../../src/cli/exit.ts';
 import {
-  adminOfPortal,
   type Config,
   findSecret,
   loadConfig,
   oldOf,
+  type Portal,
   readSecret,
 } from '../../src/shared/config.ts';
 import { configPath } from '../../src/cli/command.ts';
 import {
+  accountOfPortal,
   REDIS_ACCOUNTS,
   redisUser,
   type RedisAccount,
 } from '../../src/backends/redis/redis-connection.ts';
-import { redisHash } from '../../src/secrets/secret.ts';
+import { passwordForPortal, redisHash } from '../../src/secrets/secret.ts';
 import { ROLES } from '../../src/roles/index.ts';
 
 /**
@@ -61,7 +65,7 @@ const ROLE_KEYS = ROLES.flatMap(keysOfRole);
  */
 const KEYS: Partial<Record<RedisAccount, readonly string[]>> = {
   intake: ['~bull:requests.*'],
-  // and events of portals that were added by request, which have no user
+  // and events of portals that have no user, or that were removed
   relay: [...ROLE_KEYS, '~bull:events.*'],
   ...Object.fromEntries(ROLES.map((role) => [role, keysOfRole(role)])),
   sweep: ROLE_KEYS,
@@ -93,10 +97,9 @@ export interface RedisRule {
 /**
  * The users of an ACL file, in its order.
  *
- * @param portals names, of those that the file lists; an admin's own key needs no user: the account `admin` sends what it
- *   signs
+ * @param portals an admin's own key needs no user: the account `admin` sends what it signs
  */
-export function redisRules(portals: readonly string[]): RedisRule[] {
+export function redisRules(portals: readonly PortalWithUser[]): RedisRule[] {
   const rule = (account: RedisUser, keys: readonly string[], commands: readonly string[]) => {
     const words = commands.map((command) => (command.startsWith('-') ? command : `+${command}`));
     const may = ['resetchannels', ...keys, '-@all', ...words];
@@ -109,37 +112,55 @@ export function redisRules(portals: readonly string[]): RedisRule[] {
     ...REDIS_ACCOUNTS.map((account) =>
       rule(account, KEYS[account] ?? [], [...WORK, ...(MORE[account] ?? [])]),
     ),
-    ...portals
-      .filter((portal) => adminOfPortal(portal) === undefined)
-      .map((portal) => rule(`portal.${portal}`, keysOfPortal(portal), WORK)),
+    ...portals.flatMap((portal) => {
+      const account = accountOfPortal(portal);
+      return account === undefined ? [] : [rule(account, keysOfPortal(portal.name), WORK)];
+    }),
   ];
 }
 
-/** The text of an ACL file (Redis, "ACL"). */
-export function renderUsers(
-  portals: readonly string[],
+/** What decides whether a portal has a user. */
+type PortalWithUser = Pick<Portal, 'name' | 'byRequest' | 'redisPasswordSha256'>;
+
+/** By user, in the order of an ACL file (Redis, "ACL"): the words of its rule, as `ACL SETUSER` takes them too. */
+export function redisUsers(
+  portals: readonly PortalWithUser[],
   passwordsOf: (user: RedisUser) => readonly string[],
-): string {
-  const lines = redisRules(portals).map(({ user, account, may }) => {
-    const state =
-      account === undefined
-        ? ['off', 'resetpass']
-        : ['on', ...passwordsOf(account).map((password) => `#${hash(password)}`)];
-    return `${['user', user, ...state, ...may].join(' ')}\n`;
-  });
-  return lines.join('');
+): Map<string, string[]> {
+  const hashes = new Map(
+    portals.flatMap(({ name, redisPasswordSha256: its }) =>
+      its === undefined ? [] : [[`added.${name}`, its]],
+    ),
+  );
+  return new Map(
+    redisRules(portals).map(({ user, account, may }) => {
+      if (account === undefined) return [user, ['off', 'resetpass', ...may]];
+      const own = hashes.get(account);
+      const its = [...passwordsOf(account).map(hash), ...(own === undefined ? [] : [own])];
+      return [user, ['on', ...its.map((each) => `#${each}`), ...may]];
+    }),
+  );
+}
+
+/** The text of an ACL file. */
+export function renderUsers(...of: Parameters<typeof redisUsers>): string {
+  return [...redisUsers(...of)]
+    .map(([user, words]) => `user ${user} ${words.join(' ')}\n`)
+    .join('');
 }
 
 /** The same for a configuration, with the passwords in its folder of secrets. */
 export function usersForConfig(config: Config): string {
-  const portals = config.portals.map(({ name }) => name);
-  return renderUsers(portals, (user) => redisPasswords(config, user));
+  return renderUsers(config.portals, (user) => redisPasswords(config, user));
 }
 
-/** The passwords that a user may log in with: two while the rotation of one waits for --finish. */
+/** The passwords of ours that a user may log in with: two while the rotation of one waits for --finish. */
 export function redisPasswords(config: Pick<Config, 'secrets'>, user: RedisUser): string[] {
-  const old = findSecret(config, 'redis', oldOf(user));
-  return [readSecret(config, 'redis', user), ...(old === undefined ? [] : [old])];
+  const isAdded = user.startsWith('added.');
+  const name = isAdded ? 'portals' : user;
+  const old = findSecret(config, 'redis', oldOf(name));
+  const secrets = [readSecret(config, 'redis', name), ...(old === undefined ? [] : [old])];
+  return isAdded ? secrets.map((each) => passwordForPortal(each, redisUser(user))) : secrets;
 }
 
 /** In the format of `ACL SETUSER`. The passwords are long and random: a slow hash would add nothing. */

@@ -43,8 +43,11 @@ export function redisServer(folder: string, secrets: string): RedisServer {
     passwordOf(user); // creates it
     return redisPasswords({ secrets }, user);
   };
-  const writeUsers = (portals: readonly string[]): void =>
-    writeFileSync(usersFile, renderUsers(portals, passwordsOf), { mode: 0o644 });
+  const writeUsers = (portals: readonly string[]): void => {
+    ensurePassword(secrets, 'redis-portals');
+    const named = portals.map((portal) => ({ name: portal }));
+    writeFileSync(usersFile, renderUsers(named, passwordsOf), { mode: 0o644 });
+  };
   return {
     name: 'redis',
     folder,

@@ -15,7 +15,8 @@ const SECRETS = [
   ...['owner', ...POSTGRES_ROLES].map((role) => `postgres-${role}`),
   ...['admin', ...DIRECTORY_ACCOUNTS].map((name) => `ldap-${name}`),
   ...['databases', 'databases-reader'].map((name) => `mariadb-${name}`),
-  ...['owner', ...REDIS_ACCOUNTS].map((name) => `redis-${name}`),
+  // redis-portals: what the passwords of our programs follow from for users of portals that were added by request
+  ...['owner', ...REDIS_ACCOUNTS, 'portals'].map((name) => `redis-${name}`),
   // the key that the directory role signs with, for login hosts; the key that the relay signs with, for portals
   ...['seal-key', 'events-key'],
 ];
@@ -25,6 +26,9 @@ export function secretsOf(config: Pick<Config, 'portals'>): string[] {
   const portals = config.portals.filter(({ name }) => adminOfPortal(name) === undefined);
   return [...SECRETS, ...portals.map(({ name }) => `redis-portal.${name}`)];
 }
+
+/** Whether intake and the relay both read a secret. */
+export const isOfPortals = (name: string): boolean => /^redis-(portal\.|portals$)/u.test(name);
 
 /** The secrets that a role logs in and signs with, wherever it runs. */
 export function secretsOfRole(role: MovableRole): string[] {
@@ -137,8 +141,8 @@ function secretFaults(path: string, stats: Stats, isPlausible: (uid: number) => 
     ];
   if (stats.size === 0)
     faults.push(fix(`${path} is empty`, 'Write the password of its account, or the key, into it.'));
-  // intake, the relay and the portal itself share this password, so their group may read it
-  const isShared = basename(path).startsWith('redis-portal.');
+  // intake and the relay share this password, perhaps with the portal itself, so their group may read it
+  const isShared = isOfPortals(basename(path));
   const closed = isShared ? OTHERS : GROUP_OR_OTHERS;
   if ((stats.mode & closed) !== 0) {
     faults.push(

@@ -1,11 +1,17 @@
 /** Checks whether each program and each portal has a user in Redis, for its own queues and for nothing else. */
 import { type RedisRule, redisRules } from '../../deploy/redis/render.ts';
-import { adminOfPortal, type Config, findSecret } from '../shared/config.ts';
-import { REDIS_ACCOUNTS, type RedisAccount } from '../backends/redis/redis-connection.ts';
+import type { Config } from '../shared/config.ts';
+import {
+  accountOfPortal,
+  findRedisPassword,
+  REDIS_ACCOUNTS,
+  type RedisAccount,
+  redisUser,
+} from '../backends/redis/redis-connection.ts';
 import { logsInToRedis, readRedisRights, type RedisRights } from '../backends/redis/redis-users.ts';
 import { elsewhere, fix, type Line, ok } from './line.ts';
 
-const RENDER = 'Render the users of Redis again, and run `ACL LOAD`: see docs/install.md, step 6.';
+const APPLY = 'Run `chamberlain redis-users --apply`: see docs/install.md, step 6.';
 const REMOVE = 'Remove the user from the ACL file, and run `ACL LOAD`.';
 const FLUSH = 'FLUSHALL';
 
@@ -26,9 +32,9 @@ function allowedBy({ may }: RedisRule, commands: readonly string[]): string[] {
   );
 }
 
-export async function lookAtRedisUsers(config: Config): Promise<Line[]> {
-  const portals = config.portals.map(({ name }) => name);
-  const rules = redisRules(portals);
+/** @param knowsAdded whether the configuration has the portals that were added by request, too */
+export async function lookAtRedisUsers(config: Config, knowsAdded = true): Promise<Line[]> {
+  const rules = redisRules(config.portals);
   const commands = commandsOf(rules);
   const rights = await readRedisRights(config, 'admin', commands);
   if (rights === undefined) {
@@ -36,31 +42,55 @@ export async function lookAtRedisUsers(config: Config): Promise<Line[]> {
       elsewhere('its users cannot be read', 'Run this with the rights of the secret redis-admin.'),
     ];
   }
-  const refused = await findRefused(config, portals);
+  const refused = await findRefused(config);
   return [
-    ...judgeRedisUsers(rules, rights, commands),
+    ...judgeRedisUsers(rules, rights, commands, knowsAdded),
+    ...judgePasswords(config, rights),
     ...(refused.length === 0
       ? []
       : [
           fix(
-            `these accounts cannot log in with their secrets on this machine: ${refused.join(', ')}`,
-            `${RENDER} Then restart intake and the relay.`,
+            `these accounts cannot log in with their secrets on this machine: ${refused.map(redisUser).join(', ')}`,
+            APPLY,
           ),
         ]),
   ];
 }
 
+/**
+ * What is wrong with the users of portals that were added by request, in sentences: one is missing or has another
+ * password, or that of a removed portal is still there.
+ */
+export async function findUserFaults(config: Config): Promise<string[]> {
+  const rights = await readRedisRights(config, 'admin', []);
+  if (rights === undefined || rights.get('default')?.on === true) return [];
+  const missing = config.portals
+    .filter(({ name, redisPasswordSha256 }) => redisPasswordSha256 && !rights.has(`portal.${name}`))
+    .map(({ name }) => fix(`it has no user portal.${name}`, APPLY));
+  const known = new Set(redisRules(config.portals).map(({ user }) => user));
+  const lines = [
+    ...missing,
+    ...judgePasswords(config, rights),
+    ...[...rights.keys()].filter((user) => !known.has(user)).flatMap(judgeUnknown),
+  ];
+  return lines.map(({ what, todo }) => `Redis: ${what}. ${todo}`);
+}
+
+/** Of a user that belongs to no program and no portal. */
+function judgeUnknown(user: string): Line[] {
+  if (!user.startsWith('portal.')) return [];
+  return [fix(`there is a user ${user}, but no such portal, or it needs none`, APPLY)];
+}
+
 /** The accounts whose secrets can be read here, but do not match those in Redis. */
-async function findRefused(config: Config, portals: readonly string[]): Promise<string[]> {
-  const accounts: RedisAccount[] = [
+async function findRefused(config: Config): Promise<RedisAccount[]> {
+  const accounts = [
     ...REDIS_ACCOUNTS,
-    ...portals.flatMap((name) =>
-      adminOfPortal(name) === undefined ? [`portal.${name}` as const] : [],
-    ),
+    ...config.portals.flatMap((portal) => accountOfPortal(portal) ?? []),
   ];
   const isHere = (account: RedisAccount): boolean => {
     try {
-      return findSecret(config, 'redis', account) !== undefined;
+      return findRedisPassword(config, account) !== undefined;
     } catch {
       return false; // the file belongs to another user
     }
@@ -75,6 +105,7 @@ function judgeRedisUsers(
   rules: readonly RedisRule[],
   rights: RedisRights,
   commands: readonly string[],
+  knowsAdded: boolean,
 ): Line[] {
   const standard = rights.get('default');
   if (standard?.on === true && standard.may.size > 0) {
@@ -90,20 +121,20 @@ function judgeRedisUsers(
     lines.push(
       fix(
         'its user `default` lacks rights: when Redis starts, it reads its append-only file as this user, and skips each command that the user may not run',
-        RENDER,
+        APPLY,
       ),
     );
   }
   const names = rules.map(({ user }) => user);
   const missing = names.filter((user) => !rights.has(user));
-  if (missing.length > 0) lines.push(fix(`it has no user ${missing.join(', ')}`, RENDER));
+  if (missing.length > 0) lines.push(fix(`it has no user ${missing.join(', ')}`, APPLY));
   for (const [user, { on, may }] of rights) {
     if (user === 'default') continue;
     const rule = rules.find((each) => each.user === user);
     if (rule !== undefined) {
       lines.push(...judgeUser(user, allowedBy(rule, commands), on ? may : new Set<string>()));
     } else if (user.startsWith('portal.')) {
-      lines.push(fix(`there is a user ${user}, but the configuration has no such portal`, REMOVE));
+      if (knowsAdded) lines.push(...judgeUnknown(user));
     } else if (on && may.size > 0) {
       lines.push(
         fix(
@@ -120,13 +151,22 @@ function judgeRedisUsers(
   ];
 }
 
+/** Whether the users of portals that were added by request have the passwords that were approved. */
+function judgePasswords({ portals }: Config, rights: RedisRights): Line[] {
+  return portals.flatMap(({ name, redisPasswordSha256: hash }) => {
+    const user = rights.get(`portal.${name}`);
+    if (hash === undefined || user === undefined || user.hashes.includes(hash)) return [];
+    return [fix(`the user portal.${name} does not have the password that was approved`, APPLY)];
+  });
+}
+
 function judgeUser(user: string, own: readonly string[], may: ReadonlySet<string>): Line[] {
   const beyond = [...may].filter((command) => !own.includes(command));
   const lacks = own.filter((command) => !may.has(command));
   return [
     ...(beyond.length > 0
-      ? [fix(`the user ${user} may also run ${beyond.join(', ')}`, RENDER)]
+      ? [fix(`the user ${user} may also run ${beyond.join(', ')}`, APPLY)]
       : []),
-    ...(lacks.length > 0 ? [fix(`the user ${user} may not run ${lacks.join(', ')}`, RENDER)] : []),
+    ...(lacks.length > 0 ? [fix(`the user ${user} may not run ${lacks.join(', ')}`, APPLY)] : []),
   ];
 }

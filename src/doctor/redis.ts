@@ -13,7 +13,11 @@ const REFUSED = /\b(NOAUTH|WRONGPASS|NOPERM)\b/u;
 /** The share of `maxmemory` that may be used; when it is full, Redis refuses writes. */
 const MOST_SHARE = 0.8;
 
-export async function lookAtRedis(config: Config): Promise<Line[]> {
+/** @param effective with the portals that were added by request; undefined: PostgreSQL does not say them */
+export async function lookAtRedis(
+  config: Config,
+  effective: () => Promise<Config | undefined> = () => Promise.resolve(config),
+): Promise<Line[]> {
   const askedAt = Date.now();
   const ofPortals = config.portals.flatMap(({ name }) =>
     [true, false].map((urgent) => requestsQueue(name, urgent)),
@@ -28,7 +32,7 @@ export async function lookAtRedis(config: Config): Promise<Line[]> {
     const what = `Redis: ${describeError(error)}`;
     if (!REFUSED.test(what)) throw error;
     if (secret === 'there')
-      return [fix(what, 'Render the users of Redis again: see docs/install.md, step 6.')];
+      return [fix(what, 'Run `chamberlain redis-users --apply`: see docs/install.md, step 6.')];
     if (new URL(config.redis.url).password === '') return [SECRET_ELSEWHERE];
     return [fix(what, 'Set the user and the password of Redis in `redis.url`.')];
   }
@@ -65,7 +69,7 @@ export async function lookAtRedis(config: Config): Promise<Line[]> {
       `${requests} requests wait for a verdict (${depths})`,
       'Check whether `chamberlain work intake` is running, and whether a portal sends the same request repeatedly.',
     ),
-    ...(await lookAtRedisUsers(config)),
+    ...(await effective().then((whole) => lookAtRedisUsers(whole ?? config, whole !== undefined))),
   ];
 }
 

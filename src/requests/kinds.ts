@@ -29,7 +29,7 @@ export const KIND_SUMMARIES = {
   'subject.release': 'lift a hold',
   'admin-key.add': 'give an admin a key of their own; another admin must approve',
   'admin-key.revoke': "revoke an admin's own key for good: name its fingerprint",
-  'portal.add': 'add a portal that works over HTTP; another admin must approve',
+  'portal.add': 'add a portal; another admin must approve',
   'portal.update':
     'change what a portal may do, or its keys; another admin must approve more rights',
   'portal.remove': 'remove a portal that was added by request',

@@ -4,8 +4,10 @@ import { adminOfPortal, type Config, type Portal } from '../shared/config.ts';
 import { type AddedPortal, fingerprintsOf, listAddedPortals } from './portals-table.ts';
 
 /** A portal, as it is listed. */
-export type ListedPortal = Omit<Portal, 'keys' | 'byRequest'> & {
+export type ListedPortal = Omit<Portal, 'keys' | 'byRequest' | 'redisPasswordSha256'> & {
   keys: { kid: string; fingerprint: string }[];
+  /** of one that was added by request: the first digits of the SHA-256 of its password of Redis */
+  redisPassword: string | null;
 } & {
   /** null: the configuration file lists it, and the same goes for the rest */
   [K in keyof Omit<AddedPortal, 'name' | 'settings' | 'fingerprints'>]: AddedPortal[K] | null;
@@ -19,14 +21,22 @@ export async function readPortals(
   const listed = portals
     .filter(({ name, byRequest }) => byRequest !== true && adminOfPortal(name) === undefined)
     .map((portal) => ({
-      ...{ ...portal, keys: keysOf(portal), addedBy: null, approvedBy: null, addedAt: null },
+      ...{
+        ...portal,
+        keys: keysOf(portal),
+        redisPassword: null,
+        addedBy: null,
+        approvedBy: null,
+        addedAt: null,
+      },
       ...{ changedBy: null, changedAt: null, removedBy: null, removedWhy: null, removedAt: null },
     }));
   const rows = await listAddedPortals(client);
-  const added = rows.map(({ settings, fingerprints: _fingerprints, ...row }) => ({
-    ...{ ...settings, ...row },
-    keys: keysOf(settings),
-  }));
+  const added = rows.map(({ settings, fingerprints: _fingerprints, ...row }) => {
+    const { redisPasswordSha256: hash, ...rest } = settings;
+    const redisPassword = hash === undefined ? null : hash.slice(0, 8);
+    return { ...{ ...rest, ...row, redisPassword }, keys: keysOf(settings) };
+  });
   return [...listed, ...added].toSorted((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
 }
 

@@ -32,6 +32,12 @@ export async function findLivePortal(
   return { name, ...settings, byRequest: true };
 }
 
+/** What lets somebody act for a portal: the fingerprints of its keys, and `redis:` with the hash of its password. */
+export function credentialsOf(settings: Pick<Portal, 'keys' | 'redisPasswordSha256'>): string[] {
+  const { redisPasswordSha256: hash } = settings;
+  return [...fingerprintsOf(settings), ...(hash === undefined ? [] : [`redis:${hash}`])];
+}
+
 /** The fingerprints of a portal's keys. */
 export function fingerprintsOf({ keys }: Pick<Portal, 'keys'>): string[] {
   return keys.map(({ publicKey }) => fingerprintOf(createPublicKey(publicKey)));
@@ -41,7 +47,7 @@ export function fingerprintsOf({ keys }: Pick<Portal, 'keys'>): string[] {
 export interface AddedPortal {
   name: string;
   settings: PortalSettings;
-  /** of every key that it has or had */
+  /** of every key and every password of Redis that it has or had (`credentialsOf`) */
   fingerprints: string[];
   addedBy: string;
   approvedBy: string;
@@ -76,7 +82,7 @@ export async function listAddedPortals(client: Client): Promise<AddedPortal[]> {
   return rows as AddedPortal[];
 }
 
-/** Finds a portal that was added by request and that has, or had, one of these keys. */
+/** Finds a portal that was added by request and that has, or had, one of these keys or passwords. */
 export async function findPortalOfKeys(
   client: Client,
   fingerprints: readonly string[],
@@ -101,11 +107,11 @@ export async function insertPortal(
      ON CONFLICT (name) DO UPDATE SET settings = excluded.settings, fingerprints = p.fingerprints || excluded.fingerprints,
        added_by = excluded.added_by, approved_by = excluded.approved_by, added_at = excluded.added_at,
        changed_by = NULL, changed_at = excluded.changed_at, removed_by = NULL, removed_why = NULL, removed_at = NULL`,
-    [name, JSON.stringify(settings), fingerprintsOf(settings), addedBy, approvedBy],
+    [name, JSON.stringify(settings), credentialsOf(settings), addedBy, approvedBy],
   );
 }
 
-/** @param newKeys the fingerprints of the keys that it did not have */
+/** @param newKeys what it did not have (`credentialsOf`) */
 export async function changePortal(
   client: Client,
   name: string,

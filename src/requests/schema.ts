@@ -6,7 +6,7 @@
  */
 import * as z from 'zod';
 import { isDisplayName, NEW_SHELL_NAME, NEW_TOOL_NAME } from '../identity/names.ts';
-import { portalFields, portalParts } from '../shared/portal-fields.ts';
+import { portalFields, portalParts, redisPasswordSha256 } from '../shared/portal-fields.ts';
 import type { RequestKind } from './kinds.ts';
 
 /** A job whose JSON is larger than this, in bytes, is refused without being read. */
@@ -122,9 +122,6 @@ const scope = {
   role: name.optional().describe('ask only this role'),
   target: name.optional().describe('look only at this target'),
 };
-
-const OF_EVENTS =
-  'a portal that takes its events from its queue needs a user of Redis: an operator lists it in the file';
 
 /** A person or a tool. */
 const subject = { person: person.optional(), tool: tool.optional() };
@@ -266,7 +263,8 @@ export const REQUEST_SCHEMAS = {
   'admin-key.revoke': kind('admin-key.revoke', { fingerprint, reason: reason.default('') }),
   'portal.add': kind('portal.add', {
     ...portalFields,
-    events: z.literal('http').default('http').describe(OF_EVENTS),
+    events: z.prefault(portalParts.events, 'http'),
+    redisPasswordSha256: z.optional(redisPasswordSha256),
     reason: reason.default(''),
   }),
   'portal.update': kind('portal.update', {
@@ -277,6 +275,7 @@ export const REQUEST_SCHEMAS = {
     speaksForAdmins: z.optional(portalParts.speaksForAdmins),
     verifiesMail: z.optional(portalParts.verifiesMail),
     reads: z.optional(portalParts.reads),
+    redisPasswordSha256: z.optional(redisPasswordSha256),
     reason: reason.default(''),
   }),
   'portal.remove': kind('portal.remove', {

@@ -15,10 +15,7 @@
  * After an interruption anywhere, run it again. A password that was given to a server but not written to a file is
  * known to nobody, and stops working when the next run finishes.
  */
-import { createPublicKey, generateKeyPairSync, hash, randomBytes } from 'node:crypto';
-import { once } from 'node:events';
-import { createServer } from 'node:net';
-import { join } from 'node:path';
+import { createPublicKey, generateKeyPairSync, randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Config, oldOf, readSecret, type SecretServer } from '../shared/config.ts';
 import { directoryPlace } from '../backends/ldap/directory-health.ts';
@@ -34,6 +31,7 @@ import { logInByAny } from './passwords.ts';
 import { CHANGING_MS, loginOf, type PostgresRole } from '../database/connection.ts';
 import { operatorName } from '../cli/operator.ts';
 import {
+  alone,
   readSecretFiles,
   removeOld,
   type SecretFiles,
@@ -41,6 +39,7 @@ import {
   writeNext,
 } from './secret-files.ts';
 import { withAdmin } from '../cli/admin.ts';
+import { changeOwnPasswords } from './redis-users.ts';
 
 /** Reports the next step. */
 export type Say = (step: string) => void;
@@ -92,6 +91,7 @@ export function rotationOf(
     case 'mariadb':
       return ofMariadb(config, name, account);
     default:
+      if (account === 'portals') return ofPortals(config, name);
       return ofRedis(config, name, account as RedisAccount | 'owner');
   }
 }
@@ -202,6 +202,17 @@ function ofRedis(config: Config, name: string, account: RedisAccount | 'owner'):
   };
 }
 
+function ofPortals(config: Config, name: string): Rotation {
+  return {
+    ...{ name, way: 'two at once', server: 'Redis' },
+    what: 'what our passwords follow from for the users in Redis of portals that were added by request',
+    async set(passwords) {
+      requireSecret(config, 'redis', 'owner');
+      await changeOwnPasswords(config, passwords);
+    },
+  };
+}
+
 /** Reads a secret that is needed to change others. */
 function requireSecret(config: Config, server: SecretServer, account: string): string {
   try {
@@ -260,26 +271,6 @@ export async function replaceAtOnce(config: Config, name: string, say: Say): Pro
     say(`ending what is open in ${secret.server}`);
     await secret.endSessions?.();
   });
-}
-
-/**
- * Runs `act` unless another run is in progress. Two runs would each give the server a password unknown to the other.
- */
-async function alone<T>(config: Config, name: string, act: () => Promise<T>): Promise<T> {
-  // an abstract address (unix(7), at most 107 bytes) is released when the process ends, however it ends
-  const held = createServer().listen(`\0chamberlain-${hash('sha256', join(config.secrets, name))}`);
-  try {
-    await once(held, 'listening');
-  } catch {
-    throw new ChamberlainError('STEP_FAILED', `another run is replacing ${name}`, {
-      action: 'Wait until it has finished.',
-    });
-  }
-  try {
-    return await act();
-  } finally {
-    held.close();
-  }
 }
 
 async function rotateAlone(config: Config, secret: Rotation, say: Say): Promise<Rotated> {

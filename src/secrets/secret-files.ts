@@ -2,7 +2,10 @@
  * The files of one secret. They alone record how far its rotation is: NAME.next is a secret that will replace NAME,
  * NAME.old is one that NAME has replaced and that the server still accepts.
  */
+import { hash } from 'node:crypto';
+import { once } from 'node:events';
 import { existsSync, linkSync, readFileSync, statSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { dirname, join } from 'node:path';
 import { type Config, nextOf, oldOf } from '../shared/config.ts';
 import { cannotRead, ChamberlainError } from '../shared/errors.ts';
@@ -30,6 +33,35 @@ export function readSecretFiles(config: Pick<Config, 'secrets'>, name: string): 
 
 function readText(path: string): string {
   return readFileSync(path, 'utf8').replace(/\r?\n$/, '');
+}
+
+/**
+ * Runs `act` unless another run changes the same secret. Two runs would each give the server a password unknown to the
+ * other.
+ */
+export async function alone<T>(
+  config: Pick<Config, 'secrets'>,
+  name: string,
+  act: () => Promise<T>,
+): Promise<T> {
+  // an abstract address (unix(7), at most 107 bytes) is released when the process ends, however it ends
+  const held = createServer().listen(`\0chamberlain-${hash('sha256', join(config.secrets, name))}`);
+  try {
+    await once(held, 'listening');
+  } catch {
+    throw new ChamberlainError(
+      'STEP_FAILED',
+      `another run is replacing ${name}, or changes the users of Redis`,
+      {
+        action: 'Wait until it has finished.',
+      },
+    );
+  }
+  try {
+    return await act();
+  } finally {
+    held.close();
+  }
 }
 
 /** Writes NAME.next. The users who may read the present secret may read it too. */

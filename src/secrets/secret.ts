@@ -35,6 +35,11 @@ export function saltedSha1(password: string, salt: Uint8Array): string {
   return `{SSHA}${Buffer.concat([digest, salt]).toString('base64')}`;
 }
 
+/** The password of our own programs for the user of a portal that was added by request. */
+export function passwordForPortal(secret: string, user: string): string {
+  return createHmac('sha256', secret).update(user).digest('hex');
+}
+
 /** The form in which an ACL file of Redis stores a password. */
 export function redisHash(password: string): string {
   return createHash('sha256').update(password).digest('hex');

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { file, folder, localAccounts, localGroups } from '../../deploy/login-host/pieces.ts';
 import { CONFIG_FILE } from '../cli/command.ts';
 import { makePassword } from '../credentials/credentials.ts';
-import { secretsOf } from '../doctor/files.ts';
+import { isOfPortals, secretsOf } from '../doctor/files.ts';
 import { makeSigningKey } from '../secrets/rotating.ts';
 import { loadConfig } from '../shared/config.ts';
 import { replaceFile } from '../shared/durable-file.ts';
@@ -132,7 +132,7 @@ export function readerOf(name: string): string | undefined {
 }
 
 function rightsOf(name: string): { uid: number; gid: number; mode: number } {
-  if (name.startsWith('redis-portal.')) {
+  if (isOfPortals(name)) {
     const gid = localGroups().find((group) => group.name === PORTALS_GROUP)?.gid;
     return { uid: 0, gid: gid ?? 0, mode: 0o640 };
   }

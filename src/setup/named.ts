@@ -94,7 +94,8 @@ function namedServers({ postgres, redis, database }: Answers): Named[] {
       : [
           {
             name: `Redis at ${new URL(redis.url).host}`,
-            check: async (config: Config) => faultIn(await lookAtRedisUsers(config)),
+            // users of portals that were added by request are made by `chamberlain redis-users`
+            check: async (config: Config) => faultIn(await lookAtRedisUsers(config, false)),
             ...{ file: 'redis-users.acl', contents: usersForConfig },
             how: 'make it the file of its `aclfile`, with the settings of deploy/redis/redis.conf',
           },

@@ -25,7 +25,7 @@ export function allPieces(answers: Answers): Piece[] {
   const postgres =
     answers.postgres === undefined ? postgresPieces(answers, needs) : namedPostgresPieces(named);
   const servers = [
-    ...(answers.redis === undefined ? redisPieces(answers, needs) : []),
+    ...(answers.redis === undefined ? redisPieces(answers, needs, postgres) : []),
     ...(answers.ldap === undefined ? directoryPieces(answers, needs) : []),
     ...(answers.database.host === undefined ? mariadbPieces(answers, needs) : []),
     ...folderPieces(

@@ -1,7 +1,11 @@
 /** Redis: an instance of its own. Its unit and settings are in deploy/servers. */
 import { file, folder } from '../../deploy/login-host/pieces.ts';
 import { redisRules, usersForConfig } from '../../deploy/redis/render.ts';
+import { withAdmin } from '../cli/admin.ts';
+import { effectiveOf } from '../configuration/effective.ts';
 import { lookAtRedisUsers } from '../doctor/redis-users.ts';
+import { makeRedisUsers } from '../secrets/redis-users.ts';
+import { logsInToRedis } from '../backends/redis/redis-users.ts';
 import { readCertificateAgain } from '../backends/redis/redis-certificate.ts';
 import { redisHash } from '../secrets/secret.ts';
 import { type Config, readSecret } from '../shared/config.ts';
@@ -12,7 +16,11 @@ import { shownPieces } from './certificates.ts';
 import { faultIn, restartService, service, together } from './programs.ts';
 import type { Piece } from './setup.ts';
 
-export function redisPieces(answers: Answers, needs: readonly Piece[]): Piece[] {
+export function redisPieces(
+  answers: Answers,
+  needs: readonly Piece[],
+  postgres: readonly Piece[],
+): Piece[] {
   const path = `${REDIS.data}/users.acl`;
   const owned = { owner: 'redis', group: 'redis' } as const;
   // Redis itself writes the file when a password is changed: what it must hold is looked for, not compared
@@ -29,12 +37,16 @@ export function redisPieces(answers: Answers, needs: readonly Piece[]): Piece[] 
   const running = service(REDIS.unit, [listening], filesOf(REDIS_LISTENS));
   const loaded: Piece = {
     name: 'the rights that users have in Redis',
-    does: 'writes that file anew, and restarts Redis',
-    needs: [running],
-    check: async () => faultIn(await lookAtRedisUsers(readConfig())),
+    does: 'makes them as its owner; if nobody can log in as that, writes that file anew and restarts Redis first',
+    // portals that were added by request are there
+    needs: [running, ...postgres],
+    check: async () => faultIn(await lookAtRedisUsers(await readEffective())),
     async make() {
-      file(path, { ...options, contents: () => usersForConfig(readConfig()) }).mend?.();
-      await restartService(REDIS.unit);
+      if (!(await logsInToRedis(readConfig(), 'owner'))) {
+        file(path, { ...options, contents: () => usersForConfig(readConfig()) }).mend?.();
+        await restartService(REDIS.unit);
+      }
+      await makeRedisUsers(readConfig());
     },
   };
   return [users, listening, running, loaded, ...redisShows(answers, [loaded])];
@@ -47,15 +59,23 @@ async function loadCertificate(): Promise<void> {
   await readCertificateAgain(readConfig(), LISTENERS.redis.file);
 }
 
-/** Whether every user has the password of its secret, and nobody else is there. */
+const readEffective = (): Promise<Config> =>
+  withAdmin(readConfig(), (client) => effectiveOf(readConfig(), client));
+
+/**
+ * Whether every user has the password of its secret, and nobody else is there but portals, which may have been added by
+ * request.
+ */
 function hasUsers(text: string, config: Config): boolean {
-  const rules = redisRules(config.portals.map(({ name }) => name));
+  const rules = redisRules(config.portals);
   const words = text
     .split('\n')
     .filter((line) => line !== '')
     .map((line) => line.split(' '));
   return (
-    words.length === rules.length &&
+    words.every(
+      ([, name = '']) => name.startsWith('portal.') || rules.some(({ user }) => user === name),
+    ) &&
     rules.every(({ user, account }) => {
       const its = words.find(([, name]) => name === user);
       if (account === undefined) return its !== undefined;

@@ -30,7 +30,7 @@ import { MOVABLE_ROLES, type MovableRole } from '../roles/index.ts';
 import { parseImportedShellName } from '../identity/names.ts';
 import type { Realm } from '../reconcile/wanted.ts';
 import { fingerprintOf } from '../ssh-keys/ed25519-key.ts';
-import { portalFields } from './portal-fields.ts';
+import { addedPortalFields, portalFields } from './portal-fields.ts';
 import { isThisMachine } from './tls.ts';
 import { sealKeyId, type SealKey } from '../seals/seal.ts';
 
@@ -269,11 +269,10 @@ const schema = z
 type File = z.infer<typeof schema>;
 /** A portal, or an admin's own key. */
 export type Portal = File['portals'][number] & {
-  /**
-   * an admin's request has added it, and it has no user of Redis. Its row in PostgreSQL counts in each decision
-   * (src/requests/portals-table.ts)
-   */
+  /** an admin's request has added it. Its row in PostgreSQL counts in each decision (src/requests/portals-table.ts) */
   byRequest?: true;
+  /** only of those: the password of its user of Redis, in lower case hex; undefined: it has no user */
+  redisPasswordSha256?: string | undefined;
 };
 export type Config = Omit<File, 'portals'> & { portals: Portal[] };
 export type RoleMachine = Config['machines'][number];
@@ -292,7 +291,7 @@ export function checkConfig(value: unknown, act: string): Config {
 export function withPortals(config: Config, portals: readonly { name: string }[]): Config {
   const added = portals.map((portal): Portal => {
     const act = `reading the portal ${portal.name}, which was added by request`;
-    return { ...checkValue(portal, z.strictObject(portalFields), act), byRequest: true };
+    return { ...checkValue(portal, z.strictObject(addedPortalFields), act), byRequest: true };
   });
   return deepFreeze({ ...config, portals: [...config.portals, ...added] });
 }

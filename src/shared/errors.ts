@@ -237,8 +237,8 @@ export const CODES = {
     'See `chamberlain list portals`.',
   ),
   PORTAL_KEY_TAKEN: refusal(
-    'The key is, or was, the key of another portal or of an admin, or was removed from this portal.',
-    'Have the portal make a new key.',
+    'The key or the password is, or was, that of another portal or of an admin, or was removed from this portal.',
+    'Have the portal make a new one.',
   ),
   PORTAL_CHANGED: refusal(
     'The portal has changed since the request was sent.',

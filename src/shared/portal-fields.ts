@@ -69,6 +69,11 @@ export const portalParts = {
     z.array(z.enum(['public', 'own', 'mail', 'all'])),
     'what it may read through the API',
   ),
+  /** whether it takes its events from its queue, or over HTTP from the API */
+  events: described(
+    z.enum(['queue', 'http']),
+    'how it gets events; with `queue`, also `redisPasswordSha256`',
+  ),
 };
 
 /** The fields of a portal. */
@@ -77,7 +82,23 @@ export const portalFields = {
   subjectEvents: z.prefault(portalParts.subjectEvents, false),
   speaksForAdmins: z.prefault(portalParts.speaksForAdmins, false),
   verifiesMail: z.prefault(portalParts.verifiesMail, false),
-  /** whether it takes its events from its queue, or over HTTP from the API */
-  events: z.prefault(z.enum(['queue', 'http']), 'queue'),
+  events: z.prefault(portalParts.events, 'queue'),
   reads: z.prefault(portalParts.reads, []),
+};
+
+const EMPTY_SHA256 = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855';
+
+/** By which Redis knows the password of a portal that was added by request. The password itself stays with the portal. */
+export const redisPasswordSha256 = described(
+  z.string().check(
+    z.regex(/^[0-9a-f]{64}$/, 'must be a SHA-256: 64 digits 0-9 a-f'),
+    z.refine((hash) => hash !== EMPTY_SHA256, 'is the SHA-256 of an empty password'),
+  ),
+  'the SHA-256 of the password of Redis that the portal has made for itself, of 32 random bytes',
+);
+
+/** The fields of a portal that was added by request. */
+export const addedPortalFields = {
+  ...portalFields,
+  redisPasswordSha256: z.optional(redisPasswordSha256),
 };

@@ -68,10 +68,15 @@ async function refusals(): Promise<string[]> {
   });
 }
 
+const HTTP = { name: 'added-http', byRequest: true } as const;
+const QUEUE = { ...HTTP, name: 'added', redisPasswordSha256: 'ab'.repeat(32) };
+
 test('the file of users has not changed', () => {
   expectGolden(
     'redis-users.acl',
-    renderUsers(['bridge', 'admin.alice'], (user) => [`the password of ${user}`]),
+    renderUsers([{ name: 'bridge' }, { name: 'admin.alice' }, HTTP, QUEUE], (user) => [
+      `the password of ${user}`,
+    ]),
   );
 });
 

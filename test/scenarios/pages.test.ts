@@ -281,7 +281,7 @@ describe('docs/install.md, on a machine of its own:', () => {
       (await sh(blockOf('real:keys'))).match(/(?<=KEY-----\n)[^-\n]+(?=\n-----END)/gu) ?? [];
     expect(publicKeys).toHaveLength(2);
     // each role may read its own, and no other
-    await sh(`runuser -u chamberlain-relay -- cat ${SECRETS}/{postgres-relay,redis-portal.portal,events-key} >/dev/null
+    await sh(`runuser -u chamberlain-relay -- cat ${SECRETS}/{postgres-relay,redis-portals,redis-portal.portal,events-key} >/dev/null
       ! runuser -u chamberlain-relay -- cat ${SECRETS}/seal-key 2>/dev/null`);
   });
 
@@ -356,12 +356,16 @@ END`);
       .replace(/^cd .*$/mu, 'cd /opt/chamberlain')
       // it is of both kinds here
       .replace(/^mariadb <.*replica.*$/mu, '')
-      .replace('redis-cli ', 'redis-cli -s /tmp/redis.sock ')
+      .replace(
+        /^chamberlain (redis-users --apply)$/mu,
+        `sed -E 's#rediss?://[^, }]*#unix:///tmp/redis.sock#' /etc/chamberlain/config.yaml >/tmp/redis.yaml
+        chamberlain --config /tmp/redis.yaml $1`,
+      )
       // there is something to do: no worker runs
       .replace(/^chamberlain doctor.*$/mu, 'chamberlain doctor >/dev/null || [ $? -ge 3 ]');
     expect(script).toContain('pg_dump');
     const said = await sh(script);
-    expect(said).toMatch(/^OK\nup to date$/mu);
+    expect(said).toMatch(/^up to date\nnothing was to be done$/mu);
     expect(said.trim().split('\n').at(-1)).toMatch(/^Thawed/u);
   });
 

@@ -1,8 +1,13 @@
-/** Portals that are added, changed and removed by request, on real servers: they work over HTTP, without a restart. */
+/** Portals that are added, changed and removed by request, on real servers: over HTTP and by queue, without a restart. */
+import { execFile } from 'node:child_process';
 import { generateKeyPairSync, type KeyObject, randomUUID } from 'node:crypto';
-import { writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import type { EventEmitter } from 'node:events';
+import { Queue, QueueEvents, Worker } from 'bullmq';
+import { Redis } from 'ioredis';
 import { openQueues, type Queues } from '../../src/backends/redis/queue.ts';
 import { openPool, type Pool } from '../../src/database/connection.ts';
 import { signToken } from '../../src/requests/token.ts';
@@ -11,6 +16,7 @@ import { fingerprintOf, lineOf } from '../../src/ssh-keys/ed25519-key.ts';
 import { type ApiWorld, openApiWorld, type PortalName } from '../api/api-world.ts';
 import { readBatch } from '../api/event-reader.ts';
 import { runCli } from '../cli/run-cli.ts';
+import { blockOf } from '../page-blocks.ts';
 import { eventually } from './eventually.ts';
 
 let api: ApiWorld;
@@ -241,3 +247,181 @@ test('another portal gets the events that a removed one has not taken, once anot
   expect(again).toMatchObject({ seq: 1, event: 'request.accepted' });
   expect(again).toEqual({ ...first, seq: 1 });
 });
+
+/** A password as docs/portals.md makes it, and what its request says of it. */
+async function newPassword() {
+  const cwd = mkdtempSync(join(api.world.dir, 'portal-'));
+  const args = ['-ec', blockOf('portal:password')];
+  const { stdout } = await promisify(execFile)('bash', args, { cwd });
+  const password = readFileSync(join(cwd, 'redis-password'), 'utf8');
+  return { password, redisPasswordSha256: stdout.trim() };
+}
+
+function urlFor(name: string, password: string): string {
+  return `redis://portal.${name}:${password}@${new URL(api.world.redis.url()).host}/0`;
+}
+
+/** A portal that knows its name, its key and its password of Redis, and nothing else of the realm. */
+function queuePortal(name: string, key: KeyObject, password: string) {
+  const connection = { url: urlFor(name, password), maxRetriesPerRequest: null };
+  const heard: { seq: number; event: string; request: string | null }[] = [];
+  const [queue, verdicts, worker] = [
+    new Queue(`requests.${name}`, { connection }),
+    new QueueEvents(`requests.${name}`, { connection }),
+    new Worker(
+      `events.${name}`,
+      async ({ data }) => {
+        const { events } = readBatch(api, name, (data as { token: string }).token);
+        for (const each of events)
+          if (each.seq > (heard.at(-1)?.seq ?? 0)) heard.push(each as never);
+        return { have: heard.at(-1)?.seq ?? 0 };
+      },
+      { connection, concurrency: 1 },
+    ),
+  ];
+  for (const each of [queue, verdicts, worker] as EventEmitter[]) each.on('error', () => {});
+  return {
+    heard,
+    async send(wish: Wish): Promise<{ jti: string; verdict: unknown }> {
+      const jti = randomUUID();
+      const job = await queue.add('request', {
+        token: await tokenOf(name, key, `${name}-1`, jti, wish),
+      });
+      return { jti, verdict: await job.waitUntilFinished(verdicts, 20_000) };
+    },
+    close: () => Promise.allSettled([queue.close(), verdicts.close(), worker.close(true)]),
+  };
+}
+
+/** What Redis answers to a login: PONG, or the first word of its refusal. */
+async function login(name: string, password: string): Promise<string> {
+  const redis = new Redis(urlFor(name, password), {
+    lazyConnect: true,
+    retryStrategy: null,
+    enableReadyCheck: false,
+  });
+  redis.on('error', () => {});
+  try {
+    // without the login, ioredis asks without one
+    return await redis.ping();
+  } catch (error) {
+    return (error as Error).message.split(' ')[0] ?? '';
+  } finally {
+    redis.disconnect();
+  }
+}
+
+const redisUsers = async (...words: string[]) => {
+  const { exit, out } = await runCli(['redis-users', ...words, '--json'], {
+    config: api.world.configFile,
+  });
+  return { exit, ...(JSON.parse(out) as Partial<Record<string, string[]>>) } as {
+    exit: number | null;
+    differs?: string[];
+  };
+};
+const statusSays = async () => {
+  const { out } = await runCli(['status'], { config: api.world.configFile });
+  return out.replaceAll(/\s+/gu, ' ');
+};
+const NOTHING = { exit: 0, made: [], changed: [], removed: [] };
+
+test('a portal with a queue makes its own password, of which only the hash travels', async () => {
+  const [key, other] = [newKey(), newKey()];
+  const [first, next] = [await newPassword(), await newPassword()];
+  await agreed(addition('http', other, { subjectEvents: true }));
+  const { redisPasswordSha256 } = first;
+  const rest = { events: 'queue', redisPasswordSha256, subjectEvents: true };
+  await agreed(addition('cask', key, rest));
+
+  // while it has no user of Redis, its events wait, and delay no other portal
+  await until('http', other, 'http-1', 204);
+  expect((await post('http', other, 'http-1', person())).body).toMatchObject({
+    verdict: 'accepted',
+  });
+  const got = await api.get('/v1/events?after=0&seconds=20', as('http', other, 'http-1'));
+  expect(readBatch(api, 'http', got.text).events[0]).toMatchObject({ event: 'request.accepted' });
+  expect(await redisUsers()).toEqual({
+    exit: 3,
+    differs: [
+      'it has no user portal.cask',
+      'these accounts cannot log in with their secrets on this machine: portal.cask',
+    ],
+  });
+  expect(await statusSays()).toContain(
+    'it has no user portal.cask. Run `chamberlain redis-users --apply`',
+  );
+  expect(await login('cask', first.password)).not.toBe('PONG');
+  const redis = new Redis(api.world.redis.urlOf('owner'));
+  // the relay has only the portal's rights there
+  expect(await redis.keys('bull:events.cask:*')).toEqual([]);
+
+  expect(await redisUsers('--apply')).toEqual({ ...NOTHING, made: ['portal.cask'] });
+  expect(await redisUsers('--apply')).toEqual(NOTHING);
+  expect(await redisUsers()).toEqual({ exit: 0, differs: [] });
+  const portal = queuePortal('cask', key, first.password);
+  const sent = await portal.send(person());
+  expect(sent.verdict).toEqual({ verdict: 'accepted' });
+  await eventually('its event', () => portal.heard.some(({ request }) => request === sent.jti));
+
+  // the password by which our own programs log in is another one
+  const rotate = async (...words: string[]) =>
+    (
+      await runCli(['secret', 'rotate', 'redis-portals', '--yes', ...words], {
+        config: api.world.configFile,
+      })
+    ).exit;
+  expect([await rotate(), await redisUsers(), await rotate('--finish')]).toEqual([
+    ...[0, { exit: 0, differs: [] }, 0],
+  ]);
+  expect(await redisUsers('--apply')).toEqual(NOTHING);
+  expect((await portal.send(person())).verdict).toEqual({ verdict: 'accepted' });
+
+  // another password: who has the old one is disconnected, and refused from then on
+  const { redisPasswordSha256: hash } = next;
+  await agreed({ kind: 'portal.update', name: 'cask', redisPasswordSha256: hash });
+  expect(await login('cask', first.password)).toBe('PONG');
+  expect((await redisUsers()).differs).toEqual([
+    'the user portal.cask does not have the password that was approved',
+  ]);
+  await portal.close();
+  const open = new Redis(urlFor('cask', first.password), { retryStrategy: null });
+  const ended = new Promise((resolve) => open.once('end', resolve));
+  await open.ping();
+  expect(await redisUsers('--apply')).toEqual({ ...NOTHING, changed: ['portal.cask'] });
+  await ended;
+  expect(await login('cask', first.password)).toBe('WRONGPASS');
+  const again = queuePortal('cask', key, next.password);
+  const later = await again.send(person());
+  expect(later.verdict).toEqual({ verdict: 'accepted' });
+  await eventually('its event', () => again.heard.some(({ request }) => request === later.jti));
+
+  // Redis has written the users into its file
+  const file = String(await redis.acl('LIST'));
+  await redis.acl('LOAD');
+  expect(String(await redis.acl('LIST'))).toBe(file);
+  await again.close();
+
+  await must('steward', { kind: 'portal.remove', name: 'cask', reason: 'Not needed.' });
+  expect((await redisUsers()).differs).toEqual([
+    'there is a user portal.cask, but no such portal, or it needs none',
+  ]);
+  expect(await statusSays()).toContain('there is a user portal.cask');
+  expect(await redisUsers('--apply')).toEqual({ ...NOTHING, removed: ['portal.cask'] });
+  expect(await login('cask', next.password)).toBe('WRONGPASS');
+  expect(await redis.acl('USERS')).not.toContain('portal.cask');
+  redis.disconnect();
+
+  // nobody is shown more than the first digits
+  const said = await Promise.all(
+    ['list portals', 'audit', 'requests', 'requests --all'].flatMap((words) =>
+      [[], ['--json']].map((json) =>
+        runCli([...words.split(' '), ...json], { config: api.world.configFile }),
+      ),
+    ),
+  );
+  const text = said.map(({ out, err }) => out + err).join('\n');
+  expect(text).toContain(hash.slice(0, 8));
+  expect(text).not.toContain(hash.slice(0, 9));
+  expect(text).not.toContain(redisPasswordSha256.slice(0, 9));
+}, 40_000);

@@ -88,6 +88,10 @@ const PORTALS = z
         speaksForAdmins: z.boolean(),
         verifiesMail: z.boolean(),
         events: z.enum(['queue', 'http']),
+        redisPassword: z
+          .string()
+          .nullable()
+          .describe('the first digits of its SHA-256, if a request has given the portal one'),
         addedBy: z.string().nullable().describe('null: the configuration file lists the portal'),
         approvedBy: z.string().nullable(),
         addedAt: TIME.nullable(),

@@ -5,7 +5,8 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis, type RedisOptions } from 'ioredis';
-import { adminOfPortal, findSecret, type Config } from '../../shared/config.ts';
+import { adminOfPortal, findSecret, type Config, type Portal } from '../../shared/config.ts';
+import { passwordForPortal } from '../../secrets/secret.ts';
 import type { Role } from '../../reconcile/wanted.ts';
 import { ROLES } from '../../roles/index.ts';
 import { ChamberlainError, describeError } from '../../shared/errors.ts';
@@ -26,31 +27,56 @@ export const REDIS_ACCOUNTS: readonly RedisProgram[] = [
 type RedisProgram = 'intake' | 'relay' | Role | 'sweep' | 'api' | 'admin';
 
 /**
- * The account whose rights a connection has; its password is in the file `redis-<account>` of the secrets
- * folder.
+ * The account whose rights a connection has; its password is in the file `redis-<account>` of the secrets folder. The
+ * account `added.bridge` is the user `portal.bridge` of a portal that was added by request, who makes its own password:
+ * our programs have another one there, which follows from the secret `redis-portals`.
  */
-export type RedisAccount = RedisProgram | `portal.${string}`;
+export type RedisAccount = RedisProgram | `portal.${string}` | `added.${string}`;
 
 /**
  * The account by which intake and the relay run BullMQ's scripts on what a portal has written. A job may name
  * keys that belong to others (its parent, its children), and the script then follows them: with the rights of
- * the portal it can reach only what the portal can reach. An admin's own key, and a portal that was added by request,
- * have no user, and only our own programs write to their queues: theirs is the program's own account.
+ * the portal it can reach only what the portal can reach. An admin's own key, and a portal over HTTP that was added by
+ * request, have no user, and only our own programs write to their queues: theirs is the program's own account. So is that
+ * of the relay for a portal that was removed: it runs no script there.
  */
 export function portalAccount(
   portal: string,
   { portals }: Pick<Config, 'portals'>,
   own: 'intake' | 'relay',
 ): RedisAccount {
-  const hasUser =
-    adminOfPortal(portal) === undefined &&
-    !portals.some(({ name, byRequest }) => name === portal && byRequest === true);
-  return hasUser ? `portal.${portal}` : own;
+  const found =
+    portals.find(({ name }) => name === portal) ??
+    (own === 'intake' ? { name: portal } : undefined);
+  return (found && accountOfPortal(found)) ?? own;
+}
+
+/** The account of a portal that has a user of Redis. */
+export function accountOfPortal({
+  name,
+  byRequest,
+  redisPasswordSha256,
+}: Pick<Portal, 'name' | 'byRequest' | 'redisPasswordSha256'>): RedisAccount | undefined {
+  if (adminOfPortal(name) !== undefined) return undefined;
+  if (byRequest !== true) return `portal.${name}`;
+  return redisPasswordSha256 === undefined ? undefined : `added.${name}`;
 }
 
 /** The name of an account in Redis: `chamberlain_relay`, or `portal.bridge` for the portal bridge. */
 export function redisUser(account: RedisAccount | 'owner'): string {
-  return account.startsWith('portal.') ? account : `chamberlain_${account}`;
+  return /^(portal|added)\./u.test(account)
+    ? account.replace(/^added/u, 'portal')
+    : `chamberlain_${account}`;
+}
+
+/** Undefined if its secret is not on this machine. */
+export function findRedisPassword(
+  config: Pick<Config, 'secrets'>,
+  account: RedisAccount | 'owner',
+): string | undefined {
+  if (!account.startsWith('added.')) return findSecret(config, 'redis', account);
+  const secret = findSecret(config, 'redis', 'portals');
+  return secret === undefined ? undefined : passwordForPortal(secret, redisUser(account));
 }
 
 /** A command to Redis that is not answered within this time has failed. */
@@ -75,18 +101,19 @@ function connect(
   account: RedisAccount | 'owner',
   options: RedisOptions,
 ): Redis {
-  const password = findSecret(config, 'redis', account);
-  const login = password === undefined ? {} : { username: redisUser(account), password };
+  const login = () => {
+    const password = findRedisPassword(config, account);
+    return password === undefined ? {} : { username: redisUser(account), password };
+  };
   const redis = new Redis({
     ...placeOf(config),
-    ...login,
+    ...login(),
     ...options,
     connectTimeout: 3000,
     // `this` is the options of this connection, or of BullMQ's copy of it. The secret may have changed since. That is not
     // documented, so redis-connection.test.ts tests it; a subclass would change the same options.
     retryStrategy(this: RedisOptions, times) {
-      const now = findSecret(config, 'redis', account);
-      if (now !== undefined) this.password = now;
+      Object.assign(this, login());
       return Math.min(times * 50, RECONNECT_MS);
     },
   });

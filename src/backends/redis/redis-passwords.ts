@@ -72,4 +72,4 @@ export async function endSessions(
   }
 }
 
-const RENDER = 'Render the users of Redis, and run `ACL LOAD`: see docs/install.md, step 6.';
+const RENDER = 'Run `chamberlain redis-users --apply`: see docs/install.md, step 6.';

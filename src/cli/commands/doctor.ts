@@ -1,5 +1,6 @@
 /** `chamberlain doctor`: checks everything that the realm depends on. Changes nothing. */
 import { effectiveOf } from '../../configuration/effective.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Config } from '../../shared/config.ts';
 import { lookAtBackupPrograms, lookAtLastBackup } from '../../doctor/backups.ts';
 import {
@@ -44,7 +45,13 @@ import { timeOf } from '../../shared/time.ts';
 import type { Role } from '../../reconcile/wanted.ts';
 import type { RoleDescriptor } from '../../roles/descriptor.ts';
 import { REGISTRY, ROLES } from '../../roles/index.ts';
-import { type Client, nameOfServer, openPool, type Pool } from '../../database/connection.ts';
+import {
+  type Client,
+  nameOfServer,
+  openPool,
+  type Pool,
+  withClient,
+} from '../../database/connection.ts';
 import { readTroubles, stoppedBy, type Trouble } from '../../database/troubles-table.ts';
 import type { Command } from '../command.ts';
 import { configOf, configPathOf, wantsJson } from '../configuration.ts';
@@ -55,6 +62,8 @@ import { askRoles } from '../../drift/asking.ts';
 import { printable } from '../../shared/printable.ts';
 import { paint, printJson, renderAge } from '../table.ts';
 
+/** Redis is looked at without the portals that were added by request, if these are not known within this time. */
+const WHOLE_MS = 1000;
 /** How long a role may take to answer a survey of no subject. */
 const ROLE_TIMEOUT_MS = 1500;
 
@@ -186,7 +195,9 @@ function checksOf(config: Config, configFile: string, etc: string, roles: Checks
       () => lookAsAdmin(admin, 'what PostgreSQL holds', (client) => lookAtPostgres(client, ROOT)),
       [postgres],
     ),
-    at('Redis', 'Redis', redis.todo, () => lookAtRedis(config), [redis]),
+    at('Redis', 'Redis', redis.todo, () => lookAtRedis(config, () => readWhole(config, admin)), [
+      redis,
+    ]),
     ...ofRoles.filter((check) => !isHere(check)),
     ...authorityFiles(config).map((path) =>
       at('certificates', `the authority ${path}`, HERE, () => lookAtAuthority(path, now)),
@@ -227,6 +238,15 @@ function checksOf(config: Config, configFile: string, etc: string, roles: Checks
         })),
     close: () => void pool?.end().catch(() => {}),
   };
+}
+
+/** The configuration with the portals that were added by request, if PostgreSQL says soon which these are. */
+async function readWhole(config: Config, { logins, pool }: Admin): Promise<Config | undefined> {
+  const reading = logins.then(({ asAdmin }) =>
+    asAdmin === 'good' ? withClient(pool(), (client) => effectiveOf(config, client)) : undefined,
+  );
+  const late = sleep(WHOLE_MS, undefined, { ref: false });
+  return await Promise.race([reading.catch(() => undefined), late]);
 }
 
 const HERE = 'Check what the message names.';

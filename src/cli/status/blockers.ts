@@ -19,6 +19,7 @@ import {
 import type { Client } from '../../database/connection.ts';
 import { type ConfigStatus, describeConfigUser } from '../../configuration/configurations-table.ts';
 import { capitalised, type KnownBlockers, readKnownBlockers } from '../../database/realm-status.ts';
+import { findUserFaults } from '../../doctor/redis-users.ts';
 import { describeFreeze } from '../commands/freeze.ts';
 import { renderAge, renderTable } from '../table.ts';
 
@@ -27,6 +28,8 @@ export interface Blockers extends KnownBlockers {
   waiting: Waiting | null;
   /** why that is not known */
   waitingUnknown: string | null;
+  /** what is wrong with users of Redis of portals that were added by request */
+  redisUsers: string[];
 }
 
 export async function readBlockers(
@@ -42,7 +45,8 @@ export async function readBlockers(
         (oldest) => ({ waiting: oldest ?? null, waitingUnknown: null }),
         (error: unknown) => ({ waiting: null, waitingUnknown: describeError(error) }),
       );
-  return { ...(await readKnownBlockers(client, config)), ...waiting };
+  const redisUsers = isRedisAway ? [] : await findUserFaults(config).catch(() => []);
+  return { ...(await readKnownBlockers(client, config)), ...waiting, redisUsers };
 }
 
 /**
@@ -55,7 +59,7 @@ export function describeBlockers(
   { isRedisAway, now }: { isRedisAway: boolean; now: Date },
 ): string[] {
   const { frozen, doubt, places, overdue, troubles } = blockers;
-  const { leaders, absent, holders, waiting } = blockers;
+  const { leaders, absent, holders, waiting, redisUsers } = blockers;
   const hanging = isRedisAway
     ? []
     : needed(leaders).flatMap(({ leader }) => (leader.hangs ? [leader] : []));
@@ -67,6 +71,7 @@ export function describeBlockers(
     ...(frozen === null ? [] : [`The realm is ${describeFreeze(frozen)}.${end}`]),
     // if the realm was frozen by Chamberlain, the doubt is the reason of the freeze
     ...(doubt === null || isOwn ? [] : [`In doubt: ${doubt}.`]),
+    ...redisUsers,
     ...places.flatMap(({ older, sentence }) =>
       older === 'database' ? [] : [`In doubt: ${sentence}.`],
     ),

@@ -5,8 +5,12 @@
  *                                                           │  ▲ portal.update: one admin to take rights or keys away,
  *                                                           ╰──╯ another admin must approve what gives more
  *
- * Only for portals that work over HTTP, because nobody has to make a user of Redis for them. Where the configuration
- * file lists a portal of the same name, the file counts, and no request changes it.
+ * Where the configuration file lists a portal of the same name, the file counts, and no request changes it.
+ *
+ * A portal with `events: queue` has a user of Redis, of whose password the request has the SHA-256. `chamberlain
+ * redis-users` makes the user. How a portal gets its events never changes, and a name that had a user does not come again
+ * without one: our programs work with their own rights in the queues of a portal over HTTP, so nobody else may ever have
+ * written there.
  *
  * Whatever such a portal has sent is decided by its row as it is then (`requireLivePortal` in verdict.ts): a key or a
  * right that was taken away counts no more for what waits in the queue. A key that a portal had never counts again.
@@ -20,6 +24,7 @@ import { countUnconfirmed, handOverEvents } from '../../events/events-table.ts';
 import {
   type AddedPortal,
   changePortal,
+  credentialsOf,
   findAddedPortal,
   findPortalOfKeys,
   fingerprintsOf,
@@ -57,7 +62,8 @@ export const addPortal: Handler<RequestOf<'portal.add'>> = async (context) => {
   if (had?.removedAt === null || config.databases.servers.some((server) => server.name === name)) {
     refuse('PORTAL_TAKEN', `There is a portal or a database server named ${name} already.`);
   }
-  await requireNewKeys(context, settings.keys);
+  requireWay(name, settings, had?.settings);
+  await requireNewKeys(context, settings);
   if (approvedFor === undefined) {
     const why = `Another admin must approve the new portal ${name}: ${saying(settings)}.`;
     return await waitFor(context, why);
@@ -66,7 +72,7 @@ export const addPortal: Handler<RequestOf<'portal.add'>> = async (context) => {
   await insertPortal(client, name, settings, by);
   return await decidedOn(context, name, [
     ...['keys', 'kinds', 'reads', ...SWITCHES.filter((each) => settings[each])],
-    ...fingerprintsOf(settings).map((each) => `+${each}`),
+    ...credentialsOf(settings).map((each) => `+${shorten(each)}`),
   ]);
 };
 
@@ -78,24 +84,28 @@ export const updatePortal: Handler<RequestOf<'portal.update'>> = async (context)
   const { settings: before } = await requireAdded(context, name);
   const changes = Object.entries(given).filter(([, value]) => value !== undefined);
   const after: PortalSettings = Object.assign({ ...before }, Object.fromEntries(changes));
-  const had = fingerprintsOf(before);
-  const has = fingerprintsOf(after);
+  requireWay(name, after, before);
+  const had = credentialsOf(before);
+  const has = credentialsOf(after);
   const newKeys = has.filter((each) => !had.includes(each));
   const fields = [
     ...changes
       .map(([field]) => field as keyof PortalSettings)
       .filter((field) => JSON.stringify(before[field]) !== JSON.stringify(after[field])),
-    ...newKeys.map((each) => `+${each}`),
-    ...had.filter((each) => !has.includes(each)).map((each) => `-${each}`),
+    ...newKeys.map((each) => `+${shorten(each)}`),
+    ...had.filter((each) => !has.includes(each)).map((each) => `-${shorten(each)}`),
   ];
   if (fields.length === 0) {
     refuse('REQUEST_INVALID', `The portal ${name} is like that already. Name what is to change.`);
   }
   if (new Set(has).size < has.length) refuseTwice();
-  await requireNewKeys(
-    context,
-    after.keys.filter((_key, n) => newKeys.includes(has[n] ?? '')),
-  );
+  await requireNewKeys(context, {
+    keys: after.keys.filter((_key, n) => newKeys.includes(has[n] ?? '')),
+    redisPasswordSha256:
+      after.redisPasswordSha256 === before.redisPasswordSha256
+        ? undefined
+        : after.redisPasswordSha256,
+  });
   const more = wideningOf(before, after, newKeys);
   if (more.length > 0 && approvedFor === undefined) {
     const why = `Another admin must approve what the portal ${name} gets in addition: ${more.join('; ')}.`;
@@ -123,7 +133,7 @@ export const removePortal: Handler<RequestOf<'portal.remove'>> = async (context)
   await markPortalRemoved(client, name, { by, why });
   return await decidedOn(context, name, [
     'removed',
-    ...fingerprintsOf(settings).map((each) => `-${each}`),
+    ...credentialsOf(settings).map((each) => `-${shorten(each)}`),
   ]);
 };
 
@@ -202,11 +212,35 @@ async function requireAdded(
   return found;
 }
 
-/** Refuses keys that are not sound, or that are or were in use anywhere. */
+/** Refuses a password without its queue and the other way round, and another way than a portal of that name has or had. */
+function requireWay(name: string, settings: PortalSettings, had: PortalSettings | undefined): void {
+  const { events, redisPasswordSha256: hash } = settings;
+  if (had?.redisPasswordSha256 !== undefined && hash === undefined) {
+    refuse(
+      'REQUEST_INVALID',
+      `The portal ${name} had a user of Redis, which may have written into its queues. Add it with events: queue, or choose another name.`,
+    );
+  }
+  if (events === 'queue' && hash === undefined) {
+    refuse(
+      'REQUEST_INVALID',
+      'A portal with `events: queue` needs `redisPasswordSha256`: have the portal make a password (docs/portals.md).',
+    );
+  }
+  if (events === 'http' && hash !== undefined) {
+    refuse(
+      'REQUEST_INVALID',
+      `The portal ${name} gets its events over HTTP, so it has no password of Redis. Add a portal with events: queue, or leave out redisPasswordSha256.`,
+    );
+  }
+}
+
+/** Refuses keys that are not sound; and keys and a password that are or were in use anywhere. */
 async function requireNewKeys(
   { client, config }: RequestContext<unknown>,
-  keys: PortalSettings['keys'],
+  settings: Pick<PortalSettings, 'keys' | 'redisPasswordSha256'>,
 ): Promise<void> {
+  const { keys } = settings;
   const knownBad = new Set(config.keys.knownBad);
   for (const { publicKey } of keys) {
     const parsed = parseSshKey(lineOf(createPublicKey(publicKey)), knownBad);
@@ -218,7 +252,7 @@ async function requireNewKeys(
     .flatMap((portal) => portal.keys.map((key) => ({ name: portal.name, key })))
     .map(({ name, key }) => ({ name, fingerprint: fingerprintOf(createPublicKey(key.publicKey)) }))
     .find(({ fingerprint }) => fingerprints.includes(fingerprint));
-  const found = listed ?? (await findPortalOfKeys(client, fingerprints));
+  const found = listed ?? (await findPortalOfKeys(client, credentialsOf(settings)));
   if (found !== undefined) refuseTaken(found.fingerprint, `the portal ${found.name}`);
   for (const fingerprint of fingerprints) {
     if ((await readKeyState(client, fingerprint)) !== undefined)
@@ -226,10 +260,19 @@ async function requireNewKeys(
   }
 }
 
+/** Of a password, only the first digits of the hash are ever shown. */
+const shorten = (credential: string): string => credential.replace(/^(redis:.{8}).*$/u, '$1');
+
+function describe(credential: string): string {
+  return credential.startsWith('redis:')
+    ? `password of Redis with the SHA-256 ${shorten(credential).slice('redis:'.length)}…`
+    : `key ${credential}`;
+}
+
 function refuseTaken(fingerprint: string, whose: string): never {
   refuse(
     'PORTAL_KEY_TAKEN',
-    `The key ${fingerprint} is or was the key of ${whose}. Have the portal make a new one.`,
+    `The ${describe(fingerprint)} is or was that of ${whose}. Have the portal make a new one.`,
   );
 }
 
@@ -238,12 +281,13 @@ function refuseTwice(): never {
 }
 
 /** What the portal has, as an admin reads it before approving. */
-function saying({ keys, kinds, reads, ...rest }: PortalSettings): string {
+function saying(settings: PortalSettings): string {
+  const { kinds, reads } = settings;
   return [
-    ...fingerprintsOf({ keys }).map((each) => `key ${each}`),
+    ...credentialsOf(settings).map(describe),
     `kinds ${kinds === 'all' ? 'all' : kinds.join(', ')}`,
     ...(reads.length === 0 ? [] : [`reads ${reads.join(', ')}`]),
-    ...SWITCHES.filter((each) => rest[each]),
+    ...SWITCHES.filter((each) => settings[each]),
   ].join('; ');
 }
 
@@ -263,7 +307,7 @@ function wideningOf(
     ? []
     : after.reads.filter((each) => !before.reads.includes(each));
   return [
-    ...newKeys.map((each) => `key ${each}`),
+    ...newKeys.map(describe),
     ...(kinds.length === 0 ? [] : [`kinds ${kinds.join(', ')}`]),
     ...(reads.length === 0 ? [] : [`reads ${reads.join(', ')}`]),
     ...SWITCHES.filter((each) => after[each] && !before[each]),

@@ -1,14 +1,16 @@
 /** Connections to a real Redis: with which password they log in again. */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { once } from 'node:events';
-import { writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import {
   connectConsumer,
   findRedisFault,
+  portalAccount,
   redisAddress,
 } from '../../../src/backends/redis/redis-connection.ts';
+import { passwordForPortal, redisHash } from '../../../src/secrets/secret.ts';
 import { openWorld, type World } from '../../stack.ts';
 
 let world: World;
@@ -60,4 +62,43 @@ test('a connection that is lost logs in with the secret of that time, and so doe
   } finally {
     for (const redis of both) redis.disconnect();
   }
+});
+
+test('by whose rights what a portal has written is handled', () => {
+  const [portal] = world.config.portals;
+  const redisPasswordSha256 = 'ab'.repeat(32);
+  const added = { ...portal!, byRequest: true } as const;
+  const portals = [
+    ...world.config.portals,
+    { ...added, name: 'http' },
+    { ...added, name: 'cask', redisPasswordSha256 },
+  ];
+  const names = ['portal', 'cask', 'http', 'admin.steward', 'admin._', 'removed'];
+  expect(names.map((name) => portalAccount(name, { portals }, 'intake'))).toEqual([
+    ...['portal.portal', 'added.cask', 'intake', 'intake', 'intake', 'portal.removed'],
+  ]);
+  expect(portalAccount('removed', { portals }, 'relay')).toBe('relay');
+});
+
+test('the secret from which the password for a portal follows may come later', async () => {
+  const secrets = join(world.dir, 'later');
+  mkdirSync(secrets);
+  const hash = redisHash(passwordForPortal('a secret', 'portal.cask'));
+  await owner.call(
+    'ACL',
+    'SETUSER',
+    'portal.cask',
+    'on',
+    `#${hash}`,
+    '+ping',
+    '+info',
+    '+acl|whoami',
+  );
+  const place = { redis: { url: world.redis.url() }, secrets };
+  const redis = connectConsumer(place, 'added.cask');
+  await once(redis, 'error');
+  writeFileSync(join(secrets, 'redis-portals'), 'a secret');
+  expect(await redis.call('ACL', 'WHOAMI')).toBe('portal.cask');
+  redis.disconnect();
+  await owner.call('ACL', 'DELUSER', 'portal.cask');
 });

@@ -1,5 +1,12 @@
 /** Portals by request: who may add, change and remove them, what is refused, and what a decided request still counts. */
-import { createPublicKey, generateKeyPairSync, type KeyObject, randomUUID } from 'node:crypto';
+import {
+  createHash,
+  createPublicKey,
+  generateKeyPairSync,
+  type KeyObject,
+  randomBytes,
+  randomUUID,
+} from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { composeConfig, effectiveOf } from '../../../src/configuration/effective.ts';
 import { writeEvents } from '../../../src/events/events-table.ts';
@@ -16,6 +23,8 @@ let made = 0;
 
 const newKey = () => generateKeyPairSync('ed25519').privateKey;
 const pub = (key: KeyObject, kid = 'one') => ({ kid, publicKey: lineOf(key) });
+const newHash = () => randomBytes(32).toString('hex');
+const queue = (redisPasswordSha256: string): Rest => ({ events: 'queue', redisPasswordSha256 });
 const newName = () => `bridge${(made += 1)}`;
 
 function ask(kind: string, by: 'steward' | 'second', rest: Rest): Promise<Verdict> {
@@ -157,7 +166,8 @@ describe('portal.add', () => {
   test('what is refused', async () => {
     const [taken, removed] = [newName(), newName()];
     const [used, gone, key] = [newKey(), newKey(), newKey()];
-    await add(taken, used);
+    const usedHash = newHash();
+    await add(taken, used, queue(usedHash));
     await add(removed, gone);
     await must('portal.remove', 'steward', { name: removed });
     const listed = (of: string) =>
@@ -187,6 +197,12 @@ describe('portal.add', () => {
       [{ kinds: ['no.kind'] }, 'REQUEST_INVALID'],
       [{ reads: ['everything'] }, 'REQUEST_INVALID'],
       [{ events: 'queue' }, 'REQUEST_INVALID'],
+      [{ redisPasswordSha256: newHash() }, 'REQUEST_INVALID'],
+      [{ events: 'http', redisPasswordSha256: newHash() }, 'REQUEST_INVALID'],
+      [queue('x'), 'REQUEST_INVALID'],
+      [queue(newHash().toUpperCase()), 'REQUEST_INVALID'],
+      [queue(createHash('sha256').update('').digest('hex')), 'REQUEST_INVALID'],
+      [queue(usedHash), 'PORTAL_KEY_TAKEN'],
       [{ byRequest: false }, 'REQUEST_INVALID'],
     ];
     for (const [rest, code] of refusals) {
@@ -233,6 +249,72 @@ describe('portal.add', () => {
       { as: 'steward' },
     );
     expect(code).toBe('ADMIN_KEY_TAKEN');
+  });
+});
+
+describe('the password of Redis of a portal with a queue', () => {
+  const fieldsOf = async (name: string) => {
+    const { rows } = await realm.owner.query<{ fields: string[] }>(
+      `SELECT fields FROM audit WHERE $1 = ANY (fields) ORDER BY id`,
+      [`portal ${name}`],
+    );
+    return rows.map(({ fields }) => fields.filter((each) => /redis|removed/u.test(each)));
+  };
+
+  test('is approved by another admin, each new one too; nobody reads more than its first digits', async () => {
+    const [name, key] = [newName(), newKey()];
+    const [first, next, third] = [newHash(), newHash(), newHash()];
+    await must('portal.add', 'steward', wish(name, key, queue(first)));
+    expect((await waiting(name)).why).toContain(
+      `; password of Redis with the SHA-256 ${first.slice(0, 8)}…; kinds`,
+    );
+    await approve(name);
+    await must('portal.update', 'steward', { name, redisPasswordSha256: next });
+    expect((await waiting(name)).why).toBe(
+      `Another admin must approve what the portal ${name} gets in addition: password of Redis with the SHA-256 ${next.slice(0, 8)}….`,
+    );
+    await approve(name);
+    expect((await current()).portals.find((each) => each.name === name)).toMatchObject({
+      ...{ events: 'queue', redisPasswordSha256: next },
+    });
+    // one that was replaced never counts again, and without a change nothing is asked for
+    for (const [hash, code] of [
+      [first, 'PORTAL_KEY_TAKEN'],
+      [next, 'REQUEST_INVALID'],
+    ]) {
+      const again = { name, redisPasswordSha256: hash };
+      expect(await ask('portal.update', 'steward', again)).toMatchObject({ code });
+    }
+    await must('portal.update', 'steward', { name, subjectEvents: true, kinds: 'all' });
+    await approve(name);
+    await must('portal.remove', 'second', { name });
+    const digits = (hash: string) => `redis:${hash.slice(0, 8)}`;
+    expect(await fieldsOf(name)).toEqual([
+      [`+${digits(first)}`],
+      ['redisPasswordSha256', `+${digits(next)}`, `-${digits(first)}`],
+      [],
+      ['removed', `-${digits(next)}`],
+    ]);
+    // somebody may have written into its queues, in which our programs work with their own rights without a user
+    const ofHttp = wish(name, newKey());
+    expect(await ask('portal.add', 'steward', ofHttp)).toMatchObject({ code: 'REQUEST_INVALID' });
+    await add(name, newKey(), queue(third));
+  });
+
+  test('is for a portal with a queue only, and how it gets events does not change', async () => {
+    const [ofHttp, ofQueue] = [newName(), newName()];
+    await add(ofHttp, newKey());
+    await add(ofQueue, newKey(), queue(newHash()));
+    for (const rest of [
+      { name: ofHttp, redisPasswordSha256: newHash() },
+      { name: ofHttp, events: 'queue', redisPasswordSha256: newHash() },
+      { name: ofQueue, events: 'http' },
+      { name: ofQueue, redisPasswordSha256: null },
+    ]) {
+      expect(await ask('portal.update', 'steward', rest)).toMatchObject({
+        code: 'REQUEST_INVALID',
+      });
+    }
   });
 });
 
