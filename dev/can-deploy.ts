@@ -1,4 +1,4 @@
-/** Says whether `npm run test:deploy` can start a Docker on this machine: the exit code is 0; or 1, and stderr says why not. */
+/** Says whether `npm run test:deploy` can run Docker on this machine: the exit code is 0; or 1, and stderr says why not. */
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { startApart } from './jest/apart.ts';

@@ -49,7 +49,9 @@ export function startApart(
   return {
     process: child,
     kill() {
-      for (const pid of childrenOf(child.pid)) process.kill(pid, 'SIGKILL'); // and all that is in there with it
+      const [first] = childrenOf(child.pid);
+      if (first === undefined) child.kill('SIGKILL');
+      else process.kill(first, 'SIGKILL'); // the kernel then kills all that is in there before `unshare` ends
     },
   };
 }

@@ -43,7 +43,7 @@ export async function startDaemon(folder: string): Promise<Daemon> {
     if (failure !== undefined) throw failure;
     if (daemon.exitCode !== null || performance.now() - started > START_MS) {
       const said = readFileSync(at('log'), 'utf8').trimEnd().split('\n').at(-1);
-      throw new Error(`the Docker daemon does not start: ${said}`);
+      throw new Error(`the Docker daemon does not start: ${said || `exit ${daemon.exitCode}`}`);
     }
     await sleep(100);
   }

@@ -3,10 +3,11 @@
  * namespaces of its own.
  *
  *     node test/deploy-long/run.ts JEST ARGUMENT…
- *     node test/deploy-long/run.ts --try            only whether Docker starts here; if not, says why
+ *     node test/deploy-long/run.ts --try            only whether Docker runs a container here; if not, says why
  */
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { type Daemon, startDaemon } from './daemon.ts';
@@ -56,28 +57,44 @@ async function prepare(daemon: Daemon, tests: readonly string[]): Promise<void> 
 }
 
 async function main(args: readonly string[]): Promise<number> {
-  if (args[0] === '--without-network') return runTests(args.slice(1));
+  if (args[0] === '--without-network') return runApart(args.slice(1));
   const begun = performance.now();
   const daemon = await startDaemon(DOCKER);
-  if (args[0] === '--try') return 0;
-  const list = [...args.filter((each) => !/^--(json|outputFile)/u.test(each)), '--listTests'];
-  const listed = execFileSync(process.execPath, list, { encoding: 'utf8' });
-  await prepare(daemon, listed.split('\n').filter(Boolean));
+  if (args[0] !== '--try') {
+    const list = [...args.filter((each) => !/^--(json|outputFile)/u.test(each)), '--listTests'];
+    const listed = execFileSync(process.execPath, list, { encoding: 'utf8' });
+    await prepare(daemon, listed.split('\n').filter(Boolean));
+    const seconds = (performance.now() - begun) / 1000;
+    process.stderr.write(`the images are made, in ${seconds.toFixed(0)} s\n`);
+  }
   await daemon.stop();
-  const seconds = (performance.now() - begun) / 1000;
-  process.stderr.write(`the images are made, in ${seconds.toFixed(0)} s\n`);
   const again = [process.execPath, import.meta.filename, '--without-network', ...args];
   return spawnSync('unshare', ['--net', ...again], { stdio: 'inherit' }).status ?? 1;
 }
 
-async function runTests(args: readonly string[]): Promise<number> {
+async function runApart(args: readonly string[]): Promise<number> {
   execFileSync('ip', ['link', 'set', 'lo', 'up']);
-  const { host } = await startDaemon(DOCKER);
-  const env = { ...process.env, DOCKER_HOST: host };
-  const [code] = (await once(spawn(process.execPath, args, { env, stdio: 'inherit' }), 'exit')) as [
-    number | null,
-  ];
+  const daemon = await startDaemon(DOCKER);
+  if (args[0] === '--try') {
+    await tryContainer(daemon);
+    return 0;
+  }
+  const env = { ...process.env, DOCKER_HOST: daemon.host };
+  const jest = spawn(process.execPath, args, { env, stdio: 'inherit' });
+  const [code] = (await once(jest, 'exit')) as [number | null];
   return code ?? 1;
+}
+
+/** One like those of the tests, with programs of this machine. Throws if it cannot be started. */
+async function tryContainer({ host, start }: Daemon): Promise<void> {
+  const empty = Buffer.alloc(1024); // an archive without files
+  execFileSync('docker', ['-H', host, 'import', '-', 'empty'], { input: empty });
+  await start('network', 'create', 'try');
+  const programs = ['/usr', '/lib', '/lib64']
+    .filter((each) => existsSync(each))
+    .flatMap((each) => ['--volume', `${each}:${each}:ro`]);
+  const how = ['--network', 'try', '--privileged', '--cgroupns=private', '--tmpfs', '/run'];
+  await start('run', '--rm', ...how, ...programs, 'empty', '/usr/bin/true');
 }
 
 process.exitCode = 1;
