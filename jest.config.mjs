@@ -6,14 +6,15 @@ const PLAIN = {
 };
 const OTHERS = {
   long: { testMatch: ['<rootDir>/test/**/*.long.test.ts'], testPathIgnorePatterns: [DEPLOY] },
-  deploy: { testMatch: [`${DEPLOY}**/*.test.ts`] },
+  // each wait in them has a limit of its own (patience.ts), and a machine is made in minutes
+  deploy: { testMatch: [`${DEPLOY}**/*.test.ts`], testTimeout: 3_600_000 },
 };
 
 export default {
   runner: '<rootDir>/dev/jest/runner.ts',
-  ...(OTHERS[process.env.CHAMBERLAIN_TESTS] ?? PLAIN),
   modulePathIgnorePatterns: ['<rootDir>/dist/', '<rootDir>/.stack/'],
   transform: {}, // Node strips the types itself
   maxWorkers: 4, // on two cores too: most of the time a suite waits
   testTimeout: 120_000, // ends what hangs; a busy machine is slow
+  ...(OTHERS[process.env.CHAMBERLAIN_TESTS] ?? PLAIN),
 };

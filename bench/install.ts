@@ -13,14 +13,17 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   asAliceOnLogin,
-  bootPair,
-  buildPackages,
+  bootBare,
+  bootLogin,
   joinLogin,
-  makeImages,
+  LISTENS,
+  REALM_ADDRESS,
   SETUP,
 } from '../test/deploy-long/bare-machine.ts';
 import { openCompose } from '../test/deploy-long/compose-realm.ts';
-import { type Machine, startDocker } from '../test/deploy-long/systemd-machines.ts';
+import { startDaemon } from '../test/deploy-long/daemon.ts';
+import { buildPackages, makeBare, makeCompose, makeLogin } from '../test/deploy-long/images.ts';
+import { type Machine, machinesOf } from '../test/deploy-long/systemd-machines.ts';
 import { eventually } from '../test/scenarios/eventually.ts';
 import { run } from '../dev/servers/daemon.ts';
 import { type InstallOptions, INSTALL_GOALS } from './goals.ts';
@@ -46,13 +49,17 @@ async function measureAll(options: InstallOptions, closers: Closers): Promise<Fi
   const folder = mkdtempSync(join(parent, 'chamberlain-install-'));
   closers.push(async () => rmSync(folder, { recursive: true }));
   say('building the packages');
-  const packages = buildPackages(folder, { small: size.isCompressed });
-  const bytes = Math.max(...packages.map((path) => statSync(path).size));
+  const packages = await buildPackages(join(folder, 'packages'), { small: size.isCompressed });
+  const bytes = Math.max(...Object.values(packages).map((path) => statSync(path).size));
   say('making a bare machine');
-  const docker = await startDocker();
-  closers.push(() => docker.stop());
-  makeImages(docker, packages);
-  const { realm: machine, login } = await bootPair(docker);
+  const daemon = await startDaemon(join(folder, 'docker'));
+  closers.push(() => daemon.stop());
+  await makeBare(daemon, packages);
+  await makeLogin(daemon, packages);
+  const machines = machinesOf(daemon, 'bench');
+  const where = { address: REALM_ADDRESS };
+  const machine = await bootBare(machines, 'realm', { answers: LISTENS, ...where });
+  const login = await bootLogin(machines);
   const start = await voidIfFailed([GOALS.start], say, () => measureStart(machine, options));
   say('chamberlain setup');
   const seconds = timeSetup(machine);
@@ -66,8 +73,9 @@ async function measureAll(options: InstallOptions, closers: Closers): Promise<Fi
   const idle = readPss(machine);
   say('docker compose up');
   const composed = await voidIfFailed([GOALS.compose], say, async () => {
-    const compose = await openCompose(join(folder, 'clone'));
-    closers.push(() => compose.stop());
+    const clone = join(folder, 'clone');
+    await makeCompose(daemon, clone, packages);
+    const compose = openCompose(daemon, clone);
     return [judge(GOALS.compose, { value: await compose.up(), floor: undefined, void: why })];
   });
   return [

@@ -10,16 +10,18 @@
  *
  * The tests see the same environment everywhere: of the caller's they get PATH and what is named CHAMBERLAIN_… alone.
  */
-import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
+import { execFileSync, spawn, type ChildProcess, type SpawnOptions } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { join } from 'node:path';
+import { startApart } from './jest/apart.ts';
 import { buildPackages, PACKAGES } from './jest/packages.ts';
 import { statFields } from './servers/processes.ts';
 import { socketOf, SHARED_SERVERS } from '../test/shared-servers.ts';
 import { takeServers } from '../test/warm-servers.ts';
 
 const PROJECT = join(import.meta.dirname, '..');
+const RUN_DEPLOY = join(PROJECT, 'test/deploy-long/run.ts');
 
 process.umask(0o022); // of the servers' folders, too
 // builds the program if its sources have changed: the tests start what people start
@@ -33,12 +35,12 @@ const group = ['long', 'deploy'].find((name) => process.argv.includes(`--${name}
 const extra = process.argv.slice(2).filter((argument) => argument !== `--${group}`);
 const resultFile = process.env['CHAMBERLAIN_TEST_RESULT'];
 
-let jest: ChildProcess | undefined;
+let endJest = (_signal: 'SIGINT' | 'SIGTERM'): void => {};
 let interrupted: NodeJS.Signals | undefined;
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.on(name, () => {
     interrupted = name;
-    jest?.kill(name === 'SIGINT' ? 'SIGINT' : 'SIGTERM');
+    endJest(name === 'SIGINT' ? 'SIGINT' : 'SIGTERM');
   });
 }
 
@@ -105,13 +107,20 @@ function runJest(): Promise<number> {
   };
   // Its --json text goes to stdout besides the file; what is for people goes to stderr.
   const stdout = resultFile === undefined ? 'inherit' : 'ignore';
+  const jest = startJest(args, { cwd: PROJECT, env, stdio: ['ignore', stdout, 'inherit'] });
   return new Promise((done, fail) => {
-    jest = spawn(process.execPath, args, {
-      cwd: PROJECT,
-      env,
-      stdio: ['ignore', stdout, 'inherit'],
-    });
     jest.once('error', fail);
     jest.once('exit', (code) => done(code ?? 1));
   });
+}
+
+function startJest(args: readonly string[], options: SpawnOptions): ChildProcess {
+  if (group !== 'deploy') {
+    const jest = spawn(process.execPath, args, options);
+    endJest = (signal) => jest.kill(signal);
+    return jest;
+  }
+  const { process: first, kill } = startApart([process.execPath, RUN_DEPLOY, ...args], options);
+  endJest = kill;
+  return first;
 }

@@ -1,23 +1,25 @@
-/** `docker compose up`: a whole realm, in a Docker of the test's own, as somebody uses it who tries it. */
+/** `docker compose up`: a whole realm, as somebody uses it who tries it. */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { openAddresses } from '../../src/doctor/listeners.ts';
-import { type ComposeRealm, IMAGES, openCompose } from './compose-realm.ts';
+import { type ComposeRealm, openCompose, TARGETS } from './compose-realm.ts';
+import { sharedDaemon } from './daemon.ts';
+import { CLONE } from './images.ts';
+import { eventually } from './patience.ts';
 
-const HOUR_MS = 3_600_000;
 const folder = mkdtempSync(join(tmpdir(), 'chamberlain-compose-'));
 
 let realm: ComposeRealm;
-beforeAll(async () => void (realm = await openCompose(join(folder, 'clone'))), HOUR_MS);
-afterAll(async () => {
-  await realm?.stop();
+beforeAll(() => void (realm = openCompose(sharedDaemon(), CLONE)));
+afterAll(() => {
+  realm?.down();
   rmSync(folder, { recursive: true });
-}, HOUR_MS);
+});
 
+const PROJECT = 'label=com.docker.compose.project=chamberlain';
 const compose = (...words: string[]): string => realm.compose(...words);
 const inside = (service: string, ...words: string[]): string =>
   compose('exec', '--no-TTY', service, ...words);
@@ -33,14 +35,12 @@ const loginAs = (person: string, command: string) =>
     ...['-i', at(person), '-p', '2222', `${person}@127.0.0.1`, command],
   );
 /** The login host follows the directory within a second. */
-async function logIn(person: string, command: string): Promise<string> {
-  const until = performance.now() + 10_000;
-  for (;;) {
+function logIn(person: string, command: string): Promise<string> {
+  return eventually(`a login of ${person}`, () => {
     const { status, stdout, stderr } = loginAs(person, command);
     if (status === 0) return stdout.trim();
-    if (performance.now() > until) throw new Error(`${person}: ${status} ${stdout} ${stderr}`);
-    await sleep(100);
-  }
+    throw new Error(`${status} ${stdout} ${stderr}`);
+  });
 }
 
 /** What a realm consists of. Only what it publishes again and again is left out. */
@@ -69,18 +69,14 @@ function runningSince(): [service: string, since: string][] {
   ]);
 }
 
-test(
-  'makes a realm, in which every container is healthy and doctor finds nothing to correct',
-  async () => {
-    const seconds = await realm.up();
-    process.stdout.write(`compose_up_seconds ${seconds.toFixed(0)}\n`);
-    expect(compose('logs', '--no-color', 'setup')).toContain('the first admin is missing');
-    expect(asAdmin('doctor')).toMatch(/^0 fix, 0 unreadable, 0 not looked at, \d+ ok;/mu);
-    expect(inside('login-host', 'chamberlain-login-host', '--check')).toBe('');
-    expect(inside('login-host', 'keys-agent', 'status')).toMatch(/^directory +trusted$/mu);
-  },
-  HOUR_MS,
-);
+test('makes a realm, in which every container is healthy and doctor finds nothing to correct', async () => {
+  const seconds = await realm.up();
+  process.stdout.write(`compose_up_seconds ${seconds.toFixed(0)}\n`);
+  expect(compose('logs', '--no-color', 'setup')).toContain('the first admin is missing');
+  expect(asAdmin('doctor')).toMatch(/^0 fix, 0 unreadable, 0 not looked at, \d+ ok;/mu);
+  expect(inside('login-host', 'chamberlain-login-host', '--check')).toBe('');
+  expect(inside('login-host', 'keys-agent', 'status')).toMatch(/^directory +trusted$/mu);
+});
 
 test('nothing was installed at start, and a look at the pieces finds nothing that differs', () => {
   expect(compose('logs', '--no-color', 'setup')).not.toContain('the packages of the servers');
@@ -98,29 +94,25 @@ test.each(['postgresql', 'chamberlain-redis', 'chamberlain-slapd', 'chamberlain-
   },
 );
 
-test(
-  'the first admin logs in, and makes a person and a tool, which that person becomes',
-  async () => {
-    compose('cp', 'admin:/etc/chamberlain/keys/alice', at('alice'));
-    expect(await logIn('alice', 'id -un; pwd')).toBe('alice\n/home/alice');
+test('the first admin logs in, and makes a person and a tool, which that person becomes', async () => {
+  compose('cp', 'admin:/etc/chamberlain/keys/alice', at('alice'));
+  expect(await logIn('alice', 'id -un; pwd')).toBe('alice\n/home/alice');
 
-    execFileSync('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-C', '', '-f', at('bob')]);
-    const key = execFileSync('cat', [`${at('bob')}.pub`], { encoding: 'utf8' }).trim();
-    const submit = (kind: string, ...words: string[]): string =>
-      asAdmin('submit', kind, ...words, '--wait');
-    submit('person.create', '--shellName', 'bob', '--displayName', 'Bob B.', '--email', 'b@e.org');
-    submit('access.grant', '--person', 'bob');
-    submit('key.add', '--person', 'bob', '--key', key);
-    submit('tool.create', '--name', 'bridgebot', '--title', 'A bridge', '--maintainers', 'bob');
-    expect(await logIn('bob', 'become bridgebot id -un')).toBe('tools.bridgebot');
+  execFileSync('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-C', '', '-f', at('bob')]);
+  const key = execFileSync('cat', [`${at('bob')}.pub`], { encoding: 'utf8' }).trim();
+  const submit = (kind: string, ...words: string[]): string =>
+    asAdmin('submit', kind, ...words, '--wait');
+  submit('person.create', '--shellName', 'bob', '--displayName', 'Bob B.', '--email', 'b@e.org');
+  submit('access.grant', '--person', 'bob');
+  submit('key.add', '--person', 'bob', '--key', key);
+  submit('tool.create', '--name', 'bridgebot', '--title', 'A bridge', '--maintainers', 'bob');
+  expect(await logIn('bob', 'become bridgebot id -un')).toBe('tools.bridgebot');
 
-    const file = '/data/project/bridgebot/replica.my.cnf';
-    const who = `become bridgebot mariadb --defaults-extra-file=${file} -Ne 'SELECT current_user()'`;
-    expect(await logIn('bob', who)).toMatch(/^s5\d{4}@%$/u);
-    expect(loginAs('alice', `cat ${file}`).stderr).toContain('Permission denied');
-  },
-  HOUR_MS,
-);
+  const file = '/data/project/bridgebot/replica.my.cnf';
+  const who = `become bridgebot mariadb --defaults-extra-file=${file} -Ne 'SELECT current_user()'`;
+  expect(await logIn('bob', who)).toMatch(/^s5\d{4}@%$/u);
+  expect(loginAs('alice', `cat ${file}`).stderr).toContain('Permission denied');
+});
 
 test('no secret is shown by docker, and only the login host can be reached, from this machine', () => {
   const files =
@@ -131,38 +123,33 @@ test('no secret is shown by docker, and only the login host can be reached, from
   const all = realm.containers();
   const shown = [
     realm.docker('inspect', ...all.map(({ ID }) => ID)),
-    ...IMAGES.map((name) => realm.docker('history', '--no-trunc', `chamberlain-${name}`)),
+    ...TARGETS.map((name) => realm.docker('history', '--no-trunc', `chamberlain-${name}`)),
     compose('logs', '--no-color'),
     compose('config'),
   ].join('\n');
   expect(words.filter((word) => shown.includes(word))).toEqual([]);
 
-  const ports = realm.docker('ps', '--format', '{{.Ports}}').split('\n').filter(Boolean);
+  const ports = realm
+    .docker('ps', '--filter', PROJECT, '--format', '{{.Ports}}')
+    .split('\n')
+    .filter(Boolean);
   expect(ports).toEqual(['127.0.0.1:2222->22/tcp']);
   expect(openAddresses(2222)).toEqual([]);
 });
 
-test(
-  'a second `up` changes nothing',
-  async () => {
-    const before = [runningSince(), everything()];
-    await realm.up();
-    expect(compose('logs', '--no-color', 'setup')).toContain('nothing was to be done');
-    expect([runningSince(), everything()]).toEqual(before);
-  },
-  HOUR_MS,
-);
+test('a second `up` changes nothing', async () => {
+  const before = [runningSince(), everything()];
+  await realm.up();
+  expect(compose('logs', '--no-color', 'setup')).toContain('nothing was to be done');
+  expect([runningSince(), everything()]).toEqual(before);
+});
 
-test(
-  '`down` and `up` keep everything',
-  async () => {
-    const before = everything();
-    compose('down');
-    expect(realm.containers()).toEqual([]);
-    process.stdout.write(`compose_up_again_seconds ${(await realm.up()).toFixed(0)}\n`);
-    expect(everything()).toEqual(before);
-    expect(await logIn('bob', 'become bridgebot id -un')).toBe('tools.bridgebot');
-    expect(asAdmin('doctor')).toMatch(/^0 fix, 0 unreadable, 0 not looked at, \d+ ok;/mu);
-  },
-  HOUR_MS,
-);
+test('`down` and `up` keep everything', async () => {
+  const before = everything();
+  compose('down');
+  expect(realm.containers()).toEqual([]);
+  process.stdout.write(`compose_up_again_seconds ${(await realm.up()).toFixed(0)}\n`);
+  expect(everything()).toEqual(before);
+  expect(await logIn('bob', 'become bridgebot id -un')).toBe('tools.bridgebot');
+  expect(asAdmin('doctor')).toMatch(/^0 fix, 0 unreadable, 0 not looked at, \d+ ok;/mu);
+});

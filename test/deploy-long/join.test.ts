@@ -1,55 +1,32 @@
-/** From two bare machines to the first ssh: `chamberlain setup` on one, two commands on the other, and one of an admin. */
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+/** From a realm and a bare machine to the first ssh: two commands on the machine, and one of an admin. */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import { eventually } from '../scenarios/eventually.ts';
-import {
-  AS_ALICE,
-  asAliceOnLogin,
-  bootPair,
-  buildPackages,
-  joinLogin,
-  makeImages,
-  SETUP,
-} from './bare-machine.ts';
-import { type Docker, type Machine, startDocker } from './systemd-machines.ts';
+import { AS_ALICE, asAliceOnLogin, bootLogin, bootRealm, joinLogin } from './bare-machine.ts';
+import { sharedDaemon } from './daemon.ts';
+import { eventually } from './patience.ts';
+import { type Machine, machinesOf } from './systemd-machines.ts';
 
-const HOUR_MS = 3_600_000;
-const folder = mkdtempSync(join(tmpdir(), 'chamberlain-join-'));
+const machines = machinesOf(sharedDaemon(), 'join');
 
-let docker: Docker;
 let realm: Machine;
 let login: Machine;
 beforeAll(async () => {
-  docker = await startDocker();
-  makeImages(docker, buildPackages(folder));
-  ({ realm, login } = await bootPair(docker));
-  realm.run(...SETUP);
-}, HOUR_MS);
-afterAll(async () => {
-  await docker?.stop();
-  rmSync(folder, { recursive: true });
-}, HOUR_MS);
+  realm = await bootRealm(machines);
+  login = await bootLogin(machines);
+});
+afterAll(() => machines.removeAll());
 
 const asAlice = (command: string) => asAliceOnLogin(realm, command);
 const account = { status: 0, stdout: 'alice\n' };
 
-test(
-  'the first admin logs in to a host that has joined',
-  async () => {
-    const begun = performance.now();
-    joinLogin({ realm, login });
-    await eventually('a login', () => asAlice('id -un').status === 0);
-    process.stdout.write(
-      `first_login_seconds ${((performance.now() - begun) / 1000).toFixed(1)}\n`,
-    );
-    expect(asAlice('id -un')).toMatchObject(account);
-    expect(login.run('chamberlain-login-host', '--check')).toBe('');
-    expect(realm.run('chamberlain', 'host', 'list')).toContain('login1.example.org');
-  },
-  HOUR_MS,
-);
+test('the first admin logs in to a host that has joined', async () => {
+  const begun = performance.now();
+  joinLogin({ realm, login });
+  await eventually('a login', () => asAlice('id -un').status === 0);
+  process.stdout.write(`first_login_seconds ${((performance.now() - begun) / 1000).toFixed(1)}\n`);
+  expect(asAlice('id -un')).toMatchObject(account);
+  expect(login.run('chamberlain-login-host', '--check')).toBe('');
+  expect(realm.run('chamberlain', 'host', 'list')).toContain('login1.example.org');
+});
 
 test('she becomes a tool that she creates', async () => {
   const request = `tool.create --name bot --title T ${AS_ALICE} --wait`;

@@ -1,22 +1,11 @@
 /** `chamberlain setup` with a directory that others use already, on another machine: Debian's slapd, without its schema nis. */
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { blockOf } from '../page-blocks.ts';
-import {
-  ANSWERS,
-  AS_ALICE,
-  bootBare,
-  buildPackages,
-  HOOKS,
-  INCLUDED,
-  SETUP,
-} from './bare-machine.ts';
-import { type Docker, type Machine, startDocker } from './systemd-machines.ts';
+import { ANSWERS, AS_ALICE, bootBare, IMAGES, REALM_ADDRESS, SETUP } from './bare-machine.ts';
+import { sharedDaemon } from './daemon.ts';
+import { type Machine, machinesOf } from './systemd-machines.ts';
 
-const HOUR_MS = 3_600_000;
-const folder = mkdtempSync(join(tmpdir(), 'chamberlain-directory-'));
+const machines = machinesOf(sharedDaemon(), 'directory');
 
 const BASE = 'dc=example,dc=org';
 const ADMIN = `cn=admin,${BASE}`;
@@ -70,31 +59,22 @@ const THERE = `
     'replace: olcRootPW' 'olcRootPW: ${PASSWORD}' | ldapmodify -Q -Y EXTERNAL -H ldapi:///
   ldapadd -x -H ldapi:/// -D ${ADMIN} -w ${PASSWORD}`;
 
-let docker: Docker;
 let directory: Machine;
 let realm: Machine;
 beforeAll(async () => {
-  const [, deb = ''] = buildPackages(folder);
-  docker = await startDocker();
-  docker.makeImage(INCLUDED, HOOKS);
-  docker.install(deb);
-  directory = await docker.boot('directory', { address: HOST });
+  directory = await machines.boot('theirs', { image: IMAGES.bare, address: HOST });
   directory.write('/root/theirs.ldif', THEIRS);
   directory.run('sh', '-c', `${THERE} -f theirs.ldif`);
-  realm = await bootBare(docker, 'realm', 'realm.example.org');
+  const login = (user: string) => `{ user: "${user}", passwordFile: /root/password }`;
+  const ldap =
+    `ldap: { uri: "${URI}", caFile: /srv/ca.pem, administrator: ${login(ADMIN)}, ` +
+    `config: ${login('cn=admin,cn=config')} }\n`;
+  const where = { address: REALM_ADDRESS };
+  realm = await bootBare(machines, 'realm', { answers: `${ANSWERS}${ldap}`, ...where });
   realm.write('/srv/ca.pem', directory.run('cat', '/srv/ca.pem'));
   realm.write('/root/password', `${PASSWORD}\n`);
-  const login = (user: string) => `{ user: "${user}", passwordFile: /root/password }`;
-  realm.write(
-    '/root/answers.yaml',
-    `${ANSWERS}ldap: { uri: "${URI}", caFile: /srv/ca.pem, administrator: ${login(ADMIN)}, ` +
-      `config: ${login('cn=admin,cn=config')} }\n`,
-  );
-}, HOUR_MS);
-afterAll(async () => {
-  await docker?.stop();
-  rmSync(folder, { recursive: true });
-}, HOUR_MS);
+});
+afterAll(() => machines.removeAll());
 
 const SHOWN = '/etc/chamberlain/for-administrators/directory.ldif';
 
@@ -133,32 +113,28 @@ test('the schema can be exchanged as docs/install.md says', () => {
   expect(theirs).toEqual(before.map(withClass));
 });
 
-test(
-  'setup shows what it would add, and stops; then it adds that, and doctor finds nothing to correct',
-  () => {
-    const seen = seenByOthers();
-    expect(realm.run(...SETUP, '--print')).toMatch(
-      /^make {2}what setup adds to the directory at \S+ was not shown yet: .*access rules/mu,
-    );
-    const first = realm.start(...SETUP);
-    expect([first.status, first.stderr]).toEqual([
-      1,
-      expect.stringContaining(`${SHOWN} says what will be added`),
-    ]);
-    expect(realm.run('cat', SHOWN)).not.toMatch(/\{SSHA\}/u);
-    expect(entries()).toEqual(theirs);
+test('setup shows what it would add, and stops; then it adds that, and doctor finds nothing to correct', () => {
+  const seen = seenByOthers();
+  expect(realm.run(...SETUP, '--print')).toMatch(
+    /^make {2}what setup adds to the directory at \S+ was not shown yet: .*access rules/mu,
+  );
+  const first = realm.start(...SETUP);
+  expect([first.status, first.stderr]).toEqual([
+    1,
+    expect.stringContaining(`${SHOWN} says what will be added`),
+  ]);
+  expect(realm.run('cat', SHOWN)).not.toMatch(/\{SSHA\}/u);
+  expect(entries()).toEqual(theirs);
 
-    const second = realm.start(...SETUP);
-    expect([second.status, second.stdout]).toEqual([
-      0,
-      expect.stringMatching(/^0 fix, 0 unreadable, /mu),
-    ]);
-    expect(entries()).toEqual(expect.arrayContaining(theirs));
-    expect(seenByOthers()).toBe(seen);
-    expect(realm.run(...SETUP)).toMatch(/^nothing was to be done\n/u);
-  },
-  HOUR_MS,
-);
+  const second = realm.start(...SETUP);
+  expect([second.status, second.stdout]).toEqual([
+    0,
+    expect.stringMatching(/^0 fix, 0 unreadable, /mu),
+  ]);
+  expect(entries()).toEqual(expect.arrayContaining(theirs));
+  expect(seenByOthers()).toBe(seen);
+  expect(realm.run(...SETUP)).toMatch(/^nothing was to be done\n/u);
+});
 
 test('without the logins, --check finds nothing to do', () => {
   realm.run('rm', '/root/password', SHOWN);

@@ -1,46 +1,29 @@
 /** A role moves to a machine of its own: two commands there, and one of an admin where the realm is. */
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { eventually } from '../scenarios/eventually.ts';
 import {
-  ANSWERS,
   AS_ALICE,
-  bootBare,
-  buildPackages,
-  HOOKS,
-  INCLUDED,
-  SETUP,
+  bootRealm,
+  CHECK,
+  GOOD,
+  IMAGES,
+  REALM_ADDRESS as REALM,
 } from './bare-machine.ts';
-import { type Docker, type Machine, startDocker } from './systemd-machines.ts';
+import { sharedDaemon } from './daemon.ts';
+import { eventually } from './patience.ts';
+import { type Machine, machinesOf } from './systemd-machines.ts';
 
-const HOUR_MS = 3_600_000;
-const REALM = 'realm.example.org';
 const FILES = 'files1.example.org';
-const folder = mkdtempSync(join(tmpdir(), 'chamberlain-roles-'));
+const machines = machinesOf(sharedDaemon(), 'roles');
 
-let docker: Docker;
 let realm: Machine;
 let files: Machine;
 beforeAll(async () => {
-  const [, deb = ''] = buildPackages(folder);
-  docker = await startDocker();
-  docker.makeImage(INCLUDED, HOOKS);
-  docker.install(deb);
-  realm = await bootBare(docker, 'realm', REALM);
-  realm.write('/root/answers.yaml', `${ANSWERS}listen: ${REALM}\n`);
-  files = await docker.boot('files1', { address: FILES });
-  realm.run(...SETUP);
-}, HOUR_MS);
-afterAll(async () => {
-  await docker?.stop();
-  rmSync(folder, { recursive: true });
-}, HOUR_MS);
+  realm = await bootRealm(machines);
+  files = await machines.boot('files1', { image: IMAGES.bare, address: FILES });
+});
+afterAll(() => machines.removeAll());
 
 const UNIT = 'chamberlain@homes.service';
-const CHECK = ['chamberlain', 'setup', '--check'];
-const GOOD = 'everything is as it must be\n';
 const isActive = (machine: Machine): string => machine.start('systemctl', 'is-active', UNIT).stdout;
 
 /** Copies files as an operator does with a disk, or with a stick. */
@@ -79,29 +62,25 @@ test('what a machine must not run is refused, and so is a realm where a join req
   );
 });
 
-test(
-  'homes moves to the machine that has joined, with its secrets and no others',
-  () => {
-    const code = answerRequest(files);
-    expect(isActive(realm)).toBe('inactive\n');
-    expect(realm.run(...CHECK)).toBe(GOOD);
-    expect(takeAnswer(files, code).stderr).toContain('mount the homes and their archives');
-    carry(realm, files, 'data/project', 'home', 'srv/chamberlain/homes');
-    expect(takeAnswer(files, '0000-0000-0000-0000').stderr).toContain(
-      'not the one that you have given',
-    );
-    const { status, stdout } = takeAnswer(files, code);
-    expect([status, stdout]).toEqual([0, expect.stringMatching(/^Runs here: homes\.$/mu)]);
-    expect(files.run('ls', '/etc/chamberlain/secrets')).toBe(
-      'postgres-homes\npostgres-homes_reader\nredis-homes\n',
-    );
-    expect(isActive(files)).toBe('active\n');
-    expect(files.run(...CHECK)).toBe(GOOD);
-    expect(files.run('chamberlain', 'setup')).toMatch(/^nothing was to be done\n/u);
-    expect(realm.run('chamberlain', 'host', 'list')).toMatch(/^files1\.example\.org +homes +yes/mu);
-  },
-  HOUR_MS,
-);
+test('homes moves to the machine that has joined, with its secrets and no others', () => {
+  const code = answerRequest(files);
+  expect(isActive(realm)).toBe('inactive\n');
+  expect(realm.run(...CHECK)).toBe(GOOD);
+  expect(takeAnswer(files, code).stderr).toContain('mount the homes and their archives');
+  carry(realm, files, 'data/project', 'home', 'srv/chamberlain/homes');
+  expect(takeAnswer(files, '0000-0000-0000-0000').stderr).toContain(
+    'not the one that you have given',
+  );
+  const { status, stdout } = takeAnswer(files, code);
+  expect([status, stdout]).toEqual([0, expect.stringMatching(/^Runs here: homes\.$/mu)]);
+  expect(files.run('ls', '/etc/chamberlain/secrets')).toBe(
+    'postgres-homes\npostgres-homes_reader\nredis-homes\n',
+  );
+  expect(isActive(files)).toBe('active\n');
+  expect(files.run(...CHECK)).toBe(GOOD);
+  expect(files.run('chamberlain', 'setup')).toMatch(/^nothing was to be done\n/u);
+  expect(realm.run('chamberlain', 'host', 'list')).toMatch(/^files1\.example\.org +homes +yes/mu);
+});
 
 test('a tool that is created on the machine of the realm gets its home there', async () => {
   await untilGreen();
@@ -146,95 +125,74 @@ async function hold(machine: Machine, name: string, command: string): Promise<()
   return () => machine.run('cat', file).includes('THE-END');
 }
 
-test(
-  'a machine that is removed knows nothing of worth, also where it is connected',
-  async () => {
-    const logins = [PSQL('homes', 'SELECT 1'), PSQL('homes_reader', 'SELECT 1')];
-    expect(logins.map((login) => inSecrets(files, login))).toEqual([0, 0]);
-    const hasEnded = await hold(files, 'postgres', PSQL('homes', 'SELECT pg_sleep(999)'));
-    realm.run('chamberlain', 'host', 'remove', FILES, '--yes');
-    await eventually('the end of the session', hasEnded);
-    expect(logins.map((login) => inSecrets(files, login))).toEqual([2, 2]);
-    const clients = `REDISCLI_AUTH=$(cat /etc/chamberlain/secrets/redis-owner) redis-cli \
+test('a machine that is removed knows nothing of worth, also where it is connected', async () => {
+  const logins = [PSQL('homes', 'SELECT 1'), PSQL('homes_reader', 'SELECT 1')];
+  expect(logins.map((login) => inSecrets(files, login))).toEqual([0, 0]);
+  const hasEnded = await hold(files, 'postgres', PSQL('homes', 'SELECT pg_sleep(999)'));
+  realm.run('chamberlain', 'host', 'remove', FILES, '--yes');
+  await eventually('the end of the session', hasEnded);
+  expect(logins.map((login) => inSecrets(files, login))).toEqual([2, 2]);
+  const clients = `REDISCLI_AUTH=$(cat /etc/chamberlain/secrets/redis-owner) redis-cli \
       -s /run/chamberlain-redis/redis.sock --user chamberlain_owner CLIENT LIST`;
-    expect(realm.run('sh', '-c', clients)).not.toContain('user=chamberlain_homes');
-    expect(realm.run('chamberlain', 'host', 'list')).toBe('no host has joined\n');
-    expect(realm.run('cat', '/etc/chamberlain/config.yaml')).not.toContain('machines');
-  },
-  HOUR_MS,
-);
+  expect(realm.run('sh', '-c', clients)).not.toContain('user=chamberlain_homes');
+  expect(realm.run('chamberlain', 'host', 'list')).toBe('no host has joined\n');
+  expect(realm.run('cat', '/etc/chamberlain/config.yaml')).not.toContain('machines');
+});
 
-test(
-  'setup then runs the role on the machine of the realm again',
-  async () => {
-    files.run('systemctl', 'disable', '--now', UNIT);
-    carry(files, realm, 'data/project', 'home', 'srv/chamberlain/homes');
-    expect(realm.start(...CHECK).stdout).toContain(`the service ${UNIT}`);
-    expect(realm.start('chamberlain', 'setup').status).toBe(0);
-    await untilGreen();
-    expect(isActive(realm)).toBe('active\n');
-    expect(realm.run(...CHECK)).toBe(GOOD);
-  },
-  HOUR_MS,
-);
+test('setup then runs the role on the machine of the realm again', async () => {
+  files.run('systemctl', 'disable', '--now', UNIT);
+  carry(files, realm, 'data/project', 'home', 'srv/chamberlain/homes');
+  expect(realm.start(...CHECK).stdout).toContain(`the service ${UNIT}`);
+  expect(realm.start('chamberlain', 'setup').status).toBe(0);
+  await untilGreen();
+  expect(isActive(realm)).toBe('active\n');
+  expect(realm.run(...CHECK)).toBe(GOOD);
+});
 
 describe('the other roles', () => {
   const NAME = 'roles1.example.org';
   const ROLES = ['directory', 'databases', 'sweep'];
   let roles: Machine;
-  beforeAll(async () => void (roles = await docker.boot('roles1', { address: NAME })), HOUR_MS);
+  beforeAll(async () => {
+    roles = await machines.boot('roles1', { image: IMAGES.bare, address: NAME });
+  });
 
-  test(
-    'move in the same way',
-    async () => {
-      expect(ask(roles, ROLES.join(','))).toMatchObject({ status: 0 });
-      const { status, stdout } = takeAnswer(roles, answerRequest(roles));
-      expect([status, stdout]).toEqual([
-        0,
-        expect.stringContaining('Runs here: directory and databases and sweep.'),
-      ]);
-      expect(roles.run(...CHECK)).toBe(GOOD);
-      await untilGreen();
-      const units = ROLES.map((role) => `chamberlain@${role}.service`);
-      const states = (machine: Machine) => machine.start('systemctl', 'is-active', ...units).stdout;
-      expect([states(realm), states(roles)]).toEqual([
-        'inactive\n'.repeat(3),
-        'active\n'.repeat(3),
-      ]);
-      const request = `tool.create --name cat --title T ${AS_ALICE} --wait`;
-      realm.run('sh', '-c', `chamberlain submit ${request}`);
-      const socket = '--socket=/run/chamberlain-mariadb/toolsdb/mariadb.sock';
-      const account = ['-Ne', "SELECT count(*) FROM mysql.global_priv WHERE User = 's50002'"];
-      const count = () => realm.run('mariadb', '--no-defaults', '--skip-ssl', socket, ...account);
-      await eventually('its account', () => count() === '1\n');
-    },
-    HOUR_MS,
-  );
+  test('move in the same way', async () => {
+    expect(ask(roles, ROLES.join(','))).toMatchObject({ status: 0 });
+    const { status, stdout } = takeAnswer(roles, answerRequest(roles));
+    expect([status, stdout]).toEqual([
+      0,
+      expect.stringContaining('Runs here: directory and databases and sweep.'),
+    ]);
+    expect(roles.run(...CHECK)).toBe(GOOD);
+    await untilGreen();
+    const units = ROLES.map((role) => `chamberlain@${role}.service`);
+    const states = (machine: Machine) => machine.start('systemctl', 'is-active', ...units).stdout;
+    expect([states(realm), states(roles)]).toEqual(['inactive\n'.repeat(3), 'active\n'.repeat(3)]);
+    const request = `tool.create --name cat --title T ${AS_ALICE} --wait`;
+    realm.run('sh', '-c', `chamberlain submit ${request}`);
+    const socket = '--socket=/run/chamberlain-mariadb/toolsdb/mariadb.sock';
+    const account = ['-Ne', "SELECT count(*) FROM mysql.global_priv WHERE User = 's50002'"];
+    const count = () => realm.run('mariadb', '--no-defaults', '--skip-ssl', socket, ...account);
+    await eventually('its account', () => count() === '1\n');
+  });
 
-  test(
-    'are ended in the same way, also what is open in the directory and in MariaDB',
-    async () => {
-      const logins = [
-        ...[PSQL('directory', 'SELECT 1'), `ldapwhoami ${AS_DIRECTORY}`, MARIADB('SELECT 1')],
-      ];
-      expect(logins.map((login) => inSecrets(roles, login))).toEqual([0, 0, 0]);
-      const held = [
-        await hold(
-          roles,
-          'directory',
-          `ldapsearch ${AS_DIRECTORY} -b dc=example,dc=org -E sync=rp`,
-        ),
-        await hold(roles, 'mariadb', MARIADB('SELECT SLEEP(999)')),
-      ];
-      const said = realm.run('chamberlain', 'host', 'remove', NAME, '--yes');
-      expect(said).toContain('Replace it: chamberlain secret rotate seal-key');
-      for (const hasEnded of held) await eventually('the end of the session', hasEnded);
-      expect(logins.map((login) => inSecrets(roles, login))).toEqual([2, 49, 1]);
-      roles.run('systemctl', 'disable', '--now', ...ROLES.map((role) => `chamberlain@${role}`));
-      expect(realm.start('chamberlain', 'setup').status).toBe(0);
-      await untilGreen();
-      expect(realm.run(...CHECK)).toBe(GOOD);
-    },
-    HOUR_MS,
-  );
+  test('are ended in the same way, also what is open in the directory and in MariaDB', async () => {
+    const logins = [
+      ...[PSQL('directory', 'SELECT 1'), `ldapwhoami ${AS_DIRECTORY}`, MARIADB('SELECT 1')],
+    ];
+    expect(logins.map((login) => inSecrets(roles, login))).toEqual([0, 0, 0]);
+    const held = [
+      await hold(roles, 'directory', `ldapsearch ${AS_DIRECTORY} -b dc=example,dc=org -E sync=rp`),
+      await hold(roles, 'mariadb', MARIADB('SELECT SLEEP(999)')),
+    ];
+    const said = realm.run('chamberlain', 'host', 'remove', NAME, '--yes');
+    expect(said).toContain('Replace it: chamberlain secret rotate seal-key');
+    for (const hasEnded of held) await eventually('the end of the session', hasEnded);
+    expect(logins.map((login) => inSecrets(roles, login))).toEqual([2, 49, 1]);
+    roles.run('systemctl', 'disable', '--now', ...ROLES.map((role) => `chamberlain@${role}`));
+    expect(realm.start('chamberlain', 'setup').status).toBe(0);
+    await untilGreen();
+    expect(realm.run(...CHECK)).toBe(GOOD);
+  });
 });

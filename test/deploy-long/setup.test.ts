@@ -1,30 +1,21 @@
 /** `chamberlain setup`, on machines with systemd that have the Debian package and nothing of a realm. */
 import { generateKeyPairSync } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { ANSWERS, bootBare, buildPackages, HOOKS, INCLUDED, SETUP } from './bare-machine.ts';
-import { type Docker, type Machine, startDocker } from './systemd-machines.ts';
+import {
+  ANSWERS,
+  bootBare,
+  bootNamed,
+  CHECK,
+  GOOD,
+  GREEN,
+  REALM_ADDRESS as HOST,
+  SETUP,
+} from './bare-machine.ts';
+import { sharedDaemon } from './daemon.ts';
+import { type Machine, machinesOf } from './systemd-machines.ts';
 
-const HOUR_MS = 3_600_000;
-const folder = mkdtempSync(join(tmpdir(), 'chamberlain-setup-'));
-
-let docker: Docker;
-beforeAll(async () => {
-  const [, deb = ''] = buildPackages(folder);
-  docker = await startDocker();
-  docker.makeImage(INCLUDED, HOOKS);
-  docker.install(deb);
-}, HOUR_MS);
-afterAll(async () => {
-  await docker.stop();
-  rmSync(folder, { recursive: true });
-}, HOUR_MS);
-
-const CHECK = ['chamberlain', 'setup', '--check'];
-const GOOD = 'everything is as it must be\n';
-const GREEN = /^0 fix, 0 unreadable, 0 not looked at, \d+ ok;/mu;
+const machines = machinesOf(sharedDaemon(), 'setup');
+afterAll(() => machines.removeAll());
 
 /** The files that a program of the caller's own leaves, or the running of a machine. */
 const OWN =
@@ -34,7 +25,8 @@ const changesOf = (machine: Machine): string[] =>
 
 describe('on a bare machine', () => {
   let machine: Machine;
-  beforeAll(async () => void (machine = await bootBare(docker, 'bare')), HOUR_MS);
+  beforeAll(async () => void (machine = await bootBare(machines, 'bare')));
+  afterAll(() => machine?.remove());
 
   test('it refuses, without a terminal, what it does not know, and names it', () => {
     const { status, stderr } = machine.start('chamberlain', 'setup');
@@ -56,29 +48,23 @@ describe('on a bare machine', () => {
     expect(changesOf(machine)).toEqual(before);
   });
 
-  test(
-    'it makes a realm, and doctor finds nothing to correct',
-    () => {
-      const begun = performance.now();
-      const { status, stdout, stderr } = machine.start(...SETUP);
-      process.stdout.write(`setup_seconds ${((performance.now() - begun) / 1000).toFixed(0)}\n`);
-      expect([status, stdout]).toEqual([0, expect.stringMatching(GREEN)]);
-      expect(machine.run('chamberlain', 'list', 'people')).toContain('alice');
+  test('it makes a realm, and doctor finds nothing to correct', () => {
+    const begun = performance.now();
+    const { status, stdout, stderr } = machine.start(...SETUP);
+    process.stdout.write(`setup_seconds ${((performance.now() - begun) / 1000).toFixed(0)}\n`);
+    expect([status, stdout]).toEqual([0, expect.stringMatching(GREEN)]);
+    expect(machine.run('chamberlain', 'list', 'people')).toContain('alice');
 
-      const secrets = machine.run(
-        'sh',
-        '-c',
-        'cd /etc/chamberlain/secrets; for each in *; do cat "$each"; echo; done', // few end their line
-      );
-      const journal = machine.run('journalctl', '--no-pager');
-      for (const secret of secrets
-        .split('\n')
-        .flatMap((line) => line.match(/[\w+/]{32,}/gu) ?? [])) {
-        expect(`${stdout}${stderr}${journal}`.includes(secret)).toBe(false);
-      }
-    },
-    HOUR_MS,
-  );
+    const secrets = machine.run(
+      'sh',
+      '-c',
+      'cd /etc/chamberlain/secrets; for each in *; do cat "$each"; echo; done', // few end their line
+    );
+    const journal = machine.run('journalctl', '--no-pager');
+    for (const secret of secrets.split('\n').flatMap((line) => line.match(/[\w+/]{32,}/gu) ?? [])) {
+      expect(`${stdout}${stderr}${journal}`.includes(secret)).toBe(false);
+    }
+  });
 
   test('a second run has nothing to do', () => {
     const { status, stdout } = machine.start('chamberlain', 'setup');
@@ -96,77 +82,54 @@ describe('on a bare machine', () => {
     expect(machine.run('cat', '/proc/net/tcp').trim().split('\n')).toHaveLength(1);
   });
 
-  test(
-    'what somebody has stopped or changed is found, and mended',
-    () => {
-      machine.run('systemctl', 'stop', 'chamberlain-slapd');
-      machine.run('sh', '-c', 'echo >>/etc/postgresql/17/chamberlain/pg_hba.conf');
-      machine.run('rm', '/etc/chamberlain/seal-key.pem');
-      const { status, stdout } = machine.start(...CHECK);
-      expect(status).toBe(3);
-      expect(stdout).toMatch(/^the service chamberlain-slapd.service is inactive$/mu);
-      expect(stdout).toMatch(/^the settings of the PostgreSQL cluster .* differ: .*pg_hba.conf /mu);
-      expect(stdout).toMatch(/^the public keys .* differ: \S+seal-key.pem is missing$/mu);
-      const mended = machine.start('chamberlain', 'setup');
-      expect([mended.status, mended.stdout]).toEqual([0, expect.stringMatching(GREEN)]);
-      expect(machine.run(...CHECK)).toBe(GOOD);
-    },
-    HOUR_MS,
-  );
+  test('what somebody has stopped or changed is found, and mended', () => {
+    machine.run('systemctl', 'stop', 'chamberlain-slapd');
+    machine.run('sh', '-c', 'echo >>/etc/postgresql/17/chamberlain/pg_hba.conf');
+    machine.run('rm', '/etc/chamberlain/seal-key.pem');
+    const { status, stdout } = machine.start(...CHECK);
+    expect(status).toBe(3);
+    expect(stdout).toMatch(/^the service chamberlain-slapd.service is inactive$/mu);
+    expect(stdout).toMatch(/^the settings of the PostgreSQL cluster .* differ: .*pg_hba.conf /mu);
+    expect(stdout).toMatch(/^the public keys .* differ: \S+seal-key.pem is missing$/mu);
+    const mended = machine.start('chamberlain', 'setup');
+    expect([mended.status, mended.stdout]).toEqual([0, expect.stringMatching(GREEN)]);
+    expect(machine.run(...CHECK)).toBe(GOOD);
+  });
 
-  test(
-    'a portal that is added to the configuration gets its secret and its user',
-    () => {
-      const { publicKey } = generateKeyPairSync('ed25519');
-      const pem = JSON.stringify(publicKey.export({ type: 'spki', format: 'pem' }));
-      const portal = `{ "name": "portal", "keys": [{ "kid": "1", "publicKey": ${pem} }], "kinds": "all" }`;
-      const config = machine.run('cat', '/etc/chamberlain/config.yaml');
-      machine.write(
-        '/etc/chamberlain/config.yaml',
-        config.replace(/^portals:\n/mu, `$&  - ${portal}\n`),
-      );
-      const { status, stdout } = machine.start('chamberlain', 'setup');
-      expect([status, stdout]).toEqual([0, expect.stringMatching(GREEN)]);
-      expect(machine.run('ls', '/etc/chamberlain/secrets')).toContain('redis-portal.portal');
-      expect(machine.run(...CHECK)).toBe(GOOD);
-    },
-    HOUR_MS,
-  );
+  test('a portal that is added to the configuration gets its secret and its user', () => {
+    const { publicKey } = generateKeyPairSync('ed25519');
+    const pem = JSON.stringify(publicKey.export({ type: 'spki', format: 'pem' }));
+    const portal = `{ "name": "portal", "keys": [{ "kid": "1", "publicKey": ${pem} }], "kinds": "all" }`;
+    const config = machine.run('cat', '/etc/chamberlain/config.yaml');
+    machine.write(
+      '/etc/chamberlain/config.yaml',
+      config.replace(/^portals:\n/mu, `$&  - ${portal}\n`),
+    );
+    const { status, stdout } = machine.start('chamberlain', 'setup');
+    expect([status, stdout]).toEqual([0, expect.stringMatching(GREEN)]);
+    expect(machine.run('ls', '/etc/chamberlain/secrets')).toContain('redis-portal.portal');
+    expect(machine.run(...CHECK)).toBe(GOOD);
+  });
 
-  test(
-    '--uninstall stops everything and keeps data, secrets and keys; setup makes it run again',
-    () => {
-      const secrets = machine.run('sh', '-c', 'cat /etc/chamberlain/secrets/* | sha256sum');
-      machine.run('chamberlain', 'setup', '--uninstall');
-      const list = [
-        'systemctl',
-        'list-units',
-        '--plain',
-        '--no-legend',
-        'chamberlain*',
-        'postgresql@*',
-      ];
-      expect(machine.run(...list)).toBe('');
-      expect(machine.start('chamberlain', 'setup', '--uninstall').status).toBe(0);
-      const { status, stdout } = machine.start(...SETUP);
-      expect([status, stdout]).toEqual([0, expect.stringMatching(GREEN)]);
-      expect(machine.run('chamberlain', 'list', 'people')).toContain('alice');
-      expect(machine.run('sh', '-c', 'cat /etc/chamberlain/secrets/* | sha256sum')).toBe(secrets);
-    },
-    HOUR_MS,
-  );
+  test('--uninstall stops everything and keeps data, secrets and keys; setup makes it run again', () => {
+    const secrets = machine.run('sh', '-c', 'cat /etc/chamberlain/secrets/* | sha256sum');
+    machine.run('chamberlain', 'setup', '--uninstall');
+    const list = [
+      'systemctl',
+      'list-units',
+      '--plain',
+      '--no-legend',
+      'chamberlain*',
+      'postgresql@*',
+    ];
+    expect(machine.run(...list)).toBe('');
+    expect(machine.start('chamberlain', 'setup', '--uninstall').status).toBe(0);
+    const { status, stdout } = machine.start(...SETUP);
+    expect([status, stdout]).toEqual([0, expect.stringMatching(GREEN)]);
+    expect(machine.run('chamberlain', 'list', 'people')).toContain('alice');
+    expect(machine.run('sh', '-c', 'cat /etc/chamberlain/secrets/* | sha256sum')).toBe(secrets);
+  });
 });
-
-const HOST = 'realm.example.org';
-const LISTENS = `${ANSWERS}listen: ${HOST}\n`;
-
-/** A machine that has a name, at an address of its own. */
-async function bootNamed(name: string): Promise<Machine> {
-  const machine = await bootBare(docker, name);
-  machine.run('sh', '-c', `echo 127.0.0.9 ${HOST} >>/etc/hosts`);
-  machine.write('/root/answers.yaml', LISTENS);
-  return machine;
-}
 
 /** What another machine runs, with the file of the authority that it trusts as $1. */
 const CLIENTS = {
@@ -219,12 +182,13 @@ const GIVEN = `
 describe('that other machines reach', () => {
   let machine: Machine;
   beforeAll(async () => {
-    machine = await bootNamed('listening');
+    machine = await bootNamed(machines, 'listening');
     machine.run(
       ...['openssl', 'req', '-x509', '-noenc', '-newkey', 'rsa:2048', '-subj', '/CN=another'],
       ...['-keyout', '/root/another.key', '-out', '/root/another.pem'],
     );
-  }, HOUR_MS);
+  });
+  afterAll(() => machine?.remove());
   const ask = (command: string, ca: string) =>
     machine.start('sh', '-c', `cd /etc/chamberlain/secrets && ${command}`, 'sh', ca);
   const CA = '/etc/chamberlain/tls/ca.pem';
@@ -234,23 +198,19 @@ describe('that other machines reach', () => {
       'systemctl show -p MainPID chamberlain-redis chamberlain-slapd chamberlain-mariadb@toolsdb postgresql@17-chamberlain',
     );
 
-  test(
-    'it makes a realm, and a second run has nothing to do',
-    () => {
-      const { status, stdout } = machine.start(...SETUP);
-      expect([status, stdout]).toEqual([0, expect.stringMatching(GREEN)]);
-      expect(machine.run('chamberlain', 'setup')).toMatch(/^nothing was to be done\n/u);
-      expect(machine.run(...CHECK)).toBe(GOOD);
-      expect(machine.run('systemctl', 'is-active', 'chamberlain-certificates.timer')).toBe(
-        'active\n',
-      );
-      expect(shell('cd /etc/chamberlain/tls; stat -c "%n %U %a" *')).toBe(
-        'ca.key root 600\nca.pem root 644\nmysql.pem mysql 600\nopenldap.pem openldap 600\n' +
-          'postgres.pem postgres 600\nredis.pem redis 600\n',
-      );
-    },
-    HOUR_MS,
-  );
+  test('it makes a realm, and a second run has nothing to do', () => {
+    const { status, stdout } = machine.start(...SETUP);
+    expect([status, stdout]).toEqual([0, expect.stringMatching(GREEN)]);
+    expect(machine.run('chamberlain', 'setup')).toMatch(/^nothing was to be done\n/u);
+    expect(machine.run(...CHECK)).toBe(GOOD);
+    expect(machine.run('systemctl', 'is-active', 'chamberlain-certificates.timer')).toBe(
+      'active\n',
+    );
+    expect(shell('cd /etc/chamberlain/tls; stat -c "%n %U %a" *')).toBe(
+      'ca.key root 600\nca.pem root 644\nmysql.pem mysql 600\nopenldap.pem openldap 600\n' +
+        'postgres.pem postgres 600\nredis.pem redis 600\n',
+    );
+  });
 
   test.each(SERVERS)(
     '%s is reached by TLS alone, and shows a certificate of the authority',
@@ -298,137 +258,35 @@ describe('that other machines reach', () => {
     expect(machine.run('journalctl', '--no-pager')).not.toContain('PRIVATE KEY');
   });
 
-  test(
-    'certificates of the operator are used instead',
-    () => {
-      shell(GIVEN);
-      machine.run('chamberlain', 'setup', '--renew');
-      expect(shell(SHOWN).match(/issuer=CN ?= ?mine/gu)).toHaveLength(4);
-      expect(machine.run('chamberlain', 'setup')).toMatch(GREEN);
-      expect(machine.run(...CHECK)).toBe(GOOD);
-      for (const server of SERVERS) expect(ask(CLIENTS[server], CA).stdout).toMatch(ANSWER[server]);
-    },
-    HOUR_MS,
-  );
+  test('certificates of the operator are used instead', () => {
+    shell(GIVEN);
+    machine.run('chamberlain', 'setup', '--renew');
+    expect(shell(SHOWN).match(/issuer=CN ?= ?mine/gu)).toHaveLength(4);
+    expect(machine.run('chamberlain', 'setup')).toMatch(GREEN);
+    expect(machine.run(...CHECK)).toBe(GOOD);
+    for (const server of SERVERS) expect(ask(CLIENTS[server], CA).stdout).toMatch(ANSWER[server]);
+  });
 
-  test(
-    'a server that was not restarted after its drop-in came or went is found, even if systemd has read its units',
-    () => {
-      const dropIns = '/etc/systemd/system/chamberlain-redis.service.d';
-      shell(`touch ${dropIns}; systemctl daemon-reload`);
-      const { status, stdout } = machine.start(...CHECK);
-      expect([status, stdout]).toEqual([
-        3,
-        expect.stringContaining(`has not been restarted since ${dropIns} changed`),
-      ]);
-    },
-    HOUR_MS,
-  );
-
-  test(
-    'without the name, it listens no longer',
-    () => {
-      const config = machine.run('cat', '/etc/chamberlain/config.yaml');
-      const without = config.replace(/"(hostsUri|caFile)":"[^"]*",/gu, '');
-      machine.write('/etc/chamberlain/config.yaml', without);
-      expect(machine.run('chamberlain', 'setup')).toMatch(GREEN);
-      expect(shell('cat /proc/net/tcp /proc/net/tcp6')).not.toMatch(/ 0A /u);
-      const timer = 'chamberlain-certificates.timer';
-      expect(machine.start('systemctl', 'is-enabled', timer).stdout).toBe('disabled\n');
-      expect(machine.start('systemctl', 'is-active', timer).stdout).toBe('inactive\n');
-      expect(machine.run(...CHECK)).toBe(GOOD);
-    },
-    HOUR_MS,
-  );
-});
-
-/** Servers that are there already. Redis does not run: it has no users yet. */
-const THERE = `
-  set -e; cd /root
-  apt-get -q update; apt-get -q -y install --no-install-recommends redis-server; systemctl stop redis-server
-  openssl req -x509 -noenc -newkey rsa:2048 -keyout own.key -out /srv/ca.pem -subj /CN=mine -days 999
-  openssl req -x509 -noenc -newkey rsa:2048 -keyout key.pem -out certificate.pem -subj /CN=${HOST} -days 99 \
-    -addext subjectAltName=DNS:${HOST} -addext basicConstraints=critical,CA:FALSE -CA /srv/ca.pem -CAkey own.key
-  for user in postgres redis mysql; do
-    install -o $user -m 600 /dev/null /srv/$user.pem; cat key.pem certificate.pem >/srv/$user.pem
-  done
-  cd /etc/postgresql/17/main
-  printf "%s = '%s'\\n" listen_addresses '*' max_connections 200 ssl_cert_file /srv/postgres.pem \
-    ssl_key_file /srv/postgres.pem >conf.d/tls.conf
-  sed -i '1i local chamberlain /^chamberlain scram-sha-256' pg_hba.conf
-  sed -i '1i hostssl chamberlain /^chamberlain all scram-sha-256' pg_hba.conf
-  printf '%s\\n' '[mariadbd]' bind-address=* max-connections=300 require-secure-transport=1 \
-    ssl-cert=/srv/mysql.pem ssl-key=/srv/mysql.pem >/etc/mysql/mariadb.conf.d/99-tls.cnf
-  printf '%s\\n' 'include /usr/lib/chamberlain/deploy/redis/redis.conf' 'port 0' 'tls-port 6379' 'bind * -::*' \
-    'tls-cert-file /srv/redis.pem' 'tls-key-file /srv/redis.pem' 'tls-auth-clients no' >>/etc/redis/redis.conf
-  systemctl start postgresql@17-main mariadb
-  echo a-password-of-boss >/root/boss
-  mariadb --skip-ssl -e "CREATE USER boss@'%' IDENTIFIED BY 'a-password-of-boss'; GRANT ALL ON *.* TO boss@'%' WITH GRANT OPTION"`;
-const NAMED = `${ANSWERS}postgres: { host: ${HOST}, caFile: /srv/ca.pem }
-redis: { url: "rediss://${HOST}:6379", caFile: /srv/ca.pem }
-database:
-  { name: toolsdb, kind: toolsdb, host: ${HOST}, caFile: /srv/ca.pem, administrator: { user: boss, passwordFile: /root/boss } }
-`;
-const BY_ADMINISTRATORS = `
-  set -e; cd /etc/chamberlain/for-administrators
-  runuser -u postgres -- psql -X -q -d postgres <postgresql.sql
-  [ ! -e mariadb-toolsdb.sql ] # setup has the login of an administrator there
-  install -o redis -g redis -m 600 redis-users.acl /etc/redis/users.acl
-  systemctl restart redis-server`;
-
-test(
-  'with servers that are there already, it says what their administrators must run, and then makes the realm',
-  async () => {
-    const machine = await bootNamed('named');
-    machine.run('sh', '-c', THERE);
-    machine.write('/root/answers.yaml', NAMED);
-    const first = machine.start(...SETUP);
-    expect([first.status, first.stderr]).toEqual([
-      1,
-      expect.stringMatching(/postgresql\.sql is for .*redis-users\.acl is for [^;]*$/su),
-    ]);
-    const check = machine.start(...CHECK);
-    expect([check.status, check.stdout]).toEqual([
+  test('a server that was not restarted after its drop-in came or went is found, even if systemd has read its units', () => {
+    const dropIns = '/etc/systemd/system/chamberlain-redis.service.d';
+    shell(`touch ${dropIns}; systemctl daemon-reload`);
+    const { status, stdout } = machine.start(...CHECK);
+    expect([status, stdout]).toEqual([
       3,
-      expect.stringMatching(
-        /^what the administrators of other servers make differs: PostgreSQL at [^;]*; Redis at [^;]*$/mu,
-      ),
+      expect.stringContaining(`has not been restarted since ${dropIns} changed`),
     ]);
-    machine.run('sh', '-c', BY_ADMINISTRATORS);
-    const second = machine.start(...SETUP);
-    expect([second.status, second.stdout]).toEqual([0, expect.stringMatching(GREEN)]);
-    expect(machine.run('chamberlain', 'list', 'people')).toContain('alice');
-    expect(machine.run('chamberlain', 'setup')).toMatch(/^nothing was to be done\n/u);
-    expect(machine.run(...CHECK)).toBe(GOOD);
-    expect(machine.run('cat', '/etc/chamberlain/config.yaml')).not.toContain('boss');
-    const units = ['chamberlain-redis', 'chamberlain-mariadb@toolsdb', 'postgresql@17-chamberlain'];
-    expect(machine.start('systemctl', 'is-active', ...units).stdout).not.toMatch(/^active/mu);
-  },
-  HOUR_MS,
-);
+  });
 
-/** Kills setup as soon as it has made a piece. Its exit code is 0 if it made none, or ended before. */
-const KILLED = `
-  rm -f /root/made; mkfifo /root/made; "$@" >/root/made & pid=$!
-  while read -r line; do
-    case $line in *': made') echo "$line"; kill -KILL $pid; break ;; esac
-  done </root/made
-  wait $pid`;
-
-test(
-  'killed after each of its pieces, and run again each time, it makes the same realm',
-  async () => {
-    const machine = await bootNamed('killed');
-    const made: string[] = [];
-    for (let status: number | null = 137; status === 137;) {
-      const ended = machine.start('sh', '-c', KILLED, 'sh', ...SETUP);
-      ({ status } = ended);
-      expect([0, 137, ended.stderr]).toContain(status);
-      made.push(...ended.stdout.split('\n').filter((line) => line !== ''));
-    }
-    expect(made.length).toBeGreaterThan(15);
-    expect(machine.run(...SETUP)).toMatch(GREEN);
+  test('without the name, it listens no longer', () => {
+    const config = machine.run('cat', '/etc/chamberlain/config.yaml');
+    const without = config.replace(/^ +(hostsUri|caFile): .*\n/gmu, '');
+    expect(without).not.toBe(config);
+    machine.write('/etc/chamberlain/config.yaml', without);
+    expect(machine.run('chamberlain', 'setup')).toMatch(GREEN);
+    expect(shell('cat /proc/net/tcp /proc/net/tcp6')).not.toMatch(/ 0A /u);
+    const timer = 'chamberlain-certificates.timer';
+    expect(machine.start('systemctl', 'is-enabled', timer).stdout).toBe('disabled\n');
+    expect(machine.start('systemctl', 'is-active', timer).stdout).toBe('inactive\n');
     expect(machine.run(...CHECK)).toBe(GOOD);
-  },
-  HOUR_MS,
-);
+  });
+});

@@ -1,35 +1,24 @@
 /** The units of the package, run by systemd: what each role reaches, and what not; hangs, outages and ends. */
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { HANGS_MS } from '../../src/shared/progress.ts';
 import { shellWord } from '../../src/shared/run-programs.ts';
 import { WORK_ROLES } from '../../workers/main.ts';
-import { eventually } from '../scenarios/eventually.ts';
-import { AS_ALICE, bootBare, buildPackages, HOOKS, INCLUDED, SETUP } from './bare-machine.ts';
-import { type Docker, type Machine, startDocker } from './systemd-machines.ts';
+import { AS_ALICE, bootBare, SETUP } from './bare-machine.ts';
+import { sharedDaemon } from './daemon.ts';
+import { eventually } from './patience.ts';
+import { type Machine, machinesOf } from './systemd-machines.ts';
 
-const HOUR_MS = 3_600_000;
-const folder = mkdtempSync(join(tmpdir(), 'chamberlain-units-'));
+const machines = machinesOf(sharedDaemon(), 'units');
 
-let docker: Docker;
 let machine: Machine;
 beforeAll(async () => {
-  const [, deb = ''] = buildPackages(folder);
-  docker = await startDocker();
-  docker.makeImage([...INCLUDED, 'attr'], HOOKS);
-  docker.install(deb);
-  machine = await bootBare(docker, 'units');
+  machine = await bootBare(machines, 'realm');
   // homes see what is mounted later, as where systemd is not in a container
   run('mount --make-rshared /; systemctl daemon-reexec');
   machine.run(...SETUP);
-}, HOUR_MS);
-afterAll(async () => {
-  await docker?.stop();
-  rmSync(folder, { recursive: true });
-}, HOUR_MS);
+});
+afterAll(() => machines.removeAll());
 
 const run = (script: string): string => machine.run('bash', '-ec', script);
 const show = (role: string, property: string): string =>
@@ -65,35 +54,27 @@ describe('the roles do their work:', () => {
     expect(run(`stat -c %A ${home}`)).toBe('drwxrwsr-x\n');
   });
 
-  test(
-    'it is archived and restored, with what only root can create in a home',
-    async () => {
-      run(`cd ${home}; mknod null c 1 3; mkfifo fifo; touch file; chmod 4755 file
+  test('it is archived and restored, with what only root can create in a home', async () => {
+    run(`cd ${home}; mknod null c 1 3; mkfifo fifo; touch file; chmod 4755 file
         setfattr -n trusted.x -v 1 file; setfacl -m u:1234:r file
         mariadb --defaults-file=${home}/replica.my.cnf ${SOCKET} -e 'create database s50001__x;
           create table s50001__x.t (a int); insert into s50001__x.t values (7)'`);
-      const look = (): string =>
-        run(`cd ${home}; stat -c '%n %A %t,%T' null fifo file; getfattr -d -m - file
+    const look = (): string =>
+      run(`cd ${home}; stat -c '%n %A %t,%T' null fifo file; getfattr -d -m - file
           mariadb --defaults-file=${home}/replica.my.cnf ${SOCKET} -N -e 'select a from s50001__x.t'`);
-      const before = look();
-      submit('tool.delete --tool tool --reason x');
-      psql(`UPDATE tools SET delete_after = now() - interval '2 min', days_warned = 1,
+    const before = look();
+    submit('tool.delete --tool tool --reason x');
+    psql(`UPDATE tools SET delete_after = now() - interval '2 min', days_warned = 1,
               warned_at = now() - interval '25 hours' WHERE name = 'tool'`);
-      await eventually(
-        'the deletion',
-        () => {
-          const state = psql(`SELECT state FROM tools WHERE name = 'tool'`);
-          if (state !== 'deleted') throw new Error(run('chamberlain status tool || :'));
-          return true;
-        },
-        120_000,
-      );
-      expect(run(`[ -e ${home} ] || echo gone`)).toBe('gone\n');
-      submit('tool.restore --tool tool');
-      expect(look()).toBe(before);
-    },
-    HOUR_MS,
-  );
+    await eventually('the deletion', () => {
+      const state = psql(`SELECT state FROM tools WHERE name = 'tool'`);
+      if (state !== 'deleted') throw new Error(run('chamberlain status tool || :'));
+      return true;
+    });
+    expect(run(`[ -e ${home} ] || echo gone`)).toBe('gone\n');
+    submit('tool.restore --tool tool');
+    await eventually('the home and the database', () => look() === before);
+  });
 
   test('homes sees what is mounted later, and writes there', () => {
     run('mount -t tmpfs later /data/project');
@@ -147,73 +128,57 @@ const MORE: Readonly<Record<string, readonly string[]>> = {
 };
 
 describe('a process of the unit reaches what the role needs, and nothing else:', () => {
-  test.each(WORK_ROLES)(
-    '%s',
-    async (role) => {
-      const lines = Object.entries(TRIES(role)).map(
-        ([name, command]) => `(${command}) >/dev/null 2>&1 && echo ${name}\n`,
-      );
-      machine.write('/usr/local/bin/try', `${lines.join('')}true\n`);
-      const settings = `Type=oneshot\nRestart=no\nExecStart=\nExecStart=/bin/bash /usr/local/bin/try
+  test.each(WORK_ROLES)('%s', async (role) => {
+    const lines = Object.entries(TRIES(role)).map(
+      ([name, command]) => `(${command}) >/dev/null 2>&1 && echo ${name}\n`,
+    );
+    machine.write('/usr/local/bin/try', `${lines.join('')}true\n`);
+    const settings = `Type=oneshot\nRestart=no\nExecStart=\nExecStart=/bin/bash /usr/local/bin/try
 StandardOutput=truncate:/var/log/tried`;
-      const may = await withDropIn(role, settings, () =>
-        run(`systemctl start chamberlain@${role}; cat /var/log/tried`),
-      );
-      const expected = [...ALL_MAY, ...(MORE[role] ?? [])];
-      expect(may.trim().split('\n').toSorted()).toEqual(expected.toSorted());
-    },
-    HOUR_MS,
-  );
+    const may = await withDropIn(role, settings, () =>
+      run(`systemctl start chamberlain@${role}; cat /var/log/tried`),
+    );
+    const expected = [...ALL_MAY, ...(MORE[role] ?? [])];
+    expect(may.trim().split('\n').toSorted()).toEqual(expected.toSorted());
+  });
 });
 
-test(
-  'servers that hang are no reason to restart a worker',
-  async () => {
-    await eventually('all of them', () =>
-      WORK_ROLES.filter((role) => role !== 'api') // which the realm does not have
-        .every((role) => show(role, 'SubState') === 'running'),
-    );
-    const before = restarts();
-    const servers = [
-      'chamberlain-redis',
-      'postgresql@*',
-      'chamberlain-slapd',
-      'chamberlain-mariadb@*',
-    ];
-    const signal = (name: string): string =>
-      run(servers.map((unit) => `systemctl kill --signal ${name} '${unit}'`).join('\n'));
-    signal('STOP');
-    await sleep(2 * HANGS_MS + 20_000); // whoever hangs is ended by then
-    signal('CONT');
-    expect(restarts()).toEqual(before);
-    await eventually('work', () => run('chamberlain status') !== '');
-  },
-  HOUR_MS,
-);
+test('servers that hang are no reason to restart a worker', async () => {
+  await eventually('all of them', () =>
+    WORK_ROLES.filter((role) => role !== 'api') // which the realm does not have
+      .every((role) => show(role, 'SubState') === 'running'),
+  );
+  const before = restarts();
+  const servers = [
+    'chamberlain-redis',
+    'postgresql@*',
+    'chamberlain-slapd',
+    'chamberlain-mariadb@*',
+  ];
+  const signal = (name: string): string =>
+    run(servers.map((unit) => `systemctl kill --signal ${name} '${unit}'`).join('\n'));
+  signal('STOP');
+  await sleep(2 * HANGS_MS + 20_000); // whoever hangs is ended by then
+  signal('CONT');
+  expect(restarts()).toEqual(before);
+  await eventually('work', () => run('chamberlain status') !== '');
+});
 
-test(
-  'a worker that hangs is restarted',
-  () =>
-    withDropIn('relay', 'WatchdogSec=4', async () => {
-      run('systemctl start chamberlain@relay; systemctl kill --signal STOP chamberlain@relay');
-      await eventually('a restart', () => show('relay', 'NRestarts') === '1');
-      await eventually('work', () => show('relay', 'SubState') === 'running');
-    }),
-  HOUR_MS,
-);
+test('a worker that hangs is restarted', () =>
+  withDropIn('relay', 'WatchdogSec=4', async () => {
+    run('systemctl start chamberlain@relay; systemctl kill --signal STOP chamberlain@relay');
+    await eventually('a restart', () => Number(show('relay', 'NRestarts')) > 0);
+    await eventually('work', () => show('relay', 'SubState') === 'running');
+  }));
 
-test(
-  'one that ends again and again is given up, and pages once',
-  async () => {
-    const page = '/etc/chamberlain/page';
-    machine.write(page, '#!/bin/sh\necho "$@" >>/var/log/paged\n');
-    run(`chmod 755 ${page}`);
-    await withDropIn('sweep', 'Environment=CHAMBERLAIN_CONFIG=/nowhere', async () => {
-      run('systemctl start chamberlain@sweep || :');
-      await eventually('the end', () => show('sweep', 'ActiveState') === 'failed', 120_000);
-      await eventually('a page', () => run('cat /var/log/paged || :') !== '');
-    });
-    expect(run(`rm ${page}; cat /var/log/paged`)).toBe('chamberlain@sweep.service\n');
-  },
-  HOUR_MS,
-);
+test('one that ends again and again is given up, and pages once', async () => {
+  const page = '/etc/chamberlain/page';
+  machine.write(page, '#!/bin/sh\necho "$@" >>/var/log/paged\n');
+  run(`chmod 755 ${page}`);
+  await withDropIn('sweep', 'Environment=CHAMBERLAIN_CONFIG=/nowhere', async () => {
+    run('systemctl start chamberlain@sweep || :');
+    await eventually('the end', () => show('sweep', 'ActiveState') === 'failed');
+    await eventually('a page', () => run('cat /var/log/paged || :') !== '');
+  });
+  expect(run(`rm ${page}; cat /var/log/paged`)).toBe('chamberlain@sweep.service\n');
+});
