@@ -41,15 +41,15 @@ export async function findCaller(
   const verified = verifyCall(token, call, config, now, adminKeys);
   if ('sentence' in verified) throw unsigned(verified.sentence);
   const { portal, key, portalKey } = verified;
-  const { name, reads } = portal;
+  const { name, reads, mostCallsPerMinute } = portal;
   const admin = adminOfPortal(name);
   if (portalKey !== undefined) {
     // at each call, as for admins' own keys
     const live = await withClient(pool, (client) => findLivePortal(client, name, portalKey));
     if (live === undefined) throw unsigned('The portal was removed, or no longer has the key.');
-    return { name, admin, reads: live.reads };
+    return { name, admin, reads: live.reads, mostCallsPerMinute: live.mostCallsPerMinute };
   }
-  if (admin === undefined || key === undefined) return { name, admin, reads };
+  if (admin === undefined || key === undefined) return { name, admin, reads, mostCallsPerMinute };
   // at each call: a key that was revoked, or whose owner is no admin any more, is dead at once
   const [state, isOne] = await withClient(pool, (client) =>
     Promise.all([readKeyState(client, key), isAdmin(client, admin, config.admin)]),

@@ -19,6 +19,8 @@ export interface Caller {
   /** whose own key it is */
   admin: string | undefined;
   reads: readonly Portal['reads'][number][];
+  /** undefined: as many as every portal */
+  mostCallsPerMinute?: number | undefined;
 }
 
 /** Whether somebody has a right; undefined: nobody who is known. `all` includes every other one. */

@@ -219,7 +219,11 @@ async function countCall(
   const [who, key, mostPerMinute] =
     caller === undefined
       ? ['This address', `address:${networkOf(request.ip)}`, most.address]
-      : [`The portal ${caller.name}`, `portal:${caller.name}`, most.portal];
+      : [
+          `The portal ${caller.name}`,
+          `portal:${caller.name}`,
+          caller.mostCallsPerMinute ?? most.portal,
+        ];
   const seconds = await counts.count(key, mostPerMinute);
   if (seconds === 0) return;
   throw new Problem(

@@ -9,6 +9,7 @@ export interface Field {
   description: string;
   required: boolean;
   isList: boolean;
+  isNumber: boolean;
   /** takes no value: it is true if it is given */
   isSwitch: boolean;
 }
@@ -26,6 +27,7 @@ export function fieldsOf(kind: RequestKind): Field[] {
       description: description ?? '',
       required: required?.includes(name) === true,
       isList: type === 'array',
+      isNumber: type === 'integer',
       isSwitch: type === 'boolean',
     }));
 }

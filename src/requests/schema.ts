@@ -275,6 +275,7 @@ export const REQUEST_SCHEMAS = {
     speaksForAdmins: z.optional(portalParts.speaksForAdmins),
     verifiesMail: z.optional(portalParts.verifiesMail),
     reads: z.optional(portalParts.reads),
+    mostCallsPerMinute: z.optional(portalParts.mostCallsPerMinute),
     redisPasswordSha256: z.optional(redisPasswordSha256),
     reason: reason.default(''),
   }),

@@ -69,6 +69,11 @@ export const portalParts = {
     z.array(z.enum(['public', 'own', 'mail', 'all'])),
     'what it may read through the API',
   ),
+  /** instead of `api.mostCallsPerMinute.portal` */
+  mostCallsPerMinute: described(
+    z.int().check(z.minimum(1), z.maximum(10_000_000)),
+    'how many calls of the API it may make in a minute; by default as many as every portal',
+  ),
   /** whether it takes its events from its queue, or over HTTP from the API */
   events: described(
     z.enum(['queue', 'http']),
@@ -84,6 +89,7 @@ export const portalFields = {
   verifiesMail: z.prefault(portalParts.verifiesMail, false),
   events: z.prefault(portalParts.events, 'queue'),
   reads: z.prefault(portalParts.reads, []),
+  mostCallsPerMinute: z.optional(portalParts.mostCallsPerMinute),
 };
 
 const EMPTY_SHA256 = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855';

@@ -633,6 +633,7 @@ test('status and sweep show what the commands show, as far as PostgreSQL knows i
     waiting: _w,
     waitingUnknown: _u,
     left: _l,
+    redisUsers: _r,
     ...known
   } = await command('status');
   const { status, body } = await get('/v1/status', 'may-all');

@@ -196,6 +196,17 @@ test('a portal is added, works over HTTP, gets another key, and is removed', asy
   ]);
 });
 
+test('a portal has a limit of calls of its own', async () => {
+  const key = newKey();
+  await agreed(addition('slow', key, { mostCallsPerMinute: 60 }));
+  await until('slow', key, 'slow-1', 204);
+  const calls = await Promise.all(
+    Array.from({ length: 30 }, () => api.get('/v1/kinds', as('slow', key, 'slow-1'))),
+  );
+  const refused = calls.find(({ status }) => status === 429);
+  expect(refused?.body.detail).toContain('The portal slow may make 60 calls in a minute');
+});
+
 test('the command line sends a portal from a file, and shows what another admin decides on', async () => {
   const [file, key] = [join(api.world.dir, 'typed.json'), newKey()];
   writeFileSync(file, JSON.stringify(addition('typed', key)));

@@ -87,6 +87,7 @@ const PORTALS = z
         subjectEvents: z.boolean(),
         speaksForAdmins: z.boolean(),
         verifiesMail: z.boolean(),
+        mostCallsPerMinute: z.int().optional().describe('absent: as many as every portal'),
         events: z.enum(['queue', 'http']),
         redisPassword: z
           .string()

@@ -134,12 +134,15 @@ function defineKind(parent: Command, kind: RequestKind): void {
       if (words.length > 0) throw excess(words, fields, given);
       await submit(command, [{ request, where: '' }]);
     });
-  for (const { name, description, required, isList, isSwitch } of fields) {
+  for (const { name, description, required, isList, isNumber, isSwitch } of fields) {
     const option = new Option(
       isSwitch ? `--${name}` : `--${name} <${isList ? 'a,b' : 'value'}>`,
       `${description}${isWaiting(kind, name) ? BY_NUMBER : ''}${required ? ' (required)' : ''}`,
     );
-    command.addOption(isList ? option.argParser(splitList) : option);
+    if (isList) option.argParser(splitList);
+    // what is no number is refused by the schema
+    if (isNumber) option.argParser((text) => (/^\d+$/u.test(text) ? Number(text) : text));
+    command.addOption(option);
   }
 }
 

@@ -106,7 +106,7 @@ export const updatePortal: Handler<RequestOf<'portal.update'>> = async (context)
         ? undefined
         : after.redisPasswordSha256,
   });
-  const more = wideningOf(before, after, newKeys);
+  const more = wideningOf(context, before, after, newKeys);
   if (more.length > 0 && approvedFor === undefined) {
     const why = `Another admin must approve what the portal ${name} gets in addition: ${more.join('; ')}.`;
     return await waitFor(context, why);
@@ -282,21 +282,27 @@ function refuseTwice(): never {
 
 /** What the portal has, as an admin reads it before approving. */
 function saying(settings: PortalSettings): string {
-  const { kinds, reads } = settings;
+  const { kinds, reads, mostCallsPerMinute: calls } = settings;
   return [
     ...credentialsOf(settings).map(describe),
     `kinds ${kinds === 'all' ? 'all' : kinds.join(', ')}`,
     ...(reads.length === 0 ? [] : [`reads ${reads.join(', ')}`]),
     ...SWITCHES.filter((each) => settings[each]),
+    ...(calls === undefined ? [] : [callsIn(calls)]),
   ].join('; ');
 }
 
+const callsIn = (calls: number): string => `${calls} calls a minute`;
+
 /** What the portal may do by `after` and not by `before`; empty if it loses rights only. */
 function wideningOf(
+  { config }: RequestContext<unknown>,
   before: PortalSettings,
   after: PortalSettings,
   newKeys: readonly string[],
 ): string[] {
+  const most = config.api?.mostCallsPerMinute.portal ?? 0;
+  const { mostCallsPerMinute: calls = most } = after;
   const kinds =
     before.kinds === 'all'
       ? []
@@ -311,5 +317,6 @@ function wideningOf(
     ...(kinds.length === 0 ? [] : [`kinds ${kinds.join(', ')}`]),
     ...(reads.length === 0 ? [] : [`reads ${reads.join(', ')}`]),
     ...SWITCHES.filter((each) => after[each] && !before[each]),
+    ...(calls > (before.mostCallsPerMinute ?? most) ? [callsIn(calls)] : []),
   ];
 }
