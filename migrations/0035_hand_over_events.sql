@@ -7,10 +7,15 @@ CREATE FUNCTION hand_over_events(of_portal text, to_portal text, most integer) R
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE
   confirmed bigint := coalesce((SELECT d.completed FROM event_deliveries d WHERE d.portal = of_portal), 0);
+  -- in two parts, so that each finds its rows by the index
   chosen bigint[] := ARRAY(
-    SELECT e.row_id FROM events e WHERE e.portal = of_portal AND (e.seq IS NULL OR e.seq > confirmed)
-    ORDER BY e.seq, e.row_id LIMIT most FOR UPDATE);
+    SELECT u.row_id FROM (
+      SELECT e.row_id, e.seq FROM events e WHERE e.portal = of_portal AND e.seq > confirmed
+      UNION ALL SELECT e.row_id, e.seq FROM events e WHERE e.portal = of_portal AND e.seq IS NULL) AS u
+    ORDER BY u.seq, u.row_id LIMIT most);
 BEGIN
+  -- the relay may be numbering them
+  PERFORM FROM events e WHERE e.row_id = ANY (chosen) ORDER BY e.row_id FOR UPDATE;
   INSERT INTO event_erasures
     SELECT e.portal, e.seq FROM events e WHERE e.row_id = ANY (chosen) AND e.seq IS NOT NULL ON CONFLICT DO NOTHING;
   INSERT INTO event_deliveries AS d (portal, removed)

@@ -47,6 +47,8 @@ export async function numberEvents(
                ), numbered AS (
                  UPDATE events e SET seq = before + n FROM unnumbered JOIN numbers USING (portal)
                  WHERE e.row_id = unnumbered.row_id AND e.seq IS NULL
+                   -- it may have become another portal's since; written so that no index of portals is used for it
+                   AND e.portal IS NOT DISTINCT FROM unnumbered.portal
                  RETURNING e.portal, e.request, e.event, e.code, e.data, e.seq, e.at
                )
                SELECT count(*)::int AS numbered,

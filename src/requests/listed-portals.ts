@@ -34,7 +34,7 @@ export async function readPortals(
   const rows = await listAddedPortals(client);
   const added = rows.map(({ settings, fingerprints: _fingerprints, ...row }) => {
     const { redisPasswordSha256: hash, ...rest } = settings;
-    const redisPassword = hash === undefined ? null : hash.slice(0, 8);
+    const redisPassword = hash === undefined ? null : hash.slice(0, 20);
     return { ...{ ...rest, ...row, redisPassword }, keys: keysOf(settings) };
   });
   return [...listed, ...added].toSorted((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));

@@ -1,9 +1,10 @@
 /** The numbers of events, and how many events go into one job. */
 import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
 import { numberEvents, readDeliveries, readEvents } from '../../src/events/deliveries.ts';
-import { type NewEvent, writeEvents } from '../../src/events/events-table.ts';
+import { handOverEvents, type NewEvent, writeEvents } from '../../src/events/events-table.ts';
 import { inTransaction, openPool, type Pool } from '../../src/database/connection.ts';
 import { openWorld, type World } from '../stack.ts';
+import { eventually } from '../scenarios/eventually.ts';
 import { query } from '../scenarios/outside.ts';
 
 let world: World;
@@ -54,6 +55,27 @@ test('each portal has its own numbers, in the order of the events, which continu
   expect((await readDeliveries(relay)).map(({ portal, last }) => [portal, last])).toEqual([
     ['one', 2],
     ['two', 4],
+  ]);
+});
+
+test('events that are numbered while they become those of another portal get its numbers', async () => {
+  await write(told('a', 'one'), told('b', 'one'));
+  let numbering: Promise<number> | undefined;
+  await inTransaction(intake, async (client) => {
+    expect(await handOverEvents(client, 'one', 'two')).toBe(2);
+    numbering = numberEvents(relay);
+    await eventually('the relay to wait', async () => {
+      const blocked = `SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()`;
+      return (await query(world, blocked)).length > 0;
+    });
+  });
+  expect(await numbering).toBe(0);
+  await write(told('c', 'two'));
+  expect(await numberEvents(relay)).toBe(3);
+  expect(await numbers()).toEqual([
+    ['two', 1, 'a'],
+    ['two', 2, 'b'],
+    ['two', 3, 'c'],
   ]);
 });
 

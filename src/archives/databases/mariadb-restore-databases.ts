@@ -206,11 +206,12 @@ async function loadAll(of: Restoring, pieces: readonly Piece[], tenant: Tenant):
     for (const piece of waiting) {
       try {
         await loadOne(of, piece, tenant);
-        await of.onLoaded(piece);
       } catch (error) {
         of.step.signal.throwIfAborted();
         failed.push({ piece, error });
+        continue;
       }
+      await of.onLoaded(piece);
     }
     if (failed.length === waiting.length) throw failed[0]?.error;
     waiting = failed.map(({ piece }) => piece);

@@ -93,7 +93,7 @@ export function openCallCounts(config: RedisPlace): CallCounts {
       if (present !== window) [window, callers] = [present, new Map()];
       const caller = callers.get(who) ?? { others: undefined, ours: 0, batch: undefined };
       callers.set(who, caller);
-      const most = (mostPerMinute * WINDOW_SECONDS) / 60;
+      const most = Math.max(1, (mostPerMinute * WINDOW_SECONDS) / 60);
       const batch = (caller.batch ??= openBatch(`api:calls:${who}:${window}`, caller));
       caller.ours += 1;
       batch.calls += 1;

@@ -166,20 +166,25 @@ export function countJunk(
 
 /**
  * Takes the marker of each queue away: a job that comes from here on sets it again. Returns for each how many jobs wait,
- * have a priority, are delayed until then at most, are delayed, are paused, and are active.
+ * have a priority, are delayed until then at most, are delayed, are paused, and are active; nothing for a queue in which a
+ * key is of another type, because then no other portal must wait.
  */
 const COUNT = `
 local counts = {}
 for n, queue in ipairs(KEYS) do
   redis.call('UNLINK', queue .. 'marker')
-  counts[n] = {
-    redis.call('LLEN', queue .. 'wait'),
-    redis.call('ZCARD', queue .. 'prioritized'),
-    redis.call('ZCOUNT', queue .. 'delayed', 0, ARGV[1]),
-    redis.call('ZCARD', queue .. 'delayed'),
-    redis.call('LLEN', queue .. 'paused'),
-    redis.call('LLEN', queue .. 'active'),
+  local of = {
+    redis.pcall('LLEN', queue .. 'wait'),
+    redis.pcall('ZCARD', queue .. 'prioritized'),
+    redis.pcall('ZCOUNT', queue .. 'delayed', 0, ARGV[1]),
+    redis.pcall('ZCARD', queue .. 'delayed'),
+    redis.pcall('LLEN', queue .. 'paused'),
+    redis.pcall('LLEN', queue .. 'active'),
   }
+  for _, count in ipairs(of) do
+    if type(count) == 'table' then of = {} break end
+  end
+  counts[n] = of
 end
 return counts`;
 
@@ -195,14 +200,8 @@ export async function countJobs(
   const keys = queues.map(({ asIntake }) => asIntake.toKey(''));
   // a delayed job has its time, in milliseconds, in the upper bits of its score (BullMQ)
   const due = (Date.now() + 1) * 0x1000;
-  let of: number[][];
-  try {
-    of = (await redis.eval(COUNT, keys.length, ...keys, due)) as number[][];
-  } catch (error) {
-    if (!isAnswer(error)) throw error;
-    await mendAll(inbox);
-    of = queues.map(() => []);
-  }
+  const of = (await redis.eval(COUNT, keys.length, ...keys, due)) as number[][];
+  if (of.some((counts) => counts.length === 0)) await mendAll(inbox);
   return {
     // a portal whose account cannot log in delays no other
     counts: of.map(([wait = 0, prioritized = 0, isDue = 0], n) =>

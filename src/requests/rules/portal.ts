@@ -77,7 +77,7 @@ export const addPortal: Handler<RequestOf<'portal.add'>> = async (context) => {
 };
 
 export const updatePortal: Handler<RequestOf<'portal.update'>> = async (context) => {
-  const { client, request, requestedBy, approvedFor, id } = context;
+  const { client, request, requestedBy, approvedFor } = context;
   requireOwnKeyOfAdmin(context);
   const { kind: _, requestedBy: __, reason: ___, name, ...given } = request;
   requireUnlisted(context, name);
@@ -111,13 +111,7 @@ export const updatePortal: Handler<RequestOf<'portal.update'>> = async (context)
     const why = `Another admin must approve what the portal ${name} gets in addition: ${more.join('; ')}.`;
     return await waitFor(context, why);
   }
-  // who approves has seen what the request adds to the portal as it was
-  if (approvedFor !== undefined && id !== undefined && (await hasChangedSince(client, name, id))) {
-    refuse(
-      'PORTAL_CHANGED',
-      `The portal ${name} has changed since the request was sent. Reject it; ${approvedFor} can send it again.`,
-    );
-  }
+  await requireUnchanged(context, name);
   await changePortal(client, name, after, { by: approvedFor ?? requestedBy, newKeys });
   return await decidedOn(context, name, fields);
 };
@@ -163,6 +157,7 @@ export const handOver: Handler<RequestOf<'portal.hand-over'>> = async (context) 
     const why = `Another admin must approve that the portal ${to} gets ${count} events of the removed portal ${name}, whatever its own rights are.`;
     return await waitFor(context, why);
   }
+  for (const portal of [name, to]) await requireUnchanged(context, portal);
   const number = await handOverEvents(client, name, to);
   return await decidedOn(context, name, [`${number} events`, `to ${to}`]);
 };
@@ -197,6 +192,19 @@ function requireUnlisted({ config }: RequestContext<unknown>, name: string): voi
   refuse(
     'PORTAL_LISTED',
     `The configuration file lists the portal ${name}. An operator changes it there, and runs \`chamberlain reload\`.`,
+  );
+}
+
+/** Who approves has seen what the request does to the portal as it was. */
+async function requireUnchanged(
+  { client, approvedFor, id }: RequestContext<unknown>,
+  name: string,
+): Promise<void> {
+  if (approvedFor === undefined || id === undefined) return;
+  if (!(await hasChangedSince(client, name, id))) return;
+  refuse(
+    'PORTAL_CHANGED',
+    `The portal ${name} has changed since the request was sent. Reject it; ${approvedFor} can send it again.`,
   );
 }
 
@@ -261,7 +269,7 @@ async function requireNewKeys(
 }
 
 /** Of a password, only the first digits of the hash are ever shown. */
-const shorten = (credential: string): string => credential.replace(/^(redis:.{8}).*$/u, '$1');
+const shorten = (credential: string): string => credential.replace(/^(redis:.{20}).*$/u, '$1');
 
 function describe(credential: string): string {
   return credential.startsWith('redis:')

@@ -266,12 +266,12 @@ describe('the password of Redis of a portal with a queue', () => {
     const [first, next, third] = [newHash(), newHash(), newHash()];
     await must('portal.add', 'steward', wish(name, key, queue(first)));
     expect((await waiting(name)).why).toContain(
-      `; password of Redis with the SHA-256 ${first.slice(0, 8)}…; kinds`,
+      `; password of Redis with the SHA-256 ${first.slice(0, 20)}…; kinds`,
     );
     await approve(name);
     await must('portal.update', 'steward', { name, redisPasswordSha256: next });
     expect((await waiting(name)).why).toBe(
-      `Another admin must approve what the portal ${name} gets in addition: password of Redis with the SHA-256 ${next.slice(0, 8)}….`,
+      `Another admin must approve what the portal ${name} gets in addition: password of Redis with the SHA-256 ${next.slice(0, 20)}….`,
     );
     await approve(name);
     expect((await current()).portals.find((each) => each.name === name)).toMatchObject({
@@ -288,7 +288,7 @@ describe('the password of Redis of a portal with a queue', () => {
     await must('portal.update', 'steward', { name, subjectEvents: true, kinds: 'all' });
     await approve(name);
     await must('portal.remove', 'second', { name });
-    const digits = (hash: string) => `redis:${hash.slice(0, 8)}`;
+    const digits = (hash: string) => `redis:${hash.slice(0, 20)}`;
     expect(await fieldsOf(name)).toEqual([
       [`+${digits(first)}`],
       ['redisPasswordSha256', `+${digits(next)}`, `-${digits(first)}`],
@@ -489,6 +489,10 @@ describe('portal.hand-over', () => {
       code: 'PORTAL_TAKEN',
     });
     expect(await of(next)).toEqual([]);
+    await must('portal.remove', 'steward', { name: old });
+    expect(await realm.ask(approval, await current(), { as: 'second' })).toMatchObject({
+      code: 'PORTAL_CHANGED',
+    });
   });
 });
 
