@@ -283,6 +283,14 @@ describe('whatever a portal does to its own queues', () => {
     });
   });
 
+  test('a key of another type makes no other portal wait, not even once', async () => {
+    await redis.set(`${prefix}:wait`, 'x');
+    await add('requests.two', 'b');
+    await add('requests.urgent.three', 'c');
+    expect(tokens(await takeRequests(inbox, 16))).toEqual(['two b', 'three c']);
+    expect(takeJunk(inbox)).toEqual([{ portal: 'one', code: 'REQUEST_MALFORMED', count: 1 }]);
+  });
+
   test('a job that is too large is removed unread', async () => {
     const sent = async () =>
       Number(/^total_net_output_bytes:(\d+)/mu.exec(await redis.info('stats'))?.[1]);
