@@ -149,8 +149,11 @@ export async function surviveKills(login: Login, changes: number, seed: number):
     looks = await watch.end();
   }
   expect(watch.faults).toEqual([]);
-  await eventually('trust', async () => (await login.agentStatus()).trusted);
-  expect(await login.agentStatus()).toMatchObject({ refused: [], held: null });
+  // the status is written after the files
+  await eventually('a status without refusals', async () => {
+    expect(await login.agentStatus()).toMatchObject({ trusted: true, refused: [], held: null });
+    return true;
+  });
   restarts.sort((a, b) => a - b);
   const [median, slowest] = [restarts[restarts.length >> 1], restarts.at(-1)].map((ms) =>
     Math.round(ms ?? Infinity),
