@@ -22,11 +22,16 @@ const SENDERS = ['p0', 'p1', 'p2', 'p3', 'p4', 'p5', 'p6'];
 const identities = [...SENDERS, 'mixed'].map(newPortalKey);
 const otherKey = newPortalKey('mixed').publicKey;
 const MOST_MIXED = 2500;
+const MOST_SAID = 4000;
+/** So many reloads one after another that the process does not follow: it hangs. */
+const MOST_BEHIND = 5;
 
 export interface Realm {
   world: World;
   portals: readonly Portal[];
   work(): ChildProcess;
+  /** The last that it has written. */
+  said(): string;
   /** Ends the process that works as SIGKILL does, and starts another. */
   kill(): Promise<void>;
   /** Writes the file: as it was at first, with what this changes. */
@@ -49,15 +54,28 @@ export async function openReloads(name: string): Promise<Realm> {
   const first = parse(readFileSync(world.configFile, 'utf8')) as StackConfig;
   const portals = identities.map((each) => openPortal(world, each));
   const redis = new Redis(world.redis.urlOf('owner'), { maxRetriesPerRequest: null });
-  const start = () => startCli(['work', 'intake', 'relay'], { config: world.configFile });
+  let said = '';
+  const start = () => {
+    const started = startCli(['work', 'intake', 'relay'], { config: world.configFile });
+    for (const stream of [started.stdout, started.stderr]) {
+      stream?.on('data', (bytes: Buffer) => (said = (said + bytes.toString()).slice(-MOST_SAID)));
+    }
+    return started;
+  };
   let work = start();
   const end = async () => {
+    const already = work.exitCode ?? work.signalCode;
+    if (already !== null) {
+      throw new Error(
+        `the process has ended (${already}) before the test ended it; it has said: ${said}`,
+      );
+    }
     const ended = once(work, 'exit');
     work.kill('SIGKILL');
     await ended;
   };
   return {
-    ...{ world, portals, work: () => work },
+    ...{ world, portals, work: () => work, said: () => said },
     async kill() {
       await end();
       work = start();
@@ -122,6 +140,7 @@ export async function reloadUnderLoad(
   const { each, reloads, killAt, withinMs } = options;
   const exits: Record<string, number> = {};
   let isSent = false;
+  let behind = 0;
   const reload = () => runCli(['reload'], { config: world.configFile });
   realm.write(variant(0));
   await reload();
@@ -139,9 +158,14 @@ export async function reloadUnderLoad(
   for (let n = 1; n <= reloads || !isSent; n += 1) {
     const isWrong = n % 10 === 5;
     realm.write(isWrong ? (config) => ({ ...config, reservedNames: ['Wrong!'] }) : variant(n));
-    const { exit } = await reload();
+    const { exit, out, err } = await reload();
     exits[String(exit)] = (exits[String(exit)] ?? 0) + 1;
-    if (isWrong !== (exit === 2)) throw new Error(`reload ${n} ended with ${exit}`);
+    behind = exit === 3 ? behind + 1 : 0;
+    if (isWrong !== (exit === 2) || behind === MOST_BEHIND) {
+      throw new Error(
+        `reload ${n} ended with ${exit}: ${out}${err}; the process has said: ${realm.said()}`,
+      );
+    }
     if (killAt.includes(n)) {
       realm.write(variant(n)); // a process that starts reads the whole file
       await realm.kill();
