@@ -1,6 +1,7 @@
 /** Checks whether each program and each portal has a user in Redis, for its own queues and for nothing else. */
 import { type RedisRule, redisRules } from '../../deploy/redis/render.ts';
 import type { Config } from '../shared/config.ts';
+import { APPLY_USERS } from '../backends/redis/redis-passwords.ts';
 import {
   accountOfPortal,
   findRedisPassword,
@@ -11,7 +12,6 @@ import {
 import { logsInToRedis, readRedisRights, type RedisRights } from '../backends/redis/redis-users.ts';
 import { elsewhere, fix, type Line, ok } from './line.ts';
 
-const APPLY = 'Run `chamberlain redis-users --apply`: see docs/install.md, step 6.';
 const REMOVE = 'Remove the user from the ACL file, and run `ACL LOAD`.';
 const FLUSH = 'FLUSHALL';
 
@@ -51,7 +51,7 @@ export async function lookAtRedisUsers(config: Config, knowsAdded = true): Promi
       : [
           fix(
             `these accounts cannot log in with their secrets on this machine: ${refused.map(redisUser).join(', ')}`,
-            APPLY,
+            APPLY_USERS,
           ),
         ]),
   ];
@@ -66,7 +66,7 @@ export async function findUserFaults(config: Config): Promise<string[]> {
   if (rights === undefined || rights.get('default')?.on === true) return [];
   const missing = config.portals
     .filter(({ name, redisPasswordSha256 }) => redisPasswordSha256 && !rights.has(`portal.${name}`))
-    .map(({ name }) => fix(`it has no user portal.${name}`, APPLY));
+    .map(({ name }) => fix(`it has no user portal.${name}`, APPLY_USERS));
   const known = new Set(redisRules(config.portals).map(({ user }) => user));
   const lines = [
     ...missing,
@@ -79,7 +79,7 @@ export async function findUserFaults(config: Config): Promise<string[]> {
 /** Of a user that belongs to no program and no portal. */
 function judgeUnknown(user: string): Line[] {
   if (!user.startsWith('portal.')) return [];
-  return [fix(`there is a user ${user}, but no such portal, or it needs none`, APPLY)];
+  return [fix(`there is a user ${user}, but no portal needs it`, APPLY_USERS)];
 }
 
 /** The accounts whose secrets can be read here, but do not match those in Redis. */
@@ -121,13 +121,13 @@ function judgeRedisUsers(
     lines.push(
       fix(
         'its user `default` lacks rights: when Redis starts, it reads its append-only file as this user, and skips each command that the user may not run',
-        APPLY,
+        APPLY_USERS,
       ),
     );
   }
   const names = rules.map(({ user }) => user);
   const missing = names.filter((user) => !rights.has(user));
-  if (missing.length > 0) lines.push(fix(`it has no user ${missing.join(', ')}`, APPLY));
+  if (missing.length > 0) lines.push(fix(`it has no user ${missing.join(', ')}`, APPLY_USERS));
   for (const [user, { on, may }] of rights) {
     if (user === 'default') continue;
     const rule = rules.find((each) => each.user === user);
@@ -156,7 +156,9 @@ function judgePasswords({ portals }: Config, rights: RedisRights): Line[] {
   return portals.flatMap(({ name, redisPasswordSha256: hash }) => {
     const user = rights.get(`portal.${name}`);
     if (hash === undefined || user === undefined || user.hashes.includes(hash)) return [];
-    return [fix(`the user portal.${name} does not have the password that was approved`, APPLY)];
+    return [
+      fix(`the user portal.${name} does not have the password that was approved`, APPLY_USERS),
+    ];
   });
 }
 
@@ -165,8 +167,10 @@ function judgeUser(user: string, own: readonly string[], may: ReadonlySet<string
   const lacks = own.filter((command) => !may.has(command));
   return [
     ...(beyond.length > 0
-      ? [fix(`the user ${user} may also run ${beyond.join(', ')}`, APPLY)]
+      ? [fix(`the user ${user} may also run ${beyond.join(', ')}`, APPLY_USERS)]
       : []),
-    ...(lacks.length > 0 ? [fix(`the user ${user} may not run ${lacks.join(', ')}`, APPLY)] : []),
+    ...(lacks.length > 0
+      ? [fix(`the user ${user} may not run ${lacks.join(', ')}`, APPLY_USERS)]
+      : []),
   ];
 }

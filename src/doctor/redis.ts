@@ -1,6 +1,7 @@
 /** Checks Redis: whether it keeps its data, what waits in it, and who may do what there. */
 import { type Config, findSecret } from '../shared/config.ts';
 import { readRedisHealth, requestsQueue } from '../backends/redis/queue.ts';
+import { APPLY_USERS } from '../backends/redis/redis-passwords.ts';
 import { describeError } from '../shared/errors.ts';
 import { ROLES } from '../roles/index.ts';
 import { elsewhere, expectThat, fix, judgeClock, type Line, notHere, ok } from './line.ts';
@@ -31,8 +32,7 @@ export async function lookAtRedis(
   } catch (error) {
     const what = `Redis: ${describeError(error)}`;
     if (!REFUSED.test(what)) throw error;
-    if (secret === 'there')
-      return [fix(what, 'Run `chamberlain redis-users --apply`: see docs/install.md, step 6.')];
+    if (secret === 'there') return [fix(what, APPLY_USERS)];
     if (new URL(config.redis.url).password === '') return [SECRET_ELSEWHERE];
     return [fix(what, 'Set the user and the password of Redis in `redis.url`.')];
   }

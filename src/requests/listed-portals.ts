@@ -1,7 +1,12 @@
 /** Every portal, of the configuration file and of requests, without admins' own keys. */
 import type { Client } from '../database/connection.ts';
 import { adminOfPortal, type Config, type Portal } from '../shared/config.ts';
-import { type AddedPortal, fingerprintsOf, listAddedPortals } from './portals-table.ts';
+import {
+  type AddedPortal,
+  fingerprintsOf,
+  listAddedPortals,
+  shownDigits,
+} from './portals-table.ts';
 
 /** A portal, as it is listed. */
 export type ListedPortal = Omit<Portal, 'keys' | 'byRequest' | 'redisPasswordSha256'> & {
@@ -34,7 +39,7 @@ export async function readPortals(
   const rows = await listAddedPortals(client);
   const added = rows.map(({ settings, fingerprints: _fingerprints, ...row }) => {
     const { redisPasswordSha256: hash, ...rest } = settings;
-    const redisPassword = hash === undefined ? null : hash.slice(0, 20);
+    const redisPassword = hash === undefined ? null : shownDigits(hash);
     return { ...{ ...rest, ...row, redisPassword }, keys: keysOf(settings) };
   });
   return [...listed, ...added].toSorted((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));

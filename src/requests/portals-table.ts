@@ -32,6 +32,9 @@ export async function findLivePortal(
   return { name, ...settings, byRequest: true };
 }
 
+/** The digits of a password's SHA-256 that people are shown. */
+export const shownDigits = (hash: string): string => hash.slice(0, 20);
+
 /** What lets somebody act for a portal: the fingerprints of its keys, and `redis:` with the hash of its password. */
 export function credentialsOf(settings: Pick<Portal, 'keys' | 'redisPasswordSha256'>): string[] {
   const { redisPasswordSha256: hash } = settings;

@@ -53,5 +53,9 @@ export async function changeOwnPasswords(
   await applyRedisUsers(config, new Map(its), { removes: false });
 }
 
-const readPortals = (config: Config): Promise<Portal[]> =>
-  withAdmin(config, async (client) => (await effectiveOf(config, client)).portals);
+/** Reads, as the role admin, the configuration with the portals that were added by request. */
+export const readEffective = (config: Config): Promise<Config> =>
+  withAdmin(config, (client) => effectiveOf(config, client));
+
+const readPortals = async (config: Config): Promise<Portal[]> =>
+  (await readEffective(config)).portals;

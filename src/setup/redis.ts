@@ -1,10 +1,8 @@
 /** Redis: an instance of its own. Its unit and settings are in deploy/servers. */
 import { file, folder } from '../../deploy/login-host/pieces.ts';
 import { redisRules, usersForConfig } from '../../deploy/redis/render.ts';
-import { withAdmin } from '../cli/admin.ts';
-import { effectiveOf } from '../configuration/effective.ts';
 import { lookAtRedisUsers } from '../doctor/redis-users.ts';
-import { makeRedisUsers } from '../secrets/redis-users.ts';
+import { makeRedisUsers, readEffective } from '../secrets/redis-users.ts';
 import { logsInToRedis } from '../backends/redis/redis-users.ts';
 import { readCertificateAgain } from '../backends/redis/redis-certificate.ts';
 import { redisHash } from '../secrets/secret.ts';
@@ -40,7 +38,7 @@ export function redisPieces(
     does: 'makes them as its owner; if nobody can log in as that, writes that file anew and restarts Redis first',
     // portals that were added by request are there
     needs: [running, ...postgres],
-    check: async () => faultIn(await lookAtRedisUsers(await readEffective())),
+    check: async () => faultIn(await lookAtRedisUsers(await readEffective(readConfig()))),
     async make() {
       if (!(await logsInToRedis(readConfig(), 'owner'))) {
         file(path, { ...options, contents: () => usersForConfig(readConfig()) }).mend?.();
@@ -58,9 +56,6 @@ export const redisShows = (answers: Answers, needs: readonly Piece[]): Piece[] =
 async function loadCertificate(): Promise<void> {
   await readCertificateAgain(readConfig(), LISTENERS.redis.file);
 }
-
-const readEffective = (): Promise<Config> =>
-  withAdmin(readConfig(), (client) => effectiveOf(readConfig(), client));
 
 /**
  * Whether every user has the password of its secret, and nobody else is there but portals, which may have been added by

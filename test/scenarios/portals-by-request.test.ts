@@ -415,7 +415,7 @@ test('a portal with a queue makes its own password, of which only the hash trave
 
   await must('steward', { kind: 'portal.remove', name: 'cask', reason: 'Not needed.' });
   expect((await redisUsers()).differs).toEqual([
-    'there is a user portal.cask, but no such portal, or it needs none',
+    'there is a user portal.cask, but no portal needs it',
   ]);
   expect(await statusSays()).toContain('there is a user portal.cask');
   expect(await redisUsers('--apply')).toEqual({ ...NOTHING, removed: ['portal.cask'] });

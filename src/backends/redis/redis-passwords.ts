@@ -8,6 +8,19 @@ import {
   redisUser,
 } from './redis-connection.ts';
 
+/** What mends the users of Redis. */
+export const APPLY_USERS = 'Run `chamberlain redis-users --apply`: see docs/install.md, step 6.';
+
+/**
+ * What the owner of Redis could not do: STEP_FAILED, with what to do, if Redis has refused it; otherwise
+ * BACKEND_UNAVAILABLE.
+ */
+export function ownerFailure(act: string, cause: unknown, action: string): ChamberlainError {
+  return (cause as Error).name === 'ReplyError'
+    ? new ChamberlainError('STEP_FAILED', act, { cause, action })
+    : new ChamberlainError('BACKEND_UNAVAILABLE', act, { cause });
+}
+
 /**
  * From then on each of these passwords lets a user in, and no other does; open connections go on. When this
  * returns, Redis has written its own ACL file. If Redis cannot write that file, nothing is changed.
@@ -23,11 +36,7 @@ export async function setPasswords(
     try {
       return await redis.call('ACL', ...words);
     } catch (cause) {
-      const isRefused = (cause as Error).name === 'ReplyError';
-      throw new ChamberlainError(isRefused ? 'STEP_FAILED' : 'BACKEND_UNAVAILABLE', act, {
-        cause,
-        ...(isRefused ? { action } : {}),
-      });
+      throw ownerFailure(act, cause, action);
     }
   };
   const save = () =>
@@ -38,12 +47,16 @@ export async function setPasswords(
     );
   try {
     await save();
-    if ((await ask(`looking for the user ${user} of Redis`, RENDER, 'GETUSER', user)) === null) {
-      throw new ChamberlainError('STEP_FAILED', `Redis has no user ${user}`, { action: RENDER });
+    if (
+      (await ask(`looking for the user ${user} of Redis`, APPLY_USERS, 'GETUSER', user)) === null
+    ) {
+      throw new ChamberlainError('STEP_FAILED', `Redis has no user ${user}`, {
+        action: APPLY_USERS,
+      });
     }
     const hashes = passwords.map((password) => `#${redisHash(password)}`);
     const act = `changing the password of ${user} in Redis`;
-    await ask(act, RENDER, 'SETUSER', user, 'resetpass', ...hashes);
+    await ask(act, APPLY_USERS, 'SETUSER', user, 'resetpass', ...hashes);
     await save();
   } finally {
     redis.disconnect();
@@ -71,5 +84,3 @@ export async function endSessions(
     redis.disconnect();
   }
 }
-
-const RENDER = 'Run `chamberlain redis-users --apply`: see docs/install.md, step 6.';

@@ -2,6 +2,7 @@
 import type { Redis } from 'ioredis';
 import { ChamberlainError } from '../../shared/errors.ts';
 import { results } from './queue-keys.ts';
+import { ownerFailure } from './redis-passwords.ts';
 import { connectProducer, type RedisAccount, type RedisPlace } from './redis-connection.ts';
 
 /**
@@ -67,11 +68,12 @@ export interface MadeUsers {
 }
 
 /**
- * Makes each of these users in one transaction, and removes every other user `portal.…` if it says so. Then Redis has written its ACL
- * file. A portal that has lost a password is disconnected, and so is one that was removed. Does nothing to a user that is
- * as it must be, so it may be run again at any time. Throws STEP_FAILED, or BACKEND_UNAVAILABLE.
+ * Makes each of these users in one transaction, and removes every other user `portal.…`. When this returns, Redis has
+ * written its ACL file. A portal that has lost a password is disconnected, and so is one that was removed. A user that is
+ * as it must be stays so: this may be run again at any time. Throws STEP_FAILED, or BACKEND_UNAVAILABLE.
  *
  * @param wanted by user, the words of its rule
+ * @param options.removes false: no user is removed
  */
 export async function applyRedisUsers(
   config: RedisPlace,
@@ -105,11 +107,10 @@ export async function applyRedisUsers(
       JSON.stringify(before.get(user)) !== JSON.stringify(after.get(user));
     return { made, changed: users.filter((u) => !made.includes(u) && differs(u)), removed };
   } catch (cause) {
-    const isRefused = (cause as Error).name === 'ReplyError';
-    throw new ChamberlainError(
-      isRefused ? 'STEP_FAILED' : 'BACKEND_UNAVAILABLE',
+    throw ownerFailure(
       'making the users of Redis as its owner',
-      { cause, ...(isRefused ? { action: 'See docs/install.md, step 6.' } : {}) },
+      cause,
+      'See docs/install.md, step 6.',
     );
   } finally {
     redis.disconnect();

@@ -1,8 +1,6 @@
 /** `chamberlain redis-users`: makes the users of Redis that portals and programs need. */
-import { effectiveOf } from '../../configuration/effective.ts';
 import { lookAtRedisUsers } from '../../doctor/redis-users.ts';
-import { makeRedisUsers } from '../../secrets/redis-users.ts';
-import { withAdmin } from '../admin.ts';
+import { makeRedisUsers, readEffective } from '../../secrets/redis-users.ts';
 import type { Command } from '../command.ts';
 import { configOf, wantsJson } from '../configuration.ts';
 import { EXIT } from '../exit.ts';
@@ -34,8 +32,7 @@ export function define(command: Command): void {
         else printPage(describeDone(Object.entries(done) as [string, string[]][]));
         return;
       }
-      const whole = await withAdmin(config, (client) => effectiveOf(config, client));
-      const lines = await lookAtRedisUsers(whole);
+      const lines = await lookAtRedisUsers(await readEffective(config));
       const differs = lines.filter(({ state }) => state !== 'ok').map(({ what }) => what);
       if (differs.length > 0) process.exitCode = EXIT.pending;
       if (json) printJson({ differs });

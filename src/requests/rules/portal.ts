@@ -32,6 +32,7 @@ import {
   insertPortal,
   markPortalRemoved,
   type PortalSettings,
+  shownDigits,
 } from '../portals-table.ts';
 import {
   type Decision,
@@ -269,7 +270,8 @@ async function requireNewKeys(
 }
 
 /** Of a password, only the first digits of the hash are ever shown. */
-const shorten = (credential: string): string => credential.replace(/^(redis:.{20}).*$/u, '$1');
+const shorten = (credential: string): string =>
+  credential.replace(/^redis:(.*)$/u, (_, hash: string) => `redis:${shownDigits(hash)}`);
 
 function describe(credential: string): string {
   return credential.startsWith('redis:')
