@@ -9,6 +9,7 @@ import {
   type Taken,
   tidyInbox,
 } from '../backends/redis/request-queues.ts';
+import type { ConfigInUse } from '../configuration/config-in-use.ts';
 import { confirmLease, rehearse, transact } from '../database/connection.ts';
 import { holdThawed } from '../database/freeze.ts';
 import { writeEvents } from '../events/events-table.ts';
@@ -55,6 +56,7 @@ export interface Waiting {
 export interface Intaking {
   /** of this turn: a batch is checked and decided by the same */
   config: Config;
+  readonly inUse: ConfigInUse;
   readonly log: Log;
   readonly clock: () => Date;
   readonly failures: Failures;
@@ -121,7 +123,10 @@ async function checkAll(
   );
 }
 
-/** Decides the batch in one transaction, and answers each of its requests after COMMIT. */
+/**
+ * Decides the batch in one transaction, and answers each of its requests after COMMIT. When another configuration comes
+ * meanwhile, the requests that follow the one in hand are left to it.
+ */
 export async function decideBatch(of: Intaking, batch: readonly Waiting[]): Promise<void> {
   const { stop, client, failures, calendar } = of;
   if (stop.aborted) return;
@@ -145,20 +150,22 @@ export async function decideBatch(of: Intaking, batch: readonly Waiting[]): Prom
     if (error instanceof Frozen) return freeze(of);
     return await hasFailed(of, jobs, error);
   }
-  failures.forget(jobs);
-  countVerdicts(jobs, committed);
-  calendar.decided(jobs.map(({ signed }) => signed.kind));
+  const decided = jobs.slice(0, verdicts.length);
+  if (decided.length < jobs.length) of.isAllTaken = false;
+  failures.forget(decided);
+  countVerdicts(decided, committed);
+  calendar.decided(decided.map(({ signed }) => signed.kind));
   await answer(
     of,
-    batch.map(({ taken }, n) => ({ taken, verdict: verdicts[n] })),
+    verdicts.map((verdict, n) => ({ taken: (batch[n] as Waiting).taken, verdict })),
   );
 }
 
 /** Says of each check what its verdict would be now. Each has a transaction of its own, which is rolled back. */
 export async function decideChecks(of: Intaking, jobs: readonly Waiting[]): Promise<void> {
-  const { stop, client, config, clock, failures } = of;
+  const { stop, client, config, inUse, clock, failures } = of;
   for (const { job, taken } of jobs) {
-    if (stop.aborted) return;
+    if (stop.aborted || inUse.current() !== config) return;
     if (job.signed.claims.check === undefined) continue;
     const urgentQueue = taken.queue.urgent;
     let verdict: Verdict;
@@ -195,7 +202,7 @@ async function hasFailed(of: Intaking, jobs: readonly SignedJob[], error: unknow
 
 async function answer(
   of: Intaking,
-  verdicts: readonly { taken: Taken; verdict: Verdict | undefined }[],
+  verdicts: readonly { taken: Taken; verdict: Verdict }[],
 ): Promise<void> {
   try {
     await endRequests(of.inbox, verdicts);
@@ -206,13 +213,14 @@ async function answer(
 }
 
 async function decide(
-  { client, config, clock, failures }: Intaking,
+  { client, config, inUse, clock, failures }: Intaking,
   batch: readonly Waiting[],
 ): Promise<Given[]> {
   const judged = batch.map(({ job }) => failures.judge(job));
   const together = judged.length > 1 ? await lookAhead(client, config, judged) : undefined;
   const given: Given[] = [];
   for (const [n, job] of judged.entries()) {
+    if (n > 0 && inUse.current() !== config) break;
     const of = { urgentQueue: batch[n]?.taken.queue.urgent === true, now: clock(), together };
     given.push(await giveVerdict(client, config, job, of));
   }

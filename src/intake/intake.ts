@@ -39,7 +39,7 @@ import {
   tidy,
   TIDY_MS,
 } from './batch.ts';
-import type { ConfigInUse, Follower } from '../configuration/config-in-use.ts';
+import type { Follower } from '../configuration/config-in-use.ts';
 import { type Config, queuesOf } from '../shared/config.ts';
 import { openNews } from '../shared/news.ts';
 import { openIntakeMetrics } from './intake-metrics.ts';
@@ -47,9 +47,7 @@ import { openIntakeMetrics } from './intake-metrics.ts';
 /** Notices of a thaw are lost when a connection breaks, so intake also looks this often. */
 const LOOK_THAWED_MS = 500;
 
-export interface IntakeTerms extends Pick<Intaking, 'log' | 'clock' | 'failures'> {
-  inUse: ConfigInUse;
-}
+export type IntakeTerms = Pick<Intaking, 'inUse' | 'log' | 'clock' | 'failures'>;
 
 /** Takes requests in whenever the realm is not frozen, as long as the lease is held. */
 export async function takeIn(leased: Leased, terms: IntakeTerms): Promise<void> {
@@ -130,11 +128,13 @@ function openPortals(config: Config) {
   return openInbox(config, queuesOf(config));
 }
 
-/** Takes the configuration for the next turn. Nothing is in hand now. */
+/** Takes the configuration for the next turn. What the last one has left undecided goes back into its queue first. */
 async function takeConfig(of: Intaking, following: Follower): Promise<void> {
   const config = following.take();
   if (config === of.config) return;
   of.config = config;
+  // where Redis does not answer, the next look puts it back
+  await putBackRequests(of.inbox, 'first').catch(() => {});
   await changePortals(of.inbox, config, queuesOf(config));
 }
 

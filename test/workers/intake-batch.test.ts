@@ -1,5 +1,7 @@
 /** Requests that wait at the same time: decided together, and told together. */
-import { fixedConfig } from '../../src/configuration/config-in-use.ts';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { parse, stringify } from 'yaml';
+import { fixedConfig, openConfigInUse } from '../../src/configuration/config-in-use.ts';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { openLog } from '../../src/shared/log.ts';
 import { bootstrap } from '../../src/requests/bootstrap.ts';
@@ -7,6 +9,7 @@ import { openPool, type Pool } from '../../src/database/connection.ts';
 import { startIntake } from '../../workers/intake.ts';
 import type { Worker } from '../../src/shared/loop.ts';
 import { eventually } from '../scenarios/eventually.ts';
+import { query } from '../scenarios/outside.ts';
 import { openPortal, type Portal } from '../scenarios/portal.ts';
 import { openWorld, type World } from '../stack.ts';
 
@@ -151,5 +154,49 @@ test('where the writes of one fail, it is tried alone, and the others have their
     ['accepted', null],
     ['refused', 'INTERNAL'],
     ['accepted', null],
+  ]);
+});
+
+test('a configuration that comes during a batch decides all of it but the request in hand', async () => {
+  await intake?.close();
+  const inUse = openConfigInUse(world.configFile, ['intake']);
+  const before = inUse.current();
+  const update = { kind: 'person.update', requestedBy: 'steward', person: 'steward' };
+  const create = (shellName: string) => {
+    const person = { shellName, displayName: shellName, email: 'x@example.org' };
+    return { kind: 'person.create', requestedBy: shellName, ...person };
+  };
+  const queue = 'requests';
+  const ids = [
+    await portal.send({ ...update, displayName: 'In hand' }, { queue }),
+    await portal.send(create('late'), { queue }),
+    await portal.send(create('early'), { queue }),
+  ];
+  const client = await owner.connect();
+  await client.query(`BEGIN; SELECT FROM people WHERE shell_name = 'steward' FOR UPDATE`);
+  intake = startIntake(inUse, openLog('silent'));
+  await eventually('the request in hand waits', async () => {
+    const waiting = `SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`;
+    return (await query(world, waiting)).length > 0;
+  });
+  const file = parse(readFileSync(world.configFile, 'utf8')) as object;
+  writeFileSync(world.configFile, stringify({ ...file, reservedNames: ['late'] }));
+  const loaded = inUse.load();
+  await eventually('the new configuration', async () => inUse.current() !== before);
+  await client.query('ROLLBACK');
+  client.release();
+  await loaded;
+  const rows = await eventually('three verdicts', async () => {
+    const seen = await query(
+      world,
+      `SELECT jti, verdict, code FROM requests WHERE jti = ANY ($1) ORDER BY id`,
+      [ids],
+    );
+    return seen.length === 3 ? seen : undefined;
+  });
+  expect(rows.map(({ jti, verdict, code }) => [jti, verdict, code])).toEqual([
+    [ids[0], 'accepted', null],
+    [ids[1], 'refused', 'NAME_RESERVED'],
+    [ids[2], 'accepted', null],
   ]);
 });
