@@ -139,7 +139,8 @@ function renderNotTaken(refusals: readonly Refusal[], words: Words, check: boole
   return [
     `${paint('bold', `${words.not}:`)} ${count(of('person'), 'person', 'people')}, ${count(of('tool'), 'tool')}\n` +
       'Their entries stay as they are, unmanaged, and their names and numbers are not given to others. If one of them is a\n' +
-      'member of an imported group, it is left out there, and a repair removes it from that group.\n' +
+      'member of the group of an imported tool, it is left out there, and a repair removes it from that group. In the realm\n' +
+      'group it stays until you remove it.\n' +
       `Correct the entries in the directory, and ${words.again}.${check ? '' : ` ${AFTERWARDS}`}`,
     ...groups.map(([code, each]) =>
       renderList(

@@ -24,7 +24,7 @@ export const CODES = {
   ),
   REQUEST_MALFORMED: refusal(
     'The job is not a JSON object with a signed token.',
-    'Send `{"token": "<compact JWS>"}` as the data of the job; over HTTP, the token alone, or a JSON list of tokens.',
+    'Send `{"token": "<JWT>"}` as the data of the job; over HTTP, the token alone, or a JSON list of tokens.',
   ),
   REQUEST_SIGNATURE: refusal(
     'The token is not signed by a key of the portal that it names.',
@@ -155,7 +155,7 @@ export const CODES = {
   ),
   NOT_ALLOWED: refusal(
     'The person who asks may not request this.',
-    'Have the person concerned, a direct maintainer or an admin send it. An admin must sign it with their own key (`chamberlain submit`), unless the portal speaks for admins (`speaksForAdmins`). No portal may send request.approve.',
+    "Have the person concerned, a direct maintainer or an admin send it. An admin must sign it with their own key (`chamberlain submit`), unless the portal speaks for admins (`speaksForAdmins`). Some kinds always need the admin's own key: docs/portals.md names them.",
   ),
   MAIL_NOT_VERIFIABLE: refusal(
     'This portal may not say that a mail address is verified.',
@@ -203,7 +203,7 @@ export const CODES = {
     'Have another admin approve or reject it.',
   ),
   NOT_ANOTHER_ADMIN: refusal(
-    'Within the last 7 days, one of the two admins has made the other an admin or given them a key, or somebody has done so for both.',
+    'Within the last 7 days, one of the two admins has made the other an admin or given them a key, directly or through an admin whom they had added, or somebody has done so for both.',
     'Have another admin decide, who is independent of the person who asks. Or wait until the 7 days are over.',
   ),
   // admins' own keys

@@ -326,7 +326,7 @@ function checksOfLoginHost(configFile: string, now: Date): Check[] {
   const files = at(
     'this login host',
     'its files',
-    'Run `deploy/login-host/install --check` yourself, as root in the clone.',
+    'Run `chamberlain-login-host --check` yourself, as root (from a clone: `deploy/login-host/install --check`).',
     () => lookAtInstallation(ROOT),
   );
   return [

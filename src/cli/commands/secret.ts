@@ -144,8 +144,10 @@ function lookFor(key: string): string {
 
 function describeOthers({ name }: Rotation, { publicKey = '' }: Rotated): string {
   return name === 'seal-key'
-    ? 'Put this key into a file, and run on each login host\n' +
-        '  deploy/login-host/install --seal-key OLD.pem --seal-key NEW.pem\n' +
+    ? 'Let each login host that has joined join again: `chamberlain join`, then `setup --join` there.\n' +
+        'On a host that was set up by hand, put this key into a file, and run\n' +
+        '  chamberlain-login-host --seal-key OLD.pem --seal-key NEW.pem\n' +
+        '(from a clone: deploy/login-host/install, with the same options).\n' +
         `Before the next step, ${lookFor(publicKey)}.`
     : 'Give this key to each portal, which must accept events signed with either key.';
 }
