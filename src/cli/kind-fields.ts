@@ -11,7 +11,7 @@ export interface Field {
   /** what follows the name of the option in its help, such as `<a,b>`; in square brackets if it may be left out */
   value: string;
   /** What a text on the command line stands for. Where it stands for nothing, it stays, and the schema refuses it. */
-  read(text: string): unknown;
+  read: (text: string) => unknown;
 }
 
 interface Schema {

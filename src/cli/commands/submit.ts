@@ -434,7 +434,7 @@ async function noteAdmin(
 function report(id: string, ending: Exclude<Ending, { ending: 'applied' }>): void {
   if (ending.ending === 'waiting') {
     process.stderr.write(
-      `WAITING: ${ending.sentence.replace(/\.$/u, '')}. To approve it, another admin runs \`chamberlain submit request.approve --request ${id}\`.\n`,
+      `WAITING: ${ending.sentence.replace(/\.$/u, '')}. To approve it, another admin runs \`chamberlain submit request.approve --request ${id}\`. If no other admin can, the owner of PostgreSQL runs \`chamberlain bootstrap --approve ${id}\`.\n`,
     );
     process.exitCode ??= EXIT.pending;
     return;

@@ -298,7 +298,7 @@ describe('submit', () => {
       expect(waits).toMatchObject({
         exit: 3,
         err: expect.stringMatching(
-          /^WAITING: Another admin must approve .+\. To approve it, another admin runs `chamberlain submit request\.approve --request /mu,
+          /^WAITING: Another admin must approve .+\. To approve it, another admin runs `chamberlain submit request\.approve --request \S+`\. If no other admin can, the owner of PostgreSQL runs `chamberlain bootstrap --approve \S+`\.$/mu,
         ),
       });
     });
