@@ -282,12 +282,20 @@ test('another portal gets the events that a removed one has not taken, once anot
   expect(again).toEqual({ ...first, seq: 1 });
 });
 
+test('the fingerprint of a key in PEM, as docs/portals.md computes it', async () => {
+  const [key, cwd] = [newKey(), mkdtempSync(join(api.world.dir, 'pem-'))];
+  writeFileSync(join(cwd, 'portal.pem'), key.export({ type: 'pkcs8', format: 'pem' }));
+  const shell = promisify(execFile)('sh', ['-ec', blockOf('portal:fingerprint')], { cwd });
+  expect((await shell).stdout).toBe(`${fingerprintOf(key)}\n`);
+});
+
 /** A password as docs/portals.md makes it, and what its request says of it. */
 async function newPassword() {
   const cwd = mkdtempSync(join(api.world.dir, 'portal-'));
   const args = ['-ec', blockOf('portal:password')];
   const { stdout } = await promisify(execFile)('bash', args, { cwd });
   const password = readFileSync(join(cwd, 'redis-password'), 'utf8');
+  expect(password).toMatch(/^[\w-]{43}$/u); // it cannot be taken for its hash, and fits into a URL
   return { password, redisPasswordSha256: stdout.trim() };
 }
 
