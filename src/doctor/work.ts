@@ -11,7 +11,6 @@ import {
   readNumbersLeft,
 } from '../identity/id-allocation-table.ts';
 import { isRecent, type JunkCount, readJunk } from '../requests/junk-table.ts';
-import { readRemovedPortals } from '../requests/portals-table.ts';
 import { readOldestWaiting } from '../backends/redis/waiting-requests.ts';
 import { codeOf } from '../shared/errors.ts';
 import { nameFew } from '../shared/printable.ts';
@@ -43,6 +42,7 @@ import {
   readConfigStatus,
 } from '../configuration/configurations-table.ts';
 import { type LastSweeps, readLastSweeps } from '../drift/sweeps-table.ts';
+import { readRemovedPortals } from '../requests/portals-table.ts';
 import { expectThat, fix, type Line, ok } from './line.ts';
 
 /** The sealer runs every second. */
