@@ -91,7 +91,7 @@ const RUN_BY: Record<string, readonly string[]> = {
     ...['backups:wal-server', 'backups:wal-receiver', 'restore:log'],
   ],
   'api/requests': ['api:call'],
-  'scenarios/portals-by-request': ['portal:password'],
+  'scenarios/portals-by-request': ['portal:fingerprint', 'portal:password'],
   'scenarios/login/joining': ['login-hosts:request', 'login-hosts:join', 'login-hosts:answer'],
   'scenarios/login/hearing.long': ['portal:hear'],
   'scenarios/leaving/leaving': ['lifecycle:archives'],

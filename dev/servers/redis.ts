@@ -17,8 +17,8 @@ export interface RedisServer extends Server {
   socket: string;
   /** With the user and password of an account in the ACL file. */
   urlOf(user: RedisUser): string;
-  /** Gives each portal a user of its own, and removes the users of all other portals. */
-  admitPortals(portals: readonly string[]): Promise<void>;
+  /** Gives each portal a user of its own, and removes the users of all other portals, unless they are kept. */
+  admitPortals(portals: readonly string[], others?: 'kept'): Promise<void>;
 }
 
 const SETTINGS = join(import.meta.dirname, '../../deploy/redis/redis.conf');
@@ -43,11 +43,19 @@ export function redisServer(folder: string, secrets: string): RedisServer {
     passwordOf(user); // creates it
     return redisPasswords({ secrets }, user);
   };
-  const writeUsers = (portals: readonly string[]): void => {
+  const writeUsers = (portals: readonly string[], others = ''): void => {
     ensurePassword(secrets, 'redis-portals');
     const named = portals.map((portal) => ({ name: portal }));
-    writeFileSync(usersFile, renderUsers(named, passwordsOf), { mode: 0o644 });
+    writeFileSync(usersFile, renderUsers(named, passwordsOf) + others, { mode: 0o644 });
   };
+  /** What `chamberlain redis-users` has added. */
+  const usersBesides = (portals: readonly string[]): string =>
+    readFileSync(usersFile, 'utf8')
+      .split('\n')
+      .filter((line) => line.startsWith('user portal.'))
+      .filter((line) => !portals.some((portal) => line.startsWith(`user portal.${portal} `)))
+      .map((line) => `${line}\n`)
+      .join('');
   return {
     name: 'redis',
     folder,
@@ -56,8 +64,8 @@ export function redisServer(folder: string, secrets: string): RedisServer {
     stopSignal: 'SIGTERM',
     url: () => `redis://127.0.0.1:${port()}/0`,
     urlOf,
-    async admitPortals(portals) {
-      writeUsers(portals);
+    async admitPortals(portals, others) {
+      writeUsers(portals, others && usersBesides(portals));
       const redis = new Redis(urlOf('owner'));
       try {
         await redis.acl('LOAD');
@@ -109,8 +117,14 @@ export async function listenByTls(
   return port;
 }
 
-/** The port of the last start if it is still free, otherwise another: other programs remember the address. */
-export async function keepOrChoosePort(portFile: string): Promise<number> {
+/**
+ * The port of the last start if it is still free, or ours listens there; otherwise another. Other programs remember the
+ * address.
+ */
+export async function keepOrChoosePort(
+  portFile: string,
+  isOurs: (port: number) => Promise<boolean> = () => Promise.resolve(false),
+): Promise<number> {
   let kept = 0;
   try {
     kept = Number(readFileSync(portFile, 'utf8'));
@@ -119,7 +133,7 @@ export async function keepOrChoosePort(portFile: string): Promise<number> {
   }
   // a server that was killed may hold it for a moment longer
   for (let tries = 0; kept > 0 && tries < 40; tries += 1) {
-    if (await isFree(kept)) return kept;
+    if ((await isFree(kept)) || (await isOurs(kept))) return kept;
     await sleep(50);
   }
   return freePort();

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { adminDn } from '../../deploy/ldap/render.ts';
 import { composeConfig, IDS, keepConfig, portalWith, REALM, type StackConfig } from './config.ts';
 import {
+  ANSWER_TIMEOUT_MS,
   runningPid,
   serverState,
   startServer,
@@ -103,8 +104,8 @@ export async function startStack(dir: string): Promise<Stack> {
   try {
     makeDataRoot(stack.place.dataRoot);
     await startServers(stack);
-    await stack.redis.admitPortals(['portal']);
-    const port = await keepOrChoosePort(apiPortFile(stack.place));
+    await stack.redis.admitPortals(['portal'], 'kept');
+    const port = await keepOrChoosePort(apiPortFile(stack.place), answersAsApi);
     writeFileSync(apiPortFile(stack.place), String(port));
     keepConfig(stack.place.configFile, stackConfig(stack));
     writePasswordFile(stack);
@@ -229,6 +230,15 @@ function stackConfig(stack: Stack): StackConfig {
     each.name === 'portal' ? { ...each, reads: ['public', 'own', 'mail'] as const } : each,
   );
   return { ...config, portals, api: { listen: apiAddress(place) } };
+}
+
+/** Whether an API answers at a port of this machine: of this stack, because each chooses a port that is free. */
+export async function answersAsApi(port: number): Promise<boolean> {
+  const signal = AbortSignal.timeout(ANSWER_TIMEOUT_MS);
+  return await fetch(`http://127.0.0.1:${port}/healthz`, { signal }).then(
+    ({ ok }) => ok,
+    () => false,
+  );
 }
 
 const apiPortFile = ({ dir }: Place): string => join(dir, 'api-port');

@@ -42,6 +42,7 @@ import {
   readConfigStatus,
 } from '../configuration/configurations-table.ts';
 import { type LastSweeps, readLastSweeps } from '../drift/sweeps-table.ts';
+import { readRemovedPortals } from '../requests/portals-table.ts';
 import { expectThat, fix, type Line, ok } from './line.ts';
 
 /** The sealer runs every second. */
@@ -59,6 +60,8 @@ export async function lookAtWork(client: Client, config: Config, now: Date): Pro
   const holders = await readHolders(client);
   const freeze = await readFreeze(client);
   const sweeps = await readLastSweeps(client);
+  const listed = new Set(config.portals.map(({ name }) => name));
+  const removed = (await readRemovedPortals(client)).difference(listed);
   return [
     ...WORKS.map((work) => {
       const leader = leaders.find((each) => each.work === work);
@@ -87,7 +90,8 @@ export async function lookAtWork(client: Client, config: Config, now: Date): Pro
     ...(freeze === undefined ? [lookAtCalendar(await readOverdue(client, now))] : []),
     ...(await readNumbersLeft(client)).map(lookAtNumbers),
     ...lookAtBacklog(health),
-    ...lookAtPortals(await readPortalEvents(client), await readJunk(client), config, now),
+    ...lookAtEvents(await readPortalEvents(client), { listed, removed }, now),
+    ...lookAtJunk(await readJunk(client), removed, now),
   ];
 }
 
@@ -222,27 +226,23 @@ function lookAtBacklog(health: WorkHealth): Line[] {
   ];
 }
 
-/** Whether portals take their events, and whether the jobs in their queues are valid. */
-function lookAtPortals(
+/** Whether portals take their events. Of those that are not in the configuration, some were removed by request. */
+function lookAtEvents(
   portals: readonly PortalEvents[],
-  junk: readonly JunkCount[],
-  config: Config,
+  { listed, removed }: { listed: ReadonlySet<string>; removed: ReadonlySet<string> },
   now: Date,
 ): Line[] {
-  const listed = new Set(config.portals.map(({ name }) => name));
   const behind = portals
     .filter(({ outstanding }) => outstanding !== '0')
     .flatMap(({ portal, outstanding, since, wrong }): Line[] => {
       const count =
         Number(outstanding) > MOST_OUTSTANDING ? `more than ${MOST_OUTSTANDING}` : outstanding;
       if (!listed.has(portal)) {
-        const what = `${portal} is no longer in the configuration, but events wait for it: ${count}`;
-        return [
-          fix(
-            what,
-            'List the portal again, or drop the events: see docs/install.md, "Add or remove a portal".',
-          ),
-        ];
+        const isRemoved = removed.has(portal);
+        const what = isRemoved ? 'was removed by request' : 'is no longer in the configuration';
+        const give = isRemoved ? 'Give them' : 'List the portal again, give them';
+        const todo = `${give} to another portal (\`chamberlain submit portal.hand-over --name ${portal} --to PORTAL\`), or delete them: see docs/install.md, "Add or remove a portal".`;
+        return [fix(`${portal} ${what}, but events wait for it: ${count}`, todo)];
       }
       if (wrong !== null) {
         const what = `${portal} does not take its events: ${wrong}`;
@@ -262,18 +262,26 @@ function lookAtPortals(
         ),
       ];
     });
+  return behind.length === 0 ? [ok('each portal takes its events')] : behind;
+}
+
+/** Whether the jobs in the queues of portals are valid. */
+function lookAtJunk(junk: readonly JunkCount[], removed: ReadonlySet<string>, now: Date): Line[] {
   const recent = junk.filter((each) => isRecent(each, now));
-  return [
-    ...(behind.length === 0 ? [ok('each portal takes its events')] : behind),
-    ...(recent.length === 0
-      ? [ok('no invalid job has arrived in the queues of requests in the last hour')]
-      : recent.map(({ portal, code, count, lastAt }) =>
-          fix(
-            `invalid jobs in the queues of ${portal}: ${count} (${code}), the last at ${timeOf(lastAt)}`,
-            code === 'QUEUE_FULL'
-              ? 'Too many requests waited, so intake removed the newest unread. Look at the log of `chamberlain work intake`, and have the portal send again those that have no verdict.'
-              : 'Check the log of the portal, and whether its key is the one in the configuration. If the portal did not send them, change its Redis password.',
-          ),
-        )),
-  ];
+  if (recent.length === 0) {
+    return [ok('no invalid job has arrived in the queues of requests in the last hour')];
+  }
+  return recent.map(({ portal, code, count, lastAt }) =>
+    fix(
+      `invalid jobs in the queues of ${portal}: ${count} (${code}), the last at ${timeOf(lastAt)}`,
+      `${remedyForJunk(code, removed.has(portal))} This line ends an hour after the last one.`,
+    ),
+  );
+}
+
+function remedyForJunk(code: string, isRemoved: boolean): string {
+  if (isRemoved) return 'The portal was removed by request: no more of its jobs are taken.';
+  return code === 'QUEUE_FULL'
+    ? 'Too many requests waited, so intake removed the newest unread. Look at the log of `chamberlain work intake`, and have the portal send again those that have no verdict.'
+    : 'Check the log of the portal, and whether it signs with one of its keys (`chamberlain list portals`). If the portal did not send them, change its Redis password.';
 }

@@ -85,6 +85,12 @@ export async function listAddedPortals(client: Client): Promise<AddedPortal[]> {
   return rows as AddedPortal[];
 }
 
+/** The names of the portals that were removed by request. */
+export async function readRemovedPortals(client: Client): Promise<Set<string>> {
+  const { rows } = await client.query('SELECT name FROM portals WHERE removed_at IS NOT NULL');
+  return new Set((rows as { name: string }[]).map(({ name }) => name));
+}
+
 /** Finds a portal that was added by request and that has, or had, one of these keys or passwords. */
 export async function findPortalOfKeys(
   client: Client,

@@ -18,7 +18,10 @@ export const portalParts = {
   /** the portal of an admin's own key is called `admin.<shell name>` */
   name: described(
     z.string().check(
-      z.regex(/^[a-z][a-z0-9.-]{0,62}$/),
+      z.regex(
+        /^[a-z][a-z0-9.-]{0,62}$/,
+        'must begin with one of a-z, and have at most 63 of the characters a-z 0-9 . -',
+      ),
       z.refine(
         (name) => !name.startsWith('urgent.'),
         'must not begin with `urgent.`: its queue would be the urgent one of another portal',
@@ -46,8 +49,11 @@ export const portalParts = {
     'the keys that the portal has then: `kid` and `publicKey` (Ed25519, PEM or a line as in a .pub file); give them in a file (`submit --file`)',
   ),
   kinds: described(
-    z.union([z.literal('all'), someOf(z.enum(REQUEST_KINDS))]),
-    'what it may send: all, or a list of kinds',
+    z.union(
+      [z.literal('all'), someOf(z.enum(REQUEST_KINDS))],
+      `must be all, or a list of these: ${REQUEST_KINDS.join(', ')}`,
+    ),
+    'what it may send: all, or a list of kinds, as `chamberlain schema` lists them',
   ),
   /** whether it gets events about every subject, not only about its own requests */
   subjectEvents: described(
@@ -72,7 +78,7 @@ export const portalParts = {
   /** instead of `api.mostCallsPerMinute.portal` */
   mostCallsPerMinute: described(
     z.int().check(z.minimum(1), z.maximum(10_000_000)),
-    'how many calls of the API it may make in a minute; by default as many as every portal',
+    'how many calls of the API it may make in a minute; by default as many as every portal (`api.mostCallsPerMinute.portal`)',
   ),
   /** whether it takes its events from its queue, or over HTTP from the API */
   events: described(

@@ -2,12 +2,14 @@
 import { fixedConfig } from '../../src/configuration/config-in-use.ts';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { spawnSync } from 'node:child_process';
-import { readFileSync, statSync } from 'node:fs';
+import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { Agent, type IncomingMessage, request, type RequestOptions } from 'node:http';
 import { request as tlsRequest } from 'node:https';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { makeCertificate } from '../../dev/servers/certificate.ts';
+import { keepOrChoosePort } from '../../dev/servers/redis.ts';
+import { answersAsApi } from '../../dev/servers/stack.ts';
 import { openLog } from '../../src/shared/log.ts';
 import type { Config } from '../../src/shared/config.ts';
 import { startApi } from '../../workers/api.ts';
@@ -99,6 +101,17 @@ test('a port that is taken, and a configuration without the section, are refused
     code: 'CONFIG_INVALID',
     action: expect.stringContaining('api: {}'),
   });
+});
+
+test('`dev/stack up` keeps the port at which the API answers, and no port at which another server does', async () => {
+  const file = join(api.world.dir, 'api-port');
+  for (const [port, isKept] of [
+    [api.port, true],
+    [Number(new URL(api.world.redis.url()).port), false],
+  ] as const) {
+    writeFileSync(file, String(port));
+    expect((await keepOrChoosePort(file, answersAsApi)) === port).toBe(isKept);
+  }
 });
 
 test('until the portals of PostgreSQL are read, a token may be one of theirs', async () => {

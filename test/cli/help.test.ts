@@ -77,10 +77,6 @@ describe('a mistyped command line ends with 2 and one line on standard error:', 
     ],
     ['submit --fil x', "USAGE: unknown option '--fil' (did you mean --file?). See --help."],
     [
-      'submit credentials.rotate --tool x --atOnce false',
-      "USAGE: unexpected 'false'. A value with spaces must be quoted. --atOnce takes no value: leave it out if it does not apply. See --help.",
-    ],
-    [
       'submit access.revoke --person x --reason has left us',
       "USAGE: unexpected 'left us'. A value with spaces must be quoted. See --help.",
     ],

@@ -343,3 +343,18 @@ test('no job is longer than a MiB: Redis itself refuses it', async () => {
   });
   expect(await owner.strlen('bull:requests.bridge:x')).toBe(2 ** 20);
 });
+
+test('`dev/stack up` keeps the users that `chamberlain redis-users` has added', async () => {
+  const listed = ['bridge', 'other', 'admin.alice'];
+  await owner.acl('SETUSER', 'portal.outlet', 'on', '>a password');
+  await owner.acl('SAVE');
+  const portalUsers = async () =>
+    (await owner.acl('LIST')).filter((each) => each.startsWith('user portal.'));
+  const before = await portalUsers();
+  await server.admitPortals(listed, 'kept');
+  expect((await portalUsers()).toSorted()).toEqual(before.toSorted());
+  await server.admitPortals(listed);
+  expect((await portalUsers()).toSorted()).toEqual(
+    before.filter((each) => !each.startsWith('user portal.outlet ')).toSorted(),
+  );
+});

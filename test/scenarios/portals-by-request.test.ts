@@ -211,10 +211,33 @@ test('the command line sends a portal from a file, and shows what another admin 
   const [file, key] = [join(api.world.dir, 'typed.json'), newKey()];
   writeFileSync(file, JSON.stringify(addition('typed', key)));
   const words = ['submit', '--file', file, '--portal-key', api.world.adminKey, '--wait'];
-  const { exit } = await runCli(words, { config: api.world.configFile });
+  const { exit, out } = await runCli(words, { config: api.world.configFile });
   expect(exit).toBe(3);
   const shown = await api.world.chamberlain('requests');
   expect(shown.replaceAll(/\s+/gu, ' ')).toContain(`portal typed: key ${fingerprintOf(key)}`);
+  await must('second', { kind: 'request.approve', request: out.trim() });
+});
+
+test('the options of the command line take rights away from a portal', async () => {
+  await agreed(
+    addition('narrowed', newKey(), {
+      ...{ kinds: 'all', reads: ['own'], speaksForAdmins: true, subjectEvents: true },
+    }),
+  );
+  await api.world.chamberlain(
+    ...['submit', 'portal.update', '--name', 'narrowed', '--kinds', 'access.request,person.create'],
+    ...['--speaksForAdmins', 'false', '--subjectEvents=false', '--reads', ''],
+    ...['--portal-key', api.world.adminKey, '--wait'],
+  );
+  const { rows } = await owner.query(`SELECT settings FROM portals WHERE name = 'narrowed'`);
+  expect(rows).toMatchObject([
+    {
+      settings: {
+        ...{ kinds: ['access.request', 'person.create'], reads: [] },
+        ...{ speaksForAdmins: false, subjectEvents: false },
+      },
+    },
+  ]);
 });
 
 test('a portal is removed in a batch in which 30 of its requests are: none after that is accepted', async () => {
@@ -259,12 +282,20 @@ test('another portal gets the events that a removed one has not taken, once anot
   expect(again).toEqual({ ...first, seq: 1 });
 });
 
+test('the fingerprint of a key in PEM, as docs/portals.md computes it', async () => {
+  const [key, cwd] = [newKey(), mkdtempSync(join(api.world.dir, 'pem-'))];
+  writeFileSync(join(cwd, 'portal.pem'), key.export({ type: 'pkcs8', format: 'pem' }));
+  const shell = promisify(execFile)('sh', ['-ec', blockOf('portal:fingerprint')], { cwd });
+  expect((await shell).stdout).toBe(`${fingerprintOf(key)}\n`);
+});
+
 /** A password as docs/portals.md makes it, and what its request says of it. */
 async function newPassword() {
   const cwd = mkdtempSync(join(api.world.dir, 'portal-'));
   const args = ['-ec', blockOf('portal:password')];
   const { stdout } = await promisify(execFile)('bash', args, { cwd });
   const password = readFileSync(join(cwd, 'redis-password'), 'utf8');
+  expect(password).toMatch(/^[\w-]{43}$/u); // it cannot be taken for its hash, and fits into a URL
   return { password, redisPasswordSha256: stdout.trim() };
 }
 

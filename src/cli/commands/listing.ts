@@ -56,9 +56,9 @@ function definePortals(command: Command): void {
   command
     .description(
       'Lists the portals of the configuration file, and those that were added by request: what they may\n' +
-        "do, their keys, who asked for them and who approved them. Removed portals stay listed. Admins' own\n" +
-        'keys are in `list admin-keys`. If the file lists a portal that was also added by request, the file\n' +
-        'counts, and it comes first.',
+        'do, their keys, who asked for them and who approved them. A portal that was removed by request\n' +
+        "stays listed until one of its name is added again. Admins' own keys are in `list admin-keys`. If the\n" +
+        'file lists a portal that was also added by request, the file counts, and it comes first.',
     )
     .examples(
       'list portals',

@@ -12,6 +12,7 @@ import { describeMail } from '../../identity/mail.ts';
 import { type Leaver, readLeaving, readOrphans } from '../../lifecycle/leaving-facts.ts';
 import { describeScarce } from '../../identity/id-allocation-table.ts';
 import { isRecent, type JunkCount } from '../../requests/junk-table.ts';
+import { readRemovedPortals } from '../../requests/portals-table.ts';
 import * as overview from '../../database/overview.ts';
 import type { RoleStatus, SubjectView } from '../../database/overview.ts';
 import type { Client } from '../../database/connection.ts';
@@ -121,6 +122,7 @@ async function showAll(
   ];
   const listed = new Set(effective.portals.map(({ name }) => name));
   const left = away.length > 0 ? null : await readLeft(effective, portals);
+  const removed = await readRemovedPortals(client);
   const isPending =
     warnings.length > 0 ||
     totals.some(isTrouble) ||
@@ -144,11 +146,11 @@ async function showAll(
   if (count > behind.length) print(paint('dim', `… and ${count - behind.length} more`));
   const leavingText = renderLeaving(leaving, now);
   if (leavingText !== '') printPage(`\n${leavingText}`);
-  const pages = [renderPortals(portals, effective, now), renderJunk(junk, now)];
+  const pages = [renderPortals(portals, { listed, removed }, now), renderJunk(junk, now)];
   for (const page of pages) if (page !== '') printPage(`\n${page}`);
   if (left !== null) {
     print(
-      `\nportals that are not in the configuration have requests that wait, ${left.portal} for ${renderAge(left.since, now)}: these get their verdicts if the portal is listed again`,
+      `\nportals that are not in the configuration have requests that wait, ${left.portal} for ${renderAge(left.since, now)}: these get verdicts only if the configuration lists the portal again, with the keys that signed them`,
     );
   }
   if (oldestRequest !== null) {
@@ -220,19 +222,22 @@ function mergeRedisAway(
 /** The portals that do not have all their events. */
 function renderPortals(
   portals: readonly overview.PortalEvents[],
-  config: Config,
+  { listed, removed }: { listed: ReadonlySet<string>; removed: ReadonlySet<string> },
   now: Date,
 ): string {
   const outstanding = portals.filter((portal) => portal.outstanding !== '0');
   if (outstanding.length === 0) return '';
-  const listed = new Set(config.portals.map(({ name }) => name));
+  const whyNot = (name: string) =>
+    removed.has(name)
+      ? 'it was removed by request: portal.hand-over gives them to another portal'
+      : 'it is no longer in the configuration';
   const most = overview.MOST_OUTSTANDING;
   return renderColumns(outstanding, [
     ['portal', (p) => p.portal],
     ['last event', (p) => p.last],
     ['not taken', (p) => (Number(p.outstanding) > most ? `more than ${most}` : p.outstanding)],
     ['since', (p) => p.since && renderAge(p.since, now)],
-    ['why', (p) => (listed.has(p.portal) ? p.wrong : 'it is no longer in the configuration')],
+    ['why', (p) => (listed.has(p.portal) ? p.wrong : whyNot(p.portal))],
   ]);
 }
 

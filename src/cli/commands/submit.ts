@@ -134,15 +134,13 @@ function defineKind(parent: Command, kind: RequestKind): void {
       if (words.length > 0) throw excess(words, fields, given);
       await submit(command, [{ request, where: '' }]);
     });
-  for (const { name, description, required, isList, isNumber, isSwitch } of fields) {
-    const option = new Option(
-      isSwitch ? `--${name}` : `--${name} <${isList ? 'a,b' : 'value'}>`,
-      `${description}${isWaiting(kind, name) ? BY_NUMBER : ''}${required ? ' (required)' : ''}`,
+  for (const { name, description, required, value, read } of fields) {
+    command.addOption(
+      new Option(
+        `--${name} ${value}`,
+        `${description}${isWaiting(kind, name) ? BY_NUMBER : ''}${required ? ' (required)' : ''}`,
+      ).argParser(read),
     );
-    if (isList) option.argParser(splitList);
-    // what is no number is refused by the schema
-    if (isNumber) option.argParser((text) => (/^\d+$/u.test(text) ? Number(text) : text));
-    command.addOption(option);
   }
 }
 
@@ -151,13 +149,6 @@ const BY_NUMBER = ', or its number, as `requests` shows it';
 /** Whether the field names a waiting request. */
 function isWaiting(kind: RequestKind, field: string): boolean {
   return (kind === 'request.approve' || kind === 'request.reject') && field === 'request';
-}
-
-function splitList(text: string): string[] {
-  return text
-    .split(',')
-    .map((item) => item.trim())
-    .filter((item) => item !== '');
 }
 
 /** Splits what commander could not read: options, of which each may have a value, and other words. */
@@ -192,10 +183,7 @@ function unknownOptions(
   );
 }
 
-/**
- * The error for words that belong to no option: a value without its option, a text without quotes, or `--atOnce
- * false`.
- */
+/** The error for words that belong to no option: a value without its option, or a text without quotes. */
 function excess(
   words: readonly string[],
   fields: readonly Field[],
@@ -206,10 +194,7 @@ function excess(
     missing === undefined
       ? 'A value with spaces must be quoted.'
       : `A value must follow its option, such as --${missing.name}.`;
-  const are = fields
-    .filter(({ isSwitch }) => isSwitch)
-    .map(({ name }) => ` --${name} takes no value: leave it out if it does not apply.`);
-  return usage(`unexpected '${words.join(' ')}'. ${advice}${are.join('')}`);
+  return usage(`unexpected '${words.join(' ')}'. ${advice}`);
 }
 
 function twoSources(kind: string): ChamberlainError {
@@ -449,7 +434,7 @@ async function noteAdmin(
 function report(id: string, ending: Exclude<Ending, { ending: 'applied' }>): void {
   if (ending.ending === 'waiting') {
     process.stderr.write(
-      `WAITING: ${ending.sentence.replace(/\.$/u, '')}. To approve it, another admin runs \`chamberlain submit request.approve --request ${id}\`.\n`,
+      `WAITING: ${ending.sentence.replace(/\.$/u, '')}. To approve it, another admin runs \`chamberlain submit request.approve --request ${id}\`. If no other admin can, the owner of PostgreSQL runs \`chamberlain bootstrap --approve ${id}\`.\n`,
     );
     process.exitCode ??= EXIT.pending;
     return;

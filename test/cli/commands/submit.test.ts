@@ -13,6 +13,7 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { Redis } from 'ioredis';
 import { EXIT } from '../../../src/cli/exit.ts';
 import { requestsQueue } from '../../../src/backends/redis/queue.ts';
+import { REQUEST_KINDS } from '../../../src/requests/kinds.ts';
 import { openPool, type Pool } from '../../../src/database/connection.ts';
 import { eventually } from '../../scenarios/eventually.ts';
 import { openWorld, type World } from '../../stack.ts';
@@ -297,7 +298,7 @@ describe('submit', () => {
       expect(waits).toMatchObject({
         exit: 3,
         err: expect.stringMatching(
-          /^WAITING: Another admin must approve .+\. To approve it, another admin runs `chamberlain submit request\.approve --request /mu,
+          /^WAITING: Another admin must approve .+\. To approve it, another admin runs `chamberlain submit request\.approve --request \S+`\. If no other admin can, the owner of PostgreSQL runs `chamberlain bootstrap --approve \S+`\.$/mu,
         ),
       });
     });
@@ -335,6 +336,11 @@ describe('submit', () => {
       'access.grant',
       ['--id', 'x', '--approvedBy', 'x y'],
       "person is missing; id: 'x' is not a UUID; approvedBy: it is not the name of a person",
+    ],
+    [
+      'portal.update',
+      ['--name', 'Outlet', '--kinds', 'tool.craete,tool.update', '--verifiesMail', 'no'],
+      `name: must begin with one of a-z, and have at most 63 of the characters a-z 0-9 . -; kinds: must be all, or a list of these: ${REQUEST_KINDS.join(', ')}; verifiesMail: Invalid input: expected boolean, received string`,
     ],
   ])('tells every problem of a %s, and sends nothing', async (kind, flags, problems) => {
     const before = await countSent();

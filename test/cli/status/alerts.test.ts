@@ -30,7 +30,9 @@ async function look(named: RegExp) {
   await pretendWork(owner);
   const { exit, out } = await runCli(['status'], { config: world.configFile });
   const lines = await withClient(admin, (client) => lookAtWork(client, world.config, new Date()));
-  const wrong = lines.filter(({ state, what }) => state === 'fix' && named.test(what));
+  const wrong = lines.filter(
+    ({ state, what, todo = '' }) => state === 'fix' && named.test(what + todo),
+  );
   return { exit, out, wrong: wrong.length };
 }
 
@@ -41,6 +43,8 @@ const deliver = (ago: string) =>
   `INSERT INTO events (portal, event, seq) VALUES ('portal', 'x', 2);
    UPDATE event_deliveries SET since = now() - interval '${ago}'`;
 const DELIVERED = `DELETE FROM events WHERE seq IS NOT NULL; UPDATE event_deliveries SET since = NULL, wrong = NULL`;
+const REMOVED = `INSERT INTO portals (name, settings, fingerprints, added_by, approved_by, added_at, changed_at, removed_at)
+                 VALUES ('gone', '{}', '{}', 'x', 'y', now(), now(), now())`;
 const SWEPT = 'DELETE FROM sweeps';
 
 test.each<[what: string, fine: string, make: string, end: string, named: RegExp, shown: RegExp]>([
@@ -93,12 +97,29 @@ test.each<[what: string, fine: string, make: string, end: string, named: RegExp,
     /^gone .* it is no longer in the configuration$/mu,
   ],
   [
+    'events for a portal that was removed by request',
+    REMOVED,
+    `INSERT INTO events (portal, event, seq) VALUES ('gone', 'x', 1)`,
+    `${DELIVERED}; DELETE FROM portals`,
+    /gone was removed by request/u,
+    /^gone .* it was removed by request: portal\.hand-over gives them to another portal$/mu,
+  ],
+  [
     'invalid jobs',
     `INSERT INTO junk (portal, code, count, last_at) VALUES ('portal', 'SIGNATURE_INVALID', 1, now() - interval '61 min')`,
     'UPDATE junk SET last_at = now()',
     'DELETE FROM junk',
     /invalid jobs/u,
     /^portal +1 +SIGNATURE_INVALID/mu,
+  ],
+  [
+    'invalid jobs of a portal that was removed by request',
+    'SELECT 1',
+    `${REMOVED};
+     INSERT INTO junk (portal, code, count) VALUES ('gone', 'REQUEST_SIGNATURE', 1)`,
+    'DELETE FROM junk; DELETE FROM portals',
+    /invalid jobs in the queues of gone.*removed by request: no more .* ends an hour after the last one\.$/u,
+    /^gone +1 +REQUEST_SIGNATURE/mu,
   ],
   [
     'a request that is not done',
