@@ -60,4 +60,10 @@ CREATE OR REPLACE VIEW request_progress AS
         JOIN convergence c ON c.subject = i.subject AND c.role = i.role
       WHERE i.request = r.id AND c.state = 'parked' LIMIT 1) AS s ON r.done_at IS NULL;
 
+-- For the API.
+CREATE OR REPLACE VIEW api.approvals AS
+  SELECT request, portal, kind, subject, requested_by, why, state, opened_at, decided_at, decided_by,
+         -- of the request itself only why it was sent
+         jsonb_build_object('reason', body->'reason') AS body, about FROM approvals;
+
 -- Down Migration
