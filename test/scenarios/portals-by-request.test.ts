@@ -470,6 +470,9 @@ test('the file lists a name: its secret is missed, and the name comes by request
     const portals = [...file.portals, portalWith(name, key)];
     writeFileSync(configFile, stringify({ ...file, portals }));
   };
+  // only intake knows it
+  list('reloaded');
+  await api.world.chamberlain('reload');
   list('filed');
   await api.world.chamberlain('reload');
   const lacks =
@@ -478,13 +481,13 @@ test('the file lists a name: its secret is missed, and the name comes by request
   expect(await statusSays()).toContain(lacks);
   const { err } = await runCli(['redis-users', '--apply'], { config: configFile });
   expect(err).toContain('redis-portal.filed');
-  // intake knows the first by the reload; the second only redis-users knows
+  // only redis-users knows it
   list('unread');
   writeFileSync(`${config.secrets}/redis-portal.unread`, 'a password of a portal', { mode: 0o600 });
   expect(await redisUsers('--apply')).toMatchObject({ exit: 0, made: ['portal.unread'] });
   writeFileSync(configFile, before);
   await api.world.chamberlain('reload');
-  for (const name of ['filed', 'unread']) {
+  for (const name of ['reloaded', 'filed', 'unread']) {
     const jti = await send('steward', addition(name, newKey()));
     expect([name, await codeOf(jti)]).toEqual([name, 'REQUEST_INVALID']);
   }
