@@ -260,6 +260,7 @@ export interface WaitingRequest {
   /** the same id, under the name that `request.approve` gives it */
   request: string;
   kind: string;
+  /** the subject, or the portal that it is about */
   account: string;
   requestedBy: string;
   portal: string;
@@ -273,7 +274,8 @@ export interface WaitingRequest {
 /** The oldest first. */
 export async function readWaitingRequests(client: Client): Promise<WaitingRequest[]> {
   const { rows } = await client.query(
-    `SELECT r.id AS number, w.request AS id, w.request, w.kind, coalesce(t.account, p.shell_name, w.subject::text) AS account,
+    `SELECT r.id AS number, w.request AS id, w.request, w.kind,
+            coalesce(nullif(w.about, ''), t.account, p.shell_name, w.subject::text) AS account,
             w.requested_by AS "requestedBy", w.portal, w.opened_at AS since, w.why,
             w.body->>'reason' AS reason
      FROM approvals w JOIN requests r ON r.portal = w.portal AND r.jti = w.request

@@ -1,6 +1,6 @@
 /** Checks whether each program and each portal has a user in Redis, for its own queues and for nothing else. */
 import { type RedisRule, redisRules } from '../../deploy/redis/render.ts';
-import type { Config } from '../shared/config.ts';
+import { type Config, findSecret } from '../shared/config.ts';
 import { APPLY_USERS } from '../backends/redis/redis-passwords.ts';
 import {
   accountOfPortal,
@@ -42,7 +42,8 @@ export async function lookAtRedisUsers(config: Config, knowsAdded = true): Promi
       elsewhere('its users cannot be read', 'Run this with the rights of the secret redis-admin.'),
     ];
   }
-  const refused = await findRefused(config);
+  // one without a user is named already
+  const refused = (await findRefused(config)).filter((account) => rights.has(redisUser(account)));
   return [
     ...judgeRedisUsers(rules, rights, commands, knowsAdded),
     ...judgePasswords(config, rights),
@@ -58,8 +59,34 @@ export async function lookAtRedisUsers(config: Config, knowsAdded = true): Promi
 }
 
 /**
- * What is wrong with the users of portals that were added by request, in sentences: one is missing or has another
- * password, or that of a removed portal is still there.
+ * The secrets without which `redis-users --apply` would fail on this machine.
+ *
+ * @param onlyWithOwner nothing is said where the secret of the owner is missing, too: users are made elsewhere
+ */
+export function lookAtSecretsOfUsers(config: Config, { onlyWithOwner = false } = {}): Line[] {
+  const accounts = redisRules(config.portals).flatMap(({ account }) => account ?? []);
+  const names = accounts.map((account) => (account.startsWith('added.') ? 'portals' : account));
+  const isMissing = (name: string): boolean => {
+    try {
+      return findSecret(config, 'redis', name) === undefined;
+    } catch {
+      return false; // this user may not read it
+    }
+  };
+  const missing = [...new Set(names)].filter(isMissing);
+  if (missing.length === 0 || (onlyWithOwner && missing.includes('owner'))) return [];
+  const named = missing.map((name) => `redis-${name}`).join(', ');
+  return [
+    fix(
+      `\`redis-users --apply\` would fail on this machine, which lacks these secrets: ${named}`,
+      'Make them, as docs/install.md, step 2 says, or run the command where they are.',
+    ),
+  ];
+}
+
+/**
+ * What is wrong with the users of portals, in sentences: that of a portal that was added by request is missing or has
+ * another password, that of a removed portal is still there, or a secret is missing where users are made.
  */
 export async function findUserFaults(config: Config): Promise<string[]> {
   const rights = await readRedisRights(config, 'admin', []);
@@ -69,6 +96,7 @@ export async function findUserFaults(config: Config): Promise<string[]> {
     .map(({ name }) => fix(`it has no user portal.${name}`, APPLY_USERS));
   const known = new Set(redisRules(config.portals).map(({ user }) => user));
   const lines = [
+    ...lookAtSecretsOfUsers(config, { onlyWithOwner: true }),
     ...missing,
     ...judgePasswords(config, rights),
     ...[...rights.keys()].filter((user) => !known.has(user)).flatMap(judgeUnknown),

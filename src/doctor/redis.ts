@@ -5,7 +5,7 @@ import { APPLY_USERS } from '../backends/redis/redis-passwords.ts';
 import { describeError } from '../shared/errors.ts';
 import { ROLES } from '../roles/index.ts';
 import { elsewhere, expectThat, fix, judgeClock, type Line, notHere, ok } from './line.ts';
-import { lookAtRedisUsers } from './redis-users.ts';
+import { lookAtRedisUsers, lookAtSecretsOfUsers } from './redis-users.ts';
 
 /** A backlog above this number of requests without a verdict does not shrink by itself. */
 const MOST_REQUESTS = 1000;
@@ -70,6 +70,7 @@ export async function lookAtRedis(
       'Check whether `chamberlain work intake` is running, and whether a portal sends the same request repeatedly.',
     ),
     ...(await effective().then((whole) => lookAtRedisUsers(whole ?? config, whole !== undefined))),
+    ...lookAtSecretsOfUsers((await effective()) ?? config, { onlyWithOwner: true }),
   ];
 }
 

@@ -11,6 +11,7 @@ import {
   readNumbersLeft,
 } from '../identity/id-allocation-table.ts';
 import { isRecent, type JunkCount, readJunk } from '../requests/junk-table.ts';
+import { APPLY_USERS } from '../backends/redis/redis-passwords.ts';
 import { readOldestWaiting } from '../backends/redis/waiting-requests.ts';
 import { codeOf } from '../shared/errors.ts';
 import { nameFew } from '../shared/printable.ts';
@@ -245,6 +246,10 @@ function lookAtEvents(
         return [fix(`${portal} ${what}, but events wait for it: ${count}`, todo)];
       }
       if (wrong !== null) {
+        if (/WRONGPASS|NOAUTH|NOPERM/u.test(wrong)) {
+          const refused = `${portal} gets no events, because our programs have no right to its queue: ${wrong}`;
+          return [fix(refused, APPLY_USERS)];
+        }
         const what = `${portal} does not take its events: ${wrong}`;
         return [
           fix(

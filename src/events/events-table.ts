@@ -45,15 +45,15 @@ export async function writeEvents(
 }
 
 /** The most events that are handed to another portal at once: a statement may take only a few seconds. */
-const MOST_HANDED_OVER = 5000;
+export const MOST_HANDED_OVER = 5000;
 
-/** Counts the events that a portal has not confirmed, up to `MOST_HANDED_OVER`. */
+/** Counts the events that a portal has not confirmed, up to one more than `MOST_HANDED_OVER`. */
 export async function countUnconfirmed(client: Client, portal: string): Promise<number> {
   const { rows } = await client.query(
     `SELECT count(*)::int AS n FROM (
        SELECT FROM events WHERE portal = $1 AND seq >
          (SELECT coalesce(max(completed), 0) FROM event_deliveries WHERE portal = $1)
-       UNION ALL SELECT FROM events WHERE portal = $1 AND seq IS NULL LIMIT $2) AS few`,
+       UNION ALL SELECT FROM events WHERE portal = $1 AND seq IS NULL LIMIT $2 + 1) AS few`,
     [portal, MOST_HANDED_OVER],
   );
   return (rows[0] as { n: number }).n;

@@ -24,7 +24,7 @@ import {
   openInbox,
   tidyInbox,
 } from '../backends/redis/request-queues.ts';
-import { confirmLease } from '../database/connection.ts';
+import { confirmLease, transact } from '../database/connection.ts';
 import { isFrozen } from '../database/freeze.ts';
 import type { Leased } from '../database/leased.ts';
 import { hearNotices } from '../database/notices.ts';
@@ -40,6 +40,7 @@ import {
   TIDY_MS,
 } from './batch.ts';
 import type { Follower } from '../configuration/config-in-use.ts';
+import { noteListedPortals } from '../requests/portals-table.ts';
 import { type Config, queuesOf } from '../shared/config.ts';
 import { openNews } from '../shared/news.ts';
 import { openIntakeMetrics } from './intake-metrics.ts';
@@ -90,6 +91,7 @@ async function takeInThawed(leased: Leased, terms: IntakeTerms): Promise<void> {
   const { stop, inbox, calendar } = of;
   try {
     await syncRanges(client, config);
+    await noteListed(client, config);
     while (!stop.aborted) {
       of.woken = new AbortController();
       await takeConfig(of, following);
@@ -117,6 +119,10 @@ async function takeInThawed(leased: Leased, terms: IntakeTerms): Promise<void> {
   }
 }
 
+/** Before anything is decided by the configuration. */
+const noteListed = (client: pg.Client, config: Config): Promise<void> =>
+  transact(client, () => noteListedPortals(client, config));
+
 /** Takes nothing, but forgets what ended as ever, so that no queue becomes too long. */
 async function tidyFrozen(terms: IntakeTerms): Promise<void> {
   const inbox = openPortals(terms.inUse.current());
@@ -132,6 +138,7 @@ function openPortals(config: Config) {
 async function takeConfig(of: Intaking, following: Follower): Promise<void> {
   const config = following.take();
   if (config === of.config) return;
+  await noteListed(of.client, config);
   of.config = config;
   // where Redis does not answer, the next look puts it back
   await putBackRequests(of.inbox, 'first').catch(() => {});

@@ -61,6 +61,8 @@ export interface OpenApproval {
   subject: number;
   /** of the subject */
   account: string;
+  /** what it is about, if that is not the subject: the name of a portal */
+  about: string | undefined;
   requestedBy: string;
   body: unknown;
   /** the fingerprint of the admin's own key that signed it; null: a portal did */
@@ -78,13 +80,16 @@ export async function findOpenApprovals(
 ): Promise<OpenApproval[]> {
   const { rows } = await client.query(
     `SELECT a.request, a.portal, a.kind, a.state, a.subject, a.requested_by AS "requestedBy", a.body, a.key,
-            coalesce(p.shell_name, t.account) AS account
+            coalesce(p.shell_name, t.account) AS account, a.about
      FROM approvals a LEFT JOIN people p ON p.uid = a.subject LEFT JOIN tools t ON t.uid = a.subject
      WHERE a.request = $1 AND a.portal = coalesce($2, a.portal)
        AND ${toReject ? IS_UNDECIDED : "a.state = 'open'"} ORDER BY a.portal`,
     [request, portal ?? null],
   );
-  return rows as OpenApproval[];
+  return (rows as (OpenApproval & { about: string })[]).map(({ about, ...row }) => ({
+    ...row,
+    about: about === '' ? undefined : about,
+  }));
 }
 
 /** How many requests wait for an admin's approval. */

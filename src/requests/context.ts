@@ -44,6 +44,8 @@ export interface Decision {
   /** undefined if the request is about several subjects or a server */
   subject: number | undefined;
   account: string | undefined;
+  /** what the request is about, if that is not the subject: the name of a portal */
+  about?: string | undefined;
   /** the subjects, if there are several; each has its own row in the audit */
   each?: { subject: number; account: string }[];
   /** a tool with a reserved number, which is inserted with the verdict */

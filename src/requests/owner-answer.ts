@@ -9,7 +9,7 @@ import { doneEvents, eventsOfWaiting } from '../events/done.ts';
 import { writeEvents } from '../events/events-table.ts';
 import { findPerson } from '../identity/people-table.ts';
 import type { Config } from '../shared/config.ts';
-import { ChamberlainError } from '../shared/errors.ts';
+import { ChamberlainError, CODES, codeOf } from '../shared/errors.ts';
 import { nameFew } from '../shared/printable.ts';
 import { readAdminKeys } from './admin-keys.ts';
 import { findOtherAdmins, whyDead } from './admin-keys-table.ts';
@@ -23,7 +23,8 @@ import type { Client } from '../database/connection.ts';
 const MOST_NAMED = 5;
 
 /**
- * Approves the request with that id or number, by the rights that the requester has now. Throws NOT_ALLOWED if an admin
+ * Approves the request with that id or number, by the rights that the requester has now. Returns what it is about as
+ * `account`. Throws NOT_ALLOWED if an admin
  * can decide, and whatever `request.approve` would be refused for.
  *
  * @param by `unix:<name>`, for the audit
@@ -43,8 +44,8 @@ export async function approveAsOwner(
     const waiting = await requireWaiting(client, request);
     await requireNobodyElse(client, config, waiting, now);
     await approve(client, config, waiting, { by, now });
-    const { kind, account, requestedBy } = waiting;
-    return { kind, account, requestedBy };
+    const { kind, account, about, requestedBy } = waiting;
+    return { kind, account: about ?? account, requestedBy };
   });
 }
 
@@ -96,15 +97,24 @@ async function approve(
     ...{ client, config, request: undefined, portal: undefined, id: undefined },
     ...{ requestedBy: by, actor, now },
   };
-  await requireUnrevoked(context, waiting);
-  const decision = await decideAnew(context, waiting);
+  const decision = await unhinted(async () => {
+    await requireUnrevoked(context, waiting);
+    return await decideAnew(context, waiting);
+  });
   await closeApproval(client, waiting, { state: 'approved', by, now });
-  const { subject, touches, onDone, waits } = decision;
+  const { subject, about, touches, onDone, waits } = decision;
   const { portal, request: jti, kind } = waiting;
   await recordVerdict(client, {
     ...{ portal: undefined, jti: undefined, kind: 'request.approve', requestedBy: by },
     bodySha256: createHash('sha256').update(`owner ${portal} ${jti}`).digest(),
-    ...{ approvedBy: by, subject, verdict: 'accepted', code: undefined, sentence: undefined },
+    ...{
+      approvedBy: by,
+      subject,
+      about,
+      verdict: 'accepted',
+      code: undefined,
+      sentence: undefined,
+    },
     urgent: decision.urgent ?? false,
     onDone: touches.length === 0 ? undefined : onDone,
     ...{ touches, waits, decides: { portal, jti }, audit: decision },
@@ -116,4 +126,16 @@ async function approve(
       ? doneEvents(config, { portal, jti, kind, subject, onDone })
       : []),
   ]);
+}
+
+/** The sentence of a rule says what to do, as it does in a verdict: the hint of its code would say it again, or otherwise. */
+async function unhinted<T>(decide: () => Promise<T>): Promise<T> {
+  try {
+    return await decide();
+  } catch (error) {
+    const code = codeOf(error);
+    if (code === 'INTERNAL' || CODES[code].retry || (error as Error).cause !== undefined)
+      throw error;
+    throw new ChamberlainError(code, (error as Error).message, { action: '' });
+  }
 }

@@ -1,7 +1,7 @@
-/** The table `portals`: the portals that were added by request. */
+/** The tables `portals`: the portals that were added by request; and `listed_portals`: those that the file has listed. */
 import { createPublicKey } from 'node:crypto';
 import type { Client } from '../database/connection.ts';
-import type { Portal } from '../shared/config.ts';
+import { adminOfPortal, type Config, type Portal } from '../shared/config.ts';
 import { fingerprintOf } from '../ssh-keys/ed25519-key.ts';
 
 /** What is said of a portal that was added by request. */
@@ -103,6 +103,23 @@ export async function findPortalOfKeys(
   return (rows as { name: string; fingerprint: string }[])[0];
 }
 
+/**
+ * Records, in one statement, which portals the configuration file lists. A portal over HTTP of the same name that was added
+ * by request is thereby removed.
+ */
+export async function noteListedPortals(client: Client, { portals }: Config): Promise<void> {
+  const names = portals
+    .filter(({ name, byRequest }) => byRequest !== true && adminOfPortal(name) === undefined)
+    .map(({ name }) => name);
+  await client.query('SELECT note_listed_portals($1)', [names]);
+}
+
+/** Whether the configuration file lists or has ever listed a portal of that name. */
+export async function wasListed(client: Client, name: string): Promise<boolean> {
+  const { rowCount } = await client.query('SELECT FROM listed_portals WHERE name = $1', [name]);
+  return rowCount !== 0;
+}
+
 /** Adds a portal, or one of the same name that was removed. */
 export async function insertPortal(
   client: Client,
@@ -146,16 +163,16 @@ export async function markPortalRemoved(
   );
 }
 
-/** Whether a portal has changed since the request that waits under this id was sent. */
-export async function hasChangedSince(
+/** The last change of a portal since the request that waits under this id was sent, and by whom. */
+export async function findChangeSince(
   client: Client,
   name: string,
   { portal, jti }: { portal: string; jti: string },
-): Promise<boolean> {
-  const { rowCount } = await client.query(
-    `SELECT FROM portals p, approvals a
+): Promise<{ by: string; at: Date } | undefined> {
+  const { rows } = await client.query(
+    `SELECT coalesce(p.removed_by, p.changed_by, p.added_by) AS by, p.changed_at AS at FROM portals p, approvals a
      WHERE p.name = $1 AND a.portal = $2 AND a.request = $3 AND p.changed_at > a.opened_at`,
     [name, portal, jti],
   );
-  return rowCount !== 0;
+  return (rows as { by: string; at: Date }[])[0];
 }

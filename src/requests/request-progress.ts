@@ -16,6 +16,7 @@ export interface RequestView {
   kind: string | null;
   requestedBy: string | null;
   approvedBy: string | null;
+  /** the subject, or the portal that it is about */
   account: string | null;
   /** for a suspension or a reinstatement of several people: the people whom it changed */
   accounts: string[];

@@ -62,6 +62,8 @@ export interface NewVerdict {
   requestedBy: string | undefined;
   approvedBy: string | undefined;
   subject: number | undefined;
+  /** what it is about, if that is not the subject: the name of a portal */
+  about?: string | undefined;
   verdict: 'accepted' | 'refused';
   code: string | undefined;
   sentence: string | undefined;
@@ -91,12 +93,12 @@ export interface NewVerdict {
 const RECORD = `
   WITH given AS MATERIALIZED (
     SELECT * FROM jsonb_to_recordset($1) AS g (n int, portal text, jti uuid, body_sha256 bytea, kind text,
-      requested_by text, approved_by text, subject int, verdict text, code text, sentence text, on_done jsonb,
+      requested_by text, approved_by text, subject int, about text, verdict text, code text, sentence text, on_done jsonb,
       waits boolean, touches jsonb, audited jsonb, fields text[], key text)
   ), request AS (
-    INSERT INTO requests (portal, jti, body_sha256, kind, requested_by, approved_by, subject, verdict,
+    INSERT INTO requests (portal, jti, body_sha256, kind, requested_by, approved_by, subject, about, verdict,
                           code, sentence, urgent, on_done, done_at)
-    SELECT portal, jti, body_sha256, kind, requested_by, approved_by, subject, verdict, code, sentence, $2,
+    SELECT portal, jti, body_sha256, kind, requested_by, approved_by, subject, about, verdict, code, sentence, $2,
            CASE WHEN $4::uuid IS NULL THEN on_done END,
            CASE WHEN touches = '[]' AND ($4::uuid IS NOT NULL OR NOT waits) THEN now() END
     FROM given ORDER BY n
@@ -167,9 +169,21 @@ export async function recordVerdicts(
 }
 
 function toRow(verdict: NewVerdict, n: number) {
-  const { portal, jti, kind, subject, code, sentence, touches, waits = false, audit } = verdict;
+  const {
+    portal,
+    jti,
+    kind,
+    subject,
+    about,
+    code,
+    sentence,
+    touches,
+    waits = false,
+    audit,
+  } = verdict;
   return {
-    ...{ n, portal, jti, kind, subject, verdict: verdict.verdict, code, sentence, touches, waits },
+    ...{ n, portal, jti, kind, subject, about, verdict: verdict.verdict },
+    ...{ code, sentence, touches, waits },
     body_sha256: `\\x${verdict.bodySha256.toString('hex')}`,
     requested_by: verdict.requestedBy,
     approved_by: verdict.approvedBy,

@@ -471,6 +471,7 @@ async function accept(
   };
   const verdict: NewVerdict = {
     ...origin,
+    about: decision.about,
     bodySha256: identity.bodySha256,
     requestedBy: request.requestedBy,
     approvedBy: claims.sub,

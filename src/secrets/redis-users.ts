@@ -6,6 +6,7 @@ import { applyRedisUsers, type MadeUsers } from '../backends/redis/redis-users.t
 import { withAdmin } from '../cli/admin.ts';
 import { effectiveOf } from '../configuration/effective.ts';
 import { secretsOf } from '../doctor/files.ts';
+import { noteListedPortals } from '../requests/portals-table.ts';
 import type { Config, Portal } from '../shared/config.ts';
 import { passwordForPortal } from './secret.ts';
 import { alone } from './secret-files.ts';
@@ -18,6 +19,8 @@ import { alone } from './secret-files.ts';
  */
 export async function makeRedisUsers(config: Config): Promise<MadeUsers> {
   const making = async (): Promise<MadeUsers> => {
+    // no request may make the same names portals without users
+    await withAdmin(config, (client) => noteListedPortals(client, config));
     const portals = await readPortals(config);
     const done = await applyRedisUsers(
       config,

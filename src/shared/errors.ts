@@ -229,8 +229,8 @@ export const CODES = {
     'An operator changes the file, and runs `chamberlain reload`.',
   ),
   PORTAL_TAKEN: refusal(
-    'There is a portal of that name, or something else has the name.',
-    'Choose another name, or change that portal with portal.update.',
+    'There is a portal of that name, or something else has the name; or a portal whose events are to be handed over takes them itself.',
+    'Choose another name, or change that portal with portal.update; remove it before another portal gets its events.',
   ),
   PORTAL_UNKNOWN: refusal(
     'No request has added a portal of that name, or it was removed.',

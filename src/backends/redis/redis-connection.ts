@@ -207,19 +207,24 @@ export function guardRedis(redis: Redis): Guard {
     try {
       return await run();
     } catch (cause) {
-      const isLate = /timed out/.test((cause as Error).message);
-      // a command without an answer may still be in the connection, and would be done later
-      if (isLate) redis.disconnect(true);
-      // ioredis says this when it has tried as often as it may
-      const isAway = isLate || (cause as Error).name === 'MaxRetriesPerRequestError';
-      const { host, port, path = `${host}:${port}` } = redis.options;
-      throw new ChamberlainError('BACKEND_UNAVAILABLE', act, {
-        cause: isAway
-          ? new Error(`Redis does not answer at ${path}`, {
-              cause: isLate ? new Error('no answer in time') : disconnections.get(redis),
-            })
-          : new Error(`asking Redis at ${path}`, { cause }),
-      });
+      throw redisFailure(redis, act, cause);
     }
   };
+}
+
+/** What a command on that connection has thrown, as BACKEND_UNAVAILABLE with the act, the address, and why it is away. */
+export function redisFailure(redis: Redis, act: string, cause: unknown): ChamberlainError {
+  const isLate = /timed out/.test((cause as Error).message);
+  // a command without an answer may still be in the connection, and would be done later
+  if (isLate) redis.disconnect(true);
+  // ioredis says this when it has tried as often as it may
+  const isAway = isLate || (cause as Error).name === 'MaxRetriesPerRequestError';
+  const { host, port, path = `${host}:${port}` } = redis.options;
+  return new ChamberlainError('BACKEND_UNAVAILABLE', act, {
+    cause: isAway
+      ? new Error(`Redis does not answer at ${path}`, {
+          cause: isLate ? new Error('no answer in time') : disconnections.get(redis),
+        })
+      : new Error(`asking Redis at ${path}`, { cause }),
+  });
 }

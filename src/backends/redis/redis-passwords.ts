@@ -1,9 +1,11 @@
 /** Changes the passwords of the users of Redis (Redis, "ACL"), as its owner. */
+import type { Redis } from 'ioredis';
 import { ChamberlainError } from '../../shared/errors.ts';
 import { redisHash } from '../../secrets/secret.ts';
 import {
   connectProducer,
   type RedisAccount,
+  redisFailure,
   type RedisPlace,
   redisUser,
 } from './redis-connection.ts';
@@ -15,10 +17,15 @@ export const APPLY_USERS = 'Run `chamberlain redis-users --apply`: see docs/inst
  * What the owner of Redis could not do: STEP_FAILED, with what to do, if Redis has refused it; otherwise
  * BACKEND_UNAVAILABLE.
  */
-export function ownerFailure(act: string, cause: unknown, action: string): ChamberlainError {
+export function ownerFailure(
+  redis: Redis,
+  act: string,
+  cause: unknown,
+  action: string,
+): ChamberlainError {
   return (cause as Error).name === 'ReplyError'
     ? new ChamberlainError('STEP_FAILED', act, { cause, action })
-    : new ChamberlainError('BACKEND_UNAVAILABLE', act, { cause });
+    : redisFailure(redis, act, cause);
 }
 
 /**
@@ -36,7 +43,7 @@ export async function setPasswords(
     try {
       return await redis.call('ACL', ...words);
     } catch (cause) {
-      throw ownerFailure(act, cause, action);
+      throw ownerFailure(redis, act, cause, action);
     }
   };
   const save = () =>

@@ -1,9 +1,13 @@
 /** The users of a Redis: what they may do, and how they are made (Redis, "ACL"). */
 import type { Redis } from 'ioredis';
-import { ChamberlainError } from '../../shared/errors.ts';
 import { results } from './queue-keys.ts';
 import { ownerFailure } from './redis-passwords.ts';
-import { connectProducer, type RedisAccount, type RedisPlace } from './redis-connection.ts';
+import {
+  connectProducer,
+  type RedisAccount,
+  redisFailure,
+  type RedisPlace,
+} from './redis-connection.ts';
 
 /**
  * By user: whether the user is enabled, the commands, each as one text, that it may run, and the SHA-256 of each of its
@@ -48,7 +52,7 @@ export async function readRedisRights(
     return rights;
   } catch (cause) {
     if (/\bNOPERM\b/u.test((cause as Error).message)) return undefined;
-    throw new ChamberlainError('BACKEND_UNAVAILABLE', 'reading the users of Redis', { cause });
+    throw redisFailure(redis, 'reading the users of Redis', cause);
   } finally {
     redis.disconnect();
   }
@@ -108,6 +112,7 @@ export async function applyRedisUsers(
     return { made, changed: users.filter((u) => !made.includes(u) && differs(u)), removed };
   } catch (cause) {
     throw ownerFailure(
+      redis,
       'making the users of Redis as its owner',
       cause,
       'See docs/install.md, step 6.',
@@ -144,9 +149,7 @@ export async function logsInToRedis(
     return await Promise.race([redis.ping().then(() => true), refused]);
   } catch (cause) {
     if (/WRONGPASS|NOAUTH/u.test((cause as Error).message)) return false;
-    throw new ChamberlainError('BACKEND_UNAVAILABLE', `logging in to Redis as ${account}`, {
-      cause,
-    });
+    throw redisFailure(redis, `logging in to Redis as ${account}`, cause);
   } finally {
     redis.disconnect();
   }

@@ -1,5 +1,5 @@
 /** `chamberlain redis-users`: makes the users of Redis that portals and programs need. */
-import { lookAtRedisUsers } from '../../doctor/redis-users.ts';
+import { lookAtRedisUsers, lookAtSecretsOfUsers } from '../../doctor/redis-users.ts';
 import { makeRedisUsers, readEffective } from '../../secrets/redis-users.ts';
 import type { Command } from '../command.ts';
 import { configOf, wantsJson } from '../configuration.ts';
@@ -22,7 +22,7 @@ export function define(command: Command): void {
       'make the users; needs the secret redis-owner and all other secrets of Redis',
     )
     .examples('redis-users', 'redis-users --apply', 'redis-users --apply --json')
-    .exits({ 3: 'without --apply: a user differs' })
+    .exits({ 3: 'without --apply: a user differs, or --apply would fail here' })
     .action(async () => {
       const config = configOf(command);
       const json = wantsJson(command);
@@ -32,14 +32,17 @@ export function define(command: Command): void {
         else printPage(describeDone(Object.entries(done) as [string, string[]][]));
         return;
       }
-      const lines = await lookAtRedisUsers(await readEffective(config));
-      const differs = lines.filter(({ state }) => state !== 'ok').map(({ what }) => what);
+      const effective = await readEffective(config);
+      const missing = lookAtSecretsOfUsers(effective);
+      const differs = [...missing, ...(await lookAtRedisUsers(effective))]
+        .filter(({ state }) => state !== 'ok')
+        .map(({ what }) => what);
       if (differs.length > 0) process.exitCode = EXIT.pending;
       if (json) printJson({ differs });
       else if (differs.length === 0) printPage('every user is as it must be');
       else
         printPage(
-          `${differs.join('\n')}\n\n\`chamberlain redis-users --apply\` makes them as they must be.`,
+          `${differs.join('\n')}\n\n${missing[0]?.todo ?? '`chamberlain redis-users --apply` makes them as they must be.'}`,
         );
     });
 }

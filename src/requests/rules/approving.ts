@@ -59,6 +59,7 @@ export const reject: Handler<RequestOf<'request.reject'>> = async (context) => {
   return {
     subject: waiting.subject,
     account: waiting.account,
+    about: waiting.about,
     fields: ['approval'],
     touches: [],
     events: eventsOfWaiting(waiting, 'request.rejected', { by, reason: request.reason }),

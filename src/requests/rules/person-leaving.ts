@@ -315,7 +315,7 @@ export async function letWait(
   >,
   { uid, account }: Person,
   why: string,
-  about?: string,
+  { about, fields = [] }: { about?: string; fields?: readonly string[] } = {},
 ): Promise<Decision> {
   const { kind } = request;
   const jti = id?.jti ?? '';
@@ -335,7 +335,8 @@ export async function letWait(
   return {
     subject: uid,
     account,
-    fields: ['approval'],
+    about,
+    fields: [...fields, 'approval'],
     touches: [],
     events:
       portal === undefined

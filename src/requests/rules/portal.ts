@@ -8,9 +8,9 @@
  * Where the configuration file lists a portal of the same name, the file counts, and no request changes it.
  *
  * A portal with `events: queue` has a user of Redis, of whose password the request has the SHA-256. `chamberlain
- * redis-users` makes the user. How a portal gets its events never changes, and a name that had a user does not come again
- * without one: our programs work with their own rights in the queues of a portal over HTTP, so nobody else may ever have
- * written there.
+ * redis-users` makes the user. How a portal gets its events never changes. A name that had a user, also because the file has
+ * listed it, does not come again without one: our programs work with their own rights in the queues of a portal over
+ * HTTP, so nobody else may ever have written there.
  *
  * Whatever such a portal has sent is decided by its row as it is then (`requireLivePortal` in verdict.ts): a key or a
  * right that was taken away counts no more for what waits in the queue. A key that a portal had never counts again.
@@ -20,19 +20,20 @@ import { adminOfPortal, type Portal } from '../../shared/config.ts';
 import { fingerprintOf, lineOf } from '../../ssh-keys/ed25519-key.ts';
 import { parseSshKey } from '../../ssh-keys/ssh-key.ts';
 import { readKeyState } from '../admin-keys-table.ts';
-import { countUnconfirmed, handOverEvents } from '../../events/events-table.ts';
+import { countUnconfirmed, handOverEvents, MOST_HANDED_OVER } from '../../events/events-table.ts';
 import {
   type AddedPortal,
   changePortal,
   credentialsOf,
   findAddedPortal,
+  findChangeSince,
   findPortalOfKeys,
   fingerprintsOf,
-  hasChangedSince,
   insertPortal,
   markPortalRemoved,
   type PortalSettings,
   shownDigits,
+  wasListed,
 } from '../portals-table.ts';
 import {
   type Decision,
@@ -63,18 +64,19 @@ export const addPortal: Handler<RequestOf<'portal.add'>> = async (context) => {
   if (had?.removedAt === null || config.databases.servers.some((server) => server.name === name)) {
     refuse('PORTAL_TAKEN', `There is a portal or a database server named ${name} already.`);
   }
-  requireWay(name, settings, had?.settings);
+  requireWay(name, settings, hasUser(had?.settings) || (await wasListed(client, name)));
   await requireNewKeys(context, settings);
+  const fields = [
+    ...['keys', 'kinds', 'reads', ...SWITCHES.filter((each) => settings[each])],
+    ...credentialsOf(settings).map((each) => `+${shorten(each)}`),
+  ];
   if (approvedFor === undefined) {
     const why = `Another admin must approve the new portal ${name}: ${saying(settings)}.`;
-    return await waitFor(context, why);
+    return await waitFor(context, why, fields);
   }
   const by = { addedBy: approvedFor, approvedBy: requestedBy };
   await insertPortal(client, name, settings, by);
-  return await decidedOn(context, name, [
-    ...['keys', 'kinds', 'reads', ...SWITCHES.filter((each) => settings[each])],
-    ...credentialsOf(settings).map((each) => `+${shorten(each)}`),
-  ]);
+  return await decidedOn(context, name, fields);
 };
 
 export const updatePortal: Handler<RequestOf<'portal.update'>> = async (context) => {
@@ -85,7 +87,7 @@ export const updatePortal: Handler<RequestOf<'portal.update'>> = async (context)
   const { settings: before } = await requireAdded(context, name);
   const changes = Object.entries(given).filter(([, value]) => value !== undefined);
   const after: PortalSettings = Object.assign({ ...before }, Object.fromEntries(changes));
-  requireWay(name, after, before);
+  requireWay(name, after, hasUser(before));
   const had = credentialsOf(before);
   const has = credentialsOf(after);
   const newKeys = has.filter((each) => !had.includes(each));
@@ -110,7 +112,7 @@ export const updatePortal: Handler<RequestOf<'portal.update'>> = async (context)
   const more = wideningOf(context, before, after, newKeys);
   if (more.length > 0 && approvedFor === undefined) {
     const why = `Another admin must approve what the portal ${name} gets in addition: ${more.join('; ')}.`;
-    return await waitFor(context, why);
+    return await waitFor(context, why, fields);
   }
   await requireUnchanged(context, name);
   await changePortal(client, name, after, { by: approvedFor ?? requestedBy, newKeys });
@@ -146,24 +148,35 @@ export const handOver: Handler<RequestOf<'portal.hand-over'>> = async (context) 
       `The portal ${name} takes its events itself. Remove it first, if another portal is to get them.`,
     );
   }
+  const wasThere = async (portal: string) =>
+    (await findAddedPortal(client, portal)) !== undefined || (await wasListed(client, portal));
   if (adminOfPortal(to) !== undefined || !(await isThere(to))) {
-    refuse('PORTAL_UNKNOWN', `There is no portal ${to}. See \`chamberlain list portals\`.`);
+    const why = (await wasThere(to))
+      ? `The portal ${to} was removed, so it cannot get events. Name another one.`
+      : `There is no portal ${to}.`;
+    refuse('PORTAL_UNKNOWN', `${why} See \`chamberlain list portals\`.`);
   }
-  // if there are more, the next request is for the next
   const count = await countUnconfirmed(client, name);
+  if (count === 0 && !(await wasThere(name))) {
+    refuse('PORTAL_UNKNOWN', `There was no portal ${name}. See \`chamberlain list portals\`.`);
+  }
   if (count === 0) {
     refuse('REQUEST_INVALID', `There is no event that the portal ${name} has not taken.`);
   }
   if (approvedFor === undefined) {
-    const why = `Another admin must approve that the portal ${to} gets ${count} events of the removed portal ${name}, whatever its own rights are.`;
-    return await waitFor(context, why);
+    const many =
+      count > MOST_HANDED_OVER
+        ? `more than ${MOST_HANDED_OVER} at present, of which it gets the oldest ${MOST_HANDED_OVER}. The next request is for the others`
+        : `${count} at present`;
+    const why = `Another admin must approve that the portal ${to} gets the events that the removed portal ${name} has not taken, whatever its own rights are: ${many}.`;
+    return await waitFor(context, why, [`to ${to}`]);
   }
   for (const portal of [name, to]) await requireUnchanged(context, portal);
   const number = await handOverEvents(client, name, to);
   return await decidedOn(context, name, [`${number} events`, `to ${to}`]);
 };
 
-/** The decision, about the admin who asked for it. Portals do not hear of it. */
+/** The decision. Its subject is the admin who asked for it, who has a number. Portals do not hear of it. */
 async function decidedOn(
   context: RequestContext<unknown>,
   name: string,
@@ -171,7 +184,7 @@ async function decidedOn(
 ): Promise<Decision> {
   const { uid, account } = await requirePerson(context, context.approvedFor ?? context.requestedBy);
   return {
-    ...{ subject: uid, account, fields: [`portal ${name}`, ...fields] },
+    ...{ subject: uid, account, about: name, fields: [`portal ${name}`, ...fields] },
     ...{ touches: [], onDone: undefined },
   };
 }
@@ -179,9 +192,15 @@ async function decidedOn(
 async function waitFor(
   context: RequestContext<RequestOf<'portal.add' | 'portal.update' | 'portal.hand-over'>>,
   why: string,
+  fields: readonly string[],
 ): Promise<Decision> {
-  const person = await requirePerson(context, context.requestedBy);
-  return await letWait(context, person, why, context.request.name);
+  const { requestedBy, request } = context;
+  const { name } = request;
+  const person = await requirePerson(context, requestedBy);
+  return await letWait(context, person, why, {
+    about: name,
+    fields: [`portal ${name}`, ...fields],
+  });
 }
 
 function isListed(portals: readonly Portal[], name: string): boolean {
@@ -202,10 +221,12 @@ async function requireUnchanged(
   name: string,
 ): Promise<void> {
   if (approvedFor === undefined || id === undefined) return;
-  if (!(await hasChangedSince(client, name, id))) return;
+  const change = await findChangeSince(client, name, id);
+  if (change === undefined) return;
+  const { by, at } = change;
   refuse(
     'PORTAL_CHANGED',
-    `The portal ${name} has changed since the request was sent. Reject it; ${approvedFor} can send it again.`,
+    `${by} has changed the portal ${name} since the request was sent, at ${at.toISOString()}: the audit says what. Reject the request; ${approvedFor} can send it again.`,
   );
 }
 
@@ -221,19 +242,25 @@ async function requireAdded(
   return found;
 }
 
-/** Refuses a password without its queue and the other way round, and another way than a portal of that name has or had. */
-function requireWay(name: string, settings: PortalSettings, had: PortalSettings | undefined): void {
+const hasUser = (settings: PortalSettings | undefined): boolean =>
+  settings?.redisPasswordSha256 !== undefined;
+
+/**
+ * Refuses a password without its queue and the other way round; and a portal without a user of Redis under a name that had
+ * one.
+ */
+function requireWay(name: string, settings: PortalSettings, hadUser: boolean): void {
   const { events, redisPasswordSha256: hash } = settings;
-  if (had?.redisPasswordSha256 !== undefined && hash === undefined) {
-    refuse(
-      'REQUEST_INVALID',
-      `The portal ${name} had a user of Redis, which may have written into its queues. Add it with events: queue, or choose another name.`,
-    );
-  }
   if (events === 'queue' && hash === undefined) {
     refuse(
       'REQUEST_INVALID',
       'A portal with `events: queue` needs `redisPasswordSha256`: have the portal make a password (docs/portals.md).',
+    );
+  }
+  if (hadUser && hash === undefined) {
+    refuse(
+      'REQUEST_INVALID',
+      `The portal ${name} has or had a user of Redis, which may have written into its queues. Add it with events: queue, or choose another name.`,
     );
   }
   if (events === 'http' && hash !== undefined) {

@@ -9,6 +9,7 @@ import {
 } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { composeConfig, effectiveOf } from '../../../src/configuration/effective.ts';
+import { noteListedPortals } from '../../../src/requests/portals-table.ts';
 import { writeEvents } from '../../../src/events/events-table.ts';
 import { transact } from '../../../src/database/connection.ts';
 import { signToken, verifyCall, signCall } from '../../../src/requests/token.ts';
@@ -127,18 +128,22 @@ describe('portal.add', () => {
       ...{ byRequest: true, events: 'http', reads: ['own'], subjectEvents: false },
     });
     const { rows } = await realm.owner.query(
-      `SELECT account, fields FROM audit WHERE kind = 'request.approve' AND $1 = ANY (fields)`,
+      `SELECT kind, account, fields FROM audit WHERE $1 = ANY (fields) ORDER BY id`,
       [`portal ${one}`],
     );
+    const fields = [
+      ...[`portal ${one}`, 'keys', 'kinds', 'reads', 'speaksForAdmins'],
+      `+${fingerprintOf(key)}`,
+    ];
     expect(rows).toEqual([
-      {
-        account: 'steward',
-        fields: [
-          ...[`portal ${one}`, 'keys', 'kinds', 'reads', 'speaksForAdmins'],
-          `+${fingerprintOf(key)}`,
-        ],
-      },
+      { kind: 'portal.add', account: 'steward', fields: [...fields, 'approval'] },
+      { kind: 'request.approve', account: 'steward', fields },
     ]);
+    const { rows: shown } = await realm.owner.query(
+      'SELECT kind FROM request_progress WHERE account = $1 ORDER BY number',
+      [one],
+    );
+    expect(shown).toEqual([{ kind: 'portal.add' }, { kind: 'request.approve' }]);
   });
 
   test('is refused to a puppet who approves it', async () => {
@@ -253,9 +258,20 @@ describe('portal.add', () => {
 });
 
 describe('the password of Redis of a portal with a queue', () => {
+  /** Somebody may have written into its queues, in which our programs work with their own rights without a user. */
+  const requireNotOverHttp = async (name: string) => {
+    for (const [rest, sentence] of [
+      [{}, / has or had a user of Redis.* events: queue, or choose another name/u],
+      [{ events: 'queue' }, / needs `redisPasswordSha256`/u],
+    ] as const) {
+      expect(await ask('portal.add', 'steward', wish(name, newKey(), rest))).toMatchObject({
+        ...{ code: 'REQUEST_INVALID', sentence: expect.stringMatching(sentence) },
+      });
+    }
+  };
   const fieldsOf = async (name: string) => {
     const { rows } = await realm.owner.query<{ fields: string[] }>(
-      `SELECT fields FROM audit WHERE $1 = ANY (fields) ORDER BY id`,
+      `SELECT fields FROM audit WHERE $1 = ANY (fields) AND NOT 'approval' = ANY (fields) ORDER BY id`,
       [`portal ${name}`],
     );
     return rows.map(({ fields }) => fields.filter((each) => /redis|removed/u.test(each)));
@@ -295,10 +311,21 @@ describe('the password of Redis of a portal with a queue', () => {
       [],
       ['removed', `-${digits(next)}`],
     ]);
-    // somebody may have written into its queues, in which our programs work with their own rights without a user
-    const ofHttp = wish(name, newKey());
-    expect(await ask('portal.add', 'steward', ofHttp)).toMatchObject({ code: 'REQUEST_INVALID' });
+    await requireNotOverHttp(name);
     await add(name, newKey(), queue(third));
+  });
+
+  test('is needed under the name of every portal that the file has listed', async () => {
+    const [name, key] = [newName(), newKey()];
+    await add(name, key);
+    const file = { ...realm.world.config, portals: [{ ...realm.world.config.portals[0]!, name }] };
+    await noteListedPortals(realm.intake, file);
+    // it does not count again when the file no longer lists the name
+    expect((await current()).portals.map((each) => each.name)).not.toContain(name);
+    await requireNotOverHttp(name);
+    await add(name, newKey(), queue(newHash()));
+    await noteListedPortals(realm.intake, file);
+    expect((await current()).portals.map((each) => each.name)).toContain(name);
   });
 
   test('is for a portal with a queue only, and how it gets events does not change', async () => {
@@ -315,6 +342,9 @@ describe('the password of Redis of a portal with a queue', () => {
         code: 'REQUEST_INVALID',
       });
     }
+    // nobody else has written into its queues
+    await must('portal.remove', 'steward', { name: ofHttp });
+    await add(ofHttp, newKey(), queue(newHash()));
   });
 });
 
@@ -373,7 +403,10 @@ describe('portal.update', () => {
     await must('portal.update', 'second', { name, kinds: ['person.create'] });
     const { request } = await waiting(name);
     expect(await ask('request.approve', 'second', { request })).toMatchObject({
-      code: 'PORTAL_CHANGED',
+      ...{
+        code: 'PORTAL_CHANGED',
+        sentence: expect.stringMatching(/^second has changed the portal/u),
+      },
     });
     await must('portal.remove', 'second', { name });
     expect(await ask('request.approve', 'second', { request })).toMatchObject({
@@ -446,13 +479,21 @@ describe('portal.hand-over', () => {
     await tell(old);
     expect(await hand()).toMatchObject({ code: 'PORTAL_TAKEN' });
     await must('portal.remove', 'steward', { name: old });
-    for (const to of ['nobody', 'admin.steward', old]) {
-      expect(await hand({ ...wanted, to })).toMatchObject({ code: 'PORTAL_UNKNOWN' });
+    for (const [rest, sentence] of [
+      [{ to: 'nobody' }, /^There is no portal nobody\./u],
+      [{ to: 'admin.steward' }, /^There is no portal admin\.steward\./u],
+      [{ to: old }, /^The portal bridge\d+ was removed,/u],
+      [{ name: 'nobody' }, /^There was no portal nobody\./u],
+    ] as const) {
+      expect(await hand({ ...wanted, ...rest })).toMatchObject({
+        ...{ code: 'PORTAL_UNKNOWN', sentence: expect.stringMatching(sentence) },
+      });
     }
-    expect(await hand({ ...wanted, name: 'nobody' })).toMatchObject({ code: 'REQUEST_INVALID' });
     expect(await hand()).toEqual({ verdict: 'accepted' });
     const { request, why } = await waiting(old);
-    expect(why).toContain(`the portal ${next} gets 3 events of the removed portal ${old}`);
+    expect(why).toBe(
+      `Another admin must approve that the portal ${next} gets the events that the removed portal ${old} has not taken, whatever its own rights are: 3 at present.`,
+    );
     expect(await of(next)).toEqual([]);
     const approval = { kind: 'request.approve', requestedBy: 'second', request };
     expect(await realm.ask(approval, await current(), { as: 'second' })).toEqual({
@@ -469,6 +510,14 @@ describe('portal.hand-over', () => {
     );
     expect(rows).toEqual([{ removed: 4, erased: [3, 4] }]);
     expect(await hand()).toMatchObject({ code: 'REQUEST_INVALID' });
+    await realm.owner.query(
+      `INSERT INTO events (portal, event) SELECT $1, 'more' FROM generate_series(1, 5001)`,
+      [old],
+    );
+    expect(await hand()).toEqual({ verdict: 'accepted' });
+    expect((await waiting(old)).why).toContain(
+      'more than 5000 at present, of which it gets the oldest 5000.',
+    );
   });
 
   test('gives nothing if the portal came back before the approval', async () => {
