@@ -1,6 +1,7 @@
 /**
  * Calls surveys through PostgreSQL alone, for callers that wait a tenth of a second at most: one statement writes
- * the row and notifies every role, without a queue. A call that no role hears is lost, and the caller sees no answer.
+ * the row and notifies every role, without a queue. A call that a role does not hear is lost, so the caller repeats it; a role that answers
+ * already ignores it.
  */
 import type { Pool } from '../database/connection.ts';
 import { type Hearing, hearChannel } from '../database/notices.ts';

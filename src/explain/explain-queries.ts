@@ -42,6 +42,9 @@ export interface Looking {
   reports: (roles: readonly Role[], timeoutMs: number) => Promise<Map<Role, Report>>;
 }
 
+/** How often roles that have not answered are called again: one may have lost its connection when it was called. */
+const CALL_AGAIN_MS = 1000;
+
 const FIND_AND_ASK = `
   WITH found AS (
     SELECT uid, 'person' AS kind FROM people WHERE shell_name = $2
@@ -90,7 +93,14 @@ export async function withLooking<T>(
         async reports(roles, timeoutMs) {
           if (rows.length === 0) return new Map();
           const silentMs = askedAt + timeoutMs - performance.now();
-          const reports = await collectReports(client, id, roles, { silentMs, mostPutOff: 1 });
+          let calledAt = askedAt;
+          const callAgain = async (): Promise<void> => {
+            if (performance.now() - calledAt < CALL_AGAIN_MS) return;
+            calledAt = performance.now();
+            await client.query('SELECT pg_notify($1, $2)', [SURVEY_CALLS, id]);
+          };
+          const patience = { silentMs, mostPutOff: 1 };
+          const reports = await collectReports(client, id, roles, patience, callAgain);
           // a late role must find the row, so the next caller deletes it
           if (reports.size === roles.length) await deleteSurvey(client, id);
           return reports;

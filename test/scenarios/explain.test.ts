@@ -609,18 +609,14 @@ describe('a role that does not answer', () => {
     await eventually('homes', async () => states(await page('bridgebot')).join() === 'as wanted');
   });
 
-  test('a role that has lost its connection receives the next call', async () => {
+  test('a role that has lost its connection when it is called is called again', async () => {
     const listening = `FROM pg_stat_activity
       WHERE query = 'LISTEN chamberlain_surveys' AND datname = current_database()`;
     await eventually('every role to listen', async () => {
       return (await query(world, `SELECT ${listening}`)).length === 3;
     });
     await query(world, `SELECT pg_terminate_backend(pid) ${listening}`);
-    await eventually('answers', async () =>
-      (await about('bridgebot', 500)).subjects[0]?.targets.every(
-        ({ state }) => state === 'as wanted',
-      ),
-    );
+    expect(states(await page('bridgebot'))).toEqual(['as wanted']);
   });
 });
 
