@@ -32,6 +32,8 @@ export interface Realm {
   work(): ChildProcess;
   /** The last that it has written. */
   said(): string;
+  /** Waits until it has read the file with which it starts. */
+  started(): Promise<void>;
   /** Ends the process that works as SIGKILL does, and starts another. */
   kill(): Promise<void>;
   /** Writes the file: as it was at first, with what this changes. */
@@ -55,10 +57,17 @@ export async function openReloads(name: string): Promise<Realm> {
   const portals = identities.map((each) => openPortal(world, each));
   const redis = new Redis(world.redis.urlOf('owner'), { maxRetriesPerRequest: null });
   let said = '';
+  let isStarted = false;
   const start = () => {
+    isStarted = false;
     const started = startCli(['work', 'intake', 'relay'], { config: world.configFile });
     for (const stream of [started.stdout, started.stderr]) {
-      stream?.on('data', (bytes: Buffer) => (said = (said + bytes.toString()).slice(-MOST_SAID)));
+      stream?.on('data', (bytes: Buffer) => {
+        said = (said + bytes.toString()).slice(-MOST_SAID);
+        isStarted ||= said.includes(
+          `"pid":${started.pid},"roles":["intake","relay"],"msg":"working"`,
+        );
+      });
     }
     return started;
   };
@@ -76,6 +85,9 @@ export async function openReloads(name: string): Promise<Realm> {
   };
   return {
     ...{ world, portals, work: () => work, said: () => said },
+    async started() {
+      await eventually('the process to start', async () => isStarted);
+    },
     async kill() {
       await end();
       work = start();
@@ -157,6 +169,8 @@ export async function reloadUnderLoad(
   ).finally(() => (isSent = true));
   for (let n = 1; n <= reloads || !isSent; n += 1) {
     const isWrong = n % 10 === 5;
+    // a process that starts with a wrong file ends, as it should
+    if (isWrong) await realm.started();
     realm.write(isWrong ? (config) => ({ ...config, reservedNames: ['Wrong!'] }) : variant(n));
     const { exit, out, err } = await reload();
     exits[String(exit)] = (exits[String(exit)] ?? 0) + 1;
