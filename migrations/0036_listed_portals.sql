@@ -9,23 +9,6 @@ CREATE TABLE listed_portals (
 INSERT INTO listed_portals (name)
   SELECT s.portal FROM event_sequences s WHERE NOT EXISTS (SELECT FROM portals p WHERE p.name = s.portal);
 
--- Records them. A portal of the same name that was added by request and has no user is removed, because it must not count
--- again when the file no longer lists the name.
-CREATE FUNCTION note_listed_portals(names text[]) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
-DECLARE
-  replaced text[];
-BEGIN
-  INSERT INTO listed_portals (name) SELECT unnest(names) ORDER BY 1 ON CONFLICT DO NOTHING;
-  replaced := ARRAY(SELECT p.name FROM portals p WHERE p.name = ANY (names) AND p.removed_at IS NULL
-    AND NOT p.settings ? 'redisPasswordSha256');
-  -- every update asks all processes to reload
-  IF replaced = '{}' THEN RETURN; END IF;
-  UPDATE portals p SET removed_at = now(), removed_by = 'the configuration file',
-    removed_why = 'It lists a portal of this name.', changed_at = clock_timestamp()
-  WHERE p.name = ANY (replaced) AND p.removed_at IS NULL;
-END $$;
-
 -- What a request is about if that is no person and no tool: the name of a portal.
 ALTER TABLE requests ADD COLUMN about text;
 

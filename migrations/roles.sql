@@ -77,9 +77,8 @@ GRANT INSERT (request, portal, kind, requested_by, approved_by, subject, account
 GRANT SELECT, INSERT, UPDATE (revoked_at, revoked_by, revoked_why) ON admin_keys TO chamberlain_intake;
 GRANT SELECT, INSERT ON admin_additions TO chamberlain_intake;
 GRANT SELECT, INSERT, UPDATE ON portals TO chamberlain_intake;
-GRANT SELECT ON listed_portals TO chamberlain_intake;
--- the admin makes users of Redis for them (0036_listed_portals.sql)
-GRANT EXECUTE ON FUNCTION note_listed_portals(text[]) TO chamberlain_intake, chamberlain_admin;
+-- the admin makes users of Redis for them: such a name can then be no portal over HTTP
+GRANT SELECT, INSERT (name) ON listed_portals TO chamberlain_intake, chamberlain_admin;
 -- an event's number is the relay's to give
 GRANT SELECT, INSERT (portal, event, subject, request, code, data) ON events
   TO chamberlain_intake, chamberlain_relay, chamberlain_sweep;

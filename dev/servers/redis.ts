@@ -133,7 +133,7 @@ export async function keepOrChoosePort(
   }
   // a server that was killed may hold it for a moment longer
   for (let tries = 0; kept > 0 && tries < 40; tries += 1) {
-    if ((await isFree(kept)) || (await isOurs(kept))) return kept;
+    if ((await isFree(kept)) || (tries === 0 && (await isOurs(kept)))) return kept;
     await sleep(50);
   }
   return freePort();

@@ -29,6 +29,15 @@ export async function logReads(
   }
 }
 
+/** Of whom somebody reads in such a request: where it is about a portal, of the admin who sent it. */
+export function personIn(request: {
+  kind: string | null;
+  account: string | null;
+  requestedBy: string | null;
+}): string | null {
+  return request.kind?.startsWith('portal.') === true ? request.requestedBy : request.account;
+}
+
 /** What somebody has read of a person. */
 export interface ReadRow {
   id: string;

@@ -59,11 +59,10 @@ export async function lookAtRedisUsers(config: Config, knowsAdded = true): Promi
 }
 
 /**
- * The secrets without which `redis-users --apply` would fail on this machine.
- *
- * @param onlyWithOwner nothing is said where the secret of the owner is missing, too: users are made elsewhere
+ * The secrets without which `redis-users --apply` would fail on this machine. Nothing is said where that of the owner is
+ * missing, too: users are made elsewhere.
  */
-export function lookAtSecretsOfUsers(config: Config, { onlyWithOwner = false } = {}): Line[] {
+export function lookAtSecretsOfUsers(config: Config): Line[] {
   const accounts = redisRules(config.portals).flatMap(({ account }) => account ?? []);
   const names = accounts.map((account) => (account.startsWith('added.') ? 'portals' : account));
   const isMissing = (name: string): boolean => {
@@ -74,12 +73,12 @@ export function lookAtSecretsOfUsers(config: Config, { onlyWithOwner = false } =
     }
   };
   const missing = [...new Set(names)].filter(isMissing);
-  if (missing.length === 0 || (onlyWithOwner && missing.includes('owner'))) return [];
+  if (missing.length === 0 || missing.includes('owner')) return [];
   const named = missing.map((name) => `redis-${name}`).join(', ');
   return [
     fix(
       `\`redis-users --apply\` would fail on this machine, which lacks these secrets: ${named}`,
-      'Make them, as docs/install.md, step 2 says, or run the command where they are.',
+      'Make that of a new portal (docs/install.md, step 2). Copy each other one from the machine that uses it, or run the command there.',
     ),
   ];
 }
@@ -96,7 +95,7 @@ export async function findUserFaults(config: Config): Promise<string[]> {
     .map(({ name }) => fix(`it has no user portal.${name}`, APPLY_USERS));
   const known = new Set(redisRules(config.portals).map(({ user }) => user));
   const lines = [
-    ...lookAtSecretsOfUsers(config, { onlyWithOwner: true }),
+    ...lookAtSecretsOfUsers(config),
     ...missing,
     ...judgePasswords(config, rights),
     ...[...rights.keys()].filter((user) => !known.has(user)).flatMap(judgeUnknown),

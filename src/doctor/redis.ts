@@ -70,7 +70,7 @@ export async function lookAtRedis(
       'Check whether `chamberlain work intake` is running, and whether a portal sends the same request repeatedly.',
     ),
     ...(await effective().then((whole) => lookAtRedisUsers(whole ?? config, whole !== undefined))),
-    ...lookAtSecretsOfUsers((await effective()) ?? config, { onlyWithOwner: true }),
+    ...lookAtSecretsOfUsers((await effective()) ?? config),
   ];
 }
 

@@ -40,7 +40,7 @@ import {
   TIDY_MS,
 } from './batch.ts';
 import type { Follower } from '../configuration/config-in-use.ts';
-import { noteListedPortals } from '../requests/portals-table.ts';
+import { noteListedPortals, removeReplacedPortals } from '../requests/portals-table.ts';
 import { type Config, queuesOf } from '../shared/config.ts';
 import { openNews } from '../shared/news.ts';
 import { openIntakeMetrics } from './intake-metrics.ts';
@@ -121,7 +121,10 @@ async function takeInThawed(leased: Leased, terms: IntakeTerms): Promise<void> {
 
 /** Before anything is decided by the configuration. */
 const noteListed = (client: pg.Client, config: Config): Promise<void> =>
-  transact(client, () => noteListedPortals(client, config));
+  transact(client, async () => {
+    await noteListedPortals(client, config);
+    await removeReplacedPortals(client, config);
+  });
 
 /** Takes nothing, but forgets what ended as ever, so that no queue becomes too long. */
 async function tidyFrozen(terms: IntakeTerms): Promise<void> {

@@ -85,9 +85,12 @@ export async function listAddedPortals(client: Client): Promise<AddedPortal[]> {
   return rows as AddedPortal[];
 }
 
-/** The names of the portals that were removed by request. */
+/** The names of the portals that were removed by request, and that the configuration file has never listed. */
 export async function readRemovedPortals(client: Client): Promise<Set<string>> {
-  const { rows } = await client.query('SELECT name FROM portals WHERE removed_at IS NOT NULL');
+  const { rows } = await client.query(
+    `SELECT name FROM portals p WHERE removed_at IS NOT NULL
+       AND NOT EXISTS (SELECT FROM listed_portals l WHERE l.name = p.name)`,
+  );
   return new Set((rows as { name: string }[]).map(({ name }) => name));
 }
 
@@ -103,15 +106,38 @@ export async function findPortalOfKeys(
   return (rows as { name: string; fingerprint: string }[])[0];
 }
 
-/**
- * Records, in one statement, which portals the configuration file lists. A portal over HTTP of the same name that was added
- * by request is thereby removed.
- */
-export async function noteListedPortals(client: Client, { portals }: Config): Promise<void> {
-  const names = portals
+const namesOfFile = ({ portals }: Config): string[] =>
+  portals
     .filter(({ name, byRequest }) => byRequest !== true && adminOfPortal(name) === undefined)
     .map(({ name }) => name);
-  await client.query('SELECT note_listed_portals($1)', [names]);
+
+/** Records which portals the configuration file lists: each of them has, or gets, a user of Redis. */
+export async function noteListedPortals(client: Client, config: Config): Promise<void> {
+  await client.query(
+    'INSERT INTO listed_portals (name) SELECT unnest($1::text[]) ORDER BY 1 ON CONFLICT DO NOTHING',
+    [namesOfFile(config)],
+  );
+}
+
+/**
+ * Removes each portal over HTTP that was added by request and whose name the file lists: it must not count again when the
+ * file no longer lists the name.
+ */
+export async function removeReplacedPortals(client: Client, config: Config): Promise<void> {
+  const by = 'the configuration file';
+  const { rows } = await client.query(
+    `SELECT name, settings FROM portals
+     WHERE name = ANY ($1) AND removed_at IS NULL AND NOT settings ? 'redisPasswordSha256'`,
+    [namesOfFile(config)],
+  );
+  for (const { name, settings } of rows as { name: string; settings: PortalSettings }[]) {
+    await markPortalRemoved(client, name, { by, why: 'It lists a portal of this name.' });
+    const gone = credentialsOf(settings).map((each) => `-${each}`);
+    await client.query(
+      `INSERT INTO audit (kind, requested_by, fields, verdict) VALUES ('portal.remove', $1, $2, 'accepted')`,
+      [by, [`portal ${name}`, 'removed', ...gone]],
+    );
+  }
 }
 
 /** Whether the configuration file lists or has ever listed a portal of that name. */

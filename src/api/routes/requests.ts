@@ -17,7 +17,7 @@ import { findAdminKeys } from '../../requests/admin-keys-table.ts';
 import { kidOfAdmin } from '../../requests/token.ts';
 import { queueOf } from '../../shared/config.ts';
 import { checkJob, type SignedJob } from '../../requests/verdict.ts';
-import { logReads } from '../api-reads-table.ts';
+import { logReads, personIn } from '../api-reads-table.ts';
 import { hasCome, type Outcome, type Until } from '../outcomes.ts';
 import { notFound, Problem } from '../problem.ts';
 import { cursorOf, NUMBER_KEY, PAGE_QUERY, pageOf, readCursor, SEARCH } from '../page.ts';
@@ -64,7 +64,7 @@ const PROGRESS = z
     kind: z.string().nullable(),
     requestedBy: z.string().nullable(),
     approvedBy: z.string().nullable(),
-    account: z.string().nullable().describe('the person or tool that it is about'),
+    account: z.string().nullable().describe('the person, tool or portal that it is about'),
     accounts: z.array(z.string()).describe('of a request about several people'),
     verdict: z.enum(['accepted', 'refused']),
     code: z.string().nullable(),
@@ -283,9 +283,11 @@ async function logReasons(
   caller: Caller,
   requests: readonly RequestView[],
 ): Promise<void> {
-  const whose = requests.flatMap(({ portal, account, approval, access }) => {
+  const whose = requests.flatMap((request) => {
+    const { portal, approval, access } = request;
+    const person = personIn(request);
     const reason = approval?.reason ?? access?.reason ?? null;
-    return portal === caller.name || reason === null || account === null ? [] : [account];
+    return portal === caller.name || reason === null || person === null ? [] : [person];
   });
   if (whose.length > 0) await logReads(client, caller, whose, ['reasons']);
 }

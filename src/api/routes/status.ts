@@ -12,7 +12,7 @@ import {
 } from '../../unmanaged/unmanaged-table.ts';
 import { UNMANAGED_KINDS } from '../../unmanaged/unmanaged.ts';
 import { unseenOf } from '../../unmanaged/unseen.ts';
-import { logReads } from '../api-reads-table.ts';
+import { logReads, personIn } from '../api-reads-table.ts';
 import { makePage, PAGE_QUERY, pageOf, readCursor } from '../page.ts';
 import { plain } from '../../shared/plain.ts';
 import { route } from '../route.ts';
@@ -78,7 +78,10 @@ export const STATUS_ROUTES = [
     withClient(pool, async (client) => {
       const waiting = await readOpenAccessRequests(client);
       const toApprove = await readWaitingRequests(client);
-      const whose = [...waiting.map(({ person }) => person), ...toApprove.map((w) => w.account)];
+      const whose = [
+        ...waiting.map(({ person }) => person),
+        ...toApprove.flatMap((each) => personIn(each) ?? []),
+      ];
       await logReads(client, caller, whose, ['reasons']);
       return { status: 200, body: plain({ waiting, toApprove }) };
     }),
@@ -99,7 +102,7 @@ export const STATUS_ROUTES = [
         ...work.leaving.movers.map(({ account }) => account),
         ...work.leaving.held.map(({ account }) => account),
         ...work.waitingForApproval.map(({ person }) => person),
-        ...work.toApprove.map(({ account }) => account),
+        ...work.toApprove.flatMap((each) => personIn(each) ?? []),
       ];
       await logReads(client, caller, whose, ['reasons']);
       return { status: 200, body: plain({ ...blockers, ...work }) };

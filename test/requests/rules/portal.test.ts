@@ -9,7 +9,7 @@ import {
 } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { composeConfig, effectiveOf } from '../../../src/configuration/effective.ts';
-import { noteListedPortals } from '../../../src/requests/portals-table.ts';
+import { noteListedPortals, removeReplacedPortals } from '../../../src/requests/portals-table.ts';
 import { writeEvents } from '../../../src/events/events-table.ts';
 import { transact } from '../../../src/database/connection.ts';
 import { signToken, verifyCall, signCall } from '../../../src/requests/token.ts';
@@ -320,11 +320,17 @@ describe('the password of Redis of a portal with a queue', () => {
     await add(name, key);
     const file = { ...realm.world.config, portals: [{ ...realm.world.config.portals[0]!, name }] };
     await noteListedPortals(realm.intake, file);
+    await removeReplacedPortals(realm.intake, file);
+    const { rows } = await realm.owner.query(
+      `SELECT fields[1:2] AS fields FROM audit WHERE requested_by = 'the configuration file'`,
+    );
+    expect(rows).toEqual([{ fields: [`portal ${name}`, 'removed'] }]);
     // it does not count again when the file no longer lists the name
     expect((await current()).portals.map((each) => each.name)).not.toContain(name);
     await requireNotOverHttp(name);
     await add(name, newKey(), queue(newHash()));
     await noteListedPortals(realm.intake, file);
+    await removeReplacedPortals(realm.intake, file);
     expect((await current()).portals.map((each) => each.name)).toContain(name);
   });
 
