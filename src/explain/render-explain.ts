@@ -143,7 +143,9 @@ function credentialsOf(credentials: SubjectPage['credentials']): string {
     return `password number ${wantedEpoch} is wanted, and there is none yet`;
   }
   const before =
-    previousUntil === null ? '' : `; the previous one works until ${timeOf(previousUntil)}`;
+    previousUntil === null
+      ? ''
+      : `; the one before number ${recordedEpoch} works until ${timeOf(previousUntil)}`;
   const made = `password number ${recordedEpoch}, made ${timeOf(recordedAt)}`;
   if (recordedEpoch === wantedEpoch) return `${made}${before}`;
   const out = lockedOut

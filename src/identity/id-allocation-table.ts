@@ -98,7 +98,8 @@ export function describeScarce({
     todo:
       'First add a range to `login-host.yaml` on each login host, and run `chamberlain-login-host` there. ' +
       `Then add it to \`ids.${whose}\` in the configuration. ` +
-      'Load the rules of the directory again ("To load the rules again" in docs/install.md, step 7), and restart the workers.',
+      'Load the rules of the directory again ("To load the rules again" in docs/install.md, step 7). ' +
+      'In a directory that others use too, do not do that: run `chamberlain setup --answers FILE` with the new `ids`, and do what it says. Then restart the workers.',
   };
 }
 

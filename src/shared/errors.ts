@@ -258,7 +258,7 @@ export const CODES = {
   ),
   IDS_EXHAUSTED: refusal(
     'The ranges have no number left.',
-    'First add a range to `login-host.yaml` on each login host, and run `chamberlain-login-host` there (from a clone: `deploy/login-host/install`). Then add it to `ids` in the configuration, load the rules of the directory again ("To load the rules again" in docs/install.md, step 7), and restart the workers.',
+    'First add a range to `login-host.yaml` on each login host, and run `chamberlain-login-host` there (from a clone: `deploy/login-host/install`). Then add it to `ids` in the configuration, and load the rules of the directory again ("To load the rules again" in docs/install.md, step 7). In a directory that others use too, do not do that: run `chamberlain setup --answers FILE` with the new `ids`, and do what it says. Then restart the workers.',
   ),
   // keys
   KEY_PRIVATE: refusal(

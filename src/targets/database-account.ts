@@ -275,7 +275,7 @@ function addLock({ server, account, want, wanted, wantedGrants, add }: OnServer)
   const [change, because] = !account.locked
     ? ['unlocked → locked', whyLocked(wanted)]
     : isLimitRight
-      ? ['locked again', 'its events still run although it is locked']
+      ? ['locked again', 'its scheduled events (CREATE EVENT) still run although it is locked']
       : ['locked again', 'its connections may still be open although it is locked'];
   const withoutEventsOn = runsEvents.map(patternOf);
   add('revoke', change, because, {

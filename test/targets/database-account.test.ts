@@ -533,7 +533,7 @@ describe('database-account', () => {
     const found = have('s51234', [account({ locked: true })], toolsdb);
     const [step] = planned(tool({ state: 'disabled' }), found).steps;
     expect(step).toMatchObject({
-      because: 'its events still run although it is locked',
+      because: 'its scheduled events (CREATE EVENT) still run although it is locked',
       action: { locked: true, withoutEventsOn: ['s51234\\_\\_%'] },
     });
   });

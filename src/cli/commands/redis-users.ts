@@ -34,15 +34,20 @@ export function define(command: Command): void {
       }
       const effective = await readEffective(config);
       const missing = lookAtSecretsOfUsers(effective);
-      const differs = [...missing, ...(await lookAtRedisUsers(effective))]
-        .filter(({ state }) => state !== 'ok')
-        .map(({ what }) => what);
+      const lines = [...missing, ...(await lookAtRedisUsers(effective))].filter(
+        ({ state }) => state !== 'ok',
+      );
+      const differs = lines.map(({ what }) => what);
       if (differs.length > 0) process.exitCode = EXIT.pending;
       if (json) printJson({ differs });
       else if (differs.length === 0) printPage('every user is as it must be');
       else
         printPage(
-          `${differs.join('\n')}\n\n${missing[0]?.todo ?? '`chamberlain redis-users --apply` makes them as they must be.'}`,
+          [
+            ...differs.map((each) => `Redis: ${each}`),
+            '',
+            ...new Set((missing.length > 0 ? missing : lines).map(({ todo }) => todo)),
+          ].join('\n'),
         );
     });
 }

@@ -29,8 +29,8 @@ export function define(secret: Command): void {
         'is refused, and no program on this machine needs a restart. The file keeps its owner and mode. The\n' +
         'command may be interrupted at any moment, and run again. Run it as root on the machine that has the\n' +
         'file. It needs the secrets named below, and postgres-admin to write the audit.\n\n' +
-        '  postgres-ROLE         changed by the role itself, at once; first stop the programs on other\n' +
-        '                        machines that use it\n' +
+        '  postgres-ROLE         changed by that PostgreSQL role itself, at once; first stop the programs\n' +
+        '                        on other machines that use it\n' +
         '  ldap-ACCOUNT          changed by ldap-admin; the old password stays valid until --finish\n' +
         '  ldap-admin            changed by root on the machine of the directory (ldapi://), at once\n' +
         '  mariadb-ACCOUNT       changed by mariadb-databases; the old password stays valid until --finish\n' +

@@ -271,7 +271,12 @@ async function showOrphans(client: Client, json: boolean): Promise<void> {
       ['title', ({ title }) => title],
     ]),
   );
-  print(paint('dim', '\nchamberlain submit maintainer.add --tool TOOL --person PERSON --wait'));
+  print(
+    paint(
+      'dim',
+      '\nchamberlain submit maintainer.add --tool NAME --person PERSON --wait   (NAME without the prefix of the realm)',
+    ),
+  );
 }
 
 function showSubject(word: string) {

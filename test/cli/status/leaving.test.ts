@@ -238,7 +238,7 @@ describe('when some are leaving', () => {
     expect(out).toMatch(
       /^tools\.lonely +active +5 d +alice \(suspended\), dora \(not a realm member\), tools\.going \(archived\) +A tool$/mu,
     );
-    expect(out).toContain('maintainer.add --tool TOOL --person PERSON');
+    expect(out).toContain('maintainer.add --tool NAME --person PERSON');
     expect(await json('status', '--orphaned')).toMatchObject({ orphans: [{ name: 'lonely' }] });
     // no longer listed when somebody can use it, or when it is to be deleted, though the mark still exists
     for (const [change, back] of [
