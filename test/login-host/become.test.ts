@@ -381,7 +381,8 @@ test('bash completes the name of a tool', async () => {
     ],
     { input: typed },
   );
-  expect(out).toMatch(/^tools\.bridgebot\r$/mu);
+  // `script` may pass on the end of its input at any moment, which the terminal shows as ^@
+  expect(out).toMatch(/^(\^@)?tools\.bridgebot\r$/mu);
 });
 
 test.each([
