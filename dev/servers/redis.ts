@@ -131,9 +131,10 @@ export async function keepOrChoosePort(
   } catch {
     // the first start
   }
+  if (kept > 0 && (await isOurs(kept))) return kept;
   // a server that was killed may hold it for a moment longer
   for (let tries = 0; kept > 0 && tries < 40; tries += 1) {
-    if ((await isFree(kept)) || (tries === 0 && (await isOurs(kept)))) return kept;
+    if (await isFree(kept)) return kept;
     await sleep(50);
   }
   return freePort();

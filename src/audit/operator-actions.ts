@@ -2,8 +2,8 @@
 import type { Client } from '../database/connection.ts';
 
 /**
- * An action in the audit that is not a request: of an operator, of the calendar, or of a request about one subject on
- * others. It holds no personal data: a subject is named by number and account name.
+ * An action in the audit that is not a request: of an operator, of the calendar, of the configuration file, or of a
+ * request about one subject on others. It holds no personal data: a subject is named by number and account name.
  */
 export interface OperatorAction {
   kind:
@@ -18,8 +18,9 @@ export interface OperatorAction {
     | 'audit.close'
     | 'secret.rotate'
     | 'host.join'
-    | 'host.remove';
-  /** `unix:<name>`, which is a claim and not a proof; or `the calendar` */
+    | 'host.remove'
+    | 'portal.remove';
+  /** `unix:<name>`, which is a claim and not a proof; or `the calendar`, or `the configuration file` */
   by: string;
   subject?: number;
   account?: string;

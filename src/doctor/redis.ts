@@ -42,6 +42,7 @@ export async function lookAtRedis(
     .filter((queue) => !ofPortals.includes(queue) || (waiting.get(queue) ?? 0) > 0)
     .map((queue) => `${queue} ${waiting.get(queue) ?? 0}`)
     .join(', ');
+  const whole = await effective();
   return [
     ok(`version ${version} answers`),
     judgeClock('Redis', clock, { askedAt, answeredAt: Date.now() }),
@@ -69,8 +70,8 @@ export async function lookAtRedis(
       `${requests} requests wait for a verdict (${depths})`,
       'Check whether `chamberlain work intake` is running, and whether a portal sends the same request repeatedly.',
     ),
-    ...(await effective().then((whole) => lookAtRedisUsers(whole ?? config, whole !== undefined))),
-    ...lookAtSecretsOfUsers((await effective()) ?? config),
+    ...(await lookAtRedisUsers(whole ?? config, whole !== undefined)),
+    ...lookAtSecretsOfUsers(whole ?? config),
   ];
 }
 

@@ -1,5 +1,6 @@
 /** The tables `portals`: the portals that were added by request; and `listed_portals`: those that the file has listed. */
 import { createPublicKey } from 'node:crypto';
+import { writeOperatorAction } from '../audit/operator-actions.ts';
 import type { Client } from '../database/connection.ts';
 import { adminOfPortal, type Config, type Portal } from '../shared/config.ts';
 import { fingerprintOf } from '../ssh-keys/ed25519-key.ts';
@@ -133,10 +134,8 @@ export async function removeReplacedPortals(client: Client, config: Config): Pro
   for (const { name, settings } of rows as { name: string; settings: PortalSettings }[]) {
     await markPortalRemoved(client, name, { by, why: 'It lists a portal of this name.' });
     const gone = credentialsOf(settings).map((each) => `-${each}`);
-    await client.query(
-      `INSERT INTO audit (kind, requested_by, fields, verdict) VALUES ('portal.remove', $1, $2, 'accepted')`,
-      [by, [`portal ${name}`, 'removed', ...gone]],
-    );
+    const fields = [`portal ${name}`, 'removed', ...gone];
+    await writeOperatorAction(client, { kind: 'portal.remove', by, fields });
   }
 }
 
