@@ -4,7 +4,7 @@
  */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { eventually } from '../eventually.ts';
-import { openLogin, type AgentStatus, type Login, type Session } from './login.ts';
+import { openLogin, type Login, type Session, untilSound, untilStatus } from './login.ts';
 import { difference, filesBySeals, filesOf } from '../drift/sealed-files.ts';
 
 const HOUR = 3600;
@@ -33,15 +33,8 @@ afterAll(async () => {
 
 afterEach(async () => {
   login.host.setClock(0);
-  await untilStatus('trust', ({ trusted }) => trusted);
+  await untilStatus(login, 'trust', ({ trusted }) => trusted);
 });
-
-const untilStatus = (what: string, is: (status: AgentStatus) => boolean) =>
-  eventually(what, async () => {
-    const status = await login.agentStatus();
-    if (is(status)) return status;
-    throw new Error(JSON.stringify(status));
-  });
 
 const getsIn = async (name: string, key?: string) =>
   (await login.ssh(name, 'true', key === undefined ? {} : { key })).code === 0;
@@ -82,7 +75,7 @@ describe.each([
 ])('a clock that jumps two days %s', (_, ahead, sentence) => {
   test('costs trust, names what to check, and ends no session', async () => {
     login.host.setClock(ahead);
-    await untilStatus('distrust', ({ why }) => sentence.test(why ?? ''));
+    await untilStatus(login, 'distrust', ({ why }) => sentence.test(why ?? ''));
     // no key whose end was set by another clock lasts longer than a day by this one
     await eventually('none that lasts longer', () =>
       ['alice', 'bob', 'carol'].every((name) =>
@@ -103,7 +96,7 @@ describe.each([
 
   test('delays nothing that takes access away; changes made meanwhile take effect, and keys are renewed, once the clock is right', async () => {
     login.host.setClock(ahead);
-    await untilStatus('distrust', ({ why }) => sentence.test(why ?? ''));
+    await untilStatus(login, 'distrust', ({ why }) => sentence.test(why ?? ''));
     const { portal } = login;
     const key = await login.host.newKey(`new-${ahead}`);
     await portal.get({ kind: 'key.add', requestedBy: 'alice', person: 'alice', key: key.line });
@@ -112,19 +105,19 @@ describe.each([
 
     login.host.setClock(0);
     await login.admit('carol');
-    await untilStatus('trust', ({ trusted }) => trusted);
+    await untilStatus(login, 'trust', ({ trusted }) => trusted);
     await expectAsBefore();
     for (const file of [key.file, login.keys.get('alice')]) {
       expect([file, await getsIn('alice', file)]).toEqual([file, true]);
     }
-    expect(await login.agentStatus()).toMatchObject({ refused: [], held: null });
+    await untilSound(login);
   });
 });
 
 test('a clock beyond the end of all seals lets nobody in, and ends no session', async () => {
   login.host.setClock(8 * DAY);
   await eventually('no keys', () => login.keyFile('alice').length === 0);
-  const { refused } = await untilStatus('why', (status) => status.refused.length >= 4);
+  const { refused } = await untilStatus(login, 'why', (status) => status.refused.length >= 4);
   expect(refused.map(({ entry, why }) => [entry, why])).toContainEqual([
     'alice',
     expect.stringMatching(/^its seal ended at \S+ \(is this host's clock right\?\)$/),
@@ -132,7 +125,7 @@ test('a clock beyond the end of all seals lets nobody in, and ends no session', 
   expect((await his.run('become bot true')).output).toContain('You are not a member of the group');
 
   login.host.setClock(0);
-  await untilStatus('trust', ({ trusted, refused: left }) => trusted && left.length === 0);
+  await untilSound(login);
   await expectAsBefore();
 });
 
@@ -142,9 +135,9 @@ test('a host that boots with a wrong clock is as before once the clock is right'
   login.host.setClock(-400 * DAY);
   await helper.start();
   await agent.start();
-  await untilStatus('distrust', ({ trusted, why }) => !trusted && /ahead/.test(why ?? ''));
+  await untilStatus(login, 'distrust', ({ trusted, why }) => !trusted && /ahead/.test(why ?? ''));
   login.host.setClock(0);
-  await untilStatus('trust', ({ trusted }) => trusted);
+  await untilStatus(login, 'trust', ({ trusted }) => trusted);
   await expectAsBefore();
   expect(await getsIn('carol')).toBe(true);
 });

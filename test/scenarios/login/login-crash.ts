@@ -7,7 +7,7 @@ import { runningPid, signalTree } from '../../stack.ts';
 import { newKey } from '../../login-host/seals.ts';
 import { randomFrom } from '../processes/crash.ts';
 import { eventually } from '../eventually.ts';
-import { openLogin, type Login } from './login.ts';
+import { openLogin, type Login, untilSound } from './login.ts';
 import { settled } from '../outside.ts';
 import type { Wish } from '../portal.ts';
 import { difference, filesBySeals, filesOf, malformed } from '../drift/sealed-files.ts';
@@ -149,11 +149,7 @@ export async function surviveKills(login: Login, changes: number, seed: number):
     looks = await watch.end();
   }
   expect(watch.faults).toEqual([]);
-  // the status is written after the files
-  await eventually('a status without refusals', async () => {
-    expect(await login.agentStatus()).toMatchObject({ trusted: true, refused: [], held: null });
-    return true;
-  });
+  await untilSound(login);
   restarts.sort((a, b) => a - b);
   const [median, slowest] = [restarts[restarts.length >> 1], restarts.at(-1)].map((ms) =>
     Math.round(ms ?? Infinity),

@@ -10,7 +10,14 @@ import { runningPid, signalTree, startServer, stopServer } from '../../stack.ts'
 import { restoreDirectoryCopy, dumpDirectory } from '../recovery/backup.ts';
 import { eventually } from '../eventually.ts';
 import { confirmRecovery } from '../recovery/recovering.ts';
-import { addLoginHost, type AgentStatus, type Login, type Session } from './login.ts';
+import {
+  addLoginHost,
+  type AgentStatus,
+  type Login,
+  type Session,
+  untilSound,
+  untilStatus,
+} from './login.ts';
 import { changeDirectory, readDirectory, settled } from '../outside.ts';
 import { openRunning } from '../running.ts';
 import { difference, filesBySeals, filesOf } from '../drift/sealed-files.ts';
@@ -81,18 +88,6 @@ async function expectWhatIsRight(): Promise<void> {
   expect((await carols.run('id -un')).output).toBe('carol\n');
 }
 
-const untilStatus = (what: string, is: (status: AgentStatus) => boolean) =>
-  eventually(what, async () => {
-    const status = await login.agentStatus();
-    if (is(status)) return status;
-    throw new Error(JSON.stringify(status));
-  });
-
-const untilTrusted = () =>
-  untilStatus('trust', ({ trusted, refused, held }) => {
-    return trusted && refused.length === 0 && held === null;
-  });
-
 function signalMain(name: 'SIGSTOP' | 'SIGCONT'): void {
   const pid = runningPid(login.world.slapd);
   if (pid !== undefined) signalTree(pid, name);
@@ -111,9 +106,9 @@ describe('a replica that lags, while the other server hangs', () => {
 
   test('is not trusted: what was revoked stays revoked, and people who were added since stay', async () => {
     signalMain('SIGSTOP');
-    const status = await untilStatus('the doubt', ({ why }) => OLDER.test(why ?? ''));
+    const status = await untilStatus(login, 'the doubt', ({ why }) => OLDER.test(why ?? ''));
     expect(status).toMatchObject({ trusted: false, server: lagging.tcpUri() });
-    const { refused } = await untilStatus('whom it shows older', isRefused);
+    const { refused } = await untilStatus(login, 'whom it shows older', isRefused);
     const reasons = new Map(refused.map(({ entry, why }) => [entry, why]));
     expect(CHANGED.map((name) => [name, reasons.get(name)])).toEqual(
       CHANGED.map((name) => [
@@ -131,7 +126,7 @@ describe('a replica that lags, while the other server hangs', () => {
     for (const one of [agent, helper]) await one.stop('SIGKILL');
     await helper.start();
     await agent.start();
-    await untilStatus('the doubt', (status) => {
+    await untilStatus(login, 'the doubt', (status) => {
       return OLDER.test(status.why ?? '') && isRefused(status);
     });
     await expectWhatIsRight();
@@ -139,7 +134,7 @@ describe('a replica that lags, while the other server hangs', () => {
 
   test('the server is trusted automatically when it is back', async () => {
     signalMain('SIGCONT');
-    await untilTrusted();
+    await untilSound(login);
     await expectWhatIsRight();
   });
 });
@@ -151,7 +146,7 @@ describe('a directory that was restored from a backup', () => {
   });
 
   test('is not trusted: what was revoked stays revoked, and people who were added since stay', async () => {
-    await untilStatus('the doubt', (status) => {
+    await untilStatus(login, 'the doubt', (status) => {
       const { why, held } = status;
       return OLDER.test(why ?? '') && isRefused(status) && held?.names.join() === 'carol';
     });
@@ -167,7 +162,7 @@ describe('a directory that was restored from a backup', () => {
     expect(await login.ssh('alice', 'true', { key: lost.file })).toMatchObject({ code: 255 });
     expect(await login.ssh('bob', 'true')).toMatchObject({ code: 255 });
     // the host still refuses older seals, whether it trusts the directory or (once its heartbeat is a minute old) not
-    await untilStatus('the end of that doubt', (status) => {
+    await untilStatus(login, 'the end of that doubt', (status) => {
       return !OLDER.test(status.why ?? '') && isRefused(status);
     });
   });
@@ -176,7 +171,7 @@ describe('a directory that was restored from a backup', () => {
     const { world } = login;
     expect(await confirmRecovery(world)).toMatchObject({ exit: 0 });
     await settled(world);
-    await untilTrusted();
+    await untilSound(login);
     await eventually('what the seals say', async () => {
       return difference(filesOf(login), await filesBySeals(login)) === undefined;
     });
@@ -198,7 +193,7 @@ describe('an older seal that somebody puts back', () => {
 
   test('is refused by a host that has seen a newer one', async () => {
     for (const name of PUT_BACK) await putBack(name);
-    const status = await untilStatus('the refusals', (each) => isRefused(each, PUT_BACK));
+    const status = await untilStatus(login, 'the refusals', (each) => isRefused(each, PUT_BACK));
     expect(status).toMatchObject({ trusted: true });
     await expectWhatIsRight();
   });
@@ -209,7 +204,7 @@ describe('an older seal that somebody puts back', () => {
     await machine.must(['/bin/sh', '-c', `rm -rf ${PLACES.login}/* ${PLACES.keys}/*`]);
     await helper.start();
     await agent.start();
-    await untilStatus('the refusals', (status) => isRefused(status, PUT_BACK));
+    await untilStatus(login, 'the refusals', (status) => isRefused(status, PUT_BACK));
     await eventually("carol's key", () => login.keyFile('carol').length === 1);
     expect([login.keyFile('alice'), login.keyFile('bob')]).toEqual([[], []]);
     expect(await login.ssh('alice', 'true', { key: lost.file })).toMatchObject({ code: 255 });

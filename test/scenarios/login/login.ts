@@ -10,6 +10,7 @@ import {
 import { PLACES } from '../../../src/login-host/places.ts';
 import { statusOf } from '../../login-host/host-status.ts';
 import type { WorldOptions } from '../../stack.ts';
+import { eventually } from '../eventually.ts';
 import { openRunning, type Running } from '../running.ts';
 
 export interface Login extends Running {
@@ -158,6 +159,26 @@ export async function addLoginHost(running: Running, options: HostOptions = {}):
     throw error;
   }
   return login;
+}
+
+/** Returns the first status for which `is` is true. A status is written up to half a second after the files. */
+export async function untilStatus(
+  login: Login,
+  what: string,
+  is: (status: AgentStatus) => boolean,
+): Promise<AgentStatus> {
+  return eventually(what, async () => {
+    const status = await login.agentStatus();
+    if (is(status)) return status;
+    throw new Error(JSON.stringify(status));
+  });
+}
+
+/** Until the directory is trusted, and nothing in it is refused or missed. */
+export async function untilSound(login: Login): Promise<void> {
+  await untilStatus(login, 'trust without refusals', ({ trusted, refused, held }) => {
+    return trusted && refused.length === 0 && held === null;
+  });
 }
 
 function end(child: ChildProcess, timeoutMs: number): Promise<Ended> {
