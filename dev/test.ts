@@ -11,7 +11,7 @@
  * The tests see the same environment everywhere: of the caller's they get PATH and what is named CHAMBERLAIN_… alone.
  */
 import { execFileSync, spawn, type ChildProcess, type SpawnOptions } from 'node:child_process';
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, readFileSync, statfsSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { join } from 'node:path';
 import { startApart } from './jest/apart.ts';
@@ -21,9 +21,13 @@ import { socketOf, SHARED_SERVERS } from '../test/shared-servers.ts';
 import { takeServers } from '../test/warm-servers.ts';
 
 const PROJECT = join(import.meta.dirname, '..');
+const MEMORY = '/dev/shm';
+const MEMORY_BYTES = 4 * 2 ** 30;
 const RUN_DEPLOY = join(PROJECT, 'test/deploy-long/run.ts');
 
 process.umask(0o022); // of the servers' folders, too
+const group = ['long', 'deploy'].find((name) => process.argv.includes(`--${name}`)) ?? 'plain';
+if (group === 'plain' && hasMemory()) process.env['TMPDIR'] ??= MEMORY;
 // builds the program if its sources have changed: the tests start what people start
 execFileSync(join(PROJECT, 'deploy/chamberlain'), ['--version']);
 const packages = await buildPackages();
@@ -31,7 +35,6 @@ const servers = await takeServers();
 const { place } = servers.stack;
 settleEnvironment(join(place.dir, 'home'));
 
-const group = ['long', 'deploy'].find((name) => process.argv.includes(`--${name}`)) ?? 'plain';
 const extra = process.argv.slice(2).filter((argument) => argument !== `--${group}`);
 const resultFile = process.env['CHAMBERLAIN_TEST_RESULT'];
 
@@ -58,6 +61,20 @@ try {
 const took = [(performance.now() - begin) / 1000, processorSeconds() - beginSeconds];
 const [wall, processor] = took.map((seconds) => (seconds / 60).toFixed(1));
 process.stdout.write(`${wall} min wall, ${processor} min of processor time\n`);
+
+/**
+ * Whether the files of plain tests, 1.1 GiB at most, may be in memory. There a run takes a seventh less processor time
+ * than on ext4: 13.5 minutes instead of 15.7.
+ */
+function hasMemory(): boolean {
+  const mount = readFileSync('/proc/self/mounts', 'utf8')
+    .split('\n')
+    .findLast((line) => line.split(' ')[1] === MEMORY);
+  // programs are run from there
+  if (mount === undefined || /\bnoexec\b/u.test(mount)) return false;
+  const { bavail, bsize } = statfsSync(MEMORY);
+  return Math.min(bavail * bsize, process.availableMemory()) >= MEMORY_BYTES;
+}
 
 /** Starts the servers when the first comes to ask for them; each is told once they run, or why they do not. */
 function listenForSuites(): Server {
