@@ -108,7 +108,7 @@ function printRequest(name: string | undefined): number {
   process.stderr.write(
     `${request.name} has the fingerprint ${request.fingerprint}\n` +
       'Send the join request to an operator of the realm, who runs `chamberlain join FILE`, and compare the fingerprint.\n' +
-      `Then run here \`setup --join ${request.name}.join\`, which is the answer.\n` +
+      `Then run here \`chamberlain-login-host setup --join ${request.name}.join\`, which is the answer.\n` +
       obstacles()
         .map((obstacle) => `before that: ${obstacle}\n`)
         .join(''),

@@ -119,7 +119,7 @@ export function readAnswer<T extends { name: string; fingerprint: string }>(
 ): ReadAnswer<T> {
   const request = readRequest();
   if (request === undefined || !existsSync(KEY)) {
-    throw new Error('this machine has no join request: run `setup --request` first');
+    throw new Error('this machine has no join request: make one first, with `--request`');
   }
   const encrypted = readEncrypted(file);
   const { error, status, stdout, stderr } = spawnSync('/usr/bin/age', ['-d', '-i', KEY], {

@@ -39,7 +39,10 @@ export async function lookAtRedisUsers(config: Config, knowsAdded = true): Promi
   const rights = await readRedisRights(config, 'admin', commands);
   if (rights === undefined) {
     return [
-      elsewhere('its users cannot be read', 'Run this with the rights of the secret redis-admin.'),
+      elsewhere(
+        'the user of Redis with which this command logs in may not read the users',
+        'Run this as a user who may read the secret redis-admin, so that it logs in as chamberlain_admin.',
+      ),
     ];
   }
   // one without a user is named already

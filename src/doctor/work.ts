@@ -103,7 +103,7 @@ function lookAtConfigs({ digest, processes }: ConfigStatus): Line[] {
     return behind.map((each) =>
       fix(
         `${describeConfigUser(each)} does not use the configuration in the file: ${each.why}`,
-        'Run `chamberlain reload`.',
+        'Run `chamberlain reload`. If that names a setting that needs a restart, restart the process.',
       ),
     );
   }

@@ -52,15 +52,17 @@ export function countSurvey(report: Report): SurveyTotals {
  * too much access. Each group has its count and its first few items. The totals come last.
  *
  * @param heading marks a heading for the reader, for example with bold type
+ * @param planned the commands that show and take the steps, if that is not `plan` with the same arguments
  */
 export function renderSurvey(
   report: Report,
   heading: (text: string) => string = (text) => text,
+  planned = { plan: '`chamberlain plan` with the same arguments', repair: '`chamberlain repair`' },
 ): string {
   const parts = joinUnreadable(groupSurvey(report)).map((group) =>
     [heading(printable(titleOf(group))), ...renderItems(group).map(printable)].join('\n'),
   );
-  parts.push([renderTotals(countSurvey(report)), ...hintsOn(report)].join('\n'));
+  parts.push([renderTotals(countSurvey(report)), ...hintsOn(report, planned)].join('\n'));
   return parts.join('\n\n');
 }
 
@@ -136,7 +138,7 @@ function renderTotals(totals: SurveyTotals): string {
 }
 
 /** What to do next. */
-function hintsOn(report: Report): string[] {
+function hintsOn(report: Report, { plan, repair }: { plan: string; repair: string }): string[] {
   const { steps } = report;
   const heeded = report.findings.filter(isHeeded);
   const withheld = steps.some(({ effect }) => effect === 'destroy')
@@ -145,9 +147,7 @@ function hintsOn(report: Report): string[] {
   return [
     ...(steps.length === 0
       ? []
-      : [
-          `\`chamberlain plan\` with the same arguments shows each step; \`chamberlain repair\` carries them out${withheld}.`,
-        ]),
+      : [`${plan} shows each step; ${repair} carries them out${withheld}.`]),
     ...(heeded.length === 0 ? [] : [hintOnFindings(heeded)]),
     ...(undecidedOf(report).length === 0
       ? []

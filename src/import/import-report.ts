@@ -215,7 +215,10 @@ function renderForeseen(foreseen: Report): string {
     return 'All imported subjects are as wanted: `chamberlain plan --all` shows nothing about them.';
   }
   return `${paint('bold', 'Not as wanted')}: \`chamberlain plan --all\` will show these differences for the imported subjects:\n\n${indent(
-    renderSurvey(foreseen, (text) => paint('yellow', text)),
+    renderSurvey(foreseen, (text) => paint('yellow', text), {
+      plan: '`chamberlain plan --all`',
+      repair: '`chamberlain repair --all`',
+    }),
   )}`;
 }
 

@@ -212,7 +212,7 @@ export async function requireMaintainedTool(
   if (tool.state === 'archived') {
     refuse(
       'TOOL_LEAVING',
-      `The tool ${name} is being archived or restored. Send tool.enable to keep it. Otherwise wait, or ask an admin: it may be held.`,
+      `The tool ${name} is being archived or restored. If it is being archived, tool.enable keeps it. Otherwise wait until that has finished, or ask an admin: it may be held.`,
     );
   }
   return tool;

@@ -146,7 +146,7 @@ export function verifyCall(
   if (typeof signed === 'string' || known === undefined) {
     return {
       sentence:
-        'The token is not signed with EdDSA by a key of this realm whose portal and `kid` it names.',
+        'The token must be signed with EdDSA, and name the portal (`iss`) and the key (`kid`) that signed it. This realm has no such key, or the signature is wrong.',
     };
   }
   const parsed = CALL_CLAIMS.safeParse(payload);

@@ -205,7 +205,7 @@ function ofRedis(config: Config, name: string, account: RedisAccount | 'owner'):
 function ofPortals(config: Config, name: string): Rotation {
   return {
     ...{ name, way: 'two at once', server: 'Redis' },
-    what: 'what our passwords follow from for the users in Redis of portals that were added by request',
+    what: 'from which Chamberlain derives its own passwords for the Redis users of portals that were added by request',
     async set(passwords) {
       requireSecret(config, 'redis', 'owner');
       await changeOwnPasswords(config, passwords);

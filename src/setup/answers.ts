@@ -300,10 +300,10 @@ export function refuseListenWithout(
   if (ldap !== undefined) {
     throw new ChamberlainError(
       'USAGE',
-      '`listen` names the directory that setup makes, and not `ldap`',
+      '`listen` and `ldap` exclude each other: `listen` is only for a directory that setup makes itself',
       {
         action:
-          'Leave out one of them. Login hosts reach that directory as `ldap.hostsUri` in the configuration says.',
+          'Leave out one of them. Login hosts reach the directory in `ldap` as `ldap.hostsUri` in the configuration says.',
       },
     );
   }

@@ -81,7 +81,7 @@ export function ownAuthority(
     does: `makes it with openssl; nobody but root may read ${caKey}`,
     check() {
       if (isOther()) {
-        return `is not that of ${caKey}: put ${certificate} and ${key} next to it, or remove it`;
+        return `does not belong to ${caKey}. If it is your own authority, put ${certificate} and ${key}, which it signed, next to it. If not, remove ${ca}: setup then makes one`;
       }
       const differs = keyFile.differs();
       return differs === undefined ? certificateFile().differs() : `has a key that ${differs}`;

@@ -78,13 +78,14 @@ export function shownPieces({ ldap, ...answers }: Answers, path = SHOWN): Piece[
         if (areShown(additions, readIfThere(path))) return undefined;
         return `was not shown yet: ${countAdditions(additions)}`;
       },
+      todo: 'Read that file, and run setup again: it then adds what the file says.',
       async make() {
         const additions = await plan();
         mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
         const head = `# For the directory at ${ldap.uri}: ${countAdditions(additions)}.\n# Nothing that is there is changed or deleted.\n`;
         const texts = [head, ...additions.map(showAddition)];
         replaceFile(path, texts.join('\n'), { mode: 0o600 }, true);
-        throw new Error(`${path} says what will be added: read it, and run setup again`);
+        throw new Error(`nothing was added yet: ${path} says what will be added`);
       },
     },
   ];
@@ -174,7 +175,9 @@ export async function planAdditions(
   );
   const isSeen = server?.config.some(({ attributes }) => valuesOf(attributes, 'olcSuffix')[0]);
   if (server === undefined || isSeen !== true || server.schema.length === 0) {
-    throw new Error('cn=config cannot be read: name a login that may, as `config` in `ldap`');
+    throw new Error(
+      'cannot be found out, because cn=config cannot be read: name a login that may read it, as `config` in `ldap`',
+    );
   }
   const found = await withLogin(ldap, loginOf(administrator), async (connection) => ({
     entries: await readEntries(connection, wanted),
@@ -183,7 +186,7 @@ export async function planAdditions(
   const login = administrator === 'EXTERNAL' ? EXTERNAL_ROOT : administrator.user;
   const compared = additionsTo({ ...server, login, entries: found.entries }, wanted);
   const conflicts = [...compared.conflicts, ...found.numbered];
-  if (conflicts.length > 0) throw new Error(`cannot be added to: ${conflicts.join('; ')}`);
+  if (conflicts.length > 0) throw new Error(`is not possible there: ${conflicts.join('; ')}`);
   return compared.additions;
 }
 

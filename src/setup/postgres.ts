@@ -158,14 +158,14 @@ async function makeData(): Promise<void> {
 
 function databasePieces(running: Piece): Piece[] {
   const database: Piece = {
-    name: `the database ${cluster} and its owner`,
+    name: `the database ${cluster}, with its owner`,
     does: 'creates both',
     needs: [running],
     async check() {
       if (!(await hasDatabase())) return 'is missing';
       const wrong = await readRolesToMend(readConfig());
       return wrong.includes('owner')
-        ? 'has an owner without the password of its secret'
+        ? 'has an owner whose password is not that of its secret'
         : undefined;
     },
     async make() {

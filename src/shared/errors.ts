@@ -258,7 +258,7 @@ export const CODES = {
   ),
   IDS_EXHAUSTED: refusal(
     'The ranges have no number left.',
-    'First add a range to `login-host.yaml` on each login host, and run `chamberlain-login-host` there (from a clone: `deploy/login-host/install`). Then add it to `ids` in the configuration, and load the rules of the directory again ("To load the rules again" in docs/install.md, step 7). In a directory that others use too, do not do that: run `chamberlain setup --answers FILE` with the new `ids`, and do what it says. Then restart the workers.',
+    'First add a range to `login-host.yaml` on each login host, and run `chamberlain-login-host` there (from a clone: `deploy/login-host/install`). Then add it to `ids` in the configuration. If the directory is Chamberlain\'s alone, load its rules again ("To load the rules again" in docs/install.md, step 7). If others use it too, add the range to `ids` in the answers as well, run `chamberlain setup --answers FILE`, and do what it says. Then restart the workers.',
   ),
   // keys
   KEY_PRIVATE: refusal(
@@ -305,7 +305,7 @@ export const CODES = {
   ),
   PATH_FOREIGN: refusal(
     'Where a home or a credentials file should be, there is something else, or it belongs to another account.',
-    'Look at it, and move it away. Then run `chamberlain repair SUBJECT`.',
+    'Look at it. If it is the home of this account, give it the right owner. Otherwise move it away. Then run `chamberlain repair SUBJECT`.',
   ),
   TOOL_ORPHANED: refusal(
     'The tool has no maintainer who may log in, directly or through other tools.',

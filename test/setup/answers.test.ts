@@ -173,6 +173,6 @@ test('without systemd, no server can listen for other machines', () => {
   refuseListenWithout(true, { listen, ldap: undefined });
   expect(() =>
     refuseListenWithout(true, { listen, ldap: { uri: 'ldaps://ldap.example.org' } }),
-  ).toThrow('`listen` names the directory that setup makes');
+  ).toThrow('`listen` and `ldap` exclude each other');
   refuseListenWithout(false, { listen: undefined, ldap: undefined });
 });

@@ -350,7 +350,8 @@ function serversOf({ postgres, redis }: Config) {
     postgres: {
       name: nameOfServer(postgres),
       place: 'postgres',
-      stops: 'no request gets a verdict and nothing changes; logins still work',
+      stops:
+        'no request gets a verdict and nothing changes; logins still work, for 12 hours at least (unless `offlineLimitSeconds` on the login hosts is less)',
       todo: lookAtServer('postgres'),
     },
     redis: serverOf('relay', 'redis', `Redis at ${redisAddress({ redis })}`, 'redis'),

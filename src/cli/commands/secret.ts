@@ -144,7 +144,7 @@ function lookFor(key: string): string {
 
 function describeOthers({ name }: Rotation, { publicKey = '' }: Rotated): string {
   return name === 'seal-key'
-    ? 'Let each login host that has joined join again: `chamberlain join`, then `setup --join` there.\n' +
+    ? 'Let each login host that has joined join again: `chamberlain join`, then `chamberlain-login-host setup --join` there.\n' +
         'On a host that was set up by hand, put this key into a file, and run\n' +
         '  chamberlain-login-host --seal-key OLD.pem --seal-key NEW.pem\n' +
         '(from a clone: deploy/login-host/install, with the same options).\n' +

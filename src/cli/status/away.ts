@@ -18,7 +18,7 @@ const REDIS_LIMIT_MS = 1000;
 
 const STOPPED: Record<Away['server'], string> = {
   PostgreSQL:
-    'no request gets a verdict, no worker changes a server, and the progress of the work cannot be seen. Logins still work.',
+    'no request gets a verdict, no worker changes a server, and the progress of the work cannot be seen. Logins still work, for 12 hours at least (unless `offlineLimitSeconds` on the login hosts is less).',
   Redis:
     'portals and `submit` cannot send requests, the roles get no work, and no event is delivered. Logins still work.',
 };

@@ -126,7 +126,7 @@ function describeConfigBehind({ processes }: ConfigStatus): string[] {
   const behind = processes.filter(({ why }) => why !== null);
   return [...Map.groupBy(behind, ({ why }) => why)].map(
     ([why, of]) =>
-      `Not using the configuration in the file: ${of.map(describeConfigUser).join('; ')}: ${why}. Run \`chamberlain reload\`.`,
+      `Not using the configuration in the file: ${of.map(describeConfigUser).join('; ')}: ${why}. Run \`chamberlain reload\`. If that names a setting that needs a restart, restart the process.`,
   );
 }
 

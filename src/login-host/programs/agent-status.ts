@@ -128,7 +128,9 @@ function rowsOfPrograms(status: LoginStatus, running: Running, age: Age): Row[] 
     ? `has written no status for ${age(at)}: is the disk full? see the log of chamberlain-login-helper`
     : `is not running: it last wrote its status ${age(at)} ago; start chamberlain-login-helper`;
   const silence = agentAt === undefined ? 'so far' : `for ${age(agentAt)}`;
-  const silent = `silent ${silence}; start chamberlain-keys-agent`;
+  const silent = running.helper
+    ? `silent ${silence}; start chamberlain-keys-agent`
+    : 'not known while the helper does not run';
   return [
     running.helper ? ['helper', `running for ${age(startedAt)}`] : ['helper', dead, 'red'],
     running.agent ? ['agent', `last report ${age(agentAt ?? at)} ago`] : ['agent', silent, 'red'],

@@ -182,7 +182,7 @@ describe('killed in the middle', () => {
     const { exit, err } = await ended;
     await release();
     expect(err).toMatch(
-      /^interrupted: after ten seconds the roles begin nothing more of repair [0-9a-f-]{36}; .*Run the command again to see\.$/mu,
+      /^interrupted: after ten seconds, the roles begin no more steps of repair [0-9a-f-]{36}\. .*Run the command again for the rest\.$/mu,
     );
     expect(exit).toBe(1);
     expect((await repairs.repair('signalled', '--yes')).exit).toBe(0);

@@ -121,8 +121,8 @@ async function repair(
   const onSignal = () => {
     progress.end();
     process.stderr.write(
-      `interrupted: after ten seconds the roles begin nothing more of repair ${id}; what they have begun, they finish. ` +
-        'Run the command again to see.\n',
+      `interrupted: after ten seconds, the roles begin no more steps of repair ${id}. They finish those that they have begun. ` +
+        'Run the command again for the rest.\n',
     );
     process.exit(EXIT.failed);
   };

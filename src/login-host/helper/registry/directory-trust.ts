@@ -43,7 +43,9 @@ export function openHeartbeats(realm: string, at = 0): Heartbeats {
     if (verified === undefined) {
       return 'the directory shows no heartbeat (does `chamberlain work directory` run?)';
     }
-    if (!verified.ok) return `the heartbeat of the directory is not accepted: ${verified.why}`;
+    if (!verified.ok) {
+      return `the heartbeat of the directory is not accepted: ${verified.why}; if the seal key was replaced, give this host the new one ("Replace the key that signs the seals" in docs/login-hosts.md)`;
+    }
     const marker = parseHeartbeat(verified.payload);
     if (marker === undefined) {
       return 'the heartbeat of the directory has a form that this version cannot read';
