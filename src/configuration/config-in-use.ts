@@ -7,7 +7,7 @@
  */
 import type { Client } from '../database/connection.ts';
 import { type Config, loadConfig } from '../shared/config.ts';
-import { composeConfig, loadEffective } from './effective.ts';
+import { effectiveOf } from './effective.ts';
 import { requireReloadable } from './reloadable.ts';
 
 /** A work that decides by the configuration in use, again and again. */
@@ -32,13 +32,18 @@ export interface ConfigInUse {
    */
   follow(onChange: () => void): Follower;
   /**
-   * Reads the configuration again, and replaces the one in use if it is right. Returns when every follower has taken
-   * the new one. Loads one after another.
+   * Reads the file again, and what PostgreSQL adds to it, and replaces the configuration in use if it is right. Returns
+   * when every follower has taken the new one. Loads one after another.
    *
-   * @param client reads what PostgreSQL adds to the file; without it, only the file is read
+   * @param client without it, only the file is read
    * @throws CONFIG_INVALID if it is wrong, or changes what needs a restart: then nothing is changed
    */
   load(client?: Client): Promise<Config>;
+  /**
+   * The same, but with the file as it was last read: a request about a portal neither waits for a file that is wrong, nor
+   * puts an edit of it into use.
+   */
+  loadAdded(client: Client): Promise<Config>;
 }
 
 /**
@@ -48,12 +53,14 @@ export interface ConfigInUse {
  * @throws CONFIG_INVALID
  */
 export function openConfigInUse(path: string, works: readonly string[]): ConfigInUse {
-  return open({ current: composeConfig(loadConfig(path)), isComplete: false }, (client, current) =>
-    loadEffective(path, client).then((next) => {
-      requireReloadable(works, current, next);
-      return next;
-    }),
-  );
+  let file = loadConfig(path);
+  return open({ current: file, isComplete: false }, async (client, current, isWhole) => {
+    const read = isWhole ? loadConfig(path) : file;
+    const next = await effectiveOf(read, client);
+    requireReloadable(works, current, next);
+    file = read;
+    return next;
+  });
 }
 
 /** A configuration that never changes. */
@@ -70,14 +77,14 @@ interface Following {
 
 function open(
   first: { current: Config; isComplete: boolean },
-  read: (client: Client | undefined, current: Config) => Promise<Config>,
+  read: (client: Client | undefined, current: Config, isWhole: boolean) => Promise<Config>,
 ): ConfigInUse {
   let { current, isComplete } = first;
   let loading: Promise<unknown> = Promise.resolve();
   const followers = new Set<Following>();
 
-  async function load(client: Client | undefined): Promise<Config> {
-    const next = await read(client, current);
+  async function load(client: Client | undefined, isWhole: boolean): Promise<Config> {
+    const next = await read(client, current, isWhole);
     isComplete ||= client !== undefined;
     if (next !== current) {
       current = next;
@@ -85,6 +92,11 @@ function open(
     }
     await Promise.all([...followers].map(untilTaken));
     return next;
+  }
+  function loadNext(client: Client | undefined, isWhole: boolean): Promise<Config> {
+    const loaded = loading.then(() => load(client, isWhole));
+    loading = loaded.catch(() => {});
+    return loaded;
   }
   async function untilTaken(following: Following): Promise<void> {
     if (following.taken === current) return;
@@ -108,10 +120,7 @@ function open(
         },
       };
     },
-    load(client) {
-      const loaded = loading.then(() => load(client));
-      loading = loaded.catch(() => {});
-      return loaded;
-    },
+    load: (client) => loadNext(client, true),
+    loadAdded: (client) => loadNext(client, false),
   };
 }

@@ -30,21 +30,21 @@ export interface ConfigUse extends ProcessConfig {
  * Records the configuration that this process uses; it counts as long as the connection is open.
  *
  * @param seconds how long it has used it
- * @returns the number of the last reload that was asked for
+ * @returns the number of the last reload that was asked for, and of the last one that also meant the file
  */
 export async function noteConfig(
   client: Pick<Client, 'query'>,
   of: ProcessConfig,
   seconds: number,
-): Promise<string> {
+): Promise<{ asked: string; askedOfFile: string }> {
   const { rows } = await client.query(
-    'SELECT note_configuration($1, $2, $3, $4, $5, $6, $7, $8) AS asked',
+    `SELECT asked, asked_of_file AS "askedOfFile" FROM note_configuration($1, $2, $3, $4, $5, $6, $7, $8)`,
     [of.works, of.machine, of.osPid, of.digest, seconds, of.fixed, of.reload, of.error],
   );
-  return (rows[0] as { asked: string }).asked;
+  return rows[0] as { asked: string; askedOfFile: string };
 }
 
-/** Makes every process read its configuration again. Returns the number of this reload. */
+/** Makes every process read its file again, and what PostgreSQL adds to it. Returns the number of this reload. */
 export async function askReload(client: Pick<Client, 'query'>): Promise<string> {
   const { rows } = await client.query('SELECT ask_reload() AS number');
   return (rows[0] as { number: string }).number;

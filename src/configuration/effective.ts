@@ -4,7 +4,7 @@
  */
 import type { Client } from '../database/connection.ts';
 import { readAddedPortals } from '../requests/portals-table.ts';
-import { type Config, loadConfig, withPortals } from '../shared/config.ts';
+import { type Config, withPortals } from '../shared/config.ts';
 
 /** What PostgreSQL adds to the file. */
 export interface ConfigRows {
@@ -13,16 +13,11 @@ export interface ConfigRows {
 }
 
 /**
- * Reads the file and what PostgreSQL adds to it.
+ * The configuration of a file, and what PostgreSQL adds to it.
  *
- * @param client without it, only the file is read
- * @throws CONFIG_INVALID naming each setting that is wrong
+ * @param client without it, that of the file
+ * @throws CONFIG_INVALID for a row that is wrong
  */
-export async function loadEffective(path: string, client?: Client): Promise<Config> {
-  return await effectiveOf(loadConfig(path), client);
-}
-
-/** The configuration of a file, and what PostgreSQL adds to it. */
 export async function effectiveOf(file: Config, client?: Client): Promise<Config> {
   return composeConfig(file, client === undefined ? undefined : await readConfigRows(client));
 }

@@ -1,6 +1,7 @@
 /**
  * Keeps the configuration of a process up to date: it is read again when a reload is asked for, here by a signal or in
- * PostgreSQL for all processes. A notice may be lost with the connection; the number of the last reload is not.
+ * PostgreSQL for all processes. After a request about a portal, only what PostgreSQL adds to the file is. A notice may be
+ * lost with the connection; the number of the last reload is not.
  *
  * | what                                  | then                                                               |
  * | ------------------------------------- | ------------------------------------------------------------------ |
@@ -49,17 +50,22 @@ export function startReloading(
     fixed: fixedSettings(works, inUse.current()),
   };
   const failures = openNews<string>();
+  let faultOfFile: string | null = null;
 
-  async function load(client: pg.Client): Promise<void> {
+  async function load(client: pg.Client, isOfFile: boolean): Promise<void> {
     try {
-      const digest = digestOfConfig(await inUse.load(client));
-      uses.error = null;
+      const digest = digestOfConfig(
+        await (isOfFile ? inUse.load(client) : inUse.loadAdded(client)),
+      );
+      if (isOfFile) faultOfFile = null;
+      uses.error = faultOfFile;
       if (digest === uses.digest) return;
       [uses.digest, since] = [digest, performance.now()];
       log.info({ digest }, 'another configuration is in use');
     } catch (error) {
       if (codeOf(error) !== 'CONFIG_INVALID') throw error; // PostgreSQL: it is tried again
       uses.error = printable(describeError(error)).slice(0, MOST_ERROR);
+      if (isOfFile) faultOfFile = uses.error;
       log.error({ error: uses.error }, 'the configuration could not be reloaded: nothing changed');
     }
   }
@@ -71,14 +77,14 @@ export function startReloading(
     while (!closing.signal.aborted) {
       const newest = await noteConfig(client, uses, (performance.now() - since) / 1000);
       const { times } = asked;
-      if (times === asked.done && newest === uses.reload) {
+      if (times === asked.done && newest.asked === uses.reload) {
         await notices.wait(PULSE_MS, AbortSignal.any([closing.signal, woken.signal]));
         woken = new AbortController();
         continue;
       }
-      await load(client);
+      await load(client, times > asked.done || BigInt(newest.askedOfFile) > BigInt(uses.reload));
       asked.done = times;
-      uses.reload = newest;
+      uses.reload = newest.asked;
     }
   }
   const running = (async () => {
@@ -92,7 +98,10 @@ export function startReloading(
       } catch (error) {
         const why = describeError(error);
         if (failures.isNew('PostgreSQL', why))
-          log.warn({ error: why }, 'which configuration is in use cannot be told');
+          log.warn(
+            { error: why },
+            'this process cannot tell PostgreSQL which configuration it uses',
+          );
         await sleep(AGAIN_MS, undefined, { signal: closing.signal }).catch(() => {});
       }
       await client?.end().catch(() => {});

@@ -1,4 +1,5 @@
 /** The configuration is changed while requests come: no restart, and nothing is lost or decided by two of them. */
+import { generateKeyPairSync } from 'node:crypto';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { runCli } from '../../cli/run-cli.ts';
 import { eventually } from '../eventually.ts';
@@ -59,6 +60,34 @@ test('a wrong file changes nothing: reload says which line is wrong, and a proce
   expect(processes[0]?.why).toContain('reservedNames.1');
   expect(await chamberlain('reload')).toMatchObject({ exit: 0 });
   expect((await readUses()).processes).toMatchObject([{ why: null }]);
+});
+
+test('what a request adds counts also where the file is wrong, and no edit of it counts without a reload', async () => {
+  const [first] = (await readUses()).processes;
+  const digestNow = async () => (await readUses()).processes[0]?.digest;
+  realm.write((config) => ({ ...config, reservedNames: ['edited'] }));
+  const publicKey = generateKeyPairSync('ed25519').publicKey.export({
+    type: 'spki',
+    format: 'pem',
+  });
+  const settings = { events: 'http', kinds: 'all', keys: [{ kid: 'one', publicKey }] };
+  await query(
+    realm.world,
+    `INSERT INTO portals (name, settings, fingerprints, added_by, approved_by, added_at, changed_by, changed_at)
+     VALUES ('added', $1, '{}', 'a', 'b', now(), 'a', now())`,
+    [settings],
+  );
+  await eventually('the portal', async () => (await digestNow()) !== first?.digest);
+  expect((await readUses()).processes).toMatchObject([{ why: 'it uses another configuration' }]);
+  realm.write((config) => ({ ...config, reservedNames: ['Wrong!'] }));
+  await query(
+    realm.world,
+    `UPDATE portals SET removed_at = now(), removed_by = 'a' WHERE name = 'added'`,
+  );
+  realm.write((config) => ({ ...config, reservedNames: ['edited'] }));
+  await eventually('its end', async () => (await digestNow()) === first?.digest);
+  realm.write((config) => ({ ...config, reservedNames: ['dragons'] }));
+  expect(await chamberlain('reload')).toMatchObject({ exit: 0 });
 });
 
 test('what needs a restart is refused with the rest, before any process is told', async () => {
