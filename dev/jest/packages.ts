@@ -12,7 +12,7 @@ const PROJECT = join(import.meta.dirname, '../..');
 const CACHE = join(PROJECT, 'node_modules/.cache/chamberlain-packages');
 const NAMES = [
   ...['bullmq', 'commander', 'fast-check', 'ioredis', 'jose', 'ldapts', 'mariadb', 'pg', 'pino'],
-  ...['prom-client', 'sshpk', 'yaml', 'zod', 'zod/mini', 'zod/v4/locales/en.js'],
+  ...['prom-client', 'yaml', 'zod', 'zod/mini', 'zod/v4/locales/en.js'],
 ];
 
 /** The environment variable that names their folder; dev/test.ts sets it. */

@@ -8,7 +8,7 @@ import { createRequire } from 'node:module';
 import type Sshpk from 'sshpk';
 import { cannotRead, ChamberlainError } from '../../shared/errors.ts';
 import type { Signing } from '../../requests/token.ts';
-import { blobOf, keyOfLine } from '../../ssh-keys/ed25519-key.ts';
+import { blobOf, keyOfLine, keyOfSeed } from '../../ssh-keys/ed25519-key.ts';
 import { parseSshKey } from '../../ssh-keys/ssh-key.ts';
 import { askPassphrases } from './passphrase.ts';
 import { listAgentKeys, signWithAgent } from './ssh-agent.ts';
@@ -73,7 +73,9 @@ async function readOpenSsh(path: string, text: string): Promise<KeyObject | unde
   const { parsePrivateKey } = sshpk();
   const read = (passphrase?: string) => {
     const key = parsePrivateKey(text, 'ssh-private', { filename: path, passphrase });
-    return key.type === 'ed25519' ? createPrivateKey(key.toString('pkcs8')) : undefined;
+    // its own PKCS #8 lacks a first byte that is zero
+    const seed = key.parts.find(({ name }) => name === 'k')?.data;
+    return key.type === 'ed25519' && seed !== undefined ? keyOfSeed(seed) : undefined;
   };
   try {
     return read();
