@@ -1,14 +1,17 @@
 /** Checks the configuration file, the secrets and the keys. */
+import type { KeyObject } from 'node:crypto';
 import { type Stats, accessSync, constants, existsSync, readFileSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { adminOfPortal, type Config, nextOf, oldOf } from '../shared/config.ts';
 import { REDIS_ACCOUNTS } from '../backends/redis/redis-connection.ts';
-import { findSigner, readSigningKey } from '../requests/token.ts';
-import { describeError } from '../shared/errors.ts';
+import { type ListedAdminKey, whyDead } from '../requests/admin-keys-table.ts';
+import { findSigner } from '../requests/token.ts';
 import { POSTGRES_ROLES } from '../database/connection.ts';
 import type { MovableRole } from '../roles/index.ts';
 import { DIRECTORY_ACCOUNTS } from '../../deploy/ldap/render.ts';
-import { elsewhere, expectThat, fix, type Line, ok } from './line.ts';
+import { fingerprintOf } from '../ssh-keys/ed25519-key.ts';
+import { isPublicHalf, publicHalfOf } from '../ssh-keys/public-half.ts';
+import { elsewhere, fix, type Line, ok } from './line.ts';
 
 /** Every secret of a deployment; each machine has those that it needs. */
 const SECRETS = [
@@ -163,53 +166,74 @@ function secretFaults(path: string, stats: Stats, isPlausible: (uid: number) => 
   return faults;
 }
 
-export function lookAtKeys(config: Config): Line[] {
+/** Reads every admin's own key; undefined if PostgreSQL does not answer in time. */
+export type ReadAdminKeys = () => Promise<ListedAdminKey[] | undefined>;
+
+export async function lookAtKeys(
+  config: Config,
+  readKeys: ReadAdminKeys,
+  now: Date,
+): Promise<Line[]> {
   const count = config.portals.reduce((sum, { keys }) => sum + keys.length, 0);
   const known = ok(`${count} public keys of ${config.portals.length} portals are Ed25519`);
-  if (config.adminKey === undefined) return [known];
-  return [known, ...lookAtAdminKey(config, config.adminKey)];
-}
-
-function lookAtAdminKey(config: Config, path: string): Line[] {
+  const { adminKey: path } = config;
+  if (path === undefined) return [known];
   const stats = statSync(path, { throwIfNoEntry: false });
   if (stats === undefined) {
     return [
+      known,
       elsewhere(`adminKey ${path} is not on this machine`, "Run this on the admin's machine."),
     ];
   }
-  const lines: Line[] = [];
-  if ((stats.mode & GROUP_OR_OTHERS) !== 0) {
-    lines.push(
-      fix(
-        `adminKey ${path} has mode ${octal(stats)}: others can sign with it`,
-        `Run \`chmod 600 ${path}\`, and make a new key.`,
-      ),
+  const text = mayRead(path) ? readFileSync(path, 'latin1') : undefined;
+  const isSecret = text === undefined || !isPublicHalf(text);
+  const exposed = fix(
+    `adminKey ${path} has mode ${octal(stats)}: others can sign with it`,
+    `Run \`chmod 600 ${path}\`, and make a new key.`,
+  );
+  return [
+    known,
+    ...(isSecret && (stats.mode & GROUP_OR_OTHERS) !== 0 ? [exposed] : []),
+    text === undefined
+      ? elsewhere(
+          `this user may not read adminKey ${path}`,
+          'Run this as the user who signs with it.',
+        )
+      : lookAtSigner(config, `adminKey ${path}`, {
+          publicKey: publicHalfOf(text),
+          keys: await readKeys(),
+          now,
+        }),
+  ];
+}
+
+function lookAtSigner(
+  { portals }: Config,
+  what: string,
+  of: { publicKey: KeyObject | undefined; keys: ListedAdminKey[] | undefined; now: Date },
+): Line {
+  const { publicKey, keys, now } = of;
+  if (publicKey === undefined) {
+    return fix(
+      `${what} is no Ed25519 key`,
+      'Name the right file: `chamberlain admin-key new` makes one.',
     );
   }
-  if (!mayRead(path)) {
-    return [
-      ...lines,
-      elsewhere(
-        `this user may not read adminKey ${path}`,
-        'Run this as the user who signs with it.',
-      ),
-    ];
-  }
-  try {
-    const key = readSigningKey(path);
-    const signer = findSigner(config.portals, key);
-    lines.push(
-      expectThat(
-        signer !== undefined,
-        `adminKey signs as ${signer?.portal.name}`,
-        `no portal has the public half of adminKey ${path}`,
-        'Add it to `portals`, or set another key.',
-      ),
-    );
-  } catch (error) {
-    lines.push(fix(describeError(error), 'Set `adminKey` to an Ed25519 key (PKCS #8, PEM).'));
-  }
-  return lines;
+  const fingerprint = fingerprintOf(publicKey);
+  const key = keys?.find((each) => each.fingerprint === fingerprint);
+  const dead = whyDead(fingerprint, key, now);
+  if (dead !== undefined) return fix(`${what} does not count: ${dead}`, 'Set another key.');
+  const signer = findSigner(portals, publicKey)?.portal.name ?? (key && `admin.${key.admin}`);
+  if (signer !== undefined) return ok(`adminKey signs as ${signer}`);
+  return keys === undefined
+    ? elsewhere(
+        `whether a request has added ${what} is not known`,
+        'Run this again when PostgreSQL answers.',
+      )
+    : fix(
+        `no admin has ${what}`,
+        'Make it known with admin-key.add ("Admins\' keys" in docs/operations.md), or set another key.',
+      );
 }
 
 function lookAtOwner(file: string, stats: Stats): Line[] {

@@ -1,12 +1,29 @@
 /** Checks that only read files: the secrets, the keys, the program, the agent of a login host. */
-import { generateKeyPairSync } from 'node:crypto';
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { createPublicKey, generateKeyPairSync } from 'node:crypto';
+import {
+  chmodSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { stringify } from 'yaml';
 import type { Config } from '../../src/shared/config.ts';
-import { lookAtKeys, lookAtSecrets, plausibleOwners, secretsOf } from '../../src/doctor/files.ts';
+import type { ListedAdminKey } from '../../src/requests/admin-keys-table.ts';
+import { fingerprintOf } from '../../src/ssh-keys/ed25519-key.ts';
+import {
+  lookAtKeys,
+  lookAtSecrets,
+  plausibleOwners,
+  type ReadAdminKeys,
+  secretsOf,
+} from '../../src/doctor/files.ts';
 import { readLocalNames } from '../../src/doctor/host.ts';
 import type { Line } from '../../src/doctor/line.ts';
 import { loginHostConfig, lookAtAgent } from '../../src/doctor/login-host.ts';
@@ -126,45 +143,92 @@ describe('keys', () => {
     subjectEvents: false,
     speaksForAdmins: false,
   });
-  const look = (...portals: ReturnType<typeof portal>[]) =>
-    statesOf(lookAtKeys({ portals } as unknown as Config));
+  const nobodys: ReadAdminKeys = async () => [];
+  const look = async (config: object, readKeys = nobodys) =>
+    statesOf(await lookAtKeys(config as Config, readKeys, new Date()));
 
-  test('of portals are counted: the configuration is refused if one is not a key', () => {
-    expect(look(portal('a', pem('ed25519')), portal('b', pem('ed25519')))).toEqual([
-      ['ok', '2 public keys of 2 portals are Ed25519'],
-    ]);
+  test('of portals are counted: the configuration is refused if one is not a key', async () => {
+    const portals = [portal('a', pem('ed25519')), portal('b', pem('ed25519'))];
+    expect(await look({ portals })).toEqual([['ok', '2 public keys of 2 portals are Ed25519']]);
   });
 
-  test('the admin’s: of no portal, not a key, or not on this machine', () => {
+  describe('of the admin', () => {
     const { privateKey } = generateKeyPairSync('ed25519');
-    const file = join(dir, 'admin.pem');
-    const config = { portals: [portal('a', pem('ed25519'))], adminKey: file } as unknown as Config;
-    expect(statesOf(lookAtKeys(config))[1]).toEqual([
-      'elsewhere',
-      `adminKey ${file} is not on this machine`,
-    ]);
-    writeFileSync(file, privateKey.export({ type: 'pkcs8', format: 'pem' }), { mode: 0o600 });
-    expect(statesOf(lookAtKeys(config))[1]).toEqual([
-      'fix',
-      `no portal has the public half of adminKey ${file}`,
-    ]);
-    writeFileSync(file, 'SECRET-WORDS');
-    const [, bad] = lookAtKeys(config);
-    expect(bad).toMatchObject({ state: 'fix', what: expect.stringContaining(file) });
-    expect(JSON.stringify(bad)).not.toContain('SECRET-WORDS');
-  });
+    const pkcs8 = privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
+    const own = { portals: [portal('a', pem('ed25519'))], adminKey: '' };
+    beforeEach(() => void (own.adminKey = join(dir, 'admin.pem')));
+    afterEach(() => rmSync(own.adminKey, { force: true }));
+    const theLine = async (text: string, readKeys?: ReadAdminKeys, mode = 0o600) => {
+      writeFileSync(own.adminKey, text);
+      chmodSync(own.adminKey, mode);
+      return (await look(own, readKeys)).slice(1);
+    };
+    const keyOf = (changes: Partial<ListedAdminKey> = {}) =>
+      ({ admin: 'eve', fingerprint: fingerprintOf(privateKey), ...changes }) as ListedAdminKey;
 
-  test('only its owner may read the admin’s, whatever its folder is called', () => {
-    const folder = join(dir, 'redis-portal.web');
-    mkdirSync(folder);
-    const file = join(folder, 'admin.pem');
-    const { privateKey } = generateKeyPairSync('ed25519');
-    writeFileSync(file, privateKey.export({ type: 'pkcs8', format: 'pem' }), { mode: 0o640 });
-    const config = { portals: [], adminKey: file } as unknown as Config;
-    expect(statesOf(lookAtKeys(config))[1]).toEqual([
-      'fix',
-      `adminKey ${file} has mode 0640: others can sign with it`,
-    ]);
+    test('not on this machine, of nobody, or not a key', async () => {
+      expect((await look(own))[1]).toEqual([
+        'elsewhere',
+        `adminKey ${own.adminKey} is not on this machine`,
+      ]);
+      expect(await theLine(pkcs8)).toEqual([['fix', `no admin has adminKey ${own.adminKey}`]]);
+      const bad = await theLine('SECRET-WORDS');
+      expect(bad).toEqual([['fix', `adminKey ${own.adminKey} is no Ed25519 key`]]);
+    });
+
+    test('listed, added by a request, or revoked since', async () => {
+      const spki = createPublicKey(privateKey).export({ type: 'spki', format: 'pem' }).toString();
+      own.portals.push(portal('admin.eve', spki));
+      const signs = [['ok', 'adminKey signs as admin.eve']];
+      expect(await theLine(pkcs8)).toEqual(signs);
+      expect(await theLine(pkcs8, async () => undefined)).toEqual(signs);
+      own.portals.pop();
+      expect(await theLine(pkcs8, async () => [keyOf()])).toEqual(signs);
+      const revoked = keyOf({ revokedAt: new Date(0), revokedBy: 'alice' });
+      expect(await theLine(pkcs8, async () => [revoked])).toEqual([
+        ['fix', expect.stringContaining('was revoked by alice')],
+      ]);
+      expect(await theLine(pkcs8, async () => undefined)).toEqual([
+        ['elsewhere', `whether a request has added adminKey ${own.adminKey} is not known`],
+      ]);
+    });
+
+    test.each(['', 'a passphrase'])(
+      'in the format of OpenSSH, with the passphrase "%s"',
+      async (passphrase) => {
+        const file = join(dir, `openssh-${passphrase.length}`);
+        execFileSync('ssh-keygen', ['-q', '-t', 'ed25519', '-N', passphrase, '-f', file]);
+        const line = readFileSync(`${file}.pub`, 'utf8');
+        const fingerprint = execFileSync('ssh-keygen', ['-lf', file], { encoding: 'utf8' }).split(
+          ' ',
+        )[1];
+        const keys: ReadAdminKeys = async () => [keyOf({ fingerprint })];
+        const signs = ['ok', 'adminKey signs as admin.eve'];
+        expect(await theLine(readFileSync(file, 'utf8'), keys)).toEqual([signs]);
+        // an agent signs
+        expect(await theLine(line, keys, 0o644)).toEqual([signs]);
+      },
+    );
+
+    test('only its owner may read it, whatever its folder is called', async () => {
+      const folder = join(dir, 'redis-portal.web');
+      mkdirSync(folder);
+      own.adminKey = join(folder, 'admin.pem');
+      expect((await theLine(pkcs8, nobodys, 0o640))[0]).toEqual([
+        'fix',
+        `adminKey ${own.adminKey} has mode 0640: others can sign with it`,
+      ]);
+    });
+
+    test.each(['', 'openssh-key-v1', 'A'.repeat(90)])(
+      'a damaged file is no key: %j',
+      async (body) => {
+        const text = `-----BEGIN OPENSSH PRIVATE KEY-----\n${btoa(body)}\n-----END OPENSSH PRIVATE KEY-----\n`;
+        expect(await theLine(text)).toEqual([
+          ['fix', `adminKey ${own.adminKey} is no Ed25519 key`],
+        ]);
+      },
+    );
   });
 });
 

@@ -59,11 +59,12 @@ import { EXIT } from '../exit.ts';
 import { printPage } from '../fold.ts';
 import { startProgress } from '../progress.ts';
 import { askRoles } from '../../drift/asking.ts';
+import { readAdminKeys } from '../../requests/admin-keys.ts';
 import { printable } from '../../shared/printable.ts';
 import { paint, printJson, renderAge } from '../table.ts';
 
-/** Redis is looked at without the portals that were added by request, if these are not known within this time. */
-const WHOLE_MS = 1000;
+/** What other checks want to know of PostgreSQL counts as unknown after this time. */
+const SOON_MS = 1000;
 /** How long a role may take to answer a survey of no subject. */
 const ROLE_TIMEOUT_MS = 1500;
 
@@ -186,7 +187,9 @@ function checksOf(config: Config, configFile: string, etc: string, roles: Checks
     at('configuration', 'the secrets', HERE, () =>
       lookAtSecrets(config, plausibleOwners(`${etc}/passwd`)),
     ),
-    at('configuration', 'the keys', HERE, () => lookAtKeys(config)),
+    at('configuration', 'the keys', HERE, () =>
+      lookAtKeys(config, () => askSoon(admin, (client) => readAdminKeys(client, config)), now),
+    ),
     at('PostgreSQL', 'PostgreSQL', postgres.todo, () => linesOnLogins(logins), [postgres]),
     at(
       'PostgreSQL',
@@ -195,9 +198,13 @@ function checksOf(config: Config, configFile: string, etc: string, roles: Checks
       () => lookAsAdmin(admin, 'what PostgreSQL holds', (client) => lookAtPostgres(client, ROOT)),
       [postgres],
     ),
-    at('Redis', 'Redis', redis.todo, () => lookAtRedis(config, () => readWhole(config, admin)), [
-      redis,
-    ]),
+    at(
+      'Redis',
+      'Redis',
+      redis.todo,
+      () => lookAtRedis(config, () => askSoon(admin, (client) => effectiveOf(config, client))),
+      [redis],
+    ),
     ...ofRoles.filter((check) => !isHere(check)),
     ...authorityFiles(config).map((path) =>
       at('certificates', `the authority ${path}`, HERE, () => lookAtAuthority(path, now)),
@@ -240,13 +247,16 @@ function checksOf(config: Config, configFile: string, etc: string, roles: Checks
   };
 }
 
-/** The configuration with the portals that were added by request, if PostgreSQL says soon which these are. */
-async function readWhole(config: Config, { logins, pool }: Admin): Promise<Config | undefined> {
-  const reading = logins.then(({ asAdmin }) =>
-    asAdmin === 'good' ? withClient(pool(), (client) => effectiveOf(config, client)) : undefined,
+/** What PostgreSQL says; undefined if it does not say so soon. */
+async function askSoon<T>(
+  { logins, pool }: Admin,
+  ask: (client: Client) => Promise<T>,
+): Promise<T | undefined> {
+  const asking = logins.then(({ asAdmin }) =>
+    asAdmin === 'good' ? withClient(pool(), ask) : undefined,
   );
-  const late = sleep(WHOLE_MS, undefined, { ref: false });
-  return await Promise.race([reading.catch(() => undefined), late]);
+  const late = sleep(SOON_MS, undefined, { ref: false });
+  return await Promise.race([asking.catch(() => undefined), late]);
 }
 
 const HERE = 'Check what the message names.';
