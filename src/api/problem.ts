@@ -61,9 +61,12 @@ export const wrongMethod = (allowed: readonly string[]): Problem =>
 /** How soon a caller may try again when a server is away. */
 const AWAY_SECONDS = 5;
 
+const AWAY =
+  'A server of the realm does not answer. Send the call again after as many seconds as `Retry-After` says.';
+
 /** For a server that is away. Nothing is said about the server. */
 export const away = (): Problem =>
-  new Problem(503, 'BACKEND_UNAVAILABLE', undefined, {
+  new Problem(503, 'BACKEND_UNAVAILABLE', AWAY, {
     headers: { 'retry-after': String(AWAY_SECONDS) },
   });
 

@@ -133,7 +133,9 @@ async function restoreDirectory(opening: Opening, { pieces, entries }: Manifest)
   const had = pieces.find(({ name }) => name === 'directory.ldif');
   if (hash.digest('hex') === had?.sha256) return;
   throw damaged(
-    `the directory had ${entries} entries, but has ${restored.length} after restoring, and some differ`,
+    restored.length === entries
+      ? `the directory has ${entries} entries after restoring, as before, but some differ`
+      : `the directory had ${entries} entries, but has ${restored.length} after restoring`,
   );
 }
 

@@ -103,7 +103,10 @@ export async function lookAtSlapd(config: Config): Promise<Line[]> {
   const missing = overlays.filter((name) => !found.overlays.includes(name));
   const lines = [
     ...missing.map((name) =>
-      fix(`the overlay ${name} is missing`, 'Add it as in deploy/ldap/config.ldif.'),
+      fix(
+        `the overlay ${name} is missing`,
+        isShared ? todo : 'Add it as in deploy/ldap/config.ldif.',
+      ),
     ),
     ...expectRules('the constraint overlay lacks', found.constraints, constraints, todo),
     ...expectRules('the access rules lack', found.access, access, todo),
@@ -112,7 +115,7 @@ export async function lookAtSlapd(config: Config): Promise<Line[]> {
       : [
           fix(
             'the access rules do not apply to values of new entries',
-            'Set `olcAddContentAcl: TRUE`.',
+            isShared ? todo : 'Set `olcAddContentAcl: TRUE`.',
           ),
         ]),
     // what others need is theirs to say

@@ -81,7 +81,7 @@ export function lookAtSecretsOfUsers(config: Config): Line[] {
   return [
     fix(
       `\`redis-users --apply\` would fail on this machine, which lacks these secrets: ${named}`,
-      'Make that of a new portal (docs/install.md, step 2). Copy each other one from the machine that uses it, or run the command there.',
+      'If a portal is new, make its secret (docs/install.md, step 2). Copy every other secret from the machine that uses it, or run the command there.',
     ),
   ];
 }

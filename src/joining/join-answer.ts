@@ -59,7 +59,10 @@ export function parseAnswer<T>(text: string, of: z.ZodMiniType<T>): T {
   const result = of.safeParse(value, { jitless: true });
   if (result.success) return result.data;
   const places = result.error.issues.map(({ path }) => path.join('.') || 'the whole').join(', ');
-  throw new ChamberlainError('JOIN_INVALID', `this is not a join answer: see ${places}`);
+  throw new ChamberlainError(
+    'JOIN_INVALID',
+    `this is not a join answer: wrong or missing: ${places}`,
+  );
 }
 
 const CERTIFICATE = /-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----/g;

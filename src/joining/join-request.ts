@@ -28,7 +28,10 @@ const name = hostName.check(
 
 /** In one order, so that the same roles have the same fingerprint. */
 const roles = someOf(z.enum(MOVABLE_ROLES)).check(
-  z.refine((names) => String(names) === String(inOrder(names)), 'are not in order, or twice there'),
+  z.refine(
+    (names) => String(names) === String(inOrder(names)),
+    'must be in order, each of them once',
+  ),
 );
 
 const common = {
@@ -74,7 +77,7 @@ export function parseJoinRequest(bytes: Uint8Array): JoinRequest {
   }
   const request = checked(value);
   if (request.fingerprint !== fingerprintOfRequest(request)) {
-    throw invalid('its fingerprint is not that of what it says');
+    throw invalid('its fingerprint does not match its contents');
   }
   return request;
 }

@@ -196,7 +196,8 @@ function refuseUnheardAdmin(
   refuse(
     code,
     `The portal ${portal} does not speak for admins. Sign the request with ${requestedBy}'s own key ` +
-      '(`chamberlain submit`, with `adminKey`), or have an operator set `speaksForAdmins` for the portal.',
+      '(`chamberlain submit`, with `adminKey`), or have `speaksForAdmins` set for the portal: in the configuration, ' +
+      'or by portal.update.',
   );
 }
 

@@ -61,7 +61,11 @@ async function requireWaiting(client: Client, request: string): Promise<OpenAppr
     refuse('NOT_WAITING', `No request ${request} is waiting.`);
   }
   if (another !== undefined) {
-    refuse('WAITS_TWICE', `Several portals have a waiting request ${request}. Give its number.`);
+    throw new ChamberlainError(
+      'WAITS_TWICE',
+      `Several portals have a waiting request ${request}.`,
+      { action: 'Give its number, which `chamberlain requests` shows.' },
+    );
   }
   return waiting;
 }

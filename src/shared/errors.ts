@@ -31,7 +31,7 @@ export const CODES = {
     'Sign with a key of this portal: `chamberlain list portals` shows them.',
   ),
   REQUEST_PORTAL_UNKNOWN: refusal(
-    'The token names a portal that this realm does not have, or was sent by another portal, or into its queue.',
+    'The token names a portal that this realm does not have, or it came from another portal or through its queue.',
     'Set `iss` to the name of your portal, as `chamberlain list portals` shows it, and use its queues.',
   ),
   REQUEST_AUDIENCE: refusal('The token is for another realm.', 'Set `aud` to this realm.'),
@@ -75,7 +75,7 @@ export const CODES = {
   ),
   EVENTS_BY_QUEUE: refusal(
     'The portal takes its events from its queue. It cannot take them over HTTP as well.',
-    'Read the queue `events.<portal>`. An operator can set `events` of the portal to `http` in the configuration, and run `chamberlain reload`.',
+    'Read the queue `events.<portal>`. If the configuration lists the portal, an operator can set its `events` to `http`, and run `chamberlain reload`. A portal that was added by request needs another name for HTTP.',
   ),
   EVENT_UNKNOWN: refusal(
     'The portal asks for what comes after an event that does not exist.',
@@ -159,7 +159,7 @@ export const CODES = {
   ),
   MAIL_NOT_VERIFIABLE: refusal(
     'This portal may not say that a mail address is verified.',
-    'Leave mailVerifiedAt out, have an admin sign it with their own key, or have an operator set `verifiesMail` for the portal.',
+    'Leave mailVerifiedAt out, have an admin sign it with their own key, or have `verifiesMail` set for the portal: in the configuration, or by portal.update.',
   ),
   MAIL_CHANGED: refusal(
     "The person's mail address is no longer the one that was verified.",
@@ -229,12 +229,12 @@ export const CODES = {
     'An operator changes the file, and runs `chamberlain reload`.',
   ),
   PORTAL_TAKEN: refusal(
-    'There is a portal of that name, or something else has the name; or a portal whose events are to be handed over takes them itself.',
-    'Choose another name, or change that portal with portal.update; remove it before another portal gets its events.',
+    'The name belongs to a portal or to something else. Or the portal whose events are to be handed over still takes them itself.',
+    'Choose another name, or change the portal of that name with portal.update. Before you hand events over, remove their portal.',
   ),
   PORTAL_UNKNOWN: refusal(
     'No request has added a portal of that name, or it was removed.',
-    'See `chamberlain list portals`.',
+    'See `chamberlain list portals`. If a request about it waits, reject that.',
   ),
   PORTAL_KEY_TAKEN: refusal(
     'The key or the password is, or was, that of another portal or of an admin, or was removed from this portal.',
@@ -405,7 +405,7 @@ export const CODES = {
   ),
   STEP_STALE: fault(
     'The state that a step was planned for has changed meanwhile.',
-    'Nothing needs to be done: the step is planned again.',
+    'The step is planned again. If the subject is parked, run `chamberlain repair SUBJECT`.',
   ),
   STILL_CHANGING: fault(
     'What is being archived changes while it is read.',
@@ -606,7 +606,7 @@ export function cannotRead(
 }
 
 const SECRET_ELSEWHERE =
-  'Run the command on a machine that has this secret: see docs/install.md, step 2.';
+  'If it is new, make it: docs/install.md, step 2. Otherwise run the command on a machine that has it.';
 const READ_ACTIONS: Record<string, string> = {
   ENOENT: 'Name the right file, or create it.',
   EACCES: 'Run the command as a user who may read that file.',

@@ -13,6 +13,10 @@ function described<T extends z.ZodMiniType>(schema: T, description: string): T {
   return schema;
 }
 
+const keyId = z
+  .string()
+  .check(z.regex(/^[!-~]{1,200}$/, 'must have 1 to 200 visible ASCII characters, and no space'));
+
 /** What a portal has, without defaults. */
 export const portalParts = {
   /** the portal of an admin's own key is called `admin.<shell name>` */
@@ -32,7 +36,7 @@ export const portalParts = {
   keys: described(
     someOf(
       z
-        .strictObject({ kid: z.string().check(z.minLength(1)), publicKey: ed25519PublicKey })
+        .strictObject({ kid: keyId, publicKey: ed25519PublicKey })
         .check(
           z.refine(
             ({ kid, publicKey }) =>

@@ -107,7 +107,7 @@ function refuseOther(line: string): SshKeyVerdict | undefined {
   }
   if (/^AAAA[A-Za-z0-9+/]+={0,2}(?:[ \t]|$)/.test(line)) {
     return malformed(
-      'The type before the key is missing. Copy the whole line, beginning with ssh- or ecdsa-.',
+      'The type before the key is missing. Copy the whole line, with its type, such as ssh-ed25519.',
     );
   }
   return undefined;

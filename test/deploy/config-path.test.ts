@@ -77,7 +77,7 @@ describe.each(PROGRAMS.map((program) => ({ program })))('$program.0 reads', ({ p
       false,
       expect.stringMatching(
         new RegExp(
-          `reading the secret /of-the-${which}/.* on a machine that has this secret: see docs/install\\.md, step 2`,
+          `reading the secret /of-the-${which}/.* If it is new, make it: docs/install\\.md, step 2`,
           'u',
         ),
       ),

@@ -102,7 +102,9 @@ describe('a fingerprint', () => {
   ])('names the %s', (_, change) => {
     const other = makeJoinRequest({ kind: 'login-host', name: request.name, key: KEY, ...change });
     expect(other.fingerprint).not.toBe(request.fingerprint);
-    expect(refusalOf(() => parse({ ...request, ...change }))).toContain('its fingerprint is not');
+    expect(refusalOf(() => parse({ ...request, ...change }))).toContain(
+      'its fingerprint does not match',
+    );
   });
 });
 
@@ -123,8 +125,8 @@ describe('a join request is refused', () => {
     ['of a login host with roles', { ...request, roles: ['homes'] }, 'nrecognized key'],
     ['for a role that stays', { ...ofRoles, roles: ['intake'] }, 'roles'],
     ['for no role', { ...ofRoles, roles: [] }, 'roles'],
-    ['for a role twice', { ...ofRoles, roles: ['homes', 'homes'] }, 'not in order'],
-    ['for roles in another order', { ...ofRoles, roles: ['sweep', 'homes'] }, 'not in order'],
+    ['for a role twice', { ...ofRoles, roles: ['homes', 'homes'] }, 'must be in order'],
+    ['for roles in another order', { ...ofRoles, roles: ['sweep', 'homes'] }, 'must be in order'],
     ['for other roles than its fingerprint names', { ...ofRoles, roles: ['sweep'] }, 'fingerprint'],
     ['with more than it may say', { ...request, '\u001B[31mroot': true }, 'nrecognized key'],
     ['without a name', { ...request, name: undefined }, 'name'],
@@ -147,7 +149,11 @@ describe('a join request is refused', () => {
     ['with a plugin of age as its key', { ...request, key: `age1evil1${'q'.repeat(53)}` }, 'key'],
     ['with an SSH key', { ...request, key: 'ssh-ed25519 AAAA' }, 'key'],
     ['with a secret key', { ...request, key: `AGE-SECRET-KEY-1${'Q'.repeat(58)}` }, 'key'],
-    ['with the fingerprint of another', { ...request, fingerprint: 'x' }, 'its fingerprint is not'],
+    [
+      'with the fingerprint of another',
+      { ...request, fingerprint: 'x' },
+      'its fingerprint does not match',
+    ],
     ['with a list as its fingerprint', { ...request, fingerprint: ['x'] }, 'fingerprint'],
   ])('%s', (_, value, why) => {
     expect(refusalOf(() => parse(value))).toContain(why);

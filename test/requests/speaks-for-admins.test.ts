@@ -102,7 +102,8 @@ describe('a portal, unless its configuration says otherwise,', () => {
     expect(code).toBe('NOT_ALLOWED');
     expect(sentence).toBe(
       "The portal portal does not speak for admins. Sign the request with steward's own key " +
-        '(`chamberlain submit`, with `adminKey`), or have an operator set `speaksForAdmins` for the portal.',
+        '(`chamberlain submit`, with `adminKey`), or have `speaksForAdmins` set for the portal: in the configuration, ' +
+        'or by portal.update.',
     );
   });
 

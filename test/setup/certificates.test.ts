@@ -171,7 +171,9 @@ describe("the operator's own certificate", () => {
 
     const theirs = certificateIn(await makeAuthority('mine', around(-1, 9)));
     writeFileSync(own.ca, theirs);
-    expect(await piece.check()).toMatch(/^does not belong to \S+-ca.key\. If it is your own authority, put /u);
+    expect(await piece.check()).toMatch(
+      /^does not belong to \S+-ca.key\. If it is your own authority, put /u,
+    );
     await expect(async () => piece.make()).rejects.toThrow('never replaced');
     rmSync(own.caKey);
     await expect(async () => piece.make()).rejects.toThrow('never replaced');

@@ -58,6 +58,8 @@ def tell(request, sent: Sent) -> bool:
         messages.warning(request, "Your request is stored, and is sent as soon as Chamberlain answers.")
     elif sent.state == "waiting":
         messages.info(request, sent.sentence)
+    elif sent.kind == "access.request":
+        messages.info(request, "Accepted. An admin must now decide.")
     else:
         messages.success(request, "Accepted. It takes effect within a few seconds.")
     return sent.state != "refused"

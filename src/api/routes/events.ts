@@ -121,7 +121,11 @@ function portalOf({ config }: Api, caller: Caller): string {
   throw new Problem(
     409,
     'EVENTS_BY_QUEUE',
-    `The events of the portal ${caller.name} are in its queue. An operator can set its \`events\` to \`http\`, and run \`chamberlain reload\`.`,
+    `The events of the portal ${caller.name} are in its queue. ${
+      portal?.byRequest === true
+        ? 'A portal that was added by request needs another name for HTTP.'
+        : 'An operator can set its `events` to `http`, and run `chamberlain reload`.'
+    }`,
   );
 }
 

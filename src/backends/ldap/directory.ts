@@ -316,7 +316,7 @@ async function seeTree(ldap: LdapConnection, names: Names): Promise<void> {
       if (resultCodeOf(error) === undefined) throw error;
     }
     throw new Error(
-      `${base} does not exist, or may not be read: load the initial tree and the access rules, see deploy/ldap`,
+      `${base} does not exist, or may not be read: load the rules of the directory again (docs/install.md, step 7), or, if data was lost, see docs/recovery.md`,
     );
   };
   await Promise.all(PLACES.map(look));

@@ -433,7 +433,7 @@ test.each([
         .toString()
         .replace(/^mail: alice/mu, 'Mail: alice'),
     }),
-    /^BACKUP_DAMAGED: restoring the directory from .*: the directory had (\d+) entries, but has \1 after restoring, and some differ\. /u,
+    /^BACKUP_DAMAGED: restoring the directory from .*: the directory has \d+ entries after restoring, as before, but some differ\. /u,
   ],
 ])(
   'a set that lacks %s seems complete, and is refused once it is restored',
