@@ -142,7 +142,10 @@ test('recover gives bob nothing back, and the realm goes on', async () => {
   const { digest, takings } = JSON.parse(list.stdout) as { digest: string; takings: unknown };
   expect([list.status, takings]).toMatchObject([3, [{ account: 'bob', state: 'suspended' }]]);
   machine.run('chamberlain', 'recover', '--expect', digest);
-  await eventually('the suspension', () => bobsAccess() === SUSPENDED + LOCKED);
+  const settled = /^\w+ +\d+ +0 +0 +0 +0$/gmu; // nothing of a role is due, waiting, failing or parked
+  const roles = () => machine.start('chamberlain', 'status').stdout.match(settled);
+  await eventually('the work of the roles', () => roles()?.length === 3);
+  expect(bobsAccess()).toBe(SUSPENDED + LOCKED);
   expect(machine.run('chamberlain', 'list', 'people')).toMatch(/^alice +20000 +active +yes /mu);
 
   const before = marker();
