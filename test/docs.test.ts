@@ -96,6 +96,7 @@ const RUN_BY: Record<string, readonly string[]> = {
   'scenarios/login/hearing.long': ['portal:hear'],
   'scenarios/leaving/leaving': ['lifecycle:archives'],
   'deploy-long/named-directory': ['install:nis'],
+  'deploy-long/recovery': ['recovery:start'],
   'scenarios/recovery/backup-set.long': [
     ...['backups:cron', 'backups:verify', 'recovery:set', 'recovery:freeze', 'recovery:everything'],
     ...['recovery:suspend', 'recovery:after'],
@@ -121,7 +122,6 @@ const NOT_RUN: Record<string, string> = {
   'install:slapd': 'installs a package',
   'install:units': SYSTEMD,
   'install:workers': SYSTEMD,
-  'recovery:start': SYSTEMD,
   'restore:mariadb':
     'mariadb-backup is a package that no test needs, and replaces a whole server, under systemd',
 };

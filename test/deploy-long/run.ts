@@ -27,6 +27,7 @@ const NEEDS: Record<string, readonly ('bare' | 'realm' | 'login' | 'root' | 'com
   setup: ['bare'],
   'setup-killed': ['bare'],
   'named-servers': ['bare'],
+  recovery: ['bare'],
   roles: ['bare', 'realm'],
   join: ['realm', 'login'],
   units: ['bare'],
