@@ -13,6 +13,7 @@
 import { execFileSync, spawn, type ChildProcess, type SpawnOptions } from 'node:child_process';
 import { mkdirSync, readFileSync, statfsSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startApart } from './jest/apart.ts';
 import { buildPackages, PACKAGES } from './jest/packages.ts';
@@ -60,7 +61,9 @@ try {
 }
 const took = [(performance.now() - begin) / 1000, processorSeconds() - beginSeconds];
 const [wall, processor] = took.map((seconds) => (seconds / 60).toFixed(1));
-process.stdout.write(`${wall} min wall, ${processor} min of processor time\n`);
+process.stdout.write(
+  `${wall} min wall, ${processor} min of processor time, files in ${tmpdir()}\n`,
+);
 
 /**
  * Whether the files of plain tests, 1.1 GiB at most, may be in memory. There a run takes a seventh less processor time

@@ -17,11 +17,15 @@ CREATE OR REPLACE FUNCTION reload_portals() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
   PERFORM pg_notify('chamberlain_configuration', '');
-  UPDATE reloads SET number = number + 1, at = clock_timestamp();
+  UPDATE reloads SET number = number + 1, at = clock_timestamp(),
+    -- intake has started with a file that lists the portal: the others must not go on without both
+    file = CASE WHEN EXISTS (SELECT FROM portals p
+                             WHERE p.removed_by = 'the configuration file' AND p.removed_at >= now())
+                THEN number + 1 ELSE file END;
   RETURN NULL;
 END $$;
 
--- As before, but returns also the number of the last reload that was asked for of the file.
+-- What a process says of itself must also tell it which of the two was asked for.
 DROP FUNCTION note_configuration(text[], text, int, text, double precision, jsonb, bigint, text);
 CREATE FUNCTION note_configuration(
   works text[], machine text, os_pid integer, digest text, seconds double precision, fixed jsonb, reload bigint,

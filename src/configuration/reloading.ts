@@ -5,7 +5,7 @@
  *
  * | what                                  | then                                                               |
  * | ------------------------------------- | ------------------------------------------------------------------ |
- * | the file is wrong, or needs a restart | the process goes on with what it has, and records why              |
+ * | the file is wrong, or needs a restart | the process goes on with the file that it has, and records why     |
  * | PostgreSQL is away                    | likewise; it reads the configuration when PostgreSQL is back       |
  * | a work is in the middle of a decision | the process says that it uses the new one when the decision is over |
  */
@@ -14,6 +14,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { connectionSettings, type PostgresRole } from '../database/connection.ts';
 import { hearNotices } from '../database/notices.ts';
+import type { Config } from '../shared/config.ts';
 import { codeOf, describeError } from '../shared/errors.ts';
 import type { Log } from '../shared/log.ts';
 import type { Worker } from '../shared/loop.ts';
@@ -41,7 +42,7 @@ export function startReloading(
 ): Reloading {
   const closing = new AbortController();
   let woken = new AbortController();
-  // the first time, for what PostgreSQL adds to the file
+  // the first time, for what PostgreSQL adds, and because a reload may have been asked for since the file was read
   const asked = { times: 1, done: 0 };
   let since = performance.now();
   const uses: ProcessConfig = {
@@ -51,23 +52,35 @@ export function startReloading(
   };
   const failures = openNews<string>();
   let faultOfFile: string | null = null;
+  /** the reload of the file that was carried out last */
+  let reloadOfFile: string | undefined;
 
-  async function load(client: pg.Client, isOfFile: boolean): Promise<void> {
+  /** Returns why what was read cannot be used; null: it is in use. */
+  async function attempt(reading: Promise<Config>): Promise<string | null> {
     try {
-      const digest = digestOfConfig(
-        await (isOfFile ? inUse.load(client) : inUse.loadAdded(client)),
-      );
-      if (isOfFile) faultOfFile = null;
-      uses.error = faultOfFile;
-      if (digest === uses.digest) return;
-      [uses.digest, since] = [digest, performance.now()];
-      log.info({ digest }, 'another configuration is in use');
+      const digest = digestOfConfig(await reading);
+      if (digest !== uses.digest) {
+        [uses.digest, since] = [digest, performance.now()];
+        log.info({ digest }, 'another configuration is in use');
+      }
+      return null;
     } catch (error) {
       if (codeOf(error) !== 'CONFIG_INVALID') throw error; // PostgreSQL: it is tried again
-      uses.error = printable(describeError(error)).slice(0, MOST_ERROR);
-      if (isOfFile) faultOfFile = uses.error;
-      log.error({ error: uses.error }, 'the configuration could not be reloaded: nothing changed');
+      const why = printable(describeError(error)).slice(0, MOST_ERROR);
+      log.error({ error: why }, 'the configuration could not be reloaded: nothing changed');
+      return why;
     }
+  }
+  async function load(client: pg.Client, isWhole: boolean): Promise<void> {
+    if (isWhole) faultOfFile = await attempt(inUse.load(client));
+    if (isWhole && faultOfFile === null) {
+      uses.error = null;
+      return;
+    }
+    // what requests have changed waits for no file
+    const ofRows = await attempt(inUse.loadAdded(client));
+    if (ofRows !== null) faultOfFile = null; // perhaps it was the same
+    uses.error = ofRows ?? faultOfFile;
   }
   async function listen(client: pg.Client): Promise<void> {
     const notices = hearNotices(client);
@@ -82,7 +95,8 @@ export function startReloading(
         woken = new AbortController();
         continue;
       }
-      await load(client, times > asked.done || BigInt(newest.askedOfFile) > BigInt(uses.reload));
+      await load(client, times > asked.done || newest.askedOfFile !== reloadOfFile);
+      reloadOfFile = newest.askedOfFile;
       asked.done = times;
       uses.reload = newest.asked;
     }

@@ -10,8 +10,8 @@ import { POSTGRES_ROLES } from '../database/connection.ts';
 import type { MovableRole } from '../roles/index.ts';
 import { DIRECTORY_ACCOUNTS } from '../../deploy/ldap/render.ts';
 import { fingerprintOf } from '../ssh-keys/ed25519-key.ts';
-import { isPublicHalf, publicHalfOf } from '../ssh-keys/public-half.ts';
-import { elsewhere, fix, type Line, ok } from './line.ts';
+import { publicHalfOf } from '../ssh-keys/public-half.ts';
+import { elsewhere, expectThat, fix, type Line, ok } from './line.ts';
 
 /** Every secret of a deployment; each machine has those that it needs. */
 const SECRETS = [
@@ -185,8 +185,8 @@ export async function lookAtKeys(
       elsewhere(`adminKey ${path} is not on this machine`, "Run this on the admin's machine."),
     ];
   }
-  const text = mayRead(path) ? readFileSync(path, 'latin1') : undefined;
-  const isSecret = text === undefined || !isPublicHalf(text);
+  const text = mayRead(path) ? (stats.isFile() ? readFileSync(path, 'latin1') : '') : undefined;
+  const isSecret = text?.includes('PRIVATE KEY') !== false;
   const exposed = fix(
     `adminKey ${path} has mode ${octal(stats)}: others can sign with it`,
     `Run \`chmod 600 ${path}\`, and make a new key.`,
@@ -215,7 +215,7 @@ function lookAtSigner(
   const { publicKey, keys, now } = of;
   if (publicKey === undefined) {
     return fix(
-      `${what} is no Ed25519 key`,
+      `${what} is no Ed25519 key in the format of OpenSSH, or in PEM without a passphrase`,
       'Name the right file: `chamberlain admin-key new` makes one.',
     );
   }
@@ -223,17 +223,19 @@ function lookAtSigner(
   const key = keys?.find((each) => each.fingerprint === fingerprint);
   const dead = whyDead(fingerprint, key, now);
   if (dead !== undefined) return fix(`${what} does not count: ${dead}`, 'Set another key.');
+  if (keys === undefined) {
+    return elsewhere(
+      `whether ${what} counts is not known`,
+      'Run this again when PostgreSQL answers.',
+    );
+  }
   const signer = findSigner(portals, publicKey)?.portal.name ?? (key && `admin.${key.admin}`);
-  if (signer !== undefined) return ok(`adminKey signs as ${signer}`);
-  return keys === undefined
-    ? elsewhere(
-        `whether a request has added ${what} is not known`,
-        'Run this again when PostgreSQL answers.',
-      )
-    : fix(
-        `no admin has ${what}`,
-        'Make it known with admin-key.add ("Admins\' keys" in docs/operations.md), or set another key.',
-      );
+  return expectThat(
+    signer !== undefined,
+    `adminKey signs as ${signer}`,
+    `no admin has ${what}`,
+    'Make it known with admin-key.add ("Admins\' keys" in docs/operations.md), or set another key.',
+  );
 }
 
 function lookAtOwner(file: string, stats: Stats): Line[] {

@@ -28,7 +28,7 @@ import { CONFIG_FILE } from '../cli/command.ts';
 import { lookAtAccount } from '../doctor/directory.ts';
 import { checkConfig, type Config, readSecret } from '../shared/config.ts';
 import { readIfThere, replaceFile } from '../shared/durable-file.ts';
-import { describeRootCause } from '../shared/errors.ts';
+import { ChamberlainError, describeRootCause } from '../shared/errors.ts';
 import { ROOT } from '../shared/root.ts';
 import type { Answers, DirectoryLogin, NamedDirectory } from './answers.ts';
 import { renderConfig } from './config-text.ts';
@@ -78,14 +78,17 @@ export function shownPieces({ ldap, ...answers }: Answers, path = SHOWN): Piece[
         if (areShown(additions, readIfThere(path))) return undefined;
         return `was not shown yet: ${countAdditions(additions)}`;
       },
-      todo: 'Read that file, and run setup again: it then adds what the file says.',
       async make() {
         const additions = await plan();
         mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
         const head = `# For the directory at ${ldap.uri}: ${countAdditions(additions)}.\n# Nothing that is there is changed or deleted.\n`;
         const texts = [head, ...additions.map(showAddition)];
         replaceFile(path, texts.join('\n'), { mode: 0o600 }, true);
-        throw new Error(`nothing was added yet: ${path} says what will be added`);
+        throw new ChamberlainError(
+          'STEP_FAILED',
+          `nothing was added yet: ${path} says what will be added`,
+          { action: 'Read that file, and run setup again: it then adds what the file says.' },
+        );
       },
     },
   ];

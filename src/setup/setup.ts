@@ -4,6 +4,7 @@
  */
 import {
   ChamberlainError,
+  codeOf,
   CORRECT_AND_RUN_AGAIN,
   describeRootCause,
   doing,
@@ -20,8 +21,6 @@ export interface Piece {
   check: () => Differs | Promise<Differs>;
   /** Makes it as it must be. It may be interrupted at any moment, and run again. */
   make: () => void | Promise<void>;
-  /** what to do after `make` has failed, if it is not to correct a fault */
-  todo?: string;
   /** Takes away what `make` has made, if --uninstall does; undefined if there was nothing. */
   remove?: () => Promise<string | undefined>;
 }
@@ -105,12 +104,15 @@ async function carryOutOne(
   const differs = await look(piece);
   if (differs === undefined) return;
   say(`making ${piece.name}`);
-  await doing(
-    'STEP_FAILED',
-    `making ${piece.name}`,
-    () => piece.make(),
-    piece.todo ?? CORRECT_AND_RUN_AGAIN,
-  );
+  try {
+    await piece.make();
+  } catch (cause) {
+    const action = codeOf(cause) === 'STEP_FAILED' ? (cause as ChamberlainError).action : undefined;
+    throw new ChamberlainError('STEP_FAILED', `making ${piece.name}`, {
+      cause,
+      action: action ?? CORRECT_AND_RUN_AGAIN,
+    });
+  }
   const still = await look(piece);
   if (still !== undefined) {
     throw new ChamberlainError('STEP_FAILED', `making ${piece.name}: it ${still}`, {

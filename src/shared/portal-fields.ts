@@ -15,7 +15,7 @@ function described<T extends z.ZodMiniType>(schema: T, description: string): T {
 
 const keyId = z
   .string()
-  .check(z.regex(/^[!-~]{1,200}$/, 'must have 1 to 200 visible ASCII characters, and no space'));
+  .check(z.regex(/^[^\p{C}]+$/u, 'must not be empty or have control characters'));
 
 /** What a portal has, without defaults. */
 export const portalParts = {

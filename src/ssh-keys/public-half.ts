@@ -3,23 +3,19 @@ import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto';
 import { keyOfLine } from './ed25519-key.ts';
 import { parseSshKey } from './ssh-key.ts';
 
-const OPENSSH = '-----BEGIN OPENSSH PRIVATE KEY-----';
+const OPENSSH = /-----BEGIN OPENSSH PRIVATE KEY-----([^-]*)-----END/u;
 /** What that form begins with (PROTOCOL.key of OpenSSH). */
 const MAGIC = Buffer.from('openssh-key-v1\0');
 
-/** Whether a file holds the public half alone, as a `.pub` file does. */
-export const isPublicHalf = (text: string): boolean => text.startsWith('ssh-');
-
 /**
- * The public half of what a file holds: the line of a `.pub` file, a private key in OpenSSH's format, with
- * a passphrase or without, or one in PEM without a passphrase. Undefined if it holds no Ed25519 key.
+ * The public half of what a file holds: the line of a `.pub` file, a private key in OpenSSH's format, with a passphrase or
+ * without, or one in PEM without a passphrase. Undefined if it holds no Ed25519 key, or is damaged.
  */
 export function publicHalfOf(text: string): KeyObject | undefined {
-  if (isPublicHalf(text) || text.includes(OPENSSH)) {
-    const parsed = parseSshKey(isPublicHalf(text) ? text : lineIn(text));
-    const isFit = parsed.ok && parsed.key.type === 'ssh-ed25519';
-    return isFit ? keyOfLine(parsed.key.line) : undefined;
-  }
+  const [, body] = OPENSSH.exec(text) ?? [];
+  const line = body === undefined ? text : lineIn(Buffer.from(body, 'base64'));
+  const parsed = parseSshKey(line);
+  if (parsed.ok) return parsed.key.type === 'ssh-ed25519' ? keyOfLine(parsed.key.line) : undefined;
   try {
     const key = createPrivateKey(text);
     return key.asymmetricKeyType === 'ed25519' ? createPublicKey(key) : undefined;
@@ -28,9 +24,11 @@ export function publicHalfOf(text: string): KeyObject | undefined {
   }
 }
 
-/** The public half stands before what is encrypted: after the cipher, how its key is derived, and the number of keys. */
-function lineIn(text: string): string {
-  const bytes = Buffer.from(text.replaceAll(/-----.*?-----|\s/gu, ''), 'base64');
+/**
+ * The public half stands before what is encrypted: after the cipher, how its key is derived, and the number of keys. ''
+ * if the bytes are not a file of one key.
+ */
+function lineIn(bytes: Buffer): string {
   let at = MAGIC.length;
   const readField = () => {
     const begin = at + 4;
@@ -38,6 +36,10 @@ function lineIn(text: string): string {
     return bytes.subarray(begin, at);
   };
   for (const _ of ['cipher', 'derivation', 'its options']) readField();
-  at += 4; // one key
-  return `ssh-ed25519 ${readField().toString('base64')}`;
+  const count = at + 4 <= bytes.length ? bytes.readUInt32BE(at) : 0;
+  at += 4;
+  const blob = readField();
+  readField(); // the private half
+  const isWhole = bytes.indexOf(MAGIC) === 0 && count === 1 && at === bytes.length;
+  return isWhole ? `ssh-ed25519 ${blob.toString('base64')}` : '';
 }

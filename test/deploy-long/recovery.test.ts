@@ -27,19 +27,19 @@ function submit(...requests: object[]): void {
 }
 
 const HEAD = readPage('docs/recovery.md').split('\n| lost ')[0]?.replaceAll(/\s+/gu, ' ') ?? '';
+const INSTEAD = [...HEAD.matchAll(/(in `systemctl`, )?`([^`]+)` for `([^`]+)`/gu)];
+const OPTIONS = [
+  ...HEAD.matchAll(/`(psql|pg_restore) ([^`]+)`/gu),
+  ...HEAD.matchAll(/Give `(\S+)` the options `([^`]+)`/gu),
+];
 /** A block, in which is written what the head of the page tells the reader to write instead. */
 function asTold(name: string): string {
   let text = blockOf(name);
-  const instead = HEAD.matchAll(/(in `systemctl`, )?`([^`]+)` for `([^`]+)`/gu);
-  for (const [, inSystemctl, ours = '', theirs = ''] of instead) {
+  for (const [, inSystemctl, ours = '', theirs = ''] of INSTEAD) {
     const there = String.raw`(?<=systemctl \w+ )${theirs}`;
     text = text.replaceAll(inSystemctl === undefined ? theirs : new RegExp(there, 'gu'), ours);
   }
-  const options = [
-    ...HEAD.matchAll(/`(psql|pg_restore) ([^`]+)`/gu),
-    ...HEAD.matchAll(/Give `(\S+)` the options `([^`]+)`/gu),
-  ];
-  for (const [, program = '', added = ''] of options)
+  for (const [, program = '', added = ''] of OPTIONS)
     text = text.replaceAll(`${program} `, `${program} ${added} `);
   return text;
 }
@@ -88,6 +88,7 @@ const tlsOfSlapd = () =>
   ).status;
 
 test('a realm has a tool and a second person, and a set of backups is made', () => {
+  expect([INSTEAD.length, OPTIONS.length]).toEqual([10, 3]); // the page still says so
   expect(machine.run(...SETUP)).toMatch(GREEN);
   submit(
     { kind: 'person.create', shellName: 'bob', displayName: 'Bob', email: 'bob@example.org' },

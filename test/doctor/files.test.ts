@@ -173,7 +173,9 @@ describe('keys', () => {
       ]);
       expect(await theLine(pkcs8)).toEqual([['fix', `no admin has adminKey ${own.adminKey}`]]);
       const bad = await theLine('SECRET-WORDS');
-      expect(bad).toEqual([['fix', `adminKey ${own.adminKey} is no Ed25519 key`]]);
+      expect(bad).toEqual([
+        ['fix', expect.stringContaining(`adminKey ${own.adminKey} is no Ed25519 key`)],
+      ]);
     });
 
     test('listed, added by a request, or revoked since', async () => {
@@ -181,7 +183,6 @@ describe('keys', () => {
       own.portals.push(portal('admin.eve', spki));
       const signs = [['ok', 'adminKey signs as admin.eve']];
       expect(await theLine(pkcs8)).toEqual(signs);
-      expect(await theLine(pkcs8, async () => undefined)).toEqual(signs);
       own.portals.pop();
       expect(await theLine(pkcs8, async () => [keyOf()])).toEqual(signs);
       const revoked = keyOf({ revokedAt: new Date(0), revokedBy: 'alice' });
@@ -189,7 +190,7 @@ describe('keys', () => {
         ['fix', expect.stringContaining('was revoked by alice')],
       ]);
       expect(await theLine(pkcs8, async () => undefined)).toEqual([
-        ['elsewhere', `whether a request has added adminKey ${own.adminKey} is not known`],
+        ['elsewhere', `whether adminKey ${own.adminKey} counts is not known`],
       ]);
     });
 
@@ -225,7 +226,7 @@ describe('keys', () => {
       async (body) => {
         const text = `-----BEGIN OPENSSH PRIVATE KEY-----\n${btoa(body)}\n-----END OPENSSH PRIVATE KEY-----\n`;
         expect(await theLine(text)).toEqual([
-          ['fix', `adminKey ${own.adminKey} is no Ed25519 key`],
+          ['fix', expect.stringContaining(`adminKey ${own.adminKey} is no Ed25519 key`)],
         ]);
       },
     );

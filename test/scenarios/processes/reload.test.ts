@@ -64,7 +64,8 @@ test('a wrong file changes nothing: reload says which line is wrong, and a proce
 
 test('what a request adds counts also where the file is wrong, and no edit of it counts without a reload', async () => {
   const [first] = (await readUses()).processes;
-  const digestNow = async () => (await readUses()).processes[0]?.digest;
+  const digestNow = async () =>
+    (await query(realm.world, 'SELECT digest FROM configurations'))[0]?.['digest'];
   realm.write((config) => ({ ...config, reservedNames: ['edited'] }));
   const publicKey = generateKeyPairSync('ed25519').publicKey.export({
     type: 'spki',
@@ -84,8 +85,22 @@ test('what a request adds counts also where the file is wrong, and no edit of it
     realm.world,
     `UPDATE portals SET removed_at = now(), removed_by = 'a' WHERE name = 'added'`,
   );
-  realm.write((config) => ({ ...config, reservedNames: ['edited'] }));
   await eventually('its end', async () => (await digestNow()) === first?.digest);
+  // a reload that finds the file wrong takes nothing from a request of the same moment
+  await query(
+    realm.world,
+    `WITH reload AS (SELECT ask_reload())
+     UPDATE portals SET removed_at = NULL FROM reload WHERE name = 'added'`,
+  );
+  await eventually('the portal again', async () => (await digestNow()) !== first?.digest);
+  // where intake finds it replaced by the file, the others must read the file too
+  await query(
+    realm.world,
+    `UPDATE portals SET removed_at = now(), removed_by = 'the configuration file' WHERE name = 'added'`,
+  );
+  const [reloads] = await query(realm.world, 'SELECT number = file AS "areEqual" FROM reloads');
+  expect(reloads).toEqual({ areEqual: true });
+  await query(realm.world, `DELETE FROM portals WHERE name = 'added'`);
   realm.write((config) => ({ ...config, reservedNames: ['dragons'] }));
   expect(await chamberlain('reload')).toMatchObject({ exit: 0 });
 });
