@@ -107,7 +107,8 @@ function printRequest(name: string | undefined): number {
   process.stdout.write(formatJoinRequest(request));
   process.stderr.write(
     `${request.name} has the fingerprint ${request.fingerprint}\n` +
-      'Send the join request to an operator of the realm, who runs `chamberlain join FILE`, and compare the fingerprint.\n' +
+      'Send the join request to an operator of the realm, and tell them this fingerprint in another way. The operator\n' +
+      'compares it, and runs `chamberlain join FILE`.\n' +
       `Then run here \`chamberlain-login-host setup --join ${request.name}.join\`, which is the answer.\n` +
       obstacles()
         .map((obstacle) => `before that: ${obstacle}\n`)

@@ -182,7 +182,7 @@ export function packages(names: readonly string[]): Piece {
         stdout.split('\n').flatMap((line) => /^.i\s+(\S+)/.exec(line)?.[1] ?? []),
       );
       const missing = names.filter((name) => !installed.has(name));
-      return missing.length === 0 ? undefined : `not installed: ${missing.join(' ')}`;
+      return missing.length === 0 ? undefined : `are not installed: ${missing.join(' ')}`;
     },
     mend() {
       const env = { DEBIAN_FRONTEND: 'noninteractive' };

@@ -38,7 +38,8 @@ export function askToJoin(command: Command, options: JoinOptions): void {
   if (wantsJson(command)) return printJson({ ...request, file });
   print(
     `${request.name} has the fingerprint ${request.fingerprint}\n` +
-      `Send ${file} to an operator, who runs \`chamberlain join\` with it where the realm is, and compare the fingerprint.\n` +
+      `Send ${file} to an operator, and tell them this fingerprint in another way. The operator compares it, and runs\n` +
+      `\`chamberlain join\` with the file where the realm is.\n` +
       `Then run here \`chamberlain setup --join ${request.name}.join\`, which is the answer.`,
   );
 }

@@ -51,8 +51,8 @@ export async function lookAtArchives(
 async function lookAtFolder(role: ArchivingRole, folder: string, owner: number): Promise<Line> {
   const make =
     role === 'homes'
-      ? 'Mount it, and run `chamberlain prepare` on the file server, once.'
-      : `Mount it, or create it: \`install -d -m 700 -o ${owner} ${folder}\`.`;
+      ? `Mount ${folder}, and run \`chamberlain prepare\` on the file server, once.`
+      : `Mount ${folder}, or create it: \`install -d -m 700 -o ${owner} ${folder}\`.`;
   // `.chamberlain` shows whether it is mounted; the role `databases` has no such folder
   const paths = role === 'homes' ? [folder, join(folder, STAGING)] : [folder];
   const seen = await statPaths(paths, LIMIT_MS);
@@ -72,7 +72,7 @@ async function lookAtFolder(role: ArchivingRole, folder: string, owner: number):
       for (const [n, at] of paths.entries()) {
         const each = seen[n];
         if (each !== undefined && !isFolder(each)) {
-          return fix(`${at}: it is not a folder`, `Move it away. ${make}`);
+          return fix(`${at}: it is not a folder`, `Move that away. ${make}`);
         }
         const why = each === undefined ? undefined : whyUnfit(each, owner);
         if (why !== undefined) {

@@ -152,7 +152,7 @@ async function lookAtHeartbeat(client: Client, now: Date): Promise<Line> {
   if (doubt !== null) {
     return fix(
       `the heartbeat for login hosts has stopped: ${doubt}`,
-      'Run `chamberlain recover`, or put the newer server back. Until then, no key is renewed.',
+      'Until that is done, no key is renewed.',
     );
   }
   const seconds = publishedAt === null ? Infinity : (now.getTime() - publishedAt.getTime()) / 1000;
@@ -171,7 +171,8 @@ export function lookAtPlaces(all: readonly PlaceDoubt[], { files }: Pick<Config,
   const directoryAt = all.find(({ role }) => role === 'directory')?.publishedAt ?? null;
   const places = all.filter(({ role }) => role !== 'directory');
   const faults = places.flatMap(({ role, place, older, sentence, publishedAt }): Line[] => {
-    if (older === 'database') return [fix(`${sentence}`, 'Run `chamberlain recover`.')];
+    if (older === 'database')
+      return [fix(`${sentence}`, 'Until that is done, no request gets a verdict.')];
     if (older !== null) {
       const todo =
         'If another copy should be there, put it back. Otherwise this ends by itself; the log of ' +

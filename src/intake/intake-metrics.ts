@@ -18,7 +18,7 @@ const requests = newCounter(
 );
 const invalidJobs = newCounter(
   'chamberlain_invalid_jobs_total',
-  'Jobs in the queues of requests that are not requests of the portal. `chamberlain status` says why.',
+  'Jobs in the queues of requests that are not requests of the portal, or were too many. `chamberlain status` says why.',
   ['portal'],
 );
 const waitingForAdmin = newGauge(

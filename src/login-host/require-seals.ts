@@ -39,7 +39,9 @@ export function objections(status: LoginStatus, isRunning: boolean): string[] {
       : []),
     ...(held === undefined
       ? []
-      : [`${held.inAll} ${haveEntries(held.inAll)} disappeared, and are kept`]),
+      : [
+          `${held.inAll} ${haveEntries(held.inAll)} disappeared, and this host keeps what it knew: see \`keys-agent status\``,
+        ]),
     ...unwritten.map(({ path, why: because }) => `${path} cannot be written: ${because}`),
     ...missingSources(readFileSync(NSSWITCH, 'utf8')),
   ];

@@ -87,5 +87,5 @@ export function listeningPiece(
     listen === undefined
       ? `removes ${paths.join(' and ')}`
       : `writes ${paths.join(' and ')}: it listens on all addresses, over TLS alone`;
-  return together(`where ${unit} listens`, does, parts, needs);
+  return together(`the addresses of ${unit}`, does, parts, needs);
 }

@@ -115,7 +115,7 @@ async function carryOutOne(
   }
   const still = await look(piece);
   if (still !== undefined) {
-    throw new ChamberlainError('STEP_FAILED', `making ${piece.name}: it ${still}`, {
+    throw new ChamberlainError('STEP_FAILED', `setup has tried, but ${piece.name} ${still}`, {
       action: CORRECT_AND_RUN_AGAIN,
     });
   }

@@ -42,7 +42,7 @@ describe('on a bare machine', () => {
   test('--print and --check change nothing', () => {
     const before = changesOf(machine);
     const plan = machine.run(...SETUP, '--print');
-    expect(plan).toMatch(/^make {2}the packages of the servers not installed: redis-server$/mu);
+    expect(plan).toMatch(/^make {2}the packages of the servers are not installed: redis-server$/mu);
     expect(plan).toMatch(/^\d+ of \d+ pieces would be made$/mu);
     expect(machine.start(...SETUP, '--check').status).toBe(3);
     expect(changesOf(machine)).toEqual(before);

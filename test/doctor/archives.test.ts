@@ -64,7 +64,7 @@ test('a folder that is missing, open to others, or not a folder is reported, wit
   writeFileSync(config.archives.databases, '', { mode: 0o600 });
   expect(await first()).toMatchObject({
     what: expect.stringContaining('it is not a folder'),
-    todo: expect.stringMatching(/^Move it away\. Mount it, or create it: /u),
+    todo: expect.stringMatching(/^Move that away\. Mount .+, or create it: /u),
   });
 });
 

@@ -102,7 +102,7 @@ describe('a run', () => {
     const [first, second] = pieces as [Piece, Piece];
     const run = carryOut([{ ...first, make: quiet }, second], quiet, quiet);
     await expect(run).rejects.toMatchObject({
-      ...{ code: 'STEP_FAILED', message: 'making a: it is missing' },
+      ...{ code: 'STEP_FAILED', message: 'setup has tried, but a is missing' },
     });
     expect([...there]).toEqual([]);
   });

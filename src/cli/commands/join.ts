@@ -76,7 +76,7 @@ export function define(command: Command): void {
       if (json) printJson({ name, kind, fingerprint, out, answerFingerprint: answer });
       else {
         print(
-          `\n${next.done} Its answer is ${out}, which only that machine can decrypt.\n` +
+          `\n${next.done} The answer for ${name} is ${out}, which only that machine can decrypt.\n` +
             `The fingerprint of the answer is ${answer}. Copy the file to the machine, and run there\n` +
             `  ${next.command} --join ${out.split('/').at(-1)}`,
         );

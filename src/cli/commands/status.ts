@@ -150,7 +150,7 @@ async function showAll(
   for (const page of pages) if (page !== '') printPage(`\n${page}`);
   if (left !== null) {
     print(
-      `\nportals that are not in the configuration have requests that wait, ${left.portal} for ${renderAge(left.since, now)}: these get verdicts only if the configuration lists the portal again, with the keys that signed them`,
+      `\nrequests of portals that are not in the configuration wait, the oldest, of ${left.portal}, for ${renderAge(left.since, now)}: they get verdicts only if the configuration lists their portal again, with the keys that signed them`,
     );
   }
   if (oldestRequest !== null) {

@@ -149,7 +149,7 @@ export async function lookAtPostgres(client: Client, root: string): Promise<Line
       unsafe.length === 0,
       'committed data is on the disk',
       `${unsafe.join(', ')} ${unsafe.length === 1 ? 'is' : 'are'} off: committed data may be lost`,
-      'Set this to `on`, for the server and for these roles.',
+      'Set each of these to `on` in postgresql.conf. If `ALTER ROLE` or `ALTER DATABASE` has turned one off, reset it there too.',
     ),
   ];
   const locks = join(root, 'deploy/postgres/locks.sql');

@@ -172,7 +172,7 @@ function renderHeld({ held }: LoginStatus, age: Age): string[] {
   if (held === undefined) return [];
   return [
     '',
-    `${held.inAll} entries have been missing from the directory for ${age(held.since)}, and the heartbeat does not confirm it:`,
+    `Entries that have been missing from the directory for ${age(held.since)}, which the heartbeat does not confirm (${held.inAll}):`,
     renderNames(held.names, held.inAll),
     'This host keeps them. If they should exist, repair the directory. If not, run `keys-agent accept` as root.',
   ];

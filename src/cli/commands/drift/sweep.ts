@@ -51,7 +51,7 @@ States:
   touched      the roles are correcting what had drifted, or trying again what they had given up on
   held         too much had drifted; an admin must release the sweep
   frozen       something had drifted, but the realm is frozen
-  unreadable   something could not be read; nothing else had drifted
+  unreadable   something could not be read; in the rest, nothing had drifted
   moving       the only differences are on subjects that a role is working on
   cut          interrupted: the sweep failed or its process ended; it is repeated`,
     )
