@@ -90,6 +90,10 @@ export interface ConfigUser {
   why: string | null;
 }
 
+/** What to do about a process that does not use the configuration in the file. */
+export const RELOAD_TODO =
+  'Run `chamberlain reload`. If that names a setting that needs a restart, restart the process.';
+
 /** A process that works, such as `intake relay on realm1 (process 812)`. */
 export function describeConfigUser({ works, machine, pid }: ConfigUser): string {
   return `${works.join(' ')} on ${machine} (process ${pid})`;

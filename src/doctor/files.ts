@@ -169,6 +169,7 @@ function secretFaults(path: string, stats: Stats, isPlausible: (uid: number) => 
 /** Reads every admin's own key; undefined if PostgreSQL does not answer in time. */
 export type ReadAdminKeys = () => Promise<ListedAdminKey[] | undefined>;
 
+/** Whether the keys of portals, and that of the admin on this machine, are fit to sign. */
 export async function lookAtKeys(
   config: Config,
   readKeys: ReadAdminKeys,

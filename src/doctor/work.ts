@@ -40,6 +40,7 @@ import { sweepFault } from '../drift/sweep-fault.ts';
 import {
   type ConfigStatus,
   describeConfigUser,
+  RELOAD_TODO,
   readConfigStatus,
 } from '../configuration/configurations-table.ts';
 import { type LastSweeps, readLastSweeps } from '../drift/sweeps-table.ts';
@@ -103,7 +104,7 @@ function lookAtConfigs({ digest, processes }: ConfigStatus): Line[] {
     return behind.map((each) =>
       fix(
         `${describeConfigUser(each)} does not use the configuration in the file: ${each.why}`,
-        'Run `chamberlain reload`. If that names a setting that needs a restart, restart the process.',
+        RELOAD_TODO,
       ),
     );
   }

@@ -2,6 +2,7 @@
 import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto';
 import { keyOfLine } from './ed25519-key.ts';
 import { parseSshKey } from './ssh-key.ts';
+import { readerOf } from './ssh-wire.ts';
 
 const OPENSSH = /-----BEGIN OPENSSH PRIVATE KEY-----([^-]*)-----END/u;
 /** What that form begins with (PROTOCOL.key of OpenSSH). */
@@ -29,17 +30,15 @@ export function publicHalfOf(text: string): KeyObject | undefined {
  * if the bytes are not a file of one key.
  */
 function lineIn(bytes: Buffer): string {
-  let at = MAGIC.length;
-  const readField = () => {
-    const begin = at + 4;
-    at = begin + (begin <= bytes.length ? bytes.readUInt32BE(at) : 0);
-    return bytes.subarray(begin, at);
-  };
-  for (const _ of ['cipher', 'derivation', 'its options']) readField();
-  const count = at + 4 <= bytes.length ? bytes.readUInt32BE(at) : 0;
-  at += 4;
-  const blob = readField();
-  readField(); // the private half
-  const isWhole = bytes.indexOf(MAGIC) === 0 && count === 1 && at === bytes.length;
-  return isWhole ? `ssh-ed25519 ${blob.toString('base64')}` : '';
+  if (bytes.indexOf(MAGIC) !== 0) return '';
+  const reader = readerOf(bytes.subarray(MAGIC.length), () => new Error('cut off'));
+  try {
+    for (const _ of ['cipher', 'derivation', 'its options']) reader.readField();
+    const count = reader.readNumber();
+    const blob = reader.readField();
+    reader.readField(); // the private half
+    return count === 1 && reader.isAtEnd() ? `ssh-ed25519 ${blob.toString('base64')}` : '';
+  } catch {
+    return '';
+  }
 }

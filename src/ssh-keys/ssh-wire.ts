@@ -12,3 +12,23 @@ export function fieldOf(bytes: Buffer): Buffer {
 export function fingerprintOfBlob(blob: Buffer): string {
   return `SHA256:${createHash('sha256').update(blob).digest('base64').replace(/=+$/u, '')}`;
 }
+
+/** Reads bytes from the beginning on. */
+export interface Reader {
+  /** of four bytes */
+  readNumber(): number;
+  readField(): Buffer;
+  isAtEnd(): boolean;
+}
+
+/** @param cutOff what is thrown where the bytes end too soon */
+export function readerOf(bytes: Buffer, cutOff: () => Error): Reader {
+  let at = 0;
+  const take = (length: number): Buffer => {
+    if (at + length > bytes.length) throw cutOff();
+    at += length;
+    return bytes.subarray(at - length, at);
+  };
+  const readNumber = () => take(4).readUInt32BE();
+  return { readNumber, readField: () => take(readNumber()), isAtEnd: () => at === bytes.length };
+}

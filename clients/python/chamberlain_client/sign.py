@@ -82,7 +82,8 @@ def main(words: list[str] | None = None) -> int:
         print(f"chamberlain-sign: {_plain(str(error))}", file=sys.stderr)
         return 1
     if outcome.verdict is None:
-        print("There is no verdict after a minute. It may still come. Run the same command again: what counted already is refused.")
+        print("There is no verdict after a minute. It may still come.")
+        print("Run the same command again: what counted already is refused.")
     elif outcome.verdict == "refused":
         print(f"Refused: {_plain(outcome.sentence or '')} ({outcome.code})")
     else:
@@ -99,7 +100,7 @@ def _fault(kind: str, fields: dict[str, str]) -> str | None:
     unknown = sorted(fields.keys() - required - others)
     if missing:
         return f"{kind} needs {', '.join(f'{name}=…' for name in missing)}"
-    if "request" in fields and len(fields["request"]) != len(str(UUID(int=0))):
+    if fields.get("request", "").isdecimal():
         return "request must be the id of the request (a UUID), and not its number"
     return f"{kind} has no field {_plain(unknown[0])}" if unknown else None
 

@@ -87,7 +87,7 @@ def test_what_is_approved_is_shown_as_the_api_knows_it(client: Client, person: s
         (["access.grant", "person=alice", "atOnce=1"], "access.grant has no field atOnce"),
         (["access.grant", "person=nobody\x1b[2J"], r"there is no person nobody\x1b[2J"),
         (["request.approve", "request=38"], "request must be the id of the request (a UUID)"),
-        (["request.approve", "request=" + 9 * "/../"], "badly formed"),
+        (["request.approve", "request=../people"], "badly formed"),
     ],
 )
 def test_a_wrong_command_signs_nothing(words: list[str], said: str) -> None:

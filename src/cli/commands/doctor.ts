@@ -58,6 +58,7 @@ import { configOf, configPathOf, wantsJson } from '../configuration.ts';
 import { EXIT } from '../exit.ts';
 import { printPage } from '../fold.ts';
 import { startProgress } from '../progress.ts';
+import { LOGINS_LAST } from '../status/away.ts';
 import { askRoles } from '../../drift/asking.ts';
 import { readAdminKeys } from '../../requests/admin-keys.ts';
 import { printable } from '../../shared/printable.ts';
@@ -360,8 +361,7 @@ function serversOf({ postgres, redis }: Config) {
     postgres: {
       name: nameOfServer(postgres),
       place: 'postgres',
-      stops:
-        'no request gets a verdict and nothing changes; logins still work, for 12 hours at least (unless `offlineLimitSeconds` on the login hosts is less)',
+      stops: `no request gets a verdict and nothing changes; logins still work, ${LOGINS_LAST}`,
       todo: lookAtServer('postgres'),
     },
     redis: serverOf('relay', 'redis', `Redis at ${redisAddress({ redis })}`, 'redis'),

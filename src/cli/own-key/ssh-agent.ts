@@ -5,7 +5,7 @@
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { ChamberlainError } from '../../shared/errors.ts';
-import { fieldOf, fingerprintOfBlob } from '../../ssh-keys/ssh-wire.ts';
+import { fieldOf, fingerprintOfBlob, type Reader, readerOf } from '../../ssh-keys/ssh-wire.ts';
 
 const REQUEST = { identities: 11, sign: 13 };
 const ANSWER = { identities: 12, signature: 14 };
@@ -30,7 +30,7 @@ export async function listAgentKeys(): Promise<AgentKey[]> {
     blob: fields.readField(),
     comment: fields.readField().toString(),
   }))
-    .filter(({ blob }) => readerOf(blob).readField().toString('latin1') === TYPE)
+    .filter(({ blob }) => readerOf(blob, cutOff).readField().toString('latin1') === TYPE)
     .map((key) => ({ ...key, fingerprint: fingerprintOfBlob(key.blob) }));
 }
 
@@ -39,7 +39,7 @@ export async function signWithAgent(blob: Buffer, bytes: Buffer): Promise<Buffer
   const flags = Buffer.alloc(4);
   const request = [Buffer.from([REQUEST.sign]), fieldOf(blob), fieldOf(bytes), flags];
   const answer = await ask(Buffer.concat(request), ANSWER.signature);
-  const signature = readerOf(answer.readField());
+  const signature = readerOf(answer.readField(), cutOff);
   const type = signature.readField().toString('latin1');
   const raw = signature.readField();
   if (type !== TYPE || raw.length !== 64) throw wrong('it signed in another way than asked');
@@ -56,7 +56,7 @@ async function ask(message: Buffer, expected: number): Promise<Reader> {
     socket.write(fieldOf(message));
     const answer = await readMessage(socket, timeout);
     if (answer[0] !== expected) throw wrong('it refused, or does not have the key any more');
-    return readerOf(answer.subarray(1));
+    return readerOf(answer.subarray(1), cutOff);
   } catch (cause) {
     if (cause instanceof ChamberlainError) throw cause;
     throw wrong('it did not answer', cause);
@@ -78,21 +78,7 @@ async function readMessage(socket: Socket, signal: AbortSignal): Promise<Buffer>
   throw wrong('it closed the connection');
 }
 
-interface Reader {
-  readNumber(): number;
-  readField(): Buffer;
-}
-
-function readerOf(bytes: Buffer): Reader {
-  let at = 0;
-  const take = (length: number): Buffer => {
-    if (at + length > bytes.length) throw wrong('its answer is cut off');
-    at += length;
-    return bytes.subarray(at - length, at);
-  };
-  const readNumber = () => take(4).readUInt32BE();
-  return { readNumber, readField: () => take(readNumber()) };
-}
+const cutOff = () => wrong('its answer is cut off');
 
 function wrong(sentence: string, cause?: unknown): ChamberlainError {
   return new ChamberlainError('AGENT_UNAVAILABLE', `using the ssh-agent: ${sentence}`, { cause });

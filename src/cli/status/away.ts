@@ -16,9 +16,12 @@ export interface Away {
 /** How long `status` waits for Redis. */
 const REDIS_LIMIT_MS = 1000;
 
+/** How long people can log in while PostgreSQL is away. */
+export const LOGINS_LAST =
+  'for 12 hours at least (unless `offlineLimitSeconds` on the login hosts is less)';
+
 const STOPPED: Record<Away['server'], string> = {
-  PostgreSQL:
-    'no request gets a verdict, no worker changes a server, and the progress of the work cannot be seen. Logins still work, for 12 hours at least (unless `offlineLimitSeconds` on the login hosts is less).',
+  PostgreSQL: `no request gets a verdict, no worker changes a server, and the progress of the work cannot be seen. Logins still work, ${LOGINS_LAST}.`,
   Redis:
     'portals and `submit` cannot send requests, the roles get no work, and no event is delivered. Logins still work.',
 };

@@ -17,7 +17,11 @@ import {
   remedyForHanging,
 } from '../../database/locks.ts';
 import type { Client } from '../../database/connection.ts';
-import { type ConfigStatus, describeConfigUser } from '../../configuration/configurations-table.ts';
+import {
+  type ConfigStatus,
+  describeConfigUser,
+  RELOAD_TODO,
+} from '../../configuration/configurations-table.ts';
 import { capitalised, type KnownBlockers, readKnownBlockers } from '../../database/realm-status.ts';
 import { findUserFaults } from '../../doctor/redis-users.ts';
 import { describeFreeze } from '../commands/freeze.ts';
@@ -126,7 +130,7 @@ function describeConfigBehind({ processes }: ConfigStatus): string[] {
   const behind = processes.filter(({ why }) => why !== null);
   return [...Map.groupBy(behind, ({ why }) => why)].map(
     ([why, of]) =>
-      `Not using the configuration in the file: ${of.map(describeConfigUser).join('; ')}: ${why}. Run \`chamberlain reload\`. If that names a setting that needs a restart, restart the process.`,
+      `Not using the configuration in the file: ${of.map(describeConfigUser).join('; ')}: ${why}. ${RELOAD_TODO}`,
   );
 }
 

@@ -44,13 +44,13 @@ export const addAdminKey: Handler<RequestOf<'admin-key.add'>> = async (context) 
   const { uid, account } = owner;
   const { label, expiresAt } = request;
   if (!owner.admin) {
-    const fault =
+    const [fault, todo] =
       owner.state !== 'active'
-        ? `is ${owner.state}, so the key would not count. Reinstate ${account} first.`
-        : !owner.realmMember
-          ? `has no access, so the key would not count. Grant it first.`
-          : `is not an admin, so the key would not count. Add ${account} to the tool ${config.admin} first.`;
-    refuse('NOT_ALLOWED', `${account} ${fault}`);
+        ? [`is ${owner.state}`, `Reinstate ${account} first.`]
+        : owner.realmMember
+          ? ['is not an admin', `Add ${account} to the tool ${config.admin} first.`]
+          : ['has no access', 'Grant it first.'];
+    refuse('NOT_ALLOWED', `${account} ${fault}, so the key would not count. ${todo}`);
   }
   requireFuture('expiresAt', expiresAt, now, { isOptional: false });
   const key = parsePublicKey(context);
