@@ -1,7 +1,7 @@
 /** How many jobs wait in queues, and for how long: for the metrics. Changes nothing. */
 import type { Log } from '../../shared/log.ts';
 import { newGauge, openSource, portalLabel, type Reading } from '../../shared/metrics.ts';
-import { pausedOf } from './queue-keys.ts';
+import { pausedOf, resultsOfType } from './queue-keys.ts';
 import { openQueue } from './queue.ts';
 import {
   connectProducer,
@@ -71,14 +71,14 @@ async function readDepths(
           ends.lindex(wait, 0).lindex(wait, -1).zrange(prioritized, '0', '0');
           const [counted, ids] = await Promise.all([counts.exec(), ends.exec()]);
           const times = redis.pipeline();
-          for (const id of valuesOf(ids).flat()) {
+          for (const id of resultsOfType(ids).flat()) {
             // not the whole job: it may be of any size
             if (typeof id === 'string') times.hget(queue.toKey(id), 'timestamp');
           }
           return {
             queue: name,
-            jobs: valuesOf(counted).reduce((sum: number, n) => sum + Number(n), 0),
-            ageSeconds: ageOf(valuesOf(await times.exec())),
+            jobs: resultsOfType<number>(counted).reduce((sum: number, n) => sum + (n ?? 0), 0),
+            ageSeconds: ageOf(resultsOfType(await times.exec())),
           };
         }),
       ),
@@ -86,14 +86,6 @@ async function readDepths(
   } finally {
     redis.disconnect();
   }
-}
-
-/** A portal may have written anything into its queue: a value of another type is not a job, and counts as none. */
-function valuesOf(answers: [Error | null, unknown][] | null): unknown[] {
-  return (answers ?? []).flatMap(([error, value]) => {
-    if (error !== null && !error.message.startsWith('WRONGTYPE')) throw error;
-    return error === null ? [value] : [];
-  });
 }
 
 /** The time in a job is what its sender says. */

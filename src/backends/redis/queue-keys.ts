@@ -81,3 +81,14 @@ export function results<T>(answers: [Error | null, unknown][] | null): T[] {
     return value as T;
   });
 }
+
+/**
+ * The same, of keys that a portal may have written: undefined where the key is of another type. Throws any other error,
+ * so that a command without an answer says nothing about its key.
+ */
+export function resultsOfType<T>(answers: [Error | null, unknown][] | null): (T | undefined)[] {
+  const isOther = (error: Error | null) => error?.message.startsWith('WRONGTYPE') === true;
+  return results(
+    (answers ?? []).map(([error, value]) => (isOther(error) ? [null, undefined] : [error, value])),
+  );
+}

@@ -1,7 +1,7 @@
 /** Jobs that wait in a queue that anyone may have written: what they are, and how many there may be. */
 import type { Queue } from 'bullmq';
 import type { Redis } from 'ioredis';
-import { results } from './queue-keys.ts';
+import { results, resultsOfType } from './queue-keys.ts';
 
 /**
  * A job that takes more memory of Redis than this is removed unread: at most 64 KiB of data, and what surrounds
@@ -47,7 +47,8 @@ interface Sound extends Set<string> {
 
 /**
  * Finds the jobs that BullMQ can take and end, without reading one that is too large. BullMQ cannot tell the size of a
- * job, and does not show fields that it does not know.
+ * job, and does not show fields that it does not know. Throws if Redis does not say what a job is: whoever removes the
+ * others would remove requests.
  */
 export async function findSound(
   redis: Redis,
@@ -57,10 +58,10 @@ export async function findSound(
   // first how many fields there are, because measuring a job takes longer the more it has
   const counting = redis.pipeline();
   for (const id of ids) counting.hlen(toKey(id));
-  const lengths = (await counting.exec()) ?? [];
+  const lengths = resultsOfType<number>(await counting.exec());
   const hashes = ids.filter((_, n) => {
-    const [error, length] = lengths[n] ?? [];
-    return error === null && (length as number) > 0 && (length as number) <= FIELDS.size;
+    const length = lengths[n] ?? 0;
+    return length > 0 && length <= FIELDS.size;
   });
   const measuring = redis.pipeline();
   for (const id of hashes) measuring.memory('USAGE', toKey(id), 'SAMPLES', 0);
@@ -68,8 +69,8 @@ export async function findSound(
   const small = hashes.filter((_, n) => (sizes[n] ?? MOST_BYTES) < MOST_BYTES);
   const reading = redis.pipeline();
   for (const id of small) reading.hgetall(toKey(id));
-  const fields = (await reading.exec()) ?? [];
-  const sound = new Set(small.filter((_, n) => fields[n]?.[0] === null && isSound(fields[n][1])));
+  const fields = resultsOfType<Record<string, string>>(await reading.exec());
+  const sound = new Set(small.filter((_, n) => isSound(fields[n])));
   const tooLarge = new Set(hashes.filter((_, n) => (sizes[n] ?? 0) >= MOST_BYTES));
   return Object.assign(sound, { tooLarge });
 }
@@ -78,8 +79,8 @@ export async function findSound(
  * Whether BullMQ can take and end a job, and nothing else depends on it: no parent, no schedule, no
  * deduplication.
  */
-function isSound(fields: unknown): boolean {
-  const job = fields as Record<string, string>;
+function isSound(job: Readonly<Record<string, string>> | undefined): boolean {
+  if (job === undefined) return false;
   if (!Object.keys(job).every((field) => FIELDS.has(field))) return false;
   if (!NUMBERS.every((field) => /^\d{1,16}$/u.test(job[field] ?? '0'))) return false;
   try {

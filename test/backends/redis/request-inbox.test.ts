@@ -104,6 +104,22 @@ test('a verdict is the return value of the job, for clients that wait for it', a
   expect(await takeRequests(inbox, 16)).toEqual([]);
 });
 
+test.each([1, 2, 3])(
+  'a job about which Redis says nothing is not removed: part %i of the look',
+  async (part) => {
+    const lost = new Redis(world.config.redis.url, { lazyConnect: true });
+    lost.disconnect();
+    await takeRequests(inbox, 16); // the first look mends the queues, too
+    await add('requests.one', 'a');
+    const open = inbox.redis.pipeline.bind(inbox.redis);
+    let opened = 0;
+    inbox.redis.pipeline = () => ((opened += 1) === part ? lost.pipeline() : open());
+    await expect(takeRequests(inbox, 16)).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
+    expect(takeJunk(inbox)).toEqual([]);
+    expect(tokens(await takeRequests(inbox, 16))).toEqual(['one a']);
+  },
+);
+
 test('a job that is not a request fails with a reason, and does not stay for long', async () => {
   const jobs = await add('requests.one', ...many(150, 'x'));
   for (
