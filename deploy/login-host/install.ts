@@ -16,7 +16,7 @@ and use the commands \`become\` and \`take\`. It may be run again at any time: w
 a setting whose option you do not give stays as it was. In the Debian package, its name is chamberlain-login-host, and
 the package itself contains the programs, the units and the accounts.
 
-To join a realm, without any of the options below, which set up a host by hand:
+To join a realm (with \`setup\`, only these options are allowed):
 
   setup --request               make a key in /etc/chamberlain/join for this machine, and print a join request with its
                                 public half; run again, it prints the same. An operator of the realm answers it with
@@ -24,6 +24,8 @@ To join a realm, without any of the options below, which set up a host by hand:
   --name NAME                   the name of this machine, if it is not its hostname
   setup --join FILE             decrypt the answer, and make this machine a login host with what it says
   --fingerprint CODE            that of the answer, as \`chamberlain join\` has shown it; required without a terminal
+
+To set a host up by hand, or to check one (without \`setup\`):
 
   --check                       change nothing; print what differs, one line each
   --json                        with --check: {"differences": [{"what": "…", "differs": "…"}]}

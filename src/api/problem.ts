@@ -2,7 +2,7 @@
 import * as z from 'zod';
 import { sqlState } from '../database/connection.ts';
 import { type Code, CODES, codeOf } from '../shared/errors.ts';
-import { printable } from '../shared/printable.ts';
+import { count, printable } from '../shared/printable.ts';
 
 export const PROBLEM_TYPE = 'application/problem+json';
 
@@ -103,7 +103,7 @@ const PARTS: Record<string, string> = {
   params: 'the path',
   body: 'the body',
 };
-const UNITS: Record<string, string> = { string: ' characters', array: ' items' };
+const UNITS: Record<string, string> = { string: 'character', array: 'item' };
 
 /** A fault as a sentence without its end: ``limit` of the query must be at most 100`. */
 function wordsOf({ instancePath, keyword, params }: Fault, context: string): string {
@@ -111,14 +111,17 @@ function wordsOf({ instancePath, keyword, params }: Fault, context: string): str
   const names = instancePath.split('/').filter((name) => name !== '');
   const what = names.length === 0 ? part : `\`${names.join('.')}\` of ${part}`;
   const { expected, origin, minimum, maximum, values = [], keys = [] } = params;
-  const unit = UNITS[origin ?? ''] ?? '';
+  const unit = UNITS[origin ?? ''];
+  const limit = (number: unknown) =>
+    unit === undefined ? String(number) : count(Number(number), unit);
+  const verb = unit === undefined ? 'be' : 'have';
   switch (keyword) {
     case 'unrecognized_keys':
       return `${part} has a field that the route does not have: ${keys.join(', ')}`;
     case 'too_big':
-      return `${what} must ${unit === '' ? 'be' : 'have'} at most ${maximum}${unit}`;
+      return `${what} must ${verb} at most ${limit(maximum)}`;
     case 'too_small':
-      return `${what} must ${unit === '' ? 'be' : 'have'} at least ${minimum}${unit}`;
+      return `${what} must ${verb} at least ${limit(minimum)}`;
     case 'invalid_value':
       return `${what} must be ${values.join(' or ')}`;
     case 'invalid_type':

@@ -1,6 +1,7 @@
 /** The manifest of an archive of databases: what was on the servers, and which file holds it. */
 import * as z from 'zod';
 import { type ArchiveName, parseAs, parseManifestAs } from './manifest.ts';
+import { count } from '../shared/printable.ts';
 
 const table = z.strictObject({
   name: z.string(),
@@ -113,7 +114,7 @@ export function whatCame(was: Inventory, is: Inventory): string | undefined {
     // until a view is created, a table may have its place
     if (before === undefined && !was.views.includes(name)) return `the table ${name} is new`;
     if (before !== undefined && rows > before.rows)
-      return `the table ${name} has ${rows} rows instead of ${before.rows}`;
+      return `the table ${name} has ${count(rows, 'row')} instead of ${before.rows}`;
   }
   for (const list of LISTS) {
     const came = is[list].find((name) => !was[list].includes(name));
@@ -142,7 +143,7 @@ function tableDifference(
     const after = now.get(before.name);
     if (after === undefined) return `the table ${before.name} is gone`;
     if (after.rows !== before.rows)
-      return `the table ${before.name} had ${before.rows} rows, and has ${after.rows}`;
+      return `the table ${before.name} had ${count(before.rows, 'row')}, and has ${after.rows}`;
     if (after.type !== before.type || after.engine !== before.engine)
       return `the table ${before.name} was replaced`;
   }

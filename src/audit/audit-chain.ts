@@ -215,7 +215,8 @@ async function judge(chain: Chain, seal: SealedRow): Promise<Link> {
     return link;
   }
   if (seal.previous !== last.auditId) {
-    const sentence = `it was inserted, or moved here: its seal names row ${seal.previous ?? 'none'} before it`;
+    const named = seal.previous === undefined ? 'no row' : `row ${seal.previous}`;
+    const sentence = `it was inserted, or moved here: its seal names ${named} before it`;
     link.fault = fault('inserted', sentence);
     return link;
   }
@@ -241,17 +242,20 @@ async function whatIsMissing(
   const row = await findRow(seal.previous);
   if (row !== undefined && isNext) return undefined;
   const more = Math.max(0, seal.position - last.position - 2);
-  const others =
-    more === 0 ? '' : `, and ${more} more before it, back to row ${last.auditId ?? 'none'}`;
+  const from = last.auditId === undefined ? 'the beginning of the chain' : `row ${last.auditId}`;
+  const others = more === 0 ? '' : `, and ${more} more before it, back to ${from}`;
   if (row !== undefined) {
     const isWhole = more === 0 && fits(hashAuditRow(last.hash, row));
     const doubt = isWhole ? 'the row is unchanged' : 'whether the row was edited cannot be known';
     const sentence = `its seal is missing${others}; ${doubt}`;
     return { kind: 'seal-missing', row: row.id, at: row.at, sentence };
   }
-  const since = last.row === undefined ? '' : `, was written after ${last.row.at}`;
-  const until = seal.row === undefined ? '' : `, and before ${seal.row.at}`;
-  const sentence = `it is gone with its seal${others}${since}${until}`;
+  const times = [
+    ...(last.row === undefined ? [] : [`after ${last.row.at}`]),
+    ...(seal.row === undefined ? [] : [`before ${seal.row.at}`]),
+  ].join(' and ');
+  const written = times === '' ? '' : `; it was written ${times}`;
+  const sentence = `it is gone with its seal${others}${written}`;
   return { kind: 'missing', row: seal.previous, at: undefined, sentence };
 }
 

@@ -28,6 +28,7 @@ import {
 import { feedPiece, fileOf, readPiece, readPieceText, type Opening } from './piece.ts';
 import { cannotBegin, withPrivateDirectory, withPrivatePostgres } from './private-servers.ts';
 import { countRows } from './snapshot.ts';
+import { count } from '../shared/printable.ts';
 
 export interface Verified extends Omit<Manifest, 'version' | 'pieces' | 'archives'> {
   set: string;
@@ -103,7 +104,9 @@ async function restorePostgres(opening: Opening, { database, tables }: Manifest)
       for (const name of new Set([...Object.keys(tables), ...Object.keys(restored)])) {
         const [had, has] = [tables[name] ?? 0, restored[name] ?? 0];
         if (had !== has)
-          throw damaged(`the table ${name} had ${had} rows, but has ${has} after restoring`);
+          throw damaged(
+            `the table ${name} had ${count(had, 'row')}, but has ${has} after restoring`,
+          );
       }
     } finally {
       await client.end();

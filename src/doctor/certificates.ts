@@ -5,6 +5,7 @@ import type { Config } from '../shared/config.ts';
 import { type Protocol, readCertificate } from '../shared/certificate.ts';
 import { hostOf, isThisMachine, type TlsPlace } from '../shared/tls.ts';
 import { fix, type Line, ok } from './line.ts';
+import { count } from '../shared/printable.ts';
 
 const WARN_DAYS = 30;
 /** Those that a timer renews when they have 30 days left. */
@@ -70,7 +71,7 @@ export function lookAtAuthority(path: string, now: Date): Line[] {
   return [
     days < AUTHORITY_WARN_DAYS
       ? fix(
-          `the authority ${path} ${days < 0 ? 'expired' : `expires in ${days} days,`} on ${day}`,
+          `the authority ${path} ${days < 0 ? 'expired' : `expires in ${count(days, 'day')},`} on ${day}`,
           'Make another, give it to every machine that trusts this one, and then renew the certificates of the servers.',
         )
       : ok(`the authority ${path} is valid until ${day}`),
@@ -108,7 +109,7 @@ export async function lookAtCertificate(server: TlsServer, now: Date): Promise<L
   }
   return [
     days < warnDays
-      ? fix(`${whose} expires in ${days} days, on ${day}`, renew)
+      ? fix(`${whose} expires in ${count(days, 'day')}, on ${day}`, renew)
       : ok(`${whose} is valid until ${day}`),
   ];
 }

@@ -12,6 +12,7 @@ import { DIRECTORY_ACCOUNTS } from '../../deploy/ldap/render.ts';
 import { fingerprintOf } from '../ssh-keys/ed25519-key.ts';
 import { publicHalfOf } from '../ssh-keys/public-half.ts';
 import { elsewhere, expectThat, fix, type Line, ok } from './line.ts';
+import { count } from '../shared/printable.ts';
 
 /** Every secret of a deployment; each machine has those that it needs. */
 const SECRETS = [
@@ -93,7 +94,8 @@ export function lookAtSecrets(config: Config, isPlausible: (uid: number) => bool
     if (mayRead(path)) good.push(name);
     else closed.push(name);
   }
-  if (good.length > 0) lines.push(ok(`${good.length} secrets exist, and others cannot read them`));
+  if (good.length > 0)
+    lines.push(ok(`secrets that exist, and that others cannot read: ${good.length}`));
   if (closed.length > 0) {
     lines.push(
       elsewhere(
@@ -175,8 +177,10 @@ export async function lookAtKeys(
   readKeys: ReadAdminKeys,
   now: Date,
 ): Promise<Line[]> {
-  const count = config.portals.reduce((sum, { keys }) => sum + keys.length, 0);
-  const known = ok(`${count} public keys of ${config.portals.length} portals are Ed25519`);
+  const keys = config.portals.reduce((sum, { keys: its }) => sum + its.length, 0);
+  const known = ok(
+    `${count(keys, 'public key')} of ${count(config.portals.length, 'portal')}: ${keys === 1 ? 'it is' : 'all are'} Ed25519`,
+  );
   const { adminKey: path } = config;
   if (path === undefined) return [known];
   const stats = statSync(path, { throwIfNoEntry: false });

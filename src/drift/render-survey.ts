@@ -152,7 +152,7 @@ function hintsOn(report: Report, { plan, repair }: { plan: string; repair: strin
     ...(undecidedOf(report).length === 0
       ? []
       : [
-          'For unmanaged objects: `chamberlain adopt OBJECT`, or `chamberlain ignore OBJECT --reason TEXT`.',
+          'For unmanaged objects: `chamberlain adopt OBJECT` (an account, or the group of a tool), or `chamberlain ignore OBJECT --reason TEXT`.',
         ]),
   ];
 }

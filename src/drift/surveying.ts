@@ -100,7 +100,7 @@ export async function subjectsOf(
     }
     if (!canHave) {
       const whom = words.length === 1 ? 'this subject' : 'these subjects';
-      const sentence = `${words.join(', ')}: ${whom} can never have a ${target}`;
+      const sentence = `${words.join(', ')}: ${whom} can never have the target ${target}`;
       throw new ChamberlainError('USAGE', sentence);
     }
     return [...uids].toSorted((a, b) => a - b);

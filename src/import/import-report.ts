@@ -72,8 +72,9 @@ export function renderImport(report: ImportReport, by: keyof typeof WORDS = 'imp
     renderLeftOut(refusals.filter((each) => !isOfSubject(each))),
     renderKeyless(report.keyless),
     renderList(
-      `${paint('bold', 'To be deleted:')} ${count(deletions.length, 'tool')}. The grace time begins again, and all warnings are sent.\n` +
-        'Other programs count from the old time until a repair has written the new one. `tool.enable` cancels the deletion of a tool.',
+      `${paint('bold', 'To be deleted:')} ${count(deletions.length, 'tool')}. The grace time begins again, now or at the time in the directory if that is still to come.\n` +
+        'All warnings are sent. If that time is past, other programs count from it until a repair has written the new one.\n' +
+        '`tool.enable` cancels the deletion of a tool.',
       ['account', 'pwdAccountLockedTime', 'archived on'],
       deletions.map(({ account, was, deleteAfter }) => [account, was, timeOf(deleteAfter)]),
     ),
@@ -169,8 +170,8 @@ function renderLeftOut(refusals: readonly Refusal[]): string {
   }).filter(({ each }) => each.length > 0);
   return [
     `${paint('bold', 'Left out of imported subjects:')} ${groups.map(({ title }) => title).join(', ')}\n` +
-      'These are still in the directory. `chamberlain plan --all` shows which of them a repair removes. To keep one, send a\n' +
-      'request: key.add, maintainer.add, access.grant, person.update, tool.delete.',
+      'These are still in the directory. `chamberlain plan --all` shows which of them a repair removes. To have one after\n' +
+      'all, correct what its line says, and send a request: key.add, maintainer.add, access.grant, person.update, tool.delete.',
     ...groups.map(({ part, each, title }) =>
       renderList(
         paint('yellow', title),

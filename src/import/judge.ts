@@ -205,11 +205,11 @@ function refusePerson(
     return { part: 'person', code: 'NAME_TAKEN', object, sentence };
   }
   return refuseTaken({ part: 'person', entry, name, uid }, ours, realm, [
-    { code: 'ID_TAKEN', what: `the number ${uid}`, entries: uids.get(String(uid)) ?? [] },
-    { code: 'NAME_TAKEN', what: `the name ${name}`, entries: names.get(name) ?? [] },
+    { code: 'ID_TAKEN', what: `the number ${uid} too`, entries: uids.get(String(uid)) ?? [] },
+    { code: 'NAME_TAKEN', what: `the name ${name} too`, entries: names.get(name) ?? [] },
     {
       code: 'NAME_TAKEN',
-      what: `the display name ${shown}`,
+      what: `the same display name as ${shown} (letter case, blanks and letter forms do not count)`,
       entries: displayNames.get(key) ?? [],
     },
   ]);
@@ -227,12 +227,12 @@ function refuseTool(
   return refuseTaken({ part: 'tool', entry, name, uid }, ours, realm, [
     {
       code: 'ID_TAKEN',
-      what: `the number ${number}`,
+      what: `the number ${number} too`,
       entries: others(uids.get(number), gids.get(number)),
     },
     {
       code: 'NAME_TAKEN',
-      what: `the name ${name}`,
+      what: `the name ${name} too`,
       entries: others(names.get(name), groupNames.get(name)),
     },
   ]);
@@ -267,7 +267,7 @@ function refuseTaken(
     const rest = entries.filter((each) => each !== entry);
     if (rest.length === 0) continue;
     const whose = listSome(rest.map(({ ref }) => readableRef(ref, realm)));
-    return refusal(code, `${whose} ${rest.length === 1 ? 'has' : 'have'} ${what} too`);
+    return refusal(code, `${whose} ${rest.length === 1 ? 'has' : 'have'} ${what}`);
   }
   return undefined;
 }

@@ -43,7 +43,7 @@ export async function recoverDirectory(
     if (!json) {
       print(`${printable(doubt?.sentence.replace(/;.*$/u, '') ?? '')}.`);
       print(
-        `${count(steps.length, 'step')} for ${count(accounts, 'subject')} bring it up to date. See ` +
+        `To bring it up to date: ${count(steps.length, 'step')} for ${count(accounts, 'subject')}. See ` +
           `\`chamberlain plan --role directory\`.\n\ndigest ${digest}`,
       );
     }
@@ -68,7 +68,7 @@ export async function recoverDirectory(
       const sentence =
         behind === 0
           ? 'no heartbeat was published yet; check that `chamberlain work directory` is running'
-          : `${behind} of ${touched} subjects are still behind; see \`chamberlain status\``;
+          : `still behind: ${behind} of ${count(touched, 'subject')}; see \`chamberlain status\``;
       process.stderr.write(`${failureLine('TIMEOUT', sentence)}\n`);
     }
     if (json) printJson({ recovered: !accepted, touched, behind, parked });

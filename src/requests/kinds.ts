@@ -40,7 +40,8 @@ export const KIND_SUMMARIES = {
   'survey.run': 'survey some subjects, or everything; changes nothing',
   'repair.run': 'have the roles take the steps of a plan: name its digest',
   'sweep.release': 'release a held sweep: name its digest',
-  'finding.ignore': 'ignore a finding, with a reason, so that it does not count; or end that',
+  'finding.ignore':
+    'ignore a finding, with a reason, so that it does not count; or stop ignoring it',
 } as const;
 
 export type RequestKind = keyof typeof KIND_SUMMARIES;

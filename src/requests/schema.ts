@@ -86,7 +86,7 @@ const time = z.iso
   .datetime({ offset: true, error: 'this must be a time, such as 2026-12-31T12:00:00Z' })
   .refine(
     isKeepable,
-    'a time must be in the years 1 to 9999 of UTC, and within 15:59 hours of UTC',
+    'a time must be in the years 1 to 9999 of UTC, with an offset of at most 15:59',
   );
 const mailVerifiedAt = time
   .optional()
@@ -160,7 +160,7 @@ export const REQUEST_SCHEMAS = {
           ? r.verifiedEmail === undefined
           : (r.email === undefined) !== (r.verifiedEmail === undefined),
       always(
-        'mailVerifiedAt must have the address that was verified, either a new one as email, or the present one as verifiedEmail',
+        'mailVerifiedAt and the address that was verified go together: a new one as email, or the present one as verifiedEmail',
       ),
     ),
   'access.request': kind('access.request', {

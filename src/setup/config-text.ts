@@ -104,5 +104,5 @@ export function differsFromAnswers(config: Config, answers: Answers): Differs {
   const wrong = pairs.find(([, has, wants]) => has !== wants);
   if (wrong === undefined) return undefined;
   const [what, has, wants] = wrong;
-  return `says that ${what} is ${has ?? 'none'}, but setup makes ${wants ?? 'none'}`;
+  return `says that ${what} is ${has ?? 'none'}, but setup needs it to be ${wants ?? 'none'}`;
 }

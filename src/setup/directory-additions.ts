@@ -4,6 +4,7 @@
  */
 import type { Values } from '../backends/ldap/directory-login.ts';
 import { plainRule } from '../doctor/access-rules.ts';
+import { count } from '../shared/printable.ts';
 
 export interface FoundDirectory {
   /** of cn=config: modules, databases and overlays */
@@ -297,8 +298,8 @@ const COUNTED: Record<string, RegExp> = {
 export function countAdditions(additions: readonly Addition[]): string {
   const text = additions.map(showAddition).join('\n');
   const counts = Object.entries(COUNTED).flatMap(([what, one]) => {
-    const count = text.match(one)?.length ?? 0;
-    return count === 0 ? [] : [`${what}: ${count}`];
+    const found = text.match(one)?.length ?? 0;
+    return found === 0 ? [] : [`${what}: ${found}`];
   });
-  return `${additions.length} additions (${counts.join(', ')})`;
+  return `${count(additions.length, 'addition')} (${counts.join(', ')})`;
 }

@@ -47,7 +47,11 @@ export function parseRoles(text: string): MovableRole[] {
 export function requestRoles(roles: readonly MovableRole[], name: string | undefined): RoleRequest {
   const others = [LOGIN_HOST, CONFIG_FILE].find((path) => existsSync(path));
   if (others !== undefined && ownRoleRequest() === undefined) {
-    throw new Error(`this machine is something else in a realm, as ${others} shows`);
+    throw new ChamberlainError(
+      'USAGE',
+      `this machine already has another part in a realm, as ${others} shows`,
+      { action: 'Run this on a machine of its own.' },
+    );
   }
   return makeRequest({ kind: 'role', roles }, name) as RoleRequest;
 }

@@ -73,7 +73,7 @@ export function shownPieces({ ldap, ...answers }: Answers, path = SHOWN): Piece[
       name: `what setup adds to the directory at ${ldap.uri}`,
       does: `writes it into ${path}, and stops, so that you can read it; run setup again to have it added`,
       async check() {
-        const additions = await plan().catch(describeRootCause);
+        const additions = await plan().catch(differsBy);
         if (typeof additions === 'string') return additions;
         if (areShown(additions, readIfThere(path))) return undefined;
         return `was not shown yet: ${countAdditions(additions)}`;
@@ -102,7 +102,7 @@ export function addedPieces({ ldap }: Answers, needs: readonly Piece[]): Piece[]
     {
       name: `what Chamberlain needs in the directory at ${ldap.uri}`,
       ...{ does: 'adds what was shown', needs },
-      check: () => faultOfDirectory(readConfig(), ldap).catch(describeRootCause),
+      check: () => faultOfDirectory(readConfig(), ldap).catch(differsBy),
       async make() {
         if (administrator === undefined)
           throw new Error(
@@ -115,6 +115,14 @@ export function addedPieces({ ldap }: Answers, needs: readonly Piece[]): Piece[]
   ];
 }
 
+/** What can be said after the name of a piece. */
+class Impossible extends Error {}
+
+function differsBy(error: unknown): string {
+  if (error instanceof Impossible) return error.message;
+  return `cannot be looked at: ${describeRootCause(error)}`;
+}
+
 const planNow = (config: Config, ldap: Named) =>
   planAdditions(config, ldap, (account) => readSecret(config, 'ldap', account));
 
@@ -125,7 +133,7 @@ export async function faultOfDirectory(
 ): Promise<Differs> {
   if (administrator !== undefined) {
     const additions = await planNow(config, { ...ldap, administrator });
-    if (additions.length > 0) return `lacks ${countAdditions(additions)}`;
+    if (additions.length > 0) return `is not all there yet: ${countAdditions(additions)}`;
   }
   const lines = await Promise.all(DIRECTORY_ACCOUNTS.map((name) => lookAtAccount(config, name)));
   return faultIn(lines.flat());
@@ -178,7 +186,7 @@ export async function planAdditions(
   );
   const isSeen = server?.config.some(({ attributes }) => valuesOf(attributes, 'olcSuffix')[0]);
   if (server === undefined || isSeen !== true || server.schema.length === 0) {
-    throw new Error(
+    throw new Impossible(
       'cannot be found out, because cn=config cannot be read: name a login that may read it, as `config` in `ldap`',
     );
   }
@@ -189,7 +197,7 @@ export async function planAdditions(
   const login = administrator === 'EXTERNAL' ? EXTERNAL_ROOT : administrator.user;
   const compared = additionsTo({ ...server, login, entries: found.entries }, wanted);
   const conflicts = [...compared.conflicts, ...found.numbered];
-  if (conflicts.length > 0) throw new Error(`is not possible there: ${conflicts.join('; ')}`);
+  if (conflicts.length > 0) throw new Impossible(`is not possible there: ${conflicts.join('; ')}`);
   return compared.additions;
 }
 

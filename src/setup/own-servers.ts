@@ -91,7 +91,8 @@ async function startServer(unit: string): Promise<void> {
   while (!(await answers(unit))) {
     if (running.said() !== undefined || performance.now() > until) {
       await stopServer(unit);
-      throw new Error(`it does not answer: ${running.said() ?? ''}`);
+      const said = running.said();
+      throw new Error(`it does not answer${said === undefined ? '' : `: ${said}`}`);
     }
     await sleep(LOOK_MS);
   }

@@ -27,6 +27,7 @@ import {
 } from './postgres-queries.ts';
 import { run, service, together } from './programs.ts';
 import type { Differs, Piece } from './setup.ts';
+import { count } from '../shared/printable.ts';
 
 const { version, cluster, host, port, unit } = POSTGRES;
 const NAME = `${version}/${cluster}`;
@@ -178,8 +179,8 @@ function databasePieces(running: Piece): Piece[] {
     does: 'deploy/postgres/locks.sql: no other account may take them',
     needs: [database],
     async check() {
-      const count = await countOpenFunctions();
-      return count === 0 ? undefined : `may be taken by everybody, with ${count} functions`;
+      const open = await countOpenFunctions();
+      return open === 0 ? undefined : `may be taken by everybody, with ${count(open, 'function')}`;
     },
     make: reserveFunctions,
   };
@@ -216,7 +217,7 @@ async function checkSchema(): Promise<Differs> {
     });
     const wanted = listMigrations(ROOT).map((name) => name.replace(/\.sql$/u, ''));
     const missing = wanted.filter((name) => !had.includes(name));
-    if (missing.length > 0) return `lack ${missing.length} migrations`;
+    if (missing.length > 0) return `lack ${count(missing.length, 'migration')}`;
     const absent = await readAbsentRoles(client, POSTGRES_ROLES.map(loginOf));
     return absent.length === 0 ? undefined : `lack the roles ${absent.join(' ')}`;
   } finally {

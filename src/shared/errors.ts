@@ -31,7 +31,7 @@ export const CODES = {
     'Sign with a key of this portal: `chamberlain list portals` shows them.',
   ),
   REQUEST_PORTAL_UNKNOWN: refusal(
-    'The token names a portal that this realm does not have, or it came from another portal or through its queue.',
+    'The token names a portal that this realm does not have, or another portal has sent it: a portal sends only tokens that name it.',
     'Set `iss` to the name of your portal, as `chamberlain list portals` shows it, and use its queues.',
   ),
   REQUEST_AUDIENCE: refusal('The token is for another realm.', 'Set `aud` to this realm.'),
@@ -49,8 +49,8 @@ export const CODES = {
     'Send it through another portal, or have the kind added: `kinds` in the configuration, or portal.update for a portal that was added by request.',
   ),
   REQUEST_NOT_URGENT: refusal(
-    'The urgent queue accepts only requests that take access away.',
-    'Send the request to the queue `requests.<portal>`.',
+    'The urgent queue accepts only kinds of request that can take access away.',
+    'Send the request to the queue `requests.<portal>`. `chamberlain schema` shows the queue of each kind.',
   ),
   REQUEST_REPLAYED: refusal(
     'An earlier request with this id had other contents.',

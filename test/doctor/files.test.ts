@@ -54,7 +54,7 @@ describe('secrets', () => {
     expect(names).not.toContain('redis-portal.admin.alice');
     for (const name of names) put(name);
     expect(statesOf(look())).toEqual([
-      ['ok', `${names.length} secrets exist, and others cannot read them`],
+      ['ok', `secrets that exist, and that others cannot read: ${names.length}`],
     ]);
   });
 
@@ -149,7 +149,7 @@ describe('keys', () => {
 
   test('of portals are counted: the configuration is refused if one is not a key', async () => {
     const portals = [portal('a', pem('ed25519')), portal('b', pem('ed25519'))];
-    expect(await look({ portals })).toEqual([['ok', '2 public keys of 2 portals are Ed25519']]);
+    expect(await look({ portals })).toEqual([['ok', '2 public keys of 2 portals: all are Ed25519']]);
   });
 
   describe('of the admin', () => {

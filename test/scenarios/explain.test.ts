@@ -187,7 +187,7 @@ describe('survey and plan', () => {
   test('of a target that none of the subjects can have, there is nothing to see: exit 2', async () => {
     const { exit, out, err } = await ask('survey', 'bob', '--target', 'sudo-rule');
     expect({ exit, out }).toEqual({ exit: 2, out: '' });
-    expect(err).toBe('USAGE: bob: this subject can never have a sudo-rule. See --help.\n');
+    expect(err).toBe('USAGE: bob: this subject can never have the target sudo-rule. See --help.\n');
     // a person and a tool are called alice
     expect((await ask('survey', 'alice', '--target', 'sudo-rule')).exit).toBe(0);
   });

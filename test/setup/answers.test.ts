@@ -37,15 +37,15 @@ test('the configuration is one that every command reads, and fits the answers', 
   ]);
   expect(differsFromAnswers(config, answers)).toBeUndefined();
   expect(differsFromAnswers(config, { ...answers, realm: 'others' })).toBe(
-    'says that realm is tools, but setup makes others',
+    'says that realm is tools, but setup needs it to be others',
   );
   const ids = { ...answers.ids, tools: [{ first: 60_000, last: 60_999 }] };
   expect(differsFromAnswers(config, { ...answers, ids })).toBe(
-    'says that ids.tools is 50000-59999, but setup makes 60000-60999',
+    'says that ids.tools is 50000-59999, but setup needs it to be 60000-60999',
   );
   const database = { name: 'replica', kind: 'replica' } as const;
   expect(differsFromAnswers(config, { ...answers, database })).toBe(
-    'says that the kind of the server replica is none, but setup makes replica',
+    'says that the kind of the server replica is none, but setup needs it to be replica',
   );
 
   // a later run is told nothing
@@ -80,7 +80,7 @@ test('with a name for other machines, login hosts reach the directory by TLS', (
   // the configuration of a realm that nobody else reaches is not changed
   writeFileSync(path, renderConfig({ ...answers, listen: undefined }));
   expect(differsFromAnswers(loadConfig(path), answers)).toBe(
-    'says that ldap.hostsUri is none, but setup makes ldaps://realm.example.org',
+    'says that ldap.hostsUri is none, but setup needs it to be ldaps://realm.example.org',
   );
 });
 
@@ -119,7 +119,7 @@ test('servers that are there already are named as the configuration names them',
   const again = completeAnswers(knownAnswers({}, config));
   expect(again).toMatchObject(named);
   expect(differsFromAnswers(config, { ...again, redis: undefined })).toMatch(
-    /^says that redis\.url is rediss:\S+, but setup makes unix:/u,
+    /^says that redis\.url is rediss:\S+, but setup needs it to be unix:/u,
   );
   const refusalOf = (its: object) => answersFile.safeParse({ ldap: its }).error?.message;
   expect(refusalOf({ uri: 'ldap://ldap.example.org' })).toContain('must be ldaps://HOST');

@@ -62,9 +62,9 @@ export function readDatabaseDeletions(
   });
 }
 
-/** What exists differs from an archive. */
-export function archiveDiffers(what: string, why: string): ChamberlainError {
-  return new ChamberlainError('ARCHIVE_DIFFERS', `comparing ${what} with its archive`, {
+/** What exists differs from an archive. `comparing` says what with which. */
+export function archiveDiffers(comparing: string, why: string): ChamberlainError {
+  return new ChamberlainError('ARCHIVE_DIFFERS', `comparing ${comparing}`, {
     cause: new Error(why),
   });
 }

@@ -78,14 +78,23 @@ export async function archiveDatabases(
       const pieces = await dumpAll(realm, { part, user, there }, step);
       const databases = pieces.toSorted((a, b) => (a.file < b.file ? -1 : 1));
       // nobody can log in; but something that runs by itself, such as an event, may have written
-      await requireAsArchived(realm, { path: account, databases }, there, signal, (piece) =>
-        removePiece(part, piece),
+      await requireAsArchived(
+        realm,
+        { comparing: `${account} with its archive`, databases },
+        there,
+        signal,
+        (piece) => removePiece(part, piece),
       );
       const servers = there.map(({ server: name, version }) => ({ name, version }));
       return { ...head, user, servers, databases };
     },
     compare: ({ path, manifest: { databases } }) =>
-      requireAsArchived(realm, { path, databases }, there, signal),
+      requireAsArchived(
+        realm,
+        { comparing: `the databases with the archive ${path}`, databases },
+        there,
+        signal,
+      ),
   };
   await keepArchive(realm.archives, { account, archival, uid }, packer, terms, step);
 }
@@ -147,7 +156,7 @@ function explainFailure(server: string, cause: unknown): unknown {
  */
 async function requireAsArchived(
   realm: ArchiveRealm,
-  { path, databases }: { path: string } & Pick<DatabasesManifest, 'databases'>,
+  { comparing, databases }: { comparing: string } & Pick<DatabasesManifest, 'databases'>,
   there: readonly Databases[],
   signal: AbortSignal,
   changed?: (piece: DatabasesManifest['databases'][number]) => void,
@@ -156,7 +165,7 @@ async function requireAsArchived(
     databases.some((each) => each.server === server && each.database === database);
   for (const { server, names } of there) {
     const extra = names.find((database) => !isKnown(server, database));
-    if (extra !== undefined) throw archiveDiffers(path, `${extra} on ${server} is not in it`);
+    if (extra !== undefined) throw archiveDiffers(comparing, `${extra} on ${server} is not in it`);
   }
   for (const piece of databases) {
     const { server, database } = piece;
@@ -168,7 +177,7 @@ async function requireAsArchived(
     const difference = now === undefined ? 'it is gone' : changeOf(piece, now);
     if (difference === undefined) continue;
     if (changed === undefined)
-      throw archiveDiffers(path, `${database} on ${server}: ${difference}`);
+      throw archiveDiffers(comparing, `${database} on ${server}: ${difference}`);
     changed(piece);
     throw new ChamberlainError('STILL_CHANGING', `archiving ${database} on ${server}`, {
       cause: new Error(difference),

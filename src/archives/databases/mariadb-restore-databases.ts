@@ -58,7 +58,10 @@ export async function dropArchived(
     (each) => each.server === server && each.database === database,
   );
   if (piece === undefined || found.manifest.user !== user) {
-    throw archiveDiffers(found.path, `${database} on ${server} is not in it`);
+    throw archiveDiffers(
+      `the databases with the archive ${found.path}`,
+      `${database} on ${server} is not in it`,
+    );
   }
   await checkFile(found.path, piece, step);
   await usePatiently(placeOf(realm, server), realm.login, step.signal, async (connection) => {
@@ -82,7 +85,7 @@ async function refuseUnlessHeld(
 ): Promise<void> {
   const came =
     whatCame(holds, now) ?? whatIsOther(contents, await readContents(connection, database, now));
-  if (came !== undefined) throw archiveDiffers(`${database} on ${server}`, came);
+  if (came !== undefined) throw archiveDiffers(`${database} on ${server} with its archive`, came);
 }
 
 /** Drops a database that is in no archive, because its user is erased. */
@@ -224,7 +227,8 @@ async function loadOne(of: Restoring, piece: Piece, tenant: Tenant): Promise<voi
   await inspect(async (connection) => {
     const now = await readInventory(connection, database);
     const came = now === undefined ? undefined : whatCame(holds, now);
-    if (came !== undefined) throw archiveDiffers(`${database} on ${place.name}`, came);
+    if (came !== undefined)
+      throw archiveDiffers(`${database} on ${place.name} with its archive`, came);
     if (now !== undefined) await dropWhole(connection, database);
     const { charset, collation, comment } = holds;
     await connection.query(

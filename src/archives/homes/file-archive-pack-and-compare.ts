@@ -216,7 +216,7 @@ function asChange(error: unknown): unknown {
 function refuseUnlessSame(counted: Counted, listed: Counted): void {
   const [was, is] = [counted, listed].map(({ entries, bytes, others }) =>
     Object.entries({ ...entries, others, bytes })
-      .map(([kind, count]) => `${count} ${kind}`)
+      .map(([kind, count]) => `${count} ${kind.replace('Links', ' links')}`)
       .join(', '),
   );
   if (was === is) return;

@@ -45,7 +45,11 @@ function defineNew(command: Command): void {
         'known: an admin sends it, and another admin approves it. Needs no configuration and no\n' +
         'server. With --realm and --api, it also writes what `submit --api` needs on this machine.',
     )
-    .requiredOption('--person <name>', 'the admin whose key it is: a shell name', parsePerson)
+    .requiredOption(
+      '--person <name>',
+      'the admin whose key it is: a shell name (required)',
+      parsePerson,
+    )
     .addOption(new Option('--label <text>', 'where the key is').default(hostname(), 'the host'))
     .addOption(
       new Option('--days <count>', 'for how many days it is valid')

@@ -32,7 +32,7 @@ export function define(command: Command): void {
         'command returns when the work in progress is done. If the realm is already frozen, the new reason\n' +
         'replaces the old one.',
     )
-    .requiredOption('--reason <text>', 'why: `status` shows it')
+    .requiredOption('--reason <text>', 'why; `status` shows it (required)')
     .option('--timeout <seconds>', 'how long to wait for the work in progress', parseSeconds, 60)
     .examples(
       'freeze --reason "the file server moves"',

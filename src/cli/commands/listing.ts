@@ -123,8 +123,8 @@ function definePeople(command: Command): void {
   defineSubjects(command, PERSON_STATES)
     .description(
       'Lists people by shell name: number, state, whether they have access to the realm, how many keys\n' +
-        'they have, mail address, when that was verified, and display name. Deleted people are listed too,\n' +
-        'without the last three.',
+        'they have, when they came, mail address, when that was verified, and display name. Deleted\n' +
+        'people are listed too, without the last three.',
     )
     .examples(
       'list people --state suspended',
@@ -143,7 +143,7 @@ function definePeople(command: Command): void {
           ['state', (p) => p.state],
           ['access', (p) => (p.realmMember ? 'yes' : 'no')],
           ['keys', (p) => p.keys],
-          ['since', (p) => dayOf(p.createdAt)],
+          ['created', (p) => dayOf(p.createdAt)],
           ['mail', (p) => p.email],
           ['verified', (p) => p.mailVerifiedAt && dayOf(p.mailVerifiedAt)],
           ['display name', (p) => p.displayName],
@@ -156,8 +156,8 @@ function definePeople(command: Command): void {
 function defineTools(command: Command): void {
   defineSubjects(command, TOOL_STATES)
     .description(
-      'Lists tools by name: number, state, maintainers and title. Deleted tools are listed too. A name\n' +
-        'may also be given as the account, such as tools.bridgebot.',
+      'Lists tools by name: number, state, when it was created, maintainers and title. Deleted tools are\n' +
+        'listed too. A name may also be given as the account, such as tools.bridgebot.',
     )
     .examples(
       'list tools --state disabled',
@@ -181,7 +181,7 @@ function defineTools(command: Command): void {
           ['tool', (t) => t.account],
           ['number', (t) => t.uid],
           ['state', (t) => t.state],
-          ['since', (t) => dayOf(t.createdAt)],
+          ['created', (t) => dayOf(t.createdAt)],
           ['maintainers', (t) => nameFew(t.maintainers, FEW_NAMED)],
           ['title', (t) => t.title],
         ],

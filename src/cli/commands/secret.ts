@@ -37,7 +37,7 @@ export function define(secret: Command): void {
         '  redis-USER            changed by redis-owner; the old password stays valid until --finish\n' +
         '  seal-key, events-key  a new key is made, and its public half printed; login hosts or portals must\n' +
         '                        know it before --finish puts it into use\n\n' +
-        'The keys of portals and admins are not kept here: the configuration lists their public halves.',
+        'The keys of portals and admins are not kept here: the realm knows only their public halves.',
     )
     .argument('<NAME>', 'such as redis-intake, postgres-homes or seal-key')
     .option('--finish', 'the second step: end the old password, or put the new key into use')

@@ -319,7 +319,7 @@ function renderSubject(subject: SubjectView, leaving: LeavingPage): string {
       'credentials',
       subject.credentials ? `password number ${subject.credentials.wantedEpoch}` : 'none',
     ],
-    ['since', timeOf(subject.createdAt)],
+    ['created', timeOf(subject.createdAt)],
     ...leavingRows(leaving, { kind, account, state, now: new Date() }),
   ];
   const head = `${paint('bold', subject.account)}  ${subject.kind} ${subject.uid}, ${subject.state}`;

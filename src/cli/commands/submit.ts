@@ -42,7 +42,7 @@ interface SubmitOptions extends Speaker {
 
 const EXITS = {
   0: 'sent; with --wait: applied everywhere',
-  1: 'with --wait: refused, or a role has given up: see standard error, `CODE: sentence`',
+  1: 'failed, or with --wait: refused, or a role has given up: see standard error, `CODE: sentence`',
   2: 'the command line, the configuration or a request is wrong: nothing was sent',
   3: 'with --wait: the request waits for an admin',
   5: 'with --wait: not applied everywhere after --timeout seconds',
@@ -72,7 +72,10 @@ export function define(command: Command): void {
       '--requestedBy <person>',
       "the person whose request it is (default: the admin's own name)",
     )
-    .option('--approvedBy <person>', 'the person who approved it (default: --requestedBy)')
+    .option(
+      '--approvedBy <person>',
+      'the person who approved it (default: the admin whose key signs; with --portal, --requestedBy)',
+    )
     .option('--id <uuid>', 'the id of the request (default: a new one)')
     .option('--wait', 'follow the request until it is refused, or applied everywhere')
     .addOption(

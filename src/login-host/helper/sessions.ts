@@ -34,6 +34,7 @@ import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { extname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ChamberlainError } from '../../shared/errors.ts';
+import { count } from '../../shared/printable.ts';
 
 /** (uid_t)-1: the process belongs to no login, or the kernel does not record it. */
 const NO_LOGIN = 4_294_967_295;
@@ -114,7 +115,7 @@ function notSure({ hers }: Look): ChamberlainError {
   return new ChamberlainError(
     'STEP_FAILED',
     hers.length > 0
-      ? `ending sessions: ${hers.length} processes did not end`
+      ? `ending sessions: ${count(hers.length, 'process', 'processes')} did not end`
       : 'ending sessions: processes start and end too fast to be sure that none is left',
   );
 }

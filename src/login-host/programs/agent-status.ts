@@ -71,19 +71,13 @@ export function statusJson(status: LoginStatus, now: number, running: Running): 
 
 export function renderStatus(status: LoginStatus, now: number, running: Running): string {
   const age: Age = (ms) => renderAge(new Date(ms), new Date(now));
-  const left: Age = (ms) => (ms <= now ? 'over' : renderAge(new Date(now), new Date(ms)));
   const { lasts, accepted } = status;
   const heard = running.helper && status.trusted ? status.at : status.trustedAt;
   const rows: Row[] = [
     ...rowsOfPrograms(status, running, age),
     ...rowsOfDirectory(status, running, age),
     ['knowledge', heard === undefined ? 'none yet' : `${age(heard)} old`],
-    [
-      'key expiry',
-      lasts === undefined
-        ? '-'
-        : `in ${left(lasts.first)} for the first person, in ${left(lasts.last)} for the last`,
-    ],
+    ['offline', lasts === undefined ? '-' : endOfLogins(lasts, now)],
     ['people', `${status.people}, ${status.files} of them with a key file`],
     ['tools', String(status.tools)],
   ];
@@ -104,6 +98,15 @@ export function renderStatus(status: LoginStatus, now: number, running: Running)
     ...renderDisappeared(status),
     ...renderUnwritten(status, age),
   ].join('\n');
+}
+
+/** When people can log in no more if the directory stays away. */
+function endOfLogins({ first, last }: { first: number; last: number }, now: number): string {
+  const left = (ms: number) => renderAge(new Date(now), new Date(ms));
+  if (last <= now) return 'logins have ended for everybody';
+  if (first <= now)
+    return `logins have ended for the first person, and end in ${left(last)} for the last`;
+  return `if the directory cannot be read, logins end in ${left(first)} for the first person, in ${left(last)} for the last`;
 }
 
 type Row = readonly [word: string, text: string, colour?: 'green' | 'red'];
@@ -172,7 +175,7 @@ function renderHeld({ held }: LoginStatus, age: Age): string[] {
   if (held === undefined) return [];
   return [
     '',
-    `Entries that have been missing from the directory for ${age(held.since)}, which the heartbeat does not confirm (${held.inAll}):`,
+    `Entries that have been missing from the directory for ${age(held.since)}, although the heartbeat does not say that they are gone (${held.inAll}):`,
     renderNames(held.names, held.inAll),
     'This host keeps them. If they should exist, repair the directory. If not, run `keys-agent accept` as root.',
   ];
@@ -182,7 +185,7 @@ function renderDisappeared({ disappeared = [] }: LoginStatus): string[] {
   if (disappeared.length === 0) return [];
   return [
     '',
-    `Entries that disappeared in the last hour, which the heartbeat does not confirm (${disappeared.length}):`,
+    `Entries that disappeared in the last hour, although the heartbeat does not say that they are gone (${disappeared.length}):`,
     renderNames(disappeared, disappeared.length),
     'Their accounts and keys are removed, but their processes still run. If they should exist, repair the directory. ' +
       'If not, run `keys-agent accept` as root: it ends the processes, and accepts everything else above that is in doubt.',

@@ -49,7 +49,7 @@ export const addAdminKey: Handler<RequestOf<'admin-key.add'>> = async (context) 
         ? [`is ${owner.state}`, `Reinstate ${account} first.`]
         : owner.realmMember
           ? ['is not an admin', `Add ${account} to the tool ${config.admin} first.`]
-          : ['has no access', 'Grant it first.'];
+          : ['has no access', `Grant ${account} access first.`];
     refuse('NOT_ALLOWED', `${account} ${fault}, so the key would not count. ${todo}`);
   }
   requireFuture('expiresAt', expiresAt, now, { isOptional: false });

@@ -130,7 +130,7 @@ async function requireIndependent(
       ? added(requestedBy)
       : through === requestedBy
         ? added(requester)
-        : added(`both ${requester} and ${requestedBy}`);
+        : `${through} has made both ${requester} and ${requestedBy} admins, or has asked for keys of theirs, or approved them`;
   refuse(
     'NOT_ANOTHER_ADMIN',
     `${requestedBy} does not count as another admin for a request of ${requester} until ${until.toISOString()}: ${why}. An admin who is independent of them must decide, or all must wait until then.`,

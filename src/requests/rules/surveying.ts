@@ -106,7 +106,7 @@ async function requireSubjects(
   });
   const kinds = target === undefined ? undefined : targetNamed(target)?.of;
   if (kinds !== undefined && !subjects.some(({ kind }) => kinds.includes(kind))) {
-    refuse('REQUEST_INVALID', `None of the subjects can ever have a ${target}.`);
+    refuse('REQUEST_INVALID', `None of the subjects can ever have the target ${target}.`);
   }
   return subjects;
 }

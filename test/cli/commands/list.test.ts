@@ -63,7 +63,7 @@ describe('list people', () => {
     expect(exit).toBe(EXIT.done);
     const [head = '', ...lines] = out.trimEnd().split('\n');
     expect(head).toMatch(
-      /^person +number +state +access +keys +since +mail +verified +display name$/u,
+      /^person +number +state +access +keys +created +mail +verified +display name$/u,
     );
     expect(lines).toHaveLength(PEOPLE - 1);
     expect(lines[0]).toMatch(/^p1 +3000001 +active +yes +2 +[\d-]{10} +p1@example\.org +- +P 1$/u);

@@ -20,7 +20,7 @@ function openEnds(mayEnd = (_uid: number) => true) {
     calls.push({ at: performance.now(), uids: [...uids] });
     if (!uids.has(STUCK)) return uids.size;
     await stuck;
-    throw new ChamberlainError('STEP_FAILED', 'ending sessions: 1 processes did not end');
+    throw new ChamberlainError('STEP_FAILED', 'ending sessions: 1 process did not end');
   });
   return { calls, ending, letGo };
 }

@@ -339,7 +339,7 @@ test('a process that does not end is reported', async () => {
     `mkdir -p /tmp/fast/1 && cp /proc/1/status /proc/1/stat /tmp/fast/1 &&
      cp -r /tmp/fast/1 /tmp/fast/4000000 && echo -n ${ALICE} >/tmp/fast/4000000/loginuid`,
   ]);
-  await expect(endBy('/tmp/fast', [ALICE])).rejects.toThrow('1 processes did not end');
+  await expect(endBy('/tmp/fast', [ALICE])).rejects.toThrow('1 process did not end');
 });
 
 test('it is no error if there is no process', async () => {

@@ -80,6 +80,15 @@ test('the page of a host where all is well, and of one where nothing is', () => 
   );
 });
 
+test('logins that have ended without the directory are said to have ended', () => {
+  const offline = (first: number, last: number) =>
+    /^offline .*$/mu.exec(say({ ...GOOD, lasts: { first, last } }).text)?.[0];
+  expect(offline(NOW, NOW + 23 * 60 * MINUTE)).toBe(
+    'offline     logins have ended for the first person, and end in 23 h for the last',
+  );
+  expect(offline(NOW - 5 * MINUTE, NOW)).toBe('offline     logins have ended for everybody');
+});
+
 test('the JSON has times as ISO 8601, and null for what there is not', () => {
   const running = { helper: true, lives: true, agent: true };
   expect(statusJson(BAD, NOW, running)).toMatchObject({

@@ -117,7 +117,7 @@ test('after the recovery, the roles look at everybody again, first at those who 
   await running.startWork(['directory']);
   const { exit, err } = await confirmRecovery(running.world, '--json', '--timeout', '10');
   expect(exit).toBe(5);
-  expect(err).toMatch(/^TIMEOUT: 6 of 6 subjects are still behind; /m);
+  expect(err).toMatch(/^TIMEOUT: still behind: 6 of 6 subjects; /m);
   expect(await readMarker()).toMatchObject({ accepted: true });
   const urgent = await query(
     world,

@@ -26,9 +26,10 @@ export function defineClose(command: Command): void {
   command
     .summary('move a past year into a signed file')
     .description(
-      "Writes the rows of a past year, with their hashes, into a file that is signed with the admin's own\n" +
-        'key; reads the file back, records its digest, and removes the rows. The chain continues from the\n' +
-        'last of them. `audit verify FILE...` verifies such files. The oldest year must be closed first, and\n' +
+      "Writes the rows of a past year, with their hashes, into a file that is signed with an admin's own\n" +
+        'key (CHAMBERLAIN_ADMIN_KEY, or `adminKey`): one that the configuration lists, without a passphrase.\n' +
+        'Reads the file back, records its digest, and removes the rows. The chain continues from the last\n' +
+        'of them. `audit verify FILE...` verifies such files. The oldest year must be closed first, and\n' +
         'every request of the year must be done. Times are UTC. The command may be interrupted at any\n' +
         'moment, and run again. It writes as the owner of the database, and needs the secret\n' +
         '`postgres-owner`.',

@@ -38,7 +38,8 @@ export function define(command: Command): void {
     .description(
       'Shows who requested what, who approved it, and the outcome, oldest first. It lists requests, and\n' +
         'what operators did on the command line (as `unix:NAME`, the name that the machine reports). It\n' +
-        'holds no personal data: it says which fields changed, but not their values. Times are UTC.',
+        'holds no personal data except names of accounts: it says which fields changed, but not their\n' +
+        'values. Times are UTC.',
     )
     .option(
       '--subject <subject>',

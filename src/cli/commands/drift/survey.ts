@@ -16,8 +16,8 @@ export function define(command: Command): void {
     .description(
       'Asks the roles to look at SUBJECTs, or at everything, and shows what differs from what is wanted,\n' +
         'in groups. The groups, worst first, are: what could not be read; findings and unmanaged things, on\n' +
-        'which an admin must decide; and drift (too much access, what is missing, what is different).\n' +
-        'Changes nothing.',
+        'which an admin must decide; and drift (too much access, what is to be destroyed, what is missing,\n' +
+        'what is different). Changes nothing.',
     )
     .examples(
       'survey',

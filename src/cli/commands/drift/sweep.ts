@@ -79,7 +79,7 @@ States:
         'carrying out, and those that follow from a server in doubt. A release expires if no sweep uses it\n' +
         'within an hour.',
     )
-    .requiredOption('--expect <digest>', 'the digest that `chamberlain sweep` shows')
+    .requiredOption('--expect <digest>', 'the digest that `chamberlain sweep` shows (required)')
     .option('--timeout <seconds>', 'how long to wait', parseSeconds, 600)
     .examples('sweep release --expect DIGEST')
     .exits({

@@ -22,7 +22,7 @@ export function define(command: Command): void {
       '<OBJECT...>',
       'as `list unmanaged` shows it, or a name or number that only one thing has',
     )
-    .requiredOption('--reason <text>', 'why, for later readers')
+    .requiredOption('--reason <text>', 'why, for later readers (required)')
     .examples(
       'ignore uid=backup,ou=people,dc=example,dc=org --reason "the backup service, see the wiki"',
       'ignore /home/shared s90001@% --reason "moved here from the old cluster"',

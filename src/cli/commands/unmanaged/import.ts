@@ -79,7 +79,7 @@ export function define(command: Command): void {
         'Runs as the owner of the database, and reads with the accounts directory-reader and\n' +
         'databases-reader. Requests wait for their verdict while it writes.',
     )
-    .option('--from-directory', 'import from the directory, which is the only source')
+    .option('--from-directory', 'import from the directory, which is the only source (required)')
     .option(
       '--homes',
       'also check homes, as root on the file server, and keep credentials files that are right',

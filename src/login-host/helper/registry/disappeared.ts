@@ -157,9 +157,11 @@ function judgeTrust(registry: Registry, now: number): Trust {
   }
   const [one] = held;
   if (one !== undefined) {
-    return distrust(
-      `${held.size} ${held.size === 1 ? 'entry has' : 'entries have'} disappeared from the directory, ${one.name} among them, and the heartbeat does not confirm it`,
-    );
+    const gone =
+      held.size === 1
+        ? `the entry ${one.name} has disappeared from the directory`
+        : `${held.size} entries have disappeared from the directory, ${one.name} among them`;
+    return distrust(`${gone}, and the heartbeat does not confirm it`);
   }
   for (const kind of KINDS) {
     const shows = `the directory shows valid seals of ${present[kind]} ${kind}`;

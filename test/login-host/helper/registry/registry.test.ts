@@ -544,7 +544,7 @@ describe('a subject that disappears', () => {
     expect(heldOf(registry)).toEqual({ names: ['p115'], since: NOW });
     expect(trust()).toMatchObject({
       trusted: false,
-      why: expect.stringContaining('1 entry has disappeared from the directory, p115 among them'),
+      why: expect.stringContaining('the entry p115 has disappeared from the directory, and'),
       tryAnother: true,
     });
     expect(registry.byName.get('p115')).toMatchObject({ isShown: true, isInForce: true });
