@@ -58,6 +58,12 @@ function start(program: readonly string[], env: Record<string, string>) {
   };
 }
 
+/** Without READY=1, which a thread of its own writes: on a busy machine something else may come before it. */
+function toldSinceReady(told: readonly string[]): string[] {
+  expect(told).toContain('READY=1');
+  return told.filter((each) => each !== 'READY=1');
+}
+
 const ASKED = { NOTIFY_SOCKET: 'given', LISTEN_FDS: '1', LISTEN_FDNAMES: 'notify' };
 const src = (name: string): string => join(import.meta.dirname, '../../src/shared', name);
 /** A program that tells systemd, and writes notes of its own into the same socket. */
@@ -112,7 +118,7 @@ test('the watchdog is not told while a loop hangs', async () => {
     { ...ASKED, WATCHDOG_USEC: '400000' },
   );
   await eventually('the watchdog', () => told().length > 2);
-  expect(told().slice(0, 3)).toEqual(['READY=1', 'it goes on', 'WATCHDOG=1']);
+  expect(toldSinceReady(told()).slice(0, 2)).toEqual(['it goes on', 'WATCHDOG=1']);
   expect(log()).toMatch(/"loops":\["two"\],"msg":"a loop hangs: systemd will end this process"/u);
 });
 
@@ -133,7 +139,7 @@ test('nor while the event loop hangs, nor for a loop that has ended', async () =
     { ...ASKED, WATCHDOG_USEC: '400000' },
   );
   await eventually('the watchdog', () => told().length > 3);
-  expect(told().slice(0, 4)).toEqual(['READY=1', 'begin', 'end', 'WATCHDOG=1']);
+  expect(toldSinceReady(told()).slice(0, 3)).toEqual(['begin', 'end', 'WATCHDOG=1']);
 });
 
 test.each([
@@ -160,6 +166,6 @@ test.each([
     ),
     env,
   );
-  await eventually('the end', () => told().includes('last'));
-  expect(told()).toEqual(expected);
+  await eventually('the end', () => told().includes('last') && told().length >= expected.length);
+  expect(told().toSorted()).toEqual(expected);
 });

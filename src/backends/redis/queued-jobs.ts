@@ -94,6 +94,33 @@ function isSound(job: Readonly<Record<string, string>> | undefined): boolean {
 }
 
 /**
+ * Removes the newest jobs of a queue until it has as many as it may have, or that many are removed; returns how many. It
+ * counts the jobs itself: ioredis sends a command again whose answer was lost with its connection.
+ */
+const SHORTEN = `
+local surplus = -ARGV[1]
+for n = 2, 3 do surplus = surplus + redis.call('LLEN', KEYS[n]) end
+for n = 4, 5 do surplus = surplus + redis.call('ZCARD', KEYS[n]) end
+surplus = math.min(surplus, tonumber(ARGV[2]))
+local removed = 0
+local function remove(id)
+  redis.call('UNLINK', KEYS[1] .. id)
+  removed = removed + 1
+end
+for n = 2, 3 do
+  if removed < surplus then
+    for _, id in ipairs(redis.call('LPOP', KEYS[n], surplus - removed) or {}) do remove(id) end
+  end
+end
+for n = 4, 5 do
+  if removed < surplus then
+    local popped = redis.call('ZPOPMAX', KEYS[n], surplus - removed)
+    for at = 1, #popped, 2 do remove(popped[at]) end
+  end
+end
+return removed`;
+
+/**
  * Removes the newest jobs of a queue that is longer than it may be, some at a time; returns how many. With BullMQ's own
  * functions (`getRanges`, `remove`), a flood of 100,000 jobs took 9.6 s instead of 1.4, and each look 100 ms.
  *
@@ -124,15 +151,6 @@ export async function removeSurplus(
   const average = bytes.reduce((a, b) => a + b, 0) / Math.max(1, bytes.length);
   const most = Math.min(MOST_WAITING, Math.floor(share / Math.max(1, average)));
   if (total <= most) return 0;
-  const ids: string[] = [];
-  const surplus = () => Math.min(MOST_REMOVED, total - most) - ids.length;
-  for (const list of lists) {
-    if (surplus() > 0) ids.push(...((await redis.lpop(list, surplus())) ?? []));
-  }
-  for (const set of sets) {
-    if (surplus() <= 0) continue;
-    ids.push(...(await redis.zpopmax(set, surplus())).filter((_, n) => n % 2 === 0));
-  }
-  if (ids.length > 0) await redis.unlink(...ids.map((id) => toKey(id)));
-  return ids.length;
+  const keys = [toKey(''), ...lists, ...sets];
+  return (await redis.eval(SHORTEN, keys.length, ...keys, most, MOST_REMOVED)) as number;
 }

@@ -22,6 +22,7 @@ import { ErrorCode, UnrecoverableError } from 'bullmq';
 import { allot, type Share } from '../../requests/turns.ts';
 import type { Code } from '../../shared/errors.ts';
 import { NO_LOCK } from './queue-keys.ts';
+import { findSound } from './queued-jobs.ts';
 import { inCommandTime } from './redis-connection.ts';
 import {
   countJobs,
@@ -29,7 +30,7 @@ import {
   discard,
   type Inbox,
   inspect,
-  isAnswer,
+  isOfJob,
   KEPT_SECONDS,
   mendAll,
   MOST_ACTIVE,
@@ -96,8 +97,8 @@ async function fetchFrom(inbox: Inbox, queue: RequestQueue, wanted: number): Pro
 }
 
 /**
- * A job that BullMQ could not read is active now, and nobody works on it. If the job was not at fault, the
- * next look puts it back.
+ * A job that BullMQ could not read is active now, and nobody works on it. Those that are not at fault are put back by
+ * the next look.
  */
 async function mendFetch(inbox: Inbox, queue: RequestQueue, taken: readonly Taken[], error: Error) {
   inbox.odd = true;
@@ -107,8 +108,10 @@ async function mendFetch(inbox: Inbox, queue: RequestQueue, taken: readonly Take
   const inHand = new Set(taken.map(({ job }) => job.id));
   const active = await queue.asIntake.getRanges(['active'], 0, MOST_ACTIVE - 1);
   const unheld = active.filter((id) => !inHand.has(id));
-  countJunk(inbox, queue.portal, 'REQUEST_MALFORMED', unheld.length);
-  await discard(inbox, queue, unheld);
+  const sound = await findSound(inbox.redis, queue.asIntake, unheld);
+  const unsound = unheld.filter((id) => !sound.has(id));
+  countJunk(inbox, queue.portal, 'REQUEST_MALFORMED', unsound.length);
+  await discard(inbox, queue, unsound);
 }
 
 /** Ends jobs, each with the verdict as its return value. */
@@ -148,7 +151,7 @@ function endEach<T extends { taken: Taken }>(
     const ended = await Promise.allSettled(jobs.map((each) => end(each.taken, each)));
     for (const [n, each] of ended.entries()) {
       if (each.status === 'fulfilled') continue;
-      if (!isAnswer(each.reason)) throw each.reason;
+      if (!isOfJob(each.reason)) throw each.reason;
       // somebody has put it back, or another intake has it: it comes again, and has the same verdict
       if ((each.reason as { code?: unknown }).code === ErrorCode.JobNotInState) continue;
       const { job, queue } = (jobs[n] as T).taken;

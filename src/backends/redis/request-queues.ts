@@ -304,8 +304,16 @@ export async function mendAll(inbox: Inbox): Promise<void> {
   }
 }
 
+/**
+ * Whether a job, or a key of its queue, is why BullMQ could not end it; as opposed to a lost connection, and to what
+ * Redis says of itself or of an account (LOADING, NOPERM, OOM, READONLY, WRONGPASS, …).
+ */
+export function isOfJob(error: unknown): boolean {
+  return isAnswer(error) && !/^(?!ERR\b|WRONGTYPE\b)[A-Z]+ /u.test((error as Error).message);
+}
+
 /** An answer of Redis, or of a script of BullMQ, as opposed to a lost connection. */
-export function isAnswer(error: unknown): boolean {
+function isAnswer(error: unknown): boolean {
   const { name, code } = (error ?? {}) as { name?: unknown; code?: unknown };
   return name === 'ReplyError' || typeof code === 'number';
 }

@@ -4,6 +4,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
+import { removeSurplus } from '../../../src/backends/redis/queued-jobs.ts';
 import {
   endRequests,
   putBackRequests,
@@ -15,6 +16,7 @@ import {
   closeInbox,
   type Inbox,
   openInbox,
+  type RequestQueue,
   shutOutPortals,
   takeJunk,
   type Taken,
@@ -370,6 +372,15 @@ describe('whatever a portal does to its own queues', () => {
     expect(full?.count).toBeGreaterThanOrEqual(2000 - 16);
   });
 
+  test('a removal that is done twice, because its answer was lost, removes no job that may wait', async () => {
+    await fill(10_300, { token: 'more', list: 'wait' });
+    const own = inbox.queues.find((each) => each.portal === 'one' && !each.urgent) as RequestQueue;
+    const remove = () => removeSurplus(inbox.redis, own.asIntake, 10_300, 1);
+    expect([await remove(), await remove()]).toEqual([300, 0]);
+    expect(await redis.llen(`${prefix}:wait`)).toBe(10_000);
+    expect((await redis.keys(`${prefix}:*`)).length).toBeLessThanOrEqual(10_005); // no job is left in no list
+  });
+
   test('paused, delayed and prioritized jobs count, too', async () => {
     const later = { delay: 3_600_000 };
     for (const [opts, list] of [
@@ -396,6 +407,53 @@ describe('whatever a portal does to its own queues', () => {
       return (await redis.llen(`${prefix}:wait`)) < 1050;
     });
   });
+});
+
+test('a job that ends while its account is refused stays, and has the same verdict again', async () => {
+  await closeInbox(inbox);
+  const secret = join(world.config.secrets, 'redis-portal.barred');
+  writeFileSync(secret, 'its password');
+  const setUser = (...rights: string[]) => redis.acl('SETUSER', 'portal.barred', ...rights);
+  await setUser('on', '>its password', '~bull:requests*.barred:*', '+@all');
+  inbox = openInbox(world.config, ['barred']);
+  await add('requests.barred', 'a');
+  const take = async () => (await takeRequests(inbox, 16)) as [Taken];
+  const again = () => eventually('the job', async () => (await take())[0]);
+  for (const rights of [
+    ['-evalsha', '-eval'],
+    ['resetpass', '>another'],
+  ]) {
+    const taken = await again();
+    await setUser(...rights);
+    await redis.call('CLIENT', 'KILL', 'USER', 'portal.barred');
+    await expect(endRequests(inbox, [{ taken, verdict: {} }])).rejects.toMatchObject({
+      code: 'BACKEND_UNAVAILABLE',
+    });
+    expect(await redis.hexists('bull:requests.barred:1', 'data')).toBe(1);
+    await setUser('resetpass', '>its password', '+@all');
+  }
+  await endRequests(inbox, [{ taken: await again(), verdict: { verdict: 'accepted' } }]);
+  expect(await queue('requests.barred').getJob('1')).toMatchObject({
+    returnvalue: { verdict: 'accepted' },
+  });
+  await redis.acl('DELUSER', 'portal.barred');
+});
+
+test('a job that was taken while BullMQ could not read another one is put back', async () => {
+  await takeRequests(inbox, 16); // opens the connections
+  await add('requests.one', 'a');
+  const { worker } = inbox.queues.find(
+    (each) => each.portal === 'one' && !each.urgent,
+  ) as RequestQueue;
+  const fetch = worker.getNextJob.bind(worker);
+  worker.getNextJob = async (...of) => {
+    worker.getNextJob = fetch;
+    await fetch(...of);
+    throw new SyntaxError('not JSON');
+  };
+  expect(await takeRequests(inbox, 16)).toEqual([]);
+  expect(takeJunk(inbox)).toEqual([]);
+  expect(tokens(await takeRequests(inbox, 16))).toEqual(['one a']);
 });
 
 test('a verdict of an hour ago is forgotten, and a younger one is not', async () => {
