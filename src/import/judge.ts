@@ -209,7 +209,7 @@ function refusePerson(
     { code: 'NAME_TAKEN', what: `the name ${name} too`, entries: names.get(name) ?? [] },
     {
       code: 'NAME_TAKEN',
-      what: `the same display name as ${shown} (letter case, blanks and letter forms do not count)`,
+      what: `the display name ${shown} too (letter case, blanks and letter forms do not count)`,
       entries: displayNames.get(key) ?? [],
     },
   ]);

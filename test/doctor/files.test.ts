@@ -149,7 +149,9 @@ describe('keys', () => {
 
   test('of portals are counted: the configuration is refused if one is not a key', async () => {
     const portals = [portal('a', pem('ed25519')), portal('b', pem('ed25519'))];
-    expect(await look({ portals })).toEqual([['ok', '2 public keys of 2 portals: all are Ed25519']]);
+    expect(await look({ portals })).toEqual([
+      ['ok', '2 public keys of 2 portals: all are Ed25519'],
+    ]);
   });
 
   describe('of the admin', () => {

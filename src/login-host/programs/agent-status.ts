@@ -106,7 +106,7 @@ function endOfLogins({ first, last }: { first: number; last: number }, now: numb
   if (last <= now) return 'logins have ended for everybody';
   if (first <= now)
     return `logins have ended for the first person, and end in ${left(last)} for the last`;
-  return `if the directory cannot be read, logins end in ${left(first)} for the first person, in ${left(last)} for the last`;
+  return `without the directory, logins end in ${left(first)} for the first person, in ${left(last)} for the last`;
 }
 
 type Row = readonly [word: string, text: string, colour?: 'green' | 'red'];
