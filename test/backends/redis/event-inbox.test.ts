@@ -90,7 +90,7 @@ test('whoever looked before a job came does not wait, although another was woken
   await woken;
   const begin = performance.now();
   await inbox.untilSomething('portal', early, never);
-  expect(performance.now() - begin).toBeLessThan(100);
+  expect(performance.now() - begin).toBeLessThan(900);
   expect(await eventsOf('portal')).toEqual({ job: 'one', token: 'a token' });
 });
 
