@@ -46,7 +46,7 @@ test('a link is not taken for an empty file: what it leads to is kept', async ()
     expect(() => piece.mend?.()).toThrow('must be kept');
     expect(readFileSync(path, 'utf8')).toBe('hosts: files dns\n');
 
-    const names = ['ca', 'caKey', 'certificate', 'key'] as const;
+    const names = ['folder', 'ca', 'caKey', 'certificate', 'key'] as const;
     const at = Object.fromEntries(names.map((name) => [name, join(folder, name)]));
     const authority = ownAuthority('tools', true, at as Record<(typeof names)[number], string>);
     writeFileSync(join(folder, 'elsewhere'), 'a key', { mode: 0o600 });
