@@ -180,6 +180,13 @@ describe('an answer that is not of the API', () => {
     expect(await there.wait(create('anybot'), { seconds: 0.05 })).toMatchObject(nothing);
   });
 
+  test('is none of the request if it does not name it', async () => {
+    await using proxy = await openForeign(() => [200, 'application/json', '{"status":"ok"}']);
+    const there = open({ url: proxy.url });
+    await expect(there.send(create('anybot'))).rejects.toThrow(Unreachable);
+    await expect(there.check('tool.create', { requestedBy: 'alice' })).rejects.toThrow(Unreachable);
+  });
+
   test('does not end the events', async () => {
     const id = await refuse();
     await using proxy = await openForeign((n) => (n < 2 ? ANSWERS[n * 3] : undefined));

@@ -147,7 +147,7 @@ export class Client {
     }: { wait?: 'verdict' | 'done'; seconds?: number } & Abortable = {},
   ): Promise<Outcome> {
     const query = wait === undefined ? {} : { wait, seconds: waitable(seconds) };
-    return this.#ask('/v1/requests', request.token, {
+    return this.#ask('/v1/requests', request, {
       query,
       waits: wait === undefined ? 0 : seconds,
       signal,
@@ -190,8 +190,9 @@ export class Client {
       request: { kind, ...fields },
       check: true,
     } as const;
-    const token = signRequest(this.#signer, { jti: randomUUID(), ...question });
-    return this.#ask('/v1/checks', token, { waits: ANSWER_SECONDS, signal });
+    const id = randomUUID();
+    const token = signRequest(this.#signer, { jti: id, ...question });
+    return this.#ask('/v1/checks', { id, token }, { waits: ANSWER_SECONDS, signal });
   }
 
   // ---- reading ---------------------------------------------------------------------------------
@@ -306,9 +307,11 @@ export class Client {
     throw new Unreachable(`${method} ${this.#base}${path}: the answer is cut off`);
   }
 
-  async #ask(path: string, token: string, options: CallOptions): Promise<Outcome> {
+  async #ask(path: string, { id, token }: Request, options: CallOptions): Promise<Outcome> {
     const call = { ...options, body: token, type: JWT };
-    return { ...NOTHING_YET, ...(await this.#json<Outcome>('POST', path, call)) };
+    const outcome = await this.#json<Outcome | null>('POST', path, call);
+    if (outcome?.id === id) return { ...NOTHING_YET, ...outcome };
+    throw new Unreachable(`POST ${this.#base}${path}: the answer does not name the request`);
   }
 
   async #find(path: string, name: string, options: Abortable): Promise<Json | null> {

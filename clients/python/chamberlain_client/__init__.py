@@ -187,7 +187,7 @@ class Client:
         seconds: the longest wait; then the outcome is what is known by then
         """
         query = {} if wait is None else {"wait": wait, "seconds": _number(seconds)}
-        return _outcome(self._post("/v1/requests", query, request.token, seconds if wait else 0))
+        return self._ask("/v1/requests", query, request, seconds if wait else 0)
 
     def wait(self, request: Request, *, seconds: float = 300) -> Outcome:
         """Sends a request, again and again, until it is done, refused, rejected, given up or waits for an admin.
@@ -215,7 +215,7 @@ class Client:
     def check(self, kind: str, *, requestedBy: str, **fields: Any) -> Outcome:
         """Says what the verdict on a request would be now. Nothing is done, and nothing recorded."""
         question = self.sign(kind, requestedBy=requestedBy, check=True, **fields)
-        return _outcome(self._post("/v1/checks", {}, question.token, ANSWER_SECONDS))
+        return self._ask("/v1/checks", {}, question, ANSWER_SECONDS)
 
     # ---- reading --------------------------------------------------------------------------------
 
@@ -330,9 +330,11 @@ class Client:
         text = ".".join(_text_of(json.dumps(part).encode()) for part in (header, claims))
         return f"{text}.{_text_of(self._key.sign(text.encode()))}"
 
-    def _post(self, path: str, query: Mapping[str, Any], token: str, wait: float) -> Json:
-        answer: Json = self._json("POST", path, query, token, "application/jwt", wait)
-        return answer
+    def _ask(self, path: str, query: Mapping[str, Any], request: Request, wait: float) -> Outcome:
+        found = self._json("POST", path, query, request.token, "application/jwt", wait)
+        if not isinstance(found, dict) or found.get("id") != request.id or "verdict" not in found:
+            raise Unreachable(f"POST {self._url}{path}: the answer does not name the request")
+        return _outcome(found)
 
     def _find(self, path: str, name: str) -> Json | None:
         try:

@@ -143,6 +143,15 @@ def test_an_answer_that_is_not_of_the_api_is_no_answer_at_all(
         assert there.wait(create(client, "anybot"), seconds=0.05).verdict is None
 
 
+def test_an_answer_that_does_not_name_the_request_is_none(client: Client) -> None:
+    with answering(200, "application/json", '{"status":"ok"}') as url:
+        there = make_client(url)
+        with pytest.raises(Unreachable):
+            there.send(create(client, "anybot"))
+        with pytest.raises(Unreachable):
+            there.check("tool.create", requestedBy=PERSON)
+
+
 def test_a_proxy_that_answers_itself_does_not_end_the_events() -> None:
     stop = iter([False, True])
     with answering(404, "text/html", "<h1>no</h1>") as url:
