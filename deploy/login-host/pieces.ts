@@ -99,6 +99,11 @@ export function file(path: string, wanted: FileOptions): Piece {
     },
     mend() {
       const seen = lstatSync(path, { throwIfNoEntry: false });
+      if (seen?.isFile() === false && typeof wanted.contents === 'function') {
+        throw new Error(
+          'it is not a regular file, and what it contains must be kept: put a file with these contents in its place',
+        );
+      }
       const present = seen?.isFile() === true ? readFileSync(path) : undefined;
       const candidate = `${path}.new`; // it contains a dot and does not end in .conf, so neither sshd nor sudo reads it
       rmSync(candidate, { force: true });

@@ -42,6 +42,9 @@ export class Problem extends Error {
 /** The one answer for what is missing and for what the caller may not see. Nobody can tell them apart. */
 export const notFound = (): Problem => new Problem(404, 'NOT_FOUND');
 
+/** For a path that leads to no route: a client must not take it for the absence of what it asked for. */
+export const unknownRoute = (): Problem => new Problem(404, 'ROUTE_UNKNOWN');
+
 /** For a body of a content type that the route does not have, or has no name. */
 export const unreadable = (types: readonly string[] = []): Problem =>
   new Problem(

@@ -21,6 +21,7 @@ import {
   problemOf,
   PROBLEM_TYPE,
   renderProblem,
+  unknownRoute,
   unreadable,
   wrongMethod,
 } from './problem.ts';
@@ -90,7 +91,7 @@ export async function makeServer(
   const allowedAt = methodsOf(routes);
   server.setNotFoundHandler((request, reply) => {
     const allowed = allowedAt(request.url.replace(/[?#;].*$/su, ''));
-    return sendProblem(reply, allowed.length === 0 ? notFound() : wrongMethod(allowed));
+    return sendProblem(reply, allowed.length === 0 ? unknownRoute() : wrongMethod(allowed));
   });
   parseBodies(server);
   await describeRoutes(server, inUse.current().realm);
@@ -189,9 +190,11 @@ function openServer(settings: ApiConfig): FastifyInstance {
     return503OnClosing: false,
     trustProxy: trustOf(settings.trustedProxies),
     routerOptions: { maxParamLength: 256 },
-    // a path that cannot be decoded is nowhere
-    frameworkErrors: (_error: unknown, _request: unknown, reply: unknown) =>
-      void sendProblem(reply as FastifyReply, notFound()),
+    // nothing has so long a name; any other path here cannot be decoded
+    frameworkErrors: ({ code }: { code: string }, _request: unknown, reply: unknown) => {
+      const isName = code === 'FST_ERR_MAX_PARAM_LENGTH';
+      sendProblem(reply as FastifyReply, isName ? notFound() : unknownRoute());
+    },
     clientErrorHandler: refuseConnection,
   };
   const server = (

@@ -15,6 +15,7 @@ import {
   readEnded,
   readUnderWay,
   type UnderWay,
+  WAITED_FOR_SECONDS,
 } from './repairs-table.ts';
 
 const POLL_MS = { first: 20, most: 500 };
@@ -93,7 +94,9 @@ export async function followRepair(
       if (of.open.size < before) pollMs = POLL_MS.first;
       following.say(describeProgressOf(of));
       if (frozen !== undefined || (awayAt === undefined && isOver(of))) {
-        const underWay = await look(pool, (client) => stopWaiting(of, client)).catch(() => []);
+        const underWay = await look(pool, (client) => stopWaiting(of, client)).catch(
+          () => undefined,
+        );
         if (frozen === undefined) giveUp(of, underWay);
         else leaveFrozen(of, frozen);
         return { parts: of.parts, owed: [...of.owed.values()] };
@@ -210,8 +213,19 @@ function isOver(of: Followed): boolean {
   return of.unasked.size === 0 && [...left].every((role) => isSilent(of, role));
 }
 
-/** Says why the parts that are left are not done, or that a role is working on them. */
-function giveUp({ open, timeoutMs }: Followed, underWay: readonly UnderWay[]): void {
+/**
+ * Says why the parts that are left are not done, or that a role is working on them.
+ *
+ * @param underWay undefined: PostgreSQL did not say, and perhaps it does not know that nobody waits any more
+ */
+function giveUp({ open, timeoutMs }: Followed, underWay: readonly UnderWay[] | undefined): void {
+  if (underWay === undefined) {
+    for (const part of open.values()) {
+      part.code = 'BACKEND_UNAVAILABLE';
+      part.sentence = `no answer within ${timeoutMs / 1000} s, and then none of PostgreSQL: ${part.role} may have begun it, or may begin it within ${WAITED_FOR_SECONDS} s`;
+    }
+    return;
+  }
   const known = new Map(underWay.map((each) => [keyOf(each), each.progress]));
   const busy = new Set(underWay.map(({ role }) => role));
   for (const [key, part] of open) {

@@ -16,7 +16,7 @@ import { type AskedPart, takesHours } from './repair-parts.ts';
 
 /** Repairs whose caller waits, or did so a moment ago. No part of another is begun: nobody expects that any more. */
 const WAITED_FOR = 'ARRAY(SELECT id FROM repairs WHERE waited_until > now())';
-const WAITED_FOR_SECONDS = 10;
+export const WAITED_FOR_SECONDS = 10;
 
 export interface NewRepair extends Policy {
   id: string;

@@ -116,12 +116,24 @@ export function unneeded(unit: string, needs: readonly Piece[]): Piece {
   };
 }
 
-/** Whether it is enabled, or runs after it was disabled. */
+/** Whether it is enabled, or runs, or is about to, after it was disabled. Throws if systemd does not say. */
 async function isInUse(unit: string): Promise<boolean> {
-  const { code, out } = await runProgram('systemctl', ['is-enabled', unit]);
-  if (code === 0 || !out.startsWith('disabled')) return code === 0;
-  const { code: active } = await runProgram('systemctl', ['is-active', '--quiet', unit]);
-  return active === 0;
+  const { code, state } = await stateOf('is-enabled', unit);
+  if (state !== 'disabled') return code === 0;
+  const { state: active } = await stateOf('is-active', unit);
+  return active !== 'inactive' && active !== 'failed';
+}
+
+/** The word that systemctl prints; the exit code alone is the same if it cannot ask systemd. */
+async function stateOf(
+  verb: 'is-enabled' | 'is-active',
+  unit: string,
+): Promise<{ code: number | null; state: string }> {
+  const { code, out, err } = await runProgram('systemctl', [verb, unit]);
+  const state = out.trim();
+  if (state === '')
+    throw new Error(`systemctl ${verb} ${unit}: ${err.trim() || 'it says nothing'}`);
+  return { code, state };
 }
 
 async function stop(unit: string): Promise<string> {

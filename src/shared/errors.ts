@@ -81,9 +81,13 @@ export const CODES = {
     'The portal asks for what comes after an event that does not exist.',
     'Ask with the number of the last event that the portal has stored, or with 0 for all that are kept.',
   ),
+  ROUTE_UNKNOWN: refusal(
+    'The API has no route with this path. This says nothing about the person, tool or request that the path may name.',
+    'Check the address of the API, and the path: `/openapi.json` describes each route.',
+  ),
   NOT_FOUND: refusal(
-    'The API has nothing there, or nothing that this caller may see.',
-    'Check the path and the name. To see more, the portal needs more rights: `reads` in the configuration, or portal.update for a portal that was added by request.',
+    'The API has nothing of that name, or nothing that this caller may see.',
+    'Check the name. To see more, the portal needs more rights: `reads` in the configuration, or portal.update for a portal that was added by request.',
   ),
   // people and rights
   PERSON_UNKNOWN: refusal(

@@ -91,13 +91,20 @@ test('what is missing and what is forbidden has the same answer, byte for byte',
     api.get(request, { as: 'may-all' }),
     api.get(request, { as: 'may-public' }),
     api.get(`${request}?portal=other`, { as: 'may-own' }),
-    api.get('/v1/nowhere', { as: 'may-own' }),
     api.get('/v1/kinds/nothing/schema'),
-    api.get('/%zz'),
+    api.get(`/v1/people/${'a'.repeat(300)}`, { as: 'may-all' }),
   ]);
   const seen = answers.map(({ status, headers, text }) => ({
     ...{ status, headers: { ...headers, date: '' }, text },
   }));
   for (const each of seen) expect(each).toEqual(seen[0]);
   expect(seen[0]?.status).toBe(404);
+  expect(seen[0]?.text).toContain('"NOT_FOUND"');
+});
+
+test('a path that leads to no route is not the absence of what it names', async () => {
+  for (const path of ['/v1/nowhere', '/prefix/v1/people/alice', '/%zz']) {
+    const { status, body } = await api.get(path, { as: 'may-all' });
+    expect([path, status, body.code]).toEqual([path, 404, 'ROUTE_UNKNOWN']);
+  }
 });

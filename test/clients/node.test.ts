@@ -2,6 +2,8 @@
 import { execFile } from 'node:child_process';
 import { generateKeyPairSync, randomUUID } from 'node:crypto';
 import { cpSync, mkdirSync, readFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
@@ -145,6 +147,81 @@ describe('what can be read', () => {
     expect(refused).toMatchObject({ accepted: false, code: expect.stringMatching(/^KEY_/u) });
   });
 });
+
+type Foreign = [status: number, type: string | undefined, body: string];
+
+describe('an answer that is not of the API', () => {
+  const PROBLEM = 'application/problem+json';
+  const ANSWERS: Foreign[] = [
+    ...[200, 302, 401, 404, 502].map((status): Foreign => [status, 'text/html', '<h1>no</h1>']),
+    [404, undefined, ''],
+    [404, 'application/json', '{"code":"NOT_FOUND"}'],
+    [404, PROBLEM, '{"code":"NOT_FOU'],
+    [404, PROBLEM, '{"status":404}'],
+    [200, 'application/json', ''],
+    [200, 'application/json', '{"id":"x","verd'],
+  ];
+
+  test.each(ANSWERS)('(%s %s %s) is no answer at all', async (...given) => {
+    await using proxy = await openForeign(() => given);
+    const there = open({ url: proxy.url });
+    for (const call of [
+      () => there.person('alice'),
+      () => there.tool('x'),
+      () => there.name('x'),
+      () => there.checkKey('x'),
+      () => there.pages('/v1/requests').next(),
+      () => there.send(create('anybot'), { wait: 'done' }),
+      () => there.check('tool.create', { requestedBy: 'alice' }),
+    ]) {
+      await expect(call()).rejects.toThrow(Unreachable);
+    }
+    const nothing = { verdict: null, done: false };
+    expect(await there.wait(create('anybot'), { seconds: 0.05 })).toMatchObject(nothing);
+  });
+
+  test('is none of the request if it does not name it', async () => {
+    await using proxy = await openForeign(() => [200, 'application/json', '{"status":"ok"}']);
+    const there = open({ url: proxy.url });
+    await expect(there.send(create('anybot'))).rejects.toThrow(Unreachable);
+    await expect(there.check('tool.create', { requestedBy: 'alice' })).rejects.toThrow(Unreachable);
+  });
+
+  test('does not end the events', async () => {
+    const id = await refuse();
+    await using proxy = await openForeign((n) => (n < 2 ? ANSWERS[n * 3] : undefined));
+    for await (const event of open({ url: proxy.url }).events(0)) if (event.request === id) break;
+  });
+
+  test('of the API under a wrong address is not the absence of what was asked', async () => {
+    const lost = open({ url: `${world.env.API_URL}/elsewhere` });
+    await expect(lost.person('alice')).rejects.toMatchObject({ code: 'ROUTE_UNKNOWN' });
+    await expect(lost.wait(create('anybot'))).rejects.toMatchObject({ code: 'ROUTE_UNKNOWN' });
+  });
+});
+
+/** A proxy that answers itself, or if it has no answer asks the API. It counts the calls from 0. */
+async function openForeign(answer: (call: number) => Foreign | undefined) {
+  let calls = 0;
+  const server = createServer(({ url, headers: { authorization = '' } }, response) => {
+    const ask = async (): Promise<Foreign> => {
+      const real = await fetch(`${world.env.API_URL}${url}`, { headers: { authorization } });
+      return [real.status, real.headers.get('content-type') ?? '', await real.text()];
+    };
+    void (async () => {
+      const [status, type, body] = answer(calls++) ?? (await ask());
+      response.writeHead(status, type === undefined ? {} : { 'content-type': type }).end(body);
+    })();
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    [Symbol.asyncDispose]: async () => {
+      server.closeAllConnections();
+      await new Promise((closed) => server.close(closed));
+    },
+  };
+}
 
 describe('events', () => {
   test('go on where they were interrupted, and end with the signal', async () => {

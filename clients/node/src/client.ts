@@ -10,7 +10,7 @@
  */
 import { createPrivateKey, createPublicKey, type KeyObject, randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Attempts, EventsGone, Problem, problemOf, Unreachable } from './problems.ts';
+import { Attempts, EventsGone, parsed, Problem, problemOf, Unreachable } from './problems.ts';
 import { signCall, type Signer, signRequest, verifyEvents } from './tokens.ts';
 
 export { EventsGone, Problem, Unreachable };
@@ -147,7 +147,7 @@ export class Client {
     }: { wait?: 'verdict' | 'done'; seconds?: number } & Abortable = {},
   ): Promise<Outcome> {
     const query = wait === undefined ? {} : { wait, seconds: waitable(seconds) };
-    return this.#ask('/v1/requests', request.token, {
+    return this.#ask('/v1/requests', request, {
       query,
       waits: wait === undefined ? 0 : seconds,
       signal,
@@ -190,8 +190,9 @@ export class Client {
       request: { kind, ...fields },
       check: true,
     } as const;
-    const token = signRequest(this.#signer, { jti: randomUUID(), ...question });
-    return this.#ask('/v1/checks', token, { waits: ANSWER_SECONDS, signal });
+    const id = randomUUID();
+    const token = signRequest(this.#signer, { jti: id, ...question });
+    return this.#ask('/v1/checks', { id, token }, { waits: ANSWER_SECONDS, signal });
   }
 
   // ---- reading ---------------------------------------------------------------------------------
@@ -202,7 +203,7 @@ export class Client {
     query: Query = {},
     { signal }: Abortable = {},
   ): Promise<Answer> {
-    return JSON.parse((await this.#call('GET', path, { query, signal })).text) as Answer;
+    return this.#json('GET', path, { query, signal });
   }
 
   /** A person; null if there is none, or the portal may not see them. */
@@ -227,8 +228,7 @@ export class Client {
   /** What the parser says of a pasted SSH key. */
   async checkKey(key: string, { signal }: Abortable = {}): Promise<Json> {
     const body = JSON.stringify({ key });
-    const call = { body, type: 'application/json', signal };
-    return JSON.parse((await this.#call('POST', '/v1/keys/check', call)).text) as Json;
+    return this.#json('POST', '/v1/keys/check', { body, type: 'application/json', signal });
   }
 
   /** The items of a list, of all its pages. */
@@ -295,18 +295,23 @@ export class Client {
 
   async #nextEvents(after: number, seconds: number, signal?: AbortSignal): Promise<string> {
     const query = { after, seconds: waitable(seconds) };
-    const { status, text } = await this.#call('GET', '/v1/events', {
-      query,
-      waits: seconds,
-      signal,
-    });
+    const call = { query, waits: seconds, signal };
+    const { status, text } = await this.#call('GET', '/v1/events', call, JWT);
     return status === 204 ? '' : text;
   }
 
-  async #ask(path: string, token: string, options: CallOptions): Promise<Outcome> {
-    const call = { ...options, body: token, type: 'application/jwt' };
-    const { text } = await this.#call('POST', path, call);
-    return { ...NOTHING_YET, ...(JSON.parse(text) as Outcome) };
+  async #json<Answer>(method: string, path: string, options: CallOptions): Promise<Answer> {
+    const { text } = await this.#call(method, path, options, 'application/json');
+    const answer = parsed(text);
+    if (answer !== undefined) return answer as Answer;
+    throw new Unreachable(`${method} ${this.#base}${path}: the answer is cut off`);
+  }
+
+  async #ask(path: string, { id, token }: Request, options: CallOptions): Promise<Outcome> {
+    const call = { ...options, body: token, type: JWT };
+    const outcome = await this.#json<Outcome | null>('POST', path, call);
+    if (outcome?.id === id) return { ...NOTHING_YET, ...outcome };
+    throw new Unreachable(`POST ${this.#base}${path}: the answer does not name the request`);
   }
 
   async #find(path: string, name: string, options: Abortable): Promise<Json | null> {
@@ -314,15 +319,20 @@ export class Client {
     try {
       return await this.read<Json>(path + encodeURIComponent(name), {}, options);
     } catch (error) {
-      if (error instanceof Problem && error.status === 404) return null;
+      if (error instanceof Problem && error.code === 'NOT_FOUND') return null;
       throw error;
     }
   }
 
+  /**
+   * What the API answers. A proxy may answer in its place, for example while the API restarts or after a change of its
+   * address: that says nothing about what was asked.
+   */
   async #call(
     method: string,
     path: string,
     { query = {}, body, type, waits = 0, signal }: CallOptions,
+    expected: string,
   ): Promise<{ status: number; text: string }> {
     const target = targetOf(path, query);
     const headers = {
@@ -345,10 +355,18 @@ export class Client {
       // oxlint-disable-next-line preserve-caught-error
       throw new Unreachable(`${method} ${this.#base}${path}: ${reason}`);
     }
-    if (answer.status >= 300) {
-      throw problemOf(answer.status, answer.headers.get('retry-after'), text);
-    }
-    return { status: answer.status, text };
+    const { status, headers: given } = answer;
+    const [found = ''] = (given.get('content-type') ?? '').toLowerCase().split(/[ ;]/u);
+    if (status === 204 || (status < 300 && found === expected)) return { status, text };
+    const problem =
+      status >= 300 && found === 'application/problem+json'
+        ? problemOf(status, given.get('retry-after'), text)
+        : undefined;
+    const stated = `status ${status}, content type ${found || 'none'}`;
+    throw (
+      problem ??
+      new Unreachable(`${method} ${this.#base}${path}: the answer is not of the API: ${stated}`)
+    );
   }
 }
 
@@ -358,6 +376,8 @@ interface Batch {
   removed?: number;
   events: Event[];
 }
+
+const JWT = 'application/jwt';
 
 const NOTHING_YET = { verdict: null, done: false, waiting: false, rejected: false } as const;
 

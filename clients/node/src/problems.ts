@@ -18,7 +18,7 @@ export class Problem extends Error {
   }
 }
 
-/** The API has not answered. A request may have arrived nevertheless: send the same one again. */
+/** The API has not answered, or a proxy has in its place. A request may have arrived nevertheless: send the same one again. */
 export class Unreachable extends Error {
   override name = 'Unreachable';
 }
@@ -57,17 +57,23 @@ export class Attempts {
   }
 }
 
-/** The problem that an answer states. An answer of a proxy in between may state none. */
-export function problemOf(status: number, retryAfter: string | null, text: string): Problem {
-  const { code = 'UNKNOWN', detail = `the answer has the status ${status}` } = parsed(text);
+/** The problem that an answer of the API states; undefined if it states none. */
+export function problemOf(
+  status: number,
+  retryAfter: string | null,
+  text: string,
+): Problem | undefined {
+  const { code, detail } = (parsed(text) ?? {}) as { code?: unknown; detail?: unknown };
+  if (typeof code !== 'string') return undefined;
   const given = /^\d+$/u.test(retryAfter ?? '') ? Number(retryAfter) : null;
-  return new Problem(status, code, detail, given ?? (status >= 500 ? 5 : null));
+  return new Problem(status, code, String(detail), given ?? (status >= 500 ? 5 : null));
 }
 
-function parsed(text: string): { code?: string; detail?: string } {
+/** The value of a text in JSON; undefined if it is none. */
+export function parsed(text: string): unknown {
   try {
-    return (JSON.parse(text) as object | null) ?? {};
+    return JSON.parse(text);
   } catch {
-    return {};
+    return undefined;
   }
 }

@@ -57,7 +57,7 @@ class Problem(Exception):
 
 
 class Unreachable(Exception):
-    """The API has not answered. A request may have arrived nevertheless: send the same one again."""
+    """The API has not answered, or a proxy has in its place. A request may have arrived nevertheless: send the same one again."""
 
 
 class EventsGone(Exception):
@@ -187,7 +187,7 @@ class Client:
         seconds: the longest wait; then the outcome is what is known by then
         """
         query = {} if wait is None else {"wait": wait, "seconds": _number(seconds)}
-        return _outcome(self._post("/v1/requests", query, request.token, seconds if wait else 0))
+        return self._ask("/v1/requests", query, request, seconds if wait else 0)
 
     def wait(self, request: Request, *, seconds: float = 300) -> Outcome:
         """Sends a request, again and again, until it is done, refused, rejected, given up or waits for an admin.
@@ -215,14 +215,13 @@ class Client:
     def check(self, kind: str, *, requestedBy: str, **fields: Any) -> Outcome:
         """Says what the verdict on a request would be now. Nothing is done, and nothing recorded."""
         question = self.sign(kind, requestedBy=requestedBy, check=True, **fields)
-        return _outcome(self._post("/v1/checks", {}, question.token, ANSWER_SECONDS))
+        return self._ask("/v1/checks", {}, question, ANSWER_SECONDS)
 
     # ---- reading --------------------------------------------------------------------------------
 
     def read(self, path: str, **query: Any) -> Any:
         """What the API says at that path, such as "/v1/kinds". See docs/api.md for the paths."""
-        answer = self._call("GET", path, query)
-        return answer.json()
+        return self._json("GET", path, query)
 
     def person(self, name: str) -> Json | None:
         """A person; None if there is none, or the portal may not see them."""
@@ -257,7 +256,7 @@ class Client:
         An accepted key has `type`, `bits`, `fingerprint`, `line` (the key alone), `options` and `label` (the comment).
         """
         body = json.dumps({"key": key})
-        answer: Json = self._call("POST", "/v1/keys/check", {}, body, "application/json").json()
+        answer: Json = self._json("POST", "/v1/keys/check", {}, body, "application/json")
         return answer
 
     def pages(self, path: str, **query: Any) -> Iterator[Json]:
@@ -289,9 +288,8 @@ class Client:
         pauses = _pauses()
         while not stop():
             try:
-                answer = self._call(
-                    "GET", "/v1/events", {"after": after, "seconds": _number(seconds)}, wait=seconds
-                )
+                query = {"after": after, "seconds": _number(seconds)}
+                answer = self._call("GET", "/v1/events", query, wait=seconds, expected="application/jwt")
             except (Problem, Unreachable) as error:
                 pause = _pause_after(error, pauses)
                 log.warning("no events for now: %s", error)
@@ -332,18 +330,27 @@ class Client:
         text = ".".join(_text_of(json.dumps(part).encode()) for part in (header, claims))
         return f"{text}.{_text_of(self._key.sign(text.encode()))}"
 
-    def _post(self, path: str, query: Mapping[str, Any], token: str, wait: float) -> Json:
-        answer: Json = self._call("POST", path, query, token, "application/jwt", wait).json()
-        return answer
+    def _ask(self, path: str, query: Mapping[str, Any], request: Request, wait: float) -> Outcome:
+        found = self._json("POST", path, query, request.token, "application/jwt", wait)
+        if not isinstance(found, dict) or found.get("id") != request.id or "verdict" not in found:
+            raise Unreachable(f"POST {self._url}{path}: the answer does not name the request")
+        return _outcome(found)
 
     def _find(self, path: str, name: str) -> Json | None:
         try:
             found: Json = self.read(path + _segment(name))
             return found
         except Problem as problem:
-            if problem.status == 404:
+            if problem.code == "NOT_FOUND":
                 return None
             raise
+
+    def _json(self, method: str, path: str, *call: Any) -> Any:
+        answer = self._call(method, path, *call)
+        try:
+            return answer.json()
+        except ValueError:
+            raise Unreachable(f"{method} {self._url}{path}: the answer is cut off") from None
 
     def _call(
         self,
@@ -353,7 +360,13 @@ class Client:
         body: str | None = None,
         content_type: str | None = None,
         wait: float = 0,
+        expected: str = "application/json",
     ) -> requests.Response:
+        """What the API answers.
+
+        A proxy may answer in its place, for example while the API restarts or after a change of its address: that says
+        nothing about what was asked.
+        """
         given = {name: value for name, value in query.items() if value is not None}
         target = path + (f"?{urlencode(given)}" if given else "")
         now = int(time.time())
@@ -390,22 +403,26 @@ class Client:
         if not is_framed and answer.status_code != 204:
             # `requests` does not notice an answer that ends within its headers
             raise Unreachable(f"{method} {path}: the answer was cut off")
-        if answer.status_code >= 300:
-            raise _problem(answer)
-        return answer
+        status, found = answer.status_code, answer.headers.get("Content-Type", "")
+        found = found.lower().partition(";")[0].strip()
+        if status == 204 or (status < 300 and found == expected):
+            return answer
+        problem = _problem(answer) if status >= 300 and found == "application/problem+json" else None
+        stated = f"status {status}, content type {found or 'none'}"
+        raise problem or Unreachable(f"{method} {self._url}{path}: the answer is not of the API: {stated}")
 
 
-def _problem(answer: requests.Response) -> Problem:
+def _problem(answer: requests.Response) -> Problem | None:
+    """The problem that an answer of the API states; None if it states none."""
     try:
         found = answer.json()
     except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        found = {}
+        return None
+    if not isinstance(found, dict) or "code" not in found:
+        return None
     after = answer.headers.get("Retry-After", "")
     seconds = float(after) if after.isdigit() else 5.0 if answer.status_code >= 500 else None
-    detail = str(found.get("detail", f"the answer has the status {answer.status_code}"))
-    return Problem(answer.status_code, str(found.get("code", "UNKNOWN")), detail, seconds)
+    return Problem(answer.status_code, str(found["code"]), str(found.get("detail")), seconds)
 
 
 def _pauses() -> Iterator[float]:

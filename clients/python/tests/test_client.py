@@ -3,7 +3,7 @@ import uuid
 
 import pytest
 from chamberlain_client import Client, Event, Problem, Request, Unreachable
-from conftest import make_client
+from conftest import answering, make_client
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cutting_proxy import CuttingProxy
@@ -106,6 +106,64 @@ def test_an_api_that_is_away_is_waited_for(client: Client) -> None:
     with CuttingProxy(API_URL, lambda n: 20 if n < 3 else None) as proxy:
         assert make_client(proxy.url).wait(request, seconds=30).done
         assert proxy.connections >= 4
+
+
+PROBLEM = "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *((status, "text/html", "<h1>no</h1>") for status in (200, 302, 401, 404, 502)),
+        (404, None, ""),
+        (404, "application/json", '{"code":"NOT_FOUND"}'),
+        (404, PROBLEM, '{"code":"NOT_FOU'),
+        (404, PROBLEM, '{"status":404}'),
+        (200, "application/json", ""),
+        (200, "application/json", '{"id":"x","verd'),
+    ],
+)
+def test_an_answer_that_is_not_of_the_api_is_no_answer_at_all(
+    client: Client, answer: tuple[int, str | None, str]
+) -> None:
+    with answering(*answer) as url:
+        there = make_client(url)
+        for call in (
+            lambda: there.person(PERSON),
+            lambda: there.tool("x"),
+            lambda: there.request("x"),
+            lambda: there.name("x"),
+            lambda: there.check_key("x"),
+            lambda: next(there.pages("/v1/requests")),
+            lambda: there.send(create(client, "anybot"), wait="done"),
+            lambda: there.check("tool.create", requestedBy=PERSON),
+        ):
+            with pytest.raises(Unreachable):
+                call()
+        assert there.wait(create(client, "anybot"), seconds=0.05).verdict is None
+
+
+def test_an_answer_that_does_not_name_the_request_is_none(client: Client) -> None:
+    with answering(200, "application/json", '{"status":"ok"}') as url:
+        there = make_client(url)
+        with pytest.raises(Unreachable):
+            there.send(create(client, "anybot"))
+        with pytest.raises(Unreachable):
+            there.check("tool.create", requestedBy=PERSON)
+
+
+def test_a_proxy_that_answers_itself_does_not_end_the_events() -> None:
+    stop = iter([False, True])
+    with answering(404, "text/html", "<h1>no</h1>") as url:
+        assert list(make_client(url).events(0, stop=lambda: next(stop))) == []
+
+
+def test_a_wrong_address_of_the_api_is_not_the_absence_of_what_was_asked(client: Client) -> None:
+    lost = make_client(f"{API_URL}/elsewhere")
+    for call in (lambda: lost.person(PERSON), lambda: lost.wait(create(client, "anybot"))):
+        with pytest.raises(Problem) as caught:
+            call()
+        assert caught.value.code == "ROUTE_UNKNOWN"
 
 
 def test_events_resume_where_they_were_interrupted(client: Client) -> None:

@@ -35,7 +35,7 @@ export async function sendOverHttp(
     const seconds = Math.min(left, MOST_WAIT_SECONDS);
     const target = `/v1/requests${waitSeconds === undefined ? '' : `?wait=done&seconds=${seconds}`}`;
     // the same request again counts once
-    const outcome = (await post(file, signer, target, token)) as Outcome;
+    const outcome = await post(file, signer, target, { id, token });
     if (waitSeconds === undefined) return undefined;
     const ending = endingOf(outcome);
     if (ending.ending !== 'timeout' || left <= seconds) return ending;
@@ -56,7 +56,12 @@ function endingOf(outcome: Outcome): Ending {
   return { ending: 'timeout', accepted: isAccepted, sentence: state };
 }
 
-async function post(file: AdminFile, signer: Signer, target: string, token: string) {
+async function post(
+  file: AdminFile,
+  signer: Signer,
+  target: string,
+  { id, token }: { id: string; token: string },
+): Promise<Outcome> {
   const { api, caFile, realm } = file;
   if (api === undefined) throw usage(`${adminFilePath()} does not say where the API is (\`api\`)`);
   const url = new URL(target, api);
@@ -65,7 +70,7 @@ async function post(file: AdminFile, signer: Signer, target: string, token: stri
   const of = { portal, realm, kid, jti: randomUUID(), now: new Date() };
   const authorization = `Chamberlain ${await signCall(key, { ...of, ...call })}`;
   const send = url.protocol === 'https:' ? httpsRequest : httpRequest;
-  let status = 0;
+  let answer: IncomingMessage;
   let text = '';
   try {
     const sent = send(url, {
@@ -76,29 +81,36 @@ async function post(file: AdminFile, signer: Signer, target: string, token: stri
     });
     sent.on('timeout', () => sent.destroy(new Error('it did not answer in time')));
     sent.end(token);
-    const [answer] = (await once(sent, 'response')) as [IncomingMessage];
-    status = answer.statusCode ?? 0;
+    [answer] = (await once(sent, 'response')) as [IncomingMessage];
     for await (const chunk of answer.setEncoding('utf8')) text += chunk as string;
   } catch (cause) {
     throw new ChamberlainError('BACKEND_UNAVAILABLE', `calling the API at ${url.origin}`, {
       cause,
     });
   }
-  return readAnswer(url.origin, status, text);
+  return readAnswer(url.origin, answer, text, id);
 }
 
-function readAnswer(origin: string, status: number, text: string): unknown {
+/** The outcome that the API answers. A proxy may answer in its place: then nobody knows whether the request has arrived. */
+function readAnswer(
+  origin: string,
+  { statusCode: status = 0, headers }: IncomingMessage,
+  text: string,
+  id: string,
+): Outcome {
   let body: unknown;
   try {
     body = JSON.parse(text);
   } catch {
     body = undefined;
   }
-  if ((status === 200 || status === 202) && body !== undefined) return body;
-  const { code, detail } = (body ?? {}) as { code?: string; detail?: string };
+  const found = (body ?? {}) as Outcome & { id?: string; code?: string; detail?: string };
+  if ((status === 200 || status === 202) && found.id === id) return found;
+  const isProblem = headers['content-type']?.startsWith('application/problem+json') === true;
+  const { code, detail } = isProblem ? found : {};
   const isKnown = code !== undefined && Object.hasOwn(CODES, code);
   throw new ChamberlainError(
     isKnown ? (code as Code) : 'BACKEND_UNAVAILABLE',
-    detail ?? `the API at ${origin} answered with status ${status}`,
+    detail ?? `the answer from ${origin}, with status ${status}, is not of the API`,
   );
 }

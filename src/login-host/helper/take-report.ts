@@ -35,7 +35,8 @@ export async function takePiece(host: Host, piece: Piece): Promise<void> {
     try {
       await takeLine(host, line, looks[index]);
     } catch (error) {
-      // whatever went wrong, the next line may take a right away
+      // whatever went wrong, the next line may take a right away; the agent does not report this one again by itself
+      host.needsFullReport = true;
       host.log.error(
         { error, line: [line[0], shown(line[1])] },
         'a line of a report was not handled',
@@ -70,11 +71,13 @@ async function lookAtSeal(host: Host, name: string, text: string): Promise<Look>
   return { digest, verdict: isKnown ? undefined : await judge(host, name, text) };
 }
 
-async function judge({ keys, config, log }: Host, name: string, text: string): Promise<Verdict> {
+async function judge(host: Host, name: string, text: string): Promise<Verdict> {
+  const { keys, config, log } = host;
   try {
     const verified = await verifyAside(text, keys);
     return verified.ok ? judgePayload(name, verified.payload, config) : verified;
   } catch (error) {
+    host.needsFullReport = true; // that says nothing about the seal
     log.error({ error, name: shown(name) }, 'a seal could not be judged');
     return { ok: false, why: `it cannot be judged: ${describeError(error)}` };
   }

@@ -16,6 +16,7 @@ import {
 } from '../../../src/backends/redis/queue-keys.ts';
 import { findSound } from '../../../src/backends/redis/queued-jobs.ts';
 import { openQueue } from '../../../src/backends/redis/queue.ts';
+import { redisUser } from '../../../src/backends/redis/redis-connection.ts';
 import { takeRequests } from '../../../src/backends/redis/request-inbox.ts';
 import {
   closeInbox,
@@ -184,4 +185,18 @@ describe.each([
     expect(await outbox.removeOthers('one', null)).toBe(true);
     expect(await outbox.look('one', 'job')).toEqual({ state: 'missing' });
   });
+});
+
+test('only a key of another type is no request that waits: any other error says nothing', async () => {
+  await redis.set(queue.toKey('wait'), 'of another type');
+  const since = new Date(1000);
+  await openQueue(redis, 'requests.two').add('request', {}, { timestamp: since.getTime() });
+  const oldest = () => readOldestWaiting(world.config, ['one', 'two']);
+  expect(await oldest()).toEqual({ portal: 'two', since });
+  try {
+    await redis.call('ACL', 'SETUSER', redisUser('admin'), '-hget');
+    await expect(oldest()).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
+  } finally {
+    await redis.call('ACL', 'SETUSER', redisUser('admin'), '+hget');
+  }
 });
