@@ -90,8 +90,8 @@ export async function underLocks(
 }
 
 /**
- * Runs `act` under their locks with the subjects that are behind, and writes how each ended. While the realm is frozen
- * it does nothing, and the rows stay as they are.
+ * Runs `act` under their locks with the subjects that are behind, and writes how each ended. Of those that were given
+ * up, only with what takes access away. While the realm is frozen it does nothing, and the rows stay as they are.
  *
  * Rows are written without waiting for the disk (synchronous_commit off): a write that a crash of PostgreSQL loses costs
  * one more run that finds nothing to do.
@@ -113,7 +113,8 @@ export async function withSubjects(
              SELECT * FROM convergence WHERE subject = ANY ($1) AND role = $2)
            SELECT subject, wanted, attempts, targets, ${PLACES_OF('$2')} AS places
            FROM mine
-           WHERE applied < wanted AND state <> 'parked' AND (SELECT frozen_at IS NULL FROM frozen)`,
+           WHERE applied < wanted AND (state <> 'parked' OR urgent AND ignored_until IS NULL)
+             AND (SELECT frozen_at IS NULL FROM frozen)`,
     values: [subjects, role],
   };
   await underLocks(pool, role, subjects, behind, async (found, wanted, client) => {

@@ -30,6 +30,8 @@ export interface Due {
  * |                         |      |        | who is suspended alone does not wait behind many. A row     |
  * |                         |      |        | whose lease ran out comes after rows that had none          |
  * | the same, failed before | 64   | oldest | it does not delay rows that were not tried yet              |
+ * | the same, given up      | 4    | oldest | once a minute, as its cause may be gone; `request.stuck` was |
+ * |                         |      |        | sent. Not what an admin ignores                             |
  * | any other               | 64   | oldest | urgent rows never wait long for it                          |
  * | may take hours          | 2    | oldest | one is worked on, and the next is ready                     |
  *
@@ -55,25 +57,36 @@ const CLASSES = [
     heldSeconds: LEASE_SECONDS,
     first: 'next_try_at',
   },
+  {
+    which: `urgent AND state = 'parked' AND ignored_until IS NULL`,
+    givenUp: true,
+    slow: false,
+    room: 4,
+    heldSeconds: LEASE_SECONDS,
+    first: 'next_try_at',
+  },
   { which: 'NOT urgent', slow: false, room: 64, heldSeconds: LEASE_SECONDS, first: 'next_try_at' },
   { which: 'true', slow: true, room: 2, heldSeconds: LEASE_SECONDS, first: 'next_try_at' },
 ];
+
+/** How often what was given up is tried. `next_try_at` of such a row is the time at which it was given up. */
+const GIVEN_UP_SECONDS = 60;
 
 /** Of a row of `convergence`: its role may be at it for hours, to put something away. */
 const ARCHIVES = `role NOT IN (${sqlList(ROLES.filter((role) => !isArchiving(role)))})`;
 
 const LEASE = `
   WITH due AS (
-    ${CLASSES.map(({ which, slow, room, heldSeconds, first }) => {
-      const isIt = `role = r.role AND ${which} AND ${slow ? '' : 'NOT'} (${ARCHIVES}
+    ${CLASSES.map(({ which, givenUp = false, slow, room, heldSeconds, first }) => {
+      const isIt = `role = r.role AND ${which} ${givenUp ? '' : `AND state <> 'parked'`} AND ${slow ? '' : 'NOT'} (${ARCHIVES}
         AND subject IN (SELECT d.subject FROM archivals d WHERE d.back_at IS NULL))`;
       return `
     SELECT c.subject, c.role, c.lost, ${slow} AS slow FROM unnest($1::text[]) AS r (role), LATERAL (
       SELECT * FROM (
         SELECT subject, role, leased_until IS NOT NULL AS lost FROM convergence
         WHERE (SELECT frozen_at IS NULL FROM frozen) AND ${isIt}
-          AND applied < wanted AND state <> 'parked'
-          AND next_try_at <= now() AND (leased_until IS NULL OR leased_until < now())
+          AND applied < wanted AND next_try_at <= now() - interval '${givenUp ? GIVEN_UP_SECONDS : 0} s'
+          AND (leased_until IS NULL OR leased_until < now())
         ORDER BY ${first}
         LIMIT greatest(0, ${room} - (
           SELECT count(*) FROM convergence
@@ -85,7 +98,7 @@ const LEASE = `
   )
   UPDATE convergence c SET leased_until = now() + interval '${LEASE_SECONDS} s'
   FROM due WHERE c.subject = due.subject AND c.role = due.role
-  RETURNING c.subject, c.role, c.urgent, c.state = 'failing' OR due.lost AS failing, due.slow`;
+  RETURNING c.subject, c.role, c.urgent, c.state IN ('failing', 'parked') OR due.lost AS failing, due.slow`;
 
 /** Leases what is due; nothing while the realm is frozen. The lease is the deduplication: nothing else keeps a job from being doubled. */
 export async function leaseDue(pool: Pool, roles: readonly Role[]): Promise<Due[]> {

@@ -4,7 +4,8 @@ import type { Outcome } from './convergence-table.ts';
 
 /**
  * If a server is away, the role tries again after this time, without end. If the server refuses, the role tries
- * again after growing pauses, and then parks the subject.
+ * again after growing pauses, and then parks the subject. What takes access away is then still tried once a minute
+ * (src/reconcile/relay-queries.ts).
  */
 const AWAY_RETRY_MS = 1500;
 const REFUSED_RETRY_MS = { first: 500, most: 60_000 };

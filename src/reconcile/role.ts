@@ -220,10 +220,9 @@ async function convergeHeld<Reader>(
         return met;
       });
       const status = troubles === undefined ? STILL_AT_IT : statusOf(due, troubles);
+      if (status.state !== 'failing' && status.state !== 'parked') said.forget(subject);
       // what fails is tried again every few seconds
-      const isSaid = status.state === 'failing' && !said.isNew(subject, status.sentence);
-      if (status.state !== 'failing') said.forget(subject);
-      if (status.state === 'parked' || (status.state === 'failing' && !isSaid)) {
+      else if (said.isNew(subject, `${status.state} ${status.sentence}`)) {
         log.info({ role: parts.role, subject, account, ...status }, 'not as wanted');
       }
       return [subject, outcomeOf(status, refusals)];

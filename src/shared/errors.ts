@@ -400,7 +400,7 @@ export const CODES = {
     'Check that the server runs and can be reached. The work continues by itself when the server answers again.',
   ),
   BACKEND_UNAVAILABLE: fault(
-    'A server could not be reached or did not answer in time.',
+    'A server could not be reached, did not answer in time, or cannot be written to for now.',
     'Check that the server runs and can be reached. The work continues by itself when the server answers again.',
   ),
   AGENT_UNAVAILABLE: refusal(

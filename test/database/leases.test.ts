@@ -1,12 +1,13 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
 import { openPool, type Pool } from '../../src/database/connection.ts';
+import { withSubjects } from '../../src/reconcile/convergence-table.ts';
 import { leaseDue } from '../../src/reconcile/relay-queries.ts';
 import { wantTool } from '../laws-world.ts';
 import { openWorld, type World } from '../stack.ts';
 
 /** More than there is room for, in any class. */
 const MANY = 100;
-const ROOM = { urgent: 8, failed: 64, other: 64, slow: 2 };
+const ROOM = { urgent: 8, failed: 64, givenUp: 4, other: 64, slow: 2 };
 
 let world: World;
 let owner: Pool;
@@ -29,7 +30,7 @@ afterAll(async () => {
 beforeEach(async () => {
   await owner.query('DELETE FROM archivals');
   await owner.query(`UPDATE convergence SET applied = wanted, urgent = false, state = 'applied',
-                       leased_until = NULL`);
+                       leased_until = NULL, ignored_until = NULL`);
 });
 
 /** These become due, one after another. */
@@ -113,4 +114,43 @@ test('a subject whose lease has expired comes after those that had none, and alo
   const again = await leaseDue(owner, ['homes']);
   expect(sorted(again.map(({ subject }) => subject))).toEqual(first);
   expect(again.map(({ failing }) => failing)).toEqual(first.map(() => true));
+});
+
+test('what takes access away is tried a minute after it was given up, a few at a time; nothing else is', async () => {
+  const [givenUp, ignored, other] = [uids.slice(0, 10), uids.slice(10, 20), uids.slice(20, 30)];
+  await become(givenUp, { urgent: true, state: 'parked' });
+  await become(ignored, { urgent: true, state: 'parked' });
+  await owner.query(
+    `UPDATE convergence SET ignored_until = 'infinity' WHERE role = 'homes' AND subject = ANY ($1::int[])`,
+    [ignored],
+  );
+  await become(other, { state: 'parked' });
+  const leased = await leaseDue(owner, ['homes']);
+  expect(sorted(leased.map(({ subject }) => subject))).toEqual(givenUp.slice(0, ROOM.givenUp));
+  // each has a job of its own
+  expect(leased.every(({ failing, urgent }) => failing && urgent)).toBe(true);
+  expect(await lease()).toEqual([]);
+
+  const homes = openPool(world.config, 'homes', { max: 1, durable: false });
+  const looked: number[] = [];
+  const refused = { state: 'parked', code: 'STEP_FAILED', sentence: 'no' } as const;
+  await withSubjects(homes, 'homes', [...givenUp, ...ignored, ...other], async (held) => {
+    looked.push(...held.map(({ wanted }) => wanted.uid));
+    return new Map(
+      held.map(({ wanted }, index) => [wanted.uid, index === 0 ? { state: 'applied' } : refused]),
+    );
+  });
+  await homes.end();
+  expect(sorted(looked)).toEqual(givenUp);
+  // given up again, for another minute
+  expect(await lease()).toEqual([]);
+  await owner.query(
+    `UPDATE convergence SET next_try_at = now() - interval '61 s' WHERE role = 'homes' AND state = 'parked'`,
+  );
+  expect(await lease()).toHaveLength(ROOM.givenUp);
+  const { rows } = await owner.query(
+    `SELECT count(*)::int AS n FROM convergence WHERE role = 'homes' AND subject = ANY ($1::int[]) AND applied = wanted`,
+    [givenUp],
+  );
+  expect(rows).toEqual([{ n: 1 }]);
 });

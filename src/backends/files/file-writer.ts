@@ -15,7 +15,8 @@
  * An interrupted run leaves something of the same name in staging, which the next run for the same account
  * removes. The worker's lock prevents two writers for one account at once.
  */
-import { fchmodSync, fchownSync, lstatSync, renameSync } from 'node:fs';
+import { constants, fchmodSync, fchownSync, lstatSync, renameSync, writeFileSync } from 'node:fs';
+import { unlink } from 'node:fs/promises';
 import type { Action, HomePath, SeenPath } from '../../reconcile/action.ts';
 import { ChamberlainError, codeOf } from '../../shared/errors.ts';
 import { keepGroupWrite } from './file-acls.ts';
@@ -30,9 +31,20 @@ import {
 } from '../../archives/homes/file-archive.ts';
 import { moveHomeAside, returnHome } from '../../archives/homes/file-archive-quarantine.ts';
 import { type CredentialsWriter, ownCredentials, writeCredentials } from './file-credentials.ts';
-import { areaPath, errnoOf, ofStaging, stale, within, withMount, withSeen } from './file-mount.ts';
+import {
+  areaPath,
+  errnoOf,
+  ofStaging,
+  stale,
+  within,
+  withMount,
+  withOpened,
+  withSeen,
+} from './file-mount.ts';
 import type { FileServer, Mount, Opened } from './file-mount.ts';
 import { stageDirectory } from './file-staging.ts';
+
+const { O_CREAT, O_NOFOLLOW, O_TRUNC, O_WRONLY } = constants;
 
 type HomesAction = Extract<Action, { home: HomePath }>;
 
@@ -118,17 +130,22 @@ async function onMount(
   action: HomesAction,
   act: (mount: Mount, action: HomesAction) => Promise<void>,
 ): Promise<void> {
+  const path = areaPath(files, action.home.area);
+  const inside = 'folder' in action ? `/${action.folder}` : '';
+  const what = `${ACTS[action.verb]} ${path}/${action.home.name}${inside}`;
   let isOpen = false;
   try {
     await withMount(files, action.home.area, async (mount) => {
       isOpen = true;
-      await act(mount, action);
+      try {
+        await act(mount, action);
+      } catch (cause) {
+        if (!(await isOfMount(mount, cause))) throw cause;
+        throw new ChamberlainError('BACKEND_UNAVAILABLE', what, { cause });
+      }
     });
   } catch (cause) {
     if (codeOf(cause) !== 'INTERNAL') throw cause;
-    const path = areaPath(files, action.home.area);
-    const inside = 'folder' in action ? `/${action.folder}` : '';
-    const what = `${ACTS[action.verb]} ${path}/${action.home.name}${inside}`;
     const errno = errnoOf(cause);
     // not mounted, or never prepared
     if (!isOpen && errno !== undefined) {
@@ -137,6 +154,30 @@ async function onMount(
     const ofStale = ['ENOENT', 'ENOTDIR', 'ELOOP', 'EEXIST', 'ENOTEMPTY', 'EISDIR'];
     const moved = ofStale.includes(errno ?? '');
     throw new ChamberlainError(moved ? 'STEP_STALE' : 'STEP_FAILED', what, { cause });
+  }
+}
+
+/**
+ * Whether nothing at all can be written in an area for now: it is mounted read-only, full, or fails. One home alone may
+ * give the same errors, because of a damaged block, a quota of its project, or a file system of its own. So a write in
+ * the staging folder decides. (A user's quota gives EDQUOT.)
+ */
+async function isOfMount({ staging }: Mount, cause: unknown): Promise<boolean> {
+  const ofMount = ['EIO', 'ENOSPC', 'EROFS', 'ESTALE'];
+  const errno = errnoOf(cause) ?? errnoOf((cause as Error | null)?.cause);
+  if (codeOf(cause) !== 'INTERNAL' || !ofMount.includes(errno ?? '')) return false;
+  const probe = within(staging, 'probe');
+  try {
+    const flags = O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW;
+    await withOpened(probe, flags, async (file) => {
+      writeFileSync(file.fd, Buffer.alloc(4096));
+      await file.sync();
+    });
+    return false;
+  } catch (error) {
+    return ofMount.includes(errnoOf(error) ?? '');
+  } finally {
+    await unlink(probe).catch(() => {});
   }
 }
 

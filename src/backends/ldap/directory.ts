@@ -3,8 +3,8 @@
  *
  * The reader reads in bulk: every answer is complete, or it throws BACKEND_UNREADABLE. The writer runs the
  * `ldap.*` verbs. It throws STEP_STALE if the entry is not as it was seen, STEP_FAILED if the server refuses,
- * and BACKEND_UNAVAILABLE if it does not answer (then the step may or may not have been done: the next survey
- * shows it).
+ * and BACKEND_UNAVAILABLE if it writes nothing for now, or does not answer (then the step may or may not have been
+ * done: the next survey shows it).
  */
 import { type Config, sealKeyReader, secretReader } from '../../shared/config.ts';
 import { ChamberlainError, type Code, doing } from '../../shared/errors.ts';
@@ -31,6 +31,7 @@ import {
 } from './directory-everything.ts';
 import { namesOf, type Names } from './directory-names.ts';
 import {
+  cannotWrite,
   type LdapSearch,
   openLdapPool,
   type LdapPool,
@@ -475,7 +476,7 @@ async function perform(
 
 function failureOf(action: DirectoryAction, error: unknown): Code {
   const code = resultCodeOf(error);
-  if (code === undefined) return 'BACKEND_UNAVAILABLE';
+  if (code === undefined || cannotWrite(error)) return 'BACKEND_UNAVAILABLE';
   const stale: readonly number[] = VERBS[action.verb].stale;
   return stale.includes(code) ? 'STEP_STALE' : 'STEP_FAILED';
 }

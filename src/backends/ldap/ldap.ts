@@ -121,6 +121,28 @@ export function resultCodeOf(error: unknown): number | undefined {
   return typeof code !== 'number' || isAway ? undefined : code;
 }
 
+/**
+ * The server answers, but writes nothing for now, whichever entry it is. The code alone does not say so, because overlays
+ * also answer with it (of one entry, for example "unique_search failed", LDAP result 80); slapd's text does. (Measured:
+ * OpenLDAP 2.6.)
+ *
+ * | result | text                                | when                                                           |
+ * | ------ | ----------------------------------- | -------------------------------------------------------------- |
+ * | 53     | operation restricted                | `olcReadOnly: TRUE`, and `olcRestrict` for what it names       |
+ * | 53     | shadow context; no update referral  | a copy, until it becomes the main server                       |
+ * | 80     | txn_commit failed, commit failed    | the disk or the database (`olcDbMaxSize`) is full, and the     |
+ * |        |                                     | entry was accepted before                                      |
+ *
+ * A database that is full may also answer "index generation failed" or "entry update failed": an entry of its own could be
+ * the cause of those, so they count as refusals.
+ */
+export function cannotWrite(error: unknown): boolean {
+  const { code, message } = error as { code?: unknown; message?: string };
+  return typeof code === 'number' && WRITES_NOTHING.test(`${code} ${message}`);
+}
+const WRITES_NOTHING =
+  /^(?:53 (?:operation restricted|shadow context; no update referral)|80 (?:txn_)?commit failed) \(LDAP result /u;
+
 /** The code of ldapts for a message without a result. */
 const NO_RESULT = 248;
 

@@ -56,6 +56,32 @@ export function isUnavailable(error: unknown): boolean {
   );
 }
 
+/**
+ * The server answers, but changes no account for now, whichever it is. Only for statements about accounts: they write
+ * tables that belong to no subject, and wait for no lock that a tenant can hold. (Measured: MariaDB 11.8.)
+ *
+ * | errno | what the server says                 | when                                                             |
+ * | ----- | ------------------------------------ | ---------------------------------------------------------------- |
+ * | 1290  | it runs with the option --read-only  | `read_only`: a failover, maintenance. The code is also that of   |
+ * |       |                                      | other options, so the message decides; it always names the option|
+ * | 1792  | the transaction is read-only         | `tx_read_only`, since we begin no transaction                    |
+ * | 1205  | waited too long for a lock           | `BACKUP STAGE BLOCK_COMMIT` (mariabackup). Not while a tenant    |
+ * |       |                                      | has locked its own tables                                        |
+ * | 1114  | the table is full                    | the disk is full, and the tables of accounts are InnoDB's. Aria's|
+ * |       |                                      | wait, and the connection times out                               |
+ * | 1021  | the disk is full                     | not met: by its definition                                       |
+ * | 1213  | a deadlock                           | not met: as a cluster says of statements that conflict           |
+ * | 1836  | it runs in read-only mode            | not met: by its definition                                       |
+ *
+ * With `innodb_read_only`, and tables of accounts that are InnoDB's, ALTER USER fails with 1396, as for an account that
+ * does not exist: that is not told apart.
+ */
+export function cannotWriteAccounts(error: unknown): boolean {
+  const { errno, sqlMessage } = error as { errno?: number; sqlMessage?: string | null };
+  if (errno === 1290) return sqlMessage?.includes('--read-only') === true;
+  return errno !== undefined && [1021, 1114, 1205, 1213, 1792, 1836].includes(errno);
+}
+
 interface OpenConnection extends Connection {
   isValid(): boolean;
   end(): Promise<void>;

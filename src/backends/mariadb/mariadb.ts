@@ -23,6 +23,7 @@ import {
   type ServerSurvey,
 } from './mariadb-reading.ts';
 import {
+  cannotWriteAccounts,
   type Connection,
   type DatabaseLogin,
   type DatabaseServerPlace,
@@ -124,18 +125,19 @@ export function openDatabasesWriter(
       } catch (error) {
         const code = codeOf(error);
         if (code !== 'INTERNAL') throw error;
-        throw new ChamberlainError(
-          isUnavailable(error) ? 'BACKEND_UNAVAILABLE' : 'STEP_FAILED',
-          act,
-          {
-            cause: withoutSecrets(error),
-            context,
-          },
-        );
+        throw new ChamberlainError(isServers(error) ? 'BACKEND_UNAVAILABLE' : 'STEP_FAILED', act, {
+          cause: withoutSecrets(error),
+          context,
+        });
       }
     },
     close: () => servers.close(),
   };
+}
+
+/** Whether the server cannot do any such step for now. */
+function isServers(error: unknown): boolean {
+  return isUnavailable(error) || cannotWriteAccounts(error);
 }
 
 function isDatabaseAction(action: Action): action is DatabaseAction {
@@ -228,7 +230,7 @@ async function change(
         return;
     }
   } catch (error) {
-    if (isUnavailable(error)) throw error;
+    if (isServers(error)) throw error;
     // servers have a different error code for each statement on an unexpected account, so look it up
     const there = await isThere(connection, user);
     if (there === (action.verb === 'db.createUser')) {

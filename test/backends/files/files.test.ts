@@ -336,18 +336,59 @@ describe('an area', () => {
         folders: ['logs'], skeleton: false });
       const [have] = await openFilesReader(files).readHomes([{ home, uid, folders: ['logs'] }]);
       console.log(JSON.stringify([prepared.groupWrite, have.groupWrite, have.seen.mode]));`;
-    const root = server.path('ramfs');
-    mkdirSync(root);
-    const shell =
-      'mount -t ramfs -o mode=755 none "$1" && mkdir "$1/home" && exec "$2" --input-type=module -e "$3" "$1"';
-    const { stdout, stderr } = spawnSync(
-      'unshare',
-      ['--mount', 'sh', '-euc', shell, 'sh', root, process.execPath, script],
-      { encoding: 'utf8', env: { PATH: process.env['PATH'] } },
-    );
-    expect([stderr.replace(/^.*Warning.*$/gm, '').trim(), stdout.trim()]).toEqual([
-      '',
-      JSON.stringify(['unsupported', 'unknown', 0o2775]),
+    expect(runOn('ramfs', 'mode=755', script)).toEqual(['unsupported', 'unknown', 0o2775]);
+  });
+
+  test('that takes no write for now is unavailable; a home that takes none is refused', () => {
+    const script = `
+      import { execFileSync } from 'node:child_process';
+      import { readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+      import { prepareFileAreas } from ${source('file-acls.ts')};
+      import { seenOf } from ${source('file-mount.ts')};
+      import { openFilesWriter } from ${source('file-writer.ts')};
+      const root = process.argv[1], uid = 50001, at = (name) => ({ area: 'toolHomes', name });
+      const files = { root, toolHomes: '/', personHomes: '/home', skel: root + '/home/skel', toolHomeMode: '2775' };
+      await prepareFileAreas(files);
+      const { do: act } = openFilesWriter(files, {});
+      const make = (name, skeleton) => ({ verb: 'dir.create', home: at(name), uid, gid: uid, mode: 0o2775,
+        folders: [], skeleton });
+      await act(make('bot', false));
+      const chmod = { verb: 'path.chmod', home: at('bot'), seen: seenOf(statSync(root + '/bot')), mode: 0o2775 };
+      const codes = [];
+      const attempt = (action) => act(action).then(() => codes.push('done'), ({ code }) => codes.push(code));
+      const mount = (...args) => execFileSync('mount', args);
+      mount('-o', 'remount,ro', root);
+      await attempt(chmod);
+      mount('-o', 'remount,rw', root);
+      await attempt(chmod);
+      mount('--bind', root + '/bot', root + '/bot');
+      mount('-o', 'remount,bind,ro', root + '/bot');
+      await attempt(chmod);
+      execFileSync('mkdir', [files.skel]);
+      writeFileSync(files.skel + '/x', Buffer.alloc(8192));
+      try { writeFileSync(root + '/fill', Buffer.alloc(4_000_000)); } catch {}
+      await attempt(make('late', true));
+      rmSync(root + '/fill');
+      await attempt(make('late', true));
+      console.log(JSON.stringify([codes, readdirSync(root + '/.chamberlain')]));`;
+    expect(runOn('tmpfs', 'mode=755,size=1m', script)).toEqual([
+      ['BACKEND_UNAVAILABLE', 'done', 'STEP_FAILED', 'BACKEND_UNAVAILABLE', 'done'],
+      [],
     ]);
   });
+
+  /** Runs a script whose argument is a new file system, in a mount namespace of its own; returns what it printed. */
+  function runOn(type: string, options: string, script: string): unknown {
+    const root = server.path(type);
+    mkdirSync(root);
+    const shell =
+      'mount -t "$4" -o "$5" none "$1" && mkdir "$1/home" && exec "$2" --input-type=module -e "$3" "$1"';
+    const { stdout, stderr } = spawnSync(
+      'unshare',
+      ['--mount', 'sh', '-euc', shell, 'sh', root, process.execPath, script, type, options],
+      { encoding: 'utf8', env: { PATH: process.env['PATH'] } },
+    );
+    expect(stderr.replace(/^.*Warning.*$/gm, '').trim()).toBe('');
+    return JSON.parse(stdout);
+  }
 });

@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createServer, type Server as TlsServer } from 'node:tls';
 import { runningPid, startServer, stopServer } from '../../../dev/servers/daemon.ts';
+import { run } from '../../../dev/servers/processes.ts';
 import { slapdServer } from '../../../dev/servers/slapd.ts';
 import { sealKeyId, verifying, verifyPayload } from '../../../src/seals/seal.ts';
 import {
@@ -16,6 +17,7 @@ import {
   openDirectoryWriter,
   type TracedEntry,
 } from '../../../src/backends/ldap/directory.ts';
+import { cannotWrite } from '../../../src/backends/ldap/ldap.ts';
 import { describeError } from '../../../src/shared/errors.ts';
 import type { Wanted } from '../../../src/reconcile/wanted.ts';
 import type { Action, EntryRef } from '../../../src/reconcile/action.ts';
@@ -40,7 +42,7 @@ const REALM_GROUP = 'groups/cn=project-tools' as const;
 
 const folder = mkdtempSync(join(tmpdir(), 'directory-'));
 chmodSync(folder, 0o755);
-const slapd = slapdServer(join(folder, 'slapd'), {
+const OPTIONS = {
   base: BASE,
   realm: 'tools',
   ids: {
@@ -49,7 +51,8 @@ const slapd = slapdServer(join(folder, 'slapd'), {
     realmGid: 500,
   },
   secrets: join(folder, 'secrets'),
-});
+};
+const slapd = slapdServer(join(folder, 'slapd'), OPTIONS);
 const passwordOf = (account: string) =>
   readFileSync(join(folder, 'secrets', `ldap-${account}`), 'utf8');
 const settings = (
@@ -389,6 +392,73 @@ describe('the writer', () => {
       message: 'adding cn=tools.out,ou=servicegroups',
     });
     expect(describeError(error)).toMatch(/constraint/);
+  });
+
+  test.each(['olcReadOnly: TRUE', 'olcRestrict: write'])(
+    'takes a directory that is read-only for one that is away: %s',
+    async (line) => {
+      const [name] = line.split(':');
+      const change = (lines: string) =>
+        writeConfig(`dn: olcDatabase={1}mdb,cn=config\nchangetype: modify\n${lines}\n`);
+      const make = add('tools.later', 52010);
+      change(`replace: ${name}\n${line}`);
+      try {
+        const error: unknown = await writer.do(make).catch((caught: unknown) => caught);
+        expect(error).toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
+        expect(describeError(error)).toContain('operation restricted (LDAP result 53)');
+      } finally {
+        change(`delete: ${name}`);
+      }
+      await writer.do(make);
+      await writer.do({
+        ...{ verb: 'ldap.delete', entry: 'toolGroups/cn=tools.later' },
+        expect: { gidNumber: '52010' },
+      });
+    },
+  );
+
+  test('takes a directory whose database is full for one that is away', async () => {
+    const full = slapdServer(join(folder, 'full'), OPTIONS);
+    await startServer({
+      ...full,
+      async prepare() {
+        await full.prepare();
+        const config = join(full.folder, 'config');
+        await run('/usr/sbin/slapmodify', ['-F', config, '-n', '0'], {
+          input: `dn: olcDatabase={1}mdb,cn=config\nchangetype: modify\nreplace: olcDbMaxSize\nolcDbMaxSize: 600000\n`,
+        });
+        await run('/usr/bin/chown', ['-R', 'openldap:openldap', config]);
+      },
+    });
+    const filling = openDirectoryWriter({
+      ...settings('directory', { uri: full.uri }),
+      sealKey: () => sealKey,
+    });
+    try {
+      let error: unknown;
+      for (let number = 52000; error === undefined && number < 54000; number += 1) {
+        error = await filling
+          .do(add(`tools.n${number}`, number))
+          .catch((caught: unknown) => caught);
+      }
+      expect(error).toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
+      expect(describeError(error)).toContain('txn_commit failed (LDAP result 80)');
+    } finally {
+      await filling.close();
+      await stopServer(full);
+    }
+  });
+
+  test('takes no other text of the same results for that', () => {
+    for (const [code, text] of [
+      [53, 'no global superior knowledge'],
+      [80, 'unique_search failed'],
+      [80, 'index generation failed'],
+      [19, 'operation restricted'],
+    ] as const) {
+      const error = Object.assign(new Error(`${text} (LDAP result ${code})`), { code });
+      expect(cannotWrite(error)).toBe(false);
+    }
   });
 
   test('adds an account with its signed seal in one write', async () => {

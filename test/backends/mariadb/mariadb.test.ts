@@ -1,10 +1,11 @@
 import { readFileSync } from 'node:fs';
-import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { createHash } from 'node:crypto';
 import { type Connection, createConnection } from 'mariadb';
 import { stateOf } from '../../../dev/servers/processes.ts';
 import { readSecret, realmOf } from '../../../src/shared/config.ts';
 import { openDatabasesReader, openDatabasesWriter } from '../../../src/backends/mariadb/mariadb.ts';
+import { cannotWriteAccounts } from '../../../src/backends/mariadb/mariadb-connections.ts';
 import { codeOf, describeError } from '../../../src/shared/errors.ts';
 import { limitWhileEnding } from '../../../src/targets/connection-limit.ts';
 import type { AccountName, ToolName } from '../../../src/identity/names.ts';
@@ -765,6 +766,73 @@ describe('a server that is away', () => {
     await converge(tool());
     expect(await converge(tool())).toEqual([]);
     await connect('replica');
+  });
+});
+
+describe('a server that cannot write for now', () => {
+  const PERSON = 'u1234';
+  const lock: Action = {
+    ...{ verb: 'db.setLocked', server: 'toolsdb', user: PERSON, locked: true },
+    ...{ maxUserConnections: 10, withoutEventsOn: [] },
+  };
+  const isLocked = async () =>
+    (await administer(world.tools.socket, `SHOW CREATE USER ${PERSON}`)).includes('ACCOUNT LOCK');
+
+  beforeEach(async () => {
+    await administer(world.tools.socket, `CREATE USER ${PERSON} IDENTIFIED BY 'x'`);
+  });
+  afterEach(async () => {
+    await administer(world.tools.socket, `DROP USER ${PERSON}`);
+  });
+
+  test.each([
+    ['read_only', '--read-only'],
+    ['tx_read_only', 'READ ONLY'],
+  ])('is unavailable, and does not refuse: %s', async (variable, text) => {
+    await administer(world.tools.socket, `SET GLOBAL ${variable} = 1`);
+    // with new connections, which begin with the server's settings
+    const fresh = openDatabasesWriter(
+      world.config.databases.servers,
+      login('databases'),
+      readVerifier,
+    );
+    try {
+      // the second step is tried, too, since the server answers
+      for (const step of [lock, lock]) {
+        const error = await fresh.do(step).catch((thrown: unknown) => thrown);
+        expect(codeOf(error)).toBe('BACKEND_UNAVAILABLE');
+        expect(describeError(error)).toContain(text);
+      }
+      expect((await reader.look('toolsdb', [PERSON])).users.has(PERSON)).toBe(true);
+      expect(await isLocked()).toBe(false);
+    } finally {
+      await administer(world.tools.socket, `SET GLOBAL ${variable} = 0`);
+      await fresh.close();
+    }
+    await writer.do(lock);
+    expect(await isLocked()).toBe(true);
+  });
+
+  test('is unavailable while a backup holds back what is committed', async () => {
+    const backup = await createConnection({ socketPath: world.tools.socket, user: 'root' });
+    opened.push(backup);
+    await backup.query('BACKUP STAGE START');
+    await backup.query('BACKUP STAGE BLOCK_COMMIT');
+    const error = await failureOf(lock);
+    expect(codeOf(error)).toBe('BACKEND_UNAVAILABLE');
+    expect(describeError(error)).toContain('Lock wait timeout');
+    await backup.query('BACKUP STAGE END');
+    await writer.do(lock);
+    expect(await isLocked()).toBe(true);
+  });
+
+  test('is no server with another option that forbids a statement', () => {
+    const prevents = (option: string) => ({
+      errno: 1290,
+      sqlMessage: `The MariaDB server is running with the ${option} option so it cannot execute this statement`,
+    });
+    expect(cannotWriteAccounts(prevents('--read-only'))).toBe(true);
+    expect(cannotWriteAccounts(prevents('--skip-grant-tables'))).toBe(false);
   });
 });
 

@@ -6,7 +6,7 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
-import { startServer, stopServer, type World } from '../../stack.ts';
+import { administer, startServer, stopServer, type World } from '../../stack.ts';
 import { eventually } from '../eventually.ts';
 import { query } from '../outside.ts';
 import { expectWhole, OUTAGES, surviveOutage, tool } from './outage.ts';
@@ -76,6 +76,53 @@ test('a subject that fails again and again for one reason is in the log once', a
   expect(failures).toEqual([...new Set(failures)]);
   expect(failures.length).toBeGreaterThan(0);
 }, 120_000);
+
+/** Suspends somebody new while the tools database does not lock their account; returns the id of the request. */
+async function suspendMeanwhile(person: string, before: string, code: string): Promise<string> {
+  await admit(portal, person);
+  await administer(world.tools.socket, before);
+  const wish = { kind: 'person.suspend', requestedBy: 'steward', person, reason: 'x' };
+  const id = await portal.send(wish);
+  await eventually('the failure', async () => {
+    const rows = await query(
+      world,
+      `SELECT FROM convergence WHERE role = 'databases' AND state = 'failing' AND code = $1`,
+      [code],
+    );
+    return rows.length > 0;
+  });
+  return id;
+}
+
+/** As if so many tries had failed, or the pause until the next one were over. */
+const pass = (set: string) =>
+  query(world, `UPDATE convergence SET ${set} WHERE role = 'databases' AND applied < wanted`);
+
+test('a suspension while a database server is read-only is done when it is not, however long that takes', async () => {
+  const readOnly = 'SET GLOBAL read_only = 1';
+  const id = await suspendMeanwhile('ruth', readOnly, 'BACKEND_UNAVAILABLE');
+  await pass('attempts = 7');
+  await sleep(2000); // it is tried every 1.5 s
+  await administer(world.tools.socket, 'SET GLOBAL read_only = 0');
+  await portal.finish(id);
+  expect(portal.told(id)).not.toContain('request.stuck');
+}, 60_000);
+
+test('a suspension that a server refuses is reported, and done when it refuses no more', async () => {
+  // a connection keeps the rights that it began with
+  const right = (act: string) => `${act} chamberlain_databases; KILL USER chamberlain_databases`;
+  try {
+    const revoke = right('REVOKE CREATE USER ON *.* FROM');
+    const id = await suspendMeanwhile('sam', revoke, 'STEP_FAILED');
+    await pass('attempts = 7, next_try_at = now()');
+    await portal.hear('request.stuck', id);
+    await administer(world.tools.socket, right('GRANT CREATE USER ON *.* TO'));
+    await pass(`next_try_at = now() - interval '61 s'`);
+    await portal.hear('request.done', id);
+  } finally {
+    await administer(world.tools.socket, right('GRANT CREATE USER ON *.* TO'));
+  }
+}, 60_000);
 
 describe('Redis loses everything', () => {
   test('after the verdicts, everything is done, and no event is lost or out of order', async () => {
