@@ -168,7 +168,7 @@ async function lookAtEverything<Reader>(
   const unmanagedNumbers = unmanagedNumbersAmong(everything.numbers, ranges, names, realm);
   const erased = await unlessUnreadable(everything.readErased);
   const deletions = await unlessUnreadable(everything.readDeletions);
-  const markedAt = await unlessUnreadable(everything.readMarkedAt);
+  const markers = await readMarkers(everything.readMarkedAt);
   return {
     ...report,
     unmanagedNumbers,
@@ -176,7 +176,7 @@ async function lookAtEverything<Reader>(
     ...(parts.newerSeals === undefined ? {} : { newerSeals: parts.newerSeals(found, of) }),
     ...(erased && { erased }),
     ...(deletions && { deletions }),
-    ...(markedAt && { markedAt: markedAt.toISOString() }),
+    ...markers,
   };
 }
 
@@ -241,6 +241,19 @@ function reportOf(found: readonly SubjectSurvey[], uids: readonly number[]): Rep
     ),
     subjects: uids.length,
   };
+}
+
+/** That a marker cannot be read is not the same as that there is none: it may be the newest of all. */
+async function readMarkers(
+  read: Everything<unknown>['readMarkedAt'],
+): Promise<Pick<Report, 'markedAt' | 'markersUnread'>> {
+  if (read === undefined) return {};
+  try {
+    return { markedAt: (await read())?.toISOString() ?? null };
+  } catch (error) {
+    if (codeOf(error) !== 'BACKEND_UNREADABLE') throw error;
+    return { markersUnread: describeError(error) };
+  }
 }
 
 /** What only `recover` needs; undefined if it cannot be read. */

@@ -44,8 +44,10 @@ export interface Report {
   newerSeals?: Seal[];
   /** of a survey of everything, from homes and databases: archives that our database has not recorded */
   deletions?: SeenDeletion[];
-  /** of a survey of everything: the time of the newest marker that the role's places show, ISO 8601 */
-  markedAt?: string;
+  /** of a survey of everything: the time of the newest marker that the role's places show, ISO 8601; null: none has one */
+  markedAt?: string | null;
+  /** of a survey of everything: why the markers cannot all be read; `markedAt` is then not known */
+  markersUnread?: string;
   /** of a survey of everything: the directory, or our database, is an older copy of itself */
   doubt?: MarkerDoubt;
 }

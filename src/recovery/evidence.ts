@@ -15,6 +15,7 @@
  * alone gives nothing: it is taken away as usual, unless a seal gives it too (`More`).
  */
 import { commandToRestore } from '../lifecycle/render-leaving.ts';
+import type { Report } from '../reconcile/report.ts';
 import type { Seal } from '../seals/seal.ts';
 import type { Open } from './taking.ts';
 import type { Role, Wanted } from '../reconcile/wanted.ts';
@@ -109,25 +110,51 @@ export interface More {
 /** If both are current, another place's marker may be this much older than the heartbeat in the directory. */
 const WITNESS_MS = 120_000;
 
+/** What a role's report says of its markers. */
+export type Marked = Pick<Report, 'markedAt' | 'markersUnread'>;
+
 /**
  * Whether the directory is current, and not an older copy itself: some server or area of homes has a marker from about
- * the time of its heartbeat, and none has a later one. What the directory gives counts only then.
+ * the time of its heartbeat, and none has a later one, so each must be read. What the directory gives counts only then.
  */
-export function isBorneOut(directory: string | undefined, places: readonly string[]): boolean {
-  if (directory === undefined || places.length === 0) return false;
-  const newest = Math.max(...places.map((at) => Date.parse(at)));
-  const ahead = Date.parse(directory) - newest;
+export function isBorneOut({ markedAt }: Marked, places: readonly Marked[]): boolean {
+  if (whyUnread(places) !== undefined) return false;
+  const times = places.flatMap((place) => place.markedAt ?? []);
+  if (typeof markedAt !== 'string' || times.length === 0) return false;
+  const ahead = Date.parse(markedAt) - Math.max(...times.map((at) => Date.parse(at)));
   return ahead >= 0 && ahead <= WITNESS_MS;
 }
 
+/** Which markers could not be read, and why. Undefined if all could, or are known to be absent. */
+function whyUnread(places: readonly Marked[]): string | undefined {
+  const unread = places.flatMap(({ markedAt, markersUnread }) =>
+    markedAt === undefined ? (markersUnread ?? UNSAID) : [],
+  );
+  return unread.length === 0 ? undefined : unread.join('; ');
+}
+
+const UNSAID =
+  'a worker of homes or databases is of an older version, which does not say whether it could read its markers';
+
 /** The message if it is not. */
-export const NOT_BORNE_OUT: Open = {
-  account: 'directory',
-  sentence:
-    'the directory is newer than PostgreSQL, but may be an older copy too, as its heartbeat agrees with no marker of a ' +
-    'server or of an area of homes: ' +
-    'keys, maintainers and access that it gives beyond the backup are not restored',
-};
+export function openOfDirectory(places: readonly Marked[]): Open {
+  const unread = whyUnread(places);
+  const why =
+    unread === undefined
+      ? 'as its heartbeat agrees with no marker of a server or of an area of homes'
+      : `as a marker that cannot be read may be newer (${unread})`;
+  return {
+    account: 'directory',
+    sentence:
+      `the directory is newer than PostgreSQL, but may be an older copy too, ${why}: ` +
+      'keys, maintainers and access that it gives beyond the backup are not restored' +
+      (unread === undefined ? '' : MAKE_READABLE),
+  };
+}
+
+const MAKE_READABLE =
+  '. Before you confirm, correct this (on a database server, load the file of deploy/mariadb for it again), and run ' +
+  'the command again';
 
 /** What servers show beyond the backup, by uid, from the steps that would take it away. */
 export function moreOf(steps: readonly Step[], servers: readonly string[]): Map<number, More> {

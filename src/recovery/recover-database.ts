@@ -17,9 +17,10 @@ import {
   evidenceOf,
   evidenceOfSeals,
   isBorneOut,
+  type Marked,
   moreOf,
-  NOT_BORNE_OUT,
   openOfDeleted,
+  openOfDirectory,
   openOfEmpty,
 } from './evidence.ts';
 import { type HostSeals, readHostSeals } from './host-seals.ts';
@@ -186,10 +187,10 @@ async function decide(
   const databases = stepsOf('databases');
   const sealed = reports.get('directory')?.newerSeals ?? [];
   const seals = [...evidenceOfSeals(sealed), ...hosts.shown];
-  const markedAt = (role: Role) => reports.get(role)?.markedAt;
-  const places = [markedAt('homes'), markedAt('databases')].filter((at) => at !== undefined);
+  const markedBy = (role: Role): Marked => reports.get(role) ?? {};
+  const places = [markedBy('homes'), markedBy('databases')];
   // with --database, everything was restored
-  const isOfNow = database !== true && isBorneOut(markedAt('directory'), places);
+  const isOfNow = database !== true && isBorneOut(markedBy('directory'), places);
   const subjects = new Set([...seals, ...directory, ...databases].map(({ subject }) => subject));
   for (const { uid } of erased) subjects.delete(uid);
   const wanted = await readWanted(owner, 'directory', [...subjects]);
@@ -218,7 +219,7 @@ async function decide(
     takings,
     seenKeys,
     open: [
-      ...(sealed.length > 0 && !isOfNow ? [NOT_BORNE_OUT] : []),
+      ...(sealed.length > 0 && !isOfNow ? [openOfDirectory(places)] : []),
       ...[...empty.map(openOfEmpty), ...open, ...openOfDeleted(directory, wanted)],
     ],
   };

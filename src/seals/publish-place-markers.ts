@@ -23,7 +23,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Config } from '../shared/config.ts';
 import { realmOf } from '../shared/config.ts';
-import { codeOf, describeError } from '../shared/errors.ts';
+import { ChamberlainError, codeOf, describeError } from '../shared/errors.ts';
 import type { Log } from '../shared/log.ts';
 import { type Carrier, newestOf, timeOfShortMarker } from './heartbeat.ts';
 import type { Wanted } from '../reconcile/wanted.ts';
@@ -224,13 +224,26 @@ export function carrierOf<Place extends string>(
   return { older: 'place', name: nameOf(place), todo: TODO };
 }
 
-/** The time of the newest marker, whoever signed it. Undefined if no place has one. Throws BACKEND_UNREADABLE. */
+/**
+ * The time of the newest marker, whoever signed it. Undefined if no place has one. Throws BACKEND_UNREADABLE, also if
+ * what a place has is not a marker.
+ */
 export async function readMarkedAt<Place extends string>(
   markers: PlaceMarkers<Place>,
 ): Promise<Date | undefined> {
   try {
-    const texts = await Promise.all(markers.places.map((place) => markers.read(place)));
-    return newestOf(texts.map((text) => timeOfShortMarker(text ?? '')));
+    const times = markers.places.map(async (place) => {
+      const text = await markers.read(place);
+      const at = timeOfShortMarker(text ?? '');
+      if (text === undefined || at !== undefined) return at;
+      const cause = new Error('what is there is not a marker');
+      throw new ChamberlainError(
+        'BACKEND_UNREADABLE',
+        `reading the marker of ${markers.nameOf(place)}`,
+        { cause },
+      );
+    });
+    return newestOf(await Promise.all(times));
   } finally {
     await markers.close();
   }

@@ -11,6 +11,7 @@ import {
   isBorneOut,
   moreOf,
   openOfDeleted,
+  openOfDirectory,
 } from '../../src/recovery/evidence.ts';
 
 const alice: WantedPerson = {
@@ -140,13 +141,34 @@ test('a server that lacks more than half of all accounts is empty', () => {
 });
 
 test('a directory counts only if a server or an area has a marker of about its time, and none has a later one', () => {
-  const at = (seconds: number) => new Date(1_000_000_000_000 + seconds * 1000).toISOString();
-  expect(isBorneOut(at(20), [at(0)])).toBe(true);
+  const at = (seconds: number) => ({
+    markedAt: new Date(1_000_000_000_000 + seconds * 1000).toISOString(),
+  });
+  const none = { markedAt: null };
+  const unread = { markersUnread: 'reading the marker of the area /srv/homes: EIO' };
+  expect(isBorneOut(at(20), [at(0), none])).toBe(true);
   expect(isBorneOut(at(20), [at(-4000), at(20)])).toBe(true);
   // it is an older copy itself
   expect(isBorneOut(at(20), [at(0), at(21)])).toBe(false);
+  // the unread one may be later; a worker of an older version does not say whether it could read its markers
+  expect(isBorneOut(at(20), [at(0), unread])).toBe(false);
+  expect(isBorneOut(at(20), [at(0), {}])).toBe(false);
   // everything was restored, each from another time; or everything was lost
   expect(isBorneOut(at(200), [at(0)])).toBe(false);
-  expect(isBorneOut(at(20), [])).toBe(false);
-  expect(isBorneOut(undefined, [at(0)])).toBe(false);
+  expect(isBorneOut(at(20), [none, none])).toBe(false);
+  expect(isBorneOut(none, [at(0)])).toBe(false);
+  expect(isBorneOut({}, [at(0)])).toBe(false);
+});
+
+test('the message that it does not count names the marker that could not be read, and what to do', () => {
+  const marked = { markedAt: '2026-01-01T00:00:00.000Z' };
+  const { sentence } = openOfDirectory([
+    marked,
+    { markersUnread: 'reading the marker of replica' },
+  ]);
+  expect(sentence).toMatch(/\(reading the marker of replica\).*Before you confirm, correct this/);
+  expect(openOfDirectory([marked, {}]).sentence).toContain(
+    'a worker of homes or databases is of an',
+  );
+  expect(openOfDirectory([marked]).sentence).toMatch(/agrees with no marker .* are not restored$/);
 });

@@ -12,18 +12,25 @@ import {
   openServers,
 } from './mariadb-connections.ts';
 
-/** ER_NO_SUCH_TABLE; ER_TABLEACCESS_DENIED_ERROR, which is also the answer if the table does not exist */
-const NO_TABLE = new Set([1146, 1142]);
+const NO_SUCH_TABLE = 1146;
+/** ER_TABLEACCESS_DENIED_ERROR: without a right to the table, also the answer if it does not exist */
+const DENIED = 1142;
 /** ER_DUP_ENTRY */
 const THERE_ALREADY = 1062;
 
 const errnoOf = (error: unknown) => (error as { errno?: number }).errno ?? 0;
 
-/** Opens the markers of servers; no connection is made before the first call. */
+/**
+ * Opens the markers of servers; no connection is made before the first call.
+ *
+ * @param options.whenDenied whether an account without a right to the table sees no marker, so that an older copy without
+ *   the table is noticed, or cannot read it
+ */
 export function openServerMarkers(
   places: readonly DatabaseServerPlace[],
   login: DatabaseLogin,
   name: string,
+  { whenDenied }: { whenDenied: 'none' | 'unreadable' },
 ) {
   const servers = openServers(places, login, 1);
 
@@ -47,7 +54,9 @@ export function openServerMarkers(
           );
           return row?.marker;
         } catch (error) {
-          if (NO_TABLE.has(errnoOf(error))) return undefined;
+          const errno = errnoOf(error);
+          if (errno === NO_SUCH_TABLE || (errno === DENIED && whenDenied === 'none'))
+            return undefined;
           throw error;
         }
       }),

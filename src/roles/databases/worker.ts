@@ -88,7 +88,10 @@ export function openDatabasesMarkers(
   account: 'databases' | 'databases-reader' = 'databases',
 ): PlaceMarkers {
   const { servers } = config.databases;
-  const markers = openServerMarkers(servers, login(config, account), markerName(config));
+  const markers = openServerMarkers(servers, login(config, account), markerName(config), {
+    // what surveys see is evidence, and absence would be some
+    whenDenied: account === 'databases' ? 'none' : 'unreadable',
+  });
   return {
     ...markers,
     places: servers.map(({ name }) => name),

@@ -7,7 +7,7 @@
  */
 import { readSealKey } from '../../../src/shared/config.ts';
 import { parseMarker, signMarker, type Marker } from '../../../src/seals/heartbeat.ts';
-import { chmodSync, renameSync } from 'node:fs';
+import { chmodSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { askRoles } from '../../../src/drift/asking.ts';
 import { openLog } from '../../../src/shared/log.ts';
@@ -17,18 +17,19 @@ import { renderPlan } from '../../../src/reconcile/render-plan.ts';
 import { renderSurvey } from '../../../src/drift/render-survey.ts';
 import { mergeReports, type Report } from '../../../src/reconcile/report.ts';
 import { survey, type SubjectSurvey } from '../../../src/reconcile/engine.ts';
-import { realmOf } from '../../../src/shared/config.ts';
+import { markerName, realmOf } from '../../../src/shared/config.ts';
 import { openPool } from '../../../src/database/connection.ts';
 import { readSubjects, readWanted } from '../../../src/reconcile/wanted-queries.ts';
 import type { Throttle } from '../../../src/targets/everything.ts';
 import { DATABASES } from '../../../src/roles/databases/worker.ts';
 import { DIRECTORY } from '../../../src/roles/directory/worker.ts';
-import { HOMES } from '../../../src/roles/homes/worker.ts';
+import { HOMES, openHomesMarkers } from '../../../src/roles/homes/worker.ts';
+import { readMarkedAt } from '../../../src/seals/publish-place-markers.ts';
 import type { Worker } from '../../../src/shared/loop.ts';
 import { type RoleParts, startRole } from '../../../src/reconcile/role.ts';
 import { watchingOf } from '../../../src/unmanaged/watch.ts';
 import { endOf, startCli } from '../../cli/run-cli.ts';
-import { runningPid, signalTree, startServer, type World } from '../../stack.ts';
+import { administer, runningPid, signalTree, startServer, type World } from '../../stack.ts';
 import { change } from './drift-case.ts';
 import { type DriftWorld, ROLES as WORKING } from './drift-world.ts';
 import { eventually } from '../eventually.ts';
@@ -323,6 +324,41 @@ export function describeBulk(drifted: () => DriftWorld): void {
       } finally {
         renameSync(`${area}/.gone`, `${area}/.chamberlain`);
         chmodSync(`${area}/.chamberlain`, 0o700);
+      }
+    });
+  });
+
+  describe('a marker that cannot be read', () => {
+    const onTools = (grant: string) =>
+      administer(world.tools.socket, `${grant} chamberlain_databases_reader@'%'; FLUSH PRIVILEGES`);
+
+    test('of a server is not reported as absent', async () => {
+      const report = async () => (await ask(undefined, ['databases'])).get('databases');
+      expect(await report()).toHaveProperty('markedAt');
+      await onTools('REVOKE SELECT ON mysql.chamberlain_marker FROM');
+      try {
+        const denied = await report();
+        expect(denied).not.toHaveProperty('markedAt');
+        expect(denied?.markersUnread).toMatch(/^reading the marker of toolsdb: .*denied/);
+        expect(denied?.unreadable).toEqual([]);
+      } finally {
+        await onTools('GRANT SELECT ON mysql.chamberlain_marker TO');
+      }
+      expect(await report()).toHaveProperty('markedAt');
+    });
+
+    test('of an area is not taken as absent if something else is there', async () => {
+      const config = { ...world.config, realm: 'other' };
+      const area = `${world.dataRoot}${config.files.personHomes}`;
+      const file = `${area}/.chamberlain/marker.${markerName(config)}`;
+      expect(await readMarkedAt(openHomesMarkers(config))).toBeUndefined();
+      writeFileSync(file, '{"at":"2026');
+      try {
+        await expect(readMarkedAt(openHomesMarkers(config))).rejects.toMatchObject({
+          ...{ code: 'BACKEND_UNREADABLE', message: `reading the marker of the area ${area}` },
+        });
+      } finally {
+        rmSync(file);
       }
     });
   });

@@ -2,9 +2,10 @@
  * The directory came back from a backup: what docs/recovery.md says of it, done on a real one with slapcat and
  * slapadd.
  */
-import { writeFileSync } from 'node:fs';
+import { mkdirSync, renameSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseMarker } from '../../../src/seals/heartbeat.ts';
+import { parseMarker, signShortMarker } from '../../../src/seals/heartbeat.ts';
+import { markerName, readSealKey } from '../../../src/shared/config.ts';
 import { openLog } from '../../../src/shared/log.ts';
 import type { Open, Taking } from '../../../src/recovery/taking.ts';
 import { describeTaking } from '../../../src/recovery/render.ts';
@@ -16,11 +17,13 @@ import {
   restoreDirectoryCopy,
   dumpDatabase,
   dumpDirectory,
+  markerOf,
 } from './backup.ts';
 import { eventually } from '../eventually.ts';
 import { confirmRecovery } from './recovering.ts';
 import { type Entry, query, readDirectory, settled } from '../outside.ts';
 import { admit, openRunning, type Running } from '../running.ts';
+import { administer } from '../../stack.ts';
 import { DATABASES, openDatabasesMarkers } from '../../../src/roles/databases/worker.ts';
 import { HOMES, openHomesMarkers } from '../../../src/roles/homes/worker.ts';
 import { startPlaceMarkers } from '../../../src/seals/publish-place-markers.ts';
@@ -279,6 +282,15 @@ test('where both came back of two moments, the directory gives nothing that was 
     account: 'directory',
     sentence: expect.stringMatching(/may be an older copy too, .* are not restored$/),
   });
+  await whileOnlyServersAgree(await publishedAt(), async () => {
+    const unread = JSON.parse((await cli('recover', '--json')).out) as { open: Open[] };
+    expect(unread.open).toContainEqual({
+      account: 'directory',
+      sentence: expect.stringMatching(
+        /cannot be read may be newer \(reading the marker of \S+\/home: .*Before you confirm/,
+      ),
+    });
+  });
   expect((await confirmRecovery(world)).exit).toBe(0);
   await settled(world);
   const entries = await readDirectory(world);
@@ -287,6 +299,26 @@ test('where both came back of two moments, the directory gives nothing that was 
     person('gus'),
   );
 });
+
+/** As if the servers had come back with the directory; of the homes, which have newer markers, one cannot be read. */
+async function whileOnlyServersAgree(at: string, act: () => Promise<void>): Promise<void> {
+  const { world } = running;
+  const { config, dataRoot } = world;
+  const marker = signShortMarker({ realm: config.realm, at: new Date(at) }, readSealKey(config));
+  for (const { socket } of [world.tools, world.replica]) {
+    const set = `UPDATE mysql.chamberlain_marker SET marker = '${marker}' WHERE ${markerOf(world)}`;
+    await administer(socket, set);
+  }
+  const file = `${dataRoot}${config.files.personHomes}/.chamberlain/marker.${markerName(config)}`;
+  renameSync(file, `${file}.aside`);
+  mkdirSync(file);
+  try {
+    await act();
+  } finally {
+    rmdirSync(file);
+    renameSync(`${file}.aside`, file);
+  }
+}
 
 /** Until each server and each area has a new marker, which the program's own loops write every 20 s. */
 async function nextMarkers(): Promise<void> {
