@@ -1,12 +1,7 @@
 /** One batch of requests: fetched from the portals' queues, decided in one transaction, and answered. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type pg from 'pg';
-import {
-  endRequests,
-  refuseRequests,
-  takeRequests,
-  untilSomething,
-} from '../backends/redis/request-inbox.ts';
+import { endRequests, refuseRequests, takeRequests } from '../backends/redis/request-inbox.ts';
 import {
   type Inbox,
   shutOutPortals,
@@ -44,8 +39,6 @@ import { countInvalidJobs, countVerdicts } from './intake-metrics.ts';
 const BATCH = 32;
 /** Pause after Redis did not answer as it should. */
 const REDIS_AWAY_MS = 500;
-/** How often intake looks while a job that has failed rests. */
-const LOOK_RESTING_MS = 250;
 /** Invalid jobs are counted in PostgreSQL no more often than this, and verdicts of an hour ago are forgotten this often. */
 const COUNT_JUNK_MS = 1000;
 export const TIDY_MS = 60_000;
@@ -89,44 +82,31 @@ export interface Intaking {
   isAllTaken: boolean;
 }
 
-/**
- * The requests that come next, without those whose pause after a failure is not over; undefined where Redis does not
- * answer. Refuses invalid jobs at once.
- */
+/** The requests that come next; undefined where Redis does not answer. Refuses invalid jobs at once. */
 export async function takeJobs(of: Intaking): Promise<Waiting[] | undefined> {
   const { client, failures, inbox } = of;
   // active jobs belong to the process that has the lease
   await confirmLease(client);
   of.isAllTaken = false;
+  const most = failures.any() ? 1 : BATCH;
   let taken: Taken[];
   try {
-    // what rests must not be taken again and again instead of others
-    taken = await takeRequests(inbox, BATCH, failures.any() ? 'last' : 'first');
+    taken = await takeRequests(inbox, most);
   } catch (error) {
     await redisIsAway(of, error);
     return undefined;
   }
   of.said.forget('Redis');
+  of.isAllTaken = taken.length < most;
   const checked = await checkAll(of, taken);
   const invalid = checked.flatMap((each, n) =>
     'signed' in each ? [] : [{ ...each, taken: taken[n] as Taken }],
   );
   if (invalid.length > 0)
     await refuseRequests(inbox, invalid).catch((error) => redisIsAway(of, error));
-  const waiting = checked.flatMap((each, n) =>
+  return checked.flatMap((each, n) =>
     'signed' in each ? [{ job: each, taken: taken[n] as Taken }] : [],
   );
-  const ready = waiting.filter(({ job }) => !failures.rests(job));
-  of.isAllTaken = taken.length < BATCH && ready.length === waiting.length;
-  return ready;
-}
-
-/** The batches of these requests: one; or, after a failure, one for each, and what has failed least comes first. */
-export function batchesOf({ failures }: Intaking, requests: readonly Waiting[]): Waiting[][] {
-  if (requests.length === 0) return [];
-  if (!failures.any()) return [[...requests]];
-  const times = ({ job }: Waiting) => failures.times(job);
-  return requests.toSorted((a, b) => times(a) - times(b)).map((each) => [each]);
 }
 
 /** Checks the signatures. Admins' keys are looked up here; whether each still counts, the decision reads again. */
@@ -274,13 +254,6 @@ export async function tidy(of: Intaking): Promise<void> {
     }
     await tidyInbox(inbox).catch((error) => redisIsAway(of, error));
   }
-}
-
-/** Returns when there may be something to do. While a job rests, its queue always says so, and intake looks regularly. */
-export async function untilReady({ failures, inbox, stop, woken }: Intaking): Promise<void> {
-  const signal = AbortSignal.any([stop, woken.signal]);
-  if (failures.any()) await sleep(LOOK_RESTING_MS, undefined, { signal }).catch(() => {});
-  else await untilSomething(inbox, signal);
 }
 
 async function redisIsAway({ log, said, stop, woken }: Intaking, cause: unknown): Promise<void> {

@@ -17,7 +17,7 @@
  * row that says so. A thaw is announced by NOTIFY.
  */
 import type pg from 'pg';
-import { putBackRequests } from '../backends/redis/request-inbox.ts';
+import { putBackRequests, untilSomething } from '../backends/redis/request-inbox.ts';
 import {
   changePortals,
   closeInbox,
@@ -31,7 +31,6 @@ import { hearNotices } from '../database/notices.ts';
 import { syncRanges } from '../identity/id-allocation-table.ts';
 import { hostCalendar } from '../lifecycle/calendar-runs.ts';
 import {
-  batchesOf,
   decideBatch,
   decideChecks,
   freeze,
@@ -39,7 +38,6 @@ import {
   takeJobs,
   tidy,
   TIDY_MS,
-  untilReady,
 } from './batch.ts';
 import type { Follower } from '../configuration/config-in-use.ts';
 import { noteListedPortals, removeReplacedPortals } from '../requests/portals-table.ts';
@@ -100,11 +98,7 @@ async function takeInThawed(leased: Leased, terms: IntakeTerms): Promise<void> {
       const taken = await takeJobs(of);
       const jobs = taken ?? [];
       const requests = jobs.filter(({ job }) => job.signed.claims.check === undefined);
-      for (const batch of batchesOf(of, requests)) {
-        if (of.inUse.current() !== of.config) of.isAllTaken = false;
-        else await decideBatch(of, batch);
-        await progress();
-      }
+      if (requests.length > 0) await decideBatch(of, requests);
       await decideChecks(of, jobs);
       if (calendar.isDue() && !stop.aborted && !(await calendar.turn(of.config, of.isAllTaken)))
         freeze(of);
@@ -112,7 +106,7 @@ async function takeInThawed(leased: Leased, terms: IntakeTerms): Promise<void> {
       if (taken === undefined) waits();
       else await progress();
       if (jobs.length > 0 || calendar.isDue() || stop.aborted) continue;
-      await untilReady(of);
+      await untilSomething(inbox, AbortSignal.any([stop, of.woken.signal]));
     }
   } finally {
     following.close();

@@ -49,22 +49,15 @@ const MOST_REFUSALS_KEPT = 100;
 const WAIT_SECONDS = 1;
 const AFTER_FAILURE_MS = 500;
 
-/**
- * Takes jobs, one from each portal in turn, urgent ones first, until there are `most`. What was taken before and has not
- * ended is put back there, as by `putBackRequests`.
- */
-export function takeRequests(
-  inbox: Inbox,
-  most: number,
-  where: 'first' | 'last' = 'first',
-): Promise<Taken[]> {
+/** Takes jobs, one from each portal in turn, urgent ones first, until there are `most`. */
+export function takeRequests(inbox: Inbox, most: number): Promise<Taken[]> {
   const { portals, queues } = inbox;
   return bounded(inbox, 'taking requests from their queues', async () => {
     if (inbox.odd) await mendAll(inbox);
     inbox.odd = inbox.removed = inbox.noticed = false;
     let jobs = await countJobs(inbox);
     if (jobs.active) {
-      await reclaim(inbox, where);
+      await reclaim(inbox, 'first');
       jobs = await countJobs(inbox);
     }
     const { counts, totals } = jobs;
@@ -167,7 +160,10 @@ function endEach<T extends { taken: Taken }>(
   });
 }
 
-/** Puts back what was taken and has not ended: to the end from which the next is taken, or behind all others. */
+/**
+ * Puts back what was taken and has not ended: to the end from which the next is taken, as `takeRequests` does too, or
+ * behind all others.
+ */
 export function putBackRequests(inbox: Inbox, where: 'first' | 'last'): Promise<void> {
   return bounded(inbox, 'returning requests to their queues', () => reclaim(inbox, where));
 }
