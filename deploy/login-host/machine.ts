@@ -177,7 +177,7 @@ export function keyFilesOfRoot(folder: string): Piece {
     differs() {
       if (!existsSync(folder)) return undefined;
       const count = others().length;
-      return count === 0 ? undefined : `${count} do not belong to root`;
+      return count === 0 ? undefined : `${count} ${count === 1 ? 'does' : 'do'} not belong to root`;
     },
     mend: () => others().forEach((path) => lchownSync(path, 0, lstatSync(path).gid)),
   };

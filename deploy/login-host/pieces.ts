@@ -101,7 +101,7 @@ export function file(path: string, wanted: FileOptions): Piece {
       const seen = lstatSync(path, { throwIfNoEntry: false });
       if (seen?.isFile() === false && typeof wanted.contents === 'function') {
         throw new Error(
-          'it is not a regular file, and what it contains must be kept: put a file with these contents in its place',
+          'it is not a regular file: put one in its place, with whatever must be kept',
         );
       }
       const present = seen?.isFile() === true ? readFileSync(path) : undefined;

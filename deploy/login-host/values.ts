@@ -44,7 +44,7 @@ export interface Values {
 export const CA_FILE = '/etc/chamberlain/ldap-ca.pem';
 
 const HEADER =
-  '# The configuration of this login host. `install` keeps its values: after a change, run it again.\n';
+  '# The configuration of this login host. After a change, run `chamberlain-login-host` (from a clone: deploy/login-host/install).\n';
 
 /** As in Chamberlain's own example: a realm with other numbers needs a file. */
 const DEFAULTS = {
@@ -171,7 +171,7 @@ function readPassword(file: string, option: string): string {
   try {
     password = readFileSync(file, 'utf8').replace(/\n$/, '');
   } catch (cause) {
-    throw new Error(`${option} is missing, and ${file} cannot be read`, { cause });
+    throw new Error(`${option}: ${file} cannot be read: ${(cause as Error).message}`, { cause });
   }
   if (/^[!-~]+$/.test(password)) return password;
   throw new Error(`${file} must contain a password: one line of letters, digits and signs`);

@@ -15,7 +15,7 @@ import { readConfig } from '../setup/places.ts';
 import { loadYaml } from '../shared/config-values.ts';
 import { cannotRead, ChamberlainError } from '../shared/errors.ts';
 import { type Command, CONFIG_FILE } from './command.ts';
-import { askEach, canAsk } from './confirm.ts';
+import { askEach, canAsk, whyNotAsked } from './confirm.ts';
 
 /** Throws USAGE, naming the answers that are missing, if there is no terminal to ask on. */
 export async function readAnswers(command: Command, path: string | undefined): Promise<Answers> {
@@ -46,7 +46,7 @@ export async function readAnswers(command: Command, path: string | undefined): P
     const missing = open.map(({ key }) => key).join(', ');
     throw new ChamberlainError(
       'USAGE',
-      `setup does not know ${missing}, and there is no terminal to ask on`,
+      `setup does not know ${missing}, and ${whyNotAsked(command)}`,
       {
         action: 'Give them in a file with --answers FILE: see `chamberlain setup --help`.',
       },

@@ -10,10 +10,15 @@ export function canAsk(command: Command): boolean {
   return !wantsJson(command) && process.stdin.isTTY && process.stdout.isTTY;
 }
 
+/** Why `canAsk` is false. */
+export function whyNotAsked(command: Command): string {
+  return wantsJson(command) ? 'with --json nothing is asked' : 'there is no terminal to confirm on';
+}
+
 /** Refuses the command line if the operator cannot be asked, and names the options to give instead. */
 export function requireTerminal(command: Command, options: string): void {
   if (canAsk(command)) return;
-  command.error(`error: there is no terminal to confirm on; give ${options}`);
+  command.error(`error: ${whyNotAsked(command)}; give ${options}`);
 }
 
 /** Asks on the terminal. End of input, or Ctrl-C, means no, which fails the command: prints `declined`. */

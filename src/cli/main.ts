@@ -117,7 +117,7 @@ function makeProgram(): Command {
       `  3, 4 and 5 have the meaning that the --help of the command gives\n
 Environment:
   CHAMBERLAIN_CONFIG     the configuration file, unless --config is given
-  CHAMBERLAIN_ADMIN_KEY  the key with which \`submit\`, \`restore\` and \`audit close\` sign
+  CHAMBERLAIN_ADMIN_KEY  the file of the key with which \`submit\`, \`restore\` and \`audit close\` sign
   CHAMBERLAIN_LOG_LEVEL  debug, info (default), warn or error
   CHAMBERLAIN_DEBUG      if set, an error is printed with its stack trace
   NO_COLOR               if set, the output has no colour`,

@@ -33,7 +33,10 @@ export async function put(
   try {
     return await queues.addRequest(signer.queue, token, URGENT_KINDS.has(kind));
   } catch (cause) {
-    const before = far.sent === 0 ? '' : `${far.sent} of ${far.of} requests were sent`;
+    const before =
+      far.sent === 0
+        ? ''
+        : `${far.sent} of ${far.of} requests ${far.sent === 1 ? 'was' : 'were'} sent`;
     if (!mayHaveArrived(cause)) {
       const what = far.of === 1 ? 'it again' : far.sent === 0 ? 'them again' : 'the others';
       throw new ChamberlainError(codeOf(cause), before || 'nothing was sent', {
@@ -59,7 +62,8 @@ export function lostSight(
   cause: unknown,
   { notSent = 0, isPortal = false } = {},
 ): ChamberlainError {
-  const others = notSent === 0 ? '' : `; ${notSent} more were not sent`;
+  const others =
+    notSent === 0 ? '' : `; ${notSent} more ${notSent === 1 ? 'was' : 'were'} not sent`;
   return new ChamberlainError(codeOf(cause), `${id} was sent, but cannot be followed${others}`, {
     cause,
     action: isPortal

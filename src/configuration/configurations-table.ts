@@ -67,7 +67,7 @@ function whyBehind(
   wanted: string,
 ): string | undefined {
   if (error !== null) return error;
-  if (BigInt(reload) < BigInt(asked)) return 'it has not yet read it again';
+  if (BigInt(reload) < BigInt(asked)) return 'it has not read its file again yet';
   if (!decides(works) || digest === wanted) return undefined;
   return 'it uses another configuration';
 }

@@ -222,7 +222,7 @@ function giveUp({ open, timeoutMs }: Followed, underWay: readonly UnderWay[] | u
   if (underWay === undefined) {
     for (const part of open.values()) {
       part.code = 'BACKEND_UNAVAILABLE';
-      part.sentence = `no answer within ${timeoutMs / 1000} s, and then none of PostgreSQL: ${part.role} may have begun it, or may begin it within ${WAITED_FOR_SECONDS} s`;
+      part.sentence = `no answer within ${timeoutMs / 1000} s, and then none from PostgreSQL: ${part.role} may have begun it, or may begin it within ${WAITED_FOR_SECONDS} s`;
     }
     return;
   }

@@ -180,7 +180,10 @@ function outcomeOf(
     first === undefined
       ? withheld === 0
         ? undefined
-        : { code: 'DESTROY_WITHHELD', sentence: `${withheld} steps destroy data` }
+        : {
+            code: 'DESTROY_WITHHELD',
+            sentence: withheld === 1 ? 'one step destroys data' : `${withheld} steps destroy data`,
+          }
       : { code: first.code ?? 'INTERNAL', sentence: `${first.account}: ${first.sentence ?? ''}` };
   return {
     ...kept,

@@ -109,7 +109,10 @@ async function doPart<Reader>(
     }
     const [first] = fresh;
     if (first !== undefined)
-      return moved(subject, `its plan has no step left, but it now has: ${first}`);
+      return moved(
+        subject,
+        `its plan has no step left, but something new stands in the way: ${first}`,
+      );
   }
   const due = withholdGrants({ ...found, steps: allowed }, places);
   const troubles = await apply(parts.targets, due, held);

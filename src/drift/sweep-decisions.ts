@@ -181,8 +181,8 @@ function decide(
   const isTooMuch = count > most;
   if ((isTooMuch || (seen.held && hasDrift)) && !seen.released.includes(digest)) {
     const why = isTooMuch
-      ? `${count} of ${merged.subjects} subjects have drifted, but a sweep may correct only ${most} without a release`
-      : `an earlier sweep was held, and ${count} of ${merged.subjects} subjects have drifted now`;
+      ? `${count} of ${merged.subjects} subjects ${count === 1 ? 'has' : 'have'} drifted, but a sweep may correct only ${most} without a release`
+      : `an earlier sweep was held, and ${count} of ${merged.subjects} subjects ${count === 1 ? 'has' : 'have'} drifted now`;
     return { state: 'held', sentence: `${why}: ${askRelease(digest)}` };
   }
   const unseen = unreadableIn(seen, merged) === 0 ? null : whyUnreadable(seen, merged);

@@ -72,7 +72,7 @@ function describeDatabase(database: string, { account, databaseUser, state }: Su
     case 'active':
       return `${is}: ${databaseUser} has all rights on it, on servers where tools have databases of their own.`;
     case 'deleted':
-      return `${database} was a database of ${account}: ${databaseUser} is deleted, and its databases were archived before.`;
+      return `${database} was a database of ${account}: ${databaseUser} is deleted, and so are its databases.`;
     default:
       return `${is}: ${databaseUser} is locked, because ${account} is ${state}.`;
   }
@@ -116,9 +116,9 @@ function describeTombstone({ account, kind, uid, leaving }: SubjectPage): string
     made === null ? [] : [`${describedRole(role).archives} in ${made.path}`],
   );
   if (open.expiredAt !== null)
-    return `${gone} Its archives were kept until ${timeOf(open.expiredAt)}.`;
+    return `${gone} The archives were kept until ${timeOf(open.expiredAt)}.`;
   const until = open.keepUntil === null ? '' : `, kept until ${timeOf(open.keepUntil)}`;
-  return archives.length === 0 ? gone : `${gone} Its archives: ${archives.join(', ')}${until}.`;
+  return archives.length === 0 ? gone : `${gone} The archives: ${archives.join(', ')}${until}.`;
 }
 
 function describePath(

@@ -94,7 +94,7 @@ export function describeScarce({
   if (left > size * LEAST_LEFT) return undefined;
   const whose = kind === 'person' ? 'people' : 'tools';
   return {
-    what: `only ${left} of ${size} numbers are left for new ${whose}`,
+    what: `few numbers are left for new ${whose}: ${left} of ${size}`,
     todo:
       'First add a range to `login-host.yaml` on each login host, and run `chamberlain-login-host` there. ' +
       `Then add it to \`ids.${whose}\` in the configuration. ` +

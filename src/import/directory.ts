@@ -57,7 +57,7 @@ export async function readDirectory(
   });
   const realmGroup = await readRealmGroup(reader, realm, [...READ.groups, 'member']);
   const members = realmGroup.attributes['member'] ?? [];
-  requireMembers([...toolGroups, realmGroup]);
+  requireMembers([...toolGroups, realmGroup], realm.realm);
   return {
     people,
     toolAccounts,

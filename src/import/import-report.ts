@@ -72,8 +72,9 @@ export function renderImport(report: ImportReport, by: keyof typeof WORDS = 'imp
     renderLeftOut(refusals.filter((each) => !isOfSubject(each))),
     renderKeyless(report.keyless),
     renderList(
-      `${paint('bold', 'To be deleted:')} ${count(deletions.length, 'tool')}. The grace time begins again, now or at the time in the directory if that is still to come.\n` +
-        'All warnings are sent. If that time is past, other programs count from it until a repair has written the new one.\n' +
+      `${paint('bold', 'To be deleted:')} ${count(deletions.length, 'tool')}. The grace time begins again: now, or at the time in the directory if that is still to come.\n` +
+        'Portals get every warning (tool.deleting) first. If the time in the directory is past, other programs still delete\n' +
+        'by it until a repair has written the new one. ' +
         '`tool.enable` cancels the deletion of a tool.',
       ['account', 'pwdAccountLockedTime', 'archived on'],
       deletions.map(({ account, was, deleteAfter }) => [account, was, timeOf(deleteAfter)]),
@@ -112,9 +113,7 @@ function renderTaken({ check, taken, known, homes }: ImportReport, words: Words)
       count(maintainers, 'maintainer'),
     ...(mailAddresses === 0
       ? []
-      : [
-          `${count(mailAddresses, 'mail address', 'mail addresses')}, of which ${mailVerified} count as verified`,
-        ]),
+      : [`${count(mailAddresses, 'mail address', 'mail addresses')}; verified: ${mailVerified}`]),
     ...(known.people + known.tools === 0
       ? []
       : [

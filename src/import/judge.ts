@@ -310,7 +310,7 @@ function withoutSharedKeys(
       const whose =
         others.length === 0
           ? 'another person here has or had it'
-          : `${listSome(others.map(({ ref }) => readableRef(ref, realm)))} has it too`;
+          : `${listSome(others.map(({ ref }) => readableRef(ref, realm)))} ${others.length === 1 ? 'has' : 'have'} it too`;
       refusals.push({
         part: 'key',
         code: 'KEY_TAKEN',

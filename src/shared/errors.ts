@@ -203,8 +203,8 @@ export const CODES = {
     'Name the portal too (`sentBy`). `chamberlain requests` shows it.',
   ),
   OWN_REQUEST: refusal(
-    'Nobody may decide on their own request.',
-    'Have another admin approve or reject it.',
+    'Nobody may approve their own request, and only the portal or the key that sent it can withdraw it.',
+    'Have another admin approve or reject it. To withdraw it, send request.reject in the way in which it was sent.',
   ),
   NOT_ANOTHER_ADMIN: refusal(
     'Within the last 7 days, one of the two admins has made the other an admin or given them a key, directly or through an admin whom they had added, or somebody has done so for both.',
@@ -253,8 +253,8 @@ export const CODES = {
   NAME_RESERVED: refusal('The name is reserved for the system.', 'Choose another name.'),
   NAME_TAKEN: refusal('The name is in use, or was used before.', 'Choose another name.'),
   NAME_FOREIGN: refusal(
-    'The name belongs to a directory entry that Chamberlain does not manage.',
-    'Choose another name, or have an admin look at the entry.',
+    'An entry of the directory is wrong: one that Chamberlain does not manage has the name of an account, or lets others act as it; or the entry of an account has another name besides, the wrong class, or too many values.',
+    'For a new account, choose another name. Otherwise have an admin correct the entry.',
   ),
   ID_FOREIGN: refusal(
     'A number in the directory is wrong: an entry that Chamberlain does not manage has the number of an account, or the entry of an account has another number.',
@@ -316,8 +316,8 @@ export const CODES = {
     'Have an admin add a maintainer (maintainer.add).',
   ),
   DATABASE_FOREIGN: refusal(
-    'A database account, role or grant that Chamberlain does not manage is in the way.',
-    'Look at it, and remove it. Then run `chamberlain repair SUBJECT`.',
+    'A MariaDB server has an account, role, right or restriction that Chamberlain did not set, and that can affect an account.',
+    'Look at it, and do what the finding says. Then run `chamberlain repair SUBJECT`.',
   ),
   ARCHIVE_DIFFERS: refusal(
     'What is in place is not in the archive: it was made later, or belongs to another account.',

@@ -1,8 +1,11 @@
 /** The limit of a database account's connections, in words, and while they are being ended. */
+import { count } from '../shared/printable.ts';
 
 /** A limit in words. To MariaDB, 0 is no limit. */
 export function describeLimit(maxUserConnections: number): string {
-  return maxUserConnections === 0 ? 'no limit' : `at most ${maxUserConnections} connections`;
+  return maxUserConnections === 0
+    ? 'no limit'
+    : `at most ${count(maxUserConnections, 'connection')}`;
 }
 
 /**

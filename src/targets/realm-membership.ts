@@ -92,9 +92,13 @@ export async function readRealmGroup(
   const groups = await reader.find({ place: 'groups', any, attributes });
   const group = groups.find((entry) => entry.ref === ref);
   if (group !== undefined) return group;
-  throw new ChamberlainError('BACKEND_UNREADABLE', `reading the realm group ${ref}`, {
-    cause: new Error('it does not exist; load the initial tree, see deploy/ldap/tree.ldif'),
-  });
+  throw new ChamberlainError(
+    'BACKEND_UNREADABLE',
+    `reading the realm group ${readableRef(ref, realm.realm)}`,
+    {
+      cause: new Error('it does not exist; load the initial tree, see deploy/ldap/tree.ldif'),
+    },
+  );
 }
 
 function realmGroup({ realm }: Realm): EntryWant['ref'] {

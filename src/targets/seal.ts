@@ -81,7 +81,8 @@ export const seal: Target<DirectoryReader, EntryWant, DirectoryEntry | undefined
     const [was, is] = [parseSeal(before ?? ''), parseSeal(payload)];
     const effect = was !== undefined && is !== undefined && saysLess(was, is) ? 'revoke' : 'change';
     const step = modifyStep(want, effect, changes);
-    const change = `seal ${first === undefined ? 'none' : (was?.number ?? 'unreadable')} → ${is?.number}`;
+    const had = was === undefined ? 'unreadable' : `number ${was.number}`;
+    const change = `seal ${first === undefined ? 'none' : had} → number ${is?.number}`;
     const fault = was === undefined ? 'its seal cannot be read' : 'its seal is out of date';
     const because = first === undefined ? UNSEALED : fault;
     return { steps: [{ ...step, change, because }], findings: [] };

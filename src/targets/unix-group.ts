@@ -65,7 +65,7 @@ export const unixGroup: Target<DirectoryReader, EntryWant, GroupHave> = {
     return describeEntry(want, gid, countValues(want.attributes['member'], 'member'));
   },
 
-  async observe(reader, wanted) {
+  async observe(reader, wanted, realm) {
     const [found, accounts] = await Promise.all([
       reader.find({
         any: [
@@ -83,7 +83,7 @@ export const unixGroup: Target<DirectoryReader, EntryWant, GroupHave> = {
         ref.startsWith('toolGroups/cn=') ||
         attributes['objectClass']?.some((name) => /^(posixGroup|groupOfNames)$/i.test(name)),
     );
-    requireMembers(groups);
+    requireMembers(groups, realm.realm);
     const byTool = entriesFor(wanted, groups, (tool) => [
       ['cn', tool.account],
       ['gidNumber', String(tool.uid)],
@@ -133,12 +133,16 @@ function orphanFindings(want: EntryWant, wanted: Wanted): DraftFinding[] {
  * Throws BACKEND_UNREADABLE if access rules hide the members of a group: a groupOfNames always has one (RFC 4519,
  * section 3.5), so hidden members must not be taken for absent.
  */
-export function requireMembers(groups: readonly DirectoryEntry[]): void {
+export function requireMembers(groups: readonly DirectoryEntry[], realm: string): void {
   const blind = groups.find(
     (group) => (group.attributes['member'] ?? []).length === 0 && hasClass(group, 'groupOfNames'),
   );
   if (blind === undefined) return;
-  throw new ChamberlainError('BACKEND_UNREADABLE', `reading the members of ${blind.ref}`);
+  throw new ChamberlainError(
+    'BACKEND_UNREADABLE',
+    `reading the members of ${readableRef(blind.ref, realm)}`,
+    { cause: new Error('it shows none, although it must have one: access rules hide them') },
+  );
 }
 
 /** Members besides the tool itself, whose account belongs to another target. */

@@ -47,12 +47,12 @@ test('status and doctor warn when four in five are given out, and say what to do
   const { exit, out } = await run('status');
   expect(exit).toBe(EXIT.pending);
   expect(out).toMatch(
-    /^Scarce: only 2000 of 10000 numbers are left for new tools\. First add a range to `login-host\.yaml` on each login host.* Then add it to `ids\.tools` /u,
+    /^Scarce: few numbers are left for new tools: 2000 of 10000\. First add a range to `login-host\.yaml` on each login host.* Then add it to `ids\.tools` /u,
   );
   const lines = await withClient(admin, (client) => lookAtWork(client, world.config, new Date()));
   expect(lines.filter(({ what }) => /\bnumbers\b/u.test(what))).toMatchObject([
     { state: 'ok', what: '8999 of 9000 numbers are left for new people' },
-    { state: 'fix', what: 'only 2000 of 10000 numbers are left for new tools' },
+    { state: 'fix', what: 'few numbers are left for new tools: 2000 of 10000' },
   ]);
 });
 

@@ -66,6 +66,14 @@ describe('a request', () => {
     expect(await client.wait(create('root'))).toMatchObject({ ...refused, sentence });
   });
 
+  test('may have an id in capital letters, which the API names in small ones', async () => {
+    const id = '0B6F0E2E-1C5D-4E5B-9D5B-1F0C7A7E2A11';
+    const asked = { requestedBy: 'alice', name: newName(), title: 'T' };
+    const request = client.sign('tool.create', asked, { id });
+    expect(await client.send({ ...request, id })).toMatchObject({ id: request.id });
+    expect(request.id).toBe(id.toLowerCase());
+  });
+
   test('is only checked: nothing is done', async () => {
     const asked = { requestedBy: 'alice', name: newName(), title: 'T' };
     for (const _ of [1, 2]) {

@@ -21,7 +21,7 @@ test.each([
     'import',
     [
       'Imported: 1 person',
-      '1 mail address, of which 0 count as verified',
+      '1 mail address; verified: 0',
       'Not imported: 1 person',
       '`import --from-directory --homes`',
     ],

@@ -369,7 +369,7 @@ describe('on a machine that it has made a login host', () => {
     ['/etc/pam.d/sshd', "sed -i '$d' WHAT", /^line \d+ is ``, not `session requisite pam_listfile/],
     ['/var/lib/extrausers', 'chmod o+w WHAT', /^has the mode 0757, not 0755$/],
     ['/var/lib/chamberlain/login', 'chmod o+w WHAT', /^has the mode 0757, not 0755$/],
-    ['files in /var/lib/chamberlain/keys', PLANT, /^1 do not belong to root$/],
+    ['files in /var/lib/chamberlain/keys', PLANT, /^1 does not belong to root$/],
     ['/usr/lib/chamberlain/whoami', 'touch WHAT', /^is no longer needed$/],
     ['/var/lib/chamberlain/agent/state.json', 'touch WHAT', /^is no longer needed$/],
     ['/etc/sudo.conf', 'sed -i s/dynamic$/static/ WHAT', /is `Set group_source static`/],

@@ -61,6 +61,9 @@ interface Told {
 
 type Options = { config?: string; etc?: string; uid?: number; env?: Record<string, string> };
 
+/** How the check of the admin's key ends if PostgreSQL is late; for a test in which that is away, it is expected. */
+const KEY_UNKNOWN = /counts is not known$/u;
+
 /** If nothing hangs. */
 const doctor = (options: Options = {}) => lookedInTime([], options);
 
@@ -68,8 +71,8 @@ const doctor = (options: Options = {}) => lookedInTime([], options);
 async function lookedInTime(hanging: readonly RegExp[], options: Options = {}): Promise<Told> {
   return eventually('the other checks to be in time', async () => {
     const told = await lookOnce(options);
-    const late = told.lines.filter(({ what }) =>
-      /no answer within|counts is not known$/u.test(what),
+    const late = told.lines.filter(
+      ({ what }) => what.includes('no answer within') || KEY_UNKNOWN.test(what),
     );
     expect(late.filter(({ what }) => !hanging.some((pattern) => pattern.test(what)))).toEqual([]);
     return told;
@@ -198,7 +201,7 @@ test('for people: what is wrong, with what to do and a summary; with --verbose a
     const look = (...args: string[]) =>
       eventually('all checks to be in time', async () => {
         const ended = await runCli(['doctor', '--etc', etc, ...args], { config: world.configFile });
-        return !ended.out.includes('no answer within') && ended;
+        return !/no answer within|[1-9]\d* not looked at/u.test(ended.out) && ended;
       });
     const [short, whole] = [await look(), await look('--verbose')];
     said.push(short.out, whole.out);
@@ -1012,7 +1015,7 @@ describe('a server that hangs is named in one line, and takes no longer than its
     signalTree(pid, 'SIGSTOP');
     let told: Told;
     try {
-      told = await lookedInTime([says]);
+      told = await lookedInTime([says, KEY_UNKNOWN]);
     } finally {
       signalTree(pid, 'SIGCONT');
     }
@@ -1091,7 +1094,7 @@ test('servers that are down are named, each', async () => {
   await Promise.all(servers.map(stopServer));
   let told: Told;
   try {
-    told = await doctor();
+    told = await lookedInTime([KEY_UNKNOWN]);
   } finally {
     await Promise.all(servers.map(startServer));
     await running.startWork();
@@ -1137,7 +1140,7 @@ test('doctor names a server that a role cannot reach, since when, and what that 
     await Promise.all([world.slapd, world.redis, world.replica].map(startServer));
   }
   const time = String.raw`20\d\d-\d\d-\d\d \d\d:\d\d:\d\dZ`;
-  const stops = 'Meanwhile no account, group or key changes, and login hosts renew no key.';
+  const stops = 'Meanwhile no account, group or key is changed, and login hosts renew no key.';
   const lines = told.lines.filter(({ what }) => what.includes(world.config.ldap.uri));
   expect(lines).toEqual([
     {
@@ -1195,7 +1198,7 @@ describe('with the secrets that are there:', () => {
     const secrets = join(world.dir, 'no-secrets');
     mkdirSync(secrets, { mode: 0o711 });
     const config = writeVariant('no-secrets', (all) => ({ ...all, secrets }));
-    const told = await doctor({ config });
+    const told = await lookedInTime([KEY_UNKNOWN], { config });
     expect(only('fix', told)).toEqual([]);
     expect(told.exit).toBe(0);
     const wants = only('elsewhere', told).map(

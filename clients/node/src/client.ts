@@ -129,7 +129,11 @@ export class Client {
     { approvedBy, id = randomUUID() }: { approvedBy?: string; id?: string } = {},
   ): Request {
     const sub = approvedBy ?? fields.requestedBy;
-    return { id, token: signRequest(this.#signer, { jti: id, sub, request: { kind, ...fields } }) };
+    const jti = id.toLowerCase(); // as the API names it
+    return {
+      id: jti,
+      token: signRequest(this.#signer, { jti, sub, request: { kind, ...fields } }),
+    };
   }
 
   /**
@@ -310,7 +314,7 @@ export class Client {
   async #ask(path: string, { id, token }: Request, options: CallOptions): Promise<Outcome> {
     const call = { ...options, body: token, type: JWT };
     const outcome = await this.#json<Outcome | null>('POST', path, call);
-    if (outcome?.id === id) return { ...NOTHING_YET, ...outcome };
+    if (outcome?.id === id.toLowerCase()) return { ...NOTHING_YET, ...outcome };
     throw new Unreachable(`POST ${this.#base}${path}: the answer does not name the request`);
   }
 
@@ -365,7 +369,7 @@ export class Client {
     const stated = `status ${status}, content type ${found || 'none'}`;
     throw (
       problem ??
-      new Unreachable(`${method} ${this.#base}${path}: the answer is not of the API: ${stated}`)
+      new Unreachable(`${method} ${this.#base}${path}: the answer is not from the API: ${stated}`)
     );
   }
 }

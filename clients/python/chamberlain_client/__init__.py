@@ -134,7 +134,7 @@ class Client:
         self._realm, self._portal, self._kid = realm, portal, kid
         private = load_pem_private_key(key, password=None)
         if not isinstance(private, Ed25519PrivateKey):
-            raise ValueError("the key of a portal must be an Ed25519 key")
+            raise ValueError("the key must be an Ed25519 key")
         self._key = private
         self._events_key: Ed25519PublicKey | None = None
         if events_key is not None:
@@ -162,7 +162,7 @@ class Client:
         id: a UUID of your own; a new one by default
         check: the request is only a question, see `check`
         """
-        id = id or str(uuid.uuid4())
+        id = (id or str(uuid.uuid4())).lower()  # as the API names it
         now = int(time.time())
         claims: Json = {
             "iss": self._portal,
@@ -332,7 +332,7 @@ class Client:
 
     def _ask(self, path: str, query: Mapping[str, Any], request: Request, wait: float) -> Outcome:
         found = self._json("POST", path, query, request.token, "application/jwt", wait)
-        if not isinstance(found, dict) or found.get("id") != request.id or "verdict" not in found:
+        if not isinstance(found, dict) or found.get("id") != request.id.lower() or "verdict" not in found:
             raise Unreachable(f"POST {self._url}{path}: the answer does not name the request")
         return _outcome(found)
 
@@ -409,7 +409,7 @@ class Client:
             return answer
         problem = _problem(answer) if status >= 300 and found == "application/problem+json" else None
         stated = f"status {status}, content type {found or 'none'}"
-        raise problem or Unreachable(f"{method} {self._url}{path}: the answer is not of the API: {stated}")
+        raise problem or Unreachable(f"{method} {self._url}{path}: the answer is not from the API: {stated}")
 
 
 def _problem(answer: requests.Response) -> Problem | None:

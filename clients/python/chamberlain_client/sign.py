@@ -40,7 +40,7 @@ SETTINGS = ("url", "realm", "admin", "key")
 ANSWERS = {
     "access.grant": ("GIVE {person} access to the realm {realm}", {"person"}, {"reason"}),
     "access.refuse": ("REFUSE {person} access to the realm {realm}", {"person", "reason"}, set()),
-    "request.approve": ("APPROVE the request {request}", {"request"}, {"reason", "sentBy"}),
+    "request.approve": ("APPROVE the request {request}", {"request"}, {"sentBy"}),
     "request.reject": ("REJECT the request {request}", {"request", "reason"}, {"sentBy"}),
 }
 
@@ -83,7 +83,7 @@ def main(words: list[str] | None = None) -> int:
         return 1
     if outcome.verdict is None:
         print("There is no verdict after a minute. It may still come.")
-        print("Run the same command again: what counted already is refused.")
+        print("Run the same command again: if the first answer has counted by then, the second one is refused.")
     elif outcome.verdict == "refused":
         print(f"Refused: {_plain(outcome.sentence or '')} ({outcome.code})")
     else:

@@ -208,5 +208,5 @@ export async function withSeen<Result>(
 
 /** The error for a step that is stale. */
 export function stale(name: string): ChamberlainError {
-  return new ChamberlainError('STEP_STALE', `finding ${name} unchanged`);
+  return new ChamberlainError('STEP_STALE', `${name} has changed since the step was planned`);
 }

@@ -48,7 +48,10 @@ export interface Names {
 export function namesOf(base: string, realm: string, isShared = false): Names {
   const suffix = parseDn(base);
   if (suffix === undefined)
-    throw new ChamberlainError('CONFIG_INVALID', `reading ldap.base ${base}`);
+    throw new ChamberlainError(
+      'CONFIG_INVALID',
+      `ldap.base ${base} is not a DN, such as dc=example,dc=org`,
+    );
   const above = suffix.map(({ attribute, value }) => [attribute, value] as const);
   const below = (path: readonly (readonly [string, string])[]) => formatDn([...path, ...above]);
   const { entry, value: readValue, placeOf, within } = readDnsOf(suffix, realm);

@@ -98,6 +98,16 @@ interface Recorded {
   verifier: string;
   previous?: string;
 }
+/** What each verb does, as an error says it. */
+const ACTS: Record<DatabaseAction['verb'], string> = {
+  'db.createUser': 'creating',
+  'db.dropUser': 'dropping',
+  'db.setVerifier': 'changing the password of',
+  'db.setLimit': 'changing the connection limit of',
+  'db.grant': 'granting rights to',
+  'db.revoke': 'revoking rights of',
+  'db.setLocked': 'locking or unlocking',
+};
 type ReadVerifier = (uid: number, epoch: number) => Promise<Recorded | undefined>;
 
 /**
@@ -117,7 +127,7 @@ export function openDatabasesWriter(
         throw new TypeError(`${action.verb} is not a verb of databases`);
       if (!/^[su][1-9][0-9]{0,9}$/.test(action.user))
         throw new TypeError('not one of our database users');
-      const act = `${action.verb} ${action.user} on ${action.server}`;
+      const act = `${ACTS[action.verb]} ${action.user} on ${action.server}`;
       const context = { server: action.server, user: action.user };
       try {
         const verifiers = 'epoch' in action ? await verifiersOf(action, readVerifier) : [];

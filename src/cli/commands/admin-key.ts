@@ -129,7 +129,8 @@ async function makeFile({ out, label, person }: NewOptions): Promise<string> {
     `Passphrase for ${out} (at least ${LEAST_PASSPHRASE} characters): `,
     'The same again: ',
   ]);
-  if (passphrase !== again) throw usage('the two passphrases differ');
+  if (passphrase !== again)
+    throw new ChamberlainError('USAGE', 'the two passphrases differ', { action: 'Try again.' });
   if (passphrase.length < LEAST_PASSPHRASE) {
     throw usage(`the passphrase has fewer than ${LEAST_PASSPHRASE} characters`);
   }

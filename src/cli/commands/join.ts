@@ -102,7 +102,7 @@ async function loginHostAct(config: Config, request: LoginHostRequest, out: stri
       before === undefined
         ? '- the directory gets an account for it, which may read what login hosts need'
         : '- its account in the directory gets a new password, and the present one ends',
-      `- its answer is written to ${out}: it reaches the directory by ${joining.ldap.uris.join(' and ')}`,
+      `- its answer is written to ${out}; ${name} will reach the directory at ${joining.ldap.uris.join(' and ')}`,
     ],
     join: (say) => joinHost(config, joining, { out, say }),
     next: { done: `${name} may read the directory.`, command: 'chamberlain-login-host setup' },
@@ -124,11 +124,11 @@ async function roleAct(
     shown: [
       `${name} is to run ${all} of the realm ${config.realm}:`,
       `- ${joining.units.join(' and ')} will stop here, and will not start at boot any more`,
-      `- ${configFile} names the machine, so that \`chamberlain setup\` does not start that again`,
-      `- its answer is written to ${out}: the secrets of ${all}; it reaches PostgreSQL at ${postgres.host}`,
+      `- ${configFile} will name the machine, so that \`chamberlain setup\` does not start ${joining.units.join(' and ')} here again`,
+      `- its answer is written to ${out}: the secrets of ${all}; ${name} will reach PostgreSQL at ${postgres.host}`,
       ...(folders.length === 0
         ? []
-        : [`- ${folders.join(', ')} are not moved: mount or copy them there before the next step`]),
+        : [`- not moved: ${folders.join(', ')}. Mount or copy that there before the next step`]),
     ],
     join: (say) => joinRole(config, joining, { out, configFile, say }),
     next: { done: `Stopped here: ${all}.`, command: 'chamberlain setup' },

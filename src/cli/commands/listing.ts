@@ -193,8 +193,9 @@ function defineTools(command: Command): void {
 function defineKeys(command: Command): void {
   definePaging(command, 'number', (option) => option.argParser(parseNumber).default(0, 'none'))
     .description(
-      'Lists SSH keys in the order in which they were first added: the person, when the key expires, and\n' +
-        'its fingerprint, as ssh-keygen -l prints it. Removed keys are listed only with --removed.',
+      'Lists SSH keys in the order in which they were first added: the number of the key (column `key`),\n' +
+        'the person, when the key expires, and its fingerprint, as ssh-keygen -l prints it. Removed keys\n' +
+        'are listed only with --removed.',
     )
     .option('--person <name>', 'only the keys of this person')
     .option('--expired', 'only keys that have expired')

@@ -21,6 +21,7 @@ import { configOf, wantsJson } from '../configuration.ts';
 import { EXIT } from '../exit.ts';
 import { printPage } from '../fold.ts';
 import { paint, print, printJson } from '../table.ts';
+import { count } from '../../shared/printable.ts';
 
 const LOOK_MS = 20;
 /** A process that has not answered by then is in the middle of a decision, or hangs. */
@@ -102,11 +103,15 @@ function show({ digest, processes }: ConfigStatus, silent: readonly string[], js
     );
   }
   for (const each of behind) {
-    printPage(paint('red', `${describeConfigUser(each)} does not use it: ${each.why}`));
+    printPage(
+      paint('red', `${describeConfigUser(each)} does not use the new configuration: ${each.why}`),
+    );
   }
   if (processes.length + silent.length === 0)
-    print('no process works: each reads the configuration when it starts');
+    print('no worker is running: each reads the configuration when it starts');
   const done = processes.length - behind.length;
   if (done > 0)
-    print(`${done} of ${processes.length} processes use configuration ${digest.slice(0, 12)}`);
+    print(
+      `${done} of ${count(processes.length, 'process', 'processes')} ${done === 1 ? 'uses' : 'use'} configuration ${digest.slice(0, 12)}`,
+    );
 }

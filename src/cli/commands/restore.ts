@@ -41,7 +41,10 @@ export function define(command: Command): void {
         'follows it to its end. If the command is interrupted, the restoration continues by itself.',
     )
     .argument('<TOOL>', 'a tool (bridgebot or tools.bridgebot)')
-    .option('--portal-key <file>', "the admin's key (default: as for `submit`)")
+    .option(
+      '--portal-key <file>',
+      "the admin's key (default: $CHAMBERLAIN_ADMIN_KEY, or `adminKey` in the configuration)",
+    )
     .addOption(
       new Option('--timeout <seconds>', 'how long to follow it')
         .argParser(parseSeconds)

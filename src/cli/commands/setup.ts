@@ -108,7 +108,7 @@ export function define(command: Command): void {
     .option('--check', 'show only the pieces that differ; change nothing')
     .option(
       '--renew',
-      'only renew certificates that have less than a third of their life left, and have the servers show them',
+      'only renew certificates that have less than a third of their life left, and make the servers use the new ones',
     )
     .option(
       '--role <roles>',

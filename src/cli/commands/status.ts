@@ -150,7 +150,7 @@ async function showAll(
   for (const page of pages) if (page !== '') printPage(`\n${page}`);
   if (left !== null) {
     print(
-      `\nrequests of portals that are not in the configuration wait, the oldest, of ${left.portal}, for ${renderAge(left.since, now)}: they get verdicts only if the configuration lists their portal again, with the keys that signed them`,
+      `\nrequests of portals that are not in the configuration are waiting; the oldest, of the portal ${left.portal}, has waited for ${renderAge(left.since, now)}. They get verdicts only if the configuration lists their portal again, with the keys that signed them`,
     );
   }
   if (oldestRequest !== null) {

@@ -62,7 +62,7 @@ export function define(command: Command): void {
     .option('--portal <name>', 'send as this portal')
     .option(
       '--portal-key <file>',
-      "the key to sign with: Ed25519, PKCS #8 in PEM; an admin's may be in OpenSSH's format, or a .pub file whose key an ssh-agent holds",
+      "the key to sign with, required with --portal (default: $CHAMBERLAIN_ADMIN_KEY, or `adminKey` in the configuration): Ed25519, PKCS #8 in PEM; an admin's may be in OpenSSH's format, or a .pub file whose key an ssh-agent holds",
     )
     .option(
       '--api',
@@ -147,7 +147,7 @@ function defineKind(parent: Command, kind: RequestKind): void {
   }
 }
 
-const BY_NUMBER = ', or its number, as `requests` shows it';
+const BY_NUMBER = ', or (without --api) its number, as `requests` shows it';
 
 /** Whether the field names a waiting request. */
 function isWaiting(kind: RequestKind, field: string): boolean {

@@ -84,9 +84,11 @@ async function post(
     [answer] = (await once(sent, 'response')) as [IncomingMessage];
     for await (const chunk of answer.setEncoding('utf8')) text += chunk as string;
   } catch (cause) {
-    throw new ChamberlainError('BACKEND_UNAVAILABLE', `calling the API at ${url.origin}`, {
-      cause,
-    });
+    throw new ChamberlainError(
+      'BACKEND_UNAVAILABLE',
+      `calling the API at ${url.origin}: ${id} may have been sent`,
+      { cause, action: sendAgain(id) },
+    );
   }
   return readAnswer(url.origin, answer, text, id);
 }
@@ -111,6 +113,11 @@ function readAnswer(
   const isKnown = code !== undefined && Object.hasOwn(CODES, code);
   throw new ChamberlainError(
     isKnown ? (code as Code) : 'BACKEND_UNAVAILABLE',
-    detail ?? `the answer from ${origin}, with status ${status}, is not of the API`,
+    detail ?? `the answer from ${origin}, with status ${status}, is not from the API`,
+    isKnown ? {} : { action: sendAgain(id) },
   );
+}
+
+function sendAgain(id: string): string {
+  return `Check that the API runs and can be reached. Then run the command again with \`--id ${id}\`: with the same id the request counts once.`;
 }

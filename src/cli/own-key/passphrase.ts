@@ -44,7 +44,8 @@ async function readLines(
   let typed: string[] = [];
   for await (const text of terminal.iterator({ destroyOnReturn: false }) as AsyncIterable<string>) {
     for (const char of text) {
-      if (char === KEY.abort) throw new ChamberlainError('USAGE', 'no passphrase was given');
+      if (char === KEY.abort)
+        throw new ChamberlainError('USAGE', 'no passphrase was given', { action: 'Try again.' });
       if (KEY.end.includes(char)) {
         lines.push(typed.join(''));
         typed = [];
@@ -55,5 +56,5 @@ async function readLines(
       else typed.push(char);
     }
   }
-  throw new ChamberlainError('USAGE', 'no passphrase was given');
+  throw new ChamberlainError('USAGE', 'no passphrase was given', { action: 'Try again.' });
 }

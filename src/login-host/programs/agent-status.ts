@@ -177,7 +177,7 @@ function renderHeld({ held }: LoginStatus, age: Age): string[] {
     '',
     `Entries that have been missing from the directory for ${age(held.since)}, although the heartbeat does not say that they are gone (${held.inAll}):`,
     renderNames(held.names, held.inAll),
-    'This host keeps them. If they should exist, repair the directory. If not, run `keys-agent accept` as root.',
+    'This host keeps them while it does not trust the directory. If they should exist, repair the directory. If not, run `keys-agent accept` as root.',
   ];
 }
 
@@ -187,7 +187,7 @@ function renderDisappeared({ disappeared = [] }: LoginStatus): string[] {
     '',
     `Entries that disappeared in the last hour, although the heartbeat does not say that they are gone (${disappeared.length}):`,
     renderNames(disappeared, disappeared.length),
-    'Their accounts and keys are removed, but their processes still run. If they should exist, repair the directory. ' +
+    'They are few, so their accounts and keys are removed, but their processes still run. If they should exist, repair the directory. ' +
       'If not, run `keys-agent accept` as root: it ends the processes, and accepts everything else above that is in doubt.',
   ];
 }

@@ -46,7 +46,7 @@ export const directory: RoleDescriptor<'directory'> = {
       freeze_older(text, timestamptz) TO chamberlain_directory;`,
   places: ({ ldap }) => [['directory', ldap.base]],
   server: ({ ldap }) => `the directory ${ldap.uri}`,
-  stops: () => 'no account, group or key changes, and login hosts renew no key',
+  stops: () => 'no account, group or key is changed, and login hosts renew no key',
   loadParts: async () => (await import('./worker.ts')).DIRECTORY,
   loadChecks: () => import('./checks.ts'),
 };

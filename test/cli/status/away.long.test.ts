@@ -139,7 +139,7 @@ describe('without Redis', () => {
     const before = await countQueued();
     const { exit, err, first } = await sendTwo(10, () => stopServer(world.redis));
     expect(exit).toBe(EXIT.failed);
-    expect(err).toMatch(/^BACKEND_UNAVAILABLE: 1 of 2 requests were sent: adding a request/mu);
+    expect(err).toMatch(/^BACKEND_UNAVAILABLE: 1 of 2 requests was sent: adding a request/mu);
     expect(err).toMatch(
       / Check that the server runs and can be reached\. Then send the others\.\n$/u,
     );
@@ -154,7 +154,7 @@ describe('without Redis', () => {
       Promise.resolve(signalTree(runningPid(world.redis) ?? 0, 'SIGSTOP')),
     );
     const told =
-      /^BACKEND_UNAVAILABLE: 1 of 2 requests were sent, and (\S{36}) may have been sent: /mu;
+      /^BACKEND_UNAVAILABLE: 1 of 2 requests was sent, and (\S{36}) may have been sent: /mu;
     expect(err).toMatch(told);
     const [, id = ''] = told.exec(err) ?? [];
     expect(err).toMatch(

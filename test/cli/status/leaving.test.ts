@@ -267,7 +267,7 @@ describe('when some are leaving', () => {
     expect(out).toMatch(
       new RegExp(
         `^${uids['gone']} was the number of tools\\.gone, a tool that was deleted .*\\. Neither the number nor the name will be given again\\. ` +
-          'Its archives: home in /srv/chamberlain/homes/gone\\.1, databases in /srv/chamberlain/databases/gone\\.1, kept until ',
+          'The archives: home in /srv/chamberlain/homes/gone\\.1, databases in /srv/chamberlain/databases/gone\\.1, kept until ',
         'u',
       ),
     );
@@ -277,7 +277,7 @@ describe('when some are leaving', () => {
     const database = `s${uids['gone']}__data`;
     const { known } = (await json('explain', database)) as never as { known: string[] };
     expect(known[0]).toBe(
-      `${database} was a database of tools.gone: s${uids['gone']} is deleted, and its databases were archived before.`,
+      `${database} was a database of tools.gone: s${uids['gone']} is deleted, and so are its databases.`,
     );
     const locked = (await json('explain', `s${uids['soon']}__x`)) as never as { known: string[] };
     expect(locked.known[0]).toContain('is locked, because tools.soon is disabled.');

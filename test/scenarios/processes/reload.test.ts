@@ -143,7 +143,7 @@ test('a portal that is removed finds its requests decided when it comes again', 
   const asked = portal!.ask({ ...update, displayName: 'S' });
   await eventually('the request to wait', async () => (await realm.waiting(portal!.name)) === 1);
   expect((await chamberlain('status')).out).toMatch(
-    /requests of portals .* wait, the oldest, of p0, for .*: they get verdicts only if the configuration lists their portal again,/u,
+    /requests of portals .* are waiting; the oldest, of the portal p0, has waited for .*\. They get verdicts only if the configuration lists their portal again,/u,
   );
   realm.write((config) => config);
   expect(await chamberlain('reload')).toMatchObject({ exit: 0 });

@@ -268,7 +268,7 @@ describe('ground that moves after it was read', () => {
         {
           ...{ state: 'refused', code: 'PLAN_MOVED' },
           sentence:
-            'its plan has no step left, but it now has: home-directory finding /data/project/found',
+            'its plan has no step left, but something new stands in the way: home-directory finding /data/project/found',
         },
       ],
     });

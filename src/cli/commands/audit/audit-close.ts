@@ -21,6 +21,7 @@ import { operatorName } from '../../operator.ts';
 import { type Progress, startProgress } from '../../progress.ts';
 import { findSubmitter } from '../../submission.ts';
 import { print, printJson } from '../../table.ts';
+import { count } from '../../../shared/printable.ts';
 
 export function defineClose(command: Command): void {
   command
@@ -156,10 +157,10 @@ async function fileAndRecord(
   return closing;
 
   async function* counted<T>(rows: AsyncIterable<T>, total: number): AsyncGenerator<T> {
-    let count = 0;
+    let written = 0;
     for await (const each of rows) {
-      count += 1;
-      if (count % 1000 === 0) progress.say(`wrote ${count} of ${total} rows`);
+      written += 1;
+      if (written % 1000 === 0) progress.say(`wrote ${written} of ${total} rows`);
       yield each;
     }
   }
@@ -193,9 +194,9 @@ async function remove(
   }
   let removed = 0;
   for (let more = true; more;) {
-    const count = await store.removeClosed(client);
-    removed += count;
-    more = count > 0;
+    const now = await store.removeClosed(client);
+    removed += now;
+    more = now > 0;
     progress.say(`removed ${removed} of ${total} rows`);
   }
   return removed;
@@ -204,8 +205,8 @@ async function remove(
 function renderClosed({ year, first, last, file, sha256, hash, removed }: Closed): string {
   return [
     removed === 0
-      ? `${year} was already closed: ${last - first + 1} rows`
-      : `closed ${year}: ${last - first + 1} rows, ${removed} of them removed from PostgreSQL now`,
+      ? `${year} was already closed: ${count(last - first + 1, 'row')}`
+      : `closed ${year}: ${count(last - first + 1, 'row')}, ${removed} of them removed from PostgreSQL now`,
     `file   ${file}`,
     `sha256 ${sha256}`,
     `head   ${hash}`,

@@ -23,6 +23,7 @@ import { type Progress, startProgress } from '../../progress.ts';
 import { parseSince } from '../../options/since.ts';
 import { requireSubjects, withAdmin } from '../../admin.ts';
 import { paint, print, printJson, renderColumns, renderTable } from '../../table.ts';
+import { count } from '../../../shared/printable.ts';
 
 interface AuditOptions {
   subject?: string;
@@ -140,8 +141,8 @@ function defineVerify(command: Command): void {
       if (json) printJson(verdict);
       else printPage(renderVerdict(verdict));
       if (verdict.faultsInAll > 0) {
-        const count = verdict.faultsInAll === 1 ? 'one fault' : `${verdict.faultsInAll} faults`;
-        process.stderr.write(`${failureLine('AUDIT_BROKEN', `${count} in the audit`)}\n`);
+        const faults = verdict.faultsInAll === 1 ? 'one fault' : `${verdict.faultsInAll} faults`;
+        process.stderr.write(`${failureLine('AUDIT_BROKEN', `${faults} in the audit`)}\n`);
         process.exitCode = EXIT.failed;
       }
     });
@@ -218,14 +219,14 @@ function renderVerdict(verdict: ChainVerdict): string {
     row === undefined
       ? 'no row is sealed'
       : `row  ${row}, ${at ?? (sealed === 0 ? 'which is in a file' : 'which is gone')}`,
-    `${sealed} rows are sealed, ${waiting} wait to be sealed`,
+    `sealed: ${count(sealed, 'row')}; waiting to be sealed: ${waiting}`,
     ...(last === undefined
       ? []
-      : [`the years up to ${last.year} are closed: ${last.last} rows, in files`]),
+      : [`the years up to ${last.year} are closed: ${count(last.last, 'row')}, in files`]),
     ...(toRemove === 0
       ? []
       : [
-          `${toRemove} of those are still in PostgreSQL: run \`chamberlain audit close ${last?.year} --out FOLDER\` again, with the folder of its file`,
+          `still in PostgreSQL: ${toRemove} of those: run \`chamberlain audit close ${last?.year} --out FOLDER\` again, with the folder of its file`,
         ]),
     ...(headFound === true ? ['the given head is in the chain'] : []),
   ];

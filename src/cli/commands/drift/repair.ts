@@ -155,6 +155,9 @@ function questionOf(steps: number, withheld: number): string {
     steps === 0
       ? 'There is no step to take. Have the roles try again what they have given up on?'
       : `Take ${steps === 1 ? 'this step' : `these ${steps} steps`}?`;
-  const left = withheld === 0 ? '' : ` (without ${withheld} that destroy data: see --destroy)`;
+  const left =
+    withheld === 0
+      ? ''
+      : ` (without ${withheld} that ${withheld === 1 ? 'destroys' : 'destroy'} data: see --destroy)`;
   return `\n${what}${left} [y/N] `;
 }

@@ -41,7 +41,7 @@ import { type Sighting, sightingsOf } from '../../../unmanaged/sightings.ts';
 import { seal } from '../../../targets/seal.ts';
 import type { Command } from '../../command.ts';
 import { configOf, wantsJson } from '../../configuration.ts';
-import { canAsk, confirm } from '../../confirm.ts';
+import { canAsk, confirm, whyNotAsked } from '../../confirm.ts';
 import { EXIT, failureLine, RUN_AGAIN } from '../../exit.ts';
 import {
   type ImportReport,
@@ -153,8 +153,7 @@ async function agree(command: Command, losses: Losses, yes: boolean): Promise<bo
   if (text === '' || yes) return true; // the report names them
   if (!wantsJson(command)) print(`${text}\n`);
   if (!canAsk(command)) {
-    const sentence =
-      'this import would leave out members, or leave people without a key or the realm without an admin, and there is no terminal to confirm on; give --yes, or --check';
+    const sentence = `this import would leave out members, or leave people without a key or the realm without an admin, and ${whyNotAsked(command)}; give --yes, or --check`;
     throw new ChamberlainError('USAGE', sentence);
   }
   return await confirm('Import the rest anyway? [y/N] ', 'Nothing was imported.');

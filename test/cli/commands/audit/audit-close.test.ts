@@ -539,7 +539,7 @@ describe('cut', () => {
         closed: [{ year: 2023 }],
       });
       expect((await run('verify')).out).toContain(
-        `${left} of those are still in PostgreSQL: run \`chamberlain audit close 2023 --out FOLDER\` again`,
+        `still in PostgreSQL: ${left} of those: run \`chamberlain audit close 2023 --out FOLDER\` again`,
       );
       const moved = `${fileOf(2023)}.elsewhere`;
       copyFileSync(fileOf(2023), moved);
