@@ -13,8 +13,8 @@ const HELP = `Usage: install [--check [--json]] [OPTION…]
 
 Makes this machine (Debian 13; run it as root) a login host: people can log in with the keys in the directory,
 and use the commands \`become\` and \`take\`. It may be run again at any time: what is right is left alone, and
-a setting whose option you do not give stays as it was. In the Debian package, its name is chamberlain-login-host, and
-the package itself contains the programs, the units and the accounts.
+a setting whose option you do not give stays as it was. The Debian package installs this program as
+chamberlain-login-host; the package itself brings the programs, the units and the accounts.
 
 To join a realm (with \`setup\`, only these options are allowed):
 

@@ -376,7 +376,7 @@ export const CODES = {
   // what an import cannot take
   ENTRY_INCOMPLETE: refusal(
     'The entry lacks a value that it must have, or has a wrong or a conflicting one.',
-    'Correct the entry in the directory, and import again.',
+    'Correct the entry in the directory, and import again. If the account was imported without that value, send person.update instead.',
   ),
   DELETION_UNDATED: refusal(
     'The tool is marked for deletion, but without a time from which to count.',

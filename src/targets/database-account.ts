@@ -275,7 +275,10 @@ function addLock({ server, account, want, wanted, wantedGrants, add }: OnServer)
   const [change, because] = !account.locked
     ? ['unlocked → locked', whyLocked(wanted)]
     : isLimitRight
-      ? ['locked again', 'its scheduled events (CREATE EVENT) still run although it is locked']
+      ? [
+          'locked → locked, without the right EVENT',
+          'as long as it has the right EVENT, its scheduled events run although it is locked',
+        ]
       : ['locked again', 'its connections may still be open although it is locked'];
   const withoutEventsOn = runsEvents.map(patternOf);
   add('revoke', change, because, {
@@ -294,9 +297,10 @@ function addRevocation(
       !isButForEvent(grant, wantedGrants),
   );
   if (tooMuch.length === 0) return;
-  add('revoke', `revoke ${tooMuch.join(', ')}`, 'it has more rights than it should', {
-    ...{ verb: 'db.revoke', server, user: want.user, grants: tooMuch },
-    keep: wantedGrants.filter((one) => isCovered(one, account.grants)),
+  const keep = wantedGrants.filter((one) => isCovered(one, account.grants));
+  const goes = tooMuch.map((grant) => beyond(grant, keep));
+  add('revoke', `revoke ${goes.join(', ')}`, 'it has more rights than it should', {
+    ...{ verb: 'db.revoke', server, user: want.user, grants: tooMuch, keep },
     locked: want.locked || account.locked,
   });
 }
@@ -407,6 +411,16 @@ function covers(one: Grant, other: Grant): boolean {
 /** ALL on databases, although all but EVENT is wanted: it goes with the lock. */
 function isButForEvent(grant: Grant, wanted: readonly Grant[]): boolean {
   return grant.startsWith('ALL on ') && wanted.includes(`${EVENTLESS} on ${patternOf(grant)}.*`);
+}
+
+/** What really goes of a grant that is revoked, where some of its privileges are granted again in the same step. */
+function beyond(grant: Grant, keep: readonly Grant[]): string {
+  const [privileges, place] = splitGrant(grant);
+  const kept = keep.map(splitGrant).flatMap(([of, where]) => (where === place ? of : []));
+  const goes = privileges.flatMap((each) =>
+    kept.includes(each) ? [] : each === 'ALL' && kept.includes(EVENTLESS) ? ['EVENT'] : [each],
+  );
+  return place === undefined ? grant : `${goes.join(', ')} on ${place}`;
 }
 
 /** `s51234\_\_%` of `ALL on s51234\_\_%.*` */

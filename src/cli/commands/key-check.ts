@@ -29,7 +29,8 @@ export function define(key: Command): void {
       `
 Exit codes:
   0  the key is accepted
-  2  the key is not accepted: see standard error, \`KEY_…: sentence\``,
+  2  the key is not accepted (standard error: \`KEY_…: sentence\`), or the file or the command line
+     is wrong (\`USAGE: …\`)`,
     )
     .action(async (file: string) => {
       const verdict = parseSshKey(await readInput(file));

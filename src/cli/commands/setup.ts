@@ -57,10 +57,10 @@ const ANSWERS = `      realm: tools                     # the prefix of every to
       redis:                           # optional: one that is there already
         url: rediss://cache.example.org
         caFile: /etc/ssl/own.pem
-      ldap:                            # optional: one that is there already; others may use it
+      ldap:                            # optional, not with listen: one that is there already; others may use it
         uri: ldaps://ldap.example.org
         caFile: /etc/ssl/own.pem
-        administrator:                 # optional: the olcRootDN, or EXTERNAL with ldapi
+        administrator:                 # the olcRootDN, or EXTERNAL with ldapi
           user: cn=admin,dc=example,dc=org
           passwordFile: /root/password
         config:                        # optional, the same for cn=config
@@ -71,7 +71,7 @@ const ANSWERS = `      realm: tools                     # the prefix of every to
         port: 5432
         database: chamberlain
         caFile: /etc/ssl/own.pem
-        administrator:                 # optional, also in database
+        administrator:                 # optional; the MariaDB server above may have one too
           user: postgres
           passwordFile: /root/password
       ids:                             # optional: ranges of numbers
@@ -79,8 +79,8 @@ const ANSWERS = `      realm: tools                     # the prefix of every to
         tools: [{ first: 50000, last: 59999 }]
 
 A server that is there already is used as it is. \`setup\` writes down what its administrator must run
-there, or runs that itself if it gets a login. In a directory it changes and deletes nothing, and
-adds only what it has shown before.`;
+there, or runs that itself if it gets a login. For a directory it needs a login: it changes and
+deletes nothing there, and adds only what it has shown before.`;
 
 export function define(command: Command): void {
   command

@@ -62,7 +62,7 @@ export function define(command: Command): void {
     .option('--portal <name>', 'send as this portal')
     .option(
       '--portal-key <file>',
-      "the key to sign with, required with --portal (default: $CHAMBERLAIN_ADMIN_KEY, or `adminKey` in the configuration): Ed25519, PKCS #8 in PEM; an admin's may be in OpenSSH's format, or a .pub file whose key an ssh-agent holds",
+      "the key to sign with: with --portal, a key of that portal (required); without it, the admin's own (default: $CHAMBERLAIN_ADMIN_KEY, or `adminKey` in the configuration). Ed25519, PKCS #8 in PEM; an admin's may be in OpenSSH's format, or a .pub file whose key an ssh-agent holds",
     )
     .option(
       '--api',
