@@ -59,10 +59,11 @@ export function renderSurvey(
   heading: (text: string) => string = (text) => text,
   planned = { plan: '`chamberlain plan` with the same arguments', repair: '`chamberlain repair`' },
 ): string {
-  const parts = joinUnreadable(groupSurvey(report)).map((group) =>
+  const groups = groupSurvey(report);
+  const parts = joinUnreadable(groups).map((group) =>
     [heading(printable(titleOf(group))), ...renderItems(group).map(printable)].join('\n'),
   );
-  parts.push([renderTotals(countSurvey(report)), ...hintsOn(report, planned)].join('\n'));
+  parts.push([renderTotals(countSurvey(report), groups), ...hintsOn(report, planned)].join('\n'));
   return parts.join('\n\n');
 }
 
@@ -85,17 +86,25 @@ function titleOf(group: Group): string {
   if (kind !== 'drift') {
     const meaning = code === undefined ? '' : CODES[code].meaning;
     const isUnmanaged = code === 'UNMANAGED';
-    const blocksNone = group.count === 1 ? '; it blocks no step' : '; they block no step';
+    const blocksNone = countTexts(group) === 1 ? '; it blocks no step' : '; they block no step';
     const isAside = kind === 'advisory';
     const aside =
       kind === 'ignored' || (isAside && isUnmanaged) ? '; ignored' : isAside ? blocksNone : '';
     if (isUnmanaged)
       return `${code}, ${what}: ${count(group.count, 'finding')}${aside}. ${meaning}`;
-    return `${code}: ${many(group, 'finding')}${aside}. ${meaning}`;
+    const texts = countTexts(group);
+    const found =
+      texts < group.count
+        ? `${count(texts, 'finding')} about ${count(group.accounts, 'account')}`
+        : many(group, 'finding');
+    return `${code}: ${found}${aside}. ${meaning}`;
   }
   const meaning = effect === undefined ? '' : `${WORDS[effect]}, `;
   return `${target}, ${what}: ${meaning}${many(group, 'difference')}`;
 }
+
+/** A finding about several accounts counts once, as in a plan. */
+const countTexts = ({ items }: Group): number => new Set(items.map(({ text }) => text)).size;
 
 /** `1 difference`, `3 differences`; also the number of accounts, where that is lower. */
 function many({ count: number, accounts }: Group, noun: string): string {
@@ -122,17 +131,21 @@ function renderItems({ kind, items, count: number }: Group): string[] {
   return left === 0 ? lines : [...lines, `  … and ${left} more`];
 }
 
-function renderTotals(totals: SurveyTotals): string {
+function renderTotals(totals: SurveyTotals, groups: readonly Group[]): string {
+  const repeated = groups
+    .filter(({ kind, code }) => (kind === 'finding' || kind === 'advisory') && code !== 'UNMANAGED')
+    .reduce((sum, group) => sum + group.count - countTexts(group), 0);
+  const findings = totals.findings - repeated;
   const effects = (Object.keys(WORDS) as Effect[])
     .filter((effect) => totals[effect] > 0)
     .map((effect) => `${totals[effect]} ${WORDS[effect]}`);
   const found = [
-    totals.unreadable === 0 ? '' : `${totals.unreadable} UNREADABLE`,
-    totals.findings === 0 ? '' : count(totals.findings, 'finding'),
+    findings === 0 ? '' : count(findings, 'finding'),
     totals.drifts === 0
       ? ''
       : `${count(totals.drifts, 'difference')} on ${count(totals.accounts, 'account')} (${effects.join(', ')})`,
     totals.waiting === 0 ? '' : `${totals.waiting} waiting for another role`,
+    totals.unreadable === 0 ? '' : 'something is UNREADABLE',
   ].filter(Boolean);
   return `${count(totals.subjects, 'subject')} checked: ${found.join(', ') || 'all as wanted'}`;
 }

@@ -88,7 +88,7 @@ function summaryOf(repaired: Pick<Repaired, 'parts' | 'owed' | 'withheld' | 'rep
   const left = [
     ...(owed.length === 0 ? [] : [`${count(owed.length, 'account')} behind`]),
     ...(withheld.length === 0 ? [] : [`${withheld.length} withheld`]),
-    ...(unread === 0 ? [] : [`${unread} UNREADABLE`]),
+    ...(unread === 0 ? [] : ['something is UNREADABLE']),
   ];
   if (parts.length === 0) {
     return left.length === 0 ? 'there was nothing to do' : `nothing was done, ${left.join(', ')}`;

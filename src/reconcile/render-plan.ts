@@ -170,6 +170,6 @@ function renderTotals(totals: Totals, shared: ReadonlyMap<string, readonly strin
     totals.steps > 0 ? `${count(totals.steps, 'step')} (${effects.join(', ')})` : nothing,
     findings === 0 ? '' : `, ${count(findings, 'finding')}${shared.size === 0 ? '' : ofSeveral}`,
     totals.waiting === 0 ? '' : `, ${totals.waiting} waiting`,
-    totals.unreadable === 0 ? '' : `, ${totals.unreadable} UNREADABLE`,
+    totals.unreadable === 0 ? '' : ', something is UNREADABLE',
   ].join('');
 }

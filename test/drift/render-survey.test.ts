@@ -185,7 +185,7 @@ test('a reason that leaves several targets unread is shown once', () => {
   }));
   expect(renderSurvey({ ...NOTHING, unreadable })).toBe(
     'UNREADABLE: seal, unix-account, unix-group (could not be read, so its state is unknown)\n' +
-      `  ${away}\n\n0 subjects checked: 3 UNREADABLE`,
+      `  ${away}\n\n0 subjects checked: something is UNREADABLE`,
   );
 });
 
@@ -197,9 +197,10 @@ test('findings that block no step are not said to block one', () => {
   const render = (...kinds: ('blocks' | 'advisory')[]) =>
     renderSurvey({
       ...NOTHING,
-      findings: kinds.map((kind) =>
-        finding('alice', 1001, kind === 'advisory' ? { advisory: true } : {}),
-      ),
+      findings: kinds.map((kind, n) => ({
+        ...finding('alice', 1001, kind === 'advisory' ? { advisory: true } : {}),
+        object: `/home/alice/${n}`,
+      })),
     });
   const decide = 'An admin must decide on the findings.';
   const until = `${decide} Until then, no step changes the objects that they name`;

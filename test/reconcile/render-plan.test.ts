@@ -117,7 +117,9 @@ test('where a role has not answered, it does not say that there is nothing to do
     ...NOTHING,
     unreadable: [{ target: 'homes', sentence: 'no answer within 30 s' }],
   };
-  expect(renderPlan(report, 'd')).toContain('\n0 subjects checked: no step, 1 UNREADABLE\n');
+  expect(renderPlan(report, 'd')).toContain(
+    '\n0 subjects checked: no step, something is UNREADABLE\n',
+  );
 });
 
 test('what leaves several targets unread is said once, with their accounts', () => {

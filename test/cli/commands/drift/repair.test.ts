@@ -136,8 +136,12 @@ describe('the report at the end', () => {
     ['all done', done, '\n2 steps done\n'],
     ['one done', { ...done, parts: [part(1, 'homes', 1)] }, '\n1 step done\n'],
     ['nothing to do', { ...done, parts: [] }, '\nthere was nothing to do\n'],
-    ['nothing known', { ...done, parts: [], report: unread }, '\nnothing was done, 1 UNREADABLE\n'],
-    ['not all known', { ...done, report: unread }, '\n2 steps done, 1 UNREADABLE\n'],
+    [
+      'nothing known',
+      { ...done, parts: [], report: unread },
+      '\nnothing was done, something is UNREADABLE\n',
+    ],
+    ['not all known', { ...done, report: unread }, '\n2 steps done, something is UNREADABLE\n'],
     [
       'looked at again',
       { ...done, parts: [part(1, 'homes', 0)] },
