@@ -98,10 +98,7 @@ export function readValues(given: GivenValues): Values {
   return {
     config,
     configText: textOf(document, present),
-    agentPassword: readPassword(
-      given.agentPasswordFile ?? config.ldap.passwordFile,
-      '--agent-password-file',
-    ),
+    agentPassword: readPassword(given.agentPasswordFile, config.ldap.passwordFile),
     ...(given.caFile === undefined ? {} : { ca: readCertificates(given.caFile) }),
   };
 }
@@ -166,12 +163,14 @@ function checkConfig(document: unknown): LoginHostConfig {
 }
 
 /** One line of printable ASCII, which needs no quotes in any of the files that it is written to. */
-function readPassword(file: string, option: string): string {
+function readPassword(given: string | undefined, kept: string): string {
+  const file = given ?? kept;
   let password: string;
   try {
     password = readFileSync(file, 'utf8').replace(/\n$/, '');
   } catch (cause) {
-    throw new Error(`${option}: ${file} cannot be read: ${(cause as Error).message}`, { cause });
+    const missing = given === undefined ? '--agent-password-file is missing, and ' : '';
+    throw new Error(`${missing}${file} cannot be read: ${(cause as Error).message}`, { cause });
   }
   if (/^[!-~]+$/.test(password)) return password;
   throw new Error(`${file} must contain a password: one line of letters, digits and signs`);

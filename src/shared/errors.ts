@@ -75,7 +75,7 @@ export const CODES = {
   ),
   EVENTS_BY_QUEUE: refusal(
     'The portal takes its events from its queue. It cannot take them over HTTP as well.',
-    'Read the queue `events.<portal>`. If the configuration lists the portal, an operator can set its `events` to `http`, and run `chamberlain reload`. A portal that was added by request needs another name for HTTP.',
+    'Read the queue `events.<portal>`. If the configuration lists the portal, an operator can set its `events` to `http`, and run `chamberlain reload`. A portal that was added by request cannot change this: for HTTP, add another portal, under another name (portal.add).',
   ),
   EVENT_UNKNOWN: refusal(
     'The portal asks for what comes after an event that does not exist.',

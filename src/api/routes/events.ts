@@ -123,7 +123,7 @@ function portalOf({ config }: Api, caller: Caller): string {
     'EVENTS_BY_QUEUE',
     `The events of the portal ${caller.name} are in its queue. ${
       portal?.byRequest === true
-        ? 'A portal that was added by request needs another name for HTTP.'
+        ? 'A portal that was added by request cannot change this: for HTTP, add another portal, under another name (portal.add).'
         : 'An operator can set its `events` to `http`, and run `chamberlain reload`.'
     }`,
   );

@@ -57,7 +57,8 @@ const ANSWERS = `      realm: tools                     # the prefix of every to
       redis:                           # optional: one that is there already
         url: rediss://cache.example.org
         caFile: /etc/ssl/own.pem
-      ldap:                            # optional, not with listen: one that is there already; others may use it
+      ldap:                            # optional, not with listen: one that is there already,
+                                       # which others may use too
         uri: ldaps://ldap.example.org
         caFile: /etc/ssl/own.pem
         administrator:                 # the olcRootDN, or EXTERNAL with ldapi
