@@ -86,13 +86,13 @@ function titleOf(group: Group): string {
   if (kind !== 'drift') {
     const meaning = code === undefined ? '' : CODES[code].meaning;
     const isUnmanaged = code === 'UNMANAGED';
-    const blocksNone = countTexts(group) === 1 ? '; it blocks no step' : '; they block no step';
+    const texts = countTexts(group);
+    const blocksNone = texts === 1 ? '; it blocks no step' : '; they block no step';
     const isAside = kind === 'advisory';
     const aside =
       kind === 'ignored' || (isAside && isUnmanaged) ? '; ignored' : isAside ? blocksNone : '';
     if (isUnmanaged)
       return `${code}, ${what}: ${count(group.count, 'finding')}${aside}. ${meaning}`;
-    const texts = countTexts(group);
     const found =
       texts < group.count
         ? `${count(texts, 'finding')} about ${count(group.accounts, 'account')}`

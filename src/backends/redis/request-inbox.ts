@@ -22,12 +22,12 @@ import { ErrorCode, UnrecoverableError } from 'bullmq';
 import { allot, type Share } from '../../requests/turns.ts';
 import type { Code } from '../../shared/errors.ts';
 import { NO_LOCK } from './queue-keys.ts';
-import { findSound } from './queued-jobs.ts';
 import { inCommandTime } from './redis-connection.ts';
 import {
   countJobs,
   countJunk,
   discard,
+  discardUnsound,
   type Inbox,
   inspect,
   isOfJob,
@@ -108,10 +108,7 @@ async function mendFetch(inbox: Inbox, queue: RequestQueue, taken: readonly Take
   const inHand = new Set(taken.map(({ job }) => job.id));
   const active = await queue.asIntake.getRanges(['active'], 0, MOST_ACTIVE - 1);
   const unheld = active.filter((id) => !inHand.has(id));
-  const sound = await findSound(inbox.redis, queue.asIntake, unheld);
-  const unsound = unheld.filter((id) => !sound.has(id));
-  countJunk(inbox, queue.portal, 'REQUEST_MALFORMED', unsound.length);
-  await discard(inbox, queue, unsound);
+  await discardUnsound(inbox, queue, unheld);
 }
 
 /** Ends jobs, each with the verdict as its return value. */

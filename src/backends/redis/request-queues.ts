@@ -242,15 +242,11 @@ export async function shortenAll(inbox: Inbox, totals: readonly number[]): Promi
 
 /** Puts back active jobs, and removes those that nobody could take. */
 export async function reclaim(inbox: Inbox, where: 'first' | 'last'): Promise<void> {
-  const { redis, queues } = inbox;
-  for (const queue of queues) {
-    const { portal, asIntake } = queue;
+  for (const queue of inbox.queues) {
+    const { asIntake } = queue;
     // the last one that was taken is the first in the list
     const ids = await asIntake.getRanges(['active'], 0, MOST_ACTIVE - 1);
-    const sound = await findSound(redis, asIntake, ids);
-    const unsound = ids.filter((id) => !sound.has(id));
-    countJunk(inbox, portal, 'REQUEST_MALFORMED', unsound.length);
-    await discard(inbox, queue, unsound);
+    const sound = await discardUnsound(inbox, queue, ids);
     const backend = asIntake.getBackend();
     const moving =
       where === 'first'
@@ -261,6 +257,19 @@ export async function reclaim(inbox: Inbox, where: 'first' | 'last'): Promise<vo
       if (each.status === 'rejected' && !isAnswer(each.reason)) throw each.reason;
     }
   }
+}
+
+/** Removes those of these jobs that nobody could take, and returns the others. */
+export async function discardUnsound(
+  inbox: Inbox,
+  queue: RequestQueue,
+  ids: readonly string[],
+): Promise<ReadonlySet<string>> {
+  const sound = await findSound(inbox.redis, queue.asIntake, ids);
+  const unsound = ids.filter((id) => !sound.has(id));
+  countJunk(inbox, queue.portal, 'REQUEST_MALFORMED', unsound.length);
+  await discard(inbox, queue, unsound);
+  return sound;
 }
 
 /** Removes what ended more than an hour ago, and jobs beyond the number that may wait, the newest first. */
