@@ -1,7 +1,13 @@
 /** One batch of requests: fetched from the portals' queues, decided in one transaction, and answered. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type pg from 'pg';
-import { endRequests, refuseRequests, takeRequests } from '../backends/redis/request-inbox.ts';
+import {
+  delayRequest,
+  endRequests,
+  putBackRequests,
+  refuseRequests,
+  takeRequests,
+} from '../backends/redis/request-inbox.ts';
 import {
   type Inbox,
   shutOutPortals,
@@ -32,7 +38,7 @@ import type { Config } from '../shared/config.ts';
 import { describeError, describeRootCause } from '../shared/errors.ts';
 import type { Log } from '../shared/log.ts';
 import type { News } from '../shared/news.ts';
-import type { Failures } from './failures.ts';
+import { type Failures, passes } from './failures.ts';
 import { countInvalidJobs, countVerdicts } from './intake-metrics.ts';
 
 /** Most requests that are decided in one transaction: an urgent request waits for one batch at most. */
@@ -76,7 +82,7 @@ export interface Intaking {
   woken: AbortController;
   countedAt: number;
   tidiedAt: number;
-  /** the transaction of the last batch failed */
+  /** the jobs in hand let the others pass when the lease ends */
   hasFailed: boolean;
   /** no request waits that may stop a move of the calendar */
   isAllTaken: boolean;
@@ -97,7 +103,7 @@ export async function takeJobs(of: Intaking): Promise<Waiting[] | undefined> {
     return undefined;
   }
   of.said.forget('Redis');
-  of.isAllTaken = taken.length < most;
+  of.isAllTaken = taken.length < most && !failures.any();
   const checked = await checkAll(of, taken);
   const invalid = checked.flatMap((each, n) =>
     'signed' in each ? [] : [{ ...each, taken: taken[n] as Taken }],
@@ -125,11 +131,12 @@ async function checkAll(
 
 /**
  * Decides the batch in one transaction, and answers each of its requests after COMMIT. When another configuration comes
- * meanwhile, the requests that follow the one in hand are left to it.
+ * meanwhile, the requests that follow the one in hand are left to it. Returns false if it could not be decided: what is
+ * in hand then waits for another look.
  */
-export async function decideBatch(of: Intaking, batch: readonly Waiting[]): Promise<void> {
+export async function decideBatch(of: Intaking, batch: readonly Waiting[]): Promise<boolean> {
   const { stop, client, failures, calendar } = of;
-  if (stop.aborted) return;
+  if (stop.aborted || batch.length === 0) return true;
   const jobs = batch.map(({ job }) => job);
   let verdicts: Verdict[];
   let committed: readonly Given[] = [];
@@ -147,8 +154,9 @@ export async function decideBatch(of: Intaking, batch: readonly Waiting[]): Prom
       return given.map(({ verdict }) => verdict);
     });
   } catch (error) {
-    if (error instanceof Frozen) return freeze(of);
-    return await hasFailed(of, jobs, error);
+    if (error instanceof Frozen) freeze(of);
+    else await hasFailed(of, batch, error);
+    return false;
   }
   const decided = jobs.slice(0, verdicts.length);
   if (decided.length < jobs.length) of.isAllTaken = false;
@@ -159,13 +167,15 @@ export async function decideBatch(of: Intaking, batch: readonly Waiting[]): Prom
     of,
     verdicts.map((verdict, n) => ({ taken: (batch[n] as Waiting).taken, verdict })),
   );
+  return true;
 }
 
 /** Says of each check what its verdict would be now. Each has a transaction of its own, which is rolled back. */
 export async function decideChecks(of: Intaking, jobs: readonly Waiting[]): Promise<void> {
   const { stop, client, config, inUse, clock, failures } = of;
-  for (const { job, taken } of jobs) {
+  for (const waiting of jobs) {
     if (stop.aborted || inUse.current() !== config) return;
+    const { job, taken } = waiting;
     if (job.signed.claims.check === undefined) continue;
     const urgentQueue = taken.queue.urgent;
     let verdict: Verdict;
@@ -181,23 +191,44 @@ export async function decideChecks(of: Intaking, jobs: readonly Waiting[]): Prom
       });
     } catch (error) {
       if (error instanceof Frozen) return freeze(of);
-      return await hasFailed(of, [job], error);
+      return await hasFailed(of, [waiting], error);
     }
     failures.forget([job]);
     await answer(of, [{ taken, verdict }]);
   }
 }
 
-/** The lease ends, so that what is in hand goes back into its queues. */
-async function hasFailed(of: Intaking, jobs: readonly SignedJob[], error: unknown): Promise<void> {
-  const { log, failures, client } = of;
+/**
+ * Requests that failed together go behind all others, and are tried one by one. One that fails alone rests in its queue,
+ * where it keeps no other from its verdict. If PostgreSQL fails for all, the lease ends.
+ */
+async function hasFailed(of: Intaking, batch: readonly Waiting[], error: unknown): Promise<void> {
+  const { log, failures, client, inbox } = of;
   log.warn(
     { error: describeError(error) },
     'no verdicts could be given: the requests wait, and are tried again',
   );
-  await failures.count(client, jobs, error);
-  of.hasFailed = true;
-  of.held.abort();
+  of.isAllTaken = false;
+  const isHeld =
+    !passes(error) &&
+    (await confirmLease(client).then(
+      () => true,
+      () => false,
+    ));
+  if (!isHeld) {
+    of.hasFailed = true;
+    of.held.abort();
+    return;
+  }
+  const pause = failures.count(
+    batch.map(({ job }) => job),
+    error,
+  );
+  const [first] = batch;
+  const isAlone = batch.length === 1 && first !== undefined;
+  // where Redis does not answer, the next look puts it back
+  if (isAlone) await delayRequest(inbox, first.taken, pause).catch(() => {});
+  await putBackRequests(inbox, 'last').catch(() => {});
 }
 
 async function answer(

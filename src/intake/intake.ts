@@ -98,8 +98,7 @@ async function takeInThawed(leased: Leased, terms: IntakeTerms): Promise<void> {
       const taken = await takeJobs(of);
       const jobs = taken ?? [];
       const requests = jobs.filter(({ job }) => job.signed.claims.check === undefined);
-      if (requests.length > 0) await decideBatch(of, requests);
-      await decideChecks(of, jobs);
+      if (await decideBatch(of, requests)) await decideChecks(of, jobs);
       if (calendar.isDue() && !stop.aborted && !(await calendar.turn(of.config, of.isAllTaken)))
         freeze(of);
       await tidy(of);
@@ -111,7 +110,7 @@ async function takeInThawed(leased: Leased, terms: IntakeTerms): Promise<void> {
   } finally {
     following.close();
     calendar.close();
-    // a batch that failed lets the others pass; the process that takes next does the same
+    // a batch that failed lets the others pass
     await confirmLease(client)
       .then(() => putBackRequests(inbox, of.hasFailed ? 'last' : 'first'))
       .catch(() => {});

@@ -565,10 +565,10 @@ async function findNamed(
 
 /**
  * Whether a retry may succeed: PostgreSQL is down, hangs, or refuses for now (SQLSTATE classes 08, 40, 53, 55, 57,
- * 58, and 25006, read-only). If PostgreSQL refuses the data (22, 23), or the program is at fault, every retry would
- * fail in the same way.
+ * 58, and 25006, read-only), or an operator can mend it (a right, a table or a column is missing: 42; data are corrupted:
+ * XX). If PostgreSQL refuses the data (22, 23), or the program is at fault, every retry would fail in the same way.
  */
-function isFault(error: unknown): boolean {
+export function isFault(error: unknown): boolean {
   const code = codeOf(error);
   if (code !== 'INTERNAL') return CODES[code].retry;
   const state = sqlState(error);

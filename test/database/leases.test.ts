@@ -33,11 +33,11 @@ beforeEach(async () => {
                        leased_until = NULL, ignored_until = NULL`);
 });
 
-/** These become due, one after another. */
+/** These became due, one after another, longer ago than what was given up must wait. */
 async function become(subjects: readonly number[], { urgent = false, state = 'due' } = {}) {
   await owner.query(
     `UPDATE convergence SET wanted = wanted + 1, state = $2, urgent = $3,
-       next_try_at = now() - interval '1 min' + array_position($1::int[], subject) * interval '1 ms'
+       next_try_at = now() - interval '2 min' + array_position($1::int[], subject) * interval '1 ms'
      WHERE role = 'homes' AND subject = ANY ($1::int[])`,
     [subjects, state, urgent],
   );

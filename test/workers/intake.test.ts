@@ -14,6 +14,8 @@ import { eventually } from '../scenarios/eventually.ts';
 import { openPortal, type Portal } from '../scenarios/portal.ts';
 import { openWorld, startServer, stopServer, type World } from '../stack.ts';
 
+const KEY = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIND0k9UN/Drd9ADbQRf/x4MAWO3WcOIkixt20iCch4JR';
+
 let world: World;
 let owner: Pool;
 let portal: Portal;
@@ -86,6 +88,34 @@ test('one that failed and was lost with Redis is forgotten: requests share a tra
   const now = performance.now.bind(performance);
   mock.method(performance, 'now', () => now() + 61_000);
   expect(await transactionsOfEight()).toBe(1);
+});
+
+test('an urgent request for which a right is missing is tried until it is there, and others have their verdicts', async () => {
+  // so that no pause after a failure takes long
+  const now = Date.now.bind(Date);
+  let later = 0;
+  mock.method(Date, 'now', () => now() + later);
+  const verdictOf = (id: string) =>
+    eventually('a verdict', async () => {
+      const { rows } = await owner.query('SELECT verdict FROM requests WHERE jti = $1', [id]);
+      return rows[0]?.verdict as string | undefined;
+    });
+  const key = { requestedBy: 'person-1', person: 'person-1', key: KEY };
+  expect(await verdictOf(await portal.send({ kind: 'key.add', ...key }))).toBe('accepted');
+  const from = log.length;
+  const tries = () => log.slice(from).filter((line) => line.includes('no verdicts could be given'));
+  await owner.query('REVOKE UPDATE ON ssh_keys FROM chamberlain_intake');
+  const id = await portal.send({ kind: 'key.remove', ...key });
+  for (let n = 1; n <= 7; n += 1) {
+    await eventually('the next try', () => tries().length >= n);
+    later += 30_000;
+  }
+  expect(tries()[6]).toContain('permission denied for table ssh_keys');
+  expect(log.slice(from).join('')).not.toContain('gave up the lease');
+  expect(await transactionsOfEight()).toBe(8);
+  await owner.query('GRANT UPDATE ON ssh_keys TO chamberlain_intake');
+  later += 30_000;
+  expect(await verdictOf(id)).toBe('accepted');
 });
 
 test('a check is answered after the requests that were sent with it, and does nothing', async () => {

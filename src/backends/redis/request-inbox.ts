@@ -157,6 +157,13 @@ function endEach<T extends { taken: Taken }>(
   });
 }
 
+/** Puts a job back that is not to be taken within so many milliseconds. */
+export function delayRequest(inbox: Inbox, { job }: Taken, pause: number): Promise<void> {
+  return bounded(inbox, 'returning a request to its queue', () =>
+    job.moveToDelayed(Date.now() + pause, NO_LOCK),
+  );
+}
+
 /**
  * Puts back what was taken and has not ended: to the end from which the next is taken, as `takeRequests` does too, or
  * behind all others.

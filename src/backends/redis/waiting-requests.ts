@@ -9,8 +9,8 @@ export interface Waiting {
 }
 
 /**
- * The oldest request that waits, or that intake holds; undefined if there is none. Of each queue, only the next
- * request is read. Throws BACKEND_UNAVAILABLE.
+ * The oldest request that waits, that intake holds, or that rests after intake has tried it; undefined if there is none.
+ * Of each queue, only the next request is read. Throws BACKEND_UNAVAILABLE.
  */
 export async function readOldestWaiting(
   config: RedisPlace,
@@ -19,9 +19,19 @@ export async function readOldestWaiting(
   const redis = connectProducer(config, 'admin');
   const oldestOf = async (portal: string, urgent: boolean): Promise<Waiting[]> => {
     const queue = openQueue(redis, requestsQueue(portal, urgent));
-    const next = await queue.getRanges(['wait', 'active', 'prioritized'], 0, 0, true);
-    // not the whole job: it may be of any size
-    const times = next.map((id) => redis.hget(queue.toKey(id), 'timestamp'));
+    const [next, delayed] = await Promise.all([
+      queue.getRanges(['wait', 'active', 'prioritized'], 0, 0, true),
+      queue.getRanges(['delayed'], 0, 0, true),
+    ]);
+    const times = [...next, ...delayed].map(async (id) => {
+      // not the whole job: it may be of any size
+      const [time, tried] = await Promise.all([
+        redis.hget(queue.toKey(id), 'timestamp'),
+        redis.hget(queue.toKey(id), 'processedOn'),
+      ]);
+      // a portal may delay a job, too
+      return delayed.includes(id) && tried === null ? undefined : time;
+    });
     return (await Promise.all(times)).flatMap((time) => {
       const since = new Date(Number(time ?? NaN));
       return Number.isNaN(since.getTime()) ? [] : [{ portal, since }];

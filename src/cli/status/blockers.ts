@@ -88,7 +88,9 @@ export function describeBlockers(
     // while the realm is frozen, requests must wait
     ...(waiting === null || frozen !== null || !isLate(waiting, now)
       ? []
-      : [`No verdicts: ${describeWaiting(waiting, leaders)}.`]),
+      : [
+          `No verdicts: ${describeWaiting(waiting, leaders)}. Look at the log of \`chamberlain work intake\`.`,
+        ]),
     ...(hanging.length === 0
       ? []
       : [`Hangs: ${hanging.map(describeHanging).join('; ')}. ${remedyForHanging(hanging)}`]),

@@ -17,7 +17,7 @@ import {
 import { findSound } from '../../../src/backends/redis/queued-jobs.ts';
 import { openQueue } from '../../../src/backends/redis/queue.ts';
 import { redisUser } from '../../../src/backends/redis/redis-connection.ts';
-import { takeRequests } from '../../../src/backends/redis/request-inbox.ts';
+import { delayRequest, takeRequests } from '../../../src/backends/redis/request-inbox.ts';
 import {
   closeInbox,
   countJobs,
@@ -148,6 +148,26 @@ describe.each([
     await jobs[2].changeDelay(1);
     await eventually('a job to be due', async () => (await countJobs(inbox)).counts[1] === 1);
     await eventually('this job', async () => (await take()).includes('c'));
+  });
+
+  test('lets a job rest that intake has taken: it waits, and is taken again when its rest is over', async () => {
+    const { timestamp } = await queue.add('request', { token: 'a' });
+    const inbox = openInbox(world.config, ['one']);
+    opened.push({ close: () => closeInbox(inbox) });
+    const [taken] = await takeRequests(inbox, 8);
+    await delayRequest(inbox, taken!, 60_000);
+    expect(await takeRequests(inbox, 8)).toEqual([]);
+    expect(await readOldestWaiting(world.config, ['one'])).toEqual({
+      portal: 'one',
+      since: new Date(timestamp),
+    });
+    await (await queue.getJob(taken!.job.id!))?.changeDelay(1);
+    await eventually('this job', async () => (await takeRequests(inbox, 8)).length === 1);
+  });
+
+  test('a job that a portal delays does not wait for intake', async () => {
+    await queue.add('request', { token: 'a' }, { delay: 60_000 });
+    expect(await readOldestWaiting(world.config, ['one'])).toBeUndefined();
   });
 
   test('keeps the time, the end and the answer of a job where they are read', async () => {

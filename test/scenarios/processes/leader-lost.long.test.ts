@@ -153,7 +153,7 @@ test('status and doctor name a leader that hangs, and the request that waits for
     UNTIL_NAMED_MS,
   );
   expect(page).toMatch(
-    /^No verdicts: a request of the portal portal has waited since \S+ \S+Z; intake \(PostgreSQL process \d+, since \S+ \S+Z\) made its last progress at \S+ \S+Z\.$/m,
+    /^No verdicts: a request of the portal portal has waited since \S+ \S+Z; intake \(PostgreSQL process \d+, since \S+ \S+Z\) made its last progress at \S+ \S+Z\. Look at the log of `chamberlain work intake`\.$/m,
   );
   expect(page).toMatch(
     /^Hangs: the leader of intake \(.*\) has made no progress since \S+ \S+Z; the leader of relay .* See their logs\. .* `chamberlain work intake relay sweep`, which takes over\.$/m,
