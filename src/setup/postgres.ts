@@ -137,8 +137,14 @@ export function pidIn(path: string, uid: number | undefined): number {
   return pid;
 }
 
-/** What is interrupted leaves no folder of that name. */
+const LOST = `${SETTINGS} shows that it had data. Mount their disk, and run setup again. Only if the data are lost, remove ${SETTINGS}, run \`chamberlain setup\` without --answers, and go on with docs/recovery.md, "PostgreSQL is lost"`;
+
+/**
+ * What is interrupted leaves no folder of that name. The data are made before the settings: settings without data show a
+ * disk that is not mounted, and an empty cluster in its place would give away names and numbers again.
+ */
 async function makeData(): Promise<void> {
+  if (existsSync(`${SETTINGS}/postgresql.conf`)) throw new Error(LOST);
   const unfinished = `${DATA}.new`;
   await run('rm', ['-rf', unfinished]);
   await run('install', [

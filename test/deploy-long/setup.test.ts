@@ -96,6 +96,17 @@ describe('on a bare machine', () => {
     expect(machine.run(...CHECK)).toBe(GOOD);
   });
 
+  test('an empty PostgreSQL does not take the place of one whose disk is not mounted', () => {
+    const data = '/var/lib/postgresql/17/chamberlain';
+    machine.run('systemctl', 'stop', 'postgresql@17-chamberlain');
+    machine.run('mv', data, `${data}.away`);
+    const { status, stderr } = machine.start(...SETUP);
+    expect([status, stderr]).toEqual([1, expect.stringContaining('shows that it had data. Mount')]);
+    machine.run('mv', `${data}.away`, data);
+    expect(machine.run(...SETUP)).toMatch(GREEN);
+    expect(machine.run('chamberlain', 'list', 'people')).toContain('alice');
+  });
+
   test('a portal that is added to the configuration gets its secret and its user', () => {
     const { publicKey } = generateKeyPairSync('ed25519');
     const pem = JSON.stringify(publicKey.export({ type: 'spki', format: 'pem' }));
