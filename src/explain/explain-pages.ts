@@ -292,7 +292,8 @@ function troubleWith(
   const knownFrom =
     behind === undefined ? '' : [behind.code, behind.sentence].filter(Boolean).join(': ');
   if (report === undefined) {
-    const why = knownFrom === '' ? '' : `last known: ${knownFrom}`;
+    const last = knownFrom === '' ? '' : `; last known: ${knownFrom}`;
+    const why = behind === undefined ? '' : `behind${last}`;
     const since = behind?.since.toISOString() ?? null;
     return [{ mark: '×', what: `${role}: no answer within ${timeoutMs} ms`, why, since }];
   }

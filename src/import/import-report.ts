@@ -69,7 +69,10 @@ export function renderImport(report: ImportReport, by: keyof typeof WORDS = 'imp
   return renderSections([
     renderTaken(report, words),
     renderNotTaken(refusals.filter(isOfSubject), words, report.check),
-    renderLeftOut(refusals.filter((each) => !isOfSubject(each))),
+    renderLeftOut(
+      refusals.filter((each) => !isOfSubject(each)),
+      report.check,
+    ),
     renderKeyless(report.keyless),
     renderList(
       `${paint('bold', 'To be deleted:')} ${count(deletions.length, 'tool')}. The grace time begins again: now, or at the time in the directory if that is still to come.\n` +
@@ -84,7 +87,7 @@ export function renderImport(report: ImportReport, by: keyof typeof WORDS = 'imp
       ['account', 'why'],
       lost.map(({ account, why }) => [account, why]),
     ),
-    renderForeseen(foreseen),
+    renderForeseen(foreseen, report.check),
     renderAdminless(adminless),
   ]);
 }
@@ -161,7 +164,7 @@ const PARTS = [
 ] as const satisfies [Refusal['part'], string, string][];
 
 /** Parts of imported subjects that were left out. */
-function renderLeftOut(refusals: readonly Refusal[]): string {
+function renderLeftOut(refusals: readonly Refusal[], check: boolean): string {
   if (refusals.length === 0) return '';
   const groups = PARTS.map(([part, one, several]) => {
     const each = refusals.filter((refusal) => refusal.part === part);
@@ -169,8 +172,11 @@ function renderLeftOut(refusals: readonly Refusal[]): string {
   }).filter(({ each }) => each.length > 0);
   return [
     `${paint('bold', 'Left out of imported subjects:')} ${groups.map(({ title }) => title).join(', ')}\n` +
-      'These are still in the directory. `chamberlain plan --all` shows which of them a repair removes. To have one after\n' +
-      'all, correct what its line says, and send a request: key.add, maintainer.add, access.grant, person.update, tool.delete.',
+      (check
+        ? 'These are in the directory. To have one after all, first correct what its line says. Afterwards,\n' +
+          '`chamberlain plan --all` shows which of the others a repair removes.'
+        : 'These are still in the directory. `chamberlain plan --all` shows which of them a repair removes. To have one after\n' +
+          'all, correct what its line says, and send a request: key.add, maintainer.add, access.grant, person.update, tool.delete.'),
     ...groups.map(({ part, each, title }) =>
       renderList(
         paint('yellow', title),
@@ -203,20 +209,21 @@ export type Losses = Pick<ImportReport, 'refusals' | 'keyless'> &
 /** What is lost through an import. '' if there is nothing. */
 export function renderLosses({ refusals, keyless, adminless }: Losses): string {
   return renderSections([
-    renderLeftOut(lostMembers(refusals)),
+    renderLeftOut(lostMembers(refusals), true),
     renderKeyless(keyless),
     renderAdminless(adminless),
   ]);
 }
 
-function renderForeseen(foreseen: Report): string {
+function renderForeseen(foreseen: Report, check: boolean): string {
   const { steps, findings, unreadable } = foreseen;
   if (steps.length + findings.length + unreadable.length === 0) {
     return 'All imported subjects are as wanted: `chamberlain plan --all` shows nothing about them.';
   }
+  const plan = '`chamberlain plan --all`';
   return `${paint('bold', 'Not as wanted')}: \`chamberlain plan --all\` will show these differences for the imported subjects:\n\n${indent(
     renderSurvey(foreseen, (text) => paint('yellow', text), {
-      plan: '`chamberlain plan --all`',
+      plan: check ? `Afterwards, ${plan}` : plan,
       repair: '`chamberlain repair --all`',
     }),
   )}`;

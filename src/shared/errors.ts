@@ -253,11 +253,11 @@ export const CODES = {
   NAME_RESERVED: refusal('The name is reserved for the system.', 'Choose another name.'),
   NAME_TAKEN: refusal('The name is in use, or was used before.', 'Choose another name.'),
   NAME_FOREIGN: refusal(
-    'An entry of the directory is wrong: one that Chamberlain does not manage has the name of an account, or lets others act as it; or the entry of an account has another name besides, the wrong class, or too many values.',
+    'An entry of the directory is wrong: one that Chamberlain does not manage has the name of an account, or lets others act as that account; or the entry of an account has another number or none, another name besides, the wrong class, or too many values.',
     'For a new account, choose another name. Otherwise have an admin correct the entry.',
   ),
   ID_FOREIGN: refusal(
-    'A number in the directory is wrong: an entry that Chamberlain does not manage has the number of an account, or the entry of an account has another number.',
+    'A number in the directory is wrong: an entry that Chamberlain does not manage has the number of an account, or an account has another gidNumber than it must have.',
     'Have an admin correct the entry.',
   ),
   IDS_EXHAUSTED: refusal(

@@ -191,7 +191,7 @@ const TOOL: SubjectPage = {
         {
           mark: '×' as const,
           what: 'databases: no answer within 300 ms',
-          why: 'last known: BACKEND_UNREADABLE: replica does not answer',
+          why: 'behind; last known: BACKEND_UNREADABLE: replica does not answer',
           since: AT,
         },
       ],

@@ -96,7 +96,7 @@ export function renderStatus(status: LoginStatus, now: number, running: Running)
     ...renderRefused(status, age),
     ...renderHeld(status, age),
     ...renderDisappeared(status),
-    ...renderUnwritten(status, age),
+    ...renderUnwritten(status, running, age),
   ].join('\n');
 }
 
@@ -198,11 +198,12 @@ function renderNames(names: readonly string[], inAll: number): string {
   return `  ${printable(shown.join(' '))}${more > 0 ? ` and ${more} more` : ''}`;
 }
 
-function renderUnwritten({ unwritten }: LoginStatus, age: Age): string[] {
+function renderUnwritten({ unwritten }: LoginStatus, { helper }: Running, age: Age): string[] {
   if (unwritten.length === 0) return [];
+  const then = helper ? '; the helper tries again every minute' : '';
   return [
     '',
-    `Files that cannot be written (${unwritten.length}); the helper tries again every minute:`,
+    `Files that cannot be written (${unwritten.length})${then}:`,
     renderTable(
       ['PATH', 'SINCE', 'WHY'],
       unwritten.map(({ path, since, why }) => [path, age(since), why]),
