@@ -62,12 +62,12 @@ export function takeRequests(inbox: Inbox, most: number): Promise<Taken[]> {
     }
     const { counts, totals } = jobs;
     await shortenAll(inbox, totals);
-    const shares = allot(
+    const { shares, next } = allot(
       portals.map((_, n) => ({ urgent: counts[2 * n] ?? 0, other: counts[2 * n + 1] ?? 0 })),
       most,
       inbox.turn,
     );
-    inbox.turn = (inbox.turn + 1) % Math.max(1, portals.length);
+    inbox.turn = next;
     const taken = await Promise.all(
       queues.map((queue, n) => {
         const { urgent, other } = shares[Math.floor(n / 2)] as Share;
@@ -158,8 +158,8 @@ function endEach<T extends { taken: Taken }>(
 }
 
 /** Puts a job back that is not to be taken within so many milliseconds. */
-export function delayRequest(inbox: Inbox, { job }: Taken, pause: number): Promise<void> {
-  return bounded(inbox, 'returning a request to its queue', () =>
+export function delayRequest(inbox: Inbox, taken: Taken, pause: number): Promise<void> {
+  return endEach(inbox, 'returning a request to its queue', [{ taken }], ({ job }) =>
     job.moveToDelayed(Date.now() + pause, NO_LOCK),
   );
 }
