@@ -103,7 +103,7 @@ export async function takeJobs(of: Intaking): Promise<Waiting[] | undefined> {
     return undefined;
   }
   of.said.forget('Redis');
-  of.isAllTaken = taken.length < most && !failures.any();
+  of.isAllTaken = taken.length < most && !inbox.rests;
   const checked = await checkAll(of, taken);
   const invalid = checked.flatMap((each, n) =>
     'signed' in each ? [] : [{ ...each, taken: taken[n] as Taken }],

@@ -60,7 +60,8 @@ export function takeRequests(inbox: Inbox, most: number): Promise<Taken[]> {
       await reclaim(inbox, 'first');
       jobs = await countJobs(inbox);
     }
-    const { counts, totals } = jobs;
+    const { counts, totals, rests } = jobs;
+    inbox.rests = rests;
     await shortenAll(inbox, totals);
     const { shares, next } = allot(
       portals.map((_, n) => ({ urgent: counts[2 * n] ?? 0, other: counts[2 * n + 1] ?? 0 })),
