@@ -103,16 +103,29 @@ export async function takeJobs(of: Intaking): Promise<Waiting[] | undefined> {
     return undefined;
   }
   of.said.forget('Redis');
-  of.isAllTaken = taken.length < most && !failures.any();
+  of.isAllTaken = taken.length < most && !inbox.rests;
   const checked = await checkAll(of, taken);
   const invalid = checked.flatMap((each, n) =>
     'signed' in each ? [] : [{ ...each, taken: taken[n] as Taken }],
   );
   if (invalid.length > 0)
     await refuseRequests(inbox, invalid).catch((error) => redisIsAway(of, error));
-  return checked.flatMap((each, n) =>
+  const waiting = checked.flatMap((each, n) =>
     'signed' in each ? [{ job: each, taken: taken[n] as Taken }] : [],
   );
+  return await letRest(of, waiting);
+}
+
+/** Returns the jobs that are to be decided now. Those that have failed alone rest once more while others take long to fail. */
+async function letRest(of: Intaking, waiting: readonly Waiting[]): Promise<Waiting[]> {
+  const { failures, inbox } = of;
+  const now: Waiting[] = [];
+  for (const each of waiting) {
+    const rest = failures.restOf(each.job);
+    if (rest === 0) now.push(each);
+    else await delayRequest(inbox, each.taken, rest).catch((error) => redisIsAway(of, error));
+  }
+  return now;
 }
 
 /** Checks the signatures. Admins' keys are looked up here; whether each still counts, the decision reads again. */
@@ -138,6 +151,7 @@ export async function decideBatch(of: Intaking, batch: readonly Waiting[]): Prom
   const { stop, client, failures, calendar } = of;
   if (stop.aborted || batch.length === 0) return true;
   const jobs = batch.map(({ job }) => job);
+  const began = performance.now();
   let verdicts: Verdict[];
   let committed: readonly Given[] = [];
   try {
@@ -155,7 +169,7 @@ export async function decideBatch(of: Intaking, batch: readonly Waiting[]): Prom
     });
   } catch (error) {
     if (error instanceof Frozen) freeze(of);
-    else await hasFailed(of, batch, error);
+    else await hasFailed(of, batch, error, performance.now() - began);
     return false;
   }
   const decided = jobs.slice(0, verdicts.length);
@@ -178,6 +192,7 @@ export async function decideChecks(of: Intaking, jobs: readonly Waiting[]): Prom
     const { job, taken } = waiting;
     if (job.signed.claims.check === undefined) continue;
     const urgentQueue = taken.queue.urgent;
+    const began = performance.now();
     let verdict: Verdict;
     try {
       verdict = await rehearse(client, async () => {
@@ -191,7 +206,7 @@ export async function decideChecks(of: Intaking, jobs: readonly Waiting[]): Prom
       });
     } catch (error) {
       if (error instanceof Frozen) return freeze(of);
-      return await hasFailed(of, [waiting], error);
+      return await hasFailed(of, [waiting], error, performance.now() - began);
     }
     failures.forget([job]);
     await answer(of, [{ taken, verdict }]);
@@ -202,11 +217,20 @@ export async function decideChecks(of: Intaking, jobs: readonly Waiting[]): Prom
  * Requests that failed together go behind all others, and are tried one by one. One that fails alone rests in its queue,
  * where it keeps no other from its verdict. If PostgreSQL fails for all, the lease ends.
  */
-async function hasFailed(of: Intaking, batch: readonly Waiting[], error: unknown): Promise<void> {
+async function hasFailed(
+  of: Intaking,
+  batch: readonly Waiting[],
+  error: unknown,
+  tookMs: number,
+): Promise<void> {
   const { log, failures, client, inbox } = of;
+  const [first] = batch;
+  const alone = batch.length === 1 ? first : undefined;
   log.warn(
-    { error: describeError(error) },
-    'no verdicts could be given: the requests wait, and are tried again',
+    { ...describeBatch(batch), error: describeError(error) },
+    alone === undefined
+      ? 'no verdicts could be given: the requests wait, and are tried again'
+      : 'no verdict could be given: the request waits, and is tried again',
   );
   of.isAllTaken = false;
   const isHeld =
@@ -220,15 +244,23 @@ async function hasFailed(of: Intaking, batch: readonly Waiting[], error: unknown
     of.held.abort();
     return;
   }
-  const pause = failures.count(
-    batch.map(({ job }) => job),
-    error,
-  );
+  const jobs = batch.map(({ job }) => job);
+  const pause = failures.count(jobs, error, tookMs);
+  try {
+    if (alone !== undefined) await delayRequest(inbox, alone.taken, pause);
+    await putBackRequests(inbox, 'last');
+  } catch (cause) {
+    // the next look puts it back
+    await redisIsAway(of, cause);
+  }
+}
+
+/** For the log: which request it is, or how many. */
+function describeBatch(batch: readonly Waiting[]) {
   const [first] = batch;
-  const isAlone = batch.length === 1 && first !== undefined;
-  // where Redis does not answer, the next look puts it back
-  if (isAlone) await delayRequest(inbox, first.taken, pause).catch(() => {});
-  await putBackRequests(inbox, 'last').catch(() => {});
+  if (batch.length !== 1 || first === undefined) return { requests: batch.length };
+  const { claims, kind } = first.job.signed;
+  return { portal: first.taken.queue.portal, request: claims.jti, kind };
 }
 
 async function answer(

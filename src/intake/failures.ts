@@ -1,6 +1,6 @@
 /**
  * Jobs whose transaction has failed while PostgreSQL worked for others. Each is tried alone, and rests longer after each
- * failure.
+ * failure. However long they take to fail, four fifths of the time are left to jobs that have not failed alone.
  *
  * | why it failed                                        | then                                                         |
  * | ---------------------------------------------------- | ------------------------------------------------------------ |
@@ -18,12 +18,19 @@ const MOST_FAILURES = 5;
 /** The pause after the first failure; it doubles with each. */
 const PAUSE_MS = 100;
 const MOST_PAUSE_MS = 30_000;
-/** A job that was not taken again within this time after its pause does not count any more: Redis may have lost it. */
+/** A job that was not taken again within this time after its pause keeps others no longer apart: Redis may have lost it. */
 const FORGET_MS = 60_000;
+/** Its failures are remembered for longer: while many take long to fail, it waits for minutes until it is tried again. */
+const REMEMBER_MS = 3_600_000;
+/** After a job has failed, those that failed before rest for so many times as long as it took. */
+const OTHERS_SHARE = 4;
 /** SQLSTATE of a statement that took longer than it may. */
 const QUERY_CANCELED = '57014';
-/** Classes of SQLSTATE that pass by themselves: connections, transactions, locks, resources, the operator, the disk. */
-const PASSING = /^(08|25|40|53|55|57|58)/u;
+/**
+ * Classes of SQLSTATE that pass by themselves, and that every request has: connections, read-only, resources, the
+ * operator. Not those of a lock, a deadlock or a file, of which one table alone may be the reason.
+ */
+const PASSING = /^(08|25|53|57)/u;
 /** A request for this many people is never too much: if PostgreSQL takes too long for it, PostgreSQL is slow. */
 const FEW_PEOPLE = 100;
 
@@ -32,7 +39,9 @@ interface Failure {
   /** how often the job itself may have been at fault, and the code of the last time */
   own: number;
   code: Code | undefined;
-  /** when it does not count any more */
+  /** not only together with others */
+  alone: boolean;
+  /** until when all are tried alone because of it */
   until: number;
 }
 
@@ -41,8 +50,15 @@ export interface Failures {
   any(): boolean;
   /** The job, or its refusal where it has failed too often through its own fault. */
   judge(job: SignedJob): SignedJob;
-  /** Counts a transaction that failed against its jobs. Returns how many milliseconds the last one rests. */
-  count(jobs: readonly SignedJob[], error: unknown): number;
+  /**
+   * Counts a transaction that failed against its jobs, and through the fault of one only where it was alone. Returns how
+   * many milliseconds the last one rests.
+   *
+   * @param tookMs how long it took to fail
+   */
+  count(jobs: readonly SignedJob[], error: unknown, tookMs?: number): number;
+  /** How many milliseconds a job that has failed alone rests once more, because another has just taken long to fail. */
+  restOf(job: SignedJob): number;
   /** These jobs have a verdict. */
   forget(jobs: readonly SignedJob[]): void;
 }
@@ -50,12 +66,17 @@ export interface Failures {
 /** Counts by the hash of a job, in this process alone: a restart begins anew. */
 export function openFailures(): Failures {
   const failures = new Map<string, Failure>();
+  let othersUntil = 0;
   const keyOf = (job: SignedJob) => job.sha256.toString('hex');
   return {
     any() {
       const now = performance.now();
-      for (const [key, { until }] of failures) if (until < now) failures.delete(key);
-      return failures.size > 0;
+      let any = false;
+      for (const [key, { until }] of failures) {
+        if (until >= now) any = true;
+        else if (until + REMEMBER_MS < now) failures.delete(key);
+      }
+      return any;
     },
     judge(job) {
       const { own = 0, code } = failures.get(keyOf(job)) ?? {};
@@ -63,18 +84,26 @@ export function openFailures(): Failures {
       const refusal = { code, sentence: sentenceOf(code) };
       return { ...job, signed: { ...job.signed, refusal } };
     },
-    count(jobs, error) {
+    count(jobs, error, tookMs = 0) {
       let pause = 0;
-      for (const job of jobs) {
-        const { times = 0, own = 0, code } = failures.get(keyOf(job)) ?? {};
-        const refusal = refusalFor(job, error);
+      othersUntil = performance.now() + Math.min(MOST_PAUSE_MS, tookMs * OTHERS_SHARE);
+      // a portal may send a job twice
+      for (const job of new Map(jobs.map((each) => [keyOf(each), each])).values()) {
+        const { times = 0, own = 0, code, alone = false } = failures.get(keyOf(job)) ?? {};
+        const isAlone = jobs.length === 1;
+        const refusal = isAlone ? refusalFor(job, error) : undefined;
         pause = Math.min(MOST_PAUSE_MS, PAUSE_MS * 2 ** times);
         failures.set(keyOf(job), {
-          ...{ times: times + 1, until: performance.now() + pause + FORGET_MS },
+          ...{ times: times + 1, alone: alone || isAlone },
+          until: performance.now() + pause + FORGET_MS,
           ...{ own: refusal === undefined ? own : own + 1, code: refusal ?? code },
         });
       }
       return pause;
+    },
+    restOf(job) {
+      const rest = othersUntil - performance.now();
+      return failures.get(keyOf(job))?.alone === true && rest > PAUSE_MS ? Math.ceil(rest) : 0;
     },
     forget(jobs) {
       for (const job of jobs) failures.delete(keyOf(job));

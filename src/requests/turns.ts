@@ -8,9 +8,16 @@ export interface Share {
 
 /**
  * Allots `most` places to portals, one at a time and in turn, beginning with the portal at `turn`. Urgent jobs first.
+ * Returns also whose turn is next: the portal after the last one that got a place, so that one beside portals for which
+ * nothing waits does not get the places of these, too.
  */
-export function allot(waiting: readonly Share[], most: number, turn: number): Share[] {
+export function allot(
+  waiting: readonly Share[],
+  most: number,
+  turn: number,
+): { shares: Share[]; next: number } {
   const shares = waiting.map(() => ({ urgent: 0, other: 0 }));
+  let next = turn;
   let left = most;
   for (let found = true; left > 0 && found;) {
     found = false;
@@ -22,7 +29,8 @@ export function allot(waiting: readonly Share[], most: number, turn: number): Sh
       else continue;
       found = true;
       left -= 1;
+      next = (at + 1) % waiting.length;
     }
   }
-  return shares;
+  return { shares, next };
 }

@@ -86,6 +86,43 @@ test('a statement that took too long is the fault of a job that asks for much', 
   }
 });
 
+test('a job is at fault only where it failed alone, however often it was sent', async () => {
+  const failures = openFailures();
+  const error = await raised('23505');
+  for (let n = 0; n < 5; n += 1) failures.count([KEY, peopleOf(1), KEY], error);
+  expect(failures.judge(KEY).signed.refusal).toBeUndefined();
+});
+
+test('its failures are remembered while it waits behind others that take long to fail', async () => {
+  let now = 1_000_000;
+  mock.method(performance, 'now', () => now);
+  const failures = openFailures();
+  const error = await raised('57014');
+  const much = peopleOf(101);
+  for (let n = 0; n < 5; n += 1) {
+    failures.count([much], error);
+    now += 1_000_000;
+    expect(failures.any()).toBe(false);
+  }
+  expect(failures.judge(much).signed.refusal?.code).toBe('TOO_MUCH_AT_ONCE');
+});
+
+test('those that have failed alone take a fifth of the time at most, and others do not wait for them', async () => {
+  let now = 1_000_000;
+  mock.method(performance, 'now', () => now);
+  const failures = openFailures();
+  const error = await raised('57014');
+  const [slow, beside] = [peopleOf(2), peopleOf(3)];
+  failures.count([slow, beside], error, 5000);
+  expect([slow, beside].map((job) => failures.restOf(job))).toEqual([0, 0]);
+  failures.count([slow], error, 5000);
+  expect([slow, beside, KEY].map((job) => failures.restOf(job))).toEqual([20_000, 0, 0]);
+  now += 20_000;
+  expect(failures.restOf(slow)).toBe(0);
+  failures.count([slow], error, 60_000);
+  expect(failures.restOf(slow)).toBe(30_000);
+});
+
 test('a job rests longer after each failure, half a minute at most, and is forgotten a minute after its rest', async () => {
   let now = 1_000_000;
   mock.method(performance, 'now', () => now);

@@ -30,6 +30,17 @@ describe('places are allotted', () => {
     ['to urgent jobs first', [{ urgent: 2, other: 9 }], 3, 0, [{ urgent: 2, other: 1 }]],
     ['to nobody if nothing waits', [other(0)], 3, 0, [other(0)]],
   ])('%s', (_what, waiting, most, turn, shares) => {
-    expect(allot(waiting, most, turn)).toEqual(shares);
+    expect(allot(waiting, most, turn).shares).toEqual(shares);
+  });
+
+  test('one at a time, to all alike, however many portals with nothing are between them', () => {
+    const waiting = [other(9), other(9), ...Array.from({ length: 30 }, () => other(0))];
+    const got: number[] = [];
+    for (let turn = 0; got.length < 6;) {
+      const { shares, next } = allot(waiting, 1, turn);
+      got.push(shares.findIndex((share) => share.other === 1));
+      turn = next;
+    }
+    expect(got).toEqual([0, 1, 0, 1, 0, 1]);
   });
 });

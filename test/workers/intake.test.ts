@@ -103,7 +103,7 @@ test('an urgent request for which a right is missing is tried until it is there,
   const key = { requestedBy: 'person-1', person: 'person-1', key: KEY };
   expect(await verdictOf(await portal.send({ kind: 'key.add', ...key }))).toBe('accepted');
   const from = log.length;
-  const tries = () => log.slice(from).filter((line) => line.includes('no verdicts could be given'));
+  const tries = () => log.slice(from).filter((line) => line.includes('no verdict could be given'));
   await owner.query('REVOKE UPDATE ON ssh_keys FROM chamberlain_intake');
   const id = await portal.send({ kind: 'key.remove', ...key });
   for (let n = 1; n <= 7; n += 1) {
@@ -111,11 +111,32 @@ test('an urgent request for which a right is missing is tried until it is there,
     later += 30_000;
   }
   expect(tries()[6]).toContain('permission denied for table ssh_keys');
+  expect(tries()[6]).toContain(`"portal":"portal","request":"${id}","kind":"key.remove"`);
   expect(log.slice(from).join('')).not.toContain('gave up the lease');
   expect(await transactionsOfEight()).toBe(8);
   await owner.query('GRANT UPDATE ON ssh_keys TO chamberlain_intake');
   later += 30_000;
   expect(await verdictOf(id)).toBe('accepted');
+});
+
+test('a request that cannot have a lock, or whose file cannot be read, keeps none from its verdict', async () => {
+  const from = log.length;
+  for (const state of ['55P03', '40P01', '58P01']) {
+    const id = randomUUID();
+    await owner.query(
+      `CREATE OR REPLACE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$
+       BEGIN RAISE EXCEPTION 'fault ${state}' USING ERRCODE = '${state}'; END $$`,
+    );
+    await owner.query(
+      `CREATE OR REPLACE TRIGGER fails BEFORE INSERT ON requests FOR EACH ROW WHEN (NEW.jti = '${id}')
+       EXECUTE FUNCTION fail()`,
+    );
+    await portal.send({ kind: 'access.request', requestedBy: 'person-1' }, { id });
+    await eventually('a failure', () => log.some((line) => line.includes(`fault ${state}`)));
+    expect(await transactionsOfEight()).toBe(8);
+  }
+  expect(log.slice(from).join('')).not.toContain('gave up the lease');
+  await owner.query('DROP TRIGGER fails ON requests');
 });
 
 test('a check is answered after the requests that were sent with it, and does nothing', async () => {

@@ -10,7 +10,14 @@ import {
   type RedisPlace,
 } from './redis-connection.ts';
 
-const queueJobs = newGauge('chamberlain_queue_jobs', 'Jobs that wait in a queue.', ['queue']);
+/** So many delayed jobs of a queue are looked at: those that come next. */
+const MOST_DELAYED = 16;
+
+const queueJobs = newGauge(
+  'chamberlain_queue_jobs',
+  'Jobs that wait in a queue, also delayed ones.',
+  ['queue'],
+);
 const queueAge = newGauge(
   'chamberlain_queue_age_seconds',
   'How long the oldest job has waited in a queue. 0: none waits.',
@@ -51,8 +58,11 @@ interface Depth {
   ageSeconds: number;
 }
 
-/** Opens a connection and ends it, so that there is none while nobody reads the metrics. */
-async function readDepths(
+/**
+ * How many jobs wait, also such as are delayed, and how old the oldest is: of those that come next, and of those that
+ * intake has tried and lets rest. Opens a connection and ends it, so that there is none while nobody reads the metrics.
+ */
+export async function readDepths(
   config: RedisPlace,
   account: RedisAccount,
   names: readonly string[],
@@ -64,21 +74,35 @@ async function readDepths(
         names.map(async (name): Promise<Depth> => {
           const queue = openQueue(redis, name);
           const [wait, prioritized] = [queue.toKey('wait'), queue.toKey('prioritized')];
+          const delayed = queue.toKey('delayed');
           const counts = redis.pipeline();
-          counts.llen(wait).zcard(prioritized).llen(pausedOf(queue));
+          counts.llen(wait).zcard(prioritized).llen(pausedOf(queue)).zcard(delayed);
           const ends = redis.pipeline();
           // an urgent job is taken first, and so added at the other end
           ends.lindex(wait, 0).lindex(wait, -1).zrange(prioritized, '0', '0');
-          const [counted, ids] = await Promise.all([counts.exec(), ends.exec()]);
+          const next = redis.pipeline().zrange(delayed, '0', String(MOST_DELAYED - 1));
+          const [counted, ids, resting] = await Promise.all([
+            counts.exec(),
+            ends.exec(),
+            next.exec(),
+          ]);
           const times = redis.pipeline();
           for (const id of resultsOfType(ids).flat()) {
             // not the whole job: it may be of any size
             if (typeof id === 'string') times.hget(queue.toKey(id), 'timestamp');
           }
+          const tried = redis.pipeline();
+          for (const id of resultsOfType<string[]>(resting).flat()) {
+            if (id !== undefined) tried.hmget(queue.toKey(id), 'timestamp', 'processedOn');
+          }
+          // a job that its sender has delayed is not late
+          const rested = resultsOfType<(string | null)[]>(await tried.exec()).flatMap((fields) =>
+            typeof fields?.[1] === 'string' ? [fields[0]] : [],
+          );
           return {
             queue: name,
             jobs: resultsOfType<number>(counted).reduce((sum: number, n) => sum + (n ?? 0), 0),
-            ageSeconds: ageOf(resultsOfType(await times.exec())),
+            ageSeconds: ageOf([...resultsOfType(await times.exec()), ...rested]),
           };
         }),
       ),

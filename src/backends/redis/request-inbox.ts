@@ -60,14 +60,15 @@ export function takeRequests(inbox: Inbox, most: number): Promise<Taken[]> {
       await reclaim(inbox, 'first');
       jobs = await countJobs(inbox);
     }
-    const { counts, totals } = jobs;
+    const { counts, totals, rests } = jobs;
+    inbox.rests = rests;
     await shortenAll(inbox, totals);
-    const shares = allot(
+    const { shares, next } = allot(
       portals.map((_, n) => ({ urgent: counts[2 * n] ?? 0, other: counts[2 * n + 1] ?? 0 })),
       most,
       inbox.turn,
     );
-    inbox.turn = (inbox.turn + 1) % Math.max(1, portals.length);
+    inbox.turn = next;
     const taken = await Promise.all(
       queues.map((queue, n) => {
         const { urgent, other } = shares[Math.floor(n / 2)] as Share;
@@ -158,8 +159,8 @@ function endEach<T extends { taken: Taken }>(
 }
 
 /** Puts a job back that is not to be taken within so many milliseconds. */
-export function delayRequest(inbox: Inbox, { job }: Taken, pause: number): Promise<void> {
-  return bounded(inbox, 'returning a request to its queue', () =>
+export function delayRequest(inbox: Inbox, taken: Taken, pause: number): Promise<void> {
+  return endEach(inbox, 'returning a request to its queue', [{ taken }], ({ job }) =>
     job.moveToDelayed(Date.now() + pause, NO_LOCK),
   );
 }

@@ -23,6 +23,8 @@ import {
 export const MOST_ACTIVE = 64;
 /** A verdict is kept for an hour, for clients that wait for it. */
 export const KEPT_SECONDS = 3600;
+/** Longer than a job that has failed rests, whichever process has let it rest. */
+const SOON_MS = 60_000;
 
 /** One of the two queues to which a portal writes requests. */
 export interface RequestQueue {
@@ -68,6 +70,8 @@ export interface Inbox {
   came: Promise<unknown> | undefined;
   /** a job may have come since the last look began */
   noticed: boolean;
+  /** at the last look, a job was delayed that comes soon: intake lets jobs rest, and the one before it may have */
+  rests: boolean;
   /** the last look has removed something, so there may be more of it */
   removed: boolean;
   /** an answer of Redis made no sense */
@@ -84,6 +88,7 @@ export function openInbox(config: PortalsPlace, portals: readonly string[]): Inb
     ...{ redis, guarded: guardRedis(redis), waiting: connectConsumer(config, 'intake') },
     ...{ portals, queues, junk: new Map(), troubles: new Map() },
     ...{ turn: 0, came: undefined, noticed: false, removed: false, odd: true },
+    rests: false,
   };
 }
 
@@ -166,8 +171,8 @@ export function countJunk(
 
 /**
  * Takes the marker of each queue away: a job that comes from here on sets it again. Returns for each how many jobs wait,
- * have a priority, are delayed until then at most, are delayed, are paused, and are active; nothing for a queue in which a
- * key is of another type, because then no other portal must wait.
+ * have a priority, are delayed until then at most, are delayed, are paused, are active, and are delayed until soon; nothing
+ * for a queue in which a key is of another type, because then no other portal must wait.
  */
 const COUNT = `
 local counts = {}
@@ -180,6 +185,7 @@ for n, queue in ipairs(KEYS) do
     redis.pcall('ZCARD', queue .. 'delayed'),
     redis.pcall('LLEN', queue .. 'paused'),
     redis.pcall('LLEN', queue .. 'active'),
+    redis.pcall('ZCOUNT', queue .. 'delayed', 0, ARGV[2]),
   }
   for _, count in ipairs(of) do
     if type(count) == 'table' then of = {} break end
@@ -189,18 +195,18 @@ end
 return counts`;
 
 /**
- * How many jobs of each queue can be taken now, and how many there are in all; and whether any is active. All in one
- * script: with 73 portals, a command for each count took 5 to 10 ms of the processor for each look. BullMQ's own counts are a
+ * How many jobs of each queue can be taken now, and how many there are in all; whether any is active, and whether any is
+ * delayed that comes within a minute. All in one script: with 73 portals, a command for each count took 5 to 10 ms of the processor for each look. BullMQ's own counts are a
  * script for each queue and kind, and know no paused jobs of BullMQ 5.
  */
 export async function countJobs(
   inbox: Inbox,
-): Promise<{ counts: number[]; totals: number[]; active: boolean }> {
+): Promise<{ counts: number[]; totals: number[]; active: boolean; rests: boolean }> {
   const { redis, queues } = inbox;
   const keys = queues.map(({ asIntake }) => asIntake.toKey(''));
   // a delayed job has its time, in milliseconds, in the upper bits of its score (BullMQ)
-  const due = (Date.now() + 1) * 0x1000;
-  const of = (await redis.eval(COUNT, keys.length, ...keys, due)) as number[][];
+  const [due, soon] = [1, SOON_MS].map((ms) => (Date.now() + ms) * 0x1000) as [number, number];
+  const of = (await redis.eval(COUNT, keys.length, ...keys, due, soon)) as number[][];
   if (of.some((counts) => counts.length === 0)) await mendAll(inbox);
   return {
     // a portal whose account cannot log in delays no other
@@ -212,6 +218,7 @@ export async function countJobs(
         wait + prioritized + delayed + paused,
     ),
     active: of.some(([, , , , , active = 0]) => active > 0),
+    rests: of.some(([, , isDue = 0, , , , isSoon = 0]) => isSoon > isDue),
   };
 }
 

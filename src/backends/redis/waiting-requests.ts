@@ -2,6 +2,9 @@
 import { openQueue, requestsQueue } from './queue.ts';
 import { connectProducer, guardRedis, type RedisPlace } from './redis-connection.ts';
 
+/** So many delayed jobs of a queue are looked at: those that come next. */
+const MOST_DELAYED = 16;
+
 /** A portal, and when the oldest of its requests without a verdict was sent, as the request itself says. */
 export interface Waiting {
   portal: string;
@@ -10,7 +13,7 @@ export interface Waiting {
 
 /**
  * The oldest request that waits, that intake holds, or that rests after intake has tried it; undefined if there is none.
- * Of each queue, only the next request is read. Throws BACKEND_UNAVAILABLE.
+ * Of each queue, only the next request and the next that are delayed are read. Throws BACKEND_UNAVAILABLE.
  */
 export async function readOldestWaiting(
   config: RedisPlace,
@@ -21,7 +24,7 @@ export async function readOldestWaiting(
     const queue = openQueue(redis, requestsQueue(portal, urgent));
     const [next, delayed] = await Promise.all([
       queue.getRanges(['wait', 'active', 'prioritized'], 0, 0, true),
-      queue.getRanges(['delayed'], 0, 0, true),
+      queue.getRanges(['delayed'], 0, MOST_DELAYED - 1, true),
     ]);
     const times = [...next, ...delayed].map(async (id) => {
       // not the whole job: it may be of any size

@@ -15,6 +15,7 @@ import {
   TYPES,
 } from '../../../src/backends/redis/queue-keys.ts';
 import { findSound } from '../../../src/backends/redis/queued-jobs.ts';
+import { readDepths } from '../../../src/backends/redis/queue-depths.ts';
 import { openQueue } from '../../../src/backends/redis/queue.ts';
 import { redisUser } from '../../../src/backends/redis/redis-connection.ts';
 import { delayRequest, takeRequests } from '../../../src/backends/redis/request-inbox.ts';
@@ -140,7 +141,12 @@ describe.each([
     ]);
     const ids = jobs.map(({ id = '' }) => id);
     expect([...(await findSound(redis, queue, ids))].toSorted()).toEqual(ids.toSorted());
-    expect(await countJobs(inbox)).toEqual({ counts: [0, 2], totals: [0, 3], active: false });
+    expect(await countJobs(inbox)).toEqual({
+      counts: [0, 2],
+      totals: [0, 3],
+      active: false,
+      rests: false,
+    });
     const take = async () =>
       (await takeRequests(inbox, 8)).map(({ data }) => (data as { token: string }).token);
     expect(await take()).toEqual(['b', 'a']);
@@ -155,8 +161,20 @@ describe.each([
     const inbox = openInbox(world.config, ['one']);
     opened.push({ close: () => closeInbox(inbox) });
     const [taken] = await takeRequests(inbox, 8);
-    await delayRequest(inbox, taken!, 60_000);
-    expect(await takeRequests(inbox, 8)).toEqual([]);
+    expect(inbox.rests).toBe(false);
+    await delayRequest(inbox, taken!, 30_000);
+    // another process does not know what has failed in this one
+    const next = openInbox(world.config, ['one']);
+    opened.push({ close: () => closeInbox(next) });
+    expect([await takeRequests(next, 8), next.rests]).toEqual([[], true]);
+    // one that the portal delays hides none
+    await queue.add('request', { token: 'b' }, { delay: 20_000 });
+    const [depth] = await readDepths(world.config, 'intake', [NAME]);
+    expect(depth).toMatchObject({
+      jobs: 2,
+      ageSeconds: expect.closeTo((Date.now() - timestamp) / 1000, 0),
+    });
+    expect(depth!.ageSeconds).toBeGreaterThan(0);
     expect(await readOldestWaiting(world.config, ['one'])).toEqual({
       portal: 'one',
       since: new Date(timestamp),
@@ -168,6 +186,9 @@ describe.each([
   test('a job that a portal delays does not wait for intake', async () => {
     await queue.add('request', { token: 'a' }, { delay: 60_000 });
     expect(await readOldestWaiting(world.config, ['one'])).toBeUndefined();
+    expect(await readDepths(world.config, 'intake', [NAME])).toMatchObject([
+      { jobs: 1, ageSeconds: 0 },
+    ]);
   });
 
   test('keeps the time, the end and the answer of a job where they are read', async () => {
