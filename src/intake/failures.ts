@@ -15,7 +15,7 @@ import { isFault, type SignedJob, sentenceOf } from '../requests/verdict.ts';
 
 /** A job may fail this often through its own fault before it is refused. */
 const MOST_FAILURES = 5;
-/** The pause after the first failure; it doubles with each. */
+/** The pause after the first failure; it doubles with each, unless the job itself may be at fault. */
 const PAUSE_MS = 100;
 const MOST_PAUSE_MS = 30_000;
 /** A job that was not taken again within this time after its pause keeps others no longer apart: Redis may have lost it. */
@@ -92,7 +92,8 @@ export function openFailures(): Failures {
         const { times = 0, own = 0, code, alone = false } = failures.get(keyOf(job)) ?? {};
         const isAlone = jobs.length === 1;
         const refusal = isAlone ? refusalFor(job, error) : undefined;
-        pause = Math.min(MOST_PAUSE_MS, PAUSE_MS * 2 ** times);
+        // one that is refused soon need not wait for it
+        pause = refusal === undefined ? Math.min(MOST_PAUSE_MS, PAUSE_MS * 2 ** times) : PAUSE_MS;
         failures.set(keyOf(job), {
           ...{ times: times + 1, alone: alone || isAlone },
           until: performance.now() + pause + FORGET_MS,

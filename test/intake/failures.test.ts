@@ -132,6 +132,9 @@ test('a job rests longer after each failure, half a minute at most, and is forgo
   expect(pauses).toEqual([
     ...[100, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 30_000, 30_000],
   ]);
+  const fault = new TypeError('x is undefined');
+  expect([failures.count([KEY], fault), failures.count([KEY], fault)]).toEqual([100, 100]);
+  failures.count([KEY], error);
   now += 90_000;
   expect(failures.any()).toBe(true);
   now += 1;
