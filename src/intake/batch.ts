@@ -51,6 +51,14 @@ export const TIDY_MS = 60_000;
 
 /** The realm is frozen: no verdict. */
 class Frozen extends Error {}
+/** No request can have a verdict now: an import holds them all, for example. */
+class NoneHeld extends Error {}
+
+/** `holdThawed`, whose failure is the fault of no request. */
+const holdVerdicts = (client: pg.Client): Promise<boolean> =>
+  holdThawed(client).catch((cause: unknown) => {
+    throw new NoneHeld('making sure that the realm is not frozen', { cause });
+  });
 
 /** A request of a portal, in hand. */
 export interface Waiting {
@@ -157,7 +165,7 @@ export async function decideBatch(of: Intaking, batch: readonly Waiting[]): Prom
   try {
     verdicts = await transact(client, async () => {
       // sent first, and answered first
-      const thawed = holdThawed(client);
+      const thawed = holdVerdicts(client);
       const [given] = await Promise.all([decide(of, batch), thawed]);
       if (!(await thawed)) throw new Frozen();
       await writeEvents(
@@ -197,7 +205,7 @@ export async function decideChecks(of: Intaking, jobs: readonly Waiting[]): Prom
     try {
       verdict = await rehearse(client, async () => {
         // sent first, and answered first
-        const thawed = holdThawed(client);
+        const thawed = holdVerdicts(client);
         const terms = { urgentQueue, now: clock() };
         const checked = checkVerdict(client, config, failures.judge(job), terms);
         const [given] = await Promise.all([checked, thawed]);
@@ -234,7 +242,7 @@ async function hasFailed(
   );
   of.isAllTaken = false;
   const isHeld =
-    !passes(error) &&
+    !(error instanceof NoneHeld || passes(error)) &&
     (await confirmLease(client).then(
       () => true,
       () => false,

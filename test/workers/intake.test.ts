@@ -7,7 +7,7 @@ import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
 import { openLog } from '../../src/shared/log.ts';
-import { openPool, type Pool } from '../../src/database/connection.ts';
+import { openPool, type Pool, VERDICTS_LOCK } from '../../src/database/connection.ts';
 import { startIntake } from '../../workers/intake.ts';
 import type { Worker } from '../../src/shared/loop.ts';
 import { eventually } from '../scenarios/eventually.ts';
@@ -137,6 +137,23 @@ test('a request that cannot have a lock, or whose file cannot be read, keeps non
   }
   expect(log.slice(from).join('')).not.toContain('gave up the lease');
   await owner.query('DROP TRIGGER fails ON requests');
+});
+
+test('while an import holds all verdicts, no request is to blame: each has its own soon after', async () => {
+  const from = log.length;
+  const importing = openPool(world.config, 'owner', { max: 1, durable: false });
+  const client = await importing.connect();
+  await client.query('BEGIN');
+  await client.query('SELECT pg_advisory_xact_lock($1)', [VERDICTS_LOCK]);
+  const decided = transactionsOfEight();
+  await eventually('a failure', () =>
+    log.slice(from).some((line) => line.includes('lock timeout')),
+  );
+  await client.query('COMMIT');
+  client.release();
+  await importing.end();
+  await decided;
+  expect(log.slice(from).join('')).toContain('gave up the lease');
 });
 
 test('a check is answered after the requests that were sent with it, and does nothing', async () => {
