@@ -2,6 +2,7 @@
 import type { Log } from '../../shared/log.ts';
 import { newGauge, openSource, portalLabel, type Reading } from '../../shared/metrics.ts';
 import { pausedOf, resultsOfType } from './queue-keys.ts';
+import { readRestedTimes } from './queued-jobs.ts';
 import { openQueue } from './queue.ts';
 import {
   connectProducer,
@@ -9,9 +10,6 @@ import {
   type RedisAccount,
   type RedisPlace,
 } from './redis-connection.ts';
-
-/** So many delayed jobs of a queue are looked at: those that come next. */
-const MOST_DELAYED = 16;
 
 const queueJobs = newGauge(
   'chamberlain_queue_jobs',
@@ -74,31 +72,21 @@ export async function readDepths(
         names.map(async (name): Promise<Depth> => {
           const queue = openQueue(redis, name);
           const [wait, prioritized] = [queue.toKey('wait'), queue.toKey('prioritized')];
-          const delayed = queue.toKey('delayed');
           const counts = redis.pipeline();
-          counts.llen(wait).zcard(prioritized).llen(pausedOf(queue)).zcard(delayed);
+          counts.llen(wait).zcard(prioritized).llen(pausedOf(queue)).zcard(queue.toKey('delayed'));
           const ends = redis.pipeline();
           // an urgent job is taken first, and so added at the other end
           ends.lindex(wait, 0).lindex(wait, -1).zrange(prioritized, '0', '0');
-          const next = redis.pipeline().zrange(delayed, '0', String(MOST_DELAYED - 1));
-          const [counted, ids, resting] = await Promise.all([
+          const [counted, ids, rested] = await Promise.all([
             counts.exec(),
             ends.exec(),
-            next.exec(),
+            readRestedTimes(redis, queue),
           ]);
           const times = redis.pipeline();
           for (const id of resultsOfType(ids).flat()) {
             // not the whole job: it may be of any size
             if (typeof id === 'string') times.hget(queue.toKey(id), 'timestamp');
           }
-          const tried = redis.pipeline();
-          for (const id of resultsOfType<string[]>(resting).flat()) {
-            if (id !== undefined) tried.hmget(queue.toKey(id), 'timestamp', 'processedOn');
-          }
-          // a job that its sender has delayed is not late
-          const rested = resultsOfType<(string | null)[]>(await tried.exec()).flatMap((fields) =>
-            typeof fields?.[1] === 'string' ? [fields[0]] : [],
-          );
           return {
             queue: name,
             jobs: resultsOfType<number>(counted).reduce((sum: number, n) => sum + (n ?? 0), 0),

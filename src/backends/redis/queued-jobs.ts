@@ -154,3 +154,21 @@ export async function removeSurplus(
   const keys = [toKey(''), ...lists, ...sets];
   return (await redis.eval(SHORTEN, keys.length, ...keys, most, MOST_REMOVED)) as number;
 }
+
+/** So many delayed jobs of a queue are looked at: those that come next. */
+const MOST_DELAYED = 16;
+
+/**
+ * The times in those delayed jobs that intake has tried and lets rest. A job that its sender has delayed is not late. Of
+ * each job only two fields are read: it may be of any size.
+ */
+export async function readRestedTimes(redis: Redis, { toKey }: Queue): Promise<(string | null)[]> {
+  const next = redis.pipeline().zrange(toKey('delayed'), '0', String(MOST_DELAYED - 1));
+  const reading = redis.pipeline();
+  for (const id of resultsOfType<string[]>(await next.exec()).flat()) {
+    if (id !== undefined) reading.hmget(toKey(id), 'timestamp', 'processedOn');
+  }
+  return resultsOfType<(string | null)[]>(await reading.exec()).flatMap(
+    ([time = null, tried = null] = []) => (tried === null ? [] : [time]),
+  );
+}

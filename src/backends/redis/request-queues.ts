@@ -196,8 +196,8 @@ return counts`;
 
 /**
  * How many jobs of each queue can be taken now, and how many there are in all; whether any is active, and whether any is
- * delayed that comes within a minute. All in one script: with 73 portals, a command for each count took 5 to 10 ms of the processor for each look. BullMQ's own counts are a
- * script for each queue and kind, and know no paused jobs of BullMQ 5.
+ * delayed that comes within a minute. All in one script: with 73 portals, a command for each count took 5 to 10 ms of the
+ * processor for each look. BullMQ's own counts are a script for each queue and kind, and know no paused jobs of BullMQ 5.
  */
 export async function countJobs(
   inbox: Inbox,

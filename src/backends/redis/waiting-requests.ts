@@ -1,9 +1,7 @@
 /** How long requests have waited for their verdict. Reads by the admin's account, and changes nothing. */
+import { readRestedTimes } from './queued-jobs.ts';
 import { openQueue, requestsQueue } from './queue.ts';
 import { connectProducer, guardRedis, type RedisPlace } from './redis-connection.ts';
-
-/** So many delayed jobs of a queue are looked at: those that come next. */
-const MOST_DELAYED = 16;
 
 /** A portal, and when the oldest of its requests without a verdict was sent, as the request itself says. */
 export interface Waiting {
@@ -22,20 +20,10 @@ export async function readOldestWaiting(
   const redis = connectProducer(config, 'admin');
   const oldestOf = async (portal: string, urgent: boolean): Promise<Waiting[]> => {
     const queue = openQueue(redis, requestsQueue(portal, urgent));
-    const [next, delayed] = await Promise.all([
-      queue.getRanges(['wait', 'active', 'prioritized'], 0, 0, true),
-      queue.getRanges(['delayed'], 0, MOST_DELAYED - 1, true),
-    ]);
-    const times = [...next, ...delayed].map(async (id) => {
-      // not the whole job: it may be of any size
-      const [time, tried] = await Promise.all([
-        redis.hget(queue.toKey(id), 'timestamp'),
-        redis.hget(queue.toKey(id), 'processedOn'),
-      ]);
-      // a portal may delay a job, too
-      return delayed.includes(id) && tried === null ? undefined : time;
-    });
-    return (await Promise.all(times)).flatMap((time) => {
+    const next = await queue.getRanges(['wait', 'active', 'prioritized'], 0, 0, true);
+    // not the whole job: it may be of any size
+    const times = await Promise.all(next.map((id) => redis.hget(queue.toKey(id), 'timestamp')));
+    return [...times, ...(await readRestedTimes(redis, queue))].flatMap((time) => {
       const since = new Date(Number(time ?? NaN));
       return Number.isNaN(since.getTime()) ? [] : [{ portal, since }];
     });
