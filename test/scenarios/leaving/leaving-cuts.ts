@@ -22,6 +22,7 @@ import {
   isWhole,
   LEAVING_ROLES,
   type LeavingWorld,
+  owedOf,
   stateOf,
   type Subject,
   withdrawnIn,
@@ -193,6 +194,12 @@ export const MOVES: Record<string, Move> = {
       const wish = { kind: 'tool.enable', requestedBy: 'alice', tool: subject.name };
       const { verdict } = await leaving.portal.ask(wish);
       expect(verdict).toBe('accepted');
+      // what this touches at once, or it would be counted among the actions of the move in some runs
+      await eventually('the other roles', async () => {
+        return (await owedOf(leaving.world, subject)).every((line) =>
+          line.startsWith('databases '),
+        );
+      });
       releases.set(subject.uid, release);
     },
     leavesWork: true,
@@ -285,7 +292,8 @@ export async function openCuts(leaving: LeavingWorld): Promise<Cuts> {
       await working.tell({ cut });
       // its answers may not come if the workers die on the way
       const beginning = move.begin(cuts, subject);
-      await Promise.all([working.death, beginning]);
+      const death = eventually('the death of the workers', () => working.child.signalCode, 30_000);
+      await Promise.all([death, beginning]);
       await expectNothingLost(world, subject, treasure);
       // BullMQ returns active jobs of slow work after 10 s; here they are asked for at once, as after a flush
       for (const role of ['homes', 'databases']) await forgetQueue(redis, slowQueue(role));

@@ -36,5 +36,5 @@ test.each(Object.keys(MOVES))(
     await leaving.world.chamberlain('audit', 'verify');
     expect(leaving.portal.disorder).toEqual([]);
   },
-  1_800_000,
+  600_000,
 );
