@@ -24,6 +24,9 @@ const FORGET_MS = 60_000;
 const REMEMBER_MS = 3_600_000;
 /** After a job has failed, those that failed before rest for so many times as long as it took. */
 const OTHERS_SHARE = 4;
+/** A job that has rested once more is taken within this time; one that failed later rests for so long until it is. */
+const TAKEN_MS = 2000;
+const PASSES_MS = 1000;
 /** SQLSTATE of a statement that took longer than it may. */
 const QUERY_CANCELED = '57014';
 /**
@@ -43,6 +46,9 @@ interface Failure {
   alone: boolean;
   /** until when all are tried alone because of it */
   until: number;
+  failedAt: number;
+  /** until when it rests once more; 0: not once more */
+  restsUntil: number;
 }
 
 export interface Failures {
@@ -57,7 +63,10 @@ export interface Failures {
    * @param tookMs how long it took to fail
    */
   count(jobs: readonly SignedJob[], error: unknown, tookMs?: number): number;
-  /** How many milliseconds a job that has failed alone rests once more, because another has just taken long to fail. */
+  /**
+   * How many milliseconds a job that has failed alone rests once more: because another has just taken long to fail, or
+   * one that failed before it comes now, too. Otherwise, urgent ones would be tried again and again before it.
+   */
   restOf(job: SignedJob): number;
   /** These jobs have a verdict. */
   forget(jobs: readonly SignedJob[]): void;
@@ -68,6 +77,14 @@ export function openFailures(): Failures {
   const failures = new Map<string, Failure>();
   let othersUntil = 0;
   const keyOf = (job: SignedJob) => job.sha256.toString('hex');
+  /** Whether one that failed before it comes now, too. Redis may have lost that one: it is not awaited for long. */
+  const isAnotherFirst = ({ failedAt }: Failure, now: number) =>
+    failures
+      .values()
+      .some(
+        ({ failedAt: before, restsUntil }) =>
+          before < failedAt && restsUntil <= now && now < restsUntil + TAKEN_MS,
+      );
   return {
     any() {
       const now = performance.now();
@@ -86,25 +103,32 @@ export function openFailures(): Failures {
     },
     count(jobs, error, tookMs = 0) {
       let pause = 0;
-      othersUntil = performance.now() + Math.min(MOST_PAUSE_MS, tookMs * OTHERS_SHARE);
+      const now = performance.now();
+      othersUntil = Math.max(othersUntil, now + Math.min(MOST_PAUSE_MS, tookMs * OTHERS_SHARE));
       // a portal may send a job twice
       for (const job of new Map(jobs.map((each) => [keyOf(each), each])).values()) {
         const { times = 0, own = 0, code, alone = false } = failures.get(keyOf(job)) ?? {};
         const isAlone = jobs.length === 1;
         const refusal = isAlone ? refusalFor(job, error) : undefined;
-        // one that is refused soon need not wait for it
-        pause = refusal === undefined ? Math.min(MOST_PAUSE_MS, PAUSE_MS * 2 ** times) : PAUSE_MS;
+        // one that is refused soon need not wait for it; where it cannot even be refused, it is not soon
+        const isSoon = refusal !== undefined && own < MOST_FAILURES;
+        pause = isSoon ? PAUSE_MS : Math.min(MOST_PAUSE_MS, PAUSE_MS * 2 ** times);
         failures.set(keyOf(job), {
           ...{ times: times + 1, alone: alone || isAlone },
-          until: performance.now() + pause + FORGET_MS,
+          ...{ until: now + pause + FORGET_MS, failedAt: now, restsUntil: 0 },
           ...{ own: refusal === undefined ? own : own + 1, code: refusal ?? code },
         });
       }
       return pause;
     },
     restOf(job) {
-      const rest = othersUntil - performance.now();
-      return failures.get(keyOf(job))?.alone === true && rest > PAUSE_MS ? Math.ceil(rest) : 0;
+      const found = failures.get(keyOf(job));
+      if (found?.alone !== true) return 0;
+      const now = performance.now();
+      let rest = Math.ceil(othersUntil - now);
+      if (rest <= PAUSE_MS) rest = isAnotherFirst(found, now) ? PASSES_MS : 0;
+      found.restsUntil = now + rest;
+      return rest;
     },
     forget(jobs) {
       for (const job of jobs) failures.delete(keyOf(job));

@@ -123,6 +123,57 @@ test('those that have failed alone take a fifth of the time at most, and others 
   expect(failures.restOf(slow)).toBe(30_000);
 });
 
+test('one that fails at once lets none come sooner that took long to fail', async () => {
+  let now = 1_000_000;
+  mock.method(performance, 'now', () => now);
+  const failures = openFailures();
+  failures.count([peopleOf(2)], await raised('57014'), 5000);
+  now += 1000;
+  failures.count([KEY], await raised('42501'), 3);
+  expect(failures.restOf(peopleOf(2))).toBe(19_000);
+});
+
+test('of those that took long to fail, the one that failed first is tried first, whatever comes first in the queues', async () => {
+  let now = 1_000_000;
+  mock.method(performance, 'now', () => now);
+  const failures = openFailures();
+  const error = await raised('57014');
+  const [other, urgent] = [KEY, peopleOf(2)];
+  failures.count([other], error, 5000);
+  now += 5000;
+  failures.count([urgent], error, 5000);
+  expect([urgent, other].map((job) => failures.restOf(job))).toEqual([20_000, 20_000]);
+  now += 20_500; // both are due, and intake takes the urgent one
+  expect(failures.restOf(urgent)).toBe(1000);
+  expect(failures.restOf(other)).toBe(0);
+  failures.count([other], error, 5000);
+  now += 20_500;
+  expect(failures.restOf(urgent)).toBe(0);
+});
+
+test('it is not awaited where Redis has lost it', async () => {
+  let now = 1_000_000;
+  mock.method(performance, 'now', () => now);
+  const failures = openFailures();
+  const error = await raised('57014');
+  for (const job of [KEY, peopleOf(2)]) {
+    failures.count([job], error, 5000);
+    failures.restOf(job);
+    now += 1000;
+  }
+  now += 19_500;
+  expect(failures.restOf(peopleOf(2))).toBe(1000);
+  now += 2000;
+  expect(failures.restOf(peopleOf(2))).toBe(0);
+});
+
+test('a job that cannot even be refused rests longer after each failure, too', async () => {
+  const failures = openFailures();
+  const error = await raised('23505');
+  const pauses = Array.from({ length: 8 }, () => failures.count([KEY], error));
+  expect(pauses).toEqual([100, 100, 100, 100, 100, 3200, 6400, 12_800]);
+});
+
 test('a job rests longer after each failure, half a minute at most, and is forgotten a minute after its rest', async () => {
   let now = 1_000_000;
   mock.method(performance, 'now', () => now);

@@ -51,7 +51,6 @@ const AFTER_FAILURE_MS = 500;
 
 /** Takes jobs, one from each portal in turn, urgent ones first, until there are `most`. */
 export function takeRequests(inbox: Inbox, most: number): Promise<Taken[]> {
-  const { portals, queues } = inbox;
   return bounded(inbox, 'taking requests from their queues', async () => {
     if (inbox.odd) await mendAll(inbox);
     inbox.odd = inbox.removed = inbox.noticed = false;
@@ -63,20 +62,35 @@ export function takeRequests(inbox: Inbox, most: number): Promise<Taken[]> {
     const { counts, totals, rests } = jobs;
     inbox.rests = rests;
     await shortenAll(inbox, totals);
+    return await takeInTurn(inbox, counts, most);
+  });
+}
+
+/**
+ * Takes up to `most` jobs from queues with so many. A place for a queue that yields none, perhaps because its portal has
+ * paused it, goes to the others if nothing else was taken.
+ */
+async function takeInTurn(inbox: Inbox, counts: readonly number[], most: number): Promise<Taken[]> {
+  const { portals, queues } = inbox;
+  const left = [...counts];
+  for (;;) {
     const { shares, next } = allot(
-      portals.map((_, n) => ({ urgent: counts[2 * n] ?? 0, other: counts[2 * n + 1] ?? 0 })),
+      portals.map((_, n) => ({ urgent: left[2 * n] ?? 0, other: left[2 * n + 1] ?? 0 })),
       most,
       inbox.turn,
     );
     inbox.turn = next;
+    const wanted = queues.map(({ urgent }, n) => {
+      const share = shares[Math.floor(n / 2)] as Share;
+      return urgent ? share.urgent : share.other;
+    });
     const taken = await Promise.all(
-      queues.map((queue, n) => {
-        const { urgent, other } = shares[Math.floor(n / 2)] as Share;
-        return fetchFrom(inbox, queue, queue.urgent ? urgent : other);
-      }),
+      queues.map((queue, n) => fetchFrom(inbox, queue, wanted[n] ?? 0)),
     );
-    return taken.flat();
-  });
+    if (taken.some(({ length }) => length > 0) || wanted.every((count) => count === 0))
+      return taken.flat();
+    for (const [n, count] of wanted.entries()) if (count > 0) left[n] = 0;
+  }
 }
 
 /** Takes this many jobs of one queue, or fewer. */

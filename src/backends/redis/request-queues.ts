@@ -25,6 +25,8 @@ export const MOST_ACTIVE = 64;
 export const KEPT_SECONDS = 3600;
 /** Longer than a job that has failed rests, whichever process has let it rest. */
 const SOON_MS = 60_000;
+/** A delayed job has its time, in milliseconds, in the upper bits of its score (BullMQ). */
+const SCORE_OF_MS = 0x1000;
 
 /** One of the two queues to which a portal writes requests. */
 export interface RequestQueue {
@@ -204,8 +206,7 @@ export async function countJobs(
 ): Promise<{ counts: number[]; totals: number[]; active: boolean; rests: boolean }> {
   const { redis, queues } = inbox;
   const keys = queues.map(({ asIntake }) => asIntake.toKey(''));
-  // a delayed job has its time, in milliseconds, in the upper bits of its score (BullMQ)
-  const [due, soon] = [1, SOON_MS].map((ms) => (Date.now() + ms) * 0x1000) as [number, number];
+  const [due, soon] = [1, SOON_MS].map((ms) => (Date.now() + ms) * SCORE_OF_MS) as [number, number];
   const of = (await redis.eval(COUNT, keys.length, ...keys, due, soon)) as number[][];
   if (of.some((counts) => counts.length === 0)) await mendAll(inbox);
   return {
@@ -222,10 +223,20 @@ export async function countJobs(
   };
 }
 
+/** As it takes a job, BullMQ puts so many delayed ones among those that wait: all that are due, wherever they come then. */
+const MOST_PROMOTED = 1000;
+/** It does so within this time after the look at them. */
+const PROMOTED_MS = 100;
+
 /** Removes those of the next jobs that no intake could take, and returns how many are left of them. */
 export async function inspect(inbox: Inbox, queue: RequestQueue, most: number): Promise<number> {
   const { portal, asIntake } = queue;
-  const ids = await asIntake.getRanges(['wait', 'prioritized', 'delayed'], 0, most - 1, true);
+  const due = (Date.now() + PROMOTED_MS) * SCORE_OF_MS;
+  const [waiting, delayed] = await Promise.all([
+    asIntake.getRanges(['wait', 'prioritized'], 0, most - 1, true),
+    inbox.redis.zrangebyscore(asIntake.toKey('delayed'), 0, due, 'LIMIT', 0, MOST_PROMOTED),
+  ]);
+  const ids = [...new Set([...waiting, ...delayed])];
   const sound = await findSound(inbox.redis, asIntake, ids);
   const unsound = ids.filter((id) => !sound.has(id));
   for (const id of unsound) {

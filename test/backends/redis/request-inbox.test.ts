@@ -95,6 +95,22 @@ test('portals are served in turn, each in the order of its requests, urgent ones
   ]);
 });
 
+test('a portal that has paused its queue takes no turn from the others, even where one request is taken at a time', async () => {
+  await queue('requests.one').pause();
+  await queue('requests.urgent.two').pause();
+  await add('requests.one', 'a0');
+  await add('requests.urgent.two', 'b0');
+  await add('requests.two', 'b1', 'b2');
+  for (const next of ['two b1', 'two b2']) {
+    const taken = await takeRequests(inbox, 1);
+    expect(tokens(taken)).toEqual([next]);
+    await endRequests(inbox, [{ taken: taken[0] as Taken, verdict: {} }]);
+  }
+  expect(await takeRequests(inbox, 1)).toEqual([]);
+  await queue('requests.one').resume();
+  expect(tokens(await takeRequests(inbox, 1))).toEqual(['one a0']);
+});
+
 test('a verdict is the return value of the job, for clients that wait for it', async () => {
   const [job] = await add('requests.one', 'a');
   const [taken] = (await takeRequests(inbox, 16)) as [Taken];
@@ -309,9 +325,10 @@ describe('whatever a portal does to its own queues', () => {
     expect(takeJunk(inbox)).toEqual([{ portal: 'one', code: 'REQUEST_MALFORMED', count: 1 }]);
   });
 
+  const sent = async () =>
+    Number(/^total_net_output_bytes:(\d+)/mu.exec(await redis.info('stats'))?.[1]);
+
   test('a job that is too large is removed unread', async () => {
-    const sent = async () =>
-      Number(/^total_net_output_bytes:(\d+)/mu.exec(await redis.info('stats'))?.[1]);
     await redis.eval(
       `redis.call('HSET', KEYS[1], 'name', 'x', 'opts', '{}', 'data', string.rep('x', 16 * 1048576))
        redis.call('LPUSH', KEYS[2], 'big')`,
@@ -324,6 +341,25 @@ describe('whatever a portal does to its own queues', () => {
     expect(await redis.exists(`${prefix}:big`)).toBe(0);
     expect((await sent()) - before).toBeLessThan(1024 * 1024);
     expect(takeJunk(inbox)).toEqual([{ portal: 'one', code: 'REQUEST_TOO_LARGE', count: 1 }]);
+  });
+
+  test('so is one that is due behind others, and is to come before them', async () => {
+    for (let n = 0; n < 3; n += 1) {
+      await redis.hset(`${prefix}:d${n}`, { ...hash, priority: '9' });
+      await redis.zadd(`${prefix}:delayed`, n - 1, `d${n}`);
+    }
+    await redis.eval(
+      `redis.call('HSET', KEYS[1], 'name', 'x', 'opts', '{}', 'priority', '1', 'data', string.rep('x', 16 * 1048576))
+       redis.call('ZADD', KEYS[2], 9, 'big')`,
+      2,
+      `${prefix}:big`,
+      `${prefix}:delayed`,
+    );
+    const before = await sent();
+    const [taken] = await takeRequests(inbox, 1);
+    expect(taken?.job.id).toBe('d1');
+    expect(await redis.exists(`${prefix}:big`)).toBe(0);
+    expect((await sent()) - before).toBeLessThan(1024 * 1024);
   });
 
   test('a job with a parent elsewhere changes nothing there', async () => {
