@@ -16,6 +16,8 @@ interface Watcher {
 }
 
 const SUITE = join(import.meta.dirname, 'suite.ts');
+/** For longer than a test waits for programs, one after another, without a look at anything else. */
+const SILENT_MS = 1_200_000;
 
 /** Called by jest, with `new`. */
 export default function makeRunner(settings: Settings): object {
@@ -54,8 +56,15 @@ function longestFirst(tests: readonly Test[]): readonly Test[] {
   return tests.toSorted((one, other) => isLong(other) - isLong(one));
 }
 
-/** Runs one test file. Rejects if it cannot be loaded, or its process ends before it has a result. */
-async function runSuite({ path, context }: Test, globalConfig: Settings): Promise<TestResult> {
+/**
+ * Runs one test file. Rejects if it cannot be loaded, or its process ends before it has a result. It is ended if it does
+ * nothing but wait for a program: then no time-out of a test is heeded either.
+ */
+export async function runSuite(
+  { path, context }: Pick<Test, 'path' | 'context'>,
+  globalConfig: Settings,
+  silentMs = SILENT_MS,
+): Promise<TestResult> {
   const suite = fork(SUITE, {
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'], // never a terminal: tests see the same everywhere
     env: { ...process.env, ...(process.stderr.isTTY ? { FORCE_COLOR: '1' } : {}) },
@@ -63,10 +72,20 @@ async function runSuite({ path, context }: Test, globalConfig: Settings): Promis
   suite.stdout?.pipe(process.stderr, { end: false });
   suite.stderr?.pipe(process.stderr, { end: false });
   let outcome: Outcome | undefined;
-  suite.once('message', (message) => (outcome = message as Outcome));
+  const silence = setTimeout(() => suite.kill('SIGKILL'), silentMs);
+  suite.on('message', (message) => {
+    silence.refresh();
+    if (message !== 'alive') outcome = message as Outcome;
+  });
   const order: Order = { path, config: context.config, globalConfig };
   suite.send(order);
   const [[code, signal]] = await Promise.all([once(suite, 'exit'), once(suite, 'disconnect')]);
+  clearTimeout(silence);
+  if (outcome === undefined && suite.killed) {
+    throw new Error(
+      `its process was ended: it has done nothing else but wait for a program for ${silentMs / 60_000} min`,
+    );
+  }
   if (outcome === undefined) throw new Error(`its process ended early: ${signal ?? code}`);
   if ('error' in outcome) throw outcome.error as Error;
   return outcome.result;

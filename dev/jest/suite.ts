@@ -23,6 +23,9 @@ export type Outcome = { result: TestResult } | { error: { message: string; stack
 
 type RunResult = Awaited<ReturnType<typeof run>>;
 
+/** As long as something comes so often, time-outs of tests end what hangs. */
+const ALIVE_MS = 60_000;
+
 /** Longer than a time-out of the program that runs out by itself: that one is no leak. */
 const CLOSE_MS = 45_000;
 
@@ -38,6 +41,7 @@ process.once('message', (order) => void runSuite(order as Order));
 async function runSuite(order: Order): Promise<void> {
   process.once('disconnect', () => process.exit(1)); // the runner has been ended
   process.channel?.unref();
+  setInterval(() => process.send?.('alive'), ALIVE_MS).unref();
   const start = Date.now();
   Error.stackTraceLimit = 100;
   provideModules();

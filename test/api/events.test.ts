@@ -1,5 +1,7 @@
 /** Events over HTTP: from the real relay, asked for and as a stream. */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { eventually } from '../scenarios/eventually.ts';
+import { query } from '../scenarios/outside.ts';
 import { type ApiWorld, openApiWorld, type PortalName } from './api-world.ts';
 import { type Batch, type EventStream, openStream, readBatch } from './event-reader.ts';
 
@@ -10,7 +12,7 @@ beforeAll(async () => {
 }, 120_000);
 afterAll(() => api.close());
 
-/** Has a request refused, which makes one event. */
+/** Has a request refused, which makes one event. Returns once the event has its number, a moment after the verdict. */
 async function makeEvent(of: PortalName): Promise<void> {
   const name = `nobody${(made += 1)}`;
   const token = api.requestToken(of, { kind: 'access.request', requestedBy: name });
@@ -18,6 +20,10 @@ async function makeEvent(of: PortalName): Promise<void> {
     ...{ as: of, type: 'application/jwt', body: token },
   });
   expect(status).toBe(200);
+  await eventually('its number', async () => {
+    const without = 'SELECT FROM events WHERE portal = $1 AND seq IS NULL';
+    return (await query(api.world, without, [of])).length === 0;
+  });
 }
 
 async function ask(of: PortalName, after: number, seconds = 20): Promise<Batch | undefined> {

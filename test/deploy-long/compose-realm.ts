@@ -1,7 +1,6 @@
 /** The realm of docker-compose.yml. */
-import { spawnSync } from 'node:child_process';
 import type { Daemon } from './daemon.ts';
-import { eventually, unlessBusy } from './patience.ts';
+import { eventually, runToEnd, unlessBusy } from './patience.ts';
 
 /** What its Dockerfile builds: each image is `chamberlain-…`. */
 export const TARGETS = ['realm', 'login-host'];
@@ -19,12 +18,8 @@ export type ComposeRealm = ReturnType<typeof openCompose>;
 /** The realm of a folder that is like a clone, of which the images are made. */
 export function openCompose(daemon: Pick<Daemon, 'host' | 'docker'>, clone: string) {
   function start(program: string, ...words: string[]) {
-    return spawnSync(program, words, {
-      cwd: clone,
-      env: { ...process.env, DOCKER_HOST: daemon.host },
-      encoding: 'utf8',
-      maxBuffer: 2 ** 28,
-    });
+    const env = { ...process.env, DOCKER_HOST: daemon.host };
+    return runToEnd(program, words, { cwd: clone, env });
   }
   function compose(...words: string[]): string {
     const { status, stdout, stderr } = unlessBusy(() => start('docker', 'compose', ...words));

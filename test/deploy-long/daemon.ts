@@ -5,6 +5,8 @@ import { closeSync, mkdirSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { run } from '../../dev/servers/processes.ts';
+import { within } from '../scenarios/eventually.ts';
+import { runToEnd } from './patience.ts';
 
 const START_MS = 60_000;
 /** The cgroup of all containers of a run, below that of the machine; dev/jest/apart.ts sets it, and deletes it. */
@@ -39,7 +41,8 @@ export async function startDaemon(folder: string): Promise<Daemon> {
   let failure: Error | undefined;
   daemon.once('error', (error) => (failure = error));
   const started = performance.now();
-  while (spawnSync('docker', ['-H', client.host, 'version']).status !== 0) {
+  const version = ['-H', client.host, 'version'];
+  while (spawnSync('docker', version, { timeout: START_MS }).status !== 0) {
     if (failure !== undefined) throw failure;
     if (daemon.exitCode !== null || performance.now() - started > START_MS) {
       const said = readFileSync(at('log'), 'utf8').trimEnd().split('\n').at(-1);
@@ -54,7 +57,7 @@ export async function startDaemon(folder: string): Promise<Daemon> {
       if (left.length > 0) client.docker('rm', '--force', ...left);
       client.docker('network', 'prune', '--force'); // they are devices of the machine
       daemon.kill('SIGTERM');
-      if (daemon.exitCode === null) await once(daemon, 'exit');
+      if (daemon.exitCode === null) await within('the end of Docker', once(daemon, 'exit'));
       // dockerd has mounted `data` onto itself, and the namespace of `--network host`
       for (const line of readFileSync('/proc/mounts', 'utf8').split('\n').reverse()) {
         const [, place = ''] = line.split(' ');
@@ -74,8 +77,11 @@ export function sharedDaemon(): Pick<Daemon, 'host' | 'docker' | 'start'> {
 function clientOf(host: string) {
   return {
     host,
-    docker: (...words: string[]): string =>
-      execFileSync('docker', ['-H', host, ...words], { encoding: 'utf8', maxBuffer: 2 ** 28 }),
+    docker(...words: string[]): string {
+      const { status, stdout, stderr } = runToEnd('docker', ['-H', host, ...words]);
+      if (status !== 0) throw new Error(`docker ${words.join(' ')}: ${status} ${stderr}`);
+      return stdout;
+    },
     start: (...words: string[]): Promise<string> => run('docker', ['-H', host, ...words]),
   };
 }

@@ -1,5 +1,5 @@
 /** The Debian packages: built again, checked by lintian, installed in a Debian 13 that has nothing else. */
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { createHash, generateKeyPairSync } from 'node:crypto';
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { copyFileSync, writeFileSync } from 'node:fs';
@@ -9,6 +9,7 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { COPIED, WRAPPED } from '../../deploy/login-host/wanted.ts';
 import { WORK_ROLES } from '../../workers/main.ts';
 import { PACKAGES, packagesIn, ROOT } from './images.ts';
+import { runToEnd } from './patience.ts';
 
 const PROJECT = join(import.meta.dirname, '../..');
 const folder = mkdtempSync(join(tmpdir(), 'chamberlain-packages-'));
@@ -20,9 +21,9 @@ function build(): string[] {
   mkdirSync(clone, { recursive: true });
   const inside = 'mount --bind "$1" "$2" && cd "$2" && exec "$3" dev/debian/build.ts "$4"';
   const args = [PROJECT, clone, process.execPath, out];
-  execFileSync('unshare', ['--mount', '--net', 'sh', '-c', inside, 'sh', ...args], {
-    stdio: ['ignore', 'ignore', 'inherit'],
-  });
+  const words = ['--mount', '--net', 'sh', '-c', inside, 'sh', ...args];
+  const { status, stderr } = runToEnd('unshare', words);
+  if (status !== 0) throw new Error(`building the packages: ${status} ${stderr}`);
   const { ofLogin, ofRealm } = packagesIn(out);
   return [ofLogin, ofRealm];
 }
@@ -59,7 +60,7 @@ test('a build of another folder, from another, has the same bytes before they ar
 
 test('lintian finds nothing', () => {
   const args = ['--allow-root', '--display-info', '--tag-display-limit', '0', ...packages];
-  const { stdout, stderr } = spawnSync('lintian', args, { encoding: 'utf8' });
+  const { stdout, stderr } = runToEnd('lintian', args);
   expect([stdout, stderr]).toEqual(['', '']);
 });
 
@@ -76,10 +77,7 @@ describe('installed in a bare Debian 13', () => {
 
   /** Runs a command in it, without a network. */
   const start = (words: string[]) =>
-    spawnSync('unshare', [...APART, 'sh', '-c', INSIDE, root, ...words], {
-      encoding: 'utf8',
-      env: ENV,
-    });
+    runToEnd('unshare', [...APART, 'sh', '-c', INSIDE, root, ...words], { env: ENV });
   function run(...words: string[]): string {
     const { status, stdout, stderr } = start(words);
     if (status !== 0) throw new Error(`${words.join(' ')}: ${status} ${stdout} ${stderr}`);

@@ -10,6 +10,7 @@ import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
+import { within } from '../scenarios/eventually.ts';
 import { type Daemon, startDaemon } from './daemon.ts';
 import {
   buildPackages,
@@ -36,6 +37,8 @@ const NEEDS: Record<string, readonly ('bare' | 'realm' | 'login' | 'root' | 'com
   compose: ['compose'],
 };
 const DOCKER = join(tmpdir(), 'docker');
+/** It takes two minutes, and needs a network. */
+const PREPARE_MS = 1_200_000;
 
 /** Makes each thing once; things that do not need each other, at the same time. */
 async function prepare(daemon: Daemon, tests: readonly string[]): Promise<void> {
@@ -64,7 +67,8 @@ async function main(args: readonly string[]): Promise<number> {
   if (args[0] !== '--try') {
     const list = [...args.filter((each) => !/^--(json|outputFile)/u.test(each)), '--listTests'];
     const listed = execFileSync(process.execPath, list, { encoding: 'utf8' });
-    await prepare(daemon, listed.split('\n').filter(Boolean));
+    const prepared = prepare(daemon, listed.split('\n').filter(Boolean));
+    await within('the packages and the images', prepared, PREPARE_MS);
     const seconds = (performance.now() - begun) / 1000;
     process.stderr.write(`the images are made, in ${seconds.toFixed(0)} s\n`);
   }

@@ -1,7 +1,6 @@
 /** Machines with systemd, each a container. */
-import { execFileSync, spawnSync } from 'node:child_process';
 import type { Daemon } from './daemon.ts';
-import { eventually, unlessBusy } from './patience.ts';
+import { eventually, runToEnd, unlessBusy } from './patience.ts';
 
 interface Ended {
   status: number | null;
@@ -90,8 +89,7 @@ function machineOf(name: string, host: string, docker: Daemon['docker']): Machin
   const inside = (words: readonly string[], ...options: string[]) => [
     ...['-H', host, 'exec', ...options, name, ...words],
   ];
-  const start = (...words: string[]): Ended =>
-    unlessBusy(() => spawnSync('docker', inside(words), { encoding: 'utf8', maxBuffer: 2 ** 28 }));
+  const start = (...words: string[]): Ended => unlessBusy(() => runToEnd('docker', inside(words)));
   const machine: Machine = {
     name,
     start,
@@ -105,9 +103,9 @@ function machineOf(name: string, host: string, docker: Daemon['docker']): Machin
       return stdout;
     },
     write(path, text) {
-      execFileSync('docker', inside(['sh', '-c', 'cat >"$0"', path], '--interactive'), {
-        input: text,
-      });
+      const words = inside(['sh', '-c', 'cat >"$0"', path], '--interactive');
+      const { status, stderr } = runToEnd('docker', words, { input: text });
+      if (status !== 0) throw new Error(`writing ${path}: ${status} ${stderr}`);
     },
     changed: () =>
       docker('diff', name)

@@ -1,9 +1,10 @@
-/** What the process of one test file reports: dev/jest/suite.ts. */
+/** What the process of one test file reports: dev/jest/suite.ts; and when it is ended: dev/jest/runner.ts. */
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { runSuite } from '../../dev/jest/runner.ts';
 import type { Order, Outcome } from '../../dev/jest/suite.ts';
 import { makeTemporaryFolder } from '../shared-servers.ts';
 
@@ -15,9 +16,14 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
 
-async function outcomeOf(text: string, testNamePattern = ''): Promise<Outcome> {
+function writeTest(text: string): string {
   const path = join(dir, 'some.test.mjs');
   writeFileSync(path, `import { expect, test } from '@jest/globals';\n${text}`);
+  return path;
+}
+
+async function outcomeOf(text: string, testNamePattern = ''): Promise<Outcome> {
+  const path = writeTest(text);
   const suite = fork(SUITE, { stdio: ['ignore', 'ignore', 'ignore', 'ipc'] });
   const order: Order = {
     path,
@@ -84,4 +90,16 @@ test.each([
 test('a file that cannot be loaded', async () => {
   const outcome = await outcomeOf(`import './nowhere.mjs';`);
   expect(outcome).toMatchObject({ error: { message: expect.stringContaining('nowhere.mjs') } });
+});
+
+test('a file that waits for a program that hangs is ended, although no time-out of a test is heeded meanwhile', async () => {
+  const path = writeTest(`
+    import { execFileSync } from 'node:child_process';
+    test('x', () => execFileSync('sleep', ['10']), 10);
+  `);
+  const context = { config: { rootDir: dir } } as Parameters<typeof runSuite>[0]['context'];
+  const settings = {} as Parameters<typeof runSuite>[1];
+  await expect(runSuite({ path, context }, settings, 3000)).rejects.toThrow(
+    'has done nothing else but wait for a program',
+  );
 });

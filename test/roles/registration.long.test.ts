@@ -147,13 +147,16 @@ test('it surveys, plans and repairs what has drifted', async () => {
 });
 
 test('it explains, and stands in status and doctor', async () => {
-  const { out } = await chamberlain('explain', 'tools.bot');
+  const { out } = await chamberlain('explain', '--timeout', '20', 'tools.bot');
   expect(out).toMatch(/^ *as wanted +note +note \d+ open$/mu);
   expect((await chamberlain('status')).out).toMatch(/\bnotes\b/u);
-  const doctor = await chamberlain('doctor', '--verbose');
-  expect(doctor.out).toContain('notes answers');
-  expect(doctor.out).toContain('is there, for notes');
-  expect(doctor.out).toContain('each role has the rights of migrations/roles.sql, and no others');
+  const examined = await eventually('all checks to be in time', async () => {
+    const doctor = await chamberlain('doctor', '--verbose');
+    return !doctor.out.includes('no answer within') && doctor.out;
+  });
+  expect(examined).toContain('notes answers');
+  expect(examined).toContain('is there, for notes');
+  expect(examined).toContain('each role has the rights of migrations/roles.sql, and no others');
 });
 
 test('it archives what leaves, deletes it, and restores it', async () => {

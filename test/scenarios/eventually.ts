@@ -7,6 +7,8 @@ const PATIENCE_MS = 60_000;
  * and a tenth of the wait so far, because what takes seconds need not be seen within milliseconds.
  */
 const PAUSE = { ofLook: 3, mostOfLookMs: 500, ofWait: 0.1, mostOfWaitMs: 200, leastMs: 20 };
+/** So long after the end of the wait a look that hangs is given up. One that has begun before may take its time. */
+const LOOK_MS = 60_000;
 
 /**
  * Calls `look` again until there is an answer (not undefined, null or false), and returns it; fails after
@@ -23,7 +25,11 @@ export async function eventually<T>(
   for (;;) {
     const began = performance.now();
     try {
-      const answer = await look();
+      const answer = await within(
+        'the end of a look',
+        Promise.resolve(look()),
+        deadline + LOOK_MS - began,
+      );
       if (answer !== undefined && answer !== null && answer !== false) return answer;
       last = undefined;
     } catch (error) {
@@ -36,5 +42,22 @@ export async function eventually<T>(
     const ofLook = Math.min((now - began) * PAUSE.ofLook, PAUSE.mostOfLookMs);
     const ofWait = Math.min((now - start) * PAUSE.ofWait, PAUSE.mostOfWaitMs);
     await sleep(Math.max(ofLook, ofWait, PAUSE.leastMs));
+  }
+}
+
+/** Waits for a promise; fails after `timeoutMs`, and names what was awaited. */
+export async function within<T>(
+  what: string,
+  promise: Promise<T>,
+  timeoutMs = PATIENCE_MS,
+): Promise<T> {
+  const over = new AbortController();
+  const late = sleep(timeoutMs, undefined, { signal: over.signal }).then(() => {
+    throw new Error(`timed out after ${Math.round(timeoutMs / 1000)} s waiting for ${what}`);
+  });
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    over.abort();
   }
 }

@@ -1,6 +1,7 @@
 /** Archiving homes while something goes wrong: nothing is lost, and nothing incomplete is left. */
 import { spawn, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import {
   existsSync,
   lstatSync,
@@ -16,7 +17,7 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import { codeOf, describeError } from '../../../src/shared/errors.ts';
 import { type ArchiveKeeping, asLongStep } from '../../../src/archives/archive-keeping.ts';
-import { eventually } from '../../scenarios/eventually.ts';
+import { eventually, within } from '../../scenarios/eventually.ts';
 import { failureOf, startFileServer, stopFileServers } from '../../backends/files/file-server.ts';
 import type { FileServerOfTest } from '../../backends/files/file-server.ts';
 
@@ -146,13 +147,16 @@ test('the programs of a worker that was killed end with it, and the next run sta
        const [files, folder, action] = process.argv.slice(1).map((word) => JSON.parse(word));
        const archives = { folder, realm: 'tools', now: () => new Date(), record: async () => {},
          stillWanted: async () => true, clear: async () => {}, report: async () => {}, readFingerprints: async () => [] };
+       process.stdout.write('ready');
        await openFilesWriter(files, {}, archives).do(action);`,
       ...[server.files, server.archives, { verb: 'home.archive', ...made.about }].map((each) =>
         JSON.stringify(each),
       ),
     ],
-    { stdio: 'ignore' },
+    { stdio: ['ignore', 'pipe', 'ignore'] },
   );
+  // the programs take a fifth of a second: the looks begin with them, and come often
+  await within('it to begin', once(child.stdout, 'data'));
   await stopProgramsIn(made.left);
   child.kill('SIGKILL');
   await eventually('the end of its programs', () => programsIn(made.left).length === 0);

@@ -309,6 +309,7 @@ describe('in place of a home', () => {
     const ready = await eventually('tool.ready', () =>
       portal.heard.find(({ event, data }) => event === 'tool.ready' && data['tool'] === 'filehome'),
     );
+    await portal.hear('request.done', ready.request ?? '');
     expect(portal.told(ready.request ?? '')).toEqual([
       'request.accepted',
       'request.stuck',

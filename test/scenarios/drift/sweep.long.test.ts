@@ -687,7 +687,7 @@ describe('in the middle of a sweep', () => {
       });
       await settled(world);
       expect(modeOf('t0')).toBe(0o2775);
-      expect(second.log.join('')).toContain('"msg":"swept"');
+      await eventually('its log', () => second.log.join('').includes('"msg":"swept"'));
       expect(first.log.join('')).not.toContain('"msg":"swept"');
       expect((await ended).exit).toBe(1); // what it had asked for is gone
       await endProcess(second.child, 'SIGTERM');

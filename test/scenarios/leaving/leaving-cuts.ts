@@ -14,7 +14,7 @@ import { slowQueue } from '../../../src/backends/redis/queue.ts';
 import type { Role } from '../../../src/reconcile/wanted.ts';
 import type { World, WorldOptions } from '../../stack.ts';
 import type { Cut, Order } from '../processes/dying-work.ts';
-import { eventually } from '../eventually.ts';
+import { eventually, within } from '../eventually.ts';
 import { fill, snapshotOf, treasureOf, type Treasure } from './leaving-snapshot.ts';
 import {
   archivesOf,
@@ -41,16 +41,25 @@ interface DyingWork {
 
 function startDyingWork(world: World, logFile: string): DyingWork {
   const child = fork(PROGRAM, [world.configFile, logFile], { stdio: 'inherit', execArgv: [] });
-  const ready = once(child, 'message');
   const death = once(child, 'exit').then(() => undefined);
+  /** Its next message. */
+  const heard = (): Promise<unknown> =>
+    Promise.race([
+      once(child, 'message'),
+      death.then(() => {
+        throw new Error('workers died that nobody has told to');
+      }),
+    ]);
+  const ready = heard();
+  ready.catch(() => {}); // it is thrown when it is told something
   return {
     child,
     death,
     async tell(order) {
-      await ready;
-      const told = once(child, 'message');
+      await within('workers that can be told something', ready);
+      const told = heard();
       child.send(order);
-      await told;
+      await within('the answer of workers', told);
     },
   };
 }

@@ -31,6 +31,8 @@ const PEOPLE = 500;
 const TOOLS = 100;
 const MOST = 20;
 const EVERY_MS = 150;
+/** Twelve seconds, and much longer on a busy machine. */
+const REVOKED_MS = 90_000;
 
 let leaving: LeavingWorld;
 let login: Login;
@@ -180,7 +182,11 @@ const keyFiles = () =>
  * process, too.
  */
 async function untilNone(left: () => readonly string[], began: number): Promise<number> {
-  while (left().length > 0) await sleep(100);
+  const deadline = began + REVOKED_MS;
+  while (left().length > 0) {
+    if (performance.now() > deadline) throw new Error(`still there: ${left().join(' ')}`);
+    await sleep(100);
+  }
   return Math.round(performance.now() - began);
 }
 
@@ -226,7 +232,8 @@ test('500 in one request: all access is revoked, and nothing else is slowed down
   const { portal } = leaving;
   await settled(world);
   const running = await startProcesses();
-  expect(keyFiles()).toHaveLength(running.length);
+  // the host hears of a suspension a moment after the directory
+  await eventually('keys of these alone', () => keyFiles().length === running.length);
   // what is measured is a rate
   const before = await makingTools('before', () => sleep(EVERY_MS * 20));
   let tookMs = 0;
@@ -245,6 +252,7 @@ test('500 in one request: all access is revoked, and nothing else is slowed down
       untilNone(keyFiles, began),
       untilNone(() => running.filter((path) => existsSync(path)), began),
     ]);
+    onHost.catch(() => {}); // awaited below
     await eventually('the verdict', () => portal.told(id).length > 0);
     waiting.push(await countTouches());
     await portal.get({ kind: 'access.revoke', requestedBy: 'steward', person: 'carol' });
@@ -252,7 +260,7 @@ test('500 in one request: all access is revoked, and nothing else is slowed down
     await eventually(
       'all access to be revoked',
       () => portal.told(id).includes('request.done'),
-      90_000,
+      REVOKED_MS,
     );
     tookMs = Math.round(performance.now() - began);
     [noKeyMs, noProcessMs] = await onHost;

@@ -127,7 +127,7 @@ test('a tool that is being archived keeps the time, and one that is being restor
   await release();
   await leaving.becomes(tool, 'active');
   await settled(world);
-  expect(portal.told(id)).toContain('request.accepted');
+  await portal.hear('request.accepted', id);
   expect(await fates()).toEqual({});
 }, 120_000);
 

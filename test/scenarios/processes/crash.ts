@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from '@jest/globals';
 import { startCli } from '../../cli/run-cli.ts';
 import type { World } from '../../stack.ts';
+import { within } from '../eventually.ts';
 import { query } from '../outside.ts';
 import { expectWhole, tool } from './outage.ts';
 import type { Wish } from '../portal.ts';
@@ -30,7 +31,7 @@ export async function startWorkers(
   const child = startCli(['work', ...args], { config: configFile, env, prefix });
   const log: string[] = [];
   let isWorking = false;
-  await new Promise<void>((resolve, reject) => {
+  const working = new Promise<void>((resolve, reject) => {
     child.stderr?.setEncoding('utf8').on('data', (text: string) => {
       log.push(text);
       if (isWorking || !log.join('').includes('"msg":"working"')) return;
@@ -39,6 +40,7 @@ export async function startWorkers(
     });
     child.once('exit', () => reject(new Error(`work has ended: ${log.join('')}`)));
   });
+  await within('workers that say that they work', working);
   return { child, log };
 }
 
@@ -50,7 +52,7 @@ export async function endProcess(
   if (child.exitCode !== null || child.signalCode !== null) return child.exitCode;
   const exited = once(child, 'exit') as Promise<[number | null]>;
   child.kill(signal);
-  return (await exited)[0];
+  return (await within(`the end of a process by ${signal}`, exited))[0];
 }
 
 /**

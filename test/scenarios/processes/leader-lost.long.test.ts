@@ -95,6 +95,7 @@ test('a leader that is killed is replaced at once, not when its lease expires', 
 test('a leader that hangs is replaced when its lease has expired, and changes nothing when it wakes up', async () => {
   const first = await startLeader();
   const other = await startOther();
+  const before = new Map((await leaders()).map(({ work, epoch }) => [work, epoch]));
   const ids = await Promise.all(
     Array.from({ length: 40 }, (_, n) => portal.send(tool(`hung-${n}`))),
   );
@@ -106,7 +107,8 @@ test('a leader that hangs is replaced when its lease has expired, and changes no
   for (const id of ids) await portal.finish(id);
   const led = await eventually('the other to lead everything', async () => {
     const now = await leaders();
-    return now.every(({ epoch }) => Number(epoch) > 1) && now.length === LEADING.length && now;
+    const areNew = now.every(({ work, epoch }) => epoch !== before.get(work));
+    return areNew && now.length === LEADING.length && now;
   });
   first.child.kill('SIGCONT');
   await eventually('it to find out', () => {

@@ -6,7 +6,6 @@
  * configurations accepts, but a mixture of both would: one has its key, and reserves the name; the other has neither.
  */
 import type { ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
@@ -14,6 +13,7 @@ import { parse, stringify } from 'yaml';
 import { portalWith, type StackConfig } from '../../../dev/servers/config.ts';
 import { openWorld, type World } from '../../stack.ts';
 import { runCli, startCli } from '../../cli/run-cli.ts';
+import { endProcess } from './crash.ts';
 import { eventually } from '../eventually.ts';
 import { query } from '../outside.ts';
 import { newPortalKey, openPortal, type Portal } from '../portal.ts';
@@ -79,9 +79,7 @@ export async function openReloads(name: string): Promise<Realm> {
         `the process has ended (${already}) before the test ended it; it has said: ${said}`,
       );
     }
-    const ended = once(work, 'exit');
-    work.kill('SIGKILL');
-    await ended;
+    await endProcess(work, 'SIGKILL');
   };
   return {
     ...{ world, portals, work: () => work, said: () => said },

@@ -37,6 +37,8 @@ export type Lost = (typeof PLACES_TO_LOSE)[number];
 
 /** The programs' own loops look every 3 s and every 20 s; these additional ones look five times a second. */
 const LOOK_MS = 200;
+/** How long an operator does what messages say, again and again. */
+const RECOVER_MS = 120_000;
 
 const CLOSED = `${PLACES.login}/closed`;
 
@@ -167,15 +169,17 @@ export function realmOf(login: Login): Realm {
     async recover(...args) {
       // The operator does as messages say. PostgreSQL may be late on a busy machine, and a request that is accepted
       // between the list and its confirmation changes what must be done.
+      const deadline = performance.now() + RECOVER_MS;
       for (;;) {
+        const isLast = performance.now() > deadline;
         const listed = await cli('recover', '--json', ...args);
-        if (listed.err.startsWith('BACKEND_UNAVAILABLE')) continue;
+        if (listed.err.startsWith('BACKEND_UNAVAILABLE') && !isLast) continue;
         if (listed.exit !== 3) {
           throw new Error(`recover: ${listed.exit} ${listed.out}${listed.err}`);
         }
         const list = JSON.parse(listed.out) as Record<string, unknown>;
         const done = await cli('recover', '--json', '--expect', String(list['digest']), ...args);
-        if (done.err.startsWith('PLAN_MOVED')) continue;
+        if (done.err.startsWith('PLAN_MOVED') && !isLast) continue;
         if (done.exit !== 0) {
           throw new Error(`recover --expect: ${done.exit} ${done.out}${done.err}`);
         }

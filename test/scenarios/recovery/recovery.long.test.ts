@@ -17,6 +17,7 @@ import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { randomFrom } from '../processes/crash.ts';
 import { eventually } from '../eventually.ts';
+import { inOrder } from '../in-order.ts';
 import { addLoginHost, type Login } from '../login/login.ts';
 import { query, settled } from '../outside.ts';
 import type { Wish } from '../portal.ts';
@@ -42,8 +43,7 @@ let changes: Changes;
 let overGranted = 0;
 let databaseLosses = 0;
 let probes = 0;
-/** the round that failed: the realm is as it left it, so no later round could show anything */
-let failed: string | undefined;
+const unlessFailed = inOrder();
 
 beforeAll(async () => {
   const seed = Number(process.env['CHAMBERLAIN_SEED'] ?? Date.now() % 1_000_000);
@@ -101,13 +101,6 @@ test.each(ROUNDS)(
   ({ lost, of, age }) => unlessFailed(`${of}, ${age}`, () => round(lost, age)),
   600_000,
 );
-
-async function unlessFailed(name: string, run: () => Promise<void>): Promise<void> {
-  if (failed !== undefined) throw new Error(`not tried: the round "${failed}" failed`);
-  failed = name;
-  await run();
-  failed = undefined;
-}
 
 async function round(lost: readonly Lost[], age: number): Promise<void> {
   const { world, portal } = login;

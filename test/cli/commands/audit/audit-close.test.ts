@@ -1,4 +1,5 @@
 /** A year of the audit in a file: what goes into it, how it is verified later, and what an interrupted run leaves. */
+import type { ChildProcess } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
   appendFileSync,
@@ -7,6 +8,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  watch,
   writeFileSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
@@ -24,7 +26,7 @@ import {
 } from '../../../../src/database/connection.ts';
 import { restoreDatabaseCopy, dumpDatabase } from '../../../scenarios/recovery/backup.ts';
 import { onSmallDisk } from '../../../login-host/small-disk.ts';
-import { eventually } from '../../../scenarios/eventually.ts';
+import { eventually, within } from '../../../scenarios/eventually.ts';
 import { asSuperuser, openWorld, type World } from '../../../stack.ts';
 import { type Ended, endOf, runCli, startCli } from '../../run-cli.ts';
 
@@ -453,6 +455,18 @@ describe('cut', () => {
   });
   afterEach(() => session.end());
 
+  /** Starts it, and returns when it has begun to write the file: a look now and then could miss the part of it. */
+  async function startWriting(): Promise<{ child: ChildProcess; ended: Promise<Ended> }> {
+    const watcher = watch(out);
+    const begun = new Promise<void>((resolve) => {
+      watcher.on('change', (_, name) => String(name).endsWith('.new') && resolve());
+    });
+    const child = startCli(['audit', 'close', '2023', '--out', out], { config: world.configFile });
+    const ended = endOf(child);
+    await within('a part of the file', begun).finally(() => watcher.close());
+    return { child, ended };
+  }
+
   /** Starts it, and kills it when it waits for what the session holds. */
   async function killWaiting(): Promise<void> {
     const child = startCli(['audit', 'close', '2023', '--out', out], { config: world.configFile });
@@ -485,11 +499,7 @@ describe('cut', () => {
   }
 
   test('while it writes the file: the file is written again', async () => {
-    const child = startCli(['audit', 'close', '2023', '--out', out], { config: world.configFile });
-    const ended = endOf(child);
-    await eventually('a part of the file', () =>
-      readdirSync(out).some((name) => name.endsWith('.new')),
-    );
+    const { child, ended } = await startWriting();
     child.kill('SIGKILL');
     await ended;
     expect(await rowsOf('audit')).toBe(COUNT + 10);
@@ -497,11 +507,7 @@ describe('cut', () => {
   });
 
   test('between the file and the record: the file counts', async () => {
-    const child = startCli(['audit', 'close', '2023', '--out', out], { config: world.configFile });
-    const ended = endOf(child);
-    await eventually('a part of the file', () =>
-      readdirSync(out).some((name) => name.endsWith('.new')),
-    );
+    const { child, ended } = await startWriting();
     child.kill('SIGSTOP');
     await session.query('BEGIN; LOCK TABLE audit_closings IN SHARE MODE');
     child.kill('SIGCONT');
@@ -587,11 +593,7 @@ describe('cut', () => {
   });
 
   test('while another reads the rows, nobody removes them', async () => {
-    const child = startCli(['audit', 'close', '2023', '--out', out], { config: world.configFile });
-    const ended = endOf(child);
-    await eventually('a part of the file', () =>
-      readdirSync(out).some((name) => name.endsWith('.new')),
-    );
+    const { child, ended } = await startWriting();
     child.kill('SIGSTOP');
     const elsewhere = join(world.dir, 'elsewhere');
     mkdirSync(elsewhere);
