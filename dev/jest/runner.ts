@@ -16,7 +16,7 @@ interface Watcher {
 }
 
 const SUITE = join(import.meta.dirname, 'suite.ts');
-/** For longer than a test waits for programs, one after another, without a look at anything else. */
+/** Longer than any test waits for programs without doing anything else. */
 const SILENT_MS = 1_200_000;
 
 /** Called by jest, with `new`. */

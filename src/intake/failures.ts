@@ -24,8 +24,9 @@ const FORGET_MS = 60_000;
 const REMEMBER_MS = 3_600_000;
 /** After a job has failed, those that failed before rest for so many times as long as it took. */
 const OTHERS_SHARE = 4;
-/** A job that has rested once more is taken within this time; one that failed later rests for so long until it is. */
+/** A job that has rested once more is taken within this time, unless Redis has lost it. */
 const TAKEN_MS = 2000;
+/** How long a job that failed later rests meanwhile. */
 const PASSES_MS = 1000;
 /** SQLSTATE of a statement that took longer than it may. */
 const QUERY_CANCELED = '57014';
@@ -65,7 +66,7 @@ export interface Failures {
   count(jobs: readonly SignedJob[], error: unknown, tookMs?: number): number;
   /**
    * How many milliseconds a job that has failed alone rests once more: because another has just taken long to fail, or
-   * one that failed before it comes now, too. Otherwise, urgent ones would be tried again and again before it.
+   * one that failed earlier is due now, too. Otherwise, urgent ones would be tried again and again before it.
    */
   restOf(job: SignedJob): number;
   /** These jobs have a verdict. */
@@ -77,7 +78,7 @@ export function openFailures(): Failures {
   const failures = new Map<string, Failure>();
   let othersUntil = 0;
   const keyOf = (job: SignedJob) => job.sha256.toString('hex');
-  /** Whether one that failed before it comes now, too. Redis may have lost that one: it is not awaited for long. */
+  /** Whether a job that failed earlier is due now, too. Redis may have lost that one, so it is not awaited for long. */
   const isAnotherFirst = ({ failedAt }: Failure, now: number) =>
     failures
       .values()

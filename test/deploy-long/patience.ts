@@ -1,11 +1,11 @@
 /** How the tests of this folder wait: for what must happen, however busy the machine is with other things. */
 import { spawnSync, type SpawnSyncOptionsWithStringEncoding } from 'node:child_process';
-import { eventually as within } from '../scenarios/eventually.ts';
+import { eventually as wait } from '../scenarios/eventually.ts';
 
 /** It ends what hangs. */
 const PATIENCE_MS = 600_000;
 
-export const eventually: typeof within = (what, look) => within(what, look, PATIENCE_MS);
+export const eventually: typeof wait = (what, look) => wait(what, look, PATIENCE_MS);
 
 /** What a command of ours says, with its advice, if it had to wait for a processor: the servers may be well. */
 const BUSY = 'this machine is too busy, so run the command again later';

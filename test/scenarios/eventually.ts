@@ -7,7 +7,7 @@ const PATIENCE_MS = 60_000;
  * and a tenth of the wait so far, because what takes seconds need not be seen within milliseconds.
  */
 const PAUSE = { ofLook: 3, mostOfLookMs: 500, ofWait: 0.1, mostOfWaitMs: 200, leastMs: 20 };
-/** So long after the end of the wait a look that hangs is given up. One that has begun before may take its time. */
+/** A look that hangs is given up this long after the end of the wait. */
 const LOOK_MS = 60_000;
 
 /**

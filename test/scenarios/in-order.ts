@@ -1,4 +1,4 @@
-/** Tests of one world that takes long: each begins with what the one before has left. */
+/** Tests that share one world: each begins with what the one before has left. */
 
 /**
  * Runs them, each by its name. Once one has failed, the others fail at once: the world is as it left it, and each would

@@ -223,9 +223,9 @@ export async function countJobs(
   };
 }
 
-/** As it takes a job, BullMQ puts so many delayed ones among those that wait: all that are due, wherever they come then. */
+/** Before BullMQ takes a job, it moves up to this many delayed jobs that are due among those that wait. One may come first. */
 const MOST_PROMOTED = 1000;
-/** It does so within this time after the look at them. */
+/** It does this within this time after we have looked at them. */
 const PROMOTED_MS = 100;
 
 /** Removes those of the next jobs that no intake could take, and returns how many are left of them. */
