@@ -129,7 +129,7 @@ export async function readOldestRequest(
 export const MOST_OUTSTANDING = 10_000;
 
 /** A portal that has taken no event for so long is not listening. */
-export const DEAF_MS = 600_000;
+const DEAF_MS = 600_000;
 
 /** Events of a portal: the last number given, and how many of them the portal does not have yet. */
 export interface PortalEvents {
@@ -158,6 +158,11 @@ export async function readPortalEvents(client: Pick<Client, 'query'>): Promise<P
   return rows as PortalEvents[];
 }
 
+/** Whether a portal takes no events: `since` is that of `PortalEvents`. */
+export function isDeaf(since: Date | null, now: Date): since is Date {
+  return since !== null && now.getTime() - since.getTime() >= DEAF_MS;
+}
+
 /** Whether a portal, or somebody who runs one, must look at why it does not take its events. */
 export function needsAttention(
   { portal, outstanding, since, wrong }: PortalEvents,
@@ -165,8 +170,7 @@ export function needsAttention(
   now: Date,
 ): boolean {
   if (outstanding === '0') return false;
-  const isDeaf = since !== null && now.getTime() - since.getTime() >= DEAF_MS;
-  return isDeaf || wrong !== null || !listed.has(portal);
+  return isDeaf(since, now) || wrong !== null || !listed.has(portal);
 }
 
 /** A person or a tool that a word on the command line may mean. */

@@ -28,7 +28,7 @@ import {
 } from '../database/locks.ts';
 import { readDoubt } from '../seals/heartbeat-table.ts';
 import {
-  DEAF_MS,
+  isDeaf,
   MOST_OUTSTANDING,
   OLDEST_REQUEST_SECONDS,
   type PortalEvents,
@@ -260,7 +260,7 @@ function lookAtEvents(
           ),
         ];
       }
-      if (since === null || now.getTime() - since.getTime() < DEAF_MS) return [];
+      if (!isDeaf(since, now)) return [];
       const what = `${portal} has taken no event since ${timeOf(since)}: ${count} wait`;
       return [
         fix(

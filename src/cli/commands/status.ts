@@ -63,7 +63,7 @@ export function define(command: Command): void {
     .option('--orphaned', 'show the tools that have no maintainer who may log in')
     .examples('status', 'status tools.bridgebot', 'status alice --json', 'status --orphaned')
     .exits({
-      3: 'a worker is missing or hangs, or something fails, runs out, takes too long, or is invalid, parked, overdue, unmanaged, frozen, held, in doubt or unreachable',
+      3: 'a worker is missing or hangs, a portal takes no events, or something fails, runs out, takes too long, or is invalid, parked, overdue, unmanaged, frozen, held, in doubt or unreachable',
     })
     .action(async (subject: string | undefined) => {
       const config = configOf(command);
@@ -231,13 +231,15 @@ function renderPortals(
     removed.has(name)
       ? 'it was removed by request: portal.hand-over gives them to another portal'
       : 'it is no longer in the configuration';
+  const deaf = (since: Date | null) =>
+    overview.isDeaf(since, now) ? 'it takes none: see `chamberlain doctor`' : null;
   const most = overview.MOST_OUTSTANDING;
   return renderColumns(outstanding, [
     ['portal', (p) => p.portal],
     ['last event', (p) => p.last],
     ['not taken', (p) => (Number(p.outstanding) > most ? `more than ${most}` : p.outstanding)],
     ['since', (p) => p.since && renderAge(p.since, now)],
-    ['why', (p) => (listed.has(p.portal) ? p.wrong : whyNot(p.portal))],
+    ['why', (p) => (listed.has(p.portal) ? (p.wrong ?? deaf(p.since)) : whyNot(p.portal))],
   ]);
 }
 

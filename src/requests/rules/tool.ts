@@ -141,7 +141,8 @@ function maintainersChanged(
   changed: readonly NamedSubject[],
 ) {
   return decided(tool, event, {
-    fields: ['maintainers'],
+    each: [tool, ...changed].map(({ uid, account }) => ({ subject: uid, account })),
+    fields: [`maintainers of ${tool.account}`],
     touches: [
       ...touchesOfChange(tool.uid, 'members'),
       ...touchesOfEach(

@@ -78,7 +78,7 @@ test.each<[what: string, fine: string, make: string, end: string, named: RegExp,
     `UPDATE event_deliveries SET since = now() - interval '10 min'`,
     DELIVERED,
     /portal has taken no event/u,
-    /^portal +1 +1 +10 min/mu,
+    /^portal +1 +1 +10 min +it takes none: see `chamberlain doctor`$/mu,
   ],
   [
     'a portal whose answers are wrong',

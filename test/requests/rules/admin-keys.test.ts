@@ -85,6 +85,25 @@ beforeAll(async () => {
 afterAll(() => realm.close());
 beforeEach(() => realm.ageAdmins());
 
+test('the audit says whom an admin made an admin, in the history of both', async () => {
+  await must('maintainer.remove', 'steward', { tool: 'admin', person: 'second' });
+  await must('maintainer.add', 'steward', { tool: 'admin', person: 'second' });
+  await realm.ageAdmins();
+  const { rows } = await realm.owner.query(
+    `SELECT kind, requested_by AS by, account, fields FROM audit
+     WHERE subject IN (SELECT uid FROM people WHERE shell_name = 'second') AND kind LIKE 'maintainer.%' ORDER BY id DESC LIMIT 2`,
+  );
+  const ofBoth = { by: 'steward', account: 'second', fields: ['maintainers of tools.admin'] };
+  expect(rows).toEqual([
+    { kind: 'maintainer.add', ...ofBoth },
+    { kind: 'maintainer.remove', ...ofBoth },
+  ]);
+  const ofTool = await realm.owner.query(
+    `SELECT fields FROM audit WHERE account = 'tools.admin' AND kind = 'maintainer.remove'`,
+  );
+  expect(ofTool.rows).toEqual([{ fields: ['maintainers of tools.admin'] }]);
+});
+
 describe('admin-key.add', () => {
   test('a key counts once another admin has approved it, as PEM and as a line', async () => {
     for (const form of ['line', 'pem'] as const) {
