@@ -11,6 +11,7 @@ import {
 import {
   type Inbox,
   shutOutPortals,
+  SOON_MS,
   takeJunk,
   type Taken,
   tidyInbox,
@@ -86,6 +87,8 @@ export interface Intaking {
   readonly calendar: HostedCalendar;
   /** why the queues of requests cannot be used */
   readonly said: News<'Redis'>;
+  /** by performance.now() */
+  readonly since: number;
   /** ends the wait for the next request */
   woken: AbortController;
   countedAt: number;
@@ -111,7 +114,7 @@ export async function takeJobs(of: Intaking): Promise<Waiting[] | undefined> {
     return undefined;
   }
   of.said.forget('Redis');
-  of.isAllTaken = taken.length < most && !inbox.rests;
+  of.isAllTaken = taken.length < most && !(inbox.rests && mayHaveFailed(of));
   const checked = await checkAll(of, taken);
   const invalid = checked.flatMap((each, n) =>
     'signed' in each ? [] : [{ ...each, taken: taken[n] as Taken }],
@@ -122,6 +125,14 @@ export async function takeJobs(of: Intaking): Promise<Waiting[] | undefined> {
     'signed' in each ? [{ job: each, taken: taken[n] as Taken }] : [],
   );
   return await letRest(of, waiting);
+}
+
+/**
+ * Whether a job that is delayed may be one that has failed, here or in the process that had the lease before. If not, a
+ * portal has delayed it, and could do so for ever.
+ */
+function mayHaveFailed({ failures, since }: Intaking): boolean {
+  return failures.any() || performance.now() - since < SOON_MS;
 }
 
 /** Returns the jobs that are to be decided now. Those that have failed alone rest once more while others take long to fail. */

@@ -86,6 +86,7 @@ async function takeInThawed(leased: Leased, terms: IntakeTerms): Promise<void> {
     calendar: hostCalendar({ ...terms, client }, () => of.woken.abort()),
     woken: new AbortController(),
     said: openNews(),
+    since: performance.now(),
     ...{ countedAt: 0, tidiedAt: 0, hasFailed: false, isAllTaken: false },
   };
   const { stop, inbox, calendar } = of;

@@ -111,7 +111,10 @@ export const CODES = {
     'The person was deleted.',
     'An admin can restore the person (person.restore) while the archives are kept.',
   ),
-  PERSON_NOT_DELETED: refusal('The person is not deleted.', 'Nothing needs to be done.'),
+  PERSON_NOT_DELETED: refusal(
+    'The person is not deleted.',
+    'If the person is suspended, an admin can reinstate them (person.reinstate).',
+  ),
   PERSON_NOT_KEPT: refusal(
     'The archives of the person have been removed.',
     'The person cannot be restored. Create a person with another shell name.',
@@ -135,7 +138,10 @@ export const CODES = {
     'The tool was deleted.',
     'An admin can restore it with `chamberlain restore TOOL` while its archives are kept.',
   ),
-  TOOL_NOT_DELETED: refusal('The tool is not deleted.', 'Nothing needs to be done.'),
+  TOOL_NOT_DELETED: refusal(
+    'The tool is not deleted.',
+    'If it is disabled, an admin can enable it (tool.enable).',
+  ),
   TOOL_NOT_KEPT: refusal(
     'The archives of the tool have been removed.',
     'The tool cannot be restored. Create a tool with another name.',

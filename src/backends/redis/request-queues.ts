@@ -24,7 +24,7 @@ export const MOST_ACTIVE = 64;
 /** A verdict is kept for an hour, for clients that wait for it. */
 export const KEPT_SECONDS = 3600;
 /** Longer than a job that has failed rests, whichever process has let it rest. */
-const SOON_MS = 60_000;
+export const SOON_MS = 60_000;
 /** A delayed job has its time, in milliseconds, in the upper bits of its score (BullMQ). */
 const SCORE_OF_MS = 0x1000;
 

@@ -36,7 +36,9 @@ export const restorePerson: Handler<RequestOf<'person.restore'>> = async (contex
   if (state !== 'archived' && state !== 'deleted') {
     refuse(
       'PERSON_NOT_DELETED',
-      `${account} is ${state}, not deleted. There is nothing to restore.`,
+      state === 'suspended'
+        ? `${account} is suspended, not deleted. To bring the account back, reinstate it (person.reinstate).`
+        : `${account} is ${state}, not deleted. There is nothing to restore.`,
     );
   }
   await wantReturn(context, { uid, named: account }, ['PERSON_NOT_KEPT', 'PERSON_LEAVING']);

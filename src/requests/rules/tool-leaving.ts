@@ -121,7 +121,9 @@ export const restoreTool: Handler<RequestOf<'tool.restore'>> = async (context) =
   if (tool.state !== 'archived' && tool.state !== 'deleted') {
     refuse(
       'TOOL_NOT_DELETED',
-      `The tool ${request.tool} is ${tool.state}, not deleted. There is nothing to restore.`,
+      tool.state === 'disabled'
+        ? `The tool ${request.tool} is disabled, not deleted. To bring it back, enable it (tool.enable).`
+        : `The tool ${request.tool} is ${tool.state}, not deleted. There is nothing to restore.`,
     );
   }
   return beginRestore(context, tool);

@@ -907,6 +907,18 @@ describe('what is refused', () => {
     expect(await ask(kind, eve.name, wish)).toBe('NOT_ALLOWED');
   });
 
+  test.each([
+    [
+      'person.restore',
+      () => ({ person: P['suspended']!.name }),
+      /reinstate it \(person\.reinstate\)/u,
+    ],
+    ['tool.restore', () => ({ tool: T['disabled']!.name }), /enable it \(tool\.enable\)/u],
+  ])('%s of what is not deleted names the kind that brings it back', async (kind, of, named) => {
+    const verdict = await realm.ask({ kind, requestedBy: 'steward', ...of() }, config);
+    expect(verdict.sentence).toMatch(named);
+  });
+
   test('any request by a person who is suspended, being archived, or deleted', async () => {
     const wish = { tool: T['active']!.name, title: 'x' };
     expect(await ask('tool.update', P['suspended']!.name, wish)).toBe('PERSON_SUSPENDED');

@@ -1,0 +1,58 @@
+/**
+ * No erasure begins while a request rests that might reject it. A portal that delays a job of its own again and again holds
+ * none back.
+ */
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { Queue } from 'bullmq';
+import { Redis } from 'ioredis';
+import { eventually } from '../eventually.ts';
+import { query } from '../outside.ts';
+import { admit } from '../running.ts';
+import { openLeavingWorld, type LeavingWorld, stateOf } from './leaving-world.ts';
+
+/** As long as the delay of a job counts, by whomever, after intake has got its lease. */
+const COUNTS_MS = 60_000;
+
+let leaving: LeavingWorld;
+let redis: Redis;
+let queue: Queue;
+
+beforeAll(async () => {
+  leaving = await openLeavingWorld('erasure held', { own: true });
+  redis = new Redis(leaving.world.redis.urlOf('owner'), { maxRetriesPerRequest: null });
+  queue = new Queue('requests.portal', { connection: redis });
+}, 120_000);
+afterAll(async () => {
+  await queue?.close();
+  redis?.disconnect();
+  await leaving?.close();
+});
+
+test('an erasure begins although a portal delays a job each second', async () => {
+  const { world, portal } = leaving;
+  await admit(portal, 'carol');
+  const carol = await leaving.find({ person: 'carol' });
+  const wish = { requestedBy: 'steward', person: 'carol' };
+  await portal.get({ ...wish, kind: 'person.suspend', reason: 'to be erased' });
+  const decoy = await queue.add('request', {}, { delay: COUNTS_MS / 2 });
+  const renewing = setInterval(() => void decoy.changeDelay(COUNTS_MS / 2).catch(() => {}), 1000);
+  try {
+    await leaving.stopWork();
+    await leaving.startWork();
+    const began = performance.now();
+    const request = await leaving.askAsAdmin({ kind: 'person.erase', person: 'carol' });
+    await query(
+      world,
+      `UPDATE approvals SET state = 'approved', decided_by = 'second', body = NULL,
+         decided_at = now() - interval '24 hours' WHERE subject = $1 AND request = $2`,
+      [carol.uid, request],
+    );
+    const isErased = async () => (await stateOf(world, carol)) === 'deleted';
+    await eventually('the erasure', isErased, 2 * COUNTS_MS);
+    // before that, the job may be a request that failed in an earlier process
+    expect(performance.now() - began).toBeGreaterThan(COUNTS_MS / 2);
+    expect(await decoy.isDelayed()).toBe(true);
+  } finally {
+    clearInterval(renewing);
+  }
+}, 240_000);
