@@ -10,8 +10,8 @@ import {
 } from '../backends/redis/request-inbox.ts';
 import {
   type Inbox,
+  LONGEST_REST_MS,
   shutOutPortals,
-  SOON_MS,
   takeJunk,
   type Taken,
   tidyInbox,
@@ -87,7 +87,7 @@ export interface Intaking {
   readonly calendar: HostedCalendar;
   /** why the queues of requests cannot be used */
   readonly said: News<'Redis'>;
-  /** by performance.now() */
+  /** when it began, by performance.now() */
   readonly since: number;
   /** ends the wait for the next request */
   woken: AbortController;
@@ -132,7 +132,7 @@ export async function takeJobs(of: Intaking): Promise<Waiting[] | undefined> {
  * portal has delayed it, and could do so for ever.
  */
 function mayHaveFailed({ failures, since }: Intaking): boolean {
-  return failures.any() || performance.now() - since < SOON_MS;
+  return failures.any() || performance.now() - since < LONGEST_REST_MS;
 }
 
 /** Returns the jobs that are to be decided now. Those that have failed alone rest once more while others take long to fail. */

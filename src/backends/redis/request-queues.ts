@@ -24,7 +24,7 @@ export const MOST_ACTIVE = 64;
 /** A verdict is kept for an hour, for clients that wait for it. */
 export const KEPT_SECONDS = 3600;
 /** Longer than a job that has failed rests, whichever process has let it rest. */
-export const SOON_MS = 60_000;
+export const LONGEST_REST_MS = 60_000;
 /** A delayed job has its time, in milliseconds, in the upper bits of its score (BullMQ). */
 const SCORE_OF_MS = 0x1000;
 
@@ -206,7 +206,10 @@ export async function countJobs(
 ): Promise<{ counts: number[]; totals: number[]; active: boolean; rests: boolean }> {
   const { redis, queues } = inbox;
   const keys = queues.map(({ asIntake }) => asIntake.toKey(''));
-  const [due, soon] = [1, SOON_MS].map((ms) => (Date.now() + ms) * SCORE_OF_MS) as [number, number];
+  const [due, soon] = [1, LONGEST_REST_MS].map((ms) => (Date.now() + ms) * SCORE_OF_MS) as [
+    number,
+    number,
+  ];
   const of = (await redis.eval(COUNT, keys.length, ...keys, due, soon)) as number[][];
   if (of.some((counts) => counts.length === 0)) await mendAll(inbox);
   return {

@@ -6,9 +6,8 @@ import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
 import { eventually } from '../eventually.ts';
-import { query } from '../outside.ts';
 import { admit } from '../running.ts';
-import { openLeavingWorld, type LeavingWorld, stateOf } from './leaving-world.ts';
+import { approvedErasure, openLeavingWorld, type LeavingWorld, stateOf } from './leaving-world.ts';
 
 /** As long as the delay of a job counts, by whomever, after intake has got its lease. */
 const COUNTS_MS = 60_000;
@@ -40,13 +39,7 @@ test('an erasure begins although a portal delays a job each second', async () =>
     await leaving.stopWork();
     await leaving.startWork();
     const began = performance.now();
-    const request = await leaving.askAsAdmin({ kind: 'person.erase', person: 'carol' });
-    await query(
-      world,
-      `UPDATE approvals SET state = 'approved', decided_by = 'second', body = NULL,
-         decided_at = now() - interval '24 hours' WHERE subject = $1 AND request = $2`,
-      [carol.uid, request],
-    );
+    await approvedErasure(leaving, carol);
     const isErased = async () => (await stateOf(world, carol)) === 'deleted';
     await eventually('the erasure', isErased, 2 * COUNTS_MS);
     // before that, the job may be a request that failed in an earlier process

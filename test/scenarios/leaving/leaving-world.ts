@@ -149,6 +149,21 @@ export async function stateOf(world: World, { uid }: Subject): Promise<string> {
   return row?.state ?? 'unknown';
 }
 
+/** Requests an erasure with the admin's own key, approved by another a day ago; returns the request's id. */
+export async function approvedErasure(
+  leaving: LeavingWorld,
+  { name, uid }: Subject,
+): Promise<string> {
+  const request = await leaving.askAsAdmin({ kind: 'person.erase', person: name });
+  await query(
+    leaving.world,
+    `UPDATE approvals SET state = 'approved', decided_by = 'second', body = NULL,
+       decided_at = now() - interval '24 hours' WHERE subject = $1 AND request = $2`,
+    [uid, request],
+  );
+  return request;
+}
+
 /** What is not applied of a subject: `databases failing BACKEND_UNREADABLE`. */
 export async function owedOf(world: World, { uid }: Subject): Promise<string[]> {
   const rows = await query<{ role: string; state: string; code: string | null }>(

@@ -19,6 +19,7 @@ import { eventually } from '../eventually.ts';
 import { confirmRecovery } from '../recovery/recovering.ts';
 import { fill, snapshotOf, treasureOf } from './leaving-snapshot.ts';
 import {
+  approvedErasure,
   LEAVING_ROLES,
   type LeavingWorld,
   openLeavingWorld,
@@ -63,18 +64,6 @@ const suspend = ({ name }: Subject) =>
   leaving.portal.get({
     ...{ kind: 'person.suspend', requestedBy: 'steward', person: name, reason: 'to be erased' },
   });
-
-/** Requested with the admin's own key, approved by another a day ago; returns the request's id. */
-async function approvedErasure({ name, uid }: Subject): Promise<string> {
-  const request = await leaving.askAsAdmin({ kind: 'person.erase', person: name });
-  await query(
-    world,
-    `UPDATE approvals SET state = 'approved', decided_by = 'second', body = NULL,
-       decided_at = now() - interval '24 hours' WHERE subject = $1 AND request = $2`,
-    [uid, request],
-  );
-  return request;
-}
 
 async function traces({ name, uid, user }: Subject): Promise<string[]> {
   const entries = [...(await readDirectory(world)).entries()];
@@ -122,7 +111,7 @@ test('nothing is left of an erased person; what is on a server that is away is s
   }
   await suspend(carol);
   await stopServer(world.tools);
-  const request = await approvedErasure(carol);
+  const request = await approvedErasure(leaving, carol);
   try {
     await leaving.becomes(carol, 'deleted');
     await leaving.portal.hear('person.erased');
@@ -165,7 +154,7 @@ test('the list next to the archives names each erased person once, and only root
 test('a person without a home is in the list, too, and a line that a crash has cut affects nobody else', async () => {
   appendFileSync(list, '{"uid":1,"acc');
   await suspend(late);
-  await approvedErasure(late);
+  await approvedErasure(leaving, late);
   await leaving.becomes(late, 'deleted');
   await settled(world);
   expect(

@@ -114,7 +114,7 @@ export async function surviveOutage(
     if (returned === Number.POSITIVE_INFINITY) await restoreCopies(world, server, how);
   }
   if (server === 'redis' && how === 'killed') {
-    // it may lose what it took in the second before (`appendfsync everysec`): what has no verdict is sent again
+    // it may lose what it took in the two seconds before (`appendfsync everysec`); sending again is safe
     await Promise.all(wishes.map((wish, n) => portal.send(wish, { id: ids[n] as string })));
   }
   for (const id of ids) await portal.finish(id);

@@ -40,8 +40,8 @@ export function define(command: Command): void {
       'Shows who requested what, who approved it, and the outcome, oldest first. It lists requests, and\n' +
         'what operators did on the command line (as `unix:NAME`, the name that the machine reports). It\n' +
         'holds no personal data except names of accounts: it says which fields changed, but not their\n' +
-        'values. A request about several accounts has a row for each of them: whoever becomes a\n' +
-        'maintainer has one, and so has the tool. Times are UTC.',
+        'values. A request that adds or removes maintainers has a row for the tool, and one for each of\n' +
+        'them. The first maintainers of a new tool have none. Times are UTC.',
     )
     .option(
       '--subject <subject>',
