@@ -240,14 +240,19 @@ test('verifiers are in no log of ours, in nothing a command prints, in no queue 
 test("the secrets of the program's own accounts are in no log, command line or table either", async () => {
   const own = readdirSync(world.config.secrets)
     .filter((name) => /^(postgres|mariadb|ldap)-/.test(name))
-    .map((name) => readFileSync(join(world.config.secrets, name), 'utf8').trim());
+    .map((name) => [name, readFileSync(join(world.config.secrets, name), 'utf8').trim()] as const);
   expect(own.length).toBeGreaterThan(10);
-  const texts = [
-    workLog.join(''),
-    said.join(''),
-    [...commandLines].join('\n'),
-    JSON.stringify(await dumpTables(world, [])),
-    readFileSync(join(world.postgres.folder, 'log'), 'utf8'),
-  ];
-  for (const secret of own) for (const text of texts) expect(text.includes(secret)).toBe(false);
+  const texts = {
+    'our log': workLog.join(''),
+    'what commands print': said.join(''),
+    'command lines': [...commandLines].join('\n'),
+    tables: JSON.stringify(await dumpTables(world, [])),
+    'the log of PostgreSQL': readFileSync(join(world.postgres.folder, 'log'), 'utf8'),
+  };
+  const found = own.flatMap(([name, secret]) =>
+    Object.entries(texts).flatMap(([where, text]) =>
+      text.includes(secret) ? [[name, where]] : [],
+    ),
+  );
+  expect(found).toEqual([]);
 });
