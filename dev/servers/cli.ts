@@ -6,24 +6,28 @@ import { stackEnvironment, stackStatus, startStack, stopStack } from './stack.ts
 
 const USAGE = readFileSync(join(import.meta.dirname, 'usage.txt'), 'utf8');
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: {
-    dir: { type: 'string', default: process.env['CHAMBERLAIN_STACK_DIR'] ?? '.stack' },
-    purge: { type: 'boolean', default: false },
-    json: { type: 'boolean', default: false },
-  },
-});
-const dir = resolve(values.dir);
+const options = {
+  dir: { type: 'string', default: process.env['CHAMBERLAIN_STACK_DIR'] ?? '.stack' },
+  purge: { type: 'boolean', default: false },
+  json: { type: 'boolean', default: false },
+} as const;
 
 try {
-  process.exitCode = await act(positionals.join(' '));
+  const { values, positionals } = parseArgs({ allowPositionals: true, options });
+  process.exitCode = await act(positionals.join(' '), resolve(values.dir), values);
 } catch (error) {
-  process.stderr.write(`dev/stack: ${error instanceof Error ? error.message : String(error)}\n`);
-  process.exitCode = 1;
+  const isUsage = String((error as { code?: unknown }).code).startsWith('ERR_PARSE_ARGS');
+  const { message } = error as Error;
+  const said = isUsage ? `${message.split('. ')[0]}\n${USAGE}` : `${message}\n`;
+  process.stderr.write(`dev/stack: ${said}`);
+  process.exitCode = isUsage ? 2 : 1;
 }
 
-async function act(command: string): Promise<number> {
+async function act(
+  command: string,
+  dir: string,
+  values: { purge: boolean; json: boolean },
+): Promise<number> {
   switch (command) {
     case 'up': {
       const begin = performance.now();

@@ -143,15 +143,14 @@ function credentialsOf(credentials: SubjectPage['credentials']): string {
     return `password number ${wantedEpoch} is wanted, and there is none yet`;
   }
   const before =
-    previousUntil === null
-      ? ''
-      : `; the one before number ${recordedEpoch} works until ${timeOf(previousUntil)}`;
-  const made = `password number ${recordedEpoch}, made ${timeOf(recordedAt)}`;
-  if (recordedEpoch === wantedEpoch) return `${made}${before}`;
+    previousUntil === null ? '' : `; the one before it works until ${timeOf(previousUntil)}`;
+  const number = `password number ${recordedEpoch}`;
+  const made = `made ${timeOf(recordedAt)}`;
+  if (recordedEpoch === wantedEpoch) return `${number}, ${made}${before}`;
   const out = lockedOut
     ? ', which lets nobody in until the role homes has made the wanted one'
     : '';
-  return `password number ${wantedEpoch} is wanted; there is ${made}${out}${before}`;
+  return `password number ${wantedEpoch} is wanted; ${number} is in place, ${made}${out}${before}`;
 }
 
 function accessOf(fact: SubjectPage['access'][number]): string {
@@ -266,7 +265,7 @@ function moreThan(count: number): string[] {
 function stoppedBy(stops: readonly string[], none: string, paint: Paint): string[] {
   return stops.length === 0
     ? []
-    : [`  ${paint('red', `${none} while ${printable(stops.join(', '))}:`)}`];
+    : [`  ${paint('red', `${none} while ${printable(stops.join(', '))}; otherwise:`)}`];
 }
 
 /** `through tools.c → tools.relay, since …`, and what else stops it; its two ends are shown elsewhere. */

@@ -173,10 +173,10 @@ function renderLeftOut(refusals: readonly Refusal[], check: boolean): string {
   return [
     `${paint('bold', 'Left out of imported subjects:')} ${groups.map(({ title }) => title).join(', ')}\n` +
       (check
-        ? 'These are in the directory. To have one after all, first correct what its line says. Afterwards,\n' +
-          '`chamberlain plan --all` shows which of the others a repair removes.'
+        ? 'These are in the directory. To import one after all, first correct the fault that its line names.\n' +
+          'After the import, `chamberlain plan --all` shows which of the others a repair removes.'
         : 'These are still in the directory. `chamberlain plan --all` shows which of them a repair removes. To have one after\n' +
-          'all, correct what its line says, and send a request: key.add, maintainer.add, access.grant, person.update, tool.delete.'),
+          'all, correct the fault that its line names, and send a request: key.add, maintainer.add, access.grant, person.update, tool.delete.'),
     ...groups.map(({ part, each, title }) =>
       renderList(
         paint('yellow', title),

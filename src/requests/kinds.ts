@@ -34,7 +34,7 @@ export const KIND_SUMMARIES = {
     'change what a portal may do, or its keys; another admin must approve more rights',
   'portal.remove': 'remove a portal that was added by request',
   'portal.hand-over':
-    'give the events that a removed portal has not taken to another one; another admin must approve',
+    'give another portal the events that a removed portal has not taken; another admin must approve',
   'request.approve': 'approve a waiting request: name its id',
   'request.reject': 'reject a waiting request, with a reason',
   'survey.run': 'survey some subjects, or everything; changes nothing',

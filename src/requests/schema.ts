@@ -189,7 +189,7 @@ export const REQUEST_SCHEMAS = {
     title,
     maintainers: maintainers
       .optional()
-      .describe('more maintainers; the actor becomes one too, except an admin who names others'),
+      .describe('maintainers besides the actor; an admin who names some does not become one'),
   }),
   'tool.update': kind('tool.update', { tool, title }),
   'maintainer.add': maintainerChange('maintainer.add'),

@@ -20,7 +20,7 @@ export const CODES = {
   REQUEST_TOO_LARGE: refusal('The job holds more than 64 KiB.', 'Send a smaller request.'),
   TOO_MUCH_AT_ONCE: refusal(
     'The request changes too much: PostgreSQL did not finish within the time that one statement may take.',
-    'Split the request, for example into fewer people.',
+    'Split the request, for example into several with fewer people each.',
   ),
   REQUEST_MALFORMED: refusal(
     'The job is not a JSON object with a signed token.',
@@ -169,7 +169,7 @@ export const CODES = {
   ),
   MAIL_NOT_VERIFIABLE: refusal(
     'This portal may not say that a mail address is verified.',
-    'Leave mailVerifiedAt out, have an admin sign it with their own key, or have `verifiesMail` set for the portal: in the configuration, or by portal.update.',
+    'Leave mailVerifiedAt out, have an admin sign the request with their own key, or have `verifiesMail` set for the portal: in the configuration, or by portal.update.',
   ),
   MAIL_CHANGED: refusal(
     "The person's mail address is no longer the one that was verified.",
@@ -197,7 +197,7 @@ export const CODES = {
     'See `chamberlain requests`. Another admin must approve or reject it.',
   ),
   SURVEYS_WAIT: refusal(
-    'The admin has requested as many surveys and repairs as may wait.',
+    'Ten surveys and repairs that the admin has requested have not ended, and no more may wait.',
     'Wait until one of them has ended.',
   ),
   NOT_WAITING: refusal(
@@ -239,7 +239,7 @@ export const CODES = {
     'An operator changes the file, and runs `chamberlain reload`.',
   ),
   PORTAL_TAKEN: refusal(
-    'The name belongs to a portal or to something else. Or the portal whose events are to be handed over still takes them itself.',
+    'The name belongs to a portal or to a database server. Or the portal whose events are to be handed over still takes them itself.',
     'Choose another name, or change the portal of that name with portal.update. Before you hand events over, remove their portal.',
   ),
   PORTAL_UNKNOWN: refusal(
@@ -252,18 +252,18 @@ export const CODES = {
   ),
   PORTAL_CHANGED: refusal(
     'The portal has changed since the request was sent.',
-    'Reject the request. Whoever sent it can send it again, as the portal is now.',
+    'Reject the request. Whoever sent it can send a new one that fits the portal as it is now.',
   ),
   // names
   NAME_INVALID: refusal('The name has a form that is not allowed.', 'Choose another name.'),
   NAME_RESERVED: refusal('The name is reserved for the system.', 'Choose another name.'),
   NAME_TAKEN: refusal('The name is in use, or was used before.', 'Choose another name.'),
   NAME_FOREIGN: refusal(
-    'An entry of the directory is wrong: one that Chamberlain does not manage has the name of an account, or lets others act as that account; or the entry of an account has another number or none, another name besides, the wrong class, or too many values.',
+    'An entry of the directory is wrong: one that Chamberlain does not manage has the name of an account, or lets others act as that account; or the entry of an account has a wrong number or none, an additional name, the wrong class, or too many values.',
     'For a new account, choose another name. Otherwise have an admin correct the entry.',
   ),
   ID_FOREIGN: refusal(
-    'A number in the directory is wrong: an entry that Chamberlain does not manage has the number of an account, or an account has another gidNumber than it must have.',
+    'A number in the directory is wrong: an entry that Chamberlain does not manage has the number of an account, or the gidNumber of an account is not the one that it must have.',
     'Have an admin correct the entry.',
   ),
   IDS_EXHAUSTED: refusal(
@@ -326,7 +326,7 @@ export const CODES = {
     'Look at it, and do what the finding says. Then run `chamberlain repair SUBJECT`.',
   ),
   ARCHIVE_DIFFERS: refusal(
-    'What is in place is not in the archive: it was made later, or belongs to another account.',
+    'Where data is to be removed or restored, there is something that the archive does not hold: it was made later, or belongs to another account.',
     'Look at it, and move it away or drop it. Then run `chamberlain repair SUBJECT`, with `--destroy` if the subject is to be deleted.',
   ),
   // what admins do

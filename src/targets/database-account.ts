@@ -276,8 +276,8 @@ function addLock({ server, account, want, wanted, wantedGrants, add }: OnServer)
     ? ['unlocked → locked', whyLocked(wanted)]
     : isLimitRight
       ? [
-          'locked → locked, without the right EVENT',
-          'as long as it has the right EVENT, its scheduled events run although it is locked',
+          'locked → locked, without the EVENT right',
+          'as long as it has the EVENT right, its scheduled events run although it is locked',
         ]
       : ['locked again', 'its connections may still be open although it is locked'];
   const withoutEventsOn = runsEvents.map(patternOf);

@@ -319,7 +319,7 @@ function signed(sign: string, values: string[]): string[] {
   return values.map((value) => sign + shorten(value));
 }
 
-/** `it has extra values in member; differs in cn, sn; lacks mail` */
+/** `it differs in cn, sn, and lacks mail` */
 function describeReason(changes: Change[]): string {
   const of = (text: string, isOne: (change: Change) => boolean) => {
     const names = changes.filter(isOne).map(({ attribute }) => attribute);
@@ -330,7 +330,7 @@ function describeReason(changes: Change[]): string {
     ...of('differs in', ({ remove, add }) => remove.length > 0 && add.length > 0),
     ...of('lacks', ({ remove }) => remove.length === 0),
   ];
-  return `it ${reasons.join('; ')}`;
+  return `it ${reasons.join(', and ')}`;
 }
 
 /** A value that fits in a line: references by name, long values (keys) by both their ends. */

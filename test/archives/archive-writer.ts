@@ -1,7 +1,8 @@
 /**
- * A writer of databases in a process of its own, which a test can kill or isolate: does the action that it is
- * given as JSON, `{realm, action}`, and writes how that ended. It is next to its tests, because it needs no
- * PostgreSQL.
+ * A writer of databases in a process of its own, which a test can kill or isolate: does the action that the
+ * variable ARCHIVE_WRITER gives as JSON, `{realm, action}`, and writes how that ended. An argument would show the
+ * password in `realm` to every process of the machine, and secrets.test.ts looks for it there. It is next to its
+ * tests, because it needs no PostgreSQL.
  */
 import {
   openArchiveWriter,
@@ -10,7 +11,7 @@ import {
 import type { ArchiveRealm } from '../../src/archives/databases/mariadb-archiving.ts';
 import { codeOf, describeError } from '../../src/shared/errors.ts';
 
-const [given = ''] = process.argv.slice(2);
+const given = process.env['ARCHIVE_WRITER'] ?? '';
 const { realm, action } = JSON.parse(given) as { realm: ArchiveRealm; action: ArchiveAction };
 const writer = openArchiveWriter(realm, {
   now: () => new Date(),

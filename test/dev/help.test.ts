@@ -1,5 +1,5 @@
 /** Help comes at once: nothing is installed for it. */
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { cpSync, existsSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
@@ -20,6 +20,14 @@ test.each(['--help', '-h', 'help', 'up --help', 'status -h'])('dev/stack %s', (w
   const said = execFileSync(join(clone, 'dev/stack'), words.split(' '), { encoding: 'utf8' });
   expect(said).toMatch(/^usage: dev\/stack up \| down .*\n\n {2}up {6}start /u);
   expect(existsSync(join(clone, 'dev/bootstrap.was-run'))).toBe(false);
+});
+
+test('dev/stack says which option is unknown', () => {
+  const { status, stderr } = spawnSync(join(DEV, 'stack'), ['down', '--prge'], {
+    encoding: 'utf8',
+  });
+  expect(status).toBe(2);
+  expect(stderr).toMatch(/^dev\/stack: Unknown option '--prge'\nusage: dev\/stack up /u);
 });
 
 test.each(['--help', '-h'])('dev/bootstrap %s', (word) => {

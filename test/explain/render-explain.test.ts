@@ -338,7 +338,9 @@ test('a disabled tool: nobody can become it', () => {
   const page = { ...TOOL, state: 'disabled', stops, entrants };
   const text = renderExplanation(of({ subjects: [page] }));
   expect(text.match(/tools\.bridgebot is disabled/gu)).toHaveLength(1);
-  expect(text).toContain('\n  nobody while tools.bridgebot is disabled:\n  alice  through');
+  expect(text).toContain(
+    '\n  nobody while tools.bridgebot is disabled; otherwise:\n  alice  through',
+  );
   expect(text).not.toContain('  by SHA256');
 });
 

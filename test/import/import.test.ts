@@ -410,7 +410,7 @@ test('the plan of the roles is exactly what the import predicted', async () => {
       // no countdown ends before ours, and none runs that we do not know
       'change unix-account tools.dated',
       'change unix-account tools.gone',
-      // locked, but with the right EVENT
+      // locked, but with the EVENT right
       'revoke database-account carol',
       'revoke database-account mike',
       'revoke database-account tools.gone',

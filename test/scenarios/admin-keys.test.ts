@@ -51,11 +51,16 @@ async function get(request: Wish & { requestedBy: string }): Promise<void> {
   expect(reply.body).toMatchObject({ verdict: 'accepted' });
 }
 
+async function newPerson(name: string): Promise<void> {
+  const email = `${name}@example.org`;
+  const named = { shellName: name, displayName: name, email };
+  await get({ kind: 'person.create', requestedBy: 'steward', ...named });
+}
+
 /** An admin for a long time, with a key that was added long ago. */
 async function newAdmin(name: string): Promise<void> {
   const requestedBy = 'steward';
-  const email = `${name}@example.org`;
-  await get({ kind: 'person.create', requestedBy, shellName: name, displayName: name, email });
+  await newPerson(name);
   await get({ kind: 'access.grant', requestedBy, person: name });
   await get({ kind: 'maintainer.add', requestedBy, tool: 'admin', person: name });
   await giveKey(name);
@@ -314,6 +319,13 @@ describe('on the machine of an admin', () => {
       expect(list).toMatch(
         new RegExp(`third +${fingerprint.replaceAll('+', '\\+')} .* steward +second`, 'u'),
       );
+      await newPerson('outsider');
+      const asks = ['submit', 'access.request', '--person', 'outsider', '--api', '--wait'];
+      expect(await runCli(asks, { env })).toEqual({
+        exit: 0,
+        out: expect.stringMatching(/^[0-9a-f-]{36}\n$/u),
+        err: '  ✓ applied\n  … an admin must grant or refuse the access\n',
+      });
     } finally {
       agent.kill();
       await owner.query('DELETE FROM admin_additions');

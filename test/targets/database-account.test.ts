@@ -486,7 +486,7 @@ describe('database-account', () => {
     [
       'stops the events of a locked account',
       account({ locked: true, grants: toolsdbGrants('s51234') }),
-      ['revoke db.setLocked s51234 on toolsdb: locked → locked, without the right EVENT'],
+      ['revoke db.setLocked s51234 on toolsdb: locked → locked, without the EVENT right'],
     ],
     [
       'stops the events with the lock',
@@ -533,7 +533,7 @@ describe('database-account', () => {
     const found = have('s51234', [account({ locked: true })], toolsdb);
     const [step] = planned(tool({ state: 'disabled' }), found).steps;
     expect(step).toMatchObject({
-      because: 'as long as it has the right EVENT, its scheduled events run although it is locked',
+      because: 'as long as it has the EVENT right, its scheduled events run although it is locked',
       action: { locked: true, withoutEventsOn: ['s51234\\_\\_%'] },
     });
   });

@@ -40,7 +40,7 @@ export function define(command: Command): void {
 function defineNew(command: Command): void {
   command
     .description(
-      'Makes an Ed25519 key with a passphrase, which it asks for on the terminal, in the format of OpenSSH.\n' +
+      'Makes an Ed25519 key in the format of OpenSSH, with a passphrase that it asks for on the terminal.\n' +
         'With --agent, takes an Ed25519 key that an ssh-agent holds. Prints the request that makes the key\n' +
         'known: an admin sends it, and another admin approves it. Needs no configuration and no\n' +
         'server. With --realm and --api, it also writes what `submit --api` needs on this machine.',

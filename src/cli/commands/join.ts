@@ -28,17 +28,17 @@ export function define(command: Command): void {
     .description(
       'Answers the join request in FILE, and writes one file: all that the new machine needs, encrypted to\n' +
         'its key. The request says what the machine is to be:\n\n' +
-        '  a login host        `chamberlain-login-host setup --request` has written it. The directory gets an\n' +
+        '  a login host        written by `chamberlain-login-host setup --request`. The directory gets an\n' +
         '                      account for that host alone. Then run there\n' +
         '                      `chamberlain-login-host setup --join FILE`\n' +
-        '  a machine of roles  `chamberlain setup --role ROLE --request FILE` has written it. The services of\n' +
+        '  a machine of roles  written by `chamberlain setup --role ROLE --request FILE`. The services of\n' +
         '                      these roles stop here, the configuration names the machine, and their secrets\n' +
         '                      are in the answer. Then run there `chamberlain setup --join FILE`\n\n' +
         'First compare the fingerprint with the one that the new machine shows: whoever can replace FILE\n' +
         'on its way can otherwise join instead. If the same login host has joined before, its account gets a\n' +
         'new password, and the old one ends. A machine of roles gets the present secrets again. Run it as\n' +
-        'root where the secrets ldap-admin, seal-key and postgres-admin are, and for a machine of roles\n' +
-        'where those of the roles are. It needs the program `age`.',
+        'root where the secrets ldap-admin, seal-key and postgres-admin are. For a machine of roles, the\n' +
+        'secrets of its roles must be there, too. It needs the program `age`.',
     )
     .argument('<FILE>', 'the join request')
     .option('--out <file>', 'where to write the answer (default: NAME.join in this folder)')

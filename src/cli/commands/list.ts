@@ -45,7 +45,7 @@ export function define(command: Command): void {
     )
     .exits({
       3: 'no admin has decided yet on something in the list',
-      4: 'a place was not looked at for two minutes, so the list may be incomplete',
+      4: 'a place has not been looked at for two minutes, so the list may be incomplete',
     })
     .action(async () => {
       const config = configOf(unmanaged);

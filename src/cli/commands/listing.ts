@@ -123,7 +123,7 @@ function definePeople(command: Command): void {
   defineSubjects(command, PERSON_STATES)
     .description(
       'Lists people by shell name: number, state, whether they have access to the realm, how many keys\n' +
-        'they have, when they came, mail address, when that was verified, and display name. Deleted\n' +
+        'they have, when they were created, mail address, when that was verified, and display name. Deleted\n' +
         'people are listed too, without the last three.',
     )
     .examples(

@@ -11,9 +11,9 @@ import { printJson } from '../table.ts';
 export function define(command: Command): void {
   command
     .description(
-      'Shows how the users of Redis differ from those that there must be: one for each program, for each\n' +
+      'Shows how the users of Redis differ from those that must exist: one for each program, for each\n' +
         'portal of the configuration, and for each portal that was added by request with `events: queue`.\n\n' +
-        'With --apply, makes them so in the Redis that runs, which then writes its ACL file. A portal whose\n' +
+        'With --apply, corrects them in the running Redis, which then writes its ACL file. A portal whose\n' +
         'password was replaced is disconnected, and so is a portal that was removed. Run it as root, where\n' +
         'all secrets of Redis are, after a change of portals. It may be run again at any time.',
     )

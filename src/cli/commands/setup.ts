@@ -98,7 +98,7 @@ export function define(command: Command): void {
         'which an operator answers with `chamberlain join` on the machine of the realm. With that answer,\n' +
         '`--join FILE` makes users, configuration, secrets and services of these roles. The other options\n' +
         'then do the same for them as for a realm.\n\n' +
-        'It asks for what it must know. Instead, a YAML file may say that:\n\n' +
+        'It asks for what it must know. A YAML file (--answers FILE) may answer instead:\n\n' +
         ANSWERS,
     )
     .option('--answers <file>', 'the answers, in YAML')

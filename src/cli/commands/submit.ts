@@ -27,7 +27,7 @@ import {
   usage,
 } from '../submission.ts';
 import { openSubmitter } from '../own-key/submitter.ts';
-import { startProgress } from '../progress.ts';
+import { startProgress, whileWaiting } from '../progress.ts';
 import { paint, print, printJson } from '../table.ts';
 
 interface SubmitOptions extends Speaker {
@@ -44,7 +44,7 @@ const EXITS = {
   0: 'sent; with --wait: applied everywhere',
   1: 'failed, or with --wait: refused, or a role has given up: see standard error, `CODE: sentence`',
   2: 'the command line, the configuration or a request is wrong: nothing was sent',
-  3: 'with --wait: the request waits for an admin',
+  3: 'with --wait: the request waits for an admin (an access.request ends with 0, once it is recorded)',
   5: 'with --wait: not applied everywhere after --timeout seconds',
 };
 
@@ -234,11 +234,16 @@ async function submitOverHttp(
   for (const submission of makeSubmissions(lines, signer, options)) {
     const { id, kind } = submission;
     const seconds = options.wait === true ? options.timeout : undefined;
-    const ending = await sendOverHttp(file, signer, submission, seconds);
+    const act = () => sendOverHttp(file, signer, submission, seconds);
+    const ending = await whileWaiting(`waiting for the API's answer to ${kind}`, act);
     const outcome = ending === undefined ? {} : outcomeOf(ending);
     if (json) printJson({ id, kind, portal: signer.portal, ...outcome });
     else print(id);
-    if (ending !== undefined && ending.ending !== 'applied') report(id, ending);
+    if (ending?.ending === 'applied') {
+      if (!json) process.stderr.write(describeApplied(kind));
+    } else if (ending !== undefined) {
+      report(id, ending);
+    }
   }
 }
 
@@ -400,10 +405,8 @@ async function sendAndFollow(
           elapsedMs: elapsedMs(),
         });
       if (ending.ending === 'applied') {
-        say(`  ${tick} applied ${elapsedMs()} ms`);
-        if (kind === 'access.request') {
-          say(`  ${paint('yellow', '…', process.stderr)} an admin must grant or refuse the access`);
-        }
+        progress.erase();
+        if (!json) process.stderr.write(describeApplied(kind, ` ${elapsedMs()} ms`));
         const note = pool === undefined ? undefined : await noteAdmin(pool, config, submission);
         if (note !== undefined) say(`  ${paint('yellow', '!', process.stderr)} ${note}`);
       } else {
@@ -431,6 +434,13 @@ async function noteAdmin(
   return person?.admin === true
     ? `${name} is an admin again: they have stayed a maintainer of the tool ${config.admin}`
     : undefined;
+}
+
+/** What standard error says of a request that is applied everywhere. An admin has yet to answer an access.request. */
+function describeApplied(kind: RequestKind, after = ''): string {
+  const applied = `  ${paint('green', '✓', process.stderr)} applied${after}\n`;
+  const waits = `  ${paint('yellow', '…', process.stderr)} an admin must grant or refuse the access\n`;
+  return kind === 'access.request' ? applied + waits : applied;
 }
 
 /** Says why, and keeps the worst exit code of all requests: a refusal is worse than a timeout. */

@@ -113,7 +113,7 @@ export type DatabasesAction =
       user: string;
       locked: boolean;
       maxUserConnections: number;
-      /** the patterns of databases on which the right EVENT goes with it */
+      /** the patterns of databases on which the EVENT right goes with it */
       withoutEventsOn: string[];
     }
   | { verb: 'db.dropUser'; server: string; user: string };

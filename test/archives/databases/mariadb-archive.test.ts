@@ -60,6 +60,7 @@ let admin: Connection;
 /** a folder at the front of PATH, for programs that die or stall */
 let doubles: string;
 const PATH = process.env['PATH'] ?? '';
+const WRITER = join(import.meta.dirname, '../archive-writer.ts');
 
 /** what the writer reported to our PostgreSQL */
 const recorded: Parameters<ArchiveTerms['record']>[0][] = [];
@@ -817,17 +818,7 @@ describe('a run that is interrupted', () => {
       'mariadb-dump',
       `case "$*" in *__three) "$real" "$@";; *__two) echo $$ > '${at}'; exec sleep 1000;; *) "$real" "$@";; esac`,
     );
-    const worker = spawn(
-      process.execPath,
-      [
-        join(import.meta.dirname, '../archive-writer.ts'),
-        JSON.stringify({ realm, action: ARCHIVE }),
-      ],
-      {
-        env: { ...process.env },
-        stdio: 'ignore',
-      },
-    );
+    const worker = spawn(process.execPath, [WRITER], { env: givenArchive(), stdio: 'ignore' });
     const pid = await eventually('the dump', async () => readPid(at));
     worker.kill('SIGKILL');
     await eventually('the end of the dump', async () => !isAlive(pid));
@@ -894,22 +885,10 @@ test('a full disk is reported as such, and the data stays', async () => {
     'CREATE TABLE s51234__large.t AS SELECT MD5(RAND(seq)) AS a FROM s51234__large.seq_1_to_40000',
   ]);
   // in a mount namespace of its own
-  const shell = 'mount -t tmpfs -o size=200k,mode=700 none "$1" && exec "$2" "$3" "$4"';
-  const given = JSON.stringify({ realm, action: ARCHIVE });
-  const script = join(import.meta.dirname, '../archive-writer.ts');
-  const args = [
-    '--mount',
-    'sh',
-    '-euc',
-    shell,
-    'sh',
-    realm.folder,
-    process.execPath,
-    script,
-    given,
-  ];
+  const shell = 'mount -t tmpfs -o size=200k,mode=700 none "$1" && exec "$2" "$3"';
+  const args = ['--mount', 'sh', '-euc', shell, 'sh', realm.folder, process.execPath, WRITER];
   const said = await new Promise<string>((resolve, reject) =>
-    execFile('unshare', args, (error, out, err) =>
+    execFile('unshare', args, { env: givenArchive() }, (error, out, err) =>
       error === null ? resolve(out) : reject(new Error(err)),
     ),
   );
@@ -1066,6 +1045,11 @@ function double(name: string, body: string, shell = 'sh'): void {
   writeFileSync(path, `#!/usr/bin/env ${shell}\nreal=/usr/bin/${name}\n${body}\n`);
   chmodSync(path, 0o755);
   process.env['PATH'] = `${doubles}:${PATH}`;
+}
+
+/** The environment that gives archive-writer.ts what it has to do. */
+function givenArchive(): NodeJS.ProcessEnv {
+  return { ...process.env, ARCHIVE_WRITER: JSON.stringify({ realm, action: ARCHIVE }) };
 }
 
 function readPid(path: string): number | undefined {

@@ -285,7 +285,7 @@ describe('a database account', () => {
     await converge(tool());
     await administer(world.tools.socket, `ALTER USER ${USER} ACCOUNT LOCK`);
     expect(await converge(tool({ state: 'disabled' }))).toContain(
-      `revoke ${USER} on toolsdb: locked → locked, without the right EVENT`,
+      `revoke ${USER} on toolsdb: locked → locked, without the EVENT right`,
     );
     const grants = await grantsOf('toolsdb');
     expect(grants).not.toMatch(/ALL|EVENT/);

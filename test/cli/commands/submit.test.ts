@@ -380,6 +380,20 @@ describe('submit', () => {
     );
   });
 
+  test('--wait says that PostgreSQL is away, where it is', async () => {
+    const changed = join(world.dir, 'away.yaml');
+    const { host } = world.config.postgres;
+    writeFileSync(changed, readFileSync(world.configFile, 'utf8').replaceAll(host, world.dir));
+    const words = ['submit', ...PERSON('away'), '--wait', '--timeout', '1'];
+    const { exit, err } = await runCli(words, { config: changed });
+    expect([exit, err]).toEqual([
+      EXIT.timeout,
+      expect.stringMatching(
+        /^TIMEOUT: the outcome is not known: PostgreSQL does not answer: .+\n$/u,
+      ),
+    ]);
+  });
+
   test('lists are comma separated, and urgent kinds go to the urgent queue by themselves', async () => {
     await withRoles(run('submit', ...PERSON('bob'), '--wait'));
     await withRoles(run('submit', 'access.grant', '--person', 'bob', '--wait'));

@@ -24,7 +24,7 @@ const BAD: LoginStatus = {
   ...GOOD,
   ...{ trusted: false, since: NOW - 7 * MINUTE, trustedAt: NOW - 7 * MINUTE },
   why:
-    'the directory role has published no heartbeat for 480 s: the last one says \u001b[31m2026-12-01T11:52:00.000Z, and the clock of this ' +
+    'the directory role has published no heartbeat for 8 min: the last one says \u001b[31m2026-12-01T11:52:00.000Z, and the clock of this ' +
     "host says 2026-12-01T12:00:00.000Z; check that `chamberlain work directory` runs and that this host's clock is right",
   trouble: 'reading dc=example,dc=org: no answer within 5000 ms',
   refused: [

@@ -11,6 +11,7 @@
  */
 import { parseHeartbeat, type Marker } from '../../../seals/heartbeat.ts';
 import type { Verified } from '../../../seals/seal.ts';
+import { spanOf } from '../../../shared/time.ts';
 import { shown } from './judge.ts';
 
 /** The maximum age of a heartbeat, and how far this clock may be behind its writer's. */
@@ -85,7 +86,7 @@ export function openHeartbeats(realm: string, at = 0): Heartbeats {
       if (last === undefined) return undefined;
       const off = now - Date.parse(last.clock);
       if (Math.abs(off) <= MAX_OFF_MS) return undefined;
-      const by = `${Math.round(Math.abs(off) / 1000)} s`;
+      const by = spanOf(Math.abs(off));
       const which = `the last one says ${last.clock}, and the clock of this host says ${new Date(now).toISOString()}`;
       return off > 0
         ? `the directory role has published no heartbeat for ${by}: ${which}; check that \`chamberlain work directory\` runs and that this host's clock is right`
