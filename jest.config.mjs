@@ -15,6 +15,6 @@ export default {
   modulePathIgnorePatterns: ['<rootDir>/dist/', '<rootDir>/.stack/'],
   transform: {}, // Node strips the types itself
   maxWorkers: 4, // on two cores too: most of the time a suite waits
-  testTimeout: 120_000, // ends what hangs; a busy machine is slow
+  testTimeout: 240_000, // ends what hangs; a busy machine is slow
   ...(OTHERS[process.env.CHAMBERLAIN_TESTS] ?? PLAIN),
 };

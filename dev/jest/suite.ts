@@ -48,7 +48,7 @@ async function runSuite(order: Order): Promise<void> {
   heedErrors();
   heedExpectations();
   const { path, globalConfig, closeMs = CLOSE_MS } = order;
-  const { testNamePattern, testTimeout = 120_000 } = globalConfig;
+  const { testNamePattern, testTimeout = 240_000 } = globalConfig;
   const state = getState();
   if (testNamePattern) state.testNamePattern = new RegExp(testNamePattern, 'i');
   state.testTimeout = testTimeout;

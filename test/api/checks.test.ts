@@ -8,7 +8,7 @@ const SENT = `SELECT FROM requests WHERE portal = 'portal'`;
 let api: ApiWorld;
 beforeAll(async () => {
   api = await openApiWorld('api checks', { roles: ['intake'], needs: ['postgres', 'redis'] });
-}, 120_000);
+});
 afterAll(() => api.close());
 
 const wish = (name: string) => ({

@@ -18,7 +18,7 @@ beforeAll(async () => {
     api: { mostCallsPerMinute: { portal: 1_000_000 } },
   });
   intake = openPool(api.world.config, 'intake', { max: 1, durable: false });
-}, 120_000);
+});
 afterAll(async () => {
   await intake.end();
   await api.close();

@@ -9,7 +9,7 @@ let api: ApiWorld;
 let made = 0;
 beforeAll(async () => {
   api = await openApiWorld('api events', { roles: ['intake', 'relay'] });
-}, 120_000);
+});
 afterAll(() => api.close());
 
 /** Has a request refused, which makes one event. Returns once the event has its number, a moment after the verdict. */

@@ -52,7 +52,7 @@ beforeAll(async () => {
   const listed: { kind: string }[] = (await api.get('/v1/kinds')).body.kinds;
   const schemas = listed.map(({ kind }) => api.get(`/v1/kinds/${kind}/schema`));
   kinds = (await Promise.all(schemas)).map(({ body }) => body);
-}, 120_000);
+});
 afterAll(() => api.close());
 
 /** People with marks. Their requests come from the portal `portal`, which has no right to read. */

@@ -15,7 +15,7 @@ beforeAll(async () => {
   api = await openApiWorld('api_requests', {
     roles: ['intake', 'relay', 'directory', 'homes', 'databases'],
   });
-}, 120_000);
+});
 afterAll(() => api.close());
 
 const person = (shellName: string) => ({

@@ -26,7 +26,7 @@ beforeAll(async () => {
   expect(made).toMatchObject({ verdict: 'accepted', done: true });
   ({ uid } = (await get('/v1/tools/bridgebot')).body);
   home = join(api.world.dataRoot, 'data/project/bridgebot');
-}, 120_000);
+});
 afterAll(async () => {
   await owner.end();
   await api.close();
@@ -167,7 +167,7 @@ test('an ignored finding is shown, and does not count until it changes, or someb
   expect((await survey()).outcome.data.totals).toMatchObject({ ignored: 0, findings: 1 });
   chownSync(home, uid, uid);
   await cli('repair', ACCOUNT, '--yes');
-}, 120_000);
+});
 
 test('a repair whose process ended in the middle ends with what the roles have said, and begins nothing', async () => {
   const id = randomUUID();

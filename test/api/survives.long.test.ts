@@ -58,7 +58,7 @@ beforeAll(async () => {
   const text = readFileSync(api.world.configFile, 'utf8');
   writeFileSync(configFile, text.replace('127.0.0.1:0', `127.0.0.1:${port}`), { mode: 0o600 });
   ({ child } = await startWorkers({ configFile }, ['api']));
-}, 120_000);
+});
 afterAll(async () => {
   agent.destroy();
   await endProcess(child, 'SIGKILL');
@@ -355,7 +355,7 @@ test('no call is smuggled past nginx, nor answered to another', async () => {
     redis.disconnect();
     await nginx.close();
   }
-}, 120_000);
+});
 
 // --- listeners
 

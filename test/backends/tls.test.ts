@@ -100,7 +100,7 @@ beforeAll(async () => {
   await start(serveLdaps(slapdServer(at('slapd'), options), uris, ofSlapd));
   tools = await start(networked(mariadbServer(at('tools'), 'toolsdb'), BOTH.join(), ofMariadb));
   await createMariadbAccounts(tools, secrets);
-}, 120_000);
+});
 
 afterAll(async () => {
   for (const server of started.reverse()) await stopServer(server);

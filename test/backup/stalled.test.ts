@@ -18,7 +18,7 @@ beforeAll(async () => {
     needs: ['postgres'],
     adjust: (config) => ({ ...config, backups: { recipients: [recipient] } }),
   });
-}, 120_000);
+});
 
 afterAll(async () => {
   await world?.close();

@@ -32,7 +32,7 @@ describe('the help of', () => {
   let helps: [command: string, help: string][];
   beforeAll(async () => {
     helps = await readHelps();
-  }, 120_000);
+  });
 
   test('every command, and of a kind of request, is in docs/cli.md', async () => {
     // if the list of commands were read wrongly, none would be found

@@ -26,7 +26,7 @@ let client: Client;
 beforeAll(async () => {
   world = await openClientWorld('node client');
   client = open();
-}, 120_000);
+});
 afterAll(() => world.api.close());
 
 function open(options: Partial<ClientOptions> = {}): Client {

@@ -18,7 +18,7 @@ let env: NodeJS.ProcessEnv;
 beforeAll(async () => {
   world = await openClientWorld('python client');
   env = { ...world.env, PYTHONPATH: CLIENT, PYTHONDONTWRITEBYTECODE: '1', PERSON: 'alice' };
-}, 120_000);
+});
 afterAll(() => world.api.close());
 
 test('its tests', async () => {
@@ -27,7 +27,7 @@ test('its tests', async () => {
     (error: { stdout: string }) => error,
   );
   expect(stdout).toMatch(/^\d+ passed in/mu);
-}, 120_000);
+});
 
 test('its example creates a tool, and says why it cannot create it again', async () => {
   const example = join(CLIENT, 'examples/new_tool.py');
@@ -49,7 +49,7 @@ describe('the portal in Django', () => {
       ...{ cwd: folder, env: ofDjango, ...stuck },
     }).catch((error: { stderr: string }) => error);
     expect(stderr).toMatch(/^OK$/mu);
-  }, 120_000);
+  });
 
   test('few of its lines speak to Chamberlain', () => {
     const file = join(world.api.world.dir, 'counted.py');

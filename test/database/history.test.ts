@@ -24,7 +24,7 @@ beforeAll(async () => {
   owner = openPool(world.config, 'owner', { max: 1, durable: false });
   tool = await wantTool(owner, world, []);
   await fill();
-}, 120_000);
+});
 afterAll(async () => {
   await owner.end();
   await world.close();

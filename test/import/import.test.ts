@@ -51,7 +51,7 @@ beforeAll(async () => {
   old = await makeOldPlatform(world);
   portal = openPortal(world);
   before = await dumpOutside();
-}, 120_000);
+});
 
 afterAll(async () => {
   await portal?.close();

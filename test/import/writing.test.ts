@@ -37,7 +37,7 @@ beforeAll(async () => {
   old = await makeOldPlatform(world);
   portal = openPortal(world);
   empty = await dumpTables(world, []);
-}, 120_000);
+});
 
 afterAll(async () => {
   await portal?.close();

@@ -55,7 +55,7 @@ afterAll(async () => {
     rmSync(copy, { recursive: true, force: true });
     rmSync(dir, { recursive: true, force: true });
   }
-}, 120_000);
+});
 
 /** Runs a command of the copy; what it prints, and how it ends. */
 async function chamberlain(...args: string[]): Promise<{ out: string; exit: number }> {

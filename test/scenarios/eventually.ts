@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /** The longest wait for something that must happen: the machine may be busy with other things. */
-const PATIENCE_MS = 60_000;
+const PATIENCE_MS = 120_000;
 /**
  * The pause between two looks: three times as long as a look took, so that looks leave the processor to what is awaited;
  * and a tenth of the wait so far, because what takes seconds need not be seen within milliseconds.

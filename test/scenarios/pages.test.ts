@@ -28,7 +28,7 @@ let world: World;
 beforeAll(async () => {
   running = await openRunning('pages', { looksMs: 500 });
   ({ world } = running);
-}, 120_000);
+});
 
 afterAll(async () => {
   await running?.close();
@@ -217,7 +217,7 @@ test('README: a stack of its own', async () => {
     ...{ cwd: PROJECT, env: { ...process.env, CHAMBERLAIN_STACK_DIR: stack } },
   });
   expect(stdout).toMatch(/^tools\.bridgebot {2}tool \d+, active$/mu);
-}, 120_000);
+});
 
 describe('docs/install.md, on a machine of its own:', () => {
   const SECRETS = '/etc/chamberlain/secrets';

@@ -57,7 +57,7 @@ beforeAll(async () => {
     [fingerprintOf(ownKey), lineOf(ownKey)],
   );
   await owner.query('DELETE FROM admin_additions');
-}, 120_000);
+});
 afterAll(async () => {
   await queues.close();
   await owner.end();

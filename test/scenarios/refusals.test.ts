@@ -87,7 +87,7 @@ beforeAll(async () => {
      SELECT touch_generation(subject, role) FROM convergence`,
   );
   await settled(world);
-}, 120_000);
+});
 
 afterAll(async () => {
   await Promise.all([wiki, admin].map((each) => each?.close()));

@@ -70,7 +70,7 @@ beforeAll(async () => {
       servers: [{ name: 'tools', kind: 'toolsdb', host: HOST, caFile: ofMariadb.ca }],
     },
   } as unknown as Config;
-}, 120_000);
+});
 afterAll(async () => {
   for (const server of started.reverse()) await stopServer(server);
   rmSync(dir, { recursive: true, force: true });

@@ -110,7 +110,7 @@ beforeAll(async () => {
   beating = setInterval(() => {
     if (beat !== undefined) void pulse().catch(() => {});
   }, BEAT_MS);
-}, 120_000);
+});
 
 afterAll(async () => {
   clearInterval(beating);

@@ -42,7 +42,7 @@ beforeAll(async () => {
   const made = await drift.populate(WHO);
   subjects = new Map([...made].map(([{ what }, subject]) => [what, subject]));
   before = await lookOutside(drift.world, subjects.values());
-}, 120_000);
+});
 
 afterAll(async () => {
   await changedWork?.close();

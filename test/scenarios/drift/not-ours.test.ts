@@ -48,7 +48,7 @@ beforeAll(async () => {
   running = await openRunning('unmanaged', { looksMs: 3_600_000 });
   ({ world, portal } = running);
   await admit(portal, 'alice');
-}, 120_000);
+});
 
 afterAll(async () => {
   await running?.close();

@@ -20,7 +20,7 @@ let world: World;
 beforeAll(async () => {
   drift = await openDriftWorld('reader');
   ({ world } = drift);
-}, 120_000);
+});
 
 afterAll(async () => {
   await drift?.close();

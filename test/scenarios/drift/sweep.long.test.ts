@@ -58,12 +58,12 @@ beforeAll(async () => {
   await running.stopWork();
   await running.startWork(ALL_BUT_SWEEP);
   beginSweeping();
-}, 120_000);
+});
 
 afterAll(async () => {
   await sweep?.close();
   await running?.close();
-}, 120_000);
+});
 
 /** With less patience than for real. */
 function beginSweeping(): void {
@@ -309,7 +309,7 @@ test('more than the share is held: nothing is touched until the very digest is r
   ]);
   expect(portal.disorder).toEqual([]);
   await expectAllWell();
-}, 120_000);
+});
 
 test.each([
   ['mostShare: 5', 'sweep.mostShare: must be a share of all subjects, from 0 to 1, such as 0.05'],
@@ -392,7 +392,7 @@ describe('a directory that', () => {
     }
     expect(await generations()).toEqual(wanted);
     await expectAllWell();
-  }, 120_000);
+  });
 
   test('shows half, by an access rule, changes nothing', async () => {
     await restrict(
@@ -505,7 +505,7 @@ test('a role that is away is unreadable, and the others are judged', async () =>
   await running.startWork(ALL_BUT_SWEEP);
   await expectAllWell();
   expect(modeOf('t0')).toBe(0o2775);
-}, 120_000);
+});
 
 test('a role that cannot look says why at once', async () => {
   const { world } = running;
@@ -711,7 +711,7 @@ describe('in the middle of a sweep', () => {
       );
     }
     await expectAllWell();
-  }, 120_000);
+  });
 
   async function stateOf(id: string): Promise<string | undefined> {
     const rows = await query<{ state: string }>(
@@ -789,4 +789,4 @@ test('what cannot be mended is named, and the exit says so', async () => {
     out: 'touched: 12 checked, 0 drifted, 0 findings.\n1 parked subject tried again.\n',
   });
   await expectAllWell();
-}, 120_000);
+});

@@ -28,7 +28,7 @@ beforeAll(async () => {
   people = world.config.ids.people[0] as typeof people;
   await admit(portal, 'alice', 'bob');
   await portal.get({ kind: 'tool.create', requestedBy: 'alice', name: 'wiki', title: 'A wiki' });
-}, 120_000);
+});
 
 afterAll(async () => {
   await running?.close();

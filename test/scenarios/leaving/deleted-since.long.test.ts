@@ -142,7 +142,7 @@ test('accounts with archives newer than the backup are deleted, whether it knows
     { account: 'tools.goner', fields: ['deleted'] },
     { account: 'tools.halfway', fields: ['undecided'] },
   ]);
-}, 120_000);
+});
 
 test('what was restored since stays, and earlier archives are known: the next has a number of its own', async () => {
   expect(await stateOf(world, phoenix)).toBe('active');

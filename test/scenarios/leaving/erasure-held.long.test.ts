@@ -20,7 +20,7 @@ beforeAll(async () => {
   leaving = await openLeavingWorld('erasure held', { own: true });
   redis = new Redis(leaving.world.redis.urlOf('owner'), { maxRetriesPerRequest: null });
   queue = new Queue('requests.portal', { connection: redis });
-}, 120_000);
+});
 afterAll(async () => {
   await queue?.close();
   redis?.disconnect();

@@ -48,7 +48,7 @@ beforeAll(async () => {
     key: createPrivateKey(readFileSync(world.adminKey)),
   });
   await admit(portal, 'bob');
-}, 120_000);
+});
 
 afterAll(async () => {
   await steward?.close();

@@ -26,7 +26,7 @@ beforeAll(async () => {
   );
   await newTool('bot', ...PEOPLE);
   await newTool('cat', ...PEOPLE);
-}, 120_000);
+});
 
 afterAll(async () => {
   await login?.close();

@@ -78,7 +78,7 @@ test('a replica that is down for the whole deletion delays nothing, and is done 
   await settled(world);
   expect(await accountOn('replica', tool)).toBeUndefined();
   await expect(world.chamberlain('plan', '--all')).resolves.toContain('nothing to do');
-}, 120_000);
+});
 
 test('a tools server that is down: nothing is dropped before it was archived', async () => {
   const tool = await leaving.makeTool('tools-down');
@@ -108,7 +108,7 @@ test('a tools server that is down: nothing is dropped before it was archived', a
   await settled(world);
   expect((await archivesOf(world, tool)).map(isWhole)).toEqual([true, true]);
   expect((await treasureOf(world, tool)).databases).toEqual([]);
-}, 120_000);
+});
 
 test('a tools server that goes down between the archive and the drop: dropped on its return', async () => {
   const tool = await leaving.makeTool('drop-late');
@@ -133,4 +133,4 @@ test('a tools server that goes down between the archive and the drop: dropped on
   expect((await treasureOf(world, tool)).databases).toEqual([]);
   expect(await accountOn('tools', tool)).toBeUndefined();
   await expect(world.chamberlain('plan', '--all')).resolves.toContain('nothing to do');
-}, 120_000);
+});

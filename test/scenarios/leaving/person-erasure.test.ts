@@ -56,7 +56,7 @@ beforeAll(async () => {
   backup = await dumpDatabase(world);
   await admit(leaving.portal, 'late');
   late = await leaving.find({ person: 'late' });
-}, 120_000);
+});
 
 afterAll(async () => leaving?.close(), 60_000);
 
@@ -138,7 +138,7 @@ test('nothing is left of an erased person; what is on a server that is away is s
   expect(await traces(carol)).toEqual([]);
   expect(strays.filter((path) => existsSync(path))).toEqual([]);
   expect((await cli('plan', '--all')).out).toContain('nothing to do');
-}, 120_000);
+});
 
 test('the list next to the archives names each erased person once, and only root may read it', async () => {
   const lines = said(readFileSync(list, 'utf8')).map((line) => JSON.parse(line) as unknown);
@@ -207,4 +207,4 @@ test('an earlier backup brings nothing back: `recover` erases again, and gives n
     [late.uid],
   );
   expect(next).toBeGreaterThan(late.uid);
-}, 120_000);
+});

@@ -32,7 +32,7 @@ beforeAll(async () => {
       openDirectoryHost(name, { configuration: blockHere(`directory:${name}`), dataRoot }),
     ) as [Promise<Machine>, Promise<Machine>],
   );
-}, 120_000);
+});
 afterAll(async () => {
   await Promise.all([sssd?.close(), nslcd?.close()]);
   await running?.close();

@@ -60,7 +60,7 @@ beforeAll(async () => {
     });
   });
   browser = new Browser(`http://127.0.0.1:${port}`);
-}, 120_000);
+});
 
 afterAll(async () => {
   for (const each of processes) {

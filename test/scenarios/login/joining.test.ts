@@ -67,7 +67,7 @@ beforeAll(async () => {
   login = await addLoginHost(running, { setUp });
   await login.create('alice');
   await login.admit('alice');
-}, 120_000);
+});
 afterAll(async () => {
   await (login ?? running)?.close();
 });

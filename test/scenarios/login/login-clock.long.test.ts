@@ -24,7 +24,7 @@ beforeAll(async () => {
   await eventually('a login', async () => (await login.ssh('bob', 'true')).code === 0);
   his = await login.openSession('bob');
   await eventually('bob becomes bot', async () => (await his.run('become bot true')).code === 0);
-}, 120_000);
+});
 
 afterAll(async () => {
   await his?.close();

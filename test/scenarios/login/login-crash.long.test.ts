@@ -9,7 +9,7 @@ let login: Login;
 
 beforeAll(async () => {
   login = await openCrashing('many login crashes');
-}, 120_000);
+});
 
 afterAll(async () => {
   await login?.close();

@@ -7,7 +7,7 @@ let login: Login;
 
 beforeAll(async () => {
   login = await openCrashing('login-crash');
-}, 120_000);
+});
 
 afterAll(async () => {
   await login?.close();
@@ -15,7 +15,7 @@ afterAll(async () => {
 
 test('killed every 10 of 30 changes, all files match the seals in the end', async () => {
   await surviveKills(login, 30, 11);
-}, 120_000);
+});
 
 test('files that are lost while the directory is away are written again from what the helper has kept', async () => {
   await surviveLossOfFiles(login);

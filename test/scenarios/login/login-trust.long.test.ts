@@ -35,7 +35,7 @@ beforeAll(async () => {
   await get('tool.create', 'alice', { name: 'wiki', title: 'w' });
   await eventually('their logins', async () => (await login.ssh('bob', 'true')).code === 0);
   his = await login.openSession('bob');
-}, 120_000);
+});
 afterAll(async () => {
   await his?.close();
   await login?.close();

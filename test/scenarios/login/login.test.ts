@@ -16,7 +16,7 @@ let login: Login;
 
 beforeAll(async () => {
   login = await openLogin('login');
-}, 120_000);
+});
 
 afterAll(async () => {
   await login?.close();
@@ -176,9 +176,9 @@ describe('in a session that is open', () => {
       Promise.resolve(!his.isOpen),
     );
     expect((await login.ssh('bob', 'true')).code).toBe(255);
-    // as in a session that nobody could end
+    // as in a session that nobody could end; if the helper ends this process too, there is no code
     const become = ['/usr/bin/become', 'inner', 'true'];
-    expect((await login.host.machine.run(become, { user: 'bob' })).code).toBe(1);
+    expect([1, null]).toContain((await login.host.machine.run(become, { user: 'bob' })).code);
     const sudo = ['/usr/bin/sudo', '-n', '-u', 'tools.inner', 'true'];
     expect((await login.host.machine.run(sudo, { user: 'bob' })).code).not.toBe(0);
   });

@@ -129,7 +129,7 @@ test('a tool that is being archived keeps the time, and one that is being restor
   await settled(world);
   await portal.hear('request.accepted', id);
   expect(await fates()).toEqual({});
-}, 120_000);
+});
 
 test('a deleted tool that is restored is never marked to be deleted', async () => {
   const tool = await leaving.makeTool('restored');
@@ -145,7 +145,7 @@ test('a deleted tool that is restored is never marked to be deleted', async () =
   expect(await restored).toMatchObject({ exit: 0 });
   await settled(world);
   expect(await fates()).toEqual({});
-}, 120_000);
+});
 
 test('a suspended person is also locked by the time, which refuses binds', async () => {
   await portal.get({ kind: 'person.suspend', requestedBy: 'steward', person: 'bob', reason: 'x' });

@@ -55,7 +55,7 @@ beforeAll(async () => {
   });
   ({ world, portal } = running);
   wiki = openPortal(world, other);
-}, 120_000);
+});
 
 afterAll(async () => {
   await wiki?.close();

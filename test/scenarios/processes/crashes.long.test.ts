@@ -11,7 +11,7 @@ beforeAll(async () => {
   running = await openRunning('many crashes');
   await admit(running.portal, 'alice');
   await running.stopWork();
-}, 120_000);
+});
 
 afterAll(async () => {
   await running?.close();

@@ -9,7 +9,7 @@ beforeAll(async () => {
   running = await openRunning('crashes');
   await admit(running.portal, 'alice');
   await running.stopWork();
-}, 120_000);
+});
 
 afterAll(async () => {
   await running?.close();

@@ -15,7 +15,7 @@ beforeAll(async () => {
   await admit(running.portal, 'alice');
   await running.stopWork();
   await running.startWork(['intake', 'relay']);
-}, 120_000);
+});
 
 afterAll(async () => {
   for (const child of children) await endProcess(child, 'SIGKILL');
@@ -63,4 +63,4 @@ test('a person who is suspended meanwhile loses access, and the process that wak
   // it finishes its work in progress
   expect(await endProcess(hung, 'SIGTERM')).toBe(0);
   expect(await account()).toEqual(before);
-}, 120_000);
+});

@@ -40,7 +40,7 @@ beforeAll(async () => {
   await admit(portal, 'alice');
   await running.stopWork();
   await running.startWork(['directory', 'homes', 'databases']);
-}, 120_000);
+});
 afterEach(async () => {
   await Promise.all(workers.map(({ child }) => endProcess(child, 'SIGKILL')));
   workers = [];

@@ -11,7 +11,7 @@ const unlessFailed = inOrder();
 beforeAll(async () => {
   running = await openRunning('long outages', { own: true });
   await admit(running.portal, 'alice');
-}, 120_000);
+});
 
 afterAll(async () => {
   await running?.close();
@@ -33,4 +33,4 @@ test.each(OUTAGES.flatMap((outage) => LENGTHS_SECONDS.map((seconds) => ({ ...out
 
 test('in the end everything is complete', async () => {
   await unlessFailed('the end', () => expectWhole(running, names));
-}, 120_000);
+});

@@ -25,7 +25,7 @@ beforeAll(async () => {
   running = await openRunning('outages', { own: true });
   ({ world, portal } = running);
   await admit(portal, 'alice');
-}, 120_000);
+});
 
 afterAll(async () => {
   await running?.close();
@@ -75,7 +75,7 @@ test('a subject that fails again and again for one reason is in the log once', a
     .map(({ subject, sentence }) => `${String(subject)}: ${String(sentence)}`);
   expect(failures).toEqual([...new Set(failures)]);
   expect(failures.length).toBeGreaterThan(0);
-}, 120_000);
+});
 
 /** Suspends somebody new while the tools database does not lock their account; returns the id of the request. */
 async function suspendMeanwhile(person: string, before: string, code: string): Promise<string> {

@@ -6,7 +6,7 @@ let parallel: Parallel;
 
 beforeAll(async () => {
   parallel = await openParallel('long parallel');
-}, 120_000);
+});
 afterAll(async () => {
   await parallel?.close();
 });

@@ -6,11 +6,11 @@ let parallel: Parallel;
 
 beforeAll(async () => {
   parallel = await openParallel('parallel');
-}, 120_000);
+});
 afterAll(async () => {
   await parallel?.close();
 });
 
 test('50 tools, 50 different numbers, none skipped, one verdict and one set of events each', async () => {
   await createInParallel(parallel, 50);
-}, 120_000);
+});

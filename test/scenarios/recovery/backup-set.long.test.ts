@@ -85,7 +85,7 @@ beforeAll(async () => {
   });
   await settled(world);
   await recordArchives();
-}, 120_000);
+});
 
 /** Archives of botty, who was restored: one exists, one is missing, and one is on another machine. */
 async function recordArchives(): Promise<void> {
@@ -643,7 +643,7 @@ test('the commands around a recovery are those of docs/recovery.md', async () =>
     const isRun = [0, EXIT.pending, EXIT.unreadable].includes(code);
     expect({ line, isRun, stdout }).toMatchObject({ line, isRun: true });
   }
-}, 120_000);
+});
 
 function parseLdif(text: string): Map<string, Entry> {
   const entries = new Map<string, Entry>();

@@ -149,7 +149,7 @@ beforeAll(async () => {
   await admit(portal, 'late');
   await settled(world);
   await nextMarkers();
-}, 120_000);
+});
 
 afterAll(async () => {
   await stopMarkers();
@@ -220,7 +220,7 @@ test('an older copy of a server is named; it gives nothing new, and what it shou
   // what else it lacks is drift like any other, within the limits of the sweep
   expect(await isLockedOn('tools', alice ?? '')).toBe(false);
   expect((await readAccounts(world, 'tools')).has(late ?? '')).toBe(false);
-}, 120_000);
+});
 
 test('a step that gives access checks first, even if no loop has noticed that the server is older', async () => {
   const { world, portal } = running;
@@ -290,7 +290,7 @@ test('a step that gives access checks first, even if no loop has noticed that th
   await settled(world);
   const erin = await userOf('erin');
   expect((await readAccounts(world, 'tools')).has(erin)).toBe(true);
-}, 120_000);
+});
 
 test('a server that has lost its marker is an older copy, too, and a forged marker of the future freezes nothing', async () => {
   const { world } = running;
@@ -371,4 +371,4 @@ test('a PostgreSQL that is older than the servers freezes the realm, even if the
   await nextMarkers();
   expect(await inDoubt()).toEqual([]);
   expect(await frozenBy()).toMatchObject({ by: null });
-}, 120_000);
+});

@@ -33,7 +33,7 @@ beforeAll(async () => {
   running = await openRunning('secrets changed', { own: true });
   ({ world } = running);
   await admit(running.portal, 'alice');
-}, 120_000);
+});
 afterAll(async () => running?.close(), 60_000);
 
 const cli = (...args: string[]): Promise<Ended> =>

@@ -56,7 +56,7 @@ beforeAll(async () => {
       }
     }
   }, 50);
-}, 120_000);
+});
 
 afterAll(async () => {
   clearInterval(sampling);
@@ -146,7 +146,7 @@ test('a run of the chain, with rotations and failures, gives passwords to look f
     await endProcess(child, 'SIGTERM');
   }
   expect(passwords.size).toBeGreaterThanOrEqual(5 + 2 * TOOLS.length);
-}, 120_000);
+});
 
 /** Files below a folder that `grep` finds. Its server may remove a file while it is searched. */
 async function filesWith(pattern: readonly string[], folder: string): Promise<string[]> {

@@ -26,7 +26,7 @@ let repairs: RepairWorld;
 
 beforeAll(async () => {
   repairs = await openRepairWorld('repair cut', TOOLS, { own: true });
-}, 120_000);
+});
 afterAll(async () => repairs?.close(), 60_000);
 
 /** A queue of a role, as whoever may write to Redis has it. */

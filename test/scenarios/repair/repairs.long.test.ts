@@ -47,7 +47,7 @@ beforeAll(async () => {
     ...{ ...stack, config, dir: place.dir, dataRoot: place.dataRoot, configFile: place.configFile },
     ldapAdmin: { dn: adminDn(slapd.base), password: '' },
   } as unknown as World;
-}, 120_000);
+});
 afterAll(async () => {
   for (const close of closers.toReversed()) await close();
 }, 60_000);
