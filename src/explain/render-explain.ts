@@ -143,7 +143,9 @@ function credentialsOf(credentials: SubjectPage['credentials']): string {
     return `password number ${wantedEpoch} is wanted, and there is none yet`;
   }
   const before =
-    previousUntil === null ? '' : `; the one before it works until ${timeOf(previousUntil)}`;
+    previousUntil === null
+      ? ''
+      : `; the password before number ${recordedEpoch} works until ${timeOf(previousUntil)}`;
   const number = `password number ${recordedEpoch}`;
   const made = `made ${timeOf(recordedAt)}`;
   if (recordedEpoch === wantedEpoch) return `${number}, ${made}${before}`;

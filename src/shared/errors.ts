@@ -287,7 +287,7 @@ export const CODES = {
     'The key is too weak or broken.',
     'Make an Ed25519 key: ssh-keygen -t ed25519.',
   ),
-  KEY_OPTION: refusal('An option before the key is not allowed.', 'Remove the option.'),
+  KEY_OPTION: refusal('One of the options before the key is not allowed.', 'Remove that option.'),
   KEY_COMMENT: refusal('The comment is too long or not printable.', 'Shorten the comment.'),
   KEY_TAKEN: refusal('Another person has this key, or had it before.', 'Make a new key.'),
   KEY_KNOWN_BAD: refusal(
@@ -373,7 +373,7 @@ export const CODES = {
   ),
   HOST_TAKEN: refusal(
     'Another machine has joined under the same name, or for the same role.',
-    'If that machine is no longer used, or has a new key, first run `chamberlain host remove NAME`. Otherwise give the new machine another name.',
+    'If that machine is no longer used, or has a new key, first run `chamberlain host remove NAME`. Otherwise give the new machine another name, or request other roles for it.',
   ),
   HOST_UNKNOWN: refusal(
     'No host has joined under this name.',

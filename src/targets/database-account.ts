@@ -464,7 +464,7 @@ function findingsOn(seen: SeenServer, user: string, wanted: Wanted): DraftFindin
         ? finding(user, `There is a role with this name. Drop it.`)
         : finding(
             `${user}@${host}`,
-            `MariaDB uses this account for connections from ${host} instead of ${user}@${OUR_HOST}. Drop it.`,
+            `For connections from ${host}, MariaDB uses this account instead of ${user}@${OUR_HOST}. Drop ${user}@${host}.`,
           ),
     ),
     // a GRANT that creates an account would give it these as well

@@ -30,10 +30,11 @@ export function define(command: Command): void {
         'its key. The request says what the machine is to be:\n\n' +
         '  a login host        written by `chamberlain-login-host setup --request`. The directory gets an\n' +
         '                      account for that host alone. Then run there\n' +
-        '                      `chamberlain-login-host setup --join FILE`\n' +
+        '                      `chamberlain-login-host setup --join NAME.join`\n' +
         '  a machine of roles  written by `chamberlain setup --role ROLE --request FILE`. The services of\n' +
         '                      these roles stop here, the configuration names the machine, and their secrets\n' +
-        '                      are in the answer. Then run there `chamberlain setup --join FILE`\n\n' +
+        '                      are in the answer. Then run there\n' +
+        '                      `chamberlain setup --join NAME.join`\n\n' +
         'First compare the fingerprint with the one that the new machine shows: whoever can replace FILE\n' +
         'on its way can otherwise join instead. If the same login host has joined before, its account gets a\n' +
         'new password, and the old one ends. A machine of roles gets the present secrets again. Run it as\n' +

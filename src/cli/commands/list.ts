@@ -34,10 +34,10 @@ export function define(command: Command): void {
         'number from its ranges: accounts, members, groups, sudo rules and other entries of the directory,\n' +
         'homes, database users, archives. Shows what each is, when it was first seen, and who made it, as\n' +
         'far as that is recorded. The roles look every 20 seconds.\n\n' +
-        'Chamberlain never removes such a thing, with one exception: the sweep removes an unmanaged member\n' +
-        "from a tool's group, because the group itself is managed. For everything else, run\n" +
-        '`chamberlain adopt` or `chamberlain ignore`. A thing that is gone is no longer listed; an ignored\n' +
-        'one stays listed for good.',
+        'Chamberlain never removes such a thing, with one exception: the next sweep, repair or request that\n' +
+        'concerns a tool removes an unmanaged member from its group, because the group itself is managed.\n' +
+        'For everything else, run `chamberlain adopt` or `chamberlain ignore`. A thing that is gone is no\n' +
+        'longer listed; an ignored one stays listed for good.',
     )
     .examples(
       'list unmanaged',

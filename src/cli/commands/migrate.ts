@@ -19,8 +19,8 @@ export function define(command: Command): void {
   command
     .description(
       'Applies the migrations that the database lacks, then migrations/roles.sql, which creates the\n' +
-        'PostgreSQL roles and grants each its rights, table by table. Runs as the owner `chamberlain`. May\n' +
-        'be run again at any time. Sets no passwords.',
+        'PostgreSQL roles and grants each its rights, table by table. Runs as the owner of the\n' +
+        'database, with the secret postgres-owner. May be run again at any time. Sets no passwords.',
     )
     .examples('migrate')
     .exits()

@@ -188,7 +188,7 @@ function renderDisappeared({ disappeared = [] }: LoginStatus): string[] {
     `Entries that disappeared in the last hour, although the heartbeat does not say that they are gone (${disappeared.length}):`,
     renderNames(disappeared, disappeared.length),
     'They are few, so their accounts and keys are removed, but their processes still run. If they should exist, repair the directory. ' +
-      'If not, run `keys-agent accept` as root: it ends the processes, and accepts everything else above that is in doubt.',
+      'If not, run `keys-agent accept` as root: it ends the processes. It also accepts that the missing entries above are gone, and accepts a directory whose heartbeat is older than the last one. Refused entries stay refused.',
   ];
 }
 

@@ -15,8 +15,8 @@ export function define(command: Command): void {
     .description(
       'Leaves unmanaged OBJECTs as they are. They stay in `chamberlain list unmanaged` for good, as\n' +
         'ignored, with the operator and the reason; the audit records both too. No request gets their\n' +
-        'names or numbers. Another thing with the same name needs a new decision. The next sweep removes\n' +
-        "an unmanaged member of a tool's group even if it is ignored.",
+        'names or numbers. Another thing with the same name needs a new decision. The next sweep, repair\n' +
+        'or request that concerns a tool removes an unmanaged member of its group even if it is ignored.',
     )
     .argument(
       '<OBJECT...>',

@@ -89,7 +89,7 @@ export function define(command: Command): void {
       '--mail-verified',
       'the mail addresses in the directory were verified: they count as verified from now on (default: they do not)',
     )
-    .option('--check', 'show the result of the import, and undo all of it at the end')
+    .option('--check', 'only show what would be imported')
     .option(
       '--yes',
       'do not ask for confirmation; required without a terminal if members, keys or admins are missing',
