@@ -37,9 +37,11 @@ afterAll(async () => {
 });
 
 /** Returns since when the realm is frozen. */
-async function freeze(): Promise<Date> {
+/** @param laterMs two freezes within one millisecond cannot be told apart */
+async function freeze(laterMs = 0): Promise<Date> {
   const { rows } = await owner.query(
-    'UPDATE frozen SET frozen_at = now() RETURNING frozen_at AS at',
+    `UPDATE frozen SET frozen_at = now() + $1 * interval '1 ms' RETURNING frozen_at AS at`,
+    [laterMs],
   );
   return (rows as { at: Date }[])[0]?.at ?? new Date(0);
 }
@@ -281,7 +283,7 @@ test('a realm that was thawed meanwhile is left as it is, even if it is frozen a
     code: 'PLAN_MOVED',
     action: 'Run `chamberlain recover` again.',
   });
-  const again = await freeze();
+  const again = await freeze(1000);
   await expect(confirm(asked)).rejects.toMatchObject({ code: 'PLAN_MOVED' });
   expect(await query(world, 'SELECT frozen_at AS at FROM frozen')).toEqual([{ at: again }]);
 });
