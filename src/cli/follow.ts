@@ -216,7 +216,7 @@ export async function follow(
     } catch (error) {
       if (performance.now() - answeredAt > FORGIVEN_MS) throw error;
       const server = pool === undefined ? 'Redis' : 'PostgreSQL';
-      sentence = `the outcome is not known: ${server} does not answer: ${(error as Error).message}`;
+      sentence = `the outcome cannot be read from ${server}: ${(error as Error).message}`;
     }
     const leftMs = timeoutMs - (performance.now() - start);
     if (leftMs <= 0) return { ending: 'timeout', accepted, sentence };

@@ -197,7 +197,7 @@ export const CODES = {
     'See `chamberlain requests`. Another admin must approve or reject it.',
   ),
   SURVEYS_WAIT: refusal(
-    'Ten surveys and repairs that the admin has requested have not ended, and no more may wait.',
+    'Too many surveys and repairs that the admin has requested have not ended.',
     'Wait until one of them has ended.',
   ),
   NOT_WAITING: refusal(

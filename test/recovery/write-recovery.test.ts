@@ -36,8 +36,11 @@ afterAll(async () => {
   await world.close();
 });
 
-/** Returns since when the realm is frozen. */
-/** @param laterMs two freezes within one millisecond cannot be told apart */
+/**
+ * Returns since when the realm is frozen.
+ *
+ * @param laterMs after now; two freezes within one millisecond cannot be told apart
+ */
 async function freeze(laterMs = 0): Promise<Date> {
   const { rows } = await owner.query(
     `UPDATE frozen SET frozen_at = now() + $1 * interval '1 ms' RETURNING frozen_at AS at`,

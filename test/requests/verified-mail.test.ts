@@ -72,7 +72,7 @@ test('a portal without the right is refused, and nothing of its request is done'
     code: 'MAIL_NOT_VERIFIABLE',
     sentence:
       'The portal portal may not say that a mail address is verified. Leave mailVerifiedAt out, have an admin ' +
-      'sign it with their own key, or have `verifiesMail` set for the portal: in the configuration, or by portal.update.',
+      'sign the request with their own key, or have `verifiesMail` set for the portal: in the configuration, or by portal.update.',
   });
   expect(await create('anna', {}, byDefault)).toEqual(ACCEPTED);
   const verified = { verifiedEmail: 'anna@example.org', mailVerifiedAt: THEN };

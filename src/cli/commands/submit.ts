@@ -240,7 +240,7 @@ async function submitOverHttp(
     if (json) printJson({ id, kind, portal: signer.portal, ...outcome });
     else print(id);
     if (ending?.ending === 'applied') {
-      if (!json) process.stderr.write(describeApplied(kind));
+      if (!json) process.stderr.write(`${describeApplied(kind)}\n`);
     } else if (ending !== undefined) {
       report(id, ending);
     }
@@ -405,8 +405,7 @@ async function sendAndFollow(
           elapsedMs: elapsedMs(),
         });
       if (ending.ending === 'applied') {
-        progress.erase();
-        if (!json) process.stderr.write(describeApplied(kind, ` ${elapsedMs()} ms`));
+        say(describeApplied(kind, ` ${elapsedMs()} ms`));
         const note = pool === undefined ? undefined : await noteAdmin(pool, config, submission);
         if (note !== undefined) say(`  ${paint('yellow', '!', process.stderr)} ${note}`);
       } else {
@@ -438,9 +437,9 @@ async function noteAdmin(
 
 /** What standard error says of a request that is applied everywhere. An admin has yet to answer an access.request. */
 function describeApplied(kind: RequestKind, after = ''): string {
-  const applied = `  ${paint('green', '✓', process.stderr)} applied${after}\n`;
-  const waits = `  ${paint('yellow', '…', process.stderr)} an admin must grant or refuse the access\n`;
-  return kind === 'access.request' ? applied + waits : applied;
+  const applied = `  ${paint('green', '✓', process.stderr)} applied${after}`;
+  const waits = `  ${paint('yellow', '…', process.stderr)} an admin must grant or refuse the access`;
+  return kind === 'access.request' ? `${applied}\n${waits}` : applied;
 }
 
 /** Says why, and keeps the worst exit code of all requests: a refusal is worse than a timeout. */

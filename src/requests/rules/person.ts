@@ -86,7 +86,7 @@ function requireVerification(
     refuse(
       'MAIL_NOT_VERIFIABLE',
       `The portal ${portal} may not say that a mail address is verified. Leave mailVerifiedAt out, have an admin ` +
-        'sign it with their own key, or have `verifiesMail` set for the portal: in the configuration, or by portal.update.',
+        'sign the request with their own key, or have `verifiesMail` set for the portal: in the configuration, or by portal.update.',
     );
   }
   const at = new Date(request.mailVerifiedAt);

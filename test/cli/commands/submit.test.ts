@@ -388,9 +388,7 @@ describe('submit', () => {
     const { exit, err } = await runCli(words, { config: changed });
     expect([exit, err]).toEqual([
       EXIT.timeout,
-      expect.stringMatching(
-        /^TIMEOUT: the outcome is not known: PostgreSQL does not answer: .+\n$/u,
-      ),
+      expect.stringMatching(/^TIMEOUT: the outcome cannot be read from PostgreSQL: .+\n$/u),
     ]);
   });
 

@@ -69,12 +69,12 @@ describe.each([
   [
     'ahead',
     2 * DAY,
-    /^the directory role has published no heartbeat for \d+ \w+: the last one says/,
+    /^the directory role has published no heartbeat for (?:48 h|2 d): the last one says/,
   ],
   [
     'back',
     -2 * DAY,
-    /^the heartbeat of the directory is \d+ \w+ ahead of this host: .*; correct the cl/,
+    /^the heartbeat of the directory is (?:48 h|2 d) ahead of this host: .*; correct the cl/,
   ],
 ])('a clock that jumps two days %s', (_, ahead, sentence) => {
   test('costs trust, names what to check, and ends no session', async () => {
