@@ -149,10 +149,8 @@ function credentialsOf(credentials: SubjectPage['credentials']): string {
   const number = `password number ${recordedEpoch}`;
   const made = `made ${timeOf(recordedAt)}`;
   if (recordedEpoch === wantedEpoch) return `${number}, ${made}${before}`;
-  const out = lockedOut
-    ? ', which lets nobody in until the role homes has made the wanted one'
-    : '';
-  return `password number ${wantedEpoch} is wanted; ${number} is in place, ${made}${out}${before}`;
+  const out = lockedOut ? ' but lets nobody in until the role homes has made the wanted one' : '';
+  return `password number ${wantedEpoch} is wanted; ${number}, ${made}, is in place${out}${before}`;
 }
 
 function accessOf(fact: SubjectPage['access'][number]): string {

@@ -268,6 +268,15 @@ test('a person whose access was revoked: since when, and by whom', () => {
   );
 });
 
+test('a password that was locked at once: who can use it, and until when', () => {
+  const credentials = { ...TOOL.credentials, previousUntil: null, lockedOut: true };
+  const page = { ...TOOL, credentials } as SubjectPage;
+  expect(renderExplanation(of({ subjects: [page] }))).toContain(
+    'password number 2 is wanted; password number 1, made 2025-03-01 08:00:00Z, is in place ' +
+      'but lets nobody in until the role homes has made the wanted one\n',
+  );
+});
+
 test('a page without requests says so', () => {
   const page = { ...ALICE, acts: 0, history: [] };
   expect(renderExplanation(of({ subjects: [page] }))).toContain(

@@ -122,7 +122,7 @@ test('is locked on every server, is reported, and is replaced by the new one whe
   expect((await cli('status', 'away')).out).toContain(told);
   const { out } = await cli('explain', 'tools.away');
   expect(out).toMatch(
-    /password number 1, made .*, which lets nobody in until the role homes has made the wanted one/,
+    /password number 1, made .*, is in place but lets nobody in until the role homes has made the wanted one/,
   );
   expect(out).toMatch(/database-account .* locked/);
   expect(out).toContain(told);
