@@ -320,7 +320,7 @@ function troubleWith(
     }),
     ...mine(report.steps).map(({ effect, object, change, because }): Trouble => {
       const what = `${object}: ${change}`;
-      return { mark: MARKS[effect], what, why: `because ${because}`, since: sinceOf(object) };
+      return { mark: MARKS[effect], what, why: because, since: sinceOf(object) };
     }),
     ...mine(report.waiting).map(({ sentence }): Trouble => {
       return { mark: '…', what: 'waiting', why: sentence, since: sinceOf('') };

@@ -77,7 +77,7 @@ export function renderImport(report: ImportReport, by: keyof typeof WORDS = 'imp
     renderList(
       `${paint('bold', 'To be deleted:')} ${count(deletions.length, 'tool')}. The grace time begins again: now, or at the time in the directory if that is still to come.\n` +
         'Portals get every warning (tool.deleting) first. If the time in the directory is past, other programs still delete\n' +
-        'by it until a repair or the sweep has written the new one. ' +
+        'by it until a repair, a request or the sweep has written the new one. ' +
         '`tool.enable` cancels the deletion of a tool.',
       ['account', 'pwdAccountLockedTime', 'archived on'],
       deletions.map(({ account, was, deleteAfter }) => [account, was, timeOf(deleteAfter)]),
@@ -142,8 +142,8 @@ function renderNotTaken(refusals: readonly Refusal[], words: Words, check: boole
   return [
     `${paint('bold', `${words.not}:`)} ${count(of('person'), 'person', 'people')}, ${count(of('tool'), 'tool')}\n` +
       'Their entries stay as they are, unmanaged, and their names and numbers are not given to others. If one of them is a\n' +
-      'member of the group of an imported tool, it is left out there, and a repair or the sweep removes it from that group. In\n' +
-      'the realm group it stays until you remove it.\n' +
+      'member of the group of an imported tool, it is left out there, and the next repair, request or sweep that concerns the\n' +
+      'tool removes it from that group. In the realm group it stays until you remove it.\n' +
       `Correct the entries in the directory, and ${words.again}.${check ? '' : ` ${AFTERWARDS}`}`,
     ...groups.map(([code, each]) =>
       renderList(
@@ -174,9 +174,9 @@ function renderLeftOut(refusals: readonly Refusal[], check: boolean): string {
     `${paint('bold', 'Left out of imported subjects:')} ${groups.map(({ title }) => title).join(', ')}\n` +
       (check
         ? 'These are in the directory. To import one after all, first correct the fault that its line names.\n' +
-          'After the import, `chamberlain plan --all` shows which of the others a repair or the sweep removes.'
-        : 'These are still in the directory. `chamberlain plan --all` shows which of them a repair or the sweep removes. To have one after\n' +
-          'all, correct the fault that its line names, and send a request: key.add, maintainer.add, access.grant, person.update, tool.delete.'),
+          'After the import, `chamberlain plan --all` shows which of the others the next repair, request or sweep removes.'
+        : 'These are still in the directory. `chamberlain plan --all` shows which of them the next repair, request or\n' +
+          'sweep removes. To have one after all, correct the fault that its line names, and send a request: key.add, maintainer.add, access.grant, person.update, tool.delete.'),
     ...groups.map(({ part, each, title }) =>
       renderList(
         paint('yellow', title),
@@ -193,7 +193,7 @@ function renderKeyless(keyless: readonly string[]): string {
   if (keyless.length === 0) return '';
   return (
     `${paint('bold', 'Without any key:')} ${count(keyless.length, 'person', 'people')}. All of their keys in the directory are left out.\n` +
-    `After a repair or the sweep removes those keys, they cannot log in until they send a new one (key.add):\n${indent(keyless.join('\n'))}`
+    `After a repair, a request or the sweep has removed those keys, they cannot log in until they send a new one (key.add):\n${indent(keyless.join('\n'))}`
   );
 }
 

@@ -165,7 +165,7 @@ export const CODES = {
   ),
   NOT_ALLOWED: refusal(
     'The person who asks may not request this.',
-    "Have the person concerned, a direct maintainer or an admin send it. An admin must sign it with their own key (`chamberlain submit`), unless the portal speaks for admins (`speaksForAdmins`). Some kinds always need the admin's own key: docs/portals.md names them.",
+    "Have the person concerned, a direct maintainer or an admin send it. If an admin sends it, they must sign it with their own key (`chamberlain submit`), unless the portal speaks for admins (`speaksForAdmins`). Some kinds always need the admin's own key: docs/portals.md names them.",
   ),
   MAIL_NOT_VERIFIABLE: refusal(
     'This portal may not say that a mail address is verified.',
@@ -306,7 +306,7 @@ export const CODES = {
     'Request a survey of the subject (survey.run), and name the finding as the survey shows it.',
   ),
   FINDING_CLOSED: refusal(
-    'The finding may concern access that was revoked, so it always counts.',
+    'The finding may concern access that was revoked, so it cannot be ignored.',
     'Remove the cause that the finding names.',
   ),
   UNMANAGED: refusal(
@@ -318,7 +318,7 @@ export const CODES = {
     'Look at it. If it is the home of this account, give it the right owner. Otherwise move it away. Then run `chamberlain repair SUBJECT`.',
   ),
   TOOL_ORPHANED: refusal(
-    'The tool has no maintainer who may log in, directly or through other tools.',
+    'Nobody who may log in maintains the tool, directly or through other tools.',
     'Have an admin add a maintainer (maintainer.add).',
   ),
   DATABASE_FOREIGN: refusal(

@@ -123,7 +123,7 @@ function orphanFindings(want: EntryWant, wanted: Wanted): DraftFinding[] {
       object: readableRef(want.ref, want.realm),
       code: 'TOOL_ORPHANED',
       sentence:
-        'it has no maintainer who may log in, directly or through other tools; an admin can add one (maintainer.add)',
+        'nobody who may log in maintains it, directly or through other tools; an admin can add a maintainer (maintainer.add)',
       advisory: true,
     },
   ];

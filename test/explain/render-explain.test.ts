@@ -125,8 +125,8 @@ const TOOL: SubjectPage = {
   maintainers: ['bob', 'tools.relay'],
   databaseUser: 's50001',
   credentials: {
-    wantedEpoch: 2,
-    recordedEpoch: 1,
+    wantedEpoch: 3,
+    recordedEpoch: 2,
     recordedAt: EARLIER,
     previousUntil: AT,
     lockedOut: false,
@@ -148,7 +148,7 @@ const TOOL: SubjectPage = {
         {
           mark: '-',
           what: 'cn=tools.bridgebot,ou=servicegroups: member −uid=eve',
-          why: 'because it has extra values in member',
+          why: 'it has extra values in member',
           since: null,
         },
       ],
@@ -272,7 +272,7 @@ test('a password that was locked at once: who can use it, and until when', () =>
   const credentials = { ...TOOL.credentials, previousUntil: null, lockedOut: true };
   const page = { ...TOOL, credentials } as SubjectPage;
   expect(renderExplanation(of({ subjects: [page] }))).toContain(
-    'password number 2 is wanted; password number 1, made 2025-03-01 08:00:00Z, is in place ' +
+    'password number 3 is wanted; password number 2, made 2025-03-01 08:00:00Z, is in place ' +
       'but lets nobody in until the role homes has made the wanted one\n',
   );
 });

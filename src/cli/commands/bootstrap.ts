@@ -15,7 +15,7 @@ export function define(command: Command): void {
     .description(
       'Creates PERSON as the first admin: the person, with access to the realm, and the admin tool with\n' +
         'this one maintainer. Works only once, in an empty realm, as the owner of the database. The admin\n' +
-        'then signs requests with the key that the configuration lists for the portal `admin.PERSON`.\n\n' +
+        'then signs requests with their own key, which the configuration lists under the name `admin.PERSON`.\n\n' +
         'With --approve, the owner of the database approves a request that waits for another admin. That is\n' +
         'refused if an admin can decide: one who has a valid key of their own, and is independent of the\n' +
         'requester ("Another admin" in docs/portals.md).',

@@ -29,7 +29,7 @@ export function define(command: Command): void {
       `
 Marks:
   + create   ~ change   - revoke (access goes, data stays)   ! destroy
-  ? a finding   i one that an admin ignores   … waits for another role, or for what a finding names
+  ? a finding   i one that an admin ignores   … waits for another role, or until a finding is resolved
   × could not be read`,
     )
     .examples(

@@ -21,11 +21,12 @@ export function define(command: Command): void {
         'from there. A recovery gives nobody access that the servers do not show.\n\n' +
         'If PostgreSQL is older: freezes the realm, asks the roles for all that they can see, and lists what\n' +
         'it will take from that evidence, and what only you can decide. For each person and tool, the realm\n' +
-        'keeps the lesser of what the backup says and what the servers show. A newer seal shows a decision\n' +
-        "that the backup does not know. It counts instead of the backup's, but access that it adds counts\n" +
-        'only if every server shows it. No date in the backup reinstates or deletes anybody by itself: the\n' +
-        'list has a command for each. The numbers of new accounts and events\n' +
-        'begin above all that were ever used. Names in use that the backup does not know become unmanaged.\n' +
+        'keeps the lesser of what the backup says and what the servers show. There is one exception: a newer\n' +
+        'seal shows a decision that the backup does not know. That decision counts, not what the backup says;\n' +
+        'but if it gives access, this access counts only if every server shows it. No date in the backup\n' +
+        'reinstates or deletes anybody by itself: for each person or tool with such a date, the list has the\n' +
+        'command. The numbers of new accounts and events begin above all that were ever used. Names in use\n' +
+        'that the backup does not know become unmanaged.\n' +
         'An account with a password that the backup does not know gets a new one. A person who was erased\n' +
         'since the backup is erased again. Once you have confirmed the list, all of this is done in one\n' +
         'transaction, and the realm is thawed.\n\n' +

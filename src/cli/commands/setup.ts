@@ -92,8 +92,8 @@ export function define(command: Command): void {
         'workers, and ends with `chamberlain doctor`. If other machines are to reach the servers, these also\n' +
         'listen with TLS, with certificates that a timer renews. Other instances on this machine are left\n' +
         'alone. Run it as root. It makes only what is missing or differs: it may be interrupted at any\n' +
-        'moment, and run again. Where systemd does not run, as in a container, it runs a server only while it\n' +
-        'works, and starts no worker.\n\n' +
+        'moment, and run again. Where systemd does not run, as in a container, the servers run only until\n' +
+        'this command ends, and it starts no worker.\n\n' +
         'Roles may run on a machine of their own. There, `--role ROLES --request FILE` writes a join request,\n' +
         'which an operator answers with `chamberlain join` on the machine of the realm. With that answer,\n' +
         '`--join FILE` makes users, configuration, secrets and services of these roles. The other options\n' +

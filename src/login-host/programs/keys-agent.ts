@@ -119,7 +119,7 @@ program
   )
   .option(
     '--without <names>',
-    'entries that need no seal, separated by commas: they can no longer log in here',
+    'go on although these entries, separated by commas, have no seal: they can then no longer log in here',
   )
   .addHelpText(
     'after',
