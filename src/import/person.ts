@@ -98,7 +98,7 @@ export function readPerson(
   const otherNames = (attributes['cn'] ?? [])
     .filter((other) => other !== displayName)
     .map((other): Refusal => {
-      const sentence = `its display name (cn) ${quote(other)} is left out: its sn is ${quote(displayName)}`;
+      const sentence = `only the display name (cn) that equals its sn is kept, ${quote(displayName)}: ${quote(other)} is left out`;
       return { part: 'name', code: 'ENTRY_INCOMPLETE', object, sentence };
     });
   const [keys, badKeys] = readKeys(entry, object, context.knownBadKeys);

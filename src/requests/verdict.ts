@@ -365,7 +365,7 @@ async function requireLiveKey(client: Client, key: string, now: Date): Promise<v
   if (dead === undefined) return;
   throw new ChamberlainError(
     'ADMIN_KEY_DEAD',
-    `${dead} Sign with another key; \`chamberlain admin-key new\` makes one.`,
+    `${dead} Sign with another key that is valid. \`chamberlain admin-key new\` makes one; it counts once another admin has approved it.`,
   );
 }
 

@@ -219,7 +219,7 @@ export const CODES = {
   // admins' own keys
   ADMIN_KEY_DEAD: refusal(
     "The admin's own key was revoked, or has expired.",
-    'Sign with another key: `chamberlain admin-key new` makes one.',
+    'Sign with another key that is valid. `chamberlain admin-key new` makes one; it counts once another admin has approved it.',
   ),
   ADMIN_KEY_TAKEN: refusal(
     'The key is, or was, the key of an admin or of a portal.',
@@ -260,11 +260,11 @@ export const CODES = {
   NAME_TAKEN: refusal('The name is in use, or was used before.', 'Choose another name.'),
   NAME_FOREIGN: refusal(
     'An entry of the directory is wrong: one that Chamberlain does not manage has the name of an account, or lets others act as that account; or the entry of an account has a wrong number or none, an additional name, the wrong class, or too many values.',
-    'For a new account, choose another name. Otherwise have an admin correct the entry.',
+    "For a new account, choose another name. Otherwise have the directory's administrator correct the entry.",
   ),
   ID_FOREIGN: refusal(
     'A number in the directory is wrong: an entry that Chamberlain does not manage has the number of an account, or the gidNumber of an account is not the one that it must have.',
-    'Have an admin correct the entry.',
+    "Have the directory's administrator correct the entry.",
   ),
   IDS_EXHAUSTED: refusal(
     'The ranges have no number left.',
@@ -311,7 +311,7 @@ export const CODES = {
   ),
   UNMANAGED: refusal(
     'Chamberlain did not make this, although it is in a place that Chamberlain manages or has a number from its ranges.',
-    'See `chamberlain list unmanaged`, then adopt it or ignore it.',
+    'See `chamberlain list unmanaged`, then remove it yourself, adopt it or ignore it.',
   ),
   PATH_FOREIGN: refusal(
     'Where a home or a credentials file should be, there is something else, or it belongs to another account.',
@@ -423,7 +423,7 @@ export const CODES = {
   ),
   ARCHIVE_DAMAGED: refusal(
     'An archive is missing, or differs from its record. What it should hold is not destroyed.',
-    'Look in the folder of archives, and put the archive back from a backup. Then run `chamberlain repair SUBJECT`, with `--destroy` if the subject is deleted.',
+    'Look in the folder of archives, and put the archive back from a backup of that folder. Then run `chamberlain repair SUBJECT`, with `--destroy` if the subject is deleted.',
   ),
   STEP_FAILED: fault(
     'A step failed.',

@@ -36,8 +36,9 @@ export function define(command: Command): void {
         'far as that is recorded. The roles look every 20 seconds.\n\n' +
         'Chamberlain never removes such a thing, with one exception: the next sweep, repair or request that\n' +
         'concerns a tool removes an unmanaged member from its group, because the group itself is managed.\n' +
-        'For everything else, run `chamberlain adopt` or `chamberlain ignore`. A thing that is gone is no\n' +
-        'longer listed; an ignored one stays listed for good.',
+        'Everything else is for you to decide: remove it yourself, or run `chamberlain adopt` or\n' +
+        '`chamberlain ignore`. A thing that is gone is no longer listed; an ignored one stays listed for\n' +
+        'good.',
     )
     .examples(
       'list unmanaged',

@@ -60,7 +60,7 @@ export function define(command: Command): void {
       'recover',
       'recover --json',
       'recover --database --seals host1.seals host2.seals',
-      'recover --expect "$(chamberlain recover --json | jq -r .digest)"',
+      'recover --expect DIGEST',
     )
     .exits({
       0: 'the recovery is complete, or the servers show that none was restored from a backup',

@@ -43,7 +43,7 @@ export function define(command: Command): void {
     .argument('<TOOL>', 'a tool (bridgebot or tools.bridgebot)')
     .option(
       '--portal-key <file>',
-      "the admin's key (default: $CHAMBERLAIN_ADMIN_KEY, or `adminKey` in the configuration)",
+      "the admin's own key, to sign with (default: $CHAMBERLAIN_ADMIN_KEY, or `adminKey` in the configuration)",
     )
     .addOption(
       new Option('--timeout <seconds>', 'how long to follow it')

@@ -168,6 +168,7 @@ export function renderRefused({ refused, refusedInAll }: LoginStatus, age: Age):
       refused.map(({ entry, since, why }) => [entry, age(since), why]),
     ),
     ...(more > 0 ? [`and ${more} more`] : []),
+    'Where Chamberlain runs, `chamberlain plan NAME` shows whether something is wrong with an entry, and `chamberlain repair NAME` corrects it.',
   ];
 }
 
@@ -177,7 +178,7 @@ function renderHeld({ held }: LoginStatus, age: Age): string[] {
     '',
     `Entries that have been missing from the directory for ${age(held.since)}, although the heartbeat does not say that they are gone (${held.inAll}):`,
     renderNames(held.names, held.inAll),
-    'This host keeps them while it does not trust the directory. If they should exist, repair the directory. If not, run `keys-agent accept` as root.',
+    'This host keeps them while it does not trust the directory. If they should exist, run `chamberlain repair NAME` where Chamberlain runs. If not, run `keys-agent accept` as root.',
   ];
 }
 
@@ -187,7 +188,7 @@ function renderDisappeared({ disappeared = [] }: LoginStatus): string[] {
     '',
     `Entries that disappeared in the last hour, although the heartbeat does not say that they are gone (${disappeared.length}):`,
     renderNames(disappeared, disappeared.length),
-    'They are few, so their accounts and keys are removed, but their processes still run. If they should exist, repair the directory. ' +
+    'They are few, so their accounts and keys are removed, but their processes still run. If they should exist, run `chamberlain repair NAME` where Chamberlain runs. ' +
       'If not, run `keys-agent accept` as root: it ends the processes. It also accepts that the missing entries above are gone, and accepts a directory whose heartbeat is older than the last one. Refused entries stay refused.',
   ];
 }

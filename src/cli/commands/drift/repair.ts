@@ -59,7 +59,7 @@ for; run the command again for the rest. Subjects that a role has given up on (\
     .examples(
       'repair tools.bridgebot',
       'repair --all --role homes --yes',
-      'repair --all --expect "$(chamberlain plan --all --json | jq -r .digest)"',
+      'repair --all --expect DIGEST',
     )
     .exits({
       0: 'every step shown was taken, or there was none; findings do not count',
