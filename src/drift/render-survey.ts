@@ -165,7 +165,7 @@ function hintsOn(report: Report, { plan, repair }: { plan: string; repair: strin
     ...(undecidedOf(report).length === 0
       ? []
       : [
-          'For unmanaged objects: `chamberlain adopt OBJECT` (an account, or the group of a tool), or `chamberlain ignore OBJECT --reason TEXT`.',
+          'For unmanaged objects: remove them yourself, or run `chamberlain adopt OBJECT` (an account, or the group of a tool) or `chamberlain ignore OBJECT --reason TEXT`.',
         ]),
   ];
 }
