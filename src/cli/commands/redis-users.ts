@@ -15,11 +15,12 @@ export function define(command: Command): void {
         'portal of the configuration, and for each portal that was added by request with `events: queue`.\n\n' +
         'With --apply, corrects them in the running Redis, which then writes its ACL file. A portal whose\n' +
         'password was replaced is disconnected, and so is a portal that was removed. Run it as root, where\n' +
-        'all secrets of Redis are, after a change of portals. It may be run again at any time.',
+        'all secrets of Redis and `postgres-admin` are, after a change of portals. It may be run again at\n' +
+        'any time.',
     )
     .option(
       '--apply',
-      'make the users; needs the secret redis-owner and all other secrets of Redis',
+      'make the users; needs all secrets of Redis, redis-owner among them, and postgres-admin',
     )
     .examples('redis-users', 'redis-users --apply', 'redis-users --apply --json')
     .exits({ 3: 'without --apply: a user differs, or --apply would fail here' })
