@@ -327,7 +327,7 @@ export const CODES = {
   ),
   ARCHIVE_DIFFERS: refusal(
     'Where data is to be removed or restored, there is something that the archive does not hold: it was made later, or belongs to another account.',
-    'Look at it, and move it away or drop it. Then run `chamberlain repair SUBJECT`, with `--destroy` if the subject is to be deleted.',
+    'Look at it, and move it away or drop it. Then run `chamberlain repair SUBJECT`, with `--destroy` if the subject is deleted.',
   ),
   // what admins do
   FROZEN: refusal(
