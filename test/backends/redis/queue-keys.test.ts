@@ -22,12 +22,13 @@ import { delayRequest, takeRequests } from '../../../src/backends/redis/request-
 import {
   closeInbox,
   countJobs,
-  openInbox,
+  type Inbox,
   tidyInbox,
 } from '../../../src/backends/redis/request-queues.ts';
 import { readOldestWaiting } from '../../../src/backends/redis/waiting-requests.ts';
 import { eventually } from '../../scenarios/eventually.ts';
 import { openWorld, type World } from '../../stack.ts';
+import { openReadyInbox } from './ready-inbox.ts';
 
 const NAME = 'requests.one';
 let world: World;
@@ -55,6 +56,12 @@ describe.each([
 
   const opened: { close(force?: boolean): Promise<unknown> }[] = [];
   afterEach(async () => void (await Promise.all(opened.splice(0).map((each) => each.close(true)))));
+
+  async function open(): Promise<Inbox> {
+    const inbox = await openReadyInbox(world.config, ['one']);
+    opened.push({ close: () => closeInbox(inbox) });
+    return inbox;
+  }
 
   /** Brings jobs into every state, and returns their ids. */
   async function fill(): Promise<Map<string, string>> {
@@ -129,11 +136,7 @@ describe.each([
   test('adds jobs that intake takes: at once, in the order of priorities, and when they are due', async () => {
     const producer = new Queue(NAME, connect());
     opened.push(producer);
-    const inbox = openInbox(world.config, ['one']);
-    opened.push({ close: () => closeInbox(inbox) });
-    while (inbox.queues.some(({ connection: of }) => of.status !== 'ready')) {
-      await new Promise(setImmediate);
-    }
+    const inbox = await open();
     const jobs = await Promise.all([
       producer.add('request', { token: 'a' }, { priority: 5, attempts: 3, backoff: 10 }),
       producer.add('request', { token: 'b' }, { removeOnComplete: true, lifo: true }),
@@ -158,14 +161,12 @@ describe.each([
 
   test('lets a job rest that intake has taken: it waits, and is taken again when its rest is over', async () => {
     const { timestamp } = await queue.add('request', { token: 'a' });
-    const inbox = openInbox(world.config, ['one']);
-    opened.push({ close: () => closeInbox(inbox) });
+    const inbox = await open();
     const [taken] = await takeRequests(inbox, 8);
     expect(inbox.rests).toBe(false);
     await delayRequest(inbox, taken!, 30_000);
     // another process does not know what has failed in this one
-    const next = openInbox(world.config, ['one']);
-    opened.push({ close: () => closeInbox(next) });
+    const next = await open();
     expect([await takeRequests(next, 8), next.rests]).toEqual([[], true]);
     // one that the portal delays hides none
     await queue.add('request', { token: 'b' }, { delay: 20_000 });
@@ -205,8 +206,7 @@ describe.each([
     }
     const key = queue.toKey(ids.get('completed') ?? '');
     expect(JSON.parse((await redis.hget(key, 'returnvalue')) ?? '')).toEqual({ have: 7 });
-    const inbox = openInbox(world.config, ['one']);
-    opened.push({ close: () => closeInbox(inbox) });
+    const inbox = await open();
     await tidyInbox(inbox);
     expect(await queue.getJobCountByTypes('completed', 'failed')).toBe(2);
   });

@@ -24,6 +24,7 @@ import {
 } from '../../../src/backends/redis/request-queues.ts';
 import { eventually } from '../../scenarios/eventually.ts';
 import { openWorld, type World } from '../../stack.ts';
+import { openReadyInbox } from './ready-inbox.ts';
 
 const PORTALS = ['one', 'two', 'three'];
 
@@ -38,7 +39,7 @@ beforeAll(async () => {
 });
 beforeEach(async () => {
   await redis.flushall();
-  inbox = openInbox(world.config, PORTALS);
+  inbox = await openReadyInbox(world.config, PORTALS);
 });
 afterEach(() => closeInbox(inbox));
 afterAll(async () => {
@@ -163,7 +164,7 @@ test('jobs that a dead intake held come first, in order', async () => {
   await add('requests.one', ...many(5, 'a'));
   expect(await takeRequests(inbox, 3)).toHaveLength(3);
   await closeInbox(inbox);
-  inbox = openInbox(world.config, PORTALS);
+  inbox = await openReadyInbox(world.config, PORTALS);
   expect(tokens(await takeRequests(inbox, 16))).toEqual(many(5, 'one a'));
 });
 
