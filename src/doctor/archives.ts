@@ -51,7 +51,7 @@ export async function lookAtArchives(
 async function lookAtFolder(role: ArchivingRole, folder: string, owner: number): Promise<Line> {
   const make =
     role === 'homes'
-      ? `Mount ${folder}, and run \`chamberlain prepare\` on the file server, once.`
+      ? `Mount ${folder}. Only if it was never prepared, run \`chamberlain prepare\` on the file server.`
       : `Mount ${folder}, or create it: \`install -d -m 700 -o ${owner} ${folder}\`.`;
   // `.chamberlain` shows whether it is mounted; the role `databases` has no such folder
   const paths = role === 'homes' ? [folder, join(folder, STAGING)] : [folder];

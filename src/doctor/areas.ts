@@ -33,7 +33,8 @@ async function lookAtArea(config: Config, path: string): Promise<Line[]> {
     case 'not for us':
       return [elsewhere(`this user may not look into ${path}`, 'Run this as root.')];
     case 'not there': {
-      const mount = 'Mount it, and run `chamberlain prepare` on the file server, once.';
+      const mount =
+        'Mount it. Only if it was never prepared, run `chamberlain prepare` on the file server.';
       return [
         isFileServer(config)
           ? fix(`${path} has no folder ${STAGING}: it is not mounted, or not prepared`, mount)

@@ -118,12 +118,16 @@ export function unmanagedFinding(
   const shared = hasName ? 'name' : hasNumber ? 'number' : 'display name';
   if (entry.ref === want.ref && want.number !== undefined && oddity === undefined) {
     const value = want.number.value;
-    const has =
+    // RFC 2307bis: the class requires the number, so an entry without it lacks the class too
+    const lacking = number === 'uidNumber' ? 'posixAccount' : 'posixGroup';
+    const todo =
       numbers.length === 0
-        ? `has no ${number}`
-        : `has ${number} ${numbers.join(', ')}, not ${value}`;
-    const todo = `set ${number} to ${value}, or rename the entry if it is not Chamberlain's`;
-    return { object, code, sentence: `${object} ${has}: ${todo}` };
+        ? `has no ${number}, because it is not a ${lacking}: add this class and its required attributes, with ${number} ${value}`
+        : `has ${number} ${numbers.join(', ')}, not ${value}: set ${number} to ${value}`;
+    return {
+      ...{ object, code },
+      sentence: `${object} ${todo}, or rename the entry if it is not Chamberlain's`,
+    };
   }
   return {
     object,

@@ -13,7 +13,9 @@ export function define(command: Command): void {
         '`.chamberlain`, which only root can enter. Each new home is built in the `.chamberlain` of its area.\n' +
         'That folder also shows that the file system is mounted: without it, the role `homes` does nothing\n' +
         'in that area, and archives nothing. Run the command once, as root on the file server, when\n' +
-        'everything is mounted. Running it again is harmless.',
+        'everything is mounted. While everything is mounted, running it again is harmless. If the folder\n' +
+        'is missing in an area that had it, the file system is probably not mounted: mount it, and do not\n' +
+        'run this. Otherwise all homes would be made again on the wrong disk.',
     )
     .examples('prepare')
     .exits()
