@@ -15,10 +15,15 @@ test('README has at most 200 lines', () => {
 
 test('docs/errors.md is made from src/shared/errors.ts', () => {
   const rows = Object.entries(CODES).map(
-    ([code, { meaning, action }]) => `## ${code}\n\n${meaning} ${action}`,
+    ([code, { meaning, action }]) =>
+      `## ${code}\n\n${meaning} ${action}${code.startsWith('BACKEND_') ? OTHERS_DO_NOT : ''}`,
   );
   expectGolden('../../docs/errors.md', ERRORS_HEAD + rows.join('\n\n'));
 });
+
+/** A command says so itself, and the sentence is also that of work which continues. */
+const OTHERS_DO_NOT =
+  ' Whatever else ended with this code does not: repeat the command, the call of the API, or the repair.';
 
 const ERRORS_HEAD = `# Error codes
 

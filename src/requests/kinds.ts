@@ -21,7 +21,7 @@ export const KIND_SUMMARIES = {
   'person.erase':
     'erase a suspended person for good, with all archives; another admin must approve',
   'person.restore': 'restore a deleted person from the archives, without keys',
-  'tool.disable': 'revoke all access of a tool; nothing is lost',
+  'tool.disable': 'revoke all access of a tool, and end what runs as it; its data stays',
   'tool.enable': 'enable a disabled tool, or cancel its planned deletion',
   'tool.delete': 'disable a tool, and archive and delete it after the grace time',
   'tool.restore': 'restore a deleted tool from its archives',

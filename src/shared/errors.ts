@@ -403,11 +403,11 @@ export const CODES = {
   // faults
   BACKEND_UNREADABLE: fault(
     'A server could not be read, or gave an incomplete answer.',
-    'Check that the server runs and can be reached. The work continues by itself when the server answers again.',
+    'Check that the server runs and can be reached. Workers continue by themselves when it answers again.',
   ),
   BACKEND_UNAVAILABLE: fault(
     'A server could not be reached, did not answer in time, or cannot be written to for now.',
-    'Check that the server runs and can be reached. The work continues by itself when the server answers again.',
+    'Check that the server runs and can be reached. Workers continue by themselves when it answers again.',
   ),
   AGENT_UNAVAILABLE: refusal(
     'No ssh-agent could sign with the key.',
