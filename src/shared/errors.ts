@@ -288,7 +288,10 @@ export const CODES = {
     'Make an Ed25519 key: ssh-keygen -t ed25519.',
   ),
   KEY_OPTION: refusal('One of the options before the key is not allowed.', 'Remove that option.'),
-  KEY_COMMENT: refusal('The comment is too long or not printable.', 'Shorten the comment.'),
+  KEY_COMMENT: refusal(
+    'The comment is too long or not printable.',
+    'Shorten the comment, and remove characters that are not printable.',
+  ),
   KEY_TAKEN: refusal('Another person has this key, or had it before.', 'Make a new key.'),
   KEY_KNOWN_BAD: refusal(
     'The private half of this key is publicly known, so anybody can log in with it.',

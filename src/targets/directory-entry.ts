@@ -92,6 +92,13 @@ export function isOurs(want: Pick<EntryWant, 'ref' | 'number'>, entry: Directory
 }
 
 /**
+ * How to give an account the gidNumber of a group. If numbers of groups are unique (slapo-unique), the directory
+ * refuses it otherwise.
+ */
+export const AS_ADMINISTRATOR =
+  "as the directory's administrator, with the relax control (ldapmodify -e relax)";
+
+/**
  * The finding about an entry that has our name or number and is not ours; `beside` if one that is ours exists
  * as well.
  */
@@ -117,17 +124,9 @@ export function unmanagedFinding(
   const object = readableRef(entry.ref, want.realm);
   const shared = hasName ? 'name' : hasNumber ? 'number' : 'display name';
   if (entry.ref === want.ref && want.number !== undefined && oddity === undefined) {
-    const value = want.number.value;
-    // RFC 2307bis: the class requires the number, so an entry without it lacks the class too
-    const lacking = number === 'uidNumber' ? 'posixAccount' : 'posixGroup';
-    const todo =
-      numbers.length === 0
-        ? `has no ${number}, because it is not a ${lacking}: add this class and its required attributes, with ${number} ${value}`
-        : `has ${number} ${numbers.join(', ')}, not ${value}: set ${number} to ${value}`;
-    return {
-      ...{ object, code },
-      sentence: `${object} ${todo}, or rename the entry if it is not Chamberlain's`,
-    };
+    const wrong = describeNumber(want.number, numbers, want.attributes);
+    const sentence = `${object} ${wrong}, or rename the entry if it is not Chamberlain's`;
+    return { object, code, sentence };
   }
   return {
     object,
@@ -136,6 +135,21 @@ export function unmanagedFinding(
       `${object}${stated.length === 0 ? '' : ` (${stated.join(', ')})`} is not managed by Chamberlain, but has the ${shared} of ` +
       `${readableRef(want.ref, want.realm)}${needed}: ${whatToDo({ hasName, hasNumber, namesake })}`,
   };
+}
+
+/** What is wrong with the number of an entry in our place, and what to do. */
+function describeNumber(
+  { attribute, value }: NonNullable<EntryWant['number']>,
+  numbers: readonly string[],
+  { gidNumber = [] }: Attributes,
+): string {
+  if (numbers.length > 0)
+    return `has ${attribute} ${numbers.join(', ')}, not ${value}: set ${attribute} to ${value}`;
+  // RFC 2307bis: both classes require the number, so an entry without it lacks its class too
+  return attribute === 'gidNumber'
+    ? `has no gidNumber, because it is not a posixGroup: add this class with gidNumber ${value}`
+    : 'has no uidNumber, because it is not a posixAccount: add this class with its required attributes, ' +
+        `uidNumber ${value} and gidNumber ${gidNumber[0]} among them, ${AS_ADMINISTRATOR}`;
 }
 
 /** Somebody may use the other name, and only an admin knows who, so it is not removed. */

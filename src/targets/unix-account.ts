@@ -39,6 +39,7 @@ import type { Realm, Wanted, WantedPerson, WantedTool } from '../reconcile/wante
 import type { Attributes } from '../reconcile/action.ts';
 import type { DraftFinding } from '../reconcile/plan.ts';
 import {
+  AS_ADMINISTRATOR,
   describeEntry,
   entriesFor,
   isOurs,
@@ -192,9 +193,7 @@ function withoutGroupNumber(
   const there = have.find((entry) => isOurs(want, entry))?.attributes['gidNumber']?.[0];
   if (!want.present || there === undefined || there === right) return { known: want, finding: [] };
   const object = readableRef(want.ref, want.realm);
-  const sentence =
-    `${object} has gidNumber ${there}, not ${right}: set it back as the directory's administrator, ` +
-    'with the relax control (ldapmodify -e relax)';
+  const sentence = `${object} has gidNumber ${there}, not ${right}: set it back ${AS_ADMINISTRATOR}`;
   const { gidNumber: _, ...rest } = want.attributes;
   const finding: DraftFinding = { object, code: 'ID_FOREIGN', sentence };
   return { known: { ...want, attributes: rest }, finding: [finding] };

@@ -19,7 +19,7 @@ export function define(command: Command): void {
       `
 Marks:
   + create   ~ change   - revoke (access goes, data stays)   ! destroy
-  ? a finding   … waits for another role`,
+  ? a finding, also one that an admin ignores   … waits for another role`,
     )
     .examples('plan tools.bridgebot', 'plan --all --role homes', 'plan alice --json | jq .digest')
     .exits({
