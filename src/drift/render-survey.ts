@@ -177,5 +177,5 @@ function hintOnFindings(findings: Report['findings']): string {
   if (blocking.length === 0) return decide;
   const except =
     blocking.length === findings.length ? '' : ', unless the heading says that they block no step';
-  return `${decide} Until then, no step changes the objects that they name${except}.`;
+  return `${decide} Until then, no step of the same target changes the objects that they name${except}.`;
 }

@@ -171,7 +171,11 @@ export function otherClassFinding(want: EntryWant, entry: DirectoryEntry): Draft
     return ownFinding(want, sentence);
   }
   const classes = (entry.attributes['objectClass'] ?? []).join(', ');
-  const sentence = `has the classes ${classes}, but not ${classOf(want)}: remove or rename this entry, so that Chamberlain can make its own`;
+  const todo =
+    want.number === undefined
+      ? 'remove or rename this entry'
+      : 'remove this entry, or rename it and give it another number';
+  const sentence = `has the classes ${classes}, but not ${classOf(want)}: ${todo}, so that Chamberlain can make its own`;
   return ownFinding(want, sentence);
 }
 

@@ -203,7 +203,7 @@ test('findings that block no step are not said to block one', () => {
       })),
     });
   const decide = 'An admin must decide on the findings.';
-  const until = `${decide} Until then, no step changes the objects that they name`;
+  const until = `${decide} Until then, no step of the same target changes the objects that they name`;
   expect(render('blocks')).toMatch(new RegExp(`\n${until}\\.$`, 'u'));
   expect(render('blocks')).not.toContain('no step. ');
   expect(render('advisory')).toMatch(new RegExp(`\n${decide}$`, 'u'));
