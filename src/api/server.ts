@@ -40,6 +40,13 @@ const SENT_WITHIN_MS = { header: 5000, whole: 15_000 };
 /** A proxy keeps its connections for a minute. */
 const KEPT_OPEN_MS = 75_000;
 
+/** A call that may be answered. */
+interface Admitted {
+  /** with the configuration of its beginning */
+  api: Api;
+  caller: Caller | undefined;
+}
+
 /** Makes the server; it does not listen yet. */
 export async function makeServer(
   serving: Serving,
@@ -49,30 +56,10 @@ export async function makeServer(
 ): Promise<FastifyInstance> {
   const server = openServer(settings);
   const ending = new AbortController();
-  const calls = new WeakMap<FastifyRequest, { api: Api; caller: Caller | undefined }>();
+  const calls = new WeakMap<FastifyRequest, Admitted>();
   const { log, inUse } = serving;
+  const admit = admission(serving, settings, counts);
 
-  const admit = async (of: Route, request: FastifyRequest): Promise<void> => {
-    const api = { ...serving, config: inUse.current() };
-    const count = (caller?: Caller) =>
-      countCall(api.config.api ?? settings, counts, request, caller);
-    const isLookedUp = of.uncounted !== true && namesAdminKey(request.raw);
-    // whoever invents keys does not make PostgreSQL look for all of them
-    if (isLookedUp) await count();
-    let fault: unknown;
-    const caller = await findCaller(api, request.raw, api.now()).catch((error: unknown) => {
-      fault = error;
-      return undefined;
-    });
-    // whoever guesses is counted, too
-    if (of.uncounted !== true && (caller !== undefined || !isLookedUp)) await count(caller);
-    // the caller may be a portal of PostgreSQL
-    if (fault !== undefined) throw inUse.isComplete() ? fault : away();
-    if (caller === undefined && of.right !== 'none') throw unsigned();
-    if (!mayCall(caller, of.right)) throw notFound();
-    requireReadable(of, request);
-    calls.set(request, { api, caller });
-  };
   server.addHook('preClose', (done) => {
     ending.abort();
     done();
@@ -107,46 +94,83 @@ export async function makeServer(
       url: of.path,
       bodyLimit: of.mostBytes ?? MOST_BODY_BYTES,
       schema,
-      onRequest: (request) => admit(of, request),
-      handler: async (request, reply) => {
-        const { socket } = request.raw;
-        let gone: AbortController | undefined;
-        const onGone = () => gone?.abort();
-        try {
-          const { api, caller } = calls.get(request) as { api: Api; caller: Caller | undefined };
-          const answer = await of.handle(api, {
-            caller,
-            params: request.params,
-            query: request.query,
-            body: request.body,
-            // most calls wait for nothing, and making one costs a part of a read
-            get signal() {
-              gone ??= new AbortController();
-              // it may have gone while its token was checked
-              if (socket.destroyed || ending.signal.aborted) onGone();
-              socket.once('close', onGone);
-              ending.signal.addEventListener('abort', onGone);
-              return gone.signal;
-            },
-            request,
-            reply,
-          });
-          if (answer === undefined) return reply;
-          const type = of.types?.[answer.status];
-          if (type !== undefined) void reply.type(type);
-          return await reply
-            .code(answer.status)
-            .headers(answer.headers ?? {})
-            .send(answer.body);
-        } finally {
-          socket.off('close', onGone);
-          ending.signal.removeEventListener('abort', onGone);
-        }
-      },
+      onRequest: async (request) => void calls.set(request, await admit(of, request)),
+      handler: (request, reply) =>
+        answer(of, calls.get(request) as Admitted, { request, reply, ending: ending.signal }),
     });
   }
   await server.ready();
   return server;
+}
+
+/** Returns a function that counts a call and finds its caller. It throws the Problem with which a call is refused. */
+function admission(
+  serving: Serving,
+  settings: ApiConfig,
+  counts: CallCounts,
+): (of: Route, request: FastifyRequest) => Promise<Admitted> {
+  const { inUse } = serving;
+  return async (of, request) => {
+    const api = { ...serving, config: inUse.current() };
+    const count = (caller?: Caller) =>
+      countCall(api.config.api ?? settings, counts, request, caller);
+    const isLookedUp = of.uncounted !== true && namesAdminKey(request.raw);
+    // whoever invents keys does not make PostgreSQL look for all of them
+    if (isLookedUp) await count();
+    let fault: unknown;
+    const caller = await findCaller(api, request.raw, api.now()).catch((error: unknown) => {
+      fault = error;
+      return undefined;
+    });
+    // whoever guesses is counted, too
+    if (of.uncounted !== true && (caller !== undefined || !isLookedUp)) await count(caller);
+    // the caller may be a portal of PostgreSQL
+    if (fault !== undefined) throw inUse.isComplete() ? fault : away();
+    if (caller === undefined && of.right !== 'none') throw unsigned();
+    if (!mayCall(caller, of.right)) throw notFound();
+    requireReadable(of, request);
+    return { api, caller };
+  };
+}
+
+/** Has the route handle the call, which is told if its client has gone or the server ends. */
+async function answer(
+  of: Route,
+  { api, caller }: Admitted,
+  { request, reply, ending }: { request: FastifyRequest; reply: FastifyReply; ending: AbortSignal },
+): Promise<FastifyReply> {
+  const { socket } = request.raw;
+  let gone: AbortController | undefined;
+  const onGone = () => gone?.abort();
+  try {
+    const answered = await of.handle(api, {
+      caller,
+      params: request.params,
+      query: request.query,
+      body: request.body,
+      // most calls wait for nothing, and making one costs a part of a read
+      get signal() {
+        gone ??= new AbortController();
+        // it may have gone while its token was checked
+        if (socket.destroyed || ending.aborted) onGone();
+        socket.once('close', onGone);
+        ending.addEventListener('abort', onGone);
+        return gone.signal;
+      },
+      request,
+      reply,
+    });
+    if (answered === undefined) return reply;
+    const type = of.types?.[answered.status];
+    if (type !== undefined) void reply.type(type);
+    return await reply
+      .code(answered.status)
+      .headers(answered.headers ?? {})
+      .send(answered.body);
+  } finally {
+    socket.off('close', onGone);
+    ending.removeEventListener('abort', onGone);
+  }
 }
 
 /** Monitoring asks with HEAD (RFC 9110, 9.3.2), and has no token. */

@@ -35,25 +35,23 @@ export interface Reloading extends Worker {
   reload(): void;
 }
 
-/** @param works what the process does; the first names the account by which it tells PostgreSQL */
-export function startReloading(
-  inUse: ConfigInUse,
-  { works, log }: { works: readonly string[]; log: Log },
-): Reloading {
-  const closing = new AbortController();
-  let woken = new AbortController();
-  // the first time, for what PostgreSQL adds, and because a reload may have been asked for since the file was read
-  const asked = { times: 1, done: 0 };
+/** What a process says of its configuration, and how it reads it again. */
+interface Loading {
+  readonly uses: ProcessConfig;
+  /** how long it has used it */
+  seconds(): number;
+  /** Reads what PostgreSQL adds, and with `isWhole` the file too. Throws if PostgreSQL is away. */
+  load(client: pg.Client, isWhole: boolean): Promise<void>;
+}
+
+function openLoading(inUse: ConfigInUse, works: readonly string[], log: Log): Loading {
   let since = performance.now();
   const uses: ProcessConfig = {
     ...{ works, machine: hostname(), osPid: process.pid, reload: '0', error: null },
     digest: digestOfConfig(inUse.current()),
     fixed: fixedSettings(works, inUse.current()),
   };
-  const failures = openNews<string>();
   let faultOfFile: string | null = null;
-  /** the reload of the file that was carried out last */
-  let reloadOfFile: string | undefined;
 
   /** Returns why what was read cannot be used; null: it is in use. */
   async function attempt(reading: Promise<Config>): Promise<string | null> {
@@ -71,31 +69,52 @@ export function startReloading(
       return why;
     }
   }
-  async function load(client: pg.Client, isWhole: boolean): Promise<void> {
-    if (isWhole) faultOfFile = await attempt(inUse.load(client));
-    if (isWhole && faultOfFile === null) {
-      uses.error = null;
-      return;
-    }
-    // what requests have changed waits for no file
-    const ofRows = await attempt(inUse.loadAdded(client));
-    if (ofRows !== null) faultOfFile = null; // perhaps it was the same
-    uses.error = ofRows ?? faultOfFile;
-  }
+  return {
+    uses,
+    seconds: () => (performance.now() - since) / 1000,
+    async load(client, isWhole) {
+      if (isWhole) faultOfFile = await attempt(inUse.load(client));
+      if (isWhole && faultOfFile === null) {
+        uses.error = null;
+        return;
+      }
+      // what requests have changed waits for no file
+      const ofRows = await attempt(inUse.loadAdded(client));
+      if (ofRows !== null) faultOfFile = null; // perhaps it was the same
+      uses.error = ofRows ?? faultOfFile;
+    },
+  };
+}
+
+/** @param works what the process does; the first names the account by which it tells PostgreSQL */
+export function startReloading(
+  inUse: ConfigInUse,
+  { works, log }: { works: readonly string[]; log: Log },
+): Reloading {
+  const closing = new AbortController();
+  let woken = new AbortController();
+  // the first time, for what PostgreSQL adds, and because a reload may have been asked for since the file was read
+  const asked = { times: 1, done: 0 };
+  const loading = openLoading(inUse, works, log);
+  const { uses } = loading;
+  const failures = openNews<string>();
+  /** the reload of the file that was carried out last */
+  let reloadOfFile: string | undefined;
+
   async function listen(client: pg.Client): Promise<void> {
     const notices = hearNotices(client);
     await client.connect();
     await client.query('LISTEN chamberlain_configuration');
     failures.forget('PostgreSQL');
     while (!closing.signal.aborted) {
-      const newest = await noteConfig(client, uses, (performance.now() - since) / 1000);
+      const newest = await noteConfig(client, uses, loading.seconds());
       const { times } = asked;
       if (times === asked.done && newest.asked === uses.reload) {
         await notices.wait(PULSE_MS, AbortSignal.any([closing.signal, woken.signal]));
         woken = new AbortController();
         continue;
       }
-      await load(client, times > asked.done || newest.askedOfFile !== reloadOfFile);
+      await loading.load(client, times > asked.done || newest.askedOfFile !== reloadOfFile);
       reloadOfFile = newest.askedOfFile;
       asked.done = times;
       uses.reload = newest.asked;

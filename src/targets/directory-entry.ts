@@ -170,12 +170,13 @@ export function otherClassFinding(want: EntryWant, entry: DirectoryEntry): Draft
     const sentence = 'is too large to be read as a whole: remove the values that nobody needs';
     return ownFinding(want, sentence);
   }
-  const classes = (entry.attributes['objectClass'] ?? []).join(', ');
+  const classes = entry.attributes['objectClass'] ?? [];
   const todo =
     want.number === undefined
       ? 'remove or rename this entry'
       : 'remove this entry, or rename it and give it another number';
-  const sentence = `has the classes ${classes}, but not ${classOf(want)}: ${todo}, so that Chamberlain can make its own`;
+  const has = `has the class${classes.length === 1 ? '' : 'es'} ${classes.join(', ')}`;
+  const sentence = `${has}, but not ${classOf(want)}: ${todo}, so that Chamberlain can make its own`;
   return ownFinding(want, sentence);
 }
 

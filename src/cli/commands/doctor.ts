@@ -186,45 +186,10 @@ function checksOf(config: Config, configFile: string, etc: string, roles: Checks
   let troubles: readonly Trouble[] = [];
   const keepTroubles = async (client: Client) => void (troubles = await readTroubles(client));
   const checks: Check[] = [
-    at('configuration', configFile, HERE, () => lookAtConfig(configFile, config)),
-    at('configuration', 'the secrets', HERE, () =>
-      lookAtSecrets(config, plausibleOwners(`${etc}/passwd`)),
-    ),
-    at('configuration', 'the keys', HERE, () =>
-      lookAtKeys(
-        config,
-        () => askSoon(admin, (client) => readAdminKeys(client, config), KEYS_SOON_MS),
-        now,
-      ),
-    ),
-    at('PostgreSQL', 'PostgreSQL', postgres.todo, () => linesOnLogins(logins), [postgres]),
-    at(
-      'PostgreSQL',
-      'what PostgreSQL holds',
-      postgres.todo,
-      () => lookAsAdmin(admin, 'what PostgreSQL holds', (client) => lookAtPostgres(client, ROOT)),
-      [postgres],
-    ),
-    at(
-      'Redis',
-      'Redis',
-      redis.todo,
-      () => lookAtRedis(config, () => askSoon(admin, (client) => effectiveOf(config, client))),
-      [redis],
-    ),
+    ...checksOfConfiguration(config, configFile, etc, admin, now),
+    ...checksOfServers(config, admin, servers),
     ...ofRoles.filter((check) => !isHere(check)),
-    ...authorityFiles(config).map((path) =>
-      at('certificates', `the authority ${path}`, HERE, () => lookAtAuthority(path, now)),
-    ),
-    ...[...tlsServers(config), ...listeningServers(config)].map((each) =>
-      at(
-        'certificates',
-        `the certificate of ${each.name}`,
-        'Check that the server runs and can be reached.',
-        () => lookAtCertificate(each, now),
-        needsOf(each.name),
-      ),
-    ),
+    ...checksOfCertificates(config, now, needsOf),
     ...checksOfRealm(config, etc, admin, servers, now, keepTroubles),
     at('backups', 'the programs for backups', HERE, () => lookAtBackupPrograms(config)),
     ...ofRoles.filter(isHere),
@@ -277,6 +242,69 @@ function at(
   needs: readonly Server[] = [],
 ): Check {
   return { group, subject, todo, needs, look: async () => act() };
+}
+
+function checksOfConfiguration(
+  config: Config,
+  configFile: string,
+  etc: string,
+  admin: Admin,
+  now: Date,
+): Check[] {
+  const readKeys = () => askSoon(admin, (client) => readAdminKeys(client, config), KEYS_SOON_MS);
+  return [
+    at('configuration', configFile, HERE, () => lookAtConfig(configFile, config)),
+    at('configuration', 'the secrets', HERE, () =>
+      lookAtSecrets(config, plausibleOwners(`${etc}/passwd`)),
+    ),
+    at('configuration', 'the keys', HERE, () => lookAtKeys(config, readKeys, now)),
+  ];
+}
+
+/** PostgreSQL and Redis, which every role needs. */
+function checksOfServers(
+  config: Config,
+  admin: Admin,
+  { postgres, redis }: ReturnType<typeof serversOf>,
+): Check[] {
+  return [
+    at('PostgreSQL', 'PostgreSQL', postgres.todo, () => linesOnLogins(admin.logins), [postgres]),
+    at(
+      'PostgreSQL',
+      'what PostgreSQL holds',
+      postgres.todo,
+      () => lookAsAdmin(admin, 'what PostgreSQL holds', (client) => lookAtPostgres(client, ROOT)),
+      [postgres],
+    ),
+    at(
+      'Redis',
+      'Redis',
+      redis.todo,
+      () => lookAtRedis(config, () => askSoon(admin, (client) => effectiveOf(config, client))),
+      [redis],
+    ),
+  ];
+}
+
+function checksOfCertificates(
+  config: Config,
+  now: Date,
+  needsOf: (server: string) => readonly Server[],
+): Check[] {
+  return [
+    ...authorityFiles(config).map((path) =>
+      at('certificates', `the authority ${path}`, HERE, () => lookAtAuthority(path, now)),
+    ),
+    ...[...tlsServers(config), ...listeningServers(config)].map((each) =>
+      at(
+        'certificates',
+        `the certificate of ${each.name}`,
+        'Check that the server runs and can be reached.',
+        () => lookAtCertificate(each, now),
+        needsOf(each.name),
+      ),
+    ),
+  ];
 }
 
 /** What is read from PostgreSQL as an admin. */

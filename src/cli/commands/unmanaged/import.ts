@@ -217,7 +217,7 @@ interface Opened {
   owner: Client;
 }
 
-/** It is longer than a screen because each of its steps uses what those before it have read. */
+// oxlint-disable-next-line max-lines-per-function -- each of its steps uses what those before it have read
 async function importThrough(
   opened: Opened,
   config: Config,
