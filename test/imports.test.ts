@@ -98,7 +98,6 @@ const DRIVERS: Record<string, string[]> = {
   fastify: ['src/api/{server,document,listening,route}.ts'],
   'fastify-type-provider-zod': ['src/api/{server,document}.ts'],
   '@fastify/swagger': ['src/api/document.ts'],
-  jose: ['src/requests/token.ts'],
   pino: ['src/shared/log.ts'],
   sshpk: ['src/ssh-keys/ssh-key.ts'],
   'node-pg-migrate': ['src/cli/commands/migrate.ts'],

@@ -32,6 +32,7 @@ const SUBJECT = z.object({
   title: z.string().optional(),
   displayName: z.string().optional(),
   email: z.string().optional(),
+  mailVerifiedAt: TIME.nullable().optional(),
   maintainers: z.array(z.string()).optional(),
   realmMember: z.object({ since: TIME }).nullable().optional(),
   accessRevoked: z.object({ at: TIME, by: z.string() }).optional(),

@@ -1,6 +1,7 @@
 /** What the API refuses or survives: too many calls, hostile bodies and connections, and servers that are away. */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { connect, type Socket } from 'node:net';
+import { Redis } from 'ioredis';
 import { runningPid, signalTree, startServer, stopServer } from '../stack.ts';
 import { openOwner } from '../../src/database/connection.ts';
 import { type ApiWorld, openApiWorld } from './api-world.ts';
@@ -230,6 +231,20 @@ test('without Redis, reads go on, and a request gets 503; /readyz names what is 
   expect(sent.text).not.toMatch(/redis|127\.0\.0\.1/iu);
   await startServer(api.world.redis);
   await eventually('Redis again', async () => (await api.get('/readyz')).status === 200);
+});
+
+test('many who ask /readyz at once get one answer of the servers', async () => {
+  const redis = new Redis(api.world.redis.urlOf('owner'));
+  const countPings = async () =>
+    Number(/cmdstat_ping:calls=(\d+)/u.exec(await redis.info('commandstats'))?.[1] ?? 0);
+  const before = await countPings();
+  await redis.call('CLIENT', 'PAUSE', '500', 'ALL');
+  const asked = await Promise.all(Array.from({ length: 50 }, () => api.get('/readyz')));
+  expect(asked.map(({ status }) => status)).toEqual(asked.map(() => 200));
+  const pings = (await countPings()) - before;
+  redis.disconnect();
+  expect(pings).toBeGreaterThan(0);
+  expect(pings).toBeLessThan(50);
 });
 
 test('a Redis that hangs delays no read for long', async () => {

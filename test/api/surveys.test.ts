@@ -7,6 +7,9 @@ import { randomUUID } from 'node:crypto';
 import { chmodSync, chownSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { openPool, type Pool } from '../../src/database/connection.ts';
+import { sendOverHttp } from '../../src/cli/own-key/api-client.ts';
+import { ownSigner } from '../../src/cli/own-key/submitter.ts';
+import { readSigningKey } from '../../src/requests/token.ts';
 import { runCli } from '../cli/run-cli.ts';
 import { type ApiWorld, openApiWorld } from './api-world.ts';
 
@@ -202,7 +205,22 @@ test('`submit --wait` waits for the survey, and prints what it came to', async (
     ...['submit', 'survey.run', '--subjects', ACCOUNT, '--wait', '--json'],
   );
   const line = JSON.parse(out);
-  expect([exit, line]).toMatchObject([0, { done: true, data: { totals: { subjects: 1 } } }]);
+  const data = { totals: { subjects: 1 } };
+  expect([exit, line]).toMatchObject([0, { done: true, data }]);
+  const { config, adminKey } = api.world;
+  const sent = await sendOverHttp(
+    {
+      ...{ realm: config.realm, person: 'steward', key: adminKey },
+      api: `http://127.0.0.1:${api.port}`,
+    },
+    ownSigner('steward', 'steward-1', readSigningKey(adminKey)),
+    {
+      ...{ id: randomUUID(), kind: 'survey.run', requestedBy: 'steward', approvedBy: 'steward' },
+      fields: { subjects: [ACCOUNT] },
+    },
+    60,
+  );
+  expect(sent).toMatchObject({ ending: 'applied', data });
   const digest = 'ab'.repeat(32);
   const moved = await cli(
     ...['submit', 'repair.run', '--subjects', ACCOUNT, '--digest', digest, '--wait'],
@@ -232,6 +250,10 @@ test('explain says what PostgreSQL knows, and what the roles last saw', async ()
     ...{ kind: 'person', account: 'steward', email: expect.any(String) },
     becomes: expect.arrayContaining([expect.objectContaining({ account: ACCOUNT })]),
   });
+  // all that the command shows, but for what only the roles know at this moment
+  const page = JSON.parse((await cli('explain', 'steward', '--json')).out);
+  const { targets: _, ...shown } = page.subjects[0];
+  expect(Object.keys(person.body.subjects[0])).toEqual(expect.arrayContaining(Object.keys(shown)));
   const reads = await get('/v1/reads?person=steward&limit=1');
   expect(reads.body.items[0]).toMatchObject({
     ...{ caller: 'admin.steward', person: 'steward', what: ['mail', 'keys', 'reasons'] },

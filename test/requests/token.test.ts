@@ -1,9 +1,15 @@
 /** Tokens: a token signed by a portal is accepted, and each fault has its own code. */
 import { createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { describe, expect, test } from '@jest/globals';
-import { CompactSign, UnsecuredJWT } from 'jose';
+import { CompactSign, jwtVerify, UnsecuredJWT } from 'jose';
 import type { Config } from '../../src/shared/config.ts';
-import { findSigner, signToken, verifyCall, verifyToken } from '../../src/requests/token.ts';
+import {
+  findSigner,
+  signEvents,
+  signToken,
+  verifyCall,
+  verifyToken,
+} from '../../src/requests/token.ts';
 
 const NOW = new Date('2026-03-01T12:00:00Z');
 const SECOND = NOW.getTime() / 1000;
@@ -263,4 +269,15 @@ describe('the token of a call', () => {
     const wrong = await signCall(strangeKey);
     expect(verifyCall(unknown, CALL, config, NOW)).toEqual(verifyCall(wrong, CALL, config, NOW));
   });
+});
+
+test('events are signed as `jose` reads them, and their token does not expire', async () => {
+  const of = { realm: 'tools', portal: 'portal', after: 7, events: [{ number: 8 }], now: NOW };
+  for (const contents of [of, { ...of, removed: 9 }]) {
+    const { realm: issuer, portal: audience, now: _, ...claims } = contents;
+    const token = await signEvents(portalKey, contents);
+    const read = await jwtVerify(token, createPublicKey(portalKey), { issuer, audience });
+    expect(read.protectedHeader).toEqual({ alg: 'EdDSA' });
+    expect(read.payload).toEqual({ iss: issuer, aud: audience, iat: SECOND, ...claims });
+  }
 });

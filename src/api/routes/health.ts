@@ -43,11 +43,11 @@ const DEPENDS_ON: Record<string, (api: Api) => Promise<unknown>> = {
 };
 
 type Answers = { name: string; answers: boolean }[];
-const asking = new WeakMap<Api, Promise<Answers>>();
+const asking = new WeakMap<Api['pool'], Promise<Answers>>();
 
 /** Asks each server. Whoever asks meanwhile gets the same answer, so that many cannot keep the servers busy. */
 function askTogether(api: Api): Promise<Answers> {
-  const begun = asking.get(api);
+  const begun = asking.get(api.pool);
   if (begun !== undefined) return begun;
   const answered = Promise.all(
     Object.entries(DEPENDS_ON).map(async ([name, ask]) => {
@@ -57,7 +57,7 @@ function askTogether(api: Api): Promise<Answers> {
       );
       return { name, answers };
     }),
-  ).finally(() => asking.delete(api));
-  asking.set(api, answered);
+  ).finally(() => asking.delete(api.pool));
+  asking.set(api.pool, answered);
   return answered;
 }

@@ -43,11 +43,11 @@ export async function sendOverHttp(
 }
 
 function endingOf(outcome: Outcome): Ending {
-  const { verdict, done, waiting, rejected, code, sentence = '' } = outcome;
+  const { verdict, done, waiting, rejected, code, sentence = '', data } = outcome;
   if (waiting === true) return { ending: 'waiting', sentence };
   if (rejected === true) return { ending: 'rejected', sentence };
   if (verdict === 'refused') return { ending: 'refused', code: code ?? 'INTERNAL', sentence };
-  if (done) return { ending: 'applied' };
+  if (done) return { ending: 'applied', ...(data === undefined ? {} : { data }) };
   if (code !== undefined) return { ending: 'parked', code, sentence };
   const isAccepted = verdict === 'accepted';
   const state = isAccepted
