@@ -43,6 +43,7 @@ const DEPENDS_ON: Record<string, (api: Api) => Promise<unknown>> = {
 };
 
 type Answers = { name: string; answers: boolean }[];
+/** By the pool, because each call has an `Api` of its own. */
 const asking = new WeakMap<Api['pool'], Promise<Answers>>();
 
 /** Asks each server. Whoever asks meanwhile gets the same answer, so that many cannot keep the servers busy. */
