@@ -12,6 +12,8 @@ import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
+import { memoryMib as residentMib } from '../../bench/tools/processes.ts';
+import { statFields } from '../../dev/servers/processes.ts';
 import { freePort } from '../../dev/servers/redis.ts';
 import { eventually } from '../scenarios/eventually.ts';
 import { endProcess, startWorkers } from '../scenarios/processes/crash.ts';
@@ -120,15 +122,11 @@ function speak(bytes: string | Buffer, at = port): Promise<string> {
   });
 }
 
-function memoryMib(): number {
-  const status = readFileSync(`/proc/${child.pid}/status`, 'utf8');
-  return Number(/VmRSS:\s+(\d+)/u.exec(status)?.[1]) / 1024;
-}
+const memoryMib = (): number => residentMib(child.pid as number);
 
 /** Processor time of the API until now, in ms. */
 function workedMs(): number {
-  const stat = readFileSync(`/proc/${child.pid}/stat`, 'utf8');
-  const [utime, stime] = stat.slice(stat.lastIndexOf(')')).split(' ').slice(12);
+  const [utime, stime] = statFields(child.pid as number)?.slice(11) ?? [];
   return (Number(utime) + Number(stime)) * TICK_MS;
 }
 
