@@ -56,8 +56,8 @@ export async function explain(
   }
   const sought = { ...soughtBy(word), ...(owned === undefined ? {} : { uid: owned.uid }) };
   return await withLooking(config, randomUUID(), sought, async (looking) => {
-    const listed = await listedOf(looking.client);
     if (looking.found.length === 0) {
+      const listed = await listedOf(looking.client);
       const { names, uid } = namesOf(config, word);
       const unknown = await readUnknown(looking.client, names, owned?.uid ?? uid);
       const known = [
@@ -67,7 +67,10 @@ export async function explain(
       ];
       return { ...about, known, key: null, subjects: [] };
     }
-    const { subjects, facts } = await readPages(config, looking, { timeoutMs, now });
+    const [listed, { subjects, facts }] = await Promise.all([
+      listedOf(looking.client),
+      readPages(config, looking, { timeoutMs, now }),
+    ]);
     const known = [...listed, ...describeFound(word, subjects, realmOf(config), owned)];
     return { ...about, known, key: keyOf(config, word, facts, now), subjects };
   });
