@@ -17,7 +17,7 @@ const PURE = [
   'src/ssh-keys/{ed25519-key,ed25519-value,ssh-key,ssh-key-blob,ssh-key-options,known-bad-keys,ed25519-point,private-key,ssh-wire}.ts',
   'src/seals/{seal,heartbeat}.ts',
   'src/requests/{kinds,schema,turns}.ts',
-  'src/lifecycle/{leaving,render-leaving,erased-person}.ts',
+  'src/lifecycle/{leaving,leaving-page,render-leaving,erased-person}.ts',
   'src/unmanaged/{unmanaged,unmanaged-things,sightings,render-unmanaged}.ts',
   'src/drift/{survey-groups,render-survey,sweep-decisions,sweep-fault}.ts',
   'src/explain/{word,explanation,render-explain}.ts',

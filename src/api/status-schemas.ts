@@ -1,6 +1,7 @@
 /** What the API shows of the realm's state, for callers with the right `all`. Pure. */
 import * as z from 'zod';
-import { LEAVING, ROLE } from './subject-schemas.ts';
+import { LEAVING } from '../lifecycle/leaving-page.ts';
+import { ROLE } from './subject-schemas.ts';
 
 const TIME = z.iso.datetime();
 

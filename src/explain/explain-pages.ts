@@ -4,8 +4,16 @@ import type { AccountName } from '../identity/names.ts';
 import { type ReachGraph, type Way, waysFrom, waysInto } from '../identity/reach.ts';
 import type { Realm, Role, Wanted, WantedArchive, WantedCredentials } from '../reconcile/wanted.ts';
 import type { Effect } from '../reconcile/action.ts';
-import type { Entrant, KeyFact, SubjectPage, TargetPage, Trouble, WayPage } from './explanation.ts';
-import type { LeavingPage } from '../lifecycle/leaving.ts';
+import type {
+  Entrant,
+  KeyFact,
+  KnownPage,
+  SubjectPage,
+  TargetPage,
+  Trouble,
+  WayPage,
+} from './explanation.ts';
+import type { LeavingPage } from '../lifecycle/leaving-page.ts';
 import type { Report } from '../reconcile/report.ts';
 import { describeIgnoring } from '../drift/survey-groups.ts';
 import type { Facts, KeyRow, NodeRow, SubjectRow } from './explain-facts.ts';
@@ -47,7 +55,7 @@ function rowOf(uid: number, { facts }: KnownParts): SubjectRow {
 }
 
 /** What the tables alone say of a subject. */
-export function knownPage(uid: number, parts: KnownParts): Omit<SubjectPage, 'targets'> {
+export function knownPage(uid: number, parts: KnownParts): KnownPage {
   const { facts, now } = parts;
   const row = rowOf(uid, parts);
   const graph = graphOf(facts, now);

@@ -1,5 +1,6 @@
 /** What our tables say about suspended, leaving and deleted subjects, for people to read. Read only. */
-import { type LeavingPage, nextMove } from './leaving.ts';
+import { nextMove } from './leaving.ts';
+import type { LeavingPage } from './leaving-page.ts';
 import { IS_APPROVED_ERASURE } from '../requests/approvals-table.ts';
 import { ERASED_AT, ARCHIVED_AT } from './calendar-queries.ts';
 import { KEPT } from './orphans.ts';

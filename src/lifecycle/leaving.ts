@@ -2,87 +2,8 @@
  * How a person or a tool leaves, and how far this is, as people see it. Pure. src/requests/rules describes the moves
  * themselves.
  */
-import type { Erasure } from './erased-person.ts';
-import type { Role } from '../reconcile/wanted.ts';
 import { describedRole } from '../roles/index.ts';
-
-/** The archive of one role, and its progress. */
-export interface ArchivePage {
-  role: Role;
-  /** null: not yet */
-  made: { at: string; path: string; bytes: number; manifestSha256: string } | null;
-  /** what the role is doing; null: nothing at the moment */
-  progress: { act: string; done: number; total: number | null; at: string } | null;
-}
-
-/** One archiving of a subject. */
-export interface ArchivalPage {
-  archival: number;
-  beganAt: string;
-  /** both archives were verified by reading them back, so home and databases may be destroyed */
-  leftAt: string | null;
-  keepUntil: string | null;
-  /** the archives were kept long enough */
-  expiredAt: string | null;
-  returningAt: string | null;
-  backAt: string | null;
-  /** the approved request by which everything was destroyed without an archive; null: the subject was archived */
-  erasure: Pick<Erasure, 'request' | 'requestedBy' | 'approvedBy'> | null;
-  archives: ArchivePage[];
-}
-
-/** A request about the subject that waits for an admin's approval. */
-interface WaitingPage {
-  request: string;
-  kind: string;
-  requestedBy: string;
-  at: string;
-  why: string;
-}
-
-/** A request that another admin approved. */
-interface ApprovedPage {
-  kind: string;
-  requestedBy: string;
-  by: string;
-  at: string;
-}
-
-/** A hold that has not ended. */
-interface HoldPage {
-  by: string;
-  at: string;
-  reason: string;
-  until: string;
-}
-
-export interface LeavingPage {
-  /** null: there is no hold */
-  hold: HoldPage | null;
-  /** since when access is closed, by whom, and why; null: access is open, or this is no longer known */
-  closed: { at: string; by: string | null; reason: string | null; until: string | null } | null;
-  /** archived on or after this time */
-  deleteAfter: string | null;
-  /** an approved erasure: when it begins, and its request; null: there is none, or it has begun */
-  erasing: { at: string; request: string } | null;
-  /** for a tool: since when it has no maintainer who may log in, neither directly nor through other tools */
-  orphanedAt: string | null;
-  waiting: WaitingPage[];
-  /** the approved request that closed its access or deletes it; null: no approval was needed */
-  approved: ApprovedPage | null;
-  /** the oldest first */
-  archivals: ArchivalPage[];
-  /** what happens next without a request; null: the subject is active */
-  next: NextMove | null;
-}
-
-export interface NextMove {
-  move: 'held' | 'archive' | 'reinstate' | 'delete' | 'erase' | 'open' | 'remove archives' | 'none';
-  /** for people to read */
-  sentence: string;
-  /** null: it happens after what it waits for, or not without a request */
-  at: string | null;
-}
+import type { ArchivalPage, ArchivePage, LeavingPage, NextMove } from './leaving-page.ts';
 
 /** The facts on which the next move depends. */
 export type LeavingFacts = Omit<LeavingPage, 'next'> & {

@@ -1,5 +1,5 @@
 /** How a person or a tool leaves, as the text of `status` and `explain`. Pure. */
-import type { ArchivePage, ArchivalPage, LeavingPage, NextMove } from './leaving.ts';
+import type { ArchivePage, ArchivalPage, LeavingPage, NextMove } from './leaving-page.ts';
 import { endOfHold, isWithoutEnd, timeOf } from '../shared/time.ts';
 
 /** The rows for a page about one subject: a name and a text each. */

@@ -3,7 +3,7 @@ import { expect, test } from '@jest/globals';
 import type { Config } from '../../src/shared/config.ts';
 import { describeUnknown } from '../../src/explain/explain-known.ts';
 import type { Explanation, KeyFact, SubjectPage } from '../../src/explain/explanation.ts';
-import type { LeavingPage } from '../../src/lifecycle/leaving.ts';
+import type { LeavingPage } from '../../src/lifecycle/leaving-page.ts';
 import { renderExplanation } from '../../src/explain/render-explain.ts';
 import { expectGolden } from '../golden.ts';
 

@@ -1,11 +1,7 @@
 /** The next move is the table above nextMove. How it is shown is golden text. */
 import { describe, expect, test } from '@jest/globals';
-import {
-  type ArchivalPage,
-  type LeavingFacts,
-  type LeavingPage,
-  nextMove,
-} from '../../src/lifecycle/leaving.ts';
+import type { ArchivalPage, LeavingPage } from '../../src/lifecycle/leaving-page.ts';
+import { type LeavingFacts, nextMove } from '../../src/lifecycle/leaving.ts';
 import { describeWait, formatBytes, leavingRows } from '../../src/lifecycle/render-leaving.ts';
 
 const NOW = new Date('2026-11-24T21:11:05.123Z');

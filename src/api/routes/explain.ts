@@ -4,14 +4,48 @@ import { withClient } from '../../database/connection.ts';
 import { findSubjectsByWord, readRoleStatuses } from '../../database/overview.ts';
 import { readFacts } from '../../explain/explain-facts.ts';
 import { knownPage } from '../../explain/explain-pages.ts';
+import { KNOWN_PAGE } from '../../explain/explanation.ts';
 import { realmOf } from '../../shared/config.ts';
 import { plain } from '../../shared/plain.ts';
 import { logReads } from '../api-reads-table.ts';
-import { EXPLANATION } from '../explain-schemas.ts';
 import { notFound } from '../problem.ts';
 import { route } from '../route.ts';
+import { ROLE } from '../subject-schemas.ts';
 import { readLastSeen } from '../surveys-queries.ts';
 import { logItems } from './surveys.ts';
+
+const TIME = z.iso.datetime();
+
+const SUBJECT = KNOWN_PAGE.extend({
+  roles: z.array(ROLE).describe('how far each role is'),
+  seen: z
+    .object({
+      sweptAt: TIME.nullable(),
+      drifts: z.array(
+        z.object({
+          role: z.string(),
+          target: z.string(),
+          object: z.string(),
+          what: z.string().describe('the change, or the code of a finding'),
+          sentence: z.string().nullable(),
+          since: TIME,
+        }),
+      ),
+      survey: z
+        .object({
+          id: z.uuid(),
+          endedAt: TIME.nullable(),
+          items: z.array(z.object({ list: z.string(), item: z.record(z.string(), z.unknown()) })),
+        })
+        .nullable()
+        .describe('the newest survey that was requested of it, and what that found; null: none'),
+    })
+    .describe('what the roles last saw: at the last sweep, and at a survey'),
+});
+
+const EXPLANATION = z
+  .object({ word: z.string(), subjects: z.array(SUBJECT) })
+  .describe('all that PostgreSQL knows of a person or a tool');
 
 /** A name of a person or of a tool, an account, or a number. */
 const WORD = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/u;

@@ -5,13 +5,14 @@ import { listKeys, PERSON_STATES } from '../../database/listing.ts';
 import { readRoleStatuses } from '../../database/overview.ts';
 import { normalName, parseImportedShellName } from '../../identity/names.ts';
 import { readLeaving } from '../../lifecycle/leaving-facts.ts';
+import { LEAVING } from '../../lifecycle/leaving-page.ts';
 import { logReads } from '../api-reads-table.ts';
 import { makePage, NAME_KEY, PAGE_QUERY, pageOf, readCursor, SEARCH } from '../page.ts';
 import { plain } from '../../shared/plain.ts';
 import { notFound } from '../problem.ts';
 import { type Caller, mayCall } from '../rights.ts';
 import { route } from '../route.ts';
-import { ACCESS, KEY, LEAVING, ROLE } from '../subject-schemas.ts';
+import { ACCESS, KEY, ROLE } from '../subject-schemas.ts';
 import { type PersonRow, readAccessRequests, readPeople, readPerson } from '../subjects-queries.ts';
 
 const PERSON = z.object({

@@ -10,12 +10,13 @@ import {
   withoutRealm,
 } from '../../identity/names.ts';
 import { readLeaving } from '../../lifecycle/leaving-facts.ts';
+import { LEAVING } from '../../lifecycle/leaving-page.ts';
 import { makePage, NAME_KEY, PAGE_QUERY, pageOf, readCursor, SEARCH } from '../page.ts';
 import { plain } from '../../shared/plain.ts';
 import { notFound } from '../problem.ts';
 import { mayCall } from '../rights.ts';
 import { route } from '../route.ts';
-import { LEAVING, ROLE } from '../subject-schemas.ts';
+import { ROLE } from '../subject-schemas.ts';
 import { readSubjectOf, readTool, readTools, type ToolRow } from '../subjects-queries.ts';
 
 const TOOL = z.object({

@@ -3,7 +3,7 @@ import { readOldestWaiting, type Waiting } from '../../backends/redis/waiting-re
 import { effectiveOf } from '../../configuration/effective.ts';
 import type { Config } from '../../shared/config.ts';
 import { ChamberlainError, codeOf } from '../../shared/errors.ts';
-import type { LeavingPage } from '../../lifecycle/leaving.ts';
+import type { LeavingPage } from '../../lifecycle/leaving-page.ts';
 import { DAY_MS, timeOf } from '../../shared/time.ts';
 import { nounOf } from '../../unmanaged/unmanaged.ts';
 import { ROLES } from '../../roles/index.ts';
