@@ -8,8 +8,10 @@ import { type Pool, withClient } from '../database/connection.ts';
 import { hearChannel } from '../database/notices.ts';
 import {
   findStandings,
+  hasCome,
   type Outcome as Progress,
   type Standing,
+  type Until,
 } from '../requests/request-progress.ts';
 import { sentenceOf } from '../requests/verdict.ts';
 import { away } from './problem.ts';
@@ -25,9 +27,6 @@ interface Asked {
 export interface Outcome extends Progress {
   id: string;
 }
-
-/** `done` also ends when nobody can wait for more: a role has given up, or an admin must decide. */
-export type Until = 'verdict' | 'done';
 
 export interface Outcomes {
   /** Waits until it has a verdict or is done, and otherwise until the signal aborts; says what is known by then. */
@@ -147,12 +146,4 @@ function outcomeOf({ id, sha256 }: Asked, standing: Standing): Outcome {
     ...(sentence === null ? {} : { sentence }),
     ...(result === null ? {} : { data: result }),
   };
-}
-
-/** Whether that has come for which a caller waits: nothing more comes by itself. */
-export function hasCome(outcome: Outcome, until: Until): boolean {
-  const { verdict, done, waiting, rejected, code } = outcome;
-  if (verdict === null) return false;
-  const isStopped = waiting === true || rejected === true || code !== undefined;
-  return until === 'verdict' || verdict === 'refused' || done || isStopped;
 }

@@ -16,41 +16,7 @@ import {
   type RequestView,
 } from '../requests/request-progress.ts';
 import { describeFreeze } from './commands/freeze.ts';
-
-/** How a request has ended, or that it has not ended. */
-export type Ending =
-  | { ending: 'refused' | 'parked'; code: string; sentence: string }
-  | { ending: 'applied'; data?: Record<string, unknown> }
-  /** an admin must decide */
-  | { ending: 'waiting'; sentence: string }
-  /** an admin has rejected it */
-  | { ending: 'rejected'; sentence: string }
-  | { ending: 'timeout'; accepted: boolean; sentence: string };
-
-/** The same for programs. */
-export function outcomeOf(ending: Ending): Outcome {
-  switch (ending.ending) {
-    case 'applied':
-      return {
-        ...{ verdict: 'accepted', done: true },
-        ...(ending.data === undefined ? {} : { data: ending.data }),
-      };
-    case 'waiting':
-    case 'rejected': {
-      const { sentence } = ending;
-      return { verdict: 'accepted', done: false, [ending.ending]: true, sentence };
-    }
-    case 'timeout': {
-      const { accepted, sentence } = ending;
-      return { verdict: accepted ? 'accepted' : null, done: false, sentence };
-    }
-    default: {
-      const { code, sentence } = ending;
-      const verdict = ending.ending === 'refused' ? 'refused' : 'accepted';
-      return { verdict, done: false, code, sentence };
-    }
-  }
-}
+import { EXIT, failureLine } from './exit.ts';
 
 export interface Progress {
   /** called once if it gets no verdict before the realm is thawed */
@@ -148,7 +114,7 @@ export async function follow(
   { portal, id, sent }: { portal: string; id: string; sent: SentRequest },
   timeoutMs: number,
   progress: Progress,
-): Promise<Ending> {
+): Promise<Outcome> {
   const start = performance.now();
   const seen = new Set<Role>();
   const applied = new Set<Role>();
@@ -168,7 +134,7 @@ export async function follow(
         if (unsigned !== undefined) {
           const { code, sentence: why } = unsigned;
           const advice = UNKNOWN.has(code) ? ` ${RESTART}` : '';
-          return { ending: 'refused', code, sentence: `${why}${advice}` };
+          return { verdict: 'refused', done: false, code, sentence: `${why}${advice}` };
         }
         if (frozen === undefined) {
           sentence = NO_VERDICT;
@@ -179,13 +145,10 @@ export async function follow(
         }
       } else {
         const { request, touches, roles } = now;
-        if (request.verdict === 'refused') {
-          const { code, sentence: why } = request;
-          return { ending: 'refused', code: code ?? 'INTERNAL', sentence: why ?? '' };
-        }
+        if (request.verdict === 'refused') return failed(request);
         if (!accepted) progress.onAccepted();
         accepted = true;
-        const decided = endingOfDecision(request);
+        const decided = outcomeOfDecision(request);
         if (decided !== undefined) return decided;
         const open = touches.filter((touch) => !touch.applied);
         for (const role of [...touches.map((touch) => touch.role), ...roles]) seen.add(role);
@@ -196,19 +159,13 @@ export async function follow(
         }
         if (request.doneAt !== null) {
           const { result } = request;
-          return { ending: 'applied', ...(result === null ? {} : { data: result }) };
+          return { verdict: 'accepted', done: true, ...(result === null ? {} : { data: result }) };
         }
-        if (request.result !== null) {
-          const { code, sentence: why } = request;
-          return { ending: 'parked', code: code ?? 'INTERNAL', sentence: why ?? '' };
-        }
+        if (request.result !== null) return failed(request);
         const parked = open.find((touch) => touch.state === 'parked');
         if (parked !== undefined) {
-          return {
-            ending: 'parked',
-            code: parked.code ?? 'INTERNAL',
-            sentence: `${parked.role} has given up on ${parked.account}: ${parked.sentence ?? ''}`,
-          };
+          const why = `${parked.role} has given up on ${parked.account}: ${parked.sentence ?? ''}`;
+          return failed({ verdict: 'accepted', code: parked.code, sentence: why });
         }
         const isSurvey = request.kind === 'survey.run' || request.kind === 'repair.run';
         sentence = pool === undefined ? NOT_DONE : isSurvey ? NOT_SURVEYED : describeOpen(open);
@@ -219,21 +176,43 @@ export async function follow(
       sentence = `the outcome cannot be read from ${server}: ${(error as Error).message}`;
     }
     const leftMs = timeoutMs - (performance.now() - start);
-    if (leftMs <= 0) return { ending: 'timeout', accepted, sentence };
+    if (leftMs <= 0) return { verdict: accepted ? 'accepted' : null, done: false, sentence };
     await new Promise((resolve) => setTimeout(resolve, Math.min(pollMs, leftMs)));
   }
 }
 
-/** The ending of a request that an admin must approve, or has rejected. Undefined of every other one. */
-function endingOfDecision({ approval }: Pick<RequestView, 'approval'>): Ending | undefined {
-  if (approval?.state === 'open') return { ending: 'waiting', sentence: approval.why };
+/** It was refused, or cannot be done. */
+export function failed({
+  verdict,
+  code,
+  sentence,
+}: Pick<RequestView, 'verdict' | 'code' | 'sentence'>): Outcome {
+  return { verdict, done: false, code: code ?? 'INTERNAL', sentence: sentence ?? '' };
+}
+
+/** The outcome of a request that an admin must approve, or has rejected. Undefined of every other one. */
+function outcomeOfDecision({ approval }: Pick<RequestView, 'approval'>): Outcome | undefined {
+  const undone = { verdict: 'accepted', done: false } as const;
+  if (approval?.state === 'open') return { ...undone, waiting: true, sentence: approval.why };
   if (approval?.state === 'rejected') {
     const by = approval.decidedBy;
     const why = by === null ? 'because the person was deleted' : `by ${by}`;
     const reason = approval.reason ? `: ${approval.reason}` : '';
-    return { ending: 'rejected', sentence: `it was rejected ${why}${reason}` };
+    return { ...undone, rejected: true, sentence: `it was rejected ${why}${reason}` };
   }
   return undefined;
+}
+
+/** Says on standard error why a request is not done, and sets the exit code. A refusal is worse than a timeout. */
+export function reportUndone({ verdict, code, sentence = '' }: Outcome, later = ''): void {
+  if (code === undefined) {
+    process.stderr.write(`TIMEOUT: ${sentence}${verdict === null ? '' : later}\n`);
+    if (process.exitCode !== EXIT.failed) process.exitCode = EXIT.timeout;
+    return;
+  }
+  const line = verdict === 'refused' ? `${code}: ${sentence}` : failureLine(code, sentence);
+  process.stderr.write(`${line}\n`);
+  process.exitCode = EXIT.failed;
 }
 
 function describeOpen(

@@ -148,6 +148,17 @@ export interface Outcome {
   data?: Record<string, unknown>;
 }
 
+/** `done` also ends when nobody can wait for more: a role has given up, or an admin must decide. */
+export type Until = 'verdict' | 'done';
+
+/** Whether that has come for which a caller waits: nothing more comes by itself. */
+export function hasCome(outcome: Outcome, until: Until): boolean {
+  const { verdict, done, waiting, rejected, code } = outcome;
+  if (verdict === null) return false;
+  const isStopped = waiting === true || rejected === true || code !== undefined;
+  return until === 'verdict' || verdict === 'refused' || done || isStopped;
+}
+
 /** A generation that a request touched and that is not yet known to be applied. */
 export interface OpenTouch {
   subject: number;

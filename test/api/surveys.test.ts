@@ -220,7 +220,7 @@ test('`submit --wait` waits for the survey, and prints what it came to', async (
     },
     60,
   );
-  expect(sent).toMatchObject({ ending: 'applied', data });
+  expect(sent).toMatchObject({ done: true, data });
   const digest = 'ab'.repeat(32);
   const moved = await cli(
     ...['submit', 'repair.run', '--subjects', ACCOUNT, '--digest', digest, '--wait'],

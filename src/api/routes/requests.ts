@@ -7,18 +7,20 @@ import {
   findRequest,
   findRequests,
   findStandings,
+  hasCome,
   readAppliedRoles,
   readOpenTouches,
   REQUEST_STATES,
   type RequestView,
   stateOf,
+  type Until,
 } from '../../requests/request-progress.ts';
 import { findAdminKeys } from '../../requests/admin-keys-table.ts';
 import { kidOfAdmin } from '../../requests/token.ts';
 import { queueOf } from '../../shared/config.ts';
 import { checkJob, type SignedJob } from '../../requests/verdict.ts';
 import { logReads, personIn } from '../api-reads-table.ts';
-import { hasCome, type Outcome, type Until } from '../outcomes.ts';
+import type { Outcome } from '../outcomes.ts';
 import { notFound, Problem } from '../problem.ts';
 import { cursorOf, NUMBER_KEY, PAGE_QUERY, pageOf, readCursor, SEARCH } from '../page.ts';
 import { type Caller, mayCall } from '../rights.ts';

@@ -17,9 +17,8 @@ import {
 import { openPool, type Pool } from '../../database/connection.ts';
 import type { Command } from '../command.ts';
 import { configOf, wantsJson } from '../configuration.ts';
-import { EXIT, failureLine } from '../exit.ts';
 import { parseSeconds } from '../options/seconds.ts';
-import { follow, outcomeOf } from '../follow.ts';
+import { failed, follow, reportUndone } from '../follow.ts';
 import type { Outcome } from '../../requests/request-progress.ts';
 import { type Progress, startProgress } from '../progress.ts';
 import { openSubmitter } from '../own-key/submitter.ts';
@@ -100,7 +99,7 @@ async function restore(command: Command, word: string): Promise<void> {
     else if (outcome.done) {
       print(`${config.realm}.${tool} is restored, and everything is in place`);
     }
-    report(outcome);
+    if (!outcome.done) reportUndone(outcome, '; the restoration continues');
   } finally {
     progress.end();
     await queues.close();
@@ -152,9 +151,10 @@ async function followRestoration(
       );
     }
   }, POLL_MS);
-  const ending = await request.finally(() => clearInterval(saying));
-  const hasFailed = ['refused', 'parked', 'timeout'].includes(ending.ending);
-  return hasFailed ? outcomeOf(ending) : await followReturn(pool, { account, deadline, progress });
+  const outcome = await request.finally(() => clearInterval(saying));
+  const { done, waiting, rejected } = outcome;
+  const hasFailed = !done && waiting !== true && rejected !== true;
+  return hasFailed ? outcome : await followReturn(pool, { account, deadline, progress });
 }
 
 async function followReturn(
@@ -173,12 +173,8 @@ async function followReturn(
       }
       const parked = behind.find(({ state }) => state === 'parked');
       if (parked !== undefined) {
-        return {
-          verdict: 'accepted',
-          done: false,
-          code: parked.code ?? 'INTERNAL',
-          sentence: `${parked.role} has given up on ${account}: ${parked.sentence ?? ''}`,
-        };
+        const why = `${parked.role} has given up on ${account}: ${parked.sentence ?? ''}`;
+        return failed({ verdict: 'accepted', code: parked.code, sentence: why });
       }
       sentence = describe(leaver, statuses);
       progress.say(sentence);
@@ -219,20 +215,4 @@ function describe(leaver: Leaver | undefined, statuses: readonly RoleStatus[]): 
   return leaver?.state === 'active'
     ? 'everything is in place'
     : 'everything is restored, but the tool is not active yet';
-}
-
-/** Reports on standard error what is not done. */
-function report({ verdict, done, code, sentence = '' }: Outcome): void {
-  if (done) return;
-  if (code === undefined) {
-    process.stderr.write(
-      `TIMEOUT: ${sentence}${verdict === null ? '' : '; the restoration continues'}\n`,
-    );
-    process.exitCode = EXIT.timeout;
-    return;
-  }
-  process.stderr.write(
-    `${verdict === 'refused' ? `${code}: ${sentence}` : failureLine(code, sentence)}\n`,
-  );
-  process.exitCode = EXIT.failed;
 }

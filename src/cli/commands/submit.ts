@@ -10,12 +10,12 @@ import type { Command } from '../command.ts';
 import { configOf, wantsJson } from '../configuration.ts';
 import type { ChamberlainError } from '../../shared/errors.ts';
 import { KIND_SUMMARIES, REQUEST_KINDS, type RequestKind } from '../../requests/kinds.ts';
-import { findRequests } from '../../requests/request-progress.ts';
+import { findRequests, type Outcome } from '../../requests/request-progress.ts';
 import { nearest, suggest } from '../../shared/nearest.ts';
-import { EXIT, failureLine } from '../exit.ts';
+import { EXIT } from '../exit.ts';
 import { type Field, fieldsOf } from '../kind-fields.ts';
 import { parseSeconds } from '../options/seconds.ts';
-import { type Ending, follow, outcomeOf } from '../follow.ts';
+import { follow, reportUndone } from '../follow.ts';
 import {
   type Line,
   makeSubmission,
@@ -235,15 +235,12 @@ async function submitOverHttp(
     const { id, kind } = submission;
     const seconds = options.wait === true ? options.timeout : undefined;
     const act = () => sendOverHttp(file, signer, submission, seconds);
-    const ending = await whileWaiting(`waiting for the API's answer to ${kind}`, act);
-    const outcome = ending === undefined ? {} : outcomeOf(ending);
+    const outcome = await whileWaiting(`waiting for the API's answer to ${kind}`, act);
     if (json) printJson({ id, kind, portal: signer.portal, ...outcome });
     else print(id);
-    if (ending?.ending === 'applied') {
-      if (!json) process.stderr.write(`${describeApplied(kind)}\n`);
-    } else if (ending !== undefined) {
-      report(id, ending);
-    }
+    if (outcome === undefined) continue;
+    if (!outcome.done) report(id, outcome);
+    else if (!json) process.stderr.write(`${describeApplied(kind)}\n`);
   }
 }
 
@@ -380,7 +377,7 @@ async function sendAndFollow(
       const far = { sent: count, of: submissions.length };
       const sent = await put(queues, submission, signer, config.realm, far);
       if (!json) print(id);
-      const ending = await follow(
+      const outcome = await follow(
         pool,
         { portal: signer.portal, id, sent },
         timeoutSeconds * 1000,
@@ -396,21 +393,14 @@ async function sendAndFollow(
         const notSent = submissions.length - count - 1;
         throw lostSight(id, cause, { notSent, isPortal });
       });
-      if (json)
-        printJson({
-          id,
-          kind,
-          portal: signer.portal,
-          ...outcomeOf(ending),
-          elapsedMs: elapsedMs(),
-        });
-      if (ending.ending === 'applied') {
+      if (json) printJson({ id, kind, portal: signer.portal, ...outcome, elapsedMs: elapsedMs() });
+      if (outcome.done) {
         say(describeApplied(kind, ` ${elapsedMs()} ms`));
         const note = pool === undefined ? undefined : await noteAdmin(pool, config, submission);
         if (note !== undefined) say(`  ${paint('yellow', '!', process.stderr)} ${note}`);
       } else {
         progress.erase();
-        report(id, ending);
+        report(id, outcome);
       }
     }
   } finally {
@@ -442,28 +432,16 @@ function describeApplied(kind: RequestKind, after = ''): string {
   return kind === 'access.request' ? `${applied}\n${waits}` : applied;
 }
 
-/** Says why, and keeps the worst exit code of all requests: a refusal is worse than a timeout. */
-function report(id: string, ending: Exclude<Ending, { ending: 'applied' }>): void {
-  if (ending.ending === 'waiting') {
+/** Says why it is not done, and keeps the worst exit code of all requests. */
+function report(id: string, outcome: Outcome): void {
+  const { waiting, rejected, sentence = '' } = outcome;
+  if (waiting === true) {
     process.stderr.write(
-      `WAITING: ${ending.sentence.replace(/\.$/u, '')}. To approve it, another admin runs \`chamberlain submit request.approve --request ${id}\`. If no other admin can, the owner of PostgreSQL runs \`chamberlain bootstrap --approve ${id}\`.\n`,
+      `WAITING: ${sentence.replace(/\.$/u, '')}. To approve it, another admin runs \`chamberlain submit request.approve --request ${id}\`. If no other admin can, the owner of PostgreSQL runs \`chamberlain bootstrap --approve ${id}\`.\n`,
     );
     process.exitCode ??= EXIT.pending;
-    return;
-  }
-  if (ending.ending === 'rejected') {
-    process.stderr.write(`REJECTED: ${ending.sentence}\n`);
+  } else if (rejected === true) {
+    process.stderr.write(`REJECTED: ${sentence}\n`);
     process.exitCode = EXIT.failed;
-    return;
-  }
-  if (ending.ending === 'timeout') {
-    process.stderr.write(`TIMEOUT: ${ending.sentence}\n`);
-    if (process.exitCode !== EXIT.failed) process.exitCode = EXIT.timeout;
-    return;
-  }
-  const { code, sentence } = ending;
-  process.stderr.write(
-    `${ending.ending === 'refused' ? `${code}: ${sentence}` : failureLine(code, sentence)}\n`,
-  );
-  process.exitCode = EXIT.failed;
+  } else reportUndone(outcome);
 }

@@ -4,15 +4,17 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { type IncomingMessage, request as httpRequest } from 'node:http';
 import { request as httpsRequest } from 'node:https';
-import type { Outcome } from '../../requests/request-progress.ts';
+import { hasCome, type Outcome } from '../../requests/request-progress.ts';
 import { signCall, signToken } from '../../requests/token.ts';
 import { ChamberlainError, CODES, type Code } from '../../shared/errors.ts';
-import type { Ending } from '../follow.ts';
 import { type Signer, type Submission, usage } from '../submission.ts';
 import { type AdminFile, adminFilePath } from './admin-file.ts';
 
 /** The longest time for which the API lets a call wait. */
 const MOST_WAIT_SECONDS = 60;
+
+const NO_VERDICT = 'it has no verdict yet';
+const NOT_DONE = 'it is accepted, but not applied everywhere yet';
 
 /**
  * Signs a request and sends it. With `waitSeconds`, waits until it is done, refused, or cannot go on; undefined: only
@@ -23,7 +25,7 @@ export async function sendOverHttp(
   signer: Signer,
   { id, kind, requestedBy, approvedBy, fields }: Submission,
   waitSeconds: number | undefined,
-): Promise<Ending | undefined> {
+): Promise<Outcome | undefined> {
   const { portal, kid, key } = signer;
   const token = await signToken(key, {
     ...{ portal, kid, realm: file.realm, jti: id, sub: approvedBy, now: new Date() },
@@ -35,25 +37,12 @@ export async function sendOverHttp(
     const seconds = Math.min(left, MOST_WAIT_SECONDS);
     const target = `/v1/requests${waitSeconds === undefined ? '' : `?wait=done&seconds=${seconds}`}`;
     // the same request again counts once
-    const outcome = await post(file, signer, target, { id, token });
+    const { data, ...outcome } = await post(file, signer, target, { id, token });
     if (waitSeconds === undefined) return undefined;
-    const ending = endingOf(outcome);
-    if (ending.ending !== 'timeout' || left <= seconds) return ending;
+    if (hasCome(outcome, 'done')) return outcome.done ? { ...outcome, data } : outcome;
+    const sentence = outcome.verdict === null ? NO_VERDICT : NOT_DONE;
+    if (left <= seconds) return { ...outcome, sentence };
   }
-}
-
-function endingOf(outcome: Outcome): Ending {
-  const { verdict, done, waiting, rejected, code, sentence = '', data } = outcome;
-  if (waiting === true) return { ending: 'waiting', sentence };
-  if (rejected === true) return { ending: 'rejected', sentence };
-  if (verdict === 'refused') return { ending: 'refused', code: code ?? 'INTERNAL', sentence };
-  if (done) return { ending: 'applied', ...(data === undefined ? {} : { data }) };
-  if (code !== undefined) return { ending: 'parked', code, sentence };
-  const isAccepted = verdict === 'accepted';
-  const state = isAccepted
-    ? 'it is accepted, but not applied everywhere yet'
-    : 'it has no verdict yet';
-  return { ending: 'timeout', accepted: isAccepted, sentence: state };
 }
 
 async function post(
