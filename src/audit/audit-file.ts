@@ -9,11 +9,12 @@
  * `after` is the hash that the chain has before the first row: of the year before, or 64 zeros. The signature is Ed25519
  * (RFC 8032) over `chamberlain-audit-1\n` and the last line as canonical JSON, without `signature`.
  */
-import { createHash, createPublicKey, type KeyObject, sign, verify } from 'node:crypto';
+import { createHash, createPublicKey, type KeyObject, verify } from 'node:crypto';
 import { createReadStream, type PathLike } from 'node:fs';
 import { link, open, rm } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import * as z from 'zod';
+import { signBytes, type Signing } from '../requests/token.ts';
 import { ChamberlainError } from '../shared/errors.ts';
 import { canonicalJson } from '../shared/canonical-json.ts';
 import { flushFolder, removeLeftovers } from '../shared/durable-file.ts';
@@ -46,7 +47,8 @@ export type AuditFileEnd = z.infer<typeof endSchema>;
 /** The signer of a file. */
 export interface AuditSigner {
   portal: string;
-  key: KeyObject;
+  publicKey: KeyObject;
+  signing: Signing;
 }
 
 /** The name of the file of a year. */
@@ -115,9 +117,9 @@ async function writeWhole(
         hash: last.hash,
         sha256: sha256.digest('hex'),
         signedBy: signer.portal,
-        publicKey: createPublicKey(signer.key).export({ type: 'spki', format: 'pem' }) as string,
+        publicKey: signer.publicKey.export({ type: 'spki', format: 'pem' }) as string,
       };
-      const signature = sign(null, signedText(end), signer.key).toString('base64');
+      const signature = (await signBytes(signer.signing, signedText(end))).toString('base64');
       await file.writeFile(`${JSON.stringify({ ...end, signature })}\n`);
       await file.sync();
     } finally {

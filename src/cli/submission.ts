@@ -1,5 +1,4 @@
 /** What `submit` sends, and who signs it: makes requests of options or JSON lines. */
-import type { KeyObject } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { adminOfPortal, type Config, type Portal } from '../shared/config.ts';
 import { findSigner, readSigningKey, type Signing } from '../requests/token.ts';
@@ -34,34 +33,22 @@ export interface Speaker {
   approvedBy?: string;
 }
 
-/**
- * Finds the key that signs, in a file without a passphrase: the given portal's, or else an admin's own. The portal of an
- * admin's key is found by its public half.
- */
-export function findSubmitter(
-  config: Config,
-  portalName: string | undefined,
+/** Finds the key of a portal that signs, in a file without a passphrase. */
+export function portalSigner(
+  { portals }: Config,
+  portalName: string,
   keyFile: string | undefined,
-): Signer & { key: KeyObject } {
-  const portals =
-    portalName === undefined
-      ? portalsOfAdmins(config)
-      : config.portals.filter((portal) => portal.name === portalName);
-  if (portalName !== undefined && portals.length === 0) {
-    const names = config.portals.map((portal) => portal.name);
+): Signer {
+  const portal = portals.find(({ name }) => name === portalName);
+  if (portal === undefined) {
+    const names = portals.map(({ name }) => name);
     throw usage(`the configuration has no portal '${portalName}'${suggest(portalName, names)}`);
   }
-  if (portalName !== undefined && keyFile === undefined) {
-    throw usage('--portal needs --portal-key FILE as well');
-  }
-  const path = keyFile ?? ownKeyPath(config);
-  const key = readSigningKey(path);
-  const signer = findSigner(portals, key);
-  if (signer === undefined) {
-    const whose = portalName === undefined ? 'any admin' : `the portal ${portalName}`;
-    throw usage(`the configuration does not list the key ${path} for ${whose}`);
-  }
-  return { ...listedSigner(signer), key };
+  if (keyFile === undefined) throw usage('--portal needs --portal-key FILE as well');
+  const key = readSigningKey(keyFile);
+  const signer = findSigner([portal], key);
+  if (signer !== undefined) return { ...listedSigner(signer), key };
+  throw usage(`the configuration does not list the key ${keyFile} for the portal ${portalName}`);
 }
 
 /** Where the configuration lists admins' own keys. */

@@ -44,6 +44,11 @@ export interface TokenContents {
 /** A private key, or what signs with one that is elsewhere, such as in an ssh-agent: Ed25519, 64 bytes. */
 export type Signing = KeyObject | ((bytes: Buffer) => Promise<Buffer>);
 
+/** The signature of the bytes: 64 bytes. */
+export async function signBytes(key: Signing, bytes: Buffer): Promise<Buffer> {
+  return typeof key === 'function' ? await key(bytes) : sign(null, bytes, key);
+}
+
 /** Signs a request. The token is valid for a day from `now`. */
 export function signToken(key: Signing, contents: TokenContents): Promise<string> {
   const { portal, realm, jti, sub, request, check } = contents;
@@ -69,8 +74,7 @@ async function signClaims(
   const input = parts
     .map((part) => Buffer.from(JSON.stringify(part)).toString('base64url'))
     .join('.');
-  const bytes = Buffer.from(input);
-  const signature = typeof key === 'function' ? await key(bytes) : sign(null, bytes, key);
+  const signature = await signBytes(key, Buffer.from(input));
   return `${input}.${signature.toString('base64url')}`;
 }
 

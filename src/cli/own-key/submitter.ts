@@ -5,22 +5,22 @@ import { ADMINS_QUEUE, type Config } from '../../shared/config.ts';
 import { fingerprintOf } from '../../ssh-keys/ed25519-key.ts';
 import { withAdmin } from '../admin.ts';
 import {
-  findSubmitter,
   listedSigner,
   ownKeyPath,
+  portalSigner,
   portalsOfAdmins,
   type Signer,
   usage,
 } from '../submission.ts';
-import { openOwnKey } from './own-key.ts';
+import { openOwnKey, type OwnKey } from './own-key.ts';
 
-/** Opens the key that signs: as `findSubmitter`, but an admin's key may have a passphrase, or be in an ssh-agent. */
+/** Opens the key that signs. An admin's own may have a passphrase, or be in an ssh-agent. */
 export async function openSubmitter(
   config: Config,
   portalName: string | undefined,
   keyFile: string | undefined,
 ): Promise<Signer> {
-  if (portalName !== undefined) return findSubmitter(config, portalName, keyFile);
+  if (portalName !== undefined) return portalSigner(config, portalName, keyFile);
   const path = keyFile ?? ownKeyPath(config);
   const { publicKey, signing } = await openOwnKey(path);
   const listed = findSigner(portalsOfAdmins(config), publicKey);
@@ -34,6 +34,18 @@ export async function openSubmitter(
     );
   }
   return ownSigner(owner.admin, kid, signing);
+}
+
+/**
+ * Opens the admin's own key for signing what must be proved without PostgreSQL, where the keys are that were added by
+ * request. Throws USAGE unless the configuration lists it.
+ */
+export async function openListedKey(config: Config): Promise<OwnKey & { portal: string }> {
+  const path = ownKeyPath(config);
+  const own = await openOwnKey(path);
+  const listed = findSigner(portalsOfAdmins(config), own.publicKey);
+  if (listed !== undefined) return { ...own, portal: listed.portal.name };
+  throw usage(`the configuration does not list the key ${path} for any admin`);
 }
 
 /** An admin who signs with a key that a request has made known. */

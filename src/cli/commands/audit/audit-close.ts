@@ -19,7 +19,7 @@ import type { Command } from '../../command.ts';
 import { configOf, wantsJson } from '../../configuration.ts';
 import { operatorName } from '../../operator.ts';
 import { type Progress, startProgress } from '../../progress.ts';
-import { findSubmitter } from '../../submission.ts';
+import { openListedKey } from '../../own-key/submitter.ts';
 import { print, printJson } from '../../table.ts';
 import { count } from '../../../shared/printable.ts';
 
@@ -28,12 +28,11 @@ export function defineClose(command: Command): void {
     .summary('move a past year into a signed file')
     .description(
       "Writes the rows of a past year, with their hashes, into a file that is signed with an admin's own\n" +
-        'key (CHAMBERLAIN_ADMIN_KEY, or `adminKey`): one that the configuration lists, without a passphrase.\n' +
-        'Reads the file back, records its digest, and removes the rows. The chain continues from the last\n' +
-        'of them. `audit verify FILE...` verifies such files. The oldest year must be closed first, and\n' +
-        'every request of the year must be done. Times are UTC. The command may be interrupted at any\n' +
-        'moment, and run again. It writes as the owner of the database, and needs the secret\n' +
-        '`postgres-owner`.',
+        'key (CHAMBERLAIN_ADMIN_KEY, or `adminKey`), which the configuration must list. Reads the file back,\n' +
+        'records its digest, and removes the rows. The chain continues from the last of them. `audit verify\n' +
+        'FILE...` verifies such files. The oldest year must be closed first, and every request of the year\n' +
+        'must be done. Times are UTC. The command may be interrupted at any moment, and run again. It writes\n' +
+        'as the owner of the database, and needs the secret `postgres-owner`.',
     )
     .argument('<YEAR>', 'such as 2025', parseYear)
     .option('--out <folder>', 'the folder for the file, where it must stay', '.')
@@ -129,7 +128,7 @@ async function fileAndRecord(
   const found = await store.findYear(client, year);
   const { first, last, row, hash, after } = found;
   if (!existsSync(path)) {
-    const signer = findSubmitter(config, undefined, undefined);
+    const signer = await openListedKey(config);
     const head = { audit: config.realm, year, first, after };
     await writeAuditFile(
       path,

@@ -1,5 +1,5 @@
 /** A year of the audit in a file: what goes into it, how it is verified later, and what an interrupted run leaves. */
-import type { ChildProcess } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
   appendFileSync,
@@ -16,6 +16,9 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { Client as PgClient } from 'pg';
 import { closeYear } from '../../../../src/cli/commands/audit/audit-close.ts';
 import { verifyAll } from '../../../../src/cli/commands/audit/audit.ts';
+import { encryptKey, openOwnKey } from '../../../../src/cli/own-key/own-key.ts';
+import { readSigningKey } from '../../../../src/requests/token.ts';
+import { lineOf } from '../../../../src/ssh-keys/ed25519-key.ts';
 import { verifyAudit } from '../../../../src/audit/audit-verify.ts';
 import { sealAudit } from '../../../../src/audit/audit-seals.ts';
 import {
@@ -125,6 +128,53 @@ test('the rows of a year are in its file and no longer in PostgreSQL; the chain 
   expect((await close(2023)).out).toMatch(
     /^2023 was already closed: 2500 rows\nfile   audit-tools-2023.jsonl\n/u,
   );
+});
+
+describe("the admin's own key", () => {
+  const env = (file: string, more = {}) => ({
+    ...{ config: world.configFile, terminal: true as const, input: 'a passphrase\n' },
+    env: { CHAMBERLAIN_ADMIN_KEY: file, ...more },
+  });
+  const closeWith = (...of: Parameters<typeof env>) =>
+    runCli(['audit', 'close', '2023', '--out', out], env(...of));
+  beforeEach(async () => {
+    await write(2023, 3);
+    const key = readSigningKey(world.adminKey);
+    writeFileSync(join(out, 'id'), encryptKey(key, 'a passphrase', ''), { mode: 0o600 });
+    writeFileSync(join(out, 'id.pub'), `${lineOf(key)}\n`);
+  });
+
+  test('may have a passphrase', async () => {
+    expect(await closeWith(join(out, 'id'))).toMatchObject(good);
+    expect(await faults(fileOf(2023))).toEqual([]);
+  });
+
+  test('may be in an ssh-agent', async () => {
+    const file = join(out, 'id');
+    execFileSync('ssh-keygen', ['-pq', '-P', 'a passphrase', '-N', '', '-f', file]);
+    const agent = { SSH_AUTH_SOCK: join(out, 'agent') };
+    const running = spawn('ssh-agent', ['-D', '-a', agent.SSH_AUTH_SOCK], { stdio: 'ignore' });
+    try {
+      await eventually('the agent', () => {
+        const added = spawnSync('ssh-add', ['-q', file], { env: { ...process.env, ...agent } });
+        return Promise.resolve(added.status === 0);
+      });
+      expect(await closeWith(`${file}.pub`, agent)).toMatchObject(good);
+      expect(await faults(fileOf(2023))).toEqual([]);
+    } finally {
+      running.kill();
+    }
+  });
+
+  test('must be in the configuration', async () => {
+    const { file } = world.makeKey('unlisted');
+    const closed = await closeWith(file);
+    expect(closed).toMatchObject({ exit: 2 });
+    expect(closed.out).toMatch(
+      /^USAGE: the configuration does not list the key .*unlisted\.pem for any admin\./mu,
+    );
+    expect(await rowsOf('audit_closings')).toBe(0);
+  });
 });
 
 test('the chain continues too in a realm where nothing has happened since', async () => {
@@ -302,13 +352,12 @@ describe('faults of a file are reported with its name', () => {
     ]);
     await tamper('TRUNCATE audit_closings');
     put(2022, forged);
-    const key = world.makeKey('stranger').file;
-    const { readSigningKey } = await import('../../../../src/requests/token.ts');
+    const own = await openOwnKey(world.makeKey('stranger').file);
     const { writeAuditFile } = await import('../../../../src/audit/audit-file.ts');
     const stranger = join(out, 'by-a-stranger');
     await writeAuditFile(
       stranger,
-      { portal: 'admin.steward', key: readSigningKey(key) },
+      { portal: 'admin.steward', ...own },
       JSON.parse(forged[0] ?? ''),
       rowsFrom(forged.slice(1, -1)),
     );
