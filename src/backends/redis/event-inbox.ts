@@ -9,7 +9,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ErrorCode, Job, type Queue } from 'bullmq';
 import type { Redis } from 'ioredis';
-import { mendTypes, NO_LOCK } from './queue-keys.ts';
+import { cleanIds, mendTypes, NO_LOCK } from './queue-keys.ts';
 import { eventsQueue, openQueue, positionKey } from './queue.ts';
 import {
   connectConsumer,
@@ -165,11 +165,13 @@ function look({ guarded }: Opened, of: PortalQueue): Promise<Look> {
 /** The first job: one that was fetched and has not ended, or the one that waits. */
 async function readNext(of: PortalQueue): Promise<WaitingEvents | undefined> {
   const { queue, redis } = of;
-  const [job] = await queue.getRanges(['active', 'waiting'], 0, 0).catch(async (error: Error) => {
+  const next = { parts: ['active', 'wait'], most: 1 };
+  const { ids } = await cleanIds(redis, queue, next).catch(async (error: Error) => {
     // a key that somebody has made of another type would block the queue for ever
     if (/\bWRONGTYPE\b/u.test(error.message)) await mendTypes(redis, queue);
     throw error;
   });
+  const [job] = ids;
   if (job === undefined) return undefined;
   const key = queue.toKey(job);
   const isReadable = (await redis.hstrlen(key, 'data')) <= MOST_JOB_BYTES;

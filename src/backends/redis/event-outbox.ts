@@ -4,10 +4,10 @@
  * Anyone who has the Redis password of a portal may write anything into its queue. So only two things are read
  * there: the state of a job that we know by its id, and a short answer.
  */
-import type { JobType, Queue } from 'bullmq';
+import type { Queue } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { RequestNews } from '../../events/deliveries.ts';
-import { lockOf, mendTypes, pausedOf, removeJobs, results } from './queue-keys.ts';
+import { cleanIds, JOB_PARTS, lockOf, mendTypes, removeJobs, results } from './queue-keys.ts';
 import { eventsQueue, newsKey, openQueue, positionKey } from './queue.ts';
 import {
   connectProducer,
@@ -24,12 +24,6 @@ const MOST_ANSWER_BYTES = 200;
 
 /** How many jobs of each part of a queue are examined in one go, besides the relay's own. */
 const MOST_OTHERS = 1000;
-
-/** Wherever a job may be. */
-const JOB_TYPES: JobType[] = [
-  ...(['wait', 'active', 'prioritized', 'delayed', 'completed', 'failed'] as const),
-  'waiting-children',
-];
 
 /** As long as a verdict is kept. */
 const NEWS_SECONDS = 3600;
@@ -192,11 +186,8 @@ async function readState({ queue, redis }: PortalQueue, job: string): Promise<Jo
 }
 
 async function removeAllBut({ queue, redis }: PortalQueue, job: string | null): Promise<boolean> {
-  const found = await Promise.all([
-    queue.getRanges(JOB_TYPES, 0, MOST_OTHERS),
-    redis.lrange(pausedOf(queue), 0, MOST_OTHERS),
-  ]);
-  const ids = new Set(found.flat());
+  const found = await cleanIds(redis, queue, { parts: JOB_PARTS, most: MOST_OTHERS });
+  const ids = new Set(found.ids);
   const others = [...ids].filter((id) => id !== job);
   const locks = redis.pipeline();
   for (const id of others) locks.pttl(lockOf(queue, id));
@@ -204,7 +195,7 @@ async function removeAllBut({ queue, redis }: PortalQueue, job: string | null): 
   const free = others.filter((_, n) => !isHeld(left[n]));
   await removeJobs(redis, queue, free);
   await queue.trimEvents(MOST_ENTRIES);
-  return free.length === others.length && ids.size <= MOST_OTHERS;
+  return free.length === others.length && ids.size < MOST_OTHERS && found.removed === 0;
 }
 
 /**

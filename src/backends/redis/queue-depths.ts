@@ -2,7 +2,7 @@
 import type { Log } from '../../shared/log.ts';
 import { newGauge, openSource, portalLabel, type Reading } from '../../shared/metrics.ts';
 import { pausedOf, resultsOfType } from './queue-keys.ts';
-import { readRestedTimes } from './queued-jobs.ts';
+import { readOldTimes } from './queued-jobs.ts';
 import { openQueue } from './queue.ts';
 import {
   connectProducer,
@@ -74,23 +74,18 @@ export async function readDepths(
           const [wait, prioritized] = [queue.toKey('wait'), queue.toKey('prioritized')];
           const counts = redis.pipeline();
           counts.llen(wait).zcard(prioritized).llen(pausedOf(queue)).zcard(queue.toKey('delayed'));
-          const ends = redis.pipeline();
-          // an urgent job is taken first, and so added at the other end
-          ends.lindex(wait, 0).lindex(wait, -1).zrange(prioritized, '0', '0');
-          const [counted, ids, rested] = await Promise.all([
+          const [counted, times] = await Promise.all([
             counts.exec(),
-            ends.exec(),
-            readRestedTimes(redis, queue),
+            readOldTimes(redis, queue, [
+              { parts: ['wait', 'prioritized'] },
+              // an urgent job is taken first, and so added at the other end
+              { parts: ['wait'], backward: true },
+            ]),
           ]);
-          const times = redis.pipeline();
-          for (const id of resultsOfType(ids).flat()) {
-            // not the whole job: it may be of any size
-            if (typeof id === 'string') times.hget(queue.toKey(id), 'timestamp');
-          }
           return {
             queue: name,
             jobs: resultsOfType<number>(counted).reduce((sum: number, n) => sum + (n ?? 0), 0),
-            ageSeconds: ageOf([...resultsOfType(await times.exec()), ...rested]),
+            ageSeconds: ageOf(times),
           };
         }),
       ),
@@ -101,7 +96,7 @@ export async function readDepths(
 }
 
 /** The time in a job is what its sender says. */
-function ageOf(timestamps: readonly unknown[]): number {
+function ageOf(timestamps: readonly (string | null)[]): number {
   const now = Date.now();
   const ages = timestamps.flatMap((time) => {
     const ms = Number(time ?? Number.NaN);

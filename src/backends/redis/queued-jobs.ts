@@ -1,7 +1,8 @@
 /** Jobs that wait in a queue that anyone may have written: what they are, and how many there may be. */
+import { randomInt } from 'node:crypto';
 import type { Queue } from 'bullmq';
 import type { Redis } from 'ioredis';
-import { results, resultsOfType } from './queue-keys.ts';
+import { type Reading, readIds, results, resultsOfType } from './queue-keys.ts';
 
 /**
  * A job that takes more memory of Redis than this is removed unread: at most 64 KiB of data, and what surrounds
@@ -94,14 +95,31 @@ function isSound(job: Readonly<Record<string, string>> | undefined): boolean {
 }
 
 /**
- * Removes the newest jobs of a queue until it has as many as it may have, or that many are removed; returns how many. It
- * counts the jobs itself: ioredis sends a command again whose answer was lost with its connection.
+ * Removes the newest jobs of a queue until it has as many as it may have, or that many are removed; returns how many. How
+ * large its jobs are, it estimates from some of them: the size of each over all its fields (by default, Redis measures the
+ * first five and extrapolates), and of its id. It counts the jobs itself: ioredis sends a command again whose answer was
+ * lost with its connection.
  */
 const SHORTEN = `
-local surplus = -ARGV[1]
-for n = 2, 3 do surplus = surplus + redis.call('LLEN', KEYS[n]) end
-for n = 4, 5 do surplus = surplus + redis.call('ZCARD', KEYS[n]) end
-surplus = math.min(surplus, tonumber(ARGV[2]))
+local mostJobs, mostBytes, mostRemoved = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local fields, sample = ARGV[4], tonumber(ARGV[5])
+math.randomseed(tonumber(ARGV[6]))
+local total, sampled, bytes = 0, 0, 0
+local function measure(id)
+  sampled = sampled + 1
+  bytes = bytes + #id + (redis.call('MEMORY', 'USAGE', KEYS[1] .. id, 'SAMPLES', fields) or 0)
+end
+for n = 2, 3 do
+  local length = redis.call('LLEN', KEYS[n])
+  total = total + length
+  for _ = 1, math.min(sample, length) do measure(redis.call('LINDEX', KEYS[n], math.random(0, length - 1))) end
+end
+for n = 4, 5 do
+  total = total + redis.call('ZCARD', KEYS[n])
+  for _, id in ipairs(redis.call('ZRANDMEMBER', KEYS[n], sample)) do measure(id) end
+end
+local most = math.min(mostJobs, math.floor(mostBytes * sampled / math.max(1, bytes)))
+local surplus = math.min(total - most, mostRemoved)
 local removed = 0
 local function remove(id)
   redis.call('UNLINK', KEYS[1] .. id)
@@ -134,41 +152,44 @@ export async function removeSurplus(
   sharers: number,
 ): Promise<number> {
   if (total <= SAMPLE) return 0;
-  const share = MOST_WAITING_BYTES / Math.max(1, sharers);
-  const [lists, sets] = [LISTS.map(toKey), SETS.map(toKey)];
-  const sample = redis.pipeline();
-  for (const list of lists) {
-    for (let n = 0; n < SAMPLE; n += 1) sample.lindex(list, Math.floor(Math.random() * total));
-  }
-  for (const set of sets) sample.zrandmember(set, SAMPLE);
-  const sampled = results<string | string[] | null>(await sample.exec()).flat();
-  const sizes = redis.pipeline();
-  // the size is computed over this many fields: by default, Redis measures the first five and extrapolates
-  for (const id of sampled) {
-    if (id !== null) sizes.memory('USAGE', toKey(id), 'SAMPLES', FIELDS.size);
-  }
-  const bytes = results<number | null>(await sizes.exec()).map((size) => size ?? 0);
-  const average = bytes.reduce((a, b) => a + b, 0) / Math.max(1, bytes.length);
-  const most = Math.min(MOST_WAITING, Math.floor(share / Math.max(1, average)));
-  if (total <= most) return 0;
-  const keys = [toKey(''), ...lists, ...sets];
-  return (await redis.eval(SHORTEN, keys.length, ...keys, most, MOST_REMOVED)) as number;
+  const share = Math.floor(MOST_WAITING_BYTES / Math.max(1, sharers));
+  const keys = ['', ...LISTS, ...SETS].map(toKey);
+  const words = [MOST_WAITING, share, MOST_REMOVED, FIELDS.size, SAMPLE, randomInt(2 ** 31)];
+  return (await redis.eval(SHORTEN, keys.length, ...keys, ...words)) as number;
 }
 
 /** So many delayed jobs of a queue are looked at: those that come next. */
 const MOST_DELAYED = 16;
 
 /**
- * The times in those delayed jobs that intake has tried and lets rest. A job that its sender has delayed is not late. Of
- * each job only two fields are read: it may be of any size.
+ * When the jobs that come next were added, as their senders say: of each of these ends of a queue the first, and those
+ * that intake has tried and lets rest. A job that its sender has delayed is not late. Of each job only two fields are
+ * read: it may be of any size.
  */
-export async function readRestedTimes(redis: Redis, { toKey }: Queue): Promise<(string | null)[]> {
-  const next = redis.pipeline().zrange(toKey('delayed'), '0', String(MOST_DELAYED - 1));
+export async function readOldTimes(
+  redis: Redis,
+  queue: Queue,
+  ends: readonly Omit<Reading, 'most'>[],
+): Promise<(string | null)[]> {
+  const [delayed = [], ...next] = await Promise.all(
+    [{ parts: ['delayed'], most: MOST_DELAYED }, ...ends.map((end) => ({ ...end, most: 1 }))].map(
+      async (what) => {
+        try {
+          return await readIds(redis, queue, what);
+        } catch (error) {
+          // a portal may have written a value of another type, which is no job
+          if (/\bWRONGTYPE\b/u.test((error as Error).message)) return [];
+          throw error;
+        }
+      },
+    ),
+  );
+  const rested = new Set(delayed);
+  const ids = [...new Set([...delayed, ...next.flat()])];
   const reading = redis.pipeline();
-  for (const id of resultsOfType<string[]>(await next.exec()).flat()) {
-    if (id !== undefined) reading.hmget(toKey(id), 'timestamp', 'processedOn');
-  }
-  return resultsOfType<(string | null)[]>(await reading.exec()).flatMap(
-    ([time = null, tried = null] = []) => (tried === null ? [] : [time]),
+  for (const id of ids) reading.hmget(queue.toKey(id), 'timestamp', 'processedOn');
+  const fields = resultsOfType<(string | null)[]>(await reading.exec());
+  return fields.flatMap(([time = null, tried = null] = [], n) =>
+    rested.has(ids[n] as string) && tried === null ? [] : [time],
   );
 }

@@ -8,7 +8,8 @@
  * | --------------------------------------------------- | ------------------------------- | ------------------- |
  * | more than 160 KiB in Redis                          | removed unread                  | `REQUEST_TOO_LARGE` |
  * | no hash, fields that BullMQ's `add` does not write, | removed                         | `REQUEST_MALFORMED` |
- * | data or options that are not JSON                   |                                 |                     |
+ * | data or options that are not JSON, an id of more    |                                 |                     |
+ * | than 512 bytes, or that is not UTF-8                |                                 |                     |
  * | newer than what may wait (see MOST_WAITING)         | removed unread                  | `QUEUE_FULL`        |
  * | a job that is not a valid request of its portal     | fails, with the code and why    | its code            |
  * | a request                                           | completes: the verdict is its   | not at all          |
@@ -33,7 +34,7 @@ import {
   isOfJob,
   KEPT_SECONDS,
   mendAll,
-  MOST_ACTIVE,
+  readActive,
   reclaim,
   type RequestQueue,
   shortenAll,
@@ -121,8 +122,7 @@ async function mendFetch(inbox: Inbox, queue: RequestQueue, taken: readonly Take
   if (!/^(Syntax|Type|Range)Error$/u.test(error.name) && !/WRONGTYPE|integer/u.test(error.message))
     return;
   const inHand = new Set(taken.map(({ job }) => job.id));
-  const active = await queue.asIntake.getRanges(['active'], 0, MOST_ACTIVE - 1);
-  const unheld = active.filter((id) => !inHand.has(id));
+  const unheld = (await readActive(inbox, queue)).filter((id) => !inHand.has(id));
   await discardUnsound(inbox, queue, unheld);
 }
 

@@ -7,7 +7,7 @@ import type { Redis } from 'ioredis';
 import type { Config } from '../../shared/config.ts';
 import type { Code } from '../../shared/errors.ts';
 import { findSound, removeSurplus } from './queued-jobs.ts';
-import { mendTypes, removeJobs } from './queue-keys.ts';
+import { type Cleaned, cleanIds, mendTypes, type Reading, removeJobs } from './queue-keys.ts';
 import { openQueue, requestsQueue } from './queue.ts';
 import {
   connectConsumer,
@@ -20,7 +20,7 @@ import {
 } from './redis-connection.ts';
 
 /** Intake holds at most this many; whatever else is active was put there by somebody else. */
-export const MOST_ACTIVE = 64;
+const MOST_ACTIVE = 64;
 /** A verdict is kept for an hour, for clients that wait for it. */
 export const KEPT_SECONDS = 3600;
 /** Longer than a job that has failed rests, whichever process has let it rest. */
@@ -235,11 +235,13 @@ const PROMOTED_MS = 100;
 export async function inspect(inbox: Inbox, queue: RequestQueue, most: number): Promise<number> {
   const { portal, asIntake } = queue;
   const due = (Date.now() + PROMOTED_MS) * SCORE_OF_MS;
-  const [waiting, delayed] = await Promise.all([
-    asIntake.getRanges(['wait', 'prioritized'], 0, most - 1, true),
-    inbox.redis.zrangebyscore(asIntake.toKey('delayed'), 0, due, 'LIMIT', 0, MOST_PROMOTED),
+  const read = await Promise.all([
+    readOwn(inbox, queue, { parts: ['wait', 'prioritized'], most }),
+    readOwn(inbox, queue, { parts: ['delayed'], most: MOST_PROMOTED, scores: [0, due] }),
   ]);
-  const ids = [...new Set([...waiting, ...delayed])];
+  // jobs behind such an id are not read yet, and BullMQ might take them
+  if (read.some(({ removed }) => removed > 0)) return 0;
+  const ids = [...new Set(read.flatMap((each) => each.ids))];
   const sound = await findSound(inbox.redis, asIntake, ids);
   const unsound = ids.filter((id) => !sound.has(id));
   for (const id of unsound) {
@@ -248,6 +250,24 @@ export async function inspect(inbox: Inbox, queue: RequestQueue, most: number): 
   await discard(inbox, queue, unsound);
   inbox.removed ||= unsound.length > 0;
   return sound.size;
+}
+
+/** The ids of jobs. What is no id is removed, and counted. */
+async function readOwn(
+  inbox: Inbox,
+  { portal, asIntake }: RequestQueue,
+  what: Reading,
+): Promise<Cleaned> {
+  const read = await cleanIds(inbox.redis, asIntake, what);
+  countJunk(inbox, portal, 'REQUEST_MALFORMED', read.removed);
+  inbox.removed ||= read.removed > 0;
+  return read;
+}
+
+/** The active jobs, the last one that was taken first. */
+export async function readActive(inbox: Inbox, queue: RequestQueue): Promise<string[]> {
+  const what = { parts: ['active'], most: MOST_ACTIVE, backward: true };
+  return (await readOwn(inbox, queue, what)).ids;
 }
 
 /** Removes the newest jobs of queues that are longer than they may be. */
@@ -265,9 +285,7 @@ export async function shortenAll(inbox: Inbox, totals: readonly number[]): Promi
 export async function reclaim(inbox: Inbox, where: 'first' | 'last'): Promise<void> {
   for (const queue of inbox.queues) {
     const { asIntake } = queue;
-    // the last one that was taken is the first in the list
-    const ids = await asIntake.getRanges(['active'], 0, MOST_ACTIVE - 1);
-    const sound = await discardUnsound(inbox, queue, ids);
+    const sound = await discardUnsound(inbox, queue, await readActive(inbox, queue));
     const backend = asIntake.getBackend();
     const moving =
       where === 'first'
@@ -298,11 +316,11 @@ export function tidyInbox(inbox: Inbox): Promise<void> {
   const { redis, guarded, queues } = inbox;
   return guarded('removing requests that ended long ago', async () => {
     const since = Date.now() - KEPT_SECONDS * 1000;
-    for (const { asIntake: queue } of queues) {
+    for (const queue of queues) {
       for (const ended of ['completed', 'failed']) {
         // `clean` of BullMQ would follow a job's links, and add an event each time
-        const old = await redis.zrangebyscore(queue.toKey(ended), 0, since, 'LIMIT', 0, 1000);
-        await removeJobs(redis, queue, old);
+        const what = { parts: [ended], most: 1000, scores: [-Infinity, since] } as const;
+        await removeJobs(redis, queue.asIntake, (await readOwn(inbox, queue, what)).ids);
       }
     }
     await shortenAll(inbox, (await countJobs(inbox)).totals);

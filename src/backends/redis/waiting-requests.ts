@@ -1,5 +1,5 @@
 /** How long requests have waited for their verdict. Reads by the admin's account, and changes nothing. */
-import { readRestedTimes } from './queued-jobs.ts';
+import { readOldTimes } from './queued-jobs.ts';
 import { openQueue, requestsQueue } from './queue.ts';
 import { connectProducer, guardRedis, type RedisPlace } from './redis-connection.ts';
 
@@ -20,10 +20,8 @@ export async function readOldestWaiting(
   const redis = connectProducer(config, 'admin');
   const oldestOf = async (portal: string, urgent: boolean): Promise<Waiting[]> => {
     const queue = openQueue(redis, requestsQueue(portal, urgent));
-    const next = await queue.getRanges(['wait', 'active', 'prioritized'], 0, 0, true);
-    // not the whole job: it may be of any size
-    const times = await Promise.all(next.map((id) => redis.hget(queue.toKey(id), 'timestamp')));
-    return [...times, ...(await readRestedTimes(redis, queue))].flatMap((time) => {
+    const times = await readOldTimes(redis, queue, [{ parts: ['wait', 'active', 'prioritized'] }]);
+    return times.flatMap((time) => {
       const since = new Date(Number(time ?? NaN));
       return Number.isNaN(since.getTime()) ? [] : [{ portal, since }];
     });
@@ -31,13 +29,7 @@ export async function readOldestWaiting(
   try {
     return await guardRedis(redis)('reading the requests that wait', async () => {
       const waiting = portals.flatMap((portal) =>
-        [true, false].map((urgent) =>
-          oldestOf(portal, urgent).catch((error: Error) => {
-            // the queue of a portal may contain anything: a value of another type is not a request
-            if (error.message.startsWith('WRONGTYPE')) return [];
-            throw error;
-          }),
-        ),
+        [true, false].map((urgent) => oldestOf(portal, urgent)),
       );
       const all = (await Promise.all(waiting)).flat();
       return all.toSorted((a, b) => a.since.getTime() - b.since.getTime())[0];

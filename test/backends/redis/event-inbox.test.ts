@@ -68,6 +68,27 @@ test('what the relay did not write is ended, so that the relay sends its own aga
   expect(await outbox.look('portal', 'one')).toEqual({ state: 'completed', have: undefined });
 });
 
+test.each([
+  ['longer than a key may be', 'x'.repeat(2 ** 20 - 6)],
+  ['not UTF-8', Buffer.from([0xff, 0xfe])],
+])('an id that is %s hides no events, and the relay removes it unread', async (_what, id) => {
+  await outbox.add('portal', 'one', 'a token');
+  await redis.rpush('bull:events.portal:active', id);
+  expect(await eventsOf('portal')).toEqual({ job: 'one', token: 'a token' });
+  for (const part of ['wait', 'active', 'paused'])
+    await redis.rpush(`bull:events.portal:${part}`, id);
+  const others = ['prioritized', 'delayed', 'completed', 'failed', 'waiting-children'];
+  for (const part of others) await redis.zadd(`bull:events.portal:${part}`, 1, id);
+  expect(await outbox.removeOthers('portal', 'one')).toBe(false); // there may be more
+  expect(await outbox.removeOthers('portal', 'one')).toBe(true);
+  expect(await redis.keys('bull:events.portal:*')).not.toEqual(
+    expect.arrayContaining([
+      expect.stringMatching(/:(active|paused|prioritized|delayed|failed)$/u),
+    ]),
+  );
+  expect(await eventsOf('portal')).toEqual({ job: 'one', token: 'a token' });
+});
+
 test('whoever waits is woken by a job, and by the signal', async () => {
   const never = new AbortController().signal;
   const look = await inbox.look('portal');

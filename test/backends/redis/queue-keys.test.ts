@@ -228,16 +228,25 @@ describe.each([
   });
 });
 
-test('only a key of another type is no request that waits: any other error says nothing', async () => {
+test('neither a key of another type nor an odd id is a request that waits, and any other error says nothing', async () => {
   await redis.set(queue.toKey('wait'), 'of another type');
   const since = new Date(1000);
   await openQueue(redis, 'requests.two').add('request', {}, { timestamp: since.getTime() });
   const oldest = () => readOldestWaiting(world.config, ['one', 'two']);
   expect(await oldest()).toEqual({ portal: 'two', since });
+  for (const id of ['x'.repeat(2 ** 20 - 6), Buffer.from([0xff, 0xfe])]) {
+    await redis.rpush('bull:requests.two:active', id);
+    await redis.zadd('bull:requests.two:delayed', 1, id);
+    expect(await oldest()).toEqual({ portal: 'two', since });
+    const [depth] = await readDepths(world.config, 'intake', ['requests.two']);
+    expect(depth).toMatchObject({ queue: 'requests.two', ageSeconds: expect.any(Number) });
+    expect(depth?.ageSeconds).toBeGreaterThan(1e9);
+  }
+  expect(await redis.llen('bull:requests.two:active')).toBe(2); // a look changes nothing
   try {
-    await redis.call('ACL', 'SETUSER', redisUser('admin'), '-hget');
+    await redis.call('ACL', 'SETUSER', redisUser('admin'), '-hmget');
     await expect(oldest()).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
   } finally {
-    await redis.call('ACL', 'SETUSER', redisUser('admin'), '+hget');
+    await redis.call('ACL', 'SETUSER', redisUser('admin'), '+hmget');
   }
 });

@@ -28,6 +28,12 @@ import { openReadyInbox } from './ready-inbox.ts';
 
 const PORTALS = ['one', 'two', 'three'];
 
+/** Ids that Redis takes, and that no answer or key may hold: a key made of the longest is longer than Redis takes. */
+const STRANGE_IDS: [what: string, id: string | Buffer][] = [
+  ['an id of almost 1 MiB', 'x'.repeat(2 ** 20 - 16)],
+  ['an id that is not UTF-8', Buffer.from([0xff, 0xfe])],
+];
+
 let world: World;
 let redis: Redis;
 let inbox: Inbox;
@@ -278,6 +284,18 @@ describe('whatever a portal does to its own queues', () => {
         },
       ],
     ),
+    ...['wait', 'active'].flatMap((part) =>
+      STRANGE_IDS.map(([what, id]): [string, () => Promise<unknown>] => [
+        `${what} in ${part}`,
+        () => redis.multi().rpush(`${prefix}:${part}`, id).lpush(`${prefix}:${part}`, id).exec(),
+      ]),
+    ),
+    ...['prioritized', 'delayed'].flatMap((part) =>
+      STRANGE_IDS.map(([what, id]): [string, () => Promise<unknown>] => [
+        `${what} in ${part}`,
+        () => redis.zadd(`${prefix}:${part}`, 1, id),
+      ]),
+    ),
     ['ended jobs that are a text', () => redis.set(`${prefix}:completed`, 'x')],
     ['paused jobs that are a text', () => redis.set(`${prefix}:paused`, 'x')],
     [
@@ -316,6 +334,30 @@ describe('whatever a portal does to its own queues', () => {
       );
       return tokens(taken).includes('one a');
     });
+  });
+
+  test('strange ids are removed, with their jobs, counted, and not sent to intake', async () => {
+    const before = await sent();
+    for (const part of ['wait', 'delayed', 'completed']) {
+      for (const [, id] of STRANGE_IDS) {
+        const own = Buffer.concat([Buffer.from(part), Buffer.from(id)]);
+        if (part === 'wait') await redis.rpush(`${prefix}:${part}`, own);
+        else await redis.zadd(`${prefix}:${part}`, 1, own);
+        if (own.length < 1000)
+          await redis.set(Buffer.concat([Buffer.from(`${prefix}:`), own]), 'x');
+      }
+    }
+    await add('requests.one', 'a');
+    await eventually('the request behind them', async () =>
+      tokens(await takeRequests(inbox, 16)).includes('one a'),
+    );
+    await tidyInbox(inbox);
+    expect(takeJunk(inbox)).toEqual([
+      { portal: 'one', code: 'REQUEST_MALFORMED', count: 3 * STRANGE_IDS.length },
+    ]);
+    const left = (await redis.keys(`${prefix}:*`)).map((key) => key.slice(prefix.length + 1));
+    expect(left.filter((part) => /^(?:wait|delayed|completed)/u.test(part))).toEqual([]);
+    expect((await sent()) - before).toBeLessThan(256 * 1024);
   });
 
   test('a key of another type makes no other portal wait, not even once', async () => {
