@@ -80,7 +80,7 @@ function openLoading(inUse: ConfigInUse, works: readonly string[], log: Log): Lo
       }
       // what requests have changed waits for no file
       const ofRows = await attempt(inUse.loadAdded(client));
-      if (ofRows !== null) faultOfFile = null; // perhaps it was the same
+      if (ofRows === faultOfFile) faultOfFile = null; // the file was right
       uses.error = ofRows ?? faultOfFile;
     },
   };

@@ -105,6 +105,29 @@ test('what a request adds counts also where the file is wrong, and no edit of it
   expect(await chamberlain('reload')).toMatchObject({ exit: 0 });
 });
 
+test('what is wrong with the file is not forgotten while what a request added is wrong too', async () => {
+  const errorNow = async () =>
+    (await query(realm.world, 'SELECT error FROM configurations'))[0]?.['error'] as string | null;
+  realm.write((config) => ({ ...config, reservedNames: ['Wrong!'] }));
+  realm.work().kill('SIGHUP');
+  await eventually('the error of the file', async () => (await errorNow())?.includes('reservedNames'));
+  await query(
+    realm.world,
+    `INSERT INTO portals (name, settings, fingerprints, added_by, approved_by, added_at, changed_by, changed_at)
+     VALUES ('added', '{"events": "nowhere"}', '{}', 'a', 'b', now(), 'a', now())`,
+  );
+  await eventually('the error of the row', async () => (await errorNow())?.includes('added'));
+  await query(realm.world, `DELETE FROM portals WHERE name = 'added'`);
+  expect(
+    await eventually('another', async () => {
+      const error = await errorNow();
+      return error?.includes('added') === true ? undefined : [error];
+    }),
+  ).toEqual([expect.stringContaining('reservedNames')]);
+  realm.write((config) => ({ ...config, reservedNames: ['dragons'] }));
+  expect(await chamberlain('reload')).toMatchObject({ exit: 0 });
+});
+
 test('what needs a restart is refused with the rest, before any process is told', async () => {
   realm.write((config) => ({ ...config, admin: 'wardens', reservedNames: ['griffins'] }));
   const { exit, err } = await chamberlain('reload');
