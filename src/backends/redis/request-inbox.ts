@@ -98,6 +98,8 @@ async function takeInTurn(inbox: Inbox, counts: readonly number[], most: number)
 async function fetchFrom(inbox: Inbox, queue: RequestQueue, wanted: number): Promise<Taken[]> {
   if (wanted === 0) return [];
   const left = Math.min(wanted, await inspect(inbox, queue, wanted));
+  // BullMQ would keep to a limit that the portal has set until its end, although the portal has taken it away
+  Object.assign(queue.worker, { limitUntil: 0 });
   const fetched = await Promise.allSettled(
     Array.from({ length: left }, () => queue.worker.getNextJob(NO_LOCK, { block: false })),
   );

@@ -488,6 +488,16 @@ describe('whatever a portal does to its own queues', () => {
   });
 });
 
+test('a limit that a portal has set on its queue ends when it is taken away, however long it was to last', async () => {
+  await add('requests.one', 'a');
+  await redis.hset('bull:requests.one:meta', 'max', '1', 'duration', '3600000');
+  await redis.set('bull:requests.one:limiter', '1', 'PX', 3_600_000);
+  expect(await takeRequests(inbox, 16)).toEqual([]);
+  await redis.hdel('bull:requests.one:meta', 'max', 'duration');
+  await redis.del('bull:requests.one:limiter');
+  expect(tokens(await takeRequests(inbox, 16))).toEqual(['one a']);
+});
+
 test('a job that ends while its account is refused stays, and has the same verdict again', async () => {
   await closeInbox(inbox);
   const secret = join(world.config.secrets, 'redis-portal.barred');
