@@ -368,7 +368,7 @@ describe('on the machine of an admin', () => {
     const of = { config: api.world.configFile, terminal: true } as const;
     const wrong = await runCli(submit, { ...of, input: 'another passphrase\n' });
     expect(wrong.out).toMatch(/USAGE: the passphrase of .* is wrong/u);
-    const sent = await runCli(submit, { ...of, input: 'a long passphrase\n' });
+    const sent = await runCli(submit, { ...of, input: 'oops\u0015a long passphrasx\u007fe\n' });
     expect(sent).toMatchObject({ exit: 0 });
     await eventually('the tool', async () => {
       const rows = await read(`SELECT FROM tools WHERE name = 'filetool'`);

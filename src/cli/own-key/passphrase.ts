@@ -1,5 +1,7 @@
 /** Asks for a passphrase on the terminal, without showing it. It is never an argument or a variable of the environment. */
 import { openSync, writeSync } from 'node:fs';
+import { createInterface } from 'node:readline';
+import { Writable } from 'node:stream';
 import { ReadStream } from 'node:tty';
 import { ChamberlainError } from '../../shared/errors.ts';
 
@@ -15,46 +17,20 @@ export async function askPassphrases(questions: readonly string[]): Promise<stri
     });
   }
   const terminal = new ReadStream(fd);
-  terminal.setEncoding('utf8');
-  terminal.setRawMode(true);
+  // what is typed goes nowhere; without a history, nobody gets it again with the arrows
+  const output = new Writable({ write: (_text, _encoding, done) => done() });
+  const lines = createInterface({ input: terminal, output, terminal: true, historySize: 0 });
+  const answers: string[] = [];
   try {
     writeSync(fd, questions[0] ?? '');
-    return await readLines(terminal, questions.length, (line) => {
-      writeSync(fd, `\r\n${questions[line] ?? ''}`);
-    });
+    for await (const line of lines) {
+      answers.push(line);
+      writeSync(fd, `\r\n${questions[answers.length] ?? ''}`);
+      if (answers.length === questions.length) return answers;
+    }
+    throw new ChamberlainError('USAGE', 'no passphrase was given', { action: 'Try again.' });
   } finally {
-    terminal.setRawMode(false);
+    lines.close();
     terminal.destroy();
   }
-}
-
-const KEY = {
-  end: ['\r', '\n', '\u0004'],
-  abort: '\u0003',
-  erase: ['\u007f', '\b'],
-  clear: '\u0015',
-};
-
-async function readLines(
-  terminal: ReadStream,
-  count: number,
-  onLine: (lines: number) => void,
-): Promise<string[]> {
-  const lines: string[] = [];
-  let typed: string[] = [];
-  for await (const text of terminal.iterator({ destroyOnReturn: false }) as AsyncIterable<string>) {
-    for (const char of text) {
-      if (char === KEY.abort)
-        throw new ChamberlainError('USAGE', 'no passphrase was given', { action: 'Try again.' });
-      if (KEY.end.includes(char)) {
-        lines.push(typed.join(''));
-        typed = [];
-        onLine(lines.length);
-        if (lines.length === count) return lines;
-      } else if (KEY.erase.includes(char)) typed.pop();
-      else if (char === KEY.clear) typed = [];
-      else typed.push(char);
-    }
-  }
-  throw new ChamberlainError('USAGE', 'no passphrase was given', { action: 'Try again.' });
 }
