@@ -163,10 +163,7 @@ export async function follow(
         }
         if (request.result !== null) return failed(request);
         const parked = open.find((touch) => touch.state === 'parked');
-        if (parked !== undefined) {
-          const why = `${parked.role} has given up on ${parked.account}: ${parked.sentence ?? ''}`;
-          return failed({ verdict: 'accepted', code: parked.code, sentence: why });
-        }
+        if (parked !== undefined) return givenUp(parked);
         const isSurvey = request.kind === 'survey.run' || request.kind === 'repair.run';
         sentence = pool === undefined ? NOT_DONE : isSurvey ? NOT_SURVEYED : describeOpen(open);
       }
@@ -181,8 +178,19 @@ export async function follow(
   }
 }
 
+/** A role has given up on what it changed. */
+export function givenUp({
+  role,
+  account,
+  code,
+  sentence,
+}: Pick<OpenTouch, 'role' | 'account' | 'code' | 'sentence'>): Outcome {
+  const why = `${role} has given up on ${account}: ${sentence ?? ''}`;
+  return failed({ verdict: 'accepted', code, sentence: why });
+}
+
 /** It was refused, or cannot be done. */
-export function failed({
+function failed({
   verdict,
   code,
   sentence,

@@ -30,10 +30,17 @@ let current: Progress | undefined;
 /** Shows on a terminal what is being waited for, unless other progress is shown already. */
 export async function whileWaiting<T>(text: string, act: () => Promise<T>): Promise<T> {
   if (current !== undefined) return await act();
-  const progress = startProgress({ json: true });
-  progress.say(text);
+  return await withProgress(true, (say) => (say(text), act()));
+}
+
+/** Shows progress while `act` runs, which says what it is doing. `json` is that of `startProgress`. */
+export async function withProgress<T>(
+  json: boolean,
+  act: (say: Progress['say']) => Promise<T>,
+): Promise<T> {
+  const progress = startProgress({ json });
   try {
-    return await act();
+    return await act(progress.say);
   } finally {
     progress.end();
   }

@@ -9,7 +9,7 @@ import { findSubjectsByWord } from '../database/overview.ts';
 import { type Asked, askSurvey } from './asking.ts';
 import { configOf, wantsJson } from '../cli/configuration.ts';
 import { EXIT } from '../cli/exit.ts';
-import { startProgress } from '../cli/progress.ts';
+import { withProgress } from '../cli/progress.ts';
 import { parseSeconds } from '../cli/options/seconds.ts';
 import { unknownSubject, withAdmin } from '../cli/admin.ts';
 
@@ -57,16 +57,13 @@ export async function askByOptions(
     command.error(`error: ${target} is a target of ${owner}, not of ${role}`);
   }
   const config = known ?? configOf(command);
-  const progress = startProgress({ json: wantsJson(command) });
-  try {
+  return await withProgress(wantsJson(command), async (say) => {
     const subjects = await subjectsOf(config, words, target);
     return await askSurvey(config, 'admin', {
       ...{ subjects, target, role: owner ?? role },
-      ...{ timeoutMs: timeout * 1000, say: progress.say },
+      ...{ timeoutMs: timeout * 1000, say },
     });
-  } finally {
-    progress.end();
-  }
+  });
 }
 
 /** 4 if something could not be read, else 3 if there is a step or a finding that counts, else 0. */

@@ -51,11 +51,7 @@ function defineNew(command: Command): void {
       parsePerson,
     )
     .addOption(new Option('--label <text>', 'where the key is').default(hostname(), 'the host'))
-    .addOption(
-      new Option('--days <count>', 'for how many days it is valid')
-        .argParser(parseDays)
-        .default(365),
-    )
+    .option('--days <count>', 'for how many days it is valid', parseDays, 365)
     .addOption(
       new Option('--out <file>', 'the file of the key; its public half goes to FILE.pub').default(
         join(adminFolder(), 'admin-key'),

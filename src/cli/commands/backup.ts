@@ -6,7 +6,7 @@ import { ChamberlainError } from '../../shared/errors.ts';
 import type { Command } from '../command.ts';
 import { configOf, configPathOf, wantsJson } from '../configuration.ts';
 import { EXIT } from '../exit.ts';
-import { startProgress } from '../progress.ts';
+import { withProgress } from '../progress.ts';
 import { print, printJson } from '../table.ts';
 
 interface BackupOptions {
@@ -83,8 +83,7 @@ async function interruptibly<T>(
       );
     });
   }
-  const progress = startProgress({ json: true });
-  return await act(progress.say, ending.signal).finally(progress.end);
+  return await withProgress(true, (say) => act(say, ending.signal));
 }
 
 function renderMade({ set, bytes, archives, ...contents }: Made): string {

@@ -57,7 +57,7 @@ import type { Command } from '../command.ts';
 import { configOf, configPathOf, wantsJson } from '../configuration.ts';
 import { EXIT } from '../exit.ts';
 import { printPage } from '../fold.ts';
-import { startProgress } from '../progress.ts';
+import { withProgress } from '../progress.ts';
 import { LOGINS_LAST } from '../status/away.ts';
 import { askRoles } from '../../drift/asking.ts';
 import { readAdminKeys } from '../../requests/admin-keys.ts';
@@ -105,17 +105,13 @@ export function define(command: Command): void {
       const { etc, verbose } = command.opts<{ etc: string; verbose?: true }>();
       const config = configOf(command);
       const json = wantsJson(command);
-      const progress = startProgress({ json });
-      const lines = await examineRealm(config, configPathOf(command), etc, progress.say);
-      progress.end();
+      const lines = await withProgress(json, (say) =>
+        examineRealm(config, configPathOf(command), etc, say),
+      );
       const totals = countStates(lines);
-      const exit =
-        totals.unreadable > 0 ? EXIT.unreadable : totals.fix > 0 ? EXIT.pending : EXIT.done;
       if (json) printJson({ totals, lines });
       else printPage(renderLines(lines, totals, verbose === true));
-      process.exitCode = exit;
-      // do not wait for a check that hangs
-      process.stdout.write('', () => process.exit(exit));
+      endChecks(totals);
     });
 }
 
@@ -413,6 +409,13 @@ export function countStates(lines: readonly GroupedLine[]): Record<State, number
   const totals = { ok: 0, fix: 0, unreadable: 0, elsewhere: 0 };
   for (const { state } of lines) totals[state] += 1;
   return totals;
+}
+
+/** Ends the process as the lines say, without waiting for a check that hangs. */
+export function endChecks({ unreadable, fix: wrong }: Record<State, number>): void {
+  const exit = unreadable > 0 ? EXIT.unreadable : wrong > 0 ? EXIT.pending : EXIT.done;
+  process.exitCode = exit;
+  process.stdout.write('', () => process.exit(exit));
 }
 
 /** Problems first, each with what to do below it; within a state in the order of the checks. The totals come last. */

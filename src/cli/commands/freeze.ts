@@ -7,7 +7,7 @@ import type { Command } from '../command.ts';
 import { configOf, wantsJson } from '../configuration.ts';
 import { EXIT } from '../exit.ts';
 import { operatorName } from '../operator.ts';
-import { startProgress } from '../progress.ts';
+import { withProgress } from '../progress.ts';
 import { parseSeconds } from '../options/seconds.ts';
 import { withAdmin } from '../admin.ts';
 import { count, printable } from '../../shared/printable.ts';
@@ -85,23 +85,20 @@ export async function freezeAndWait(
   config: Config,
   { reason, keep, timeoutMs, json }: FreezeOptions,
 ): Promise<{ held: Freeze; was: Freeze | undefined; acting: Acting[] }> {
-  return withAdmin(config, async (client) => {
-    const progress = startProgress({ json });
-    try {
+  return withAdmin(config, (client) =>
+    withProgress(json, async (say) => {
       const terms = { by: operatorName(), reason, keep: keep === true };
       const { freeze: held, was } = await freeze(client, terms);
       const deadline = performance.now() + timeoutMs;
       for (;;) {
-        progress.say('frozen; waiting for verdicts in progress');
+        say('frozen; waiting for verdicts in progress');
         const acting = await readActing(client);
         if (acting.length === 0 || performance.now() >= deadline) return { held, was, acting };
-        progress.say(`frozen; waiting for the work in progress: ${describeActing(acting)}`);
+        say(`frozen; waiting for the work in progress: ${describeActing(acting)}`);
         await sleep(LOOK_MS);
       }
-    } finally {
-      progress.end();
-    }
-  });
+    }),
+  );
 }
 
 /** `frozen (since …, by …): reason`, without a full stop. */

@@ -7,7 +7,7 @@ import type { Config, RoleMachine } from '../../shared/config.ts';
 import { confirm, requireTerminal } from '../confirm.ts';
 import type { Command } from '../command.ts';
 import { configOf, configPathOf, wantsJson } from '../configuration.ts';
-import { startProgress, whileWaiting } from '../progress.ts';
+import { whileWaiting, withProgress } from '../progress.ts';
 import { print, printJson, renderColumns } from '../table.ts';
 
 const READING = 'reading the directory';
@@ -130,10 +130,9 @@ async function removeMachine(
     );
   }
   if (yes !== true && !(await confirm('\nDo that? [y/N] '))) return;
-  const progress = startProgress({ json });
-  await removeRoles(config, machine, {
-    ...{ configFile: configPathOf(command), say: progress.say },
-  }).finally(progress.end);
+  await withProgress(json, (say) =>
+    removeRoles(config, machine, { configFile: configPathOf(command), say }),
+  );
   const todo = leftAfterRemoval(config, machine);
   if (json) printJson({ removed: name, todo });
   else print([`\n${name} cannot log in to a server of the realm any more.`, ...todo].join('\n'));

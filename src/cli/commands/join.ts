@@ -15,7 +15,7 @@ import { findJoined, joinHost, prepareJoining, withHostAccounts } from '../../jo
 import { confirm, requireTerminal } from '../confirm.ts';
 import type { Command } from '../command.ts';
 import { configOf, configPathOf, wantsJson } from '../configuration.ts';
-import { startProgress } from '../progress.ts';
+import { withProgress } from '../progress.ts';
 import { print, printJson } from '../table.ts';
 
 interface JoinOptions {
@@ -72,8 +72,7 @@ export function define(command: Command): void {
       if (!json) print([...shown, '', ...describeKey(request)].join('\n'));
       const question = '\nDoes the new machine show this fingerprint? [y/N] ';
       if (given === undefined && !(await confirm(question))) return;
-      const progress = startProgress({ json });
-      const answer = await join(progress.say).finally(progress.end);
+      const answer = await withProgress(json, join);
       if (json) printJson({ name, kind, fingerprint, out, answerFingerprint: answer });
       else {
         print(

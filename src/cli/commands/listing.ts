@@ -69,21 +69,18 @@ function definePortals(command: Command): void {
       const config = configOf(command);
       const portals = await withAdmin(config, (client) => readPortals(client, config));
       if (wantsJson(command)) printJson({ portals });
-      else if (portals.length === 0) print('no portals');
       else
-        printPage(
-          renderColumns(portals, [
-            ['portal', (p) => p.name],
-            ['events', (p) => p.events],
-            ['kinds', (p) => (p.kinds === 'all' ? 'all' : nameFew(p.kinds, FEW_NAMED))],
-            ['reads', (p) => p.reads.join(', ')],
-            ['keys', (p) => p.keys.map(({ fingerprint }) => fingerprint).join(', ')],
-            ['added by', (p) => p.addedBy ?? 'the configuration'],
-            ['approved by', (p) => p.approvedBy],
-            ['changed by', (p) => p.changedBy],
-            ['removed', (p) => p.removedAt && `${timeOf(p.removedAt)} by ${p.removedBy ?? '?'}`],
-          ]),
-        );
+        printRows('portals', portals, [
+          ['portal', (p) => p.name],
+          ['events', (p) => p.events],
+          ['kinds', (p) => (p.kinds === 'all' ? 'all' : nameFew(p.kinds, FEW_NAMED))],
+          ['reads', (p) => p.reads.join(', ')],
+          ['keys', (p) => p.keys.map(({ fingerprint }) => fingerprint).join(', ')],
+          ['added by', (p) => p.addedBy ?? 'the configuration'],
+          ['approved by', (p) => p.approvedBy],
+          ['changed by', (p) => p.changedBy],
+          ['removed', (p) => p.removedAt && `${timeOf(p.removedAt)} by ${p.removedBy ?? '?'}`],
+        ]);
     });
 }
 
@@ -103,19 +100,16 @@ function defineAdminKeys(command: Command): void {
       const config = configOf(command);
       const keys = await withAdmin(config, (client) => readAdminKeys(client, config));
       if (wantsJson(command)) printJson({ adminKeys: keys });
-      else if (keys.length === 0) print('no admin-keys');
       else
-        printPage(
-          renderColumns(keys, [
-            ['admin', (k) => k.admin],
-            ['fingerprint', (k) => k.fingerprint],
-            ['until', (k) => k.expiresAt && timeOf(k.expiresAt)],
-            ['added by', (k) => k.addedBy ?? 'the configuration'],
-            ['approved by', (k) => k.approvedBy],
-            ['revoked', (k) => k.revokedAt && `${timeOf(k.revokedAt)} by ${k.revokedBy ?? '?'}`],
-            ['label', (k) => k.label],
-          ]),
-        );
+        printRows('admin-keys', keys, [
+          ['admin', (k) => k.admin],
+          ['fingerprint', (k) => k.fingerprint],
+          ['until', (k) => k.expiresAt && timeOf(k.expiresAt)],
+          ['added by', (k) => k.addedBy ?? 'the configuration'],
+          ['approved by', (k) => k.approvedBy],
+          ['revoked', (k) => k.revokedAt && `${timeOf(k.revokedAt)} by ${k.revokedBy ?? '?'}`],
+          ['label', (k) => k.label],
+        ]);
     });
 }
 
@@ -270,13 +264,14 @@ async function show<Row>(command: Command, listing: Listing<Row>): Promise<void>
     printJson({ [listing.noun]: rows, next });
     return;
   }
-  if (rows.length === 0) {
-    print(`no ${listing.noun}`);
-    return;
-  }
-  printPage(renderColumns(rows, listing.columns));
+  printRows(listing.noun, rows, listing.columns);
   if (next !== null)
     print(paint('dim', `\nthere are more: chamberlain ${againAfter(command, next)}`));
+}
+
+function printRows<Row>(noun: string, rows: readonly Row[], columns: readonly Column<Row>[]): void {
+  if (rows.length === 0) print(`no ${noun}`);
+  else printPage(renderColumns(rows, columns));
 }
 
 /** The same command for the page after that row. */

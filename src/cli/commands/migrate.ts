@@ -9,7 +9,7 @@ import { readRights } from '../../database/rights.ts';
 import { writeRoles } from '../../database/roles-table.ts';
 import type { Command } from '../command.ts';
 import { configOf, wantsJson } from '../configuration.ts';
-import { startProgress } from '../progress.ts';
+import { withProgress } from '../progress.ts';
 import { print, printJson } from '../table.ts';
 
 /** An advisory lock. Two migrations at once would grant the same rights at once, which fails. */
@@ -25,9 +25,9 @@ export function define(command: Command): void {
     .examples('migrate')
     .exits()
     .action(async () => {
-      const progress = startProgress({ json: wantsJson(command) });
-      const applied = await migrate(configOf(command), progress.say).finally(progress.end);
-      if (wantsJson(command)) printJson({ applied });
+      const json = wantsJson(command);
+      const applied = await withProgress(json, (say) => migrate(configOf(command), say));
+      if (json) printJson({ applied });
       else if (applied.length === 0) print('up to date');
       else for (const name of applied) print(`applied ${name}`);
     });

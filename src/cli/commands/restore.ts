@@ -1,6 +1,5 @@
 /** `chamberlain restore`: requests the restoration of a tool, and follows it until everything is in place. */
 import { randomUUID } from 'node:crypto';
-import { Option } from 'commander';
 import type { SentRequest } from '../../backends/redis/queue.ts';
 import { ChamberlainError } from '../../shared/errors.ts';
 import { withoutRealm } from '../../identity/names.ts';
@@ -18,7 +17,7 @@ import { openPool, type Pool } from '../../database/connection.ts';
 import type { Command } from '../command.ts';
 import { configOf, wantsJson } from '../configuration.ts';
 import { parseSeconds } from '../options/seconds.ts';
-import { failed, follow, reportUndone } from '../follow.ts';
+import { follow, givenUp, reportUndone } from '../follow.ts';
 import type { Outcome } from '../../requests/request-progress.ts';
 import { type Progress, startProgress } from '../progress.ts';
 import { openSubmitter } from '../own-key/submitter.ts';
@@ -44,11 +43,7 @@ export function define(command: Command): void {
       '--portal-key <file>',
       "the admin's own key, to sign with (default: $CHAMBERLAIN_ADMIN_KEY, or `adminKey` in the configuration)",
     )
-    .addOption(
-      new Option('--timeout <seconds>', 'how long to follow it')
-        .argParser(parseSeconds)
-        .default(TIMEOUT_SECONDS),
-    )
+    .option('--timeout <seconds>', 'how long to follow it', parseSeconds, TIMEOUT_SECONDS)
     .examples('restore tools.bridgebot', 'restore bridgebot --json')
     .exits({
       0: 'the tool is active, and everything is in place',
@@ -172,10 +167,7 @@ async function followReturn(
         return { verdict: 'accepted', done: true };
       }
       const parked = behind.find(({ state }) => state === 'parked');
-      if (parked !== undefined) {
-        const why = `${parked.role} has given up on ${account}: ${parked.sentence ?? ''}`;
-        return failed({ verdict: 'accepted', code: parked.code, sentence: why });
-      }
+      if (parked !== undefined) return givenUp(parked);
       sentence = describe(leaver, statuses);
       progress.say(sentence);
     } catch (error) {

@@ -6,7 +6,7 @@ import { sealKeyId } from '../../seals/seal.ts';
 import { confirm, requireTerminal } from '../confirm.ts';
 import type { Command } from '../command.ts';
 import { configOf, wantsJson } from '../configuration.ts';
-import { startProgress } from '../progress.ts';
+import { withProgress } from '../progress.ts';
 import { finish, rotate, type Rotated, type Rotation, rotationOf } from '../../secrets/rotating.ts';
 import { readSecretFiles } from '../../secrets/secret-files.ts';
 import { print, printJson } from '../table.ts';
@@ -70,9 +70,8 @@ export function define(secret: Command): void {
         return;
       }
       if (!isAsked && !(await confirm('\nDo that? [y/N] '))) return;
-      const progress = startProgress({ json });
       const act = options.finish === true ? finish : rotate;
-      const rotated = await act(config, its, progress.say).finally(progress.end);
+      const rotated = await withProgress(json, (say) => act(config, its, say));
       if (json) printJson(rotated);
       else print(`\n${describeRotated(rotated, its, path)}`);
     });

@@ -25,9 +25,9 @@ import { wantsJson } from '../configuration.ts';
 import { EXIT } from '../exit.ts';
 import { printPage } from '../fold.ts';
 import { askToJoin, joinedMachine, type JoinOptions } from '../joining.ts';
-import { startProgress } from '../progress.ts';
+import { startProgress, withProgress } from '../progress.ts';
 import { print, printJson } from '../table.ts';
-import { countStates, examineRealm, renderLines } from './doctor.ts';
+import { countStates, endChecks, examineRealm, renderLines } from './doctor.ts';
 
 /** The workers need some time until the first admin has everything. */
 const LATEST_MS = 60_000;
@@ -190,8 +190,7 @@ function requireMachine(
 }
 
 async function show(command: Command, pieces: readonly Piece[], all: boolean): Promise<void> {
-  const progress = startProgress({ json: wantsJson(command) });
-  const found = await survey(pieces, progress.say).finally(progress.end);
+  const found = await withProgress(wantsJson(command), (say) => survey(pieces, say));
   const how = new Map(found.map((difference) => [difference.piece, difference]));
   if (!all && found.length > 0) process.exitCode = EXIT.pending;
   const value = {
@@ -212,8 +211,7 @@ function report(command: Command, value: unknown, text: string): void {
 
 async function renew(command: Command, pieces: readonly Piece[]): Promise<void> {
   const json = wantsJson(command);
-  const progress = startProgress({ json });
-  const made = await makeEach(pieces, progress.say, json, carryOutEach).finally(progress.end);
+  const made = await withProgress(json, (say) => makeEach(pieces, say, json, carryOutEach));
   if (json) printJson({ made: namesOf(made) });
 }
 
@@ -254,10 +252,7 @@ async function make(command: Command, pieces: readonly Piece[], next: string): P
       print(renderLines(lines, totals, false));
       if (faultsOf(lines).length === 0 && made.length > 0) print(next);
     }
-    const exit =
-      totals.unreadable > 0 ? EXIT.unreadable : totals.fix > 0 ? EXIT.pending : EXIT.done;
-    // do not wait for a check that hangs
-    process.stdout.write('', () => process.exit(exit));
+    endChecks(totals);
   } finally {
     progress.end();
     await stopServers();
@@ -290,9 +285,10 @@ async function uninstall(
   pieces: readonly Piece[],
   directory?: string,
 ): Promise<void> {
-  const progress = startProgress({ json: wantsJson(command) });
   const removed: string[] = [];
-  await takeAway(pieces, progress.say, (what) => void removed.push(what)).finally(progress.end);
+  await withProgress(wantsJson(command), (say) =>
+    takeAway(pieces, say, (what) => void removed.push(what)),
+  );
   const added =
     directory === undefined ? [] : [`what was added to the directory at ${directory} stays there`];
   report(command, { removed }, [...removed, STAYS, ...added].join('\n'));

@@ -78,11 +78,7 @@ export function define(command: Command): void {
     )
     .option('--id <uuid>', 'the id of the request (default: a new one)')
     .option('--wait', 'follow the request until it is refused, or applied everywhere')
-    .addOption(
-      new Option('--timeout <seconds>', 'how long --wait follows each')
-        .argParser(parseSeconds)
-        .default(60),
-    )
+    .option('--timeout <seconds>', 'how long --wait follows each', parseSeconds, 60)
     .allowExcessArguments()
     .allowUnknownOption()
     .addHelpText(

@@ -18,8 +18,7 @@ import { isSignedByAdmin, readBack } from '../../../audit/audit-files.ts';
 import type { Command } from '../../command.ts';
 import { configOf, wantsJson } from '../../configuration.ts';
 import { operatorName } from '../../operator.ts';
-import { type Progress, startProgress } from '../../progress.ts';
-import { openListedKey } from '../../own-key/submitter.ts';
+import { type Progress, withProgress } from '../../progress.ts';
 import { print, printJson } from '../../table.ts';
 import { count } from '../../../shared/printable.ts';
 
@@ -44,9 +43,8 @@ export function defineClose(command: Command): void {
     .action(async (year: number) => {
       const { out } = command.opts<{ out: string }>();
       const json = wantsJson(command);
-      const progress = startProgress({ json });
-      const closing = closeYear(configOf(command), year, out, progress);
-      const closed = await closing.finally(progress.end);
+      const config = configOf(command);
+      const closed = await withProgress(json, (say) => closeYear(config, year, out, { say }));
       if (json) printJson(closed);
       else print(renderClosed(closed));
     });
@@ -128,6 +126,8 @@ async function fileAndRecord(
   const found = await store.findYear(client, year);
   const { first, last, row, hash, after } = found;
   if (!existsSync(path)) {
+    // only here: `audit` itself signs nothing
+    const { openListedKey } = await import('../../own-key/submitter.ts');
     const signer = await openListedKey(config);
     const head = { audit: config.realm, year, first, after };
     await writeAuditFile(

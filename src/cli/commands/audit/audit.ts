@@ -19,7 +19,7 @@ import { configOf, wantsJson } from '../../configuration.ts';
 import { EXIT, failureLine } from '../../exit.ts';
 import { printPage } from '../../fold.ts';
 import { limitUpTo } from '../../options/limit.ts';
-import { type Progress, startProgress } from '../../progress.ts';
+import { type Progress, withProgress } from '../../progress.ts';
 import { parseSince } from '../../options/since.ts';
 import { requireSubjects, withAdmin } from '../../admin.ts';
 import { paint, print, printJson, renderColumns, renderTable } from '../../table.ts';
@@ -136,9 +136,8 @@ function defineVerify(command: Command): void {
     .action(async (paths: string[]) => {
       const { head } = command.opts<{ head?: string }>();
       const json = wantsJson(command);
-      const progress = startProgress({ json });
-      const verifying = verifyAll(configOf(command), paths, head, progress);
-      const verdict = await verifying.finally(progress.end);
+      const config = configOf(command);
+      const verdict = await withProgress(json, (say) => verifyAll(config, paths, head, { say }));
       if (json) printJson(verdict);
       else printPage(renderVerdict(verdict));
       if (verdict.faultsInAll > 0) {

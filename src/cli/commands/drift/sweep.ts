@@ -15,7 +15,7 @@ import { configOf, wantsJson } from '../../configuration.ts';
 import { EXIT, failureLine } from '../../exit.ts';
 import { printPage } from '../../fold.ts';
 import { operatorName } from '../../operator.ts';
-import { startProgress } from '../../progress.ts';
+import { withProgress } from '../../progress.ts';
 import { parseSeconds } from '../../options/seconds.ts';
 import { withAdmin } from '../../admin.ts';
 import { count, printable, printableLines } from '../../../shared/printable.ts';
@@ -153,26 +153,22 @@ async function waitForSweep(
 ): Promise<Outcome | string> {
   return withAdmin(config, async (client) => {
     await requireRedis(config);
-    const progress = startProgress({ json });
     const deadline = performance.now() + timeoutMs;
-    try {
+    return await withProgress(json, async (say) => {
       const asked = await store.askForSweep(client, operatorName(), digest);
       for (;;) {
         const swept = await store.readSweepOf(client, asked);
-        if (swept !== undefined) return await followMending(client, swept, deadline, progress.say);
+        if (swept !== undefined) return await followMending(client, swept, deadline, say);
         const [last] = await store.readSweeps(client, 1);
         const isThere = isAtWork(await readLeaders(client), 'sweep');
-        if (isThere && last?.state === 'running')
-          progress.say(await describeSweeping(client, last.id));
-        else progress.say(isThere ? 'waiting for the sweep' : `waiting; ${NOBODY}`);
+        if (isThere && last?.state === 'running') say(await describeSweeping(client, last.id));
+        else say(isThere ? 'waiting for the sweep' : `waiting; ${NOBODY}`);
         if (performance.now() >= deadline) {
           return isThere ? 'the sweep has not ended' : `no sweep has begun; ${NOBODY}`;
         }
         await sleep(LOOK_MS);
       }
-    } finally {
-      progress.end();
-    }
+    });
   });
 }
 
