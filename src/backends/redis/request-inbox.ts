@@ -19,7 +19,7 @@
  * are fetched without locks (BullMQ's token `0`), because nobody else fetches them.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ErrorCode, UnrecoverableError } from 'bullmq';
+import { ErrorCode, Job, type JobJson, UnrecoverableError } from 'bullmq';
 import { allot, type Share } from '../../requests/turns.ts';
 import type { Code } from '../../shared/errors.ts';
 import { NO_LOCK } from './queue-keys.ts';
@@ -98,11 +98,7 @@ async function takeInTurn(inbox: Inbox, counts: readonly number[], most: number)
 async function fetchFrom(inbox: Inbox, queue: RequestQueue, wanted: number): Promise<Taken[]> {
   if (wanted === 0) return [];
   const left = Math.min(wanted, await inspect(inbox, queue, wanted));
-  // BullMQ would keep to a limit that the portal has set until its end, although the portal has taken it away
-  Object.assign(queue.worker, { limitUntil: 0 });
-  const fetched = await Promise.allSettled(
-    Array.from({ length: left }, () => queue.worker.getNextJob(NO_LOCK, { block: false })),
-  );
+  const fetched = await Promise.allSettled(Array.from({ length: left }, () => fetchJob(queue)));
   const taken = fetched.flatMap((each): Taken[] =>
     each.status === 'fulfilled' && each.value !== undefined
       ? [{ queue, job: each.value, data: each.value.data as unknown }]
@@ -112,6 +108,16 @@ async function fetchFrom(inbox: Inbox, queue: RequestQueue, wanted: number): Pro
   if (failed === undefined) inbox.troubles.delete(queue.portal);
   else await mendFetch(inbox, queue, taken, failed.reason as Error);
   return taken;
+}
+
+/**
+ * Not by BullMQ's worker: if a job repeats, that adds the next, and it keeps to a limit that a portal has set on its
+ * queue although the portal has taken it away.
+ */
+async function fetchJob({ asPortal }: RequestQueue): Promise<Job | undefined> {
+  type Next = [data?: JobJson, id?: string] | null;
+  const next = (await asPortal.getBackend().moveToActive(NO_LOCK)) as Next;
+  return next?.[0] ? Job.fromJSON(asPortal, ...(next as [JobJson, string])) : undefined;
 }
 
 /**

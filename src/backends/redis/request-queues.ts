@@ -2,7 +2,7 @@
  * The queues of requests as Redis keeps them: how many jobs there are, what is removed because no intake could take it,
  * and what is put back. src/backends/redis/request-inbox.ts takes and ends jobs, and says what becomes of each.
  */
-import { type Job, type Queue, Worker } from 'bullmq';
+import type { Job, Queue } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { Config } from '../../shared/config.ts';
 import type { Code } from '../../shared/errors.ts';
@@ -35,9 +35,9 @@ export interface RequestQueue {
   /** by the rights of intake: for what does not depend on the content of a job */
   asIntake: Queue;
   /** by the rights of that account: the portal's */
+  asPortal: Queue;
   account: RedisAccount;
   connection: Redis;
-  worker: Worker;
 }
 
 /** A job that intake holds. */
@@ -98,14 +98,10 @@ function openPortal(config: PortalsPlace, redis: Redis, portal: string): Request
   const account = portalAccount(portal, config, 'intake');
   const connection = connectConsumer(config, account);
   return [true, false].map((urgent) => {
-    const worker = new Worker(requestsQueue(portal, urgent), undefined, {
-      connection,
-      autorun: false,
-      skipVersionCheck: true,
-    });
-    worker.on('error', () => {}); // each call reports its own
-    const asIntake = openQueue(redis, requestsQueue(portal, urgent));
-    return { portal, urgent, asIntake, account, connection, worker };
+    const [asPortal, asIntake] = [connection, redis].map((each) =>
+      openQueue(each, requestsQueue(portal, urgent)),
+    ) as [Queue, Queue];
+    return { portal, urgent, asIntake, asPortal, account, connection };
   });
 }
 
@@ -140,7 +136,7 @@ export async function closeInbox({ redis, waiting, queues }: Inbox): Promise<voi
 
 async function closeQueues(queues: readonly RequestQueue[]): Promise<void> {
   for (const { connection } of queues) connection.disconnect();
-  await Promise.allSettled(queues.map(({ worker }) => worker.close(true)));
+  await Promise.allSettled(queues.map(({ asPortal }) => asPortal.close()));
 }
 
 /** Portals whose requests cannot be fetched, and why. */

@@ -531,12 +531,13 @@ test('a job that ends while its account is refused stays, and has the same verdi
 test('a job that was taken while BullMQ could not read another one is put back', async () => {
   await takeRequests(inbox, 16); // opens the connections
   await add('requests.one', 'a');
-  const { worker } = inbox.queues.find(
+  const { asPortal } = inbox.queues.find(
     (each) => each.portal === 'one' && !each.urgent,
   ) as RequestQueue;
-  const fetch = worker.getNextJob.bind(worker);
-  worker.getNextJob = async (...of) => {
-    worker.getNextJob = fetch;
+  const backend = asPortal.getBackend();
+  const fetch = backend.moveToActive.bind(backend);
+  backend.moveToActive = async (...of) => {
+    backend.moveToActive = fetch;
     await fetch(...of);
     throw new SyntaxError('not JSON');
   };
