@@ -5,17 +5,35 @@ import { canonicalJson } from '../shared/canonical-json.ts';
 /** The hash before the first row. */
 export const FIRST_HASH = Buffer.alloc(32);
 
-/** Every column of `audit`, as table `a`, in a form that does not depend on the settings of a session. */
+/**
+ * Every column of `audit`, as table `a`, in a form that does not depend on the settings of a session, and that differs
+ * for different values. `to_char` writes no era and no infinity, and an array is read without the number of its first
+ * element: those are added, only where they are not the usual ones, because chains were made without them.
+ */
 export const HASHED_COLUMNS = `
-  a.id::text, to_char(a.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS at,
+  a.id::text,
+  CASE WHEN isfinite(a.at) THEN to_char(a.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+    || CASE WHEN a.at < '0001-01-01 00:00:00Z' THEN ' BC' ELSE '' END ELSE a.at::text END AS at,
   a.request::text, a.portal, a.kind, a.requested_by, a.approved_by, a.subject, a.account,
-  a.fields, a.verdict, a.code, a.key`;
+  CASE WHEN a.fields::text LIKE '[%' THEN ARRAY[a.fields::text] ELSE a.fields END AS fields,
+  a.verdict, a.code, a.key`;
 
 /** A row in the form that is hashed. */
 export interface HashedRow extends Record<string, unknown> {
   id: string;
-  /** ISO 8601 in UTC, with microseconds */
+  /** ISO 8601 in UTC, with microseconds; before the year 1 with ` BC` after it; or `infinity` or `-infinity` */
   at: string;
+}
+
+/** The year of a time in a row; undefined if it is not between 1 and 9999, which only forged rows have. */
+function yearOf({ at }: HashedRow): number | undefined {
+  return /^\d{4}-\S+$/u.test(at) ? Number(at.slice(0, 4)) : undefined;
+}
+
+/** A time in a row, in milliseconds: infinite if its year is not between 1 and 9999. */
+function millisecondsOf(row: HashedRow): number {
+  if (yearOf(row) !== undefined) return Date.parse(row.at);
+  return row.at.startsWith('-') || row.at.endsWith('BC') ? -Infinity : Infinity;
 }
 
 /**
@@ -70,7 +88,7 @@ const LATEST_COMMIT_MS = 10 * 60_000;
 export function isBackdated(row: HashedRow, before: HashedRow): boolean {
   return (
     BigInt(row.id) < BigInt(before.id) &&
-    Date.parse(row.at) < Date.parse(before.at) - LATEST_COMMIT_MS
+    millisecondsOf(row) < millisecondsOf(before) - LATEST_COMMIT_MS
   );
 }
 

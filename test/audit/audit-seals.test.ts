@@ -132,6 +132,24 @@ describe('each change by a superuser is named once:', () => {
     expect(faultsOf(await verify())).toEqual([['edited', ids[5]]]);
   });
 
+  test.each([
+    ['the era of the time', 'at', '2026-03-01 12:00Z', '2026-03-01 12:00Z BC'],
+    ['the sign of an infinite time', 'at', 'infinity', '-infinity'],
+    ['the millennium of the time', 'at', '2026-03-01 12:00Z', '12026-03-01 12:00Z'],
+    ['the first index of the fields', 'fields', '{name}', '[2:2]={name}'],
+    ['a field that is NULL', 'fields', '{"NULL"}', '{NULL}'],
+    ['how the fields are nested', 'fields', '{name,title}', '{{name,title}}'],
+  ])('%s', async (_what, column, from, to) => {
+    const { rows } = await owner.query(
+      `INSERT INTO audit (${column}, verdict) VALUES ('${from}', 'accepted') RETURNING id`,
+    );
+    await seal();
+    expect(faultsOf(await verify())).toEqual([]);
+    const { id } = rows[0] as { id: string };
+    await tamper(`UPDATE audit SET ${column} = '${to}' WHERE id = ${id}`);
+    expect(faultsOf(await verify())).toEqual([['edited', id]]);
+  });
+
   test('the columns of the first and the last row', async () => {
     await tamper(`UPDATE audit SET verdict = 'x' WHERE id IN (${ids[0]}, ${ids[11]})`);
     expect(faultsOf(await verify())).toEqual([
@@ -239,6 +257,14 @@ describe('each change by a superuser is named once:', () => {
       'a row is written among old ones, and waits for its seal',
       () => [
         `INSERT INTO audit (id, at, verdict) OVERRIDING SYSTEM VALUE VALUES (-5, now() - interval '9 d', 'accepted')`,
+        'INSERT INTO audit_unsealed VALUES (-5)',
+      ],
+      [['inserted', -5]],
+    ],
+    [
+      'a row is written among old ones with a time before the year 1',
+      () => [
+        `INSERT INTO audit (id, at, verdict) OVERRIDING SYSTEM VALUE VALUES (-5, '3000-01-01Z BC', 'accepted')`,
         'INSERT INTO audit_unsealed VALUES (-5)',
       ],
       [['inserted', -5]],
@@ -545,4 +571,24 @@ describe('on the command line', () => {
 
 test('the chain begins with 32 bytes of 0', () => {
   expect(FIRST_HASH.toString('hex')).toBe('0'.repeat(64));
+});
+
+test.each([
+  ['0001-01-01 00:00:00Z', '4a5a29702edb319dae1d45d6268b3d2633c5de40b34538eb505dc2d96850fe14'],
+  [
+    '2025-12-31 23:59:59.999999Z',
+    '31d39433ded48f302af4702ce6150131d05471462c6f55f7422ba81d9d0d28bc',
+  ],
+  [
+    '9999-12-31 23:59:59.999999Z',
+    '3c4a13e41d552dfb4223f31564ac52099f9f1c2ac00165c9aabdaa74fe3a8c15',
+  ],
+])('the hash of a row of %s never changes, because chains were made with it', async (at, hash) => {
+  const { rows } = await admin.query(
+    `SELECT ${HASHED_COLUMNS} FROM (SELECT 7::bigint AS id, $1::timestamptz AS at, NULL::bigint AS request,
+       'portal' AS portal, 'tool.create' AS kind, 'alice' AS requested_by, NULL AS approved_by, 50001 AS subject,
+       'tools.t1' AS account, '{name,title}'::text[] AS fields, 'accepted' AS verdict, NULL AS code, NULL AS key) AS a`,
+    [at],
+  );
+  expect(hashAuditRow(FIRST_HASH, rows[0] as Record<string, unknown>).toString('hex')).toBe(hash);
 });
