@@ -26,7 +26,7 @@ export interface HashedRow extends Record<string, unknown> {
 }
 
 /** The year of a time in a row; undefined if it is not between 1 and 9999, which only forged rows have. */
-function yearOf({ at }: HashedRow): number | undefined {
+export function yearOf({ at }: HashedRow): number | undefined {
   return /^\d{4}-\S+$/u.test(at) ? Number(at.slice(0, 4)) : undefined;
 }
 

@@ -1,7 +1,7 @@
 /** The table `audit_closings`, and the chain up to the end of a year. PostgreSQL decides what may be closed. */
 import { ChamberlainError } from '../shared/errors.ts';
 import { writeOperatorAction } from './operator-actions.ts';
-import { FIRST_HASH, hashAuditRow } from './audit-chain.ts';
+import { FIRST_HASH, hashAuditRow, type HashedRow, yearOf } from './audit-chain.ts';
 import { PAGE, readPage, rowOf } from './audit-pages.ts';
 import { type Client, sqlState, transact } from '../database/connection.ts';
 
@@ -55,8 +55,8 @@ export type ClosableYear = Pick<AuditClosing, 'year' | 'first' | 'last' | 'row' 
 };
 
 /**
- * Finds the end of a year in the chain: the last of its rows, in the order in which they were sealed. Some of the first
- * rows of the next year may come before that. Throws AUDIT_NOT_CLOSABLE if the year may not be closed.
+ * Finds the end of a year in the chain: the last of its rows, in the order in which they were sealed. Rows of the next
+ * year may come before that: `readYear` says which are accepted. Throws AUDIT_NOT_CLOSABLE if the year may not be closed.
  */
 export async function findYear(client: Client, year: number): Promise<ClosableYear> {
   await requireOver(client, year);
@@ -122,8 +122,15 @@ async function findEnd(
 
 /**
  * Reads and checks the rows of a year with their hashes. Throws AUDIT_BROKEN if a row is not as it was sealed, and
- * AUDIT_NOT_CLOSABLE for a row of an earlier year that is not closed. A row of a closed year is accepted: it was written
- * when the clock had gone back, and no other file can hold it.
+ * AUDIT_NOT_CLOSABLE for a row that does not belong in the file:
+ *
+ * | the row is of                   | it is accepted                                                               |
+ * | ------------------------------- | ---------------------------------------------------------------------------- |
+ * | an earlier year, closed         | yes: it was written when the clock had gone back; no other file can hold it  |
+ * | an earlier year, not closed     | if that year cannot be closed by itself, because rows of this one are in it  |
+ * | a later year, on its first day  | yes: transactions of the last minutes end out of order                       |
+ * | a later year, after that        | no: a row that is dated wrongly would take rows of a year that is not over   |
+ * | no year between 1 and 9999      | no                                                                           |
  */
 export async function* readYear(
   client: Client,
@@ -131,6 +138,8 @@ export async function* readYear(
 ): AsyncGenerator<{ hash: string; row: Record<string, unknown> & { id: string } }> {
   let hash: Buffer = Buffer.from(after, 'hex');
   let place = first - 1;
+  let latest: HashedRow | undefined;
+  const mixed = new Set<number>();
   while (place < last) {
     const page = await readPage(client, String(place));
     for (const seal of page) {
@@ -141,16 +150,59 @@ export async function* readYear(
         const sentence = `the audit of ${year} is not as it was sealed: see \`chamberlain audit verify\``;
         throw new ChamberlainError('AUDIT_BROKEN', sentence);
       }
-      const rowYear = Number(row.at.slice(0, 4));
-      if (rowYear < year && rowYear > closedUpTo) {
-        throw notClosable(year, `row ${row.id} belongs to ${rowYear}, which must be closed first`);
+      const rowYear = yearOf(row);
+      if (rowYear === undefined) throw isOfNoYear(year, row);
+      if (rowYear < year && rowYear > closedUpTo && !mixed.has(rowYear)) {
+        if (!(await isMixed(client, rowYear, first))) {
+          const sentence = `row ${row.id} belongs to ${rowYear}, which must be closed first`;
+          throw notClosable(year, sentence);
+        }
+        mixed.add(rowYear);
       }
+      if (latest === undefined || row.at > latest.at) latest = row;
+      // only now, because an edited row matters more
+      if (place === last && isOfLaterYear(latest, year)) throw takesLaterRows(year, latest, row);
       yield { hash: hash.toString('hex'), row };
       if (place === last) return;
     }
     if (page.length === 0)
       throw new ChamberlainError('AUDIT_BROKEN', `the audit of ${year} ends too early`);
   }
+}
+
+/** Whether a row is of a later year, and not of its first day. */
+function isOfLaterYear({ at }: HashedRow, year: number): boolean {
+  return at >= `${year + 1}-01-02`;
+}
+
+/** Whether a year cannot be closed by itself, because rows of a later year were sealed before its last one. */
+async function isMixed(client: Client, year: number, first: number): Promise<boolean> {
+  const end = await findEnd(client, year, first);
+  const { rows } = await client.query(
+    `SELECT FROM audit_seals s JOIN audit a ON a.id = s.audit_id
+     WHERE s.position BETWEEN $1 AND $2 AND a.at >= make_timestamptz($3 + 1, 1, 2, 0, 0, 0, 'UTC') LIMIT 1`,
+    [first, end?.last, year],
+  );
+  return rows.length > 0;
+}
+
+function takesLaterRows(year: number, later: HashedRow, last: HashedRow): ChamberlainError {
+  const laterYear = yearOf(later);
+  return notClosable(
+    year,
+    `row ${later.id} of ${later.at} was sealed before row ${last.id} of ${last.at}, and would be closed with it`,
+    'Nothing was removed. Look at both rows, and run `chamberlain audit verify`. If neither was forged, ' +
+      `run \`chamberlain audit close ${laterYear}\` once ${laterYear} is over: its file holds the rows of both years.`,
+  );
+}
+
+function isOfNoYear(year: number, { id, at }: HashedRow): ChamberlainError {
+  return notClosable(
+    year,
+    `row ${id} has the time ${at}, which is in no year that can be closed`,
+    'Nothing was removed. Find out who wrote it: only the owner of the database can choose the time of a row. ' +
+      'Until then the rows stay in PostgreSQL.',
+  );
 }
 
 /** Records, durably, a year whose file was read back. From then on, the chain begins after that year. */

@@ -191,6 +191,8 @@ test('the chain continues too in a realm where nothing has happened since', asyn
 test('rows that a clock that went back dates into a closed year are in the file of the next year', async () => {
   await write(2022, 3);
   await done(2022);
+  // as if 2022 had been closed then
+  await tamper(`UPDATE audit SET at = '2023-01-02Z' WHERE kind = 'audit.close'`);
   await owner.query(`INSERT INTO audit (at, verdict) VALUES ('2022-12-31 23:59:59Z', 'again')`);
   await sealAudit(relay);
   await write(2023, 3);
@@ -449,6 +451,81 @@ describe('a year is not closed', () => {
     expect(ended.err).toMatch(/^AUDIT_BROKEN: the audit of 2023 is not as it was sealed/u);
     expect(readdirSync(out)).toEqual([]);
     expect(await rowsOf('audit')).toBe(4);
+  });
+
+  /** Writes sealed rows with these times, and returns their numbers. */
+  async function writeAt(...times: string[]): Promise<string[]> {
+    const { rows } = await owner.query(
+      `INSERT INTO audit (at, verdict) SELECT unnest($1::timestamptz[]), 'accepted' RETURNING id`,
+      [times],
+    );
+    await sealAudit(relay);
+    return (rows as { id: string }[]).map(({ id }) => id);
+  }
+
+  test('if rows of a later year would go with it; that year takes both, when it is over', async () => {
+    await write(2022, 2);
+    const ids = await writeAt('2023-01-02Z', '2023-05-05Z', '2023-04-04Z', '2022-12-31Z');
+    await writeAt('2023-06-06Z');
+    await refused(
+      2022,
+      `row ${ids[1]} of 2023-05-05T00:00:00.000000Z was sealed before row ${ids[3]} of ` +
+        '2022-12-31T00:00:00.000000Z, and would be closed with it. Nothing was removed. Look at both rows, and run ' +
+        '`chamberlain audit verify`. If neither was forged, run `chamberlain audit close 2023` once 2023 is over: ' +
+        'its file holds the rows of both years.\n',
+    );
+    expect(await done(2023)).toMatchObject({ first: 1, last: 7, removed: 7 });
+    expect(await faults(fileOf(2023))).toEqual([]);
+    rmSync(fileOf(2023));
+    await refused(2022, 'no row of that year or of an earlier one is left to be closed');
+  });
+
+  test('if a clock was years ahead in it, until that year is over', async () => {
+    await write(2021, 2);
+    await writeAt('2024-02-02Z', '2021-12-31Z', '2022-02-02Z');
+    await refused(2021, 'row ');
+    await refused(2022, 'row ');
+    expect(await done(2024)).toMatchObject({ first: 1, last: 5, removed: 5 });
+  });
+
+  test('with rows of the first day of the next year, by themselves', async () => {
+    await write(2022, 2);
+    await writeAt('2023-01-01 23:59Z', '2022-12-31 23:59Z', '2023-05-05Z');
+    const [{ id }] = (await owner.query('SELECT min(id) AS id FROM audit')).rows as [
+      { id: string },
+    ];
+    await refused(2023, `row ${id} belongs to 2022, which must be closed first`);
+    expect(await done(2022)).toMatchObject({ first: 1, last: 4, removed: 4 });
+  });
+
+  test.each(['2024-03-03Z BC', '2023-03-03Z'])(
+    'if a row of a later year was changed to %s: that is a broken audit',
+    async (time) => {
+      await write(2023, 3);
+      const [, id] = await writeAt('2024-02-02Z', '2024-03-03Z');
+      await tamper(`UPDATE audit SET at = '${time}' WHERE id = ${id}`);
+      const ended = await close(2023);
+      expect(ended.err).toMatch(/^AUDIT_BROKEN: the audit of 2023 is not as it was sealed/u);
+      expect([readdirSync(out), await rowsOf('audit')]).toEqual([[], 5]);
+    },
+  );
+
+  test.each([
+    ['2023-02-02Z BC', '2023-02-02T00:00:00.000000Z BC'],
+    ['-infinity', '-infinity'],
+    ['infinity', 'infinity'],
+    ['12023-02-02Z', '12023-02-02T00:00:00.000000Z'],
+  ])('with a row that was sealed with the time %s', async (time, shown) => {
+    await write(2022, 2);
+    await done(2022);
+    rmSync(fileOf(2022));
+    const [id] = await writeAt(time, '2023-03-03Z');
+    await refused(
+      2023,
+      `row ${id} has the time ${shown}, which is in no year that can be closed. Nothing was removed. ` +
+        'Find out who wrote it: only the owner of the database can choose the time of a row. Until then ' +
+        'the rows stay in PostgreSQL.\n',
+    );
   });
 
   test('onto a full disk, or into a folder that does not exist', async () => {
