@@ -2,6 +2,7 @@
  * Pages of people, tools and keys. Each begins where the previous one ended, at a unique name or number. So the
  * last page costs as much as the first, and nothing is listed twice while some are added and removed.
  */
+import { KEY_END } from '../ssh-keys/keys-table.ts';
 import type { Client } from './connection.ts';
 
 export const PERSON_STATES = ['active', 'suspended', 'archived', 'deleted'] as const;
@@ -106,11 +107,11 @@ export async function listKeys(
 ): Promise<ListedKey[]> {
   const { rows } = await client.query(
     `SELECT k.id::float8 AS id, p.shell_name AS person, nullif(split_part(k.line, ' ', 1), '') AS type,
-       k.fingerprint, k.label, k.added_at AS "addedAt", k.expires_at AS "expiresAt",
+       k.fingerprint, k.label, k.added_at AS "addedAt", ${KEY_END} AS "expiresAt",
        k.removed_at AS "removedAt"
      FROM ssh_keys k JOIN people p ON p.uid = k.person
      WHERE k.id > $1 AND ($2::int IS NULL OR k.person = $2)
-       AND (k.removed_at IS NOT NULL) = $3 AND (NOT $4 OR k.expires_at <= now())
+       AND (k.removed_at IS NOT NULL) = $3 AND (NOT $4 OR ${KEY_END} <= now())
      ORDER BY k.id LIMIT $5`,
     [after, person, removed === true, expired === true, limit],
   );

@@ -1,6 +1,7 @@
 /** What an admin's command line reads: read only, over several tables, as the PostgreSQL role `admin`. */
 import { ChamberlainError, codeOf, isNotMigrated } from '../shared/errors.ts';
 import type { Role } from '../reconcile/wanted.ts';
+import { KEY_END } from '../ssh-keys/keys-table.ts';
 import { type Client, nameOfServer, type Pool, sqlState, withClient } from './connection.ts';
 
 /**
@@ -245,7 +246,7 @@ export async function readSubject(client: Client, subject: Found): Promise<Subje
            ARRAY(SELECT t.account FROM maintainers m JOIN tools t ON t.uid = m.tool
                  WHERE m.maintainer = p.uid ORDER BY 1) AS maintains,
            (SELECT coalesce(json_agg(json_build_object('fingerprint', fingerprint, 'label', label,
-              'expiresAt', expires_at) ORDER BY id), '[]') FROM ssh_keys
+              'expiresAt', ${KEY_END}) ORDER BY id), '[]') FROM ssh_keys k
             WHERE person = p.uid AND removed_at IS NULL) AS keys,
            (SELECT json_build_object('wantedEpoch', wanted_epoch) FROM credentials
             WHERE account = p.uid) AS credentials

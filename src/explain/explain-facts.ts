@@ -3,6 +3,7 @@ import type { Role } from '../reconcile/wanted.ts';
 import type { AccessFact, HistoryFact } from './explanation.ts';
 import { type Leaver, readLeaving } from '../lifecycle/leaving-facts.ts';
 import type { Client } from '../database/connection.ts';
+import { KEY_END } from '../ssh-keys/keys-table.ts';
 
 /** How many of the latest rows of the audit are read, besides the first. */
 const MOST_HISTORY = 12;
@@ -47,7 +48,8 @@ export interface KeyRow {
   label: string;
   options: string[];
   added_at: string;
-  expires_at: string | null;
+  /** see KEY_END */
+  ends_at: string | null;
   removed_at: string | null;
 }
 
@@ -84,7 +86,8 @@ const BOTH_WAYS = 'ARRAY(SELECT uid FROM up UNION SELECT uid FROM down)';
 const NODES = `${CLOSURE}
   SELECT p.uid, p.shell_name AS account, 'person' AS kind, p.state,
          EXISTS (SELECT FROM realm_members r WHERE r.person = p.uid) AS realm_member,
-         (SELECT jsonb_agg(to_jsonb(k) ORDER BY k.id) FROM ssh_keys k WHERE k.person = p.uid) AS keys
+         (SELECT jsonb_agg(to_jsonb(k) || jsonb_build_object('ends_at', ${KEY_END}) ORDER BY k.id) FROM ssh_keys k
+          WHERE k.person = p.uid) AS keys
   FROM people p WHERE p.uid = ANY (${BOTH_WAYS})
   UNION ALL
   SELECT t.uid, t.account, 'tool', t.state, false, NULL FROM tools t WHERE t.uid = ANY (${BOTH_WAYS})`;

@@ -129,14 +129,14 @@ function aboutPerson(row: SubjectRow, { nodes, revoked }: Facts, now: Date) {
 /** Keys, and why they give no access, whoever holds them. */
 export function keyFacts(keys: readonly KeyRow[] | null, now: Date): KeyFact[] {
   return (keys ?? []).map((key) => {
-    const expired = key.expires_at !== null && new Date(key.expires_at) <= now;
+    const expired = key.ends_at !== null && new Date(key.ends_at) <= now;
     return {
       fingerprint: key.fingerprint,
       type: key.line.split(' ', 1)[0] ?? '',
       label: key.label,
       options: key.options,
       addedAt: isoOf(key.added_at),
-      expiresAt: key.expires_at === null ? null : isoOf(key.expires_at),
+      expiresAt: key.ends_at === null ? null : isoOf(key.ends_at),
       removedAt: key.removed_at === null ? null : isoOf(key.removed_at),
       stops: [
         ...(key.removed_at === null ? [] : ['removed']),

@@ -1,6 +1,15 @@
 /** The table `ssh_keys`. Removed keys stay as rows, so that a key never moves to another person. */
 import type { Client } from '../database/connection.ts';
 
+/**
+ * When a key of `ssh_keys AS k` ends, in SQL: at `expires_at`, or at its option `expiry-time` if that is sooner; NULL:
+ * never. sshd enforces both. It takes a time without `Z` to be in the time zone of its machine, and this takes it to be
+ * in UTC, because the hosts may be in several.
+ */
+export const KEY_END = `least(k.expires_at, (
+  SELECT min(to_timestamp(rpad(substring(o, '^expiry-time="([0-9]{8,14})Z?"$'), 14, '0') || '+00', 'YYYYMMDDHH24MISSTZH'))
+  FROM unnest(k.options) AS o))`;
+
 export interface StoredKey {
   person: number;
   removed: boolean;

@@ -1,0 +1,107 @@
+/** What `explain` reads of PostgreSQL, with no role that answers. */
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { listKeys } from '../../src/database/listing.ts';
+import { openPool, type Pool, withClient } from '../../src/database/connection.ts';
+import { readSubject } from '../../src/database/overview.ts';
+import { readFacts } from '../../src/explain/explain-facts.ts';
+import { explain } from '../../src/explain/explaining.ts';
+import { knownPage } from '../../src/explain/explain-pages.ts';
+import { realmOf } from '../../src/shared/config.ts';
+import { openWorld, type World } from '../stack.ts';
+
+const PERSON = 3_000_001;
+
+let world: World;
+let owner: Pool;
+
+beforeAll(async () => {
+  world = await openWorld('explain-queries', { needs: ['postgres'] });
+  owner = openPool(world.config, 'owner', { max: 1, durable: false });
+  await owner.query(`
+    INSERT INTO posix_ids (id, kind) VALUES (${PERSON}, 'person');
+    INSERT INTO people (uid, shell_name, display_name, display_name_key, email)
+      VALUES (${PERSON}, 'p1', 'P 1', 'p 1', 'p1@example.org');
+    INSERT INTO realm_members (person) VALUES (${PERSON})`);
+});
+afterAll(async () => {
+  await owner?.end();
+  await world?.close();
+});
+
+const about = (word: string, config = world.config) =>
+  explain(config, word, { timeoutMs: 1, now: new Date() });
+
+/** A person's only key. */
+async function giveKey({
+  fingerprint = 'SHA256:one',
+  options = [],
+  expiresAt = null,
+}: {
+  fingerprint?: string;
+  options?: string[];
+  expiresAt?: string | null;
+}): Promise<void> {
+  await owner.query('DELETE FROM ssh_keys');
+  await owner.query(
+    `INSERT INTO ssh_keys (person, fingerprint, line, options, expires_at)
+     VALUES ($1, $2, 'ssh-ed25519 AAAA', $3, $4)`,
+    [PERSON, fingerprint, options, expiresAt],
+  );
+}
+
+describe('a key ends', () => {
+  test.each([
+    ['never', [], null, null],
+    [
+      'at its option',
+      ['no-pty', 'expiry-time="20200102030405Z"'],
+      null,
+      '2020-01-02T03:04:05.000Z',
+    ],
+    ['without seconds', ['expiry-time="202001020304Z"'], null, '2020-01-02T03:04:00.000Z'],
+    ['a day alone', ['expiry-time="20200102Z"'], null, '2020-01-02T00:00:00.000Z'],
+    ['without a time zone: in UTC', ['expiry-time="20200102"'], null, '2020-01-02T00:00:00.000Z'],
+    ['in future', ['expiry-time="99991231Z"'], null, '9999-12-31T00:00:00.000Z'],
+    [
+      'at the option, which is sooner',
+      ['expiry-time="20200102Z"'],
+      '2100-01-01T00:00:00Z',
+      '2020-01-02T00:00:00.000Z',
+    ],
+    [
+      'before the option',
+      ['expiry-time="99991231Z"'],
+      '2020-01-02T00:00:00Z',
+      '2020-01-02T00:00:00.000Z',
+    ],
+  ])('%s', async (_what, options, expiresAt, end) => {
+    await giveKey({ options, expiresAt });
+    const isOver = end?.startsWith('2020') === true;
+    const { subjects } = await about('p1');
+    expect(subjects[0]).toMatchObject({
+      stops: isOver ? ['every key of p1 has expired'] : [],
+      keys: [{ options, expiresAt: end, stops: isOver ? ['expired'] : [] }],
+    });
+    const expected = end === null ? null : new Date(end);
+    for (const role of ['admin', 'api'] as const) {
+      const pool = openPool(world.config, role, { max: 1, durable: false });
+      try {
+        await withClient(pool, async (client) => {
+          const page = { person: PERSON, after: 0, limit: 2 };
+          expect(await listKeys(client, page)).toMatchObject([{ expiresAt: expected }]);
+          expect(await listKeys(client, { ...page, expired: true })).toHaveLength(isOver ? 1 : 0);
+          const facts = await readFacts(client, [PERSON]);
+          const parts = { facts, realm: realmOf(world.config), base: '', now: new Date() };
+          expect(knownPage(PERSON, parts).keys).toEqual(subjects[0]?.keys);
+          if (role === 'api') return;
+          const view = await readSubject(client, { kind: 'person', uid: PERSON, account: 'p1' });
+          expect(view.keys?.map((key) => key.expiresAt && new Date(key.expiresAt))).toEqual([
+            expected,
+          ]);
+        });
+      } finally {
+        await pool.end();
+      }
+    }
+  });
+});
