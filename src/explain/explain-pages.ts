@@ -15,6 +15,7 @@ import type {
 } from './explanation.ts';
 import type { LeavingPage } from '../lifecycle/leaving-page.ts';
 import type { Report } from '../reconcile/report.ts';
+import { KNOWN_BAD_KEYS } from '../ssh-keys/known-bad-keys.ts';
 import { describeIgnoring } from '../drift/survey-groups.ts';
 import type { Facts, KeyRow, NodeRow, SubjectRow } from './explain-facts.ts';
 import type { Leaver } from '../lifecycle/leaving-facts.ts';
@@ -126,10 +127,14 @@ function aboutPerson(row: SubjectRow, { nodes, revoked }: Facts, now: Date) {
   };
 }
 
-/** Keys, and why they give no access, whoever holds them. */
+/**
+ * Keys, and why they give no access, whoever holds them. Every login host refuses the known bad keys that are shipped;
+ * those of `keys.knownBad` only a host with the same in its own configuration, so they are no reason here.
+ */
 export function keyFacts(keys: readonly KeyRow[] | null, now: Date): KeyFact[] {
   return (keys ?? []).map((key) => {
     const expired = key.ends_at !== null && new Date(key.ends_at) <= now;
+    const bad = KNOWN_BAD_KEYS.has(key.fingerprint);
     return {
       fingerprint: key.fingerprint,
       type: key.line.split(' ', 1)[0] ?? '',
@@ -138,10 +143,10 @@ export function keyFacts(keys: readonly KeyRow[] | null, now: Date): KeyFact[] {
       addedAt: isoOf(key.added_at),
       expiresAt: key.ends_at === null ? null : isoOf(key.ends_at),
       removedAt: key.removed_at === null ? null : isoOf(key.removed_at),
-      stops: [
-        ...(key.removed_at === null ? [] : ['removed']),
-        ...(key.removed_at === null && expired ? ['expired'] : []),
-      ],
+      stops:
+        key.removed_at === null
+          ? [...(expired ? ['expired'] : []), ...(bad ? ['known bad'] : [])]
+          : ['removed'],
     };
   });
 }
@@ -173,8 +178,16 @@ function stopsOf(node: NodeRow, now: Date): string[] {
   if (kind === 'tool' || state === 'deleted') return stops;
   if (!node.realm_member) stops.push(`${account} is not a realm member`);
   if (goodKeys(node, now).length === 0) {
-    const had = keyFacts(node.keys, now).some((key) => key.stops.includes('expired'));
-    stops.push(had ? `every key of ${account} has expired` : `${account} has no key`);
+    const why = new Set(keyFacts(node.keys, now).flatMap((key) => key.stops));
+    const faults = [
+      ...(why.has('expired') ? ['has expired'] : []),
+      ...(why.has('known bad') ? ['is known bad'] : []),
+    ];
+    stops.push(
+      faults.length === 0
+        ? `${account} has no key`
+        : `every key of ${account} ${faults.join(' or ')}`,
+    );
   }
   return stops;
 }

@@ -253,9 +253,11 @@ function keyOf(config: Config, word: Word, facts: Facts, now: Date): KeyPage | n
   return null;
 }
 
-/** Why a key is refused for everybody, or null. */
+/** Why nobody may add a key, or null. */
 function knownBad(config: Config, fingerprint: string): string | null {
   const shipped = KNOWN_BAD_KEYS.get(fingerprint);
   if (shipped !== undefined) return shipped;
-  return config.keys.knownBad.includes(fingerprint) ? 'the configuration refuses it' : null;
+  return config.keys.knownBad.includes(fingerprint)
+    ? 'the configuration refuses it as a new key; a login host refuses it only if its own knownBadKeys has it'
+    : null;
 }

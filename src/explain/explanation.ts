@@ -13,7 +13,7 @@ const KEY = z.object({
   addedAt: TIME,
   expiresAt: TIME.nullable(),
   removedAt: TIME.nullable(),
-  /** whoever holds it: removed, expired */
+  /** whoever holds it: removed, expired, known bad */
   stops: z.array(z.string()).describe('why it gives no access'),
 });
 

@@ -173,7 +173,7 @@ function describeKey(key: KeyFact): string {
     ...(key.options.length === 0 ? [] : [key.options.join(',')]),
     ...(key.expiresAt === null ? [] : [`until ${timeOf(key.expiresAt)}`]),
     ...(key.removedAt === null ? [] : [`removed ${timeOf(key.removedAt)}`]),
-    ...(key.stops.includes('expired') ? ['expired'] : []),
+    ...key.stops.filter((stop) => stop !== 'removed'),
   ].join('  ');
 }
 

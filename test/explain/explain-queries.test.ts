@@ -6,6 +6,7 @@ import { readSubject } from '../../src/database/overview.ts';
 import { readFacts } from '../../src/explain/explain-facts.ts';
 import { explain } from '../../src/explain/explaining.ts';
 import { knownPage } from '../../src/explain/explain-pages.ts';
+import { renderExplanation } from '../../src/explain/render-explain.ts';
 import { realmOf } from '../../src/shared/config.ts';
 import { openWorld, type World } from '../stack.ts';
 
@@ -103,5 +104,39 @@ describe('a key ends', () => {
         await pool.end();
       }
     }
+  });
+});
+
+describe('a key that became known as bad after it was added', () => {
+  const VAGRANT = 'SHA256:WkvqjnyPAeC0cbPErYiGP9vqHdgL1MqqvPdIe3lvHgI';
+
+  test('gives no access if it is among those that every login host refuses', async () => {
+    await giveKey({ fingerprint: VAGRANT });
+    const { key, subjects } = await about(VAGRANT);
+    expect(key).toMatchObject({
+      stops: ['known bad'],
+      knownBad: "Vagrant's insecure key (Ed25519)",
+    });
+    expect(subjects[0]?.stops).toEqual(['every key of p1 is known bad']);
+    const text = renderExplanation(await about(VAGRANT));
+    expect(text).toMatch(/^ +gives access +to nothing: known bad$/mu);
+    expect(text).toMatch(/^ +key +SHA256:Wkvq.* known bad$/mu);
+    await giveKey({ fingerprint: VAGRANT, expiresAt: '2020-01-01T00:00:00Z' });
+    expect((await about('p1')).subjects[0]?.stops).toEqual([
+      'every key of p1 has expired or is known bad',
+    ]);
+  });
+
+  test('may give access if only the configuration names it: a login host has a list of its own', async () => {
+    const fingerprint = `SHA256:${'A'.repeat(43)}`;
+    await giveKey({ fingerprint });
+    const keys = { ...world.config.keys, knownBad: [fingerprint] };
+    const { key, subjects } = await about(fingerprint, { ...world.config, keys });
+    expect(key).toMatchObject({
+      stops: [],
+      knownBad:
+        'the configuration refuses it as a new key; a login host refuses it only if its own knownBadKeys has it',
+    });
+    expect(subjects[0]?.stops).toEqual([]);
   });
 });
