@@ -122,10 +122,25 @@ function factsOf(page: SubjectPage, now: Date): Row[] {
   ];
 }
 
-function getsIn({ stops, keys = [] }: SubjectPage): string {
-  if (stops.length > 0) return `no: ${stops.join(', ')}`;
+/** Whether the person is to be able to log in. The directory decides, so it says if the directory may differ. */
+function getsIn({ stops, keys = [], targets }: SubjectPage): string {
   const good = keys.filter((key) => key.stops.length === 0).length;
-  return `with ${good === 1 ? 'one key' : `${good} keys`}`;
+  const wanted =
+    stops.length > 0
+      ? `no: ${stops.join(', ')}`
+      : `with ${good === 1 ? 'one key' : `${good} keys`}`;
+  const late = targets.filter(({ role, state }) => role === 'directory' && state !== 'as wanted');
+  if (late.length === 0) return wanted;
+  const [since] = late
+    .flatMap(({ trouble }) => trouble.flatMap((each) => each.since ?? []))
+    .toSorted();
+  const how = [
+    ...(late.some(({ state }) => state === 'no answer') ? ['does not answer'] : []),
+    ...(late.some(({ state }) => state === 'unreadable') ? ['cannot be read'] : []),
+    ...(since === undefined ? [] : [`is behind since ${timeOf(since)}`]),
+  ];
+  const which = how.length === 0 ? 'is behind, as was found just now' : how.join(' and ');
+  return `${wanted}, as is wanted of the directory, which ${which}`;
 }
 
 function memberOf({ realmMember: member, accessRevoked }: SubjectPage): string {

@@ -1,8 +1,14 @@
 /** The page of one word is golden text. */
-import { expect, test } from '@jest/globals';
+import { describe, expect, test } from '@jest/globals';
 import type { Config } from '../../src/shared/config.ts';
 import { describeUnknown } from '../../src/explain/explain-known.ts';
-import type { Explanation, KeyFact, SubjectPage } from '../../src/explain/explanation.ts';
+import type {
+  Explanation,
+  KeyFact,
+  SubjectPage,
+  TargetPage,
+  TargetState,
+} from '../../src/explain/explanation.ts';
 import type { LeavingPage } from '../../src/lifecycle/leaving-page.ts';
 import { renderExplanation } from '../../src/explain/render-explain.ts';
 import { expectGolden } from '../golden.ts';
@@ -259,6 +265,37 @@ test('a suspended person: what stops all ways is shown once', () => {
     ],
   };
   expectGolden('explain-suspended.txt', renderExplanation(of({ subjects: [page] })));
+});
+
+describe('whether a person can log in, while the directory', () => {
+  const seen = (state: TargetState, since: string | null): TargetPage[] => {
+    const trouble = [{ mark: '-' as const, what: 'x', why: '', since }];
+    return ALICE.targets.map((target) => ({ ...target, state, trouble }));
+  };
+  const homes: TargetPage[] = [
+    { role: 'homes', target: 'home-directory', wanted: '', state: 'no answer', trouble: [] },
+  ];
+
+  test.each([
+    ['is behind', seen('differs', AT), ', which is behind since 2026-11-24 21:11:05Z'],
+    ['differs', seen('differs', null), ', which is behind, as was found just now'],
+    ['cannot be read', seen('unreadable', null), ', which cannot be read'],
+    ['does not answer', seen('no answer', null), ', which does not answer'],
+    [
+      'is behind and does not answer',
+      seen('no answer', AT),
+      ', which does not answer and is behind since 2026-11-24 21:11:05Z',
+    ],
+    ['is as wanted, and the homes do not answer', [...ALICE.targets, ...homes], undefined],
+  ])('%s', (_what, targets, which) => {
+    const line = (page: SubjectPage) =>
+      /^ +can log in +(.*)$/mu.exec(renderExplanation(of({ subjects: [page] })))?.[1];
+    const late = which === undefined ? '' : `, as is wanted of the directory${which}`;
+    expect(line({ ...ALICE, targets })).toBe(`with one key${late}`);
+    expect(line({ ...ALICE, targets, stops: ['alice is suspended'] })).toBe(
+      `no: alice is suspended${late}`,
+    );
+  });
 });
 
 test('a person whose access was revoked: since when, and by whom', () => {
