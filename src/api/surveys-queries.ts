@@ -1,5 +1,6 @@
 /** Reads the surveys and repairs that admins have requested, and what the roles have last said of a subject. */
 import type { Client } from '../database/connection.ts';
+import { readSweptAt } from '../drift/sweeps-table.ts';
 import { KEPT_LISTS, type KeptList } from '../drift/kept-surveys-table.ts';
 import type { Role } from '../reconcile/wanted.ts';
 
@@ -90,7 +91,7 @@ interface DriftRow {
 
 /** What the roles have last said of a subject. */
 export interface LastSeen {
-  /** when the last sweep began that looked at everything; null: none did yet */
+  /** see readSweptAt */
   sweptAt: Date | null;
   drifts: DriftRow[];
   /** the newest survey that has looked at it with every role; null: none is kept */
@@ -101,9 +102,7 @@ export interface LastSeen {
 const MOST_ITEMS = 200;
 
 export async function readLastSeen(client: Client, uid: number): Promise<LastSeen> {
-  const swept = await client.query(
-    `SELECT max(began_at) AS at FROM sweeps WHERE state IN ('clean', 'touched', 'held', 'moving')`,
-  );
+  const sweptAt = await readSweptAt(client);
   const drifts = await client.query(
     `SELECT role, target, object, what, sentence, since FROM drifts WHERE subject = $1
      ORDER BY role, target, object LIMIT ${MOST_ITEMS}`,
@@ -127,7 +126,7 @@ export async function readLastSeen(client: Client, uid: number): Promise<LastSee
           )
         ).rows;
   return {
-    sweptAt: (swept.rows[0] as { at: Date | null }).at,
+    sweptAt,
     drifts: drifts.rows as DriftRow[],
     survey: survey === undefined ? null : { ...survey, items: items as ItemRow[] },
   };

@@ -41,6 +41,15 @@ const COLUMNS = `id, began_at AS "beganAt", ended_at AS "endedAt", state, subjec
 /** States in which a sweep has judged everything: in the others it saw only a part, or could do nothing. */
 const JUDGED: readonly SweepState[] = ['clean', 'touched', 'held'];
 
+/** When the last sweep began that looked at everything; null: none did yet. */
+export async function readSweptAt(client: Pick<Client, 'query'>): Promise<Date | null> {
+  const { rows } = await client.query(
+    'SELECT max(began_at) AS at FROM sweeps WHERE state = ANY ($1)',
+    [[...JUDGED, 'moving']],
+  );
+  return (rows[0] as { at: Date | null }).at;
+}
+
 /** The last sweeps, the newest first. */
 export async function readSweeps(client: Pick<Client, 'query'>, limit: number): Promise<Sweep[]> {
   const { rows } = await client.query(

@@ -212,7 +212,7 @@ export function describeUnknown(
 
 function describeName(
   name: string,
-  { sightings }: Unknown,
+  { sightings, sweptAt }: Unknown,
   { realm, reservedNames }: Config,
 ): string[] {
   const normal = normalName(name);
@@ -224,6 +224,7 @@ function describeName(
           fits: parseNewShellName(name) !== undefined,
           reserved: isReservedName(normal, reservedNames),
           unmanaged: isUnmanaged(name),
+          sweptAt,
         })
       : [];
   return [
@@ -232,21 +233,37 @@ function describeName(
       fits: parseNewToolName(bare) !== undefined,
       reserved: isReservedToolName(normalName(bare)),
       unmanaged: isUnmanaged(`${realm}.${bare}`),
+      sweptAt,
     }),
   ];
 }
 
 function verdictOn(
   what: string,
-  { fits, reserved, unmanaged }: { fits: boolean; reserved: boolean; unmanaged: boolean },
+  {
+    fits,
+    reserved,
+    unmanaged,
+    sweptAt,
+  }: { fits: boolean; reserved: boolean; unmanaged: boolean; sweptAt: Date | null },
 ): string[] {
   const why = [
     ...(fits ? [] : ['the name has a form that is not allowed']),
     ...(reserved ? ['the name is reserved'] : []),
     ...(unmanaged ? ['something unmanaged had the name'] : []),
   ];
-  const can = why.length === 0 ? 'the name is free' : `it cannot be created: ${why.join(', ')}`;
+  const can =
+    why.length === 0
+      ? foundNothing('the name', sweptAt)
+      : `it cannot be created: ${why.join(', ')}`;
   return [`There is no ${what}, and there never was; ${can}.`];
+}
+
+/** Not that it is free: `explain` does not ask the servers about what no person or tool has. */
+function foundNothing(what: string, sweptAt: Date | null): string {
+  return sweptAt === null
+    ? `no sweep has looked yet for anything unmanaged with ${what}`
+    : `the last sweep, which began at ${timeOf(sweptAt)}, found nothing unmanaged with ${what}`;
 }
 
 function describeRealmGroup({ realm, ids, ldap }: Config): string {
@@ -255,7 +272,7 @@ function describeRealmGroup({ realm, ids, ldap }: Config): string {
   return `project-${realm} is the realm group, whose members are all realm members: number ${ids.realmGid}, ${dn}.`;
 }
 
-function describeUid(uid: number, { range, given }: Unknown): string[] {
+function describeUid(uid: number, { range, given, sightings, sweptAt }: Unknown): string[] {
   if (uid === 0 || uid === 65_534 || uid === 65_535 || uid >= 2 ** 31) {
     return [`${uid} is a number that no account may have: it is reserved by the system.`];
   }
@@ -266,10 +283,13 @@ function describeUid(uid: number, { range, given }: Unknown): string[] {
   }
   if (range === undefined) return [`${uid} is not in any range from which numbers are assigned.`];
   const { kind, first, last, next } = range;
+  const found = sightings.some(({ id }) => id === uid)
+    ? ''
+    : `; ${foundNothing('the number', sweptAt)}`;
   const where = `${uid} is in the range ${first}–${last} for ${NOUN[kind]}`;
   return [
     uid < next
       ? `${where}, and was passed over: it will never be assigned.`
-      : `${where}, and was never assigned. The next number there is ${next}.`,
+      : `${where}, and was never assigned${found}. The next number there is ${next}.`,
   ];
 }

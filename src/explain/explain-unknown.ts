@@ -1,6 +1,7 @@
 /** What is known of a name or a number that no subject has. Read only. */
 import { normalName } from '../identity/names.ts';
 import type { Client } from '../database/connection.ts';
+import { readSweptAt } from '../drift/sweeps-table.ts';
 
 /** How many of the latest requests are searched for refusals: their sentences have no index. */
 const MOST_REQUESTS = 5000;
@@ -36,6 +37,8 @@ export interface Unknown {
   range: IdRange | undefined;
   /** the kind of account that has or had the number, or that must not get it */
   given: 'person' | 'tool' | undefined;
+  /** see readSweptAt: something unmanaged that is newer is not known */
+  sweptAt: Date | null;
 }
 
 /** @param names each form of the name; a uid of 0 means no number */
@@ -44,7 +47,7 @@ export async function readUnknown(
   names: readonly string[],
   uid: number,
 ): Promise<Unknown> {
-  const [sightings, refusals, ranges, given] = await Promise.all([
+  const [sightings, refusals, ranges, given, sweptAt] = await Promise.all([
     client.query(
       `SELECT name, id, at FROM unmanaged_sightings WHERE name = ANY ($1) OR (id = $2 AND id <> 0)
        ORDER BY at, name, id`,
@@ -62,11 +65,13 @@ export async function readUnknown(
       uid,
     ]),
     client.query('SELECT kind FROM posix_ids WHERE id = $1', [uid]),
+    readSweptAt(client),
   ]);
   return {
     sightings: sightings.rows as Sighting[],
     refusals: refusals.rows as Refusal[],
     range: ranges.rows[0] as IdRange | undefined,
     given: (given.rows[0] as { kind: 'person' | 'tool' } | undefined)?.kind,
+    sweptAt,
   };
 }

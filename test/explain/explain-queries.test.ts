@@ -140,3 +140,25 @@ describe('a key that became known as bad after it was added', () => {
     expect(subjects[0]?.stops).toEqual([]);
   });
 });
+
+test('of a name and a number that nobody has, what the last sweep found: not that they are free', async () => {
+  const said = async (word: string) => (await about(word)).known.join('\n');
+  const number = String((world.config.ids.people[0]?.last ?? 0) - 1);
+  expect(await said('ghost')).toBe(
+    [
+      'There is no person ghost, and there never was; no sweep has looked yet for anything unmanaged with the name.',
+      'There is no tool ghost, and there never was; no sweep has looked yet for anything unmanaged with the name.',
+    ].join('\n'),
+  );
+  await owner.query(`
+    INSERT INTO id_ranges (kind, first, last, next) VALUES ('person', ${number}, ${number}, ${number})
+      ON CONFLICT DO NOTHING;
+    INSERT INTO sweeps (id, began_at, ended_at, state) VALUES
+      (gen_random_uuid(), '2026-01-02 03:04:05Z', now(), 'clean'),
+      (gen_random_uuid(), '2026-01-02 04:00:00Z', now(), 'cut')`);
+  const found = 'the last sweep, which began at 2026-01-02 03:04:05Z, found nothing unmanaged with';
+  expect(await said('ghost')).toContain(
+    `There is no person ghost, and there never was; ${found} the name.`,
+  );
+  expect(await said(number)).toContain(`was never assigned; ${found} the number.`);
+});

@@ -403,6 +403,7 @@ test('an unmanaged number', () => {
       refusals: [],
       range: { kind: 'person', first: 1000, last: 49_999, next: 1002 },
       given: undefined,
+      sweptAt: null,
     },
     {} as Config, // only names are compared with the configuration
   );

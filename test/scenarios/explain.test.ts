@@ -519,7 +519,7 @@ describe('unknown words: exit 1, and what is known', () => {
   test('free, reserved, refused', async () => {
     const said = async (word: string) => (await about(word)).known.join('\n');
     expect(await said('newcomer')).toContain(
-      'no person newcomer, and there never was; the name is free',
+      'no person newcomer, and there never was; no sweep has looked yet for anything unmanaged with the name.',
     );
     for (const name of ['docker', 'keeper']) {
       expect(await said(name)).toContain('the name is reserved');
@@ -538,7 +538,9 @@ describe('unknown words: exit 1, and what is known', () => {
   test('numbers: never given, out of all ranges, a group, never to be given', async () => {
     const said = async (word: number) => (await about(String(word))).known.join('\n');
     const { people, realmGid } = world.config.ids;
-    expect(await said((people[0]?.last ?? 0) - 1)).toContain('was never assigned. The next number');
+    expect(await said((people[0]?.last ?? 0) - 1)).toMatch(
+      /was never assigned; .* unmanaged with the number\. The next number/u,
+    );
     expect(await said((people[0]?.last ?? 0) + 1)).toContain('not in any range');
     expect(await said(realmGid)).toContain('project-tools is the realm group');
     expect(await said(0)).toContain('no account may have');
