@@ -73,8 +73,9 @@ export function knownPage(uid: number, parts: KnownParts): KnownPage {
     dns: dnsOf(row, parts),
     ...(kind === 'tool' ? aboutTool(row, graph) : aboutPerson(row, facts, now)),
     databaseUser: databaseUser(kind, uid),
+    // the row stays when an account is deleted: if that is restored, its password has the next number
     credentials:
-      row.wanted_epoch === null
+      row.wanted_epoch === null || state === 'deleted'
         ? null
         : {
             wantedEpoch: row.wanted_epoch,

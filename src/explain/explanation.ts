@@ -81,7 +81,7 @@ export const KNOWN_PAGE = z.object({
   accessRevoked: z.object({ at: TIME, by: z.string() }).optional(),
   keys: z.array(KEY).optional(),
   databaseUser: z.string(),
-  /** null if none are wanted; an epoch that is not recorded has no password yet */
+  /** null if none are wanted, or it is deleted; an epoch that is not recorded has no password yet */
   credentials: z
     .object({
       wantedEpoch: z.int(),

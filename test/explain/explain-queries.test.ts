@@ -162,3 +162,23 @@ test('of a name and a number that nobody has, what the last sweep found: not tha
   );
   expect(await said(number)).toContain(`was never assigned; ${found} the number.`);
 });
+
+test.each([
+  ['person', 'gone', 'u3000002'],
+  ['tool', 'tools.gone', 's4000002'],
+])('a deleted %s has no password, although its epoch is kept', async (kind, account, user) => {
+  await owner.query(`
+    INSERT INTO posix_ids (id, kind) VALUES (3000002, 'person'), (4000002, 'tool') ON CONFLICT DO NOTHING;
+    INSERT INTO people (uid, shell_name, state) VALUES (3000002, 'gone', 'deleted') ON CONFLICT DO NOTHING;
+    INSERT INTO tools (uid, name, account, title, state)
+      VALUES (4000002, 'gone', 'tools.gone', 'Gone', 'deleted') ON CONFLICT DO NOTHING;
+    INSERT INTO credentials (account) VALUES (3000002), (4000002) ON CONFLICT DO NOTHING;
+    INSERT INTO database_verifiers (account, epoch, verifier)
+      SELECT account, 1, '*' || repeat('A', 40) FROM credentials ON CONFLICT DO NOTHING`);
+  const explanation = await about(account);
+  const page = explanation.subjects.find((each) => each.kind === kind);
+  expect(page).toMatchObject({ account, credentials: null });
+  const text = renderExplanation(explanation);
+  expect(text).toContain(`  database user  ${user}, without credentials\n`);
+  expect(text).not.toContain('password');
+});
