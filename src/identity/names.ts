@@ -86,12 +86,14 @@ export function normalName(text: string): string {
 
 /**
  * Accepts a display name: 1 to 85 characters; no control, format or unassigned characters (so no newline and no
- * right-to-left override); no blank at either end, and never two blanks in a row.
+ * right-to-left override), nor others that show nothing, such as the Hangul fillers and the empty Braille pattern, by which
+ * one name could look like another; no blank at either end, and never two blanks in a row.
  */
 export function isDisplayName(text: string): boolean {
   return (
     text.length <= MAX_DISPLAY_NAME_LENGTH &&
     /^[^\p{C}\p{Z}]+( [^\p{C}\p{Z}]+)*$/u.test(text) &&
+    !/[\p{Default_Ignorable_Code_Point}\u2800]/u.test(text) &&
     text === text.normalize('NFC')
   );
 }

@@ -67,9 +67,9 @@ test.each([
   expect(normalName(one)).toBe(other);
 });
 
-test.each(['a\n', '\na', 'a\nb', 'a\0', 'a\u2028b', 'a\u202e', 'a\u200d', ' a', 'a ', 'a  b', ''])(
-  '%j is not a display name',
-  (name) => {
-    expect(isDisplayName(name)).toBe(false);
-  },
-);
+test.each([
+  ...['a\n', '\na', 'a\nb', 'a\0', 'a\u2028b', 'a\u202e', 'a\u200d', ' a', 'a ', 'a  b', ''],
+  ...['\u3164', 'a\u3164', '\u115f', '\u1160', '\uffa0', '\u2800', 'a \u2800', 'a\u034f'],
+])('%j is not a display name', (name) => {
+  expect(isDisplayName(name)).toBe(false);
+});

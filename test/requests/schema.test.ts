@@ -35,6 +35,16 @@ test('the JSON Schema has the pattern of a new name, and intake refuses others w
   expect(parseRequest('tool.create', asked)).toHaveProperty('request.name', 'Bridge Bot');
 });
 
+test.each(['\u3164', '\u2800 \u115f', '\ufe0f'])(
+  'the title %j shows nothing, and is refused',
+  (title) => {
+    const asked = { kind: 'tool.create', requestedBy: 'alice', name: 'bot', title };
+    expect(parseRequest('tool.create', asked)).toEqual({
+      problems: ['title: a title must show something'],
+    });
+  },
+);
+
 test.each([
   ['2026-12-31T12:00:00Z', true],
   ['2026-12-31T12:00:00.123456+15:59', true],
