@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import * as z from 'zod/mini';
 import type { LoginHostConfig } from '../config.ts';
 import type { Kept } from './registry/registry.ts';
+import { KNOWN_BAD_KEYS } from '../../ssh-keys/known-bad-keys.ts';
 import { readIfThere, replaceFile } from '../../shared/durable-file.ts';
 
 const schema = z.strictObject({
@@ -40,8 +41,8 @@ export function writeKeptState(folder: string, state: KeptState, flush: boolean)
   replaceFile(join(folder, FILE), JSON.stringify(state), { mode: 0o600 }, flush);
 }
 
-/** A digest of the rules: the same for the same rules. */
+/** A digest of the rules: the same for the same rules. Another version of the program may know other bad keys. */
 export function rulesOf({ realm, ids, homes, knownBadKeys }: LoginHostConfig): string {
-  const rules = JSON.stringify([realm, ids, homes, knownBadKeys]);
+  const rules = JSON.stringify([realm, ids, homes, knownBadKeys, [...KNOWN_BAD_KEYS.keys()]]);
   return createHash('sha256').update(rules).digest('hex');
 }
