@@ -237,7 +237,7 @@ export async function readSubject(client: Client, subject: Found): Promise<Subje
                  LEFT JOIN people p ON p.uid = m.maintainer LEFT JOIN tools o ON o.uid = m.maintainer
                  WHERE m.tool = t.uid ORDER BY 1) AS maintainers,
            (SELECT json_build_object('wantedEpoch', wanted_epoch) FROM credentials
-            WHERE account = t.uid) AS credentials
+            WHERE account = t.uid AND t.state <> 'deleted') AS credentials
          FROM tools t WHERE t.uid = $1`
       : `SELECT p.uid, 'person' AS kind, p.shell_name AS account, p.state,
            p.created_at AS "createdAt", p.display_name AS "displayName", p.email,
@@ -249,7 +249,7 @@ export async function readSubject(client: Client, subject: Found): Promise<Subje
               'expiresAt', ${KEY_END}) ORDER BY id), '[]') FROM ssh_keys k
             WHERE person = p.uid AND removed_at IS NULL) AS keys,
            (SELECT json_build_object('wantedEpoch', wanted_epoch) FROM credentials
-            WHERE account = p.uid) AS credentials
+            WHERE account = p.uid AND p.state <> 'deleted') AS credentials
          FROM people p WHERE p.uid = $1`,
     [subject.uid],
   );

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { listKeys } from '../../src/database/listing.ts';
 import { openPool, type Pool, withClient } from '../../src/database/connection.ts';
-import { readSubject } from '../../src/database/overview.ts';
+import { type Found, readSubject } from '../../src/database/overview.ts';
 import { readFacts } from '../../src/explain/explain-facts.ts';
 import { explain } from '../../src/explain/explaining.ts';
 import { knownPage } from '../../src/explain/explain-pages.ts';
@@ -181,4 +181,6 @@ test.each([
   const text = renderExplanation(explanation);
   expect(text).toContain(`  database user  ${user}, without credentials\n`);
   expect(text).not.toContain('password');
+  const view = await withClient(owner, (client) => readSubject(client, page as Found));
+  expect(view).toMatchObject({ state: 'deleted', credentials: null });
 });
