@@ -53,12 +53,12 @@ local chunk = 16
 local ids, removed = {}, 0
 local function remove(part, isList, id)
   redis.call(isList and 'LREM' or 'ZREM', part, unpack(isList and {-1, id} or {id}))
-  for n = 7, #ARGV do redis.call('UNLINK', KEYS[1] .. id .. ARGV[n]) end
+  for n = 8, #ARGV do redis.call('UNLINK', KEYS[1] .. id .. ARGV[n]) end
   removed = removed + 1
 end
 for n = 2, #KEYS do
   local part, at, before = KEYS[n], 0, removed
-  local isList = redis.call('TYPE', part).ok == 'list'
+  local isList = ARGV[7]:sub(n - 1, n - 1) == 'L'
   while at < most and removed == before do
     local last = math.min(at + chunk, most) - 1
     local found
@@ -121,6 +121,7 @@ async function read(
   const words = [
     ...[LONGEST_ID, most, Number(removes), Number(backward)],
     ...scores.map((score) => (Number.isFinite(score) ? score : score > 0 ? '+inf' : '-inf')),
+    parts.map((part) => (JOB_LISTS.includes(part) ? 'L' : 'Z')).join(''),
   ];
   const [removed, found] = (await redis.callBuffer(
     ...['EVAL', READ_IDS, keys.length, ...keys, ...words, ...JOB_SUFFIXES],

@@ -96,29 +96,30 @@ function isSound(job: Readonly<Record<string, string>> | undefined): boolean {
 
 /**
  * Removes the newest jobs of a queue until it has as many as it may have, or that many are removed; returns how many. How
- * large its jobs are, it estimates from some of them: the size of each over all its fields (by default, Redis measures the
- * first five and extrapolates), and of its id. It counts the jobs itself: ioredis sends a command again whose answer was
+ * large its jobs are, it estimates from some of each part: the size of each over all its fields (by default, Redis measures
+ * the first five and extrapolates), and of its id. It counts the jobs itself: ioredis sends a command again whose answer was
  * lost with its connection.
  */
 const SHORTEN = `
 local mostJobs, mostBytes, mostRemoved = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local fields, sample = ARGV[4], tonumber(ARGV[5])
 math.randomseed(tonumber(ARGV[6]))
-local total, sampled, bytes = 0, 0, 0
-local function measure(id)
-  sampled = sampled + 1
-  bytes = bytes + #id + (redis.call('MEMORY', 'USAGE', KEYS[1] .. id, 'SAMPLES', fields) or 0)
+local total, bytes = 0, 0
+local function add(length, ids)
+  local sampled = 0
+  for _, id in ipairs(ids) do
+    sampled = sampled + #id + (redis.call('MEMORY', 'USAGE', KEYS[1] .. id, 'SAMPLES', fields) or 0)
+  end
+  total = total + length
+  bytes = bytes + length * sampled / math.max(1, #ids)
 end
 for n = 2, 3 do
-  local length = redis.call('LLEN', KEYS[n])
-  total = total + length
-  for _ = 1, math.min(sample, length) do measure(redis.call('LINDEX', KEYS[n], math.random(0, length - 1))) end
+  local length, ids = redis.call('LLEN', KEYS[n]), {}
+  for at = 1, math.min(sample, length) do ids[at] = redis.call('LINDEX', KEYS[n], math.random(0, length - 1)) end
+  add(length, ids)
 end
-for n = 4, 5 do
-  total = total + redis.call('ZCARD', KEYS[n])
-  for _, id in ipairs(redis.call('ZRANDMEMBER', KEYS[n], sample)) do measure(id) end
-end
-local most = math.min(mostJobs, math.floor(mostBytes * sampled / math.max(1, bytes)))
+for n = 4, 5 do add(redis.call('ZCARD', KEYS[n]), redis.call('ZRANDMEMBER', KEYS[n], sample)) end
+local most = math.min(mostJobs, math.floor(mostBytes * total / math.max(1, bytes)))
 local surplus = math.min(total - most, mostRemoved)
 local removed = 0
 local function remove(id)

@@ -89,6 +89,13 @@ test.each([
   expect(await eventsOf('portal')).toEqual({ job: 'one', token: 'a token' });
 });
 
+test('a list that somebody has made a set is removed, and hides the events only once', async () => {
+  await redis.zadd('bull:events.portal:wait', 1, 'one');
+  await expect(eventsOf('portal')).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
+  await outbox.add('portal', 'one', 'a token');
+  expect(await eventsOf('portal')).toEqual({ job: 'one', token: 'a token' });
+});
+
 test('whoever waits is woken by a job, and by the signal', async () => {
   const never = new AbortController().signal;
   const look = await inbox.look('portal');
