@@ -9,6 +9,7 @@ import { hostName, someOf } from '../shared/config-values.ts';
 import { isAddress, isLocal } from '../shared/tls.ts';
 import { ChamberlainError } from '../shared/errors.ts';
 import { printable, quote } from '../shared/printable.ts';
+import { schemaWords } from '../shared/schema-words.ts';
 
 /** A longer file is no join request, and is not read further. */
 export const MAX_JOIN_REQUEST = 4096;
@@ -88,7 +89,7 @@ export function formatJoinRequest(request: JoinRequest): string {
 }
 
 function checked(value: unknown): JoinRequest {
-  const result = schema.safeParse(value, { jitless: true });
+  const result = schema.safeParse(value, { jitless: true, error: schemaWords });
   if (result.success) return result.data;
   const issues = result.error.issues.map(
     ({ path, message }) => `${path.join('.') || 'it'}: ${message}`,

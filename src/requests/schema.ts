@@ -7,6 +7,7 @@
 import * as z from 'zod';
 import { isDisplayName, NEW_SHELL_NAME, NEW_TOOL_NAME } from '../identity/names.ts';
 import { portalFields, portalParts, redisPasswordSha256 } from '../shared/portal-fields.ts';
+import { schemaWords } from '../shared/schema-words.ts';
 import type { RequestKind } from './kinds.ts';
 
 /** A job whose JSON is larger than this, in bytes, is refused without being read. */
@@ -332,7 +333,7 @@ export function parseRequest(
   of: RequestKind,
   body: Record<string, unknown>,
 ): { request: Request } | { problems: string[] } {
-  const result = REQUEST_SCHEMAS[of].safeParse(body);
+  const result = REQUEST_SCHEMAS[of].safeParse(body, { error: schemaWords });
   if (result.success) return { request: result.data };
   const problems = result.error.issues.map(({ path, message }) => {
     const [field] = path;

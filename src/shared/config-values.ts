@@ -5,6 +5,7 @@ import { type Document, isMap, isNode, isScalar, LineCounter, parseDocument } fr
 import en from 'zod/v4/locales/en.js';
 import * as z from 'zod/mini';
 import { cannotRead, ChamberlainError } from './errors.ts';
+import { schemaWords } from './schema-words.ts';
 import { isThisMachine } from './tls.ts';
 
 // zod/mini has no messages of its own, but builds its schemas in half the time that zod takes
@@ -154,8 +155,9 @@ export function loadYaml<T>(path: string, schema: z.ZodMiniType<T>, what = 'conf
   });
 }
 
-/** Where a setting stands; if it is missing, where it should. */
+/** Where a setting stands; if it is missing, what it belongs to. Undefined if that is the whole file. */
 function startOf(document: Document, path: readonly PropertyKey[]): number | undefined {
+  if (path.length === 0) return undefined;
   const inside = path.slice(0, -1);
   const parent = document.getIn(inside, true);
   const pair = isMap(parent)
@@ -163,7 +165,7 @@ function startOf(document: Document, path: readonly PropertyKey[]): number | und
     : undefined;
   const node = pair?.key ?? document.getIn(path, true);
   if (isNode(node)) return node.range?.[0];
-  return path.length === 0 ? undefined : startOf(document, inside);
+  return startOf(document, inside);
 }
 
 /**
@@ -178,7 +180,7 @@ export function checkValue<T>(
   place: (path: readonly PropertyKey[]) => string = () => '',
 ): T {
   // it is checked once, so it would be no use to compile the schema
-  const result = schema.safeParse(document, { jitless: true });
+  const result = schema.safeParse(document, { jitless: true, error: schemaWords });
   if (result.success) return result.data;
   const issues = result.error.issues.map((issue) => {
     const unknown = issue.code === 'unrecognized_keys' ? issue.keys.slice(0, 1) : [];

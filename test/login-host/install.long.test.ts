@@ -102,7 +102,7 @@ describe('on a bare machine', () => {
       [['--join', 'x'], '--request and --join need the word `setup`'],
       [['setup', '--join', 'x', '--base', 'dc=x'], '--base is for a host that is set up by hand'],
       [['setup', '--join', '/root/agent'], 'this machine has no join request'],
-      [[...TOLD, '--config', '/root/odd.yaml'], 'Unrecognized key: "odd"'],
+      [[...TOLD, '--config', '/root/odd.yaml'], '"odd" is unknown here'],
     ];
     const changed = await changes(async () => {
       for (const [args, sentence] of wrong) {

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { stringify } from 'yaml';
 import { type Config, loadConfig } from '../../src/shared/config.ts';
+import { describeError } from '../../src/shared/errors.ts';
 import { isThisMachine } from '../../src/shared/tls.ts';
 
 let folder: string;
@@ -50,6 +51,35 @@ test.each([
   expect(() =>
     loadWith({ name: 'other', keys: [key] }, { ids: { ...ids, [whose]: ranges } }),
   ).toThrow(`ids: the ranges ${which} overlap`);
+});
+
+test.each<[string, object, string]>([
+  ['is missing', { realm: undefined }, 'config.yaml: realm: is missing.'],
+  [
+    'of which a part is missing',
+    { postgres: { host: '/run' } },
+    'postgres.database: is missing (line ',
+  ],
+  [
+    'with a part that is unknown',
+    { sweep: { keepDays: 'x' } },
+    '"keepDays" is unknown here (line ',
+  ],
+  ['that is text', { portals: 'none' }, 'portals: must be a list (line '],
+  ['that is a number', { realm: 5 }, 'realm: must be a string (line '],
+  ['that is unknown', { raelm: 'tools' }, 'the file: "raelm" is unknown here (line '],
+  ['too small', { sweep: { everyMinutes: 0 } }, 'sweep.everyMinutes: must be at least 1 (line '],
+  ['with nothing in it', { realm: '' }, 'realm: must match /^[a-z]'],
+])('a setting %s is named in plain words, with its line', (_what, more, words) => {
+  const key = { kid: 'one', publicKey: pem('ed25519') };
+  let said = '';
+  try {
+    loadWith({ name: 'other', keys: [key] }, more);
+  } catch (error) {
+    said = describeError(error);
+  }
+  expect(`${said}.`).toContain(words);
+  expect(said).not.toMatch(/Invalid|Unrecognized|Too small|expected|undefined/u);
 });
 
 describe('the address of a server', () => {

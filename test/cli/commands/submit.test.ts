@@ -340,7 +340,7 @@ describe('submit', () => {
     [
       'portal.update',
       ['--name', 'Outlet', '--kinds', 'tool.craete,tool.update', '--verifiesMail', 'no'],
-      `name: must begin with one of a-z, and have at most 63 of the characters a-z 0-9 . -; kinds: must be all, or a list of these: ${REQUEST_KINDS.join(', ')}; verifiesMail: Invalid input: expected boolean, received string`,
+      `name: must begin with one of a-z, and have at most 63 of the characters a-z 0-9 . -; kinds: must be all, or a list of these: ${REQUEST_KINDS.join(', ')}; verifiesMail: must be true or false`,
     ],
   ])('tells every problem of a %s, and sends nothing', async (kind, flags, problems) => {
     const before = await countSent();
@@ -574,7 +574,7 @@ describe('submit --file', () => {
       'line 6 of standard input: it is not a JSON object',
       'line 7 of standard input: kind is missing',
       'line 8 of standard input: shellName is empty; displayName is empty',
-      'line 9 of standard input: requestedBy: Invalid input: expected string, received number; Unrecognized key: "why"',
+      'line 9 of standard input: requestedBy: must be a string; "why" is unknown here',
       'USAGE: 7 of 8 requests are wrong, so nothing was sent. See --help.',
       '',
     ]);

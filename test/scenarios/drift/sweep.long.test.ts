@@ -313,9 +313,9 @@ test('more than the share is held: nothing is touched until the very digest is r
 
 test.each([
   ['mostShare: 5', 'sweep.mostShare: must be a share of all subjects, from 0 to 1, such as 0.05'],
-  ['everyMinutes: 0', 'sweep.everyMinutes: Too small'],
-  ['atLeast: 1.5', 'sweep.atLeast: Invalid input'],
-  ['minutes: 5', 'sweep: Unrecognized key: "minutes"'],
+  ['everyMinutes: 0', 'sweep.everyMinutes: must be at least 1 (line '],
+  ['atLeast: 1.5', 'sweep.atLeast: must be a whole number'],
+  ['minutes: 5', 'sweep: "minutes" is unknown here'],
 ])('a configuration with sweep: {%s} is refused, and the line is named', (setting, sentence) => {
   const file = join(running.world.dir, 'refused.yaml');
   const written = readFileSync(running.world.configFile, 'utf8');
