@@ -24,7 +24,7 @@ const PURE = [
   'src/archives/{manifest,homes-manifest,databases-manifest,deletion}.ts',
   'src/recovery/{evidence,lesser,render,taking}.ts',
   'src/import/{account,judge,person,tool,refusal,import-batch}.ts',
-  'src/shared/{errors,time,printable,canonical-json,portal-fields}.ts',
+  'src/shared/{errors,time,printable,canonical-json,portal-fields,schema-words}.ts',
 ];
 /** Speaks to PostgreSQL. */
 const SQL = ['src/database/', 'src/**/*-{table,queries}.ts'];

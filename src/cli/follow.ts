@@ -7,6 +7,7 @@ import type { Role } from '../reconcile/wanted.ts';
 import { type Freeze, readFreeze } from '../database/freeze.ts';
 import { look } from '../database/overview.ts';
 import type { Pool } from '../database/connection.ts';
+import { describeError } from '../shared/errors.ts';
 import {
   findRequest,
   type OpenTouch,
@@ -170,7 +171,7 @@ export async function follow(
     } catch (error) {
       if (performance.now() - answeredAt > FORGIVEN_MS) throw error;
       const server = pool === undefined ? 'Redis' : 'PostgreSQL';
-      sentence = `the outcome cannot be read from ${server}: ${(error as Error).message}`;
+      sentence = `the outcome cannot be read from ${server}: ${describeError(error)}`;
     }
     const leftMs = timeoutMs - (performance.now() - start);
     if (leftMs <= 0) return { verdict: accepted ? 'accepted' : null, done: false, sentence };

@@ -288,6 +288,7 @@ function lookAtJunk(junk: readonly JunkCount[], removed: ReadonlySet<string>, no
 
 function remedyForJunk(code: string, isRemoved: boolean): string {
   if (isRemoved) return 'The portal was removed by request: no more of its jobs are taken.';
+  if (code === 'REQUEST_TOO_LARGE') return 'Have the portal send smaller requests.';
   return code === 'QUEUE_FULL'
     ? 'Too many requests waited, so intake removed the newest unread. Look at the log of `chamberlain work intake`, and have the portal send again those that have no verdict.'
     : 'Check the log of the portal, and whether it signs with one of its keys (`chamberlain list portals`). If the portal did not send them, change its Redis password.';

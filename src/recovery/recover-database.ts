@@ -388,8 +388,8 @@ const STILL_CLOSED =
   'Nothing shows which keys and tools were taken from people who are suspended in the backup. See `chamberlain explain`\n' +
   'before you reinstate them.';
 const TAKE_BACK =
-  'Accounts created after the backup are listed as unmanaged. `chamberlain import --from-directory --homes` takes them\n' +
-  'over, with their numbers.';
+  'Accounts created after the backup are listed as unmanaged. `chamberlain import --from-directory --homes --databases`\n' +
+  'takes them over, with their numbers.';
 const UNSHOWN =
   'Nothing shows whose access was revoked after the backup, so these people will have access again. Give the seal files\n' +
   'of login hosts with --seals. If you know who some of them are, run `chamberlain submit person.suspend --people …`\n' +

@@ -436,10 +436,7 @@ export const CODES = {
     'The login helper has not accepted the directory.',
     'Run `keys-agent status` to see why.',
   ),
-  CONFIG_INVALID: refusal(
-    'The configuration cannot be used.',
-    'Correct the line that the message names.',
-  ),
+  CONFIG_INVALID: refusal('The configuration cannot be used.', 'Correct what the message names.'),
   USAGE: refusal('The command line is wrong.', 'See --help.'),
   INTERNAL: fault('This is a fault in Chamberlain itself.', 'Report it, with the log.'),
 } as const satisfies Record<string, CodeEntry>;

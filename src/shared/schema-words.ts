@@ -27,8 +27,8 @@ export function schemaWords(issue: $ZodRawIssue): string | undefined {
     case 'too_big':
       return size(issue.origin, issue.inclusive === false ? 'less than' : 'at most', issue.maximum);
     case 'invalid_format':
-      if (issue.format === 'starts_with') return `must begin with ${issue['prefix']}`;
-      return issue.format === 'regex' ? `must match ${issue['pattern']}` : undefined;
+      if (issue.format === 'starts_with') return `must begin with ${String(issue['prefix'])}`;
+      return issue.format === 'regex' ? `must match ${String(issue['pattern'])}` : undefined;
     default:
       return undefined;
   }

@@ -130,7 +130,7 @@ export function openQueues(config: RedisPlace, account: RedisAccount): Queues {
         }),
       ),
     addSubjects: (role, jobs) =>
-      guarded(`adding subjects to the queue ${role}`, async () => {
+      guarded(`adding subjects to the queue of the role ${role}`, async () => {
         for (const isUrgent of [true, false]) {
           const of = jobs.filter(({ urgent = false }) => urgent === isUrgent);
           if (of.length === 0) continue;
@@ -144,7 +144,7 @@ export function openQueues(config: RedisPlace, account: RedisAccount): Queues {
         }
       }),
     addSlow: (role, subjects, into = 'slow', { repair } = { repair: false }) =>
-      guarded(`adding subjects to the queue ${role}.${into}`, async () => {
+      guarded(`adding subjects to the ${into} queue of the role ${role}`, async () => {
         await queue(into === 'slow' ? slowQueue(role) : urgentQueue(role)).addBulk(
           subjects.map((subject) => ({
             name: repair ? 'repair' : 'converge',
@@ -157,7 +157,7 @@ export function openQueues(config: RedisPlace, account: RedisAccount): Queues {
         );
       }),
     addSurvey: (role, survey, pace = 'prompt') =>
-      guarded(`adding a survey to the queue ${role}`, async () => {
+      guarded(`adding a survey to the queue of the role ${role}`, async () => {
         const options = { ...PASSING, ...(pace === 'prompt' ? { lifo: true } : {}) };
         await queue(role).add('survey', { survey }, options);
       }),

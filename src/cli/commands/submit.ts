@@ -254,7 +254,14 @@ async function findWaiting(config: Config, lines: readonly Line[]): Promise<Line
     const [named] = await withAdmin(config, (client) => findRequests(client, number));
     found.push(
       named === undefined || named.id === null
-        ? { where: line.where, problems: [`no request has the number ${number}`] }
+        ? {
+            where: line.where,
+            problems: [
+              named === undefined
+                ? `no request has the number ${number}`
+                : `the request ${number} was sent by no portal, so nobody decides about it`,
+            ],
+          }
         : {
             where: line.where,
             request: { kind, request: named.id, sentBy: named.portal, ...others },

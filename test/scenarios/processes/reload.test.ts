@@ -110,7 +110,9 @@ test('what is wrong with the file is not forgotten while what a request added is
     (await query(realm.world, 'SELECT error FROM configurations'))[0]?.['error'] as string | null;
   realm.write((config) => ({ ...config, reservedNames: ['Wrong!'] }));
   realm.work().kill('SIGHUP');
-  await eventually('the error of the file', async () => (await errorNow())?.includes('reservedNames'));
+  await eventually('the error of the file', async () =>
+    (await errorNow())?.includes('reservedNames'),
+  );
   await query(
     realm.world,
     `INSERT INTO portals (name, settings, fingerprints, added_by, approved_by, added_at, changed_by, changed_at)
