@@ -295,7 +295,19 @@ function readPassword(path: string): string {
   }
 }
 
+const USAGE = `Usage: node deploy/ldap/render.ts --out FOLDER --admin-password-file FILE [options]
+
+Writes config.ldif, access.ldif, tree.ldif and accounts.ldif. The top of config.ldif says how slapd loads them.
+
+  --out FOLDER                where to write them
+  --admin-password-file FILE  the password of cn=admin, for accounts.ldif
+  --config FILE               the configuration (default: $CHAMBERLAIN_CONFIG or /etc/chamberlain/config.yaml)
+  --database FOLDER           where slapd keeps its data (default: /var/lib/ldap)
+  --schema FOLDER             deploy/ldap/schema on the machine of slapd (default: that of this clone)
+  --pid-file FILE             of slapd (default: /run/slapd/slapd.pid)
+`;
+
 /** Runs this program. */
-export const run = (): void => runProgram(main);
+export const run = (): void => runProgram(USAGE, main);
 
 if (import.meta.main) run();

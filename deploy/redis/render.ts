@@ -175,7 +175,15 @@ function main(): void {
   process.stdout.write(usersForConfig(config));
 }
 
+const USAGE = `Usage: node deploy/redis/render.ts [--config FILE] >users.acl
+
+Prints the users of Redis as an ACL file, with the SHA-256 of their passwords, for a Redis that has no users yet.
+\`chamberlain redis-users\` makes them in one that runs.
+
+  --config FILE  the configuration (default: $CHAMBERLAIN_CONFIG or /etc/chamberlain/config.yaml)
+`;
+
 /** Runs this program. */
-export const run = (): void => runProgram(main);
+export const run = (): void => runProgram(USAGE, main);
 
 if (import.meta.main) run();

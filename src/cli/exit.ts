@@ -55,8 +55,16 @@ export function describeFailure(error: unknown): { line: string; exit: number } 
   return { line: failureLine(code, describeError(error), action), exit };
 }
 
-/** Runs a program of deploy/. An error becomes one line on standard error, without a stack trace. */
-export function runProgram(main: () => void): void {
+/**
+ * Runs a program of deploy/. An error becomes one line on standard error, without a stack trace.
+ *
+ * @param usage the text for `--help`
+ */
+export function runProgram(usage: string, main: () => void): void {
+  if (process.argv.slice(2).some((word) => word === '--help' || word === '-h')) {
+    process.stdout.write(usage);
+    return;
+  }
   try {
     main();
   } catch (error) {

@@ -5,13 +5,12 @@ import { ChamberlainError } from '../shared/errors.ts';
 import type { Role } from '../reconcile/wanted.ts';
 import { REGISTRY, ROLES, roleOfTarget, targetNamed } from '../roles/index.ts';
 import { heededIn, type Report } from '../reconcile/report.ts';
-import { findSubjectsByWord } from '../database/overview.ts';
 import { type Asked, askSurvey } from './asking.ts';
 import { configOf, wantsJson } from '../cli/configuration.ts';
 import { EXIT } from '../cli/exit.ts';
 import { withProgress } from '../cli/progress.ts';
 import { parseSeconds } from '../cli/options/seconds.ts';
-import { unknownSubject, withAdmin } from '../cli/admin.ts';
+import { requireSubjects, withAdmin } from '../cli/admin.ts';
 
 /** The options of `survey`, `plan` and `repair` that say what to look at. */
 export interface SurveyOptions {
@@ -75,7 +74,7 @@ export function exitOf(report: Report): number {
 
 /**
  * The uids that the words name, each once, in order; undefined, which means everything, if there is no word.
- * Throws USAGE if a word names no subject, or if no named subject can have the target.
+ * Throws PERSON_UNKNOWN or TOOL_UNKNOWN if a word names no subject, and USAGE if no named subject can have the target.
  */
 export async function subjectsOf(
   config: Config,
@@ -88,9 +87,7 @@ export async function subjectsOf(
     const uids = new Set<number>();
     let canHave = kinds === undefined;
     for (const word of words) {
-      const found = await findSubjectsByWord(client, word);
-      if (found.length === 0) throw await unknownSubject(client, word, 'USAGE');
-      for (const { uid, kind } of found) {
+      for (const { uid, kind } of await requireSubjects(client, word)) {
         uids.add(uid);
         canHave ||= kinds?.includes(kind) === true;
       }

@@ -3,7 +3,7 @@
  * No servers.
  */
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from '@jest/globals';
@@ -12,6 +12,18 @@ const CLONE = join(import.meta.dirname, '../..');
 const NONE = ['--config', '/nowhere.yaml'];
 const NO_CONFIG =
   'CONFIG_INVALID: reading the configuration /nowhere.yaml: there is no such file (ENOENT). Name the right file, or create it.\n';
+
+test.each(['redis', 'ldap'])('deploy/%s/render.ts --help names each option', (of) => {
+  const program = join(CLONE, 'deploy', of, 'render.ts');
+  const { status, stdout, stderr } = spawnSync(process.execPath, [program, '--help'], {
+    encoding: 'utf8',
+  });
+  expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+  const [, options = ''] = /parseArgs\(\{(.*?)\}\);/su.exec(readFileSync(program, 'utf8')) ?? [];
+  const named = [...options.matchAll(/'?([a-z-]+)'?: \{ type/gu)].map(([, name]) => `--${name}`);
+  expect(named.filter((option) => !stdout.includes(`  ${option} `))).toEqual([]);
+  expect(named).toContain('--config');
+});
 
 test.each([
   ['redis', ['--foo'], "USAGE: Unknown option '--foo'.\n"],

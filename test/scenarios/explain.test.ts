@@ -199,11 +199,12 @@ describe('survey and plan', () => {
     ['no-such-thing', ''],
     ['99999999999', ''],
     ['\u001b[2J', ''],
-  ])('of %s there is nothing to see: exit 2, with the possible matches', async (word, meant) => {
+  ])('of %s there is nothing to see: exit 1, with the possible matches', async (word, meant) => {
     const { exit, out, err } = await ask('survey', 'alice', word);
     const shown = word === '\u001b[2J' ? '' : word;
-    expect({ exit, out }).toEqual({ exit: 2, out: '' });
-    expect(err).toBe(`USAGE: no person or tool is called '${shown}'${meant}. Check the name.\n`);
+    const code = word.includes('.') ? 'TOOL_UNKNOWN' : 'PERSON_UNKNOWN';
+    expect({ exit, out }).toEqual({ exit: 1, out: '' });
+    expect(err).toBe(`${code}: no person or tool is called '${shown}'${meant}. Check the name.\n`);
   });
 });
 
