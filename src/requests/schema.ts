@@ -61,8 +61,10 @@ const title = z
   .trim()
   .min(1)
   .max(200)
-  .regex(/^[^\p{C}\p{Zl}\p{Zp}]+$/u, 'a title must be one line of printable characters')
-  .regex(/[^\s\p{Default_Ignorable_Code_Point}\u2800]/u, 'a title must show something')
+  .regex(
+    /^(?=.*[^\p{Z}\p{Default_Ignorable_Code_Point}\u2800])[^\p{C}\p{Zl}\p{Zp}]+$/u,
+    'a title must be one line of printable characters',
+  )
   .describe('what the tool is, in one line');
 const key = z
   .string()

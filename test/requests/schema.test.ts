@@ -40,7 +40,7 @@ test.each(['\u3164', '\u2800 \u115f', '\ufe0f'])(
   (title) => {
     const asked = { kind: 'tool.create', requestedBy: 'alice', name: 'bot', title };
     expect(parseRequest('tool.create', asked)).toEqual({
-      problems: ['title: a title must show something'],
+      problems: ['title: a title must be one line of printable characters'],
     });
   },
 );
