@@ -90,7 +90,7 @@ export function describeHanging({ work, renewedAt, ...leader }: Leader): string 
 export function remedyForHanging(hanging: readonly Leader[]): string {
   const works = hanging.map(({ work }) => nameOf(work)).join(' ');
   const logs = hanging.length === 1 ? 'its log' : 'their logs';
-  return `If a server that it needs is away, it goes on by itself when that is back. Otherwise see ${logs}; if that does not help, start another \`chamberlain work ${works}\`, which takes over.`;
+  return `See ${logs}. While a server is away, wait until it is back. If that does not help, start another \`chamberlain work ${works}\`, which takes over.`;
 }
 
 /** A request that waits this long for its verdict will not get one by itself. */
