@@ -300,7 +300,7 @@ const USAGE = `Usage: node deploy/ldap/render.ts --out FOLDER --admin-password-f
 Writes config.ldif, access.ldif, tree.ldif and accounts.ldif. The top of config.ldif says how slapd loads them.
 
   --out FOLDER                where to write them
-  --admin-password-file FILE  the password of cn=admin, for accounts.ldif
+  --admin-password-file FILE  the password of cn=admin, for config.ldif
   --config FILE               the configuration (default: $CHAMBERLAIN_CONFIG or /etc/chamberlain/config.yaml)
   --database FOLDER           where slapd keeps its data (default: /var/lib/ldap)
   --schema FOLDER             deploy/ldap/schema on the machine of slapd (default: that of this clone)
