@@ -38,7 +38,7 @@ run \`chamberlain repair SUBJECT\` when the cause is gone.
 \`chamberlain status\` counts a portal's invalid jobs by their code. One code appears only there: QUEUE_FULL counts
 requests that intake has removed unread, because too many waited ([portals.md](portals.md) gives the limits).
 
-A command that waits no longer prints \`TIMEOUT: sentence\` and ends with 5. Nothing has failed: the sentence says what is
+A command that gives up waiting prints \`TIMEOUT: sentence\` and ends with 5. Nothing has failed: the sentence says what is
 not known or not done yet.
 
 `;

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import type { Config } from '../shared/config.ts';
 import { ChamberlainError } from '../shared/errors.ts';
 import { type AccountName, parseNewToolName, toolAccount } from '../identity/names.ts';
-import { REQUEST_SCHEMAS } from './schema.ts';
+import { parseRequest, type RequestOf } from './schema.ts';
 import { allocateId, syncRanges } from '../identity/id-allocation-table.ts';
 import { admitPeople, isRealmEmpty } from '../identity/people-table.ts';
 import { inTransaction, type Pool, withClient } from '../database/connection.ts';
@@ -29,7 +29,7 @@ export async function bootstrap(
   shellName: string,
   { displayName, email, key }: { displayName: string; email: string; key?: string | undefined },
 ): Promise<Bootstrapped> {
-  const parsed = REQUEST_SCHEMAS['person.create'].safeParse({
+  const parsed = parseRequest('person.create', {
     kind: 'person.create',
     requestedBy: shellName,
     shellName,
@@ -37,12 +37,7 @@ export async function bootstrap(
     email,
     key,
   });
-  if (!parsed.success) {
-    refuse(
-      'REQUEST_INVALID',
-      parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; '),
-    );
-  }
+  if ('problems' in parsed) refuse('REQUEST_INVALID', parsed.problems.join('; '));
   const toolName = parseNewToolName(config.admin);
   if (toolName === undefined)
     refuse('NAME_INVALID', `${config.admin} cannot be the name of a tool.`);
@@ -57,7 +52,7 @@ export async function bootstrap(
     const person = await createPerson({
       client,
       config,
-      request: parsed.data,
+      request: parsed.request as RequestOf<'person.create'>,
       portal: undefined,
       id: undefined,
       requestedBy: shellName,

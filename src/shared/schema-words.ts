@@ -6,11 +6,14 @@ const NOUN: Readonly<Record<string, string>> = {
   ...{ array: 'a list', object: 'an object', record: 'an object' },
 };
 
-/** As the `error` of `safeParse`. Undefined: as zod says it. A message that a schema has of its own counts before this. */
+/**
+ * What `safeParse` takes as its `error`: says what is wrong. A message that a schema has of its own is said instead. Where
+ * it returns undefined, zod's own is.
+ */
 export function schemaWords(issue: $ZodRawIssue): string | undefined {
+  if (issue.input === undefined) return 'is missing';
   switch (issue.code) {
     case 'invalid_type': {
-      if (issue.input === undefined) return 'is missing';
       const noun = NOUN[issue.expected];
       return noun === undefined ? undefined : `must be ${noun}`;
     }

@@ -9,7 +9,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ErrorCode, Job, type Queue } from 'bullmq';
 import type { Redis } from 'ioredis';
-import { cleanIds, mendTypes, NO_LOCK } from './queue-keys.ts';
+import { cleanIds, isWrongType, mendTypes, NO_LOCK } from './queue-keys.ts';
 import { eventsQueue, openQueue, positionKey } from './queue.ts';
 import {
   connectConsumer,
@@ -168,7 +168,7 @@ async function readNext(of: PortalQueue): Promise<WaitingEvents | undefined> {
   const next = { parts: ['active', 'wait'], most: 1 };
   const { ids } = await cleanIds(redis, queue, next).catch(async (error: Error) => {
     // a key that somebody has made of another type would block the queue for ever
-    if (/\bWRONGTYPE\b/u.test(error.message)) await mendTypes(redis, queue);
+    if (isWrongType(error)) await mendTypes(redis, queue);
     throw error;
   });
   const [job] = ids;
@@ -240,7 +240,7 @@ async function popMarkers(all: Opened): Promise<void> {
       of.looking = undefined; // it may have begun before the job came
       wakeAll(of);
     } catch (error) {
-      if (/\bWRONGTYPE\b/u.test((error as Error).message)) {
+      if (isWrongType(error)) {
         for (const { redis, queue } of queues) await mendTypes(redis, queue).catch(() => {});
       }
       await sleep(AFTER_FAILURE_MS);

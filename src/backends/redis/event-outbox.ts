@@ -7,7 +7,15 @@
 import type { Queue } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { RequestNews } from '../../events/deliveries.ts';
-import { cleanIds, JOB_PARTS, lockOf, mendTypes, removeJobs, results } from './queue-keys.ts';
+import {
+  cleanIds,
+  isWrongType,
+  JOB_PARTS,
+  lockOf,
+  mendTypes,
+  removeJobs,
+  results,
+} from './queue-keys.ts';
 import { eventsQueue, newsKey, openQueue, positionKey } from './queue.ts';
 import {
   connectProducer,
@@ -159,7 +167,7 @@ function openPortalQueue(config: RedisPlace, portal: string, account: RedisAccou
     guarded: (act, run) =>
       guarded(act, () =>
         run().catch(async (error: Error) => {
-          if (/\bWRONGTYPE\b/u.test(error.message)) await mendTypes(redis, queue);
+          if (isWrongType(error)) await mendTypes(redis, queue);
           throw error;
         }),
       ),

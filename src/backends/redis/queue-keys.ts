@@ -191,8 +191,14 @@ export function results<T>(answers: [Error | null, unknown][] | null): T[] {
  * so that a command without an answer says nothing about its key.
  */
 export function resultsOfType<T>(answers: [Error | null, unknown][] | null): (T | undefined)[] {
-  const isOther = (error: Error | null) => error?.message.startsWith('WRONGTYPE') === true;
   return results(
-    (answers ?? []).map(([error, value]) => (isOther(error) ? [null, undefined] : [error, value])),
+    (answers ?? []).map(([error, value]) =>
+      isWrongType(error) ? [null, undefined] : [error, value],
+    ),
   );
+}
+
+/** Whether Redis has said, to a command or in a script, that a key is of another type. */
+export function isWrongType(error: unknown): boolean {
+  return /\bWRONGTYPE\b/u.test((error as Error | null)?.message ?? '');
 }

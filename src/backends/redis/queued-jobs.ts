@@ -2,7 +2,7 @@
 import { randomInt } from 'node:crypto';
 import type { Queue } from 'bullmq';
 import type { Redis } from 'ioredis';
-import { type Reading, readIds, results, resultsOfType } from './queue-keys.ts';
+import { isWrongType, type Reading, readIds, results, resultsOfType } from './queue-keys.ts';
 
 /**
  * A job that takes more memory of Redis than this is removed unread: at most 64 KiB of data, and what surrounds
@@ -179,7 +179,7 @@ export async function readOldTimes(
           return await readIds(redis, queue, what);
         } catch (error) {
           // a portal may have written a value of another type, which is no job
-          if (/\bWRONGTYPE\b/u.test((error as Error).message)) return [];
+          if (isWrongType(error)) return [];
           throw error;
         }
       },

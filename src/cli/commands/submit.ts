@@ -252,21 +252,16 @@ async function findWaiting(config: Config, lines: readonly Line[]): Promise<Line
     }
     const { withAdmin } = await import('../admin.ts');
     const [named] = await withAdmin(config, (client) => findRequests(client, number));
-    found.push(
-      named === undefined || named.id === null
-        ? {
-            where: line.where,
-            problems: [
-              named === undefined
-                ? `no request has the number ${number}`
-                : `the request ${number} was sent by no portal, so nobody decides about it`,
-            ],
-          }
-        : {
-            where: line.where,
-            request: { kind, request: named.id, sentBy: named.portal, ...others },
-          },
-    );
+    const { where } = line;
+    if (named === undefined) {
+      found.push({ where, problems: [`no request has the number ${number}`] });
+    } else if (named.id === null) {
+      const why = `the request ${number} was sent by no portal, so nobody decides about it`;
+      found.push({ where, problems: [why] });
+    } else {
+      const request = { kind, request: named.id, sentBy: named.portal, ...others };
+      found.push({ where, request });
+    }
   }
   return found;
 }

@@ -734,6 +734,10 @@ test('an admin decides on a request that waits by its number, and its page shows
     exit: EXIT.usage,
     err: 'USAGE: no request has the number 999999. See --help.\n',
   });
+  expect(await run(...reject, '1')).toMatchObject({
+    exit: EXIT.usage,
+    err: 'USAGE: the request 1 was sent by no portal, so nobody decides about it. See --help.\n',
+  });
   expect(await run(...reject, number)).toMatchObject({ exit: 0 });
   expect((await run('requests', id)).out).toMatch(
     /verdict +rejected\n +why +rejected by steward: Not now\n/u,
